@@ -1,0 +1,514 @@
+//! Who waits for whom: queues, dispatch, deadlines, and exactly one answer for each accepted request.
+//!
+//! A request lives in one map from acceptance to answer, in one of three stages: queued, in a plugin, at a worker. Every
+//! way out of that map goes through [`Broker::take`], so no request is answered twice and none is forgotten: its timer
+//! ends it at the latest.
+
+mod admission;
+mod service;
+mod types;
+mod workers;
+
+pub use types::{Asker, CallId, Caller, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+
+use crate::failure::{Code, Failure};
+use crate::message::{self, Body, Frame, PeerId, Reply};
+use crate::name::ServiceName;
+use crate::settings::{NodeSettings, ServiceSettings};
+use crate::time::Time;
+use service::{Provider, Service};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use workers::Worker;
+
+/// The state machine of one node's requests.
+#[derive(Debug)]
+pub struct Broker {
+    settings: NodeSettings,
+    services: BTreeMap<ServiceName, Service>,
+    workers: BTreeMap<PeerId, Worker>,
+    requests: BTreeMap<RequestId, Pending>,
+    /// Requests in order of the time at which patience ends: the deadline, or earlier for a service that nobody offers.
+    timers: BTreeSet<(Time, RequestId)>,
+    clients: BTreeMap<PeerId, Client>,
+    /// Runs that were stopped, and are not confirmed yet.
+    stopping: BTreeMap<RequestId, ServiceName>,
+    held_bytes: usize,
+    next_request: u64,
+    next_stamp: u64,
+    next_heartbeat: Option<Time>,
+    draining: bool,
+    counters: Counters,
+    effects: VecDeque<Effect>,
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+struct Pending {
+    asker: Asker,
+    service: ServiceName,
+    stage: Stage,
+    /// Empty while a plugin has it.
+    body: Body,
+    bytes: usize,
+    deadline: Time,
+    timer: Time,
+    waits_for_service: bool,
+    attempts: u32,
+    traceparent: Option<Frame>,
+    idempotency_key: Option<Frame>,
+    /// The services on whose behalf this one is called, outermost first.
+    chain: Vec<ServiceName>,
+    /// Calls that the plugin made for this request and that have no answer.
+    calls: BTreeSet<RequestId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Queued,
+    Plugin,
+    Worker(PeerId),
+}
+
+/// What a client has outstanding.
+#[derive(Debug, Default)]
+struct Client {
+    requests: BTreeSet<RequestId>,
+    /// Of those, the ones with a number of the client's own.
+    numbered: BTreeMap<u64, RequestId>,
+}
+
+impl Broker {
+    /// Makes a broker that offers nothing yet.
+    #[must_use]
+    pub fn new(settings: NodeSettings) -> Self {
+        Self {
+            settings,
+            services: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            held_bytes: 0,
+            next_request: 1,
+            next_stamp: 0,
+            next_heartbeat: None,
+            draining: false,
+            counters: Counters::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The next decision to act on.
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Self::wake`] is due, if ever.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Time> {
+        let timer = self.timers.first().map(|(time, _)| *time);
+        timer.into_iter().chain(self.next_heartbeat).min()
+    }
+
+    /// What became of everything that arrived.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Counts a message that broke a protocol's rules.
+    pub fn count_malformed(&mut self) {
+        self.counters.malformed += 1;
+    }
+
+    /// The state of every service that is offered or waited for, by name.
+    pub fn services(&self) -> impl Iterator<Item = ServiceStatus> {
+        self.services.iter().map(|(name, service)| service.status(name))
+    }
+
+    /// Whether anybody offers this service.
+    #[must_use]
+    pub fn is_reachable(&self, service: &ServiceName) -> bool {
+        self.services.get(service).is_some_and(Service::is_reachable)
+    }
+
+    /// Requests without an answer, and runs that are not confirmed as finished.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.requests.len() + self.stopping.len()
+    }
+
+    /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
+    pub fn submit(&mut self, submission: Submission, now: Time) {
+        self.submit_in_chain(submission, Vec::new(), now);
+    }
+
+    /// A plugin that runs `parent` calls a service, subject to its `calls` setting, the depth limit and the loop check.
+    pub fn call(&mut self, call: CallId, parent: RequestId, service: ServiceName, body: Body, now: Time) {
+        let Some(pending) = self.requests.get(&parent) else {
+            let failure = Failure::new(Code::Cancelled, "the calling request has ended");
+            return self.refuse(Asker::Call { call, parent, caller: service.clone() }, service, failure);
+        };
+        let asker = Asker::Call { call, parent, caller: pending.service.clone() };
+        if let Err(failure) = self.may_call(pending, &service) {
+            return self.refuse(asker, service, failure);
+        }
+        let mut chain = pending.chain.clone();
+        chain.push(pending.service.clone());
+        let submission = Submission {
+            asker,
+            service,
+            body,
+            deadline: Some(pending.deadline.since(now)),
+            patience: None,
+            traceparent: pending.traceparent.clone(),
+            idempotency_key: None,
+        };
+        self.submit_in_chain(submission, chain, now);
+    }
+
+    /// A native client withdraws its request; no effect if that is answered already.
+    pub fn cancel(&mut self, peer: &PeerId, id: u64, now: Time) {
+        let request = self.clients.get(peer).and_then(|client| client.numbered.get(&id));
+        if let Some(&request) = request {
+            self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
+        }
+    }
+
+    /// A plugin offers a service from now on.
+    pub fn offer(&mut self, service: &ServiceName, now: Time) {
+        self.service(service).plugin = true;
+        self.dispatch(service, now);
+    }
+
+    /// The plugin no longer offers the service: what it runs goes on, what waits goes to workers or fails.
+    pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
+        if let Some(entry) = self.services.get_mut(service) {
+            entry.plugin = false;
+            self.provider_left(service, now);
+        }
+    }
+
+    /// A running plugin sends a partial reply.
+    pub fn partial(&mut self, request: RequestId, body: Body) {
+        match self.requests.get(&request) {
+            Some(Pending { stage: Stage::Plugin, asker, service, .. }) => {
+                let (asker, service) = (asker.clone(), service.clone());
+                self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
+            }
+            _ => self.counters.unclaimed += 1,
+        }
+    }
+
+    /// A run has ended: confirms one [`Effect::Run`], whether it was stopped or not.
+    pub fn finish(&mut self, request: RequestId, result: Result<Body, Failure>, now: Time) {
+        let service = if let Some(service) = self.stopping.remove(&request) {
+            service
+        } else if let Some(Pending { stage: Stage::Plugin, service, .. }) = self.requests.get(&request) {
+            let service = service.clone();
+            self.answer(request, result, now);
+            service
+        } else {
+            self.counters.unclaimed += 1;
+            return;
+        };
+        if let Some(entry) = self.services.get_mut(&service) {
+            entry.running = entry.running.saturating_sub(1);
+        }
+        self.dispatch(&service, now);
+        self.forget_if_unused(&service);
+    }
+
+    /// Lets time pass: ends what is overdue, sends heartbeats, purges silent workers.
+    pub fn wake(&mut self, now: Time) {
+        while let Some(&(time, request)) = self.timers.first() {
+            if time > now {
+                break;
+            }
+            self.end_overdue(request, now);
+        }
+        self.heartbeat(now);
+    }
+
+    /// Accepts no request any more; those accepted go on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends everything: requests without an answer fail, workers are told to go.
+    pub fn stop(&mut self, now: Time) {
+        self.draining = true;
+        while let Some((&request, pending)) = self.requests.first_key_value() {
+            let failure = match pending.stage {
+                Stage::Queued => Failure::new(Code::Draining, "the node shut down; the request was not started"),
+                _ => Failure::new(Code::Lost, "the node shut down while the request ran"),
+            };
+            self.end(request, failure, now);
+        }
+        self.dismiss_workers(now);
+    }
+
+    /// A connection is gone: its worker is no more, and nobody waits for its client's requests.
+    pub fn gone(&mut self, peer: &PeerId, now: Time) {
+        if self.workers.contains_key(peer) {
+            self.delete_worker(peer, "its connection is gone", now);
+        }
+        while let Some(&request) = self.clients.get(peer).and_then(|client| client.requests.first()) {
+            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+        }
+    }
+
+    /// A request could not be handed to `peer`, whose connection is gone: it certainly did not start, so it may go to
+    /// another provider whatever its service.
+    pub fn not_handed_over(&mut self, peer: &PeerId, now: Time) {
+        if let Some(request) = self.workers.get(peer).and_then(Worker::request) {
+            self.detach_worker(peer);
+            self.give_back(request);
+        }
+        self.gone(peer, now);
+        self.dispatch_all(now);
+    }
+
+    fn submit_in_chain(&mut self, submission: Submission, chain: Vec<ServiceName>, now: Time) {
+        if let Err(failure) = self.may_submit(&submission) {
+            return self.refuse(submission.asker, submission.service, failure);
+        }
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        let Submission { asker, service, body, deadline, patience, traceparent, idempotency_key } = submission;
+        let longest = self.service(&service).settings.deadline;
+        let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
+        let timer = match patience {
+            Some(patience) if !self.is_reachable(&service) => deadline.min(now + patience),
+            _ => deadline,
+        };
+        let bytes = message::size(&body);
+        self.remember(&asker, id);
+        self.counters.accepted += 1;
+        self.held_bytes += bytes;
+        self.timers.insert((timer, id));
+        self.service(&service).queue.insert(id);
+        let pending = Pending {
+            asker,
+            service: service.clone(),
+            stage: Stage::Queued,
+            body,
+            bytes,
+            deadline,
+            timer,
+            waits_for_service: patience.is_some(),
+            attempts: 0,
+            traceparent,
+            idempotency_key,
+            chain,
+            calls: BTreeSet::new(),
+        };
+        self.requests.insert(id, pending);
+        self.dispatch(&service, now);
+    }
+
+    /// Answers a request that was never accepted.
+    fn refuse(&mut self, asker: Asker, service: ServiceName, failure: Failure) {
+        *self.counters.failed.entry(failure.code).or_default() += 1;
+        self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
+    }
+
+    /// Gives waiting requests to whoever is free.
+    fn dispatch(&mut self, name: &ServiceName, now: Time) {
+        while let Some(service) = self.services.get_mut(name) {
+            if service.queue.is_empty() {
+                return;
+            }
+            let Some(provider) = service.take_provider() else { return };
+            let Some(request) = service.queue.pop_first() else { return };
+            match provider {
+                Provider::Plugin => self.run(request),
+                Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
+            }
+        }
+    }
+
+    fn dispatch_all(&mut self, now: Time) {
+        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
+        for name in names {
+            self.dispatch(&name, now);
+        }
+    }
+
+    fn run(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        pending.stage = Stage::Plugin;
+        let request = Request {
+            id,
+            service: pending.service.clone(),
+            caller: match &pending.asker {
+                Asker::Client { peer, .. } => Caller::Client(peer.clone()),
+                Asker::Call { caller, .. } => Caller::Service(caller.clone()),
+            },
+            body: std::mem::take(&mut pending.body),
+            deadline: pending.deadline,
+            traceparent: pending.traceparent.clone(),
+            idempotency_key: pending.idempotency_key.clone(),
+        };
+        self.rearm(id);
+        self.effects.push_back(Effect::Run(request));
+    }
+
+    /// A request that has found a provider has until its deadline.
+    fn rearm(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        if pending.timer != pending.deadline {
+            self.timers.remove(&(pending.timer, id));
+            pending.timer = pending.deadline;
+            self.timers.insert((pending.timer, id));
+        }
+    }
+
+    /// Puts a request back where it came from: in front, by its number.
+    fn give_back(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        pending.stage = Stage::Queued;
+        let service = pending.service.clone();
+        self.counters.retried += 1;
+        self.service(&service).queue.insert(id);
+    }
+
+    fn end_overdue(&mut self, id: RequestId, now: Time) {
+        let Some(pending) = self.requests.get(&id) else { return };
+        let reachable = self.is_reachable(&pending.service);
+        if reachable && now < pending.deadline {
+            // Its patience is over, but somebody offers the service now.
+            return self.rearm(id);
+        }
+        let failure = match &pending.stage {
+            Stage::Queued if !reachable => self.unknown(&pending.service),
+            Stage::Queued => {
+                Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
+            }
+            Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
+            Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
+        };
+        let stage = pending.stage.clone();
+        self.end(id, failure, now);
+        if let Stage::Worker(peer) = stage {
+            self.expel_worker(&peer, "it did not answer within the request's deadline", now);
+        }
+    }
+
+    /// Fails a request wherever it is, and stops what runs for it.
+    fn end(&mut self, id: RequestId, failure: Failure, now: Time) {
+        if let Some(Pending { stage: Stage::Plugin, service, .. }) = self.requests.get(&id) {
+            self.stopping.insert(id, service.clone());
+            self.effects.push_back(Effect::Stop(id));
+        }
+        self.answer(id, Err(failure), now);
+    }
+
+    /// The one place where an accepted request gets its answer.
+    fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
+        let Some(pending) = self.take(id) else { return };
+        for &call in &pending.calls {
+            self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
+        }
+        let entry = self.service(&pending.service);
+        let reply = match result {
+            Ok(body) => {
+                entry.replied += 1;
+                self.counters.replied += 1;
+                Reply::Final(body)
+            }
+            Err(failure) => {
+                entry.failed += 1;
+                *self.counters.failed.entry(failure.code).or_default() += 1;
+                Reply::Failure(failure)
+            }
+        };
+        self.forget_if_unused(&pending.service);
+        self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
+    }
+
+    /// Removes a request from every table.
+    fn take(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.requests.remove(&id)?;
+        self.timers.remove(&(pending.timer, id));
+        self.held_bytes -= pending.bytes;
+        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
+            service.queue.remove(&id);
+        }
+        match &pending.asker {
+            Asker::Client { peer, id: number, .. } => {
+                if let Some(client) = self.clients.get_mut(peer) {
+                    client.requests.remove(&id);
+                    client.numbered.remove(number);
+                    if client.requests.is_empty() {
+                        self.clients.remove(peer);
+                    }
+                }
+            }
+            Asker::Call { parent, .. } => {
+                if let Some(parent) = self.requests.get_mut(parent) {
+                    parent.calls.remove(&id);
+                }
+            }
+        }
+        Some(pending)
+    }
+
+    /// Enters a new request where its asker is looked up.
+    fn remember(&mut self, asker: &Asker, request: RequestId) {
+        match asker {
+            Asker::Client { peer, dialect, id } => {
+                let client = self.clients.entry(peer.clone()).or_default();
+                client.requests.insert(request);
+                if *dialect == message::Dialect::Native {
+                    client.numbered.insert(*id, request);
+                }
+            }
+            Asker::Call { parent, .. } => {
+                if let Some(parent) = self.requests.get_mut(parent) {
+                    parent.calls.insert(request);
+                }
+            }
+        }
+    }
+
+    /// After a provider left: requests that cannot wait for another fail, and the entry goes if nothing needs it.
+    fn provider_left(&mut self, name: &ServiceName, now: Time) {
+        let Some(service) = self.services.get(name) else { return };
+        if !service.is_reachable() {
+            let impatient: Vec<RequestId> = service
+                .queue
+                .iter()
+                .filter(|request| self.requests.get(request).is_some_and(|pending| !pending.waits_for_service))
+                .copied()
+                .collect();
+            for request in impatient {
+                self.end(request, self.unknown(name), now);
+            }
+        }
+        self.forget_if_unused(name);
+    }
+
+    fn forget_if_unused(&mut self, name: &ServiceName) {
+        if self.services.get(name).is_some_and(Service::is_forgettable) {
+            self.services.remove(name);
+        }
+    }
+
+    fn service(&mut self, name: &ServiceName) -> &mut Service {
+        if !self.services.contains_key(name) {
+            let settings = self.settings_of(name).clone();
+            self.services.insert(name.clone(), Service::new(settings));
+        }
+        self.services.entry(name.clone()).or_default()
+    }
+
+    fn settings_of(&self, name: &ServiceName) -> &ServiceSettings {
+        self.settings.services.get(name).unwrap_or(&self.settings.defaults)
+    }
+
+    fn push_event(&mut self, event: Event) {
+        self.effects.push_back(Effect::Event(event));
+    }
+}

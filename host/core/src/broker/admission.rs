@@ -1,0 +1,88 @@
+//! Which requests are accepted: every limit, and the failure that names it.
+
+use super::service::Service;
+use super::{Asker, Broker, Pending, Submission};
+use crate::failure::{Code, Failure};
+use crate::message;
+use crate::name::ServiceName;
+
+impl Broker {
+    pub(super) fn may_submit(&self, submission: &Submission) -> Result<(), Failure> {
+        let limits = &self.settings.limits;
+        let refuse = |code, reason: String| Err(Failure::new(code, reason));
+        let is_call = matches!(submission.asker, Asker::Call { .. });
+        if self.draining && !is_call {
+            return refuse(Code::Draining, format!("node {} is shutting down", self.settings.name));
+        }
+        let bytes = message::size(&submission.body);
+        if bytes > limits.message {
+            return refuse(Code::TooLarge, format!("{bytes} bytes are over limits.message = {}", limits.message));
+        }
+        if submission.body.len() > limits.frames {
+            let frames = submission.body.len();
+            return refuse(Code::TooLarge, format!("{frames} frames are over limits.frames = {}", limits.frames));
+        }
+        if self.requests.len() >= limits.requests {
+            return refuse(Code::Overloaded, format!("limits.requests = {} is reached", limits.requests));
+        }
+        if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
+            return refuse(Code::Overloaded, format!("limits.held-bytes = {} is reached", limits.held_bytes));
+        }
+        self.may_ask(&submission.asker)?;
+        self.may_queue(submission)
+    }
+
+    fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {
+        let Asker::Client { peer, id, .. } = asker else { return Ok(()) };
+        let Some(client) = self.clients.get(peer) else { return Ok(()) };
+        let limit = self.settings.limits.requests_per_client;
+        if client.requests.len() >= limit {
+            let reason = format!("limits.requests-per-client = {limit} is reached; wait for answers");
+            return Err(Failure::new(Code::Overloaded, reason));
+        }
+        if client.numbered.contains_key(id) {
+            return Err(Failure::new(Code::Malformed, format!("request id {id} has no answer yet; use another")));
+        }
+        Ok(())
+    }
+
+    fn may_queue(&self, submission: &Submission) -> Result<(), Failure> {
+        let name = &submission.service;
+        match self.services.get(name) {
+            Some(service) if service.is_reachable() || submission.patience.is_some() => {
+                let limit = service.settings.queue;
+                if service.queue.len() < limit {
+                    return Ok(());
+                }
+                Err(Failure::new(
+                    Code::Overloaded,
+                    format!("the queue of {name} is full: service.{name}.queue = {limit}"),
+                ))
+            }
+            None if submission.patience.is_some() => Ok(()),
+            _ => Err(self.unknown(name)),
+        }
+    }
+
+    pub(super) fn may_call(&self, caller: &Pending, callee: &ServiceName) -> Result<(), Failure> {
+        let name = &caller.service;
+        if !self.settings_of(name).calls.iter().any(|pattern| pattern.matches(callee)) {
+            let reason = format!("service {name} may not call {callee}; service.{name}.calls would have to list it");
+            return Err(Failure::new(Code::Forbidden, reason));
+        }
+        if name == callee || caller.chain.contains(callee) {
+            return Err(Failure::new(Code::Loop, format!("{callee} is already part of this chain of calls")));
+        }
+        let limit = self.settings.limits.call_depth;
+        if caller.chain.len() >= limit {
+            return Err(Failure::new(Code::Loop, format!("the chain of calls is over limits.call-depth = {limit}")));
+        }
+        Ok(())
+    }
+
+    pub(super) fn unknown(&self, service: &ServiceName) -> Failure {
+        let reason =
+            format!("nobody offers {service} at node {}; asked zone {}", self.settings.name, self.settings.zone);
+        Failure::new(Code::UnknownService, reason)
+    }
+}

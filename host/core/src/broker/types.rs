@@ -1,0 +1,222 @@
+//! The words in which the broker is asked and answers.
+
+use crate::failure::{Code, Failure};
+use crate::message::majordomo::ToWorker;
+use crate::message::{Body, Dialect, Frame, PeerId, Reply};
+use crate::name::ServiceName;
+use crate::time::Time;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The node's number for a request: unique while the node runs, and ascending in order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// The address that a worker is given instead of the client's. It names the request, so a reply for any other is
+    /// recognised.
+    pub(super) fn token(self) -> Frame {
+        Frame::copy_from_slice(&self.0.to_be_bytes())
+    }
+}
+
+/// The driver's number for a call that a running plugin makes; unique while the node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Who waits for an answer, and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asker {
+    /// A client on a connection.
+    Client {
+        /// Its connection.
+        peer: PeerId,
+        /// How it speaks.
+        dialect: Dialect,
+        /// Its own number for the request; 0 where the dialect has none.
+        id: u64,
+    },
+    /// A running plugin that called another service.
+    Call {
+        /// The driver's number for the call.
+        call: CallId,
+        /// The request on whose behalf it calls.
+        parent: RequestId,
+        /// The service that it serves.
+        caller: ServiceName,
+    },
+}
+
+/// A request as it reaches the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// Who waits for the answer.
+    pub asker: Asker,
+    /// What is asked for.
+    pub service: ServiceName,
+    /// The client's frames.
+    pub body: Body,
+    /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.
+    pub deadline: Option<Duration>,
+    /// How long to wait for a service that nobody offers; `None` fails at once.
+    pub patience: Option<Duration>,
+    /// W3C `traceparent`.
+    pub traceparent: Option<Frame>,
+    /// Requests with the same key ask for the same effect, once.
+    pub idempotency_key: Option<Frame>,
+}
+
+/// A request on its way into a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its number; [`crate::Input::Finished`] names it.
+    pub id: RequestId,
+    /// The service, and so the plugin.
+    pub service: ServiceName,
+    /// Who asks.
+    pub caller: Caller,
+    /// The client's frames.
+    pub body: Body,
+    /// When it will be stopped.
+    pub deadline: Time,
+    /// W3C `traceparent`.
+    pub traceparent: Option<Frame>,
+    /// Requests with the same key ask for the same effect, once.
+    pub idempotency_key: Option<Frame>,
+}
+
+/// Who asks, as the service is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A client, by its connection.
+    Client(PeerId),
+    /// Another service of this node.
+    Service(ServiceName),
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(peer) => write!(f, "client:{peer}"),
+            Self::Service(service) => write!(f, "service:{service}"),
+        }
+    }
+}
+
+/// What the broker decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell the asker. Anything but a partial reply is its one answer.
+    Reply {
+        /// Who waits.
+        asker: Asker,
+        /// The service it asked for.
+        service: ServiceName,
+        /// What to tell.
+        reply: Reply,
+    },
+    /// Start the service's plugin. It must be confirmed by exactly one `finish`.
+    Run(Request),
+    /// Stop that run; it is still to be confirmed.
+    Stop(RequestId),
+    /// Tell a worker.
+    Worker {
+        /// Its connection.
+        peer: PeerId,
+        /// How it speaks.
+        dialect: Dialect,
+        /// What to tell.
+        command: ToWorker,
+    },
+    /// Something a person may want to know.
+    Event(Event),
+}
+
+/// Something a person may want to know; `Display` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A worker registered.
+    WorkerJoined {
+        /// Its connection.
+        peer: PeerId,
+        /// What it serves.
+        service: ServiceName,
+    },
+    /// A worker is no longer registered.
+    WorkerLeft {
+        /// Its connection.
+        peer: PeerId,
+        /// What it served.
+        service: ServiceName,
+        /// Why.
+        why: &'static str,
+    },
+    /// Something a peer sent was refused.
+    Refused {
+        /// Its connection.
+        peer: PeerId,
+        /// Why.
+        why: String,
+    },
+    /// A client's request failed, and its protocol has no message to say so.
+    Untold {
+        /// Its connection.
+        peer: PeerId,
+        /// What it asked for.
+        service: ServiceName,
+        /// What it would have been told.
+        failure: Failure,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkerJoined { peer, service } => write!(f, "worker {peer} serves {service}"),
+            Self::WorkerLeft { peer, service, why } => write!(f, "worker {peer} no longer serves {service}: {why}"),
+            Self::Refused { peer, why } => write!(f, "refused a message of {peer}: it {why}"),
+            Self::Untold { peer, service, failure } => {
+                write!(f, "a request of Majordomo client {peer} for {service} ends without a reply: {failure}")
+            }
+        }
+    }
+}
+
+/// What became of everything that arrived, since the node started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Requests accepted, that is, owed an answer.
+    pub accepted: u64,
+    /// Requests answered with a final reply.
+    pub replied: u64,
+    /// Failures told or owed, by code; those of requests that were never accepted included.
+    pub failed: BTreeMap<Code, u64>,
+    /// Messages refused because they break a protocol's rules.
+    pub malformed: u64,
+    /// Replies of plugins and workers that nobody waited for any more, or for requests that were never theirs.
+    pub unclaimed: u64,
+    /// Requests given to another worker after theirs had gone.
+    pub retried: u64,
+}
+
+/// The state of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// Whether a plugin offers it.
+    pub plugin: bool,
+    /// Requests running in the plugin.
+    pub running: usize,
+    /// Workers waiting for a request.
+    pub workers_idle: usize,
+    /// Workers serving one.
+    pub workers_busy: usize,
+    /// Requests waiting.
+    pub queued: usize,
+    /// Requests answered with a final reply.
+    pub replied: u64,
+    /// Requests that failed.
+    pub failed: u64,
+}

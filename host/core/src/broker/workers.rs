@@ -1,0 +1,240 @@
+//! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
+
+use super::{Broker, Effect, Event, RequestId, Stage};
+use crate::failure::{Code, Failure};
+use crate::message::majordomo::ToWorker;
+use crate::message::{Dialect, Frame, PeerId, Reply, WorkerCommand};
+use crate::name::ServiceName;
+use crate::time::Time;
+
+/// How often a request of an idempotent service is given to another worker.
+const MAX_RETRIES: u32 = 3;
+
+/// A registered worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    dialect: Dialect,
+    service: ServiceName,
+    heard: Time,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waiting, since this stamp.
+    Idle(u64),
+    /// Serving this request, which may have been answered otherwise meanwhile, until this time at the latest.
+    Busy(RequestId, Time),
+}
+
+impl Worker {
+    /// The request that the worker has.
+    pub(super) fn request(&self) -> Option<RequestId> {
+        match self.state {
+            State::Idle(_) => None,
+            State::Busy(request, _) => Some(request),
+        }
+    }
+}
+
+impl Broker {
+    /// A worker speaks. The rules are the state table of RFC 18: what is out of turn ends the registration.
+    pub fn worker(&mut self, peer: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+        if !self.workers.contains_key(peer) {
+            return self.stranger(peer, dialect, command, now);
+        }
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.heard = now;
+        }
+        match command {
+            WorkerCommand::Ready { .. } => self.expel_worker(peer, "it registered twice", now),
+            WorkerCommand::Heartbeat => {}
+            WorkerCommand::Disconnect => self.delete_worker(peer, "it said so", now),
+            WorkerCommand::Partial { client, body } => self.worker_reply(peer, &client, Reply::Partial(body), now),
+            WorkerCommand::Final { client, body } => self.worker_reply(peer, &client, Reply::Final(body), now),
+        }
+    }
+
+    /// Ends the registration of a worker that broke a rule, and tells it; tells a stranger too.
+    pub fn expel_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) {
+        let Some(worker) = self.workers.get(peer) else { return };
+        self.disconnect(peer, worker.dialect);
+        self.delete_worker(peer, why, now);
+    }
+
+    /// Tells a peer that is no worker of ours to go, or to register anew.
+    pub fn disconnect(&mut self, peer: &PeerId, dialect: Dialect) {
+        self.tell(peer, dialect, ToWorker::Disconnect);
+    }
+
+    fn stranger(&mut self, peer: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+        let service = match command {
+            WorkerCommand::Disconnect => return,
+            WorkerCommand::Ready { service } => service,
+            _ => return self.disconnect(peer, dialect),
+        };
+        match self.may_register(&service) {
+            Ok(name) => self.register(peer, dialect, &name, now),
+            Err(why) => {
+                self.push_event(Event::Refused { peer: peer.clone(), why });
+                self.disconnect(peer, dialect);
+            }
+        }
+    }
+
+    fn may_register(&self, service: &Frame) -> Result<ServiceName, String> {
+        let limit = self.settings.limits.workers;
+        let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
+        if name.is_reserved() {
+            Err(format!("registers a worker for {name}, which the node answers itself"))
+        } else if self.workers.len() >= limit {
+            Err(format!("registers a worker for {name}, but limits.workers = {limit} is reached"))
+        } else if self.draining {
+            Err(format!("registers a worker for {name}, but the node is shutting down"))
+        } else {
+            Ok(name)
+        }
+    }
+
+    fn register(&mut self, peer: &PeerId, dialect: Dialect, service: &ServiceName, now: Time) {
+        let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(0) };
+        self.workers.insert(peer.clone(), worker);
+        self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
+        self.push_event(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
+        self.make_idle(peer);
+        self.dispatch(service, now);
+    }
+
+    fn make_idle(&mut self, peer: &PeerId) {
+        let stamp = self.next_stamp;
+        self.next_stamp += 1;
+        let Some(worker) = self.workers.get_mut(peer) else { return };
+        worker.state = State::Idle(stamp);
+        let service = worker.service.clone();
+        self.service(&service).idle.insert(stamp, peer.clone());
+    }
+
+    pub(super) fn hand_to_worker(&mut self, request: RequestId, peer: &PeerId, now: Time) {
+        let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(peer)) else {
+            return;
+        };
+        worker.state = State::Busy(request, pending.deadline);
+        if now.since(worker.heard) > self.settings.majordomo.expiry {
+            // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
+            self.detach_worker(peer);
+            self.give_back(request);
+            return self.expel_worker(peer, "it was silent for too long", now);
+        }
+        let dialect = worker.dialect;
+        pending.stage = Stage::Worker(peer.clone());
+        pending.attempts += 1;
+        // The body stays here as well, for the case that the worker dies.
+        let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
+        self.rearm(request);
+        self.tell(peer, dialect, command);
+    }
+
+    fn worker_reply(&mut self, peer: &PeerId, client: &Frame, reply: Reply, now: Time) {
+        let Some(worker) = self.workers.get(peer) else { return };
+        let State::Busy(request, _) = worker.state else {
+            return self.expel_worker(peer, "it replied without having a request", now);
+        };
+        if *client != request.token() {
+            self.counters.unclaimed += 1;
+            let why = "answers for a client whose request it does not have".to_owned();
+            return self.push_event(Event::Refused { peer: peer.clone(), why });
+        }
+        let service = worker.service.clone();
+        let asked = self.requests.get(&request).map(|pending| pending.asker.clone());
+        match (reply, asked) {
+            (Reply::Partial(body), Some(asker)) => {
+                self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
+            }
+            (Reply::Final(body), asked) => {
+                if asked.is_none() {
+                    self.counters.unclaimed += 1;
+                }
+                self.answer(request, Ok(body), now);
+                self.service(&service).busy -= 1;
+                self.make_idle(peer);
+                self.dispatch(&service, now);
+            }
+            _ => self.counters.unclaimed += 1,
+        }
+    }
+
+    /// Removes a worker. Its request goes to another provider if its service is idempotent, otherwise it fails.
+    pub(super) fn delete_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) {
+        let request = self.workers.get(peer).and_then(Worker::request);
+        self.detach_worker(peer);
+        let Some(worker) = self.workers.remove(peer) else { return };
+        self.push_event(Event::WorkerLeft { peer: peer.clone(), service: worker.service.clone(), why });
+        if let Some(request) = request {
+            self.settle(request, peer, why, now);
+        }
+        self.provider_left(&worker.service, now);
+    }
+
+    fn settle(&mut self, request: RequestId, peer: &PeerId, why: &'static str, now: Time) {
+        let Some(pending) = self.requests.get(&request) else { return };
+        if pending.stage != Stage::Worker(peer.clone()) {
+            return;
+        }
+        let service = pending.service.clone();
+        if self.settings_of(&service).idempotent && pending.attempts <= MAX_RETRIES {
+            self.give_back(request);
+            return self.dispatch(&service, now);
+        }
+        let reason = format!("the worker that had the request is gone ({why}); the request may have run");
+        self.end(request, Failure::new(Code::Lost, reason), now);
+    }
+
+    /// Takes a worker out of its service's account; it is to be removed.
+    pub(super) fn detach_worker(&mut self, peer: &PeerId) {
+        let Some(worker) = self.workers.get_mut(peer) else { return };
+        let state = std::mem::replace(&mut worker.state, State::Idle(u64::MAX));
+        if let Some(service) = self.services.get_mut(&worker.service) {
+            match state {
+                State::Busy(..) => service.busy -= 1,
+                State::Idle(stamp) => drop(service.idle.remove(&stamp)),
+            }
+        }
+    }
+
+    /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on to
+    /// a request past its deadline.
+    pub(super) fn heartbeat(&mut self, now: Time) {
+        if self.next_heartbeat.is_none_or(|due| due > now) {
+            return;
+        }
+        let expiry = self.settings.majordomo.expiry;
+        let workers: Vec<(PeerId, Dialect, State, Time)> = self
+            .workers
+            .iter()
+            .map(|(peer, worker)| (peer.clone(), worker.dialect, worker.state, worker.heard))
+            .collect();
+        for (peer, dialect, state, heard) in workers {
+            match state {
+                State::Idle(_) if now.since(heard) > expiry => {
+                    self.expel_worker(&peer, "it was silent for too long", now);
+                }
+                State::Busy(_, until) if now > until => {
+                    self.expel_worker(&peer, "it did not answer within the request's deadline", now);
+                }
+                _ => self.tell(&peer, dialect, ToWorker::Heartbeat),
+            }
+        }
+        self.next_heartbeat = (!self.workers.is_empty()).then(|| now + self.settings.majordomo.heartbeat);
+    }
+
+    /// Tells every worker to go.
+    pub(super) fn dismiss_workers(&mut self, now: Time) {
+        while let Some(peer) = self.workers.keys().next().cloned() {
+            self.expel_worker(&peer, "the node shuts down", now);
+        }
+    }
+
+    fn tell(&mut self, peer: &PeerId, dialect: Dialect, command: ToWorker) {
+        self.effects.push_back(Effect::Worker { peer: peer.clone(), dialect, command });
+    }
+}

@@ -1,0 +1,147 @@
+//! Why a request has no reply.
+
+use std::fmt;
+
+/// The class of a failure. The numbers stand on the wire; they follow HTTP where HTTP has the same class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum Code {
+    /// The message cannot be read, or breaks the protocol's rules.
+    Malformed = 400,
+    /// The caller may not do this.
+    Forbidden = 403,
+    /// No plugin and no worker offers the service.
+    UnknownService = 404,
+    /// A body is over the size limit.
+    TooLarge = 413,
+    /// The service says that the request itself is wrong.
+    Rejected = 422,
+    /// A queue or table is full. Nothing was started: trying again later is safe.
+    Overloaded = 429,
+    /// The client withdrew the request.
+    Cancelled = 499,
+    /// The service says that it could not do it this time.
+    Failed = 500,
+    /// The instance trapped, panicked or broke the contract.
+    Crashed = 502,
+    /// The node is shutting down. Nothing was started.
+    Draining = 503,
+    /// The time to answer has passed; the request may have run in part.
+    Deadline = 504,
+    /// The instance asked for more memory, tables or instances than its service may have.
+    Exhausted = 507,
+    /// A call from service to service would go round in a circle, or goes too deep.
+    Loop = 508,
+    /// The worker that had the request is gone; the request may have run.
+    Lost = 520,
+}
+
+impl Code {
+    /// Every code there is, in ascending order.
+    pub const ALL: [Self; 14] = [
+        Self::Malformed,
+        Self::Forbidden,
+        Self::UnknownService,
+        Self::TooLarge,
+        Self::Rejected,
+        Self::Overloaded,
+        Self::Cancelled,
+        Self::Failed,
+        Self::Crashed,
+        Self::Draining,
+        Self::Deadline,
+        Self::Exhausted,
+        Self::Loop,
+        Self::Lost,
+    ];
+
+    /// The number that stands on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The code with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
+    /// The code's name in logs and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Forbidden => "forbidden",
+            Self::UnknownService => "unknown service",
+            Self::TooLarge => "too large",
+            Self::Rejected => "rejected",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+            Self::Crashed => "crashed",
+            Self::Draining => "draining",
+            Self::Deadline => "deadline",
+            Self::Exhausted => "exhausted",
+            Self::Loop => "loop",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number(), self.name())
+    }
+}
+
+/// A failure: its class, and a sentence for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What programs decide by.
+    pub code: Code,
+    /// What happened, where, and the remedy if there is one.
+    pub reason: String,
+}
+
+impl Failure {
+    /// The longest reason that is kept, in bytes; a longer one is cut.
+    pub const MAX_REASON: usize = 4096;
+
+    /// Makes a failure; a reason over [`Self::MAX_REASON`] bytes is cut at a character boundary.
+    #[must_use]
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        reason.truncate(reason.floor_char_boundary(Self::MAX_REASON));
+        Self { code, reason }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_comes_back_from_its_number() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), Some(code));
+        }
+        assert!(Code::ALL.is_sorted(), "the list is in ascending order");
+        assert_eq!(Code::from_number(200), None);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let failure = Failure::new(Code::Failed, "é".repeat(Failure::MAX_REASON));
+        assert_eq!(failure.reason.len(), Failure::MAX_REASON);
+        assert!(Failure::new(Code::Failed, format!("x{}", "é".repeat(Failure::MAX_REASON))).reason.ends_with('é'));
+    }
+}

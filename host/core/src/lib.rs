@@ -1,0 +1,35 @@
+//! The decisions of a wasmnode: what happens to a request, and why.
+//!
+//! Everything here is a state machine without I/O, clock, threads or hash iteration: the same inputs at the same times
+//! give the same outputs, byte for byte. The driver of the binary and the simulation of the tests use the same three
+//! verbs:
+//!
+//! ```
+//! # use wasmnode_core::{Input, Node, NodeSettings, Time};
+//! # let (mut node, now) = (Node::new(NodeSettings::default()), Time::ZERO);
+//! node.handle(Input::Tick, now); // one thing happened
+//! while let Some(output) = node.next_output() {
+//!     // do everything it decided
+//! #   drop(output);
+//! }
+//! let sleep_until = node.next_wake(); // then wait for an input, or for this time
+//! # let _ = sleep_until;
+//! ```
+//!
+//! [`message`] is what can be said, [`broker`] who waits for whom, [`node`] the composition.
+
+pub mod broker;
+pub mod failure;
+pub mod message;
+pub mod name;
+pub mod node;
+pub mod settings;
+mod time;
+
+pub use broker::{CallId, Caller, Counters, Event, Request, RequestId, ServiceStatus};
+pub use failure::{Code, Failure};
+pub use message::{Body, Frame, PeerId};
+pub use name::{Pattern, ServiceName};
+pub use node::{Input, Node, Output};
+pub use settings::{Limits, Majordomo, NodeSettings, OnFailure, ServiceSettings};
+pub use time::Time;

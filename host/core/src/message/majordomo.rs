@@ -1,0 +1,205 @@
+//! Majordomo 0.1 (RFC 7) and 0.2 (RFC 18), clients and workers, by the letter.
+//!
+//! The two versions share a socket: a 0.1 peer always leads with an empty frame. Some 0.2 peers do so too; their
+//! [`Dialect`] remembers it, so that they are answered alike.
+
+use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender, WorkerCommand};
+
+/// What stands before code and reason in the body that a client gets where failures are told to Majordomo clients.
+pub const FAILURE_MARK: &[u8] = b"wasmnode-failure";
+
+const CLIENT_01: &[u8] = b"MDPC01";
+const CLIENT_02: &[u8] = b"MDPC02";
+const WORKER_01: &[u8] = b"MDPW01";
+const WORKER_02: &[u8] = b"MDPW02";
+
+const CLIENT_REQUEST: u8 = 1;
+const CLIENT_PARTIAL: u8 = 2;
+const CLIENT_FINAL: u8 = 3;
+
+/// What the node says to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToWorker {
+    /// Serve this.
+    Request {
+        /// What the worker must name in its replies.
+        client: Frame,
+        /// The client's frames.
+        body: Body,
+    },
+    /// The node is alive.
+    Heartbeat,
+    /// Go, or register anew.
+    Disconnect,
+}
+
+/// Reads what a Majordomo peer sent, `frames` without the leading empty frame (`enveloped` says whether there was one).
+pub(super) fn decode(mut frames: Vec<Frame>, enveloped: bool) -> Result<Message, Malformed> {
+    let version_02 = if enveloped { Dialect::Majordomo02Enveloped } else { Dialect::Majordomo02 };
+    let header = if frames.is_empty() { Frame::new() } else { frames.remove(0) };
+    match (header.as_ref(), enveloped) {
+        (CLIENT_01, true) => client(frames, Dialect::Majordomo01),
+        (CLIENT_02, _) => {
+            let command = take(&mut frames, Sender::Client, "lacks the command frame")?;
+            match command.as_ref() {
+                [CLIENT_REQUEST] => client(frames, version_02),
+                _ => Err(Malformed { sender: Sender::Client, reason: "has a command that no client sends" }),
+            }
+        }
+        (WORKER_01, true) => worker(frames, Dialect::Majordomo01),
+        (WORKER_02, _) => worker(frames, version_02),
+        (CLIENT_01 | WORKER_01, false) => {
+            Err(Malformed { sender: Sender::Stranger, reason: "speaks Majordomo 0.1 without its leading empty frame" })
+        }
+        _ => Err(Malformed { sender: Sender::Stranger, reason: "has a header of no known protocol" }),
+    }
+}
+
+fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed> {
+    let service = take(&mut frames, Sender::Client, "lacks the service frame")?;
+    if frames.is_empty() {
+        return Err(Malformed { sender: Sender::Client, reason: "lacks a body frame" });
+    }
+    let ask = Ask {
+        id: 0,
+        service,
+        deadline_ms: None,
+        // RFC 7 and 18 let a request wait for its service; for how long is the node's to decide.
+        wait: true,
+        traceparent: None,
+        idempotency_key: None,
+        body: frames,
+    };
+    Ok(Message::Request { dialect, ask })
+}
+
+fn worker(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed> {
+    let sender = Sender::Worker(dialect);
+    let numbers = CommandNumbers::of(dialect);
+    let command = take(&mut frames, sender, "lacks the command frame")?;
+    let &[number] = command.as_ref() else {
+        return Err(Malformed { sender, reason: "has a command frame that is not one byte long" });
+    };
+    let command = if number == numbers.ready {
+        WorkerCommand::Ready { service: take(&mut frames, sender, "lacks the service frame")? }
+    } else if number == numbers.final_reply {
+        let client = envelope(&mut frames, sender)?;
+        WorkerCommand::Final { client, body: frames }
+    } else if Some(number) == numbers.partial {
+        let client = envelope(&mut frames, sender)?;
+        WorkerCommand::Partial { client, body: frames }
+    } else if number == numbers.heartbeat {
+        WorkerCommand::Heartbeat
+    } else if number == numbers.disconnect {
+        WorkerCommand::Disconnect
+    } else {
+        return Err(Malformed { sender, reason: "has a command that no worker sends" });
+    };
+    Ok(Message::Worker { dialect, command })
+}
+
+/// Takes `client | ""` and leaves at least one body frame.
+fn envelope(frames: &mut Vec<Frame>, sender: Sender) -> Result<Frame, Malformed> {
+    let client = take(frames, sender, "lacks the client frame")?;
+    let empty = take(frames, sender, "lacks the empty frame after the client frame")?;
+    if !empty.is_empty() {
+        return Err(Malformed { sender, reason: "has no empty frame after the client frame" });
+    }
+    if frames.is_empty() {
+        return Err(Malformed { sender, reason: "lacks a body frame" });
+    }
+    Ok(client)
+}
+
+fn take(frames: &mut Vec<Frame>, sender: Sender, reason: &'static str) -> Result<Frame, Malformed> {
+    if frames.is_empty() { Err(Malformed { sender, reason }) } else { Ok(frames.remove(0)) }
+}
+
+/// Writes what a Majordomo client gets; `None` where its version has no such message: partial replies in 0.1, and
+/// failures in both unless `tell_failures` (then a final reply with [`FAILURE_MARK`], code and reason).
+#[must_use]
+pub fn encode_reply(dialect: Dialect, service: &Frame, reply: Reply, tell_failures: bool) -> Option<Vec<Frame>> {
+    let (command, body) = match reply {
+        Reply::Partial(_) if dialect == Dialect::Majordomo01 => return None,
+        Reply::Partial(body) => (CLIENT_PARTIAL, body),
+        Reply::Final(body) => (CLIENT_FINAL, body),
+        Reply::Failure(_) if !tell_failures => return None,
+        Reply::Failure(failure) => {
+            let code = failure.code.number().to_string();
+            (CLIENT_FINAL, vec![Frame::from_static(FAILURE_MARK), code.into(), failure.reason.into()])
+        }
+    };
+    let mut frames = lead(dialect, CLIENT_01, CLIENT_02, 3 + body.len());
+    if dialect != Dialect::Majordomo01 {
+        frames.push(Frame::copy_from_slice(&[command]));
+    }
+    frames.push(service.clone());
+    push_body(&mut frames, body);
+    Some(frames)
+}
+
+/// Writes what the node says to a worker.
+#[must_use]
+pub fn encode_to_worker(dialect: Dialect, command: ToWorker) -> Vec<Frame> {
+    let numbers = CommandNumbers::of(dialect);
+    let mut frames = lead(dialect, WORKER_01, WORKER_02, 6);
+    match command {
+        ToWorker::Request { client, body } => {
+            frames.extend([Frame::copy_from_slice(&[CommandNumbers::REQUEST]), client, Frame::new()]);
+            push_body(&mut frames, body);
+        }
+        ToWorker::Heartbeat => frames.push(Frame::copy_from_slice(&[numbers.heartbeat])),
+        ToWorker::Disconnect => frames.push(Frame::copy_from_slice(&[numbers.disconnect])),
+    }
+    frames
+}
+
+/// Whether these frames hand a request to a worker.
+#[must_use]
+pub fn is_request_to_worker(frames: &[Frame]) -> bool {
+    let frames = match frames {
+        [first, rest @ ..] if first.is_empty() => rest,
+        all => all,
+    };
+    matches!(frames, [header, command, ..] if [WORKER_01, WORKER_02].contains(&header.as_ref())
+        && command.as_ref() == [CommandNumbers::REQUEST])
+}
+
+/// The frames before the command: the empty one where the peer expects it, and the header.
+fn lead(dialect: Dialect, header_01: &'static [u8], header_02: &'static [u8], capacity: usize) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(2 + capacity);
+    if dialect != Dialect::Majordomo02 {
+        frames.push(Frame::new());
+    }
+    frames.push(Frame::from_static(if dialect == Dialect::Majordomo01 { header_01 } else { header_02 }));
+    frames
+}
+
+/// A Majordomo body has at least one frame: an empty one stands for none.
+fn push_body(frames: &mut Vec<Frame>, body: Body) {
+    if body.is_empty() {
+        frames.push(Frame::new());
+    }
+    frames.extend(body);
+}
+
+/// The worker commands' numbers, which 0.2 shifted to make room for partial replies.
+struct CommandNumbers {
+    ready: u8,
+    partial: Option<u8>,
+    final_reply: u8,
+    heartbeat: u8,
+    disconnect: u8,
+}
+
+impl CommandNumbers {
+    /// The same in both versions.
+    const REQUEST: u8 = 2;
+
+    const fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Majordomo01 => Self { ready: 1, partial: None, final_reply: 3, heartbeat: 4, disconnect: 5 },
+            _ => Self { ready: 1, partial: Some(3), final_reply: 4, heartbeat: 5, disconnect: 6 },
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Our own client dialect: what Majordomo lacks, in as few frames as possible, because each frame costs.
+//!
+//! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body. Integers are
+//! unsigned, in network byte order.
+//!
+//! ```text
+//! offset size
+//!      0    6  "WNODC1": the dialect and its version
+//!      6    1  command: 1 REQUEST, 2 PARTIAL, 3 FINAL, 4 FAILURE, 5 CANCEL
+//!      7    8  request id: chosen by the client, unique among its requests without an answer
+//!
+//! REQUEST  client to node
+//!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service
+//!     19    1  flags: bit 0 = wait for a service that nobody offers yet; the others are 0
+//!     20    1  n, the length of the service name
+//!     21    n  service name
+//!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes);
+//!              a type that the receiver does not know is passed over
+//! CANCEL   client to node: nothing more, no body. Of no effect when the answer is already on its way
+//! PARTIAL  node to client: nothing more; body
+//! FINAL    node to client: nothing more; body
+//! FAILURE  node to client
+//!     15    2  code (`Code::number`)
+//!     17    …  reason, UTF-8, at most 4096 bytes; no body
+//! ```
+//!
+//! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499. Answers
+//! come in the order in which they are ready, so one connection carries many requests at a time.
+
+use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender};
+use crate::failure::{Code, Failure};
+use bytes::{BufMut, BytesMut};
+
+/// How every header frame begins.
+pub const MAGIC: &[u8] = b"WNODC1";
+
+/// The longest idempotency key, in bytes.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+const REQUEST: u8 = 1;
+const PARTIAL: u8 = 2;
+const FINAL: u8 = 3;
+const FAILURE: u8 = 4;
+const CANCEL: u8 = 5;
+
+const FLAG_WAIT: u8 = 1;
+
+const FIELD_TRACEPARENT: u8 = 1;
+const FIELD_IDEMPOTENCY_KEY: u8 = 2;
+
+/// Reads what a client sent; the caller has seen [`MAGIC`].
+pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
+    let header = frames.remove(0);
+    let mut reader = Reader(header.slice(MAGIC.len()..));
+    let (Some(command), Some(id)) = (reader.u8(), reader.u64()) else {
+        return Err(Malformed { sender: Sender::Client, reason: "has a header of fewer than 15 bytes" });
+    };
+    let malformed = |reason| Malformed { sender: Sender::NativeClient(id), reason };
+    match command {
+        REQUEST => ask(id, &mut reader, frames)
+            .map(|ask| Message::Request { dialect: Dialect::Native, ask })
+            .map_err(malformed),
+        CANCEL => Ok(Message::Cancel { id }),
+        PARTIAL | FINAL | FAILURE => Err(malformed("is a command that only a node sends")),
+        _ => Err(malformed("has an unknown command")),
+    }
+}
+
+fn ask(id: u64, reader: &mut Reader, body: Body) -> Result<Ask, &'static str> {
+    const SHORT: &str = "has a header that ends too early";
+    let deadline_ms = reader.u32().ok_or(SHORT)?;
+    let flags = reader.u8().ok_or(SHORT)?;
+    if flags & !FLAG_WAIT != 0 {
+        return Err("has unknown flags");
+    }
+    let length = reader.u8().ok_or(SHORT)?;
+    let service = reader.take(usize::from(length)).ok_or(SHORT)?;
+    let mut ask = Ask {
+        id,
+        service,
+        deadline_ms: (deadline_ms > 0).then_some(deadline_ms),
+        wait: flags & FLAG_WAIT != 0,
+        traceparent: None,
+        idempotency_key: None,
+        body,
+    };
+    while let Some(kind) = reader.u8() {
+        let length = reader.u16().ok_or(SHORT)?;
+        let value = reader.take(usize::from(length)).ok_or(SHORT)?;
+        match kind {
+            FIELD_TRACEPARENT if value.is_ascii() => ask.traceparent = Some(value),
+            FIELD_TRACEPARENT => return Err("has a traceparent that is not ASCII"),
+            FIELD_IDEMPOTENCY_KEY if (1..=MAX_IDEMPOTENCY_KEY).contains(&value.len()) => {
+                ask.idempotency_key = Some(value);
+            }
+            FIELD_IDEMPOTENCY_KEY => return Err("has an idempotency key that is not 1 to 255 bytes long"),
+            _ => {}
+        }
+    }
+    Ok(ask)
+}
+
+/// Writes a client's request. A service name over 255 bytes or a field over 65,535 bytes is cut, and so refused.
+#[must_use]
+pub fn encode_request(ask: &Ask) -> Vec<Frame> {
+    let mut header = header(REQUEST, ask.id, 64 + ask.service.len());
+    header.put_u32(ask.deadline_ms.unwrap_or(0));
+    header.put_u8(if ask.wait { FLAG_WAIT } else { 0 });
+    let service = &ask.service[..ask.service.len().min(usize::from(u8::MAX))];
+    header.put_u8(u8::try_from(service.len()).unwrap_or(u8::MAX));
+    header.put_slice(service);
+    for (kind, value) in [(FIELD_TRACEPARENT, &ask.traceparent), (FIELD_IDEMPOTENCY_KEY, &ask.idempotency_key)] {
+        if let Some(value) = value {
+            let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+            header.put_u8(kind);
+            header.put_u16(length);
+            header.put_slice(&value[..usize::from(length)]);
+        }
+    }
+    with_body(header, ask.body.clone())
+}
+
+/// Writes a client's wish to withdraw its request.
+#[must_use]
+pub fn encode_cancel(id: u64) -> Vec<Frame> {
+    vec![header(CANCEL, id, 0).freeze()]
+}
+
+/// Writes what the node sends to a client.
+#[must_use]
+pub fn encode_reply(id: u64, reply: Reply) -> Vec<Frame> {
+    match reply {
+        Reply::Partial(body) => with_body(header(PARTIAL, id, 0), body),
+        Reply::Final(body) => with_body(header(FINAL, id, 0), body),
+        Reply::Failure(failure) => {
+            let mut header = header(FAILURE, id, 2 + failure.reason.len());
+            header.put_u16(failure.code.number());
+            header.put_slice(failure.reason.as_bytes());
+            vec![header.freeze()]
+        }
+    }
+}
+
+/// Reads what the node sent to a client: the request's id, and the reply.
+///
+/// # Errors
+/// [`Malformed`] says which rule the message breaks. A failure code that this version does not know is malformed too.
+pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
+    let malformed = |reason| Malformed { sender: Sender::Stranger, reason };
+    if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
+        return Err(malformed("does not begin with WNODC1"));
+    }
+    let mut reader = Reader(frames.remove(0).slice(MAGIC.len()..));
+    let (Some(command), Some(id)) = (reader.u8(), reader.u64()) else {
+        return Err(malformed("has a header of fewer than 15 bytes"));
+    };
+    let reply = match command {
+        PARTIAL => Reply::Partial(frames),
+        FINAL => Reply::Final(frames),
+        FAILURE => {
+            let code = reader.u16().and_then(Code::from_number).ok_or_else(|| malformed("has an unknown code"))?;
+            Reply::Failure(Failure::new(code, String::from_utf8_lossy(&reader.0)))
+        }
+        _ => return Err(malformed("has a command that only a client sends")),
+    };
+    Ok((id, reply))
+}
+
+fn header(command: u8, id: u64, more: usize) -> BytesMut {
+    let mut header = BytesMut::with_capacity(MAGIC.len() + 9 + more);
+    header.put_slice(MAGIC);
+    header.put_u8(command);
+    header.put_u64(id);
+    header
+}
+
+fn with_body(header: BytesMut, body: Body) -> Vec<Frame> {
+    let mut frames = Vec::with_capacity(1 + body.len());
+    frames.push(header.freeze());
+    frames.extend(body);
+    frames
+}
+
+/// Takes integers and bytes from the front of a frame.
+struct Reader(Frame);
+
+impl Reader {
+    fn take(&mut self, length: usize) -> Option<Frame> {
+        (length <= self.0.len()).then(|| self.0.split_to(length))
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.as_ref().try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode;
+    use super::*;
+
+    fn full_ask() -> Ask {
+        Ask {
+            id: 7,
+            service: Frame::from_static(b"print"),
+            deadline_ms: Some(250),
+            wait: true,
+            traceparent: Some(Frame::from_static(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+            idempotency_key: Some(Frame::from_static(b"order-1")),
+            body: vec![Frame::from_static(b"a"), Frame::new()],
+        }
+    }
+
+    #[test]
+    fn a_request_comes_back_as_it_was_sent() {
+        let bare = Ask { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
+        for ask in [full_ask(), bare] {
+            let decoded = decode(encode_request(&ask)).unwrap();
+            assert_eq!(decoded, Message::Request { dialect: Dialect::Native, ask });
+        }
+    }
+
+    #[test]
+    fn the_header_stands_byte_for_byte_as_documented() {
+        let frames = encode_request(&Ask { traceparent: None, ..full_ask() });
+        assert_eq!(
+            frames[0].as_ref(),
+            b"WNODC1\x01\0\0\0\0\0\0\0\x07\0\0\0\xfa\x01\x05print\x02\0\x07order-1".as_slice()
+        );
+        let failure = Reply::Failure(Failure::new(Code::Deadline, "late"));
+        assert_eq!(encode_reply(7, failure)[0].as_ref(), b"WNODC1\x04\0\0\0\0\0\0\0\x07\x01\xf8late".as_slice());
+    }
+
+    #[test]
+    fn replies_come_back_as_they_were_sent() {
+        let body = vec![Frame::from_static(b"x"), Frame::new()];
+        let failure = Failure::new(Code::Overloaded, "the queue is full");
+        for reply in [Reply::Partial(body.clone()), Reply::Final(body), Reply::Failure(failure)] {
+            assert_eq!(decode_reply(encode_reply(9, reply.clone())).unwrap(), (9, reply));
+        }
+    }
+
+    #[test]
+    fn every_header_that_is_cut_short_is_malformed_and_says_whose_it_is() {
+        let whole = encode_request(&full_ask())[0].clone();
+        let name_end = MAGIC.len() + 9 + 6 + "print".len();
+        let field_end = name_end + 3 + full_ask().traceparent.unwrap().len();
+        for length in MAGIC.len()..whole.len() {
+            let result = decode(vec![whole.slice(..length)]);
+            if length == name_end || length == field_end {
+                assert!(result.is_ok(), "a header may end between fields");
+            } else if length < MAGIC.len() + 9 {
+                assert_eq!(result.unwrap_err().sender, Sender::Client);
+            } else {
+                assert_eq!(result.unwrap_err().sender, Sender::NativeClient(7), "cut at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_of_an_unknown_type_is_passed_over() {
+        let mut header = encode_request(&full_ask())[0].to_vec();
+        header.extend(b"\x63\0\x02hi");
+        let mut frames = vec![Frame::from(header)];
+        frames.extend(full_ask().body);
+        assert_eq!(decode(frames).unwrap(), Message::Request { dialect: Dialect::Native, ask: full_ask() });
+    }
+
+    #[test]
+    fn what_only_a_node_may_send_is_refused_from_a_client() {
+        for reply in [Reply::Partial(vec![]), Reply::Final(vec![]), Reply::Failure(Failure::new(Code::Lost, ""))] {
+            assert!(decode(encode_reply(1, reply)).is_err());
+        }
+        assert_eq!(decode(encode_cancel(3)).unwrap(), Message::Cancel { id: 3 });
+    }
+}

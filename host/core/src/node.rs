@@ -1,0 +1,279 @@
+//! One node: messages in, messages and runs out.
+//!
+//! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest to
+//! the broker. It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
+//! plugins than the core does.
+
+use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+use crate::failure::{Code, Failure};
+use crate::message::majordomo::{self, ToWorker};
+use crate::message::{self, Ask, Body, Dialect, Frame, Malformed, Message, PeerId, Reply, Sender, native};
+use crate::name::ServiceName;
+use crate::settings::{NodeSettings, OnFailure};
+use crate::time::Time;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A message arrived, its frames without the routing id.
+    Message {
+        /// The connection it came from.
+        from: PeerId,
+        /// All frames.
+        frames: Vec<Frame>,
+    },
+    /// A message could not be sent: the connection is gone.
+    Undeliverable {
+        /// The connection.
+        to: PeerId,
+        /// The message.
+        frames: Vec<Frame>,
+    },
+    /// A plugin offers this service from now on.
+    Offered(ServiceName),
+    /// The plugin of this service is gone.
+    Withdrawn(ServiceName),
+    /// A run sends a partial reply.
+    Partial {
+        /// Which run.
+        request: RequestId,
+        /// The reply's frames.
+        body: Body,
+    },
+    /// A run has ended. Every [`Output::Run`] is confirmed by exactly one of these, stopped or not.
+    Finished {
+        /// Which run.
+        request: RequestId,
+        /// Its reply, or why there is none.
+        result: Result<Body, Failure>,
+    },
+    /// A run calls a service.
+    Call {
+        /// The driver's number for the call.
+        call: CallId,
+        /// Which run.
+        parent: RequestId,
+        /// The service called.
+        service: ServiceName,
+        /// The frames of the call.
+        body: Body,
+    },
+    /// Nothing but time has passed.
+    Tick,
+    /// Accept no request any more.
+    Drain,
+    /// End everything now.
+    Stop,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send these frames.
+    Send {
+        /// The connection.
+        to: PeerId,
+        /// All frames, without the routing id.
+        frames: Vec<Frame>,
+    },
+    /// Run a plugin.
+    Run(Request),
+    /// Stop a run.
+    Stop(RequestId),
+    /// Answer a call of a run.
+    Answer {
+        /// Which call.
+        call: CallId,
+        /// Its reply, or why there is none.
+        result: Result<Body, Failure>,
+    },
+    /// Tell a person.
+    Event(Event),
+}
+
+/// The state machine of one node.
+#[derive(Debug)]
+pub struct Node {
+    broker: Broker,
+    patience: Duration,
+    on_failure: OnFailure,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// Makes a node that offers only `node.services`.
+    #[must_use]
+    pub fn new(settings: NodeSettings) -> Self {
+        let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
+        Self { broker: Broker::new(settings), patience, on_failure, outputs: VecDeque::new() }
+    }
+
+    /// One thing happened.
+    pub fn handle(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Message { from, frames } => self.receive(&from, frames, now),
+            Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
+            Input::Offered(service) => self.broker.offer(&service, now),
+            Input::Withdrawn(service) => self.broker.withdraw(&service, now),
+            Input::Partial { request, body } => self.broker.partial(request, body),
+            Input::Finished { request, result } => self.broker.finish(request, result, now),
+            Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
+            Input::Tick => {}
+            Input::Drain => self.broker.drain(),
+            Input::Stop => self.broker.stop(now),
+        }
+        if self.next_wake().is_some_and(|due| due <= now) {
+            self.broker.wake(now);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn next_output(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() {
+            let effect = self.broker.next_effect()?;
+            self.translate(effect);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Tick`] if nothing happens before.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Time> {
+        self.broker.next_wake()
+    }
+
+    /// Requests without an answer, and runs that are not confirmed as finished.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.broker.outstanding()
+    }
+
+    /// The state of every service that is offered or waited for, by name.
+    pub fn services(&self) -> impl Iterator<Item = ServiceStatus> {
+        self.broker.services()
+    }
+
+    /// What became of everything that arrived.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.broker.counters()
+    }
+
+    fn receive(&mut self, from: &PeerId, frames: Vec<Frame>, now: Time) {
+        match message::decode(frames) {
+            Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
+            Ok(Message::Cancel { id }) => self.broker.cancel(from, id, now),
+            Ok(Message::Worker { dialect, command }) => self.broker.worker(from, dialect, command, now),
+            Err(malformed) => self.refuse(from, &malformed, now),
+        }
+    }
+
+    fn refuse(&mut self, from: &PeerId, malformed: &Malformed, now: Time) {
+        self.broker.count_malformed();
+        self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why: malformed.to_string() }));
+        match malformed.sender {
+            Sender::Worker(dialect) => {
+                self.broker.expel_worker(from, "it broke the protocol", now);
+                self.broker.disconnect(from, dialect);
+            }
+            Sender::NativeClient(id) => {
+                let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));
+                self.send(from, native::encode_reply(id, Reply::Failure(failure)));
+            }
+            Sender::Client | Sender::Stranger => {}
+        }
+    }
+
+    fn request(&mut self, from: &PeerId, dialect: Dialect, ask: Ask, now: Time) {
+        let service = match ServiceName::from_bytes(&ask.service) {
+            Ok(service) => service,
+            Err(invalid) => {
+                self.broker.count_malformed();
+                return self.reply(from, dialect, ask.id, &ask.service, Reply::Failure(invalid.into()));
+            }
+        };
+        if service.as_str().starts_with("mmi.") {
+            let code = self.management(&service, &ask.body);
+            let reply = Reply::Final(vec![Frame::from_static(code)]);
+            return self.reply(from, dialect, ask.id, &ask.service, reply);
+        }
+        let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
+        let patience = match dialect {
+            Dialect::Native => ask.wait.then_some(Duration::MAX),
+            _ => Some(self.patience),
+        };
+        let submission = Submission {
+            asker: Asker::Client { peer: from.clone(), dialect, id: ask.id },
+            service,
+            body: ask.body,
+            deadline,
+            patience,
+            traceparent: ask.traceparent,
+            idempotency_key: ask.idempotency_key,
+        };
+        self.broker.submit(submission, now);
+    }
+
+    /// Answers `mmi.*` (RFC 8): whether a service can be reached; 501 for what is not implemented.
+    fn management(&self, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
+        if service.as_str() != "mmi.service" {
+            return b"501";
+        }
+        let asked = body.first().and_then(|name| ServiceName::from_bytes(name).ok());
+        if asked.is_some_and(|name| self.broker.is_reachable(&name)) { b"200" } else { b"404" }
+    }
+
+    fn undeliverable(&mut self, to: &PeerId, frames: &[Frame], now: Time) {
+        if majordomo::is_request_to_worker(frames) {
+            self.broker.not_handed_over(to, now);
+        } else {
+            self.broker.gone(to, now);
+        }
+    }
+
+    fn translate(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply { asker: Asker::Client { peer, dialect, id }, service, reply } => {
+                self.reply(&peer, dialect, id, &Frame::copy_from_slice(service.as_str().as_bytes()), reply);
+            }
+            Effect::Reply { asker: Asker::Call { call, .. }, reply, .. } => match reply {
+                // The contract of `calls` has no partial replies.
+                Reply::Partial(_) => {}
+                Reply::Final(body) => self.outputs.push_back(Output::Answer { call, result: Ok(body) }),
+                Reply::Failure(failure) => self.outputs.push_back(Output::Answer { call, result: Err(failure) }),
+            },
+            Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
+            Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
+            Effect::Worker { peer, dialect, command } => self.tell_worker(&peer, dialect, command),
+            Effect::Event(event) => self.outputs.push_back(Output::Event(event)),
+        }
+    }
+
+    fn reply(&mut self, to: &PeerId, dialect: Dialect, id: u64, service: &Frame, reply: Reply) {
+        if dialect == Dialect::Native {
+            return self.send(to, native::encode_reply(id, reply));
+        }
+        let tell = self.on_failure == OnFailure::Status;
+        if let (Reply::Failure(failure), false) = (&reply, tell) {
+            let service = ServiceName::from_bytes(service).ok();
+            let event = match service {
+                Some(service) => Event::Untold { peer: to.clone(), service, failure: failure.clone() },
+                None => Event::Refused { peer: to.clone(), why: format!("asks wrongly: {}", failure.reason) },
+            };
+            return self.outputs.push_back(Output::Event(event));
+        }
+        if let Some(frames) = majordomo::encode_reply(dialect, service, reply, tell) {
+            self.send(to, frames);
+        }
+    }
+
+    fn tell_worker(&mut self, peer: &PeerId, dialect: Dialect, command: ToWorker) {
+        self.send(peer, majordomo::encode_to_worker(dialect, command));
+    }
+
+    fn send(&mut self, to: &PeerId, frames: Vec<Frame>) {
+        self.outputs.push_back(Output::Send { to: to.clone(), frames });
+    }
+}
