@@ -18,6 +18,7 @@ use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use workers::Worker;
 
 /// The state machine of one node's requests.
@@ -52,7 +53,8 @@ struct Pending {
     bytes: usize,
     deadline: Time,
     timer: Time,
-    waits_for_service: bool,
+    /// How long it waits for a service that nobody offers; `None` fails at once.
+    patience: Option<Duration>,
     attempts: u32,
     traceparent: Option<Frame>,
     idempotency_key: Option<Frame>,
@@ -297,7 +299,7 @@ impl Broker {
             bytes,
             deadline,
             timer,
-            waits_for_service: patience.is_some(),
+            patience,
             attempts: 0,
             traceparent,
             idempotency_key,
@@ -357,11 +359,17 @@ impl Broker {
 
     /// A request that has found a provider has until its deadline.
     fn rearm(&mut self, id: RequestId) {
+        if let Some(pending) = self.requests.get(&id) {
+            self.set_timer(id, pending.deadline);
+        }
+    }
+
+    fn set_timer(&mut self, id: RequestId, time: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
-        if pending.timer != pending.deadline {
+        if pending.timer != time {
             self.timers.remove(&(pending.timer, id));
-            pending.timer = pending.deadline;
-            self.timers.insert((pending.timer, id));
+            pending.timer = time;
+            self.timers.insert((time, id));
         }
     }
 
@@ -437,10 +445,12 @@ impl Broker {
             service.queue.remove(&id);
         }
         match &pending.asker {
-            Asker::Client { peer, id: number, .. } => {
+            Asker::Client { peer, dialect, id: number } => {
                 if let Some(client) = self.clients.get_mut(peer) {
                     client.requests.remove(&id);
-                    client.numbered.remove(number);
+                    if *dialect == message::Dialect::Native {
+                        client.numbered.remove(number);
+                    }
                     if client.requests.is_empty() {
                         self.clients.remove(peer);
                     }
@@ -473,18 +483,18 @@ impl Broker {
         }
     }
 
-    /// After a provider left: requests that cannot wait for another fail, and the entry goes if nothing needs it.
+    /// After a provider left: if it was the last, requests wait for another as long as their patience lasts, and the
+    /// entry goes if nothing needs it.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
         if !service.is_reachable() {
-            let impatient: Vec<RequestId> = service
-                .queue
-                .iter()
-                .filter(|request| self.requests.get(request).is_some_and(|pending| !pending.waits_for_service))
-                .copied()
-                .collect();
-            for request in impatient {
-                self.end(request, self.unknown(name), now);
+            let waiting: Vec<RequestId> = service.queue.iter().copied().collect();
+            for request in waiting {
+                let Some(Pending { patience, deadline, .. }) = self.requests.get(&request) else { continue };
+                match patience {
+                    Some(patience) => self.set_timer(request, (*deadline).min(now + *patience)),
+                    None => self.end(request, self.unknown(name), now),
+                }
             }
         }
         self.forget_if_unused(name);

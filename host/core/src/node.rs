@@ -175,8 +175,9 @@ impl Node {
         self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why: malformed.to_string() }));
         match malformed.sender {
             Sender::Worker(dialect) => {
-                self.broker.expel_worker(from, "it broke the protocol", now);
-                self.broker.disconnect(from, dialect);
+                if !self.broker.expel_worker(from, "it broke the protocol", now) {
+                    self.broker.disconnect(from, dialect);
+                }
             }
             Sender::NativeClient(id) => {
                 let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));

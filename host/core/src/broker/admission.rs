@@ -1,6 +1,5 @@
 //! Which requests are accepted: every limit, and the failure that names it.
 
-use super::service::Service;
 use super::{Asker, Broker, Pending, Submission};
 use crate::failure::{Code, Failure};
 use crate::message;
@@ -33,14 +32,14 @@ impl Broker {
     }
 
     fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {
-        let Asker::Client { peer, id, .. } = asker else { return Ok(()) };
+        let Asker::Client { peer, dialect, id } = asker else { return Ok(()) };
         let Some(client) = self.clients.get(peer) else { return Ok(()) };
         let limit = self.settings.limits.requests_per_client;
         if client.requests.len() >= limit {
             let reason = format!("limits.requests-per-client = {limit} is reached; wait for answers");
             return Err(Failure::new(Code::Overloaded, reason));
         }
-        if client.numbered.contains_key(id) {
+        if *dialect == message::Dialect::Native && client.numbered.contains_key(id) {
             return Err(Failure::new(Code::Malformed, format!("request id {id} has no answer yet; use another")));
         }
         Ok(())

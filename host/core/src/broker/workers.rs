@@ -47,7 +47,9 @@ impl Broker {
             worker.heard = now;
         }
         match command {
-            WorkerCommand::Ready { .. } => self.expel_worker(peer, "it registered twice", now),
+            WorkerCommand::Ready { .. } => {
+                self.expel_worker(peer, "it registered twice", now);
+            }
             WorkerCommand::Heartbeat => {}
             WorkerCommand::Disconnect => self.delete_worker(peer, "it said so", now),
             WorkerCommand::Partial { client, body } => self.worker_reply(peer, &client, Reply::Partial(body), now),
@@ -55,11 +57,12 @@ impl Broker {
         }
     }
 
-    /// Ends the registration of a worker that broke a rule, and tells it; tells a stranger too.
-    pub fn expel_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) {
-        let Some(worker) = self.workers.get(peer) else { return };
+    /// Ends the registration of a worker that broke a rule, and tells it; `false` if the peer is no worker of ours.
+    pub fn expel_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) -> bool {
+        let Some(worker) = self.workers.get(peer) else { return false };
         self.disconnect(peer, worker.dialect);
         self.delete_worker(peer, why, now);
+        true
     }
 
     /// Tells a peer that is no worker of ours to go, or to register anew.
@@ -123,7 +126,8 @@ impl Broker {
             // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
             self.detach_worker(peer);
             self.give_back(request);
-            return self.expel_worker(peer, "it was silent for too long", now);
+            self.expel_worker(peer, "it was silent for too long", now);
+            return;
         }
         let dialect = worker.dialect;
         pending.stage = Stage::Worker(peer.clone());
@@ -137,7 +141,8 @@ impl Broker {
     fn worker_reply(&mut self, peer: &PeerId, client: &Frame, reply: Reply, now: Time) {
         let Some(worker) = self.workers.get(peer) else { return };
         let State::Busy(request, _) = worker.state else {
-            return self.expel_worker(peer, "it replied without having a request", now);
+            self.expel_worker(peer, "it replied without having a request", now);
+            return;
         };
         if *client != request.token() {
             self.counters.unclaimed += 1;
