@@ -1,18 +1,23 @@
 //! The service `print`: puts a body on the node's console as it is and answers with a receipt, `printed 5 bytes`.
 //!
-//! `print` and `afficher` both show text, for different readers. `print` is for the operator's log: it changes nothing but
-//! bytes that are no UTF-8, so that the log holds what was sent, and its answer stays small however large the body is.
-//! `afficher` is for a person at a terminal: it frames, wraps and disarms the text, and its answer is the picture itself.
-//! What `print` writes may therefore hold control characters; the node, which turns stdout into log lines, escapes them.
+//! `print` and `afficher` both show text, for different readers. `print` is for the operator's log: it changes
+//! nothing but bytes that are no UTF-8, so that the log holds what was sent, and its answer stays small however
+//! large the body is. `afficher` is for a person at a terminal: it frames, wraps and disarms the text, and its
+//! answer is the picture itself. What `print` writes may therefore hold control characters; the node, which turns
+//! stdout into log lines, escapes them.
 //!
 //! Each frame starts a line of its own. An empty frame is an empty line, and a body without frames writes nothing.
 
 use std::io::{self, Write};
 
-use exports::wasmnode::service::handler::{Body, Failure, Guest, Request};
+use bindings::exports::wasmnode::service::handler::{Body, Failure, Guest, Request};
 
-wit_bindgen::generate!({ path: "../../wit", world: "service" });
-export!(Print);
+#[allow(unsafe_code, reason = "generated: the canonical ABI passes pointers")]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "service" });
+    export!(Print);
+    use super::Print;
+}
 
 struct Print;
 
