@@ -1,0 +1,261 @@
+//! What the node is told: a TOML file to a checked [`Config`], or every mistake in it at once.
+//!
+//! Parsed, not validated: each value becomes its final type where it is read (`config/value.rs`), then its meaning is
+//! checked, and a `Config` exists only if nothing was wrong. A mistake never stops the reading: the default stands in
+//! for the bad value so that the rest is checked too, and the whole is thrown away at the end. Keys that nobody asked
+//! for are mistakes. Relative paths start at the folder of the file, wherever the node was started.
+
+mod endpoint;
+mod error;
+mod fields;
+mod service;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::ConfigError;
+
+use error::Report;
+use fields::Fields;
+use service::Service;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::DeTable;
+use wasmnode_core::{Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
+
+/// Everything that a node is told when it starts.
+///
+/// ```
+/// use std::path::Path;
+/// use wasmnode::config::Config;
+///
+/// let config = Config::parse("[node]\nname = 'paris1'\nlisten = ['ipc://node.ipc']", Path::new("etc/node.toml"))?;
+/// assert_eq!(config.node.name, "paris1");
+/// assert_eq!(config.listen[0].to_string(), "ipc://etc/node.ipc");
+/// # Ok::<(), wasmnode::config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// What the core needs to know: names, limits, Majordomo, and the settings of services. From `[node]`, `[limits]`,
+    /// `[majordomo]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up to its first dot.
+    pub node: NodeSettings,
+    /// Where the node listens; at least one, none twice, none that another machine can reach. `node.listen`, default
+    /// `ipc://wasmnode.ipc` and `tcp://127.0.0.1:5555`.
+    pub listen: Vec<Endpoint>,
+    /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
+    pub plugins: PathBuf,
+    /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
+    /// all.
+    pub services: Option<BTreeSet<ServiceName>>,
+    /// The folder of compiled plugins. `node.cache`, default `$XDG_CACHE_HOME/wasmnode`, or `~/.cache/wasmnode`, or
+    /// `wasmnode-cache` in the folder for temporary files.
+    pub cache: PathBuf,
+    /// How long a node that was told to stop waits for the requests in flight. `node.drain`, default 10 s, 1 ms to 30
+    /// days.
+    pub drain: Duration,
+    /// Instances of all plugins together; each reserves address space. `limits.instances`, default 1,000, 1 to 100,000.
+    pub instances: u32,
+    /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
+    pub sandbox_defaults: SandboxSettings,
+    /// Sandboxes by service. From `[service.NAME]`.
+    pub sandboxes: BTreeMap<ServiceName, SandboxSettings>,
+}
+
+/// What one instance of a plugin may use, and how long it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSettings {
+    /// Linear memory of an instance, in bytes; a guest that asks for more is refused it. `memory`, default 64 MiB, 64
+    /// KiB to 4 GiB.
+    pub memory: usize,
+    /// How long an instance lives. `lifetime` and `reuse`, default one request.
+    pub reuse: Reuse,
+    /// Bytes of all replies to one request together. `reply`, default 16 MiB, 1 KiB to 1 GiB.
+    pub reply: usize,
+    /// Lines a service may log per second; the rest is counted, not kept. `log-lines`, default 1,000, 0 to 1,000,000.
+    pub log_lines: u32,
+}
+
+/// How long an instance lives: what a guest remembers between requests, against what an instance costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// For so many requests, then it is replaced. `lifetime = "request"` with `reuse`; 1 means that no request ever
+    /// meets what another left behind.
+    Requests(NonZeroU32),
+    /// For ever, as the only instance, one request at a time. `lifetime = "singleton"`.
+    Singleton,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self { memory: 64 << 20, reuse: Reuse::Requests(NonZeroU32::MIN), reply: 16 << 20, log_lines: 1_000 }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or any of what [`Config::parse`] finds.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::not_text(path, &bytes, error))?;
+        Self::parse(text, path)
+    }
+
+    /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
+    ///
+    /// # Errors Everything that is wrong with the text: either all breaches of TOML's grammar or, in a text that has
+    /// none, all keys that are unknown and all values that make no sense.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let report = Report::new(text);
+        let (table, breaches) = DeTable::parse_recoverable(text);
+        for breach in &breaches {
+            report.add(breach.span().map(|span| span.start), format!("not TOML: {}", breach.message()));
+        }
+        if !breaches.is_empty() {
+            return Err(ConfigError::new(file, report));
+        }
+        let config = Self::read(table.get_ref(), folder_of(file), &report);
+        if report.is_empty() { Ok(config) } else { Err(ConfigError::new(file, report)) }
+    }
+
+    /// The configuration of a node that was given no file: that of an empty file in the current folder.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self::read(&DeTable::new(), Path::new(""), &Report::new(""))
+    }
+
+    /// The sandbox of a service: its own, else the default.
+    #[must_use]
+    pub fn sandbox(&self, service: &ServiceName) -> &SandboxSettings {
+        self.sandboxes.get(service).unwrap_or(&self.sandbox_defaults)
+    }
+
+    /// Reads all tables. The result is worth something only if the report stays empty.
+    fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
+        let mut root = Fields::root(table, report);
+        let mut node = root.table("node");
+        let name = node.take("name", value::label).unwrap_or_else(host_name);
+        let zone = node.take("zone", value::label).unwrap_or_else(|| "local".into());
+        let listen = listen(&mut node, folder);
+        let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
+        let services = node.list("services", value::service).map(BTreeSet::from_iter);
+        let cache = node.take("cache", value::path).map(|path| folder.join(path));
+        let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
+        node.done();
+
+        let (limits, instances) = limits(root.table("limits"));
+        let majordomo = majordomo(root.table("majordomo"));
+        let defaults = Service::read(root.table("defaults"), &Service::default());
+        let named = service::named(root.table("service"), &defaults);
+        root.done();
+
+        let (mut settings, mut sandboxes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, service) in named {
+            let (core, sandbox) = service.settle();
+            settings.insert(name.clone(), core);
+            sandboxes.insert(name, sandbox);
+        }
+        let (defaults, sandbox_defaults) = defaults.settle();
+        Self {
+            node: NodeSettings { name, zone, limits, majordomo, defaults, services: settings },
+            listen,
+            plugins,
+            services,
+            cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),
+            drain,
+            instances,
+            sandbox_defaults,
+            sandboxes,
+        }
+    }
+}
+
+/// The folder that a file's relative paths start at; empty for a file in the current folder, so that they stay short.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+/// The host's name up to its first dot, or "node" where that could not be a node's name.
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_str().unwrap_or_default();
+    let name = host.split('.').next().unwrap_or_default();
+    if value::is_label(name) { name.into() } else { "node".into() }
+}
+
+/// Where compiled plugins are kept if the file does not say. A relative `XDG_CACHE_HOME` is void by its specification.
+fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let folder = |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    folder("XDG_CACHE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+        .map_or_else(|| std::env::temp_dir().join("wasmnode-cache"), |folder| folder.join("wasmnode"))
+}
+
+fn listen(node: &mut Fields<'_>, folder: &Path) -> Vec<Endpoint> {
+    let mut listen: Vec<Endpoint> = Vec::new();
+    let given = node.list("listen", |value| {
+        let endpoint = value::endpoint(value)?.to_listen(folder).map_err(|error| error.to_string())?;
+        if listen.iter().any(|other| other.collides(&endpoint)) {
+            return Err(format!("{:?} is given twice; leave one", endpoint.to_string()));
+        }
+        listen.push(endpoint);
+        Ok(())
+    });
+    match given {
+        Some(items) if items.is_empty() && node.is_good("listen") => {
+            node.complain(
+                "listen",
+                "is empty, so that nobody could reach the node; name an endpoint, or leave the key out",
+            );
+        }
+        Some(_) => {}
+        None => match Endpoint::Ipc("wasmnode.ipc".into()).to_listen(folder) {
+            Ok(ipc) => listen = vec![ipc, Endpoint::Tcp("127.0.0.1:5555".into())],
+            Err(error) => node.complain("listen", &format!("the default {error}")),
+        },
+    }
+    listen
+}
+
+fn limits(mut given: Fields<'_>) -> (Limits, u32) {
+    use value::{number, size};
+    let default = Limits::default();
+    let limits = Limits {
+        requests: given.take("requests", number(1..=10_000_000)).unwrap_or(default.requests),
+        requests_per_client: given
+            .take("requests-per-client", number(1..=10_000_000))
+            .unwrap_or(default.requests_per_client),
+        held_bytes: given.take("held-bytes", size(1 << 20..=1 << 40)).unwrap_or(default.held_bytes),
+        message: given.take("message", size(1 << 10..=1 << 30)).unwrap_or(default.message),
+        frames: given.take("frames", number(16..=65_536)).unwrap_or(default.frames),
+        workers: given.take("workers", number(0..=1_000_000)).unwrap_or(default.workers),
+        call_depth: given.take("call-depth", number(0..=64)).unwrap_or(default.call_depth),
+    };
+    let instances = given.take("instances", number(1..=100_000)).unwrap_or(1_000);
+    given.done();
+    (limits, instances)
+}
+
+fn majordomo(mut given: Fields<'_>) -> Majordomo {
+    let default = Majordomo::default();
+    let on_failure = [("silence", OnFailure::Silence), ("status", OnFailure::Status)];
+    let majordomo = Majordomo {
+        heartbeat: given.take("heartbeat", value::duration).unwrap_or(default.heartbeat),
+        expiry: given.take("expiry", value::duration).unwrap_or(default.expiry),
+        wait: given.take("wait", value::duration).unwrap_or(default.wait),
+        on_failure: given.take("on-failure", value::choice(&on_failure)).unwrap_or(default.on_failure),
+    };
+    let least = majordomo.heartbeat * 3;
+    if given.is_good("heartbeat") && given.is_good("expiry") && majordomo.expiry < least {
+        let (expiry, least) = (humantime::format_duration(majordomo.expiry), humantime::format_duration(least));
+        let message = format!("an expiry of {expiry} is less than three heartbeats; set expiry to {least} or more");
+        given.complain(if given.has("expiry") { "expiry" } else { "heartbeat" }, &message);
+    }
+    given.done();
+    majordomo
+}

@@ -1,0 +1,91 @@
+//! What is wrong with a file: one line per mistake, in the order of the file.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
+
+/// All that is wrong with a configuration; nothing of it was put to use.
+///
+/// Shown as one line per mistake, in the order of the file:
+///
+/// ```text
+/// examples/node1.toml:7: service.print.memory: "64 potatoes" is not a size; write "64MiB"
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    file: PathBuf,
+    /// Sorted; never empty.
+    mistakes: Vec<Mistake>,
+}
+
+/// One mistake, and the line it stands on; none for one that concerns the whole file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mistake {
+    line: Option<usize>,
+    message: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(file: &Path, report: Report<'_>) -> Self {
+        let mut mistakes = report.mistakes.into_inner();
+        mistakes.sort();
+        mistakes.dedup();
+        Self { file: file.into(), mistakes }
+    }
+
+    pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
+        let remedy = "name a file that exists and that this user may read, or name none to run with the defaults";
+        Self { file: file.into(), mistakes: vec![Mistake { line: None, message: format!("{error}; {remedy}") }] }
+    }
+
+    pub(super) fn not_text(file: &Path, bytes: &[u8], error: Utf8Error) -> Self {
+        let line = Some(line_of(bytes, error.valid_up_to()));
+        Self { file: file.into(), mistakes: vec![Mistake { line, message: "not UTF-8; save it as UTF-8 text".into() }] }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        for (index, Mistake { line, message }) in self.mistakes.iter().enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            match line {
+                Some(line) => write!(f, "{end}{file}:{line}: {message}")?,
+                None => write!(f, "{end}{file}: {message}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The mistakes found so far in a text.
+///
+/// Shared by all tables that are being read at the same time, hence the cell; each borrow ends within the method.
+pub(super) struct Report<'a> {
+    text: &'a str,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, mistakes: RefCell::default() }
+    }
+
+    /// Notes a mistake at a byte of the text, or in the file as a whole.
+    pub(super) fn add(&self, at: Option<usize>, message: String) {
+        let line = at.map(|at| line_of(self.text.as_bytes(), at));
+        self.mistakes.borrow_mut().push(Mistake { line, message });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.mistakes.borrow().is_empty()
+    }
+}
+
+/// The line of a byte, counted from 1.
+fn line_of(text: &[u8], at: usize) -> usize {
+    1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
+}

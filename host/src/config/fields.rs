@@ -1,0 +1,188 @@
+//! A table of the file that is asked for its keys by name, notes what is wrong, and at the end names those left over.
+
+use super::error::Report;
+use super::value::describe;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One table while it is read. A table that the file lacks is an empty one; call [`Fields::done`] after the last key.
+pub(super) struct Fields<'a> {
+    table: Option<&'a DeTable<'a>>,
+    /// Where the table stands, for what concerns it as a whole.
+    span: Option<Range<usize>>,
+    /// The keys that lead here, with a dot after each.
+    path: String,
+    asked: Vec<&'static str>,
+    mistaken: Vec<&'static str>,
+    report: &'a Report<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// The table that is the whole file.
+    pub(super) fn root(table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+        Self { table: Some(table), span: None, path: String::new(), asked: vec![], mistaken: vec![], report }
+    }
+
+    /// A table inside this one.
+    pub(super) fn table(&mut self, key: &'static str) -> Self {
+        let value = self.ask(key);
+        self.inner(key, value)
+    }
+
+    /// The value of a key, if it is there and can be read.
+    pub(super) fn take<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.ask(key)?;
+        let result = read(value.get_ref());
+        self.note(key, "", value, result)
+    }
+
+    /// Those values of a list that can be read; nothing if the key is absent or no list.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let value = self.ask(key)?;
+        let Some(items) = value.get_ref().as_array() else {
+            let problem = Err(format!("expected a list such as [\"...\"], got {}", describe(value.get_ref())));
+            return self.note(key, "", value, problem);
+        };
+        let mut list = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let result = read(item.get_ref());
+            list.extend(self.note(key, &format!("[{index}]"), item, result));
+        }
+        Some(list)
+    }
+
+    /// All tables inside this one, whose keys are names that the file gives; no name for a key that cannot be one.
+    pub(super) fn entries<T>(self, read: impl Fn(&str) -> Result<T, String>) -> Vec<(Option<T>, Self)> {
+        let mut entries = Vec::new();
+        for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
+            let name = read(key.get_ref()).map_err(|problem| {
+                let message = format!("{}{}: {problem}", self.path, written(key.get_ref()));
+                self.report.add(Some(key.span().start), message);
+            });
+            entries.push((name.ok(), self.inner(key.get_ref(), Some(value))));
+        }
+        entries
+    }
+
+    /// Whether the file has the key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether nothing is wrong so far with the value of a key, be it given or left out.
+    pub(super) fn is_good(&self, key: &str) -> bool {
+        !self.mistaken.contains(&key)
+    }
+
+    /// Notes that a value, though readable, makes no sense; on the line of the table where the key is left out.
+    pub(super) fn complain(&mut self, key: &'static str, problem: &str) {
+        let value = self.table.and_then(|table| table.get(key));
+        let at = value.map(Spanned::span).or_else(|| self.span.clone()).map(|span| span.start);
+        self.report.add(at, format!("{}{key}: {problem}", self.path));
+        self.mistaken.push(key);
+    }
+
+    /// Notes each key that nobody asked for.
+    pub(super) fn done(self) {
+        for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
+            let text: &str = key.get_ref();
+            if !self.asked.contains(&text) {
+                let message = format!("{}{}: {}", self.path, written(text), self.unknown(text, value.get_ref()));
+                self.report.add(Some(key.span().start), message);
+            }
+        }
+    }
+
+    fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.push(key);
+        self.table?.get(key)
+    }
+
+    fn inner(&self, key: &str, value: Option<&'a Spanned<DeValue<'a>>>) -> Self {
+        let path = format!("{}{}", self.path, written(key));
+        if let Some(value) = value.filter(|value| !value.get_ref().is_table()) {
+            let problem = format!("{path}: expected a table, [{path}], got {}", describe(value.get_ref()));
+            self.report.add(Some(value.span().start), problem);
+        }
+        let table = value.and_then(|value| value.get_ref().as_table());
+        let span = value.map(Spanned::span);
+        Self { table, span, path: path + ".", asked: vec![], mistaken: vec![], report: self.report }
+    }
+
+    fn note<T>(
+        &mut self,
+        key: &'static str,
+        index: &str,
+        value: &Spanned<DeValue<'_>>,
+        result: Result<T, String>,
+    ) -> Option<T> {
+        result
+            .map_err(|problem| {
+                self.report.add(Some(value.span().start), format!("{}{key}{index}: {problem}", self.path));
+                self.mistaken.push(key);
+            })
+            .ok()
+    }
+
+    fn unknown(&self, key: &str, value: &DeValue<'_>) -> String {
+        let near = self.asked.iter().map(|known| (distance(key, known), known)).min();
+        let hint = match (near, self.path.strip_prefix("service.")) {
+            (Some((1..=2, known)), _) => format!("; did you mean {known}?"),
+            (_, Some(name)) if value.is_table() => {
+                format!("; a service name with a dot stands in quotes: [service.\"{name}{}\"]", key.escape_debug())
+            }
+            _ => String::new(),
+        };
+        format!("unknown key{hint} (known here: {})", self.asked.join(", "))
+    }
+}
+
+/// A key as it would be written in a file.
+fn written(key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if bare { key.into() } else { format!("{key:?}") }
+}
+
+/// How many letters must be put in, left out or replaced to turn one word into the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, b) in to.chars().enumerate() {
+            next.push((row[j] + usize::from(a != b)).min(row[j + 1] + 1).min(next[j] + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_between_words_counts_letters() {
+        assert_eq!(distance("", "memory"), 6);
+        assert_eq!(distance("memory", "memory"), 0);
+        assert_eq!(distance("memroy", "memory"), 2);
+        assert_eq!(distance("log_lines", "log-lines"), 1);
+        assert_eq!(distance("é", "e"), 1);
+    }
+
+    #[test]
+    fn keys_are_shown_as_they_would_be_written() {
+        assert_eq!(written("log-lines"), "log-lines");
+        assert_eq!(written("storage.read"), "\"storage.read\"");
+        assert_eq!(written(""), "\"\"");
+        assert_eq!(written("\u{1b}[2J"), "\"\\u{1b}[2J\"");
+    }
+}

@@ -1,0 +1,100 @@
+//! The settings of a service: what `[service.NAME]` says, else `[defaults]`, else what is built in.
+
+use super::fields::Fields;
+use super::value::{self, number, size};
+use super::{Reuse, SandboxSettings};
+use std::num::NonZeroU32;
+use wasmnode_core::{ServiceName, ServiceSettings};
+
+/// One `[service.NAME]` or `[defaults]`, complete but not yet divided between the core and the sandbox.
+///
+/// `lifetime` stays apart from `reuse` and concurrency, so that a service may take back the singleton of `[defaults]`
+/// without losing the rest.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    settings: ServiceSettings,
+    sandbox: SandboxSettings,
+    lifetime: Lifetime,
+    reuse: NonZeroU32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    Request,
+    Singleton,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            settings: ServiceSettings::default(),
+            sandbox: SandboxSettings::default(),
+            lifetime: Lifetime::Request,
+            reuse: NonZeroU32::MIN,
+        }
+    }
+}
+
+impl Service {
+    /// Reads one table; what it leaves out is as in `default`.
+    pub(super) fn read(mut given: Fields<'_>, default: &Self) -> Self {
+        let lifetimes = [("request", Lifetime::Request), ("singleton", Lifetime::Singleton)];
+        let lifetime = given.take("lifetime", value::choice(&lifetimes)).unwrap_or(default.lifetime);
+        let reuse = given.take("reuse", number(1..=u32::MAX.into())).and_then(NonZeroU32::new);
+        let concurrency: Option<usize> = given.take("concurrency", number(1..=100_000));
+        let (settings, sandbox) = (&default.settings, &default.sandbox);
+        let service = Self {
+            settings: ServiceSettings {
+                deadline: given.take("deadline", value::duration).unwrap_or(settings.deadline),
+                concurrency: concurrency.unwrap_or(settings.concurrency),
+                queue: given.take("queue", number(0..=1_000_000)).unwrap_or(settings.queue),
+                idempotent: given.take("idempotent", value::boolean).unwrap_or(settings.idempotent),
+                calls: given.list("calls", value::pattern).unwrap_or_else(|| settings.calls.clone()),
+            },
+            sandbox: SandboxSettings {
+                memory: given.take("memory", size(64 << 10..=4 << 30)).unwrap_or(sandbox.memory),
+                reuse: sandbox.reuse,
+                reply: given.take("reply", size(1 << 10..=1 << 30)).unwrap_or(sandbox.reply),
+                log_lines: given.take("log-lines", number(0..=1_000_000)).unwrap_or(sandbox.log_lines),
+            },
+            lifetime,
+            reuse: reuse.unwrap_or(default.reuse),
+        };
+        if lifetime == Lifetime::Singleton && given.is_good("lifetime") {
+            if reuse.is_some_and(|reuse| reuse != NonZeroU32::MIN) {
+                given.complain(
+                    "reuse",
+                    "a singleton is never replaced; leave reuse out, or set lifetime to \"request\"",
+                );
+            }
+            if concurrency.is_some_and(|concurrency| concurrency != 1) {
+                given.complain(
+                    "concurrency",
+                    "a singleton runs one request at a time; leave concurrency out, or set lifetime to \"request\"",
+                );
+            }
+        }
+        given.done();
+        service
+    }
+
+    /// Divides the settings into those of the core and those of the sandbox.
+    pub(super) fn settle(self) -> (ServiceSettings, SandboxSettings) {
+        let Self { mut settings, mut sandbox, lifetime, reuse } = self;
+        match lifetime {
+            Lifetime::Request => sandbox.reuse = Reuse::Requests(reuse),
+            Lifetime::Singleton => {
+                sandbox.reuse = Reuse::Singleton;
+                settings.concurrency = 1;
+            }
+        }
+        (settings, sandbox)
+    }
+}
+
+/// Reads every `[service.NAME]`. A service with an impossible name is checked too, then left out.
+pub(super) fn named(services: Fields<'_>, defaults: &Service) -> Vec<(ServiceName, Service)> {
+    let entries = services.entries(value::service_name).into_iter();
+    let read = entries.map(|(name, given)| (name, Service::read(given, defaults)));
+    read.filter_map(|(name, service)| Some((name?, service))).collect()
+}
