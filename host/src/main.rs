@@ -1,1 +1,30 @@
-fn main(){ println!("{}", zmq::has("curve").unwrap_or(false)); println!("{:?}", zmq::version()); println!("{:?}", zmq::CurveKeyPair::new().is_ok()); }
+//! The program: arguments, configuration, the role, the exit code.
+
+mod cli;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+use wasmnode::config::Config;
+use wasmnode::driver;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None => run(&cli),
+        Some(Command::Call(call)) => cli::call(call),
+        Some(Command::Services(services)) => cli::services(services),
+        Some(Command::Check) => cli::check(cli.config.as_deref()),
+    };
+    done.unwrap_or_else(|failed| failed.report())
+}
+
+fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
+    let _logs_until_dropped = cli.start_logging();
+    let config = match &cli.config {
+        Some(file) => Config::load(file)?,
+        None => Config::embedded(),
+    };
+    driver::run(&config)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,272 @@
+//! The command line: what can be asked for, and how it ends.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::EnvFilter;
+use wasmnode::client::{self, Ask, Client};
+use wasmnode::config::{Config, ConfigError};
+use wasmnode::driver::RunError;
+use wasmnode::report::{self, Report};
+use wasmnode_core::{Body, Code};
+
+const EXAMPLES: &str = "\
+Examples:
+  wasmnode                                        serve plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+  wasmnode --config examples/node2.toml           serve what the file says
+  wasmnode check --config examples/node2.toml     list every mistake of the file
+  wasmnode services                               what can be called, and how it does
+  wasmnode call afficher bonjour                  call a service
+  date | wasmnode call print - --to ipc://wasmnode.ipc";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  a reply                              5  too many requests, or the node is stopping: try again later
+  1  the program could not do its work    6  the service crashed, or exceeded a limit
+  2  wrong arguments                      7  the service says that the request is wrong, or that it failed
+  3  no such service                      8  not allowed
+  4  no answer in time                    9  no node at the endpoint, or it broke the protocol
+                                         10  lost or cancelled: the request may have run";
+
+/// A broker node that serves sandboxed WebAssembly components over ZeroMQ.
+///
+/// Without a command it runs a node until SIGTERM or SIGINT.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// The node's configuration; without it, plugins/ is served on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How to log, to stderr
+    #[arg(long, value_enum, default_value = "human", value_name = "FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For a person
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Call a service and print its reply, partial replies as they come
+    #[command(after_help = EXIT_CODES)]
+    Call(Call),
+    /// List what can be called, and how it does
+    Services(Services),
+    /// Check a configuration and list every mistake
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The service's name
+    service: String,
+    /// The body; "-" reads it from stdin
+    #[arg(default_value = "")]
+    body: String,
+    #[command(flatten)]
+    to: To,
+    /// How long to wait for the answer; the service's own deadline may be shorter
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Wait for a service that nobody offers yet
+    #[arg(long)]
+    wait: bool,
+    /// Requests with the same key ask for the same effect, once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// A W3C traceparent to pass on
+    #[arg(long)]
+    traceparent: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    #[command(flatten)]
+    to: To,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct To {
+    /// The node's endpoint
+    #[arg(long, default_value = "tcp://127.0.0.1:5555", value_name = "ENDPOINT")]
+    to: String,
+}
+
+impl Cli {
+    /// Logs to stderr from now on, by a thread of its own: a slow terminal does not hold up the node. What that thread
+    /// cannot keep up with is left out.
+    pub(crate) fn start_logging(&self) -> WorkerGuard {
+        let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+        let filter = match &self.log {
+            Some(filter) => EnvFilter::new(filter),
+            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        };
+        let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        match self.log_format {
+            LogFormat::Human => format.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => format.json().flatten_event(true).init(),
+        }
+        guard
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    message: String,
+    exit: u8,
+}
+
+impl Failed {
+    /// Tells the person, and yields the exit code.
+    pub(crate) fn report(&self) -> ExitCode {
+        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", self.message);
+        ExitCode::from(self.exit)
+    }
+}
+
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self { message: format!("the configuration has mistakes:\n{error}"), exit: 1 }
+    }
+}
+
+impl From<RunError> for Failed {
+    fn from(error: RunError) -> Self {
+        Self { message: error.to_string(), exit: 1 }
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self { message: format!("cannot read stdin or write stdout: {error}"), exit: 1 }
+    }
+}
+
+impl From<client::Error> for Failed {
+    fn from(error: client::Error) -> Self {
+        let exit = match &error {
+            client::Error::Failure(failure) => exit_code(failure.code),
+            client::Error::Silence { .. } => 4,
+            client::Error::Unreachable { .. } | client::Error::Malformed(_) => 9,
+            client::Error::Socket { .. } => 2,
+        };
+        Self { message: error.to_string(), exit }
+    }
+}
+
+fn exit_code(code: Code) -> u8 {
+    match code {
+        Code::UnknownService => 3,
+        Code::Deadline => 4,
+        Code::Overloaded | Code::Draining => 5,
+        Code::Crashed | Code::Exhausted | Code::TooLarge | Code::Loop => 6,
+        Code::Rejected | Code::Failed => 7,
+        Code::Forbidden => 8,
+        Code::Malformed => 9,
+        Code::Lost | Code::Cancelled => 10,
+    }
+}
+
+/// Calls a service.
+pub(crate) fn call(args: &Call) -> Result<ExitCode, Failed> {
+    let mut client = Client::connect(&args.to.to)?;
+    let mut ask = Ask::new(&args.service).body([body(&args.body)?]).deadline(args.timeout).wait(args.wait);
+    if let Some(traceparent) = &args.traceparent {
+        ask = ask.traceparent(traceparent);
+    }
+    if let Some(key) = &args.idempotency_key {
+        ask = ask.idempotency_key(key.as_bytes());
+    }
+    let mut written = Ok(());
+    let reply = client.call(ask, |partial| {
+        if written.is_ok() {
+            written = print(&partial);
+        }
+    })?;
+    written?;
+    print(&reply)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn body(argument: &str) -> Result<Vec<u8>, Failed> {
+    if argument != "-" {
+        return Ok(argument.as_bytes().to_vec());
+    }
+    let mut body = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut body)?;
+    Ok(body)
+}
+
+/// Writes the frames as they are; on a terminal each ends its line.
+fn print(body: &Body) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    for frame in body {
+        stdout.write_all(frame)?;
+        if stdout.is_terminal() && !frame.ends_with(b"\n") {
+            stdout.write_all(b"\n")?;
+        }
+    }
+    stdout.flush()
+}
+
+/// Lists what can be called.
+pub(crate) fn services(args: &Services) -> Result<ExitCode, Failed> {
+    let mut client = Client::connect(&args.to.to)?;
+    let ask = Ask::new(report::SERVICE).deadline(Duration::from_secs(5));
+    let body = client.call(ask, |_| {})?.concat();
+    if args.json {
+        print(&vec![body.into(), "\n".into()])?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report: Report = serde_json::from_slice(&body)
+        .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })?;
+    print(&vec![table(&report).into()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{:<24} {:<8} {:>7} {:>7} {:>7} {:>10} {:>8} {:>9}\n",
+        "SERVICE", "PLUGIN", "RUNNING", "WORKERS", "QUEUED", "REPLIED", "FAILED", "MEAN"
+    );
+    for service in &report.services {
+        let digest = service.plugin.as_ref().map_or("-", |plugin| plugin.digest.get(..8).unwrap_or("?"));
+        let mean = service.plugin.as_ref().map_or_else(|| "-".into(), |plugin| format!("{} µs", plugin.mean_us));
+        let workers = service.workers_idle + service.workers_busy;
+        let _writing_to_a_string_succeeds = writeln!(
+            text,
+            "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",
+            service.name, service.running, service.queued, service.replied, service.failed
+        );
+    }
+    text
+}
+
+/// Checks a configuration.
+pub(crate) fn check(file: Option<&Path>) -> Result<ExitCode, Failed> {
+    let Some(file) = file else {
+        return Err(Failed { message: "say which file to check: wasmnode check --config FILE".into(), exit: 2 });
+    };
+    let config = Config::load(file)?;
+    let summary = format!("{}: no mistakes; node {} of zone {}\n", file.display(), config.node.name, config.node.zone);
+    print(&vec![summary.into()])?;
+    Ok(ExitCode::SUCCESS)
+}

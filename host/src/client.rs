@@ -1,0 +1,207 @@
+//! A client of a node, in our own dialect (`wasmnode_core::message::native`): blocking, and pipelining where wanted.
+//!
+//! ```no_run
+//! use wasmnode::client::{Client, Ask};
+//!
+//! let mut client = Client::connect("tcp://127.0.0.1:5555")?;
+//! let reply = client.call(Ask::new("afficher").body(["bonjour"]), |_partial| {})?;
+//! println!("{}", String::from_utf8_lossy(&reply[0]));
+//! # Ok::<(), wasmnode::client::Error>(())
+//! ```
+
+use std::fmt;
+use std::time::{Duration, Instant};
+/// What a client hears: the types of the core.
+pub use wasmnode_core::message::Reply;
+use wasmnode_core::message::{self, native};
+pub use wasmnode_core::{Body, Code, Failure, Frame};
+
+/// How long a request waits for the connection before the node counts as absent.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How much longer than a request's deadline its answer is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// One connection to a node. It carries any number of requests at a time.
+pub struct Client {
+    socket: zmq::Socket,
+    endpoint: String,
+    next_id: u64,
+}
+
+/// A request to send.
+#[derive(Debug, Clone)]
+pub struct Ask(message::Ask);
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub enum Error {
+    /// The answer is a failure; the node or the service says why.
+    Failure(Failure),
+    /// Nobody listens at the endpoint.
+    Unreachable {
+        /// Where the node was expected.
+        endpoint: String,
+    },
+    /// No message arrived in time.
+    Silence {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The node sent something that is not of the protocol.
+    Malformed(message::Malformed),
+    /// ZeroMQ refused: the endpoint is wrong, above all.
+    Socket {
+        /// Where the node was expected.
+        endpoint: String,
+        /// What ZeroMQ said.
+        error: zmq::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failure(failure) => failure.fmt(f),
+            Self::Unreachable { endpoint } => {
+                write!(f, "no node answers at {endpoint}; is it running, and listening there?")
+            }
+            Self::Silence { waited } => write!(f, "no answer within {waited:?}"),
+            Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),
+            Self::Socket { endpoint, error } => write!(f, "cannot connect to {endpoint}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Ask {
+    /// Asks a service, with an empty body.
+    #[must_use]
+    pub fn new(service: &str) -> Self {
+        Self(message::Ask {
+            id: 0,
+            service: Frame::copy_from_slice(service.as_bytes()),
+            deadline_ms: None,
+            wait: false,
+            traceparent: None,
+            idempotency_key: None,
+            body: Vec::new(),
+        })
+    }
+
+    /// Sets the body, frame by frame.
+    #[must_use]
+    pub fn body<F: Into<Frame>>(mut self, frames: impl IntoIterator<Item = F>) -> Self {
+        self.0.body = frames.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how long to wait for the answer, in whole milliseconds, at least one; without it, the service decides.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.0.deadline_ms = Some(u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX).max(1));
+        self
+    }
+
+    /// Waits for a service that nobody offers yet, instead of failing at once.
+    #[must_use]
+    pub fn wait(mut self, wait: bool) -> Self {
+        self.0.wait = wait;
+        self
+    }
+
+    /// Passes on a W3C `traceparent`.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: &str) -> Self {
+        self.0.traceparent = Some(Frame::copy_from_slice(traceparent.as_bytes()));
+        self
+    }
+
+    /// Says that requests with this key, 1 to 255 bytes, ask for the same effect, once.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: &[u8]) -> Self {
+        self.0.idempotency_key = Some(Frame::copy_from_slice(key));
+        self
+    }
+}
+
+impl Client {
+    /// Prepares a connection; a node that is not there yet is noticed with the first request.
+    ///
+    /// # Errors
+    /// If the endpoint is not one of ZeroMQ's (`tcp://127.0.0.1:5555`, `ipc://node1.ipc`).
+    pub fn connect(endpoint: &str) -> Result<Self, Error> {
+        let failed = |error| Error::Socket { endpoint: endpoint.to_owned(), error };
+        let socket = zmq::Context::new().socket(zmq::DEALER).map_err(failed)?;
+        let connect = || {
+            // A message is queued only for a connection that stands, so an absent node is noticed.
+            socket.set_immediate(true)?;
+            socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
+            socket.set_linger(500)?;
+            socket.connect(endpoint)
+        };
+        connect().map_err(failed)?;
+        Ok(Self { socket, endpoint: endpoint.to_owned(), next_id: 1 })
+    }
+
+    /// Sends a request and waits for its answer; partial replies are passed on as they come.
+    ///
+    /// # Errors
+    /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request ran.
+    pub fn call(&mut self, ask: Ask, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
+        let patience = ask.0.deadline_ms.map(|ms| Duration::from_millis(ms.into()) + GRACE);
+        let began = Instant::now();
+        let id = self.send(ask)?;
+        loop {
+            let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
+            match self.receive(left)? {
+                (answered, Reply::Partial(body)) if answered == id => partial(body),
+                (answered, Reply::Final(body)) if answered == id => return Ok(body),
+                (answered, Reply::Failure(failure)) if answered == id => return Err(Error::Failure(failure)),
+                // The late answer of a request that was given up.
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a request; its number comes back with each of its replies.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no connection stands within two seconds.
+    pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send_frames(native::encode_request(&message::Ask { id, ..ask.0 }))?;
+        Ok(id)
+    }
+
+    /// Withdraws a request; its answer will be failure 499, unless another is on its way already.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no connection stands within two seconds.
+    pub fn cancel(&mut self, id: u64) -> Result<(), Error> {
+        self.send_frames(native::encode_cancel(id))
+    }
+
+    /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
+    ///
+    /// # Errors
+    /// [`Error::Silence`] if none came in time, [`Error::Malformed`] if it is not of the protocol.
+    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
+        let ms = timeout.map_or(-1, |timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
+        let failed = |error| Error::Socket { endpoint: self.endpoint.clone(), error };
+        if self.socket.poll(zmq::POLLIN, ms).map_err(failed)? == 0 {
+            return Err(Error::Silence { waited: timeout.unwrap_or_default() });
+        }
+        let frames = self.socket.recv_multipart(0).map_err(failed)?;
+        native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
+    }
+
+    fn send_frames(&self, frames: Vec<Frame>) -> Result<(), Error> {
+        self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(|error| match error {
+            zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
+            error => Error::Socket { endpoint: self.endpoint.clone(), error },
+        })
+    }
+}

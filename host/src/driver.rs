@@ -1,0 +1,217 @@
+//! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
+
+use crate::config::Config;
+use crate::mailbox::{Mailbox, Sending, mailbox};
+use crate::plugins::Plugins;
+use crate::report;
+use crate::sockets::{ListenError, Sockets};
+use crate::throttle::{Throttle, Verdict};
+use std::fmt;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{debug, info, warn};
+use wasmnode_core::{Event, Input, Node, Output, Request, Time};
+
+/// Messages taken from the socket in a row, before the mailbox gets its turn.
+const BATCH: usize = 64;
+
+/// Refused messages and the like that are logged; the rest is counted.
+const WARNINGS_PER_SECOND: u32 = 20;
+
+/// Why a node cannot run.
+#[derive(Debug)]
+pub enum RunError {
+    /// An endpoint is not to be had.
+    Listen(ListenError),
+    /// The plugins cannot be run.
+    Plugins(String),
+    /// The system refused something basic.
+    System(std::io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(f),
+            Self::Plugins(why) => f.write_str(why),
+            Self::System(error) => write!(f, "the system refused a thread, a pipe or a signal handler: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<ListenError> for RunError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen(error)
+    }
+}
+
+impl From<std::io::Error> for RunError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Runs a node until it is told to stop by SIGTERM or SIGINT: then it accepts nothing more, finishes what is in flight
+/// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait.
+///
+/// # Errors
+/// If the node cannot start.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let started = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("plugins").enable_all().build()?;
+    let _entered = runtime.enter();
+    let (sending, mailbox) = mailbox()?;
+    stop_on_signals(&sending)?;
+    let plugins = Plugins::load(config, sending).map_err(RunError::Plugins)?;
+    let sockets = Sockets::listen(&config.listen, &config.node.limits)?;
+    let node = Node::new(config.node.clone());
+    let warnings = Throttle::new(WARNINGS_PER_SECOND);
+    let mut driver = Driver { node, sockets, plugins, mailbox, started, drain: config.drain, warnings, end: None };
+    driver.offer();
+    info!("node {} of zone {} is ready after {:?}", config.node.name, config.node.zone, started.elapsed());
+    driver.run();
+    Ok(())
+}
+
+fn stop_on_signals(sending: &Sending) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let sending = sending.clone();
+    tokio::spawn(async move {
+        for input in [Input::Drain, Input::Stop] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            sending.send(input);
+        }
+    });
+    Ok(())
+}
+
+struct Driver {
+    node: Node,
+    sockets: Sockets,
+    plugins: Plugins,
+    mailbox: Mailbox,
+    started: Instant,
+    drain: Duration,
+    warnings: Throttle,
+    /// Once the node is told to stop: when its patience with what is in flight ends.
+    end: Option<Instant>,
+}
+
+impl Driver {
+    fn offer(&mut self) {
+        for service in self.plugins.services().chain([report::service()]) {
+            self.handle(Input::Offered(service));
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let received = self.receive_batch();
+            self.empty_mailbox();
+            for message in self.sockets.retry() {
+                self.handle(Input::Undeliverable { to: message.to, frames: message.frames });
+            }
+            if self.node.next_wake().is_some_and(|due| due <= self.now()) {
+                self.handle(Input::Tick);
+            }
+            if self.is_over() {
+                break;
+            }
+            if received < BATCH {
+                self.sockets.wait(self.mailbox.fd(), self.time_to_sleep());
+            }
+        }
+        self.handle(Input::Stop);
+        self.sockets.close();
+        info!("stopped");
+    }
+
+    fn receive_batch(&mut self) -> usize {
+        for received in 0..BATCH {
+            let Some((from, frames)) = self.sockets.receive() else { return received };
+            self.handle(Input::Message { from, frames });
+        }
+        BATCH
+    }
+
+    fn empty_mailbox(&mut self) {
+        self.mailbox.silence();
+        while let Some(input) = self.mailbox.next() {
+            match input {
+                Input::Drain => {
+                    info!("stopping: {} requests in flight have {:?} to end", self.node.outstanding(), self.drain);
+                    self.end = Some(Instant::now() + self.drain);
+                }
+                Input::Stop => self.end = Some(Instant::now()),
+                Input::Finished { request, .. } => self.plugins.ended(request),
+                _ => {}
+            }
+            self.handle(input);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.node.outstanding() == 0 || end <= Instant::now())
+    }
+
+    fn time_to_sleep(&self) -> Option<Duration> {
+        let now = self.now();
+        let wake = self.node.next_wake().map(|due| due.since(now));
+        let end = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        wake.into_iter().chain(end).min()
+    }
+
+    fn now(&self) -> Time {
+        Time::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// One thing happened: tells the core, and does everything that it decides. What an action yields at once (a short
+    /// run's result, an undeliverable message) is told in turn.
+    fn handle(&mut self, input: Input) {
+        self.node.handle(input, self.now());
+        while let Some(output) = self.node.next_output() {
+            if let Some(happened) = self.act(output) {
+                self.node.handle(happened, self.now());
+            }
+        }
+    }
+
+    fn act(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Send { to, frames } => {
+                let undeliverable = self.sockets.send(to, frames).err()?;
+                debug!("{} is gone", undeliverable.to);
+                return Some(Input::Undeliverable { to: undeliverable.to, frames: undeliverable.frames });
+            }
+            Output::Run(request) if request.service.as_str() == report::SERVICE => return Some(self.report(&request)),
+            Output::Run(request) => {
+                let remaining = request.deadline.since(self.now());
+                return self.plugins.start(request, remaining);
+            }
+            Output::Stop(request) => self.plugins.stop(request),
+            Output::Answer { call, result } => self.plugins.answer(call, result),
+            Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
+            Output::Event(event) => self.warn(&event),
+        }
+        None
+    }
+
+    /// Whoever sends rubbish does not fill the log with it.
+    fn warn(&mut self, event: &Event) {
+        match self.warnings.check(Instant::now()) {
+            Verdict::Pass => warn!("{event}"),
+            Verdict::PassAfter(dropped) => warn!("{event} (and {dropped} events like this one, left out)"),
+            Verdict::Drop => {}
+        }
+    }
+
+    fn report(&self, request: &Request) -> Input {
+        let body = report::report(&self.node, &self.plugins, &self.sockets, self.started.elapsed());
+        Input::Finished { request: request.id, result: Ok(vec![body.into()]) }
+    }
+}

@@ -1,0 +1,14 @@
+//! wasmnode: a broker node that serves sandboxed WebAssembly components over ZeroMQ.
+//!
+//! The binary is a thin layer over [`config`] and [`driver`]. Programs that want to ask a node use [`client`].
+
+pub mod client;
+pub mod config;
+pub mod driver;
+mod mailbox;
+mod plugins;
+pub mod report;
+mod sockets;
+mod throttle;
+
+pub use plugins::PluginStatus;

@@ -1,0 +1,160 @@
+//! What a plugin writes to stdout, stderr and `log` becomes log lines of its service, at a limited rate.
+
+use crate::throttle::{Throttle, Verdict};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::io::AsyncWrite;
+use tracing::{Level, warn};
+use wasmnode_core::ServiceName;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The longest line, in bytes; a longer one is broken.
+const MAX_LINE: usize = 8 << 10;
+
+/// The log of one service, shared by all its instances.
+pub(super) struct ServiceLog {
+    service: ServiceName,
+    throttle: Mutex<Throttle>,
+    dropped: AtomicU64,
+}
+
+impl ServiceLog {
+    pub(super) fn new(service: ServiceName, lines_per_second: u32) -> Self {
+        Self { service, throttle: Mutex::new(Throttle::new(lines_per_second)), dropped: AtomicU64::new(0) }
+    }
+
+    /// Lines left out because they were over the rate.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Writes one line.
+    pub(super) fn line(&self, level: Level, message: &str) {
+        let verdict = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::now());
+        let service = self.service.as_str();
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::PassAfter(lines) => {
+                warn!(target: "plugin", service, "{lines} log lines left out: over service.{service}.log-lines");
+            }
+            Verdict::Drop => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        match level {
+            Level::TRACE => tracing::trace!(target: "plugin", service, "{message}"),
+            Level::DEBUG => tracing::debug!(target: "plugin", service, "{message}"),
+            Level::INFO => tracing::info!(target: "plugin", service, "{message}"),
+            Level::WARN => tracing::warn!(target: "plugin", service, "{message}"),
+            Level::ERROR => tracing::error!(target: "plugin", service, "{message}"),
+        }
+    }
+}
+
+/// Stdout or stderr of one instance; all its streams write to the same place.
+#[derive(Clone)]
+pub(super) struct Console(Arc<Lines>);
+
+struct Lines {
+    log: Arc<ServiceLog>,
+    level: Level,
+    unfinished: Mutex<Vec<u8>>,
+}
+
+impl Console {
+    pub(super) fn new(log: Arc<ServiceLog>, level: Level) -> Self {
+        Self(Arc::new(Lines { log, level, unfinished: Mutex::default() }))
+    }
+
+    /// Makes a line of what is written and not ended.
+    pub(super) fn end_line(&self) {
+        let mut unfinished = self.0.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unfinished.is_empty() {
+            self.0.emit(&unfinished);
+            unfinished.clear();
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut unfinished = self.0.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(end) => {
+                    unfinished.extend_from_slice(end);
+                    self.0.emit(&unfinished);
+                    unfinished.clear();
+                }
+                None => unfinished.extend_from_slice(piece),
+            }
+            if unfinished.len() >= MAX_LINE {
+                self.0.emit(&unfinished);
+                unfinished.clear();
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn emit(&self, bytes: &[u8]) {
+        for line in bytes.chunks(MAX_LINE).chain(bytes.is_empty().then_some(bytes)) {
+            self.log.line(self.level, &String::from_utf8_lossy(line));
+        }
+    }
+}
+
+impl IsTerminal for Console {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Console {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Console {
+    async fn ready(&mut self) {}
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Console {
+    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        Self::write(self, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+impl AsyncWrite for Console {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Self::write(&self, bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,236 @@
+//! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
+
+use super::console::{Console, ServiceLog};
+use crate::mailbox::Sending;
+use bindings::wasmnode::service::{calls, log, partial, types};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+use tracing::Level;
+use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
+use wasmtime::ResourceLimiter;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+/// The types and traits of `wit/service.wit`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, reason = "generated code")]
+pub(super) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "service",
+        imports: { "wasmnode:service/calls.call": async | trappable, default: trappable },
+        exports: { default: async },
+    });
+}
+
+/// What a partial reply counts at least, so that empty ones are not free.
+const PARTIAL_OVERHEAD: usize = 64;
+
+/// Elements that the tables of an instance may have together.
+const MAX_TABLE_ELEMENTS: usize = 1 << 20;
+
+/// The host's state of one instance.
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    consoles: [Console; 2],
+    log: Arc<ServiceLog>,
+    calls: Arc<Calls>,
+    limits: Limits,
+    request: RequestId,
+    reply_left: usize,
+    sent_partials: bool,
+}
+
+/// A failure by which the host ended a run.
+#[derive(Debug)]
+pub(super) struct Ended(pub(super) Failure);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// Offers `wasmnode:service` and WASI 0.2 to guests.
+///
+/// # Errors
+/// If an interface is offered twice, which is a mistake in this file.
+pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl Guest {
+    pub(super) fn new(
+        memory: usize,
+        stdout: Console,
+        stderr: Console,
+        log: Arc<ServiceLog>,
+        calls: Arc<Calls>,
+    ) -> Self {
+        // Nothing else is granted: no files, no arguments, no environment; addresses are denied by default.
+        let wasi = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).build();
+        Self {
+            wasi,
+            resources: ResourceTable::new(),
+            consoles: [stdout, stderr],
+            log,
+            calls,
+            limits: Limits { memory, used: 0, table_elements: 0, exhausted: None },
+            request: RequestId(0),
+            reply_left: 0,
+            sent_partials: false,
+        }
+    }
+
+    /// The limits, for the store.
+    pub(super) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limits
+    }
+
+    /// A request begins; all its replies together may have this many bytes.
+    pub(super) fn begin(&mut self, request: RequestId, reply: usize) {
+        (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
+        self.limits.exhausted = None;
+    }
+
+    /// The request has ended: what it wrote last becomes a line.
+    pub(super) fn end(&self) {
+        self.consoles.iter().for_each(Console::end_line);
+    }
+
+    pub(super) fn reply_left(&self) -> usize {
+        self.reply_left
+    }
+
+    pub(super) fn has_sent_partials(&self) -> bool {
+        self.sent_partials
+    }
+
+    /// What the instance was refused, if anything.
+    pub(super) fn exhausted(&self) -> Option<&str> {
+        self.limits.exhausted.as_deref()
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+struct Limits {
+    memory: usize,
+    used: usize,
+    table_elements: usize,
+    exhausted: Option<String>,
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > self.memory {
+            self.exhausted = Some(format!("{used} bytes of memory"));
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if elements > MAX_TABLE_ELEMENTS {
+            self.exhausted = Some(format!("{elements} table elements, over the limit of {MAX_TABLE_ELEMENTS}"));
+            return Ok(false);
+        }
+        self.table_elements = elements;
+        Ok(true)
+    }
+}
+
+impl types::Host for Guest {}
+
+impl log::Host for Guest {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => Level::TRACE,
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Info => Level::INFO,
+            log::Level::Warn => Level::WARN,
+            log::Level::Error => Level::ERROR,
+        };
+        self.log.line(level, &message);
+        Ok(())
+    }
+}
+
+impl partial::Host for Guest {
+    fn send(&mut self, body: types::Body) -> wasmtime::Result<()> {
+        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>().max(PARTIAL_OVERHEAD);
+        self.reply_left = self.reply_left.checked_sub(bytes).ok_or_else(|| {
+            let reason = "its replies, partial ones included, are over the service's `reply` limit";
+            wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason)))
+        })?;
+        self.sent_partials = true;
+        let body = body.into_iter().map(Into::into).collect();
+        self.calls.sending.send(Input::Partial { request: self.request, body });
+        Ok(())
+    }
+}
+
+impl calls::Host for Guest {
+    async fn call(
+        &mut self,
+        service: String,
+        body: types::Body,
+    ) -> wasmtime::Result<Result<types::Body, calls::CallFailure>> {
+        let body = body.into_iter().map(Into::into).collect();
+        let result = match service.parse::<ServiceName>() {
+            Ok(service) => self.calls.call(self.request, service, body).await,
+            Err(invalid) => Err(invalid.into()),
+        };
+        Ok(result.map(|body| body.into_iter().map(Into::into).collect()).map_err(call_failure))
+    }
+}
+
+fn call_failure(failure: Failure) -> calls::CallFailure {
+    match failure.code {
+        Code::Rejected => calls::CallFailure::Service(types::Failure::Rejected(failure.reason)),
+        Code::Failed => calls::CallFailure::Service(types::Failure::Failed(failure.reason)),
+        code => calls::CallFailure::Node(calls::NodeFailure { code: code.number(), reason: failure.reason }),
+    }
+}
+
+/// The calls that runs make, on their way through the core and back.
+pub(super) struct Calls {
+    sending: Sending,
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<CallId, oneshot::Sender<Result<Body, Failure>>>>,
+}
+
+impl Calls {
+    pub(super) fn new(sending: Sending) -> Self {
+        Self { sending, next: AtomicU64::new(1), waiting: Mutex::default() }
+    }
+
+    /// Passes on the answer of a call; a run that has been stopped does not hear it.
+    pub(super) fn answer(&self, call: CallId, result: Result<Body, Failure>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+        if let Some(caller) = waiting {
+            let _stopped_meanwhile = caller.send(result);
+        }
+    }
+
+    async fn call(&self, parent: RequestId, service: ServiceName, body: Body) -> Result<Body, Failure> {
+        let call = CallId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(call, answer);
+        self.sending.send(Input::Call { call, parent, service, body });
+        answered.await.unwrap_or_else(|_| Err(Failure::new(Code::Cancelled, "the node is stopping")))
+    }
+}

@@ -1,0 +1,285 @@
+//! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
+
+use super::PluginStatus;
+use super::console::{Console, ServiceLog};
+use super::engine::Sandbox;
+use super::guest::{Calls, Ended, Guest};
+use crate::config::{Reuse, SandboxSettings};
+use crate::plugins::guest::bindings::wasmnode::service::types;
+use crate::plugins::guest::bindings::{Service, ServicePre};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::Level;
+use wasmnode_core::message::size;
+use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
+use wasmtime::component::Component;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+
+/// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
+const TICKS: u64 = 2;
+
+/// A loaded plugin.
+pub(super) struct Plugin {
+    service: ServiceName,
+    pre: ServicePre<Guest>,
+    settings: SandboxSettings,
+    calls: Arc<Calls>,
+    log: Arc<ServiceLog>,
+    file: PathBuf,
+    digest: String,
+    bytes: u64,
+    /// Instances between two requests, for services that reuse them.
+    idle: Mutex<Vec<Instance>>,
+    /// How long its runs take.
+    pub(super) pace: Pace,
+}
+
+/// A request to run, and how long it may take.
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) remaining: Duration,
+}
+
+/// The end of a run.
+pub(super) struct Outcome {
+    pub(super) result: Result<Body, Failure>,
+    /// Whether partial replies went ahead of it, by the mailbox.
+    pub(super) sent_partials: bool,
+}
+
+struct Instance {
+    store: Store<Guest>,
+    exports: Service,
+    served: u32,
+}
+
+impl Plugin {
+    /// Links a component to the host.
+    ///
+    /// # Errors
+    /// Says which import or export does not fit the world `wasmnode:service`.
+    pub(super) fn new(
+        sandbox: &Sandbox,
+        component: &Component,
+        service: ServiceName,
+        settings: SandboxSettings,
+        calls: Arc<Calls>,
+    ) -> Result<Self, String> {
+        let foreign = |error: wasmtime::Error| {
+            format!("it does not fit the world wasmnode:service/service@0.1.0: {error:#}; see wit/service.wit")
+        };
+        let pre = sandbox.linker.instantiate_pre(component).map_err(foreign)?;
+        let pre = ServicePre::new(pre).map_err(foreign)?;
+        let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
+        let (file, digest) = (PathBuf::new(), String::new());
+        let (idle, pace) = (Mutex::default(), Pace::default());
+        Ok(Self { service, pre, settings, calls, log, file, digest, bytes: 0, idle, pace })
+    }
+
+    /// Notes where the plugin came from.
+    pub(super) fn from_file(mut self, file: &Path, digest: String, bytes: u64) -> Self {
+        (self.file, self.digest, self.bytes) = (file.to_owned(), digest, bytes);
+        self
+    }
+
+    pub(super) fn name(&self) -> &ServiceName {
+        &self.service
+    }
+
+    pub(super) fn status(&self) -> PluginStatus {
+        PluginStatus {
+            file: self.file.display().to_string(),
+            digest: self.digest.clone(),
+            bytes: self.bytes,
+            mean_us: self.pace.mean_us(),
+            log_lines_dropped: self.log.dropped(),
+        }
+    }
+
+    /// Serves one request, in a fresh instance or one that is kept.
+    pub(super) async fn run(self: Arc<Self>, job: Job) -> Outcome {
+        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut instance = match kept {
+            Some(instance) => instance,
+            None => match self.instantiate().await {
+                Ok(instance) => instance,
+                Err(failure) => return Outcome { result: Err(failure), sent_partials: false },
+            },
+        };
+        let Job { request, remaining } = job;
+        instance.store.data_mut().begin(request.id, self.settings.reply);
+        instance.store.set_epoch_deadline(TICKS);
+        let request = lower(request, remaining);
+        let called = instance.exports.wasmnode_service_handler().call_handle(&mut instance.store, &request).await;
+        let guest = instance.store.data_mut();
+        guest.end();
+        let sent_partials = guest.has_sent_partials();
+        let result = match called {
+            Ok(reply) => {
+                let result = self.lift(reply, guest);
+                self.keep(instance);
+                result
+            }
+            Err(error) => Err(self.explain(&error, guest)),
+        };
+        Outcome { result, sent_partials }
+    }
+
+    async fn instantiate(&self) -> Result<Instance, Failure> {
+        let console = |level| Console::new(Arc::clone(&self.log), level);
+        let guest = Guest::new(
+            self.settings.memory,
+            console(Level::INFO),
+            console(Level::WARN),
+            Arc::clone(&self.log),
+            Arc::clone(&self.calls),
+        );
+        let mut store = Store::new(self.pre.engine(), guest);
+        store.limiter(Guest::limiter);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.set_epoch_deadline(TICKS);
+        match self.pre.instantiate_async(&mut store).await {
+            Ok(exports) => Ok(Instance { store, exports, served: 0 }),
+            Err(error) => Err(self.explain(&error, store.data())),
+        }
+    }
+
+    fn keep(&self, mut instance: Instance) {
+        instance.served += 1;
+        let is_kept = match self.settings.reuse {
+            Reuse::Requests(requests) => instance.served < requests.get(),
+            Reuse::Singleton => true,
+        };
+        if is_kept {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        }
+    }
+
+    fn lift(&self, reply: Result<types::Body, types::Failure>, guest: &Guest) -> Result<Body, Failure> {
+        let body: Body = match reply {
+            Ok(body) => body.into_iter().map(Into::into).collect(),
+            Err(types::Failure::Rejected(reason)) => return Err(Failure::new(Code::Rejected, reason)),
+            Err(types::Failure::Failed(reason)) => return Err(Failure::new(Code::Failed, reason)),
+        };
+        if size(&body) > guest.reply_left() {
+            let (service, limit) = (&self.service, self.settings.reply);
+            let reason = format!("the reply of {service} is over service.{service}.reply = {limit} bytes");
+            return Err(Failure::new(Code::TooLarge, reason));
+        }
+        Ok(body)
+    }
+
+    /// Says why there is no reply; the guest knows best.
+    fn explain(&self, error: &wasmtime::Error, guest: &Guest) -> Failure {
+        let service = &self.service;
+        if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
+            return Failure::new(failure.code, format!("{service}: {}", failure.reason));
+        }
+        if let Some(what) = guest.exhausted() {
+            let reason = format!(
+                "an instance of {service} asked for {what}: service.{service}.memory = {}",
+                self.settings.memory
+            );
+            return Failure::new(Code::Exhausted, reason);
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            let reason = format!("all instances are in use: limits.instances; {service} was not started");
+            return Failure::new(Code::Overloaded, reason);
+        }
+        let what = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => error.root_cause().to_string(),
+        };
+        Failure::new(Code::Crashed, format!("an instance of {service} crashed: {what}"))
+    }
+}
+
+fn lower(request: Request, remaining: Duration) -> types::Request {
+    let text = |frame: Frame| String::from_utf8_lossy(&frame).into_owned();
+    types::Request {
+        service: request.service.as_str().to_owned(),
+        metadata: types::Metadata {
+            request_id: request.id.0,
+            remaining_us: u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX),
+            caller: request.caller.to_string(),
+            traceparent: request.traceparent.map(text),
+            idempotency_key: request.idempotency_key.map(Into::into),
+        },
+        body: request.body.into_iter().map(Into::into).collect(),
+    }
+}
+
+/// How long the runs of a plugin take, and so where they begin: on the driver's thread while they are short.
+///
+/// A thread hop costs 4 to 20 µs, so it pays only for runs that take much longer; and a long run on the driver's thread
+/// makes everybody wait.
+pub(super) struct Pace {
+    mean_ns: AtomicU64,
+    is_quick: AtomicBool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { mean_ns: AtomicU64::new(0), is_quick: AtomicBool::new(true) }
+    }
+}
+
+impl Pace {
+    /// Mean times that change the verdict; they differ, so that a service near one of them does not swing.
+    const SLOW_NS: u64 = 100_000;
+    const QUICK_NS: u64 = 50_000;
+
+    pub(super) fn is_quick(&self) -> bool {
+        self.is_quick.load(Ordering::Relaxed)
+    }
+
+    fn mean_us(&self) -> u64 {
+        self.mean_ns.load(Ordering::Relaxed) / 1000
+    }
+
+    /// Takes the time of one run into account, with a weight of an eighth.
+    pub(super) fn record(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let mean = self.mean_ns.load(Ordering::Relaxed);
+        // Another thread may record at the same time; then one of the two times is lost, which does no harm.
+        self.set(mean - mean / 8 + time / 8);
+    }
+
+    /// A run was not done within its first slice of time.
+    pub(super) fn record_handover(&self) {
+        self.set(self.mean_ns.load(Ordering::Relaxed).max(2 * Self::SLOW_NS));
+    }
+
+    fn set(&self, mean: u64) {
+        self.mean_ns.store(mean, Ordering::Relaxed);
+        if mean > Self::SLOW_NS {
+            self.is_quick.store(false, Ordering::Relaxed);
+        } else if mean < Self::QUICK_NS {
+            self.is_quick.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_moves_to_the_pool_when_slow_and_back_when_quick_again() {
+        let pace = Pace::default();
+        pace.record(Duration::from_micros(20));
+        assert!(pace.is_quick());
+        pace.record_handover();
+        assert!(!pace.is_quick());
+        for _ in 0..10 {
+            pace.record(Duration::from_micros(70));
+        }
+        assert!(!pace.is_quick(), "between the two limits nothing changes");
+        for _ in 0..20 {
+            pace.record(Duration::from_micros(5));
+        }
+        assert!(pace.is_quick());
+    }
+}
