@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use wasmnode::client::{self, Ask, Client};
-use wasmnode::config::{Config, ConfigError};
+use wasmnode::config::{Config, ConfigError, Endpoint};
 use wasmnode::driver::RunError;
 use wasmnode::report::{self, Report};
 use wasmnode_core::{Body, Code};
@@ -38,7 +38,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The node's configuration; without it, plugins/ is served on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    /// The node's configuration; without it, it serves plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
@@ -104,9 +104,19 @@ pub(crate) struct Services {
 
 #[derive(Debug, Args)]
 struct To {
-    /// The node's endpoint
-    #[arg(long, default_value = "tcp://127.0.0.1:5555", value_name = "ENDPOINT")]
-    to: String,
+    /// The node's endpoint; by default the first one that the file of --config lists, or tcp://127.0.0.1:5555
+    #[arg(long, value_name = "ENDPOINT")]
+    to: Option<Endpoint>,
+}
+
+impl To {
+    fn endpoint(&self, config: Option<&Path>) -> Result<String, Failed> {
+        match (&self.to, config) {
+            (Some(endpoint), _) => Ok(endpoint.to_string()),
+            (None, Some(file)) => Ok(Config::load(file)?.listen.first().map(Endpoint::to_string).unwrap_or_default()),
+            (None, None) => Ok("tcp://127.0.0.1:5555".into()),
+        }
+    }
 }
 
 impl Cli {
@@ -186,8 +196,8 @@ fn exit_code(code: Code) -> u8 {
 }
 
 /// Calls a service.
-pub(crate) fn call(args: &Call) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.to)?;
+pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let mut client = Client::connect(&args.to.endpoint(config)?)?;
     let mut ask = Ask::new(&args.service).body([body(&args.body)?]).deadline(args.timeout).wait(args.wait);
     if let Some(traceparent) = &args.traceparent {
         ask = ask.traceparent(traceparent);
@@ -228,8 +238,8 @@ fn print(body: &Body) -> std::io::Result<()> {
 }
 
 /// Lists what can be called.
-pub(crate) fn services(args: &Services) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.to)?;
+pub(crate) fn services(args: &Services, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let mut client = Client::connect(&args.to.endpoint(config)?)?;
     let ask = Ask::new(report::SERVICE).deadline(Duration::from_secs(5));
     let body = client.call(ask, |_| {})?.concat();
     if args.json {

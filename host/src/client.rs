@@ -172,7 +172,7 @@ impl Client {
     pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
         let id = self.next_id;
         self.next_id += 1;
-        self.send_frames(native::encode_request(&message::Ask { id, ..ask.0 }))?;
+        self.send_frames(&native::encode_request(&message::Ask { id, ..ask.0 }))?;
         Ok(id)
     }
 
@@ -181,7 +181,7 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] if no connection stands within two seconds.
     pub fn cancel(&mut self, id: u64) -> Result<(), Error> {
-        self.send_frames(native::encode_cancel(id))
+        self.send_frames(&native::encode_cancel(id))
     }
 
     /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
@@ -198,7 +198,7 @@ impl Client {
         native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
     }
 
-    fn send_frames(&self, frames: Vec<Frame>) -> Result<(), Error> {
+    fn send_frames(&self, frames: &[Frame]) -> Result<(), Error> {
         self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(|error| match error {
             zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
             error => Error::Socket { endpoint: self.endpoint.clone(), error },

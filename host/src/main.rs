@@ -10,11 +10,12 @@ use wasmnode::driver;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let config = cli.config.as_deref();
     let done = match &cli.command {
         None => run(&cli),
-        Some(Command::Call(call)) => cli::call(call),
-        Some(Command::Services(services)) => cli::services(services),
-        Some(Command::Check) => cli::check(cli.config.as_deref()),
+        Some(Command::Call(call)) => cli::call(call, config),
+        Some(Command::Services(services)) => cli::services(services, config),
+        Some(Command::Check) => cli::check(config),
     };
     done.unwrap_or_else(|failed| failed.report())
 }

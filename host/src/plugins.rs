@@ -15,7 +15,7 @@ use crate::mailbox::Sending;
 use engine::Sandbox;
 use epoch::Epoch;
 use guest::Calls;
-use instance::{Job, Plugin};
+use instance::{Job, Origin, Plugin};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -224,8 +224,8 @@ fn load(
     }
     let (component, digest) = sandbox.compile(&bytes)?;
     let settings = config.sandbox(&name).clone();
-    let plugin = Plugin::new(sandbox, &component, name, settings, Arc::clone(calls));
-    let plugin = plugin.map(|plugin| plugin.from_file(file, digest, bytes.len() as u64))?;
+    let origin = Origin { file: file.to_owned(), digest, bytes: bytes.len() as u64 };
+    let plugin = Plugin::new(sandbox, &component, name, origin, settings, Arc::clone(calls))?;
     info!("{} serves {} (loaded in {:?})", file.display(), plugin.name(), began.elapsed());
     Ok(plugin)
 }

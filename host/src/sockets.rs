@@ -69,8 +69,10 @@ impl Sockets {
         let (waiting, endpoints_bound) = (BTreeMap::new(), Vec::new());
         let mut sockets = Self { router, waiting, ipc_files: Vec::new(), endpoints: endpoints_bound, dropped: 0 };
         for endpoint in endpoints {
-            let bound = sockets.bind(endpoint);
-            bound.map_err(|why| ListenError { endpoint: endpoint.to_string(), why })?;
+            if let Err(why) = sockets.bind(endpoint) {
+                sockets.close();
+                return Err(ListenError { endpoint: endpoint.to_string(), why });
+            }
         }
         Ok(sockets)
     }
@@ -105,13 +107,13 @@ impl Sockets {
     /// [`Undeliverable`] if the receiver's connection is gone.
     pub(crate) fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Result<(), Undeliverable> {
         if self.waiting.contains_key(&to) {
-            self.wait_for_reader(to, frames);
+            self.wait_for_reader(&to, frames);
             return Ok(());
         }
         match self.try_send(&to, &frames) {
             Ok(()) => Ok(()),
             Err(zmq::Error::EAGAIN) => {
-                self.wait_for_reader(to, frames);
+                self.wait_for_reader(&to, frames);
                 Ok(())
             }
             Err(_) => Err(Undeliverable { to, frames }),
@@ -177,7 +179,7 @@ impl Sockets {
         Ok(())
     }
 
-    fn wait_for_reader(&mut self, to: PeerId, frames: Vec<Frame>) {
+    fn wait_for_reader(&mut self, to: &PeerId, frames: Vec<Frame>) {
         let queue = self.waiting.entry(to.clone()).or_default();
         let bytes: usize = queue.iter().map(|frames| size(frames)).sum();
         if queue.len() < MAX_WAITING && bytes + size(&frames) <= MAX_WAITING_BYTES {

@@ -7,7 +7,7 @@ use super::guest::{Calls, Ended, Guest};
 use crate::config::{Reuse, SandboxSettings};
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,17 +23,22 @@ const TICKS: u64 = 2;
 /// A loaded plugin.
 pub(super) struct Plugin {
     service: ServiceName,
+    origin: Origin,
     pre: ServicePre<Guest>,
     settings: SandboxSettings,
     calls: Arc<Calls>,
     log: Arc<ServiceLog>,
-    file: PathBuf,
-    digest: String,
-    bytes: u64,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
     /// How long its runs take.
     pub(super) pace: Pace,
+}
+
+/// Where a plugin came from.
+pub(super) struct Origin {
+    pub(super) file: PathBuf,
+    pub(super) digest: String,
+    pub(super) bytes: u64,
 }
 
 /// A request to run, and how long it may take.
@@ -64,6 +69,7 @@ impl Plugin {
         sandbox: &Sandbox,
         component: &Component,
         service: ServiceName,
+        origin: Origin,
         settings: SandboxSettings,
         calls: Arc<Calls>,
     ) -> Result<Self, String> {
@@ -73,15 +79,8 @@ impl Plugin {
         let pre = sandbox.linker.instantiate_pre(component).map_err(foreign)?;
         let pre = ServicePre::new(pre).map_err(foreign)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
-        let (file, digest) = (PathBuf::new(), String::new());
         let (idle, pace) = (Mutex::default(), Pace::default());
-        Ok(Self { service, pre, settings, calls, log, file, digest, bytes: 0, idle, pace })
-    }
-
-    /// Notes where the plugin came from.
-    pub(super) fn from_file(mut self, file: &Path, digest: String, bytes: u64) -> Self {
-        (self.file, self.digest, self.bytes) = (file.to_owned(), digest, bytes);
-        self
+        Ok(Self { service, origin, pre, settings, calls, log, idle, pace })
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -90,9 +89,9 @@ impl Plugin {
 
     pub(super) fn status(&self) -> PluginStatus {
         PluginStatus {
-            file: self.file.display().to_string(),
-            digest: self.digest.clone(),
-            bytes: self.bytes,
+            file: self.origin.file.display().to_string(),
+            digest: self.origin.digest.clone(),
+            bytes: self.origin.bytes,
             mean_us: self.pace.mean_us(),
             log_lines_dropped: self.log.dropped(),
         }

@@ -5,6 +5,8 @@
 //!
 //! [`Node`]: wasmnode_core::Node
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod notation;
 mod script;
 mod stage;
