@@ -1,0 +1,237 @@
+//! Echo through a node against a bare libzmq echo of the same frames, over ipc.
+//!
+//! ```console
+//! $ cargo bench                  # ten rounds
+//! $ cargo bench -- 30            # thirty
+//! ```
+//!
+//! The bare echo is a ROUTER in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
+//! request that the node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what
+//! it was asked, in an instance that is kept, and in a new one for each request. All take turns in each round, so
+//! that whatever else the machine does hits all of them alike; the figures are medians over the rounds.
+
+#[path = "../../tests/guests/mod.rs"]
+mod guests;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use wasmnode_core::message::{Ask, Frame, native};
+
+/// Requests in one turn with one outstanding, and with many.
+const ALONE: usize = 2_000;
+const TOGETHER: usize = 20_000;
+const OUTSTANDING: usize = 64;
+
+const BODY: usize = 128;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// What one turn measured.
+struct Turn {
+    /// Round-trip times with one request outstanding, sorted.
+    alone: Vec<Duration>,
+    /// Requests per second.
+    alone_rate: f64,
+    together_rate: f64,
+}
+
+struct Contender {
+    name: &'static str,
+    endpoint: String,
+    frames: Vec<Vec<u8>>,
+    turns: Vec<Turn>,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, endpoint] = &arguments[..]
+        && flag == "--bare-echo"
+    {
+        return bare_echo(endpoint);
+    }
+    let rounds = arguments.first().map_or(Ok(10), |rounds| rounds.parse())?;
+    let folder = tempfile::tempdir()?;
+    let _servers = [Stopped(start_bare(folder.path())?), Stopped(start_node(folder.path())?)];
+    let mut contenders = contenders(folder.path());
+    for round in 0..=rounds {
+        for contender in &mut contenders {
+            let turn = turn(contender)?;
+            // The first round warms up.
+            if round > 0 {
+                contender.turns.push(turn);
+            }
+        }
+    }
+    report(&contenders);
+    Ok(())
+}
+
+/// A process that ends with its owner.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.0.kill();
+        let _nothing_to_reap = self.0.wait();
+    }
+}
+
+fn start_bare(folder: &Path) -> Result<Child> {
+    let endpoint = format!("ipc://{}/bare.ipc", folder.display());
+    Ok(Command::new(std::env::current_exe()?).args(["--bare-echo", &endpoint]).spawn()?)
+}
+
+fn bare_echo(endpoint: &str) -> Result<()> {
+    let router = zmq::Context::new().socket(zmq::ROUTER)?;
+    router.bind(endpoint)?;
+    let mut frame = zmq::Message::new();
+    loop {
+        router.recv(&mut frame, 0)?;
+        loop {
+            let more = if frame.get_more() { zmq::SNDMORE } else { 0 };
+            router.send(std::mem::replace(&mut frame, zmq::Message::new()), more)?;
+            if more == 0 {
+                break;
+            }
+            router.recv(&mut frame, 0)?;
+        }
+    }
+}
+
+fn start_node(folder: &Path) -> Result<Child> {
+    let plugins = folder.join("plugins");
+    std::fs::create_dir(&plugins)?;
+    let echo = guests::component(include_str!("../../tests/guests/echo.wat"));
+    std::fs::write(plugins.join("fresh.wasm"), &echo)?;
+    std::fs::write(plugins.join("reused.wasm"), &echo)?;
+    let config = folder.join("node.toml");
+    let text = "node = { listen = ['ipc://node.ipc'], cache = 'cache' }\nservice.reused.reuse = 1_000_000_000\n";
+    std::fs::write(&config, text)?;
+    Ok(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "warn"]).spawn()?)
+}
+
+fn contenders(folder: &Path) -> Vec<Contender> {
+    let (bare, node) = (format!("ipc://{}/bare.ipc", folder.display()), format!("ipc://{}/node.ipc", folder.display()));
+    let native = |service: &str| {
+        let ask = Ask {
+            id: 1,
+            service: Frame::copy_from_slice(service.as_bytes()),
+            deadline_ms: None,
+            wait: false,
+            traceparent: None,
+            idempotency_key: None,
+            body: vec![vec![b'x'; BODY].into()],
+        };
+        native::encode_request(&ask).into_iter().map(Into::into).collect::<Vec<Vec<u8>>>()
+    };
+    let majordomo = |service: &str| vec![b"MDPC02".to_vec(), vec![1], service.into(), vec![b'x'; BODY]];
+    let contender =
+        |name, endpoint: &String, frames| Contender { name, endpoint: endpoint.clone(), frames, turns: Vec::new() };
+    vec![
+        contender("native: bare", &bare, native("fresh")),
+        contender("native: core", &node, native("mmi.service")),
+        contender("native: reused", &node, native("reused")),
+        contender("native: fresh", &node, native("fresh")),
+        contender("MDP 0.2: bare", &bare, majordomo("fresh")),
+        contender("MDP 0.2: core", &node, majordomo("mmi.service")),
+        contender("MDP 0.2: reused", &node, majordomo("reused")),
+        contender("MDP 0.2: fresh", &node, majordomo("fresh")),
+    ]
+}
+
+fn turn(contender: &Contender) -> Result<Turn> {
+    let socket = zmq::Context::new().socket(zmq::DEALER)?;
+    socket.set_rcvtimeo(10_000)?;
+    socket.connect(&contender.endpoint)?;
+    let mut requests = Requests { socket, frames: contender.frames.clone(), next_id: 1 };
+    for _ in 0..100 {
+        requests.send()?;
+        requests.receive()?;
+    }
+    let mut alone = Vec::with_capacity(ALONE);
+    let began = Instant::now();
+    for _ in 0..ALONE {
+        let began = Instant::now();
+        requests.send()?;
+        requests.receive()?;
+        alone.push(began.elapsed());
+    }
+    let alone_rate = ALONE as f64 / began.elapsed().as_secs_f64();
+    alone.sort_unstable();
+    let began = Instant::now();
+    for _ in 0..OUTSTANDING {
+        requests.send()?;
+    }
+    for _ in OUTSTANDING..TOGETHER {
+        requests.receive()?;
+        requests.send()?;
+    }
+    for _ in 0..OUTSTANDING {
+        requests.receive()?;
+    }
+    Ok(Turn { alone, alone_rate, together_rate: TOGETHER as f64 / began.elapsed().as_secs_f64() })
+}
+
+struct Requests {
+    socket: zmq::Socket,
+    frames: Vec<Vec<u8>>,
+    next_id: u64,
+}
+
+impl Requests {
+    fn send(&mut self) -> Result<()> {
+        if self.frames[0].starts_with(native::MAGIC) {
+            self.frames[0][7..15].copy_from_slice(&self.next_id.to_be_bytes());
+            self.next_id += 1;
+        }
+        Ok(self.socket.send_multipart(&self.frames, 0)?)
+    }
+
+    fn receive(&self) -> Result<()> {
+        let mut frame = zmq::Message::new();
+        self.socket.recv(&mut frame, 0)?;
+        while frame.get_more() {
+            self.socket.recv(&mut frame, 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn report(contenders: &[Contender]) {
+    println!(
+        "{BODY} bytes of body over ipc; medians of {} rounds; in brackets: against bare",
+        contenders[0].turns.len()
+    );
+    println!("{:<16} {:>18} {:>18} {:>20} {:>20}", "", "p50", "p99", "requests/s, 1", "requests/s, 64");
+    for dialect in contenders.chunks(4) {
+        let figures = |contender: &Contender| {
+            let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+            [
+                median(contender.turns.iter().map(|turn| micros(turn.alone[ALONE / 2]))),
+                median(contender.turns.iter().map(|turn| micros(turn.alone[ALONE * 99 / 100]))),
+                median(contender.turns.iter().map(|turn| turn.alone_rate)),
+                median(contender.turns.iter().map(|turn| turn.together_rate)),
+            ]
+        };
+        let bare = figures(&dialect[0]);
+        for contender in dialect {
+            let [p50, p99, alone, together] = figures(contender);
+            println!(
+                "{:<16} {p50:>8.1} µs ({:>4.2}) {p99:>8.1} µs ({:>4.2}) {alone:>12.0} ({:>5.2}) {together:>12.0} ({:>5.2})",
+                contender.name,
+                p50 / bare[0],
+                p99 / bare[1],
+                alone / bare[2],
+                together / bare[3],
+            );
+        }
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,162 @@
+//! What must hold, whatever happens: watches every input and output of a node, and judges after each step.
+//!
+//! It keeps books of its own, from the outside: who is owed an answer, who works for whom, what runs. A node at rest
+//! must agree with them in everything that it tells about itself. Each answer must be one that is owed, and be true:
+//! a reply is what was produced for that very request, a failure names something that has happened.
+
+mod book;
+mod inputs;
+mod outputs;
+mod rest;
+mod truth;
+
+use crate::tally::Tally;
+use book::{AskId, Asker, Book};
+use std::collections::{BTreeMap, BTreeSet};
+use wasmnode_core::message::Dialect;
+use wasmnode_core::{Code, Frame, NodeSettings, PeerId, RequestId, ServiceName, ServiceSettings, Time};
+
+/// How often the node gives a request of an idempotent service to another worker.
+const MAX_RETRIES: u32 = 3;
+
+/// The books.
+pub(crate) struct Checker {
+    seed: u64,
+    step: u64,
+    now: Time,
+    settings: NodeSettings,
+    pub(crate) tally: Tally,
+    book: Book,
+    /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
+    desks: BTreeMap<ServiceName, Desk>,
+    workers: BTreeMap<PeerId, Registered>,
+    /// Runs that are not confirmed as finished.
+    runs: BTreeMap<RequestId, Run>,
+    draining: bool,
+    stopped: bool,
+    replied: u64,
+    failed: BTreeMap<Code, u64>,
+    /// Failures of requests that arrived in the same step, so that from outside nobody can tell whether the node had
+    /// accepted them.
+    failed_on_arrival: u64,
+    moment: Moment,
+}
+
+/// What matters only until the node is at rest again.
+#[derive(Default)]
+struct Moment {
+    /// An answer that the node owes without a broker: to `mmi.*`, or to what breaks a rule.
+    own: Option<Own>,
+    /// Who registered, for what.
+    ready: Option<(PeerId, ServiceName)>,
+    gone: BTreeSet<PeerId>,
+    /// Requests that must have their answer when the node is at rest.
+    must_be_closed: Vec<AskId>,
+    /// Runs that ended in this step: the node may have decided to stop them before it heard so.
+    finished: BTreeSet<RequestId>,
+}
+
+/// The node's own answer to a message.
+struct Own {
+    asker: Asker,
+    dialect: Dialect,
+    /// The body, or `None` for a failure "malformed".
+    body: Option<&'static [u8]>,
+}
+
+/// One service.
+#[derive(Default)]
+struct Desk {
+    offered: bool,
+    running: usize,
+    idle: usize,
+    busy: usize,
+    waiting: BTreeSet<AskId>,
+    unreachable_since: Time,
+}
+
+impl Desk {
+    fn is_reachable(&self) -> bool {
+        self.offered || self.idle + self.busy > 0
+    }
+
+    fn is_needed(&self) -> bool {
+        self.is_reachable() || self.running > 0 || !self.waiting.is_empty()
+    }
+}
+
+/// A worker that the node has registered.
+struct Registered {
+    service: ServiceName,
+    /// The token and the request that it was handed; the request may be answered otherwise meanwhile.
+    held: Option<(Frame, AskId)>,
+}
+
+struct Run {
+    ask: AskId,
+    service: ServiceName,
+    stopped: bool,
+}
+
+impl Checker {
+    pub(crate) fn new(seed: u64, settings: NodeSettings) -> Self {
+        Self {
+            seed,
+            step: 0,
+            now: Time::ZERO,
+            settings,
+            tally: Tally::default(),
+            book: Book::default(),
+            desks: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            draining: false,
+            stopped: false,
+            replied: 0,
+            failed: BTreeMap::new(),
+            failed_on_arrival: 0,
+            moment: Moment::default(),
+        }
+    }
+
+    /// How many times the node was at rest.
+    pub(crate) fn steps(&self) -> u64 {
+        self.step
+    }
+
+    fn settings_of(&self, service: &ServiceName) -> &ServiceSettings {
+        self.settings.services.get(service).unwrap_or(&self.settings.defaults)
+    }
+
+    fn is_reachable(&self, service: &ServiceName) -> bool {
+        self.desks.get(service).is_some_and(Desk::is_reachable)
+    }
+
+    /// Changes a desk, and notes when its service has lost its last provider.
+    fn at_desk(&mut self, service: &ServiceName, change: impl FnOnce(&mut Desk)) {
+        let desk = self.desks.entry(service.clone()).or_default();
+        let was_reachable = desk.is_reachable();
+        change(desk);
+        if was_reachable && !desk.is_reachable() {
+            desk.unreachable_since = self.now;
+        }
+        if !desk.is_needed() {
+            self.desks.remove(service);
+        }
+    }
+
+    fn require(&self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(&otherwise());
+        }
+    }
+
+    fn fail(&self, text: &str) -> ! {
+        let Self { seed, step, now, .. } = self;
+        panic!(
+            "{text}\n  in step {step} of seed {seed}, at {} us\n  \
+             replay: WASMNODE_SEED={seed} cargo test -p wasmnode-core --test simulation",
+            now.as_micros()
+        );
+    }
+}

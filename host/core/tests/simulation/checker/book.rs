@@ -1,0 +1,153 @@
+//! Who is owed an answer: every request that reached the node, from its arrival to its answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use wasmnode_core::message::Dialect;
+use wasmnode_core::{Body, CallId, Failure, Frame, PeerId, RequestId, ServiceName, Time};
+
+/// Numbers requests in order of arrival, as the node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AskId(u64);
+
+/// All that an answer says about the request that it answers. Several requests can have it in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Asker {
+    Native(PeerId, u64),
+    Majordomo(PeerId, Frame),
+    Call(CallId),
+}
+
+impl Asker {
+    pub(crate) fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Native(peer, _) | Self::Majordomo(peer, _) => Some(peer),
+            Self::Call(_) => None,
+        }
+    }
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) asker: Asker,
+    /// `None` for a call.
+    pub(crate) dialect: Option<Dialect>,
+    pub(crate) service: ServiceName,
+    pub(crate) body: Body,
+    pub(crate) bytes: usize,
+    pub(crate) idempotency_key: Option<Frame>,
+    /// The step and the time at which it arrived.
+    pub(crate) arrived: (u64, Time),
+    pub(crate) due: Time,
+    pub(crate) patience: Option<Duration>,
+    /// The request on whose behalf it is called.
+    pub(crate) parent: Option<AskId>,
+    /// The services of that request and of those that it was called by.
+    pub(crate) chain: Vec<ServiceName>,
+    pub(crate) place: Place,
+    /// How often it was run or handed to a worker, and how often of these in vain.
+    pub(crate) starts: u32,
+    pub(crate) in_vain: u32,
+    pub(crate) last_in_vain: bool,
+    pub(crate) token: Option<Frame>,
+    pub(crate) partials: Vec<Body>,
+    /// What its run or worker made of it.
+    pub(crate) outcome: Option<Result<Body, Failure>>,
+    pub(crate) cancelled: bool,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Waiting,
+    Plugin(RequestId),
+    Worker(PeerId),
+    /// Its worker left it in this step.
+    Adrift(u64),
+}
+
+/// The requests without an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    asks: BTreeMap<AskId, Ask>,
+    by_asker: BTreeMap<Asker, Vec<AskId>>,
+    by_due: BTreeSet<(Time, AskId)>,
+    by_client: BTreeMap<PeerId, usize>,
+    pub(crate) held_bytes: usize,
+    next: u64,
+}
+
+impl Book {
+    pub(crate) fn open(&mut self, ask: Ask) -> AskId {
+        let id = AskId(self.next);
+        self.next += 1;
+        self.by_asker.entry(ask.asker.clone()).or_default().push(id);
+        self.by_due.insert((ask.due, id));
+        if let Some(peer) = ask.asker.peer() {
+            *self.by_client.entry(peer.clone()).or_default() += 1;
+        }
+        self.held_bytes += ask.bytes;
+        self.asks.insert(id, ask);
+        id
+    }
+
+    pub(crate) fn close(&mut self, id: AskId) -> Option<Ask> {
+        let ask = self.asks.remove(&id)?;
+        self.by_due.remove(&(ask.due, id));
+        self.held_bytes -= ask.bytes;
+        if let Some(same) = self.by_asker.get_mut(&ask.asker) {
+            same.retain(|other| *other != id);
+            if same.is_empty() {
+                self.by_asker.remove(&ask.asker);
+            }
+        }
+        if let Some(peer) = ask.asker.peer()
+            && let Some(count) = self.by_client.get_mut(peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_client.remove(peer);
+            }
+        }
+        Some(ask)
+    }
+
+    pub(crate) fn get(&self, id: AskId) -> Option<&Ask> {
+        self.asks.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: AskId) -> Option<&mut Ask> {
+        self.asks.get_mut(&id)
+    }
+
+    pub(crate) fn is_open(&self, id: AskId) -> bool {
+        self.asks.contains_key(&id)
+    }
+
+    /// The requests that an answer to `asker` may be for, oldest first.
+    pub(crate) fn of(&self, asker: &Asker) -> &[AskId] {
+        self.by_asker.get(asker).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn of_client(&self, peer: &PeerId) -> usize {
+        self.by_client.get(peer).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// How many requests have arrived.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.next
+    }
+
+    /// The request that must be answered first.
+    pub(crate) fn first_due(&self) -> Option<(Time, AskId)> {
+        self.by_due.first().copied()
+    }
+
+    pub(crate) fn busiest_client(&self) -> usize {
+        self.by_client.values().copied().max().unwrap_or(0)
+    }
+}

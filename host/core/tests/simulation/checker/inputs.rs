@@ -1,0 +1,199 @@
+//! What the inputs mean: which requests arrive, and what becomes of runs and workers.
+
+use super::book::{Ask, AskId, Asker, Place};
+use super::{Checker, Own};
+use std::time::Duration;
+use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand, majordomo};
+use wasmnode_core::{Body, CallId, Failure, Frame, Input, PeerId, RequestId, ServiceName, Time};
+
+impl Checker {
+    /// To be told of every input before the node is.
+    pub(crate) fn input(&mut self, input: &Input, now: Time) {
+        self.now = now;
+        match input {
+            Input::Message { from, frames } => self.message(from, frames.clone()),
+            Input::Undeliverable { to, frames } => self.undeliverable(to, frames),
+            Input::Offered(service) => self.at_desk(service, |desk| desk.offered = true),
+            Input::Withdrawn(service) => self.at_desk(service, |desk| desk.offered = false),
+            Input::Partial { request, body } => self.partial_of_run(*request, body),
+            Input::Finished { request, result } => self.finished(*request, result),
+            Input::Call { call, parent, service, body } => self.call(*call, *parent, service, body),
+            Input::Tick => {}
+            Input::Drain => self.draining = true,
+            Input::Stop => (self.draining, self.stopped) = (true, true),
+        }
+    }
+
+    fn message(&mut self, from: &PeerId, frames: Vec<Frame>) {
+        match message::decode(frames) {
+            Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask),
+            Ok(Message::Cancel { id }) => {
+                let asks = self.book.of(&Asker::Native(from.clone(), id)).to_vec();
+                for ask in asks {
+                    self.moment.must_be_closed.push(ask);
+                    self.book.get_mut(ask).into_iter().for_each(|ask| ask.cancelled = true);
+                }
+            }
+            Ok(Message::Worker { command, .. }) => self.worker_says(from, command),
+            Err(malformed) => {
+                if let Sender::NativeClient(id) = malformed.sender {
+                    let asker = Asker::Native(from.clone(), id);
+                    self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, from: &PeerId, dialect: Dialect, ask: message::Ask) {
+        let native = dialect == Dialect::Native;
+        let asker = match dialect {
+            Dialect::Native => Asker::Native(from.clone(), ask.id),
+            _ => Asker::Majordomo(from.clone(), ask.service.clone()),
+        };
+        let Ok(service) = ServiceName::from_bytes(&ask.service) else {
+            self.moment.own = Some(Own { asker, dialect, body: None });
+            return;
+        };
+        if service.as_str().starts_with("mmi.") {
+            let body = Some(self.management(&service, &ask.body));
+            self.moment.own = Some(Own { asker, dialect, body });
+            return;
+        }
+        let longest = self.settings_of(&service).deadline;
+        let asked = ask.deadline_ms.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
+        let patience = if native { ask.wait.then_some(Duration::MAX) } else { Some(self.settings.majordomo.wait) };
+        self.open(Ask {
+            dialect: Some(dialect),
+            due: self.now + asked.min(longest),
+            patience,
+            idempotency_key: ask.idempotency_key,
+            ..self.blank(asker, service, &ask.body)
+        });
+    }
+
+    fn management(&mut self, service: &ServiceName, body: &Body) -> &'static [u8] {
+        let asked = body.first().and_then(|name| ServiceName::from_bytes(name).ok());
+        let (code, what): (&[u8], _) = match asked {
+            _ if service.as_str() != "mmi.service" => (b"501", "mmi 501"),
+            Some(name) if self.is_reachable(&name) => (b"200", "mmi 200"),
+            _ => (b"404", "mmi 404"),
+        };
+        self.tally.count(what);
+        code
+    }
+
+    fn call(&mut self, call: CallId, parent: RequestId, service: &ServiceName, body: &Body) {
+        let Some(run) = self.runs.get(&parent) else { self.fail("the simulation calls for a run that has ended") };
+        let parent = run.ask;
+        let mut ask = self.blank(Asker::Call(call), service.clone(), body);
+        let longest = self.now + self.settings_of(service).deadline;
+        if let Some(caller) = self.book.get(parent) {
+            ask.due = longest.min(caller.due);
+            ask.chain.clone_from(&caller.chain);
+            ask.chain.push(caller.service.clone());
+        } else {
+            ask.due = longest;
+        }
+        ask.parent = Some(parent);
+        self.open(ask);
+    }
+
+    fn blank(&self, asker: Asker, service: ServiceName, body: &Body) -> Ask {
+        Ask {
+            asker,
+            dialect: None,
+            service,
+            bytes: message::size(body),
+            body: body.clone(),
+            idempotency_key: None,
+            arrived: (self.step, self.now),
+            due: self.now,
+            patience: None,
+            parent: None,
+            chain: Vec::new(),
+            place: Place::Waiting,
+            starts: 0,
+            in_vain: 0,
+            last_in_vain: false,
+            token: None,
+            partials: Vec::new(),
+            outcome: None,
+            cancelled: false,
+        }
+    }
+
+    fn open(&mut self, ask: Ask) {
+        let service = ask.service.clone();
+        let id = self.book.open(ask);
+        self.at_desk(&service, |desk| {
+            desk.waiting.insert(id);
+        });
+    }
+
+    fn undeliverable(&mut self, to: &PeerId, frames: &[Frame]) {
+        self.moment.gone.insert(to.clone());
+        if !majordomo::is_request_to_worker(frames) {
+            return;
+        }
+        let held = self.workers.get(to).and_then(|worker| worker.held.as_ref());
+        if let Some((token, ask)) = held
+            && frames.contains(token)
+            && let Some(ask) = self.book.get_mut(*ask)
+        {
+            ask.in_vain += 1;
+            ask.last_in_vain = true;
+            self.tally.count("handed over in vain");
+        }
+    }
+
+    fn partial_of_run(&mut self, request: RequestId, body: &Body) {
+        let Some(run) = self.runs.get(&request) else { return };
+        if let Some(ask) = self.book.get_mut(run.ask) {
+            ask.partials.push(body.clone());
+        }
+    }
+
+    fn finished(&mut self, request: RequestId, result: &Result<Body, Failure>) {
+        let Some(run) = self.runs.remove(&request) else { self.fail("the simulation ends a run twice") };
+        self.moment.finished.insert(request);
+        self.at_desk(&run.service, |desk| desk.running -= 1);
+        if let Some(ask) = self.book.get_mut(run.ask) {
+            ask.outcome = Some(result.clone());
+            self.moment.must_be_closed.push(run.ask);
+        }
+    }
+
+    fn worker_says(&mut self, from: &PeerId, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Ready { service } => {
+                let service = ServiceName::from_bytes(&service).ok().filter(|name| !name.is_reserved());
+                self.moment.ready = service.map(|service| (from.clone(), service));
+            }
+            WorkerCommand::Partial { client, body } => {
+                if let Some(ask) = self.held_by(from, &client).and_then(|id| self.book.get_mut(id)) {
+                    ask.partials.push(body);
+                }
+            }
+            WorkerCommand::Final { client, body } => self.final_of_worker(from, &client, body),
+            WorkerCommand::Heartbeat | WorkerCommand::Disconnect => {}
+        }
+    }
+
+    /// A worker is heard only if it names the request that it has.
+    fn held_by(&self, worker: &PeerId, client: &Frame) -> Option<AskId> {
+        let (token, ask) = self.workers.get(worker)?.held.as_ref()?;
+        (token == client).then_some(*ask)
+    }
+
+    fn final_of_worker(&mut self, from: &PeerId, client: &Frame, body: Body) {
+        let Some(id) = self.held_by(from, client) else { return };
+        let Some(worker) = self.workers.get_mut(from) else { return };
+        worker.held = None;
+        let service = worker.service.clone();
+        self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle + 1, desk.busy - 1));
+        if let Some(ask) = self.book.get_mut(id) {
+            ask.outcome = Some(Ok(body));
+            self.moment.must_be_closed.push(id);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A node at rest: it agrees with the books, keeps its limits, lets nobody wait in vain, and asks to be woken in time.
+
+use super::Checker;
+use super::book::Place;
+use wasmnode_core::{Node, PeerId, ServiceStatus};
+
+impl Checker {
+    /// To be called when the node has no more outputs.
+    pub(crate) fn at_rest(&mut self, node: &Node) {
+        self.check_moment();
+        self.check_time(node);
+        self.check_limits();
+        self.check_services(node);
+        self.check_counts(node);
+        self.step += 1;
+    }
+
+    /// To be called when the faults have stopped for longer than any deadline; `lives` tells which workers do.
+    pub(crate) fn at_end(&mut self, node: &Node, lives: impl Fn(&PeerId) -> bool) {
+        self.require(self.book.len() == 0, || "somebody waits for ever".to_owned());
+        self.require(node.outstanding() == 0, || format!("{} requests or runs are left over", node.outstanding()));
+        if let Some(dead) = self.workers.keys().find(|worker| !lives(worker)) {
+            self.fail(&format!("worker {dead} is still registered, though it is dead"));
+        }
+        let counters = node.counters();
+        let failed: u64 = counters.failed.values().sum();
+        self.require(counters.replied + failed == self.book.arrived(), || format!("does not add up: {counters:?}"));
+        self.tally.count_many("retried", counters.retried);
+        self.tally.count_many("unclaimed", counters.unclaimed);
+    }
+
+    fn check_moment(&mut self) {
+        let moment = std::mem::take(&mut self.moment);
+        if let Some(own) = moment.own {
+            self.fail(&format!("{:?} gets no answer, though it needs no service", own.asker));
+        }
+        if let Some(open) = moment.must_be_closed.iter().find_map(|id| self.book.get(*id)) {
+            self.fail(&format!("has not answered what is finished or cancelled: {open:?}"));
+        }
+    }
+
+    fn check_time(&self, node: &Node) {
+        let wake = node.next_wake();
+        self.require(wake.is_none_or(|wake| wake >= self.now), || format!("would be woken in the past: {wake:?}"));
+        let needed = self.book.len() > 0 || !self.workers.is_empty();
+        self.require(wake.is_some() || !needed, || "would never be woken, though it has things to watch".to_owned());
+        if let Some((due, id)) = self.book.first_due() {
+            self.require(wake.is_some_and(|wake| wake <= due), || format!("would be woken only at {wake:?}"));
+            self.require(due > self.now, || format!("is overdue: {:?}", self.book.get(id)));
+        }
+    }
+
+    fn check_limits(&self) {
+        let limits = &self.settings.limits;
+        let kept = self.book.len() <= limits.requests
+            && self.book.held_bytes <= limits.held_bytes
+            && self.book.busiest_client() <= limits.requests_per_client
+            && self.workers.len() <= limits.workers;
+        self.require(kept, || "exceeds a limit".to_owned());
+        let idle = self.book.len() == 0 && self.workers.is_empty();
+        self.require(!self.stopped || idle, || "has stopped, but not ended everything".to_owned());
+    }
+
+    fn check_services(&self, node: &Node) {
+        let mut desks = self.desks.iter();
+        for status in node.services() {
+            let Some((name, desk)) = desks.next() else { self.fail(&format!("still knows {status:?}")) };
+            let same = *name == status.name
+                && desk.offered == status.plugin
+                && desk.running == status.running
+                && (desk.idle, desk.busy) == (status.workers_idle, status.workers_busy)
+                && desk.waiting.len() == status.queued;
+            self.require(same, || {
+                let (running, idle, busy, waiting) = (desk.running, desk.idle, desk.busy, desk.waiting.len());
+                format!("says {status:?}, but {name} has {running} runs, {idle} + {busy} workers, {waiting} waiting")
+            });
+            self.check_service(&status, node.next_wake() == Some(self.now));
+        }
+        self.require(desks.next().is_none(), || "has forgotten a service".to_owned());
+    }
+
+    /// `woken_at_once` is a node that is not done with this instant.
+    fn check_service(&self, status: &ServiceStatus, woken_at_once: bool) {
+        let Some(desk) = self.desks.get(&status.name) else { return };
+        let settings = self.settings_of(&status.name);
+        self.require(status.running <= settings.concurrency, || format!("runs too many: {status:?}"));
+        if status.queued == 0 {
+            return;
+        }
+        let free = status.workers_idle > 0 || status.plugin && status.running < settings.concurrency;
+        self.require(!free, || format!("lets requests wait although somebody is free: {status:?}"));
+        let given_back = desk.waiting.iter().filter(|id| self.book.get(**id).is_some_and(|ask| ask.starts > 0));
+        let queued = status.queued - given_back.count();
+        self.require(queued <= settings.queue, || format!("queues too many: {status:?}"));
+        for ask in desk.waiting.iter().filter_map(|id| self.book.get(*id)) {
+            self.require(ask.place == Place::Waiting, || format!("has lost a request: {ask:?}"));
+            let Some(since) = self.waits_in_vain_since(ask) else { continue };
+            let patient = ask.patience.is_some_and(|patience| since + patience > self.now);
+            self.require(patient || woken_at_once, || format!("waits too long for a service that nobody offers: {ask:?}"));
+        }
+    }
+
+    fn check_counts(&self, node: &Node) {
+        let counters = node.counters();
+        let stopping = self.runs.values().filter(|run| run.stopped).count();
+        let outstanding = self.book.len() + stopping;
+        self.require(node.outstanding() == outstanding, || {
+            format!("says that {} are outstanding, but {outstanding} are", node.outstanding())
+        });
+        self.require(counters.replied == self.replied, || format!("replied {}: {counters:?}", self.replied));
+        self.require(counters.failed == self.failed, || format!("failed {:?}: {counters:?}", self.failed));
+        let refused = self.book.arrived() - counters.accepted.min(self.book.arrived());
+        let adds_up = counters.accepted <= self.book.arrived() && refused <= self.failed_on_arrival;
+        self.require(adds_up, || format!("{} have arrived: {counters:?}", self.book.arrived()));
+    }
+}

@@ -1,0 +1,149 @@
+//! Which request an answer is for, and whether the answer is true.
+
+use super::book::{Ask, AskId, Asker, Place};
+use super::{Checker, Desk};
+use wasmnode_core::message::{Dialect, Reply};
+use wasmnode_core::{Body, Code, Failure, Frame, Time};
+
+impl Checker {
+    /// An answer, or a part of one, was told to `asker`, or would have been if its dialect had words for it.
+    pub(super) fn answered(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: Reply) {
+        if self.is_own_answer(asker, dialect, &reply) {
+            self.moment.own = None;
+            return;
+        }
+        let candidates = self.book.of(asker).iter().filter_map(|id| Some((*id, self.book.get(*id)?)));
+        let mut candidates = candidates.filter(|(_, ask)| dialect.is_none() || ask.dialect == dialect);
+        match reply {
+            Reply::Partial(body) => {
+                let known = candidates.any(|(_, ask)| ask.partials.iter().any(|part| is_same(part, &body, dialect)));
+                drop(candidates);
+                self.require(known, || format!("tells {asker:?} a part of an answer that is not its own: {body:?}"));
+                self.tally.count("partial reply");
+            }
+            Reply::Final(body) => {
+                let found = candidates.find(|(_, ask)| match &ask.outcome {
+                    Some(Ok(produced)) => is_same(produced, &body, dialect),
+                    _ => false,
+                });
+                let Some((id, _)) = found else {
+                    self.fail(&format!("tells {asker:?} an answer that it is not owed: {body:?}"));
+                };
+                self.close(id);
+                self.replied += 1;
+                self.tally.count("final reply");
+            }
+            Reply::Failure(failure) => {
+                let Some((id, _)) = candidates.find(|(id, ask)| self.is_true(*id, ask, &failure)) else {
+                    let asks: Vec<&Ask> = self.book.of(asker).iter().filter_map(|id| self.book.get(*id)).collect();
+                    self.fail(&format!("tells {asker:?} a failure that is not true of its requests: {failure}\n{asks:#?}"));
+                };
+                self.failed(id, dialect, &failure);
+            }
+        }
+    }
+
+    fn failed(&mut self, id: AskId, dialect: Option<Dialect>, failure: &Failure) {
+        self.tally.count(failure.code.name());
+        self.tally.count_reason(Some(failure.code), &failure.reason);
+        if dialect == Some(Dialect::Native) {
+            self.tally.count("failure told natively");
+        }
+        *self.failed.entry(failure.code).or_default() += 1;
+        let Some(ask) = self.close(id) else { return };
+        if ask.arrived.0 == self.step {
+            self.failed_on_arrival += 1;
+        }
+        if let (Code::Cancelled, Some(parent)) = (failure.code, ask.parent) {
+            // A call ends before its caller's answer goes out.
+            self.moment.must_be_closed.push(parent);
+        }
+    }
+
+    fn is_own_answer(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: &Reply) -> bool {
+        let Some(own) = &self.moment.own else { return false };
+        if own.asker != *asker || dialect.is_some_and(|dialect| dialect != own.dialect) {
+            return false;
+        }
+        match (reply, own.body) {
+            (Reply::Final(body), Some(expected)) => body == &[expected],
+            (Reply::Failure(failure), None) if failure.code == Code::Malformed => {
+                self.tally.count_reason(Some(Code::Malformed), &failure.reason);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what the failure says has happened to this request.
+    fn is_true(&self, id: AskId, ask: &Ask, failure: &Failure) -> bool {
+        if ask.outcome.as_ref().is_some_and(|outcome| outcome.as_ref().err() == Some(failure)) {
+            return true;
+        }
+        let (fresh, is_call) = (ask.arrived.0 == self.step, ask.parent.is_some());
+        let waits = ask.place == Place::Waiting;
+        match failure.code {
+            Code::Malformed => fresh && !is_call && self.book.of(&ask.asker).first() != Some(&id),
+            Code::Forbidden => fresh && is_call && !self.is_listed(ask),
+            Code::Loop => fresh && is_call && self.is_listed(ask) && !self.may_call(ask),
+            Code::UnknownService => waits && self.is_out_of_patience(ask),
+            Code::TooLarge => fresh && self.is_too_large(ask),
+            Code::Overloaded => fresh && self.is_over_a_limit(ask),
+            Code::Cancelled => match &ask.asker {
+                Asker::Call(_) => true, // Judged at rest: its caller must be closed.
+                Asker::Native(peer, _) | Asker::Majordomo(peer, _) => {
+                    ask.cancelled || self.moment.gone.contains(peer)
+                }
+            },
+            Code::Draining => self.draining && fresh && !is_call || self.stopped && waits,
+            Code::Deadline => ask.due <= self.now,
+            Code::Lost => ask.place == Place::Adrift(self.step) || self.stopped && !waits,
+            Code::Rejected | Code::Failed | Code::Crashed | Code::Exhausted => false,
+        }
+    }
+
+    fn is_listed(&self, call: &Ask) -> bool {
+        let Some(caller) = call.chain.last() else { return false };
+        self.settings_of(caller).calls.iter().any(|pattern| pattern.matches(&call.service))
+    }
+
+    pub(super) fn may_call(&self, call: &Ask) -> bool {
+        let depth = call.chain.len();
+        self.is_listed(call) && !call.chain.contains(&call.service) && depth <= self.settings.limits.call_depth
+    }
+
+    /// Since when it waits for somebody to offer its service, if nobody does.
+    pub(super) fn waits_in_vain_since(&self, ask: &Ask) -> Option<Time> {
+        let lost = self.desks.get(&ask.service).map_or(Time::ZERO, |desk: &Desk| desk.unreachable_since);
+        (!self.is_reachable(&ask.service)).then(|| lost.max(ask.arrived.1))
+    }
+
+    fn is_out_of_patience(&self, ask: &Ask) -> bool {
+        self.waits_in_vain_since(ask).is_some_and(|since| match ask.patience {
+            Some(patience) => ask.due.min(since + patience) <= self.now,
+            None => true,
+        })
+    }
+
+    fn is_too_large(&self, ask: &Ask) -> bool {
+        let limits = &self.settings.limits;
+        ask.bytes > limits.message || ask.body.len() > limits.frames
+    }
+
+    /// The request itself stands in the book already.
+    fn is_over_a_limit(&self, ask: &Ask) -> bool {
+        let limits = &self.settings.limits;
+        let of_client = ask.asker.peer().map_or(0, |peer| self.book.of_client(peer));
+        let waiting = self.desks.get(&ask.service).map_or(0, |desk| desk.waiting.len());
+        self.book.len() > limits.requests
+            || self.book.held_bytes > limits.held_bytes
+            || of_client > limits.requests_per_client
+            || waiting > self.settings_of(&ask.service).queue
+    }
+}
+
+/// Whether a body arrives as it was produced: an empty one is told to a Majordomo client as one empty frame.
+fn is_same(produced: &Body, told: &Body, dialect: Option<Dialect>) -> bool {
+    let majordomo = dialect.is_some_and(|dialect| dialect != Dialect::Native);
+    produced == told || majordomo && produced.is_empty() && *told == [Frame::new()]
+}

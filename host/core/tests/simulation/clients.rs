@@ -1,0 +1,183 @@
+//! Clients: native ones that pipeline, cancel and repeat themselves, and Majordomo ones that give up and ask again.
+
+use crate::actors::{Act, Cue, Errand};
+use crate::scenario::{SERVICES, chance, frame, pick, up_to};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wasmnode_core::message::{Ask, Dialect, native};
+use wasmnode_core::{Body, Frame, Limits};
+
+/// Names that are no services: unknown, reserved or invalid.
+const ODD_NAMES: [&[u8]; 11] = [
+    b"nobody",
+    b"mmi.service",
+    b"mmi.service",
+    b"mmi.discover",
+    b"titanic.request",
+    b"node.services",
+    b"",
+    b"a b",
+    b"\xff\xfe",
+    b"add@paris",
+    &[b'x'; 256],
+];
+
+static PADDING: [u8; 5_000] = [b'.'; 5_000];
+
+/// A client.
+pub(crate) struct Client {
+    number: usize,
+    dialect: Dialect,
+    limits: Limits,
+    /// The longest pause between two requests.
+    pause: Duration,
+    /// How many requests it has outstanding at most.
+    pipeline: usize,
+    /// After this time a Majordomo client gives up.
+    gives_up_after: Duration,
+    asked: u64,
+    /// By request id, or by a running number where the dialect has none.
+    open: BTreeMap<u64, Vec<Frame>>,
+    /// Requests that are sent again over the next connection.
+    again: Vec<Vec<Frame>>,
+}
+
+impl Client {
+    pub(crate) fn new(number: usize, limits: Limits, rng: &mut Rng) -> Self {
+        let dialect = match rng.u8(..6) {
+            0 => Dialect::Majordomo01,
+            1 => Dialect::Majordomo02,
+            2 => Dialect::Majordomo02Enveloped,
+            _ => Dialect::Native,
+        };
+        // REQ sockets take turns.
+        let pipeline = if dialect == Dialect::Majordomo01 { 1 } else { pick(rng, &[1, 3, 12, 50]) };
+        let pause = Duration::from_millis(pick(rng, &[20, 100, 400]));
+        let gives_up_after = Duration::from_millis(pick(rng, &[200, 1_000, 2_500]));
+        let (open, again) = (BTreeMap::new(), Vec::new());
+        Self { number, dialect, limits, pause, pipeline, gives_up_after, asked: 0, open, again }
+    }
+
+    pub(crate) fn connected(&mut self, cue: &mut Cue<'_>) {
+        if self.asked == 0 {
+            let pause = up_to(cue.rng, self.pause);
+            cue.wake_in(pause, Errand::Ask);
+        }
+        // Nobody answers what was asked over the lost connection.
+        self.open.clear();
+        for frames in std::mem::take(&mut self.again) {
+            self.ask(frames, cue);
+        }
+    }
+
+    pub(crate) fn woken(&mut self, errand: Errand, cue: &mut Cue<'_>) {
+        match errand {
+            Errand::Ask if cue.calm => {}
+            Errand::Ask => {
+                if self.open.len() < self.pipeline {
+                    let frames = self.compose(cue.rng);
+                    self.ask(frames, cue);
+                }
+                let pause = up_to(cue.rng, self.pause);
+                cue.wake_in(pause, Errand::Ask);
+            }
+            Errand::Cancel(id) => cue.say(native::encode_cancel(id)),
+            Errand::GiveUp(number) if cue.calm => drop(self.open.remove(&number)),
+            Errand::GiveUp(number) => {
+                if let Some(frames) = self.open.remove(&number) {
+                    self.again.push(frames);
+                    cue.acts.push(Act::HangUp(up_to(cue.rng, Duration::from_millis(5))));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn hear(&mut self, frames: &[Frame]) {
+        if self.dialect == Dialect::Native {
+            if let Ok((id, reply)) = native::decode_reply(frames.to_vec())
+                && !matches!(reply, wasmnode_core::message::Reply::Partial(_))
+            {
+                self.open.remove(&id);
+            }
+            return;
+        }
+        let is_partial = frames.iter().take(3).any(|frame| frame.as_ref() == [2]);
+        if !is_partial {
+            self.open.pop_first();
+        }
+    }
+
+    fn ask(&mut self, frames: Vec<Frame>, cue: &mut Cue<'_>) {
+        self.open.insert(self.asked, frames.clone());
+        if self.dialect == Dialect::Native {
+            if chance(cue.rng, 80) {
+                let pause = up_to(cue.rng, Duration::from_millis(400));
+                cue.wake_in(pause, Errand::Cancel(self.asked));
+            }
+            // The client forgets a lost answer, so that it goes on asking.
+            cue.wake_in(Duration::from_secs(3), Errand::GiveUp(self.asked));
+        } else {
+            cue.wake_in(self.gives_up_after, Errand::GiveUp(self.asked));
+        }
+        cue.say(frames);
+        // Now and then a number is used twice.
+        self.asked += u64::from(!chance(cue.rng, 20));
+    }
+
+    fn compose(&self, rng: &mut Rng) -> Vec<Frame> {
+        let (service, body) = (self.service(rng), self.body(rng));
+        let mut frames = match self.dialect {
+            Dialect::Native => return native::encode_request(&self.native(service, body, rng)),
+            Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],
+            Dialect::Majordomo02 => vec![Frame::from_static(b"MDPC02"), Frame::from_static(&[1])],
+            Dialect::Majordomo02Enveloped => {
+                vec![Frame::new(), Frame::from_static(b"MDPC02"), Frame::from_static(&[1])]
+            }
+        };
+        frames.push(service);
+        frames.extend(body);
+        frames
+    }
+
+    fn native(&self, service: Frame, body: Body, rng: &mut Rng) -> Ask {
+        let body = if chance(rng, 20) { Vec::new() } else { body };
+        Ask {
+            id: self.asked,
+            service,
+            deadline_ms: chance(rng, 300).then(|| rng.u32(..1_000)),
+            wait: chance(rng, 300),
+            traceparent: None,
+            idempotency_key: chance(rng, 200).then(|| frame(format!("key {} {}", self.number, self.asked / 2))),
+            body,
+        }
+    }
+
+    fn service(&self, rng: &mut Rng) -> Frame {
+        if chance(rng, 100) {
+            return Frame::from_static(pick(rng, &ODD_NAMES));
+        }
+        // Clients have favourites, so that some services are busier than others.
+        let favourite = SERVICES[self.number % SERVICES.len()];
+        let service = if rng.bool() { favourite } else { pick(rng, &SERVICES) };
+        Frame::from_static(service.as_bytes())
+    }
+
+    /// A body that no other request has, except where a client repeats itself; `mmi.service` takes it for a name.
+    fn body(&self, rng: &mut Rng) -> Body {
+        if chance(rng, 50) {
+            return vec![Frame::from_static(pick(rng, &SERVICES).as_bytes())];
+        }
+        let mut body = vec![frame(format!("client {} asks {}", self.number, self.asked))];
+        if chance(rng, 100) {
+            let more = rng.usize(..=self.limits.frames);
+            body.extend((0..more).map(|_| Frame::new()));
+        }
+        if chance(rng, 100) {
+            let length = rng.usize(..=self.limits.message + 10).min(PADDING.len());
+            body.push(Frame::from_static(&PADDING[..length]));
+        }
+        body
+    }
+}

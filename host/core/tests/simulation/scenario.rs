@@ -1,0 +1,170 @@
+//! What a seed decides before anything happens: the node's settings, who takes part, and how bad the weather is.
+//!
+//! Limits are small, so that they are reached; times are short, so that much happens within few steps. Each fault is
+//! switched per seed: where all are on all the time, none of them meets an otherwise healthy node.
+
+use fastrand::Rng;
+use std::time::Duration;
+use wasmnode_core::{Frame, Limits, Majordomo, NodeSettings, OnFailure, ServiceName, ServiceSettings, Time};
+
+/// The services that plugins and workers offer.
+pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
+
+/// Everything that a seed decides beforehand.
+pub(crate) struct Scenario {
+    pub(crate) settings: NodeSettings,
+    pub(crate) weather: Weather,
+    pub(crate) clients: usize,
+    pub(crate) workers: usize,
+    pub(crate) strangers: usize,
+    /// Services that plugins offer, at times.
+    pub(crate) plugins: Vec<ServiceName>,
+    /// When plugins come and go.
+    pub(crate) reloads: Vec<Time>,
+    /// When connections are lost.
+    pub(crate) breaks: Vec<Time>,
+    pub(crate) drain: Option<Time>,
+    pub(crate) stop: Option<Time>,
+    /// When the faults end and nobody asks any more.
+    pub(crate) calm: Time,
+    /// When everything must be settled.
+    pub(crate) end: Time,
+}
+
+/// What the network and the peers do to the node. Chances are per mille.
+#[derive(Debug, Clone)]
+pub(crate) struct Weather {
+    /// The longest time that a message takes.
+    pub(crate) delay: Duration,
+    pub(crate) loss: u32,
+    pub(crate) doubling: u32,
+    /// A mutated copy follows a message.
+    pub(crate) garbling: u32,
+    /// A pipe to a peer is full for a while.
+    pub(crate) full_pipes: u32,
+    /// Workers stall, die, lie and leave.
+    pub(crate) bad_workers: u32,
+    /// Plugins fail, trap and do not start.
+    pub(crate) bad_plugins: u32,
+    /// How late the driver wakes.
+    pub(crate) late: Duration,
+}
+
+impl Weather {
+    /// What remains when the faults end.
+    pub(crate) fn clear_up(&mut self) {
+        let Self { delay, late, .. } = *self;
+        *self = Self { delay, late, ..Self::clean() };
+    }
+
+    const fn clean() -> Self {
+        let delay = Duration::from_millis(2);
+        let (loss, doubling, garbling, full_pipes, bad_workers, bad_plugins) = (0, 0, 0, 0, 0, 0);
+        Self { delay, loss, doubling, garbling, full_pipes, bad_workers, bad_plugins, late: Duration::ZERO }
+    }
+
+    fn draw(rng: &mut Rng) -> Self {
+        let mut weather = Self::clean();
+        weather.delay = Duration::from_millis(pick(rng, &[1, 5, 50]));
+        if chance(rng, 300) {
+            return weather;
+        }
+        let mut per_mille = |choices: &[u32]| if chance(rng, 400) { pick(rng, choices) } else { 0 };
+        weather.loss = per_mille(&[5, 50, 200]);
+        weather.doubling = per_mille(&[5, 50]);
+        weather.garbling = per_mille(&[5, 50]);
+        weather.full_pipes = per_mille(&[5, 50]);
+        weather.bad_workers = per_mille(&[50, 300, 700]);
+        weather.bad_plugins = per_mille(&[50, 300]);
+        weather.late = Duration::from_micros(if chance(rng, 200) { rng.u64(1..5_000) } else { 0 });
+        weather
+    }
+}
+
+impl Scenario {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let settings = settings(rng);
+        let weather = Weather::draw(rng);
+        let calm = Time::from_micros(rng.u64(500_000..6_000_000));
+        let majordomo = &settings.majordomo;
+        let settled = MAX_DEADLINE + majordomo.expiry + majordomo.heartbeat * 2 + Duration::from_secs(1);
+        let mut moments = |most: usize| -> Vec<Time> {
+            let count = if chance(rng, 500) { rng.usize(..=most) } else { 0 };
+            (0..count).map(|_| Time::from_micros(rng.u64(..calm.as_micros()))).collect()
+        };
+        let (reloads, breaks) = (moments(12), moments(8));
+        let mut moment = |per_mille| chance(rng, per_mille).then(|| Time::from_micros(rng.u64(..calm.as_micros())));
+        let (drain, stop) = (moment(150), moment(150));
+        let plugins = SERVICES.into_iter().filter(|_| chance(rng, 600)).map(name).collect();
+        let strangers = if chance(rng, 300) { rng.usize(1..3) } else { 0 };
+        let (clients, workers) = (rng.usize(1..6), rng.usize(0..6));
+        let end = calm + settled;
+        Self { settings, weather, clients, workers, strangers, plugins, reloads, breaks, drain, stop, calm, end }
+    }
+}
+
+/// No service has a longer one.
+const MAX_DEADLINE: Duration = Duration::from_secs(2);
+
+fn settings(rng: &mut Rng) -> NodeSettings {
+    let heartbeat = Duration::from_millis(pick(rng, &[250, 1_000, 2_500]));
+    let majordomo = Majordomo {
+        heartbeat,
+        expiry: heartbeat * pick(rng, &[1, 2, 4]),
+        wait: Duration::from_millis(pick(rng, &[0, 50, 500, 2_000])),
+        on_failure: if rng.bool() { OnFailure::Silence } else { OnFailure::Status },
+    };
+    let default = Limits::default();
+    let mut limit = |default: usize, small: &[usize]| if chance(rng, 300) { pick(rng, small) } else { default };
+    let limits = Limits {
+        requests: limit(default.requests, &[1, 5, 20]),
+        requests_per_client: limit(default.requests_per_client, &[1, 3, 10]),
+        held_bytes: limit(default.held_bytes, &[200, 3_000]),
+        message: limit(4_096, &[100, 1_000]),
+        frames: limit(16, &[1, 3]),
+        workers: limit(default.workers, &[1, 3]),
+        call_depth: limit(default.call_depth, &[1, 2]),
+    };
+    let defaults = ServiceSettings { deadline: Duration::from_millis(500), ..ServiceSettings::default() };
+    let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng))).collect();
+    NodeSettings { limits, majordomo, defaults, services, ..NodeSettings::default() }
+}
+
+fn service_settings(rng: &mut Rng) -> ServiceSettings {
+    let calls: &[&str] = match rng.u8(..6) {
+        0 | 1 => &["*"],
+        2 => &["calc", "d*"],
+        3 => &["back"],
+        _ => &[],
+    };
+    ServiceSettings {
+        deadline: pick(rng, &[Duration::from_millis(50), Duration::from_millis(300), MAX_DEADLINE]),
+        concurrency: pick(rng, &[1, 2, 64]),
+        queue: pick(rng, &[1, 3, 1_000]),
+        idempotent: rng.bool(),
+        calls: calls.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
+    }
+}
+
+/// Whether something happens whose chance is `per_mille`.
+pub(crate) fn chance(rng: &mut Rng, per_mille: u32) -> bool {
+    rng.u32(..1_000) < per_mille
+}
+
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(..choices.len())]
+}
+
+/// A time up to `longest`.
+pub(crate) fn up_to(rng: &mut Rng, longest: Duration) -> Duration {
+    Duration::from_micros(rng.u64(..=longest.as_micros().try_into().unwrap_or(u64::MAX)))
+}
+
+pub(crate) fn name(service: &str) -> ServiceName {
+    let Ok(name) = service.parse() else { panic!("{service} is no service name") };
+    name
+}
+
+pub(crate) fn frame(text: impl Into<String>) -> Frame {
+    text.into().into()
+}

@@ -1,0 +1,90 @@
+//! Strangers: peers that say anything at all, and what they make of messages that were valid.
+
+use crate::actors::{Cue, Errand};
+use crate::scenario::{chance, pick, up_to};
+use fastrand::Rng;
+use std::time::Duration;
+use wasmnode_core::Frame;
+
+const HEADERS: [&[u8]; 6] = [b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"WNODC1", b"MDPC03"];
+
+/// Somebody who knows no protocol, or too many.
+#[derive(Default)]
+pub(crate) struct Stranger {
+    /// The last thing that the node said to it.
+    heard: Vec<Frame>,
+}
+
+impl Stranger {
+    pub(crate) fn connected(cue: &mut Cue<'_>) {
+        cue.wake_in(Duration::from_millis(10), Errand::Harass);
+    }
+
+    pub(crate) fn woken(&self, cue: &mut Cue<'_>) {
+        if cue.calm {
+            return;
+        }
+        let overheard = cue.overheard.get(cue.rng.usize(..=cue.overheard.len()));
+        let frames = match (overheard, cue.rng.u8(..8)) {
+            (Some(frames), 0..3) => mutated(frames, cue.rng),
+            // What others said, word for word.
+            (Some(frames), 3..5) => frames.clone(),
+            (_, 5) => mutated(&self.heard, cue.rng),
+            _ => random(cue.rng),
+        };
+        cue.say(frames);
+        let pause = up_to(cue.rng, Duration::from_millis(200));
+        cue.wake_in(pause, Errand::Harass);
+    }
+
+    pub(crate) fn hear(&mut self, frames: &[Frame]) {
+        self.heard = frames.to_vec();
+    }
+}
+
+fn random(rng: &mut Rng) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    if rng.bool() {
+        frames.push(Frame::new());
+    }
+    if rng.bool() {
+        frames.push(Frame::from_static(pick(rng, &HEADERS)));
+    }
+    let more = rng.usize(..5);
+    frames.extend((0..more).map(|_| noise(rng)));
+    frames
+}
+
+fn noise(rng: &mut Rng) -> Frame {
+    let length = if rng.bool() { 1 } else { rng.usize(..30) };
+    (0..length).map(|_| if rng.bool() { rng.u8(..8) } else { rng.u8(..) }).collect()
+}
+
+/// A message that differs from this one a little, or has far too many frames.
+pub(crate) fn mutated(frames: &[Frame], rng: &mut Rng) -> Vec<Frame> {
+    let mut frames = frames.to_vec();
+    if chance(rng, 50) {
+        frames.resize(frames.len() + 300, Frame::from_static(b"more"));
+        return frames;
+    }
+    if frames.is_empty() {
+        return vec![noise(rng)];
+    }
+    let place = rng.usize(..frames.len());
+    match rng.u8(..7) {
+        0 => drop(frames.remove(place)),
+        1 => frames.insert(place, noise(rng)),
+        2 => frames.truncate(place),
+        3 => frames[place] = frames[place].slice(..rng.usize(..=frames[place].len())),
+        4 => frames.swap(0, place),
+        _ => {
+            let mut bytes = frames[place].to_vec();
+            if !bytes.is_empty() {
+                let at = rng.usize(..bytes.len());
+                bytes[at] ^= 1 << rng.u8(..8);
+            }
+            frames[place] = bytes.into();
+        }
+    }
+    frames
+}

@@ -1,0 +1,125 @@
+//! What happened over all seeds, so that the simulation cannot rot into testing nothing.
+//!
+//! A rare case that no seed reaches any more is a failure of the simulation, like a broken invariant.
+
+use std::collections::BTreeMap;
+use wasmnode_core::Code;
+
+/// How often each thing happened.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(BTreeMap<&'static str, u64>);
+
+/// Reasons of failures and events that have to occur, by a part of their text.
+const REASONS: &[(Option<Code>, &str)] = &[
+    (Some(Code::Malformed), "has no answer yet"),
+    (Some(Code::Malformed), "the message has"),
+    (Some(Code::Malformed), "the service name"),
+    (Some(Code::Forbidden), "may not call"),
+    (Some(Code::UnknownService), "nobody offers"),
+    (Some(Code::TooLarge), "limits.message"),
+    (Some(Code::TooLarge), "limits.frames"),
+    (Some(Code::Overloaded), "limits.requests ="),
+    (Some(Code::Overloaded), "limits.requests-per-client"),
+    (Some(Code::Overloaded), "limits.held-bytes"),
+    (Some(Code::Overloaded), "the queue of"),
+    (Some(Code::Cancelled), "cancelled by the client"),
+    (Some(Code::Cancelled), "the client's connection is gone"),
+    (Some(Code::Cancelled), "the calling request has ended"),
+    (Some(Code::Draining), "is shutting down"),
+    (Some(Code::Draining), "was not started"),
+    (Some(Code::Deadline), "while the request waited"),
+    (Some(Code::Deadline), "while the plugin ran"),
+    (Some(Code::Deadline), "while a worker had the request"),
+    (Some(Code::Loop), "already part of this chain"),
+    (Some(Code::Loop), "limits.call-depth"),
+    (Some(Code::Lost), "the worker that had the request is gone"),
+    (Some(Code::Lost), "the node shut down"),
+    (None, "whose request it does not have"),
+    (None, "limits.workers"),
+    (None, "which the node answers itself"),
+    (None, "but the node is shutting down"),
+    (None, "has no frames"),
+    (None, "no known protocol"),
+    (None, "without its leading empty frame"),
+    (None, "asks wrongly"),
+];
+
+/// Everything else that has to occur; the reasons for which workers leave are the core's own words.
+const OCCASIONS: &[&str] = &[
+    "final reply",
+    "partial reply",
+    "failure told natively",
+    "failure told as status",
+    "failure untold",
+    "call answered",
+    "call failed",
+    "mmi 200",
+    "mmi 404",
+    "mmi 501",
+    "run",
+    "run stopped",
+    "run of an idempotency key",
+    "handed to a worker",
+    "handed to another worker",
+    "handed over in vain",
+    "handed over in vain, then elsewhere",
+    "handed over although its plugin was there",
+    "heartbeat",
+    "told to go",
+    "worker joined",
+    "it registered twice",
+    "it said so",
+    "it was silent for too long",
+    "it did not answer within the request's deadline",
+    "it broke the protocol",
+    "it replied without having a request",
+    "its connection is gone",
+    "the node shuts down",
+    "retried",
+    "unclaimed",
+    "drained",
+    "stopped",
+    "pipe filled",
+    "message lost",
+    "message doubled",
+    "message garbled",
+    "connection lost",
+    "woken late",
+];
+
+impl Tally {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        self.count_many(what, 1);
+    }
+
+    pub(crate) fn count_many(&mut self, what: &'static str, times: u64) {
+        *self.0.entry(what).or_default() += times;
+    }
+
+    /// Counts a reason once per tally: searching a text for all of them each time would take longer than the core.
+    pub(crate) fn count_reason(&mut self, code: Option<Code>, reason: &str) {
+        for &(of, part) in REASONS {
+            if of == code && !self.0.contains_key(part) && reason.contains(part) {
+                self.count(part);
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, times) in &other.0 {
+            self.count_many(what, *times);
+        }
+    }
+
+    /// Everything that should have happened, and did not.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let codes = Code::ALL.iter().map(|code| code.name());
+        let reasons = REASONS.iter().map(|(_, part)| *part);
+        codes.chain(reasons).chain(OCCASIONS.iter().copied()).filter(|what| !self.0.contains_key(what)).collect()
+    }
+
+    /// One line each, for a person.
+    pub(crate) fn report(&self) -> String {
+        self.0.iter().map(|(what, times)| format!("{times:>10}  {what}\n")).collect()
+    }
+}

@@ -1,0 +1,197 @@
+//! Majordomo workers: those that serve, and those that stall, die, lie, leave and come back.
+
+use crate::actors::{Act, Cue, Errand};
+use crate::scenario::{SERVICES, chance, frame, pick, up_to};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wasmnode_core::message::Dialect;
+use wasmnode_core::{Body, Frame};
+
+const READY: u8 = 1;
+const REQUEST: u8 = 2;
+
+/// A worker.
+pub(crate) struct Worker {
+    dialect: Dialect,
+    service: &'static str,
+    heartbeat: Duration,
+    /// The longest time that it takes for a request when it works well.
+    pace: Duration,
+    alive: bool,
+    /// Counts its lives and registrations: errands of an earlier one are obsolete.
+    life: u64,
+    /// What it will say, by the number of the errand.
+    prepared: BTreeMap<u64, Vec<Frame>>,
+    spoken: u64,
+    /// The last address that it was given.
+    token: Frame,
+}
+
+impl Worker {
+    pub(crate) fn new(heartbeat: Duration, rng: &mut Rng) -> Self {
+        Self {
+            dialect: pick(rng, &[Dialect::Majordomo01, Dialect::Majordomo02, Dialect::Majordomo02Enveloped]),
+            service: if chance(rng, 30) { "mmi.service" } else { pick(rng, &SERVICES) },
+            heartbeat,
+            pace: Duration::from_millis(pick(rng, &[5, 60, 400])),
+            alive: false,
+            life: 0,
+            prepared: BTreeMap::new(),
+            spoken: 0,
+            token: Frame::new(),
+        }
+    }
+
+    /// Whether the node may go on counting on it.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive
+    }
+
+    pub(crate) fn connected(&mut self, cue: &mut Cue<'_>) {
+        self.end_life();
+        self.register_in(Duration::from_millis(300), cue);
+    }
+
+    pub(crate) fn woken(&mut self, errand: Errand, cue: &mut Cue<'_>) {
+        match errand {
+            Errand::Register(life) if life == self.life => {
+                self.alive = true;
+                let service = Frame::from_static(self.service.as_bytes());
+                cue.say(self.frames(READY, [service]));
+                cue.wake_in(self.heartbeat, Errand::Beat(self.life));
+            }
+            Errand::Beat(life) if life == self.life => {
+                cue.say(self.frames(self.heartbeat_number(), []));
+                cue.wake_in(self.heartbeat, Errand::Beat(self.life));
+            }
+            Errand::Speak(number) => {
+                if let Some(frames) = self.prepared.remove(&number) {
+                    cue.say(frames);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn hear(&mut self, frames: &[Frame], cue: &mut Cue<'_>) {
+        if !self.alive {
+            return;
+        }
+        let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
+        match rest {
+            [_, command, token, _, body @ ..] if command.as_ref() == [REQUEST] => {
+                let earlier = std::mem::replace(&mut self.token, token.clone());
+                self.work(earlier, body, cue);
+            }
+            [_, command] if command.as_ref() == [self.heartbeat_number() + 1] => {
+                self.end_life();
+                self.register_in(Duration::from_millis(500), cue);
+            }
+            _ => {}
+        }
+    }
+
+    fn work(&mut self, earlier: Frame, body: &[Frame], cue: &mut Cue<'_>) {
+        let time = up_to(cue.rng, self.pace);
+        if !chance(cue.rng, cue.bad_workers) {
+            return self.serve(time, body, cue);
+        }
+        let ready = self.frames(READY, [Frame::from_static(self.service.as_bytes())]);
+        let leave = self.frames(self.heartbeat_number() + 1, []);
+        match cue.rng.u8(..9) {
+            // It stalls, but its heart beats.
+            0 => {}
+            // It dies silently, and is started again later.
+            1 => {
+                self.end_life();
+                self.register_in(Duration::from_secs(4), cue);
+            }
+            2 => {
+                self.end_life();
+                cue.acts.push(Act::HangUp(up_to(cue.rng, Duration::from_secs(1))));
+            }
+            3 => self.say_in(time, ready, cue),
+            4 => {
+                self.say_in(time, leave, cue);
+                self.end_life_but_speak();
+                self.register_in(Duration::from_secs(1), cue);
+            }
+            // It answers in another's place: for its last request, for the next one, for a client that it knows.
+            5 => {
+                let next = Frame::copy_from_slice(&(cue.rng.u64(..40)).to_be_bytes());
+                let other = pick(cue.rng, &[0, 1, 2]);
+                let token = [earlier, next, Frame::from_static(&[0, 0, 0, 1])][other].clone();
+                self.say_in(time, self.reply(self.final_number(), token, frame("a lie")), cue);
+                self.serve(time * 2, body, cue);
+            }
+            // It answers twice: the second time it has no request, or another one.
+            6 => {
+                self.serve(time, body, cue);
+                self.serve(time, body, cue);
+            }
+            7 => self.serve(time + Duration::from_secs(1), body, cue),
+            // It forgets the body.
+            _ => {
+                let token = self.token.clone();
+                self.say_in(time, self.frames(self.final_number(), [token, Frame::new()]), cue);
+            }
+        }
+    }
+
+    fn serve(&mut self, time: Duration, body: &[Frame], cue: &mut Cue<'_>) {
+        let token = self.token.clone();
+        let asked = body.first().cloned().unwrap_or_default();
+        if self.dialect != Dialect::Majordomo01 && chance(cue.rng, 300) {
+            let part = frame(format!("part {} of {}", self.spoken, String::from_utf8_lossy(&asked)));
+            self.say_in(time / 2, self.reply(3, token.clone(), part), cue);
+        }
+        let done = frame(format!("work {} on {}", self.spoken, String::from_utf8_lossy(&asked)));
+        self.say_in(time, self.reply(self.final_number(), token, done), cue);
+    }
+
+    fn say_in(&mut self, time: Duration, frames: Vec<Frame>, cue: &mut Cue<'_>) {
+        self.spoken += 1;
+        self.prepared.insert(self.spoken, frames);
+        cue.wake_in(time, Errand::Speak(self.spoken));
+    }
+
+    fn register_in(&mut self, longest: Duration, cue: &mut Cue<'_>) {
+        let pause = up_to(cue.rng, longest);
+        cue.wake_in(pause, Errand::Register(self.life));
+    }
+
+    fn end_life(&mut self) {
+        self.prepared.clear();
+        self.end_life_but_speak();
+    }
+
+    fn end_life_but_speak(&mut self) {
+        self.alive = false;
+        self.life += 1;
+    }
+
+    fn heartbeat_number(&self) -> u8 {
+        if self.dialect == Dialect::Majordomo01 { 4 } else { 5 }
+    }
+
+    fn final_number(&self) -> u8 {
+        self.heartbeat_number() - 1
+    }
+
+    fn reply(&self, command: u8, token: Frame, body: Frame) -> Vec<Frame> {
+        self.frames(command, [token, Frame::new(), body])
+    }
+
+    fn frames<const N: usize>(&self, command: u8, rest: [Frame; N]) -> Vec<Frame> {
+        let (enveloped, header): (bool, &'static [u8]) = match self.dialect {
+            Dialect::Majordomo01 => (true, b"MDPW01"),
+            Dialect::Majordomo02Enveloped => (true, b"MDPW02"),
+            _ => (false, b"MDPW02"),
+        };
+        let mut frames: Body = if enveloped { vec![Frame::new()] } else { Vec::new() };
+        frames.extend([Frame::from_static(header), Frame::copy_from_slice(&[command])]);
+        frames.extend(rest);
+        frames
+    }
+}
