@@ -59,6 +59,9 @@ pub struct Config {
     pub drain: Duration,
     /// Instances of all plugins together; each reserves address space. `limits.instances`, default 1,000, 1 to 100,000.
     pub instances: u32,
+    /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter. `limits.unread-bytes`,
+    /// default 256 MiB, 1 MiB to 1 TiB.
+    pub unread_bytes: usize,
     /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
     pub sandbox_defaults: SandboxSettings,
     /// Sandboxes by service. From `[service.NAME]`.
@@ -148,7 +151,7 @@ impl Config {
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 
-        let (limits, instances) = limits(root.table("limits"));
+        let (limits, instances, unread_bytes) = limits(root.table("limits"));
         let majordomo = majordomo(root.table("majordomo"));
         let defaults = Service::read(root.table("defaults"), &Service::default());
         let named = service::named(root.table("service"), &defaults);
@@ -169,6 +172,7 @@ impl Config {
             cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),
             drain,
             instances,
+            unread_bytes,
             sandbox_defaults,
             sandboxes,
         }
@@ -222,7 +226,7 @@ fn listen(node: &mut Fields<'_>, folder: &Path) -> Vec<Endpoint> {
     listen
 }
 
-fn limits(mut given: Fields<'_>) -> (Limits, u32) {
+fn limits(mut given: Fields<'_>) -> (Limits, u32, usize) {
     use value::{number, size};
     let default = Limits::default();
     let limits = Limits {
@@ -237,8 +241,9 @@ fn limits(mut given: Fields<'_>) -> (Limits, u32) {
         call_depth: given.take("call-depth", number(0..=64)).unwrap_or(default.call_depth),
     };
     let instances = given.take("instances", number(1..=100_000)).unwrap_or(1_000);
+    let unread_bytes = given.take("unread-bytes", size(1 << 20..=1 << 40)).unwrap_or(256 << 20);
     given.done();
-    (limits, instances)
+    (limits, instances, unread_bytes)
 }
 
 fn majordomo(mut given: Fields<'_>) -> Majordomo {

@@ -65,7 +65,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let (sending, mailbox) = mailbox()?;
     stop_on_signals(&sending)?;
     let plugins = Plugins::load(config, sending).map_err(RunError::Plugins)?;
-    let sockets = Sockets::listen(&config.listen, &config.node.limits)?;
+    let sockets = Sockets::listen(config)?;
     let node = Node::new(config.node.clone());
     let warnings = Throttle::new(WARNINGS_PER_SECOND);
     let mut driver = Driver { node, sockets, plugins, mailbox, started, drain: config.drain, warnings, end: None };

@@ -5,7 +5,7 @@
 //! the message waits here, within limits. ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost
 //! connection.
 
-use crate::config::Endpoint;
+use crate::config::{Config, Endpoint};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::os::fd::RawFd;
@@ -15,24 +15,35 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::{info, warn};
 use wasmnode_core::message::size;
-use wasmnode_core::{Frame, Limits, PeerId};
+use wasmnode_core::{Frame, PeerId};
 
 /// How often messages to a peer that reads too slowly are tried again.
-const RETRY: Duration = Duration::from_millis(5);
+const RETRY: Duration = Duration::from_millis(1);
 
-/// Messages, and bytes, that wait here for one slow peer; libzmq holds as many again.
-const MAX_WAITING: usize = 2_000;
-const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Messages that libzmq holds for one peer, in each direction; its own default.
+const HIGH_WATER_MARK: i32 = 1_000;
+
+/// What a waiting message counts besides its frames, so that small ones are not free.
+const MESSAGE_OVERHEAD: usize = 256;
 
 /// The node's ROUTER socket, bound.
 pub(crate) struct Sockets {
     router: zmq::Socket,
     /// Messages for peers whose pipes are full, oldest first.
-    waiting: BTreeMap<PeerId, VecDeque<Vec<Frame>>>,
+    waiting: BTreeMap<PeerId, Waiting>,
+    waiting_bytes: usize,
+    max_waiting_bytes: usize,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
     /// Messages given up because their receiver did not read.
     dropped: u64,
+}
+
+/// What waits for one slow peer.
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Vec<Frame>>,
+    bytes: usize,
 }
 
 /// Why a node cannot listen.
@@ -62,13 +73,20 @@ impl Sockets {
     ///
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
-    pub(crate) fn listen(endpoints: &[Endpoint], limits: &Limits) -> Result<Self, ListenError> {
+    pub(crate) fn listen(config: &Config) -> Result<Self, ListenError> {
         let context = zmq::Context::new();
-        let router = open(&context, limits)
+        let router = open(&context, config.node.limits.message)
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
-        let (waiting, endpoints_bound) = (BTreeMap::new(), Vec::new());
-        let mut sockets = Self { router, waiting, ipc_files: Vec::new(), endpoints: endpoints_bound, dropped: 0 };
-        for endpoint in endpoints {
+        let mut sockets = Self {
+            router,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            max_waiting_bytes: config.unread_bytes,
+            ipc_files: Vec::new(),
+            endpoints: Vec::new(),
+            dropped: 0,
+        };
+        for endpoint in &config.listen {
             if let Err(why) = sockets.bind(endpoint) {
                 sockets.close();
                 return Err(ListenError { endpoint: endpoint.to_string(), why });
@@ -123,19 +141,22 @@ impl Sockets {
     /// Tries again what waits for slow peers; returns what turned out to be undeliverable.
     pub(crate) fn retry(&mut self) -> Vec<Undeliverable> {
         let mut undeliverable = Vec::new();
-        for (to, mut messages) in std::mem::take(&mut self.waiting) {
-            while let Some(frames) = messages.pop_front() {
+        for (to, mut waiting) in std::mem::take(&mut self.waiting) {
+            while let Some(frames) = waiting.messages.pop_front() {
+                let weight = weight(&frames);
                 match self.try_send(&to, &frames) {
                     Ok(()) => {}
                     Err(zmq::Error::EAGAIN) => {
-                        messages.push_front(frames);
+                        waiting.messages.push_front(frames);
                         break;
                     }
                     Err(_) => undeliverable.push(Undeliverable { to: to.clone(), frames }),
                 }
+                waiting.bytes -= weight;
+                self.waiting_bytes -= weight;
             }
-            if !messages.is_empty() {
-                self.waiting.insert(to, messages);
+            if !waiting.messages.is_empty() {
+                self.waiting.insert(to, waiting);
             }
         }
         undeliverable
@@ -180,15 +201,20 @@ impl Sockets {
     }
 
     fn wait_for_reader(&mut self, to: &PeerId, frames: Vec<Frame>) {
-        let queue = self.waiting.entry(to.clone()).or_default();
-        let bytes: usize = queue.iter().map(|frames| size(frames)).sum();
-        if queue.len() < MAX_WAITING && bytes + size(&frames) <= MAX_WAITING_BYTES {
-            return queue.push_back(frames);
+        let weight = weight(&frames);
+        let waiting = self.waiting.entry(to.clone()).or_default();
+        let all = self.waiting_bytes + weight;
+        if all <= self.max_waiting_bytes && waiting.bytes + weight <= self.max_waiting_bytes / 4 {
+            self.waiting_bytes = all;
+            waiting.bytes += weight;
+            return waiting.messages.push_back(frames);
         }
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             let total = self.dropped;
-            warn!("{to} does not read its messages: dropped one more of them; {total} dropped since the node started");
+            warn!(
+                "{to} does not read its messages, and limits.unread-bytes is reached: {total} dropped since the start"
+            );
         }
     }
 
@@ -212,16 +238,18 @@ impl Sockets {
     }
 }
 
-fn open(context: &zmq::Context, limits: &Limits) -> Result<zmq::Socket, zmq::Error> {
+fn weight(frames: &[Frame]) -> usize {
+    size(frames) + MESSAGE_OVERHEAD
+}
+
+fn open(context: &zmq::Context, max_message: usize) -> Result<zmq::Socket, zmq::Error> {
     let router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
     router.set_router_handover(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory.
-    router.set_maxmsgsize(i64::try_from(limits.message.saturating_mul(2)).unwrap_or(i64::MAX))?;
-    // Room for every request that one client may have outstanding, so that a well-behaved peer never meets a full pipe.
-    let high_water_mark = i32::try_from(limits.requests_per_client.saturating_mul(2)).unwrap_or(i32::MAX);
-    router.set_sndhwm(high_water_mark)?;
-    router.set_rcvhwm(high_water_mark)?;
+    router.set_maxmsgsize(i64::try_from(max_message.saturating_mul(2)).unwrap_or(i64::MAX))?;
+    router.set_sndhwm(HIGH_WATER_MARK)?;
+    router.set_rcvhwm(HIGH_WATER_MARK)?;
     router.set_linger(500)?;
     router.set_handshake_ivl(5_000)?;
     router.set_heartbeat_ivl(1_000)?;

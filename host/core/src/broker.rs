@@ -400,7 +400,7 @@ impl Broker {
         let stage = pending.stage.clone();
         self.end(id, failure, now);
         if let Stage::Worker(peer) = stage {
-            self.expel_worker(&peer, "it did not answer within the request's deadline", now);
+            self.expel_if_overdue(&peer, now);
         }
     }
 

@@ -37,9 +37,10 @@ impl Default for NodeSettings {
 /// What a node holds at most. Whatever would go over a limit is answered with a failure that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that have no answer yet, of all clients together. Default 10,000.
+    /// Requests that have no answer yet, of all clients together; each takes about 1 KB. Default 200,000.
     pub requests: usize,
-    /// Requests of one client that have no answer yet. Default 1,000.
+    /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many before
+    /// it reads the first answer.
     pub requests_per_client: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
@@ -56,8 +57,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            requests: 10_000,
-            requests_per_client: 1_000,
+            requests: 200_000,
+            requests_per_client: 100_000,
             held_bytes: 256 << 20,
             message: 16 << 20,
             frames: 256,
@@ -108,7 +109,7 @@ pub struct ServiceSettings {
     pub deadline: Duration,
     /// Requests that run in this node's plugin at once. Default 64.
     pub concurrency: usize,
-    /// Requests that wait. Default 1,000.
+    /// Requests that wait. Default 100,000.
     pub queue: usize,
     /// Whether a request may safely run twice, so that one whose worker died is given to another. Default no.
     pub idempotent: bool,
@@ -118,6 +119,6 @@ pub struct ServiceSettings {
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(2), concurrency: 64, queue: 1_000, idempotent: false, calls: Vec::new() }
+        Self { deadline: Duration::from_secs(2), concurrency: 64, queue: 100_000, idempotent: false, calls: Vec::new() }
     }
 }

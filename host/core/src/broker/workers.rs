@@ -6,6 +6,7 @@ use crate::message::majordomo::ToWorker;
 use crate::message::{Dialect, Frame, PeerId, Reply, WorkerCommand};
 use crate::name::ServiceName;
 use crate::time::Time;
+use std::time::Duration;
 
 /// How often a request of an idempotent service is given to another worker.
 const MAX_RETRIES: u32 = 3;
@@ -23,7 +24,8 @@ pub(super) struct Worker {
 enum State {
     /// Waiting, since this stamp.
     Idle(u64),
-    /// Serving this request, which may have been answered otherwise meanwhile, until this time at the latest.
+    /// Serving this request, which may have been answered otherwise meanwhile. The worker has until this time, the
+    /// service's whole deadline: a request that waited for long, or a client in a hurry, does not make it a dead one.
     Busy(RequestId, Time),
 }
 
@@ -121,7 +123,8 @@ impl Broker {
         let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(peer)) else {
             return;
         };
-        worker.state = State::Busy(request, pending.deadline);
+        let deadline = self.services.get(&worker.service).map_or(Duration::ZERO, |service| service.settings.deadline);
+        worker.state = State::Busy(request, now + deadline);
         if now.since(worker.heard) > self.settings.majordomo.expiry {
             // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
             self.detach_worker(peer);
@@ -206,6 +209,15 @@ impl Broker {
         }
     }
 
+    /// Ends the registration of a worker that has had a request for longer than its service allows.
+    pub(super) fn expel_if_overdue(&mut self, peer: &PeerId, now: Time) {
+        if let Some(Worker { state: State::Busy(_, until), .. }) = self.workers.get(peer)
+            && *until <= now
+        {
+            self.expel_worker(peer, "it did not answer within the service's deadline", now);
+        }
+    }
+
     /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on to
     /// a request past its deadline.
     pub(super) fn heartbeat(&mut self, now: Time) {
@@ -223,9 +235,7 @@ impl Broker {
                 State::Idle(_) if now.since(heard) > expiry => {
                     self.expel_worker(&peer, "it was silent for too long", now);
                 }
-                State::Busy(_, until) if now > until => {
-                    self.expel_worker(&peer, "it did not answer within the request's deadline", now);
-                }
+                State::Busy(_, until) if until <= now => self.expel_if_overdue(&peer, now),
                 _ => self.tell(&peer, dialect, ToWorker::Heartbeat),
             }
         }
