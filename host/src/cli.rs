@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::config::{Config, ConfigError, Endpoint};
@@ -31,6 +31,9 @@ Exit codes:
   3  no such service                      8  not allowed
   4  no answer in time                    9  no node at the endpoint, or it broke the protocol
                                          10  lost or cancelled: the request may have run";
+
+/// Log lines that wait for a slow terminal.
+const LOG_BUFFER: usize = 10_000;
 
 /// A broker node that serves sandboxed WebAssembly components over ZeroMQ.
 ///
@@ -122,18 +125,21 @@ impl To {
 impl Cli {
     /// Logs to stderr from now on, by a thread of its own: a slow terminal does not hold up the node. What that thread
     /// cannot keep up with is left out.
-    pub(crate) fn start_logging(&self) -> WorkerGuard {
-        let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
-        let filter = match &self.log {
-            Some(filter) => EnvFilter::new(filter),
-            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-        };
+    pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
+        let given = self.log.clone().or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok());
+        let filter = given.unwrap_or_else(|| "info".into());
+        let filter = EnvFilter::try_new(&filter).map_err(|error| Failed {
+            message: format!("{filter:?} does not say what to log: {error}; write \"info\" or \"info,plugin=debug\""),
+            exit: 2,
+        })?;
+        let writer = NonBlockingBuilder::default().buffered_lines_limit(LOG_BUFFER);
+        let (writer, guard) = writer.finish(std::io::stderr());
         let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match self.log_format {
             LogFormat::Human => format.with_ansi(std::io::stderr().is_terminal()).init(),
             LogFormat::Json => format.json().flatten_event(true).init(),
         }
-        guard
+        Ok(guard)
     }
 }
 

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
-    let _logs_until_dropped = cli.start_logging();
+    let _logs_until_dropped = cli.start_logging()?;
     let config = match &cli.config {
         Some(file) => Config::load(file)?,
         None => Config::embedded(),

@@ -1,6 +1,8 @@
 //! Small plugins in WebAssembly text, made into components of `wit/service.wit` on the spot: well-behaved ones for
 //! measurements, and those that do what no plugin should.
 
+#![allow(clippy::expect_used, reason = "only tests and benchmarks use it, and they fail by panicking")]
+
 use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;

@@ -193,12 +193,9 @@ impl Broker {
     }
 
     /// A running plugin sends a partial reply.
-    pub fn partial(&mut self, request: RequestId, body: Body) {
+    pub fn partial(&mut self, request: RequestId, body: Body, now: Time) {
         match self.requests.get(&request) {
-            Some(Pending { stage: Stage::Plugin, asker, service, .. }) => {
-                let (asker, service) = (asker.clone(), service.clone());
-                self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
-            }
+            Some(Pending { stage: Stage::Plugin, .. }) => self.pass_on(request, body, now),
             _ => self.counters.unclaimed += 1,
         }
     }
@@ -413,9 +410,21 @@ impl Broker {
         self.answer(id, Err(failure), now);
     }
 
+    /// Passes on a partial reply, or fails the request if it is over a limit.
+    fn pass_on(&mut self, id: RequestId, body: Body, now: Time) {
+        if let Err(failure) = self.may_carry(&body) {
+            return self.end(id, failure, now);
+        }
+        if let Some(Pending { asker, service, .. }) = self.requests.get(&id) {
+            let (asker, service) = (asker.clone(), service.clone());
+            self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
+        }
+    }
+
     /// The one place where an accepted request gets its answer.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(pending) = self.take(id) else { return };
+        let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
         }

@@ -117,7 +117,7 @@ impl Node {
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
             Input::Offered(service) => self.broker.offer(&service, now),
             Input::Withdrawn(service) => self.broker.withdraw(&service, now),
-            Input::Partial { request, body } => self.broker.partial(request, body),
+            Input::Partial { request, body } => self.broker.partial(request, body, now),
             Input::Finished { request, result } => self.broker.finish(request, result, now),
             Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
             Input::Tick => {}

@@ -21,6 +21,8 @@ const TABLES: u32 = 3;
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<Guest>,
+    /// Bytes that a body may have, in either direction.
+    pub(super) max_body: usize,
 }
 
 impl Sandbox {
@@ -39,7 +41,7 @@ impl Sandbox {
         })?;
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
-        Ok(Self { engine, linker })
+        Ok(Self { engine, linker, max_body: config.node.limits.message })
     }
 
     /// Compiles a component, or takes it from the cache; returns it with the SHA-256 of its bytes.

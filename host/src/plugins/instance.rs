@@ -20,12 +20,16 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
 const TICKS: u64 = 2;
 
+/// What a guest may pass to the host in one call over and above a body: the bookkeeping of its frames, a log line.
+const HEADROOM: usize = 64 << 10;
+
 /// A loaded plugin.
 pub(super) struct Plugin {
     service: ServiceName,
     origin: Origin,
     pre: ServicePre<Guest>,
     settings: SandboxSettings,
+    max_body: usize,
     calls: Arc<Calls>,
     log: Arc<ServiceLog>,
     /// Instances between two requests, for services that reuse them.
@@ -79,8 +83,8 @@ impl Plugin {
         let pre = sandbox.linker.instantiate_pre(component).map_err(foreign)?;
         let pre = ServicePre::new(pre).map_err(foreign)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
-        let (idle, pace) = (Mutex::default(), Pace::default());
-        Ok(Self { service, origin, pre, settings, calls, log, idle, pace })
+        let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
+        Ok(Self { service, origin, pre, settings, max_body, calls, log, idle, pace })
     }
 
     pub(super) fn name(&self) -> &ServiceName {
@@ -137,6 +141,7 @@ impl Plugin {
         );
         let mut store = Store::new(self.pre.engine(), guest);
         store.limiter(Guest::limiter);
+        store.set_hostcall_fuel(self.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_epoch_deadline(TICKS);
         match self.pre.instantiate_async(&mut store).await {
@@ -163,11 +168,14 @@ impl Plugin {
             Err(types::Failure::Failed(reason)) => return Err(Failure::new(Code::Failed, reason)),
         };
         if size(&body) > guest.reply_left() {
-            let (service, limit) = (&self.service, self.settings.reply);
-            let reason = format!("the reply of {service} is over service.{service}.reply = {limit} bytes");
-            return Err(Failure::new(Code::TooLarge, reason));
+            return Err(self.over_reply_limit());
         }
         Ok(body)
+    }
+
+    fn over_reply_limit(&self) -> Failure {
+        let (service, limit) = (&self.service, self.settings.reply);
+        Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
     }
 
     /// Says why there is no reply; the guest knows best.
@@ -187,9 +195,14 @@ impl Plugin {
             let reason = format!("all instances are in use: limits.instances; {service} was not started");
             return Failure::new(Code::Overloaded, reason);
         }
+        let cause = error.root_cause().to_string();
+        // The type of this error is wasmtime's own business; what it says is not.
+        if cause.contains("fuel allocated for hostcalls") {
+            return self.over_reply_limit();
+        }
         let what = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string(),
-            None => error.root_cause().to_string(),
+            None => cause,
         };
         Failure::new(Code::Crashed, format!("an instance of {service} crashed: {what}"))
     }

@@ -2,7 +2,7 @@
 
 use super::{Asker, Broker, Pending, Submission};
 use crate::failure::{Code, Failure};
-use crate::message;
+use crate::message::{self, Body};
 use crate::name::ServiceName;
 
 impl Broker {
@@ -13,14 +13,8 @@ impl Broker {
         if self.draining && !is_call {
             return refuse(Code::Draining, format!("node {} is shutting down", self.settings.name));
         }
+        self.may_carry(&submission.body)?;
         let bytes = message::size(&submission.body);
-        if bytes > limits.message {
-            return refuse(Code::TooLarge, format!("{bytes} bytes are over limits.message = {}", limits.message));
-        }
-        if submission.body.len() > limits.frames {
-            let frames = submission.body.len();
-            return refuse(Code::TooLarge, format!("{frames} frames are over limits.frames = {}", limits.frames));
-        }
         if self.requests.len() >= limits.requests {
             return refuse(Code::Overloaded, format!("limits.requests = {} is reached", limits.requests));
         }
@@ -29,6 +23,19 @@ impl Broker {
         }
         self.may_ask(&submission.asker)?;
         self.may_queue(submission)
+    }
+
+    /// Whether a body, of a request or a reply, is within the limits of a message.
+    pub(super) fn may_carry(&self, body: &Body) -> Result<(), Failure> {
+        let (limits, bytes, frames) = (&self.settings.limits, message::size(body), body.len());
+        let reason = if bytes > limits.message {
+            format!("a body of {bytes} bytes is over limits.message = {}", limits.message)
+        } else if frames > limits.frames {
+            format!("a body of {frames} frames is over limits.frames = {}", limits.frames)
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Code::TooLarge, reason))
     }
 
     fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {

@@ -153,21 +153,18 @@ impl Broker {
             return self.push_event(Event::Refused { peer: peer.clone(), why });
         }
         let service = worker.service.clone();
-        let asked = self.requests.get(&request).map(|pending| pending.asker.clone());
-        match (reply, asked) {
-            (Reply::Partial(body), Some(asker)) => {
-                self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
-            }
-            (Reply::Final(body), asked) => {
-                if asked.is_none() {
-                    self.counters.unclaimed += 1;
-                }
+        if !self.requests.contains_key(&request) {
+            self.counters.unclaimed += 1;
+        }
+        match reply {
+            Reply::Final(body) => {
                 self.answer(request, Ok(body), now);
                 self.service(&service).busy -= 1;
                 self.make_idle(peer);
                 self.dispatch(&service, now);
             }
-            _ => self.counters.unclaimed += 1,
+            Reply::Partial(body) => self.pass_on(request, body, now),
+            Reply::Failure(_) => {}
         }
     }
 

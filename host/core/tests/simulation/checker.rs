@@ -39,6 +39,10 @@ pub(crate) struct Checker {
     /// Failures of requests that arrived in the same step, so that from outside nobody can tell whether the node had
     /// accepted them.
     failed_on_arrival: u64,
+    /// When the node was woken last, and how often in that instant.
+    woken: (Time, u32),
+    /// How many workers have become idle.
+    rests: u64,
     moment: Moment,
 }
 
@@ -47,11 +51,18 @@ pub(crate) struct Checker {
 struct Moment {
     /// An answer that the node owes without a broker: to `mmi.*`, or to what breaks a rule.
     own: Option<Own>,
-    /// Who registered, for what.
-    ready: Option<(PeerId, ServiceName)>,
+    /// Who registered, for what, and how it speaks.
+    ready: Option<(PeerId, ServiceName, Dialect)>,
     gone: BTreeSet<PeerId>,
+    /// Workers that said goodbye, or broke a rule: they are no workers any more when the node is at rest.
+    must_leave: BTreeSet<PeerId>,
+    /// Peers that must be told to go, and those that are.
+    must_be_told_to_go: BTreeSet<PeerId>,
+    told_to_go: BTreeSet<PeerId>,
     /// Requests that must have their answer when the node is at rest.
     must_be_closed: Vec<AskId>,
+    /// Requests that must have told every part of their answer when the node is at rest.
+    told_in_parts: Vec<AskId>,
     /// Runs that ended in this step: the node may have decided to stop them before it heard so.
     finished: BTreeSet<RequestId>,
 }
@@ -88,8 +99,20 @@ impl Desk {
 /// A worker that the node has registered.
 struct Registered {
     service: ServiceName,
-    /// The token and the request that it was handed; the request may be answered otherwise meanwhile.
-    held: Option<(Frame, AskId)>,
+    /// What it was handed; the request may be answered otherwise meanwhile.
+    held: Option<Held>,
+    dialect: Dialect,
+    /// When it spoke last, and when it was told last that the node lives.
+    heard: Time,
+    told: Time,
+    /// Counts all workers that became idle.
+    idle_since: u64,
+}
+
+struct Held {
+    token: Frame,
+    ask: AskId,
+    due: Time,
 }
 
 struct Run {
@@ -115,6 +138,8 @@ impl Checker {
             replied: 0,
             failed: BTreeMap::new(),
             failed_on_arrival: 0,
+            woken: (Time::ZERO, 0),
+            rests: 0,
             moment: Moment::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Clients: native ones that pipeline, cancel and repeat themselves, and Majordomo ones that give up and ask again.
 
 use crate::actors::{Act, Cue, Errand};
-use crate::scenario::{SERVICES, chance, frame, pick, up_to};
+use crate::scenario::{SERVICES, Scenario, chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +29,7 @@ static PADDING: [u8; 5_000] = [b'.'; 5_000];
 pub(crate) struct Client {
     number: usize,
     dialect: Dialect,
+    popular: Vec<&'static str>,
     limits: Limits,
     /// The longest pause between two requests.
     pause: Duration,
@@ -44,7 +45,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, limits: Limits, rng: &mut Rng) -> Self {
+    pub(crate) fn new(number: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
         let dialect = match rng.u8(..6) {
             0 => Dialect::Majordomo01,
             1 => Dialect::Majordomo02,
@@ -56,7 +57,8 @@ impl Client {
         let pause = Duration::from_millis(pick(rng, &[20, 100, 400]));
         let gives_up_after = Duration::from_millis(pick(rng, &[200, 1_000, 2_500]));
         let (open, again) = (BTreeMap::new(), Vec::new());
-        Self { number, dialect, limits, pause, pipeline, gives_up_after, asked: 0, open, again }
+        let (popular, limits) = (scenario.popular.clone(), scenario.settings.limits.clone());
+        Self { number, dialect, popular, limits, pause, pipeline, gives_up_after, asked: 0, open, again }
     }
 
     pub(crate) fn connected(&mut self, cue: &mut Cue<'_>) {
@@ -127,7 +129,12 @@ impl Client {
     }
 
     fn compose(&self, rng: &mut Rng) -> Vec<Frame> {
-        let (service, body) = (self.service(rng), self.body(rng));
+        let service = self.service(rng);
+        let body = if service.as_ref() == b"mmi.service" {
+            vec![Frame::from_static(pick(rng, &SERVICES).as_bytes())]
+        } else {
+            self.body(rng)
+        };
         let mut frames = match self.dialect {
             Dialect::Native => return native::encode_request(&self.native(service, body, rng)),
             Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],
@@ -148,7 +155,7 @@ impl Client {
             service,
             deadline_ms: chance(rng, 300).then(|| rng.u32(..1_000)),
             wait: chance(rng, 300),
-            traceparent: None,
+            traceparent: chance(rng, 200).then(|| frame(format!("00-{}-{}-01", self.number, self.asked))),
             idempotency_key: chance(rng, 200).then(|| frame(format!("key {} {}", self.number, self.asked / 2))),
             body,
         }
@@ -158,17 +165,12 @@ impl Client {
         if chance(rng, 100) {
             return Frame::from_static(pick(rng, &ODD_NAMES));
         }
-        // Clients have favourites, so that some services are busier than others.
-        let favourite = SERVICES[self.number % SERVICES.len()];
-        let service = if rng.bool() { favourite } else { pick(rng, &SERVICES) };
+        let service = if chance(rng, 800) { pick(rng, &self.popular) } else { pick(rng, &SERVICES) };
         Frame::from_static(service.as_bytes())
     }
 
-    /// A body that no other request has, except where a client repeats itself; `mmi.service` takes it for a name.
+    /// A body that no other request has, except where a client repeats itself.
     fn body(&self, rng: &mut Rng) -> Body {
-        if chance(rng, 50) {
-            return vec![Frame::from_static(pick(rng, &SERVICES).as_bytes())];
-        }
         let mut body = vec![frame(format!("client {} asks {}", self.number, self.asked))];
         if chance(rng, 100) {
             let more = rng.usize(..=self.limits.frames);

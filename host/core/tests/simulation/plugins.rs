@@ -1,6 +1,6 @@
 //! Plugins: runs that take their time, answer in parts, fail, call other services, and end once, stopped or not.
 
-use crate::scenario::{SERVICES, chance, frame, name, pick, up_to};
+use crate::scenario::{SERVICES, Weather, chance, frame, name, pick, up_to};
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub(crate) type Appointment = Option<(Duration, Turn)>;
 
 impl Plugins {
     /// Starts a run, or ends it at once because it cannot be started.
-    pub(crate) fn start(&mut self, request: &Request, bad: u32, rng: &mut Rng) -> Result<Appointment, Input> {
-        if chance(rng, bad / 4) {
+    pub(crate) fn start(&mut self, request: &Request, weather: &Weather, rng: &mut Rng) -> Result<Appointment, Input> {
+        if chance(rng, weather.bad_plugins / 4) {
             let failure = Failure::new(Code::Exhausted, format!("no instance for {:?}", request.id));
             return Err(Input::Finished { request: request.id, result: Err(failure) });
         }
@@ -50,12 +50,12 @@ impl Plugins {
         while chance(rng, 250) {
             plan.push_back(Deed::Partial);
         }
-        while chance(rng, 250) {
+        while chance(rng, weather.calls) && plan.len() < 6 {
             let service = if chance(rng, 100) { "nobody" } else { pick(rng, &SERVICES) };
             plan.push_back(Deed::Call { service, wait: chance(rng, 700) });
         }
         let codes = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
-        plan.push_back(if chance(rng, bad) { Deed::Fail(pick(rng, &codes)) } else { Deed::Finish });
+        plan.push_back(if chance(rng, weather.bad_plugins) { Deed::Fail(pick(rng, &codes)) } else { Deed::Finish });
         let asked = request.body.first().map(|frame| String::from_utf8_lossy(frame).into_owned()).unwrap_or_default();
         let longest = Duration::from_millis(pick(rng, &[0, 10, 100, 1_000]));
         self.runs.insert(request.id, Run { asked, plan, turn: 0, waits_for: None });
@@ -108,11 +108,6 @@ impl Plugins {
         };
         self.runs.remove(&request);
         Some((Input::Finished { request, result }, None))
-    }
-
-    /// Calls that nobody has answered.
-    pub(crate) fn open_calls(&self) -> usize {
-        self.calls.len()
     }
 
     fn next_turn(&mut self, request: RequestId, time: Duration) -> Appointment {

@@ -10,6 +10,9 @@ use wasmnode_core::{Frame, Limits, Majordomo, NodeSettings, OnFailure, ServiceNa
 /// The services that plugins and workers offer.
 pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
 
+/// How late the driver wakes at most.
+pub(crate) const LATEST: Duration = Duration::from_millis(5);
+
 /// Everything that a seed decides beforehand.
 pub(crate) struct Scenario {
     pub(crate) settings: NodeSettings,
@@ -17,7 +20,9 @@ pub(crate) struct Scenario {
     pub(crate) clients: usize,
     pub(crate) workers: usize,
     pub(crate) strangers: usize,
-    /// Services that plugins offer, at times.
+    /// The services that workers offer and clients prefer.
+    pub(crate) popular: Vec<&'static str>,
+    /// The services that plugins offer, at times.
     pub(crate) plugins: Vec<ServiceName>,
     /// When plugins come and go.
     pub(crate) reloads: Vec<Time>,
@@ -40,12 +45,16 @@ pub(crate) struct Weather {
     pub(crate) doubling: u32,
     /// A mutated copy follows a message.
     pub(crate) garbling: u32,
+    /// A lost connection is lost again soon.
+    pub(crate) flapping: u32,
     /// A pipe to a peer is full for a while.
     pub(crate) full_pipes: u32,
     /// Workers stall, die, lie and leave.
     pub(crate) bad_workers: u32,
     /// Plugins fail, trap and do not start.
     pub(crate) bad_plugins: u32,
+    /// Plugins call other services.
+    pub(crate) calls: u32,
     /// How late the driver wakes.
     pub(crate) late: Duration,
 }
@@ -53,19 +62,21 @@ pub(crate) struct Weather {
 impl Weather {
     /// What remains when the faults end.
     pub(crate) fn clear_up(&mut self) {
-        let Self { delay, late, .. } = *self;
-        *self = Self { delay, late, ..Self::clean() };
+        let Self { delay, late, calls, .. } = *self;
+        *self = Self { delay, late, calls, ..Self::clean() };
     }
 
     const fn clean() -> Self {
         let delay = Duration::from_millis(2);
-        let (loss, doubling, garbling, full_pipes, bad_workers, bad_plugins) = (0, 0, 0, 0, 0, 0);
-        Self { delay, loss, doubling, garbling, full_pipes, bad_workers, bad_plugins, late: Duration::ZERO }
+        let (loss, doubling, garbling, flapping, full_pipes) = (0, 0, 0, 0, 0);
+        let (bad_workers, bad_plugins, calls, late) = (0, 0, 0, Duration::ZERO);
+        Self { delay, loss, doubling, garbling, flapping, full_pipes, bad_workers, bad_plugins, calls, late }
     }
 
     fn draw(rng: &mut Rng) -> Self {
         let mut weather = Self::clean();
         weather.delay = Duration::from_millis(pick(rng, &[1, 5, 50]));
+        weather.calls = pick(rng, &[0, 100, 600]);
         if chance(rng, 300) {
             return weather;
         }
@@ -73,10 +84,11 @@ impl Weather {
         weather.loss = per_mille(&[5, 50, 200]);
         weather.doubling = per_mille(&[5, 50]);
         weather.garbling = per_mille(&[5, 50]);
+        weather.flapping = per_mille(&[500, 900]);
         weather.full_pipes = per_mille(&[5, 50]);
         weather.bad_workers = per_mille(&[50, 300, 700]);
         weather.bad_plugins = per_mille(&[50, 300]);
-        weather.late = Duration::from_micros(if chance(rng, 200) { rng.u64(1..5_000) } else { 0 });
+        weather.late = if chance(rng, 200) { up_to(rng, LATEST) } else { Duration::ZERO };
         weather
     }
 }
@@ -85,7 +97,7 @@ impl Scenario {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let settings = settings(rng);
         let weather = Weather::draw(rng);
-        let calm = Time::from_micros(rng.u64(500_000..6_000_000));
+        let calm = Time::from_micros(rng.u64(1_000_000..8_000_000));
         let majordomo = &settings.majordomo;
         let settled = MAX_DEADLINE + majordomo.expiry + majordomo.heartbeat * 2 + Duration::from_secs(1);
         let mut moments = |most: usize| -> Vec<Time> {
@@ -93,13 +105,31 @@ impl Scenario {
             (0..count).map(|_| Time::from_micros(rng.u64(..calm.as_micros()))).collect()
         };
         let (reloads, breaks) = (moments(12), moments(8));
-        let mut moment = |per_mille| chance(rng, per_mille).then(|| Time::from_micros(rng.u64(..calm.as_micros())));
-        let (drain, stop) = (moment(150), moment(150));
-        let plugins = SERVICES.into_iter().filter(|_| chance(rng, 600)).map(name).collect();
-        let strangers = if chance(rng, 300) { rng.usize(1..3) } else { 0 };
-        let (clients, workers) = (rng.usize(1..6), rng.usize(0..6));
-        let end = calm + settled;
-        Self { settings, weather, clients, workers, strangers, plugins, reloads, breaks, drain, stop, calm, end }
+        // In the last part of the time: before, there must be something that can be ended.
+        let late = calm.as_micros() * 2 / 3..calm.as_micros();
+        let mut moment = |per_mille| chance(rng, per_mille).then(|| Time::from_micros(rng.u64(late.clone())));
+        let (drain, stop) = (moment(200), moment(200));
+        let mut popular = SERVICES.to_vec();
+        rng.shuffle(&mut popular);
+        popular.truncate(rng.usize(1..=SERVICES.len()));
+        let workers = rng.usize(0..6);
+        let is_offered = |service: &&str| chance(rng, if popular.contains(service) { 700 } else { 200 });
+        let plugins = SERVICES.into_iter().filter(is_offered).map(name).collect();
+        Self {
+            settings,
+            weather,
+            clients: rng.usize(1..6),
+            workers,
+            strangers: if chance(rng, 300) { rng.usize(1..3) } else { 0 },
+            popular,
+            plugins,
+            reloads,
+            breaks,
+            drain,
+            stop,
+            calm,
+            end: calm + settled,
+        }
     }
 }
 
@@ -115,7 +145,7 @@ fn settings(rng: &mut Rng) -> NodeSettings {
         on_failure: if rng.bool() { OnFailure::Silence } else { OnFailure::Status },
     };
     let default = Limits::default();
-    let mut limit = |default: usize, small: &[usize]| if chance(rng, 300) { pick(rng, small) } else { default };
+    let mut limit = |default: usize, small: &[usize]| if chance(rng, 150) { pick(rng, small) } else { default };
     let limits = Limits {
         requests: limit(default.requests, &[1, 5, 20]),
         requests_per_client: limit(default.requests_per_client, &[1, 3, 10]),
@@ -132,13 +162,13 @@ fn settings(rng: &mut Rng) -> NodeSettings {
 
 fn service_settings(rng: &mut Rng) -> ServiceSettings {
     let calls: &[&str] = match rng.u8(..6) {
-        0 | 1 => &["*"],
-        2 => &["calc", "d*"],
-        3 => &["back"],
+        0..3 => &["*"],
+        3 => &["calc", "d*"],
+        4 => &["back"],
         _ => &[],
     };
     ServiceSettings {
-        deadline: pick(rng, &[Duration::from_millis(50), Duration::from_millis(300), MAX_DEADLINE]),
+        deadline: pick(rng, &[Duration::from_millis(100), Duration::from_secs(1), MAX_DEADLINE]),
         concurrency: pick(rng, &[1, 2, 64]),
         queue: pick(rng, &[1, 3, 1_000]),
         idempotent: rng.bool(),

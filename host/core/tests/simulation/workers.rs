@@ -1,7 +1,7 @@
 //! Majordomo workers: those that serve, and those that stall, die, lie, leave and come back.
 
 use crate::actors::{Act, Cue, Errand};
-use crate::scenario::{SERVICES, chance, frame, pick, up_to};
+use crate::scenario::{Scenario, chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,11 +29,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(heartbeat: Duration, rng: &mut Rng) -> Self {
+    pub(crate) fn new(scenario: &Scenario, rng: &mut Rng) -> Self {
         Self {
             dialect: pick(rng, &[Dialect::Majordomo01, Dialect::Majordomo02, Dialect::Majordomo02Enveloped]),
-            service: if chance(rng, 30) { "mmi.service" } else { pick(rng, &SERVICES) },
-            heartbeat,
+            service: if chance(rng, 30) { "mmi.service" } else { pick(rng, &scenario.popular) },
+            heartbeat: scenario.settings.majordomo.heartbeat,
             pace: Duration::from_millis(pick(rng, &[5, 60, 400])),
             alive: false,
             life: 0,
@@ -41,11 +41,6 @@ impl Worker {
             spoken: 0,
             token: Frame::new(),
         }
-    }
-
-    /// Whether the node may go on counting on it.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.alive
     }
 
     pub(crate) fn connected(&mut self, cue: &mut Cue<'_>) {

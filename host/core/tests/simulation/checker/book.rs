@@ -35,6 +35,7 @@ pub(crate) struct Ask {
     pub(crate) service: ServiceName,
     pub(crate) body: Body,
     pub(crate) bytes: usize,
+    pub(crate) traceparent: Option<Frame>,
     pub(crate) idempotency_key: Option<Frame>,
     /// The step and the time at which it arrived.
     pub(crate) arrived: (u64, Time),
@@ -42,7 +43,9 @@ pub(crate) struct Ask {
     pub(crate) patience: Option<Duration>,
     /// The request on whose behalf it is called.
     pub(crate) parent: Option<AskId>,
-    /// The services of that request and of those that it was called by.
+    /// The requests on behalf of this one.
+    pub(crate) calls: Vec<AskId>,
+    /// The services of the requests that it is called by, outermost first.
     pub(crate) chain: Vec<ServiceName>,
     pub(crate) place: Place,
     /// How often it was run or handed to a worker, and how often of these in vain.
@@ -50,7 +53,8 @@ pub(crate) struct Ask {
     pub(crate) in_vain: u32,
     pub(crate) last_in_vain: bool,
     pub(crate) token: Option<Frame>,
-    pub(crate) partials: Vec<Body>,
+    /// Parts of its answer that are not told yet.
+    pub(crate) parts: Vec<Body>,
     /// What its run or worker made of it.
     pub(crate) outcome: Option<Result<Body, Failure>>,
     pub(crate) cancelled: bool,
@@ -118,10 +122,6 @@ impl Book {
 
     pub(crate) fn get_mut(&mut self, id: AskId) -> Option<&mut Ask> {
         self.asks.get_mut(&id)
-    }
-
-    pub(crate) fn is_open(&self, id: AskId) -> bool {
-        self.asks.contains_key(&id)
     }
 
     /// The requests that an answer to `asker` may be for, oldest first.

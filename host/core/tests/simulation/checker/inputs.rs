@@ -3,7 +3,7 @@
 use super::book::{Ask, AskId, Asker, Place};
 use super::{Checker, Own};
 use std::time::Duration;
-use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand, majordomo};
+use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
 use wasmnode_core::{Body, CallId, Failure, Frame, Input, PeerId, RequestId, ServiceName, Time};
 
 impl Checker {
@@ -18,10 +18,16 @@ impl Checker {
             Input::Partial { request, body } => self.partial_of_run(*request, body),
             Input::Finished { request, result } => self.finished(*request, result),
             Input::Call { call, parent, service, body } => self.call(*call, *parent, service, body),
-            Input::Tick => {}
+            Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
             Input::Stop => (self.draining, self.stopped) = (true, true),
         }
+    }
+
+    fn woken(&mut self) {
+        let count = if self.woken.0 == self.now { self.woken.1 + 1 } else { 1 };
+        self.woken = (self.now, count);
+        self.require(count <= 3, || "wants to be woken again and again in the same instant".to_owned());
     }
 
     fn message(&mut self, from: &PeerId, frames: Vec<Frame>) {
@@ -34,14 +40,28 @@ impl Checker {
                     self.book.get_mut(ask).into_iter().for_each(|ask| ask.cancelled = true);
                 }
             }
-            Ok(Message::Worker { command, .. }) => self.worker_says(from, command),
+            Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command),
             Err(malformed) => {
-                if let Sender::NativeClient(id) = malformed.sender {
-                    let asker = Asker::Native(from.clone(), id);
-                    self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
-                }
+                self.malformed(from, malformed.sender);
             }
         }
+    }
+
+    fn malformed(&mut self, from: &PeerId, sender: Sender) {
+        match sender {
+            Sender::NativeClient(id) => {
+                let asker = Asker::Native(from.clone(), id);
+                self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
+            }
+            Sender::Worker(_) => self.expect_farewell(from),
+            Sender::Client | Sender::Stranger => {}
+        }
+    }
+
+    /// A peer breaks a rule for workers: if it was one, it is no more, and it is told to go.
+    fn expect_farewell(&mut self, peer: &PeerId) {
+        self.moment.must_leave.insert(peer.clone());
+        self.moment.must_be_told_to_go.insert(peer.clone());
     }
 
     fn request(&mut self, from: &PeerId, dialect: Dialect, ask: message::Ask) {
@@ -66,6 +86,7 @@ impl Checker {
             dialect: Some(dialect),
             due: self.now + asked.min(longest),
             patience,
+            traceparent: ask.traceparent,
             idempotency_key: ask.idempotency_key,
             ..self.blank(asker, service, &ask.body)
         });
@@ -91,11 +112,13 @@ impl Checker {
             ask.due = longest.min(caller.due);
             ask.chain.clone_from(&caller.chain);
             ask.chain.push(caller.service.clone());
+            ask.traceparent.clone_from(&caller.traceparent);
         } else {
             ask.due = longest;
         }
         ask.parent = Some(parent);
-        self.open(ask);
+        let id = self.open(ask);
+        self.book.get_mut(parent).into_iter().for_each(|caller| caller.calls.push(id));
     }
 
     fn blank(&self, asker: Asker, service: ServiceName, body: &Body) -> Ask {
@@ -105,40 +128,41 @@ impl Checker {
             service,
             bytes: message::size(body),
             body: body.clone(),
+            traceparent: None,
             idempotency_key: None,
             arrived: (self.step, self.now),
             due: self.now,
             patience: None,
             parent: None,
+            calls: Vec::new(),
             chain: Vec::new(),
             place: Place::Waiting,
             starts: 0,
             in_vain: 0,
             last_in_vain: false,
             token: None,
-            partials: Vec::new(),
+            parts: Vec::new(),
             outcome: None,
             cancelled: false,
         }
     }
 
-    fn open(&mut self, ask: Ask) {
+    fn open(&mut self, ask: Ask) -> AskId {
         let service = ask.service.clone();
         let id = self.book.open(ask);
         self.at_desk(&service, |desk| {
             desk.waiting.insert(id);
         });
+        id
     }
 
     fn undeliverable(&mut self, to: &PeerId, frames: &[Frame]) {
         self.moment.gone.insert(to.clone());
-        if !majordomo::is_request_to_worker(frames) {
-            return;
-        }
-        let held = self.workers.get(to).and_then(|worker| worker.held.as_ref());
-        if let Some((token, ask)) = held
-            && frames.contains(token)
-            && let Some(ask) = self.book.get_mut(*ask)
+        self.moment.must_leave.insert(to.clone());
+        let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
+        let [_, command, token, ..] = rest else { return };
+        if command.as_ref() == [2]
+            && let Some(ask) = self.held_by(to, token).and_then(|id| self.book.get_mut(id))
         {
             ask.in_vain += 1;
             ask.last_in_vain = true;
@@ -147,9 +171,17 @@ impl Checker {
     }
 
     fn partial_of_run(&mut self, request: RequestId, body: &Body) {
-        let Some(run) = self.runs.get(&request) else { return };
-        if let Some(ask) = self.book.get_mut(run.ask) {
-            ask.partials.push(body.clone());
+        if let Some(run) = self.runs.get(&request) {
+            self.partial(run.ask, body.clone());
+        }
+    }
+
+    fn partial(&mut self, id: AskId, body: Body) {
+        let Some(ask) = self.book.get_mut(id) else { return };
+        // Neither calls nor Majordomo 0.1 know partial replies.
+        if ask.dialect.is_some_and(|dialect| dialect != Dialect::Majordomo01) {
+            ask.parts.push(body);
+            self.moment.told_in_parts.push(id);
         }
     }
 
@@ -163,32 +195,46 @@ impl Checker {
         }
     }
 
-    fn worker_says(&mut self, from: &PeerId, command: WorkerCommand) {
+    fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand) {
+        if let Some(worker) = self.workers.get_mut(from) {
+            worker.heard = self.now;
+        }
+        let known = self.workers.get(from);
+        let is_busy = known.is_some_and(|worker| worker.held.is_some());
         match command {
-            WorkerCommand::Ready { service } => {
-                let service = ServiceName::from_bytes(&service).ok().filter(|name| !name.is_reserved());
-                self.moment.ready = service.map(|service| (from.clone(), service));
+            WorkerCommand::Disconnect => drop(self.moment.must_leave.insert(from.clone())),
+            WorkerCommand::Ready { service } if known.is_none() => {
+                let free = !self.draining && self.workers.len() < self.settings.limits.workers;
+                match ServiceName::from_bytes(&service).ok().filter(|name| free && !name.is_reserved()) {
+                    Some(service) => self.moment.ready = Some((from.clone(), service, dialect)),
+                    None => self.expect_farewell(from),
+                }
             }
+            WorkerCommand::Heartbeat if known.is_some() => {}
+            _ if !is_busy => self.expect_farewell(from),
+            WorkerCommand::Ready { .. } => self.expect_farewell(from),
             WorkerCommand::Partial { client, body } => {
-                if let Some(ask) = self.held_by(from, &client).and_then(|id| self.book.get_mut(id)) {
-                    ask.partials.push(body);
+                if let Some(ask) = self.held_by(from, &client) {
+                    self.partial(ask, body);
                 }
             }
             WorkerCommand::Final { client, body } => self.final_of_worker(from, &client, body),
-            WorkerCommand::Heartbeat | WorkerCommand::Disconnect => {}
+            WorkerCommand::Heartbeat => {}
         }
     }
 
     /// A worker is heard only if it names the request that it has.
     fn held_by(&self, worker: &PeerId, client: &Frame) -> Option<AskId> {
-        let (token, ask) = self.workers.get(worker)?.held.as_ref()?;
-        (token == client).then_some(*ask)
+        let held = self.workers.get(worker)?.held.as_ref()?;
+        (held.token == client).then_some(held.ask)
     }
 
     fn final_of_worker(&mut self, from: &PeerId, client: &Frame, body: Body) {
         let Some(id) = self.held_by(from, client) else { return };
         let Some(worker) = self.workers.get_mut(from) else { return };
         worker.held = None;
+        self.rests += 1;
+        worker.idle_since = self.rests;
         let service = worker.service.clone();
         self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle + 1, desk.busy - 1));
         if let Some(ask) = self.book.get_mut(id) {

@@ -1,7 +1,8 @@
 //! What the outputs say: each answer is owed, each start is due, each worker is one.
 
 use super::book::{Ask, AskId, Asker, Place};
-use super::{Checker, MAX_RETRIES, Registered, Run};
+use super::truth::is_same;
+use super::{Checker, Held, MAX_RETRIES, Registered, Run};
 use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
 use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName};
@@ -36,6 +37,7 @@ impl Checker {
 
     fn sent(&mut self, to: &PeerId, frames: &[Frame]) {
         let enveloped = frames.first().is_some_and(Frame::is_empty);
+        let version_02 = if enveloped { Dialect::Majordomo02Enveloped } else { Dialect::Majordomo02 };
         let rest = &frames[usize::from(enveloped)..];
         match rest.first().map(AsRef::as_ref) {
             Some(b"MDPC01") => {
@@ -46,11 +48,11 @@ impl Checker {
                 let [_, command, service, body @ ..] = rest else {
                     self.fail(&format!("sends half a reply: {frames:?}"));
                 };
-                let dialect = if enveloped { Dialect::Majordomo02Enveloped } else { Dialect::Majordomo02 };
                 let reply = if command.as_ref() == [2] { Reply::Partial } else { Reply::Final };
-                self.told_majordomo(to, dialect, service, reply(body.to_vec()));
+                self.told_majordomo(to, version_02, service, reply(body.to_vec()));
             }
-            Some(header @ (b"MDPW01" | b"MDPW02")) => self.told_worker(to, header == b"MDPW01", &rest[1..]),
+            Some(b"MDPW01") => self.told_worker(to, Dialect::Majordomo01, &rest[1..]),
+            Some(b"MDPW02") => self.told_worker(to, version_02, &rest[1..]),
             _ => match native::decode_reply(frames.to_vec()) {
                 Ok((id, reply)) => self.answered(&Asker::Native(to.clone(), id), Some(Dialect::Native), reply),
                 Err(malformed) => self.fail(&format!("sends a message that {malformed}: {frames:?}")),
@@ -75,23 +77,32 @@ impl Checker {
         self.answered(&asker, Some(dialect), reply);
     }
 
-    fn told_worker(&mut self, to: &PeerId, version_01: bool, rest: &[Frame]) {
+    fn told_worker(&mut self, to: &PeerId, dialect: Dialect, rest: &[Frame]) {
         let command = rest.first().and_then(|command| command.first().copied());
-        let heartbeat = if version_01 { 4 } else { 5 };
+        let heartbeat = if dialect == Dialect::Majordomo01 { 4 } else { 5 };
+        if command == Some(heartbeat + 1) && rest.len() == 1 {
+            self.moment.told_to_go.insert(to.clone());
+            return self.tally.count("told to go");
+        }
+        let now = self.now;
+        let worker = self.workers.get_mut(to).filter(|worker| worker.dialect == dialect);
+        let Some(worker) = worker else { self.fail(&format!("takes {to} for a worker that speaks {dialect:?}")) };
         match (command, rest) {
             (Some(2), [_, token, empty, body @ ..]) if empty.is_empty() => self.handed_over(to, token, body),
             (Some(number), [_]) if number == heartbeat => {
+                worker.told = now;
                 self.tally.count("heartbeat");
-                self.require(self.workers.contains_key(to), || format!("sends a heartbeat to {to}, no worker of its"));
             }
-            (Some(number), [_]) if number == heartbeat + 1 => self.tally.count("told to go"),
             _ => self.fail(&format!("tells worker {to} what no worker knows: {rest:?}")),
         }
     }
 
     /// The next request of a service: nobody is served out of turn, and none is started that does not wait.
-    fn take_waiting(&mut self, service: &ServiceName) -> AskId {
-        let next = self.desks.get(service).and_then(|desk| desk.waiting.first().copied());
+    fn take_waiting(&mut self, service: &ServiceName, body: &[Frame], dialect: Option<Dialect>) -> AskId {
+        // Where connections are lost one after the other, a request may have been on its way to one of them.
+        let in_turn = self.moment.gone.is_empty();
+        let fits = |id: &AskId| in_turn || self.book.get(*id).is_some_and(|ask| is_same(&ask.body, body, dialect));
+        let next = self.desks.get(service).and_then(|desk| desk.waiting.iter().copied().find(fits));
         let Some(id) = next else { self.fail(&format!("{service} is started, but no request waits for it")) };
         self.at_desk(service, |desk| {
             desk.waiting.remove(&id);
@@ -103,9 +114,9 @@ impl Checker {
         let service = &request.service;
         let offered = self.desks.get(service).is_some_and(|desk| desk.offered);
         self.require(offered, || format!("runs {service}, which no plugin offers"));
-        let id = self.take_waiting(service);
+        let id = self.take_waiting(service, &request.body, None);
         self.at_desk(service, |desk| desk.running += 1);
-        self.check_start(id, &request.body);
+        self.check_start(id, &request.body, None);
         self.tally.count("run");
         let Some(ask) = self.book.get_mut(id) else { return };
         ask.place = Place::Plugin(request.id);
@@ -115,6 +126,7 @@ impl Checker {
         };
         let same = caller.as_ref() == Some(&request.caller)
             && ask.due == request.deadline
+            && ask.traceparent == request.traceparent
             && ask.idempotency_key == request.idempotency_key;
         if request.idempotency_key.is_some() {
             self.tally.count("run of an idempotency key");
@@ -126,35 +138,33 @@ impl Checker {
     }
 
     fn handed_over(&mut self, to: &PeerId, token: &Frame, body: &[Frame]) {
-        let Some(worker) = self.workers.get(to) else { self.fail(&format!("hands a request to {to}, no worker")) };
+        let Some(worker) = self.workers.get(to) else { return };
         self.require(worker.held.is_none(), || format!("hands worker {to} a second request"));
-        let service = worker.service.clone();
-        let id = self.take_waiting(&service);
+        let silence = self.now.since(worker.heard);
+        self.require(silence <= self.settings.majordomo.expiry, || format!("hands a request to {to}, silent so long"));
+        let (service, dialect) = (worker.service.clone(), Some(worker.dialect));
+        // The node knows whose connection is gone before it says that they left.
+        let present = self.workers.iter().filter(|(peer, _)| *peer == to || !self.moment.gone.contains(*peer));
+        let rested = present.filter(|(_, other)| other.held.is_none() && other.service == service);
+        let longest = rested.map(|(_, other)| other.idle_since).min() == Some(worker.idle_since);
+        self.require(longest, || format!("hands a request to {to}, though another worker is idle for longer"));
+        let id = self.take_waiting(&service, body, dialect);
         self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle - 1, desk.busy + 1));
         if self.desks.get(&service).is_some_and(|desk| desk.offered) {
             self.tally.count("handed over although its plugin was there");
         }
-        // A Majordomo body has at least one frame.
-        let body = if body == [Frame::new()] && self.book.get(id).is_some_and(|ask| ask.body.is_empty()) {
-            &[]
-        } else {
-            body
-        };
-        self.check_start(id, body);
+        self.check_start(id, body, dialect);
         let again = self.book.get(id).is_some_and(|ask| ask.starts > 1);
         self.tally.count(if again { "handed to another worker" } else { "handed to a worker" });
-        if let Some(ask) = self.book.get_mut(id) {
-            ask.place = Place::Worker(to.clone());
-            let same = ask.token.get_or_insert_with(|| token.clone()) == token;
-            self.require(same, || "a request changes its token".to_owned());
-        }
-        if let Some(worker) = self.workers.get_mut(to) {
-            worker.held = Some((token.clone(), id));
-        }
+        let (Some(ask), Some(worker)) = (self.book.get_mut(id), self.workers.get_mut(to)) else { return };
+        ask.place = Place::Worker(to.clone());
+        worker.held = Some(Held { token: token.clone(), ask: id, due: ask.due });
+        let same = ask.token.get_or_insert_with(|| token.clone()) == token;
+        self.require(same, || "a request changes its token".to_owned());
     }
 
     /// Whether this request may be started, now and with this body.
-    fn check_start(&mut self, id: AskId, body: &[Frame]) {
+    fn check_start(&mut self, id: AskId, body: &[Frame], dialect: Option<Dialect>) {
         let Some(ask) = self.book.get_mut(id) else { self.fail("starts a request that has its answer") };
         ask.starts += 1;
         if std::mem::take(&mut ask.last_in_vain) {
@@ -164,7 +174,7 @@ impl Checker {
         let idempotent = self.settings_of(&ask.service).idempotent;
         let most = 1 + ask.in_vain + if idempotent { MAX_RETRIES } else { 0 };
         self.require(ask.starts <= most, || format!("starts a request {} times: {ask:?}", ask.starts));
-        self.require(ask.body == body, || format!("starts {ask:?} with the body {body:?}"));
+        self.require(is_same(&ask.body, body, dialect), || format!("starts {ask:?} with the body {body:?}"));
         self.require(ask.due > self.now, || format!("starts a request after its deadline: {ask:?}"));
         if ask.parent.is_some() {
             self.require(self.may_call(ask), || format!("starts a call that is not allowed: {ask:?}"));
@@ -175,16 +185,20 @@ impl Checker {
         match event {
             Event::WorkerJoined { peer, service } => {
                 self.tally.count("worker joined");
-                let asked = self.moment.ready.take() == Some((peer.clone(), service.clone()));
-                self.require(asked, || format!("registers {peer} for {service}, which it did not ask for"));
-                let worker = Registered { service: service.clone(), held: None };
+                let ready = self.moment.ready.take().filter(|(who, what, _)| (who, what) == (peer, service));
+                let Some((_, _, dialect)) = ready else {
+                    self.fail(&format!("registers {peer} for {service}, which it did not ask for"));
+                };
+                self.rests += 1;
+                let (heard, told, idle_since) = (self.now, self.now, self.rests);
+                let worker = Registered { service: service.clone(), held: None, dialect, heard, told, idle_since };
                 let twice = self.workers.insert(peer.clone(), worker).is_some();
                 self.require(!twice, || format!("registers {peer} twice"));
                 self.at_desk(service, |desk| desk.idle += 1);
             }
             Event::WorkerLeft { peer, service, why } => {
                 self.tally.count(why);
-                self.worker_left(peer, service);
+                self.worker_left(peer, service, why);
             }
             Event::Refused { peer, why } => {
                 self.tally.count_reason(None, why);
@@ -209,22 +223,35 @@ impl Checker {
     }
 
     /// Its request waits again where it may be started again; otherwise it must be failed in this step.
-    fn worker_left(&mut self, peer: &PeerId, service: &ServiceName) {
+    fn worker_left(&mut self, peer: &PeerId, service: &ServiceName, why: &str) {
         let Some(worker) = self.workers.remove(peer) else { self.fail(&format!("dismisses {peer}, no worker")) };
         self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
+        let is_true = match why {
+            "it was silent for too long" => self.now.since(worker.heard) > self.settings.majordomo.expiry,
+            "it did not answer within the request's deadline" => {
+                worker.held.as_ref().is_some_and(|held| held.due <= self.now)
+            }
+            "the node shuts down" => self.stopped,
+            _ => self.moment.must_leave.contains(peer),
+        };
+        self.require(is_true, || format!("dismisses {peer} because {why}, which is not true"));
+        if !self.moment.must_leave.contains(peer) {
+            // It did not go by itself.
+            self.moment.must_be_told_to_go.insert(peer.clone());
+        }
         let idempotent = self.settings_of(service).idempotent;
         let step = self.step;
-        let open = worker.held.as_ref().and_then(|(_, id)| self.book.get_mut(*id).map(|ask| (*id, ask)));
+        let open = worker.held.as_ref().and_then(|held| Some((held.ask, self.book.get_mut(held.ask)?)));
         let given_back = open.and_then(|(id, ask)| {
             let may_wait = ask.last_in_vain || idempotent && ask.starts <= MAX_RETRIES;
             ask.place = if may_wait { Place::Waiting } else { Place::Adrift(step) };
             may_wait.then_some(id)
         });
         if given_back.is_none() {
-            self.moment.must_be_closed.extend(worker.held.as_ref().map(|(_, id)| *id));
+            self.moment.must_be_closed.extend(worker.held.as_ref().map(|held| held.ask));
         }
         self.at_desk(service, |desk| {
-            if worker.held.is_some() { desk.busy -= 1 } else { desk.idle -= 1 }
+            *(if worker.held.is_some() { &mut desk.busy } else { &mut desk.idle }) -= 1;
             desk.waiting.extend(given_back);
         });
     }
@@ -232,6 +259,7 @@ impl Checker {
     /// The request that ends here, if it was open, is in no desk's way any more.
     pub(super) fn close(&mut self, id: AskId) -> Option<Ask> {
         let ask = self.book.close(id)?;
+        self.moment.must_be_closed.extend(&ask.calls);
         self.at_desk(&ask.service, |desk| {
             desk.waiting.remove(&id);
         });

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::book::Place;
+use crate::scenario::LATEST;
 use wasmnode_core::{Node, PeerId, ServiceStatus};
 
 impl Checker {
@@ -10,6 +11,7 @@ impl Checker {
         self.check_moment();
         self.check_time(node);
         self.check_limits();
+        self.check_workers();
         self.check_services(node);
         self.check_counts(node);
         self.step += 1;
@@ -37,6 +39,19 @@ impl Checker {
         if let Some(open) = moment.must_be_closed.iter().find_map(|id| self.book.get(*id)) {
             self.fail(&format!("has not answered what is finished or cancelled: {open:?}"));
         }
+        if let Some((peer, service, _)) = moment.ready {
+            self.fail(&format!("does not register {peer} for {service}"));
+        }
+        let stays = moment.must_leave.iter().find(|peer| self.workers.contains_key(peer));
+        self.require(stays.is_none(), || format!("keeps {stays:?} as a worker, though it left or broke a rule"));
+        let mut untold = moment.must_be_told_to_go.difference(&moment.told_to_go);
+        if let Some(peer) = untold.next() {
+            self.fail(&format!("does not tell {peer} to go"));
+        }
+        let parts = moment.told_in_parts.iter().filter_map(|id| self.book.get(*id));
+        if let Some(half_told) = parts.into_iter().find(|ask| !ask.parts.is_empty()) {
+            self.fail(&format!("keeps a part of an answer back: {half_told:?}"));
+        }
     }
 
     fn check_time(&self, node: &Node) {
@@ -59,6 +74,22 @@ impl Checker {
         self.require(kept, || "exceeds a limit".to_owned());
         let idle = self.book.len() == 0 && self.workers.is_empty();
         self.require(!self.stopped || idle, || "has stopped, but not ended everything".to_owned());
+    }
+
+    /// Every heartbeat interval each worker is told that the node lives, and those are purged that fell silent or hold on
+    /// to a request past its deadline.
+    fn check_workers(&self) {
+        let majordomo = &self.settings.majordomo;
+        let round = majordomo.heartbeat + LATEST;
+        for (peer, worker) in &self.workers {
+            let told = worker.told + round >= self.now;
+            self.require(told, || format!("leaves worker {peer} without a heartbeat"));
+            let may_stay = match &worker.held {
+                Some(held) => held.due + round >= self.now,
+                None => worker.heard + majordomo.expiry + round >= self.now,
+            };
+            self.require(may_stay, || format!("keeps worker {peer}, who gives no sign of life"));
+        }
     }
 
     fn check_services(&self, node: &Node) {
@@ -96,7 +127,9 @@ impl Checker {
             self.require(ask.place == Place::Waiting, || format!("has lost a request: {ask:?}"));
             let Some(since) = self.waits_in_vain_since(ask) else { continue };
             let patient = ask.patience.is_some_and(|patience| since + patience > self.now);
-            self.require(patient || woken_at_once, || format!("waits too long for a service that nobody offers: {ask:?}"));
+            self.require(patient || woken_at_once, || {
+                format!("waits too long for a service that nobody offers: {ask:?}")
+            });
         }
     }
 

@@ -3,7 +3,7 @@
 use super::book::{Ask, AskId, Asker, Place};
 use super::{Checker, Desk};
 use wasmnode_core::message::{Dialect, Reply};
-use wasmnode_core::{Body, Code, Failure, Frame, Time};
+use wasmnode_core::{Code, Failure, Frame, Time};
 
 impl Checker {
     /// An answer, or a part of one, was told to `asker`, or would have been if its dialect had words for it.
@@ -16,9 +16,11 @@ impl Checker {
         let mut candidates = candidates.filter(|(_, ask)| dialect.is_none() || ask.dialect == dialect);
         match reply {
             Reply::Partial(body) => {
-                let known = candidates.any(|(_, ask)| ask.partials.iter().any(|part| is_same(part, &body, dialect)));
-                drop(candidates);
-                self.require(known, || format!("tells {asker:?} a part of an answer that is not its own: {body:?}"));
+                let place = |ask: &Ask| ask.parts.iter().position(|part| is_same(part, &body, dialect));
+                let Some((id, place)) = candidates.find_map(|(id, ask)| Some((id, place(ask)?))) else {
+                    self.fail(&format!("tells {asker:?} a part of an answer that it is not owed: {body:?}"));
+                };
+                self.book.get_mut(id).into_iter().for_each(|ask| drop(ask.parts.remove(place)));
                 self.tally.count("partial reply");
             }
             Reply::Final(body) => {
@@ -36,7 +38,9 @@ impl Checker {
             Reply::Failure(failure) => {
                 let Some((id, _)) = candidates.find(|(id, ask)| self.is_true(*id, ask, &failure)) else {
                     let asks: Vec<&Ask> = self.book.of(asker).iter().filter_map(|id| self.book.get(*id)).collect();
-                    self.fail(&format!("tells {asker:?} a failure that is not true of its requests: {failure}\n{asks:#?}"));
+                    self.fail(&format!(
+                        "tells {asker:?} a failure that is not true of its requests: {failure}\n{asks:#?}"
+                    ));
                 };
                 self.failed(id, dialect, &failure);
             }
@@ -91,12 +95,10 @@ impl Checker {
             Code::Overloaded => fresh && self.is_over_a_limit(ask),
             Code::Cancelled => match &ask.asker {
                 Asker::Call(_) => true, // Judged at rest: its caller must be closed.
-                Asker::Native(peer, _) | Asker::Majordomo(peer, _) => {
-                    ask.cancelled || self.moment.gone.contains(peer)
-                }
+                Asker::Native(peer, _) | Asker::Majordomo(peer, _) => ask.cancelled || self.moment.gone.contains(peer),
             },
             Code::Draining => self.draining && fresh && !is_call || self.stopped && waits,
-            Code::Deadline => ask.due <= self.now,
+            Code::Deadline => ask.due <= self.now && failure.reason.contains(whereabouts(&ask.place)),
             Code::Lost => ask.place == Place::Adrift(self.step) || self.stopped && !waits,
             Code::Rejected | Code::Failed | Code::Crashed | Code::Exhausted => false,
         }
@@ -142,8 +144,17 @@ impl Checker {
     }
 }
 
-/// Whether a body arrives as it was produced: an empty one is told to a Majordomo client as one empty frame.
-fn is_same(produced: &Body, told: &Body, dialect: Option<Dialect>) -> bool {
+/// How a failure tells where a request was when its time was over.
+fn whereabouts(place: &Place) -> &'static str {
+    match place {
+        Place::Waiting => "waited",
+        Place::Plugin(_) => "plugin ran",
+        Place::Worker(_) | Place::Adrift(_) => "worker had",
+    }
+}
+
+/// Whether a body arrives as it was produced: an empty one is told to a Majordomo peer as one empty frame.
+pub(super) fn is_same(produced: &[Frame], told: &[Frame], dialect: Option<Dialect>) -> bool {
     let majordomo = dialect.is_some_and(|dialect| dialect != Dialect::Native);
     produced == told || majordomo && produced.is_empty() && *told == [Frame::new()]
 }

@@ -1,0 +1,192 @@
+//! The checker bites: each test shows it a node that breaks one rule, by changing what an honest node says or may do.
+
+use crate::checker::Checker;
+use crate::scenario::{frame, name};
+use std::time::Duration;
+use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::{
+    Body, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PeerId, RequestId, ServiceSettings, Time,
+};
+
+const START: Time = Time::from_micros(1_000_000);
+
+/// An honest node, and a checker that hears of it from somebody who may lie.
+struct Trial {
+    node: Node,
+    checker: Checker,
+}
+
+impl Trial {
+    /// A node with a plugin, and a checker that has other settings in mind than the node.
+    fn with(settings: NodeSettings) -> Self {
+        let (node, checker) = (Node::new(NodeSettings::default()), Checker::new(0, settings));
+        let mut trial = Self { node, checker };
+        trial.honest(Input::Offered(name("add")));
+        trial
+    }
+
+    fn new() -> Self {
+        Self::with(NodeSettings::default())
+    }
+
+    fn honest(&mut self, input: Input) {
+        self.lying(input, |output| vec![output]);
+    }
+
+    /// Lets something happen; instead of each output, the checker is told what `lie` makes of it.
+    fn lying(&mut self, input: Input, mut lie: impl FnMut(Output) -> Vec<Output>) {
+        self.checker.input(&input, START);
+        self.node.handle(input, START);
+        while let Some(output) = self.node.next_output() {
+            lie(output).iter().for_each(|told| self.checker.output(told));
+        }
+        self.checker.at_rest(&self.node);
+    }
+}
+
+fn peer(name: &'static str) -> PeerId {
+    PeerId::new(Frame::from_static(name.as_bytes()))
+}
+
+fn says(from: &'static str, frames: Vec<Frame>) -> Input {
+    Input::Message { from: peer(from), frames }
+}
+
+fn asks(id: u64, body: &str) -> Input {
+    let body = vec![frame(body)];
+    let (deadline_ms, service) = (None, frame("add"));
+    let ask = Ask { id, service, deadline_ms, wait: true, traceparent: None, idempotency_key: None, body };
+    says("client", native::encode_request(&ask))
+}
+
+fn finishes(run: u64, body: &str) -> Input {
+    Input::Finished { request: RequestId(run), result: Ok(vec![frame(body)]) }
+}
+
+fn registers(worker: &'static str) -> Input {
+    says(worker, vec![frame("MDPW02"), Frame::from_static(&[1]), frame("add")])
+}
+
+fn twice(output: Output) -> Vec<Output> {
+    vec![output.clone(), output]
+}
+
+fn never(_: Output) -> Vec<Output> {
+    Vec::new()
+}
+
+fn tells(id: u64, reply: Reply) -> Output {
+    Output::Send { to: peer("client"), frames: native::encode_reply(id, reply) }
+}
+
+fn body(text: &str) -> Body {
+    vec![frame(text)]
+}
+
+#[test]
+fn an_honest_node_passes() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.honest(finishes(1, "A"));
+    trial.checker.at_end(&trial.node, |_| true);
+}
+
+#[test]
+#[should_panic(expected = "an answer that it is not owed")]
+fn a_second_answer_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.lying(finishes(1, "A"), twice);
+}
+
+#[test]
+#[should_panic(expected = "has not answered what is finished")]
+fn a_missing_answer_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.lying(finishes(1, "A"), never);
+}
+
+#[test]
+#[should_panic(expected = "an answer that it is not owed")]
+fn the_answer_to_another_request_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.honest(asks(2, "b"));
+    trial.lying(finishes(2, "B"), |_| vec![tells(1, Reply::Final(body("B")))]);
+}
+
+#[test]
+#[should_panic(expected = "a failure that is not true")]
+fn a_failure_without_a_cause_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    let late = Reply::Failure(Failure::new(Code::Deadline, "too late"));
+    trial.lying(finishes(1, "A"), |_| vec![tells(1, late.clone())]);
+}
+
+#[test]
+#[should_panic(expected = "a part of an answer that it is not owed")]
+fn a_part_of_an_answer_told_twice_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.lying(Input::Partial { request: RequestId(1), body: body("half") }, twice);
+}
+
+#[test]
+#[should_panic(expected = "no request waits for it")]
+fn a_second_execution_is_noticed() {
+    let mut trial = Trial::new();
+    trial.lying(asks(1, "a"), twice);
+}
+
+#[test]
+#[should_panic(expected = "hands worker 776f726b6572 a second request")]
+fn a_second_request_for_a_busy_worker_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(Input::Withdrawn(name("add")));
+    trial.honest(registers("worker"));
+    trial.lying(asks(1, "a"), twice);
+}
+
+#[test]
+#[should_panic(expected = "which it did not ask for")]
+fn a_worker_that_never_registered_is_noticed() {
+    let mut trial = Trial::new();
+    trial.lying(registers("worker"), twice);
+}
+
+#[test]
+#[should_panic(expected = "would be woken only at")]
+fn a_node_that_would_oversleep_is_noticed() {
+    let impatient = ServiceSettings { deadline: Duration::from_millis(1), ..ServiceSettings::default() };
+    let mut trial = Trial::with(NodeSettings { defaults: impatient, ..NodeSettings::default() });
+    trial.honest(Input::Withdrawn(name("add")));
+    trial.honest(asks(1, "a"));
+}
+
+#[test]
+#[should_panic(expected = "runs too many")]
+fn too_many_runs_at_once_are_noticed() {
+    let narrow = ServiceSettings { concurrency: 1, ..ServiceSettings::default() };
+    let mut trial = Trial::with(NodeSettings { defaults: narrow, ..NodeSettings::default() });
+    trial.honest(asks(1, "a"));
+    trial.honest(asks(2, "b"));
+}
+
+#[test]
+#[should_panic(expected = "exceeds a limit")]
+fn too_many_requests_are_noticed() {
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let mut trial = Trial::with(NodeSettings { limits, ..NodeSettings::default() });
+    trial.honest(asks(1, "a"));
+    trial.honest(asks(2, "b"));
+}
+
+#[test]
+#[should_panic(expected = "somebody waits for ever")]
+fn a_request_left_over_at_the_end_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    trial.checker.at_end(&trial.node, |_| true);
+}

@@ -1,0 +1,83 @@
+//! Connections between the peers and the node: in order, as ZeroMQ's are, but slow, lossy, and sometimes lost.
+
+use crate::scenario::up_to;
+use fastrand::Rng;
+use std::time::Duration;
+use wasmnode_core::{Frame, PeerId, Time};
+
+/// The connection of one peer, and those that it had before.
+pub(crate) struct Link {
+    peer: usize,
+    pub(crate) id: PeerId,
+    /// Whether it keeps its routing id when it connects again.
+    fixed: bool,
+    pub(crate) up: bool,
+    /// Counts connections: what was sent over a lost one does not arrive over the next.
+    pub(crate) connection: u64,
+    /// When the last message in each direction arrives; the next one is not faster.
+    to_node: Time,
+    from_node: Time,
+    /// Messages that wait because the pipe to the peer is full.
+    pub(crate) waiting: Option<Vec<Vec<Frame>>>,
+    /// The routing id, and the number of the connection, for which the first of them waits.
+    pub(crate) waiting_for: PeerId,
+    waiting_since: u64,
+}
+
+impl Link {
+    pub(crate) fn new(peer: usize, fixed: bool) -> Self {
+        Self {
+            peer,
+            id: routing_id(peer, 0),
+            fixed,
+            up: true,
+            connection: 0,
+            to_node: Time::ZERO,
+            from_node: Time::ZERO,
+            waiting: None,
+            waiting_for: routing_id(peer, 0),
+            waiting_since: 0,
+        }
+    }
+
+    /// The pipe is full: this message waits, and whatever follows.
+    pub(crate) fn wait(&mut self, frames: Vec<Frame>) {
+        self.waiting = Some(vec![frames]);
+        self.waiting_for = self.id.clone();
+        self.waiting_since = self.connection;
+    }
+
+    pub(crate) fn was_lost_since_waiting(&self) -> bool {
+        self.waiting_since != self.connection
+    }
+
+    pub(crate) fn hang_up(&mut self) {
+        self.up = false;
+        self.connection += 1;
+    }
+
+    pub(crate) fn connect(&mut self) {
+        self.up = true;
+        if !self.fixed {
+            self.id = routing_id(self.peer, self.connection);
+        }
+    }
+
+    /// When a message to the node arrives that is sent now.
+    pub(crate) fn reaches_node(&mut self, now: Time, delay: Duration, rng: &mut Rng) -> Time {
+        self.to_node = self.to_node.max(now + up_to(rng, delay));
+        self.to_node
+    }
+
+    /// When a message from the node arrives that is sent now.
+    pub(crate) fn reaches_peer(&mut self, now: Time, delay: Duration, rng: &mut Rng) -> Time {
+        self.from_node = self.from_node.max(now + up_to(rng, delay));
+        self.from_node
+    }
+}
+
+/// Like those of libzmq, it begins with a zero byte and is no text.
+fn routing_id(peer: usize, connection: u64) -> PeerId {
+    let (peer, connection) = (peer.to_be_bytes(), connection.to_be_bytes());
+    PeerId::new(vec![0, 0xff, peer[7], connection[6], connection[7]])
+}

@@ -1,0 +1,304 @@
+//! One node, its peers and its plugins in virtual time: the driver's loop without a socket, a clock or a thread.
+//!
+//! Everything that is to come stands in one agenda; the world takes the next thing, lets the node handle it, and does
+//! at once what the node decided, exactly as the driver does. All chance comes from one generator, so a seed replays.
+
+mod network;
+
+use crate::actors::{Actor, Errand};
+use crate::checker::Checker;
+use crate::clients::Client;
+use crate::links::Link;
+use crate::plugins::{Plugins, Turn};
+use crate::scenario::{Scenario, Weather, chance, up_to};
+use crate::strangers::Stranger;
+use crate::tally::Tally;
+use crate::workers::Worker;
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+use wasmnode_core::{Frame, Input, Node, Output, PeerId, ServiceName, Time};
+
+/// How a run of the simulation went; it went well, or it would have panicked.
+pub(crate) struct Outcome {
+    pub(crate) steps: u64,
+    pub(crate) tally: Tally,
+    /// Every input and output, if they were kept.
+    pub(crate) log: String,
+}
+
+/// What becomes of every input and output. Most seeds do without: writing takes longer than deciding.
+pub(crate) enum Log {
+    None,
+    Kept(String),
+    /// At once, so that a seed that fails is seen up to its failure.
+    Printed,
+}
+
+impl Log {
+    fn write(&mut self, now: Time, entry: impl FnOnce() -> String) {
+        let line = |entry: String| format!("{:>10} {entry}", now.as_micros());
+        match self {
+            Self::None => {}
+            Self::Kept(text) => {
+                text.push_str(&line(entry()));
+                text.push('\n');
+            }
+            Self::Printed => println!("{}", line(entry())),
+        }
+    }
+}
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, log: Log) -> Outcome {
+    let mut world = World::new(seed, log);
+    while world.advance() {}
+    world.finish()
+}
+
+enum Happening {
+    /// A message reaches the node.
+    Arrives {
+        peer: usize,
+        from: PeerId,
+        connection: u64,
+        frames: Vec<Frame>,
+    },
+    /// A message of the node reaches a peer.
+    Reaches {
+        peer: usize,
+        connection: u64,
+        frames: Vec<Frame>,
+    },
+    Wakes {
+        peer: usize,
+        errand: Errand,
+    },
+    Runs(Turn),
+    Breaks,
+    BreaksAgain {
+        peer: usize,
+    },
+    Connects {
+        peer: usize,
+    },
+    PipeClears {
+        peer: usize,
+    },
+    Reloads,
+    Drains,
+    Stops,
+    CalmsDown,
+}
+
+struct World {
+    node: Node,
+    checker: Checker,
+    rng: Rng,
+    now: Time,
+    end: Time,
+    calm: bool,
+    stopped: bool,
+    weather: Weather,
+    agenda: BTreeMap<(Time, u64), Happening>,
+    noted: u64,
+    peers: Vec<(Link, Actor)>,
+    /// Which peer has which routing id now.
+    addresses: BTreeMap<PeerId, usize>,
+    overheard: VecDeque<Vec<Frame>>,
+    plugins: Plugins,
+    /// The services that plugins offer at times, and those that they offer now.
+    loadable: Vec<ServiceName>,
+    loaded: BTreeSet<ServiceName>,
+    log: Log,
+}
+
+impl World {
+    fn new(seed: u64, mut log: Log) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let scenario = Scenario::draw(&mut rng);
+        log.write(Time::ZERO, || format!("{:#?}\n{:#?}", scenario.settings, scenario.weather));
+        let mut world = Self {
+            node: Node::new(scenario.settings.clone()),
+            checker: Checker::new(seed, scenario.settings.clone()),
+            rng,
+            now: Time::ZERO,
+            end: scenario.end,
+            calm: false,
+            stopped: false,
+            weather: scenario.weather.clone(),
+            agenda: BTreeMap::new(),
+            noted: 0,
+            peers: Vec::new(),
+            addresses: BTreeMap::new(),
+            overheard: VecDeque::new(),
+            plugins: Plugins::default(),
+            loadable: scenario.plugins.clone(),
+            loaded: BTreeSet::new(),
+            log,
+        };
+        world.set_up(&scenario);
+        world
+    }
+
+    fn set_up(&mut self, scenario: &Scenario) {
+        for service in &scenario.plugins {
+            self.load(service.clone());
+        }
+        let mut actors = Vec::new();
+        for number in 0..scenario.clients {
+            actors.push(Actor::Client(Client::new(number, scenario, &mut self.rng)));
+        }
+        for _ in 0..scenario.workers {
+            actors.push(Actor::Worker(Worker::new(scenario, &mut self.rng)));
+        }
+        actors.extend((0..scenario.strangers).map(|_| Actor::Stranger(Stranger::default())));
+        for (peer, actor) in actors.into_iter().enumerate() {
+            let fixed = chance(&mut self.rng, 300);
+            self.peers.push((Link::new(peer, fixed), actor));
+            self.connect(peer);
+        }
+        scenario.breaks.iter().for_each(|time| self.note(*time, Happening::Breaks));
+        scenario.reloads.iter().for_each(|time| self.note(*time, Happening::Reloads));
+        scenario.drain.iter().for_each(|time| self.note(*time, Happening::Drains));
+        scenario.stop.iter().for_each(|time| self.note(*time, Happening::Stops));
+        self.note(scenario.calm, Happening::CalmsDown);
+    }
+
+    /// Lets the next thing happen; `false` at the end of time.
+    fn advance(&mut self) -> bool {
+        let next = self.agenda.first_key_value().map(|((time, _), _)| *time);
+        let late = self.weather.late;
+        let wake = self.node.next_wake().map(|due| (due + late).max(self.now));
+        let Some(time) = next.into_iter().chain(wake).min().filter(|time| *time <= self.end) else { return false };
+        self.now = time;
+        if wake == Some(time) {
+            self.tick(late);
+        } else if let Some((_, happening)) = self.agenda.pop_first() {
+            self.happen(happening);
+        }
+        true
+    }
+
+    fn tick(&mut self, late: Duration) {
+        if !late.is_zero() {
+            self.checker.tally.count("woken late");
+        }
+        self.feed(Input::Tick);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrives { peer, from, connection, frames } => {
+                // What a lost connection has carried may be read from it still, or not.
+                if self.peers[peer].0.connection == connection || self.rng.bool() {
+                    self.feed(Input::Message { from, frames });
+                }
+            }
+            Happening::Reaches { peer, connection, frames } => {
+                if self.peers[peer].0.connection == connection {
+                    self.cue(peer, |actor, cue| actor.hear(&frames, cue));
+                }
+            }
+            Happening::Wakes { peer, errand } => self.cue(peer, |actor, cue| actor.woken(errand, cue)),
+            Happening::Runs(turn) => {
+                if let Some((input, appointment)) = self.plugins.act(turn, &mut self.rng) {
+                    self.appoint(appointment);
+                    self.feed(input);
+                }
+            }
+            Happening::Breaks => {
+                let peer = self.rng.usize(..self.peers.len());
+                self.break_off(peer);
+            }
+            Happening::BreaksAgain { peer } => self.break_off(peer),
+            Happening::Connects { peer } => self.connect(peer),
+            Happening::PipeClears { peer } => self.clear_pipe(peer),
+            Happening::Reloads => self.reload(),
+            Happening::Drains => {
+                self.checker.tally.count("drained");
+                self.feed(Input::Drain);
+            }
+            Happening::Stops => {
+                self.checker.tally.count("stopped");
+                self.stopped = true;
+                self.feed(Input::Stop);
+            }
+            Happening::CalmsDown => {
+                self.calm = true;
+                self.weather.clear_up();
+            }
+        }
+    }
+
+    /// One thing happened: the node decides, and all that it decides is done. What an action yields at once is told in
+    /// turn, as the driver does it.
+    fn feed(&mut self, input: Input) {
+        self.tell(input);
+        while let Some(output) = self.node.next_output() {
+            self.log.write(self.now, || format!("  {output:?}"));
+            self.checker.output(&output);
+            if let Some(happened) = self.act(output) {
+                self.tell(happened);
+            }
+        }
+        self.checker.at_rest(&self.node);
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.log.write(self.now, || format!("{input:?}"));
+        self.checker.input(&input, self.now);
+        self.node.handle(input, self.now);
+    }
+
+    fn act(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Send { to, frames } => return self.send(to, frames),
+            Output::Run(request) => match self.plugins.start(&request, &self.weather, &mut self.rng) {
+                Ok(appointment) => self.appoint(appointment),
+                Err(failed) => return Some(failed),
+            },
+            Output::Stop(request) => {
+                let appointment = self.plugins.stop(request, &mut self.rng);
+                self.appoint(appointment);
+            }
+            Output::Answer { call, .. } => {
+                let appointment = self.plugins.answered(call, &mut self.rng);
+                self.appoint(appointment);
+            }
+            Output::Event(_) => {}
+        }
+        None
+    }
+
+    fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Option<Input> {
+        let Some(&peer) = self.addresses.get(&to) else { return Some(Input::Undeliverable { to, frames }) };
+        let link = &mut self.peers[peer].0;
+        if let Some(waiting) = &mut link.waiting {
+            waiting.push(frames);
+            return None;
+        }
+        if !link.up {
+            return Some(Input::Undeliverable { to, frames });
+        }
+        if chance(&mut self.rng, self.weather.full_pipes) {
+            link.wait(frames);
+            self.checker.tally.count("pipe filled");
+            let time = self.now + up_to(&mut self.rng, Duration::from_millis(500));
+            self.note(time, Happening::PipeClears { peer });
+            return None;
+        }
+        self.deliver(peer, frames);
+        None
+    }
+
+    fn deliver(&mut self, peer: usize, frames: Vec<Frame>) {
+        if chance(&mut self.rng, self.weather.loss) {
+            return self.checker.tally.count("message lost");
+        }
+        let (link, _) = &mut self.peers[peer];
+        let time = link.reaches_peer(self.now, self.weather.delay, &mut self.rng);
+        let connection = link.connection;
+        self.note(time, Happening::Reaches { peer, connection, frames });
+    }
+}

@@ -1,0 +1,105 @@
+//! A hundred thousand messages, good, malformed and random, from every kind of peer: the node answers on, and its memory
+//! does not grow.
+
+use crate::node::{Node, PATIENCE};
+use fastrand::Rng;
+use std::collections::VecDeque;
+use wasmnode::client::Frame;
+use wasmnode_core::message::{Ask, native};
+
+const MESSAGES: usize = 100_000;
+
+/// Messages as they come, the same in each run.
+struct Noise(Rng);
+
+impl Noise {
+    fn next(&mut self, below: usize) -> usize {
+        self.0.usize(..below)
+    }
+
+    fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let length = self.next(most + 1);
+        std::iter::repeat_with(|| self.0.u8(..)).take(length).collect()
+    }
+
+    /// A message of any kind: well-formed, almost well-formed, or just bytes.
+    fn message(&mut self, number: u64) -> Vec<Vec<u8>> {
+        let mut frames: Vec<Vec<u8>> = match self.next(8) {
+            0 | 1 => request(number, ["echo", "trap", "missing", "mmi.service", "\u{7f}"][self.next(5)]),
+            2 => vec![b"MDPC02".to_vec(), vec![1], b"echo".to_vec(), self.bytes(50)],
+            3 => vec![vec![], b"MDPC01".to_vec(), b"echo".to_vec(), self.bytes(50)],
+            4 => vec![b"MDPW02".to_vec(), vec![self.0.u8(..8)], b"job".to_vec(), vec![], self.bytes(50)],
+            5 => vec![vec![], b"MDPW01".to_vec(), vec![self.0.u8(..8)], b"job".to_vec()],
+            6 => native::encode_cancel(number).into_iter().map(Into::into).collect(),
+            _ => (0..self.next(6) + 1).map(|_| self.bytes(40)).collect(),
+        };
+        if self.next(3) == 0 {
+            let index = self.next(frames.len());
+            match self.next(4) {
+                0 => drop(frames.remove(index)),
+                1 => frames[index] = self.bytes(30),
+                2 => frames.insert(index, self.bytes(3)),
+                _ => frames[index].truncate(3),
+            }
+        }
+        if frames.is_empty() { vec![vec![]] } else { frames }
+    }
+}
+
+fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
+    let ask = Ask {
+        id,
+        service: Frame::copy_from_slice(service.as_bytes()),
+        deadline_ms: None,
+        wait: false,
+        traceparent: None,
+        idempotency_key: None,
+        body: vec![Frame::from_static(b"x")],
+    };
+    native::encode_request(&ask).into_iter().map(Into::into).collect()
+}
+
+/// Sends so many messages over connections that come and go, and reads whatever comes back.
+fn flood(node: &Node, noise: &mut Noise, messages: usize) {
+    let mut peers = VecDeque::new();
+    for number in 0..messages {
+        if number % 100 == 0 {
+            let peer = zmq::Context::new().socket(zmq::DEALER).unwrap();
+            peer.set_linger(-1).unwrap();
+            peer.connect(&node.ipc()).unwrap();
+            peers.push_back(peer);
+            if peers.len() > 8 {
+                peers.pop_front();
+            }
+            // An answer shows that the node has kept up so far, so that the flood waits nowhere.
+            assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
+        }
+        let peer = &peers[noise.next(peers.len())];
+        peer.send_multipart(noise.message(number as u64), 0).unwrap();
+        while peer.recv_multipart(zmq::DONTWAIT).is_ok() {}
+    }
+    drop(peers);
+    assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
+}
+
+#[test]
+fn a_hundred_thousand_good_and_bad_messages_later_the_node_answers_and_has_not_grown() {
+    let node = Node::start(&["echo", "trap"], "[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n");
+    let mut noise = Noise(Rng::with_seed(0x5eed));
+    flood(&node, &mut noise, MESSAGES / 2);
+    node.wait_until_quiet(PATIENCE);
+    let before = node.memory();
+    flood(&node, &mut noise, MESSAGES / 2);
+    node.wait_until_quiet(PATIENCE);
+    let after = node.memory();
+    assert!(after < before + 8 * 1024, "resident memory grew from {before} to {after} KiB");
+    let counters = node.report()["counters"].clone();
+    assert!(counters["malformed"].as_u64().unwrap() > 10_000, "{counters}");
+}
+
+#[test]
+fn an_idle_node_is_small() {
+    let node = Node::start(&["print", "afficher", "echo"], "");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    assert!(node.memory() < 60 * 1024, "{} KiB", node.memory());
+}

@@ -1,0 +1,120 @@
+//! Plugins that misbehave: the request fails with a reason, and nobody else notices.
+
+use crate::node::{Folder, Node, PATIENCE};
+use wasmnode::client::{Ask, Code, Reply};
+
+/// Each hostile plugin, what its requests end with, and a part of the reason.
+const HOSTILE: [(&str, Code, &str); 4] = [
+    ("trap", Code::Crashed, "an instance of trap crashed: wasm trap: wasm `unreachable` instruction executed"),
+    ("loop", Code::Deadline, "the plugin ran; it was stopped"),
+    ("memory-bomb", Code::Exhausted, "service.memory-bomb.memory = 4194304"),
+    ("huge-reply", Code::TooLarge, "service.huge-reply.reply = 1048576"),
+];
+
+const SETTINGS: &str = "
+[service.loop]
+deadline = '200ms'
+[service.memory-bomb]
+memory = '4MiB'
+[service.huge-reply]
+reply = '1MiB'
+[service.log-flood]
+deadline = '60s'
+log-lines = 10
+";
+
+#[test]
+fn every_way_to_misbehave_is_a_typed_failure() {
+    let node = Node::start(&HOSTILE.map(|(plugin, ..)| plugin), SETTINGS);
+    for (plugin, code, reason) in HOSTILE {
+        // More than once: what one instance did must not show in the next.
+        for _ in 0..3 {
+            let (failed, why) = node.fail(plugin, &[b"x"]);
+            assert_eq!(failed, code, "{why}");
+            assert!(why.contains(reason), "{plugin}: {why}");
+        }
+    }
+}
+
+#[test]
+fn well_behaved_services_do_not_notice_the_others() {
+    let mut plugins: Vec<&str> = HOSTILE.iter().map(|(plugin, ..)| *plugin).collect();
+    plugins.extend(["echo", "log-flood"]);
+    let node = Node::start(&plugins, SETTINGS);
+    let mut hostile = node.client();
+    for (plugin, ..) in HOSTILE.iter().cycle().take(200) {
+        hostile.send(Ask::new(plugin).body(["x"]).deadline(PATIENCE)).unwrap();
+    }
+    hostile.send(Ask::new("log-flood").body(["x"]).deadline(PATIENCE)).unwrap();
+    for number in 0..200_u32 {
+        let body = number.to_be_bytes();
+        assert_eq!(node.call("echo", &[&body]).unwrap(), [&body[..]]);
+    }
+    let answers: Vec<Reply> = (0..201).map(|_| hostile.receive(Some(PATIENCE)).unwrap().1).collect();
+    let failures = answers.iter().filter(|reply| matches!(reply, Reply::Failure(_))).count();
+    assert_eq!(failures, 200, "{answers:?}");
+}
+
+#[test]
+fn a_flood_of_log_lines_is_cut_counted_and_said() {
+    let mut node = Node::start(&["log-flood"], SETTINGS);
+    assert_eq!(node.call("log-flood", &[b"x"]).unwrap(), ["x"]);
+    let report = node.report();
+    let dropped = report["services"][0]["plugin"]["log_lines_dropped"].as_u64().unwrap();
+    node.signal("-TERM");
+    let kept = node.log_to_its_end().iter().filter(|line| line.contains("a line of the flood")).count() as u64;
+    assert_eq!(kept + dropped, 100_000);
+    assert!(kept < 1_000, "{kept} lines were kept");
+}
+
+#[test]
+fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
+    let settings = "[limits]\ninstances = 2\n[service.loop]\ndeadline = '1s'\n";
+    let node = Node::start(&["loop", "echo"], settings);
+    let mut client = node.client();
+    for _ in 0..3 {
+        client.send(Ask::new("loop").deadline(PATIENCE)).unwrap();
+    }
+    let mut failures: Vec<_> = (0..3)
+        .map(|_| match client.receive(Some(PATIENCE)).unwrap() {
+            (_, Reply::Failure(failure)) => (failure.code, failure.reason),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    failures.sort_by_key(|(code, _)| code.number());
+    assert_eq!(
+        failures.iter().map(|(code, _)| *code).collect::<Vec<_>>(),
+        [Code::Overloaded, Code::Deadline, Code::Deadline]
+    );
+    assert!(failures[0].1.contains("limits.instances"), "{}", failures[0].1);
+    assert_eq!(node.call("echo", &[b"again"]).unwrap(), ["again"]);
+}
+
+#[test]
+fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_on() {
+    let folder = Folder::new(&["echo"]);
+    let module = wat::parse_str("(module)").unwrap();
+    let other_world = wat::parse_str("(component)").unwrap();
+    let whole = crate::guests::component(include_str!("../guests/echo.wat"));
+    folder.plugin("module", &module);
+    folder.plugin("other-world", &other_world);
+    folder.plugin("text", b"hello");
+    folder.plugin("empty", b"");
+    folder.plugin("half", &whole[..whole.len() / 2]);
+    folder.plugin("node.services", &whole);
+    folder.plugin("no name", &whole);
+    let mut node = Node::start_in(folder, "", &[]);
+    for (file, reason) in [
+        ("module", "it is a core WebAssembly module, not a component; build it for wasm32-wasip2"),
+        ("other-world", "wasmnode:service/handler@0.1.0"),
+        ("text", "it is not a WebAssembly file"),
+        ("empty", "it is not a WebAssembly file"),
+        ("half", "perhaps it was copied in part"),
+        ("node.services", "the node answers node.services itself; rename the file"),
+        ("no name", "rename the file"),
+    ] {
+        let line = node.wait_for(&format!("{file}.wasm is not loaded"));
+        assert!(line.contains(reason), "{line}");
+    }
+    assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
+}

@@ -1,0 +1,15 @@
+//! The real binary, from outside: what a user does, what peers may do to it, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+#[path = "../guests/mod.rs"]
+mod guests;
+
+mod command_line;
+mod flood;
+mod hostile_plugins;
+mod life;
+mod majordomo;
+mod node;
+mod python;
+mod serving;

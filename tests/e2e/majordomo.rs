@@ -1,0 +1,195 @@
+//! Majordomo peers over real sockets, written to the letter of RFC 7 and RFC 18. What the frames mean is tested with
+//! dialogues in the core; this tests what sockets add.
+
+use crate::node::{Node, PATIENCE};
+use wasmnode::client::{Ask, Body, Code, Error, Frame};
+
+type Frames = Vec<Vec<u8>>;
+
+/// A DEALER connected to a node.
+fn dealer(endpoint: &str, id: Option<&[u8]>) -> zmq::Socket {
+    let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
+    socket.set_linger(0).unwrap();
+    socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
+    if let Some(id) = id {
+        socket.set_identity(id).unwrap();
+    }
+    socket.connect(endpoint).unwrap();
+    socket
+}
+
+/// A worker of Majordomo 0.2, or of 0.1, which puts an empty frame before each message.
+pub(crate) struct Worker {
+    socket: zmq::Socket,
+    is_v1: bool,
+}
+
+impl Worker {
+    /// Connects and registers a worker of Majordomo 0.2.
+    pub(crate) fn v2(endpoint: &str, service: &str) -> Self {
+        Self::register(endpoint, service, false)
+    }
+
+    fn v1(endpoint: &str, service: &str) -> Self {
+        Self::register(endpoint, service, true)
+    }
+
+    fn register(endpoint: &str, service: &str, is_v1: bool) -> Self {
+        let worker = Self { socket: dealer(endpoint, None), is_v1 };
+        worker.send(1, &[service.as_bytes()]);
+        worker
+    }
+
+    fn send(&self, command: u8, frames: &[&[u8]]) {
+        let head: &[&[u8]] = if self.is_v1 { &[b"", b"MDPW01", &[command]] } else { &[b"MDPW02", &[command]] };
+        self.socket.send_multipart([head, frames].concat(), 0).unwrap();
+    }
+
+    /// The next message that is no heartbeat: its command and what follows.
+    fn receive(&self) -> (u8, Frames) {
+        loop {
+            let mut frames = self.socket.recv_multipart(0).expect("a message of the node");
+            let rest = frames.split_off(if self.is_v1 { 3 } else { 2 });
+            let (command, heartbeat) = (frames[frames.len() - 1][0], if self.is_v1 { 4 } else { 5 });
+            if command != heartbeat {
+                return (command, rest);
+            }
+        }
+    }
+
+    /// The next request: whom to answer, and its body.
+    pub(crate) fn request(&self) -> (Vec<u8>, Body) {
+        let (command, mut frames) = self.receive();
+        assert_eq!(command, 2);
+        let body = frames.split_off(2);
+        assert_eq!(frames[1], b"", "an empty frame stands between address and body");
+        (frames.swap_remove(0), body.into_iter().map(Into::into).collect())
+    }
+
+    /// Sends a final reply.
+    pub(crate) fn reply(&self, client: &[u8], body: &[Frame]) {
+        let body: Vec<&[u8]> = body.iter().map(AsRef::as_ref).collect();
+        self.send(if self.is_v1 { 3 } else { 4 }, &[&[client, b""][..], &body].concat());
+    }
+
+    pub(crate) fn expect_disconnect(&self) {
+        assert_eq!(self.receive().0, if self.is_v1 { 5 } else { 6 });
+    }
+}
+
+fn ask(socket: &zmq::Socket, service: &str, body: &str) {
+    let frames: [&[u8]; 4] = [b"MDPC02", b"\x01", service.as_bytes(), body.as_bytes()];
+    socket.send_multipart(frames, 0).unwrap();
+}
+
+fn answer(socket: &zmq::Socket) -> Frames {
+    socket.recv_multipart(0).expect("an answer")
+}
+
+#[test]
+fn a_client_of_each_version_is_served_in_its_own() {
+    let node = Node::start(&["echo"], "");
+    let client = dealer(&node.ipc(), None);
+    ask(&client, "echo", "new");
+    assert_eq!(answer(&client), [&b"MDPC02"[..], b"\x03", b"echo", b"new"]);
+
+    let client = zmq::Context::new().socket(zmq::REQ).unwrap();
+    client.connect(&node.tcp).unwrap();
+    client.send_multipart(["MDPC01", "echo", "old"], 0).unwrap();
+    assert_eq!(answer(&client), ["MDPC01", "echo", "old"].map(|frame| frame.as_bytes()));
+}
+
+#[test]
+fn workers_of_both_versions_and_a_plugin_serve_side_by_side() {
+    let node = Node::start(&["echo"], "[service.echo]\nconcurrency = 1\n");
+    let workers = [Worker::v1(&node.ipc(), "echo"), Worker::v2(&node.tcp, "echo")];
+    node.wait_for_workers("echo", 2);
+    // With both workers busy, it is the plugin that answers.
+    let client = dealer(&node.ipc(), None);
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        ask(&client, "echo", "x");
+        for worker in &workers {
+            if worker.socket.poll(zmq::POLLIN, 0).unwrap() > 0 {
+                held.push((worker, worker.request()));
+            }
+        }
+    }
+    assert_eq!(node.call("echo", &[b"by the plugin"]).unwrap(), ["by the plugin"]);
+    for (worker, (asker, body)) in held {
+        worker.reply(&asker, &body);
+    }
+}
+
+#[test]
+fn a_worker_whose_connection_is_gone_is_noticed_and_its_request_goes_to_another() {
+    let settings =
+        "[majordomo]\nheartbeat = '50ms'\nexpiry = '60s'\n[service.job]\nidempotent = true\ndeadline = '60s'\n";
+    let mut node = Node::start(&[], settings);
+    let first = Worker::v2(&node.ipc(), "job");
+    let mut client = node.client();
+    let id = client.send(Ask::new("job").body(["work"]).wait(true)).unwrap();
+    first.request();
+    let second = Worker::v1(&node.ipc(), "job");
+    drop(first);
+    let (asker, body) = second.request();
+    assert_eq!(body, ["work"]);
+    second.reply(&asker, &["done".into()]);
+    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, wasmnode::client::Reply::Final(vec!["done".into()])));
+    node.wait_for("its connection is gone");
+}
+
+#[test]
+fn a_client_with_a_routing_id_of_its_own_may_come_back() {
+    let node = Node::start(&["echo"], "");
+    for attempt in ["first", "second"] {
+        let client = dealer(&node.ipc(), Some(b"fixed"));
+        ask(&client, "echo", attempt);
+        assert_eq!(answer(&client)[3], attempt.as_bytes());
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_only_its_own_answers_and_they_are_counted() {
+    let node = Node::start(&["echo"], "[limits]\nunread-bytes = '1MiB'\n");
+    let lazy = dealer(&node.ipc(), None);
+    lazy.set_rcvhwm(1).unwrap();
+    let body = "x".repeat(100_000);
+    for _ in 0..2_000 {
+        ask(&lazy, "echo", &body);
+    }
+    let dropped = loop {
+        assert_eq!(node.call("echo", &[b"diligent"]).unwrap(), ["diligent"]);
+        let report = node.report();
+        if report["services"][0]["replied"].as_u64() >= Some(2_000) {
+            break report["counters"]["dropped"].as_u64().unwrap();
+        }
+    };
+    assert!(dropped > 0, "200 MB of answers fit somewhere");
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_and_a_frame_over_twice_the_limit_ends_its_connection() {
+    let node = Node::start(&["echo"], "[limits]\nmessage = '1KiB'\n[majordomo]\non-failure = 'status'\n");
+    let client = dealer(&node.ipc(), None);
+    ask(&client, "echo", &"x".repeat(1025));
+    let refused = answer(&client);
+    assert_eq!(refused[3..5], [b"wasmnode-failure".to_vec(), b"413".to_vec()]);
+    match node.call("echo", &[&[0; 1025]]) {
+        Err(Error::Failure(failure)) => assert_eq!(failure.code, Code::TooLarge),
+        other => panic!("{other:?}"),
+    }
+    ask(&client, "echo", &"x".repeat(10_000));
+    assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
+}
+
+#[test]
+fn mmi_says_what_can_be_reached_now() {
+    let node = Node::start(&["echo"], "");
+    let client = dealer(&node.ipc(), None);
+    for (name, service, code) in [("mmi.service", "echo", "200"), ("mmi.service", "gone", "404"), ("mmi.x", "", "501")]
+    {
+        ask(&client, name, service);
+        assert_eq!(answer(&client)[3], code.as_bytes());
+    }
+}

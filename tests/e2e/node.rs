@@ -1,0 +1,224 @@
+//! One node under test: a process with a folder of its own, which ends with the test.
+
+use crate::guests;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use wasmnode::client::{Ask, Body, Client, Code, Error};
+
+/// How long anything may take that is sure to happen: long, because the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder of a node: `plugins/` with the guests asked for, and `node.toml`.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    /// Makes a folder with these plugins; a name of `tests/guests` before the `=`, the service's after it.
+    pub(crate) fn new(plugins: &[&str]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(folder.path("plugins")).unwrap();
+        for plugin in plugins {
+            let (guest, service) = plugin.split_once('=').unwrap_or((plugin, plugin));
+            folder.plugin(service, &component(guest));
+        }
+        folder
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn plugin(&self, service: &str, bytes: &[u8]) {
+        fs::write(self.path(&format!("plugins/{service}.wasm")), bytes).unwrap();
+    }
+
+    /// Writes `node.toml`: one ipc endpoint, one tcp port that the system chooses, and what is given besides.
+    pub(crate) fn configure(&self, settings: &str) -> PathBuf {
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+        let node = format!(
+            "[node]\nname = 'under-test'\nlisten = ['ipc://node.ipc', 'tcp://127.0.0.1:0']\ncache = '{}'\n",
+            cache.display()
+        );
+        let file = self.path("node.toml");
+        fs::write(&file, node + settings).unwrap();
+        file
+    }
+}
+
+/// A shipped plugin, or the guest of that name.
+fn component(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    match fs::read(root.join(format!("plugins/{name}.wasm"))) {
+        Ok(shipped) => shipped,
+        Err(_) => guests::component(&fs::read_to_string(root.join(format!("tests/guests/{name}.wat"))).unwrap()),
+    }
+}
+
+/// A running node.
+pub(crate) struct Node {
+    pub(crate) folder: Folder,
+    process: Child,
+    log: Receiver<String>,
+    seen: Vec<String>,
+    /// Its endpoint on tcp.
+    pub(crate) tcp: String,
+}
+
+impl Node {
+    /// Starts a node with these plugins and settings, and waits until it is ready.
+    pub(crate) fn start(plugins: &[&str], settings: &str) -> Self {
+        Self::start_in(Folder::new(plugins), settings, &[])
+    }
+
+    /// Starts a node in a folder that is prepared, with further arguments.
+    pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
+        let config = folder.configure(settings);
+        let mut command = wasmnode();
+        command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (lines, log) = channel();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
+        node.wait_for("is ready");
+        let listening = node.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
+        node.tcp = format!("tcp://{}", listening.unwrap().1);
+        node
+    }
+
+    /// Its endpoint on ipc.
+    pub(crate) fn ipc(&self) -> String {
+        format!("ipc://{}", self.folder.path("node.ipc").display())
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.process.id().try_into().unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.ipc()).unwrap()
+    }
+
+    /// Calls a service with these frames.
+    pub(crate) fn call(&self, service: &str, frames: &[&[u8]]) -> Result<Body, Error> {
+        let ask = Ask::new(service).body(frames.iter().map(|frame| frame.to_vec())).deadline(PATIENCE);
+        self.client().call(ask, |_| {})
+    }
+
+    /// Calls a service that is expected to fail, and returns the failure.
+    pub(crate) fn fail(&self, service: &str, frames: &[&[u8]]) -> (Code, String) {
+        match self.call(service, frames) {
+            Err(Error::Failure(failure)) => (failure.code, failure.reason),
+            other => panic!("{service} was expected to fail, but: {other:?}"),
+        }
+    }
+
+    /// What `node.services` answers.
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_slice(&self.call("node.services", &[]).unwrap()[0]).unwrap()
+    }
+
+    /// Asks until a figure of a service's report is this.
+    fn wait_for_figure(&self, service: &str, name: &str, figure: u64) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report();
+            let services = report["services"].as_array().unwrap();
+            if services.iter().any(|entry| entry["name"] == service && entry[name] == figure) {
+                return;
+            }
+            assert!(Instant::now() < until, "{service} never had {name} = {figure}: {report}");
+        }
+    }
+
+    /// Waits until no request is held and no worker registered.
+    pub(crate) fn wait_until_quiet(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        loop {
+            let report = self.report();
+            let busy = |service: &Value| {
+                ["running", "queued", "workers_idle", "workers_busy"].iter().any(|name| service[name] != 0)
+            };
+            if !report["services"].as_array().unwrap().iter().any(busy) {
+                return;
+            }
+            assert!(Instant::now() < until, "it is still busy: {report}");
+        }
+    }
+
+    /// Waits until the plugin of this service runs one request.
+    pub(crate) fn wait_until_running(&self, service: &str) {
+        self.wait_for_figure(service, "running", 1);
+    }
+
+    /// Waits until so many idle workers are registered.
+    pub(crate) fn wait_for_workers(&self, service: &str, workers: u64) {
+        self.wait_for_figure(service, "workers_idle", workers);
+    }
+
+    /// Waits for a log line that contains this; returns it.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        loop {
+            match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no log line with {text:?} in\n{}", self.seen.join("\n")),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// All log lines until the log ends, with those seen before.
+    pub(crate) fn log_to_its_end(&mut self) -> &[String] {
+        self.seen.extend(self.log.iter());
+        &self.seen
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.process.kill();
+        let _nothing_to_reap = self.process.wait();
+    }
+}
+
+/// The binary under test.
+pub(crate) fn wasmnode() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmnode"));
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    wasmnode().args(arguments).output().unwrap()
+}

@@ -1,0 +1,101 @@
+//! Clients and workers in Python, on a ZeroMQ library that is not ours. Without Python's `zmq` there is nothing to test,
+//! unless WASMNODE_TEST_PYTHON is "required".
+
+use crate::node::{Node, PATIENCE};
+use std::process::{Child, Command, Stdio};
+use wasmnode::client::{Ask, Reply};
+
+fn python() -> Option<Command> {
+    let found = Command::new("python3").args(["-c", "import zmq"]).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Some(Command::new("python3"));
+    }
+    let is_required = std::env::var("WASMNODE_TEST_PYTHON").is_ok_and(|value| value == "required");
+    assert!(!is_required, "python3 cannot import zmq; install pyzmq");
+    println!("not tested: python3 cannot import zmq; install pyzmq");
+    None
+}
+
+fn script(name: &str) -> Option<Command> {
+    let mut command = python()?;
+    command.arg(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")));
+    Some(command)
+}
+
+/// A worker process that ends with the test.
+struct Worker(Child);
+
+impl Worker {
+    fn start(mut script: Command, endpoint: &str, service: &str) -> Self {
+        Self(script.args(["worker", endpoint, service]).spawn().unwrap())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.0.kill();
+        let _nothing_to_reap = self.0.wait();
+    }
+}
+
+fn finish(mut script: Command, arguments: &[&str]) -> String {
+    let done = script.args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn clients_and_workers_of_majordomo_01_work_as_the_guide_has_them() {
+    let (Some(worker), Some(client)) = (script("tests/python/mdp01.py"), script("tests/python/mdp01.py")) else {
+        return;
+    };
+    let node = Node::start(&["echo"], "");
+    let _worker = Worker::start(worker, &node.tcp, "upper");
+    assert_eq!(finish(client, &["client", &node.ipc(), "upper", "200"]), "200 answers\n");
+}
+
+#[test]
+fn a_python_worker_and_a_plugin_serve_side_by_side() {
+    let (Some(worker), Some(client)) = (script("tests/python/mdp01.py"), script("tests/python/mdp01.py")) else {
+        return;
+    };
+    let node = Node::start(&["echo"], "");
+    let _worker = Worker::start(worker, &node.ipc(), "echo");
+    node.wait_for_workers("echo", 1);
+    let replies: Vec<_> = (0..20).map(|_| node.call("echo", &[b"bonjour"]).unwrap()).collect();
+    for author in ["bonjour", "BONJOUR"] {
+        assert!(replies.iter().any(|reply| reply == &[author]), "{author} is missing: {replies:?}");
+    }
+    assert_eq!(finish(client, &["client", &node.tcp, "echo", "200"]), "200 answers\n");
+}
+
+#[test]
+fn a_client_that_asks_a_hundred_thousand_times_before_it_reads_is_answered_each_time() {
+    let Some(client) = script("tests/python/mdp01.py") else { return };
+    let node = Node::start(&["echo"], "[service.echo]\nreuse = 1000\ndeadline = '10m'\n");
+    assert_eq!(finish(client, &["burst", &node.ipc(), "echo", "100000"]), "100000 answers\n");
+    assert_eq!(node.report()["counters"]["dropped"], 0);
+}
+
+#[test]
+fn clients_and_workers_of_majordomo_02_work_by_the_letter() {
+    let (Some(worker), Some(client)) = (script("tests/python/mdp02.py"), script("tests/python/mdp02.py")) else {
+        return;
+    };
+    let node = Node::start(&[], "");
+    let _worker = Worker::start(worker, &node.tcp, "parts");
+    node.wait_for_workers("parts", 1);
+    assert_eq!(finish(client, &["client", &node.ipc(), "parts", "200"]), "200 answers\n");
+    let mut native = node.client();
+    let id = native.send(Ask::new("parts").body(["one"]).deadline(PATIENCE)).unwrap();
+    assert_eq!(native.receive(Some(PATIENCE)).unwrap(), (id, Reply::Partial(vec!["one".into()])));
+    assert_eq!(native.receive(Some(PATIENCE)).unwrap(), (id, Reply::Final(vec!["done".into()])));
+}
+
+#[test]
+fn the_example_in_python_gets_its_answer() {
+    let Some(client) = script("examples/client.py") else { return };
+    let node = Node::start(&["afficher"], "");
+    let picture = finish(client, &["afficher", "bonjour", &node.tcp]);
+    assert!(picture.contains("│ bonjour │"), "{picture}");
+}
