@@ -19,12 +19,17 @@ pub use wasmnode_core::{Body, Code, Failure, Frame};
 /// How long a request waits for the connection before the node counts as absent.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// Where the context of each client tells that the connection stands.
+const MONITOR: &str = "inproc://connected";
+
 /// How much longer than a request's deadline its answer is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// One connection to a node. It carries any number of requests at a time.
 pub struct Client {
     socket: zmq::Socket,
+    /// Becomes readable when the connection stands for the first time; `None` from then on.
+    connected: Option<zmq::Socket>,
     endpoint: String,
     next_id: u64,
 }
@@ -133,16 +138,21 @@ impl Client {
     /// If the endpoint is not one of ZeroMQ's (`tcp://127.0.0.1:5555`, `ipc://node1.ipc`).
     pub fn connect(endpoint: &str) -> Result<Self, Error> {
         let failed = |error| Error::Socket { endpoint: endpoint.to_owned(), error };
-        let socket = zmq::Context::new().socket(zmq::DEALER).map_err(failed)?;
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::DEALER).map_err(failed)?;
         let connect = || {
-            // A message is queued only for a connection that stands, so an absent node is noticed.
-            socket.set_immediate(true)?;
+            // ZMQ_IMMEDIATE would tell as well that nobody is there, but with it libzmq throws away the answers that
+            // have arrived and are not read yet when the connection ends.
+            socket.monitor(MONITOR, i32::from(zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()))?;
+            let connected = context.socket(zmq::PAIR)?;
+            connected.connect(MONITOR)?;
             socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
             socket.set_linger(500)?;
-            socket.connect(endpoint)
+            socket.connect(endpoint)?;
+            Ok(connected)
         };
-        connect().map_err(failed)?;
-        Ok(Self { socket, endpoint: endpoint.to_owned(), next_id: 1 })
+        let connected = Some(connect().map_err(failed)?);
+        Ok(Self { socket, connected, endpoint: endpoint.to_owned(), next_id: 1 })
     }
 
     /// Sends a request and waits for its answer; partial replies are passed on as they come.
@@ -198,10 +208,19 @@ impl Client {
         native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
     }
 
-    fn send_frames(&self, frames: &[Frame]) -> Result<(), Error> {
-        self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(|error| match error {
+    fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
+        let failed = |error| match error {
             zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
             error => Error::Socket { endpoint: self.endpoint.clone(), error },
-        })
+        };
+        if let Some(connected) = &self.connected {
+            let wait = i64::try_from(CONNECT.as_millis()).unwrap_or(i64::MAX);
+            if connected.poll(zmq::POLLIN, wait).map_err(failed)? == 0 {
+                return Err(failed(zmq::Error::EAGAIN));
+            }
+        }
+        self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(failed)?;
+        self.connected = None;
+        Ok(())
     }
 }

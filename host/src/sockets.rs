@@ -175,11 +175,6 @@ impl Sockets {
 
     /// Gives the endpoints free and removes the ipc files.
     pub(crate) fn close(self) {
-        for endpoint in &self.endpoints {
-            if let Err(error) = self.router.unbind(endpoint) {
-                warn!("cannot stop listening on {endpoint}: {error}");
-            }
-        }
         for file in &self.ipc_files {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
         }
