@@ -5,6 +5,7 @@
 //! ends it at the latest.
 
 mod admission;
+mod runs;
 mod service;
 mod types;
 mod workers;
@@ -146,77 +147,12 @@ impl Broker {
         self.submit_in_chain(submission, Vec::new(), now);
     }
 
-    /// A plugin that runs `parent` calls a service, subject to its `calls` setting, the depth limit and the loop check.
-    pub fn call(&mut self, call: CallId, parent: RequestId, service: ServiceName, body: Body, now: Time) {
-        let Some(pending) = self.requests.get(&parent) else {
-            let failure = Failure::new(Code::Cancelled, "the calling request has ended");
-            return self.refuse(Asker::Call { call, parent, caller: service.clone() }, service, failure);
-        };
-        let asker = Asker::Call { call, parent, caller: pending.service.clone() };
-        if let Err(failure) = self.may_call(pending, &service) {
-            return self.refuse(asker, service, failure);
-        }
-        let mut chain = pending.chain.clone();
-        chain.push(pending.service.clone());
-        let submission = Submission {
-            asker,
-            service,
-            body,
-            deadline: Some(pending.deadline.since(now)),
-            patience: None,
-            traceparent: pending.traceparent.clone(),
-            idempotency_key: None,
-        };
-        self.submit_in_chain(submission, chain, now);
-    }
-
     /// A native client withdraws its request; no effect if that is answered already.
     pub fn cancel(&mut self, peer: &PeerId, id: u64, now: Time) {
         let request = self.clients.get(peer).and_then(|client| client.numbered.get(&id));
         if let Some(&request) = request {
             self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
         }
-    }
-
-    /// A plugin offers a service from now on.
-    pub fn offer(&mut self, service: &ServiceName, now: Time) {
-        self.service(service).plugin = true;
-        self.dispatch(service, now);
-    }
-
-    /// The plugin no longer offers the service: what it runs goes on, what waits goes to workers or fails.
-    pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
-        if let Some(entry) = self.services.get_mut(service) {
-            entry.plugin = false;
-            self.provider_left(service, now);
-        }
-    }
-
-    /// A running plugin sends a partial reply.
-    pub fn partial(&mut self, request: RequestId, body: Body, now: Time) {
-        match self.requests.get(&request) {
-            Some(Pending { stage: Stage::Plugin, .. }) => self.pass_on(request, body, now),
-            _ => self.counters.unclaimed += 1,
-        }
-    }
-
-    /// A run has ended: confirms one [`Effect::Run`], whether it was stopped or not.
-    pub fn finish(&mut self, request: RequestId, result: Result<Body, Failure>, now: Time) {
-        let service = if let Some(service) = self.stopping.remove(&request) {
-            service
-        } else if let Some(Pending { stage: Stage::Plugin, service, .. }) = self.requests.get(&request) {
-            let service = service.clone();
-            self.answer(request, result, now);
-            service
-        } else {
-            self.counters.unclaimed += 1;
-            return;
-        };
-        if let Some(entry) = self.services.get_mut(&service) {
-            entry.running = entry.running.saturating_sub(1);
-        }
-        self.dispatch(&service, now);
-        self.forget_if_unused(&service);
     }
 
     /// Lets time pass: ends what is overdue, sends heartbeats, purges silent workers.
@@ -316,11 +252,14 @@ impl Broker {
     /// Gives waiting requests to whoever is free.
     fn dispatch(&mut self, name: &ServiceName, now: Time) {
         while let Some(service) = self.services.get_mut(name) {
-            if service.queue.is_empty() {
-                return;
+            let Some(&request) = service.queue.first() else { return };
+            if self.requests.get(&request).is_some_and(|pending| pending.deadline <= now) {
+                // Its time is up, although the wake-up that will notice has not come yet: it must not start.
+                self.end_overdue(request, now);
+                continue;
             }
             let Some(provider) = service.take_provider() else { return };
-            let Some(request) = service.queue.pop_first() else { return };
+            service.queue.remove(&request);
             match provider {
                 Provider::Plugin => self.run(request),
                 Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
@@ -333,25 +272,6 @@ impl Broker {
         for name in names {
             self.dispatch(&name, now);
         }
-    }
-
-    fn run(&mut self, id: RequestId) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        pending.stage = Stage::Plugin;
-        let request = Request {
-            id,
-            service: pending.service.clone(),
-            caller: match &pending.asker {
-                Asker::Client { peer, .. } => Caller::Client(peer.clone()),
-                Asker::Call { caller, .. } => Caller::Service(caller.clone()),
-            },
-            body: std::mem::take(&mut pending.body),
-            deadline: pending.deadline,
-            traceparent: pending.traceparent.clone(),
-            idempotency_key: pending.idempotency_key.clone(),
-        };
-        self.rearm(id);
-        self.effects.push_back(Effect::Run(request));
     }
 
     /// A request that has found a provider has until its deadline.
