@@ -56,6 +56,7 @@ struct Pending {
     timer: Time,
     /// How long it waits for a service that nobody offers; `None` fails at once.
     patience: Option<Duration>,
+    /// Workers that it was handed to, and may have run at.
     attempts: u32,
     traceparent: Option<Frame>,
     idempotency_key: Option<Frame>,
@@ -194,15 +195,17 @@ impl Broker {
         }
     }
 
-    /// A request could not be handed to `peer`, whose connection is gone: it certainly did not start, so it may go to
-    /// another provider whatever its service.
-    pub fn not_handed_over(&mut self, peer: &PeerId, now: Time) {
-        if let Some(request) = self.workers.get(peer).and_then(Worker::request) {
+    /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
+    /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
+    pub fn not_handed_over(&mut self, peer: &PeerId, client: &Frame) {
+        let request = self.workers.get(peer).and_then(Worker::request);
+        if let Some(request) = request.filter(|request| request.token() == *client) {
             self.detach_worker(peer);
+            if let Some(pending) = self.requests.get_mut(&request) {
+                pending.attempts -= 1;
+            }
             self.give_back(request);
         }
-        self.gone(peer, now);
-        self.dispatch_all(now);
     }
 
     fn submit_in_chain(&mut self, submission: Submission, chain: Vec<ServiceName>, now: Time) {
@@ -264,13 +267,6 @@ impl Broker {
                 Provider::Plugin => self.run(request),
                 Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
             }
-        }
-    }
-
-    fn dispatch_all(&mut self, now: Time) {
-        let names: Vec<ServiceName> = self.services.keys().cloned().collect();
-        for name in names {
-            self.dispatch(&name, now);
         }
     }
 

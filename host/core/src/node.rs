@@ -226,12 +226,22 @@ impl Node {
         if asked.is_some_and(|name| self.broker.is_reachable(&name)) { b"200" } else { b"404" }
     }
 
+    /// The peer's connection is gone, so a request that is still to be sent to it is undeliverable too.
     fn undeliverable(&mut self, to: &PeerId, frames: &[Frame], now: Time) {
-        if majordomo::is_request_to_worker(frames) {
-            self.broker.not_handed_over(to, now);
-        } else {
-            self.broker.gone(to, now);
+        while let Some(effect) = self.broker.next_effect() {
+            self.translate(effect);
         }
+        let (broker, outputs) = (&mut self.broker, &mut self.outputs);
+        let mut take_back = |frames: &[Frame]| {
+            let client = majordomo::client_of_request(frames);
+            client.inspect(|client| broker.not_handed_over(to, client)).is_some()
+        };
+        take_back(frames);
+        outputs.retain(|output| match output {
+            Output::Send { to: receiver, frames } if receiver == to => !take_back(frames),
+            _ => true,
+        });
+        self.broker.gone(to, now);
     }
 
     fn translate(&mut self, effect: Effect) {

@@ -177,6 +177,7 @@ impl Broker {
         if let Some(request) = request {
             self.settle(request, peer, why, now);
         }
+        self.dispatch(&worker.service, now);
         self.provider_left(&worker.service, now);
     }
 
@@ -187,8 +188,7 @@ impl Broker {
         }
         let service = pending.service.clone();
         if self.settings_of(&service).idempotent && pending.attempts <= MAX_RETRIES {
-            self.give_back(request);
-            return self.dispatch(&service, now);
+            return self.give_back(request);
         }
         let reason = format!("the worker that had the request is gone ({why}); the request may have run");
         self.end(request, Failure::new(Code::Lost, reason), now);

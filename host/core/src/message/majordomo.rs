@@ -154,15 +154,21 @@ pub fn encode_to_worker(dialect: Dialect, command: ToWorker) -> Vec<Frame> {
     frames
 }
 
-/// Whether these frames hand a request to a worker.
+/// The address that a worker was to answer, if these frames hand it a request.
 #[must_use]
-pub fn is_request_to_worker(frames: &[Frame]) -> bool {
+pub fn client_of_request(frames: &[Frame]) -> Option<&Frame> {
     let frames = match frames {
         [first, rest @ ..] if first.is_empty() => rest,
         all => all,
     };
-    matches!(frames, [header, command, ..] if [WORKER_01, WORKER_02].contains(&header.as_ref())
-        && command.as_ref() == [CommandNumbers::REQUEST])
+    match frames {
+        [header, command, client, ..]
+            if [WORKER_01, WORKER_02].contains(&header.as_ref()) && command.as_ref() == [CommandNumbers::REQUEST] =>
+        {
+            Some(client)
+        }
+        _ => None,
+    }
 }
 
 /// The frames before the command: the empty one where the peer expects it, and the header.

@@ -112,7 +112,8 @@ struct Registered {
 struct Held {
     token: Frame,
     ask: AskId,
-    due: Time,
+    /// How long it may take, whatever becomes of the request meanwhile.
+    until: Time,
 }
 
 struct Run {

@@ -1,7 +1,7 @@
 //! Clients: native ones that pipeline, cancel and repeat themselves, and Majordomo ones that give up and ask again.
 
 use crate::actors::{Act, Cue, Errand};
-use crate::scenario::{SERVICES, Scenario, chance, frame, pick, up_to};
+use crate::scenario::{FLOOD, SERVICES, Scenario, chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,6 @@ const ODD_NAMES: [&[u8]; 11] = [
     b"add@paris",
     &[b'x'; 256],
 ];
-
-static PADDING: [u8; 5_000] = [b'.'; 5_000];
 
 /// A client.
 pub(crate) struct Client {
@@ -177,8 +175,8 @@ impl Client {
             body.extend((0..more).map(|_| Frame::new()));
         }
         if chance(rng, 100) {
-            let length = rng.usize(..=self.limits.message + 10).min(PADDING.len());
-            body.push(Frame::from_static(&PADDING[..length]));
+            let length = rng.usize(..=self.limits.message + 10).min(FLOOD.len());
+            body.push(Frame::from_static(&FLOOD[..length]));
         }
         body
     }

@@ -1,6 +1,6 @@
 //! Plugins: runs that take their time, answer in parts, fail, call other services, and end once, stopped or not.
 
-use crate::scenario::{SERVICES, Weather, chance, frame, name, pick, up_to};
+use crate::scenario::{SERVICES, Weather, chance, flood, frame, name, pick, up_to};
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -27,8 +27,15 @@ struct Run {
 
 enum Deed {
     Partial,
-    Call { service: &'static str, wait: bool },
+    Call {
+        service: &'static str,
+        wait: bool,
+    },
     Finish,
+    /// Ends, or goes on, with more than any limit allows.
+    Flood {
+        partial: bool,
+    },
     Fail(Code),
 }
 
@@ -55,6 +62,9 @@ impl Plugins {
             plan.push_back(Deed::Call { service, wait: chance(rng, 700) });
         }
         let codes = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
+        if chance(rng, weather.bad_plugins / 10) {
+            plan.push_back(Deed::Flood { partial: rng.bool() });
+        }
         plan.push_back(if chance(rng, weather.bad_plugins) { Deed::Fail(pick(rng, &codes)) } else { Deed::Finish });
         let asked = request.body.first().map(|frame| String::from_utf8_lossy(frame).into_owned()).unwrap_or_default();
         let longest = Duration::from_millis(pick(rng, &[0, 10, 100, 1_000]));
@@ -103,6 +113,11 @@ impl Plugins {
                 let input = Input::Call { call, parent: request, service: name(service), body };
                 return Some((input, self.next_turn(request, pause)));
             }
+            Deed::Flood { partial: true } => {
+                let input = Input::Partial { request, body: flood() };
+                return Some((input, self.next_turn(request, Duration::ZERO)));
+            }
+            Deed::Flood { partial: false } => Ok(flood()),
             Deed::Finish => Ok(body("done")),
             Deed::Fail(code) => Err(Failure::new(code, format!("{request:?} went wrong"))),
         };

@@ -5,7 +5,7 @@
 
 use fastrand::Rng;
 use std::time::Duration;
-use wasmnode_core::{Frame, Limits, Majordomo, NodeSettings, OnFailure, ServiceName, ServiceSettings, Time};
+use wasmnode_core::{Body, Frame, Limits, Majordomo, NodeSettings, OnFailure, ServiceName, ServiceSettings, Time};
 
 /// The services that plugins and workers offer.
 pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
@@ -153,7 +153,7 @@ fn settings(rng: &mut Rng) -> NodeSettings {
         message: limit(4_096, &[100, 1_000]),
         frames: limit(16, &[1, 3]),
         workers: limit(default.workers, &[1, 3]),
-        call_depth: limit(default.call_depth, &[1, 2]),
+        call_depth: if rng.bool() { 1 } else { default.call_depth },
     };
     let defaults = ServiceSettings { deadline: Duration::from_millis(500), ..ServiceSettings::default() };
     let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng))).collect();
@@ -174,6 +174,13 @@ fn service_settings(rng: &mut Rng) -> ServiceSettings {
         idempotent: rng.bool(),
         calls: calls.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
     }
+}
+
+/// Longer than any message may be.
+pub(crate) static FLOOD: [u8; 5_000] = [b'.'; 5_000];
+
+pub(crate) fn flood() -> Body {
+    vec![Frame::from_static(&FLOOD)]
 }
 
 /// Whether something happens whose chance is `per_mille`.

@@ -48,6 +48,7 @@ const REASONS: &[(Option<Code>, &str)] = &[
 const OCCASIONS: &[&str] = &[
     "final reply",
     "partial reply",
+    "reply too large",
     "failure told natively",
     "failure told as status",
     "failure untold",
@@ -70,7 +71,7 @@ const OCCASIONS: &[&str] = &[
     "it registered twice",
     "it said so",
     "it was silent for too long",
-    "it did not answer within the request's deadline",
+    "it did not answer within the service's deadline",
     "it broke the protocol",
     "it replied without having a request",
     "its connection is gone",

@@ -1,7 +1,7 @@
 //! Majordomo workers: those that serve, and those that stall, die, lie, leave and come back.
 
 use crate::actors::{Act, Cue, Errand};
-use crate::scenario::{Scenario, chance, frame, pick, up_to};
+use crate::scenario::{FLOOD, Scenario, chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Worker {
         }
         let ready = self.frames(READY, [Frame::from_static(self.service.as_bytes())]);
         let leave = self.frames(self.heartbeat_number() + 1, []);
-        match cue.rng.u8(..9) {
+        match cue.rng.u8(..10) {
             // It stalls, but its heart beats.
             0 => {}
             // It dies silently, and is started again later.
@@ -126,6 +126,10 @@ impl Worker {
                 self.serve(time, body, cue);
             }
             7 => self.serve(time + Duration::from_secs(1), body, cue),
+            8 => {
+                let (number, token) = (self.final_number() - cue.rng.u8(..2), self.token.clone());
+                self.say_in(time, self.reply(number, token, Frame::from_static(&FLOOD)), cue);
+            }
             // It forgets the body.
             _ => {
                 let token = self.token.clone();

@@ -207,6 +207,10 @@ impl World {
                     self.feed(input);
                 }
             }
+            Happening::Breaks if chance(&mut self.rng, 300) => {
+                // The machine on which all of them run.
+                (0..self.peers.len()).for_each(|peer| self.break_off(peer));
+            }
             Happening::Breaks => {
                 let peer = self.rng.usize(..self.peers.len());
                 self.break_off(peer);
@@ -284,7 +288,7 @@ impl World {
         if chance(&mut self.rng, self.weather.full_pipes) {
             link.wait(frames);
             self.checker.tally.count("pipe filled");
-            let time = self.now + up_to(&mut self.rng, Duration::from_millis(500));
+            let time = self.now + up_to(&mut self.rng, Duration::from_secs(2));
             self.note(time, Happening::PipeClears { peer });
             return None;
         }

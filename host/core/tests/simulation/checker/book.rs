@@ -57,6 +57,8 @@ pub(crate) struct Ask {
     pub(crate) parts: Vec<Body>,
     /// What its run or worker made of it.
     pub(crate) outcome: Option<Result<Body, Failure>>,
+    /// What was made of it is over a limit.
+    pub(crate) oversized: bool,
     pub(crate) cancelled: bool,
 }
 
@@ -127,6 +129,14 @@ impl Book {
     /// The requests that an answer to `asker` may be for, oldest first.
     pub(crate) fn of(&self, asker: &Asker) -> &[AskId] {
         self.by_asker.get(asker).map_or(&[], Vec::as_slice)
+    }
+
+    /// All requests of a client.
+    pub(crate) fn all_of<'a>(&'a self, peer: &'a PeerId) -> impl Iterator<Item = AskId> + 'a {
+        self.by_asker
+            .iter()
+            .filter(move |(asker, _)| asker.peer() == Some(peer))
+            .flat_map(|(_, asks)| asks.iter().copied())
     }
 
     pub(crate) fn of_client(&self, peer: &PeerId) -> usize {

@@ -143,6 +143,7 @@ impl Checker {
             token: None,
             parts: Vec::new(),
             outcome: None,
+            oversized: false,
             cancelled: false,
         }
     }
@@ -159,6 +160,7 @@ impl Checker {
     fn undeliverable(&mut self, to: &PeerId, frames: &[Frame]) {
         self.moment.gone.insert(to.clone());
         self.moment.must_leave.insert(to.clone());
+        self.moment.must_be_closed.extend(self.book.all_of(to));
         let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
         let [_, command, token, ..] = rest else { return };
         if command.as_ref() == [2]
@@ -177,7 +179,13 @@ impl Checker {
     }
 
     fn partial(&mut self, id: AskId, body: Body) {
+        let fits = self.fits(&body);
         let Some(ask) = self.book.get_mut(id) else { return };
+        if !fits {
+            ask.oversized = true;
+            self.moment.must_be_closed.push(id);
+            return;
+        }
         // Neither calls nor Majordomo 0.1 know partial replies.
         if ask.dialect.is_some_and(|dialect| dialect != Dialect::Majordomo01) {
             ask.parts.push(body);
@@ -189,10 +197,16 @@ impl Checker {
         let Some(run) = self.runs.remove(&request) else { self.fail("the simulation ends a run twice") };
         self.moment.finished.insert(request);
         self.at_desk(&run.service, |desk| desk.running -= 1);
-        if let Some(ask) = self.book.get_mut(run.ask) {
-            ask.outcome = Some(result.clone());
-            self.moment.must_be_closed.push(run.ask);
-        }
+        self.ended(run.ask, result.clone());
+    }
+
+    /// A run or worker has made its answer to a request, which may have one already.
+    fn ended(&mut self, id: AskId, result: Result<Body, Failure>) {
+        let fits = result.as_ref().map_or(true, |body| self.fits(body));
+        let Some(ask) = self.book.get_mut(id) else { return };
+        ask.oversized = !fits;
+        ask.outcome = fits.then_some(result);
+        self.moment.must_be_closed.push(id);
     }
 
     fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand) {
@@ -237,9 +251,6 @@ impl Checker {
         worker.idle_since = self.rests;
         let service = worker.service.clone();
         self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle + 1, desk.busy - 1));
-        if let Some(ask) = self.book.get_mut(id) {
-            ask.outcome = Some(Ok(body));
-            self.moment.must_be_closed.push(id);
-        }
+        self.ended(id, Ok(body));
     }
 }

@@ -7,6 +7,15 @@ use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
 use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName};
 
+/// What a plugin or worker is told of the request that it is to serve.
+struct Start<'a> {
+    body: &'a [Frame],
+    /// How the worker speaks.
+    dialect: Option<Dialect>,
+    /// How the worker is to name the request.
+    token: Option<&'a Frame>,
+}
+
 impl Checker {
     /// To be told of every output before it is acted upon.
     pub(crate) fn output(&mut self, output: &Output) {
@@ -98,11 +107,18 @@ impl Checker {
     }
 
     /// The next request of a service: nobody is served out of turn, and none is started that does not wait.
-    fn take_waiting(&mut self, service: &ServiceName, body: &[Frame], dialect: Option<Dialect>) -> AskId {
-        // Where connections are lost one after the other, a request may have been on its way to one of them.
-        let in_turn = self.moment.gone.is_empty();
-        let fits = |id: &AskId| in_turn || self.book.get(*id).is_some_and(|ask| is_same(&ask.body, body, dialect));
-        let next = self.desks.get(service).and_then(|desk| desk.waiting.iter().copied().find(fits));
+    fn take_waiting(&mut self, service: &ServiceName, start: &Start<'_>) -> AskId {
+        let waiting = self.desks.get(service).into_iter().flat_map(|desk| desk.waiting.iter().copied());
+        let mut waiting = waiting.filter_map(|id| Some((id, self.book.get(id)?)));
+        let next = if self.moment.gone.is_empty() {
+            waiting.next()
+        } else {
+            // Where connections are lost one after the other, earlier ones may have been on their way to such.
+            let same = |(_, ask): &(AskId, &Ask)| is_same(&ask.body, start.body, start.dialect);
+            let known = waiting.clone().find(|(_, ask)| start.token.is_some() && ask.token.as_ref() == start.token);
+            known.or_else(|| waiting.find(same))
+        };
+        let next = next.map(|(id, _)| id);
         let Some(id) = next else { self.fail(&format!("{service} is started, but no request waits for it")) };
         self.at_desk(service, |desk| {
             desk.waiting.remove(&id);
@@ -114,9 +130,10 @@ impl Checker {
         let service = &request.service;
         let offered = self.desks.get(service).is_some_and(|desk| desk.offered);
         self.require(offered, || format!("runs {service}, which no plugin offers"));
-        let id = self.take_waiting(service, &request.body, None);
+        let start = Start { body: &request.body, dialect: None, token: None };
+        let id = self.take_waiting(service, &start);
         self.at_desk(service, |desk| desk.running += 1);
-        self.check_start(id, &request.body, None);
+        self.check_start(id, &start);
         self.tally.count("run");
         let Some(ask) = self.book.get_mut(id) else { return };
         ask.place = Place::Plugin(request.id);
@@ -148,23 +165,25 @@ impl Checker {
         let rested = present.filter(|(_, other)| other.held.is_none() && other.service == service);
         let longest = rested.map(|(_, other)| other.idle_since).min() == Some(worker.idle_since);
         self.require(longest, || format!("hands a request to {to}, though another worker is idle for longer"));
-        let id = self.take_waiting(&service, body, dialect);
+        let start = Start { body, dialect, token: Some(token) };
+        let id = self.take_waiting(&service, &start);
         self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle - 1, desk.busy + 1));
         if self.desks.get(&service).is_some_and(|desk| desk.offered) {
             self.tally.count("handed over although its plugin was there");
         }
-        self.check_start(id, body, dialect);
+        self.check_start(id, &start);
         let again = self.book.get(id).is_some_and(|ask| ask.starts > 1);
         self.tally.count(if again { "handed to another worker" } else { "handed to a worker" });
+        let until = self.now + self.settings_of(&service).deadline;
         let (Some(ask), Some(worker)) = (self.book.get_mut(id), self.workers.get_mut(to)) else { return };
         ask.place = Place::Worker(to.clone());
-        worker.held = Some(Held { token: token.clone(), ask: id, due: ask.due });
+        worker.held = Some(Held { token: token.clone(), ask: id, until });
         let same = ask.token.get_or_insert_with(|| token.clone()) == token;
         self.require(same, || "a request changes its token".to_owned());
     }
 
-    /// Whether this request may be started, now and with this body.
-    fn check_start(&mut self, id: AskId, body: &[Frame], dialect: Option<Dialect>) {
+    /// Whether this request may be started, now and in this way.
+    fn check_start(&mut self, id: AskId, start: &Start<'_>) {
         let Some(ask) = self.book.get_mut(id) else { self.fail("starts a request that has its answer") };
         ask.starts += 1;
         if std::mem::take(&mut ask.last_in_vain) {
@@ -174,7 +193,7 @@ impl Checker {
         let idempotent = self.settings_of(&ask.service).idempotent;
         let most = 1 + ask.in_vain + if idempotent { MAX_RETRIES } else { 0 };
         self.require(ask.starts <= most, || format!("starts a request {} times: {ask:?}", ask.starts));
-        self.require(is_same(&ask.body, body, dialect), || format!("starts {ask:?} with the body {body:?}"));
+        self.require(is_same(&ask.body, start.body, start.dialect), || format!("starts {ask:?} with {:?}", start.body));
         self.require(ask.due > self.now, || format!("starts a request after its deadline: {ask:?}"));
         if ask.parent.is_some() {
             self.require(self.may_call(ask), || format!("starts a call that is not allowed: {ask:?}"));
@@ -228,8 +247,8 @@ impl Checker {
         self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
         let is_true = match why {
             "it was silent for too long" => self.now.since(worker.heard) > self.settings.majordomo.expiry,
-            "it did not answer within the request's deadline" => {
-                worker.held.as_ref().is_some_and(|held| held.due <= self.now)
+            "it did not answer within the service's deadline" => {
+                worker.held.as_ref().is_some_and(|held| held.until <= self.now)
             }
             "the node shuts down" => self.stopped,
             _ => self.moment.must_leave.contains(peer),
@@ -243,7 +262,7 @@ impl Checker {
         let step = self.step;
         let open = worker.held.as_ref().and_then(|held| Some((held.ask, self.book.get_mut(held.ask)?)));
         let given_back = open.and_then(|(id, ask)| {
-            let may_wait = ask.last_in_vain || idempotent && ask.starts <= MAX_RETRIES;
+            let may_wait = ask.last_in_vain || idempotent && ask.starts - ask.in_vain <= MAX_RETRIES;
             ask.place = if may_wait { Place::Waiting } else { Place::Adrift(step) };
             may_wait.then_some(id)
         });

@@ -85,7 +85,7 @@ impl Checker {
             let told = worker.told + round >= self.now;
             self.require(told, || format!("leaves worker {peer} without a heartbeat"));
             let may_stay = match &worker.held {
-                Some(held) => held.due + round >= self.now,
+                Some(held) => held.until + round >= self.now,
                 None => worker.heard + majordomo.expiry + round >= self.now,
             };
             self.require(may_stay, || format!("keeps worker {peer}, who gives no sign of life"));

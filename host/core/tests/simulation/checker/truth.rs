@@ -2,7 +2,7 @@
 
 use super::book::{Ask, AskId, Asker, Place};
 use super::{Checker, Desk};
-use wasmnode_core::message::{Dialect, Reply};
+use wasmnode_core::message::{Dialect, Reply, size};
 use wasmnode_core::{Code, Failure, Frame, Time};
 
 impl Checker {
@@ -31,6 +31,7 @@ impl Checker {
                 let Some((id, _)) = found else {
                     self.fail(&format!("tells {asker:?} an answer that it is not owed: {body:?}"));
                 };
+                self.require(self.fits(&body), || format!("tells {asker:?} an answer over a limit"));
                 self.close(id);
                 self.replied += 1;
                 self.tally.count("final reply");
@@ -55,6 +56,9 @@ impl Checker {
         }
         *self.failed.entry(failure.code).or_default() += 1;
         let Some(ask) = self.close(id) else { return };
+        if ask.oversized {
+            self.tally.count("reply too large");
+        }
         if ask.arrived.0 == self.step {
             self.failed_on_arrival += 1;
         }
@@ -91,7 +95,7 @@ impl Checker {
             Code::Forbidden => fresh && is_call && !self.is_listed(ask),
             Code::Loop => fresh && is_call && self.is_listed(ask) && !self.may_call(ask),
             Code::UnknownService => waits && self.is_out_of_patience(ask),
-            Code::TooLarge => fresh && self.is_too_large(ask),
+            Code::TooLarge => ask.oversized || fresh && !self.fits(&ask.body),
             Code::Overloaded => fresh && self.is_over_a_limit(ask),
             Code::Cancelled => match &ask.asker {
                 Asker::Call(_) => true, // Judged at rest: its caller must be closed.
@@ -127,9 +131,10 @@ impl Checker {
         })
     }
 
-    fn is_too_large(&self, ask: &Ask) -> bool {
+    /// Whether a body is within the limits of a message.
+    pub(super) fn fits(&self, body: &[Frame]) -> bool {
         let limits = &self.settings.limits;
-        ask.bytes > limits.message || ask.body.len() > limits.frames
+        size(body) <= limits.message && body.len() <= limits.frames
     }
 
     /// The request itself stands in the book already.
