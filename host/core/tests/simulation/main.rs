@@ -21,7 +21,7 @@ use tally::Tally;
 use world::Log;
 
 /// How many seeds are run, half of them in each test: the two tests run at the same time.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 3_000;
 
 /// With fewer seeds, rare things may not happen.
 const ENOUGH: u64 = 1_000;
