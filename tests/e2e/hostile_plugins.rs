@@ -1,6 +1,8 @@
 //! Plugins that misbehave: the request fails with a reason, and nobody else notices.
 
 use crate::node::{Folder, Node, PATIENCE};
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use wasmnode::client::{Ask, Code, Reply};
 
 /// Each hostile plugin, what its requests end with, and a part of the reason.
@@ -117,4 +119,15 @@ fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_
         assert!(line.contains(reason), "{line}");
     }
     assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
+}
+
+#[test]
+fn a_plugin_sees_no_environment_no_arguments_no_folders_and_no_network() {
+    let node = Node::start(&["probe"], "");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    const ACCESS_DENIED: u8 = 2;
+    assert_eq!(node.call("probe", &[&port.to_le_bytes()]).unwrap(), [&[0, 0, 0, ACCESS_DENIED][..]]);
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody connected");
 }

@@ -11,10 +11,17 @@ const PRELUDE: &str = include_str!("prelude.wat");
 
 /// Compiles the text of a guest, which may use all that `prelude.wat` defines, into a component.
 pub(crate) fn component(guest: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(format!("(module\n{PRELUDE}\n{guest})")).expect("the text of a module");
+    // WebAssembly wants all imports first.
+    let (imports, rest): (Vec<&str>, Vec<&str>) = guest.lines().partition(|line| line.starts_with("  (import"));
+    let text = format!("(module\n{}\n{PRELUDE}\n{})", imports.join("\n"), rest.join("\n"));
+    let mut module = wat::parse_str(text).expect("the text of a module");
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).expect("wit/service.wit");
-    let world = resolve.select_world(&[package], Some("service")).expect("the world");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (mut package, _) = resolve.push_dir(wit).expect("wit/service.wit");
+    if guest.contains("wasi:") {
+        package = resolve.push_str("probe.wit", include_str!("probe.wit")).expect("tests/guests/probe.wit");
+    }
+    let world = resolve.select_world(&[package], None).expect("one world");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("room for the world");
     let encoder = ComponentEncoder::default().validate(true).module(&module).expect("a module of the world");
     { encoder }.encode().expect("a component")

@@ -1,0 +1,31 @@
+  ;; Answers with what it can reach: how many environment variables, arguments and folders it sees, and how a connection
+  ;; to the port of 127.0.0.1 that the first frame names begins (0 = well, else 1 + the error code of wasi:sockets).
+  (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
+  (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
+  (import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $folders (param i32)))
+  (import "wasi:sockets/instance-network@0.2.0" "instance-network" (func $network (result i32)))
+  (import "wasi:sockets/tcp-create-socket@0.2.0" "create-tcp-socket" (func $socket (param i32 i32)))
+  (import "wasi:sockets/tcp@0.2.0" "[method]tcp-socket.start-connect" (func $connect (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+
+  (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
+    (i32.store (i32.const 1024) (i32.const 1040))
+    (i32.store (i32.const 1028) (i32.const 4))
+    (call $environment (i32.const 1048))
+    (i32.store8 (i32.const 1040) (i32.load (i32.const 1052)))
+    (call $arguments (i32.const 1048))
+    (i32.store8 (i32.const 1041) (i32.load (i32.const 1052)))
+    (call $folders (i32.const 1048))
+    (i32.store8 (i32.const 1042) (i32.load (i32.const 1052)))
+    (call $socket (i32.const 0) (i32.const 1048))
+    (if (i32.load8_u (i32.const 1048))
+      (then (i32.store8 (i32.const 1043) (i32.add (i32.const 1) (i32.load8_u (i32.const 1052)))))
+      (else
+        (call $connect
+          (i32.load (i32.const 1052)) (call $network)
+          (i32.const 0) (i32.load16_u (i32.load (local.get 2)))
+          (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1)
+          (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+          (i32.const 1048))
+        (if (i32.load8_u (i32.const 1048))
+          (then (i32.store8 (i32.const 1043) (i32.add (i32.const 1) (i32.load8_u (i32.const 1049))))))))
+    (call $reply (i32.const 1024) (i32.const 1)))
