@@ -1,7 +1,7 @@
 //! Who waits for whom: queues, dispatch, deadlines, and exactly one answer for each accepted request.
 //!
 //! A request lives in one map from acceptance to answer, in one of three stages: queued, in a plugin, at a worker. Every
-//! way out of that map goes through [`Broker::take`], so no request is answered twice and none is forgotten: its timer
+//! way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten: its timer
 //! ends it at the latest.
 
 mod admission;

@@ -20,6 +20,8 @@ pub(crate) struct Scenario {
     pub(crate) clients: usize,
     pub(crate) workers: usize,
     pub(crate) strangers: usize,
+    /// The chance, per mille, that a peer keeps its routing id when it connects again.
+    pub(crate) fixed_ids: u32,
     /// The services that workers offer and clients prefer.
     pub(crate) popular: Vec<&'static str>,
     /// The services that plugins offer, at times.
@@ -112,15 +114,15 @@ impl Scenario {
         let mut popular = SERVICES.to_vec();
         rng.shuffle(&mut popular);
         popular.truncate(rng.usize(1..=SERVICES.len()));
-        let workers = rng.usize(0..6);
         let is_offered = |service: &&str| chance(rng, if popular.contains(service) { 700 } else { 200 });
         let plugins = SERVICES.into_iter().filter(is_offered).map(name).collect();
-        Self {
+        let mut scenario = Self {
             settings,
             weather,
             clients: rng.usize(1..6),
-            workers,
+            workers: rng.usize(0..6),
             strangers: if chance(rng, 300) { rng.usize(1..3) } else { 0 },
+            fixed_ids: 300,
             popular,
             plugins,
             reloads,
@@ -129,7 +131,24 @@ impl Scenario {
             stop,
             calm,
             end: calm + settled,
+        };
+        if chance(rng, 100) {
+            scenario.gather_a_storm(rng);
         }
+        scenario
+    }
+
+    /// The rarest things need many workers of one service, whose connections are lost again and again.
+    fn gather_a_storm(&mut self, rng: &mut Rng) {
+        self.workers = 6;
+        self.popular.truncate(1);
+        self.plugins.clear();
+        self.fixed_ids = pick(rng, &[0, 1_000]);
+        self.weather.flapping = 900;
+        self.weather.full_pipes = pick(rng, &[0, 50, 200]);
+        self.settings.majordomo.heartbeat = Duration::from_millis(250);
+        self.settings.majordomo.expiry = Duration::from_secs(2);
+        self.breaks = (0..10).map(|_| Time::from_micros(rng.u64(..self.calm.as_micros()))).collect();
     }
 }
 

@@ -154,7 +154,7 @@ impl World {
         }
         actors.extend((0..scenario.strangers).map(|_| Actor::Stranger(Stranger::default())));
         for (peer, actor) in actors.into_iter().enumerate() {
-            let fixed = chance(&mut self.rng, 300);
+            let fixed = chance(&mut self.rng, scenario.fixed_ids);
             self.peers.push((Link::new(peer, fixed), actor));
             self.connect(peer);
         }
