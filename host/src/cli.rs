@@ -1,5 +1,9 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod plugins;
+
+pub(crate) use plugins::{Deploy, Plugins, deploy, plugins};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
@@ -20,6 +24,8 @@ Examples:
   wasmnode --config examples/node2.toml           serve what the file says
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               what can be called, and how it does
+  wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
+  wasmnode plugins rollback hello                 serve the version before
   wasmnode call afficher bonjour                  call a service
   date | wasmnode call print - --to ipc://wasmnode.ipc";
 
@@ -69,6 +75,10 @@ pub(crate) enum Command {
     Call(Call),
     /// List what can be called, and how it does
     Services(Services),
+    /// List the plugins in all their versions, or go back to the one before
+    Plugins(Plugins),
+    /// Put a component into the plugin folder, safely, and wait until it serves
+    Deploy(Deploy),
     /// Check a configuration and list every mistake
     Check,
 }
@@ -246,7 +256,7 @@ fn print(body: &Body) -> std::io::Result<()> {
 /// Lists what can be called.
 pub(crate) fn services(args: &Services, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = Client::connect(&args.to.endpoint(config)?)?;
-    let ask = Ask::new(report::SERVICE).deadline(Duration::from_secs(5));
+    let ask = Ask::new(report::SERVICES).deadline(Duration::from_secs(5));
     let body = client.call(ask, |_| {})?.concat();
     if args.json {
         print(&vec![body.into(), "\n".into()])?;

@@ -80,6 +80,17 @@ pub struct SandboxSettings {
     pub reply: usize,
     /// Lines a service may log per second; the rest is counted, not kept. `log-lines`, default 1,000, 0 to 1,000,000.
     pub log_lines: u32,
+    /// When a new version of a plugin counts as broken, so that the one before it serves again.
+    pub trial: Trial,
+}
+
+/// How a new version of a plugin is tried. One that has nothing before it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// Its first requests, which are watched. `trial-requests`, default 20, 0 to 1,000,000.
+    pub requests: u32,
+    /// The percentage of them in which it may crash. `trial-crashes`, default 50, 0 to 100.
+    pub crashes: u32,
 }
 
 /// How long an instance lives: what a guest remembers between requests, against what an instance costs.
@@ -94,7 +105,13 @@ pub enum Reuse {
 
 impl Default for SandboxSettings {
     fn default() -> Self {
-        Self { memory: 64 << 20, reuse: Reuse::Requests(NonZeroU32::MIN), reply: 16 << 20, log_lines: 1_000 }
+        Self {
+            memory: 64 << 20,
+            reuse: Reuse::Requests(NonZeroU32::MIN),
+            reply: 16 << 20,
+            log_lines: 1_000,
+            trial: Trial { requests: 20, crashes: 50 },
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
 use crate::config::Config;
-use crate::mailbox::{Mailbox, Sending, mailbox};
+use crate::mailbox::{Mail, Mailbox, Sending, mailbox};
 use crate::plugins::Plugins;
 use crate::report;
 use crate::sockets::{ListenError, Sockets};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
-use wasmnode_core::{Event, Input, Node, Output, Request, Time};
+use wasmnode_core::{Caller, Code, Event, Failure, Input, Node, Output, Request, ServiceName, Time};
 
 /// Messages taken from the socket in a row, before the mailbox gets its turn.
 const BATCH: usize = 64;
@@ -111,9 +111,11 @@ struct Driver {
 
 impl Driver {
     fn offer(&mut self) {
-        for service in self.plugins.services().chain([report::service()]) {
+        for service in own_services() {
             self.handle(Input::Offered(service));
         }
+        // The plugins that are there already.
+        self.empty_mailbox();
     }
 
     fn run(mut self) {
@@ -148,7 +150,14 @@ impl Driver {
 
     fn empty_mailbox(&mut self) {
         self.mailbox.silence();
-        while let Some(input) = self.mailbox.next() {
+        while let Some(mail) = self.mailbox.next() {
+            let input = match mail {
+                Mail::Input(input) => input,
+                Mail::News(news) => match self.plugins.hear(news) {
+                    Some(input) => input,
+                    None => continue,
+                },
+            };
             match input {
                 Input::Drain => {
                     info!("stopping: {} requests in flight have {:?} to end", self.node.outstanding(), self.drain);
@@ -195,7 +204,7 @@ impl Driver {
                 debug!("{} is gone", undeliverable.to);
                 return Some(Input::Undeliverable { to: undeliverable.to, frames: undeliverable.frames });
             }
-            Output::Run(request) if request.service.as_str() == report::SERVICE => return Some(self.report(&request)),
+            Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
             Output::Run(request) => {
                 let remaining = request.deadline.since(self.now());
                 return self.plugins.start(request, remaining);
@@ -217,8 +226,30 @@ impl Driver {
         }
     }
 
-    fn report(&self, request: &Request) -> Input {
-        let body = report::report(&self.node, &self.plugins, &self.sockets, self.started.elapsed());
-        Input::Finished { request: request.id, result: Ok(vec![body.into()]) }
+    fn answer_itself(&mut self, request: &Request) -> Input {
+        let result = match request.service.as_str() {
+            report::PLUGINS => plugins_command(&mut self.plugins, request),
+            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.started.elapsed())),
+        };
+        Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) }
+    }
+}
+
+/// What the node answers itself, besides `mmi.*`.
+fn own_services() -> impl Iterator<Item = ServiceName> {
+    [report::SERVICES, report::PLUGINS].into_iter().filter_map(|name| name.parse().ok())
+}
+
+/// `node.plugins`: without a body the list, with the frames `rollback` and NAME a step back.
+fn plugins_command(plugins: &mut Plugins, request: &Request) -> Result<String, Failure> {
+    let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
+    match (&words.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..], &request.caller) {
+        ([] | [""], _) => Ok(report::plugins(plugins)),
+        (["rollback", service], Caller::Client(_)) => {
+            let (from, to) = plugins.roll_back(&service.parse()?)?;
+            Ok(format!("generation {to} of {service} serves again, in the place of {from}\n"))
+        }
+        (["rollback", _], Caller::Service(_)) => Err(Failure::new(Code::Forbidden, "plugins may not replace plugins")),
+        _ => Err(Failure::new(Code::Rejected, "node.plugins takes no body, or the frames \"rollback\" and NAME")),
     }
 }

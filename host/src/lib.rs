@@ -11,4 +11,4 @@ pub mod report;
 mod sockets;
 mod throttle;
 
-pub use plugins::PluginStatus;
+pub use plugins::{GenerationState, PluginStatus, Refusal, digest};

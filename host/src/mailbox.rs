@@ -3,6 +3,7 @@
 //! The driver sleeps in `zmq_poll`, which waits for sockets and file descriptors but not for channels. A byte is written
 //! only when the driver may be asleep, so a burst of messages costs one system call.
 
+use crate::plugins::News;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -11,10 +12,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use wasmnode_core::Input;
 
+/// What other threads tell the driver.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// Something that the core decides about.
+    Input(Input),
+    /// Something that happened to a plugin.
+    News(News),
+}
+
+impl From<Input> for Mail {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
+}
+
+impl From<News> for Mail {
+    fn from(news: News) -> Self {
+        Self::News(news)
+    }
+}
+
 /// The driver's end.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    inputs: Receiver<Input>,
+    mails: Receiver<Mail>,
     bell: UnixStream,
     rung: Arc<AtomicBool>,
 }
@@ -22,7 +44,7 @@ pub(crate) struct Mailbox {
 /// The other threads' end.
 #[derive(Debug, Clone)]
 pub(crate) struct Sending {
-    inputs: Sender<Input>,
+    mails: Sender<Mail>,
     bell: Arc<UnixStream>,
     rung: Arc<AtomicBool>,
 }
@@ -37,14 +59,14 @@ pub(crate) fn mailbox() -> std::io::Result<(Sending, Mailbox)> {
     ring.set_nonblocking(true)?;
     bell.set_nonblocking(true)?;
     let rung = Arc::new(AtomicBool::new(false));
-    let sending = Sending { inputs: sender, bell: Arc::new(ring), rung: Arc::clone(&rung) };
-    Ok((sending, Mailbox { inputs: receiver, bell, rung }))
+    let sending = Sending { mails: sender, bell: Arc::new(ring), rung: Arc::clone(&rung) };
+    Ok((sending, Mailbox { mails: receiver, bell, rung }))
 }
 
 impl Sending {
-    /// Puts an input into the mailbox. When the driver has ended it goes nowhere: nobody waits for it then.
-    pub(crate) fn send(&self, input: Input) {
-        if self.inputs.send(input).is_ok() && !self.rung.swap(true, Ordering::SeqCst) {
+    /// Puts something into the mailbox. When the driver has ended it goes nowhere: nobody waits for it then.
+    pub(crate) fn send(&self, mail: impl Into<Mail>) {
+        if self.mails.send(mail.into()).is_ok() && !self.rung.swap(true, Ordering::SeqCst) {
             // A full pipe holds a byte already, so the driver wakes up all the same.
             let _full_pipe_is_enough = (&*self.bell).write(&[1]);
         }
@@ -70,8 +92,8 @@ impl Mailbox {
         self.rung.store(false, Ordering::SeqCst);
     }
 
-    /// The next input, if there is one.
-    pub(crate) fn next(&mut self) -> Option<Input> {
-        self.inputs.try_recv().ok()
+    /// What comes next, if anything has.
+    pub(crate) fn next(&mut self) -> Option<Mail> {
+        self.mails.try_recv().ok()
     }
 }

@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         None => run(&cli),
         Some(Command::Call(call)) => cli::call(call, config),
         Some(Command::Services(services)) => cli::services(services, config),
+        Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
+        Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
         Some(Command::Check) => cli::check(config),
     };
     done.unwrap_or_else(|failed| failed.report())

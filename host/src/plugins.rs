@@ -7,29 +7,38 @@
 mod console;
 mod engine;
 mod epoch;
+mod folder;
+mod generations;
 mod guest;
 mod instance;
+mod loader;
+
+pub use generations::{GenerationState, Refusal};
+pub use loader::digest;
 
 use crate::config::Config;
 use crate::mailbox::Sending;
 use engine::Sandbox;
 use epoch::Epoch;
+use folder::Folder;
+use generations::Generations;
 use guest::Calls;
-use instance::{Job, Origin, Plugin};
+use instance::{Job, Plugin};
+use loader::Loader;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName};
 
 /// The loaded plugins and their runs.
 pub(crate) struct Plugins {
-    services: BTreeMap<ServiceName, Arc<Plugin>>,
+    services: BTreeMap<ServiceName, Generations>,
     /// Runs in the thread pool.
     runs: BTreeMap<RequestId, AbortHandle>,
     calls: Arc<Calls>,
@@ -38,15 +47,45 @@ pub(crate) struct Plugins {
     in_pool: Arc<AtomicUsize>,
 }
 
-/// What is known about a loaded plugin.
+/// What happened to the file of a service.
+pub(crate) enum News {
+    /// It is ready to serve.
+    Loaded(ServiceName, Box<Plugin>),
+    /// It cannot serve, and why.
+    Refused(ServiceName, Refusal),
+    /// It is no longer there.
+    Gone(ServiceName),
+}
+
+impl fmt::Debug for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loaded(service, plugin) => write!(f, "Loaded({service}, {})", plugin.digest()),
+            Self::Refused(service, refusal) => write!(f, "Refused({service}, {})", refusal.why),
+            Self::Gone(service) => write!(f, "Gone({service})"),
+        }
+    }
+}
+
+/// One version of a plugin.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PluginStatus {
+    /// Its number: 1 is the first that this node has loaded for the service.
+    pub generation: u64,
+    /// Whether requests go to it.
+    pub state: GenerationState,
     /// The file it came from.
     pub file: String,
     /// SHA-256 of the file, hexadecimal.
     pub digest: String,
     /// The file's size in bytes.
     pub bytes: u64,
+    /// When it was loaded (RFC 3339, UTC).
+    pub loaded_at: String,
+    /// Requests that it has answered, with a reply or a failure.
+    pub requests: u64,
+    /// Of those, the ones in which an instance trapped or asked for more than it may have.
+    pub crashes: u64,
     /// Mean time of its recent runs, microseconds.
     pub mean_us: u64,
     /// Log lines left out because they were over its rate.
@@ -54,41 +93,84 @@ pub struct PluginStatus {
 }
 
 impl Plugins {
-    /// Loads every plugin that the configuration asks for. One that does not load is reported and left out.
+    /// Loads every plugin that is there and that the configuration asks for, and watches the folder from then on.
+    /// Returns the services that are offered now.
     ///
     /// # Errors
     /// If the engine cannot start, or the folder cannot be read.
     pub(crate) fn load(config: &Config, sending: Sending) -> Result<Self, String> {
         let sandbox = Sandbox::new(config)?;
         let calls = Arc::new(Calls::new(sending.clone()));
-        let mut services = BTreeMap::new();
-        for (name, file) in files(config)? {
-            match load(&sandbox, config, &calls, name.clone(), &file) {
-                Ok(plugin) => {
-                    services.insert(name, Arc::new(plugin));
-                }
-                Err(why) => error!("{} is not loaded: {why}", file.display()),
+        let in_pool = Arc::new(AtomicUsize::new(0));
+        let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
+        let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
+        let loader = Loader { sandbox, config: config.clone(), calls: Arc::clone(&calls) };
+        let mut folder = Folder::default();
+        // They reach the driver by the mailbox like all that come later.
+        loader.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
+        loader.watch(folder, sending.clone()).map_err(refused)?;
+        Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool })
+    }
+
+    /// Takes note of what happened to a file; returns what the core has to know of it.
+    pub(crate) fn hear(&mut self, news: News) -> Option<Input> {
+        match news {
+            News::Loaded(service, plugin) => {
+                let generations = self.services.entry(service.clone()).or_default();
+                let number = generations.install(*plugin)?;
+                info!("generation {number} of {service} serves from now on");
+                (number == 1).then_some(Input::Offered(service))
+            }
+            News::Refused(service, refusal) => {
+                self.services.entry(service).or_default().refuse(refusal);
+                None
+            }
+            News::Gone(service) => {
+                let offered = self.services.remove(&service)?.serving().is_some();
+                info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                offered.then_some(Input::Withdrawn(service))
             }
         }
-        let in_pool = Arc::new(AtomicUsize::new(0));
-        let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(|error| error.to_string())?;
-        Ok(Self { services, runs: BTreeMap::new(), calls, sending, epoch, in_pool })
     }
 
-    /// The services that the loaded plugins offer.
-    pub(crate) fn services(&self) -> impl Iterator<Item = ServiceName> + use<> {
-        self.services.keys().cloned().collect::<Vec<_>>().into_iter()
+    /// All versions of all plugins that are kept, newest first, and why the newest file of a service does not serve.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&ServiceName, Vec<PluginStatus>, Option<&Refusal>)> {
+        self.services.iter().map(|(service, generations)| {
+            let all = generations.all().map(|(number, state, plugin)| plugin.status(number, state)).collect();
+            (service, all, generations.refused())
+        })
     }
 
-    /// How the plugin of this service does.
+    /// The version that serves.
     pub(crate) fn status(&self, service: &ServiceName) -> Option<PluginStatus> {
-        self.services.get(service).map(|plugin| plugin.status())
+        let mut all = self.services.get(service)?.all();
+        let serving = all.find(|(_, state, _)| *state == GenerationState::Serving)?;
+        Some(serving.2.status(serving.0, serving.1))
+    }
+
+    /// Makes the version before the serving one serve; returns the numbers of both, from and to.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn roll_back(&mut self, service: &ServiceName) -> Result<(u64, u64), Failure> {
+        let generations = self.services.get_mut(service).ok_or_else(|| {
+            Failure::new(
+                Code::Rejected,
+                format!("no plugin serves {service} here; `wasmnode plugins` lists those that do"),
+            )
+        })?;
+        let rolled_back = generations.roll_back();
+        let (from, to) = rolled_back.ok_or_else(|| {
+            Failure::new(Code::Rejected, format!("there is no generation of {service} before the one that serves"))
+        })?;
+        info!("generation {to} of {service} serves again, in the place of {from}");
+        Ok((from, to))
     }
 
     /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the mailbox.
     pub(crate) fn start(&mut self, request: Request, remaining: Duration) -> Option<Input> {
         let id = request.id;
-        let Some(plugin) = self.services.get(&request.service) else {
+        let Some(plugin) = self.services.get_mut(&request.service).and_then(serving_or_better) else {
             let failure = Failure::new(Code::UnknownService, format!("the plugin of {} is gone", request.service));
             return Some(Input::Finished { request: id, result: Err(failure) });
         };
@@ -169,63 +251,12 @@ impl Drop for Confirm {
     }
 }
 
-/// The plugin files of the folder, by the name of the service they offer; says what it leaves out and why.
-fn files(config: &Config) -> Result<BTreeMap<ServiceName, PathBuf>, String> {
-    let folder = &config.plugins;
-    let unreadable = |error: std::io::Error| {
-        format!(
-            "cannot read the plugin folder {}: {error}; create it, or name another in node.plugins",
-            folder.display()
-        )
-    };
-    let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        if file.extension().is_none_or(|extension| extension != "wasm") || !file.is_file() {
-            continue;
-        }
-        match service_name(&file) {
-            Ok(name) if config.services.as_ref().is_none_or(|wanted| wanted.contains(&name)) => {
-                files.insert(name, file);
-            }
-            Ok(_) => {}
-            Err(why) => error!("{} is not loaded: {why}", file.display()),
-        }
+/// The version that serves. One that crashes too often while it is new gives way to the one before it.
+fn serving_or_better(generations: &mut Generations) -> Option<&Arc<Plugin>> {
+    if generations.serving().is_some_and(|serving| serving.is_condemned())
+        && let Some((from, to)) = generations.roll_back()
+    {
+        warn!("generation {to} serves again: {from} crashed in too many of its first requests (trial-crashes)");
     }
-    for name in config.services.iter().flatten().filter(|name| !files.contains_key(*name)) {
-        warn!("node.services lists {name}, but there is no {name}.wasm in {}", folder.display());
-    }
-    if files.is_empty() {
-        warn!("there is no plugin to load in {}", folder.display());
-    }
-    Ok(files)
-}
-
-fn service_name(file: &Path) -> Result<ServiceName, String> {
-    let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
-    let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
-    if name.is_reserved() {
-        return Err(format!("the node answers {name} itself; rename the file"));
-    }
-    Ok(name)
-}
-
-fn load(
-    sandbox: &Sandbox,
-    config: &Config,
-    calls: &Arc<Calls>,
-    name: ServiceName,
-    file: &Path,
-) -> Result<Plugin, String> {
-    let bytes = std::fs::read(file).map_err(|error| format!("cannot read it: {error}"))?;
-    let began = Instant::now();
-    if bytes.len() > 1 << 20 {
-        info!("loading {name} ({} MiB); a first compilation can take a while", bytes.len() >> 20);
-    }
-    let (component, digest) = sandbox.compile(&bytes)?;
-    let settings = config.sandbox(&name).clone();
-    let origin = Origin { file: file.to_owned(), digest, bytes: bytes.len() as u64 };
-    let plugin = Plugin::new(sandbox, &component, name, origin, settings, Arc::clone(calls))?;
-    info!("{} serves {} (loaded in {:?})", file.display(), plugin.name(), began.elapsed());
-    Ok(plugin)
+    generations.serving()
 }

@@ -1,14 +1,17 @@
-//! What `node.services` answers: the state of everything that can be called, as JSON.
+//! What `node.services` and `node.plugins` answer: the state of what can be called, and of the plugins, as JSON.
 
-use crate::plugins::{PluginStatus, Plugins};
+use crate::plugins::{PluginStatus, Plugins, Refusal};
 use crate::sockets::Sockets;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wasmnode_core::{Node, ServiceName};
+use wasmnode_core::Node;
 
-/// The name under which the report is called.
-pub const SERVICE: &str = "node.services";
+/// The name under which the state of everything that can be called is asked for.
+pub const SERVICES: &str = "node.services";
+
+/// The name under which the plugins are asked for, and rolled back.
+pub const PLUGINS: &str = "node.plugins";
 
 /// The state of a node.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,14 +68,32 @@ pub struct CounterReport {
     pub dropped: u64,
 }
 
-/// The name under which the report is called.
-pub(crate) fn service() -> ServiceName {
-    #[allow(clippy::expect_used, reason = "a constant, and the tests call it")]
-    SERVICE.parse().expect("a service name")
+/// All that is known of one service's plugin.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// The service.
+    pub service: String,
+    /// Its versions that are kept, newest first.
+    pub generations: Vec<PluginStatus>,
+    /// Why the file that lies in the folder now does not serve, if it does not.
+    pub refused: Option<Refusal>,
 }
 
-/// Writes the report.
-pub(crate) fn report(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime: Duration) -> String {
+/// Writes the state of the plugins.
+pub(crate) fn plugins(plugins: &Plugins) -> String {
+    let all: Vec<PluginReport> = plugins
+        .list()
+        .map(|(service, generations, refused)| PluginReport {
+            service: service.to_string(),
+            generations,
+            refused: refused.cloned(),
+        })
+        .collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+/// Writes the state of everything that can be called.
+pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime: Duration) -> String {
     let counters = node.counters();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -80,7 +101,7 @@ pub(crate) fn report(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime: 
         endpoints: sockets.endpoints().to_vec(),
         services: node
             .services()
-            .filter(|service| service.name != self::service())
+            .filter(|service| !service.name.is_reserved())
             .map(|service| ServiceReport {
                 name: service.name.to_string(),
                 plugin: plugins.status(&service.name),

@@ -6,6 +6,7 @@
 mod guests;
 
 mod command_line;
+mod dropping;
 mod flood;
 mod hostile_plugins;
 mod life;

@@ -136,6 +136,20 @@ impl Node {
         }
     }
 
+    /// Waits until the newest file of this service is refused for this reason.
+    pub(crate) fn wait_for_refusal(&self, service: &str, why: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let plugins: Value = serde_json::from_slice(&self.call("node.plugins", &[]).unwrap()[0]).unwrap();
+            let plugins = plugins.as_array().unwrap();
+            let found = plugins.iter().find(|plugin| plugin["service"] == service).unwrap();
+            if found["refused"]["why"].as_str().is_some_and(|said| said.contains(why)) {
+                return;
+            }
+            assert!(Instant::now() < until, "{found}");
+        }
+    }
+
     /// Waits until no request is held and no worker registered.
     pub(crate) fn wait_until_quiet(&self, patience: Duration) {
         let until = Instant::now() + patience;

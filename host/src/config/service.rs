@@ -2,7 +2,7 @@
 
 use super::fields::Fields;
 use super::value::{self, number, size};
-use super::{Reuse, SandboxSettings};
+use super::{Reuse, SandboxSettings, Trial};
 use std::num::NonZeroU32;
 use wasmnode_core::{ServiceName, ServiceSettings};
 
@@ -56,6 +56,10 @@ impl Service {
                 reuse: sandbox.reuse,
                 reply: given.take("reply", size(1 << 10..=1 << 30)).unwrap_or(sandbox.reply),
                 log_lines: given.take("log-lines", number(0..=1_000_000)).unwrap_or(sandbox.log_lines),
+                trial: Trial {
+                    requests: given.take("trial-requests", number(0..=1_000_000)).unwrap_or(sandbox.trial.requests),
+                    crashes: given.take("trial-crashes", number(0..=100)).unwrap_or(sandbox.trial.crashes),
+                },
             },
             lifetime,
             reuse: reuse.unwrap_or(default.reuse),

@@ -2,7 +2,6 @@
 
 use super::guest::{Guest, link};
 use crate::config::Config;
-use std::fmt::Write;
 use tracing::warn;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -44,11 +43,11 @@ impl Sandbox {
         Ok(Self { engine, linker, max_body: config.node.limits.message })
     }
 
-    /// Compiles a component, or takes it from the cache; returns it with the SHA-256 of its bytes.
+    /// Compiles a component, or takes it from the cache.
     ///
     /// # Errors
     /// If the bytes are not a component.
-    pub(super) fn compile(&self, bytes: &[u8]) -> Result<(Component, String), String> {
+    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
         if bytes.starts_with(b"\0asm\x01\0\0\0") {
             return Err(
                 "it is a core WebAssembly module, not a component; build it for wasm32-wasip2, or wrap it with \
@@ -59,9 +58,8 @@ impl Sandbox {
         if !bytes.starts_with(b"\0asm") {
             return Err("it is not a WebAssembly file".into());
         }
-        let component = Component::new(&self.engine, bytes)
-            .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))?;
-        Ok((component, digest(bytes)))
+        Component::new(&self.engine, bytes)
+            .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
     }
 }
 
@@ -92,12 +90,4 @@ fn cache(config: &Config) -> Option<Cache> {
     opened
         .inspect_err(|why| warn!("plugins will be compiled at each start: no cache in {}: {why}", folder.display()))
         .ok()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _writing_to_a_string_succeeds = write!(text, "{byte:02x}");
-        text
-    })
 }

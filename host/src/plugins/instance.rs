@@ -1,16 +1,16 @@
 //! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
-use super::PluginStatus;
 use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::guest::{Calls, Ended, Guest};
-use crate::config::{Reuse, SandboxSettings};
+use super::{GenerationState, PluginStatus};
+use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tracing::Level;
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
@@ -24,7 +24,7 @@ const TICKS: u64 = 2;
 const HEADROOM: usize = 64 << 10;
 
 /// A loaded plugin.
-pub(super) struct Plugin {
+pub(crate) struct Plugin {
     service: ServiceName,
     origin: Origin,
     pre: ServicePre<Guest>,
@@ -36,6 +36,9 @@ pub(super) struct Plugin {
     idle: Mutex<Vec<Instance>>,
     /// How long its runs take.
     pub(super) pace: Pace,
+    requests: AtomicU64,
+    /// Requests whose instance trapped, or asked for more than it may have.
+    crashes: AtomicU64,
 }
 
 /// Where a plugin came from.
@@ -43,6 +46,7 @@ pub(super) struct Origin {
     pub(super) file: PathBuf,
     pub(super) digest: String,
     pub(super) bytes: u64,
+    pub(super) loaded_at: SystemTime,
 }
 
 /// A request to run, and how long it may take.
@@ -84,18 +88,32 @@ impl Plugin {
         let pre = ServicePre::new(pre).map_err(foreign)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
-        Ok(Self { service, origin, pre, settings, max_body, calls, log, idle, pace })
+        let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { service, origin, pre, settings, max_body, calls, log, idle, pace, requests, crashes })
     }
 
-    pub(super) fn name(&self) -> &ServiceName {
-        &self.service
+    /// SHA-256 of the file, hexadecimal.
+    pub(super) fn digest(&self) -> &str {
+        &self.origin.digest
     }
 
-    pub(super) fn status(&self) -> PluginStatus {
+    /// Whether it has crashed in more of its first requests than the service allows.
+    pub(super) fn is_condemned(&self) -> bool {
+        let Trial { requests, crashes } = self.settings.trial;
+        let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
+        served <= u64::from(requests) && crashed * 100 > u64::from(requests) * u64::from(crashes)
+    }
+
+    pub(super) fn status(&self, generation: u64, state: GenerationState) -> PluginStatus {
         PluginStatus {
+            generation,
+            state,
             file: self.origin.file.display().to_string(),
             digest: self.origin.digest.clone(),
             bytes: self.origin.bytes,
+            loaded_at: humantime::format_rfc3339_seconds(self.origin.loaded_at).to_string(),
+            requests: self.requests.load(Ordering::Relaxed),
+            crashes: self.crashes.load(Ordering::Relaxed),
             mean_us: self.pace.mean_us(),
             log_lines_dropped: self.log.dropped(),
         }
@@ -103,6 +121,15 @@ impl Plugin {
 
     /// Serves one request, in a fresh instance or one that is kept.
     pub(super) async fn run(self: Arc<Self>, job: Job) -> Outcome {
+        let outcome = self.serve(job).await;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Err(Failure { code: Code::Crashed | Code::Exhausted, .. }) = &outcome.result {
+            self.crashes.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn serve(&self, job: Job) -> Outcome {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match kept {
             Some(instance) => instance,

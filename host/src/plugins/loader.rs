@@ -1,0 +1,267 @@
+//! From a file to a plugin that can serve, on a thread of its own: compiling holds up no request.
+
+use super::engine::Sandbox;
+use super::folder::{Change, Folder, Stamp, is_plugin, list};
+use super::guest::Calls;
+use super::instance::{Origin, Plugin};
+use super::{News, Refusal};
+use crate::config::Config;
+use crate::mailbox::Sending;
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{Event, RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{error, info, warn};
+use wasmnode_core::ServiceName;
+
+/// How often the folder is scanned without a hint: events may get lost.
+const RESCAN: Duration = Duration::from_secs(15);
+
+/// The same where the system offers no events.
+const RESCAN_BLIND: Duration = Duration::from_secs(1);
+
+/// How long events are gathered before a scan: a copy makes many.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHER_AT_MOST: Duration = Duration::from_millis(200);
+
+/// How often the files that are there at the start are looked at before they are loaded, and how long lies between.
+const FIRST_LOOKS: u32 = 2;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How old a file is at the start that nobody is likely to be still writing.
+const OLD: Duration = Duration::from_secs(2);
+
+/// Components of this size take long enough to compile that a person may wonder.
+const LARGE: usize = 1 << 20;
+
+/// What it takes to load plugins.
+pub(super) struct Loader {
+    pub(super) sandbox: Sandbox,
+    pub(super) config: Config,
+    pub(super) calls: Arc<Calls>,
+}
+
+impl Loader {
+    /// Loads what is in the folder now, and returns it with the news to expect no more of it.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub(super) fn load_present(&self, folder: &mut Folder) -> Result<Vec<News>, String> {
+        let path = &self.config.plugins;
+        let unreadable = |error: std::io::Error| {
+            format!(
+                "cannot read the plugin folder {}: {error}; create it, or name another in node.plugins",
+                path.display()
+            )
+        };
+        let mut found = list(path).map_err(unreadable)?;
+        for _ in 1..FIRST_LOOKS {
+            if found.keys().all(|file| is_old(file)) {
+                break;
+            }
+            std::thread::sleep(FIRST_PAUSE);
+            let again = list(path).map_err(unreadable)?;
+            // What is still growing is left to the watch.
+            found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
+        }
+        let closed: BTreeSet<PathBuf> = found.keys().cloned().collect();
+        let now = Instant::now();
+        folder.scan(&found, &closed, now);
+        let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
+        let news: Vec<News> = changes.into_iter().filter_map(|change| self.look_into(change)).collect();
+        self.warn_of_missing(&found.into_keys().collect());
+        Ok(news)
+    }
+
+    fn warn_of_missing(&self, found: &BTreeSet<PathBuf>) {
+        let path = self.config.plugins.display();
+        for name in self.config.services.iter().flatten() {
+            if !found.contains(&self.config.plugins.join(format!("{name}.wasm"))) {
+                warn!("node.services lists {name}, but there is no {name}.wasm in {path}");
+            }
+        }
+        if found.is_empty() {
+            warn!("there is no plugin in {path} yet; drop one in");
+        }
+    }
+
+    /// Watches the folder from now on, until the node ends.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(super) fn watch(self, folder: Folder, sending: Sending) -> std::io::Result<()> {
+        std::thread::Builder::new().name("folder".into()).spawn(move || self.run(folder, &sending))?;
+        Ok(())
+    }
+
+    fn run(&self, mut folder: Folder, sending: &Sending) {
+        let (hints, hinted) = channel();
+        // Without a watcher the channel stays silent, and must stay open.
+        let (_watcher, rescan) = match watcher(&self.config.plugins, hints.clone()) {
+            Ok(watcher) => (Some(watcher), RESCAN),
+            Err(error) => {
+                warn!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {error}");
+                (None, RESCAN_BLIND)
+            }
+        };
+        let mut said_unreadable = false;
+        loop {
+            let due = folder.next_scan().map_or(rescan, |next| next.saturating_duration_since(Instant::now()));
+            let closed = gather(&hinted, due.min(rescan), &self.config.plugins);
+            match list(&self.config.plugins) {
+                Ok(found) => {
+                    said_unreadable = false;
+                    for change in folder.scan(&found, &closed, Instant::now()) {
+                        if let Some(news) = self.look_into(change) {
+                            sending.send(news);
+                        }
+                    }
+                }
+                Err(error) if !said_unreadable => {
+                    said_unreadable = true;
+                    error!(
+                        "cannot read the plugin folder {}: {error}; its plugins serve on",
+                        self.config.plugins.display()
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn look_into(&self, change: Change) -> Option<News> {
+        let (Change::Whole(file, _) | Change::Gone(file)) = &change;
+        let service = match service_name(file) {
+            Ok(service) => service,
+            Err(why) => {
+                error!("{} is not loaded: {why}", file.display());
+                return None;
+            }
+        };
+        if self.config.services.as_ref().is_some_and(|wanted| !wanted.contains(&service)) {
+            return None;
+        }
+        match change {
+            Change::Gone(_) => Some(News::Gone(service)),
+            Change::Whole(file, stamp) => Some(self.load(&service, &file, stamp)),
+        }
+    }
+
+    fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
+        let (digest, loaded) = match read_whole(file, stamp) {
+            Ok(bytes) => (digest(&bytes), self.build(service, file, &bytes)),
+            Err(why) => (String::new(), Err(why)),
+        };
+        match loaded {
+            Ok(plugin) => News::Loaded(service.clone(), Box::new(plugin)),
+            Err(why) => {
+                error!("{} is not loaded: {why}", file.display());
+                News::Refused(service.clone(), Refusal { digest, why })
+            }
+        }
+    }
+
+    fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8]) -> Result<Plugin, String> {
+        if bytes.len() >= LARGE {
+            info!("compiling {} ({} MiB), which can take a while", file.display(), bytes.len() >> 20);
+        }
+        let began = Instant::now();
+        let component = self.sandbox.compile(bytes)?;
+        let origin = Origin {
+            file: file.to_owned(),
+            digest: digest(bytes),
+            bytes: bytes.len() as u64,
+            loaded_at: SystemTime::now(),
+        };
+        let settings = self.config.sandbox(service).clone();
+        let plugin =
+            Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
+        info!("{} can serve {service} (loaded in {:?})", file.display(), began.elapsed());
+        Ok(plugin)
+    }
+}
+
+/// Reads a file at one go; what is compiled is what was read.
+fn read_whole(file: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
+    let unreadable = |error| format!("cannot read it: {error}");
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    if Stamp::of(file).map_err(unreadable)? == stamp {
+        Ok(bytes)
+    } else {
+        Err("it changed while it was read; it is tried again when it has settled".into())
+    }
+}
+
+/// The name of a file's content: its SHA-256, hexadecimal.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _writing_to_a_string_succeeds = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Waits for hints, at most so long, and returns the files that were closed or moved here.
+fn gather(hinted: &Receiver<notify::Result<Event>>, wait: Duration, folder: &Path) -> BTreeSet<PathBuf> {
+    let mut closed = BTreeSet::new();
+    let mut timeout = wait;
+    let last = Instant::now() + wait + GATHER_AT_MOST;
+    while Instant::now() < last {
+        match hinted.recv_timeout(timeout) {
+            Ok(Ok(event)) if is_closing(&event.kind) => {
+                // The folder's name may differ: events have absolute ones.
+                closed.extend(event.paths.iter().filter_map(|path| path.file_name()).map(|name| folder.join(name)));
+            }
+            // Other events hint that it is time to look, and errors that something may have been missed.
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+        timeout = GATHER;
+    }
+    closed
+}
+
+fn is_closing(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+    )
+}
+
+fn watcher(folder: &Path, hints: Sender<notify::Result<Event>>) -> notify::Result<impl Watcher + use<>> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let concerns_plugins = event
+            .as_ref()
+            .map_or(true, |event| event.paths.iter().any(|path| is_plugin(path)) && !is_reading(&event.kind));
+        if concerns_plugins {
+            let _the_node_ends = hints.send(event);
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Whether it is only reading, our own too, that makes no difference.
+fn is_reading(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+fn is_old(file: &Path) -> bool {
+    let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= OLD))
+}
+
+fn service_name(file: &Path) -> Result<ServiceName, String> {
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
+    let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
+    if name.is_reserved() {
+        return Err(format!("the node answers {name} itself; rename the file"));
+    }
+    Ok(name)
+}

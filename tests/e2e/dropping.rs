@@ -1,0 +1,141 @@
+//! A file dropped into the folder of a running node: it serves, it is replaced, it goes, and no request is lost over it.
+
+use crate::guests::component;
+use crate::node::{Node, PATIENCE, run};
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use wasmnode::client::{Ask, Client, Code, Reply};
+
+const ECHO: &str = include_str!("../guests/echo.wat");
+const TRAP: &str = include_str!("../guests/trap.wat");
+
+/// A plugin that behaves like another and is not the same file.
+fn variant(guest: &str, number: usize) -> Vec<u8> {
+    component(&format!("{guest}\n  (data (i32.const 2048) \"variant {number}\")"))
+}
+
+/// Puts a file into the folder at one stroke.
+fn drop_in(node: &Node, service: &str, bytes: &[u8]) {
+    let unfinished = node.folder.path("unfinished");
+    fs::write(&unfinished, bytes).unwrap();
+    fs::rename(&unfinished, node.folder.path(&format!("plugins/{service}.wasm"))).unwrap();
+}
+
+fn deploy(node: &Node, file: &str) -> (Option<i32>, String) {
+    let (config, file) = (node.folder.path("node.toml"), node.folder.path(file));
+    let done = run(&["deploy", file.to_str().unwrap(), "--config", config.to_str().unwrap(), "--to", &node.tcp]);
+    (done.status.code(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+}
+
+fn plugins(node: &Node, arguments: &[&str]) -> String {
+    let done = run(&[&["plugins", "--to", &node.tcp], arguments].concat());
+    String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+}
+
+#[test]
+fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
+    let mut node = Node::start(&[], "");
+    let mut client = node.client();
+    let waiting = Ask::new("hello").body(["x"]).wait(true).deadline(PATIENCE);
+    let id = client.send(waiting).unwrap();
+    // As `cp` does it: in place, and closed at the end.
+    node.folder.plugin("hello", &component(ECHO));
+    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, Reply::Final(vec!["x".into()])));
+
+    fs::remove_file(node.folder.path("plugins/hello.wasm")).unwrap();
+    node.wait_for("hello is no longer served by a plugin");
+    assert_eq!(node.fail("hello", &[b"x"]).0, Code::UnknownService);
+
+    drop_in(&node, "hello", &component(ECHO));
+    let again = Ask::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
+    assert_eq!(client.call(again, |_| {}).unwrap(), ["y"]);
+}
+
+#[test]
+fn a_version_that_cannot_serve_leaves_the_old_one_serving_and_says_why() {
+    let mut node = Node::start(&["echo"], "");
+    let whole = component(ECHO);
+    for (bytes, why) in [(&b"rubbish"[..], "not a WebAssembly file"), (&whole[..whole.len() / 2], "copied in part")] {
+        drop_in(&node, "echo", bytes);
+        node.wait_for(why);
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+        node.wait_for_refusal("echo", why);
+    }
+    assert!(plugins(&node, &[]).contains("refused: it is not a valid component"), "{}", plugins(&node, &[]));
+}
+
+#[test]
+fn deploy_waits_for_the_new_version_and_rollback_returns_to_the_old_one() {
+    let node = Node::start(&["echo"], "");
+    fs::write(node.folder.path("echo.wasm"), component(include_str!("../guests/counter.wat"))).unwrap();
+    assert_eq!(deploy(&node, "echo.wasm"), (Some(0), "generation 2 of echo serves\n".into()));
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+    let list = plugins(&node, &[]);
+    let states: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(states, ["serving", "previous"], "{list}");
+
+    assert_eq!(plugins(&node, &["rollback", "echo"]), "generation 1 of echo serves again, in the place of 2\n");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("no generation of echo before the one that serves"));
+
+    fs::write(node.folder.path("echo.wasm"), "rubbish").unwrap();
+    let (code, said) = deploy(&node, "echo.wasm");
+    assert!(code == Some(1) && said.contains("echo is refused: it is not a WebAssembly file"), "{said}");
+}
+
+#[test]
+fn a_new_version_that_crashes_too_often_gives_way_to_the_one_before() {
+    let mut node = Node::start(&["echo"], "[service.echo]\ntrial-requests = 10\ntrial-crashes = 20\n");
+    drop_in(&node, "echo", &component(TRAP));
+    node.wait_for("generation 2 of echo serves from now on");
+    for _ in 0..3 {
+        assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
+    }
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    node.wait_for("generation 1 serves again: 2 crashed in too many");
+    assert!(plugins(&node, &[]).contains("rolled back"));
+}
+
+#[test]
+fn two_hundred_replacements_under_load_lose_duplicate_and_fail_no_request() {
+    const REPLACEMENTS: usize = 200;
+    let mut node = Node::start(&[], "[service.echo]\ndeadline = '10m'\n");
+    drop_in(&node, "echo", &variant(ECHO, 0));
+    node.wait_for("generation 1 of echo");
+    let is_over = AtomicBool::new(false);
+    let endpoint = node.ipc();
+    let answered = std::thread::scope(|scope| {
+        let load = scope.spawn(|| load(&endpoint, &is_over));
+        let variants = [variant(ECHO, 0), variant(ECHO, 1)];
+        for number in 1..=REPLACEMENTS {
+            drop_in(&node, "echo", &variants[number % 2]);
+            node.wait_for(&format!("generation {} of echo serves from now on", number + 1));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        load.join().unwrap()
+    });
+    assert!(answered > REPLACEMENTS as u64, "{answered} requests are no load");
+    println!("{answered} requests, {REPLACEMENTS} replacements");
+}
+
+/// Keeps 32 requests in flight until it is over; each must be answered once, with what it asked.
+fn load(endpoint: &str, is_over: &AtomicBool) -> u64 {
+    let mut client = Client::connect(endpoint).unwrap();
+    let mut unanswered = BTreeMap::new();
+    let mut answered = 0_u64;
+    loop {
+        while unanswered.len() < 32 && !is_over.load(Ordering::SeqCst) {
+            let body = (answered + unanswered.len() as u64).to_be_bytes().to_vec();
+            let id = client.send(Ask::new("echo").body([body.clone()])).unwrap();
+            unanswered.insert(id, body);
+        }
+        if unanswered.is_empty() {
+            return answered;
+        }
+        let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
+        let body = unanswered.remove(&id).expect("an answer to a request that has none yet");
+        assert_eq!(reply, Reply::Final(vec![body.into()]));
+        answered += 1;
+    }
+}
