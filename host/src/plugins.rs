@@ -4,6 +4,7 @@
 //! polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
+mod command;
 mod console;
 mod engine;
 mod epoch;

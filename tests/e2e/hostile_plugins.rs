@@ -107,7 +107,7 @@ fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_
     folder.plugin("no name", &whole);
     let mut node = Node::start_in(folder, "", &[]);
     for (file, reason) in [
-        ("module", "it is a core WebAssembly module, not a component; build it for wasm32-wasip2"),
+        ("module", "this exports nothing"),
         ("other-world", "wasmnode:service/handler@0.1.0"),
         ("text", "it is not a WebAssembly file"),
         ("empty", "it is not a WebAssembly file"),

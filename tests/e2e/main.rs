@@ -6,6 +6,7 @@
 mod guests;
 
 mod command_line;
+mod commands;
 mod dropping;
 mod flood;
 mod hostile_plugins;

@@ -15,6 +15,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// The longest line, in bytes; a longer one is broken.
 const MAX_LINE: usize = 8 << 10;
 
+/// What is remembered of the last output, in bytes.
+const TAIL: usize = 1 << 10;
+
 /// The log of one service, shared by all its instances.
 pub(super) struct ServiceLog {
     service: ServiceName,
@@ -64,11 +67,12 @@ struct Lines {
     log: Arc<ServiceLog>,
     level: Level,
     unfinished: Mutex<Vec<u8>>,
+    tail: Mutex<Vec<u8>>,
 }
 
 impl Console {
     pub(super) fn new(log: Arc<ServiceLog>, level: Level) -> Self {
-        Self(Arc::new(Lines { log, level, unfinished: Mutex::default() }))
+        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: Mutex::default() }))
     }
 
     /// Makes a line of what is written and not ended.
@@ -80,7 +84,13 @@ impl Console {
         }
     }
 
+    /// The last of what was written, for a person.
+    pub(super) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.0.tail.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned()
+    }
+
     fn write(&self, bytes: &[u8]) {
+        self.0.remember(bytes);
         let mut unfinished = self.0.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             match piece.strip_suffix(b"\n") {
@@ -100,6 +110,13 @@ impl Console {
 }
 
 impl Lines {
+    fn remember(&self, bytes: &[u8]) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let surplus = tail.len().saturating_sub(TAIL);
+        tail.drain(..surplus);
+    }
+
     fn emit(&self, bytes: &[u8]) {
         for line in bytes.chunks(MAX_LINE).chain(bytes.is_empty().then_some(bytes)) {
             self.log.line(self.level, &String::from_utf8_lossy(line));

@@ -3,8 +3,12 @@
 use super::guest::{Guest, link};
 use crate::config::Config;
 use tracing::warn;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Cache, CacheConfig, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wit_component::ComponentEncoder;
 
 /// Memory of an instance that is kept mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for a
 /// small guest; giving them back to the system and faulting them in again costs 10 to 20.
@@ -15,6 +19,9 @@ const KEEP_RESIDENT: usize = 2 << 20;
 const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
+
+/// How a core module begins; a component has another number in the place of the 1.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// The engine, and what it lets guests see.
 pub(super) struct Sandbox {
@@ -43,24 +50,34 @@ impl Sandbox {
         Ok(Self { engine, linker, max_body: config.node.limits.message })
     }
 
-    /// Compiles a component, or takes it from the cache.
+    /// Compiles a component, or takes it from the cache. A core module that was built for WASI preview 1 is made into one.
     ///
     /// # Errors
-    /// If the bytes are not a component.
+    /// If the bytes are neither.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
-        if bytes.starts_with(b"\0asm\x01\0\0\0") {
-            return Err(
-                "it is a core WebAssembly module, not a component; build it for wasm32-wasip2, or wrap it with \
-                        `wasm-tools component new`"
-                    .into(),
-            );
-        }
         if !bytes.starts_with(b"\0asm") {
             return Err("it is not a WebAssembly file".into());
         }
-        Component::new(&self.engine, bytes)
+        let adapted = bytes.starts_with(CORE_MODULE).then(|| adapt(bytes)).transpose()?;
+        Component::new(&self.engine, adapted.as_deref().unwrap_or(bytes))
             .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
     }
+}
+
+/// Makes a component of a core module: of a command, which has a `_start`, or else of a library.
+fn adapt(module: &[u8]) -> Result<Vec<u8>, String> {
+    let encode = |adapter: &[u8]| {
+        let encoder = ComponentEncoder::default().validate(true).module(module)?;
+        encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?.encode()
+    };
+    encode(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER).or_else(|_| encode(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)).map_err(
+        |error| {
+            format!(
+                "it is a core WebAssembly module that cannot be made into a component: {error:#}; build it for \
+                 wasm32-wasip2, or as a WASI command"
+            )
+        },
+    )
 }
 
 fn pool(instances: u32) -> PoolingAllocationConfig {

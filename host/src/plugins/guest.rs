@@ -35,7 +35,7 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 pub(super) struct Guest {
     wasi: WasiCtx,
     resources: ResourceTable,
-    consoles: [Console; 2],
+    consoles: Vec<Console>,
     log: Arc<ServiceLog>,
     calls: Arc<Calls>,
     limits: Limits,
@@ -68,17 +68,15 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 impl Guest {
     pub(super) fn new(
         memory: usize,
-        stdout: Console,
-        stderr: Console,
+        wasi: WasiCtx,
+        consoles: Vec<Console>,
         log: Arc<ServiceLog>,
         calls: Arc<Calls>,
     ) -> Self {
-        // Nothing else is granted: no files, no arguments, no environment; addresses are denied by default.
-        let wasi = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).build();
         Self {
             wasi,
             resources: ResourceTable::new(),
-            consoles: [stdout, stderr],
+            consoles,
             log,
             calls,
             limits: Limits { memory, used: 0, table_elements: 0, exhausted: None },

@@ -1,5 +1,6 @@
 //! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
+use super::command;
 use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::guest::{Calls, Ended, Guest};
@@ -15,7 +16,9 @@ use tracing::Level;
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
 use wasmtime::component::Component;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::p2::bindings::CommandPre;
 
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
 const TICKS: u64 = 2;
@@ -27,11 +30,11 @@ const HEADROOM: usize = 64 << 10;
 pub(crate) struct Plugin {
     service: ServiceName,
     origin: Origin,
-    pre: ServicePre<Guest>,
-    settings: SandboxSettings,
+    kind: Kind,
+    pub(super) settings: SandboxSettings,
     max_body: usize,
-    calls: Arc<Calls>,
-    log: Arc<ServiceLog>,
+    pub(super) calls: Arc<Calls>,
+    pub(super) log: Arc<ServiceLog>,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
     /// How long its runs take.
@@ -39,6 +42,14 @@ pub(crate) struct Plugin {
     requests: AtomicU64,
     /// Requests whose instance trapped, or asked for more than it may have.
     crashes: AtomicU64,
+}
+
+/// How a plugin is spoken to.
+enum Kind {
+    /// It exports our `handler`.
+    Service(ServicePre<Guest>),
+    /// It exports `wasi:cli/run`.
+    Command(CommandPre<Guest>),
 }
 
 /// Where a plugin came from.
@@ -62,17 +73,46 @@ pub(super) struct Outcome {
     pub(super) sent_partials: bool,
 }
 
+impl Outcome {
+    pub(super) fn failed(failure: Failure) -> Self {
+        Self { result: Err(failure), sent_partials: false }
+    }
+}
+
 struct Instance {
     store: Store<Guest>,
     exports: Service,
     served: u32,
 }
 
+impl Kind {
+    fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
+        let linked = || sandbox.linker.instantiate_pre(component).map_err(|error| misfit(&error));
+        let exports: Vec<String> =
+            component.component_type().exports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect();
+        if exports.iter().any(|name| name.starts_with("wasmnode:service/handler@")) {
+            return ServicePre::new(linked()?).map(Self::Service).map_err(|error| misfit(&error));
+        }
+        if exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2")) {
+            return CommandPre::new(linked()?).map(Self::Command).map_err(|error| misfit(&error));
+        }
+        let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+        Err(format!(
+            "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit) or wasi:cli/run@0.2 (a WASI command), \
+             and this exports {exports}"
+        ))
+    }
+}
+
+fn misfit(error: &wasmtime::Error) -> String {
+    format!("it wants or offers something that the host does not know: {error:#}; see wit/service.wit")
+}
+
 impl Plugin {
     /// Links a component to the host.
     ///
     /// # Errors
-    /// Says which import or export does not fit the world `wasmnode:service`.
+    /// Says which import or export does not fit.
     pub(super) fn new(
         sandbox: &Sandbox,
         component: &Component,
@@ -81,15 +121,11 @@ impl Plugin {
         settings: SandboxSettings,
         calls: Arc<Calls>,
     ) -> Result<Self, String> {
-        let foreign = |error: wasmtime::Error| {
-            format!("it does not fit the world wasmnode:service/service@0.1.0: {error:#}; see wit/service.wit")
-        };
-        let pre = sandbox.linker.instantiate_pre(component).map_err(foreign)?;
-        let pre = ServicePre::new(pre).map_err(foreign)?;
+        let kind = Kind::of(sandbox, component)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { service, origin, pre, settings, max_body, calls, log, idle, pace, requests, crashes })
+        Ok(Self { service, origin, kind, settings, max_body, calls, log, idle, pace, requests, crashes })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -130,12 +166,19 @@ impl Plugin {
     }
 
     async fn serve(&self, job: Job) -> Outcome {
+        match &self.kind {
+            Kind::Service(pre) => self.handle(pre, job).await,
+            Kind::Command(pre) => command::serve(self, pre, job).await,
+        }
+    }
+
+    async fn handle(&self, pre: &ServicePre<Guest>, job: Job) -> Outcome {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match kept {
             Some(instance) => instance,
-            None => match self.instantiate().await {
+            None => match self.instantiate(pre).await {
                 Ok(instance) => instance,
-                Err(failure) => return Outcome { result: Err(failure), sent_partials: false },
+                Err(failure) => return Outcome::failed(failure),
             },
         };
         let Job { request, remaining } = job;
@@ -157,24 +200,27 @@ impl Plugin {
         Outcome { result, sent_partials }
     }
 
-    async fn instantiate(&self) -> Result<Instance, Failure> {
-        let console = |level| Console::new(Arc::clone(&self.log), level);
-        let guest = Guest::new(
-            self.settings.memory,
-            console(Level::INFO),
-            console(Level::WARN),
-            Arc::clone(&self.log),
-            Arc::clone(&self.calls),
-        );
-        let mut store = Store::new(self.pre.engine(), guest);
+    async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
+        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&self.log), level));
+        // Nothing else is granted: no files, no arguments, no environment; addresses are denied by default.
+        let wasi = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).build();
+        let (log, calls) = (Arc::clone(&self.log), Arc::clone(&self.calls));
+        let guest = Guest::new(self.settings.memory, wasi, vec![stdout, stderr], log, calls);
+        let mut store = self.store(pre.engine(), guest);
+        match pre.instantiate_async(&mut store).await {
+            Ok(exports) => Ok(Instance { store, exports, served: 0 }),
+            Err(error) => Err(self.explain(&error, store.data())),
+        }
+    }
+
+    /// Makes the store of one instance, with all limits.
+    pub(super) fn store(&self, engine: &Engine, guest: Guest) -> Store<Guest> {
+        let mut store = Store::new(engine, guest);
         store.limiter(Guest::limiter);
         store.set_hostcall_fuel(self.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_epoch_deadline(TICKS);
-        match self.pre.instantiate_async(&mut store).await {
-            Ok(exports) => Ok(Instance { store, exports, served: 0 }),
-            Err(error) => Err(self.explain(&error, store.data())),
-        }
+        store
     }
 
     fn keep(&self, mut instance: Instance) {
@@ -200,13 +246,13 @@ impl Plugin {
         Ok(body)
     }
 
-    fn over_reply_limit(&self) -> Failure {
+    pub(super) fn over_reply_limit(&self) -> Failure {
         let (service, limit) = (&self.service, self.settings.reply);
         Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
     }
 
     /// Says why there is no reply; the guest knows best.
-    fn explain(&self, error: &wasmtime::Error, guest: &Guest) -> Failure {
+    pub(super) fn explain(&self, error: &wasmtime::Error, guest: &Guest) -> Failure {
         let service = &self.service;
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));

@@ -1,0 +1,88 @@
+//! Any WASI command as a plugin: the body is its standard input, and what it prints is the reply.
+//!
+//! A command has no notion of frames: those of a request are joined, and the reply is one frame. It runs once for each
+//! request, in an instance of its own. WASI 0.2 knows two exit codes, 0 and 1.
+
+use super::console::Console;
+use super::guest::Guest;
+use super::instance::{Job, Outcome, Plugin};
+use std::sync::Arc;
+use tracing::Level;
+use wasmnode_core::{Body, Code, Failure, Frame, Request};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
+use wasmtime_wasi::{I32Exit, WasiCtx};
+
+/// Serves one request.
+pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job) -> Outcome {
+    let Job { request, remaining } = job;
+    let limit = plugin.settings.reply;
+    // One byte more than allowed, so that too much is told from just enough.
+    let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
+    let stderr = Console::new(Arc::clone(&plugin.log), Level::WARN);
+    let remaining_us = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX);
+    let wasi = WasiCtx::builder()
+        .stdin(MemoryInputPipe::new(join(&request.body)))
+        .stdout(stdout.clone())
+        .stderr(stderr.clone())
+        .args(&[request.service.as_str()])
+        .envs(&environment(&request, remaining_us))
+        .build();
+    let guest = Guest::new(
+        plugin.settings.memory,
+        wasi,
+        vec![stderr.clone()],
+        Arc::clone(&plugin.log),
+        Arc::clone(&plugin.calls),
+    );
+    let mut store = plugin.store(command.engine(), guest);
+    store.data_mut().begin(request.id, limit);
+    let ran = match command.instantiate_async(&mut store).await {
+        Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,
+        Err(error) => Err(error),
+    };
+    store.data_mut().end();
+    let printed = stdout.contents();
+    if printed.len() > limit {
+        // Whatever it died of after that.
+        return Outcome::failed(plugin.over_reply_limit());
+    }
+    let exit = match ran {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) => 1,
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(exit) => exit.0,
+            None => {
+                let mut failure = plugin.explain(&error, store.data());
+                failure.reason = format!("{}; it said: {}", failure.reason, stderr.tail());
+                return Outcome::failed(failure);
+            }
+        },
+    };
+    if exit != 0 {
+        let reason = format!("{} ended with exit code {exit}: {}", request.service, stderr.tail());
+        return Outcome::failed(Failure::new(Code::Failed, reason));
+    }
+    Outcome { result: Ok(vec![printed]), sent_partials: false }
+}
+
+fn join(body: &Body) -> Frame {
+    match &body[..] {
+        [one] => one.clone(),
+        frames => frames.concat().into(),
+    }
+}
+
+/// What the command is told about the request; all else of the node's environment stays the node's.
+fn environment(request: &Request, remaining_us: u64) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("WASMNODE_SERVICE", request.service.to_string()),
+        ("WASMNODE_REQUEST_ID", request.id.0.to_string()),
+        ("WASMNODE_REMAINING_US", remaining_us.to_string()),
+        ("WASMNODE_CALLER", request.caller.to_string()),
+    ];
+    let text = |frame: &Frame| String::from_utf8_lossy(frame).into_owned();
+    variables.extend(request.traceparent.as_ref().map(|trace| ("TRACEPARENT", text(trace))));
+    variables.extend(request.idempotency_key.as_ref().map(|key| ("WASMNODE_IDEMPOTENCY_KEY", text(key))));
+    variables
+}

@@ -1,0 +1,109 @@
+//! Programs that know nothing of us: any WASI command serves.
+
+use crate::node::{Folder, Node, PATIENCE};
+use std::path::Path;
+use std::process::Command;
+use wasmnode::client::{Ask, Code};
+
+fn repository(path: &str) -> String {
+    format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compiles a program of one file into the plugin folder.
+fn compile(folder: &Folder, source: &str, service: &str) {
+    let plugin = folder.path(&format!("plugins/{service}.wasm"));
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(rustc);
+    command.args(["-O", "--edition", "2024", "--target", "wasm32-wasip2", "-o"]).arg(plugin).arg(repository(source));
+    assert!(command.status().unwrap().success());
+}
+
+fn start(settings: &str) -> Node {
+    let folder = Folder::new(&[]);
+    compile(&folder, "tests/guests/command.rs", "told");
+    Node::start_in(folder, settings, &[])
+}
+
+#[test]
+fn the_body_is_its_input_and_its_output_is_the_reply() {
+    let node = start("");
+    assert_eq!(node.call("told", &[b"say bonjour"]).unwrap(), ["bonjour"]);
+    assert_eq!(node.call("told", &[b"say ", b"one", b"frame"]).unwrap(), ["oneframe"]);
+    assert_eq!(node.call("told", &[b"much 100000"]).unwrap()[0].len(), 100_000);
+}
+
+#[test]
+fn it_learns_of_the_request_and_of_nothing_else() {
+    let node = start("");
+    let ask = Ask::new("told").body(["see"]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
+    let seen = node.client().call(ask, |_| {}).unwrap();
+    let seen = String::from_utf8(seen[0].to_vec()).unwrap();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines[0], "[\"told\"]");
+    let names: Vec<&str> = lines[1..lines.len() - 1].iter().map(|line| line.split_once('=').unwrap().0).collect();
+    let expected = ["TRACEPARENT", "WASMNODE_CALLER", "WASMNODE_IDEMPOTENCY_KEY", "WASMNODE_REMAINING_US"];
+    assert_eq!(names, [&expected[..], &["WASMNODE_REQUEST_ID", "WASMNODE_SERVICE"]].concat());
+    assert_eq!(lines[lines.len() - 1], "files: false");
+}
+
+#[test]
+fn a_non_zero_exit_is_a_failure_with_what_it_complained_of() {
+    let mut node = start("");
+    let (code, why) = node.fail("told", &[b"exit 3"]);
+    assert_eq!((code, why.as_str()), (Code::Failed, "told ended with exit code 1: out of paper"));
+    node.wait_for("out of paper");
+    assert_eq!(node.call("told", &[b"exit 0"]).unwrap(), [""]);
+    let (code, why) = node.fail("told", &[b"dance"]);
+    assert!(code == Code::Crashed && why.contains("what is \"dance\"?"), "{why}");
+}
+
+#[test]
+fn too_long_an_output_is_a_failure_that_names_the_limit() {
+    let node = start("[service.told]\nreply = '1KiB'\n");
+    assert_eq!(node.call("told", &[b"much 1024"]).unwrap()[0].len(), 1024);
+    let (code, why) = node.fail("told", &[b"much 1025"]);
+    assert!(code == Code::TooLarge && why.contains("service.told.reply = 1024"), "{why}");
+}
+
+#[test]
+fn a_core_module_of_preview_1_is_adapted() {
+    let folder = Folder::new(&[]);
+    let module = std::fs::read(repository("tests/guests/preview1.wat")).unwrap();
+    folder.plugin("cat", &wat::parse_bytes(&module).unwrap());
+    let node = Node::start_in(folder, "", &[]);
+    assert_eq!(node.call("cat", &[b"bonjour"]).unwrap(), ["bonjour"]);
+}
+
+/// What `compter` must answer, in whatever language.
+fn assert_counts(node: &Node) {
+    for (text, counts) in [("", "0 0 0\n"), ("two words", "0 2 9\n"), ("a\tb\r\n\nc \u{e9}\n", "3 4 11\n")] {
+        assert_eq!(node.call("compter", &[text.as_bytes()]).unwrap(), [counts], "{text:?}");
+    }
+}
+
+#[test]
+fn the_example_in_rust_counts() {
+    let folder = Folder::new(&[]);
+    compile(&folder, "examples/compter/compter.rs", "compter");
+    assert_counts(&Node::start_in(folder, "", &[]));
+}
+
+#[test]
+fn the_example_in_c_counts() {
+    let folder = Folder::new(&[]);
+    let found = Command::new("python3").args(["-c", "import ziglang"]).output();
+    if !found.is_ok_and(|found| found.status.success()) {
+        let is_required = std::env::var("WASMNODE_TEST_PYTHON").is_ok_and(|value| value == "required");
+        assert!(!is_required, "python3 cannot import ziglang; install ziglang");
+        println!("not tested: python3 cannot import ziglang, which compiles C for WASI; install ziglang");
+        return;
+    }
+    let mut command = Command::new("python3");
+    command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-Os", "-o"]);
+    command.arg(folder.path("plugins/compter.wasm")).arg(repository("examples/compter/compter.c"));
+    let caches = folder.path("zig-cache");
+    command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches);
+    assert!(command.status().unwrap().success());
+    assert!(Path::new(&folder.path("plugins/compter.wasm")).exists());
+    assert_counts(&Node::start_in(folder, "", &[]));
+}

@@ -1,0 +1,24 @@
+//! A WASI command that does what its standard input says.
+
+use std::io::Read;
+
+fn main() {
+    let mut told = String::new();
+    std::io::stdin().read_to_string(&mut told).unwrap();
+    match told.split_once(' ').unwrap_or((&told, "")) {
+        ("say", what) => print!("{what}"),
+        ("much", bytes) => print!("{}", "x".repeat(bytes.parse().unwrap())),
+        ("see", _) => {
+            println!("{:?}", std::env::args().collect::<Vec<_>>());
+            let mut variables: Vec<_> = std::env::vars().collect();
+            variables.sort();
+            variables.iter().for_each(|(name, value)| println!("{name}={value}"));
+            println!("files: {}", std::fs::read_dir("/").is_ok());
+        }
+        ("exit", code) => {
+            eprintln!("out of paper");
+            std::process::exit(code.parse().unwrap());
+        }
+        _ => panic!("what is {told:?}?"),
+    }
+}
