@@ -8,6 +8,7 @@
 mod endpoint;
 mod error;
 mod fields;
+mod grants;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod value;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
+pub use grants::{FolderGrant, Grants};
 
 use error::Report;
 use fields::Fields;
@@ -82,6 +84,8 @@ pub struct SandboxSettings {
     pub log_lines: u32,
     /// When a new version of a plugin counts as broken, so that the one before it serves again.
     pub trial: Trial,
+    /// What it may reach beyond the sandbox. Default nothing.
+    pub grants: Grants,
 }
 
 /// How a new version of a plugin is tried. One that has nothing before it is not.
@@ -111,6 +115,7 @@ impl Default for SandboxSettings {
             reply: 16 << 20,
             log_lines: 1_000,
             trial: Trial { requests: 20, crashes: 50 },
+            grants: Grants::default(),
         }
     }
 }
@@ -176,11 +181,11 @@ impl Config {
 
         let (mut settings, mut sandboxes) = (BTreeMap::new(), BTreeMap::new());
         for (name, service) in named {
-            let (core, sandbox) = service.settle();
+            let (core, sandbox) = service.settle(folder);
             settings.insert(name.clone(), core);
             sandboxes.insert(name, sandbox);
         }
-        let (defaults, sandbox_defaults) = defaults.settle();
+        let (defaults, sandbox_defaults) = defaults.settle(folder);
         Self {
             node: NodeSettings { name, zone, limits, majordomo, defaults, services: settings },
             listen,

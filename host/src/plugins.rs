@@ -10,6 +10,7 @@ mod engine;
 mod epoch;
 mod folder;
 mod generations;
+mod grants;
 mod guest;
 mod instance;
 mod loader;

@@ -1,6 +1,8 @@
 //! Programs that know nothing of us: any WASI command serves.
 
 use crate::node::{Folder, Node, PATIENCE};
+use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use wasmnode::client::{Ask, Code};
@@ -68,10 +70,61 @@ fn too_long_an_output_is_a_failure_that_names_the_limit() {
 #[test]
 fn a_core_module_of_preview_1_is_adapted() {
     let folder = Folder::new(&[]);
-    let module = std::fs::read(repository("tests/guests/preview1.wat")).unwrap();
+    let module = fs::read(repository("tests/guests/preview1.wat")).unwrap();
     folder.plugin("cat", &wat::parse_bytes(&module).unwrap());
     let node = Node::start_in(folder, "", &[]);
     assert_eq!(node.call("cat", &[b"bonjour"]).unwrap(), ["bonjour"]);
+}
+
+/// What the command says to this, as text.
+fn told(node: &Node, what: &str) -> String {
+    String::from_utf8(node.call("told", &[what.as_bytes()]).unwrap()[0].to_vec()).unwrap()
+}
+
+#[test]
+fn folders_are_granted_one_by_one_for_reading_or_writing() {
+    let folder = Folder::new(&[]);
+    compile(&folder, "tests/guests/command.rs", "told");
+    for name in ["open", "shut"] {
+        fs::create_dir(folder.path(name)).unwrap();
+        fs::write(folder.path(name).join("file"), "content").unwrap();
+    }
+    std::os::unix::fs::symlink(folder.path("node.toml"), folder.path("shut/way-out")).unwrap();
+    let settings =
+        "[service.told]\nfs = [{ host = 'open', guest = '/open', write = true }, { host = 'shut', guest = '/shut' }]\n";
+    let node = Node::start_in(folder, settings, &[]);
+    assert_eq!(told(&node, "read /shut/file"), "Ok(\"content\")");
+    assert_eq!(told(&node, "write /shut/file"), "Err(PermissionDenied)");
+    assert_eq!(told(&node, "write /open/file"), "Ok(())");
+    assert_eq!(fs::read_to_string(node.folder.path("open/file")).unwrap(), "written");
+    for outside in ["/etc/passwd", "/open/../node.toml", "/shut/way-out"] {
+        let said = told(&node, &format!("read {outside}"));
+        assert!(said.starts_with("Err("), "{outside}: {said}");
+    }
+}
+
+#[test]
+fn connections_are_granted_by_address_and_listening_is_not() {
+    let folder = Folder::new(&[]);
+    compile(&folder, "tests/guests/command.rs", "told");
+    let [granted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [address, other] = [&granted, &other].map(|listener| listener.local_addr().unwrap());
+    let settings = format!("[service.told]\nnet = ['tcp:{address}']\nenv = {{ LANG = 'fr' }}\n");
+    let node = Node::start_in(folder, &settings, &[]);
+    assert_eq!(told(&node, &format!("connect {address}")), "Ok(())");
+    granted.accept().unwrap();
+    assert_eq!(told(&node, &format!("connect {other}")), "Err(PermissionDenied)");
+    assert_eq!(told(&node, "listen 127.0.0.1:0"), "false");
+    assert!(told(&node, "see").contains("\nLANG=fr\n"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_a_reason_not_to_load() {
+    let folder = Folder::new(&[]);
+    compile(&folder, "tests/guests/command.rs", "told");
+    let mut node = Node::start_in(folder, "[service.told]\nfs = [{ host = 'none', guest = '/none' }]\n", &[]);
+    let line = node.wait_for("told.wasm is not loaded");
+    assert!(line.contains("cannot open the folder") && line.contains("that `fs` grants"), "{line}");
 }
 
 /// What `compter` must answer, in whatever language.

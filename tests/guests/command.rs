@@ -15,6 +15,10 @@ fn main() {
             variables.iter().for_each(|(name, value)| println!("{name}={value}"));
             println!("files: {}", std::fs::read_dir("/").is_ok());
         }
+        ("read", file) => print!("{:?}", std::fs::read_to_string(file).map_err(|error| error.kind())),
+        ("write", file) => print!("{:?}", std::fs::write(file, "written").map_err(|error| error.kind())),
+        ("connect", address) => print!("{:?}", std::net::TcpStream::connect(address).map(|_| ()).map_err(|error| error.kind())),
+        ("listen", address) => print!("{}", std::net::TcpListener::bind(address).is_ok()),
         ("exit", code) => {
             eprintln!("out of paper");
             std::process::exit(code.parse().unwrap());

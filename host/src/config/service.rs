@@ -1,9 +1,11 @@
 //! The settings of a service: what `[service.NAME]` says, else `[defaults]`, else what is built in.
 
 use super::fields::Fields;
+use super::grants::{self, Grants};
 use super::value::{self, number, size};
 use super::{Reuse, SandboxSettings, Trial};
 use std::num::NonZeroU32;
+use std::path::Path;
 use wasmnode_core::{ServiceName, ServiceSettings};
 
 /// One `[service.NAME]` or `[defaults]`, complete but not yet divided between the core and the sandbox.
@@ -60,6 +62,11 @@ impl Service {
                     requests: given.take("trial-requests", number(0..=1_000_000)).unwrap_or(sandbox.trial.requests),
                     crashes: given.take("trial-crashes", number(0..=100)).unwrap_or(sandbox.trial.crashes),
                 },
+                grants: Grants {
+                    env: given.take("env", grants::env).unwrap_or_else(|| sandbox.grants.env.clone()),
+                    fs: given.list("fs", grants::folder).unwrap_or_else(|| sandbox.grants.fs.clone()),
+                    net: given.list("net", grants::address).unwrap_or_else(|| sandbox.grants.net.clone()),
+                },
             },
             lifetime,
             reuse: reuse.unwrap_or(default.reuse),
@@ -82,9 +89,12 @@ impl Service {
         service
     }
 
-    /// Divides the settings into those of the core and those of the sandbox.
-    pub(super) fn settle(self) -> (ServiceSettings, SandboxSettings) {
+    /// Divides the settings into those of the core and those of the sandbox; relative paths start at `folder`.
+    pub(super) fn settle(self, folder: &Path) -> (ServiceSettings, SandboxSettings) {
         let Self { mut settings, mut sandbox, lifetime, reuse } = self;
+        for grant in &mut sandbox.grants.fs {
+            grant.host = folder.join(&grant.host);
+        }
         match lifetime {
             Lifetime::Request => sandbox.reuse = Reuse::Requests(reuse),
             Lifetime::Singleton => {

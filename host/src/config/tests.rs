@@ -63,6 +63,9 @@ fn every_key_reaches_its_field() {
         log-lines = 6
         trial-requests = 7
         trial-crashes = 8
+        env = { A = "b" }
+        fs = [{ host = "d", guest = "/d" }]
+        net = ["tcp:127.0.0.1:9"]
         calls = ["print", "storage.*"]
         "#,
     );
@@ -98,6 +101,11 @@ fn every_key_reaches_its_field() {
         reply: 5 << 10,
         log_lines: 6,
         trial: Trial { requests: 7, crashes: 8 },
+        grants: Grants {
+            env: BTreeMap::from([("A".into(), "b".into())]),
+            fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false }],
+            net: vec!["127.0.0.1:9".parse().unwrap()],
+        },
     };
     assert_eq!(config.sandboxes, BTreeMap::from([(name("print"), sandbox)]));
 }

@@ -141,7 +141,8 @@ pub(super) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce
     }
 }
 
-fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Parsed<&'v str> {
+/// Text, or what was expected instead.
+pub(super) fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Parsed<&'v str> {
     value.as_str().ok_or_else(|| format!("expected {expected}, got {}", describe(value)))
 }
 

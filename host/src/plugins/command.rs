@@ -9,9 +9,9 @@ use super::instance::{Job, Outcome, Plugin};
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::{Body, Code, Failure, Frame, Request};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
-use wasmtime_wasi::{I32Exit, WasiCtx};
 
 /// Serves one request.
 pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job) -> Outcome {
@@ -21,7 +21,11 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
     let stderr = Console::new(Arc::clone(&plugin.log), Level::WARN);
     let remaining_us = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX);
-    let wasi = WasiCtx::builder()
+    let mut wasi = match plugin.wasi() {
+        Ok(wasi) => wasi,
+        Err(failure) => return Outcome::failed(failure),
+    };
+    let wasi = wasi
         .stdin(MemoryInputPipe::new(join(&request.body)))
         .stdout(stdout.clone())
         .stderr(stderr.clone())

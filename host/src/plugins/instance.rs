@@ -3,6 +3,7 @@
 use super::command;
 use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
+use super::grants;
 use super::guest::{Calls, Ended, Guest};
 use super::{GenerationState, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
@@ -17,7 +18,7 @@ use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
 use wasmtime::component::Component;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
-use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
@@ -122,6 +123,8 @@ impl Plugin {
         calls: Arc<Calls>,
     ) -> Result<Self, String> {
         let kind = Kind::of(sandbox, component)?;
+        // A grant that cannot be given is found out now, not with the first request.
+        grants::context(&settings.grants)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -202,8 +205,7 @@ impl Plugin {
 
     async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
         let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&self.log), level));
-        // Nothing else is granted: no files, no arguments, no environment; addresses are denied by default.
-        let wasi = WasiCtx::builder().stdout(stdout.clone()).stderr(stderr.clone()).build();
+        let wasi = self.wasi()?.stdout(stdout.clone()).stderr(stderr.clone()).build();
         let (log, calls) = (Arc::clone(&self.log), Arc::clone(&self.calls));
         let guest = Guest::new(self.settings.memory, wasi, vec![stdout, stderr], log, calls);
         let mut store = self.store(pre.engine(), guest);
@@ -211,6 +213,11 @@ impl Plugin {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => Err(self.explain(&error, store.data())),
         }
+    }
+
+    /// What one instance may reach; its console is still missing.
+    pub(super) fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
+        grants::context(&self.settings.grants).map_err(|why| Failure::new(Code::Failed, why))
     }
 
     /// Makes the store of one instance, with all limits.
