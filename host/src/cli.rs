@@ -2,7 +2,7 @@
 
 mod plugins;
 
-pub(crate) use plugins::{Deploy, Plugins, deploy, plugins};
+pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Write as _;
@@ -24,6 +24,7 @@ Examples:
   wasmnode --config examples/node2.toml           serve what the file says
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               what can be called, and how it does
+  wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
   wasmnode call afficher bonjour                  call a service
@@ -79,6 +80,8 @@ pub(crate) enum Command {
     Plugins(Plugins),
     /// Put a component into the plugin folder, safely, and wait until it serves
     Deploy(Deploy),
+    /// Say what a file is, what it wants of the host, and whether it could serve
+    Inspect(Inspect),
     /// Check a configuration and list every mistake
     Check,
 }

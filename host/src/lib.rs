@@ -11,4 +11,4 @@ pub mod report;
 mod sockets;
 mod throttle;
 
-pub use plugins::{GenerationState, PluginStatus, Refusal, digest};
+pub use plugins::{GenerationState, Inspection, PluginStatus, Refusal, digest, inspect};

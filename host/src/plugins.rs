@@ -12,10 +12,12 @@ mod folder;
 mod generations;
 mod grants;
 mod guest;
+mod inspect;
 mod instance;
 mod loader;
 
 pub use generations::{GenerationState, Refusal};
+pub use inspect::{Inspection, inspect};
 pub use loader::digest;
 
 use crate::config::Config;

@@ -102,3 +102,27 @@ fn a_wrong_log_filter_is_refused() {
     assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
     assert!(text(&done.stderr).contains("loud=very"), "{}", text(&done.stderr));
 }
+
+#[test]
+fn inspect_says_what_a_file_is_and_what_it_wants() {
+    let folder = Folder::new(&["echo", "print", "probe"]);
+    let inspect = |file: &str| {
+        let done = run(&["inspect", folder.path(file).to_str().unwrap()]);
+        (done.status.code(), text(&done.stdout) + &text(&done.stderr))
+    };
+    let (code, said) = inspect("plugins/print.wasm");
+    assert!(
+        code == Some(0) && said.starts_with("kind      component of the world wasmnode:service/service\n"),
+        "{said}"
+    );
+    let (_, said) = inspect("plugins/probe.wasm");
+    assert!(said.contains("variables if `env` grants them") && said.contains("folders if `fs` grants them"), "{said}");
+
+    let wat = "(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"a:b/c\" (instance)))";
+    folder.plugin("greedy", &wat::parse_str(wat).unwrap());
+    let (code, said) = inspect("plugins/greedy.wasm");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.2.0, a:b/c"), "{said}");
+    folder.plugin("rubbish", b"rubbish");
+    assert!(inspect("plugins/rubbish.wasm").1.contains("it is not a WebAssembly file"));
+}

@@ -54,6 +54,21 @@ pub(crate) struct Deploy {
     timeout: Duration,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The component, or core module
+    file: PathBuf,
+}
+
+/// Says what a file is, and whether it could serve.
+pub(crate) fn inspect(args: &Inspect) -> Result<ExitCode, Failed> {
+    let refused = |why: String| Failed { message: format!("{}: {why}", args.file.display()), exit: 1 };
+    let bytes = fs::read(&args.file).map_err(|error| refused(error.to_string()))?;
+    let inspection = wasmnode::inspect(&bytes).map_err(refused)?;
+    print(&vec![inspection.to_string().into()])?;
+    Ok(if inspection.can_serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Lists the plugins, or goes back to the version before.
 pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = Client::connect(&args.to.endpoint(config)?)?;

@@ -20,9 +20,6 @@ const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
 
-/// How a core module begins; a component has another number in the place of the 1.
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
-
 /// The engine, and what it lets guests see.
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
@@ -58,10 +55,15 @@ impl Sandbox {
         if !bytes.starts_with(b"\0asm") {
             return Err("it is not a WebAssembly file".into());
         }
-        let adapted = bytes.starts_with(CORE_MODULE).then(|| adapt(bytes)).transpose()?;
+        let adapted = is_core_module(bytes).then(|| adapt(bytes)).transpose()?;
         Component::new(&self.engine, adapted.as_deref().unwrap_or(bytes))
             .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
     }
+}
+
+/// Whether these bytes are a core module; a component has another number in the place of the 1.
+pub(super) fn is_core_module(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm\x01\0\0\0")
 }
 
 /// Makes a component of a core module: of a command, which has a `_start`, or else of a library.

@@ -5,6 +5,7 @@ use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::grants;
 use super::guest::{Calls, Ended, Guest};
+use super::inspect;
 use super::{GenerationState, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::plugins::guest::bindings::wasmnode::service::types;
@@ -46,7 +47,7 @@ pub(crate) struct Plugin {
 }
 
 /// How a plugin is spoken to.
-enum Kind {
+pub(super) enum Kind {
     /// It exports our `handler`.
     Service(ServicePre<Guest>),
     /// It exports `wasi:cli/run`.
@@ -87,26 +88,40 @@ struct Instance {
 }
 
 impl Kind {
-    fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
-        let linked = || sandbox.linker.instantiate_pre(component).map_err(|error| misfit(&error));
-        let exports: Vec<String> =
-            component.component_type().exports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect();
-        if exports.iter().any(|name| name.starts_with("wasmnode:service/handler@")) {
-            return ServicePre::new(linked()?).map(Self::Service).map_err(|error| misfit(&error));
+    /// Recognises a component by what it exports, and links it to the host.
+    ///
+    /// # Errors
+    /// Says what it lacks, or all that it wants and the host does not offer.
+    pub(super) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
+        let missing: Vec<String> =
+            inspect::imports(sandbox, component).into_iter().filter(|name| inspect::offer(name).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(format!("it imports what the host does not offer: {}", missing.join(", ")));
         }
-        if exports.iter().any(|name| name.starts_with("wasi:cli/run@0.2")) {
-            return CommandPre::new(linked()?).map(Self::Command).map_err(|error| misfit(&error));
-        }
-        let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-        Err(format!(
-            "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit) or wasi:cli/run@0.2 (a WASI command), \
-             and this exports {exports}"
-        ))
+        let exports = inspect::exports(sandbox, component);
+        let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
+        let linked = || sandbox.linker.instantiate_pre(component);
+        let linked = match () {
+            () if has("wasmnode:service/handler@") => linked().and_then(ServicePre::new).map(Self::Service),
+            () if has("wasi:cli/run@0.2") => linked().and_then(CommandPre::new).map(Self::Command),
+            () => {
+                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+                return Err(format!(
+                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit) or wasi:cli/run@0.2 (a WASI \
+                     command), and this exports {exports}"
+                ));
+            }
+        };
+        linked.map_err(|error| format!("an interface is not as the host knows it: {error:#}; see wit/service.wit"))
     }
-}
 
-fn misfit(error: &wasmtime::Error) -> String {
-    format!("it wants or offers something that the host does not know: {error:#}; see wit/service.wit")
+    /// What it is called.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Service(_) => "component of the world wasmnode:service/service",
+            Self::Command(_) => "WASI command",
+        }
+    }
 }
 
 impl Plugin {

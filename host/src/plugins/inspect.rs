@@ -1,0 +1,111 @@
+//! What a file is, what it wants of the host, and whether it could serve.
+
+use super::engine::{Sandbox, is_core_module};
+use super::instance::Kind;
+use super::loader::digest;
+use crate::config::Config;
+use std::fmt;
+use std::time::{Duration, Instant};
+use wasmtime::component::Component;
+
+/// What the host offers, by the beginning of an interface's name, and on which condition. The first that fits counts.
+const OFFERED: [(&str, &str); 9] = [
+    ("wasmnode:service/calls@0.1", "yes; other services if `calls` grants them"),
+    ("wasmnode:service/", "yes"),
+    ("wasi:cli/environment@0.2", "yes; variables if `env` grants them"),
+    ("wasi:cli/", "yes"),
+    ("wasi:filesystem/", "yes; folders if `fs` grants them"),
+    ("wasi:sockets/", "yes; connections if `net` grants them"),
+    ("wasi:io/", "yes"),
+    ("wasi:clocks/", "yes"),
+    ("wasi:random/", "yes"),
+];
+
+/// What is known of a file; `Display` tells it in lines.
+#[derive(Debug)]
+pub struct Inspection {
+    bytes: usize,
+    digest: String,
+    is_adapted: bool,
+    compiled_in: Duration,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    /// What kind of plugin it is, or why it is none.
+    kind: Result<&'static str, String>,
+}
+
+impl Inspection {
+    /// Whether a node would serve it.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.kind.is_ok()
+    }
+}
+
+/// Looks into the bytes of a file.
+///
+/// # Errors
+/// If they are no component, and cannot be made into one.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
+    let sandbox = Sandbox::new(&Config { instances: 1, ..Config::embedded() })?;
+    let began = Instant::now();
+    let component = sandbox.compile(bytes)?;
+    Ok(Inspection {
+        bytes: bytes.len(),
+        digest: digest(bytes),
+        is_adapted: is_core_module(bytes),
+        compiled_in: began.elapsed(),
+        imports: imports(&sandbox, &component),
+        exports: exports(&sandbox, &component),
+        kind: Kind::of(&sandbox, &component).map(|kind| kind.name()),
+    })
+}
+
+/// The names of all that a component imports.
+pub(super) fn imports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
+    component.component_type().imports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The names of all that a component exports.
+pub(super) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
+    component.component_type().exports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Whether, and on which condition, the host offers an interface.
+pub(super) fn offer(interface: &str) -> Option<&'static str> {
+    OFFERED.iter().find(|(name, _)| interface.starts_with(name)).map(|(_, condition)| *condition)
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let adapted = if self.is_adapted { ", adapted from a core module of WASI preview 1" } else { "" };
+        match &self.kind {
+            Ok(kind) => writeln!(f, "kind      {kind}{adapted}")?,
+            Err(why) => writeln!(f, "kind      none that serves: {why}")?,
+        }
+        writeln!(f, "size      {} bytes", self.bytes)?;
+        writeln!(f, "digest    {}", self.digest)?;
+        writeln!(f, "compiled  in {:?}", self.compiled_in)?;
+        for (index, name) in self.imports.iter().enumerate() {
+            let lead = if index == 0 { "imports" } else { "" };
+            writeln!(f, "{lead:<9} {name:<48} {}", offer(name).unwrap_or("NO: the host does not offer it"))?;
+        }
+        for (index, name) in self.exports.iter().enumerate() {
+            let lead = if index == 0 { "exports" } else { "" };
+            writeln!(f, "{lead:<9} {name}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_depends_on_a_grant_says_so() {
+        assert_eq!(offer("wasi:cli/stdin@0.2.6"), Some("yes"));
+        assert_eq!(offer("wasi:cli/environment@0.2.6"), Some("yes; variables if `env` grants them"));
+        assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), None);
+    }
+}
