@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use wasmnode::client::{Ask, Body, Client, Code, Error};
 
 /// How long anything may take that is sure to happen: long, because the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The folder of a node: `plugins/` with the guests asked for, and `node.toml`.
 pub(crate) struct Folder(TempDir);

@@ -1,23 +1,15 @@
-//! Clients and workers in Python, on a ZeroMQ library that is not ours. Without Python's `zmq` there is nothing to test,
-//! unless WASMNODE_TEST_PYTHON is "required".
+//! Clients and workers in Python, on a ZeroMQ library that is not ours.
 
 use crate::node::{Node, PATIENCE};
-use std::process::{Child, Command, Stdio};
+use crate::tools;
+use std::process::{Child, Command};
 use wasmnode::client::{Ask, Reply};
 
-fn python() -> Option<Command> {
-    let found = Command::new("python3").args(["-c", "import zmq"]).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
-        return Some(Command::new("python3"));
-    }
-    let is_required = std::env::var("WASMNODE_TEST_PYTHON").is_ok_and(|value| value == "required");
-    assert!(!is_required, "python3 cannot import zmq; install pyzmq");
-    println!("not tested: python3 cannot import zmq; install pyzmq");
-    None
-}
-
 fn script(name: &str) -> Option<Command> {
-    let mut command = python()?;
+    if !tools::has("pyzmq", &["python3", "-c", "import zmq"]) {
+        return None;
+    }
+    let mut command = Command::new("python3");
     command.arg(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR")));
     Some(command)
 }

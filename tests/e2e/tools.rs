@@ -1,0 +1,17 @@
+//! Programs that not every machine has. A test that needs one says so and ends where it is missing, unless its name stands in
+//! WASMNODE_TEST_REQUIRED, a list of words.
+
+use std::process::{Command, Stdio};
+
+/// Whether a tool is there: `probe` must run and succeed.
+pub(crate) fn has(tool: &str, probe: &[&str]) -> bool {
+    let mut command = Command::new(probe[0]);
+    command.args(&probe[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+    if command.status().is_ok_and(|status| status.success()) {
+        return true;
+    }
+    let required = std::env::var("WASMNODE_TEST_REQUIRED").unwrap_or_default();
+    assert!(!required.split_whitespace().any(|word| word == tool), "{tool} is required and not here: {probe:?}");
+    println!("not tested, because {tool} is not here: {probe:?}");
+    false
+}
