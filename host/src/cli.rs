@@ -285,6 +285,10 @@ fn table(report: &Report) -> String {
             "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",
             service.name, service.running, service.queued, service.replied, service.failed
         );
+        if let Some(ms) = service.plugin.as_ref().map(|plugin| plugin.quarantine_ms).filter(|ms| *ms > 0) {
+            let _writing_to_a_string_succeeds =
+                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
+        }
     }
     text
 }

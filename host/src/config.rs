@@ -84,6 +84,9 @@ pub struct SandboxSettings {
     pub log_lines: u32,
     /// When a new version of a plugin counts as broken, so that the one before it serves again.
     pub trial: Trial,
+    /// Crashes in a row after which requests are refused for a while. `quarantine-after`, default 10, 0 (never) to
+    /// 1,000,000.
+    pub quarantine_after: u32,
     /// What it may reach beyond the sandbox. Default nothing.
     pub grants: Grants,
 }
@@ -115,6 +118,7 @@ impl Default for SandboxSettings {
             reply: 16 << 20,
             log_lines: 1_000,
             trial: Trial { requests: 20, crashes: 50 },
+            quarantine_after: 10,
             grants: Grants::default(),
         }
     }

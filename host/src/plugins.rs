@@ -12,6 +12,7 @@ mod folder;
 mod generations;
 mod grants;
 mod guest;
+mod health;
 mod inspect;
 mod instance;
 mod loader;
@@ -90,6 +91,8 @@ pub struct PluginStatus {
     pub requests: u64,
     /// Of those, the ones in which an instance trapped or asked for more than it may have.
     pub crashes: u64,
+    /// Milliseconds until a request is tried again, because it has crashed in every one; 0 if it is not so.
+    pub quarantine_ms: u64,
     /// Mean time of its recent runs, microseconds.
     pub mean_us: u64,
     /// Log lines left out because they were over its rate.
@@ -178,6 +181,9 @@ impl Plugins {
             let failure = Failure::new(Code::UnknownService, format!("the plugin of {} is gone", request.service));
             return Some(Input::Finished { request: id, result: Err(failure) });
         };
+        if let Err(failure) = plugin.admit() {
+            return Some(Input::Finished { request: id, result: Err(failure) });
+        }
         let is_quick = plugin.pace.is_quick();
         let mut run = Box::pin(Arc::clone(plugin).run(Job { request, remaining }));
         if is_quick {

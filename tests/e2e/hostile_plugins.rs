@@ -58,6 +58,20 @@ fn well_behaved_services_do_not_notice_the_others() {
 }
 
 #[test]
+fn a_plugin_that_crashes_in_every_request_is_put_in_quarantine_and_says_so() {
+    let mut node = Node::start(&["trap", "echo"], "[service.trap]\nquarantine-after = 3\n");
+    for _ in 0..3 {
+        assert!(node.fail("trap", &[]).1.contains("unreachable"));
+    }
+    node.wait_for("trap is in quarantine for 1s");
+    // However long this takes, the next quarantine is longer still.
+    let refused = (0..20).map(|_| node.fail("trap", &[]).1).filter(|why| why.contains("is in quarantine for")).count();
+    assert!(refused > 0);
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    assert!(node.report()["services"][1]["plugin"]["quarantine_ms"].is_u64());
+}
+
+#[test]
 fn a_flood_of_log_lines_is_cut_counted_and_said() {
     let mut node = Node::start(&["log-flood"], SETTINGS);
     assert_eq!(node.call("log-flood", &[b"x"]).unwrap(), ["x"]);

@@ -62,6 +62,9 @@ impl Service {
                     requests: given.take("trial-requests", number(0..=1_000_000)).unwrap_or(sandbox.trial.requests),
                     crashes: given.take("trial-crashes", number(0..=100)).unwrap_or(sandbox.trial.crashes),
                 },
+                quarantine_after: given
+                    .take("quarantine-after", number(0..=1_000_000))
+                    .unwrap_or(sandbox.quarantine_after),
                 grants: Grants {
                     env: given.take("env", grants::env).unwrap_or_else(|| sandbox.grants.env.clone()),
                     fs: given.list("fs", grants::folder).unwrap_or_else(|| sandbox.grants.fs.clone()),

@@ -63,6 +63,7 @@ fn every_key_reaches_its_field() {
         log-lines = 6
         trial-requests = 7
         trial-crashes = 8
+        quarantine-after = 9
         env = { A = "b" }
         fs = [{ host = "d", guest = "/d" }]
         net = ["tcp:127.0.0.1:9"]
@@ -101,6 +102,7 @@ fn every_key_reaches_its_field() {
         reply: 5 << 10,
         log_lines: 6,
         trial: Trial { requests: 7, crashes: 8 },
+        quarantine_after: 9,
         grants: Grants {
             env: BTreeMap::from([("A".into(), "b".into())]),
             fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false }],

@@ -5,6 +5,7 @@ use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::grants;
 use super::guest::{Calls, Ended, Guest};
+use super::health::Health;
 use super::inspect;
 use super::{GenerationState, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
@@ -12,9 +13,9 @@ use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-use tracing::Level;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{Level, warn};
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
 use wasmtime::component::Component;
@@ -44,6 +45,7 @@ pub(crate) struct Plugin {
     requests: AtomicU64,
     /// Requests whose instance trapped, or asked for more than it may have.
     crashes: AtomicU64,
+    health: Mutex<Health>,
 }
 
 /// How a plugin is spoken to.
@@ -143,7 +145,8 @@ impl Plugin {
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { service, origin, kind, settings, max_body, calls, log, idle, pace, requests, crashes })
+        let health = Mutex::new(Health::new(settings.quarantine_after));
+        Ok(Self { service, origin, kind, settings, max_body, calls, log, idle, pace, requests, crashes, health })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -168,6 +171,7 @@ impl Plugin {
             loaded_at: humantime::format_rfc3339_seconds(self.origin.loaded_at).to_string(),
             requests: self.requests.load(Ordering::Relaxed),
             crashes: self.crashes.load(Ordering::Relaxed),
+            quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
             mean_us: self.pace.mean_us(),
             log_lines_dropped: self.log.dropped(),
         }
@@ -177,10 +181,29 @@ impl Plugin {
     pub(super) async fn run(self: Arc<Self>, job: Job) -> Outcome {
         let outcome = self.serve(job).await;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        if let Err(Failure { code: Code::Crashed | Code::Exhausted, .. }) = &outcome.result {
+        let has_crashed = matches!(&outcome.result, Err(Failure { code: Code::Crashed | Code::Exhausted, .. }));
+        if has_crashed {
             self.crashes.fetch_add(1, Ordering::Relaxed);
         }
+        if let Some(wait) = self.health().record(has_crashed, Instant::now()) {
+            warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.service);
+        }
         outcome
+    }
+
+    /// Whether a request may be tried.
+    ///
+    /// # Errors
+    /// If the plugin is in quarantine.
+    pub(super) fn admit(&self) -> Result<(), Failure> {
+        self.health().admit(Instant::now()).map_err(|left| {
+            let reason = format!("{} is in quarantine for {left:.1?} more: it crashed in every request", self.service);
+            Failure::new(Code::Crashed, reason)
+        })
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn serve(&self, job: Job) -> Outcome {
