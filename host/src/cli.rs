@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod new;
 mod plugins;
 
+pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,6 +26,7 @@ Examples:
   wasmnode --config examples/node2.toml           serve what the file says
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               what can be called, and how it does
+  wasmnode new hello --lang python                begin a service in rust, c, python or javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
@@ -80,6 +83,8 @@ pub(crate) enum Command {
     Plugins(Plugins),
     /// Put a component into the plugin folder, safely, and wait until it serves
     Deploy(Deploy),
+    /// Write a small project for a new service
+    New(New),
     /// Say what a file is, what it wants of the host, and whether it could serve
     Inspect(Inspect),
     /// Check a configuration and list every mistake

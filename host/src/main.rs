@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Some(Command::Services(services)) => cli::services(services, config),
         Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
+        Some(Command::New(new)) => cli::new(new),
         Some(Command::Inspect(inspect)) => cli::inspect(inspect),
         Some(Command::Check) => cli::check(config),
     };

@@ -1,8 +1,10 @@
-//! The example `compter` in every language that it is written in: each built by its own tools, each with the same answers.
+//! What `wasmnode new` writes builds and serves, and the example `compter` in every language that it is written in: each built by its own tools, each with the same answers.
 
 use crate::commands::{compile, repository};
-use crate::node::{Folder, Node};
+use crate::node::{Folder, Node, wasmnode};
 use crate::tools;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Serves the `compter.wasm` that was put into the folder, and compares its answers.
@@ -64,4 +66,82 @@ fn javascript_counts() {
     command.args(["--world-name", "service", "--disable", "http", "--disable", "fetch-event", "--out"]);
     succeed(command.arg(folder.path("plugins/compter.wasm")));
     assert_counts(folder);
+}
+
+/// A project that `wasmnode new` has written, in a folder of its own.
+fn begin(folder: &Folder, language: &str) -> PathBuf {
+    let mut command = wasmnode();
+    succeed(command.args(["new", "my-service", "--lang", language]).current_dir(folder.path(".")));
+    folder.path("my-service")
+}
+
+/// Serves what the project was built into.
+fn assert_serves(folder: Folder, built: &str) {
+    fs::copy(folder.path("my-service").join(built), folder.path("plugins/my-service.wasm")).unwrap();
+    let node = Node::start_in(folder, "[service.my-service]\ndeadline = '3m'\n", &[]);
+    assert_eq!(node.call("my-service", &[b"bonjour"]).unwrap(), ["BONJOUR"]);
+    assert!(node.fail("my-service", &[]).1.contains("send some text"));
+}
+
+#[test]
+fn a_new_rust_project_serves() {
+    let folder = Folder::new(&[]);
+    let project = begin(&folder, "rust");
+    // The versions that this repository is built with.
+    fs::copy(repository("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["build", "--release", "--target", "wasm32-wasip2", "--target-dir"])
+        .arg(&target)
+        .current_dir(&project);
+    succeed(&mut command);
+    let built = target.join("wasm32-wasip2/release/my_service.wasm");
+    assert_serves(folder, built.to_str().unwrap());
+}
+
+#[test]
+fn a_new_c_project_serves() {
+    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    let project = begin(&folder, "c");
+    let mut command = Command::new("python3");
+    command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-Os", "main.c", "-o", "my-service.wasm"]);
+    let caches = folder.path("zig-cache");
+    command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches);
+    succeed(command.current_dir(&project));
+    assert_serves(folder, "my-service.wasm");
+}
+
+#[test]
+fn a_new_python_project_serves() {
+    if !tools::has("componentize-py", &["componentize-py", "--version"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    let mut command = Command::new("componentize-py");
+    command.args(["-d", "wit", "-w", "service", "componentize", "my_service", "-o", "my-service.wasm"]);
+    succeed(command.current_dir(begin(&folder, "python")));
+    assert_serves(folder, "my-service.wasm");
+}
+
+#[test]
+fn a_new_javascript_project_serves() {
+    if !tools::has("jco", &["jco", "--version"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    succeed(Command::new("npm").args(["run", "build"]).current_dir(begin(&folder, "js")));
+    assert_serves(folder, "my-service.wasm");
+}
+
+#[test]
+fn a_folder_that_is_there_is_left_alone() {
+    let folder = Folder::new(&[]);
+    fs::create_dir(folder.path("my-service")).unwrap();
+    let done = wasmnode().args(["new", "my-service"]).current_dir(folder.path(".")).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert_eq!(fs::read_dir(folder.path("my-service")).unwrap().count(), 0);
 }

@@ -1,0 +1,91 @@
+//! `wasmnode new`: a small project that builds with its language's ordinary command.
+
+use super::{Failed, print};
+use clap::{Args, ValueEnum};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use wasmnode_core::ServiceName;
+
+/// The contract, as this binary was built with it.
+const WIT: &str = include_str!("../../../wit/service.wit");
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The service's name, and the folder's
+    name: ServiceName,
+    /// What to write it in
+    #[arg(long, value_enum, default_value = "rust")]
+    lang: Language,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Language {
+    Rust,
+    C,
+    Python,
+    #[value(alias = "js")]
+    Javascript,
+}
+
+/// A file to write: its path in the project, and what it holds. In both, `{{name}}` and `{{module}}` are filled in.
+type File = (&'static str, &'static str);
+
+impl Language {
+    fn files(self) -> &'static [File] {
+        const CONTRACT: File = ("wit/service.wit", WIT);
+        match self {
+            Self::Rust => &[
+                ("README.md", include_str!("new/rust/README.md")),
+                ("Cargo.toml", include_str!("new/rust/Cargo.toml.txt")),
+                ("src/lib.rs", include_str!("new/rust/lib.rs.txt")),
+                CONTRACT,
+            ],
+            // A program needs no contract but its standard input and output.
+            Self::C => &[("README.md", include_str!("new/c/README.md")), ("main.c", include_str!("new/c/main.c"))],
+            Self::Python => &[
+                ("README.md", include_str!("new/python/README.md")),
+                ("{{module}}.py", include_str!("new/python/service.py")),
+                CONTRACT,
+            ],
+            Self::Javascript => &[
+                ("README.md", include_str!("new/javascript/README.md")),
+                ("package.json", include_str!("new/javascript/package.json.txt")),
+                ("{{module}}.js", include_str!("new/javascript/service.js")),
+                CONTRACT,
+            ],
+        }
+    }
+}
+
+/// Writes a project into a new folder of the service's name.
+pub(crate) fn new(args: &New) -> Result<ExitCode, Failed> {
+    let name = args.name.as_str();
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.bytes().all(is_plain) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        let message =
+            format!("{name:?} cannot be the name of a project; write a-z, 0-9 and '-', beginning with a letter");
+        return Err(Failed { message, exit: 2 });
+    }
+    let module = name.replace('-', "_");
+    let fill = |text: &str| text.replace("{{name}}", name).replace("{{module}}", &module);
+    let files = args.lang.files().iter().map(|(path, content)| (fill(path), fill(content)));
+    write(Path::new(name), files)
+        .map_err(|error| Failed { message: format!("cannot write {name}/: {error}"), exit: 1 })?;
+    print(&vec![format!("{name}/ is there; {name}/README.md has the commands that build and deploy it\n").into()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(folder: &Path, files: impl Iterator<Item = (String, String)>) -> io::Result<()> {
+    // Fails if it is there: nobody's work is overwritten.
+    fs::create_dir(folder)?;
+    for (path, content) in files {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, content)?;
+    }
+    Ok(())
+}
