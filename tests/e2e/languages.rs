@@ -1,4 +1,5 @@
-//! What `wasmnode new` writes builds and serves, and the example `compter` in every language that it is written in: each built by its own tools, each with the same answers.
+//! What `wasmnode new` writes builds and serves, and so does the example `compter` in every language that it is written in:
+//! each is built by its own tools, and all give the same answers.
 
 use crate::commands::{compile, repository};
 use crate::node::{Folder, Node, wasmnode};
@@ -22,6 +23,13 @@ fn succeed(command: &mut Command) {
     assert!(done.status.success(), "{command:?}\n{stdout}{stderr}");
 }
 
+fn compile_c(folder: &Folder, source: &Path, plugin: &Path) {
+    let mut command = Command::new("python3");
+    command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-Os", "-o"]).arg(plugin).arg(source);
+    let caches = folder.path("zig-cache");
+    succeed(command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
+}
+
 #[test]
 fn rust_counts() {
     let folder = Folder::new(&[]);
@@ -35,11 +43,7 @@ fn c_counts() {
         return;
     }
     let folder = Folder::new(&[]);
-    let mut command = Command::new("python3");
-    command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-Os", "-o"]);
-    command.arg(folder.path("plugins/compter.wasm")).arg(repository("examples/compter/compter.c"));
-    let caches = folder.path("zig-cache");
-    succeed(command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
+    compile_c(&folder, repository("examples/compter/compter.c").as_ref(), &folder.path("plugins/compter.wasm"));
     assert_counts(folder);
 }
 
@@ -107,11 +111,7 @@ fn a_new_c_project_serves() {
     }
     let folder = Folder::new(&[]);
     let project = begin(&folder, "c");
-    let mut command = Command::new("python3");
-    command.args(["-m", "ziglang", "cc", "--target=wasm32-wasi", "-Os", "main.c", "-o", "my-service.wasm"]);
-    let caches = folder.path("zig-cache");
-    command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches);
-    succeed(command.current_dir(&project));
+    compile_c(&folder, &project.join("main.c"), &project.join("my-service.wasm"));
     assert_serves(folder, "my-service.wasm");
 }
 

@@ -304,6 +304,10 @@ impl Broker {
         }
         let failure = match &pending.stage {
             Stage::Queued if !reachable => self.unknown(&pending.service),
+            Stage::Queued if pending.attempts > 0 => Failure::new(
+                Code::Deadline,
+                "the deadline passed while the request waited for a second worker; it may have run",
+            ),
             Stage::Queued => {
                 Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
             }
