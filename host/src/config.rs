@@ -64,6 +64,8 @@ pub struct Config {
     /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter. `limits.unread-bytes`,
     /// default 256 MiB, 1 MiB to 1 TiB.
     pub unread_bytes: usize,
+    /// Bytes of a plugin's file; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
+    pub plugin_bytes: u64,
     /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
     pub sandbox_defaults: SandboxSettings,
     /// Sandboxes by service. From `[service.NAME]`.
@@ -177,7 +179,7 @@ impl Config {
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 
-        let (limits, instances, unread_bytes) = limits(root.table("limits"));
+        let (limits, instances, unread_bytes, plugin_bytes) = limits(root.table("limits"));
         let majordomo = majordomo(root.table("majordomo"));
         let defaults = Service::read(root.table("defaults"), &Service::default());
         let named = service::named(root.table("service"), &defaults);
@@ -199,6 +201,7 @@ impl Config {
             drain,
             instances,
             unread_bytes,
+            plugin_bytes,
             sandbox_defaults,
             sandboxes,
         }
@@ -252,7 +255,7 @@ fn listen(node: &mut Fields<'_>, folder: &Path) -> Vec<Endpoint> {
     listen
 }
 
-fn limits(mut given: Fields<'_>) -> (Limits, u32, usize) {
+fn limits(mut given: Fields<'_>) -> (Limits, u32, usize, u64) {
     use value::{number, size};
     let default = Limits::default();
     let limits = Limits {
@@ -268,8 +271,9 @@ fn limits(mut given: Fields<'_>) -> (Limits, u32, usize) {
     };
     let instances = given.take("instances", number(1..=100_000)).unwrap_or(1_000);
     let unread_bytes = given.take("unread-bytes", size(1 << 20..=1 << 40)).unwrap_or(256 << 20);
+    let plugin_bytes = given.take("plugin", size(1 << 10..=4 << 30)).unwrap_or(256 << 20) as u64;
     given.done();
-    (limits, instances, unread_bytes)
+    (limits, instances, unread_bytes, plugin_bytes)
 }
 
 fn majordomo(mut given: Fields<'_>) -> Majordomo {

@@ -35,7 +35,7 @@ fn plugins(node: &Node, arguments: &[&str]) -> String {
 
 #[test]
 fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
-    let mut node = Node::start(&[], "");
+    let mut node = Node::start(&[], "[defaults]\ndeadline = '3m'\n");
     let mut client = node.client();
     let waiting = Ask::new("hello").body(["x"]).wait(true).deadline(PATIENCE);
     let id = client.send(waiting).unwrap();
@@ -63,6 +63,32 @@ fn a_version_that_cannot_serve_leaves_the_old_one_serving_and_says_why() {
         node.wait_for_refusal("echo", why);
     }
     assert!(plugins(&node, &[]).contains("refused: it is not a valid component"), "{}", plugins(&node, &[]));
+}
+
+#[test]
+fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
+    let mut node = Node::start(&["echo"], "[defaults]\ndeadline = '3m'\n");
+    let plugins = node.folder.path("plugins");
+    fs::remove_dir_all(&plugins).unwrap();
+    node.wait_for("cannot read the plugin folder");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    fs::create_dir(&plugins).unwrap();
+    drop_in(&node, "hello", &component(ECHO));
+    let ask = Ask::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
+    assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["y"]);
+    node.wait_for("echo is no longer served by a plugin");
+}
+
+#[test]
+fn what_is_no_file_or_too_large_a_one_is_not_read() {
+    let mut node = Node::start(&[], "[limits]\nplugin = '1KiB'\n");
+    let pipe = node.folder.path("plugins/pipe.wasm");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::create_dir(node.folder.path("plugins/folder.wasm")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", node.folder.path("plugins/link.wasm")).unwrap();
+    drop_in(&node, "large", &[0; 1025]);
+    node.wait_for("large.wasm is not loaded: its 1025 bytes are over limits.plugin = 1024");
+    assert!(plugins(&node, &[]).lines().count() == 2, "{}", plugins(&node, &[]));
 }
 
 #[test]

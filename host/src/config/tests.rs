@@ -49,7 +49,7 @@ fn every_key_reaches_its_field() {
         node = { name = "n", zone = "z.eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
                  services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", message = 4096, frames = 50, workers = 6,
-                   call-depth = 7, instances = 8, unread-bytes = "9MiB" }
+                   call-depth = 7, instances = 8, unread-bytes = "9MiB", plugin = "7KiB" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
         defaults.queue = 9
         [service.print]
@@ -74,7 +74,8 @@ fn every_key_reaches_its_field() {
     assert_eq!(config.listen, [Endpoint::Tcp("127.0.0.1:*".into()), Endpoint::Tcp("[::1]:*".into())]);
     assert_eq!((config.plugins, config.cache), ("/p".into(), "etc/c".into()));
     assert_eq!(config.services, Some(BTreeSet::new()));
-    assert_eq!((config.drain, config.instances, config.unread_bytes), (Duration::from_secs(60), 8, 9 << 20));
+    assert_eq!((config.drain, config.instances), (Duration::from_secs(60), 8));
+    assert_eq!((config.unread_bytes, config.plugin_bytes), (9 << 20, 7 << 10));
     let limits = Limits {
         requests: 1,
         requests_per_client: 2,

@@ -31,12 +31,21 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// The file's size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The stamp of a file, of which a symbolic link may lead to it.
     ///
     /// # Errors
-    /// If there is no such file, or it is not to be read.
+    /// If there is no such file, or it is not a regular one.
     pub(super) fn of(file: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(file)?;
+        if !metadata.is_file() {
+            // To read a pipe would be to wait for its writer.
+            return Err(io::Error::other("it is not a regular file"));
+        }
         Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),

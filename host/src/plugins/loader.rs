@@ -101,37 +101,41 @@ impl Loader {
 
     fn run(&self, mut folder: Folder, sending: &Sending) {
         let (hints, hinted) = channel();
-        // Without a watcher the channel stays silent, and must stay open.
-        let (_watcher, rescan) = match watcher(&self.config.plugins, hints.clone()) {
-            Ok(watcher) => (Some(watcher), RESCAN),
-            Err(error) => {
-                warn!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {error}");
-                (None, RESCAN_BLIND)
-            }
-        };
-        let mut said_unreadable = false;
+        let mut watch = self.watch_folder(&hints);
+        let mut is_readable = true;
         loop {
+            let rescan = if watch.is_some() { RESCAN } else { RESCAN_BLIND };
             let due = folder.next_scan().map_or(rescan, |next| next.saturating_duration_since(Instant::now()));
             let closed = gather(&hinted, due.min(rescan), &self.config.plugins);
             match list(&self.config.plugins) {
                 Ok(found) => {
-                    said_unreadable = false;
+                    if !std::mem::replace(&mut is_readable, true) {
+                        // It may be another folder under the same name.
+                        watch = self.watch_folder(&hints);
+                    }
                     for change in folder.scan(&found, &closed, Instant::now()) {
                         if let Some(news) = self.look_into(change) {
                             sending.send(news);
                         }
                     }
                 }
-                Err(error) if !said_unreadable => {
-                    said_unreadable = true;
-                    error!(
-                        "cannot read the plugin folder {}: {error}; its plugins serve on",
-                        self.config.plugins.display()
-                    );
+                Err(error) => {
+                    watch = None;
+                    if std::mem::replace(&mut is_readable, false) {
+                        let folder = self.config.plugins.display();
+                        error!("cannot read the plugin folder {folder}: {error}; its plugins serve on");
+                    }
                 }
-                Err(_) => {}
             }
         }
+    }
+
+    fn watch_folder(&self, hints: &Sender<notify::Result<Event>>) -> Option<impl Watcher + use<>> {
+        watcher(&self.config.plugins, hints.clone())
+            .inspect_err(|error| {
+                warn!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {error}");
+            })
+            .ok()
     }
 
     fn look_into(&self, change: Change) -> Option<News> {
@@ -153,7 +157,7 @@ impl Loader {
     }
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
-        let (digest, loaded) = match read_whole(file, stamp) {
+        let (digest, loaded) = match self.read_whole(file, stamp) {
             Ok(bytes) => (digest(&bytes), self.build(service, file, &bytes)),
             Err(why) => (String::new(), Err(why)),
         };
@@ -163,6 +167,21 @@ impl Loader {
                 error!("{} is not loaded: {why}", file.display());
                 News::Refused(service.clone(), Refusal { digest, why })
             }
+        }
+    }
+
+    /// Reads a file at one go; what is compiled is what was read.
+    fn read_whole(&self, file: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
+        let limit = self.config.plugin_bytes;
+        if stamp.bytes() > limit {
+            return Err(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes()));
+        }
+        let unreadable = |error| format!("cannot read it: {error}");
+        let bytes = std::fs::read(file).map_err(unreadable)?;
+        if Stamp::of(file).map_err(unreadable)? == stamp {
+            Ok(bytes)
+        } else {
+            Err("it changed while it was read; it is tried again when it has settled".into())
         }
     }
 
@@ -183,17 +202,6 @@ impl Loader {
             Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
         info!("{} can serve {service} (loaded in {:?})", file.display(), began.elapsed());
         Ok(plugin)
-    }
-}
-
-/// Reads a file at one go; what is compiled is what was read.
-fn read_whole(file: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
-    let unreadable = |error| format!("cannot read it: {error}");
-    let bytes = std::fs::read(file).map_err(unreadable)?;
-    if Stamp::of(file).map_err(unreadable)? == stamp {
-        Ok(bytes)
-    } else {
-        Err("it changed while it was read; it is tried again when it has settled".into())
     }
 }
 
