@@ -185,6 +185,9 @@ impl Plugin {
         if has_crashed {
             self.crashes.fetch_add(1, Ordering::Relaxed);
         }
+        if !self.has_ever_crashed() {
+            return outcome;
+        }
         if let Some(wait) = self.health().record(has_crashed, Instant::now()) {
             warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.service);
         }
@@ -196,10 +199,18 @@ impl Plugin {
     /// # Errors
     /// If the plugin is in quarantine.
     pub(super) fn admit(&self) -> Result<(), Failure> {
+        if !self.has_ever_crashed() {
+            return Ok(());
+        }
         self.health().admit(Instant::now()).map_err(|left| {
             let reason = format!("{} is in quarantine for {left:.1?} more: it crashed in every request", self.service);
             Failure::new(Code::Crashed, reason)
         })
+    }
+
+    /// Spares the many that have not the clock and the lock.
+    fn has_ever_crashed(&self) -> bool {
+        self.crashes.load(Ordering::Relaxed) > 0
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {

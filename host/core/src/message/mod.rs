@@ -8,7 +8,7 @@ pub mod native;
 
 use crate::failure::Failure;
 use crate::name::InvalidName;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// One frame: opaque bytes, cheap to clone.
 pub type Frame = bytes::Bytes;
@@ -42,7 +42,12 @@ impl PeerId {
 
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // By hand: each request that a plugin serves names its caller, and formatting five numbers takes longer.
+        const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+        self.0.iter().try_for_each(|byte| {
+            f.write_char(DIGITS[usize::from(byte >> 4)])?;
+            f.write_char(DIGITS[usize::from(byte & 15)])
+        })
     }
 }
 
