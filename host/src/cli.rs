@@ -7,6 +7,7 @@ pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,9 @@ Exit codes:
   3  no such service                      8  not allowed
   4  no answer in time                    9  no node at the endpoint, or it broke the protocol
                                          10  lost or cancelled: the request may have run";
+
+/// How long a node may take to tell of itself.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Log lines that wait for a slow terminal.
 const LOG_BUFFER: usize = 10_000;
@@ -264,16 +268,19 @@ fn print(body: &Body) -> std::io::Result<()> {
 /// Lists what can be called.
 pub(crate) fn services(args: &Services, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = Client::connect(&args.to.endpoint(config)?)?;
-    let ask = Ask::new(report::SERVICES).deadline(Duration::from_secs(5));
-    let body = client.call(ask, |_| {})?.concat();
+    let reply = client.call(Ask::new(report::SERVICES).deadline(ANSWER), |_| {})?;
     if args.json {
-        print(&vec![body.into(), "\n".into()])?;
-        return Ok(ExitCode::SUCCESS);
+        print(&vec![reply.concat().into(), "\n".into()])?;
+    } else {
+        print(&vec![table(&read(&reply)?).into()])?;
     }
-    let report: Report = serde_json::from_slice(&body)
-        .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })?;
-    print(&vec![table(&report).into()])?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads what a node tells of itself.
+fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
+    serde_json::from_slice(&reply.concat())
+        .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
 }
 
 fn table(report: &Report) -> String {

@@ -101,7 +101,6 @@ pub struct PluginStatus {
 
 impl Plugins {
     /// Loads every plugin that is there and that the configuration asks for, and watches the folder from then on.
-    /// Returns the services that are offered now.
     ///
     /// # Errors
     /// If the engine cannot start, or the folder cannot be read.

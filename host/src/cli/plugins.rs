@@ -1,6 +1,6 @@
 //! `wasmnode plugins` and `wasmnode deploy`: what serves, and how it gets there.
 
-use super::{Failed, To, print};
+use super::{ANSWER, Failed, To, print, read};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -13,9 +13,6 @@ use wasmnode::client::{self, Ask, Client};
 use wasmnode::config::Config;
 use wasmnode::report::{self, PluginReport};
 use wasmnode_core::ServiceName;
-
-/// How long a node may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// How often `deploy` asks whether the node has it.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -80,14 +77,9 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
     if args.json || args.action.is_some() {
         print(&reply)?;
     } else {
-        print(&vec![table(&read(&reply)?).into()])?;
+        print(&vec![table(&read::<Vec<PluginReport>>(&reply)?).into()])?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(reply: &client::Body) -> Result<Vec<PluginReport>, Failed> {
-    serde_json::from_slice(&reply.concat())
-        .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
 }
 
 fn table(plugins: &[PluginReport]) -> String {
@@ -175,7 +167,9 @@ fn wait_until_serving(
             }
             reply => reply?,
         };
-        if let Some(plugin) = read(&reply)?.into_iter().find(|plugin| plugin.service == service.as_str()) {
+        if let Some(plugin) =
+            read::<Vec<PluginReport>>(&reply)?.into_iter().find(|plugin| plugin.service == service.as_str())
+        {
             let is_it = |generation: &&wasmnode::PluginStatus| generation.digest == digest;
             if let Some(serving) =
                 plugin.generations.iter().find(is_it).filter(|it| it.state == GenerationState::Serving)

@@ -15,12 +15,12 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
 /// Serves one request.
 pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job) -> Outcome {
-    let Job { request, remaining } = job;
+    let remaining_us = job.remaining_us();
+    let request = job.request;
     let limit = plugin.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
-    let stderr = Console::new(Arc::clone(&plugin.log), Level::WARN);
-    let remaining_us = u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX);
+    let stderr = Console::with_tail(Arc::clone(&plugin.log), Level::WARN);
     let mut wasi = match plugin.wasi() {
         Ok(wasi) => wasi,
         Err(failure) => return Outcome::failed(failure),

@@ -67,12 +67,18 @@ struct Lines {
     log: Arc<ServiceLog>,
     level: Level,
     unfinished: Mutex<Vec<u8>>,
-    tail: Mutex<Vec<u8>>,
+    /// The last of what was written, where somebody will ask for it.
+    tail: Option<Mutex<Vec<u8>>>,
 }
 
 impl Console {
     pub(super) fn new(log: Arc<ServiceLog>, level: Level) -> Self {
-        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: Mutex::default() }))
+        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: None }))
+    }
+
+    /// One that remembers the last of what was written.
+    pub(super) fn with_tail(log: Arc<ServiceLog>, level: Level) -> Self {
+        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: Some(Mutex::default()) }))
     }
 
     /// Makes a line of what is written and not ended.
@@ -84,9 +90,10 @@ impl Console {
         }
     }
 
-    /// The last of what was written, for a person.
+    /// The last of what was written, for a person; empty unless it was made by [`Self::with_tail`].
     pub(super) fn tail(&self) -> String {
-        String::from_utf8_lossy(&self.0.tail.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned()
+        let Some(tail) = &self.0.tail else { return String::new() };
+        String::from_utf8_lossy(&tail.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned()
     }
 
     fn write(&self, bytes: &[u8]) {
@@ -111,7 +118,8 @@ impl Console {
 
 impl Lines {
     fn remember(&self, bytes: &[u8]) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tail) = &self.tail else { return };
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
         let surplus = tail.len().saturating_sub(TAIL);
         tail.drain(..surplus);

@@ -157,7 +157,7 @@ pub(super) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Stamp>> {
 /// Whether a file is meant as a plugin, by its name. Those that begin with a dot are on their way.
 pub(super) fn is_plugin(file: &Path) -> bool {
     let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    file.extension().is_some_and(|extension| extension == "wasm") && !hidden && !file.is_dir()
+    file.extension().is_some_and(|extension| extension == "wasm") && !hidden
 }
 
 #[cfg(test)]

@@ -70,6 +70,13 @@ pub(super) struct Job {
     pub(super) remaining: Duration,
 }
 
+impl Job {
+    /// The time that is left, as guests are told.
+    pub(super) fn remaining_us(&self) -> u64 {
+        u64::try_from(self.remaining.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 /// The end of a run.
 pub(super) struct Outcome {
     pub(super) result: Result<Body, Failure>,
@@ -233,10 +240,11 @@ impl Plugin {
                 Err(failure) => return Outcome::failed(failure),
             },
         };
-        let Job { request, remaining } = job;
+        let remaining_us = job.remaining_us();
+        let request = job.request;
         instance.store.data_mut().begin(request.id, self.settings.reply);
         instance.store.set_epoch_deadline(TICKS);
-        let request = lower(request, remaining);
+        let request = lower(request, remaining_us);
         let called = instance.exports.wasmnode_service_handler().call_handle(&mut instance.store, &request).await;
         let guest = instance.store.data_mut();
         guest.end();
@@ -337,13 +345,13 @@ impl Plugin {
     }
 }
 
-fn lower(request: Request, remaining: Duration) -> types::Request {
+fn lower(request: Request, remaining_us: u64) -> types::Request {
     let text = |frame: Frame| String::from_utf8_lossy(&frame).into_owned();
     types::Request {
         service: request.service.as_str().to_owned(),
         metadata: types::Metadata {
             request_id: request.id.0,
-            remaining_us: u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX),
+            remaining_us,
             caller: request.caller.to_string(),
             traceparent: request.traceparent.map(text),
             idempotency_key: request.idempotency_key.map(Into::into),

@@ -29,8 +29,7 @@ const RESCAN_BLIND: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
-/// How often the files that are there at the start are looked at before they are loaded, and how long lies between.
-const FIRST_LOOKS: u32 = 2;
+/// How long a young file that is there at the start must stay as it is before it is loaded.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How old a file is at the start that nobody is likely to be still writing.
@@ -47,7 +46,7 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Loads what is in the folder now, and returns it with the news to expect no more of it.
+    /// Loads what is in the folder now; what comes of each file is returned.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -60,10 +59,7 @@ impl Loader {
             )
         };
         let mut found = list(path).map_err(unreadable)?;
-        for _ in 1..FIRST_LOOKS {
-            if found.keys().all(|file| is_old(file)) {
-                break;
-            }
+        if !found.keys().all(|file| is_old(file)) {
             std::thread::sleep(FIRST_PAUSE);
             let again = list(path).map_err(unreadable)?;
             // What is still growing is left to the watch.
@@ -158,7 +154,10 @@ impl Loader {
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
         let (digest, loaded) = match self.read_whole(file, stamp) {
-            Ok(bytes) => (digest(&bytes), self.build(service, file, &bytes)),
+            Ok(bytes) => {
+                let digest = digest(&bytes);
+                (digest.clone(), self.build(service, file, &bytes, digest))
+            }
             Err(why) => (String::new(), Err(why)),
         };
         match loaded {
@@ -185,18 +184,13 @@ impl Loader {
         }
     }
 
-    fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8]) -> Result<Plugin, String> {
+    fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
         if bytes.len() >= LARGE {
             info!("compiling {} ({} MiB), which can take a while", file.display(), bytes.len() >> 20);
         }
         let began = Instant::now();
         let component = self.sandbox.compile(bytes)?;
-        let origin = Origin {
-            file: file.to_owned(),
-            digest: digest(bytes),
-            bytes: bytes.len() as u64,
-            loaded_at: SystemTime::now(),
-        };
+        let origin = Origin { file: file.to_owned(), digest, bytes: bytes.len() as u64, loaded_at: SystemTime::now() };
         let settings = self.config.sandbox(service).clone();
         let plugin =
             Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
