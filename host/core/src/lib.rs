@@ -28,8 +28,8 @@ mod time;
 
 pub use broker::{CallId, Caller, Counters, Event, Request, RequestId, ServiceStatus};
 pub use failure::{Code, Failure};
-pub use message::{Body, Frame, PeerId};
-pub use name::{Pattern, ServiceName};
+pub use message::{Body, Frame, LinkId, PeerId};
+pub use name::{Address, Label, Pattern, Place, ServiceName};
 pub use node::{Input, Node, Output};
 pub use settings::{Limits, Majordomo, NodeSettings, OnFailure, ServiceSettings};
 pub use time::Time;

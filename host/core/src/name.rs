@@ -1,4 +1,4 @@
-//! Names of services, and patterns over them.
+//! Names of services, nodes and zones, the addresses made of them, and patterns over services.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -76,6 +76,120 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
+/// The name of a node or a zone: 1 to 63 letters of A-Z, a-z, 0-9, `_` and `-`.
+///
+/// Cheap to clone. A dot is kept for addresses (`afficher@node2.paris`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(Arc<str>);
+
+impl Label {
+    /// The longest name, in bytes.
+    pub const MAX: usize = 63;
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Label {
+    type Err = InvalidLabel;
+
+    fn from_str(name: &str) -> Result<Self, InvalidLabel> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if (1..=Self::MAX).contains(&name.len()) && name.bytes().all(allowed) {
+            Ok(Self(name.into()))
+        } else {
+            Err(InvalidLabel)
+        }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads on from "the name ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidLabel;
+
+impl fmt::Display for InvalidLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "is not 1 to {} letters of A-Z, a-z, 0-9, '_' and '-'", Label::MAX)
+    }
+}
+
+impl std::error::Error for InvalidLabel {}
+
+/// Where a client wants a service: `afficher`, `afficher@paris` (a zone or a node), `afficher@node2.paris`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it is to be served.
+    pub place: Place,
+}
+
+/// The part of an address after the `@`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Wherever is nearest: the address has no `@`.
+    Nearest,
+    /// A node of this zone, or a zone: which, the node knows.
+    Named(Label),
+    /// On this node of this zone.
+    Node {
+        /// The node.
+        node: Label,
+        /// Its zone.
+        zone: Label,
+    },
+}
+
+impl Address {
+    /// Reads an address as it came in a frame.
+    ///
+    /// # Errors
+    /// Says which rule it breaks.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidName> {
+        std::str::from_utf8(bytes).map_err(|_| InvalidName("is not UTF-8"))?.parse()
+    }
+}
+
+impl From<ServiceName> for Address {
+    fn from(service: ServiceName) -> Self {
+        Self { service, place: Place::Nearest }
+    }
+}
+
+impl std::str::FromStr for Address {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        const PLACE: InvalidName = InvalidName("has an '@' that is not followed by ZONE, NODE or NODE.ZONE");
+        let Some((service, place)) = text.split_once('@') else { return Ok(text.parse::<ServiceName>()?.into()) };
+        let label = |text: &str| text.parse::<Label>().map_err(|_| PLACE);
+        let place = match place.split_once('.') {
+            Some((node, zone)) => Place::Node { node: label(node)?, zone: label(zone)? },
+            None => Place::Named(label(place)?),
+        };
+        Ok(Self { service: service.parse()?, place })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Nearest => self.service.fmt(f),
+            Place::Named(label) => write!(f, "{}@{label}", self.service),
+            Place::Node { node, zone } => write!(f, "{}@{node}.{zone}", self.service),
+        }
+    }
+}
+
 /// Service names by pattern: a name, or a beginning followed by `*` (`storage.*`, `*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
@@ -121,6 +235,16 @@ mod tests {
         }
         assert!(ServiceName::from_bytes(b"\xff").is_err());
         assert_eq!(name("impôts.calcul").as_str(), "impôts.calcul");
+    }
+
+    #[test]
+    fn an_address_comes_back_as_it_was_written() {
+        for text in ["print", "print@paris", "print@node2.paris"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for bad in ["@paris", "print@", "print@a@b", "print@a.b.c", "print@a b", &format!("print@{}", "x".repeat(64))] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
-use crate::message::{self, Ask, Body, Dialect, Frame, Malformed, Message, PeerId, Reply, Sender, native};
+use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message, PeerId, Reply, Sender, native};
 use crate::name::ServiceName;
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
@@ -30,6 +30,28 @@ pub enum Input {
         to: PeerId,
         /// The message.
         frames: Vec<Frame>,
+    },
+    /// A message arrived on a link.
+    LinkMessage {
+        /// The link.
+        link: LinkId,
+        /// All frames.
+        frames: Vec<Frame>,
+    },
+    /// A message could not be sent on a link: nothing of it has left the machine. [`Input::LinkDown`] follows.
+    Unsent {
+        /// The link.
+        link: LinkId,
+        /// The message.
+        frames: Vec<Frame>,
+    },
+    /// A link is no more, or never came to be; whatever was sent on it may have arrived or not. Told once for each link,
+    /// and not for one that the node hung up itself.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+        /// Why, as far as is known.
+        why: String,
     },
     /// A plugin offers this service from now on.
     Offered(ServiceName),
@@ -78,6 +100,22 @@ pub enum Output {
         /// All frames, without the routing id.
         frames: Vec<Frame>,
     },
+    /// Connect to another node. What is sent on the link meanwhile waits for the connection.
+    Dial {
+        /// The number of the new link.
+        link: LinkId,
+        /// Where the other listens.
+        endpoint: String,
+    },
+    /// Send these frames on a link.
+    Post {
+        /// The link.
+        link: LinkId,
+        /// All frames.
+        frames: Vec<Frame>,
+    },
+    /// Give up a link, with all that waits to be sent on it.
+    HangUp(LinkId),
     /// Run a plugin.
     Run(Request),
     /// Stop a run.
@@ -115,6 +153,7 @@ impl Node {
         match input {
             Input::Message { from, frames } => self.receive(&from, frames, now),
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
+            Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {}
             Input::Offered(service) => self.broker.offer(&service, now),
             Input::Withdrawn(service) => self.broker.withdraw(&service, now),
             Input::Partial { request, body } => self.broker.partial(request, body, now),

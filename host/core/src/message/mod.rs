@@ -5,6 +5,7 @@
 
 pub mod majordomo;
 pub mod native;
+pub mod peer;
 
 use crate::failure::Failure;
 use crate::name::InvalidName;
@@ -54,6 +55,16 @@ impl fmt::Display for PeerId {
 impl fmt::Debug for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PeerId({self})")
+    }
+}
+
+/// A connection that this node has made to another; the node's own number for it, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
     }
 }
 
