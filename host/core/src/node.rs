@@ -4,7 +4,9 @@
 //! the broker. It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
-use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+use crate::broker::{
+    Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission, Where,
+};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message, PeerId, Reply, Sender, native};
@@ -190,8 +192,8 @@ impl Node {
     }
 
     /// The state of every service that is offered or waited for, by name.
-    pub fn services(&self) -> impl Iterator<Item = ServiceStatus> {
-        self.broker.services()
+    pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
+        self.broker.services(now)
     }
 
     /// What became of everything that arrived.
@@ -247,6 +249,9 @@ impl Node {
         let submission = Submission {
             asker: Asker::Client { peer: from.clone(), dialect, id: ask.id },
             service,
+            place: Where::Anywhere,
+            caller: None,
+            chain: Vec::new(),
             body: ask.body,
             deadline,
             patience,
@@ -262,7 +267,7 @@ impl Node {
             return b"501";
         }
         let asked = body.first().and_then(|name| ServiceName::from_bytes(name).ok());
-        if asked.is_some_and(|name| self.broker.is_reachable(&name)) { b"200" } else { b"404" }
+        if asked.is_some_and(|name| self.broker.is_reachable(&name, &Where::Anywhere)) { b"200" } else { b"404" }
     }
 
     /// The peer's connection is gone, so a request that is still to be sent to it is undeliverable too.
@@ -297,6 +302,7 @@ impl Node {
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
             Effect::Worker { peer, dialect, command } => self.tell_worker(&peer, dialect, command),
+            Effect::Forward { .. } | Effect::CancelForward { .. } | Effect::Serves { .. } | Effect::Ceases(_) => {}
             Effect::Event(event) => self.outputs.push_back(Output::Event(event)),
         }
     }

@@ -15,6 +15,10 @@ pub struct NodeSettings {
     pub limits: Limits,
     /// How plain Majordomo peers are treated.
     pub majordomo: Majordomo,
+    /// How the node lives with its peers.
+    pub peers: PeerSettings,
+    /// Where all chance comes from.
+    pub seed: u64,
     /// The settings of every service that `services` does not name.
     pub defaults: ServiceSettings,
     /// Settings by service.
@@ -28,6 +32,8 @@ impl Default for NodeSettings {
             zone: "local".into(),
             limits: Limits::default(),
             majordomo: Majordomo::default(),
+            peers: PeerSettings::default(),
+            seed: 0,
             defaults: ServiceSettings::default(),
             services: BTreeMap::new(),
         }
@@ -42,6 +48,9 @@ pub struct Limits {
     /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many before
     /// it reads the first answer.
     pub requests_per_client: usize,
+    /// Requests that one peer may have of this node, or this node of one peer; the rest waits, or goes to another. Default
+    /// 4,096.
+    pub requests_per_peer: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
     /// Bytes of one message, all frames together. Default 16 MiB.
@@ -59,12 +68,31 @@ impl Default for Limits {
         Self {
             requests: 200_000,
             requests_per_client: 100_000,
+            requests_per_peer: 4_096,
             held_bytes: 256 << 20,
             message: 16 << 20,
             frames: 256,
             workers: 1_000,
             call_depth: 8,
         }
+    }
+}
+
+/// How the node lives with its peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request until
+    /// it gives one. Default 250 ms.
+    pub heartbeat: Duration,
+    /// How long a peer may give no sign of life before its link is given up. Default 5 s.
+    pub expiry: Duration,
+    /// How many requests in a hundred may be tried a second time at another node. Default 20.
+    pub retry_budget: u64,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_millis(250), expiry: Duration::from_secs(5), retry_budget: 20 }
     }
 }
 
@@ -111,6 +139,8 @@ pub struct ServiceSettings {
     pub concurrency: usize,
     /// Requests that wait. Default 100,000.
     pub queue: usize,
+    /// Requests that wait here although a peer offers the service too; the rest goes there. Default 64.
+    pub spill: usize,
     /// Whether a request may safely run twice, so that one whose worker died is given to another. Default no.
     pub idempotent: bool,
     /// Which services its plugin may call. Default none.
@@ -119,6 +149,13 @@ pub struct ServiceSettings {
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(2), concurrency: 64, queue: 100_000, idempotent: false, calls: Vec::new() }
+        Self {
+            deadline: Duration::from_secs(2),
+            concurrency: 64,
+            queue: 100_000,
+            spill: 64,
+            idempotent: false,
+            calls: Vec::new(),
+        }
     }
 }

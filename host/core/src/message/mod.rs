@@ -79,6 +79,16 @@ pub enum Dialect {
     Majordomo02Enveloped,
     /// Our own client dialect ([`native`]).
     Native,
+    /// Another node ([`peer`]).
+    Peer,
+}
+
+impl Dialect {
+    /// Whether requests have numbers, so that one connection carries many at a time.
+    #[must_use]
+    pub const fn has_ids(self) -> bool {
+        matches!(self, Self::Native | Self::Peer)
+    }
 }
 
 /// A message as it arrived.

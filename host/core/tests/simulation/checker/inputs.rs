@@ -18,6 +18,9 @@ impl Checker {
             Input::Partial { request, body } => self.partial_of_run(*request, body),
             Input::Finished { request, result } => self.finished(*request, result),
             Input::Call { call, parent, service, body } => self.call(*call, *parent, service, body),
+            Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {
+                self.fail(&format!("a lone node has no links: {input:?}"));
+            }
             Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
             Input::Stop => (self.draining, self.stopped) = (true, true),
