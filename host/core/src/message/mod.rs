@@ -6,6 +6,7 @@
 pub mod majordomo;
 pub mod native;
 pub mod peer;
+mod wire;
 
 use crate::failure::Failure;
 use crate::name::InvalidName;
