@@ -10,6 +10,7 @@ mod wire;
 
 use crate::failure::Failure;
 use crate::name::InvalidName;
+use peer::PeerMessage;
 use std::fmt::{self, Write};
 
 /// One frame: opaque bytes, cheap to clone.
@@ -104,6 +105,8 @@ pub enum Message {
         /// What it says.
         command: WorkerCommand,
     },
+    /// Another node speaks.
+    Peer(PeerMessage),
 }
 
 /// What a client asks for. Fields that its dialect lacks are empty.
@@ -184,6 +187,11 @@ pub enum Sender {
     NativeClient(u64),
     /// A worker.
     Worker(Dialect),
+    /// Another node.
+    Peer {
+        /// The number of its request, if the message is one that can be answered.
+        request: Option<u64>,
+    },
 }
 
 impl fmt::Display for Malformed {
@@ -206,6 +214,7 @@ pub fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     match frames.first() {
         None => Err(Malformed { sender: Sender::Stranger, reason: "has no frames" }),
         Some(first) if first.starts_with(native::MAGIC) => native::decode(frames),
+        Some(first) if first.starts_with(peer::MAGIC) => peer::decode(frames).map(Message::Peer),
         Some(first) if first.is_empty() => {
             frames.remove(0);
             majordomo::decode(frames, true)
