@@ -207,6 +207,7 @@ impl Node {
             Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(from, id, now),
             Ok(Message::Worker { dialect, command }) => self.broker.worker(from, dialect, command, now),
+            Ok(Message::Peer(_)) => {}
             Err(malformed) => self.refuse(from, &malformed, now),
         }
     }
@@ -224,7 +225,7 @@ impl Node {
                 let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));
                 self.send(from, native::encode_reply(id, Reply::Failure(failure)));
             }
-            Sender::Client | Sender::Stranger => {}
+            Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
     }
 

@@ -44,6 +44,7 @@ impl Checker {
                 }
             }
             Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command),
+            Ok(Message::Peer(_)) => {}
             Err(malformed) => {
                 self.malformed(from, malformed.sender);
             }
@@ -57,7 +58,7 @@ impl Checker {
                 self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
             }
             Sender::Worker(_) => self.expect_farewell(from),
-            Sender::Client | Sender::Stranger => {}
+            Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
     }
 
