@@ -20,6 +20,7 @@
 
 pub mod broker;
 pub mod failure;
+pub mod links;
 pub mod message;
 pub mod name;
 pub mod node;
