@@ -68,6 +68,26 @@ impl Default for Limits {
     }
 }
 
+/// What a node keeps of the services that the other members of its zone serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutesSettings {
+    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s. Shorter
+    /// finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that speaks at
+    /// longer intervals than another's lease comes and goes there.
+    pub lease: Duration,
+    /// Services that one member, this node included, may offer. Default 10,000.
+    pub offers: usize,
+    /// Services of all other members together, each counted once per member; each takes about 200 bytes.
+    /// Default 100,000.
+    pub routes: usize,
+}
+
+impl Default for RoutesSettings {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), offers: 10_000, routes: 100_000 }
+    }
+}
+
 /// How plain Majordomo peers (RFC 7 and RFC 18) are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Majordomo {
