@@ -16,7 +16,7 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`message`] is what can be said, [`broker`] who waits for whom, [`node`] the composition.
+//! [`message`] is what can be said, [`broker`] who waits for whom, [`routes`] where a service is, [`node`] the composition.
 
 pub mod broker;
 pub mod failure;
@@ -24,6 +24,7 @@ pub mod links;
 pub mod message;
 pub mod name;
 pub mod node;
+pub mod routes;
 pub mod settings;
 mod time;
 
@@ -32,5 +33,6 @@ pub use failure::{Code, Failure};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, Label, Pattern, Place, ServiceName};
 pub use node::{Input, Node, Output};
-pub use settings::{Limits, Majordomo, NodeSettings, OnFailure, ServiceSettings};
+pub use routes::{RouteEffect, Routes};
+pub use settings::{Limits, Majordomo, NodeSettings, OnFailure, RoutesSettings, ServiceSettings};
 pub use time::Time;

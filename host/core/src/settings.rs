@@ -1,6 +1,6 @@
 //! What the configuration decides about the core; each field with its default and what it trades.
 
-use crate::name::{Pattern, ServiceName};
+use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,15 +8,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
     /// The node's name, unique in its zone.
-    pub name: String,
+    pub name: Label,
     /// The zone that the node belongs to.
-    pub zone: String,
+    pub zone: Label,
+    /// When its process started, in microseconds since 1970.
+    pub boot: u64,
+    /// Where other nodes can dial it; empty if nowhere, so that it can have no peers.
+    pub endpoint: String,
+    /// Where members of the zone may be found.
+    pub seeds: Vec<String>,
     /// What the node holds at most.
     pub limits: Limits,
     /// How plain Majordomo peers are treated.
     pub majordomo: Majordomo,
     /// How the node lives with its peers.
     pub peers: PeerSettings,
+    /// What it keeps of the services that they serve.
+    pub routes: RoutesSettings,
     /// Where all chance comes from.
     pub seed: u64,
     /// The settings of every service that `services` does not name.
@@ -28,11 +36,15 @@ pub struct NodeSettings {
 impl Default for NodeSettings {
     fn default() -> Self {
         Self {
-            name: "node".into(),
-            zone: "local".into(),
+            name: Label::of("node"),
+            zone: Label::of("local"),
+            boot: 0,
+            endpoint: String::new(),
+            seeds: Vec::new(),
             limits: Limits::default(),
             majordomo: Majordomo::default(),
             peers: PeerSettings::default(),
+            routes: RoutesSettings::default(),
             seed: 0,
             defaults: ServiceSettings::default(),
             services: BTreeMap::new(),
@@ -93,6 +105,26 @@ pub struct PeerSettings {
 impl Default for PeerSettings {
     fn default() -> Self {
         Self { heartbeat: Duration::from_millis(250), expiry: Duration::from_secs(5), retry_budget: 20 }
+    }
+}
+
+/// What a node keeps of the services that the other members of its zone serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutesSettings {
+    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s. Shorter
+    /// finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that speaks at
+    /// longer intervals than another's lease comes and goes there.
+    pub lease: Duration,
+    /// Services that one member, this node included, may offer. Default 10,000.
+    pub offers: usize,
+    /// Services of all other members together, each counted once per member; each takes about 200 bytes.
+    /// Default 100,000.
+    pub routes: usize,
+}
+
+impl Default for RoutesSettings {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), offers: 10_000, routes: 100_000 }
     }
 }
 
