@@ -8,6 +8,7 @@ mod admission;
 mod budget;
 mod forwarding;
 mod hops;
+mod pending;
 mod runs;
 mod service;
 mod types;
@@ -18,16 +19,16 @@ pub use types::{
 };
 
 use crate::failure::{Code, Failure};
-use crate::message::{self, Body, Frame, LinkId, PeerId, Reply};
+use crate::message::{self, Body, PeerId, Reply};
 use crate::name::ServiceName;
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use budget::Budget;
 use forwarding::Forwarded;
 use hops::{Ending, Hops};
+use pending::{Client, Pending, Stage};
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use workers::Worker;
 
 /// The state machine of one node's requests.
@@ -56,67 +57,6 @@ pub struct Broker {
     draining: bool,
     counters: Counters,
     effects: VecDeque<Effect>,
-}
-
-/// A request without an answer.
-#[derive(Debug)]
-struct Pending {
-    asker: Asker,
-    service: ServiceName,
-    place: Where,
-    stage: Stage,
-    /// Empty while a plugin has it.
-    body: Body,
-    bytes: usize,
-    deadline: Time,
-    timer: Time,
-    /// How long it waits for a service that nobody offers; `None` fails at once.
-    patience: Option<Duration>,
-    /// Workers that it was handed to, and may have run at.
-    attempts: u32,
-    /// Peers that it was given to.
-    tried: Vec<LinkId>,
-    /// Whether one of them may have run it.
-    may_have_run: bool,
-    /// What the last of them said.
-    last_failure: Option<Failure>,
-    /// Whether the asker has partial replies, so that a second run would tell them again.
-    told_in_part: bool,
-    /// Who asked in the first place, if a peer passed the request on.
-    caller: Option<Caller>,
-    traceparent: Option<Frame>,
-    idempotency_key: Option<Frame>,
-    /// The services on whose behalf this one is called, outermost first.
-    chain: Vec<ServiceName>,
-    /// Calls that the plugin made for this request and that have no answer.
-    calls: BTreeSet<RequestId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
-    Queued,
-    Plugin,
-    Worker(PeerId),
-    /// At a peer, under this number.
-    Forwarded(LinkId, u64),
-}
-
-impl Pending {
-    fn caller(&self) -> Caller {
-        match (&self.caller, &self.asker) {
-            (Some(caller), _) => caller.clone(),
-            (None, Asker::Client { peer, .. }) => Caller::Client(peer.clone()),
-            (None, Asker::Call { caller, .. }) => Caller::Service(caller.clone()),
-        }
-    }
-}
-
-/// What a client has outstanding.
-#[derive(Debug, Default)]
-struct Client {
-    requests: BTreeSet<RequestId>,
-    /// Of those, the ones with a number of the client's own.
-    numbered: BTreeMap<u64, RequestId>,
 }
 
 impl Broker {
@@ -434,53 +374,6 @@ impl Broker {
         };
         self.forget_if_unused(&pending.service);
         self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
-    }
-
-    /// Removes a request from every table.
-    fn take(&mut self, id: RequestId) -> Option<Pending> {
-        let pending = self.requests.remove(&id)?;
-        self.timers.remove(&(pending.timer, id));
-        self.held_bytes -= pending.bytes;
-        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
-            service.dequeue(id, &pending.place);
-        }
-        match &pending.asker {
-            Asker::Client { peer, dialect, id: number } => {
-                if let Some(client) = self.clients.get_mut(peer) {
-                    client.requests.remove(&id);
-                    if dialect.has_ids() {
-                        client.numbered.remove(number);
-                    }
-                    if client.requests.is_empty() {
-                        self.clients.remove(peer);
-                    }
-                }
-            }
-            Asker::Call { parent, .. } => {
-                if let Some(parent) = self.requests.get_mut(parent) {
-                    parent.calls.remove(&id);
-                }
-            }
-        }
-        Some(pending)
-    }
-
-    /// Enters a new request where its asker is looked up.
-    fn remember(&mut self, asker: &Asker, request: RequestId) {
-        match asker {
-            Asker::Client { peer, dialect, id } => {
-                let client = self.clients.entry(peer.clone()).or_default();
-                client.requests.insert(request);
-                if dialect.has_ids() {
-                    client.numbered.insert(*id, request);
-                }
-            }
-            Asker::Call { parent, .. } => {
-                if let Some(parent) = self.requests.get_mut(parent) {
-                    parent.calls.insert(request);
-                }
-            }
-        }
     }
 
     /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and

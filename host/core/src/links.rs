@@ -170,6 +170,22 @@ impl Links {
         self.line(link).is_some_and(|line| line.pings >= TOLERANCE)
     }
 
+    /// The link on which a member can be told something, even if it has not welcomed this node yet.
+    #[must_use]
+    pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
+        match self.targets.get(&member.endpoint).map(|target| &target.state) {
+            Some(State::Dialled(link)) => Some(*link),
+            Some(State::Up(line)) if line.member.name == member.name => Some(line.link),
+            _ => self.to(&member.name),
+        }
+    }
+
+    /// Whether the configuration names the place where this link leads.
+    #[must_use]
+    pub fn is_seed(&self, link: LinkId) -> bool {
+        self.links.get(&link).and_then(|endpoint| self.targets.get(endpoint)).is_some_and(|target| target.is_seed)
+    }
+
     /// A member is to be linked with from now on.
     pub fn want(&mut self, member: &Member, now: Time) {
         self.target(&member.endpoint, now).wanted = Some(member.clone());

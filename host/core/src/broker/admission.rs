@@ -39,7 +39,7 @@ impl Broker {
     }
 
     fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {
-        let Asker::Client { peer, dialect, id } = asker else { return Ok(()) };
+        let Asker::Client { peer, dialect, id, .. } = asker else { return Ok(()) };
         let Some(client) = self.clients.get(peer) else { return Ok(()) };
         let limits = &self.settings.limits;
         let (name, limit) = match dialect {
