@@ -19,7 +19,7 @@ pub use types::{
 };
 
 use crate::failure::{Code, Failure};
-use crate::message::{self, Body, PeerId, Reply};
+use crate::message::{self, Body, Frame, PeerId, Reply};
 use crate::name::ServiceName;
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;

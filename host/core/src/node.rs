@@ -5,6 +5,9 @@
 //! plugins than the core does.
 
 mod zone;
+mod zone_event;
+
+pub use zone_event::ZoneEvent;
 
 use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
 use crate::failure::{Code, Failure};
@@ -133,6 +136,8 @@ pub enum Output {
     },
     /// Tell a person.
     Event(Event),
+    /// Tell a person about the zone.
+    Zone(ZoneEvent),
 }
 
 /// The state machine of one node.
@@ -331,7 +336,7 @@ impl Node {
                 self.broker.count_malformed();
                 let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
                 let why = malformed.to_string();
-                self.outputs.push_back(Output::Event(Event::PeerRefused { node, why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }
         }
     }

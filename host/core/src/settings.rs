@@ -120,8 +120,8 @@ pub struct RoutesSettings {
     pub lease: Duration,
     /// Services that one member, this node included, may offer. Default 10,000.
     pub offers: usize,
-    /// Services of all other members together, each counted once per member; each takes about 200 bytes.
-    /// Default 100,000.
+    /// Services of all other members together, each counted once per member; each takes about 200 bytes. Default
+    /// 100,000.
     pub routes: usize,
 }
 

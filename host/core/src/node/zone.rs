@@ -4,8 +4,8 @@
 //! it answers goes back on the connection on which it was asked. So a request and its answer share one connection, and
 //! with that connection both know what was lost.
 
-use super::{Node, Output};
-use crate::broker::{Asker, Caller, Event, Submission, Where};
+use super::{Node, Output, ZoneEvent};
+use crate::broker::{Asker, Caller, Submission, Where};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
 use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
@@ -164,7 +164,7 @@ impl Node {
                 self.broker.count_malformed();
                 let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
                 let why = "says what only the one who dials may say".to_owned();
-                self.outputs.push_back(Output::Event(Event::PeerRefused { node, why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }
         }
     }
@@ -172,8 +172,8 @@ impl Node {
     fn greeted(&mut self, from: &PeerId, zone: &Label, member: Member, now: Time) {
         if let Err(why) = self.zone.may_join(zone, &member) {
             self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
-            let event = Event::PeerRefused { node: member.name.to_string(), why };
-            return self.outputs.push_back(Output::Event(event));
+            let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
+            return self.outputs.push_back(Output::Zone(event));
         }
         let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
         let is_myself = member.boot == me.boot;
@@ -217,7 +217,7 @@ impl Node {
     fn refuse_guest(&mut self, from: &PeerId, why: &str) {
         self.broker.count_malformed();
         let node = self.zone.guests.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
-        self.outputs.push_back(Output::Event(Event::PeerRefused { node, why: why.to_owned() }));
+        self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
     }
 
     pub(super) fn post(&mut self, link: LinkId, message: PeerMessage) {
@@ -264,7 +264,7 @@ impl Node {
             LinkEffect::Up { link, member } => self.linked(link, &member, now),
             LinkEffect::Down { link, member, why } => {
                 self.broker.hop_down(link, &why, now);
-                self.outputs.push_back(Output::Event(Event::LinkLost { node: member.name, why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::LinkLost { node: member.name, why }));
             }
             LinkEffect::Ping(link) => {
                 let before = Time::from_micros(now.as_micros().saturating_sub(self.zone.heartbeat.as_micros() as u64));
@@ -275,11 +275,11 @@ impl Node {
                 self.broker.hop_silent(link, is_silent, now);
                 if let Some(member) = self.zone.links.member(link) {
                     let node = member.name.clone();
-                    self.outputs.push_back(Output::Event(Event::PeerSilent { node, is_silent }));
+                    self.outputs.push_back(Output::Zone(ZoneEvent::PeerSilent { node, is_silent }));
                 }
             }
             LinkEffect::Failed { endpoint, why } => {
-                self.outputs.push_back(Output::Event(Event::DialFailed { endpoint, why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::DialFailed { endpoint, why }));
             }
         }
     }
@@ -317,7 +317,7 @@ impl Node {
             MemberEffect::Up(member) => {
                 self.zone.links.want(&member, now);
                 self.zone.routes.member_up(&member.name, now);
-                self.outputs.push_back(Output::Event(Event::MemberJoined(member)));
+                self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
             }
             MemberEffect::Down(member) => {
                 self.zone.routes.member_down(&member.name);
@@ -327,13 +327,13 @@ impl Node {
                 let its: Vec<_> = self.zone.guests.iter().filter(|(_, guest)| is_its(guest)).collect();
                 let its: Vec<PeerId> = its.into_iter().map(|(peer, _)| peer.clone()).collect();
                 its.iter().for_each(|peer| self.guest_left(peer, now));
-                self.outputs.push_back(Output::Event(Event::MemberLeft(member)));
+                self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
             }
-            MemberEffect::Renewed(member) => self.outputs.push_back(Output::Event(Event::Renewed(member))),
-            MemberEffect::NameTaken(member) => self.outputs.push_back(Output::Event(Event::NameTaken(member))),
+            MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
+            MemberEffect::NameTaken(member) => self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member))),
             MemberEffect::Refused(member) => {
                 let why = "is not let in: limits.members is reached".to_owned();
-                self.outputs.push_back(Output::Event(Event::PeerRefused { node: member.name.to_string(), why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.name.to_string(), why }));
             }
         }
     }
@@ -361,9 +361,11 @@ impl Node {
             }
             RouteEffect::Refused { from, why } => {
                 self.broker.count_malformed();
-                self.outputs.push_back(Output::Event(Event::PeerRefused { node: from.to_string(), why }));
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: from.to_string(), why }));
             }
-            RouteEffect::Unlisted { services } => self.outputs.push_back(Output::Event(Event::Unlisted { services })),
+            RouteEffect::Unlisted { services } => {
+                self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services }))
+            }
         }
     }
 

@@ -348,8 +348,8 @@ fn own_services_over_the_limit_wait_untold_for_room() {
     }
     let told = wake(&mut routes, 105);
     assert_eq!(told, [tell("ann", change(BOOT + 1, &["a", "b"], &[])), RouteEffect::Unlisted { services: 2 }]);
-    routes.withdraw(&service("d"), at(110));
+    routes.withdraw(&service("c"), at(110));
     routes.withdraw(&service("a"), at(110));
-    assert_eq!(wake(&mut routes, 115), [tell("ann", change(BOOT + 2, &["c"], &["a"]))]);
-    assert_eq!(names(routes.own()), ["b", "c"]);
+    assert_eq!(wake(&mut routes, 115), [tell("ann", change(BOOT + 2, &["d"], &["a"]))]);
+    assert_eq!(names(routes.own()), ["b", "d"]);
 }

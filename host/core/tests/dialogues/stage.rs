@@ -108,6 +108,7 @@ impl Stage {
         while let Some(output) = self.node.next_output() {
             match output {
                 Output::Event(event) => self.events.push(event.to_string()),
+                Output::Zone(event) => self.events.push(event.to_string()),
                 other => self.outputs.push_back(other),
             }
         }
@@ -257,6 +258,7 @@ impl Stage {
                 Err(failure) => format!("answer {call:?} failure {} {:?}", failure.code.number(), failure.reason),
             },
             Output::Event(event) => format!("event {event}"),
+            Output::Zone(event) => format!("event {event}"),
             Output::Dial { link, endpoint } => format!("dial {endpoint} as {link}"),
             Output::Post { link, frames } => format!("{link} < {}", show(frames, variables)),
             Output::HangUp(link) => format!("hang up {link}"),

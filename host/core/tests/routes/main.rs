@@ -6,6 +6,8 @@
 //! nothing moves any more. A seed that fails names itself; it is replayed, with its log, by
 //! `WASMNODE_SEED=n cargo test -p wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod station;
 mod world;
 

@@ -19,7 +19,7 @@ const ODD_NAMES: [&[u8]; 11] = [
     b"",
     b"a b",
     b"\xff\xfe",
-    b"add@paris",
+    b"add@",
     &[b'x'; 256],
 ];
 
