@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod fields;
 mod grants;
+mod peers;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use grants::{FolderGrant, Grants};
 
 use error::Report;
 use fields::Fields;
+use peers::Peers;
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -27,7 +29,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeTable;
-use wasmnode_core::{Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
+use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
 
 /// Everything that a node is told when it starts.
 ///
@@ -36,18 +38,24 @@ use wasmnode_core::{Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
 /// use wasmnode::config::Config;
 ///
 /// let config = Config::parse("[node]\nname = 'paris1'\nlisten = ['ipc://node.ipc']", Path::new("etc/node.toml"))?;
-/// assert_eq!(config.node.name, "paris1");
+/// assert_eq!(config.node.name.as_str(), "paris1");
 /// assert_eq!(config.listen[0].to_string(), "ipc://etc/node.ipc");
 /// # Ok::<(), wasmnode::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What the core needs to know: names, limits, Majordomo, and the settings of services. From `[node]`, `[limits]`,
-    /// `[majordomo]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up to its first dot.
+    /// What the core needs to know: names, limits, Majordomo, peers, and the settings of services. From `[node]`,
+    /// `[limits]`, `[majordomo]`, `[peers]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up to
+    /// its first dot.
     pub node: NodeSettings,
-    /// Where the node listens; at least one, none twice, none that another machine can reach. `node.listen`, default
-    /// `ipc://wasmnode.ipc` and `tcp://127.0.0.1:5555`.
+    /// Where the node listens; at least one, none twice, none that another machine can reach unless `insecure`.
+    /// `node.listen`, default `ipc://wasmnode.ipc` and `tcp://127.0.0.1:5555`.
     pub listen: Vec<Endpoint>,
+    /// Where peers dial the node. `node.advertise`, default the first tcp endpoint that it listens at, else the first.
+    pub advertise: Option<Endpoint>,
+    /// Whether the node may listen beyond this machine although nobody has to show a key. `security.insecure`, default
+    /// false.
+    pub insecure: bool,
     /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
     pub plugins: PathBuf,
     /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
@@ -169,17 +177,25 @@ impl Config {
     /// Reads all tables. The result is worth something only if the report stays empty.
     fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
         let mut root = Fields::root(table, report);
+        let mut security = root.table("security");
+        let insecure = security.take("insecure", value::boolean).unwrap_or(false);
+        security.done();
+        let default = NodeSettings::default();
         let mut node = root.table("node");
-        let name = node.take("name", value::label).unwrap_or_else(host_name);
-        let zone = node.take("zone", value::label).unwrap_or_else(|| "local".into());
-        let listen = listen(&mut node, folder);
+        let name = node.take("name", value::label).or_else(host_name).unwrap_or(default.name.clone());
+        let zone = node.take("zone", value::label).unwrap_or(default.zone.clone());
+        let listen = listen(&mut node, folder, insecure);
+        let advertise = peers::advertise(&mut node, &listen, folder);
+        let seeds = peers::seeds(&mut node, folder);
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 
-        let (limits, instances, unread_bytes, plugin_bytes) = limits(root.table("limits"));
+        let mut given = root.table("limits");
+        let Peers { peers, members, routes } = Peers::read(root.table("peers"), &mut given);
+        let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let defaults = Service::read(root.table("defaults"), &Service::default());
         let named = service::named(root.table("service"), &defaults);
@@ -193,8 +209,22 @@ impl Config {
         }
         let (defaults, sandbox_defaults) = defaults.settle(folder);
         Self {
-            node: NodeSettings { name, zone, limits, majordomo, defaults, services: settings },
+            node: NodeSettings {
+                name,
+                zone,
+                seeds,
+                limits,
+                majordomo,
+                peers,
+                members,
+                routes,
+                defaults,
+                services: settings,
+                ..default
+            },
             listen,
+            advertise,
+            insecure,
             plugins,
             services,
             cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),
@@ -213,12 +243,11 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-/// The host's name up to its first dot, or "node" where that could not be a node's name.
-fn host_name() -> String {
+/// The host's name up to its first dot, if that could be a node's name.
+fn host_name() -> Option<Label> {
     let system = rustix::system::uname();
     let host = system.nodename().to_str().unwrap_or_default();
-    let name = host.split('.').next().unwrap_or_default();
-    if value::is_label(name) { name.into() } else { "node".into() }
+    host.split('.').next()?.parse().ok()
 }
 
 /// Where compiled plugins are kept if the file does not say. A relative `XDG_CACHE_HOME` is void by its specification.
@@ -229,10 +258,10 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
         .map_or_else(|| std::env::temp_dir().join("wasmnode-cache"), |folder| folder.join("wasmnode"))
 }
 
-fn listen(node: &mut Fields<'_>, folder: &Path) -> Vec<Endpoint> {
+fn listen(node: &mut Fields<'_>, folder: &Path, insecure: bool) -> Vec<Endpoint> {
     let mut listen: Vec<Endpoint> = Vec::new();
     let given = node.list("listen", |value| {
-        let endpoint = value::endpoint(value)?.to_listen(folder).map_err(|error| error.to_string())?;
+        let endpoint = value::endpoint(value)?.to_listen(folder, insecure).map_err(|error| error.to_string())?;
         if listen.iter().any(|other| other.collides(&endpoint)) {
             return Err(format!("{:?} is given twice; leave one", endpoint.to_string()));
         }
@@ -247,7 +276,7 @@ fn listen(node: &mut Fields<'_>, folder: &Path) -> Vec<Endpoint> {
             );
         }
         Some(_) => {}
-        None => match Endpoint::Ipc("wasmnode.ipc".into()).to_listen(folder) {
+        None => match Endpoint::Ipc("wasmnode.ipc".into()).to_listen(folder, insecure) {
             Ok(ipc) => listen = vec![ipc, Endpoint::Tcp("127.0.0.1:5555".into())],
             Err(error) => node.complain("listen", &format!("the default {error}")),
         },
@@ -263,6 +292,7 @@ fn limits(mut given: Fields<'_>) -> (Limits, u32, usize, u64) {
         requests_per_client: given
             .take("requests-per-client", number(1..=10_000_000))
             .unwrap_or(default.requests_per_client),
+        requests_per_peer: given.take("requests-per-peer", number(1..=1_000_000)).unwrap_or(default.requests_per_peer),
         held_bytes: given.take("held-bytes", size(1 << 20..=1 << 40)).unwrap_or(default.held_bytes),
         message: given.take("message", size(1 << 10..=1 << 30)).unwrap_or(default.message),
         frames: given.take("frames", number(16..=65_536)).unwrap_or(default.frames),

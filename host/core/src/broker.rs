@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod explain;
 mod forwarding;
 mod hops;
 mod pending;
@@ -15,7 +16,8 @@ mod types;
 mod workers;
 
 pub use types::{
-    Asker, CallId, Caller, Counters, Effect, Event, HopStatus, Request, RequestId, ServiceStatus, Submission, Where,
+    Asker, CallId, Caller, Candidate, Counters, Effect, Event, HopStatus, Request, RequestId, ServiceStatus,
+    Submission, Where,
 };
 
 use crate::failure::{Code, Failure};

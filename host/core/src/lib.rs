@@ -35,7 +35,7 @@ pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, Label, Pattern, Place, ServiceName};
-pub use node::{Input, Node, Output, ZoneEvent};
+pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use routes::{RouteEffect, Routes};
 pub use settings::{
     Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, PeerSettings, RoutesSettings, ServiceSettings,

@@ -129,7 +129,7 @@ pub struct InvalidLabel;
 
 impl fmt::Display for InvalidLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is not 1 to {} letters of A-Z, a-z, 0-9, '_' and '-'", Label::MAX)
+        write!(f, "is not a name; write 1 to {} letters of A-Z, a-z, 0-9, '_' and '-'", Label::MAX)
     }
 }
 

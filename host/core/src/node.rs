@@ -4,9 +4,11 @@
 //! the broker, or to its peers ([`zone`]). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
+mod status;
 mod zone;
 mod zone_event;
 
+pub use status::{Explanation, MemberStatus};
 pub use zone_event::ZoneEvent;
 
 use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};

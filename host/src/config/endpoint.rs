@@ -1,7 +1,7 @@
 //! Where a node can be reached on ZeroMQ, and which places it may listen at.
 //!
 //! Until keys are configured, nothing but file permissions and the machine's edge keep strangers out. So a node listens
-//! only where one of the two does: a socket file with a path, or a loopback address.
+//! only where one of the two does, a socket file with a path or a loopback address, unless it is told to be insecure.
 
 use super::value::quoted;
 use std::fmt;
@@ -44,14 +44,36 @@ impl Endpoint {
         }
     }
 
+    /// Whether it stands for every address of the machine, so that it does not say where to dial.
+    pub(super) fn is_wildcard(&self) -> bool {
+        let Self::Tcp(address) = self else { return false };
+        address.rsplit_once(':').is_some_and(|(host, _)| ["*", "0.0.0.0", "[::]"].contains(&host))
+    }
+
+    /// The endpoint as another process of this machine, wherever it was started, has to dial it; relative paths start at
+    /// `folder`.
+    pub(super) fn to_dial(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
+        match self {
+            Self::Ipc(path) => {
+                let path = folder.join(path);
+                check_socket(std::path::absolute(&path).unwrap_or(path)).map(Self::Ipc)
+            }
+            Self::Tcp(address) if address.ends_with(":*") || address.ends_with(":0") || self.is_wildcard() => {
+                let shown = quoted(&self.to_string());
+                Err(InvalidEndpoint(format!("{shown} cannot be dialled; write host and port of one node")))
+            }
+            Self::Tcp(_) => self.to_listen(folder, true),
+        }
+    }
+
     /// The endpoint to listen at, if it is allowed: a relative path starts at `folder`, and `localhost` is 127.0.0.1,
     /// as a lookup might give any address.
-    pub(super) fn to_listen(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
+    pub(super) fn to_listen(&self, folder: &Path, insecure: bool) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => check_socket(folder.join(path)).map(Self::Ipc),
-            Self::Tcp(_) if !self.is_local() => Err(InvalidEndpoint(format!(
+            Self::Tcp(_) if !self.is_local() && !insecure => Err(InvalidEndpoint(format!(
                 "{}: encryption keys are not configured, and listening beyond this machine without them would let \
-                 anybody in; write 127.0.0.1 for the host",
+                 anybody in; write 127.0.0.1 for the host, or security.insecure = true if nobody else can reach it",
                 quoted(&self.to_string())
             ))),
             Self::Tcp(address) => Ok(Self::Tcp(match address.strip_prefix("localhost:") {
@@ -216,8 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn only_what_says_where_can_be_dialled() {
+        let dial = |text: &str| text.parse::<Endpoint>().unwrap().to_dial(Path::new("/etc")).map(|end| end.to_string());
+        assert_eq!(dial("ipc://a.ipc").unwrap(), "ipc:///etc/a.ipc");
+        assert_eq!(dial("tcp://localhost:1").unwrap(), "tcp://127.0.0.1:1");
+        assert_eq!(dial("tcp://example.org:1").unwrap(), "tcp://example.org:1");
+        for bad in ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://127.0.0.1:0", "tcp://127.0.0.1:*"] {
+            assert!(dial(bad).unwrap_err().to_string().contains("cannot be dialled"), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_socket_file_starts_at_the_folder_and_must_fit() {
-        let listen = |text: &str, folder: &str| text.parse::<Endpoint>().unwrap().to_listen(Path::new(folder));
+        let listen = |text: &str, folder: &str| text.parse::<Endpoint>().unwrap().to_listen(Path::new(folder), false);
         assert_eq!(listen("ipc://a", "").unwrap().to_string(), "ipc://a");
         assert_eq!(listen("ipc://a", "etc").unwrap().to_string(), "ipc://etc/a");
         assert_eq!(listen("ipc:///run/a", "etc").unwrap().to_string(), "ipc:///run/a");
@@ -232,6 +265,6 @@ mod tests {
     fn a_folder_that_zeromq_cannot_be_told_is_refused() {
         use std::os::unix::ffi::OsStrExt;
         let folder = Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
-        assert!(Endpoint::Ipc("a".into()).to_listen(folder).unwrap_err().to_string().contains("not UTF-8"));
+        assert!(Endpoint::Ipc("a".into()).to_listen(folder, false).unwrap_err().to_string().contains("not UTF-8"));
     }
 }

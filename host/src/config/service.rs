@@ -50,6 +50,7 @@ impl Service {
                 deadline: given.take("deadline", value::duration).unwrap_or(settings.deadline),
                 concurrency: concurrency.unwrap_or(settings.concurrency),
                 queue: given.take("queue", number(0..=1_000_000)).unwrap_or(settings.queue),
+                spill: given.take("spill", number(0..=1_000_000)).unwrap_or(settings.spill),
                 idempotent: given.take("idempotent", value::boolean).unwrap_or(settings.idempotent),
                 calls: given.list("calls", value::pattern).unwrap_or_else(|| settings.calls.clone()),
             },

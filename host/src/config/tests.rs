@@ -25,8 +25,7 @@ fn an_empty_file_means_the_defaults() {
     let config = Config::parse("", Path::new("node.toml")).unwrap();
     assert_eq!(config, Config::embedded());
     assert_eq!(config, Config::parse("[node]\n[limits]\n[majordomo]\n[defaults]\n[service]", Path::new("x")).unwrap());
-    assert!(value::is_label(&config.node.name));
-    assert_eq!(config.node.zone, "local");
+    assert_eq!(config.node.zone.as_str(), "local");
     assert_eq!(config.node.limits, Limits::default());
     assert_eq!(config.node.majordomo, Majordomo::default());
     assert_eq!(config.node.defaults, ServiceSettings::default());
@@ -46,16 +45,18 @@ fn an_empty_file_means_the_defaults() {
 fn every_key_reaches_its_field() {
     let config = parse(
         r#"
-        node = { name = "n", zone = "z.eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
-                 services = [], cache = "c", drain = "1m" }
+        node = { name = "n", zone = "z-eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
+                 seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", message = 4096, frames = 50, workers = 6,
-                   call-depth = 7, instances = 8, unread-bytes = "9MiB", plugin = "7KiB" }
+                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, unread-bytes = "9MiB", plugin = "7KiB" }
+        peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
         defaults.queue = 9
         [service.print]
         memory = "1MiB"
         deadline = "2.5s"
         concurrency = 3
+        spill = 2
         reuse = 4
         lifetime = "request"
         idempotent = true
@@ -70,14 +71,23 @@ fn every_key_reaches_its_field() {
         calls = ["print", "storage.*"]
         "#,
     );
-    assert_eq!((config.node.name.as_str(), config.node.zone.as_str()), ("n", "z.eu"));
+    assert_eq!((config.node.name.as_str(), config.node.zone.as_str()), ("n", "z-eu"));
     assert_eq!(config.listen, [Endpoint::Tcp("127.0.0.1:*".into()), Endpoint::Tcp("[::1]:*".into())]);
     assert_eq!((config.plugins, config.cache), ("/p".into(), "etc/c".into()));
     assert_eq!(config.services, Some(BTreeSet::new()));
     assert_eq!((config.drain, config.instances), (Duration::from_secs(60), 8));
     assert_eq!((config.unread_bytes, config.plugin_bytes), (9 << 20, 7 << 10));
+    assert_eq!(config.node.seeds, ["ipc:///a.ipc", "tcp://127.0.0.1:1"]);
+    assert_eq!(config.advertise, Some(Endpoint::Tcp("[::1]:2".into())));
+    let (heartbeat, expiry) = (Duration::from_millis(10), Duration::from_secs(1));
+    assert_eq!(config.node.peers, PeerSettings { heartbeat, expiry, retry_budget: 5 });
+    let members = &config.node.members;
+    assert_eq!((members.probe_period, members.suspicion), (Duration::from_secs(2), Duration::from_secs(3)));
+    assert_eq!(members.limit, 11);
+    assert_eq!(config.node.routes, RoutesSettings { lease: Duration::from_secs(4), offers: 12, routes: 13 });
     let limits = Limits {
         requests: 1,
+        requests_per_peer: 10,
         requests_per_client: 2,
         held_bytes: 3 << 20,
         message: 4096,
@@ -92,6 +102,7 @@ fn every_key_reaches_its_field() {
         deadline: Duration::from_millis(2500),
         concurrency: 3,
         queue: 9,
+        spill: 2,
         idempotent: true,
         calls: vec!["print".parse().unwrap(), "storage.*".parse().unwrap()],
     };
@@ -183,7 +194,7 @@ fn the_examples_are_valid() {
 #[test]
 fn each_mistake_says_where_what_and_what_instead() {
     let table = [
-        ("nod = {}", "etc/node.toml:1: nod: unknown key; did you mean node? (known here: node, limits, majordomo, "),
+        ("nod = {}", "etc/node.toml:1: nod: unknown key; did you mean node? (known here: security, node, limits, "),
         ("[node]\nzzzzzz = 1", "etc/node.toml:2: node.zzzzzz: unknown key (known here: name, zone, listen, plugins, "),
         ("[service.a]\nlog_lines = 1", ":2: service.a.log_lines: unknown key; did you mean log-lines?"),
         (

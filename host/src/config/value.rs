@@ -7,12 +7,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
-use wasmnode_core::{Pattern, ServiceName};
+use wasmnode_core::{Label, Pattern, ServiceName};
 
 type Parsed<T> = Result<T, String>;
 
-/// The longest name of a node or zone, in bytes: that of a DNS label.
-const LABEL_MAX: usize = 63;
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Keeps every sum of a time and a duration far from overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,19 +28,10 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
     }
 }
 
-/// Whether a node or zone may be called so.
-pub(super) fn is_label(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    (1..=LABEL_MAX).contains(&name.len()) && name.bytes().all(allowed)
-}
-
 /// The name of a node or zone.
-pub(super) fn label(value: &DeValue<'_>) -> Parsed<String> {
+pub(super) fn label(value: &DeValue<'_>) -> Parsed<Label> {
     let name = text(value, "a name such as \"node1\"")?;
-    if is_label(name) {
-        return Ok(name.into());
-    }
-    Err(format!("{} is not a name; write 1 to {LABEL_MAX} letters of A-Z, a-z, 0-9, '_', '-' and '.'", quoted(name)))
+    name.parse().map_err(|error| format!("{} {error}", quoted(name)))
 }
 
 /// The name of a service that a plugin or a worker may offer.

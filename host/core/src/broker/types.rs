@@ -276,6 +276,19 @@ pub struct ServiceStatus {
     pub peers: Vec<HopStatus>,
 }
 
+/// Somebody who could serve a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// On which node.
+    pub node: String,
+    /// `plugin`, `workers`, or `peer`.
+    pub what: String,
+    /// Whether a request would go there now.
+    pub is_ready: bool,
+    /// What speaks for or against it.
+    pub why: String,
+}
+
 /// How one peer does with one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HopStatus {

@@ -1,0 +1,96 @@
+//! What a node tells of its zone.
+
+use super::Node;
+use crate::broker::{Candidate, Where};
+use crate::message::peer::Member;
+use crate::name::{Address, Place};
+use crate::time::Time;
+
+/// One member of the zone, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The member.
+    pub member: Member,
+    /// Whether it is this node.
+    pub is_me: bool,
+    /// Whether requests can be forwarded to it now.
+    pub is_linked: bool,
+    /// Whether it gives no sign of life, although it owes an answer.
+    pub is_silent: bool,
+    /// How many services it offers.
+    pub offers: usize,
+}
+
+/// Why a request for an address would go where it would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// How the address is understood.
+    pub meaning: String,
+    /// Who could serve it, and what speaks for or against each.
+    pub candidates: Vec<Candidate>,
+    /// What would happen to a request that came now.
+    pub verdict: String,
+}
+
+impl Node {
+    /// Who is in the zone: this node first, then the others by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberStatus> {
+        let zone = &self.zone;
+        let me = MemberStatus {
+            member: zone.members.me().clone(),
+            is_me: true,
+            is_linked: true,
+            is_silent: false,
+            offers: zone.routes.own().count(),
+        };
+        let others = zone.members.alive().map(|member| {
+            let link = zone.links.to(&member.name);
+            MemberStatus {
+                member: member.clone(),
+                is_me: false,
+                is_linked: link.is_some(),
+                is_silent: link.is_some_and(|link| zone.links.is_silent(link)),
+                offers: zone.routes.offers_of(&member.name).count(),
+            }
+        });
+        std::iter::once(me).chain(others).collect()
+    }
+
+    /// Why a request for this address would go where it would go.
+    #[must_use]
+    pub fn explain(&self, address: &Address, now: Time) -> Explanation {
+        let Address { service, place } = address;
+        let (me, zone) = (&self.zone.members.me().name, &self.zone.zone);
+        let located = match self.locate(place) {
+            Ok(located) => located,
+            Err(why) => {
+                return Explanation { meaning: why.clone(), candidates: Vec::new(), verdict: format!("404: {why}") };
+            }
+        };
+        let meaning = match (&located, place) {
+            (Where::Anywhere, Place::Nearest) => {
+                format!("{service}, wherever is nearest: node {me} first, then the peers of zone {zone}")
+            }
+            (Where::Anywhere, _) => format!("{service} in this zone, {zone}"),
+            (Where::Here, _) => format!("{service} on this node, {me}"),
+            (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
+        };
+        let candidates = self.broker.explain(service, &located, now);
+        let verdict = match candidates.iter().find(|candidate| candidate.is_ready) {
+            Some(Candidate { node, what, .. }) if what == "peer" => {
+                let rivals = candidates.iter().filter(|rival| rival.is_ready && rival.what == "peer").count();
+                match rivals {
+                    1 => format!("goes to node {node}"),
+                    _ => format!(
+                        "goes to one of {rivals} peers: of two drawn at random, the one that promises to be sooner"
+                    ),
+                }
+            }
+            Some(Candidate { what, .. }) => format!("runs here: {what}"),
+            None if candidates.is_empty() => "404: nobody offers it".into(),
+            None => "waits until one of them has room, at most until its deadline".into(),
+        };
+        Explanation { meaning, candidates, verdict }
+    }
+}

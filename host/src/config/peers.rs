@@ -1,0 +1,66 @@
+//! What the node is told of its zone: `[peers]`, and what `[node]` says of seeds and of where peers find it.
+
+use super::endpoint::Endpoint;
+use super::fields::Fields;
+use super::value::{self, number};
+use std::path::Path;
+use toml::de::DeValue;
+use wasmnode_core::{MembersSettings, PeerSettings, RoutesSettings};
+
+/// How the node lives with its peers, for each part of the core.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    pub(super) peers: PeerSettings,
+    pub(super) members: MembersSettings,
+    pub(super) routes: RoutesSettings,
+}
+
+impl Peers {
+    /// Reads `[peers]`, and from `[limits]` what has to do with them.
+    pub(super) fn read(mut given: Fields<'_>, limits: &mut Fields<'_>) -> Self {
+        let default = Self::default();
+        let peers = PeerSettings {
+            heartbeat: given.take("heartbeat", value::duration).unwrap_or(default.peers.heartbeat),
+            expiry: given.take("expiry", value::duration).unwrap_or(default.peers.expiry),
+            retry_budget: given.take("retry-budget", number(0..=100)).unwrap_or(default.peers.retry_budget),
+        };
+        if peers.expiry < peers.heartbeat * 4 && given.is_good("heartbeat") && given.is_good("expiry") {
+            let key = if given.has("expiry") { "expiry" } else { "heartbeat" };
+            given.complain(key, "an expiry of less than four heartbeats would give up peers that are only slow");
+        }
+        let members = MembersSettings {
+            probe_period: given.take("probe", value::duration).unwrap_or(default.members.probe_period),
+            suspicion: given.take("suspicion", value::duration).unwrap_or(default.members.suspicion),
+            limit: limits.take("members", number(1..=10_000)).unwrap_or(default.members.limit),
+            ..default.members
+        };
+        let routes = RoutesSettings {
+            lease: given.take("lease", value::duration).unwrap_or(default.routes.lease),
+            offers: limits.take("offers", number(1..=1_000_000)).unwrap_or(default.routes.offers),
+            routes: limits.take("routes", number(1..=10_000_000)).unwrap_or(default.routes.routes),
+        };
+        given.done();
+        Self { peers, members, routes }
+    }
+}
+
+/// `node.seeds`: where members of the zone may be found.
+pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path) -> Vec<String> {
+    node.list("seeds", |value| Ok(to_dial(value, folder)?.to_string())).unwrap_or_default()
+}
+
+/// `node.advertise`: where peers find this node. What it listens at must tell, or it must be said.
+pub(super) fn advertise(node: &mut Fields<'_>, listen: &[Endpoint], folder: &Path) -> Option<Endpoint> {
+    let given = node.take("advertise", |value| to_dial(value, folder));
+    if given.is_none() && listen.iter().all(Endpoint::is_wildcard) {
+        node.complain(
+            "listen",
+            "\"*\" and 0.0.0.0 do not tell peers where to find this node; add node.advertise = \"tcp://HOST:PORT\"",
+        );
+    }
+    given
+}
+
+fn to_dial(value: &DeValue<'_>, folder: &Path) -> Result<Endpoint, String> {
+    value::endpoint(value)?.to_dial(folder).map_err(|error| error.to_string())
+}
