@@ -16,10 +16,11 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`message`] is what can be said, [`broker`] who waits for whom, [`node`] the composition.
+//! [`message`] is what can be said, [`broker`] who waits for whom, [`members`] who is alive, [`node`] the composition.
 
 pub mod broker;
 pub mod failure;
+pub mod members;
 pub mod message;
 pub mod name;
 pub mod node;
@@ -28,8 +29,9 @@ mod time;
 
 pub use broker::{CallId, Caller, Counters, Event, Request, RequestId, ServiceStatus};
 pub use failure::{Code, Failure};
+pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, Label, Pattern, Place, ServiceName};
 pub use node::{Input, Node, Output};
-pub use settings::{Limits, Majordomo, NodeSettings, OnFailure, ServiceSettings};
+pub use settings::{Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, ServiceSettings, Zone};
 pub use time::Time;

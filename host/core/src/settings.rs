@@ -122,3 +122,56 @@ impl Default for ServiceSettings {
         Self { deadline: Duration::from_secs(2), concurrency: 64, queue: 100_000, idempotent: false, calls: Vec::new() }
     }
 }
+
+/// How nodes that see each other form a zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Zone {
+    /// How they find out who is alive.
+    pub members: MembersSettings,
+}
+
+/// How a node finds out who is alive. All nodes of a zone had better agree on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembersSettings {
+    /// How often a node probes another, each in turn. A shorter period finds the dead sooner and costs traffic in
+    /// proportion. Default 1 s; at least 10 ms.
+    pub probe_period: Duration,
+    /// How long a probed node may take to answer before others are asked to probe it too: longer than almost every round
+    /// trip. Default 300 ms; taken as half of `probe_period` if it is longer.
+    pub probe_rtt: Duration,
+    /// How long a node that no probe has reached has to object before it is taken for dead. A longer time forgives longer
+    /// pauses and lets requests go to the dead for longer. Default 1.5 s: a crash is known after 3 to 5 s, a pause of 2 s
+    /// is forgiven. At least 10 ms.
+    pub suspicion: Duration,
+    /// How often news is passed on while there is some, each time to three nodes. Default 200 ms; at least 10 ms.
+    pub gossip: Duration,
+    /// How often a node asks another for all it knows, which repairs what was lost. Default 15 s; at least 10 ms.
+    pub exchange: Duration,
+    /// How often two of the dead are greeted, so that the parts of a zone that was cut in two find each other again.
+    /// Default 10 s; at least 10 ms.
+    pub reunion: Duration,
+    /// How long the dead are remembered. A node that was unreachable for longer has to come back by itself. Default 24 h.
+    pub memory: Duration,
+    /// Bytes of one datagram. What a newcomer is told at once has to fit; the rest follows over some exchanges. A member
+    /// takes about 50 bytes. All nodes must agree on it. Default 64 KiB; 1,400 bytes to 1 MiB.
+    pub datagram: usize,
+    /// Members that a node knows, dead or alive, itself not counted: `limits.members`. The dead give way to newcomers; a
+    /// newcomer for whom there is no room is refused. Default 1,000.
+    pub limit: usize,
+}
+
+impl Default for MembersSettings {
+    fn default() -> Self {
+        Self {
+            probe_period: Duration::from_secs(1),
+            probe_rtt: Duration::from_millis(300),
+            suspicion: Duration::from_millis(1500),
+            gossip: Duration::from_millis(200),
+            exchange: Duration::from_secs(15),
+            reunion: Duration::from_secs(10),
+            memory: Duration::from_secs(24 * 60 * 60),
+            datagram: 64 << 10,
+            limit: 1_000,
+        }
+    }
+}

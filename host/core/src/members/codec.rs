@@ -1,0 +1,318 @@
+//! A datagram as bytes.
+//!
+//! Numbers are big-endian. A member is its name (1 byte of length), boot (8), renewal (2), role (1) and endpoint (2 bytes
+//! of length). A datagram is the sender, its incarnation (2), the receiver, the kind of message (1), what that kind
+//! needs (a probe's number, and the third member it concerns), and, where the kind spreads news, the number of updates
+//! (2) and the updates: a member, its incarnation (2), its state (1).
+
+use super::identity::{Address, Identity};
+use crate::message::Frame;
+use crate::message::peer::{Member, Role};
+use bytes::{Buf, BufMut};
+use foca::{Header, Message, State};
+use std::fmt;
+
+/// Which rule a datagram of the membership protocol breaks; reads on from "the datagram ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MalformedGossip(pub &'static str);
+
+impl fmt::Display for MalformedGossip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the datagram {}", self.0)
+    }
+}
+
+impl std::error::Error for MalformedGossip {}
+
+type Read<T> = Result<T, MalformedGossip>;
+
+const SHORT: MalformedGossip = MalformedGossip("ends early");
+const UNKNOWN_KIND: MalformedGossip = MalformedGossip("is of an unknown kind");
+const NO_ROOM: MalformedGossip = MalformedGossip("has no room left");
+
+/// A datagram that is known to be whole, read in place.
+#[derive(Debug)]
+pub(super) struct Datagram<'a> {
+    pub(super) sender: View<'a>,
+    pub(super) receiver: View<'a>,
+    header: &'a [u8],
+    updates: &'a [u8],
+    count: u16,
+}
+
+/// A member, read in place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) name: &'a str,
+    boot: u64,
+    renewal: u16,
+    role: Role,
+    endpoint: &'a str,
+}
+
+/// News of a member, read in place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Update<'a> {
+    pub(super) member: View<'a>,
+    pub(super) state: State,
+    incarnation: u16,
+    bytes: &'a [u8],
+}
+
+impl<'a> Datagram<'a> {
+    pub(super) fn parse(data: &'a [u8]) -> Read<Self> {
+        let mut rest = data;
+        let sender = View::read(&mut rest)?;
+        number::<2>(&mut rest)?;
+        let receiver = View::read(&mut rest)?;
+        Kind::read(&mut rest)?;
+        let header = &data[..data.len() - rest.len()];
+        let count = if rest.is_empty() { 0 } else { u16::from_be_bytes(number(&mut rest)?) };
+        let updates = rest;
+        for _ in 0..count {
+            Update::read(&mut rest)?;
+        }
+        if rest.is_empty() {
+            Ok(Self { sender, receiver, header, updates, count })
+        } else {
+            Err(MalformedGossip("does not end where it says"))
+        }
+    }
+
+    pub(super) fn updates(&self) -> impl Iterator<Item = Update<'a>> {
+        let mut rest = self.updates;
+        std::iter::from_fn(move || Update::read(&mut rest).ok())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.into()
+    }
+
+    /// The same datagram with those updates alone that `keep` says.
+    pub(super) fn filtered(&self, mut keep: impl FnMut(&Update<'_>) -> bool) -> Vec<u8> {
+        let mut data = self.header.to_vec();
+        let position = data.len();
+        data.put_u16(0);
+        let mut count = 0_u16;
+        for update in self.updates().filter(|update| keep(update)) {
+            data.put_slice(update.bytes);
+            count += 1;
+        }
+        data[position..position + 2].copy_from_slice(&count.to_be_bytes());
+        data
+    }
+}
+
+impl<'a> View<'a> {
+    fn read(rest: &mut &'a [u8]) -> Read<Self> {
+        let [length] = number(rest)?;
+        let name = text(rest, length.into())?;
+        let boot = u64::from_be_bytes(number(rest)?);
+        let renewal = u16::from_be_bytes(number(rest)?);
+        let role = match number(rest)? {
+            [0] => Role::Node,
+            [1] => Role::Router,
+            _ => return Err(MalformedGossip("names an unknown role")),
+        };
+        let length = u16::from_be_bytes(number(rest)?);
+        let endpoint = text(rest, length.into())?;
+        Ok(Self { name, boot, renewal, role, endpoint })
+    }
+
+    pub(super) fn address(&self) -> Address {
+        Address::of(self.name)
+    }
+
+    /// Whether this is that member under that very identity.
+    pub(super) fn is(&self, member: &Member) -> bool {
+        (self.name, self.boot, self.renewal, self.role, self.endpoint)
+            == (member.name.as_str(), member.boot, member.renewal, member.role, member.endpoint.as_str())
+    }
+
+    pub(super) fn to_member(self) -> Read<Member> {
+        Ok(Member {
+            name: self.name.parse().map_err(|_| MalformedGossip("has a name that is none"))?,
+            boot: self.boot,
+            renewal: self.renewal,
+            role: self.role,
+            endpoint: self.endpoint.into(),
+        })
+    }
+}
+
+impl<'a> Update<'a> {
+    fn read(rest: &mut &'a [u8]) -> Read<Self> {
+        let start = *rest;
+        let member = View::read(rest)?;
+        let incarnation = u16::from_be_bytes(number(rest)?);
+        let state = match number(rest)? {
+            [0] => State::Alive,
+            [1] => State::Suspect,
+            [2] => State::Down,
+            _ => return Err(MalformedGossip("names an unknown state")),
+        };
+        Ok(Self { member, state, incarnation, bytes: &start[..start.len() - rest.len()] })
+    }
+}
+
+/// What a datagram is for, read in place.
+struct Kind<'a> {
+    tag: u8,
+    probe_number: u8,
+    third: Option<View<'a>>,
+}
+
+impl<'a> Kind<'a> {
+    fn read(rest: &mut &'a [u8]) -> Read<Self> {
+        let [tag] = number(rest)?;
+        let [probe_number] = if tag <= FORWARDED_ACK { number(rest)? } else { [0] };
+        let third = if (PING_REQ..=FORWARDED_ACK).contains(&tag) { Some(View::read(rest)?) } else { None };
+        if tag <= TURN_UNDEAD { Ok(Self { tag, probe_number, third }) } else { Err(UNKNOWN_KIND) }
+    }
+
+    fn to_message(&self) -> Read<Message<Identity>> {
+        let probe_number = self.probe_number;
+        let third = || Ok::<Identity, _>(self.third.ok_or(SHORT)?.to_member()?.into());
+        Ok(match self.tag {
+            PING => Message::Ping(probe_number),
+            ACK => Message::Ack(probe_number),
+            PING_REQ => Message::PingReq { target: third()?, probe_number },
+            INDIRECT_PING => Message::IndirectPing { origin: third()?, probe_number },
+            INDIRECT_ACK => Message::IndirectAck { target: third()?, probe_number },
+            FORWARDED_ACK => Message::ForwardedAck { origin: third()?, probe_number },
+            ANNOUNCE => Message::Announce,
+            FEED => Message::Feed,
+            GOSSIP => Message::Gossip,
+            TURN_UNDEAD => Message::TurnUndead,
+            _ => return Err(UNKNOWN_KIND),
+        })
+    }
+}
+
+const PING: u8 = 0;
+const ACK: u8 = 1;
+const PING_REQ: u8 = 2;
+const INDIRECT_PING: u8 = 3;
+const INDIRECT_ACK: u8 = 4;
+const FORWARDED_ACK: u8 = 5;
+const ANNOUNCE: u8 = 6;
+const FEED: u8 = 7;
+const GOSSIP: u8 = 8;
+const TURN_UNDEAD: u8 = 9;
+
+/// A datagram that tells `receiver` one piece of news.
+pub(super) fn tell(sender: &Identity, receiver: &Identity, member: &Identity, state: State) -> Read<Frame> {
+    let (src, dst) = (sender.clone(), receiver.clone());
+    let header = Header { src, src_incarnation: 0, dst, message: Message::Gossip };
+    let mut data = Vec::new();
+    foca::Codec::encode_header(&mut Codec, &header, &mut data)?;
+    data.put_u16(1);
+    foca::Codec::encode_member(&mut Codec, &foca::Member::new(member.clone(), 0, state), &mut data)?;
+    Ok(data.into())
+}
+
+/// The same for foca.
+#[derive(Debug)]
+pub(super) struct Codec;
+
+impl foca::Codec<Identity> for Codec {
+    type Error = MalformedGossip;
+
+    fn encode_header(&mut self, header: &Header<Identity>, mut buf: impl BufMut) -> Read<()> {
+        write_member(header.src.member(), &mut buf, 2)?;
+        buf.put_u16(header.src_incarnation);
+        write_member(header.dst.member(), &mut buf, 2)?;
+        write_message(&header.message, &mut buf)
+    }
+
+    fn decode_header(&mut self, mut buf: impl Buf) -> Read<Header<Identity>> {
+        let data = buf.chunk();
+        let mut rest = data;
+        let src = View::read(&mut rest)?.to_member()?.into();
+        let src_incarnation = u16::from_be_bytes(number(&mut rest)?);
+        let dst = View::read(&mut rest)?.to_member()?.into();
+        let message = Kind::read(&mut rest)?.to_message()?;
+        let length = data.len() - rest.len();
+        buf.advance(length);
+        Ok(Header { src, src_incarnation, dst, message })
+    }
+
+    fn encode_member(&mut self, member: &foca::Member<Identity>, mut buf: impl BufMut) -> Read<()> {
+        write_member(member.id().member(), &mut buf, 3)?;
+        buf.put_u16(member.incarnation());
+        buf.put_u8(match member.state() {
+            State::Alive => 0,
+            State::Suspect => 1,
+            State::Down => 2,
+        });
+        Ok(())
+    }
+
+    fn decode_member(&mut self, mut buf: impl Buf) -> Read<foca::Member<Identity>> {
+        let mut rest = buf.chunk();
+        let update = Update::read(&mut rest)?;
+        let member = foca::Member::new(update.member.to_member()?.into(), update.incarnation, update.state);
+        let length = update.bytes.len();
+        buf.advance(length);
+        Ok(member)
+    }
+}
+
+fn write_message(message: &Message<Identity>, buf: &mut impl BufMut) -> Read<()> {
+    let (tag, probe_number, third) = match message {
+        Message::Ping(number) => (PING, Some(number), None),
+        Message::Ack(number) => (ACK, Some(number), None),
+        Message::PingReq { target, probe_number } => (PING_REQ, Some(probe_number), Some(target)),
+        Message::IndirectPing { origin, probe_number } => (INDIRECT_PING, Some(probe_number), Some(origin)),
+        Message::IndirectAck { target, probe_number } => (INDIRECT_ACK, Some(probe_number), Some(target)),
+        Message::ForwardedAck { origin, probe_number } => (FORWARDED_ACK, Some(probe_number), Some(origin)),
+        Message::Announce => (ANNOUNCE, None, None),
+        Message::Feed => (FEED, None, None),
+        Message::Gossip => (GOSSIP, None, None),
+        Message::TurnUndead => (TURN_UNDEAD, None, None),
+        Message::Broadcast => return Err(UNKNOWN_KIND),
+    };
+    if buf.remaining_mut() < 2 {
+        return Err(NO_ROOM);
+    }
+    buf.put_u8(tag);
+    if let Some(&number) = probe_number {
+        buf.put_u8(number);
+    }
+    third.map_or(Ok(()), |third| write_member(third.member(), buf, 0))
+}
+
+/// Writes all of it, or nothing: foca cuts a datagram that is full before the member that does not fit. `more` bytes are
+/// to follow.
+fn write_member(member: &Member, buf: &mut impl BufMut, more: usize) -> Read<()> {
+    let name = member.name.as_str();
+    let name_length = u8::try_from(name.len()).map_err(|_| NO_ROOM)?;
+    let endpoint_length = u16::try_from(member.endpoint.len()).map_err(|_| NO_ROOM)?;
+    if buf.remaining_mut() < 1 + name.len() + 8 + 2 + 1 + 2 + member.endpoint.len() + more {
+        return Err(NO_ROOM);
+    }
+    buf.put_u8(name_length);
+    buf.put_slice(name.as_bytes());
+    buf.put_u64(member.boot);
+    buf.put_u16(member.renewal);
+    buf.put_u8(match member.role {
+        Role::Node => 0,
+        Role::Router => 1,
+    });
+    buf.put_u16(endpoint_length);
+    buf.put_slice(member.endpoint.as_bytes());
+    Ok(())
+}
+
+/// Takes the next `N` bytes.
+fn number<const N: usize>(rest: &mut &[u8]) -> Read<[u8; N]> {
+    let (number, after) = rest.split_first_chunk().ok_or(SHORT)?;
+    *rest = after;
+    Ok(*number)
+}
+
+fn text<'a>(rest: &mut &'a [u8], length: usize) -> Read<&'a str> {
+    let (text, after) = rest.split_at_checked(length).ok_or(SHORT)?;
+    *rest = after;
+    std::str::from_utf8(text).map_err(|_| MalformedGossip("is not UTF-8"))
+}

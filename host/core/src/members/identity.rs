@@ -1,0 +1,58 @@
+use crate::message::peer::Member;
+use std::sync::Arc;
+
+/// A member as foca holds it: cheap to clone and to compare, because foca does both for every member it looks past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    member: Arc<Member>,
+    address: Address,
+}
+
+/// What stands for a name when foca looks for one: the FNV-1a hash of it. Among 1,000 names two agree once in 10^13 zones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Address(u64);
+
+impl Address {
+    pub(super) fn of(name: &str) -> Self {
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+    }
+}
+
+impl Identity {
+    pub(super) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The same process under an identity that replaces `past`, which may be its own or that of a dead namesake.
+    pub(super) fn after(&self, past: &Member) -> Self {
+        let (boot, renewal) = match past.renewal.checked_add(1) {
+            Some(renewal) if past.boot == self.member.boot => (past.boot, renewal),
+            _ => (past.boot.saturating_add(1), 0),
+        };
+        Member { boot, renewal, ..self.member().clone() }.into()
+    }
+}
+
+impl From<Member> for Identity {
+    fn from(member: Member) -> Self {
+        Self { address: Address::of(member.name.as_str()), member: Arc::new(member) }
+    }
+}
+
+impl foca::Identity for Identity {
+    type Addr = Address;
+
+    fn renew(&self) -> Option<Self> {
+        Some(self.after(&self.member))
+    }
+
+    fn addr(&self) -> Address {
+        self.address
+    }
+
+    /// The order of [`Member`] decides: the later boot, then the later renewal.
+    fn win_addr_conflict(&self, adversary: &Self) -> bool {
+        self.member > adversary.member
+    }
+}
