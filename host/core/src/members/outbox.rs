@@ -134,9 +134,13 @@ impl Timers {
         self.queue.extract_if(.., is_of_the_dead).next().map(|timer| timer.event)
     }
 
-    pub(super) fn postpone(&mut self, by: Duration) {
-        let queue = std::mem::take(&mut self.queue).into_iter();
-        self.queue = queue.map(|timer| Timer { at: timer.at + by, ..timer }).collect();
+    /// Moves everything into the future, and deaths by `grace` more.
+    pub(super) fn postpone(&mut self, by: Duration, grace: Duration) {
+        let postponed = |timer: Timer| {
+            let is_death = matches!(timer.event, foca::Timer::ChangeSuspectToDown { .. });
+            Timer { at: timer.at + by + if is_death { grace } else { Duration::ZERO }, ..timer }
+        };
+        self.queue = std::mem::take(&mut self.queue).into_iter().map(postponed).collect();
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,0 +1,110 @@
+//! Whatever arrives, a node goes on; and what it sends follows from its seed.
+
+use crate::network::{Network, label};
+use std::time::Duration;
+use wasmnode_core::message::peer::{Member, Role};
+use wasmnode_core::{MemberEffect, Members, MembersSettings, Time};
+
+fn member(name: &str) -> Member {
+    Member { name: label(name), boot: 5, renewal: 0, role: Role::Router, endpoint: "tcp://[::1]:5570".into() }
+}
+
+/// Every datagram of a small zone with a crash, a restart, a sleep and a goodbye.
+fn datagrams() -> Vec<Vec<u8>> {
+    let mut nodes: Vec<_> = ["a", "b", "c", "d"]
+        .iter()
+        .zip(1..)
+        .map(|(name, seed)| Members::new(member(name), &MembersSettings::default(), seed))
+        .collect();
+    let mut datagrams = Vec::new();
+    for millisecond in 0..20_000 {
+        let now = Time::from_micros(millisecond * 1_000);
+        match millisecond {
+            0..3 => nodes[1 + millisecond as usize].announce(&member("a"), now),
+            15_000 => nodes[1].leave(now),
+            _ => {}
+        }
+        for index in 0..nodes.len() {
+            let is_gone = (index == 2 && millisecond > 3_000) || (index == 3 && (4_000..13_000).contains(&millisecond));
+            if !is_gone && nodes[index].next_wake().is_some_and(|wake| wake <= now) {
+                nodes[index].wake(now);
+            }
+            while let Some(effect) = nodes[index].next_effect() {
+                let MemberEffect::Gossip { to, data } = effect else { continue };
+                datagrams.push(data.to_vec());
+                let to = usize::from(to.name.as_str().as_bytes()[0] - b'a');
+                if !is_gone {
+                    nodes[to].hear(&data, now).unwrap();
+                }
+            }
+        }
+    }
+    datagrams
+}
+
+#[test]
+fn random_and_mutated_datagrams_are_refused_or_survived() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let datagrams = datagrams();
+    let (mut refused, mut taken) = (0, 0);
+    for round in 0..400 {
+        let mut node = Members::new(member("a"), &MembersSettings { limit: 6, ..Default::default() }, round);
+        for step in 0..100 {
+            let now = Time::from_micros(step * 100_000);
+            let mut data = random.choice(&datagrams).unwrap().clone();
+            match random.u8(..4) {
+                0 => data.iter_mut().for_each(|byte| *byte = random.u8(..)),
+                1 => data.truncate(random.usize(..=data.len())),
+                2 => {
+                    for _ in 0..random.usize(1..4) {
+                        let position = random.usize(..data.len());
+                        data[position] = random.u8(..) % [4, 255][random.usize(..2)];
+                    }
+                }
+                _ => {}
+            }
+            match node.hear(&data, now) {
+                Ok(()) => taken += 1,
+                Err(_) => refused += 1,
+            }
+            node.wake(now);
+            while node.next_effect().is_some() {}
+            assert!(node.alive().count() <= 6);
+        }
+    }
+    println!("{taken} taken, {refused} refused");
+    assert!(taken > 5_000 && refused > 5_000);
+}
+
+#[test]
+fn a_cut_datagram_is_refused_wherever_it_is_cut() {
+    for data in datagrams().iter().take(50) {
+        let mut node = Members::new(member("b"), &MembersSettings::default(), 1);
+        let header_alone = (0..data.len()).filter(|length| node.hear(&data[..*length], Time::ZERO).is_ok()).count();
+        assert!(header_alone <= 1, "only a header without news can stand for itself");
+    }
+}
+
+#[test]
+fn a_node_does_not_talk_to_itself() {
+    let mut node = Members::new(member("a"), &MembersSettings::default(), 1);
+    node.announce(&member("b"), Time::ZERO);
+    let Some(MemberEffect::Gossip { data, .. }) = node.next_effect() else { panic!("it says hello") };
+    assert!(node.hear(&data, Time::ZERO).is_err());
+    assert_eq!(node.next_effect(), None);
+}
+
+#[test]
+fn the_same_seed_sends_the_same_bytes() {
+    let digest = |seed| {
+        let mut network = Network::new(seed);
+        network.loss = 5.0;
+        network.join(20, Duration::from_secs(1));
+        network.pass(Duration::from_secs(20));
+        network.crash(3);
+        network.pass(Duration::from_secs(20));
+        (network.digest, network.bytes)
+    };
+    assert_eq!(digest(1), digest(1));
+    assert_ne!(digest(1), digest(2));
+}
