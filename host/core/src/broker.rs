@@ -1,25 +1,34 @@
 //! Who waits for whom: queues, dispatch, deadlines, and exactly one answer for each accepted request.
 //!
-//! A request lives in one map from acceptance to answer, in one of three stages: queued, in a plugin, at a worker. Every
-//! way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten: its timer
+//! A request lives in one map from acceptance to answer, in one of four stages: queued, in a plugin, at a worker, at a
+//! peer. Every way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten: its timer
 //! ends it at the latest.
 
 mod admission;
+mod budget;
+mod forwarding;
+mod hops;
+mod pending;
 mod runs;
 mod service;
 mod types;
 mod workers;
 
-pub use types::{Asker, CallId, Caller, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+pub use types::{
+    Asker, CallId, Caller, Counters, Effect, Event, HopStatus, Request, RequestId, ServiceStatus, Submission, Where,
+};
 
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, PeerId, Reply};
 use crate::name::ServiceName;
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
+use budget::Budget;
+use forwarding::Forwarded;
+use hops::{Ending, Hops};
+use pending::{Client, Pending, Stage};
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use workers::Worker;
 
 /// The state machine of one node's requests.
@@ -32,6 +41,13 @@ pub struct Broker {
     /// Requests in order of the time at which patience ends: the deadline, or earlier for a service that nobody offers.
     timers: BTreeSet<(Time, RequestId)>,
     clients: BTreeMap<PeerId, Client>,
+    hops: Hops,
+    /// What peers have, by its number on the wire.
+    forwarded: BTreeMap<u64, Forwarded>,
+    /// Services with requests for which no peer has room.
+    starved: BTreeSet<ServiceName>,
+    budget: Budget,
+    next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
     held_bytes: usize,
@@ -43,50 +59,19 @@ pub struct Broker {
     effects: VecDeque<Effect>,
 }
 
-/// A request without an answer.
-#[derive(Debug)]
-struct Pending {
-    asker: Asker,
-    service: ServiceName,
-    stage: Stage,
-    /// Empty while a plugin has it.
-    body: Body,
-    bytes: usize,
-    deadline: Time,
-    timer: Time,
-    /// How long it waits for a service that nobody offers; `None` fails at once.
-    patience: Option<Duration>,
-    /// Workers that it was handed to, and may have run at.
-    attempts: u32,
-    traceparent: Option<Frame>,
-    idempotency_key: Option<Frame>,
-    /// The services on whose behalf this one is called, outermost first.
-    chain: Vec<ServiceName>,
-    /// Calls that the plugin made for this request and that have no answer.
-    calls: BTreeSet<RequestId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
-    Queued,
-    Plugin,
-    Worker(PeerId),
-}
-
-/// What a client has outstanding.
-#[derive(Debug, Default)]
-struct Client {
-    requests: BTreeSet<RequestId>,
-    /// Of those, the ones with a number of the client's own.
-    numbered: BTreeMap<u64, RequestId>,
-}
-
 impl Broker {
     /// Makes a broker that offers nothing yet.
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
+        let hops = Hops::new(settings.limits.requests_per_peer, settings.seed);
+        let budget = Budget::new(settings.peers.retry_budget);
         Self {
             settings,
+            hops,
+            forwarded: BTreeMap::new(),
+            starved: BTreeSet::new(),
+            budget,
+            next_forward: 1,
             services: BTreeMap::new(),
             workers: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -127,14 +112,17 @@ impl Broker {
     }
 
     /// The state of every service that is offered or waited for, by name.
-    pub fn services(&self) -> impl Iterator<Item = ServiceStatus> {
-        self.services.iter().map(|(name, service)| service.status(name))
+    pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
+        self.services.iter().map(move |(name, service)| ServiceStatus {
+            peers: self.hops.statuses(name, &service.hops, now),
+            ..service.status(name)
+        })
     }
 
-    /// Whether anybody offers this service.
+    /// Whether anybody offers this service there.
     #[must_use]
-    pub fn is_reachable(&self, service: &ServiceName) -> bool {
-        self.services.get(service).is_some_and(Service::is_reachable)
+    pub fn is_reachable(&self, service: &ServiceName, place: &Where) -> bool {
+        self.is_offered(service, place, &[])
     }
 
     /// Requests without an answer, and runs that are not confirmed as finished.
@@ -145,7 +133,47 @@ impl Broker {
 
     /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
     pub fn submit(&mut self, submission: Submission, now: Time) {
-        self.submit_in_chain(submission, Vec::new(), now);
+        if let Err(failure) = self.may_submit(&submission) {
+            return self.refuse(submission.asker, submission.service, failure);
+        }
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        let Submission { asker, service, place, caller, chain, body, deadline, patience, .. } = submission;
+        let longest = self.service(&service).settings.deadline;
+        let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
+        let timer = match patience {
+            Some(patience) if !self.is_reachable(&service, &place) => deadline.min(now + patience),
+            _ => deadline,
+        };
+        let bytes = message::size(&body);
+        self.remember(&asker, id);
+        self.counters.accepted += 1;
+        self.held_bytes += bytes;
+        self.timers.insert((timer, id));
+        self.service(&service).enqueue(id, &place);
+        let pending = Pending {
+            asker,
+            service: service.clone(),
+            place,
+            stage: Stage::Queued,
+            body,
+            bytes,
+            deadline,
+            timer,
+            patience,
+            attempts: 0,
+            tried: Vec::new(),
+            may_have_run: false,
+            last_failure: None,
+            told_in_part: false,
+            caller,
+            traceparent: submission.traceparent,
+            idempotency_key: submission.idempotency_key,
+            chain,
+            calls: BTreeSet::new(),
+        };
+        self.requests.insert(id, pending);
+        self.dispatch(&service, now);
     }
 
     /// A native client withdraws its request; no effect if that is answered already.
@@ -208,61 +236,29 @@ impl Broker {
         }
     }
 
-    fn submit_in_chain(&mut self, submission: Submission, chain: Vec<ServiceName>, now: Time) {
-        if let Err(failure) = self.may_submit(&submission) {
-            return self.refuse(submission.asker, submission.service, failure);
-        }
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        let Submission { asker, service, body, deadline, patience, traceparent, idempotency_key } = submission;
-        let longest = self.service(&service).settings.deadline;
-        let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
-        let timer = match patience {
-            Some(patience) if !self.is_reachable(&service) => deadline.min(now + patience),
-            _ => deadline,
-        };
-        let bytes = message::size(&body);
-        self.remember(&asker, id);
-        self.counters.accepted += 1;
-        self.held_bytes += bytes;
-        self.timers.insert((timer, id));
-        self.service(&service).queue.insert(id);
-        let pending = Pending {
-            asker,
-            service: service.clone(),
-            stage: Stage::Queued,
-            body,
-            bytes,
-            deadline,
-            timer,
-            patience,
-            attempts: 0,
-            traceparent,
-            idempotency_key,
-            chain,
-            calls: BTreeSet::new(),
-        };
-        self.requests.insert(id, pending);
-        self.dispatch(&service, now);
-    }
-
     /// Answers a request that was never accepted.
     fn refuse(&mut self, asker: Asker, service: ServiceName, failure: Failure) {
         *self.counters.failed.entry(failure.code).or_default() += 1;
         self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
     }
 
-    /// Gives waiting requests to whoever is free.
+    /// Gives waiting requests to whoever is free: this node first, then its peers.
     fn dispatch(&mut self, name: &ServiceName, now: Time) {
+        self.dispatch_here(name, now);
+        self.dispatch_elsewhere(name, now);
+    }
+
+    fn dispatch_here(&mut self, name: &ServiceName, now: Time) {
         while let Some(service) = self.services.get_mut(name) {
-            let Some(&request) = service.queue.first() else { return };
+            let Some(request) = service.next_local() else { return };
             if self.requests.get(&request).is_some_and(|pending| pending.deadline <= now) {
                 // Its time is up, although the wake-up that will notice has not come yet: it must not start.
                 self.end_overdue(request, now);
                 continue;
             }
             let Some(provider) = service.take_provider() else { return };
-            service.queue.remove(&request);
+            service.anywhere.remove(&request);
+            service.here.remove(&request);
             match provider {
                 Provider::Plugin => self.run(request),
                 Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
@@ -290,21 +286,24 @@ impl Broker {
     fn give_back(&mut self, id: RequestId) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
-        let service = pending.service.clone();
+        let (service, place) = (pending.service.clone(), pending.place.clone());
         self.counters.retried += 1;
-        self.service(&service).queue.insert(id);
+        self.service(&service).enqueue(id, &place);
     }
 
     fn end_overdue(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
-        let reachable = self.is_reachable(&pending.service);
+        let reachable = self.can_be_served(id);
         if reachable && now < pending.deadline {
             // Its patience is over, but somebody offers the service now.
             return self.rearm(id);
         }
         let failure = match &pending.stage {
-            Stage::Queued if !reachable => self.unknown(&pending.service),
-            Stage::Queued if pending.attempts > 0 => Failure::new(
+            Stage::Queued if !reachable => match &pending.last_failure {
+                Some(failure) => failure.clone(),
+                None => self.unknown(&pending.service, &pending.place),
+            },
+            Stage::Queued if pending.attempts > 0 || pending.may_have_run => Failure::new(
                 Code::Deadline,
                 "the deadline passed while the request waited for a second worker; it may have run",
             ),
@@ -313,6 +312,10 @@ impl Broker {
             }
             Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
             Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
+            Stage::Forwarded(link, _) => Failure::new(
+                Code::Deadline,
+                format!("the deadline passed while node {} had the request; it may have run", self.hops.name(*link)),
+            ),
         };
         let stage = pending.stage.clone();
         self.end(id, failure, now);
@@ -323,9 +326,17 @@ impl Broker {
 
     /// Fails a request wherever it is, and stops what runs for it.
     fn end(&mut self, id: RequestId, failure: Failure, now: Time) {
-        if let Some(Pending { stage: Stage::Plugin, service, .. }) = self.requests.get(&id) {
-            self.stopping.insert(id, service.clone());
-            self.effects.push_back(Effect::Stop(id));
+        match self.requests.get(&id) {
+            Some(Pending { stage: Stage::Plugin, service, .. }) => {
+                self.stopping.insert(id, service.clone());
+                self.effects.push_back(Effect::Stop(id));
+            }
+            Some(&Pending { stage: Stage::Forwarded(link, number), .. }) => {
+                let is_late = failure.code == Code::Deadline;
+                self.leave_hop(number, if is_late { Ending::Badly } else { Ending::Cancelled }, now);
+                self.effects.push_back(Effect::CancelForward { link, id: number });
+            }
+            _ => {}
         }
         self.answer(id, Err(failure), now);
     }
@@ -365,68 +376,43 @@ impl Broker {
         self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
     }
 
-    /// Removes a request from every table.
-    fn take(&mut self, id: RequestId) -> Option<Pending> {
-        let pending = self.requests.remove(&id)?;
-        self.timers.remove(&(pending.timer, id));
-        self.held_bytes -= pending.bytes;
-        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
-            service.queue.remove(&id);
-        }
-        match &pending.asker {
-            Asker::Client { peer, dialect, id: number } => {
-                if let Some(client) = self.clients.get_mut(peer) {
-                    client.requests.remove(&id);
-                    if *dialect == message::Dialect::Native {
-                        client.numbered.remove(number);
-                    }
-                    if client.requests.is_empty() {
-                        self.clients.remove(peer);
-                    }
-                }
-            }
-            Asker::Call { parent, .. } => {
-                if let Some(parent) = self.requests.get_mut(parent) {
-                    parent.calls.remove(&id);
-                }
-            }
-        }
-        Some(pending)
-    }
-
-    /// Enters a new request where its asker is looked up.
-    fn remember(&mut self, asker: &Asker, request: RequestId) {
-        match asker {
-            Asker::Client { peer, dialect, id } => {
-                let client = self.clients.entry(peer.clone()).or_default();
-                client.requests.insert(request);
-                if *dialect == message::Dialect::Native {
-                    client.numbered.insert(*id, request);
-                }
-            }
-            Asker::Call { parent, .. } => {
-                if let Some(parent) = self.requests.get_mut(parent) {
-                    parent.calls.insert(request);
-                }
-            }
-        }
-    }
-
-    /// After a provider left: if it was the last, requests wait for another as long as their patience lasts, and the
-    /// entry goes if nothing needs it.
+    /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and
+    /// the entry goes if nothing needs it.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
+        self.tell_offer(name);
         let Some(service) = self.services.get(name) else { return };
-        if !service.is_reachable() {
-            let waiting: Vec<RequestId> = service.queue.iter().copied().collect();
-            for request in waiting {
-                let Some(Pending { patience, deadline, .. }) = self.requests.get(&request) else { continue };
-                match patience {
-                    Some(patience) => self.set_timer(request, (*deadline).min(now + *patience)),
-                    None => self.end(request, self.unknown(name), now),
-                }
-            }
+        if !service.is_local() {
+            let waiting: Vec<RequestId> = service.waiting().collect();
+            waiting.into_iter().for_each(|request| self.arm_patience(request, now));
+            self.dispatch_elsewhere(name, now);
         }
         self.forget_if_unused(name);
+    }
+
+    /// If nobody can serve a request, it waits for somebody as long as its patience lasts.
+    fn arm_patience(&mut self, id: RequestId, now: Time) {
+        let Some(Pending { patience, deadline, service, place, .. }) = self.requests.get(&id) else { return };
+        if self.can_be_served(id) {
+            return;
+        }
+        match patience {
+            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience)),
+            None => self.end(id, self.unknown(service, place), now),
+        }
+    }
+
+    /// Says so when this node begins or ceases to serve a service itself.
+    fn tell_offer(&mut self, name: &ServiceName) {
+        let Some(service) = self.services.get_mut(name) else { return };
+        let is_local = service.is_local();
+        if name.is_reserved() || std::mem::replace(&mut service.is_told, is_local) == is_local {
+            return;
+        }
+        self.effects.push_back(if is_local {
+            Effect::Serves { service: name.clone(), idempotent: service.settings.idempotent }
+        } else {
+            Effect::Ceases(name.clone())
+        });
     }
 
     fn forget_if_unused(&mut self, name: &ServiceName) {

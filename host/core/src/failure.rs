@@ -32,13 +32,15 @@ pub enum Code {
     Exhausted = 507,
     /// A call from service to service would go round in a circle, or goes too deep.
     Loop = 508,
-    /// The worker that had the request is gone; the request may have run.
+    /// The worker or the node that had the request is gone; the request may have run.
     Lost = 520,
+    /// The node that offers the service cannot be reached. Nothing was started.
+    Unreachable = 523,
 }
 
 impl Code {
     /// Every code there is, in ascending order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Forbidden,
         Self::UnknownService,
@@ -53,6 +55,7 @@ impl Code {
         Self::Exhausted,
         Self::Loop,
         Self::Lost,
+        Self::Unreachable,
     ];
 
     /// The number that stands on the wire.
@@ -65,6 +68,12 @@ impl Code {
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
+    /// Whether it says that the request certainly was not started, so that it may be sent elsewhere.
+    #[must_use]
+    pub const fn was_not_started(self) -> bool {
+        matches!(self, Self::UnknownService | Self::Overloaded | Self::Draining | Self::Unreachable)
     }
 
     /// The code's name in logs and messages.
@@ -85,6 +94,7 @@ impl Code {
             Self::Exhausted => "exhausted",
             Self::Loop => "loop",
             Self::Lost => "lost",
+            Self::Unreachable => "unreachable",
         }
     }
 }

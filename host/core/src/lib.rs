@@ -16,22 +16,28 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`message`] is what can be said, [`broker`] who waits for whom, [`members`] who is alive, [`node`] the composition.
+//! [`message`] is what can be said, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
+//! alive, [`routes`] where a service is, [`node`] the composition.
 
 pub mod broker;
 pub mod failure;
+pub mod links;
 pub mod members;
 pub mod message;
 pub mod name;
 pub mod node;
+pub mod routes;
 pub mod settings;
 mod time;
 
-pub use broker::{CallId, Caller, Counters, Event, Request, RequestId, ServiceStatus};
+pub use broker::{CallId, Caller, Counters, Event, HopStatus, Request, RequestId, ServiceStatus};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, Label, Pattern, Place, ServiceName};
-pub use node::{Input, Node, Output};
-pub use settings::{Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, ServiceSettings, Zone};
+pub use node::{Input, Node, Output, ZoneEvent};
+pub use routes::{RouteEffect, Routes};
+pub use settings::{
+    Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, PeerSettings, RoutesSettings, ServiceSettings,
+};
 pub use time::Time;

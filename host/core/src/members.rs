@@ -145,6 +145,18 @@ impl Members {
         self.settle();
     }
 
+    /// A member has spoken to this node, so it lives.
+    pub fn introduce(&mut self, member: &Member, now: Time) {
+        if self.standing != Standing::Present || member.name == self.me().name || !self.has_room_for(&member.name) {
+            return;
+        }
+        self.outbox.now = now;
+        let alive = foca::Member::alive(Identity::from(member.clone()));
+        // It fails only for members that cannot be encoded, and this one has been decoded.
+        let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.outbox);
+        self.settle();
+    }
+
     /// A datagram of the membership protocol arrived.
     ///
     /// # Errors

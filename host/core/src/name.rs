@@ -86,6 +86,11 @@ impl Label {
     /// The longest name, in bytes.
     pub const MAX: usize = 63;
 
+    /// A name that stands in this program, and so is one.
+    pub(crate) fn of(name: &'static str) -> Self {
+        Self(name.into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,18 +1,25 @@
 //! One node: messages in, messages and runs out.
 //!
 //! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest to
-//! the broker. It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
+//! the broker, or to its peers ([`zone`]). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
+
+mod zone;
+mod zone_event;
+
+pub use zone_event::ZoneEvent;
 
 use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
+use crate::message::peer::{self, Offer, PeerMessage};
 use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message, PeerId, Reply, Sender, native};
-use crate::name::ServiceName;
+use crate::name::{Address, Place, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
+use zone::Zone;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,12 +136,15 @@ pub enum Output {
     },
     /// Tell a person.
     Event(Event),
+    /// Tell a person about the zone.
+    Zone(ZoneEvent),
 }
 
 /// The state machine of one node.
 #[derive(Debug)]
 pub struct Node {
     broker: Broker,
+    zone: Zone,
     patience: Duration,
     on_failure: OnFailure,
     outputs: VecDeque<Output>,
@@ -145,7 +155,8 @@ impl Node {
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
-        Self { broker: Broker::new(settings), patience, on_failure, outputs: VecDeque::new() }
+        let zone = Zone::new(&settings);
+        Self { broker: Broker::new(settings), zone, patience, on_failure, outputs: VecDeque::new() }
     }
 
     /// One thing happened.
@@ -153,34 +164,54 @@ impl Node {
         match input {
             Input::Message { from, frames } => self.receive(&from, frames, now),
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
-            Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {}
+            Input::LinkMessage { link, frames } => self.receive_on_link(link, frames, now),
+            Input::Unsent { link, frames } => self.unsent(link, &frames, now),
+            Input::LinkDown { link, why } => self.zone.links.down(link, &why, now),
             Input::Offered(service) => self.broker.offer(&service, now),
             Input::Withdrawn(service) => self.broker.withdraw(&service, now),
             Input::Partial { request, body } => self.broker.partial(request, body, now),
             Input::Finished { request, result } => self.broker.finish(request, result, now),
             Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
             Input::Tick => {}
-            Input::Drain => self.broker.drain(),
-            Input::Stop => self.broker.stop(now),
+            Input::Drain => {
+                self.withdraw_from_zone(now);
+                self.broker.drain();
+            }
+            Input::Stop => {
+                self.zone.members.leave(now);
+                self.broker.stop(now);
+            }
         }
-        if self.next_wake().is_some_and(|due| due <= now) {
+        if self.broker.next_wake().is_some_and(|due| due <= now) {
             self.broker.wake(now);
         }
+        if self.zone.next_wake().is_some_and(|due| due <= now) {
+            self.wake_zone(now);
+        }
+        self.settle(now);
     }
 
     /// The next thing to do.
     pub fn next_output(&mut self) -> Option<Output> {
-        while self.outputs.is_empty() {
-            let effect = self.broker.next_effect()?;
-            self.translate(effect);
-        }
         self.outputs.pop_front()
+    }
+
+    /// Lets every decision have its consequences.
+    fn settle(&mut self, now: Time) {
+        loop {
+            while let Some(effect) = self.broker.next_effect() {
+                self.translate(effect, now);
+            }
+            if !self.settle_zone(now) {
+                return;
+            }
+        }
     }
 
     /// When to come back with [`Input::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.broker.next_wake()
+        self.broker.next_wake().into_iter().chain(self.zone.next_wake()).min()
     }
 
     /// Requests without an answer, and runs that are not confirmed as finished.
@@ -190,8 +221,8 @@ impl Node {
     }
 
     /// The state of every service that is offered or waited for, by name.
-    pub fn services(&self) -> impl Iterator<Item = ServiceStatus> {
-        self.broker.services()
+    pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
+        self.broker.services(now)
     }
 
     /// What became of everything that arrived.
@@ -205,6 +236,7 @@ impl Node {
             Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(from, id, now),
             Ok(Message::Worker { dialect, command }) => self.broker.worker(from, dialect, command, now),
+            Ok(Message::Peer(message)) => self.guest_says(from, message, now),
             Err(malformed) => self.refuse(from, &malformed, now),
         }
     }
@@ -222,13 +254,13 @@ impl Node {
                 let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));
                 self.send(from, native::encode_reply(id, Reply::Failure(failure)));
             }
-            Sender::Client | Sender::Stranger => {}
+            Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
     }
 
     fn request(&mut self, from: &PeerId, dialect: Dialect, ask: Ask, now: Time) {
-        let service = match ServiceName::from_bytes(&ask.service) {
-            Ok(service) => service,
+        let Address { service, place } = match Address::from_bytes(&ask.service) {
+            Ok(address) => address,
             Err(invalid) => {
                 self.broker.count_malformed();
                 return self.reply(from, dialect, ask.id, &ask.service, Reply::Failure(invalid.into()));
@@ -239,14 +271,25 @@ impl Node {
             let reply = Reply::Final(vec![Frame::from_static(code)]);
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
+        let asked = (place != Place::Nearest).then(|| ask.service.clone());
+        let place = match self.locate(&place) {
+            Ok(place) => place,
+            Err(why) => {
+                let failure = Failure::new(Code::UnknownService, why);
+                return self.reply(from, dialect, ask.id, &ask.service, Reply::Failure(failure));
+            }
+        };
         let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let patience = match dialect {
             Dialect::Native => ask.wait.then_some(Duration::MAX),
             _ => Some(self.patience),
         };
         let submission = Submission {
-            asker: Asker::Client { peer: from.clone(), dialect, id: ask.id },
+            asker: Asker::Client { peer: from.clone(), dialect, id: ask.id, asked },
             service,
+            place,
+            caller: None,
+            chain: Vec::new(),
             body: ask.body,
             deadline,
             patience,
@@ -261,15 +304,16 @@ impl Node {
         if service.as_str() != "mmi.service" {
             return b"501";
         }
-        let asked = body.first().and_then(|name| ServiceName::from_bytes(name).ok());
-        if asked.is_some_and(|name| self.broker.is_reachable(&name)) { b"200" } else { b"404" }
+        let asked = body.first().and_then(|name| Address::from_bytes(name).ok());
+        let is_reachable = |Address { service, place }: Address| {
+            self.locate(&place).is_ok_and(|place| self.broker.is_reachable(&service, &place))
+        };
+        if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 
     /// The peer's connection is gone, so a request that is still to be sent to it is undeliverable too.
     fn undeliverable(&mut self, to: &PeerId, frames: &[Frame], now: Time) {
-        while let Some(effect) = self.broker.next_effect() {
-            self.translate(effect);
-        }
+        self.settle(now);
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
         let mut take_back = |frames: &[Frame]| {
             let client = majordomo::client_of_request(frames);
@@ -280,13 +324,45 @@ impl Node {
             Output::Send { to: receiver, frames } if receiver == to => !take_back(frames),
             _ => true,
         });
+        self.guest_left(to, now);
         self.broker.gone(to, now);
     }
 
-    fn translate(&mut self, effect: Effect) {
+    /// A message on a link that this node made.
+    fn receive_on_link(&mut self, link: LinkId, frames: Vec<Frame>, now: Time) {
+        match peer::decode(frames) {
+            Ok(message) => self.host_says(link, message, now),
+            Err(malformed) => {
+                self.broker.count_malformed();
+                let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
+                let why = malformed.to_string();
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
+            }
+        }
+    }
+
+    /// The link is gone, so what is still to be sent on it is unsent too.
+    fn unsent(&mut self, link: LinkId, frames: &[Frame], now: Time) {
+        self.settle(now);
+        let mut ids: Vec<u64> = peer::request_id(frames).into_iter().collect();
+        self.outputs.retain(|output| match output {
+            Output::Post { link: other, frames } if *other == link => {
+                ids.extend(peer::request_id(frames));
+                false
+            }
+            _ => true,
+        });
+        ids.into_iter().for_each(|id| self.broker.hop_unsent(link, id, now));
+    }
+
+    fn translate(&mut self, effect: Effect, now: Time) {
         match effect {
-            Effect::Reply { asker: Asker::Client { peer, dialect, id }, service, reply } => {
-                self.reply(&peer, dialect, id, &Frame::copy_from_slice(service.as_str().as_bytes()), reply);
+            Effect::Reply { asker: Asker::Client { peer, dialect: Dialect::Peer, id, .. }, reply, .. } => {
+                self.send(&peer, peer::encode(PeerMessage::Reply { id, reply }));
+            }
+            Effect::Reply { asker: Asker::Client { peer, dialect, id, asked }, service, reply } => {
+                let service = asked.unwrap_or_else(|| Frame::copy_from_slice(service.as_str().as_bytes()));
+                self.reply(&peer, dialect, id, &service, reply);
             }
             Effect::Reply { asker: Asker::Call { call, .. }, reply, .. } => match reply {
                 // The contract of `calls` has no partial replies.
@@ -297,6 +373,17 @@ impl Node {
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
             Effect::Worker { peer, dialect, command } => self.tell_worker(&peer, dialect, command),
+            Effect::Forward { link, forward } => {
+                self.post(link, PeerMessage::Request(forward));
+                self.zone.links.asked(link, now);
+            }
+            Effect::CancelForward { link, id } => {
+                if self.zone.links.member(link).is_some() {
+                    self.post(link, PeerMessage::Cancel { id });
+                }
+            }
+            Effect::Serves { service, idempotent } => self.zone.routes.offer(Offer { service, idempotent }, now),
+            Effect::Ceases(service) => self.zone.routes.withdraw(&service, now),
             Effect::Event(event) => self.outputs.push_back(Output::Event(event)),
         }
     }

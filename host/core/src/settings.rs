@@ -1,6 +1,6 @@
 //! What the configuration decides about the core; each field with its default and what it trades.
 
-use crate::name::{Pattern, ServiceName};
+use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,13 +8,27 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
     /// The node's name, unique in its zone.
-    pub name: String,
+    pub name: Label,
     /// The zone that the node belongs to.
-    pub zone: String,
+    pub zone: Label,
+    /// When its process started, in microseconds since 1970.
+    pub boot: u64,
+    /// Where other nodes can dial it; empty if nowhere, so that it can have no peers.
+    pub endpoint: String,
+    /// Where members of the zone may be found.
+    pub seeds: Vec<String>,
     /// What the node holds at most.
     pub limits: Limits,
     /// How plain Majordomo peers are treated.
     pub majordomo: Majordomo,
+    /// How the node lives with its peers.
+    pub peers: PeerSettings,
+    /// How it finds out who of them is alive.
+    pub members: MembersSettings,
+    /// What it keeps of the services that they serve.
+    pub routes: RoutesSettings,
+    /// Where all chance comes from.
+    pub seed: u64,
     /// The settings of every service that `services` does not name.
     pub defaults: ServiceSettings,
     /// Settings by service.
@@ -24,10 +38,17 @@ pub struct NodeSettings {
 impl Default for NodeSettings {
     fn default() -> Self {
         Self {
-            name: "node".into(),
-            zone: "local".into(),
+            name: Label::of("node"),
+            zone: Label::of("local"),
+            boot: 0,
+            endpoint: String::new(),
+            seeds: Vec::new(),
             limits: Limits::default(),
             majordomo: Majordomo::default(),
+            peers: PeerSettings::default(),
+            members: MembersSettings::default(),
+            routes: RoutesSettings::default(),
+            seed: 0,
             defaults: ServiceSettings::default(),
             services: BTreeMap::new(),
         }
@@ -42,6 +63,9 @@ pub struct Limits {
     /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many before
     /// it reads the first answer.
     pub requests_per_client: usize,
+    /// Requests that one peer may have of this node, or this node of one peer; the rest waits, or goes to another. Default
+    /// 4,096.
+    pub requests_per_peer: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
     /// Bytes of one message, all frames together. Default 16 MiB.
@@ -59,12 +83,51 @@ impl Default for Limits {
         Self {
             requests: 200_000,
             requests_per_client: 100_000,
+            requests_per_peer: 4_096,
             held_bytes: 256 << 20,
             message: 16 << 20,
             frames: 256,
             workers: 1_000,
             call_depth: 8,
         }
+    }
+}
+
+/// How the node lives with its peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request until
+    /// it gives one. Default 250 ms.
+    pub heartbeat: Duration,
+    /// How long a peer may give no sign of life before its link is given up. Default 5 s.
+    pub expiry: Duration,
+    /// How many requests in a hundred may be tried a second time at another node. Default 20.
+    pub retry_budget: u64,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_millis(250), expiry: Duration::from_secs(5), retry_budget: 20 }
+    }
+}
+
+/// What a node keeps of the services that the other members of its zone serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutesSettings {
+    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s. Shorter
+    /// finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that speaks at
+    /// longer intervals than another's lease comes and goes there.
+    pub lease: Duration,
+    /// Services that one member, this node included, may offer. Default 10,000.
+    pub offers: usize,
+    /// Services of all other members together, each counted once per member; each takes about 200 bytes. Default
+    /// 100,000.
+    pub routes: usize,
+}
+
+impl Default for RoutesSettings {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), offers: 10_000, routes: 100_000 }
     }
 }
 
@@ -111,6 +174,8 @@ pub struct ServiceSettings {
     pub concurrency: usize,
     /// Requests that wait. Default 100,000.
     pub queue: usize,
+    /// Requests that wait here although a peer offers the service too; the rest goes there. Default 64.
+    pub spill: usize,
     /// Whether a request may safely run twice, so that one whose worker died is given to another. Default no.
     pub idempotent: bool,
     /// Which services its plugin may call. Default none.
@@ -119,15 +184,15 @@ pub struct ServiceSettings {
 
 impl Default for ServiceSettings {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(2), concurrency: 64, queue: 100_000, idempotent: false, calls: Vec::new() }
+        Self {
+            deadline: Duration::from_secs(2),
+            concurrency: 64,
+            queue: 100_000,
+            spill: 64,
+            idempotent: false,
+            calls: Vec::new(),
+        }
     }
-}
-
-/// How nodes that see each other form a zone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Zone {
-    /// How they find out who is alive.
-    pub members: MembersSettings,
 }
 
 /// How a node finds out who is alive. All nodes of a zone had better agree on it.

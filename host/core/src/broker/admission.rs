@@ -1,6 +1,6 @@
 //! Which requests are accepted: every limit, and the failure that names it.
 
-use super::{Asker, Broker, Pending, Submission};
+use super::{Asker, Broker, Pending, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
 use crate::name::ServiceName;
@@ -39,14 +39,18 @@ impl Broker {
     }
 
     fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {
-        let Asker::Client { peer, dialect, id } = asker else { return Ok(()) };
+        let Asker::Client { peer, dialect, id, .. } = asker else { return Ok(()) };
         let Some(client) = self.clients.get(peer) else { return Ok(()) };
-        let limit = self.settings.limits.requests_per_client;
+        let limits = &self.settings.limits;
+        let (name, limit) = match dialect {
+            message::Dialect::Peer => ("limits.requests-per-peer", limits.requests_per_peer),
+            _ => ("limits.requests-per-client", limits.requests_per_client),
+        };
         if client.requests.len() >= limit {
-            let reason = format!("limits.requests-per-client = {limit} is reached; wait for answers");
+            let reason = format!("{name} = {limit} is reached; wait for answers");
             return Err(Failure::new(Code::Overloaded, reason));
         }
-        if *dialect == message::Dialect::Native && client.numbered.contains_key(id) {
+        if dialect.has_ids() && client.numbered.contains_key(id) {
             return Err(Failure::new(Code::Malformed, format!("request id {id} has no answer yet; use another")));
         }
         Ok(())
@@ -54,19 +58,15 @@ impl Broker {
 
     fn may_queue(&self, submission: &Submission) -> Result<(), Failure> {
         let name = &submission.service;
+        if submission.patience.is_none() && !self.is_reachable(name, &submission.place) {
+            return Err(self.unknown(name, &submission.place));
+        }
         match self.services.get(name) {
-            Some(service) if service.is_reachable() || submission.patience.is_some() => {
-                let limit = service.settings.queue;
-                if service.queue.len() < limit {
-                    return Ok(());
-                }
-                Err(Failure::new(
-                    Code::Overloaded,
-                    format!("the queue of {name} is full: service.{name}.queue = {limit}"),
-                ))
-            }
-            None if submission.patience.is_some() => Ok(()),
-            _ => Err(self.unknown(name)),
+            Some(service) if service.queued() >= service.settings.queue => Err(Failure::new(
+                Code::Overloaded,
+                format!("the queue of {name} is full: service.{name}.queue = {}", service.settings.queue),
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -86,9 +86,13 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) fn unknown(&self, service: &ServiceName) -> Failure {
-        let reason =
-            format!("nobody offers {service} at node {}; asked zone {}", self.settings.name, self.settings.zone);
+    pub(super) fn unknown(&self, service: &ServiceName, place: &Where) -> Failure {
+        let (node, zone) = (&self.settings.name, &self.settings.zone);
+        let reason = match place {
+            Where::Anywhere => format!("nobody offers {service} at node {node}; asked zone {zone}"),
+            Where::Here => format!("nobody offers {service} at node {node}"),
+            Where::Node(asked) => format!("nobody offers {service} at node {asked}, as far as node {node} knows"),
+        };
         Failure::new(Code::UnknownService, reason)
     }
 }

@@ -1,6 +1,6 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
-use super::{Asker, Broker, CallId, Caller, Effect, Pending, Request, RequestId, Stage, Submission};
+use super::{Asker, Broker, CallId, Effect, Pending, Request, RequestId, Stage, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
 use crate::name::ServiceName;
@@ -10,6 +10,7 @@ impl Broker {
     /// A plugin offers a service from now on.
     pub fn offer(&mut self, service: &ServiceName, now: Time) {
         self.service(service).plugin = true;
+        self.tell_offer(service);
         self.dispatch(service, now);
     }
 
@@ -27,10 +28,7 @@ impl Broker {
         let request = Request {
             id,
             service: pending.service.clone(),
-            caller: match &pending.asker {
-                Asker::Client { peer, .. } => Caller::Client(peer.clone()),
-                Asker::Call { caller, .. } => Caller::Service(caller.clone()),
-            },
+            caller: pending.caller(),
             body: std::mem::take(&mut pending.body),
             deadline: pending.deadline,
             traceparent: pending.traceparent.clone(),
@@ -82,12 +80,15 @@ impl Broker {
         let submission = Submission {
             asker,
             service,
+            place: Where::Anywhere,
+            caller: None,
+            chain,
             body,
             deadline: Some(pending.deadline.since(now)),
             patience: None,
             traceparent: pending.traceparent.clone(),
             idempotency_key: None,
         };
-        self.submit_in_chain(submission, chain, now);
+        self.submit(submission, now);
     }
 }

@@ -1,6 +1,6 @@
-use super::types::{RequestId, ServiceStatus};
-use crate::message::PeerId;
-use crate::name::ServiceName;
+use super::types::{RequestId, ServiceStatus, Where};
+use crate::message::{LinkId, PeerId};
+use crate::name::{Label, ServiceName};
 use crate::settings::ServiceSettings;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,21 +10,32 @@ pub(super) struct Service {
     pub(super) settings: ServiceSettings,
     /// Whether a plugin offers it.
     pub(super) plugin: bool,
+    /// Whether the others were told that this node serves it.
+    pub(super) is_told: bool,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
     pub(super) running: usize,
     /// Idle workers, the longest idle first.
     pub(super) idle: BTreeMap<u64, PeerId>,
     /// Workers serving a request.
     pub(super) busy: usize,
-    /// Requests waiting, in order of arrival: one that is given back has the lowest number, and so goes first.
-    pub(super) queue: BTreeSet<RequestId>,
+    /// Peers that offer it, in order.
+    pub(super) hops: Vec<LinkId>,
+    /// Requests waiting for whoever serves them.
+    pub(super) anywhere: Queue,
+    /// Requests waiting for this node to serve them.
+    pub(super) here: Queue,
+    /// Requests waiting for a certain peer.
+    pub(super) there: BTreeMap<Label, Queue>,
     /// Whether a worker is next where both a plugin and a worker could serve.
     worker_is_next: bool,
     pub(super) replied: u64,
     pub(super) failed: u64,
 }
 
-/// Who serves the next request.
+/// Requests in order of arrival: one that is given back has the lowest number, and so goes first.
+pub(super) type Queue = BTreeSet<RequestId>;
+
+/// Who of this node serves the next request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Provider {
     Plugin,
@@ -36,14 +47,57 @@ impl Service {
         Self { settings, ..Self::default() }
     }
 
+    /// Whether this node serves it itself.
+    pub(super) fn is_local(&self) -> bool {
+        self.plugin || self.busy > 0 || !self.idle.is_empty()
+    }
+
     /// Whether anybody offers it.
     pub(super) fn is_reachable(&self) -> bool {
-        self.plugin || self.busy > 0 || !self.idle.is_empty()
+        self.is_local() || !self.hops.is_empty()
     }
 
     /// Whether nothing would be lost with it.
     pub(super) fn is_forgettable(&self) -> bool {
-        !self.is_reachable() && self.running == 0 && self.queue.is_empty()
+        !self.is_reachable() && self.running == 0 && self.queued() == 0
+    }
+
+    /// Requests waiting.
+    pub(super) fn queued(&self) -> usize {
+        self.anywhere.len() + self.here.len() + self.there.values().map(Queue::len).sum::<usize>()
+    }
+
+    pub(super) fn enqueue(&mut self, id: RequestId, place: &Where) {
+        match place {
+            Where::Anywhere => self.anywhere.insert(id),
+            Where::Here => self.here.insert(id),
+            Where::Node(node) => self.there.entry(node.clone()).or_default().insert(id),
+        };
+    }
+
+    pub(super) fn dequeue(&mut self, id: RequestId, place: &Where) {
+        match place {
+            Where::Anywhere => drop(self.anywhere.remove(&id)),
+            Where::Here => drop(self.here.remove(&id)),
+            Where::Node(node) => {
+                if let Some(queue) = self.there.get_mut(node) {
+                    queue.remove(&id);
+                    if queue.is_empty() {
+                        self.there.remove(node);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The request that this node would serve next.
+    pub(super) fn next_local(&self) -> Option<RequestId> {
+        self.anywhere.first().into_iter().chain(self.here.first()).min().copied()
+    }
+
+    /// All requests waiting.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = RequestId> {
+        self.anywhere.iter().chain(&self.here).chain(self.there.values().flatten()).copied()
     }
 
     /// Takes the provider whose turn it is: plugin and workers alternate, and among the workers the longest idle is
@@ -68,9 +122,10 @@ impl Service {
             running: self.running,
             workers_idle: self.idle.len(),
             workers_busy: self.busy,
-            queued: self.queue.len(),
+            queued: self.queued(),
             replied: self.replied,
             failed: self.failed,
+            peers: Vec::new(),
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
-use crate::message::{Body, Dialect, Frame, PeerId, Reply};
-use crate::name::ServiceName;
+use crate::message::peer::Forward;
+use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
+use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +37,8 @@ pub enum Asker {
         dialect: Dialect,
         /// Its own number for the request; 0 where the dialect has none.
         id: u64,
+        /// The address that it asked for, where that is more than the service's name.
+        asked: Option<Frame>,
     },
     /// A running plugin that called another service.
     Call {
@@ -48,6 +51,17 @@ pub enum Asker {
     },
 }
 
+/// Where a request is to be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Where {
+    /// Here, or else at a peer.
+    Anywhere,
+    /// Here only.
+    Here,
+    /// At this peer only.
+    Node(Label),
+}
+
 /// A request as it reaches the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
@@ -55,6 +69,12 @@ pub struct Submission {
     pub asker: Asker,
     /// What is asked for.
     pub service: ServiceName,
+    /// Where it is to be served.
+    pub place: Where,
+    /// Who asked in the first place, if a peer passes the request on.
+    pub caller: Option<Caller>,
+    /// The services on whose behalf this one is called, outermost first.
+    pub chain: Vec<ServiceName>,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.
@@ -93,6 +113,13 @@ pub enum Caller {
     Client(PeerId),
     /// Another service of this node.
     Service(ServiceName),
+    /// Somebody at another node.
+    Remote {
+        /// That node.
+        node: Label,
+        /// Who asked there, as that node says.
+        caller: String,
+    },
 }
 
 impl fmt::Display for Caller {
@@ -100,6 +127,7 @@ impl fmt::Display for Caller {
         match self {
             Self::Client(peer) => write!(f, "client:{peer}"),
             Self::Service(service) => write!(f, "service:{service}"),
+            Self::Remote { node, caller } => write!(f, "node:{node}/{caller}"),
         }
     }
 }
@@ -129,6 +157,29 @@ pub enum Effect {
         /// What to tell.
         command: ToWorker,
     },
+    /// Tell a peer to serve a request; [`super::Broker::hop_replies`] brings its answer.
+    Forward {
+        /// The link to it.
+        link: LinkId,
+        /// The request.
+        forward: Forward,
+    },
+    /// Tell a peer that a request is no longer wanted.
+    CancelForward {
+        /// The link to it.
+        link: LinkId,
+        /// The request's number on that link.
+        id: u64,
+    },
+    /// This node serves a service itself from now on.
+    Serves {
+        /// The service.
+        service: ServiceName,
+        /// Whether a request may safely run twice.
+        idempotent: bool,
+    },
+    /// This node no longer serves a service itself.
+    Ceases(ServiceName),
     /// Something a person may want to know.
     Event(Event),
 }
@@ -196,8 +247,10 @@ pub struct Counters {
     pub malformed: u64,
     /// Replies of plugins and workers that nobody waited for any more, or for requests that were never theirs.
     pub unclaimed: u64,
-    /// Requests given to another worker after theirs had gone.
+    /// Requests given to another worker or peer after theirs had gone.
     pub retried: u64,
+    /// Requests forwarded to peers, each time counted.
+    pub forwarded: u64,
 }
 
 /// The state of one service.
@@ -219,4 +272,25 @@ pub struct ServiceStatus {
     pub replied: u64,
     /// Requests that failed.
     pub failed: u64,
+    /// The peers that offer it.
+    pub peers: Vec<HopStatus>,
+}
+
+/// How one peer does with one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HopStatus {
+    /// The peer.
+    pub node: Label,
+    /// Requests that it has.
+    pub outstanding: usize,
+    /// Recent time to answer, microseconds.
+    pub latency_us: u64,
+    /// Whether it gives no sign of life.
+    pub is_silent: bool,
+    /// Whether it has as many requests as it may have.
+    pub is_full: bool,
+    /// How long it is left out still, because it only failed.
+    pub paused_for: Duration,
+    /// Whether a request may safely run twice there.
+    pub idempotent: bool,
 }

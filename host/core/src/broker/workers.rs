@@ -107,6 +107,7 @@ impl Broker {
         self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
         self.push_event(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
         self.make_idle(peer);
+        self.tell_offer(service);
         self.dispatch(service, now);
     }
 

@@ -6,9 +6,11 @@
 pub mod majordomo;
 pub mod native;
 pub mod peer;
+mod wire;
 
 use crate::failure::Failure;
 use crate::name::InvalidName;
+use peer::PeerMessage;
 use std::fmt::{self, Write};
 
 /// One frame: opaque bytes, cheap to clone.
@@ -79,6 +81,16 @@ pub enum Dialect {
     Majordomo02Enveloped,
     /// Our own client dialect ([`native`]).
     Native,
+    /// Another node ([`peer`]).
+    Peer,
+}
+
+impl Dialect {
+    /// Whether requests have numbers, so that one connection carries many at a time.
+    #[must_use]
+    pub const fn has_ids(self) -> bool {
+        matches!(self, Self::Native | Self::Peer)
+    }
 }
 
 /// A message as it arrived.
@@ -103,6 +115,8 @@ pub enum Message {
         /// What it says.
         command: WorkerCommand,
     },
+    /// Another node speaks.
+    Peer(PeerMessage),
 }
 
 /// What a client asks for. Fields that its dialect lacks are empty.
@@ -183,6 +197,11 @@ pub enum Sender {
     NativeClient(u64),
     /// A worker.
     Worker(Dialect),
+    /// Another node.
+    Peer {
+        /// The number of its request, if the message is one that can be answered.
+        request: Option<u64>,
+    },
 }
 
 impl fmt::Display for Malformed {
@@ -205,6 +224,7 @@ pub fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     match frames.first() {
         None => Err(Malformed { sender: Sender::Stranger, reason: "has no frames" }),
         Some(first) if first.starts_with(native::MAGIC) => native::decode(frames),
+        Some(first) if first.starts_with(peer::MAGIC) => peer::decode(frames).map(Message::Peer),
         Some(first) if first.is_empty() => {
             frames.remove(0);
             majordomo::decode(frames, true)

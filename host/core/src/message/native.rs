@@ -27,37 +27,30 @@
 //! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499. Answers
 //! come in the order in which they are ready, so one connection carries many requests at a time.
 
+use super::wire::{
+    self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, numbered,
+    put_field, put_short, with_body,
+};
 use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender};
-use crate::failure::{Code, Failure};
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut};
+
+pub use super::wire::MAX_IDEMPOTENCY_KEY;
 
 /// How every header frame begins.
 pub const MAGIC: &[u8] = b"WNODC1";
 
-/// The longest idempotency key, in bytes.
-pub const MAX_IDEMPOTENCY_KEY: usize = 255;
-
-const REQUEST: u8 = 1;
-const PARTIAL: u8 = 2;
-const FINAL: u8 = 3;
-const FAILURE: u8 = 4;
-const CANCEL: u8 = 5;
-
 const FLAG_WAIT: u8 = 1;
-
-const FIELD_TRACEPARENT: u8 = 1;
-const FIELD_IDEMPOTENCY_KEY: u8 = 2;
 
 /// Reads what a client sent; the caller has seen [`MAGIC`].
 pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
-    let header = frames.remove(0);
-    let mut reader = Reader(header.slice(MAGIC.len()..));
-    let (Some(command), Some(id)) = (reader.u8(), reader.u64()) else {
+    let mut header = frames.remove(0);
+    header.advance(MAGIC.len());
+    let (Ok(command), Ok(id)) = (header.u8(), header.u64()) else {
         return Err(Malformed { sender: Sender::Client, reason: "has a header of fewer than 15 bytes" });
     };
     let malformed = |reason| Malformed { sender: Sender::NativeClient(id), reason };
     match command {
-        REQUEST => ask(id, &mut reader, frames)
+        REQUEST => ask(id, &mut header, frames)
             .map(|ask| Message::Request { dialect: Dialect::Native, ask })
             .map_err(malformed),
         CANCEL => Ok(Message::Cancel { id }),
@@ -66,15 +59,14 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     }
 }
 
-fn ask(id: u64, reader: &mut Reader, body: Body) -> Result<Ask, &'static str> {
-    const SHORT: &str = "has a header that ends too early";
-    let deadline_ms = reader.u32().ok_or(SHORT)?;
-    let flags = reader.u8().ok_or(SHORT)?;
+fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
+    let deadline_ms = header.u32()?;
+    let flags = header.u8()?;
     if flags & !FLAG_WAIT != 0 {
         return Err("has unknown flags");
     }
-    let length = reader.u8().ok_or(SHORT)?;
-    let service = reader.take(usize::from(length)).ok_or(SHORT)?;
+    let length = header.u8()?;
+    let service = header.bytes(length.into())?;
     let mut ask = Ask {
         id,
         service,
@@ -84,16 +76,10 @@ fn ask(id: u64, reader: &mut Reader, body: Body) -> Result<Ask, &'static str> {
         idempotency_key: None,
         body,
     };
-    while let Some(kind) = reader.u8() {
-        let length = reader.u16().ok_or(SHORT)?;
-        let value = reader.take(usize::from(length)).ok_or(SHORT)?;
+    while let Some((kind, value)) = header.field()? {
         match kind {
-            FIELD_TRACEPARENT if value.is_ascii() => ask.traceparent = Some(value),
-            FIELD_TRACEPARENT => return Err("has a traceparent that is not ASCII"),
-            FIELD_IDEMPOTENCY_KEY if (1..=MAX_IDEMPOTENCY_KEY).contains(&value.len()) => {
-                ask.idempotency_key = Some(value);
-            }
-            FIELD_IDEMPOTENCY_KEY => return Err("has an idempotency key that is not 1 to 255 bytes long"),
+            FIELD_TRACEPARENT => ask.traceparent = Some(wire::traceparent(value)?),
+            FIELD_IDEMPOTENCY_KEY => ask.idempotency_key = Some(wire::idempotency_key(value)?),
             _ => {}
         }
     }
@@ -103,18 +89,13 @@ fn ask(id: u64, reader: &mut Reader, body: Body) -> Result<Ask, &'static str> {
 /// Writes a client's request. A service name over 255 bytes or a field over 65,535 bytes is cut, and so refused.
 #[must_use]
 pub fn encode_request(ask: &Ask) -> Vec<Frame> {
-    let mut header = header(REQUEST, ask.id, 64 + ask.service.len());
+    let mut header = numbered(MAGIC, REQUEST, ask.id, 64 + ask.service.len());
     header.put_u32(ask.deadline_ms.unwrap_or(0));
     header.put_u8(if ask.wait { FLAG_WAIT } else { 0 });
-    let service = &ask.service[..ask.service.len().min(usize::from(u8::MAX))];
-    header.put_u8(u8::try_from(service.len()).unwrap_or(u8::MAX));
-    header.put_slice(service);
+    put_short(&mut header, &ask.service);
     for (kind, value) in [(FIELD_TRACEPARENT, &ask.traceparent), (FIELD_IDEMPOTENCY_KEY, &ask.idempotency_key)] {
         if let Some(value) = value {
-            let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
-            header.put_u8(kind);
-            header.put_u16(length);
-            header.put_slice(&value[..usize::from(length)]);
+            put_field(&mut header, kind, value);
         }
     }
     with_body(header, ask.body.clone())
@@ -123,22 +104,13 @@ pub fn encode_request(ask: &Ask) -> Vec<Frame> {
 /// Writes a client's wish to withdraw its request.
 #[must_use]
 pub fn encode_cancel(id: u64) -> Vec<Frame> {
-    vec![header(CANCEL, id, 0).freeze()]
+    vec![numbered(MAGIC, CANCEL, id, 0).into()]
 }
 
 /// Writes what the node sends to a client.
 #[must_use]
 pub fn encode_reply(id: u64, reply: Reply) -> Vec<Frame> {
-    match reply {
-        Reply::Partial(body) => with_body(header(PARTIAL, id, 0), body),
-        Reply::Final(body) => with_body(header(FINAL, id, 0), body),
-        Reply::Failure(failure) => {
-            let mut header = header(FAILURE, id, 2 + failure.reason.len());
-            header.put_u16(failure.code.number());
-            header.put_slice(failure.reason.as_bytes());
-            vec![header.freeze()]
-        }
-    }
+    wire::encode_reply(MAGIC, id, reply)
 }
 
 /// Reads what the node sent to a client: the request's id, and the reply.
@@ -150,70 +122,25 @@ pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
         return Err(malformed("does not begin with WNODC1"));
     }
-    let mut reader = Reader(frames.remove(0).slice(MAGIC.len()..));
-    let (Some(command), Some(id)) = (reader.u8(), reader.u64()) else {
+    let mut header = frames.remove(0);
+    header.advance(MAGIC.len());
+    let (Ok(command), Ok(id)) = (header.u8(), header.u64()) else {
         return Err(malformed("has a header of fewer than 15 bytes"));
     };
     let reply = match command {
         PARTIAL => Reply::Partial(frames),
         FINAL => Reply::Final(frames),
-        FAILURE => {
-            let code = reader.u16().and_then(Code::from_number).ok_or_else(|| malformed("has an unknown code"))?;
-            Reply::Failure(Failure::new(code, String::from_utf8_lossy(&reader.0)))
-        }
+        FAILURE => Reply::Failure(header.failure().map_err(malformed)?),
         _ => return Err(malformed("has a command that only a client sends")),
     };
     Ok((id, reply))
-}
-
-fn header(command: u8, id: u64, more: usize) -> BytesMut {
-    let mut header = BytesMut::with_capacity(MAGIC.len() + 9 + more);
-    header.put_slice(MAGIC);
-    header.put_u8(command);
-    header.put_u64(id);
-    header
-}
-
-fn with_body(header: BytesMut, body: Body) -> Vec<Frame> {
-    let mut frames = Vec::with_capacity(1 + body.len());
-    frames.push(header.freeze());
-    frames.extend(body);
-    frames
-}
-
-/// Takes integers and bytes from the front of a frame.
-struct Reader(Frame);
-
-impl Reader {
-    fn take(&mut self, length: usize) -> Option<Frame> {
-        (length <= self.0.len()).then(|| self.0.split_to(length))
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.as_ref().try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_be_bytes)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::decode;
     use super::*;
+    use crate::failure::{Code, Failure};
 
     fn full_ask() -> Ask {
         Ask {

@@ -1,8 +1,102 @@
 //! What nodes say to one another, on links of their own.
+//!
+//! A message is one header frame; requests and replies have the frames of the body after it, other messages nothing. The
+//! header is complete: a message without a body is one frame. Integers are unsigned, in network byte order.
+//!
+//! ```text
+//! offset size
+//!      0    6  "WNODP1": the dialect
+//!      6    1  command: 1 REQUEST, 2 PARTIAL, 3 FINAL, 4 FAILURE, 5 CANCEL (as in WNODC1), 6 HELLO, 7 WELCOME,
+//!              8 REFUSED, 9 GOSSIP, 10 ADVERT, 11 PULL, 12 PING, 13 PONG
+//!
+//! REQUEST  body
+//!      7    8  request id: chosen by the sender, ascending on each link
+//!     15    8  the time that is left to answer, in microseconds
+//!     23    1  hops: how many more nodes it may be passed on to
+//!     24    1  flags: none yet, all 0; a request with a flag that the receiver does not know is malformed
+//!     25    1  n, the length of the service name
+//!     26    n  service name
+//!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose behalf
+//!              the request is made (again for each, outermost first, at most 255), 4 = caller (UTF-8, at most 1,024
+//!              bytes). Of two traceparents, keys or callers the last counts
+//! PARTIAL  body
+//! FINAL    body
+//!      7    8  request id; nothing more
+//! FAILURE
+//!      7    8  request id
+//!     15    2  code (`Code::number`)
+//!     17    …  reason, UTF-8, at most 4,096 bytes
+//! CANCEL
+//!      7    8  request id; nothing more. Of no effect when the answer is already on its way
+//!
+//! HELLO    the first message on a link, from the one who dials
+//! WELCOME  its answer, if the link may be used
+//!      7    1  version: the highest that the sender speaks, at least 1; now 1
+//!      8    1  n, the length of the zone's name
+//!      9    n  the sender's zone
+//!    9+n    m  the sender: MEMBER
+//!  9+n+m    …  fields; none yet
+//! REFUSED  its other answer
+//!      7    …  reason, UTF-8, at most 4,096 bytes
+//! GOSSIP
+//!      7    …  a datagram of the membership protocol
+//!
+//! ADVERT
+//!      7    1  kind: 1 all services, 2 what has changed, 3 nothing has changed
+//!      8    8  version of the advert
+//!     16    4  n, the number of services that are offered; kinds 1 and 2 only
+//!     20    …  n times: flags (1), length of the name (1), name. Bit 0 of the flags = a request may safely run twice.
+//!              Other bits say more of the service and are passed over, so that a newer node can say it to older ones
+//!      …    4  m, the number of services that are withdrawn; kind 2 only
+//!      …    …  m times: length of the name (1), name
+//! PULL     nothing more
+//! PING
+//! PONG
+//!      7    2  n, at most 1,024
+//!      9   8n  request ids
+//!
+//! MEMBER   within other messages, and in those of the membership protocol
+//!      0    1  n, the length of the name
+//!      1    n  name
+//!    1+n    8  boot
+//!    9+n    2  renewal
+//!   11+n    1  role: 1 node, 2 router
+//!   12+n    2  m, the length of the endpoint, at most 1,024
+//!   14+n    m  endpoint, UTF-8 without control characters
+//! ```
+//!
+//! Fields stand one after the other up to the end of the header, each: type (1), length (2), value. A type that the
+//! receiver does not know is passed over. Where no fields stand, a header that goes on after its end is malformed.
+//!
+//! Nodes of different versions talk: HELLO and WELCOME stand as above in every version, what is new in them stands in
+//! fields, and after them each node speaks to the other in the lower of both versions. So a command, code, kind or flag of
+//! a later version comes only to nodes that know it; to the others it is malformed.
 
 use super::{Body, Frame, Reply};
 use crate::name::{Label, ServiceName};
 use std::time::Duration;
+
+mod codec;
+
+pub use codec::{decode, decode_member, encode, encode_member, member_len, request_id};
+
+/// How every header frame begins.
+pub const MAGIC: &[u8] = b"WNODP1";
+
+/// The highest version of the dialect that this node speaks.
+pub const VERSION: u8 = 1;
+
+/// The longest endpoint, in bytes.
+pub const MAX_ENDPOINT: usize = 1024;
+
+/// The longest caller, in bytes.
+pub const MAX_CALLER: usize = 1024;
+
+/// The most services on whose behalf a request can be made.
+pub const MAX_CHAIN: usize = 255;
+
+/// The most requests that a ping or a pong can name.
+pub const MAX_NAMED: usize = 1024;
 
 /// A node, or a router, as the others know it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +109,7 @@ pub struct Member {
     pub renewal: u16,
     /// What it does.
     pub role: Role,
-    /// Where it can be dialled.
+    /// Where it can be dialled: at most [`MAX_ENDPOINT`] bytes without control characters.
     pub endpoint: String,
 }
 
@@ -69,12 +163,12 @@ pub enum PeerMessage {
     },
     /// Asks for a sign of life, and names requests that have been outstanding for long.
     Ping {
-        /// Those requests.
+        /// Those requests, at most [`MAX_NAMED`].
         outstanding: Vec<u64>,
     },
     /// The sign of life, with those of the named requests that the sender does not have.
     Pong {
-        /// Those requests.
+        /// Those requests, at most [`MAX_NAMED`].
         unknown: Vec<u64>,
     },
 }
@@ -84,19 +178,19 @@ pub enum PeerMessage {
 pub struct Forward {
     /// The sender's number for it, ascending on each link.
     pub id: u64,
-    /// The time that is left to answer.
+    /// The time that is left to answer; whole microseconds travel.
     pub remaining: Duration,
     /// How many more nodes it may be passed on to.
     pub hops: u8,
     /// The service.
     pub service: ServiceName,
-    /// Who asked, as the first node saw it.
+    /// Who asked, as the first node saw it, in at most [`MAX_CALLER`] bytes; empty if it did not say.
     pub caller: String,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
     /// Requests with the same key ask for the same effect, once.
     pub idempotency_key: Option<Frame>,
-    /// The services on whose behalf this one is called, outermost first.
+    /// The services on whose behalf this one is called, outermost first; at most [`MAX_CHAIN`].
     pub chain: Vec<ServiceName>,
     /// The client's frames.
     pub body: Body,

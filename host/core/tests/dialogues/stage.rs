@@ -108,6 +108,7 @@ impl Stage {
         while let Some(output) = self.node.next_output() {
             match output {
                 Output::Event(event) => self.events.push(event.to_string()),
+                Output::Zone(event) => self.events.push(event.to_string()),
                 other => self.outputs.push_back(other),
             }
         }
@@ -221,7 +222,7 @@ impl Stage {
     }
 
     fn expect_services(&self, names: &[&str]) -> Outcome {
-        let got: Vec<String> = self.node.services().map(|service| service.name.to_string()).collect();
+        let got: Vec<String> = self.node.services(self.now).map(|service| service.name.to_string()).collect();
         if got == names {
             return Ok(());
         }
@@ -257,6 +258,10 @@ impl Stage {
                 Err(failure) => format!("answer {call:?} failure {} {:?}", failure.code.number(), failure.reason),
             },
             Output::Event(event) => format!("event {event}"),
+            Output::Zone(event) => format!("event {event}"),
+            Output::Dial { link, endpoint } => format!("dial {endpoint} as {link}"),
+            Output::Post { link, frames } => format!("{link} < {}", show(frames, variables)),
+            Output::HangUp(link) => format!("hang up {link}"),
         }
     }
 }

@@ -19,7 +19,7 @@ const ODD_NAMES: [&[u8]; 11] = [
     b"",
     b"a b",
     b"\xff\xfe",
-    b"add@paris",
+    b"add@",
     &[b'x'; 256],
 ];
 
@@ -135,6 +135,7 @@ impl Client {
         };
         let mut frames = match self.dialect {
             Dialect::Native => return native::encode_request(&self.native(service, body, rng)),
+            Dialect::Peer => panic!("no client speaks as a peer"),
             Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],
             Dialect::Majordomo02 => vec![Frame::from_static(b"MDPC02"), Frame::from_static(&[1])],
             Dialect::Majordomo02Enveloped => {

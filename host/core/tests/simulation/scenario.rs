@@ -173,6 +173,7 @@ fn settings(rng: &mut Rng) -> NodeSettings {
         frames: limit(16, &[1, 3]),
         workers: limit(default.workers, &[1, 3]),
         call_depth: if rng.bool() { 1 } else { default.call_depth },
+        ..default
     };
     let defaults = ServiceSettings { deadline: Duration::from_millis(500), ..ServiceSettings::default() };
     let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng))).collect();
@@ -192,6 +193,7 @@ fn service_settings(rng: &mut Rng) -> ServiceSettings {
         queue: pick(rng, &[1, 3, 1_000]),
         idempotent: rng.bool(),
         calls: calls.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
+        ..ServiceSettings::default()
     }
 }
 

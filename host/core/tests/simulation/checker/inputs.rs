@@ -18,6 +18,9 @@ impl Checker {
             Input::Partial { request, body } => self.partial_of_run(*request, body),
             Input::Finished { request, result } => self.finished(*request, result),
             Input::Call { call, parent, service, body } => self.call(*call, *parent, service, body),
+            Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {
+                self.fail(&format!("a lone node has no links: {input:?}"));
+            }
             Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
             Input::Stop => (self.draining, self.stopped) = (true, true),
@@ -41,6 +44,7 @@ impl Checker {
                 }
             }
             Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command),
+            Ok(Message::Peer(_)) => {}
             Err(malformed) => {
                 self.malformed(from, malformed.sender);
             }
@@ -54,7 +58,7 @@ impl Checker {
                 self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
             }
             Sender::Worker(_) => self.expect_farewell(from),
-            Sender::Client | Sender::Stranger => {}
+            Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
     }
 

@@ -94,7 +94,7 @@ impl Checker {
 
     fn check_services(&self, node: &Node) {
         let mut desks = self.desks.iter();
-        for status in node.services() {
+        for status in node.services(self.now) {
             let Some((name, desk)) = desks.next() else { self.fail(&format!("still knows {status:?}")) };
             let same = *name == status.name
                 && desk.offered == status.plugin

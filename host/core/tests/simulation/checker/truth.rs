@@ -104,7 +104,7 @@ impl Checker {
             Code::Draining => self.draining && fresh && !is_call || self.stopped && waits,
             Code::Deadline => ask.due <= self.now && failure.reason.contains(whereabouts(&ask.place)),
             Code::Lost => ask.place == Place::Adrift(self.step) || self.stopped && !waits,
-            Code::Rejected | Code::Failed | Code::Crashed | Code::Exhausted => false,
+            Code::Rejected | Code::Failed | Code::Crashed | Code::Exhausted | Code::Unreachable => false,
         }
     }
 

@@ -1,0 +1,361 @@
+//! Requests that a peer serves: which go there, what comes back, and what becomes of them when the peer does not answer.
+//!
+//! What certainly was not started goes elsewhere. What may have run does so only if that does no harm: its service is
+//! idempotent, or the request has an idempotency key. Both within the retry budget.
+
+use super::hops::{Choice, Ending};
+use super::service::Queue;
+use super::types::Where;
+use super::{Broker, Effect, Pending, RequestId, Stage};
+use crate::failure::{Code, Failure};
+use crate::message::peer::Forward;
+use crate::message::{LinkId, Reply};
+use crate::name::{Label, ServiceName};
+use crate::time::Time;
+
+/// How many peers a request is given to at most.
+const MAX_FORWARDS: usize = 4;
+
+/// A request at a peer.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    request: RequestId,
+    link: LinkId,
+    service: ServiceName,
+    since: Time,
+}
+
+impl Broker {
+    /// Requests may be forwarded on this link from now on.
+    pub fn hop_up(&mut self, link: LinkId, node: Label, now: Time) {
+        self.hops.add(link, node.clone());
+        let named: Vec<ServiceName> = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.there.contains_key(&node))
+            .map(|(name, _)| name.clone())
+            .collect();
+        named.iter().for_each(|name| self.dispatch(name, now));
+    }
+
+    /// The peer on this link offers a service, or offers it anew.
+    pub fn hop_offers(&mut self, link: LinkId, service: &ServiceName, idempotent: bool, now: Time) {
+        self.hops.offer(link, service, idempotent);
+        let entry = self.service(service);
+        if let Err(place) = entry.hops.binary_search(&link) {
+            entry.hops.insert(place, link);
+        }
+        let waiting: Vec<RequestId> = entry.waiting().collect();
+        for id in waiting {
+            if let Some(pending) = self.requests.get_mut(&id) {
+                // It may have said that it does not serve this; now it does.
+                pending.tried.retain(|tried| *tried != link);
+            }
+        }
+        self.dispatch(service, now);
+    }
+
+    /// The peer on this link no longer offers a service; what it has of it goes on.
+    pub fn hop_withdraws(&mut self, link: LinkId, service: &ServiceName, now: Time) {
+        self.hops.withdraw(link, service);
+        self.hop_left(link, service, now);
+    }
+
+    /// The link is no more: what its peer had may have run.
+    pub fn hop_down(&mut self, link: LinkId, why: &str, now: Time) {
+        let Some((hop, services)) = self.hops.remove(link) else { return };
+        for service in &services {
+            if let Some(entry) = self.services.get_mut(service) {
+                entry.hops.retain(|other| *other != link);
+            }
+        }
+        for id in hop.outstanding {
+            let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);
+            self.come_back(id, Failure::new(Code::Lost, reason), true, now);
+        }
+        for service in &services {
+            self.provider_left(service, now);
+        }
+    }
+
+    /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has goes
+    /// elsewhere if it may run twice.
+    pub fn hop_silent(&mut self, link: LinkId, is_silent: bool, now: Time) {
+        if !self.hops.set_silent(link, is_silent) {
+            return;
+        }
+        if !is_silent {
+            return self.dispatch_starved(now);
+        }
+        let ids: Vec<u64> = self.hops.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied()).collect();
+        for id in ids {
+            let Some(forwarded) = self.forwarded.get(&id) else { continue };
+            let Some(pending) = self.requests.get(&forwarded.request) else { continue };
+            if self.may_repeat(pending, link) && self.has_another(pending, link) {
+                let reason =
+                    format!("node {}, which had the request, does not answer; it may have run", self.hops.name(link));
+                self.effects.push_back(Effect::CancelForward { link, id });
+                self.come_back(id, Failure::new(Code::Lost, reason), true, now);
+            }
+        }
+    }
+
+    /// A peer answers.
+    pub fn hop_replies(&mut self, link: LinkId, id: u64, reply: Reply, now: Time) {
+        let Some(forwarded) = self.forwarded.get(&id).filter(|forwarded| forwarded.link == link) else {
+            self.counters.unclaimed += 1;
+            return;
+        };
+        let request = forwarded.request;
+        match reply {
+            Reply::Partial(body) => {
+                if let Some(pending) = self.requests.get_mut(&request) {
+                    pending.told_in_part = true;
+                }
+                self.pass_on(request, body, now);
+            }
+            Reply::Final(body) => {
+                self.leave_hop(id, Ending::Well, now);
+                self.answer(request, Ok(body), now);
+            }
+            Reply::Failure(failure) => {
+                let reason = format!("at node {}: {}", self.hops.name(link), failure.reason);
+                let failure = Failure::new(failure.code, reason);
+                match failure.code {
+                    code if code.was_not_started() => self.come_back(id, failure, false, now),
+                    Code::Lost => self.come_back(id, failure, true, now),
+                    code => {
+                        let is_bad = matches!(code, Code::Crashed | Code::Exhausted | Code::Deadline);
+                        self.leave_hop(id, if is_bad { Ending::Badly } else { Ending::Well }, now);
+                        self.answer(request, Err(failure), now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// This request could not be sent on its link: it certainly did not start.
+    pub fn hop_unsent(&mut self, link: LinkId, id: u64, now: Time) {
+        if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
+            let reason = format!("node {} cannot be reached; the request was not started", self.hops.name(link));
+            self.come_back(id, Failure::new(Code::Unreachable, reason), false, now);
+        }
+    }
+
+    /// The peer on this link does not have these requests: they got lost on the way, there or back.
+    pub fn hop_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
+        for &id in ids {
+            if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
+                let reason = format!("node {} no longer has the request; it may have run", self.hops.name(link));
+                self.come_back(id, Failure::new(Code::Lost, reason), true, now);
+            }
+        }
+    }
+
+    /// The requests that the peer on this link has had since `before` or longer, oldest first.
+    pub fn outstanding_at(&self, link: LinkId, before: Time) -> impl Iterator<Item = u64> {
+        let ids = self.hops.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
+        ids.filter(move |id| self.forwarded.get(id).is_some_and(|forwarded| forwarded.since <= before))
+    }
+
+    /// Whether the peer on this link owes an answer.
+    #[must_use]
+    pub fn is_hop_busy(&self, link: LinkId) -> bool {
+        self.hops.get(link).is_some_and(|hop| !hop.outstanding.is_empty())
+    }
+
+    /// Whether this connection, of a peer, has a request of this number here.
+    #[must_use]
+    pub fn has_request(&self, peer: &crate::message::PeerId, id: u64) -> bool {
+        self.clients.get(peer).is_some_and(|client| client.numbered.contains_key(&id))
+    }
+
+    /// Forwards what this node does not serve itself, or not soon.
+    pub(super) fn dispatch_elsewhere(&mut self, name: &ServiceName, now: Time) {
+        let Some(service) = self.services.get(name) else { return };
+        if !service.hops.is_empty() && !service.anywhere.is_empty() {
+            let keep = if service.is_local() { service.settings.spill } else { 0 };
+            let excess = service.anywhere.len().saturating_sub(keep);
+            self.forward_some(name, &Where::Anywhere, excess, now);
+        }
+        let Some(service) = self.services.get(name) else { return };
+        if !service.there.is_empty() {
+            let places: Vec<Where> = service.there.keys().cloned().map(Where::Node).collect();
+            places.iter().for_each(|place| self.forward_some(name, place, usize::MAX, now));
+        }
+    }
+
+    /// Those services had requests for which no peer had room.
+    pub(super) fn dispatch_starved(&mut self, now: Time) {
+        for name in std::mem::take(&mut self.starved) {
+            self.dispatch(&name, now);
+        }
+    }
+
+    /// Forwards at most so many of those waiting for one place.
+    fn forward_some(&mut self, name: &ServiceName, place: &Where, mut most: usize, now: Time) {
+        let mut after = RequestId(0);
+        while most > 0
+            && let Some(id) = self.next_waiting(name, place, after)
+        {
+            after = id;
+            let Some(pending) = self.requests.get(&id) else { continue };
+            if pending.deadline <= now {
+                self.end_overdue(id, now);
+                continue;
+            }
+            match self.choose_hop(id, now) {
+                Choice::Hop(link) => {
+                    most -= 1;
+                    self.forward(id, link, now);
+                }
+                Choice::Full => {
+                    self.starved.insert(name.clone());
+                    return;
+                }
+                Choice::Nobody => {}
+            }
+        }
+    }
+
+    fn next_waiting(&self, name: &ServiceName, place: &Where, after: RequestId) -> Option<RequestId> {
+        let service = self.services.get(name)?;
+        let next = |queue: &Queue| queue.range(RequestId(after.0 + 1)..).next().copied();
+        match place {
+            Where::Anywhere => next(&service.anywhere),
+            Where::Here => None,
+            Where::Node(node) => service.there.get(node).and_then(next),
+        }
+    }
+
+    fn choose_hop(&mut self, id: RequestId, now: Time) -> Choice {
+        let (Some(pending), hops) = (self.requests.get(&id), &mut self.hops) else { return Choice::Nobody };
+        let tried = &pending.tried;
+        match &pending.place {
+            Where::Here => Choice::Nobody,
+            Where::Anywhere => match self.services.get(&pending.service) {
+                Some(service) => hops.choose(&pending.service, &service.hops, tried, now),
+                None => Choice::Nobody,
+            },
+            Where::Node(node) => match hops.find(node, &pending.service) {
+                Some(link) if !tried.contains(&link) && hops.is_open(link) => Choice::Hop(link),
+                Some(link) if !tried.contains(&link) => Choice::Full,
+                _ => Choice::Nobody,
+            },
+        }
+    }
+
+    fn forward(&mut self, id: RequestId, link: LinkId, now: Time) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        let number = self.next_forward;
+        self.next_forward += 1;
+        pending.stage = Stage::Forwarded(link, number);
+        if pending.tried.is_empty() {
+            self.budget.earn();
+        }
+        pending.tried.push(link);
+        let forward = Forward {
+            id: number,
+            remaining: pending.deadline.since(now),
+            hops: 0,
+            service: pending.service.clone(),
+            caller: pending.caller().to_string(),
+            traceparent: pending.traceparent.clone(),
+            idempotency_key: pending.idempotency_key.clone(),
+            chain: pending.chain.clone(),
+            // It stays here as well, for the case that the peer dies.
+            body: pending.body.clone(),
+        };
+        let (service, place) = (pending.service.clone(), pending.place.clone());
+        self.service(&service).dequeue(id, &place);
+        self.hops.begin(link, &service, number);
+        self.forwarded.insert(number, Forwarded { request: id, link, service, since: now });
+        self.rearm(id);
+        self.effects.push_back(Effect::Forward { link, forward });
+    }
+
+    /// Takes a request out of its peer's account.
+    pub(super) fn leave_hop(&mut self, id: u64, ending: Ending, now: Time) -> Option<RequestId> {
+        let Forwarded { request, link, service, since } = self.forwarded.remove(&id)?;
+        let was_full = !self.hops.has_room(link);
+        self.hops.end(link, &service, id, ending, now.since(since), now);
+        if was_full {
+            self.dispatch_starved(now);
+        }
+        Some(request)
+    }
+
+    /// A request comes back from a peer without an answer: it goes elsewhere, waits, or fails.
+    fn come_back(&mut self, id: u64, failure: Failure, may_have_run: bool, now: Time) {
+        let Some(Forwarded { link, .. }) = self.forwarded.get(&id) else { return };
+        let link = *link;
+        let may_repeat = |broker: &Self, request| {
+            broker.requests.get(&request).is_some_and(|pending| !may_have_run || broker.may_repeat(pending, link))
+        };
+        let Some(request) = self.forwarded.get(&id).map(|forwarded| forwarded.request) else { return };
+        let may_repeat = may_repeat(self, request);
+        self.leave_hop(id, if may_have_run { Ending::Badly } else { Ending::Cancelled }, now);
+        let Some(pending) = self.requests.get_mut(&request) else { return };
+        if !may_repeat || pending.tried.len() >= MAX_FORWARDS {
+            return self.answer(request, Err(failure), now);
+        }
+        pending.may_have_run |= may_have_run;
+        pending.last_failure = Some(failure.clone());
+        if !self.can_be_served(request) && self.requests.get(&request).is_some_and(|pending| pending.patience.is_none())
+        {
+            return self.answer(request, Err(failure), now);
+        }
+        if !self.budget.spend() {
+            let reason = format!("{}; it is not tried again: the retry budget is spent", failure.reason);
+            return self.answer(request, Err(Failure::new(failure.code, reason)), now);
+        }
+        self.give_back(request);
+        self.arm_patience(request, now);
+        self.dispatch_of(request, now);
+    }
+
+    fn dispatch_of(&mut self, request: RequestId, now: Time) {
+        if let Some(service) = self.requests.get(&request).map(|pending| pending.service.clone()) {
+            self.dispatch(&service, now);
+        }
+    }
+
+    /// Whether the request may run a second time although it may have run on this link.
+    fn may_repeat(&self, pending: &Pending, link: LinkId) -> bool {
+        let declared = pending.idempotency_key.is_some() || self.hops.is_idempotent(link, &pending.service);
+        declared && !pending.told_in_part
+    }
+
+    /// Whether anybody but the peer on this link could serve it.
+    fn has_another(&self, pending: &Pending, link: LinkId) -> bool {
+        pending.place == Where::Anywhere
+            && self.services.get(&pending.service).is_some_and(|service| {
+                service.is_local() || service.hops.iter().any(|hop| *hop != link && !pending.tried.contains(hop))
+            })
+    }
+
+    /// Whether somebody could serve the request who has not tried already.
+    pub(super) fn can_be_served(&self, id: RequestId) -> bool {
+        let Some(pending) = self.requests.get(&id) else { return false };
+        self.is_offered(&pending.service, &pending.place, &pending.tried)
+    }
+
+    /// Whether a service is offered at a place, by others than those on the links of `tried`.
+    pub(super) fn is_offered(&self, service: &ServiceName, place: &Where, tried: &[LinkId]) -> bool {
+        let entry = self.services.get(service);
+        match place {
+            Where::Here => entry.is_some_and(super::Service::is_local),
+            Where::Anywhere => {
+                entry.is_some_and(|entry| entry.is_local() || entry.hops.iter().any(|link| !tried.contains(link)))
+            }
+            Where::Node(node) => self.hops.find(node, service).is_some_and(|link| !tried.contains(&link)),
+        }
+    }
+
+    fn hop_left(&mut self, link: LinkId, service: &ServiceName, now: Time) {
+        if let Some(entry) = self.services.get_mut(service) {
+            entry.hops.retain(|other| *other != link);
+            self.provider_left(service, now);
+        }
+    }
+}

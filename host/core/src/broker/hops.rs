@@ -1,0 +1,332 @@
+//! The peers that requests may be forwarded to, and which of them is the next hop.
+//!
+//! Of two peers drawn at random the one is taken that promises to be done first: the requests that it has of this service
+//! and one more, times the time that it took lately. Two draws come close to the best choice, do not need fresh figures
+//! of all, and do not send every node to the same peer at once.
+
+use super::types::HopStatus;
+use crate::message::LinkId;
+use crate::name::{Label, ServiceName};
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Failures in a row after which a peer is left out for a service.
+const TOLERANCE: u32 = 5;
+
+/// How long it is left out first; each time twice as long, up to the longest. Then one request tries it again.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// After so long without a reply, a measured latency counts half: what was slow is tried again.
+const HALF_LIFE: Duration = Duration::from_secs(5);
+
+/// All peers that are linked.
+#[derive(Debug)]
+pub(super) struct Hops {
+    by_link: BTreeMap<LinkId, Hop>,
+    /// Requests that one peer may have at a time.
+    window: usize,
+    chance: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Hop {
+    pub(super) node: Label,
+    /// Requests that it has, by their number on the wire.
+    pub(super) outstanding: BTreeSet<u64>,
+    offers: BTreeMap<ServiceName, Record>,
+    /// Whether it gives no sign of life.
+    is_silent: bool,
+}
+
+/// How a peer does with one service.
+#[derive(Debug, Default)]
+struct Record {
+    idempotent: bool,
+    outstanding: usize,
+    /// Recent time to answer, microseconds; peaks count at once, and fade.
+    latency_us: u64,
+    measured: Time,
+    failures_in_a_row: u32,
+    pause: Duration,
+    paused_until: Time,
+}
+
+/// Who is next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// This peer.
+    Hop(LinkId),
+    /// Those that could serve have as many requests as they may have.
+    Full,
+    /// Nobody that was not tried already.
+    Nobody,
+}
+
+/// How a request ended at a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It did what it should, or said why not.
+    Well,
+    /// It crashed, was lost, or was not answered in time.
+    Badly,
+    /// It is no longer wanted.
+    Cancelled,
+}
+
+impl Hops {
+    pub(super) fn new(window: usize, seed: u64) -> Self {
+        Self { by_link: BTreeMap::new(), window, chance: seed }
+    }
+
+    pub(super) fn add(&mut self, link: LinkId, node: Label) {
+        let hop = Hop { node, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
+        self.by_link.insert(link, hop);
+    }
+
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<(Hop, Vec<ServiceName>)> {
+        let hop = self.by_link.remove(&link)?;
+        let services = hop.offers.keys().cloned().collect();
+        Some((hop, services))
+    }
+
+    pub(super) fn get(&self, link: LinkId) -> Option<&Hop> {
+        self.by_link.get(&link)
+    }
+
+    /// Its name, for people.
+    pub(super) fn name(&self, link: LinkId) -> String {
+        self.get(link).map_or_else(|| "that is gone".into(), |hop| hop.node.to_string())
+    }
+
+    /// Notes whether it gives signs of life; returns whether that is news.
+    pub(super) fn set_silent(&mut self, link: LinkId, is_silent: bool) -> bool {
+        self.by_link.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_silent, is_silent) != is_silent)
+    }
+
+    pub(super) fn offer(&mut self, link: LinkId, service: &ServiceName, idempotent: bool) {
+        if let Some(hop) = self.by_link.get_mut(&link) {
+            hop.offers.entry(service.clone()).or_default().idempotent = idempotent;
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, link: LinkId, service: &ServiceName) {
+        if let Some(hop) = self.by_link.get_mut(&link) {
+            hop.offers.remove(service);
+        }
+    }
+
+    /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
+    pub(super) fn find(&self, node: &Label, service: &ServiceName) -> Option<LinkId> {
+        let offers = |hop: &Hop| hop.node == *node && (service.is_reserved() || hop.offers.contains_key(service));
+        self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
+    }
+
+    pub(super) fn is_idempotent(&self, link: LinkId, service: &ServiceName) -> bool {
+        self.record(link, service).is_some_and(|record| record.idempotent)
+    }
+
+    /// A request goes to this peer.
+    pub(super) fn begin(&mut self, link: LinkId, service: &ServiceName, id: u64) {
+        if let Some(hop) = self.by_link.get_mut(&link) {
+            hop.outstanding.insert(id);
+            if let Some(record) = hop.offers.get_mut(service) {
+                record.outstanding += 1;
+            }
+        }
+    }
+
+    /// A request has ended there, so long after it began.
+    pub(super) fn end(
+        &mut self,
+        link: LinkId,
+        service: &ServiceName,
+        id: u64,
+        ending: Ending,
+        took: Duration,
+        now: Time,
+    ) {
+        let Some(hop) = self.by_link.get_mut(&link) else { return };
+        hop.outstanding.remove(&id);
+        if let Some(record) = hop.offers.get_mut(service) {
+            record.outstanding = record.outstanding.saturating_sub(1);
+            record.note(ending, took, now);
+        }
+    }
+
+    /// Draws the next hop among `offering`, without those that were tried.
+    pub(super) fn choose(&mut self, service: &ServiceName, offering: &[LinkId], tried: &[LinkId], now: Time) -> Choice {
+        let drawn = [self.draw(offering), self.draw(offering)];
+        let usable = |link: LinkId| self.is_usable(link, service, tried, now).then(|| self.cost(link, service, now));
+        let best = |links: &[LinkId]| links.iter().filter_map(|&link| Some((usable(link)?, link))).min();
+        if let Some((_, link)) = best(&drawn).or_else(|| best(offering)) {
+            return Choice::Hop(link);
+        }
+        // Whoever is left out for its failures is better than nobody.
+        let fresh = || offering.iter().copied().filter(|link| !tried.contains(link));
+        let open = fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_silent));
+        let mut open = open.filter(|&link| self.has_room(link)).map(|link| (self.cost(link, service, now), link));
+        match open.by_ref().min() {
+            Some((_, link)) => Choice::Hop(link),
+            None if fresh().next().is_some() => Choice::Full,
+            None => Choice::Nobody,
+        }
+    }
+
+    /// Whether a request can go there now.
+    pub(super) fn is_open(&self, link: LinkId) -> bool {
+        self.has_room(link) && self.get(link).is_some_and(|hop| !hop.is_silent)
+    }
+
+    pub(super) fn has_room(&self, link: LinkId) -> bool {
+        self.get(link).is_some_and(|hop| hop.outstanding.len() < self.window)
+    }
+
+    /// How the peers that offer a service do.
+    pub(super) fn statuses(&self, service: &ServiceName, offering: &[LinkId], now: Time) -> Vec<HopStatus> {
+        let status = |&link| {
+            let (hop, record) = (self.get(link)?, self.record(link, service)?);
+            Some(HopStatus {
+                node: hop.node.clone(),
+                outstanding: record.outstanding,
+                latency_us: record.latency_us,
+                is_silent: hop.is_silent,
+                is_full: !self.has_room(link),
+                paused_for: record.paused_until.since(now),
+                idempotent: record.idempotent,
+            })
+        };
+        offering.iter().filter_map(status).collect()
+    }
+
+    fn record(&self, link: LinkId, service: &ServiceName) -> Option<&Record> {
+        self.get(link)?.offers.get(service)
+    }
+
+    fn is_usable(&self, link: LinkId, service: &ServiceName, tried: &[LinkId], now: Time) -> bool {
+        let is_well = self.get(link).is_some_and(|hop| !hop.is_silent);
+        let is_paused = self.record(link, service).is_none_or(|record| record.paused_until > now);
+        is_well && !is_paused && self.has_room(link) && !tried.contains(&link)
+    }
+
+    fn cost(&self, link: LinkId, service: &ServiceName, now: Time) -> u64 {
+        let Some(record) = self.record(link, service) else { return u64::MAX };
+        let half_lives = now.since(record.measured).as_micros() / HALF_LIFE.as_micros();
+        let latency = record.latency_us >> half_lives.min(63);
+        latency.max(1).saturating_mul(record.outstanding as u64 + 1)
+    }
+
+    /// SplitMix64: enough to spread requests, and the same for the same seed.
+    fn draw(&mut self, links: &[LinkId]) -> LinkId {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.chance;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let index = (mixed ^ (mixed >> 31)) % (links.len() as u64).max(1);
+        usize::try_from(index).ok().and_then(|index| links.get(index)).copied().unwrap_or(LinkId(u64::MAX))
+    }
+}
+
+impl Record {
+    fn note(&mut self, ending: Ending, took: Duration, now: Time) {
+        match ending {
+            Ending::Cancelled => {}
+            Ending::Well => {
+                let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                let smoothed = self.latency_us - self.latency_us / 8 + took / 8;
+                self.latency_us = smoothed.max(took);
+                self.measured = now;
+                (self.failures_in_a_row, self.pause) = (0, Duration::ZERO);
+            }
+            Ending::Badly => {
+                self.failures_in_a_row += 1;
+                if self.failures_in_a_row >= TOLERANCE && self.paused_until <= now {
+                    self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
+                    self.paused_until = now + self.pause;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn service() -> ServiceName {
+        "print".parse().unwrap()
+    }
+
+    fn two() -> Hops {
+        let mut hops = Hops::new(2, 7);
+        for (link, name) in [(A, "a"), (B, "b")] {
+            hops.add(link, name.parse().unwrap());
+            hops.offer(link, &service(), true);
+        }
+        hops
+    }
+
+    fn serve(hops: &mut Hops, link: LinkId, id: u64, ending: Ending, took: Duration, now: Time) {
+        hops.begin(link, &service(), id);
+        hops.end(link, &service(), id, ending, took, now);
+    }
+
+    #[test]
+    fn the_quicker_peer_gets_more_and_the_slower_is_tried_again_when_its_latency_has_faded() {
+        let (mut hops, now) = (two(), Time::ZERO);
+        serve(&mut hops, A, 1, Ending::Well, MS, now);
+        serve(&mut hops, B, 2, Ending::Well, 10 * MS, now);
+        let count = |hops: &mut Hops, now| {
+            (0..100).filter(|_| hops.choose(&service(), &[A, B], &[], now) == Choice::Hop(B)).count()
+        };
+        let early = count(&mut hops, now);
+        assert!((10..40).contains(&early), "B is chosen where both draws are B: {early}");
+        let later = now + 60 * Duration::from_secs(1);
+        serve(&mut hops, A, 3, Ending::Well, MS, later);
+        assert!(count(&mut hops, later) > 60, "the old latency of B counts little");
+    }
+
+    #[test]
+    fn a_full_window_is_full_and_what_was_tried_is_nobody() {
+        let (mut hops, now) = (two(), Time::ZERO);
+        for id in 0..2 {
+            hops.begin(A, &service(), id);
+        }
+        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Choice::Full);
+        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Choice::Hop(B));
+        assert_eq!(hops.choose(&service(), &[A, B], &[A, B], now), Choice::Nobody);
+        assert_eq!(hops.choose(&service(), &[], &[], now), Choice::Nobody);
+    }
+
+    #[test]
+    fn a_peer_that_only_fails_is_left_out_for_longer_and_longer_but_better_than_nobody() {
+        let (mut hops, mut now) = (two(), Time::ZERO);
+        for id in 0..u64::from(TOLERANCE) {
+            serve(&mut hops, A, id, Ending::Badly, MS, now);
+        }
+        let chosen =
+            |hops: &mut Hops, now| (0..50).any(|_| hops.choose(&service(), &[A, B], &[], now) == Choice::Hop(A));
+        assert!(!chosen(&mut hops, now));
+        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Choice::Hop(A));
+        now = now + FIRST;
+        assert!(chosen(&mut hops, now), "it is tried again");
+        serve(&mut hops, A, 9, Ending::Badly, MS, now);
+        assert!(!chosen(&mut hops, now + FIRST), "one more failure is enough, and counts twice");
+        assert!(chosen(&mut hops, now + 2 * FIRST));
+    }
+
+    #[test]
+    fn a_silent_peer_is_not_chosen_even_if_it_is_the_only_one() {
+        let (mut hops, now) = (two(), Time::ZERO);
+        assert!(hops.set_silent(A, true) && !hops.set_silent(A, true));
+        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Full);
+        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Choice::Hop(B));
+        assert!(hops.set_silent(A, false));
+        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Hop(A));
+    }
+}

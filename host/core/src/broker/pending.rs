@@ -1,0 +1,119 @@
+//! A request between acceptance and answer, and the tables that it stands in.
+
+use super::{Asker, Broker, Caller, RequestId, Where};
+use crate::failure::Failure;
+use crate::message::{Body, Frame, LinkId, PeerId};
+use crate::name::ServiceName;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) asker: Asker,
+    pub(super) service: ServiceName,
+    pub(super) place: Where,
+    pub(super) stage: Stage,
+    /// Empty while a plugin has it.
+    pub(super) body: Body,
+    pub(super) bytes: usize,
+    pub(super) deadline: Time,
+    pub(super) timer: Time,
+    /// How long it waits for a service that nobody offers; `None` fails at once.
+    pub(super) patience: Option<Duration>,
+    /// Workers that it was handed to, and may have run at.
+    pub(super) attempts: u32,
+    /// Peers that it was given to.
+    pub(super) tried: Vec<LinkId>,
+    /// Whether one of them may have run it.
+    pub(super) may_have_run: bool,
+    /// What the last of them said.
+    pub(super) last_failure: Option<Failure>,
+    /// Whether the asker has partial replies, so that a second run would tell them again.
+    pub(super) told_in_part: bool,
+    /// Who asked in the first place, if a peer passed the request on.
+    pub(super) caller: Option<Caller>,
+    pub(super) traceparent: Option<Frame>,
+    pub(super) idempotency_key: Option<Frame>,
+    /// The services on whose behalf this one is called, outermost first.
+    pub(super) chain: Vec<ServiceName>,
+    /// Calls that the plugin made for this request and that have no answer.
+    pub(super) calls: BTreeSet<RequestId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    Queued,
+    Plugin,
+    Worker(PeerId),
+    /// At a peer, under this number.
+    Forwarded(LinkId, u64),
+}
+
+impl Pending {
+    pub(super) fn caller(&self) -> Caller {
+        match (&self.caller, &self.asker) {
+            (Some(caller), _) => caller.clone(),
+            (None, Asker::Client { peer, .. }) => Caller::Client(peer.clone()),
+            (None, Asker::Call { caller, .. }) => Caller::Service(caller.clone()),
+        }
+    }
+}
+
+/// What a client has outstanding.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    pub(super) requests: BTreeSet<RequestId>,
+    /// Of those, the ones with a number of the client's own.
+    pub(super) numbered: BTreeMap<u64, RequestId>,
+}
+
+impl Broker {
+    /// Removes a request from every table.
+    pub(super) fn take(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.requests.remove(&id)?;
+        self.timers.remove(&(pending.timer, id));
+        self.held_bytes -= pending.bytes;
+        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
+            service.dequeue(id, &pending.place);
+        }
+        match &pending.asker {
+            Asker::Client { peer, dialect, id: number, .. } => {
+                if let Some(client) = self.clients.get_mut(peer) {
+                    client.requests.remove(&id);
+                    if dialect.has_ids() {
+                        client.numbered.remove(number);
+                    }
+                    if client.requests.is_empty() {
+                        self.clients.remove(peer);
+                    }
+                }
+            }
+            Asker::Call { parent, .. } => {
+                if let Some(parent) = self.requests.get_mut(parent) {
+                    parent.calls.remove(&id);
+                }
+            }
+        }
+        Some(pending)
+    }
+
+    /// Enters a new request where its asker is looked up.
+    pub(super) fn remember(&mut self, asker: &Asker, request: RequestId) {
+        match asker {
+            Asker::Client { peer, dialect, id, .. } => {
+                let client = self.clients.entry(peer.clone()).or_default();
+                client.requests.insert(request);
+                if dialect.has_ids() {
+                    client.numbered.insert(*id, request);
+                }
+            }
+            Asker::Call { parent, .. } => {
+                if let Some(parent) = self.requests.get_mut(parent) {
+                    parent.calls.insert(request);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! The links to other nodes: whom to dial and when, who answered, and who has fallen silent.
+//!
+//! A link is one connection that this node makes; it carries this node's requests there and their answers back. What is
+//! lost is dialled again, each time after a longer pause. A peer that owes an answer is asked for a sign of life every
+//! heartbeat; one that owes nothing is left alone, for membership watches it.
+
+use crate::message::LinkId;
+use crate::message::peer::Member;
+use crate::name::Label;
+use crate::settings::PeerSettings;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The pause before a lost link is dialled again: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a dialled node may take to welcome.
+const WELCOME_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a link that was dialled for a single message is kept.
+const BRIEFLY: Duration = Duration::from_secs(10);
+
+/// Signs of life that a peer may miss before it counts as silent.
+const TOLERANCE: u32 = 3;
+
+/// What the links decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEffect {
+    /// Connect, and say hello.
+    Dial {
+        /// The new link.
+        link: LinkId,
+        /// Where to.
+        endpoint: String,
+    },
+    /// Give the connection up.
+    HangUp(LinkId),
+    /// The link carries requests from now on.
+    Up {
+        /// The link.
+        link: LinkId,
+        /// Who is at its other end.
+        member: Member,
+    },
+    /// The link carries nothing any more.
+    Down {
+        /// The link.
+        link: LinkId,
+        /// Who was at its other end.
+        member: Member,
+        /// Why.
+        why: String,
+    },
+    /// Ask for a sign of life.
+    Ping(LinkId),
+    /// The peer has fallen silent, or speaks again.
+    Silent {
+        /// The link.
+        link: LinkId,
+        /// Which of the two.
+        is_silent: bool,
+    },
+    /// A dialled node cannot be reached, or does not welcome this one.
+    Failed {
+        /// Where it was expected.
+        endpoint: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// All links of one node.
+#[derive(Debug)]
+pub struct Links {
+    settings: PeerSettings,
+    /// Whom to be linked with, by endpoint.
+    targets: BTreeMap<String, Target>,
+    /// The endpoint of every link that stands or is being made.
+    links: BTreeMap<LinkId, String>,
+    /// The link to each member that has welcomed us.
+    members: BTreeMap<Label, LinkId>,
+    timers: BTreeSet<(Time, String)>,
+    next_link: u64,
+    effects: VecDeque<LinkEffect>,
+}
+
+/// A place to be linked with.
+#[derive(Debug, Default)]
+struct Target {
+    /// Whether the configuration names it.
+    is_seed: bool,
+    /// The member that lives there.
+    wanted: Option<Member>,
+    /// Until when it is wanted otherwise.
+    until: Time,
+    state: State,
+    /// When its timer is due.
+    due: Option<Time>,
+    pause: Duration,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Not linked.
+    #[default]
+    Apart,
+    /// Dialled, and not welcomed yet.
+    Dialled(LinkId),
+    /// Linked.
+    Up(Line),
+}
+
+#[derive(Debug)]
+struct Line {
+    link: LinkId,
+    member: Member,
+    heard: Time,
+    /// Pings since then.
+    pings: u32,
+}
+
+impl Links {
+    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after.
+    #[must_use]
+    pub fn new(settings: PeerSettings, seeds: &[String]) -> Self {
+        let mut links = Self {
+            settings,
+            targets: BTreeMap::new(),
+            links: BTreeMap::new(),
+            members: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            next_link: 1,
+            effects: VecDeque::new(),
+        };
+        for seed in seeds {
+            links.targets.insert(seed.clone(), Target { is_seed: true, ..Target::default() });
+            links.set_timer(seed, Some(Time::ZERO));
+        }
+        links
+    }
+
+    /// The next decision to act on.
+    pub fn next_effect(&mut self) -> Option<LinkEffect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Self::wake`] is due, if ever.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Time> {
+        self.timers.first().map(|(time, _)| *time)
+    }
+
+    /// The link to a member, if it carries requests.
+    #[must_use]
+    pub fn to(&self, member: &Label) -> Option<LinkId> {
+        self.members.get(member).copied()
+    }
+
+    /// Who is at the other end of a link that carries requests.
+    #[must_use]
+    pub fn member(&self, link: LinkId) -> Option<&Member> {
+        self.line(link).map(|line| &line.member)
+    }
+
+    /// Whether the peer on this link gives no sign of life.
+    #[must_use]
+    pub fn is_silent(&self, link: LinkId) -> bool {
+        self.line(link).is_some_and(|line| line.pings >= TOLERANCE)
+    }
+
+    /// The link on which a member can be told something, even if it has not welcomed this node yet.
+    #[must_use]
+    pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
+        match self.targets.get(&member.endpoint).map(|target| &target.state) {
+            Some(State::Dialled(link)) => Some(*link),
+            Some(State::Up(line)) if line.member.name == member.name => Some(line.link),
+            _ => self.to(&member.name),
+        }
+    }
+
+    /// Whether the configuration names the place where this link leads.
+    #[must_use]
+    pub fn is_seed(&self, link: LinkId) -> bool {
+        self.links.get(&link).and_then(|endpoint| self.targets.get(endpoint)).is_some_and(|target| target.is_seed)
+    }
+
+    /// A member is to be linked with from now on.
+    pub fn want(&mut self, member: &Member, now: Time) {
+        self.target(&member.endpoint, now).wanted = Some(member.clone());
+    }
+
+    /// A member is to hear something, although it may be dead: it is linked with for a while.
+    pub fn want_briefly(&mut self, member: &Member, now: Time) {
+        self.target(&member.endpoint, now).until = now + BRIEFLY;
+    }
+
+    /// A member is no more.
+    pub fn unwant(&mut self, member: &Member, now: Time) {
+        let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
+        if target.wanted.as_ref() == Some(member) {
+            // Not if another has taken its place.
+            (target.wanted, target.until) = (None, Time::ZERO);
+        }
+        if matches!(&target.state, State::Up(line) if line.member == *member) {
+            self.part(&member.endpoint, "it is no longer a member of the zone", true, now);
+        }
+        self.forget_if_unwanted(&member.endpoint);
+    }
+
+    /// The node at the other end of this link says who it is. What it says twice counts once.
+    pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
+        let Some(endpoint) = self.links.get(&link).cloned() else { return };
+        // The same node by another name of its place.
+        let is_double = |line: &Line| line.member.boot == member.boot;
+        let is_double = self.members.get(&member.name).and_then(|other| self.line(*other)).is_some_and(is_double);
+        let Some(target) = self.targets.get_mut(&endpoint) else { return };
+        if !matches!(target.state, State::Dialled(dialled) if dialled == link) {
+            return;
+        }
+        target.pause = Duration::ZERO;
+        if is_double {
+            target.state = State::Apart;
+            self.links.remove(&link);
+            self.effects.push_back(LinkEffect::HangUp(link));
+            return self.pause(&endpoint, BRIEFLY, now);
+        }
+        if let Some(older) = self.members.insert(member.name.clone(), link)
+            && let Some(place) = self.links.get(&older).cloned()
+        {
+            self.part(&place, "it has started anew", true, now);
+        }
+        if let Some(target) = self.targets.get_mut(&endpoint) {
+            target.state = State::Up(Line { link, member: member.clone(), heard: now, pings: 0 });
+        }
+        self.set_timer(&endpoint, None);
+        self.effects.push_back(LinkEffect::Up { link, member });
+    }
+
+    /// The dialled node does not want us, or is not one that we want.
+    pub fn refused(&mut self, link: LinkId, why: &str, now: Time) {
+        if let Some(endpoint) = self.links.get(&link).cloned() {
+            self.part(&endpoint, why, true, now);
+            // It may be mended, but not in a moment.
+            self.pause(&endpoint, LONGEST_PAUSE, now);
+        }
+    }
+
+    /// The dialled node is this one: there is no need to dial it again.
+    pub fn is_myself(&mut self, link: LinkId) {
+        if let Some(endpoint) = self.links.remove(&link) {
+            self.set_timer(&endpoint, None);
+            self.targets.remove(&endpoint);
+            self.effects.push_back(LinkEffect::HangUp(link));
+        }
+    }
+
+    /// A link is no more.
+    pub fn down(&mut self, link: LinkId, why: &str, now: Time) {
+        if let Some(endpoint) = self.links.get(&link).cloned() {
+            self.part(&endpoint, why, false, now);
+        }
+    }
+
+    /// A message arrived on a link.
+    pub fn heard(&mut self, link: LinkId, now: Time) {
+        let Some(line) = self.line_mut(link) else { return };
+        line.heard = now;
+        if std::mem::take(&mut line.pings) >= TOLERANCE {
+            self.effects.push_back(LinkEffect::Silent { link, is_silent: false });
+        }
+    }
+
+    /// The peer on this link owes an answer from now on.
+    pub fn asked(&mut self, link: LinkId, now: Time) {
+        let Some(endpoint) = self.links.get(&link) else { return };
+        if self.targets.get(endpoint).is_some_and(|target| target.due.is_none()) {
+            let endpoint = endpoint.clone();
+            if let Some(line) = self.line_mut(link) {
+                // Until now it owed nothing, so its silence meant nothing.
+                line.heard = line.heard.max(now);
+            }
+            self.set_timer(&endpoint, Some(now + self.settings.heartbeat));
+        }
+    }
+
+    /// Lets time pass; `is_busy` tells which peers owe an answer.
+    pub fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+        while let Some((time, endpoint)) = self.timers.first().cloned() {
+            if time > now {
+                break;
+            }
+            self.set_timer(&endpoint, None);
+            let Some(target) = self.targets.get(&endpoint) else { continue };
+            match &target.state {
+                State::Apart => self.dial(&endpoint, now),
+                State::Dialled(_) => self.part(&endpoint, "it did not welcome us in time", true, now),
+                State::Up(line) => {
+                    let link = line.link;
+                    self.check(&endpoint, is_busy(link), now);
+                }
+            }
+        }
+    }
+
+    /// The timer of a link that stands.
+    fn check(&mut self, endpoint: &str, is_busy: bool, now: Time) {
+        let (heartbeat, expiry) = (self.settings.heartbeat, self.settings.expiry);
+        let Some(Target { state: State::Up(line), .. }) = self.targets.get_mut(endpoint) else { return };
+        if !is_busy && line.pings == 0 {
+            return;
+        }
+        let silence = now.since(line.heard);
+        if silence < heartbeat {
+            let due = line.heard + heartbeat;
+            return self.set_timer(endpoint, Some(due));
+        }
+        if silence >= expiry {
+            return self.part(endpoint, "it gives no sign of life", true, now);
+        }
+        line.pings += 1;
+        let link = line.link;
+        if line.pings == TOLERANCE {
+            self.effects.push_back(LinkEffect::Silent { link, is_silent: true });
+        }
+        self.effects.push_back(LinkEffect::Ping(link));
+        self.set_timer(endpoint, Some(now + heartbeat));
+    }
+
+    fn dial(&mut self, endpoint: &str, now: Time) {
+        let Some(target) = self.targets.get_mut(endpoint) else { return };
+        if !target.is_seed && target.wanted.is_none() && target.until <= now {
+            self.targets.remove(endpoint);
+            return;
+        }
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        target.state = State::Dialled(link);
+        self.links.insert(link, endpoint.to_owned());
+        self.set_timer(endpoint, Some(now + WELCOME_WITHIN));
+        self.effects.push_back(LinkEffect::Dial { link, endpoint: endpoint.to_owned() });
+    }
+
+    /// Ends a link, by our own will or not, and plans the next one.
+    fn part(&mut self, endpoint: &str, why: &str, hangs_up: bool, now: Time) {
+        let Some(target) = self.targets.get_mut(endpoint) else { return };
+        let link = match std::mem::take(&mut target.state) {
+            State::Apart => return,
+            State::Dialled(link) => {
+                self.effects.push_back(LinkEffect::Failed { endpoint: endpoint.to_owned(), why: why.to_owned() });
+                link
+            }
+            State::Up(Line { link, member, .. }) => {
+                if self.members.get(&member.name) == Some(&link) {
+                    self.members.remove(&member.name);
+                }
+                self.effects.push_back(LinkEffect::Down { link, member, why: why.to_owned() });
+                link
+            }
+        };
+        self.links.remove(&link);
+        if hangs_up {
+            self.effects.push_back(LinkEffect::HangUp(link));
+        }
+        let pause = self.targets.get(endpoint).map_or(FIRST_PAUSE, |target| target.pause * 2);
+        self.pause(endpoint, pause.clamp(FIRST_PAUSE, LONGEST_PAUSE), now);
+    }
+
+    fn pause(&mut self, endpoint: &str, pause: Duration, now: Time) {
+        if let Some(target) = self.targets.get_mut(endpoint) {
+            target.pause = pause;
+            self.set_timer(endpoint, Some(now + pause));
+        }
+    }
+
+    fn target(&mut self, endpoint: &str, now: Time) -> &mut Target {
+        if !self.targets.contains_key(endpoint) {
+            self.targets.insert(endpoint.to_owned(), Target::default());
+            self.set_timer(endpoint, Some(now));
+        }
+        self.targets.entry(endpoint.to_owned()).or_default()
+    }
+
+    fn forget_if_unwanted(&mut self, endpoint: &str) {
+        let unwanted =
+            |target: &Target| !target.is_seed && target.wanted.is_none() && matches!(target.state, State::Apart);
+        if self.targets.get(endpoint).is_some_and(unwanted) {
+            self.set_timer(endpoint, None);
+            self.targets.remove(endpoint);
+        }
+    }
+
+    fn set_timer(&mut self, endpoint: &str, due: Option<Time>) {
+        let Some(target) = self.targets.get_mut(endpoint) else { return };
+        if let Some(old) = std::mem::replace(&mut target.due, due) {
+            self.timers.remove(&(old, endpoint.to_owned()));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, endpoint.to_owned()));
+        }
+    }
+
+    fn line(&self, link: LinkId) -> Option<&Line> {
+        match &self.targets.get(self.links.get(&link)?)?.state {
+            State::Up(line) if line.link == link => Some(line),
+            _ => None,
+        }
+    }
+
+    fn line_mut(&mut self, link: LinkId) -> Option<&mut Line> {
+        match &mut self.targets.get_mut(self.links.get(&link)?)?.state {
+            State::Up(line) if line.link == link => Some(line),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::peer::Role;
+
+    const PLACE: &str = "tcp://b";
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    fn member(boot: u64) -> Member {
+        Member { name: "b".parse().unwrap(), boot, renewal: 0, role: Role::Node, endpoint: PLACE.into() }
+    }
+
+    struct Scene(Links);
+
+    impl Scene {
+        fn new() -> Self {
+            Self(Links::new(PeerSettings::default(), &[PLACE.to_owned()]))
+        }
+
+        fn linked() -> (Self, LinkId) {
+            let mut scene = Self::new();
+            let link = scene.dials(0);
+            scene.0.welcomed(link, member(1), at(0));
+            assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(1) }]);
+            (scene, link)
+        }
+
+        fn effects(&mut self) -> Vec<LinkEffect> {
+            std::iter::from_fn(|| self.0.next_effect()).collect()
+        }
+
+        /// Wakes it at this time, when it must dial.
+        fn dials(&mut self, ms: u64) -> LinkId {
+            match self.wake(ms, false).as_slice() {
+                [LinkEffect::Dial { link, endpoint }] if endpoint == PLACE => *link,
+                other => panic!("it should dial, but: {other:?}"),
+            }
+        }
+
+        fn wake(&mut self, ms: u64, is_busy: bool) -> Vec<LinkEffect> {
+            self.0.wake(|_| is_busy, at(ms));
+            self.effects()
+        }
+    }
+
+    #[test]
+    fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
+        let mut scene = Scene::new();
+        let mut now = 0;
+        for pause in [100, 200, 400, 800, 1600, 2000, 2000] {
+            let link = scene.dials(now);
+            scene.0.down(link, "refused", at(now));
+            assert_eq!(scene.effects(), [LinkEffect::Failed { endpoint: PLACE.into(), why: "refused".into() }]);
+            assert_eq!(scene.0.next_wake(), Some(at(now + pause)));
+            now += pause;
+        }
+    }
+
+    #[test]
+    fn whoever_does_not_welcome_in_time_is_hung_up() {
+        let mut scene = Scene::new();
+        let link = scene.dials(0);
+        assert_eq!(scene.0.next_wake(), Some(at(3_000)));
+        assert!(scene.wake(3_000, false).contains(&LinkEffect::HangUp(link)));
+        assert_eq!(scene.0.to(&member(1).name), None);
+    }
+
+    #[test]
+    fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats() {
+        let (mut scene, link) = Scene::linked();
+        assert_eq!(scene.0.next_wake(), None, "who owes nothing is left alone");
+        scene.0.asked(link, at(10_000));
+        assert_eq!(scene.wake(10_250, true), [LinkEffect::Ping(link)]);
+        assert_eq!(scene.wake(10_500, true), [LinkEffect::Ping(link)]);
+        assert_eq!(scene.wake(10_750, true), [LinkEffect::Silent { link, is_silent: true }, LinkEffect::Ping(link)]);
+        assert!(scene.0.is_silent(link));
+        assert_eq!(scene.wake(11_000, false), [LinkEffect::Ping(link)], "it is asked on, so that it may come back");
+        scene.0.heard(link, at(11_100));
+        assert_eq!(scene.effects(), [LinkEffect::Silent { link, is_silent: false }]);
+        assert_eq!(scene.wake(11_250, false), []);
+        assert_eq!(scene.0.next_wake(), None);
+    }
+
+    #[test]
+    fn a_peer_that_answers_is_never_silent() {
+        let (mut scene, link) = Scene::linked();
+        scene.0.asked(link, at(0));
+        for beat in 1..20 {
+            assert_eq!(scene.wake(beat * 250, true), [LinkEffect::Ping(link)]);
+            scene.0.heard(link, at(beat * 250));
+        }
+    }
+
+    #[test]
+    fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
+        let (mut scene, link) = Scene::linked();
+        scene.0.asked(link, at(0));
+        let mut effects = Vec::new();
+        for beat in 1..=20 {
+            effects = scene.wake(beat * 250, true);
+        }
+        let why = "it gives no sign of life".into();
+        assert_eq!(effects, [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
+        assert_ne!(scene.dials(5_100), link);
+    }
+
+    #[test]
+    fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
+        let (mut scene, link) = Scene::linked();
+        scene.0.down(link, "lost", at(1_000));
+        assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why: "lost".into() }]);
+        let link = scene.dials(1_100);
+        scene.0.welcomed(link, member(2), at(1_100));
+        assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(2) }]);
+        scene.0.unwant(&member(1), at(1_200));
+        assert_eq!(scene.effects(), [], "the death of the old one is no news to the new one");
+    }
+
+    #[test]
+    fn two_places_of_one_node_make_one_link() {
+        let (mut scene, _) = Scene::linked();
+        let other = Member { endpoint: "tcp://alias".into(), ..member(1) };
+        scene.0.want(&other, at(0));
+        scene.0.wake(|_| false, at(0));
+        let Some(LinkEffect::Dial { link, .. }) = scene.0.next_effect() else { panic!("it should dial") };
+        scene.0.welcomed(link, member(1), at(0));
+        assert!(scene.effects().contains(&LinkEffect::HangUp(link)));
+    }
+
+    #[test]
+    fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
+        let mut scene = Scene::new();
+        let link = scene.dials(0);
+        scene.0.is_myself(link);
+        assert_eq!(scene.effects(), [LinkEffect::HangUp(link)]);
+        assert_eq!(scene.0.next_wake(), None);
+        scene.0.want_briefly(&member(1), at(0));
+        let mut now = 0;
+        while let Some(due) = scene.0.next_wake() {
+            now = due.as_micros() / 1000;
+            scene.0.wake(|_| false, due);
+            if let Some(LinkEffect::Dial { link, .. }) = scene.0.next_effect() {
+                scene.0.down(link, "refused", due);
+                scene.effects();
+            }
+        }
+        assert!((10_000..15_000).contains(&now), "{now}");
+    }
+}

@@ -1,0 +1,335 @@
+//! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
+
+use super::{
+    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage, Role, VERSION,
+};
+use crate::failure::Failure;
+use crate::message::wire::{
+    self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, put_field,
+    put_long, put_short,
+};
+use crate::message::{Body, Frame, Malformed, Reply, Sender};
+use crate::name::{Label, ServiceName};
+use bytes::{Buf, BufMut};
+use std::mem;
+use std::time::Duration;
+
+const HELLO: u8 = 6;
+const WELCOME: u8 = 7;
+const REFUSED: u8 = 8;
+const GOSSIP: u8 = 9;
+const ADVERT: u8 = 10;
+const PULL: u8 = 11;
+const PING: u8 = 12;
+const PONG: u8 = 13;
+
+const WHOLE: u8 = 1;
+const CHANGE: u8 = 2;
+const STILL: u8 = 3;
+
+const OFFER_IDEMPOTENT: u8 = 1;
+
+const FIELD_CHAIN: u8 = 3;
+const FIELD_CALLER: u8 = 4;
+
+const NODE: u8 = 1;
+const ROUTER: u8 = 2;
+
+/// Writes a message. The frames of a body are moved, not copied.
+///
+/// A list of more than [`MAX_NAMED`] requests is cut, and so is a reason of more than [`Failure::MAX_REASON`] bytes.
+/// Whatever else is over its limit is written all the same, and refused by who reads it.
+#[must_use]
+pub fn encode(message: PeerMessage) -> Vec<Frame> {
+    let header = match message {
+        PeerMessage::Request(forward) => return wire::with_body(request(&forward), forward.body),
+        PeerMessage::Reply { id, reply } => return wire::encode_reply(MAGIC, id, reply),
+        PeerMessage::Cancel { id } => wire::numbered(MAGIC, CANCEL, id, 0),
+        PeerMessage::Hello { zone, member } => introduction(HELLO, &zone, &member),
+        PeerMessage::Welcome { zone, member } => introduction(WELCOME, &zone, &member),
+        PeerMessage::Refused(reason) => {
+            opaque(REFUSED, &reason.as_bytes()[..reason.floor_char_boundary(Failure::MAX_REASON)])
+        }
+        PeerMessage::Gossip(datagram) => opaque(GOSSIP, &datagram),
+        PeerMessage::Advert(advert) => put_advert(&advert),
+        PeerMessage::Pull => opaque(PULL, &[]),
+        PeerMessage::Ping { outstanding } => numbers(PING, &outstanding),
+        PeerMessage::Pong { unknown } => numbers(PONG, &unknown),
+    };
+    vec![header.into()]
+}
+
+fn request(forward: &Forward) -> Vec<u8> {
+    let (service, caller) = (forward.service.as_str().as_bytes(), forward.caller.as_bytes());
+    let fields = || {
+        let traceparent = forward.traceparent.iter().map(|value| (FIELD_TRACEPARENT, value.as_ref()));
+        let key = forward.idempotency_key.iter().map(|value| (FIELD_IDEMPOTENCY_KEY, value.as_ref()));
+        let chain = forward.chain.iter().map(|service| (FIELD_CHAIN, service.as_str().as_bytes()));
+        let caller = (!caller.is_empty()).then_some((FIELD_CALLER, caller));
+        traceparent.chain(key).chain(chain).chain(caller)
+    };
+    let length = 11 + service.len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
+    let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
+    header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
+    header.put_u8(forward.hops);
+    header.put_u8(0);
+    put_short(&mut header, service);
+    fields().for_each(|(kind, value)| put_field(&mut header, kind, value));
+    header
+}
+
+fn introduction(command: u8, zone: &Label, member: &Member) -> Vec<u8> {
+    let zone = zone.as_str().as_bytes();
+    let mut header = wire::header(MAGIC, command, 2 + zone.len() + member_len(member));
+    header.put_u8(VERSION);
+    put_short(&mut header, zone);
+    encode_member(member, &mut header);
+    header
+}
+
+/// Writes a member, as messages of the membership protocol carry it too. The bytes say themselves where they end.
+///
+/// An endpoint of more than [`MAX_ENDPOINT`] bytes is refused by who reads it.
+///
+/// # Panics
+/// If `out` has no room for [`member_len`] bytes, as every writer of [`bytes`] does.
+pub fn encode_member(member: &Member, out: &mut impl BufMut) {
+    put_short(out, member.name.as_str().as_bytes());
+    out.put_u64(member.boot);
+    out.put_u16(member.renewal);
+    out.put_u8(match member.role {
+        Role::Node => NODE,
+        Role::Router => ROUTER,
+    });
+    put_long(out, member.endpoint.as_bytes());
+}
+
+/// How many bytes [`encode_member`] writes for this member: at most 1,101 if its endpoint is within the limit.
+#[must_use]
+pub fn member_len(member: &Member) -> usize {
+    14 + member.name.as_str().len() + member.endpoint.len().min(usize::from(u16::MAX))
+}
+
+fn put_advert(advert: &Advert) -> Vec<u8> {
+    let offer = |offer: &Offer| 2 + offer.service.as_str().len();
+    let (kind, version, offers, withdrawn): (_, _, &[Offer], &[ServiceName]) = match advert {
+        Advert::Whole { version, offers } => (WHOLE, *version, offers, &[]),
+        Advert::Change { version, offers, withdrawn } => (CHANGE, *version, offers, withdrawn),
+        Advert::Still { version } => (STILL, *version, &[], &[]),
+    };
+    let names = offers.iter().map(offer).chain(withdrawn.iter().map(|name| 1 + name.as_str().len()));
+    let mut header = wire::header(MAGIC, ADVERT, 17 + names.sum::<usize>());
+    header.put_u8(kind);
+    header.put_u64(version);
+    if kind != STILL {
+        header.put_u32(count(offers.len()));
+        for offer in offers {
+            header.put_u8(if offer.idempotent { OFFER_IDEMPOTENT } else { 0 });
+            put_short(&mut header, offer.service.as_str().as_bytes());
+        }
+    }
+    if kind == CHANGE {
+        header.put_u32(count(withdrawn.len()));
+        withdrawn.iter().for_each(|name| put_short(&mut header, name.as_str().as_bytes()));
+    }
+    header
+}
+
+/// No process holds so many names that this could be wrong.
+fn count(names: usize) -> u32 {
+    u32::try_from(names).unwrap_or(u32::MAX)
+}
+
+fn numbers(command: u8, ids: &[u64]) -> Vec<u8> {
+    let ids = &ids[..ids.len().min(MAX_NAMED)];
+    let mut header = wire::header(MAGIC, command, 2 + 8 * ids.len());
+    header.put_u16(u16::try_from(ids.len()).unwrap_or(u16::MAX));
+    ids.iter().for_each(|id| header.put_u64(*id));
+    header
+}
+
+fn opaque(command: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut header = wire::header(MAGIC, command, bytes.len());
+    header.put_slice(bytes);
+    header
+}
+
+/// The id of an encoded [`PeerMessage::Request`], for one that could not be sent; `None` for every other message.
+#[must_use]
+pub fn request_id(frames: &[Frame]) -> Option<u64> {
+    let (command, rest) = frames.first()?.strip_prefix(MAGIC)?.split_first()?;
+    let id = rest.first_chunk().filter(|_| *command == REQUEST)?;
+    Some(u64::from_be_bytes(*id))
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// [`Malformed`] says which rule the message breaks, and the id if it is a request, which can be answered with a failure.
+/// What is not of this dialect is from a [`Sender::Stranger`].
+pub fn decode(mut frames: Vec<Frame>) -> Result<PeerMessage, Malformed> {
+    if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
+        return Err(Malformed { sender: Sender::Stranger, reason: "does not begin with WNODP1" });
+    }
+    let mut header = frames.remove(0);
+    header.advance(MAGIC.len());
+    let mut request = None;
+    message(header, frames, &mut request).map_err(|reason| Malformed { sender: Sender::Peer { request }, reason })
+}
+
+fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Result<PeerMessage, &'static str> {
+    let message = match header.u8()? {
+        REQUEST => {
+            let id = *request.insert(header.u64()?);
+            PeerMessage::Request(forward(id, &mut header, mem::take(&mut body))?)
+        }
+        PARTIAL => PeerMessage::Reply { id: header.u64()?, reply: Reply::Partial(mem::take(&mut body)) },
+        FINAL => PeerMessage::Reply { id: header.u64()?, reply: Reply::Final(mem::take(&mut body)) },
+        FAILURE => PeerMessage::Reply { id: header.u64()?, reply: Reply::Failure(header.failure()?) },
+        CANCEL => PeerMessage::Cancel { id: header.u64()? },
+        HELLO => introduced(&mut header).map(|(zone, member)| PeerMessage::Hello { zone, member })?,
+        WELCOME => introduced(&mut header).map(|(zone, member)| PeerMessage::Welcome { zone, member })?,
+        REFUSED => PeerMessage::Refused(header.reason()),
+        GOSSIP => PeerMessage::Gossip(mem::take(&mut header)),
+        ADVERT => PeerMessage::Advert(advert(&mut header)?),
+        PULL => PeerMessage::Pull,
+        PING => PeerMessage::Ping { outstanding: named(&mut header)? },
+        PONG => PeerMessage::Pong { unknown: named(&mut header)? },
+        _ => return Err("has an unknown command"),
+    };
+    match (header.is_empty(), body.is_empty()) {
+        (false, _) => Err("has a header that goes on after its end"),
+        (_, false) => Err("has a body, and may have none"),
+        _ => Ok(message),
+    }
+}
+
+fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static str> {
+    let remaining = Duration::from_micros(header.u64()?);
+    let hops = header.u8()?;
+    if header.u8()? != 0 {
+        return Err("has unknown flags");
+    }
+    let mut forward = Forward {
+        id,
+        remaining,
+        hops,
+        service: service(header)?,
+        caller: String::new(),
+        traceparent: None,
+        idempotency_key: None,
+        chain: Vec::new(),
+        body,
+    };
+    while let Some((kind, value)) = header.field()? {
+        match kind {
+            FIELD_TRACEPARENT => forward.traceparent = Some(wire::traceparent(value)?),
+            FIELD_IDEMPOTENCY_KEY => forward.idempotency_key = Some(wire::idempotency_key(value)?),
+            FIELD_CHAIN if forward.chain.len() == MAX_CHAIN => return Err("has a chain of more than 255 services"),
+            FIELD_CHAIN => forward.chain.push(service_name(&value)?),
+            FIELD_CALLER => forward.caller = caller(&value)?,
+            _ => {}
+        }
+    }
+    Ok(forward)
+}
+
+fn caller(bytes: &[u8]) -> Result<String, &'static str> {
+    match std::str::from_utf8(bytes) {
+        Ok(caller) if caller.len() <= MAX_CALLER => Ok(caller.to_owned()),
+        _ => Err("has a caller that is not at most 1,024 bytes of UTF-8"),
+    }
+}
+
+fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
+    // Whatever the version is, it is at least ours, and ours is spoken.
+    if header.u8()? < VERSION {
+        return Err("has version 0, which there is not");
+    }
+    let introduced = (label(header)?, decode_member(header)?);
+    while header.field()?.is_some() {}
+    Ok(introduced)
+}
+
+/// Reads a member from the front of `from`, and nothing after it.
+///
+/// # Errors
+/// Says which rule the bytes break; reads on from "the message ...".
+pub fn decode_member(from: &mut impl Buf) -> Result<Member, &'static str> {
+    let name = label(from)?;
+    let (boot, renewal) = (from.u64()?, from.u16()?);
+    let role = match from.u8()? {
+        NODE => Role::Node,
+        ROUTER => Role::Router,
+        _ => return Err("has an unknown role"),
+    };
+    let length = from.u16()?;
+    Ok(Member { name, boot, renewal, role, endpoint: from.view(length.into(), endpoint)?? })
+}
+
+fn endpoint(bytes: &[u8]) -> Result<String, &'static str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.len() <= MAX_ENDPOINT && !text.contains(char::is_control) => Ok(text.to_owned()),
+        _ => Err("has an endpoint that is not at most 1,024 bytes of UTF-8 without control characters"),
+    }
+}
+
+fn label(from: &mut impl Buf) -> Result<Label, &'static str> {
+    let length = from.u8()?;
+    let parsed = from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok()?.parse().ok())?;
+    parsed.ok_or("has the name of a node or a zone that is none")
+}
+
+fn service(from: &mut impl Buf) -> Result<ServiceName, &'static str> {
+    let length = from.u8()?;
+    from.view(length.into(), service_name)?
+}
+
+fn service_name(bytes: &[u8]) -> Result<ServiceName, &'static str> {
+    ServiceName::from_bytes(bytes).map_err(|_| "has the name of a service that is none")
+}
+
+fn advert(header: &mut Frame) -> Result<Advert, &'static str> {
+    let (kind, version) = (header.u8()?, header.u64()?);
+    match kind {
+        WHOLE => Ok(Advert::Whole { version, offers: list(header, 3, offer)? }),
+        CHANGE => {
+            let (offers, withdrawn) = (list(header, 3, offer)?, list(header, 2, service)?);
+            Ok(Advert::Change { version, offers, withdrawn })
+        }
+        STILL => Ok(Advert::Still { version }),
+        _ => Err("has an advert of an unknown kind"),
+    }
+}
+
+fn offer(header: &mut Frame) -> Result<Offer, &'static str> {
+    let flags = header.u8()?;
+    Ok(Offer { idempotent: flags & OFFER_IDEMPOTENT != 0, service: service(header)? })
+}
+
+/// Reads a count and as many entries, none of which is shorter than `least` bytes.
+fn list<T>(
+    header: &mut Frame,
+    least: usize,
+    mut entry: impl FnMut(&mut Frame) -> Result<T, &'static str>,
+) -> Result<Vec<T>, &'static str> {
+    let count = usize::try_from(header.u32()?).unwrap_or(usize::MAX);
+    if count > header.len() / least {
+        return Err("counts more names than it has");
+    }
+    (0..count).map(|_| entry(header)).collect()
+}
+
+fn named(header: &mut Frame) -> Result<Vec<u64>, &'static str> {
+    let count = usize::from(header.u16()?);
+    if count > MAX_NAMED {
+        return Err("names more than 1,024 requests");
+    }
+    if count > header.len() / 8 {
+        return Err("counts more requests than it names");
+    }
+    (0..count).map(|_| header.u64()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What our own dialects, [`native`](super::native) and [`peer`](super::peer), have in common: numbers of commands and
+//! fields, and how integers, names, fields and failures are written and read.
+//!
+//! What is read is counted against the bytes present before anything is allocated for it.
+
+use super::{Body, Frame, Reply};
+use crate::failure::{Code, Failure};
+use bytes::{Buf, BufMut};
+
+pub(super) const REQUEST: u8 = 1;
+pub(super) const PARTIAL: u8 = 2;
+pub(super) const FINAL: u8 = 3;
+pub(super) const FAILURE: u8 = 4;
+pub(super) const CANCEL: u8 = 5;
+
+pub(super) const FIELD_TRACEPARENT: u8 = 1;
+pub(super) const FIELD_IDEMPOTENCY_KEY: u8 = 2;
+
+/// The longest idempotency key, in bytes.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+const SHORT: &str = "has a header that ends too early";
+
+/// Begins a header frame. With `more` exact, the frame costs one allocation.
+pub(super) fn header(magic: &[u8], command: u8, more: usize) -> Vec<u8> {
+    let mut header = Vec::with_capacity(magic.len() + 1 + more);
+    header.put_slice(magic);
+    header.put_u8(command);
+    header
+}
+
+/// Begins the header frame of a message about a request.
+pub(super) fn numbered(magic: &[u8], command: u8, id: u64, more: usize) -> Vec<u8> {
+    let mut header = header(magic, command, 8 + more);
+    header.put_u64(id);
+    header
+}
+
+/// Puts the header before the body. A body that came in a message has room for it.
+pub(super) fn with_body(header: Vec<u8>, mut body: Body) -> Vec<Frame> {
+    body.insert(0, header.into());
+    body
+}
+
+pub(super) fn encode_reply(magic: &[u8], id: u64, reply: Reply) -> Vec<Frame> {
+    match reply {
+        Reply::Partial(body) => with_body(numbered(magic, PARTIAL, id, 0), body),
+        Reply::Final(body) => with_body(numbered(magic, FINAL, id, 0), body),
+        Reply::Failure(failure) => {
+            let mut header = numbered(magic, FAILURE, id, 2 + failure.reason.len());
+            header.put_u16(failure.code.number());
+            header.put_slice(failure.reason.as_bytes());
+            vec![header.into()]
+        }
+    }
+}
+
+/// Writes a length of one byte and the bytes, cut where the length ends.
+pub(super) fn put_short(out: &mut impl BufMut, bytes: &[u8]) {
+    let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+    out.put_u8(length);
+    out.put_slice(&bytes[..usize::from(length)]);
+}
+
+/// Writes a length of two bytes and the bytes, cut where the length ends.
+pub(super) fn put_long(out: &mut impl BufMut, bytes: &[u8]) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.put_u16(length);
+    out.put_slice(&bytes[..usize::from(length)]);
+}
+
+/// Writes a field: its type, and its value as [`put_long`] does.
+pub(super) fn put_field(out: &mut impl BufMut, kind: u8, value: &[u8]) {
+    out.put_u8(kind);
+    put_long(out, value);
+}
+
+pub(super) fn traceparent(value: Frame) -> Result<Frame, &'static str> {
+    if value.is_ascii() { Ok(value) } else { Err("has a traceparent that is not ASCII") }
+}
+
+pub(super) fn idempotency_key(value: Frame) -> Result<Frame, &'static str> {
+    if (1..=MAX_IDEMPOTENCY_KEY).contains(&value.len()) {
+        Ok(value)
+    } else {
+        Err("has an idempotency key that is not 1 to 255 bytes long")
+    }
+}
+
+/// Takes integers and bytes from the front; what is not there is an error, never a panic.
+pub(super) trait Reader: Buf {
+    fn u8(&mut self) -> Result<u8, &'static str> {
+        self.try_get_u8().map_err(|_| SHORT)
+    }
+
+    fn u16(&mut self) -> Result<u16, &'static str> {
+        self.try_get_u16().map_err(|_| SHORT)
+    }
+
+    fn u32(&mut self) -> Result<u32, &'static str> {
+        self.try_get_u32().map_err(|_| SHORT)
+    }
+
+    fn u64(&mut self) -> Result<u64, &'static str> {
+        self.try_get_u64().map_err(|_| SHORT)
+    }
+
+    /// The next bytes, to keep. From a [`Frame`] they are not copied.
+    fn bytes(&mut self, length: usize) -> Result<Frame, &'static str> {
+        if length > self.remaining() { Err(SHORT) } else { Ok(self.copy_to_bytes(length)) }
+    }
+
+    /// Makes something of the next bytes, which are copied only if they do not stand in one piece.
+    fn view<T>(&mut self, length: usize, make: impl FnOnce(&[u8]) -> T) -> Result<T, &'static str> {
+        if let Some(bytes) = self.chunk().get(..length) {
+            let made = make(bytes);
+            self.advance(length);
+            return Ok(made);
+        }
+        self.bytes(length).map(|bytes| make(&bytes))
+    }
+
+    /// The next field, type and value; `None` at the end.
+    fn field(&mut self) -> Result<Option<(u8, Frame)>, &'static str> {
+        if !self.has_remaining() {
+            return Ok(None);
+        }
+        let kind = self.u8()?;
+        let length = self.u16()?;
+        Ok(Some((kind, self.bytes(length.into())?)))
+    }
+
+    /// The rest as a sentence for a person: at most [`Failure::MAX_REASON`] bytes of it, with U+FFFD for what is not
+    /// UTF-8.
+    fn reason(&mut self) -> String {
+        let length = self.remaining();
+        let text = |bytes: &[u8]| {
+            let kept = bytes.get(..Failure::MAX_REASON).unwrap_or(bytes);
+            let mut text = String::from_utf8_lossy(kept).into_owned();
+            text.truncate(text.floor_char_boundary(Failure::MAX_REASON));
+            text
+        };
+        self.view(length, text).unwrap_or_default()
+    }
+
+    /// The rest as a failure.
+    fn failure(&mut self) -> Result<Failure, &'static str> {
+        let code = Code::from_number(self.u16()?).ok_or("has an unknown code")?;
+        Ok(Failure::new(code, self.reason()))
+    }
+}
+
+impl<B: Buf> Reader for B {}

@@ -1,0 +1,377 @@
+//! The node among its peers: who they are, what they offer, and what they ask of it.
+//!
+//! A node dials every member of its zone, and is dialled by every one. What it asks goes out on the link that it made; what
+//! it answers goes back on the connection on which it was asked. So a request and its answer share one connection, and
+//! with that connection both know what was lost.
+
+use super::{Node, Output, ZoneEvent};
+use crate::broker::{Asker, Caller, Submission, Where};
+use crate::links::{LinkEffect, Links};
+use crate::members::{MemberEffect, Members};
+use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
+use crate::message::{Dialect, LinkId, PeerId};
+use crate::name::{Label, Place};
+use crate::routes::{RouteEffect, Routes};
+use crate::settings::NodeSettings;
+use crate::time::Time;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a node knows of its zone.
+#[derive(Debug)]
+pub(super) struct Zone {
+    pub(super) zone: Label,
+    pub(super) members: Members,
+    pub(super) links: Links,
+    pub(super) routes: Routes,
+    /// The nodes that have dialled this one, by connection.
+    guests: BTreeMap<PeerId, Guest>,
+    heartbeat: Duration,
+    is_leaving: bool,
+}
+
+#[derive(Debug)]
+struct Guest {
+    member: Member,
+    /// The number of its last request: they ascend, so what comes again is a copy.
+    last_request: u64,
+}
+
+impl Zone {
+    pub(super) fn new(settings: &NodeSettings) -> Self {
+        let me = Member {
+            name: settings.name.clone(),
+            boot: settings.boot,
+            renewal: 0,
+            role: Role::Node,
+            endpoint: settings.endpoint.clone(),
+        };
+        Self {
+            zone: settings.zone.clone(),
+            members: Members::new(me, &settings.members, settings.seed),
+            links: Links::new(settings.peers.clone(), &settings.seeds),
+            routes: Routes::new(&settings.routes, settings.boot),
+            guests: BTreeMap::new(),
+            heartbeat: settings.peers.heartbeat,
+            is_leaving: false,
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        [self.members.next_wake(), self.links.next_wake(), self.routes.next_wake()].into_iter().flatten().min()
+    }
+
+    fn me(&self) -> &Member {
+        self.members.me()
+    }
+
+    /// Whether a node that says hello may become a peer.
+    fn may_join(&self, zone: &Label, guest: &Member) -> Result<(), String> {
+        let (me, name) = (self.me(), &guest.name);
+        if *zone != self.zone {
+            return Err(format!(
+                "node {name} is of zone {zone}, and node {} is of zone {}: correct node.zone of one, or the seed",
+                me.name, self.zone
+            ));
+        }
+        let taken = |holder: &Member| {
+            let place = &holder.endpoint;
+            Err(format!("the name {name} is taken in zone {zone} by the node at {place}: change node.name of one"))
+        };
+        if *name == me.name {
+            return if guest.boot == me.boot { Ok(()) } else { taken(me) };
+        }
+        if let Some(known) = self.members.get(name).filter(|known| known.boot != guest.boot)
+            && known.endpoint != guest.endpoint
+            && self.links.to(name).is_some_and(|link| !self.links.is_silent(link))
+        {
+            return taken(known);
+        }
+        if !self.members.has_room_for(name) {
+            return Err(format!("node {} has limits.members of them already", me.name));
+        }
+        if self.is_leaving {
+            return Err(format!("node {} is shutting down", me.name));
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Whether a place is here, at a peer, or wherever is nearest.
+    pub(super) fn locate(&self, place: &Place) -> Result<Where, String> {
+        let (me, zone) = (&self.zone.me().name, &self.zone.zone);
+        let at = |node: &Label| if node == me { Where::Here } else { Where::Node(node.clone()) };
+        match place {
+            Place::Nearest => Ok(Where::Anywhere),
+            Place::Named(name) if name == zone && name != me => Ok(Where::Anywhere),
+            Place::Named(node) => Ok(at(node)),
+            Place::Node { node, zone: asked } if asked == zone => Ok(at(node)),
+            Place::Node { zone: asked, .. } => {
+                Err(format!("node {me} knows no way to zone {asked}; it is of zone {zone}"))
+            }
+        }
+    }
+
+    /// A message of the dialect of nodes, from someone who has dialled this one.
+    pub(super) fn guest_says(&mut self, from: &PeerId, message: PeerMessage, now: Time) {
+        if let PeerMessage::Hello { zone, member } = message {
+            return self.greeted(from, &zone, member, now);
+        }
+        let Some(guest) = self.zone.guests.get_mut(from) else {
+            // A node that was refused may go on for a moment.
+            return self.broker.count_malformed();
+        };
+        let name = guest.member.name.clone();
+        match message {
+            PeerMessage::Gossip(data) => {
+                if let Err(malformed) = self.zone.members.hear(&data, now) {
+                    self.refuse_guest(from, &format!("sends gossip that cannot be read: {malformed}"));
+                }
+            }
+            PeerMessage::Advert(advert) => self.zone.routes.hear(&name, advert, now),
+            PeerMessage::Pull => self.zone.routes.pulled(&name, now),
+            PeerMessage::Request(forward) if forward.id <= guest.last_request => self.broker.count_malformed(),
+            PeerMessage::Request(forward) => {
+                guest.last_request = forward.id;
+                self.serve(from, name, forward, now);
+            }
+            PeerMessage::Cancel { id } => self.broker.cancel(from, id, now),
+            PeerMessage::Ping { outstanding } => {
+                let unknown = outstanding.into_iter().filter(|id| !self.broker.has_request(from, *id)).collect();
+                self.send(from, peer::encode(PeerMessage::Pong { unknown }));
+            }
+            _ => self.refuse_guest(from, "says what only the one who was dialled may say"),
+        }
+    }
+
+    /// A message on a link that this node made.
+    pub(super) fn host_says(&mut self, link: LinkId, message: PeerMessage, now: Time) {
+        self.zone.links.heard(link, now);
+        match message {
+            PeerMessage::Welcome { zone, member } if zone != self.zone.zone => {
+                let why = format!("node {} there is of zone {zone}, not {}", member.name, self.zone.zone);
+                self.zone.links.refused(link, &why, now);
+            }
+            PeerMessage::Welcome { member, .. } if member.boot == self.zone.me().boot => {
+                self.zone.links.is_myself(link);
+            }
+            PeerMessage::Welcome { member, .. } => self.zone.links.welcomed(link, member, now),
+            PeerMessage::Refused(why) => self.zone.links.refused(link, &format!("it says: {why}"), now),
+            PeerMessage::Reply { id, reply } => self.broker.hop_replies(link, id, reply, now),
+            PeerMessage::Pong { unknown } => self.broker.hop_lacks(link, &unknown, now),
+            _ => {
+                self.broker.count_malformed();
+                let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
+                let why = "says what only the one who dials may say".to_owned();
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
+            }
+        }
+    }
+
+    fn greeted(&mut self, from: &PeerId, zone: &Label, member: Member, now: Time) {
+        if let Err(why) = self.zone.may_join(zone, &member) {
+            self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
+            let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
+            return self.outputs.push_back(Output::Zone(event));
+        }
+        let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
+        let is_myself = member.boot == me.boot;
+        self.send(from, peer::encode(PeerMessage::Welcome { zone, member: me }));
+        if is_myself {
+            return;
+        }
+        let older = self.zone.guests.iter().find(|(peer, guest)| guest.member.name == member.name && *peer != from);
+        if let Some(older) = older.map(|(peer, _)| peer.clone()) {
+            // Its former connection: what it asked there, it has given up.
+            self.guest_left(&older, now);
+        }
+        self.zone.members.introduce(&member, now);
+        let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
+        self.zone.guests.insert(from.clone(), Guest { member, last_request });
+    }
+
+    fn serve(&mut self, from: &PeerId, node: Label, forward: Forward, now: Time) {
+        let submission = Submission {
+            asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
+            service: forward.service,
+            place: Where::Here,
+            caller: Some(Caller::Remote { node, caller: forward.caller }),
+            chain: forward.chain,
+            body: forward.body,
+            deadline: Some(forward.remaining),
+            patience: None,
+            traceparent: forward.traceparent,
+            idempotency_key: forward.idempotency_key,
+        };
+        self.broker.submit(submission, now);
+    }
+
+    /// A connection on which a node has dialled this one is gone, or replaced.
+    pub(super) fn guest_left(&mut self, peer: &PeerId, now: Time) {
+        if self.zone.guests.remove(peer).is_some() {
+            self.broker.gone(peer, now);
+        }
+    }
+
+    fn refuse_guest(&mut self, from: &PeerId, why: &str) {
+        self.broker.count_malformed();
+        let node = self.zone.guests.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
+        self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
+    }
+
+    pub(super) fn post(&mut self, link: LinkId, message: PeerMessage) {
+        self.outputs.push_back(Output::Post { link, frames: peer::encode(message) });
+    }
+
+    /// Lets time pass for all that has to do with peers.
+    pub(super) fn wake_zone(&mut self, now: Time) {
+        let (zone, broker) = (&mut self.zone, &self.broker);
+        zone.links.wake(|link| broker.is_hop_busy(link), now);
+        zone.members.wake(now);
+        zone.routes.wake(now);
+    }
+
+    /// The node goes: nobody is to ask it any more.
+    pub(super) fn withdraw_from_zone(&mut self, now: Time) {
+        self.zone.is_leaving = true;
+        let own: Vec<_> = self.zone.routes.own().map(|offer| offer.service.clone()).collect();
+        own.iter().for_each(|service| self.zone.routes.withdraw(service, now));
+    }
+
+    /// Takes one decision of links, members or routes, and does what follows from it; `false` if there is none.
+    pub(super) fn settle_zone(&mut self, now: Time) -> bool {
+        if let Some(effect) = self.zone.links.next_effect() {
+            self.link_effect(effect, now);
+        } else if let Some(effect) = self.zone.members.next_effect() {
+            self.member_effect(effect, now);
+        } else if let Some(effect) = self.zone.routes.next_effect() {
+            self.route_effect(effect, now);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn link_effect(&mut self, effect: LinkEffect, now: Time) {
+        match effect {
+            LinkEffect::Dial { link, endpoint } => {
+                self.outputs.push_back(Output::Dial { link, endpoint });
+                let (zone, member) = (self.zone.zone.clone(), self.zone.me().clone());
+                self.post(link, PeerMessage::Hello { zone, member });
+            }
+            LinkEffect::HangUp(link) => self.outputs.push_back(Output::HangUp(link)),
+            LinkEffect::Up { link, member } => self.linked(link, &member, now),
+            LinkEffect::Down { link, member, why } => {
+                self.broker.hop_down(link, &why, now);
+                self.outputs.push_back(Output::Zone(ZoneEvent::LinkLost { node: member.name, why }));
+            }
+            LinkEffect::Ping(link) => {
+                let before = Time::from_micros(now.as_micros().saturating_sub(self.zone.heartbeat.as_micros() as u64));
+                let outstanding = self.broker.outstanding_at(link, before).take(peer::MAX_NAMED).collect();
+                self.post(link, PeerMessage::Ping { outstanding });
+            }
+            LinkEffect::Silent { link, is_silent } => {
+                self.broker.hop_silent(link, is_silent, now);
+                if let Some(member) = self.zone.links.member(link) {
+                    let node = member.name.clone();
+                    self.outputs.push_back(Output::Zone(ZoneEvent::PeerSilent { node, is_silent }));
+                }
+            }
+            LinkEffect::Failed { endpoint, why } => {
+                self.outputs.push_back(Output::Zone(ZoneEvent::DialFailed { endpoint, why }));
+            }
+        }
+    }
+
+    fn linked(&mut self, link: LinkId, member: &Member, now: Time) {
+        self.broker.hop_up(link, member.name.clone(), now);
+        let is_first = self.zone.members.alive().next().is_none();
+        self.zone.members.introduce(member, now);
+        if is_first || self.zone.links.is_seed(link) {
+            // It tells whom it knows.
+            self.zone.members.announce(member, now);
+        }
+        self.settle_members(now);
+        self.zone.routes.pulled(&member.name, now);
+        let offers: Vec<_> = self.zone.routes.offers_of(&member.name).cloned().collect();
+        for offer in offers {
+            self.broker.hop_offers(link, &offer.service, offer.idempotent, now);
+        }
+    }
+
+    /// What has to be settled before the directory is asked about a member.
+    fn settle_members(&mut self, now: Time) {
+        while let Some(effect) = self.zone.members.next_effect() {
+            self.member_effect(effect, now);
+        }
+    }
+
+    fn member_effect(&mut self, effect: MemberEffect, now: Time) {
+        match effect {
+            MemberEffect::Gossip { to, data } => match self.zone.links.speaking_to(&to) {
+                Some(link) => self.post(link, PeerMessage::Gossip(data)),
+                // This datagram is lost, as datagrams may be; the next one finds a link.
+                None => self.zone.links.want_briefly(&to, now),
+            },
+            MemberEffect::Up(member) => {
+                self.zone.links.want(&member, now);
+                self.zone.routes.member_up(&member.name, now);
+                self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
+            }
+            MemberEffect::Down(member) => {
+                self.zone.routes.member_down(&member.name);
+                self.settle_routes(now);
+                self.zone.links.unwant(&member, now);
+                let is_its = |guest: &Guest| guest.member.name == member.name && guest.member.boot == member.boot;
+                let its: Vec<_> = self.zone.guests.iter().filter(|(_, guest)| is_its(guest)).collect();
+                let its: Vec<PeerId> = its.into_iter().map(|(peer, _)| peer.clone()).collect();
+                its.iter().for_each(|peer| self.guest_left(peer, now));
+                self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
+            }
+            MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
+            MemberEffect::NameTaken(member) => self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member))),
+            MemberEffect::Refused(member) => {
+                let why = "is not let in: limits.members is reached".to_owned();
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.name.to_string(), why }));
+            }
+        }
+    }
+
+    fn settle_routes(&mut self, now: Time) {
+        while let Some(effect) = self.zone.routes.next_effect() {
+            self.route_effect(effect, now);
+        }
+    }
+
+    fn route_effect(&mut self, effect: RouteEffect, now: Time) {
+        match effect {
+            // Who is not linked is told everything when it is.
+            RouteEffect::Tell { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
+            RouteEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
+            RouteEffect::Offered { by, offer } => {
+                if let Some(link) = self.zone.links.to(&by) {
+                    self.broker.hop_offers(link, &offer.service, offer.idempotent, now);
+                }
+            }
+            RouteEffect::Withdrawn { by, service } => {
+                if let Some(link) = self.zone.links.to(&by) {
+                    self.broker.hop_withdraws(link, &service, now);
+                }
+            }
+            RouteEffect::Refused { from, why } => {
+                self.broker.count_malformed();
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: from.to_string(), why }));
+            }
+            RouteEffect::Unlisted { services } => {
+                self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services }))
+            }
+        }
+    }
+
+    fn post_to(&mut self, member: &Label, message: PeerMessage) {
+        if let Some(link) = self.zone.links.to(member) {
+            self.post(link, message);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What this node offers, in versions. What changes between two of them is gathered.
+
+use crate::message::peer::{Advert, Offer};
+use crate::name::ServiceName;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub(super) struct Own {
+    limit: usize,
+    version: u64,
+    offers: BTreeMap<ServiceName, Offer>,
+    /// Over the limit: told to nobody, until there is room.
+    beyond: BTreeMap<ServiceName, Offer>,
+    /// What the version says, if anything, of each service that may have changed since.
+    before: BTreeMap<ServiceName, Option<Offer>>,
+    /// Whether a service has gone over the limit since the version was made.
+    overflowed: bool,
+}
+
+impl Own {
+    pub(super) fn new(limit: usize, version: u64) -> Self {
+        Self {
+            limit,
+            version,
+            offers: BTreeMap::new(),
+            beyond: BTreeMap::new(),
+            before: BTreeMap::new(),
+            overflowed: false,
+        }
+    }
+
+    /// Whether there may be something to tell now.
+    pub(super) fn offer(&mut self, offer: Offer) -> bool {
+        if self.offers.get(&offer.service) == Some(&offer) {
+            return false;
+        }
+        if self.offers.len() >= self.limit && !self.offers.contains_key(&offer.service) {
+            let new = self.beyond.insert(offer.service.clone(), offer).is_none();
+            self.overflowed |= new;
+            return new;
+        }
+        self.set(offer);
+        true
+    }
+
+    /// Whether there may be something to tell now.
+    pub(super) fn withdraw(&mut self, service: &ServiceName) -> bool {
+        if let Some(offer) = self.offers.remove(service) {
+            self.before.entry(service.clone()).or_insert(Some(offer));
+            if let Some((_, next)) = self.beyond.pop_first() {
+                self.set(next);
+            }
+            return true;
+        }
+        self.beyond.remove(service);
+        false
+    }
+
+    fn set(&mut self, offer: Offer) {
+        let service = offer.service.clone();
+        let before = self.offers.insert(service.clone(), offer);
+        self.before.entry(service).or_insert(before);
+    }
+
+    /// Makes the next version of what has changed; none if that cancels out.
+    pub(super) fn next_version(&mut self) -> Option<Advert> {
+        let (mut offers, mut withdrawn) = (Vec::new(), Vec::new());
+        for (service, before) in std::mem::take(&mut self.before) {
+            match self.offers.get(&service) {
+                Some(offer) if before.as_ref() != Some(offer) => offers.push(offer.clone()),
+                None if before.is_some() => withdrawn.push(service),
+                _ => {}
+            }
+        }
+        if offers.is_empty() && withdrawn.is_empty() {
+            return None;
+        }
+        self.version += 1;
+        Some(Advert::Change { version: self.version, offers, withdrawn })
+    }
+
+    /// The version with all that it says. Changes that no version has may be in it: they come again with the next, and
+    /// then change nothing.
+    pub(super) fn whole(&self) -> Advert {
+        Advert::Whole { version: self.version, offers: self.offers.values().cloned().collect() }
+    }
+
+    pub(super) fn still(&self) -> Advert {
+        Advert::Still { version: self.version }
+    }
+
+    /// How many services are over the limit, if more are than when last asked.
+    pub(super) fn take_overflow(&mut self) -> Option<usize> {
+        std::mem::take(&mut self.overflowed).then_some(self.beyond.len()).filter(|&services| services > 0)
+    }
+
+    pub(super) fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.offers.values()
+    }
+}

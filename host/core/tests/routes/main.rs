@@ -1,0 +1,64 @@
+//! Directories of one zone on a bad network: hundreds of seeds, each a few nodes whose adverts get lost, come twice, late
+//! and in another order, while nodes crash, take each other for dead, and services come and go.
+//!
+//! After each step [`station`] compares a directory with what its effects have told. Once the faults stop, every node
+//! knows what every other one offers within half a lease, has forgotten the dead within a lease and a half, and then
+//! nothing moves any more. A seed that fails names itself; it is replayed, with its log, by
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod station;
+mod world;
+
+use std::collections::BTreeMap;
+use world::World;
+
+const SEEDS: u64 = 600;
+
+/// What must have happened somewhere, or the seeds prove little.
+const MUST_HAPPEN: [&str; 11] = [
+    "crashed",
+    "cut",
+    "delayed",
+    "duplicated",
+    "lease ran out",
+    "lost",
+    "over a limit",
+    "pulled",
+    "stayed dead",
+    "taken for dead",
+    "unlisted",
+];
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+#[test]
+fn after_the_faults_everybody_knows_what_everybody_offers() {
+    if let Some(seed) = number_from("WASMNODE_SEED") {
+        let outcome = World::new(seed, true).run();
+        println!("{}seed {seed} kept every invariant", outcome.log);
+        return;
+    }
+    let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
+    let mut happened = BTreeMap::new();
+    for seed in 0..seeds {
+        for (what, times) in World::new(seed, false).run().happened {
+            *happened.entry(what).or_insert(0) += times;
+        }
+    }
+    println!("{happened:?}");
+    let missing: Vec<_> = MUST_HAPPEN.iter().filter(|what| !happened.contains_key(*what)).collect();
+    assert!(missing.is_empty() || seeds < SEEDS, "no seed has seen: {missing:?}");
+}
+
+#[test]
+fn the_same_seed_writes_the_same_log() {
+    for seed in 0..20 {
+        let log = || World::new(seed, true).run().log;
+        assert!(log() == log(), "seed {seed} went two ways");
+    }
+}

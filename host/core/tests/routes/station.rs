@@ -1,0 +1,153 @@
+//! One node: its directory, and what the directory's effects have told of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use wasmnode_core::message::peer::{Advert, Offer};
+use wasmnode_core::{Label, RouteEffect, Routes, RoutesSettings, ServiceName, Time};
+
+/// What a node sends.
+#[derive(Debug, Clone)]
+pub(crate) enum Say {
+    Advert(Advert),
+    Pull,
+}
+
+pub(crate) struct Station {
+    pub(crate) name: Label,
+    pub(crate) alive: bool,
+    pub(crate) routes: Routes,
+    /// Whom it takes for a member that is up.
+    pub(crate) up: BTreeSet<Label>,
+    settings: RoutesSettings,
+    /// Every offer that was told and not withdrawn.
+    told: BTreeMap<(Label, ServiceName), Offer>,
+    /// When it last asked whom, where neither a whole advert nor a new start of that member ended it.
+    pulls: BTreeMap<Label, Time>,
+    /// The version that its last `Change` made.
+    version: u64,
+}
+
+impl Station {
+    pub(crate) fn new(name: Label, settings: &RoutesSettings, boot: u64) -> Self {
+        Self {
+            name,
+            alive: true,
+            routes: Routes::new(settings, boot),
+            up: BTreeSet::new(),
+            settings: settings.clone(),
+            told: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            version: boot,
+        }
+    }
+
+    pub(crate) fn member_up(&mut self, member: &Label, now: Time) {
+        self.up.insert(member.clone());
+        self.pulls.remove(member);
+        self.routes.member_up(member, now);
+    }
+
+    pub(crate) fn member_down(&mut self, member: &Label) {
+        self.up.remove(member);
+        self.pulls.remove(member);
+        self.routes.member_down(member);
+    }
+
+    pub(crate) fn hear(&mut self, from: &Label, say: Say, now: Time) {
+        match say {
+            Say::Pull => self.routes.pulled(from, now),
+            Say::Advert(advert) => {
+                if let Advert::Whole { .. } = advert {
+                    self.pulls.remove(from);
+                }
+                self.routes.hear(from, advert, now);
+            }
+        }
+    }
+
+    pub(crate) fn wake(&mut self, now: Time) {
+        self.routes.wake(now);
+        assert!(self.routes.next_wake().is_none_or(|next| next > now), "{} would wake for ever", self.name);
+    }
+
+    /// Takes all effects, and checks each of them, and the directory after them.
+    pub(crate) fn drain(&mut self, now: Time) -> Vec<RouteEffect> {
+        let effects: Vec<RouteEffect> = std::iter::from_fn(|| self.routes.next_effect()).collect();
+        for effect in &effects {
+            self.check(effect, now);
+        }
+        self.compare();
+        effects
+    }
+
+    /// How many services a member was told to offer.
+    fn count(&self, member: &Label) -> usize {
+        self.told.keys().filter(|(by, _)| by == member).count()
+    }
+
+    fn check(&mut self, effect: &RouteEffect, now: Time) {
+        match effect {
+            RouteEffect::Offered { by, offer } => {
+                assert!(self.up.contains(by), "{by} is down");
+                assert!(!offer.service.is_reserved());
+                let before = self.told.insert((by.clone(), offer.service.clone()), offer.clone());
+                assert_eq!(before, None, "offered twice");
+                assert!(self.count(by) <= self.settings.offers);
+                assert!(self.told.len() <= self.settings.routes);
+            }
+            RouteEffect::Withdrawn { by, service } => {
+                let before = self.told.remove(&(by.clone(), service.clone()));
+                assert!(before.is_some(), "{service} of {by} was withdrawn without an offer");
+            }
+            RouteEffect::Pull { from } => {
+                assert!(self.up.contains(from), "{from} is down");
+                if let Some(last) = self.pulls.insert(from.clone(), now) {
+                    assert!(now.since(last) >= Duration::from_secs(1), "asked {from} twice within a second");
+                }
+            }
+            RouteEffect::Tell { to, advert } => {
+                assert!(self.up.contains(to), "{to} is down");
+                self.check_advert(advert);
+            }
+            RouteEffect::Refused { .. } | RouteEffect::Unlisted { .. } => {}
+        }
+    }
+
+    fn check_advert(&mut self, advert: &Advert) {
+        match advert {
+            Advert::Change { version, .. } => {
+                assert!(*version == self.version || *version == self.version + 1, "a version is missing");
+                self.version = *version;
+            }
+            Advert::Whole { version, offers } => {
+                assert!(offers.len() <= self.settings.offers);
+                self.version = *version;
+            }
+            Advert::Still { version } => self.version = *version,
+        }
+    }
+
+    /// The directory says the same in every way in which it can be asked, and nothing of members that are down.
+    fn compare(&self) {
+        let told: Vec<&Offer> = self.told.values().collect();
+        let members: BTreeSet<&Label> = self.told.keys().map(|(member, _)| member).collect();
+        assert!(members.iter().all(|member| self.up.contains(*member)));
+        let by_member: Vec<&Offer> = members.into_iter().flat_map(|member| self.routes.offers_of(member)).collect();
+        assert_eq!(by_member, told);
+        assert_eq!(self.routes.routes(), told.len());
+        let services: BTreeSet<&ServiceName> = self.told.keys().map(|(_, service)| service).collect();
+        for service in services {
+            let told = self.told.iter().filter(|((_, name), _)| name == service);
+            let told: Vec<_> = told.map(|((member, _), offer)| (member, offer)).collect();
+            assert_eq!(self.routes.providers(service).collect::<Vec<_>>(), told);
+        }
+    }
+
+    /// Whether it knows all that this member offers, as far as the limits allow.
+    pub(crate) fn knows(&self, member: &Self) -> bool {
+        let known: Vec<&Offer> = self.routes.offers_of(&member.name).collect();
+        let own: Vec<&Offer> = member.routes.own().collect();
+        let full = known.len() == self.settings.offers || self.routes.routes() == self.settings.routes;
+        known == own || full && known.iter().all(|offer| own.contains(offer))
+    }
+}

@@ -1,0 +1,325 @@
+//! A few nodes, the network between them, and what befalls both.
+
+use crate::station::{Say, Station};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::time::Duration;
+use wasmnode_core::message::peer::{Advert, Offer};
+use wasmnode_core::{Label, RouteEffect, RoutesSettings, ServiceName, Time};
+
+const LEASE: Duration = Duration::from_secs(30);
+/// The latest that a message comes.
+const LATEST: Duration = Duration::from_secs(5);
+/// How long accidents happen.
+const TROUBLE: Duration = Duration::from_secs(150);
+/// How long after the last late message of the faults the living know each other's offers, if limits keep nothing out: a
+/// third of a lease until they hear which version holds, and a second until the last pull is given up.
+const MENDED: Duration = Duration::from_millis(11_500);
+/// How long after it they know nothing of who died unnoticed: a lease. Where that made room, what limits have kept out
+/// so far is known after another third.
+const SETTLED: Duration = LEASE.saturating_add(MENDED);
+
+pub(crate) struct World {
+    seed: u64,
+    rng: fastrand::Rng,
+    now: Time,
+    stations: Vec<Station>,
+    /// Whether limits keep something out.
+    tight: bool,
+    settings: RoutesSettings,
+    services: Vec<ServiceName>,
+    /// Messages on their way, by the time of their arrival.
+    flying: BTreeMap<(Time, u64), Message>,
+    sent: u64,
+    /// From whom to whom nothing passes, noticed by nobody.
+    cut: BTreeSet<(usize, usize)>,
+    faults: bool,
+    /// Whether any directory may still change.
+    settled: bool,
+    happened: BTreeMap<&'static str, u64>,
+    log: Option<String>,
+}
+
+struct Message {
+    from: usize,
+    to: usize,
+    say: Say,
+}
+
+pub(crate) struct Outcome {
+    pub(crate) happened: BTreeMap<&'static str, u64>,
+    pub(crate) log: String,
+}
+
+/// Names the seed of a run that fails, and prints what was logged of it.
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log.as_deref().unwrap_or("no log: replay it with WASMNODE_SEED");
+            println!("{log}\nseed {} failed at {:?}", self.seed, self.now);
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, logged: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let tight = rng.u8(..4) == 0;
+        let (offers, routes) = if tight { (rng.usize(2..5), rng.usize(3..12)) } else { (10_000, 100_000) };
+        let settings = RoutesSettings { lease: LEASE, offers, routes };
+        let station = |n: usize| Station::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
+        Self {
+            seed,
+            tight,
+            now: Time::ZERO,
+            stations: (0..rng.usize(2..6)).map(station).collect(),
+            settings: settings.clone(),
+            services: (0..rng.usize(1..10)).map(|n| format!("s{n}").parse().unwrap()).collect(),
+            flying: BTreeMap::new(),
+            sent: 0,
+            cut: BTreeSet::new(),
+            faults: true,
+            settled: false,
+            happened: BTreeMap::new(),
+            log: logged.then(String::new),
+            rng,
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Outcome {
+        let end = self.now + TROUBLE;
+        while self.now < end {
+            let next = self.now + self.micros(1..=1_500_000);
+            self.run_until(next);
+            self.accident();
+        }
+        let end = self.now;
+        self.heal();
+        self.run_until(end + LATEST + MENDED);
+        assert!(self.tight || self.living_agree(), "they do not agree");
+        self.run_until(end + LATEST + SETTLED);
+        assert!(self.living_agree() && self.dead_are_forgotten(), "they do not agree in the end");
+        self.settled = true;
+        let later = self.now + LEASE;
+        self.run_until(later);
+        let log = self.log.take().unwrap_or_default();
+        Outcome { happened: std::mem::take(&mut self.happened), log }
+    }
+
+    fn micros(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
+        Duration::from_micros(self.rng.u64(range))
+    }
+
+    fn note(&mut self, what: &str) {
+        if let Some(log) = &mut self.log {
+            writeln!(log, "{:>12} {what}", self.now.as_micros()).unwrap();
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    fn run_until(&mut self, end: Time) {
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// The next message or wake-up, if there is one before `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let wakes = self.stations.iter().enumerate().filter(|(_, station)| station.alive);
+        let wake = wakes.filter_map(|(n, station)| Some((station.routes.next_wake()?, n))).min();
+        let arrival = self.flying.first_key_value().map(|(&(time, _), _)| time);
+        let Some(time) = wake.map(|(time, _)| time).into_iter().chain(arrival).min().filter(|time| *time < end) else {
+            return false;
+        };
+        self.now = self.now.max(time);
+        match wake {
+            Some((wake, n)) if wake == time => self.wake(n),
+            _ => self.deliver(),
+        }
+        true
+    }
+
+    fn wake(&mut self, n: usize) {
+        self.stations[n].wake(self.now);
+        self.act(n, "wakes");
+    }
+
+    fn deliver(&mut self) {
+        let Some((_, Message { from, to, say })) = self.flying.pop_first() else { return };
+        if self.stations[to].alive {
+            let name = self.stations[from].name.clone();
+            let what = format!("hears {name}: {say:?}");
+            self.stations[to].hear(&name, say, self.now);
+            self.act(to, &what);
+        }
+    }
+
+    /// Does what a node has decided.
+    fn act(&mut self, n: usize, why: &str) {
+        let name = self.stations[n].name.clone();
+        self.note(&format!("{name} {why}"));
+        for effect in self.stations[n].drain(self.now) {
+            self.note(&format!("{name}   {effect:?}"));
+            self.check_rest(&effect);
+            match effect {
+                RouteEffect::Tell { to, advert } => self.send(n, &to, Say::Advert(advert)),
+                RouteEffect::Pull { from } => {
+                    self.count("pulled");
+                    self.send(n, &from, Say::Pull);
+                }
+                RouteEffect::Withdrawn { .. } if why == "wakes" => self.count("lease ran out"),
+                RouteEffect::Refused { why, .. } if why.contains("limit") => self.count("over a limit"),
+                RouteEffect::Unlisted { .. } => self.count("unlisted"),
+                _ => {}
+            }
+        }
+    }
+
+    /// When all is settled, living nodes send each other signs of life and nothing else.
+    fn check_rest(&self, effect: &RouteEffect) {
+        let rests = match effect {
+            RouteEffect::Tell { advert, .. } => matches!(advert, Advert::Still { .. }),
+            RouteEffect::Pull { from } => !self.stations[self.number(from)].alive,
+            _ => false,
+        };
+        assert!(rests || !self.settled, "does not rest: {effect:?}");
+    }
+
+    fn number(&self, name: &Label) -> usize {
+        self.stations.iter().position(|station| station.name == *name).unwrap()
+    }
+
+    fn send(&mut self, from: usize, to: &Label, say: Say) {
+        let to = self.number(to);
+        let delay = self.micros(100..=50_000);
+        if !self.faults {
+            return self.fly(from, to, say, delay);
+        }
+        if self.cut.contains(&(from, to)) || self.rng.u8(..100) < 15 {
+            return self.count("lost");
+        }
+        if self.rng.u8(..100) < 10 {
+            self.count("duplicated");
+            let delay = self.micros(0..=LATEST.as_micros() as u64);
+            self.fly(from, to, say.clone(), delay);
+        }
+        if self.rng.u8(..100) < 10 {
+            self.count("delayed");
+            let delay = self.micros(0..=LATEST.as_micros() as u64);
+            return self.fly(from, to, say, delay);
+        }
+        self.fly(from, to, say, delay);
+    }
+
+    fn fly(&mut self, from: usize, to: usize, say: Say, delay: Duration) {
+        self.sent += 1;
+        self.flying.insert((self.now + delay, self.sent), Message { from, to, say });
+    }
+
+    fn accident(&mut self) {
+        let n = self.rng.usize(..self.stations.len());
+        let other = self.rng.usize(..self.stations.len());
+        match self.rng.u8(..100) {
+            0..55 => self.change_services(n),
+            55..60 => self.crash(n),
+            60..67 => self.start(n),
+            67..77 if n != other => self.take_for_dead(n, other),
+            77..95 if n != other => self.take_for_alive(n, other),
+            95..98 if n != other => {
+                self.count("cut");
+                self.cut.insert((n, other));
+            }
+            98.. => self.cut.clear(),
+            _ => {}
+        }
+    }
+
+    fn change_services(&mut self, n: usize) {
+        if !self.stations[n].alive {
+            return;
+        }
+        for _ in 0..self.rng.usize(1..4) {
+            let service = self.services[self.rng.usize(..self.services.len())].clone();
+            if self.rng.bool() {
+                let offer = Offer { service, idempotent: self.rng.u8(..8) == 0 };
+                self.stations[n].routes.offer(offer, self.now);
+            } else {
+                self.stations[n].routes.withdraw(&service, self.now);
+            }
+        }
+        self.act(n, "changes its services");
+    }
+
+    /// A process ends without a word.
+    fn crash(&mut self, n: usize) {
+        self.count("crashed");
+        self.stations[n].alive = false;
+        self.note(&format!("n{n} crashes"));
+    }
+
+    /// Another process starts under the same name. Nobody needs to have noticed that the one before ended.
+    fn start(&mut self, n: usize) {
+        if !self.stations[n].alive {
+            let name = self.stations[n].name.clone();
+            self.stations[n] = Station::new(name, &self.settings, self.now.as_micros());
+            self.act(n, "starts");
+        }
+    }
+
+    fn take_for_dead(&mut self, n: usize, other: usize) {
+        if self.stations[n].alive {
+            self.count("taken for dead");
+            let name = self.stations[other].name.clone();
+            self.stations[n].member_down(&name);
+            self.act(n, &format!("takes {name} for dead"));
+        }
+    }
+
+    fn take_for_alive(&mut self, n: usize, other: usize) {
+        if self.stations[n].alive {
+            let name = self.stations[other].name.clone();
+            self.stations[n].member_up(&name, self.now);
+            self.act(n, &format!("takes {name} for alive"));
+        }
+    }
+
+    /// From now on nothing gets lost, and all that are alive take each other for alive. Who is dead may stay so, without
+    /// anybody's notice.
+    fn heal(&mut self) {
+        self.note("the faults stop");
+        self.faults = false;
+        let all = 0..self.stations.len();
+        for n in all.clone() {
+            if self.rng.u8(..4) > 0 {
+                self.start(n);
+            }
+            if !self.stations[n].alive {
+                self.count("stayed dead");
+            }
+        }
+        for n in all.clone() {
+            for other in all.clone().filter(|other| *other != n) {
+                let known = self.stations[n].up.contains(&self.stations[other].name);
+                if self.stations[other].alive && !known {
+                    self.take_for_alive(n, other);
+                }
+            }
+        }
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Station> {
+        self.stations.iter().filter(|station| station.alive)
+    }
+
+    fn living_agree(&self) -> bool {
+        let others = |knower: &Station| self.living().filter(|other| other.name != knower.name).collect::<Vec<_>>();
+        self.living().all(|knower| others(knower).into_iter().all(|other| knower.knows(other)))
+    }
+
+    fn dead_are_forgotten(&self) -> bool {
+        let dead = || self.stations.iter().filter(|station| !station.alive);
+        self.living().all(|knower| dead().all(|other| knower.routes.offers_of(&other.name).next().is_none()))
+    }
+}
