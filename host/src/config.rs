@@ -294,6 +294,8 @@ fn limits(mut given: Fields<'_>) -> (Limits, u32, usize, u64) {
             .unwrap_or(default.requests_per_client),
         requests_per_peer: given.take("requests-per-peer", number(1..=1_000_000)).unwrap_or(default.requests_per_peer),
         held_bytes: given.take("held-bytes", size(1 << 20..=1 << 40)).unwrap_or(default.held_bytes),
+        kept_replies: given.take("kept-replies", number(0..=10_000_000)).unwrap_or(default.kept_replies),
+        kept_bytes: given.take("kept-bytes", size(0..=1 << 40)).unwrap_or(default.kept_bytes),
         message: given.take("message", size(1 << 10..=1 << 30)).unwrap_or(default.message),
         frames: given.take("frames", number(16..=65_536)).unwrap_or(default.frames),
         workers: given.take("workers", number(0..=1_000_000)).unwrap_or(default.workers),

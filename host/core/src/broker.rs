@@ -10,6 +10,7 @@ mod explain;
 mod forwarding;
 mod hops;
 mod pending;
+mod replies;
 mod runs;
 mod service;
 mod types;
@@ -29,6 +30,7 @@ use budget::Budget;
 use forwarding::Forwarded;
 use hops::{Ending, Hops};
 use pending::{Client, Pending, Stage};
+use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use workers::Worker;
@@ -49,6 +51,7 @@ pub struct Broker {
     /// Services with requests for which no peer has room.
     starved: BTreeSet<ServiceName>,
     budget: Budget,
+    replies: Replies,
     next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
@@ -67,12 +70,14 @@ impl Broker {
     pub fn new(settings: NodeSettings) -> Self {
         let hops = Hops::new(settings.limits.requests_per_peer, settings.seed);
         let budget = Budget::new(settings.peers.retry_budget);
+        let replies = Replies::new(settings.limits.kept_replies, settings.limits.kept_bytes);
         Self {
             settings,
             hops,
             forwarded: BTreeMap::new(),
             starved: BTreeSet::new(),
             budget,
+            replies,
             next_forward: 1,
             services: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -152,10 +157,9 @@ impl Broker {
         self.counters.accepted += 1;
         self.held_bytes += bytes;
         self.timers.insert((timer, id));
-        self.service(&service).enqueue(id, &place);
         let pending = Pending {
             asker,
-            service: service.clone(),
+            service,
             place,
             stage: Stage::Queued,
             body,
@@ -175,7 +179,7 @@ impl Broker {
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);
-        self.dispatch(&service, now);
+        self.start(id, now);
     }
 
     /// A native client withdraws its request; no effect if that is answered already.
@@ -312,6 +316,10 @@ impl Broker {
             Stage::Queued => {
                 Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
             }
+            Stage::Following => Failure::new(
+                Code::Deadline,
+                "the deadline passed while a request with the same idempotency key ran; it may yet have its effect",
+            ),
             Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
             Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
             Stage::Forwarded(link, _) => Failure::new(
@@ -358,6 +366,7 @@ impl Broker {
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
+        self.settle_followers(id, &pending, &result, now);
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
         }

@@ -199,11 +199,11 @@ impl Links {
     /// A member is no more.
     pub fn unwant(&mut self, member: &Member, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
-        if target.wanted.as_ref() == Some(member) {
+        if target.wanted.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
             // Not if another has taken its place.
             (target.wanted, target.until) = (None, Time::ZERO);
         }
-        if matches!(&target.state, State::Up(line) if line.member == *member) {
+        if matches!(&target.state, State::Up(line) if line.member.is_same_process(member)) {
             self.part(&member.endpoint, "it is no longer a member of the zone", true, now);
         }
         self.forget_if_unwanted(&member.endpoint);
@@ -213,7 +213,7 @@ impl Links {
     pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
         let Some(endpoint) = self.links.get(&link).cloned() else { return };
         // The same node by another name of its place.
-        let is_double = |line: &Line| line.member.boot == member.boot;
+        let is_double = |line: &Line| line.member.is_same_process(&member);
         let is_double = self.members.get(&member.name).and_then(|other| self.line(*other)).is_some_and(is_double);
         let Some(target) = self.targets.get_mut(&endpoint) else { return };
         if !matches!(target.state, State::Dialled(dialled) if dialled == link) {

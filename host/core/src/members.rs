@@ -145,15 +145,14 @@ impl Members {
         self.settle();
     }
 
-    /// A member has spoken to this node, so it lives. Without effect if there is no room for it.
+    /// A member has spoken to this node, so it lives.
     pub fn introduce(&mut self, member: &Member, now: Time) {
-        let is_me = member.name == self.me().name;
-        if self.standing != Standing::Present || is_me || !self.has_room_for(&member.name) {
+        if self.standing != Standing::Present || member.name == self.me().name || !self.has_room_for(&member.name) {
             return;
         }
         self.outbox.now = now;
         let alive = foca::Member::alive(Identity::from(member.clone()));
-        // The only failure is a member that cannot be encoded, and this one has been decoded.
+        // It fails only for members that cannot be encoded, and this one has been decoded.
         let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.outbox);
         self.settle();
     }

@@ -68,6 +68,10 @@ pub struct Limits {
     pub requests_per_peer: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
+    /// Replies that are kept for requests with an idempotency key, for ten minutes. Default 10,000.
+    pub kept_replies: usize,
+    /// Bytes of those replies. Default 64 MiB.
+    pub kept_bytes: usize,
     /// Bytes of one message, all frames together. Default 16 MiB.
     pub message: usize,
     /// Frames of one message. Default 256.
@@ -85,6 +89,8 @@ impl Default for Limits {
             requests_per_client: 100_000,
             requests_per_peer: 4_096,
             held_bytes: 256 << 20,
+            kept_replies: 10_000,
+            kept_bytes: 64 << 20,
             message: 16 << 20,
             frames: 256,
             workers: 1_000,

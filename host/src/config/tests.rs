@@ -47,7 +47,7 @@ fn every_key_reaches_its_field() {
         r#"
         node = { name = "n", zone = "z-eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
                  seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
-        limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", message = 4096, frames = 50, workers = 6,
+        limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", kept-replies = 14, kept-bytes = "15KiB", message = 4096, frames = 50, workers = 6,
                    call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, unread-bytes = "9MiB", plugin = "7KiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
@@ -90,6 +90,8 @@ fn every_key_reaches_its_field() {
         requests_per_peer: 10,
         requests_per_client: 2,
         held_bytes: 3 << 20,
+        kept_replies: 14,
+        kept_bytes: 15 << 10,
         message: 4096,
         frames: 50,
         workers: 6,

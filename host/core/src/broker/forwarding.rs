@@ -27,12 +27,12 @@ pub(super) struct Forwarded {
 
 impl Broker {
     /// Requests may be forwarded on this link from now on.
-    pub fn hop_up(&mut self, link: LinkId, node: Label, now: Time) {
+    pub fn hop_up(&mut self, link: LinkId, node: &Label, now: Time) {
         self.hops.add(link, node.clone());
         let named: Vec<ServiceName> = self
             .services
             .iter()
-            .filter(|(_, service)| service.there.contains_key(&node))
+            .filter(|(_, service)| service.there.contains_key(node))
             .map(|(name, _)| name.clone())
             .collect();
         named.iter().for_each(|name| self.dispatch(name, now));

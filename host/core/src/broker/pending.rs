@@ -45,6 +45,8 @@ pub(super) struct Pending {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
     Queued,
+    /// Waiting for the reply to another with the same idempotency key.
+    Following,
     Plugin,
     Worker(PeerId),
     /// At a peer, under this number.

@@ -113,6 +113,14 @@ pub struct Member {
     pub endpoint: String,
 }
 
+impl Member {
+    /// Whether it is the same process, under whatever identity.
+    #[must_use]
+    pub fn is_same_process(&self, other: &Self) -> bool {
+        (&self.name, self.boot) == (&other.name, other.boot)
+    }
+}
+
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {

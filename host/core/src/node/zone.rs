@@ -26,6 +26,8 @@ pub(super) struct Zone {
     pub(super) routes: Routes,
     /// The nodes that have dialled this one, by connection.
     guests: BTreeMap<PeerId, Guest>,
+    /// The members that the links and the directory know of, by name, with their boot.
+    joined: BTreeMap<Label, u64>,
     heartbeat: Duration,
     is_leaving: bool,
 }
@@ -52,6 +54,7 @@ impl Zone {
             links: Links::new(settings.peers.clone(), &settings.seeds),
             routes: Routes::new(&settings.routes, settings.boot),
             guests: BTreeMap::new(),
+            joined: BTreeMap::new(),
             heartbeat: settings.peers.heartbeat,
             is_leaving: false,
         }
@@ -59,6 +62,11 @@ impl Zone {
 
     pub(super) fn next_wake(&self) -> Option<Time> {
         [self.members.next_wake(), self.links.next_wake(), self.routes.next_wake()].into_iter().flatten().min()
+    }
+
+    /// Whether the process that was this member is a member still, under whatever identity.
+    fn is_alive(&self, member: &Member) -> bool {
+        self.members.get(&member.name).is_some_and(|alive| alive.is_same_process(member))
     }
 
     fn me(&self) -> &Member {
@@ -285,7 +293,7 @@ impl Node {
     }
 
     fn linked(&mut self, link: LinkId, member: &Member, now: Time) {
-        self.broker.hop_up(link, member.name.clone(), now);
+        self.broker.hop_up(link, &member.name, now);
         let is_first = self.zone.members.alive().next().is_none();
         self.zone.members.introduce(member, now);
         if is_first || self.zone.links.is_seed(link) {
@@ -316,19 +324,15 @@ impl Node {
             },
             MemberEffect::Up(member) => {
                 self.zone.links.want(&member, now);
-                self.zone.routes.member_up(&member.name, now);
-                self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
+                let is_renewed = self.zone.joined.insert(member.name.clone(), member.boot) == Some(member.boot);
+                if !is_renewed {
+                    self.zone.routes.member_up(&member.name, now);
+                    self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
+                }
             }
-            MemberEffect::Down(member) => {
-                self.zone.routes.member_down(&member.name);
-                self.settle_routes(now);
-                self.zone.links.unwant(&member, now);
-                let is_its = |guest: &Guest| guest.member.name == member.name && guest.member.boot == member.boot;
-                let its: Vec<_> = self.zone.guests.iter().filter(|(_, guest)| is_its(guest)).collect();
-                let its: Vec<PeerId> = its.into_iter().map(|(peer, _)| peer.clone()).collect();
-                its.iter().for_each(|peer| self.guest_left(peer, now));
-                self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
-            }
+            // It was taken for dead, and has come back under its next identity: all that it has to do with us goes on.
+            MemberEffect::Down(member) if self.zone.is_alive(&member) => {}
+            MemberEffect::Down(member) => self.member_left(member, now),
             MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
             MemberEffect::NameTaken(member) => self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member))),
             MemberEffect::Refused(member) => {
@@ -336,6 +340,17 @@ impl Node {
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.name.to_string(), why }));
             }
         }
+    }
+
+    fn member_left(&mut self, member: Member, now: Time) {
+        self.zone.joined.remove(&member.name);
+        self.zone.routes.member_down(&member.name);
+        self.settle_routes(now);
+        self.zone.links.unwant(&member, now);
+        let its = self.zone.guests.iter().filter(|(_, guest)| guest.member.is_same_process(&member));
+        let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
+        its.iter().for_each(|peer| self.guest_left(peer, now));
+        self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
     }
 
     fn settle_routes(&mut self, now: Time) {
@@ -364,7 +379,7 @@ impl Node {
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: from.to_string(), why }));
             }
             RouteEffect::Unlisted { services } => {
-                self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services }))
+                self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services }));
             }
         }
     }
