@@ -2,13 +2,14 @@
 
 mod new;
 mod plugins;
+mod zone;
 
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
+pub(crate) use zone::{Explain, Listing, explain, members, services};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +19,6 @@ use tracing_subscriber::EnvFilter;
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::config::{Config, ConfigError, Endpoint};
 use wasmnode::driver::RunError;
-use wasmnode::report::{self, Report};
 use wasmnode_core::{Body, Code};
 
 const EXAMPLES: &str = "\
@@ -27,11 +27,14 @@ Examples:
   wasmnode --config examples/node2.toml           serve what the file says
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               what can be called, and how it does
+  wasmnode members                                which nodes are in the zone
+  wasmnode explain afficher                       where a request would go, and why
   wasmnode new hello --lang python                begin a service in rust, c, python or javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
   wasmnode call afficher bonjour                  call a service
+  wasmnode call afficher@node2 bonjour            call it on that node
   date | wasmnode call print - --to ipc://wasmnode.ipc";
 
 const EXIT_CODES: &str = "\
@@ -82,7 +85,11 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Call(Call),
     /// List what can be called, and how it does
-    Services(Services),
+    Services(Listing),
+    /// List the nodes of the zone
+    Members(Listing),
+    /// Say where a request would go, and why
+    Explain(Explain),
     /// List the plugins in all their versions, or go back to the one before
     Plugins(Plugins),
     /// Put a component into the plugin folder, safely, and wait until it serves
@@ -97,7 +104,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Call {
-    /// The service's name
+    /// The service's name; `NAME@NODE` asks for it on that node
     service: String,
     /// The body; "-" reads it from stdin
     #[arg(default_value = "")]
@@ -116,15 +123,6 @@ pub(crate) struct Call {
     /// A W3C traceparent to pass on
     #[arg(long)]
     traceparent: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Services {
-    #[command(flatten)]
-    to: To,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +212,7 @@ fn exit_code(code: Code) -> u8 {
     match code {
         Code::UnknownService => 3,
         Code::Deadline => 4,
-        Code::Overloaded | Code::Draining => 5,
+        Code::Overloaded | Code::Draining | Code::Unreachable => 5,
         Code::Crashed | Code::Exhausted | Code::TooLarge | Code::Loop => 6,
         Code::Rejected | Code::Failed => 7,
         Code::Forbidden => 8,
@@ -265,44 +263,10 @@ fn print(body: &Body) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Lists what can be called.
-pub(crate) fn services(args: &Services, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.endpoint(config)?)?;
-    let reply = client.call(Ask::new(report::SERVICES).deadline(ANSWER), |_| {})?;
-    if args.json {
-        print(&vec![reply.concat().into(), "\n".into()])?;
-    } else {
-        print(&vec![table(&read(&reply)?).into()])?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Reads what a node tells of itself.
 fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
     serde_json::from_slice(&reply.concat())
         .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
-}
-
-fn table(report: &Report) -> String {
-    let mut text = format!(
-        "{:<24} {:<8} {:>7} {:>7} {:>7} {:>10} {:>8} {:>9}\n",
-        "SERVICE", "PLUGIN", "RUNNING", "WORKERS", "QUEUED", "REPLIED", "FAILED", "MEAN"
-    );
-    for service in &report.services {
-        let digest = service.plugin.as_ref().map_or("-", |plugin| plugin.digest.get(..8).unwrap_or("?"));
-        let mean = service.plugin.as_ref().map_or_else(|| "-".into(), |plugin| format!("{} µs", plugin.mean_us));
-        let workers = service.workers_idle + service.workers_busy;
-        let _writing_to_a_string_succeeds = writeln!(
-            text,
-            "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",
-            service.name, service.running, service.queued, service.replied, service.failed
-        );
-        if let Some(ms) = service.plugin.as_ref().map(|plugin| plugin.quarantine_ms).filter(|ms| *ms > 0) {
-            let _writing_to_a_string_succeeds =
-                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
-        }
-    }
-    text
 }
 
 /// Checks a configuration.

@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         None => run(&cli),
         Some(Command::Call(call)) => cli::call(call, config),
-        Some(Command::Services(services)) => cli::services(services, config),
+        Some(Command::Services(listing)) => cli::services(listing, config),
+        Some(Command::Members(listing)) => cli::members(listing, config),
+        Some(Command::Explain(explain)) => cli::explain(explain, config),
         Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
         Some(Command::New(new)) => cli::new(new),

@@ -4,14 +4,20 @@ use crate::plugins::{PluginStatus, Plugins, Refusal};
 use crate::sockets::Sockets;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
-use wasmnode_core::Node;
+use std::time::{Duration, SystemTime};
+use wasmnode_core::{Address, HopStatus, Label, Node, Time};
 
 /// The name under which the state of everything that can be called is asked for.
 pub const SERVICES: &str = "node.services";
 
 /// The name under which the plugins are asked for, and rolled back.
 pub const PLUGINS: &str = "node.plugins";
+
+/// The name under which the members of the zone are asked for.
+pub const MEMBERS: &str = "node.members";
+
+/// The name under which it is asked why a request goes where it goes.
+pub const EXPLAIN: &str = "node.explain";
 
 /// The state of a node.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +53,79 @@ pub struct ServiceReport {
     pub replied: u64,
     /// Requests that failed.
     pub failed: u64,
+    /// The peers that offer it.
+    pub peers: Vec<PeerReport>,
+}
+
+/// How one peer does with one service.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The peer.
+    pub node: String,
+    /// Requests of this node that it has.
+    pub outstanding: usize,
+    /// Recent time to answer, microseconds.
+    pub latency_us: u64,
+    /// Requests in a row that it did not answer as it should.
+    pub failures_in_a_row: u32,
+    /// Whether it gives no sign of life.
+    pub is_silent: bool,
+    /// Milliseconds for which it is left out still, because it only failed; 0 if it is not so.
+    pub paused_ms: u64,
+}
+
+/// One member of the zone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// Its name.
+    pub name: String,
+    /// Where it can be dialled.
+    pub endpoint: String,
+    /// When its process started (RFC 3339, UTC).
+    pub started_at: String,
+    /// Whether it is the node that was asked.
+    pub is_me: bool,
+    /// Whether requests can be forwarded to it now.
+    pub is_linked: bool,
+    /// Whether it gives no sign of life, although it owes an answer.
+    pub is_silent: bool,
+    /// How many services it offers.
+    pub offers: usize,
+}
+
+/// The members of a zone, as one node sees them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ZoneReport {
+    /// The zone.
+    pub zone: String,
+    /// The node that was asked, then the others by name.
+    pub members: Vec<MemberReport>,
+}
+
+/// Why a request would go where it would go.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExplainReport {
+    /// The address that was asked for.
+    pub address: String,
+    /// How it is understood.
+    pub meaning: String,
+    /// Who could serve it.
+    pub candidates: Vec<CandidateReport>,
+    /// What would happen to a request that came now.
+    pub verdict: String,
+}
+
+/// Somebody who could serve a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CandidateReport {
+    /// On which node.
+    pub node: String,
+    /// `plugin`, `workers`, or `peer`.
+    pub what: String,
+    /// Whether a request would go there now.
+    pub is_ready: bool,
+    /// What speaks for or against it.
+    pub why: String,
 }
 
 /// Counts since the node started.
@@ -62,8 +141,10 @@ pub struct CounterReport {
     pub malformed: u64,
     /// Replies that nobody waited for, or for requests of others.
     pub unclaimed: u64,
-    /// Requests given to another worker after theirs had gone.
+    /// Requests given to another worker or peer after theirs had gone.
     pub retried: u64,
+    /// Requests forwarded to peers, each time counted.
+    pub forwarded: u64,
     /// Messages given up because their receiver did not read.
     pub dropped: u64,
 }
@@ -92,15 +173,48 @@ pub(crate) fn plugins(plugins: &Plugins) -> String {
     serde_json::to_string(&all).unwrap_or_default()
 }
 
+/// Writes who is in the zone.
+pub(crate) fn members(node: &Node, zone: &Label) -> String {
+    let started = |boot| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_micros(boot));
+    let members = node.members().into_iter().map(|status| MemberReport {
+        name: status.member.name.to_string(),
+        endpoint: status.member.endpoint,
+        started_at: started(status.member.boot).to_string(),
+        is_me: status.is_me,
+        is_linked: status.is_linked,
+        is_silent: status.is_silent,
+        offers: status.offers,
+    });
+    serde_json::to_string(&ZoneReport { zone: zone.to_string(), members: members.collect() }).unwrap_or_default()
+}
+
+/// Writes why a request for this address would go where it would go.
+pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
+    let explanation = node.explain(address, now);
+    let candidates = explanation.candidates.into_iter().map(|candidate| CandidateReport {
+        node: candidate.node,
+        what: candidate.what,
+        is_ready: candidate.is_ready,
+        why: candidate.why,
+    });
+    let report = ExplainReport {
+        address: address.to_string(),
+        meaning: explanation.meaning,
+        candidates: candidates.collect(),
+        verdict: explanation.verdict,
+    };
+    serde_json::to_string(&report).unwrap_or_default()
+}
+
 /// Writes the state of everything that can be called.
-pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime: Duration) -> String {
+pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: Time) -> String {
     let counters = node.counters();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
-        uptime_s: uptime.as_secs(),
+        uptime_s: now.since(Time::ZERO).as_secs(),
         endpoints: sockets.endpoints().to_vec(),
         services: node
-            .services()
+            .services(now)
             .filter(|service| !service.name.is_reserved())
             .map(|service| ServiceReport {
                 name: service.name.to_string(),
@@ -111,6 +225,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime
                 queued: service.queued,
                 replied: service.replied,
                 failed: service.failed,
+                peers: service.peers.into_iter().map(peer).collect(),
             })
             .collect(),
         counters: CounterReport {
@@ -120,8 +235,20 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, uptime
             malformed: counters.malformed,
             unclaimed: counters.unclaimed,
             retried: counters.retried,
+            forwarded: counters.forwarded,
             dropped: sockets.dropped(),
         },
     };
     serde_json::to_string(&report).unwrap_or_default()
+}
+
+fn peer(status: HopStatus) -> PeerReport {
+    PeerReport {
+        node: status.node.to_string(),
+        outstanding: status.outstanding,
+        latency_us: status.latency_us,
+        failures_in_a_row: status.failures_in_a_row,
+        is_silent: status.is_silent,
+        paused_ms: u64::try_from(status.paused_for.as_millis()).unwrap_or(u64::MAX),
+    }
 }

@@ -249,6 +249,7 @@ impl Broker {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;
         self.next_forward += 1;
+        self.counters.forwarded += 1;
         pending.stage = Stage::Forwarded(link, number);
         if pending.tried.is_empty() {
             self.budget.earn();

@@ -191,6 +191,7 @@ impl Hops {
                 node: hop.node.clone(),
                 outstanding: record.outstanding,
                 latency_us: record.latency_us,
+                failures_in_a_row: record.failures_in_a_row,
                 is_silent: hop.is_silent,
                 is_full: !self.has_room(link),
                 paused_for: record.paused_until.since(now),

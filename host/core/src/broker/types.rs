@@ -298,6 +298,8 @@ pub struct HopStatus {
     pub outstanding: usize,
     /// Recent time to answer, microseconds.
     pub latency_us: u64,
+    /// Requests in a row that it did not answer as it should.
+    pub failures_in_a_row: u32,
     /// Whether it gives no sign of life.
     pub is_silent: bool,
     /// Whether it has as many requests as it may have.

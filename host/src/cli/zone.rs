@@ -1,0 +1,118 @@
+//! `wasmnode services`, `wasmnode members` and `wasmnode explain`: what can be called, where, and why there.
+
+use super::{ANSWER, Failed, To, print, read};
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use wasmnode::client::{Ask, Client};
+use wasmnode::report::{self, ExplainReport, PeerReport, Report, ZoneReport};
+use wasmnode_core::Body;
+
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    to: To,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The service, as a client would call it: NAME, or NAME@NODE
+    service: String,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// Lists what can be called.
+pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    tell(args, config, Ask::new(report::SERVICES), |reply| Ok(service_table(&read(reply)?)))
+}
+
+/// Lists the nodes of the zone.
+pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    tell(args, config, Ask::new(report::MEMBERS), |reply| Ok(member_table(&read(reply)?)))
+}
+
+/// Says where a request would go, and why.
+pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let ask = Ask::new(report::EXPLAIN).body([args.service.clone()]);
+    tell(&args.listing, config, ask, |reply| Ok(explanation(&read(reply)?)))
+}
+
+/// Asks the node and prints what it tells, as it is or for a person.
+fn tell(
+    args: &Listing,
+    config: Option<&Path>,
+    ask: Ask,
+    table: impl FnOnce(&Body) -> Result<String, Failed>,
+) -> Result<ExitCode, Failed> {
+    let mut client = Client::connect(&args.to.endpoint(config)?)?;
+    let reply = client.call(ask.deadline(ANSWER), |_| {})?;
+    let text = if args.json { reply.concat().into() } else { table(&reply)?.into() };
+    print(&if args.json { vec![text, "\n".into()] } else { vec![text] })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn service_table(report: &Report) -> String {
+    let mut text = format!(
+        "{:<24} {:<8} {:>7} {:>7} {:>7} {:>10} {:>8} {:>9}\n",
+        "SERVICE", "PLUGIN", "RUNNING", "WORKERS", "QUEUED", "REPLIED", "FAILED", "MEAN"
+    );
+    for service in &report.services {
+        let digest = service.plugin.as_ref().map_or("-", |plugin| plugin.digest.get(..8).unwrap_or("?"));
+        let mean = service.plugin.as_ref().map_or_else(|| "-".into(), |plugin| format!("{} µs", plugin.mean_us));
+        let workers = service.workers_idle + service.workers_busy;
+        let _writing_to_a_string_succeeds = writeln!(
+            text,
+            "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",
+            service.name, service.running, service.queued, service.replied, service.failed
+        );
+        if let Some(ms) = service.plugin.as_ref().map(|plugin| plugin.quarantine_ms).filter(|ms| *ms > 0) {
+            let _writing_to_a_string_succeeds =
+                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
+        }
+        service.peers.iter().for_each(|peer| text.push_str(&peer_line(peer)));
+    }
+    text
+}
+
+fn peer_line(peer: &PeerReport) -> String {
+    let PeerReport { node, outstanding, latency_us, failures_in_a_row, .. } = peer;
+    let state = match peer {
+        PeerReport { is_silent: true, .. } => ", silent".into(),
+        PeerReport { paused_ms: ms @ 1.., .. } => format!(", left out for {ms} ms more: it only failed"),
+        PeerReport { failures_in_a_row: 1.., .. } => format!(", failed {failures_in_a_row} times in a row"),
+        _ => String::new(),
+    };
+    format!("  at node {node}: {outstanding} outstanding, {latency_us} µs lately{state}\n")
+}
+
+fn member_table(report: &ZoneReport) -> String {
+    let mut text = format!("{:<24} {:<10} {:>8} {:<21} ENDPOINT\n", "NODE", "STATE", "SERVICES", "STARTED");
+    for member in &report.members {
+        let state = match () {
+            () if member.is_me => "this node",
+            () if member.is_silent => "silent",
+            () if member.is_linked => "linked",
+            () => "not linked",
+        };
+        let (name, offers, started) = (&member.name, member.offers, &member.started_at);
+        let _writing_to_a_string_succeeds =
+            writeln!(text, "{name:<24} {state:<10} {offers:>8} {started:<21} {}", member.endpoint);
+    }
+    text
+}
+
+fn explanation(report: &ExplainReport) -> String {
+    let mut text = format!("{}: {}\n", report.address, report.meaning);
+    for candidate in &report.candidates {
+        let ready = if candidate.is_ready { "ready" } else { "NOT READY" };
+        let (node, what, why) = (&candidate.node, &candidate.what, &candidate.why);
+        let _writing_to_a_string_succeeds = writeln!(text, "  {node:<24} {what:<8} {ready:<10} {why}");
+    }
+    let _writing_to_a_string_succeeds = writeln!(text, "=> {}", report.verdict);
+    text
+}
