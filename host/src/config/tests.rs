@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::ServiceSettings;
+use wasmnode_core::{PeerSettings, RoutesSettings, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
