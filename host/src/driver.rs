@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 use wasmnode_core::{Caller, Code, Event, Failure, Input, Node, Output, Request, ServiceName, Time};
 
-/// Messages taken from the socket in a row, before the mailbox gets its turn.
+/// Messages taken from the sockets in a row, before the mailbox gets its turn.
 const BATCH: usize = 64;
 
 /// Refused messages and the like that are logged; the rest is counted.
@@ -71,8 +71,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let _entered = runtime.enter();
     let (sending, mailbox) = mailbox()?;
     stop_on_signals(&sending)?;
-    let plugins = Plugins::load(config, sending).map_err(RunError::Plugins)?;
-    let sockets = Sockets::listen(config)?;
+    let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
+    let sockets = Sockets::listen(config, sending)?;
     let node = Node::new(config.node.clone());
     let warnings = Throttle::new(WARNINGS_PER_SECOND);
     let mut driver = Driver { node, sockets, plugins, mailbox, started, drain: config.drain, warnings, end: None };
@@ -122,8 +122,8 @@ impl Driver {
         loop {
             let received = self.receive_batch();
             self.empty_mailbox();
-            for message in self.sockets.retry() {
-                self.handle(Input::Undeliverable { to: message.to, frames: message.frames });
+            for unsent in self.sockets.retry() {
+                self.handle(unsent);
             }
             if self.node.next_wake().is_some_and(|due| due <= self.now()) {
                 self.handle(Input::Tick);
@@ -142,8 +142,8 @@ impl Driver {
 
     fn receive_batch(&mut self) -> usize {
         for received in 0..BATCH {
-            let Some((from, frames)) = self.sockets.receive() else { return received };
-            self.handle(Input::Message { from, frames });
+            let Some(input) = self.sockets.receive() else { return received };
+            self.handle(input);
         }
         BATCH
     }
@@ -157,6 +157,10 @@ impl Driver {
                     Some(input) => input,
                     None => continue,
                 },
+                Mail::Lookup(lookup) => {
+                    self.sockets.go_on(lookup);
+                    continue;
+                }
             };
             match input {
                 Input::Drain => {
@@ -201,9 +205,14 @@ impl Driver {
         match output {
             Output::Send { to, frames } => {
                 let undeliverable = self.sockets.send(to, frames).err()?;
-                debug!("{} is gone", undeliverable.to);
-                return Some(Input::Undeliverable { to: undeliverable.to, frames: undeliverable.frames });
+                if let Input::Undeliverable { to, .. } = &undeliverable {
+                    debug!("{to} is gone");
+                }
+                return Some(undeliverable);
             }
+            Output::Dial { link, endpoint } => self.sockets.dial(link, &endpoint),
+            Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
+            Output::HangUp(link) => self.sockets.hang_up(link),
             Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
             Output::Run(request) => {
                 let remaining = request.deadline.since(self.now());

@@ -18,6 +18,8 @@
 //!
 //! [`message`] is what can be said, [`broker`] who waits for whom, [`node`] the composition.
 
+#![forbid(unsafe_code)]
+
 pub mod broker;
 pub mod failure;
 pub mod message;
