@@ -21,6 +21,8 @@
 
 #![forbid(unsafe_code)]
 
+#![forbid(unsafe_code)]
+
 pub mod broker;
 pub mod failure;
 pub mod links;

@@ -189,7 +189,6 @@ impl Dialer {
     /// [`Self::next_ended`] has told of them.
     pub(super) fn read_events(&mut self) -> bool {
         while let Some((event, name)) = self.read_event() {
-            eprintln!("EVENT {event:?} {name}");
             let Some(&link) = self.names.get(&name) else { continue };
             let Some(known) = self.links.get_mut(&link) else { continue };
             match event {

@@ -348,36 +348,3 @@ fn sockets_without_links_wait_for_peers_only() {
     let ready = near.sockets.ready;
     assert!(!ready.listener && !ready.links && !ready.events && near.sockets.receive().is_none());
 }
-#[test]
-fn xx_killed_and_frozen() {
-    for signal in ["-KILL", "-STOP"] {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("plugins")).unwrap();
-        std::fs::write(folder.path().join("node.toml"), "[node]\nname = 'u'\nlisten = ['ipc://node.ipc']\n").unwrap();
-        let mut child = std::process::Command::new("/work/wt-sock/target/debug/wasmnode")
-            .arg("run")
-            .arg("--config")
-            .arg(folder.path().join("node.toml"))
-            .spawn()
-            .unwrap();
-        let file = folder.path().join("node.ipc");
-        let start = Instant::now();
-        while std::os::unix::net::UnixStream::connect(&file).is_err() {
-            assert!(start.elapsed() < DEADLINE);
-        }
-        let mut near = Station::new();
-        near.sockets.dial(LinkId(1), &format!("ipc://{}", file.display()));
-        near.post(1, "mmi.service").unwrap();
-        let ready = Instant::now();
-        while ready.elapsed() < Duration::from_secs(1) {
-            near.sockets.receive();
-            near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(10)));
-        }
-        eprintln!("SIGNAL {signal}");
-        std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        let start = Instant::now();
-        eprintln!("DOWN {} after {:?}", near.down(1), start.elapsed());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
