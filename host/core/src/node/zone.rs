@@ -172,7 +172,7 @@ impl Node {
                 let why = format!("node {} there is of zone {zone}, not {}", member.name, self.zone.zone);
                 self.zone.links.refused(link, &why, now);
             }
-            PeerMessage::Welcome { member, .. } if member.boot == self.zone.me().boot => {
+            PeerMessage::Welcome { member, .. } if member.is_same_process(self.zone.me()) => {
                 self.zone.links.is_myself(link);
             }
             PeerMessage::Welcome { member, .. } => self.zone.links.welcomed(link, member, now),
@@ -195,7 +195,7 @@ impl Node {
             return self.outputs.push_back(Output::Zone(event));
         }
         let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
-        let is_myself = member.boot == me.boot;
+        let is_myself = member.is_same_process(&me);
         self.send(from, peer::encode(PeerMessage::Welcome { zone, member: me }));
         if is_myself {
             return;
