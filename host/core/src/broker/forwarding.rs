@@ -122,6 +122,8 @@ impl Broker {
                 let reason = format!("at node {}: {}", self.hops.name(link), failure.reason);
                 let failure = Failure::new(failure.code, reason);
                 match failure.code {
+                    // We have not cancelled it, or it would not be there: the peer takes us for dead.
+                    Code::Cancelled => self.come_back(id, Failure { code: Code::Lost, ..failure }, true, now),
                     code if code.was_not_started() => self.come_back(id, failure, false, now),
                     Code::Lost => self.come_back(id, failure, true, now),
                     code => {

@@ -28,6 +28,8 @@ pub(super) struct Zone {
     guests: BTreeMap<PeerId, Guest>,
     /// The members that the links and the directory know of, by name, with their boot.
     joined: BTreeMap<Label, u64>,
+    /// How many of them there may be before those of the dead are forgotten.
+    most_guests: usize,
     heartbeat: Duration,
     is_leaving: bool,
 }
@@ -55,6 +57,7 @@ impl Zone {
             routes: Routes::new(&settings.routes, settings.boot),
             guests: BTreeMap::new(),
             joined: BTreeMap::new(),
+            most_guests: settings.members.limit.saturating_mul(2),
             heartbeat: settings.peers.heartbeat,
             is_leaving: false,
         }
@@ -71,6 +74,14 @@ impl Zone {
 
     fn me(&self) -> &Member {
         self.members.me()
+    }
+
+    /// Makes room among the guests once there are many: those that are no members any more hardly come back.
+    fn forget_dead_guests(&mut self) {
+        if self.guests.len() >= self.most_guests {
+            let members = &self.members;
+            self.guests.retain(|_, guest| members.get(&guest.member.name).is_some());
+        }
     }
 
     /// Whether a node that says hello may become a peer.
@@ -161,7 +172,7 @@ impl Node {
                 let why = format!("node {} there is of zone {zone}, not {}", member.name, self.zone.zone);
                 self.zone.links.refused(link, &why, now);
             }
-            PeerMessage::Welcome { member, .. } if member.boot == self.zone.me().boot => {
+            PeerMessage::Welcome { member, .. } if member.is_same_process(self.zone.me()) => {
                 self.zone.links.is_myself(link);
             }
             PeerMessage::Welcome { member, .. } => self.zone.links.welcomed(link, member, now),
@@ -184,7 +195,7 @@ impl Node {
             return self.outputs.push_back(Output::Zone(event));
         }
         let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
-        let is_myself = member.boot == me.boot;
+        let is_myself = member.is_same_process(&me);
         self.send(from, peer::encode(PeerMessage::Welcome { zone, member: me }));
         if is_myself {
             return;
@@ -195,6 +206,7 @@ impl Node {
             self.guest_left(&older, now);
         }
         self.zone.members.introduce(&member, now);
+        self.zone.forget_dead_guests();
         let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
         self.zone.guests.insert(from.clone(), Guest { member, last_request });
     }
@@ -349,7 +361,8 @@ impl Node {
         self.zone.links.unwant(&member, now);
         let its = self.zone.guests.iter().filter(|(_, guest)| guest.member.is_same_process(&member));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
-        its.iter().for_each(|peer| self.guest_left(peer, now));
+        // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
+        its.iter().for_each(|peer| self.broker.gone(peer, now));
         self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
     }
 
