@@ -17,3 +17,4 @@ mod node;
 mod python;
 mod serving;
 mod tools;
+mod zone;

@@ -21,8 +21,6 @@
 
 #![forbid(unsafe_code)]
 
-#![forbid(unsafe_code)]
-
 pub mod broker;
 pub mod failure;
 pub mod links;
