@@ -13,9 +13,11 @@ mod generations;
 mod grants;
 mod guest;
 mod health;
+mod http;
 mod inspect;
 mod instance;
 mod loader;
+mod outgoing;
 
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};

@@ -118,11 +118,11 @@ fn inspect_says_what_a_file_is_and_what_it_wants() {
     let (_, said) = inspect("plugins/probe.wasm");
     assert!(said.contains("variables if `env` grants them") && said.contains("folders if `fs` grants them"), "{said}");
 
-    let wat = "(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"a:b/c\" (instance)))";
+    let wat = "(component (import \"wasi:http/types@0.3.0\" (instance)) (import \"a:b/c\" (instance)))";
     folder.plugin("greedy", &wat::parse_str(wat).unwrap());
     let (code, said) = inspect("plugins/greedy.wasm");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.2.0, a:b/c"), "{said}");
+    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.3.0, a:b/c"), "{said}");
     folder.plugin("rubbish", b"rubbish");
     assert!(inspect("plugins/rubbish.wasm").1.contains("it is not a WebAssembly file"));
 }

@@ -1,6 +1,7 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
 use super::console::{Console, ServiceLog};
+use super::outgoing::{self, Outgoing};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// The types and traits of `wit/service.wit`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, reason = "generated code")]
@@ -31,9 +33,14 @@ const PARTIAL_OVERHEAD: usize = 64;
 /// Elements that the tables of an instance may have together.
 const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 
+/// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
+pub(super) const MAX_RESOURCES: usize = 1_000;
+
 /// The host's state of one instance.
 pub(super) struct Guest {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     resources: ResourceTable,
     consoles: Vec<Console>,
     log: Arc<ServiceLog>,
@@ -56,12 +63,13 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// Offers `wasmnode:service` and WASI 0.2 to guests.
+/// Offers `wasmnode:service`, WASI 0.2 and `wasi:http` to guests.
 ///
 /// # Errors
 /// If an interface is offered twice, which is a mistake in this file.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
@@ -69,13 +77,18 @@ impl Guest {
     pub(super) fn new(
         memory: usize,
         wasi: WasiCtx,
+        outgoing: Outgoing,
         consoles: Vec<Console>,
         log: Arc<ServiceLog>,
         calls: Arc<Calls>,
     ) -> Self {
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
         Self {
             wasi,
-            resources: ResourceTable::new(),
+            http: outgoing::context(),
+            outgoing,
+            resources,
             consoles,
             log,
             calls,
@@ -119,6 +132,12 @@ impl Guest {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.resources, ctx: &mut self.http }
     }
 }
 

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 
 /// What the host offers, by the beginning of an interface's name, and on which condition. The first that fits counts.
-const OFFERED: [(&str, &str); 9] = [
+const OFFERED: [(&str, &str); 11] = [
     ("wasmnode:service/calls@0.1", "yes; other services if `calls` grants them"),
     ("wasmnode:service/", "yes"),
     ("wasi:cli/environment@0.2", "yes; variables if `env` grants them"),
     ("wasi:cli/", "yes"),
     ("wasi:filesystem/", "yes; folders if `fs` grants them"),
     ("wasi:sockets/", "yes; connections if `net` grants them"),
+    ("wasi:http/outgoing-handler@0.2", "yes; connections if `http` grants them"),
+    ("wasi:http/types@0.2", "yes"),
     ("wasi:io/", "yes"),
     ("wasi:clocks/", "yes"),
     ("wasi:random/", "yes"),
@@ -73,7 +75,9 @@ pub(super) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
 
 /// Whether, and on which condition, the host offers an interface.
 pub(super) fn offer(interface: &str) -> Option<&'static str> {
-    OFFERED.iter().find(|(name, _)| interface.starts_with(name)).map(|(_, condition)| *condition)
+    let is_known = interface.starts_with("wasmnode:") || interface.contains("@0.2.");
+    let (_, condition) = OFFERED.iter().find(|(name, _)| is_known && interface.starts_with(name))?;
+    Some(condition)
 }
 
 impl fmt::Display for Inspection {
@@ -106,6 +110,8 @@ mod tests {
     fn what_depends_on_a_grant_says_so() {
         assert_eq!(offer("wasi:cli/stdin@0.2.6"), Some("yes"));
         assert_eq!(offer("wasi:cli/environment@0.2.6"), Some("yes; variables if `env` grants them"));
-        assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), None);
+        assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), Some("yes; connections if `http` grants them"));
+        assert_eq!(offer("wasi:http/handler@0.3.0"), None);
+        assert_eq!(offer("wasi:clocks/types@0.3.0"), None);
     }
 }
