@@ -115,6 +115,7 @@ fn inspect_says_what_a_file_is_and_what_it_wants() {
         code == Some(0) && said.starts_with("kind      component of the world wasmnode:service/service\n"),
         "{said}"
     );
+    assert!(said.contains("\n            handle: func(request: request) -> result<body, failure>;\n"), "{said}");
     let (_, said) = inspect("plugins/probe.wasm");
     assert!(said.contains("variables if `env` grants them") && said.contains("folders if `fs` grants them"), "{said}");
 

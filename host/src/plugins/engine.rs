@@ -2,6 +2,7 @@
 
 use super::guest::{Guest, link};
 use crate::config::Config;
+use std::borrow::Cow;
 use tracing::warn;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -52,13 +53,20 @@ impl Sandbox {
     /// # Errors
     /// If the bytes are neither.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
-        if !bytes.starts_with(b"\0asm") {
-            return Err("it is not a WebAssembly file".into());
-        }
-        let adapted = is_core_module(bytes).then(|| adapt(bytes)).transpose()?;
-        Component::new(&self.engine, adapted.as_deref().unwrap_or(bytes))
+        Component::new(&self.engine, &*as_component(bytes)?)
             .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
     }
+}
+
+/// The bytes of a component; a core module that was built for WASI preview 1 is made into one.
+///
+/// # Errors
+/// If they are neither.
+pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err("it is not a WebAssembly file".into());
+    }
+    if is_core_module(bytes) { adapt(bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
 }
 
 /// Whether these bytes are a core module; a component has another number in the place of the 1.
