@@ -27,7 +27,7 @@ Examples:
   wasmnode --config examples/node2.toml           serve what the file says
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               what can be called, and how it does
-  wasmnode new hello --lang python                begin a service in rust, c, python or javascript
+  wasmnode new hello --lang python                begin a service in rust, c, zig, go, python, javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before

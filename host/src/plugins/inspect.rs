@@ -74,7 +74,7 @@ fn describe(component: &[u8], exports: Vec<String>) -> Vec<(String, String)> {
     };
     let content = |name: &String| {
         // The exported one comes after an imported one of the same name.
-        let (id, _) = resolve.interfaces.iter().filter(|(id, _)| resolve.id_of(*id).as_ref() == Some(name)).last()?;
+        let (id, _) = resolve.interfaces.iter().rfind(|(id, _)| resolve.id_of(*id).as_ref() == Some(name))?;
         let mut printer = WitPrinter::default();
         printer.emit_docs(false).print_interface(&resolve, id).ok()?;
         Some(printer.output.to_string())
