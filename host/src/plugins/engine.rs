@@ -1,6 +1,6 @@
 //! The engine that all plugins share, tuned for instances that live for one request.
 
-use super::guest::{Guest, link};
+use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
 use crate::config::Config;
 use std::borrow::Cow;
 use tracing::warn;
@@ -20,6 +20,12 @@ const KEEP_RESIDENT: usize = 2 << 20;
 const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
+
+/// What a single component may have of these, so that none takes the share of the others. One compiled by Python, the
+/// largest that is known, has 14, 1 and 2.
+const MAX_CORE_INSTANCES: u32 = 32;
+const MAX_MEMORIES: u32 = 4;
+const MAX_TABLES: u32 = 16;
 
 /// The engine, and what it lets guests see.
 pub(super) struct Sandbox {
@@ -53,8 +59,14 @@ impl Sandbox {
     /// # Errors
     /// If the bytes are neither.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
-        Component::new(&self.engine, &*as_component(bytes)?)
-            .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
+        Component::new(&self.engine, &*as_component(bytes)?).map_err(|error| {
+            let why = format!("{error:#}");
+            // The pool's words for a component that is valid, and larger than a slot.
+            if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
+                return format!("it wants more than a plugin may have: {why}");
+            }
+            format!("it is not a valid component; perhaps it was copied in part: {why}")
+        })
     }
 }
 
@@ -97,6 +109,11 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.total_core_instances(instances.saturating_mul(CORE_INSTANCES));
     pool.total_memories(instances.saturating_mul(MEMORIES));
     pool.total_tables(instances.saturating_mul(TABLES));
+    pool.max_core_instances_per_component(MAX_CORE_INSTANCES);
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.max_tables_per_component(MAX_TABLES);
+    // Address space, not memory: what nobody uses takes none.
+    pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);
     pool.table_keep_resident(KEEP_RESIDENT);
     // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.

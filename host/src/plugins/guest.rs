@@ -31,7 +31,7 @@ pub(super) mod bindings {
 const PARTIAL_OVERHEAD: usize = 64;
 
 /// Elements that the tables of an instance may have together.
-const MAX_TABLE_ELEMENTS: usize = 1 << 20;
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
 pub(super) const MAX_RESOURCES: usize = 1_000;
@@ -124,8 +124,8 @@ impl Guest {
     }
 
     /// What the instance was refused, if anything.
-    pub(super) fn exhausted(&self) -> Option<&str> {
-        self.limits.exhausted.as_deref()
+    pub(super) fn exhausted(&self) -> Option<Exhausted> {
+        self.limits.exhausted
     }
 }
 
@@ -145,14 +145,23 @@ struct Limits {
     memory: usize,
     used: usize,
     table_elements: usize,
-    exhausted: Option<String>,
+    exhausted: Option<Exhausted>,
+}
+
+/// How much an instance would have had, had it not been refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Exhausted {
+    /// Bytes.
+    Memory(usize),
+    /// Elements of its tables.
+    Tables(usize),
 }
 
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.memory {
-            self.exhausted = Some(format!("{used} bytes of memory"));
+            self.exhausted = Some(Exhausted::Memory(used));
             return Ok(false);
         }
         self.used = used;
@@ -162,7 +171,7 @@ impl ResourceLimiter for Limits {
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
         if elements > MAX_TABLE_ELEMENTS {
-            self.exhausted = Some(format!("{elements} table elements, over the limit of {MAX_TABLE_ELEMENTS}"));
+            self.exhausted = Some(Exhausted::Tables(elements));
             return Ok(false);
         }
         self.table_elements = elements;

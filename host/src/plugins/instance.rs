@@ -4,7 +4,7 @@ use super::command;
 use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::grants;
-use super::guest::{Calls, Ended, Guest, MAX_RESOURCES};
+use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS};
 use super::health::Health;
 use super::http;
 use super::inspect;
@@ -338,12 +338,16 @@ impl Plugin {
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));
         }
-        if let Some(what) = guest.exhausted() {
-            let reason = format!(
-                "an instance of {service} asked for {what}: service.{service}.memory = {}",
-                self.settings.memory
-            );
-            return Failure::new(Code::Exhausted, reason);
+        if let Some(exhausted) = guest.exhausted() {
+            let (what, limit) = match exhausted {
+                Exhausted::Memory(bytes) => {
+                    (format!("{bytes} bytes of memory"), format!("service.{service}.memory = {}", self.settings.memory))
+                }
+                Exhausted::Tables(elements) => {
+                    (format!("{elements} elements of tables"), format!("it may have {MAX_TABLE_ELEMENTS}"))
+                }
+            };
+            return Failure::new(Code::Exhausted, format!("an instance of {service} asked for {what}: {limit}"));
         }
         if error.is::<PoolConcurrencyLimitError>() {
             let reason = format!("all instances are in use: limits.instances; {service} was not started");
