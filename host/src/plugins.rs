@@ -18,6 +18,7 @@ mod inspect;
 mod instance;
 mod loader;
 mod outgoing;
+mod slow_lane;
 
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};
