@@ -108,6 +108,8 @@ fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
         [Code::Overloaded, Code::Deadline, Code::Deadline]
     );
     assert!(failures[0].1.contains("limits.instances"), "{}", failures[0].1);
+    // An instance is stopped after its deadline, and the answer does not wait for it.
+    node.wait_until_quiet(PATIENCE);
     assert_eq!(node.call("echo", &[b"again"]).unwrap(), ["again"]);
 }
 
