@@ -103,6 +103,14 @@ fn a_response_without_an_end_is_cut_at_the_limit_and_fills_no_memory() {
 }
 
 #[test]
+fn memory_and_time_are_limited() {
+    let node = start(&["web"], "[service.web]\nmemory = '8MiB'\ndeadline = '2s'\n");
+    let (code, why) = node.fail("web", &[b"GET /hog HTTP/1.1"]);
+    assert!(code == Code::Exhausted && why.contains("service.web.memory = 8388608"), "{code} {why}");
+    assert_eq!(node.fail("web", &[b"GET /spin HTTP/1.1"]).0, Code::Deadline);
+}
+
+#[test]
 fn an_instance_that_hoards_resources_of_the_host_is_ended() {
     let node = start(&["web"], "[service.web]\ndeadline = '3m'\n");
     let (code, why) = node.fail("web", &[b"GET /hoard HTTP/1.1"]);
@@ -131,6 +139,16 @@ fn only_granted_hosts_are_asked_by_any_kind_of_plugin() {
     assert_eq!((asked(), unasked()), (vec!["GET /hello HTTP/1.1".to_owned(); 2], vec![]));
     let line = node.wait_for(&format!("a request to {other} is refused"));
     assert!(line.contains("service.web.http does not grant it"), "{line}");
+}
+
+#[test]
+fn an_instance_has_sixteen_requests_on_their_way_at_most() {
+    // It takes connections and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let node = start(&["web"], &format!("[service.web]\nhttp = ['{address}']\n"));
+    let crowd = format!("GET /crowd/{address} HTTP/1.1");
+    assert_eq!(node.call("web", &[crowd.as_bytes()]).unwrap(), ["ErrorCode::ConnectionLimitReached"]);
 }
 
 #[test]

@@ -88,7 +88,9 @@ impl WasiHttpHooks for Outgoing {
             (Err(refused), _) => return Box::new(async move { Err(refused) }),
             (Ok(()), Err(_)) => return Box::new(async { Err(Error::ConnectionLimitReached) }),
         };
-        let (log, whom) = (Arc::clone(&self.log), request.uri().clone());
+        // Not the whole address: a query may hold a secret.
+        let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
+        let log = Arc::clone(&self.log);
         Box::new(async move {
             let failed = |error: &Error| log.line(Level::WARN, &format!("a request to {whom} failed: {error}"));
             let (response, rest) = default_send_request(request, options).await.inspect_err(failed)?;
@@ -110,4 +112,38 @@ pub(super) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(MAX_HEADERS);
     context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_without_a_port_is_for_the_usual_one() {
+        let is_granted = |granted: &str, uri: &str| {
+            let (granted, uri): (_, Uri) = (HttpGrant::parse(granted).unwrap(), uri.parse().unwrap());
+            let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
+            wanted.is_some_and(|wanted| grants(&granted, &uri, &wanted))
+        };
+        for (granted, uri) in [
+            ("a.example", "https://a.example/x"),
+            ("a.example", "http://A.example"),
+            ("a.example", "https://a.example:443"),
+            ("a.example:80", "http://a.example"),
+            ("[::1]:8", "http://[::1]:8/"),
+        ] {
+            assert!(is_granted(granted, uri), "{granted} {uri}");
+        }
+        for (granted, uri) in [
+            ("a.example", "https://a.example:80"),
+            ("a.example", "http://a.example:443"),
+            ("a.example:80", "https://a.example"),
+            ("a.example", "https://b.a.example"),
+            ("a.example", "https://a.example@b.example"),
+            ("a.example", "https://b@a.example"),
+            ("a.example:8", "http://a.example:80008"),
+        ] {
+            assert!(!is_granted(granted, uri), "{granted} {uri}");
+        }
+    }
 }

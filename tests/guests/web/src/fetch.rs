@@ -1,21 +1,28 @@
 //! A request to somebody else.
 
 use wasip2::http::outgoing_handler::handle;
-use wasip2::http::types::{Fields, IncomingBody, OutgoingRequest, Scheme};
+use wasip2::http::types::{Fields, FutureIncomingResponse, IncomingBody, OutgoingRequest, Scheme};
 use wasip2::io::streams::StreamError;
 
 /// Gets `/hello` of a host; tells the status and the body, or the error.
 pub(crate) fn fetch(whom: &str) -> String {
+    match ask(whom) {
+        Ok(asked) => tell(&asked),
+        Err(why) => why,
+    }
+}
+
+/// Sends the request.
+pub(crate) fn ask(whom: &str) -> Result<FutureIncomingResponse, String> {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_path_with_query(Some("/hello")).unwrap();
-    if request.set_authority(Some(whom)).is_err() {
-        return "not an authority".to_owned();
-    }
-    let asked = match handle(request, None) {
-        Ok(asked) => asked,
-        Err(error) => return format!("{error:?}"),
-    };
+    request.set_authority(Some(whom)).map_err(|()| "not an authority".to_owned())?;
+    handle(request, None).map_err(|error| format!("{error:?}"))
+}
+
+/// Waits for the response.
+pub(crate) fn tell(asked: &FutureIncomingResponse) -> String {
     asked.subscribe().block();
     match asked.get().unwrap().unwrap() {
         Ok(response) => {

@@ -18,8 +18,15 @@ impl Guest for Web {
             ("see", _) => respond(out, 200, seen(&request).as_bytes()),
             ("status", status) => respond(out, status.parse().unwrap(), &body(&request)),
             ("fetch", whom) => respond(out, 200, fetch::fetch(whom).as_bytes()),
+            ("crowd", whom) => respond(out, 200, crowd(whom).as_bytes()),
             ("endless", _) => endless(out),
             ("hoard", _) => hoard(),
+            ("hog", _) => loop {
+                std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
+            },
+            ("spin", _) => loop {
+                std::hint::spin_loop();
+            },
             ("short", _) => short(out),
             ("error", _) => ResponseOutparam::set(out, Err(ErrorCode::DnsTimeout)),
             ("trap", _) => panic!("as it was told"),
@@ -75,6 +82,12 @@ fn short(out: ResponseOutparam) {
     let body = begin(out, 200, Fields::from_list(&[("content-length".to_owned(), b"9".to_vec())]).unwrap());
     body.write().unwrap().blocking_write_and_flush(b"short").unwrap();
     let _says_so = OutgoingBody::finish(body, None);
+}
+
+/// Asks a host seventeen times at once, and tells what came of the last.
+fn crowd(whom: &str) -> String {
+    let asked: Vec<_> = (0..17).map(|_| fetch::ask(whom).unwrap()).collect();
+    fetch::tell(&asked[16])
 }
 
 /// Keeps what it makes, for ever.
