@@ -10,6 +10,7 @@ mod commands;
 mod dropping;
 mod flood;
 mod hostile_plugins;
+mod http;
 mod languages;
 mod life;
 mod majordomo;
