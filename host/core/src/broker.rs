@@ -366,6 +366,7 @@ impl Broker {
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
+        let result = result.map_err(|failure| pending.in_truth(failure));
         self.settle_followers(id, &pending, &result, now);
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);

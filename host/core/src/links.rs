@@ -173,10 +173,15 @@ impl Links {
     /// The link on which a member can be told something, even if it has not welcomed this node yet.
     #[must_use]
     pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
+        let standing = self.to(&member.name);
         match self.targets.get(&member.endpoint).map(|target| &target.state) {
-            Some(State::Dialled(link)) => Some(*link),
+            // A link to another name of its place serves as well; but not one to a namesake.
+            Some(State::Dialled(link)) => {
+                let leads_there = |standing: LinkId| self.member(standing).is_some_and(|at| at.is_same_process(member));
+                standing.filter(|standing| leads_there(*standing)).or(Some(*link))
+            }
             Some(State::Up(line)) if line.member.name == member.name => Some(line.link),
-            _ => self.to(&member.name),
+            _ => standing,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
 use super::{Asker, Broker, Caller, RequestId, Where};
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::message::{Body, Frame, LinkId, PeerId};
 use crate::name::ServiceName;
 use crate::time::Time;
@@ -54,6 +54,15 @@ pub(super) enum Stage {
 }
 
 impl Pending {
+    /// What its asker is told when this is why it has no reply: that it was not started only if nobody may have run it.
+    pub(super) fn in_truth(&self, failure: Failure) -> Failure {
+        if failure.code.was_not_started() && (self.may_have_run || self.attempts > 0) {
+            let reason = format!("the request may have run; it was tried again, but: {}", failure.reason);
+            return Failure::new(Code::Lost, reason);
+        }
+        failure
+    }
+
     pub(super) fn caller(&self) -> Caller {
         match (&self.caller, &self.asker) {
             (Some(caller), _) => caller.clone(),

@@ -39,6 +39,14 @@ struct Guest {
     member: Member,
     /// The number of its last request: they ascend, so what comes again is a copy.
     last_request: u64,
+    /// Whether it has said more than hello.
+    is_used: bool,
+}
+
+impl Guest {
+    fn is_of_another_process(&self, member: &Member) -> bool {
+        self.member.name == member.name && !self.member.is_same_process(member)
+    }
 }
 
 impl Zone {
@@ -138,10 +146,16 @@ impl Node {
             return self.greeted(from, &zone, member, now);
         }
         let Some(guest) = self.zone.guests.get_mut(from) else {
-            // A node that was refused may go on for a moment.
-            return self.broker.count_malformed();
+            // Its hello got lost, or another connection has taken the place of this one: it is to dial again.
+            self.broker.count_malformed();
+            let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
+            return self.send(from, peer::encode(PeerMessage::Refused(why)));
         };
         let name = guest.member.name.clone();
+        if !std::mem::replace(&mut guest.is_used, true) {
+            self.supersede(from, now);
+        }
+        let Some(guest) = self.zone.guests.get_mut(from) else { return };
         match message {
             PeerMessage::Gossip(data) => {
                 if let Err(malformed) = self.zone.members.hear(&data, now) {
@@ -200,15 +214,23 @@ impl Node {
         if is_myself {
             return;
         }
-        let older = self.zone.guests.iter().find(|(peer, guest)| guest.member.name == member.name && *peer != from);
-        if let Some(older) = older.map(|(peer, _)| peer.clone()) {
-            // Its former connection: what it asked there, it has given up.
-            self.guest_left(&older, now);
-        }
         self.zone.members.introduce(&member, now);
         self.zone.forget_dead_guests();
         let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
-        self.zone.guests.insert(from.clone(), Guest { member, last_request });
+        let is_used = self.zone.guests.values().any(|other| other.is_of_another_process(&member));
+        self.zone.guests.insert(from.clone(), Guest { member, last_request, is_used });
+        if is_used {
+            self.supersede(from, now);
+        }
+    }
+
+    /// This connection takes the place of others of its name: what was asked there is given up. Of one process, only when
+    /// it is used, for a node that has dialled another by two names of its place gives up the later connection.
+    fn supersede(&mut self, by: &PeerId, now: Time) {
+        let Some(name) = self.zone.guests.get(by).map(|guest| &guest.member.name) else { return };
+        let older = self.zone.guests.iter().filter(|(peer, guest)| guest.member.name == *name && *peer != by);
+        let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
+        older.iter().for_each(|peer| self.guest_left(peer, now));
     }
 
     fn serve(&mut self, from: &PeerId, node: Label, forward: Forward, now: Time) {

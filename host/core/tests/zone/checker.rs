@@ -1,0 +1,413 @@
+//! What must hold, checked from outside after every step with books of the checker's own.
+//!
+//! Each request is answered once, in time, and with what was made for it; none runs twice that may not; a failure tells
+//! the truth; limits hold; nobody spins. What holds between nodes is in [`zone`].
+
+mod books;
+mod zone;
+
+use crate::machine::{Clock, ProcessId};
+use crate::plugins::RunId;
+use crate::scenario::Scenario;
+use crate::tally::Tally;
+use books::{Ask, Asker, Book, Run};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use wasmnode_core::message::{self, Reply, native};
+use wasmnode_core::{
+    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PeerId, Request, RequestId,
+    ServiceName, Time,
+};
+
+/// How late an answer may be: a clock's step, and nothing else.
+const GRACE: Duration = Duration::from_millis(1);
+
+/// After so many steps of a node, its tables are looked at.
+const GLANCE: u64 = 8;
+
+pub(crate) struct Checker {
+    seed: u64,
+    now: Time,
+    steps: u64,
+    is_gentle: bool,
+    /// Frames come twice, or in another order: so may parts of an answer.
+    is_garbled: bool,
+    /// The longest time that a message is under way.
+    under_way: Duration,
+    asks: BTreeMap<u64, Ask>,
+    due: BTreeSet<(Time, u64)>,
+    books: BTreeMap<ProcessId, Book>,
+    /// Runs that go on: the request, and which of its runs it is.
+    runs: BTreeMap<RunId, (u64, usize)>,
+    /// Since when a node that is dead or frozen owes an answer to another.
+    unanswered: BTreeMap<(ProcessId, ProcessId), Time>,
+    pub(crate) tally: Tally,
+}
+
+impl Checker {
+    pub(crate) fn new(seed: u64, scenario: &Scenario) -> Self {
+        let weather = &scenario.weather;
+        let slow = scenario.nodes.iter().map(|plan| plan.slow).max().unwrap_or_default();
+        Self {
+            seed,
+            now: Time::ZERO,
+            steps: 0,
+            is_gentle: scenario.is_gentle,
+            is_garbled: weather.doubling + weather.overtaking > 0,
+            under_way: weather.latency + 2 * slow + Duration::from_millis(1),
+            asks: BTreeMap::new(),
+            due: BTreeSet::new(),
+            books: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Time has come so far: what is due must be answered.
+    pub(crate) fn at(&mut self, now: Time) {
+        self.now = now;
+        while let Some(&(due, number)) = self.due.first()
+            && due + GRACE < now
+        {
+            self.due.pop_first();
+            let ask = &self.asks[&number];
+            let Some(home) = self.books.get_mut(&ask.home).filter(|_| !ask.is_answered) else { continue };
+            if home.is_frozen {
+                home.overdue.push(number);
+            } else if home.is_alive {
+                self.fail(&format!("request {number} of {} has no answer although its time is over", ask.service));
+            }
+        }
+    }
+
+    pub(crate) fn started(&mut self, id: ProcessId, settings: &NodeSettings, clock: Clock) {
+        self.books.insert(id, Book::new(settings.clone(), clock, self.now));
+    }
+
+    /// A process is no more: nobody waits for its answers, and its runs lead nowhere.
+    pub(crate) fn ended(&mut self, id: ProcessId) {
+        self.book(id).is_alive = false;
+        self.book(id).troubled = self.now;
+        self.runs.retain(|(process, _), _| *process != id);
+    }
+
+    /// A process has stopped in order: nobody of its clients waits any more.
+    pub(crate) fn stopped(&mut self, id: ProcessId) {
+        let left = self.asks.iter().find(|(_, ask)| ask.home == id && ask.is_open && !ask.is_answered);
+        if let Some((number, _)) = left {
+            self.fail(&format!("{} has stopped without an answer to request {number}", self.books[&id].name()));
+        }
+    }
+
+    pub(crate) fn frozen(&mut self, id: ProcessId, is_frozen: bool) {
+        let now = self.now;
+        let book = self.book(id);
+        (book.is_frozen, book.troubled) = (is_frozen, now);
+        let overdue = std::mem::take(&mut book.overdue);
+        self.due.extend(overdue.into_iter().map(|ask| (now, ask)));
+        self.unanswered.retain(|(home, at), _| *home != id && *at != id);
+    }
+
+    /// A client is about to ask a node.
+    pub(crate) fn asks(&mut self, from: PeerId, ask: &message::Ask, home: ProcessId) {
+        let address = String::from_utf8_lossy(&ask.service).into_owned();
+        let (service, place) = address.split_once('@').unwrap_or((&address, ""));
+        if !place.is_empty() {
+            self.tally.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
+        }
+        let mut new = Ask::new(Asker::Client(from), service, home);
+        new.node = place.split('.').next().filter(|node| node.starts_with('n')).map(str::to_owned);
+        new.deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
+        new.key.clone_from(&ask.idempotency_key);
+        self.asks.insert(ask.id, new);
+    }
+
+    /// A run is about to call a service.
+    pub(crate) fn calls(&mut self, call: CallId, (home, _): RunId, service: &ServiceName) {
+        let mut new = Ask::new(Asker::Call, service.as_str(), home);
+        new.is_open = true;
+        self.asks.insert(call.0, new);
+        self.accepts(call.0);
+    }
+
+    pub(crate) fn client_of(&self, ask: u64) -> PeerId {
+        match &self.asks[&ask].asker {
+            Asker::Client(peer) => peer.clone(),
+            Asker::Call => self.fail("only clients withdraw"),
+        }
+    }
+
+    /// What the run writes into all that it says.
+    pub(crate) fn mark_of(&self, run: RunId) -> String {
+        let (ask, index) = self.runs[&run];
+        format!("q{ask}/{index}")
+    }
+
+    pub(crate) fn offers(&self, id: ProcessId, service: &ServiceName) -> bool {
+        self.books[&id].offers.contains_key(service)
+    }
+
+    pub(crate) fn woken(&mut self, id: ProcessId) {
+        let now = self.now;
+        let book = self.book(id);
+        let count = if book.ticks.0 == now { book.ticks.1 + 1 } else { 1 };
+        book.ticks = (now, count);
+        if count > 3 {
+            self.fail(&format!("{} wants to be woken again and again in the same instant", self.books[&id].name()));
+        }
+    }
+
+    /// To be told of every input before the node is.
+    pub(crate) fn input(&mut self, id: ProcessId, input: &Input) {
+        self.steps += 1;
+        match input {
+            Input::Message { from, frames } if from.as_bytes().starts_with(b"client") => self.client_says(frames),
+            Input::Unsent { frames, .. } if message::peer::request_id(frames).is_some() => {
+                self.tally.count("request unsent");
+            }
+            Input::Undeliverable { .. } => self.tally.count("undeliverable"),
+            Input::LinkDown { .. } => self.tally.count("link down"),
+            Input::Offered(service) => {
+                let now = self.now;
+                self.book(id).offers.entry(service.clone()).or_insert(now);
+            }
+            Input::Withdrawn(service) => drop(self.book(id).offers.remove(service)),
+            Input::Drain | Input::Stop => self.book(id).is_leaving = true,
+            Input::Finished { request, result } => {
+                if let Some((ask, index)) = self.runs.remove(&(id, *request)) {
+                    let result = result.as_ref().map(|_| ()).map_err(|failure| failure.code);
+                    self.run_mut(ask, index).result = Some(result);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn client_says(&mut self, frames: &[Frame]) {
+        match message::decode(frames.to_vec()) {
+            Ok(message::Message::Request { ask, .. }) => {
+                self.ask_mut(ask.id).is_open = true;
+                self.accepts(ask.id);
+            }
+            Ok(message::Message::Cancel { id }) => self.ask_mut(id).is_cancelled = true,
+            _ => self.fail("a client speaks nonsense"),
+        }
+    }
+
+    /// From now on the time runs in which a request must be answered.
+    fn accepts(&mut self, number: u64) {
+        let now = self.now;
+        let ask = self.ask_mut(number);
+        ask.opened = now;
+        let (home, service, asked) = (ask.home, ask.service.clone(), ask.deadline);
+        let Book { settings, clock, .. } = &self.books[&home];
+        let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name));
+        let longest = longest.unwrap_or(&settings.defaults).deadline;
+        let due = clock.when(clock.shows(now) + asked.map_or(longest, |asked| asked.min(longest)));
+        self.due.insert((due, number));
+    }
+
+    /// To be told of every output when it is done.
+    pub(crate) fn output(&mut self, id: ProcessId, output: &Output) {
+        match output {
+            Output::Send { to, frames } if to.as_bytes().starts_with(b"client") => match native::decode_reply(frames.clone()) {
+                Ok((number, reply)) => self.client_hears(id, to, number, &reply),
+                Err(malformed) => self.fail(&format!("a client cannot read what it is told: {malformed}")),
+            },
+            Output::Answer { call, result } => {
+                let reply = result.clone().map_or_else(Reply::Failure, Reply::Final);
+                self.answered(id, call.0, &reply);
+            }
+            Output::Run(request) => self.runs(id, request),
+            Output::Zone(event) => self.zone_event(id, event),
+            _ => {}
+        }
+    }
+
+    fn runs(&mut self, id: ProcessId, request: &Request) {
+        let name = self.books[&id].name().to_owned();
+        let number = request.body.first().and_then(|mark| number_in(mark)).map(|(number, _)| number);
+        let Some(number) = number.filter(|number| self.asks.contains_key(number)) else {
+            self.fail(&format!("{name} runs what nobody asked for: {request:?}"));
+        };
+        let is_idempotent = self.books[&id].settings_of(&request.service).idempotent;
+        let ask = &self.asks[&number];
+        if ask.service != request.service.as_str() || ask.key != request.idempotency_key {
+            self.fail(&format!("{name} runs something else than request {number}: {request:?}"));
+        }
+        if ask.node.as_ref().is_some_and(|node| *node != name) {
+            self.fail(&format!("{name} runs request {number}, which was for {:?}", ask.node));
+        }
+        if !ask.runs.is_empty() && ask.key.is_none() && !ask.runs.iter().all(|run| run.is_idempotent) {
+            self.fail(&format!("request {number} runs a second time, at {name}, but may not"));
+        }
+        if let Some(code) = ask.failed_with.filter(|code| code.was_not_started()) {
+            self.fail(&format!("request {number} runs at {name}, but was answered with {code}"));
+        }
+        if !ask.runs.is_empty() {
+            self.tally.count("ran a second time");
+        }
+        if ask.home != id {
+            self.tally.count("ran at a peer");
+        }
+        let run = Run { at: id, is_idempotent, result: None };
+        let ask = self.ask_mut(number);
+        ask.runs.push(run);
+        let index = ask.runs.len() - 1;
+        if self.runs.insert((id, request.id), (number, index)).is_some() {
+            self.fail(&format!("{name} starts run {:?} twice", request.id));
+        }
+    }
+
+    fn client_hears(&mut self, id: ProcessId, to: &PeerId, number: u64, reply: &Reply) {
+        match self.asks.get(&number) {
+            Some(Ask { asker: Asker::Client(peer), home, .. }) if peer == to && *home == id => {}
+            _ => self.fail(&format!("client {to} is told of request {number}, which is not its own: {reply:?}")),
+        }
+        self.answered(id, number, reply);
+    }
+
+    /// A part of an answer, or an answer.
+    fn answered(&mut self, id: ProcessId, number: u64, reply: &Reply) {
+        let ask = &self.asks[&number];
+        if ask.is_answered || !ask.is_open {
+            self.fail(&format!("request {number} gets an answer that it is not owed: {reply:?}"));
+        }
+        match reply {
+            Reply::Partial(body) => {
+                let index = self.made_by(number, body, false);
+                let is_garbled = self.is_garbled;
+                let ask = self.ask_mut(number);
+                let is_other = ask.told_by.replace(index).is_some_and(|other| other != index);
+                let is_double = !ask.parts.insert(body[0].clone());
+                if is_other || (is_double && !is_garbled) {
+                    self.fail(&format!("request {number} gets parts of two runs, or one twice: {body:?}"));
+                }
+                self.tally.count("partial reply");
+            }
+            Reply::Final(body) => {
+                let index = self.made_by(number, body, true);
+                if self.asks[&number].told_by.is_some_and(|other| other != index) {
+                    self.fail(&format!("request {number} gets its answer and its parts from two runs"));
+                }
+                self.ask_mut(number).is_answered = true;
+                self.tally.count("final reply");
+                if self.asks[&number].runs[index].at != id {
+                    self.tally.count("final reply of a peer");
+                }
+            }
+            Reply::Failure(failure) => self.failed(id, number, failure),
+        }
+    }
+
+    /// Which run of a request has made this reply.
+    fn made_by(&self, number: u64, body: &Body, is_final: bool) -> usize {
+        let ask = &self.asks[&number];
+        match body.first().and_then(|mark| number_in(mark)) {
+            Some((of, Some(index))) if of == number && index < ask.runs.len() => {
+                if is_final && ask.runs[index].result.as_ref().is_none_or(Result::is_err) {
+                    self.fail(&format!("request {number} is answered by a run that has made no answer"));
+                }
+                index
+            }
+            _ => self.fail(&format!("request {number} gets what was not made for it: {body:?}")),
+        }
+    }
+
+    fn failed(&mut self, id: ProcessId, number: u64, failure: &Failure) {
+        self.tally.count(failure.code.name());
+        self.tally.count_reason(&failure.reason);
+        let ask = &self.asks[&number];
+        if ask.must_succeed {
+            self.fail(&format!("in calm, request {number} of {} fails: {failure}", ask.service));
+        }
+        if failure.code.was_not_started() && !ask.runs.is_empty() {
+            self.fail(&format!("request {number} has run, and its failure says that it has not: {failure}"));
+        }
+        let is_told = |run: &Run| run.result == Some(Err(failure.code));
+        let of_plugins = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
+        if of_plugins.contains(&failure.code) && !ask.runs.iter().any(is_told) {
+            self.fail(&format!("no run of request {number} has failed like this: {failure}"));
+        }
+        if failure.code == Code::Cancelled && !ask.is_cancelled && !matches!(ask.asker, Asker::Call) {
+            self.fail(&format!("nobody has cancelled request {number}: {failure}"));
+        }
+        if failure.code == Code::Malformed && !failure.reason.contains("name") {
+            self.fail(&format!("request {number} is well-formed: {failure}"));
+        }
+        self.may_fail(id, number, failure);
+        let code = failure.code;
+        let ask = self.ask_mut(number);
+        (ask.is_answered, ask.failed_with) = (true, Some(code));
+    }
+
+    /// The node has done what it decided.
+    pub(crate) fn at_rest(&mut self, id: ProcessId, node: &Node) {
+        let now = self.now;
+        let book = self.book(id);
+        book.steps += 1;
+        if book.steps % GLANCE != 0 {
+            return;
+        }
+        let (settings, shows) = (&book.settings, book.clock.shows(now));
+        let Limits { requests, requests_per_peer, .. } = settings.limits;
+        let mut by_peer = BTreeMap::new();
+        let mut wrong = None;
+        for status in node.services(shows) {
+            let limits = settings.services.get(&status.name).unwrap_or(&settings.defaults);
+            // Those that come back from a peer find a full queue, and are not turned away.
+            if status.running > limits.concurrency || status.queued > limits.queue + book.forwards {
+                wrong = Some(format!("{status:?} is over {limits:?}"));
+            }
+            for peer in status.peers {
+                *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
+            }
+        }
+        if let Some((peer, count)) = by_peer.iter().find(|(_, count)| **count > requests_per_peer) {
+            wrong = Some(format!("{peer} has {count} requests, which is over {requests_per_peer}"));
+        }
+        let running = self.runs.range((id, RequestId(0))..=(id, RequestId(u64::MAX))).count();
+        if node.outstanding() > requests + running {
+            wrong = Some(format!("{} requests are outstanding", node.outstanding()));
+        }
+        if let Some(wrong) = wrong {
+            self.fail(&format!("{} exceeds a limit: {wrong}", self.books[&id].name()));
+        }
+    }
+
+    fn ask_mut(&mut self, number: u64) -> &mut Ask {
+        self.asks.get_mut(&number).unwrap()
+    }
+
+    fn run_mut(&mut self, ask: u64, index: usize) -> &mut Run {
+        &mut self.asks.get_mut(&ask).unwrap().runs[index]
+    }
+
+    fn book(&mut self, id: ProcessId) -> &mut Book {
+        self.books.get_mut(&id).unwrap()
+    }
+
+    pub(crate) fn fail(&self, text: &str) -> ! {
+        let Self { seed, steps, now, .. } = self;
+        panic!(
+            "{text}\n  in step {steps} of seed {seed}, at {} us\n  \
+             replay: WASMNODE_SEED={seed} cargo test -p wasmnode-core --test zone -- --nocapture",
+            now.as_micros()
+        );
+    }
+}
+
+/// The request and the run in a mark: `q7` or `q7/0 done`.
+fn number_in(mark: &[u8]) -> Option<(u64, Option<usize>)> {
+    let text = std::str::from_utf8(mark).ok()?.strip_prefix('q')?;
+    let text = text.split(' ').next()?;
+    match text.split_once('/') {
+        Some((number, run)) => Some((number.parse().ok()?, Some(run.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}

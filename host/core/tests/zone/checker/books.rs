@@ -1,0 +1,121 @@
+use crate::machine::{Clock, ProcessId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use wasmnode_core::{Code, Frame, NodeSettings, PeerId, ServiceName, ServiceSettings, Time};
+
+/// A request of a client or a run, from its beginning to the end of the simulation.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) asker: Asker,
+    pub(super) service: String,
+    /// The process that was asked.
+    pub(super) home: ProcessId,
+    /// The node that is to serve it.
+    pub(super) node: Option<String>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) key: Option<Frame>,
+    /// Whether the node has received it, and when.
+    pub(super) is_open: bool,
+    pub(super) opened: Time,
+    pub(super) runs: Vec<Run>,
+    /// Parts of an answer that were told, and the run that they are of.
+    pub(super) parts: BTreeSet<Frame>,
+    pub(super) told_by: Option<usize>,
+    pub(super) is_cancelled: bool,
+    pub(super) is_answered: bool,
+    pub(super) failed_with: Option<Code>,
+    pub(super) must_succeed: bool,
+    /// How often it was sent to a peer.
+    pub(super) forwards: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Asker {
+    Client(PeerId),
+    Call,
+}
+
+/// One run of a request.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) at: ProcessId,
+    /// Whether it may safely run twice, as the node says that runs it.
+    pub(super) is_idempotent: bool,
+    pub(super) result: Option<Result<(), Code>>,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) settings: NodeSettings,
+    pub(super) clock: Clock,
+    pub(super) is_alive: bool,
+    pub(super) is_frozen: bool,
+    pub(super) is_leaving: bool,
+    pub(super) has_lost_its_name: bool,
+    /// When it was started, frozen or thawed last.
+    pub(super) troubled: Time,
+    /// What its plugins offer, and since when.
+    pub(super) offers: BTreeMap<ServiceName, Time>,
+    /// Requests whose time was over while it was frozen.
+    pub(super) overdue: Vec<u64>,
+    /// How often it was woken at this time.
+    pub(super) ticks: (Time, u32),
+    pub(super) steps: u64,
+    /// Requests that it has sent to peers.
+    pub(super) forwards: usize,
+}
+
+impl Ask {
+    pub(super) fn new(asker: Asker, service: &str, home: ProcessId) -> Self {
+        Self {
+            asker,
+            service: service.to_owned(),
+            home,
+            node: None,
+            deadline: None,
+            key: None,
+            is_open: false,
+            opened: Time::ZERO,
+            runs: Vec::new(),
+            parts: BTreeSet::new(),
+            told_by: None,
+            is_cancelled: false,
+            is_answered: false,
+            failed_with: None,
+            must_succeed: false,
+            forwards: 0,
+        }
+    }
+}
+
+impl Book {
+    pub(super) fn new(settings: NodeSettings, clock: Clock, now: Time) -> Self {
+        Self {
+            settings,
+            clock,
+            is_alive: true,
+            is_frozen: false,
+            is_leaving: false,
+            has_lost_its_name: false,
+            troubled: now,
+            offers: BTreeMap::new(),
+            overdue: Vec::new(),
+            ticks: (Time::ZERO, 0),
+            steps: 0,
+            forwards: 0,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.settings.name.as_str()
+    }
+
+    pub(super) fn settings_of(&self, service: &ServiceName) -> &ServiceSettings {
+        self.settings.services.get(service).unwrap_or(&self.settings.defaults)
+    }
+
+    pub(super) fn is_well(&self) -> bool {
+        self.is_alive && !self.is_frozen && !self.is_leaving && !self.has_lost_its_name
+    }
+}

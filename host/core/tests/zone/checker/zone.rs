@@ -1,0 +1,214 @@
+//! What must hold between nodes: who is dead gets no requests for long, and in calm weather all agree.
+
+use super::Checker;
+use super::books::{Ask, Asker, Book};
+use crate::machine::{Process, ProcessId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use wasmnode_core::message::peer;
+use wasmnode_core::{Failure, Frame, Node, ServiceName, ZoneEvent};
+
+/// After an accident, this is how long nothing is demanded of the nodes concerned: they dial again after up to 2 s, and
+/// may wait 3 s for a welcome.
+const RECOVERY: Duration = Duration::from_secs(6);
+
+/// Heartbeats after which a peer that answers nothing gets no request.
+const TOLERANCE: u32 = 3;
+
+/// How long the nodes may disagree after the faults: until a broken connection is noticed (0.5 s here), it is dialled again
+/// (2 s), a welcome is awaited in vain (3 s), the dead are greeted (twice 2 s) and a probe has failed and been refuted (3 s).
+const AGREE_WITHIN: Duration = Duration::from_secs(13);
+
+impl Checker {
+    /// A node sends something to the process at the other end of a link.
+    pub(crate) fn posts(&mut self, from: ProcessId, to: Option<ProcessId>, frames: &[Frame]) {
+        match frames.first().and_then(|header| header.get(peer::MAGIC.len())) {
+            Some(1) => {}
+            Some(5) => return self.tally.count("cancel travels"),
+            Some(11) => return self.tally.count("pull"),
+            Some(12) => return self.tally.count("ping"),
+            _ => return,
+        }
+        self.book(from).forwards += 1;
+        let number = frames.get(1).and_then(|mark| super::number_in(mark)).map(|(number, _)| number);
+        if let Some(number) = number.filter(|number| self.asks.contains_key(number)) {
+            self.forwards(from, number);
+        }
+        if let Some(to) = to.filter(|to| self.books.get(to).is_some_and(|book| !book.is_alive || book.is_frozen)) {
+            self.asks_the_dead(from, to);
+        }
+    }
+
+    fn forwards(&mut self, from: ProcessId, number: u64) {
+        let Ask { service, forwards, .. } = self.ask_mut(number);
+        *forwards += 1;
+        let (again, service) = (*forwards > 1, service.clone());
+        if again {
+            self.tally.count("tried at another node");
+        }
+        if self.books[&from].offers.keys().any(|offered| offered.as_str() == service) {
+            self.tally.count("spilled over");
+        }
+    }
+
+    /// A request goes to a node that is dead or frozen: that may happen only until it has left one unanswered for three
+    /// heartbeats.
+    fn asks_the_dead(&mut self, from: ProcessId, to: ProcessId) {
+        self.tally.count("asked the dead");
+        if !self.is_gentle {
+            return;
+        }
+        let Book { troubled, settings, .. } = &self.books[&to];
+        // What it said before may still arrive.
+        let since = self.now.max(*troubled + self.under_way);
+        let first = *self.unanswered.entry((from, to)).or_insert(since);
+        // Clocks run slow by up to 1 %.
+        let bound = settings.peers.heartbeat * TOLERANCE * 102 / 100 + Duration::from_millis(1);
+        if self.now.since(first) > bound {
+            let (from, to) = (self.books[&from].name(), self.books[&to].name());
+            self.fail(&format!("{from} still chooses {to}, which has answered nothing for {:?}", self.now.since(first)));
+        }
+    }
+
+    /// Whether a failure is one that had to be, where only single nodes have accidents.
+    pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
+        let (ask, home) = (&self.asks[&number], &self.books[&id]);
+        let settled = |book: &Book| book.is_well() && book.troubled + RECOVERY <= ask.opened;
+        let is_plain = matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && !ask.is_cancelled;
+        if !self.is_gentle || !is_plain || !settled(home) || ask.told_by.is_some() {
+            return;
+        }
+        let service: Option<ServiceName> = ask.service.parse().ok();
+        let Some(service) = service else { return };
+        let may_repeat = ask.key.is_some() || self.books.values().all(|book| book.settings_of(&service).idempotent);
+        if !may_repeat && !failure.code.was_not_started() {
+            return;
+        }
+        let offers = |book: &&Book| {
+            settled(book) && book.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
+        };
+        if let Some(other) = self.books.values().find(offers) {
+            let (home, other) = (home.name(), other.name());
+            self.fail(&format!("request {number} of {service} fails at {home} although {other} is there: {failure}"));
+        }
+    }
+
+    pub(super) fn zone_event(&mut self, id: ProcessId, event: &ZoneEvent) {
+        let what = match event {
+            ZoneEvent::MemberJoined(_) => "member joined",
+            ZoneEvent::MemberLeft(_) => "member left",
+            ZoneEvent::Renewed(_) => "taken for dead, and back",
+            ZoneEvent::NameTaken(_) => {
+                self.book(id).has_lost_its_name = true;
+                "name taken"
+            }
+            ZoneEvent::LinkLost { .. } => "link lost",
+            ZoneEvent::PeerSilent { is_silent: true, .. } => "peer silent",
+            ZoneEvent::PeerSilent { is_silent: false, .. } => "peer speaks again",
+            ZoneEvent::DialFailed { why, .. } if why.contains("did not welcome") => "not welcomed in time",
+            ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
+            ZoneEvent::DialFailed { .. } => "dial failed",
+            ZoneEvent::PeerRefused { .. } => "peer refused",
+            ZoneEvent::Unlisted { .. } => "unlisted",
+        };
+        self.tally.count(what);
+    }
+
+    pub(crate) fn has_lost_its_name(&self, id: ProcessId) -> bool {
+        self.books[&id].has_lost_its_name
+    }
+
+    /// Whether anybody who lives offers a service.
+    pub(crate) fn is_offered_anywhere(&self, service: &ServiceName) -> bool {
+        self.books.values().any(|book| book.is_well() && book.offers.contains_key(service))
+    }
+
+    pub(crate) fn is_answered(&self, ask: u64) -> bool {
+        self.asks[&ask].is_answered
+    }
+
+    /// This request may not fail.
+    pub(crate) fn must_succeed(&mut self, ask: u64) {
+        self.ask_mut(ask).must_succeed = true;
+    }
+
+    /// What two of the living see differently, if anything.
+    pub(crate) fn disagreement(&self, living: &[&Process]) -> Option<String> {
+        let names: BTreeSet<_> = living.iter().map(|process| self.books[&process.id].name()).collect();
+        let mut offers: BTreeMap<&ServiceName, BTreeSet<&str>> = BTreeMap::new();
+        for process in living {
+            let book = &self.books[&process.id];
+            for service in book.offers.keys() {
+                offers.entry(service).or_default().insert(book.name());
+            }
+        }
+        living.iter().find_map(|process| {
+            let book = &self.books[&process.id];
+            let view = self.view(book, &process.node, &names, &offers);
+            view.map(|what| format!("{}: {what}", book.name()))
+        })
+    }
+
+    /// What a node sees differently.
+    fn view(
+        &self,
+        book: &Book,
+        node: &Node,
+        names: &BTreeSet<&str>,
+        offers: &BTreeMap<&ServiceName, BTreeSet<&str>>,
+    ) -> Option<String> {
+        let members = node.members();
+        let seen: BTreeSet<_> = members.iter().map(|status| status.member.name.as_str()).collect();
+        if seen != *names {
+            return Some(format!("knows {seen:?}, but {names:?} live"));
+        }
+        if let Some(apart) = members.iter().find(|status| !status.is_linked) {
+            return Some(format!("has no link to {}", apart.member.name));
+        }
+        let mut seen: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
+        for status in node.services(book.clock.shows(self.now)) {
+            if let Some(silent) = status.peers.iter().find(|peer| peer.is_silent) {
+                return Some(format!("takes {} for silent", silent.node));
+            }
+            let peers = status.peers.iter().map(|peer| peer.node.to_string());
+            let here = status.plugin.then(|| book.name().to_owned());
+            let all: BTreeSet<_> = peers.chain(here).collect();
+            if !all.is_empty() {
+                seen.insert(status.name, all);
+            }
+        }
+        let same = seen.len() == offers.len()
+            && seen.iter().zip(offers).all(|((name, by), (service, nodes))| {
+                name == *service && by.iter().map(String::as_str).eq(nodes.iter().copied())
+            });
+        (!same).then(|| format!("sees {seen:?}, but offered is {offers:?}"))
+    }
+
+    pub(crate) fn agreed_after(&mut self, time: Duration) {
+        self.tally.most("ms until all agreed, at most", u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn may_disagree(&self, calm_for: Duration, what: &str) {
+        if calm_for > AGREE_WITHIN {
+            self.fail(&format!("{calm_for:?} after the faults, {what}"));
+        }
+    }
+
+    /// Nothing may be left over.
+    pub(crate) fn at_end(&mut self, living: &[&Process]) {
+        for process in living {
+            let book = &self.books[&process.id];
+            if process.node.outstanding() > 0 {
+                self.fail(&format!("at the end, {} has {} requests", book.name(), process.node.outstanding()));
+            }
+            self.tally.count_many("retried by a node", process.node.counters().retried);
+            self.tally.count_many("unclaimed", process.node.counters().unclaimed);
+        }
+        let open = self.asks.iter().find(|(_, ask)| {
+            ask.is_open && !ask.is_answered && self.books[&ask.home].is_alive && !matches!(ask.asker, Asker::Call)
+        });
+        if let Some((number, _)) = open {
+            self.fail(&format!("somebody waits for ever for request {number}"));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them.
+//!
+//! The nodes are driven through their three verbs alone, and everything that passes between them is frames. After each
+//! step [`checker`] compares what they did with its own books; once the faults stop, they have to agree again. A seed that
+//! fails names itself; it is replayed, with its log, by
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bites;
+mod checker;
+mod clients;
+mod log;
+mod machine;
+mod plugins;
+mod scenario;
+mod tally;
+mod world;
+
+use log::Log;
+use scenario::{Scenario, Size};
+use tally::Tally;
+use world::World;
+
+/// How many seeds are run, half of them in each test: the two tests run at the same time.
+const SEEDS: u64 = 1_500;
+
+/// With fewer seeds, rare things may not happen.
+const ENOUGH: u64 = 1_000;
+
+/// Seeds of zones that are larger than most.
+const LARGE: u64 = 3;
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// Runs every second seed, beginning with `first`.
+fn sweep(first: u64) {
+    if let Some(seed) = number_from("WASMNODE_SEED") {
+        if seed % 2 == first {
+            let outcome = World::new(seed, Scenario::draw(seed, Size::Small), Log::Printed).run();
+            println!("seed {seed} kept every invariant in {} steps", outcome.steps);
+        }
+        return;
+    }
+    let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
+    let (mut tally, mut steps) = (Tally::default(), 0);
+    for seed in (first..seeds).step_by(2) {
+        let outcome = World::new(seed, Scenario::draw(seed, Size::Small), Log::None).run();
+        tally.add(&outcome.tally);
+        steps += outcome.steps;
+    }
+    println!("{steps} steps\n{}", tally.report());
+    let missing = tally.missing();
+    assert!(missing.is_empty() || seeds < ENOUGH, "no seed has reached: {missing:#?}");
+}
+
+#[test]
+fn even_seeds_keep_every_invariant() {
+    sweep(0);
+}
+
+#[test]
+fn odd_seeds_keep_every_invariant() {
+    sweep(1);
+}
+
+#[test]
+fn large_zones_keep_every_invariant() {
+    for seed in 0..LARGE {
+        let outcome = World::new(seed, Scenario::draw(seed, Size::Large), Log::None).run();
+        println!("large seed {seed}: {} nodes, {} steps", outcome.nodes, outcome.steps);
+    }
+}
+
+#[test]
+fn the_same_seed_writes_the_same_log() {
+    for seed in 0..6 {
+        let log = || World::new(seed, Scenario::draw(seed, Size::Small), Log::Kept(String::new())).run().log;
+        assert!(log() == log(), "seed {seed} went two ways");
+    }
+}

@@ -1,0 +1,286 @@
+//! What a seed decides before anything happens: the nodes, their services and settings, and what goes wrong when.
+//!
+//! Limits are small, so that they are reached; times are short, so that much happens within few steps. Each fault is
+//! switched per seed: where all are on all the time, none of them meets an otherwise healthy zone.
+
+use fastrand::Rng;
+use std::time::Duration;
+use wasmnode_core::{
+    Frame, Limits, MembersSettings, NodeSettings, PeerSettings, RoutesSettings, ServiceName, ServiceSettings, Time,
+};
+
+/// The services that plugins offer.
+pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
+
+pub(crate) const ZONE: &str = "paris";
+
+/// What an endpoint may end in, and lead to the same place.
+pub(crate) const ALIAS: &str = "-alias";
+
+/// How many nodes take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// 2 to 12, for some 10 s.
+    Small,
+    /// 100 to 150, for some seconds.
+    Large,
+}
+
+/// Everything that a seed decides beforehand.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) nodes: Vec<Plan>,
+    pub(crate) weather: Weather,
+    pub(crate) clients: usize,
+    /// The longest pause of a client between two requests.
+    pub(crate) pause: Duration,
+    /// How many requests a client sends at once, now and then.
+    pub(crate) burst: usize,
+    pub(crate) accidents: Vec<(Time, Accident)>,
+    /// When the faults end and nobody asks any more.
+    pub(crate) calm: Time,
+    /// Only single nodes crash or freeze, and not two within a short time: no request may fail for that.
+    pub(crate) is_gentle: bool,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: NodeSettings,
+    pub(crate) slow: Duration,
+    pub(crate) services: Vec<ServiceName>,
+    /// Whether it runs from the beginning.
+    pub(crate) starts: bool,
+}
+
+/// What goes wrong at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Accident {
+    Crash(usize),
+    Freeze(usize),
+    /// A service of this node goes, or comes.
+    Reload(usize),
+    /// It is shut down in order.
+    Drain(usize),
+    /// Nothing passes between two nodes any more, or in one direction only.
+    Cut {
+        from: usize,
+        to: usize,
+        both_ways: bool,
+    },
+    /// The zone falls in two.
+    Partition,
+    /// Some connection is lost.
+    Break,
+    /// A second node of the same name starts.
+    Twin(usize),
+}
+
+/// What the network and the plugins do. Chances are per mille.
+#[derive(Debug, Clone)]
+pub(crate) struct Weather {
+    /// The longest time that a message takes.
+    pub(crate) latency: Duration,
+    pub(crate) loss: u32,
+    pub(crate) doubling: u32,
+    pub(crate) overtaking: u32,
+    /// Runs fail and crash.
+    pub(crate) bad_plugins: u32,
+    /// Runs call other services.
+    pub(crate) calls: u32,
+    /// Runs answer in parts.
+    pub(crate) parts: u32,
+    /// The longest time that a run takes.
+    pub(crate) run: Duration,
+    /// Clocks run fast or slow by up to so much in 10,000.
+    pub(crate) drift: u64,
+}
+
+impl Weather {
+    /// What remains when the faults end.
+    pub(crate) fn clear_up(&mut self) {
+        (self.loss, self.doubling, self.overtaking, self.bad_plugins) = (0, 0, 0, 0);
+        self.run = self.run.min(Duration::from_millis(20));
+    }
+
+    fn draw(rng: &mut Rng, is_gentle: bool) -> Self {
+        let mut weather = Self {
+            latency: Duration::from_micros(pick(rng, &[200, 2_000, 50_000])),
+            loss: 0,
+            doubling: 0,
+            overtaking: 0,
+            bad_plugins: 0,
+            calls: 0,
+            parts: pick(rng, &[0, 200]),
+            run: Duration::from_millis(pick(rng, &[5, 100])),
+            drift: pick(rng, &[0, 100]),
+        };
+        if is_gentle {
+            return weather;
+        }
+        weather.run = Duration::from_millis(pick(rng, &[5, 100, 1_500]));
+        let mut per_mille = |choices: &[u32]| if chance(rng, 300) { pick(rng, choices) } else { 0 };
+        weather.loss = per_mille(&[2, 20]);
+        weather.doubling = per_mille(&[2, 20]);
+        weather.overtaking = per_mille(&[2, 20]);
+        weather.bad_plugins = per_mille(&[20, 200]);
+        weather.calls = per_mille(&[100, 400]);
+        weather
+    }
+}
+
+impl Scenario {
+    pub(crate) fn draw(seed: u64, size: Size) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let is_gentle = chance(rng, 300);
+        let count = match size {
+            Size::Small => pick(rng, &[2, 3, 3, 4, 4, 5, 6, 8, 12]),
+            Size::Large => rng.usize(100..150),
+        };
+        let common = common(rng, is_gentle);
+        let mut nodes: Vec<_> = (0..count).map(|number| plan(rng, number, count, &common)).collect();
+        let is_idle = size == Size::Large || chance(rng, 200);
+        let calm = Time::from_micros(if size == Size::Small { rng.u64(4_000_000..12_000_000) } else { 6_000_000 });
+        let mut accidents = if is_gentle { gentle(rng, count, calm) } else { harsh(rng, count, calm) };
+        if !is_gentle && chance(rng, 150) {
+            let twin = rng.usize(..count);
+            let mut settings = nodes[twin].settings.clone();
+            settings.endpoint = "tcp://twin".into();
+            let services = nodes[twin].services.clone();
+            nodes.push(Plan { settings, slow: Duration::ZERO, services, starts: false });
+            accidents.push((Time::from_micros(rng.u64(..calm.as_micros())), Accident::Twin(count)));
+        }
+        Self {
+            nodes,
+            weather: Weather::draw(rng, is_gentle),
+            clients: if size == Size::Large { 20 } else { rng.usize(1..6) },
+            pause: Duration::from_millis(if is_idle { 1_000 } else { pick(rng, &[50, 200]) }),
+            burst: if is_gentle { 1 } else { pick(rng, &[1, 1, 5, 40]) },
+            accidents,
+            calm,
+            is_gentle,
+        }
+    }
+}
+
+/// One node after another has an accident, with time to recover between them.
+fn gentle(rng: &mut Rng, count: usize, calm: Time) -> Vec<(Time, Accident)> {
+    let mut accidents = Vec::new();
+    let mut time = rng.u64(1_000_000..5_000_000);
+    while time < calm.as_micros() {
+        let node = rng.usize(..count);
+        let accident = pick(rng, &[Accident::Crash(node), Accident::Freeze(node), Accident::Drain(node)]);
+        accidents.push((Time::from_micros(time), accident));
+        time += rng.u64(4_000_000..8_000_000);
+    }
+    accidents
+}
+
+fn harsh(rng: &mut Rng, count: usize, calm: Time) -> Vec<(Time, Accident)> {
+    let mut accidents = Vec::new();
+    let kinds: Vec<u8> = (0..8).filter(|_| chance(rng, 350)).collect();
+    for _ in 0..rng.usize(..10) {
+        let (node, other) = (rng.usize(..count), rng.usize(..count));
+        let accident = match kinds.get(rng.usize(..kinds.len().max(1))) {
+            Some(0) => Accident::Crash(node),
+            Some(1) => Accident::Freeze(node),
+            Some(2) => Accident::Drain(node),
+            Some(3) => Accident::Cut { from: node, to: other, both_ways: true },
+            Some(4) => Accident::Cut { from: node, to: other, both_ways: false },
+            Some(5) => Accident::Partition,
+            Some(6) => Accident::Break,
+            _ => Accident::Reload(node),
+        };
+        accidents.push((Time::from_micros(rng.u64(..calm.as_micros())), accident));
+    }
+    accidents
+}
+
+/// What all nodes of a zone have in common.
+fn common(rng: &mut Rng, is_gentle: bool) -> NodeSettings {
+    let default = Limits::default();
+    let mut limit = |default: usize, small: &[usize]| {
+        if !is_gentle && chance(rng, 200) { pick(rng, small) } else { default }
+    };
+    let limits = Limits {
+        requests: limit(default.requests, &[5, 30]),
+        requests_per_client: limit(default.requests_per_client, &[3, 20]),
+        requests_per_peer: limit(default.requests_per_peer, &[1, 3, 10]),
+        ..default
+    };
+    let probe_period = Duration::from_millis(pick(rng, &[500, 1_000]));
+    let members = MembersSettings {
+        probe_period,
+        probe_rtt: probe_period / 2,
+        suspicion: probe_period * 2,
+        exchange: Duration::from_secs(5),
+        reunion: Duration::from_secs(2),
+        ..MembersSettings::default()
+    };
+    let heartbeat = Duration::from_millis(pick(rng, &[100, 250]));
+    let peers = PeerSettings { heartbeat, expiry: heartbeat * 20, ..PeerSettings::default() };
+    let routes = RoutesSettings { lease: Duration::from_secs(pick(rng, &[6, 30])), ..RoutesSettings::default() };
+    let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng, is_gentle))).collect();
+    let zone = ZONE.parse().unwrap();
+    NodeSettings { zone, limits, members, peers, routes, services, ..NodeSettings::default() }
+}
+
+fn service_settings(rng: &mut Rng, is_gentle: bool) -> ServiceSettings {
+    let (narrow, default) = (!is_gentle && chance(rng, 400), ServiceSettings::default());
+    ServiceSettings {
+        deadline: Duration::from_millis(if is_gentle { 2_000 } else { pick(rng, &[300, 2_000, 4_000]) }),
+        concurrency: if narrow { pick(rng, &[1, 2]) } else { default.concurrency },
+        queue: if narrow { pick(rng, &[1, 5, 50]) } else { default.queue },
+        spill: pick(rng, &[0, 1, 64]),
+        idempotent: rng.bool(),
+        calls: vec!["*".parse().unwrap()],
+    }
+}
+
+fn plan(rng: &mut Rng, number: usize, count: usize, common: &NodeSettings) -> Plan {
+    let mut settings = common.clone();
+    settings.name = format!("n{number}").parse().unwrap();
+    settings.endpoint = endpoint(number);
+    // All know the first, and the first knows the second: whoever is alive finds the others.
+    settings.seeds = vec![endpoint(usize::from(number == 0))];
+    settings.seeds.extend((0..rng.usize(..3)).map(|_| endpoint(rng.usize(..count))));
+    if chance(rng, 100) {
+        // A place may have several names.
+        settings.seeds = settings.seeds.into_iter().map(|seed| format!("{seed}{ALIAS}")).collect();
+    }
+    settings.seeds.dedup();
+    if chance(rng, 50) {
+        // A node that does not agree with the others about what may run twice.
+        settings.services.values_mut().for_each(|service| service.idempotent = rng.bool());
+    }
+    let most = if count > 12 { 100 } else { 500 };
+    let services = SERVICES.into_iter().filter(|_| chance(rng, most)).map(name).collect();
+    let slow = Duration::from_millis(if chance(rng, 50) { rng.u64(1..60) } else { 0 });
+    Plan { settings, slow, services, starts: number == 0 || count > 12 || chance(rng, 900) }
+}
+
+fn endpoint(number: usize) -> String {
+    format!("tcp://n{number}")
+}
+
+/// Whether something happens whose chance is `per_mille`.
+pub(crate) fn chance(rng: &mut Rng, per_mille: u32) -> bool {
+    per_mille > 0 && rng.u32(..1_000) < per_mille
+}
+
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
+    choices[rng.usize(..choices.len())]
+}
+
+/// A time up to `longest`.
+pub(crate) fn up_to(rng: &mut Rng, longest: Duration) -> Duration {
+    Duration::from_micros(rng.u64(..=longest.as_micros().try_into().unwrap_or(u64::MAX)))
+}
+
+pub(crate) fn name(service: &str) -> ServiceName {
+    service.parse().unwrap()
+}
+
+pub(crate) fn frame(text: impl Into<String>) -> Frame {
+    text.into().into()
+}

@@ -1,0 +1,123 @@
+//! What happened over all seeds, so that the simulation cannot rot into testing nothing.
+
+use std::collections::BTreeMap;
+
+/// How often each thing happened.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    counts: BTreeMap<&'static str, u64>,
+    most: BTreeMap<&'static str, u64>,
+}
+
+/// Reasons of failures that have to occur, by a part of their text.
+const REASONS: &[&str] = &[
+    "the queue of",
+    "limits.requests =",
+    "limits.requests-per-client",
+    "limits.requests-per-peer",
+    "cancelled by the client",
+    "is shutting down",
+    "knows no way to zone",
+    "which had the request, is gone",
+    "does not answer; it may have run",
+    "no longer has the request",
+    "cannot be reached; the request was not started",
+    "had the request; it may have run",
+    "already part of this chain",
+    "the node shut down while the request ran",
+];
+
+/// Everything else that has to occur.
+const OCCASIONS: &[&str] = &[
+    "asked a node by name",
+    "asked the dead",
+    "asked the zone by name",
+    "asymmetric cut",
+    "cancel travels",
+    "cancelled",
+    "connection broken",
+    "crashed",
+    "crashed with the whole machine",
+    "cut",
+    "deadline",
+    "dial failed",
+    "dialled across a cut",
+    "drained",
+    "draining",
+    "final reply of a peer",
+    "frozen",
+    "link down",
+    "link lost",
+    "lost",
+    "malformed",
+    "member joined",
+    "member left",
+    "message doubled",
+    "message held up by a cut",
+    "message lost",
+    "message out of order",
+    "name refused",
+    "name taken",
+    "not welcomed in time",
+    "overloaded",
+    "partial reply",
+    "partition",
+    "peer refused",
+    "peer silent",
+    "peer speaks again",
+    "ping",
+    "pull",
+    "ran a second time",
+    "reloaded",
+    "request unsent",
+    "restarted",
+    "spilled over",
+    "stopped",
+    "taken for dead, and back",
+    "tried at another node",
+    "unclaimed",
+    "undeliverable",
+    "unknown service",
+    "unreachable",
+];
+
+impl Tally {
+    pub(crate) fn count(&mut self, what: &'static str) {
+        self.count_many(what, 1);
+    }
+
+    pub(crate) fn count_many(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.counts.entry(what).or_default() += times;
+        }
+    }
+
+    pub(crate) fn count_reason(&mut self, reason: &str) {
+        for part in REASONS {
+            if reason.contains(part) {
+                self.count(part);
+            }
+        }
+    }
+
+    pub(crate) fn most(&mut self, what: &'static str, value: u64) {
+        let most = self.most.entry(what).or_default();
+        *most = value.max(*most);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(what, times)| self.count_many(what, *times));
+        other.most.iter().for_each(|(what, value)| self.most(what, *value));
+    }
+
+    /// Everything that should have happened, and did not.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        REASONS.iter().chain(OCCASIONS).copied().filter(|what| !self.counts.contains_key(what)).collect()
+    }
+
+    /// One line each, for a person.
+    pub(crate) fn report(&self) -> String {
+        let lines = self.counts.iter().chain(&self.most);
+        lines.map(|(what, times)| format!("{times:>10}  {what}\n")).collect()
+    }
+}

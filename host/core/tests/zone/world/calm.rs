@@ -1,0 +1,135 @@
+//! The end: the faults stop, all have to agree within a stated time, and then every service is reachable from everywhere.
+
+use super::{Happening, World};
+use crate::clients;
+use crate::scenario::{SERVICES, frame, name, up_to};
+use std::time::Duration;
+use wasmnode_core::message::{Ask, native};
+use wasmnode_core::{Input, PeerId};
+
+/// How often it is looked whether all agree.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// No service has a longer deadline: what was asked before the calm is answered then.
+const LONGEST: Duration = Duration::from_millis(4_100);
+
+/// Nodes from which every service is tried at the end.
+const SAMPLE: usize = 12;
+
+impl World {
+    pub(super) fn calm_down(&mut self) {
+        self.log.write(self.now, || "the faults stop".into());
+        self.is_calm = true;
+        self.weather.clear_up();
+        self.machines.iter_mut().for_each(|machine| machine.slow = Duration::ZERO);
+        self.blocked.clear();
+        self.release();
+        for conn in 0..self.conns.len() {
+            if self.conns[conn].is_broken {
+                let (host, guest) = (up_to(&mut self.rng, INTERVAL), up_to(&mut self.rng, INTERVAL));
+                self.note(self.now + host, Happening::Notices { conn });
+                self.note(self.now + guest, Happening::GuestIsGone { conn });
+            }
+        }
+        for machine in 0..self.machines.len() {
+            let is_twin = machine >= self.nodes;
+            let Some(process) = &self.machines[machine].process else { continue };
+            let id = process.id;
+            if process.is_draining {
+                // It ends as it would have.
+                self.end_in_order_now(machine);
+            } else if is_twin || self.checker.has_lost_its_name(id) {
+                self.end_in_order_now(machine);
+                if !is_twin {
+                    self.note(self.now + INTERVAL, Happening::Starts { machine });
+                }
+            } else {
+                self.thaw(machine, id);
+            }
+        }
+        if self.machines[0].process.is_none() {
+            self.note(self.now, Happening::Starts { machine: 0 });
+        }
+        // Those that were to start later start now.
+        let late: Vec<_> = self.agenda.iter().filter(|(_, what)| matches!(what, Happening::Starts { .. })).collect();
+        let late: Vec<_> = late.into_iter().map(|(key, _)| *key).collect();
+        for key in late {
+            if let Some(start) = self.agenda.remove(&key) {
+                self.note(self.now + INTERVAL, start);
+            }
+        }
+        self.note(self.now + 2 * INTERVAL, Happening::LooksAround);
+    }
+
+    fn end_in_order_now(&mut self, machine: usize) {
+        if let Some(id) = self.machines[machine].process.as_ref().map(|process| process.id) {
+            self.thaw(machine, id);
+            self.end_in_order(machine, id);
+        }
+    }
+
+    pub(super) fn look_around(&mut self) {
+        let calm_for = self.now.since(self.scenario.calm);
+        for machine in 0..self.machines.len() {
+            let id = self.machines[machine].process.as_ref().map(|process| process.id);
+            if id.is_some_and(|id| self.checker.has_lost_its_name(id)) {
+                // It learnt late of its namesake, which is gone.
+                self.end_in_order_now(machine);
+                self.note(self.now, Happening::Starts { machine });
+            }
+        }
+        let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
+        match self.checker.disagreement(&living) {
+            None => {
+                self.log.write(self.now, || format!("all agree after {calm_for:?}"));
+                self.checker.agreed_after(calm_for);
+                self.try_everything();
+            }
+            Some(text) => {
+                self.checker.may_disagree(calm_for, &text);
+                self.note(self.now + INTERVAL, Happening::LooksAround);
+            }
+        }
+    }
+
+    /// Every service has to be reachable from every node. They are asked one after another, lest a limit is reached.
+    fn try_everything(&mut self) {
+        let every = self.machines.len().div_ceil(SAMPLE);
+        for machine in (0..self.machines.len()).step_by(every) {
+            self.to_try.extend(SERVICES.iter().map(|service| (machine, *service)));
+        }
+        let time = self.now.max(self.scenario.calm + LONGEST);
+        self.note(time, Happening::Tries { last: None });
+    }
+
+    pub(super) fn try_next(&mut self, last: Option<u64>) {
+        if last.is_some_and(|ask| !self.checker.is_answered(ask)) {
+            return self.note(self.now + Duration::from_millis(20), Happening::Tries { last });
+        }
+        let Some((machine, service)) = self.to_try.pop_front() else {
+            return self.note(self.now + Duration::from_secs(1), Happening::Closes);
+        };
+        let number = self.next_ask;
+        let id = self.machines[machine].process.as_ref().map(|process| process.id);
+        let Some(id) = id.filter(|_| self.checker.is_offered_anywhere(&name(service))) else {
+            return self.note(self.now, Happening::Tries { last: None });
+        };
+        let ask = clients::ask(number, self.nodes, true, &mut self.rng);
+        let ask = Ask { service: frame(service), deadline_ms: None, wait: false, ..ask };
+        self.next_ask += 1;
+        let from = PeerId::new(format!("client of the end {number}"));
+        self.checker.asks(from.clone(), &ask, id);
+        self.checker.must_succeed(number);
+        self.deliver(machine, id, Input::Message { from, frames: native::encode_request(&ask) });
+        self.note(self.now, Happening::Tries { last: Some(number) });
+    }
+
+    pub(super) fn close(&mut self) {
+        let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
+        if let Some(text) = self.checker.disagreement(&living) {
+            self.checker.fail(&format!("all agreed, and then no more: {text}"));
+        }
+        self.checker.at_end(&living);
+        self.is_over = true;
+    }
+}

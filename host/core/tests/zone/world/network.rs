@@ -1,0 +1,274 @@
+//! Connections between machines: frames in order each way, until something breaks.
+//!
+//! What lies on a connection across a cut waits for the cut to heal, as TCP sends again; or the connection breaks, and
+//! one or both ends notice, sooner or later.
+
+use super::{Happening, World};
+use crate::machine::ProcessId;
+use crate::scenario::{ALIAS, chance, up_to};
+use std::time::Duration;
+use wasmnode_core::{Frame, Input, LinkId, PeerId, Time};
+
+/// From the one who dialled, or to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Out,
+    Back,
+}
+
+/// A connection, or an attempt at one.
+pub(crate) struct Conn {
+    pub(super) host: (usize, ProcessId),
+    pub(super) link: LinkId,
+    /// Where it leads, if a machine is there.
+    pub(super) target: Option<usize>,
+    pub(super) guest_of: Option<ProcessId>,
+    pub(super) peer: PeerId,
+    /// Sent before it stood.
+    waiting: Vec<Vec<Frame>>,
+    /// Held up by a cut, each way.
+    held: [Vec<Vec<Frame>>; 2],
+    /// When the last frames arrive, each way.
+    last: [Time; 2],
+    pub(super) is_open: bool,
+    /// Nothing passes any more.
+    pub(super) is_broken: bool,
+    /// What was under way when it broke arrives all the same, each way.
+    pub(super) lingers: [bool; 2],
+    /// The driver that dialled knows that it is broken.
+    is_noticed: bool,
+    /// The node that dialled knows, or gave it up itself.
+    pub(super) is_told: bool,
+    /// The driver that was dialled knows.
+    pub(super) guest_is_gone: bool,
+}
+
+impl World {
+    pub(super) fn dial(&mut self, machine: usize, id: ProcessId, link: LinkId, endpoint: &str) {
+        let place = endpoint.trim_end_matches(ALIAS);
+        let target = self.machines.iter().position(|machine| machine.settings.endpoint == place);
+        let conn = self.conns.len();
+        self.conns.push(Conn {
+            host: (machine, id),
+            link,
+            target,
+            guest_of: None,
+            peer: PeerId::new(format!("peer{conn}")),
+            waiting: Vec::new(),
+            held: [Vec::new(), Vec::new()],
+            last: [Time::ZERO; 2],
+            is_open: false,
+            is_broken: false,
+            lingers: [false; 2],
+            is_noticed: false,
+            is_told: false,
+            guest_is_gone: false,
+        });
+        if let Some(process) = self.process(machine, id) {
+            process.links.insert(link, conn);
+        }
+        let time = self.now + self.latency(machine, target.unwrap_or(machine));
+        self.note(time, Happening::Connects { conn });
+    }
+
+    /// A dial has reached its goal: somebody listens there, or nobody, or something lies between.
+    pub(super) fn connects(&mut self, number: usize) {
+        let conn = &self.conns[number];
+        if conn.is_broken || conn.is_told {
+            return;
+        }
+        let machine = conn.host.0;
+        let listening = conn.target.and_then(|target| Some((target, self.machines[target].process.as_ref()?.id)));
+        let Some((target, process)) = listening else { return self.breaks(number, Duration::ZERO, Duration::ZERO) };
+        if self.is_blocked(machine, target) || self.is_blocked(target, machine) {
+            self.checker.tally.count("dialled across a cut");
+            if self.rng.bool() {
+                // It is tried again, until it succeeds or is given up.
+                return self.note(self.now + Duration::from_millis(500), Happening::Connects { conn: number });
+            }
+            return self.breaks(number, Duration::ZERO, Duration::ZERO);
+        }
+        let conn = &mut self.conns[number];
+        (conn.guest_of, conn.is_open) = (Some(process), true);
+        let (peer, waiting) = (conn.peer.clone(), std::mem::take(&mut conn.waiting));
+        if let Some(process) = self.process(target, process) {
+            process.guests.insert(peer, number);
+        }
+        waiting.into_iter().for_each(|frames| self.transmit(number, Way::Out, frames));
+    }
+
+    pub(super) fn post(&mut self, machine: usize, id: ProcessId, link: LinkId, frames: Vec<Frame>) -> Option<Input> {
+        let number = self.process(machine, id).and_then(|process| process.links.get(&link).copied());
+        let Some(number) = number.filter(|number| !self.conns[*number].is_told) else {
+            self.checker.fail(&format!("{id:?} posts on {link}, which it knows is gone"));
+        };
+        let conn = &mut self.conns[number];
+        if conn.is_noticed {
+            return Some(Input::Unsent { link, frames });
+        }
+        if conn.is_open || conn.is_broken {
+            let to = conn.guest_of;
+            self.checker.posts(id, to, &frames);
+            self.transmit(number, Way::Out, frames);
+        } else {
+            conn.waiting.push(frames);
+        }
+        None
+    }
+
+    pub(super) fn send(&mut self, machine: usize, id: ProcessId, to: PeerId, frames: Vec<Frame>) -> Option<Input> {
+        if to.as_bytes().starts_with(b"client") {
+            // The checker has heard it.
+            return None;
+        }
+        let number = self.process(machine, id).and_then(|process| process.guests.get(&to).copied());
+        match number {
+            Some(number) if !self.conns[number].guest_is_gone => self.transmit(number, Way::Back, frames),
+            _ => return Some(Input::Undeliverable { to, frames }),
+        }
+        None
+    }
+
+    pub(super) fn hang_up(&mut self, machine: usize, id: ProcessId, link: LinkId) {
+        let Some(number) = self.process(machine, id).and_then(|process| process.links.remove(&link)) else {
+            self.checker.fail(&format!("{id:?} hangs up {link}, which it does not have"));
+        };
+        let lingers = self.rng.bool();
+        let conn = &mut self.conns[number];
+        (conn.is_told, conn.is_noticed) = (true, true);
+        conn.waiting.clear();
+        if !conn.is_broken {
+            conn.is_broken = true;
+            conn.lingers[0] = lingers;
+            let time = self.now + self.far_end_latency(number);
+            self.note(time, Happening::GuestIsGone { conn: number });
+        }
+    }
+
+    fn transmit(&mut self, number: usize, way: Way, frames: Vec<Frame>) {
+        let Conn { host: (host, _), target: Some(target), is_broken: false, .. } = self.conns[number] else { return };
+        let (from, to) = if way == Way::Out { (host, target) } else { (target, host) };
+        if chance(&mut self.rng, self.weather.loss) {
+            return self.checker.tally.count("message lost");
+        }
+        if self.is_blocked(from, to) {
+            self.checker.tally.count("message held up by a cut");
+            return self.conns[number].held[way as usize].push(frames);
+        }
+        let mut time = self.now + self.latency(from, to);
+        if chance(&mut self.rng, self.weather.overtaking) {
+            self.checker.tally.count("message out of order");
+            time = time + up_to(&mut self.rng, Duration::from_millis(400));
+        } else {
+            let last = &mut self.conns[number].last[way as usize];
+            time = time.max(*last);
+            *last = time;
+        }
+        if chance(&mut self.rng, self.weather.doubling) {
+            self.checker.tally.count("message doubled");
+            let later = time + up_to(&mut self.rng, Duration::from_millis(100));
+            self.note(later, Happening::Arrives { conn: number, way, frames: frames.clone() });
+        }
+        self.note(time, Happening::Arrives { conn: number, way, frames });
+    }
+
+    pub(super) fn arrives(&mut self, number: usize, way: Way, frames: Vec<Frame>) {
+        let conn = &self.conns[number];
+        if conn.is_broken && !conn.lingers[way as usize] {
+            return;
+        }
+        match (way, conn.target, conn.guest_of) {
+            (Way::Out, Some(target), Some(process)) => {
+                let from = conn.peer.clone();
+                self.deliver(target, process, Input::Message { from, frames });
+            }
+            (Way::Back, ..) if !conn.is_told && !conn.is_noticed => {
+                let (link, (machine, process)) = (conn.link, conn.host);
+                self.deliver(machine, process, Input::LinkMessage { link, frames });
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection breaks; each end notices after some time.
+    pub(super) fn breaks(&mut self, number: usize, host_after: Duration, guest_after: Duration) {
+        let conn = &mut self.conns[number];
+        if !conn.is_broken {
+            conn.is_broken = true;
+            conn.held = [Vec::new(), Vec::new()];
+            let last = self.now.max(if conn.lingers[1] { conn.last[1] } else { self.now });
+            self.note(last + host_after, Happening::Notices { conn: number });
+            self.note(self.now + guest_after, Happening::GuestIsGone { conn: number });
+        }
+    }
+
+    /// The driver that dialled finds a connection broken: what waits was not sent, what is sent now is not, and the node
+    /// is told in a moment.
+    pub(super) fn notices(&mut self, number: usize) {
+        let conn = &mut self.conns[number];
+        if conn.is_noticed || conn.is_told {
+            return;
+        }
+        conn.is_noticed = true;
+        let (link, (machine, process)) = (conn.link, conn.host);
+        let waiting = std::mem::take(&mut conn.waiting);
+        if self.rng.bool() {
+            waiting.into_iter().for_each(|frames| self.deliver(machine, process, Input::Unsent { link, frames }));
+        }
+        let moment = if self.rng.bool() { Duration::ZERO } else { Duration::from_millis(self.rng.u64(..20)) };
+        self.note(self.now + moment, Happening::Tells { conn: number });
+    }
+
+    pub(super) fn tells(&mut self, number: usize) {
+        let conn = &self.conns[number];
+        if conn.is_told {
+            return;
+        }
+        let (link, (machine, id), why) = (conn.link, conn.host, "the connection is gone".to_owned());
+        self.deliver(machine, id, Input::LinkDown { link, why });
+    }
+
+    /// The node learns now that a link is gone.
+    pub(super) fn forget_link(&mut self, machine: usize, link: LinkId) {
+        let number = self.machines[machine].process.as_mut().and_then(|process| process.links.remove(&link));
+        if let Some(number) = number {
+            self.conns[number].is_told = true;
+        }
+    }
+
+    /// Something runs again where old connections led: it knows nothing of them, and says so.
+    pub(super) fn tcp_answers_with_reset(&mut self, machine: usize) {
+        for number in 0..self.conns.len() {
+            let conn = &self.conns[number];
+            if conn.is_broken && !conn.is_noticed && conn.target == Some(machine) && !self.is_blocked(conn.host.0, machine)
+            {
+                let time = self.now + self.far_end_latency(number);
+                self.note(time, Happening::Notices { conn: number });
+            }
+        }
+    }
+
+    /// What a cut has held up arrives.
+    pub(super) fn release(&mut self) {
+        for number in 0..self.conns.len() {
+            for way in [Way::Out, Way::Back] {
+                let held = std::mem::take(&mut self.conns[number].held[way as usize]);
+                held.into_iter().for_each(|frames| self.transmit(number, way, frames));
+            }
+        }
+    }
+
+    pub(super) fn is_blocked(&self, from: usize, to: usize) -> bool {
+        self.blocked.contains_key(&(from, to))
+    }
+
+    fn far_end_latency(&mut self, number: usize) -> Duration {
+        let Conn { host: (host, _), target, .. } = self.conns[number];
+        self.latency(host, target.unwrap_or(host))
+    }
+
+    fn latency(&mut self, from: usize, to: usize) -> Duration {
+        let slow = self.machines[from].slow + self.machines[to].slow;
+        Duration::from_micros(100) + slow + up_to(&mut self.rng, self.weather.latency)
+    }
+}
