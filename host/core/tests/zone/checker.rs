@@ -215,10 +215,12 @@ impl Checker {
     /// To be told of every output when it is done.
     pub(crate) fn output(&mut self, id: ProcessId, output: &Output) {
         match output {
-            Output::Send { to, frames } if to.as_bytes().starts_with(b"client") => match native::decode_reply(frames.clone()) {
-                Ok((number, reply)) => self.client_hears(id, to, number, &reply),
-                Err(malformed) => self.fail(&format!("a client cannot read what it is told: {malformed}")),
-            },
+            Output::Send { to, frames } if to.as_bytes().starts_with(b"client") => {
+                match native::decode_reply(frames.clone()) {
+                    Ok((number, reply)) => self.client_hears(id, to, number, &reply),
+                    Err(malformed) => self.fail(&format!("a client cannot read what it is told: {malformed}")),
+                }
+            }
             Output::Answer { call, result } => {
                 let reply = result.clone().map_or_else(Reply::Failure, Reply::Final);
                 self.answered(id, call.0, &reply);
