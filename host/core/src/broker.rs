@@ -343,8 +343,9 @@ impl Broker {
             }
             Some(&Pending { stage: Stage::Forwarded(link, number), .. }) => {
                 let is_late = failure.code == Code::Deadline;
-                self.leave_hop(number, if is_late { Ending::Badly } else { Ending::Cancelled }, now);
+                // First, for the peer makes room with it for the request that may go there in its place.
                 self.effects.push_back(Effect::CancelForward { link, id: number });
+                self.leave_hop(number, if is_late { Ending::Badly } else { Ending::Cancelled }, now);
             }
             _ => {}
         }

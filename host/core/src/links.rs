@@ -149,6 +149,13 @@ impl Links {
         self.effects.pop_front()
     }
 
+    /// The decision to dial this link, if it is still to be acted on: nothing can be said on the link before.
+    pub fn next_dial(&mut self, link: LinkId) -> Option<LinkEffect> {
+        let is_its = |effect: &LinkEffect| matches!(effect, LinkEffect::Dial { link: dialled, .. } if *dialled == link);
+        let place = self.effects.iter().position(is_its)?;
+        self.effects.remove(place)
+    }
+
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {

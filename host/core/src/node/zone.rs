@@ -352,7 +352,12 @@ impl Node {
     fn member_effect(&mut self, effect: MemberEffect, now: Time) {
         match effect {
             MemberEffect::Gossip { to, data } => match self.zone.links.speaking_to(&to) {
-                Some(link) => self.post(link, PeerMessage::Gossip(data)),
+                Some(link) => {
+                    if let Some(dial) = self.zone.links.next_dial(link) {
+                        self.link_effect(dial, now);
+                    }
+                    self.post(link, PeerMessage::Gossip(data));
+                }
                 // This datagram is lost, as datagrams may be; the next one finds a link.
                 None => self.zone.links.want_briefly(&to, now),
             },
