@@ -99,7 +99,7 @@ pub(crate) struct Weather {
 impl Weather {
     /// What remains when the faults end.
     pub(crate) fn clear_up(&mut self) {
-        (self.loss, self.doubling, self.overtaking, self.bad_plugins) = (0, 0, 0, 0);
+        (self.loss, self.doubling, self.overtaking, self.bad_plugins, self.calls) = (0, 0, 0, 0, 0);
         self.run = self.run.min(Duration::from_millis(20));
     }
 

@@ -14,7 +14,6 @@ const REASONS: &[&str] = &[
     "the queue of",
     "limits.requests =",
     "limits.requests-per-client",
-    "limits.requests-per-peer",
     "cancelled by the client",
     "is shutting down",
     "knows no way to zone",

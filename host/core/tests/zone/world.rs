@@ -34,30 +34,65 @@ pub(crate) struct Outcome {
 /// What is to come.
 pub(crate) enum Happening {
     /// A client asks, so many times at once.
-    Asks { client: usize },
+    Asks {
+        client: usize,
+    },
     /// A client withdraws a request.
-    Cancels { ask: u64, to: ProcessId, machine: usize },
-    Wakes { machine: usize, process: ProcessId },
-    Runs { machine: usize, run: RunId, turn: u64 },
+    Cancels {
+        ask: u64,
+        to: ProcessId,
+        machine: usize,
+    },
+    Wakes {
+        machine: usize,
+        process: ProcessId,
+    },
+    Runs {
+        machine: usize,
+        run: RunId,
+        turn: u64,
+    },
     /// A dial reaches its goal, or nobody there.
-    Connects { conn: usize },
+    Connects {
+        conn: usize,
+    },
     /// Frames reach the other end.
-    Arrives { conn: usize, way: Way, frames: Vec<Frame> },
+    Arrives {
+        conn: usize,
+        way: Way,
+        frames: Vec<Frame>,
+    },
     /// The one who dialled notices that the connection is gone, and tells its node.
-    Notices { conn: usize },
-    Tells { conn: usize },
+    Notices {
+        conn: usize,
+    },
+    Tells {
+        conn: usize,
+    },
     /// The one who was dialled notices; its node hears of it when it sends.
-    GuestIsGone { conn: usize },
+    GuestIsGone {
+        conn: usize,
+    },
     Accident(Accident),
-    Starts { machine: usize },
-    Thaws { machine: usize, process: ProcessId },
-    Ends { machine: usize, process: ProcessId },
+    Starts {
+        machine: usize,
+    },
+    Thaws {
+        machine: usize,
+        process: ProcessId,
+    },
+    Ends {
+        machine: usize,
+        process: ProcessId,
+    },
     Heals(Vec<(usize, usize)>),
     CalmsDown,
     /// Do all agree?
     LooksAround,
     /// Is every service reachable? The next is tried when the last is answered.
-    Tries { last: Option<u64> },
+    Tries {
+        last: Option<u64>,
+    },
     Closes,
 }
 
@@ -256,7 +291,8 @@ impl World {
             return;
         }
         self.tell(machine, input);
-        while let Some(output) = self.machines[machine].process.as_mut().and_then(|process| process.node.next_output()) {
+        while let Some(output) = self.machines[machine].process.as_mut().and_then(|process| process.node.next_output())
+        {
             let name = &self.machines[machine].settings.name;
             self.log.write(self.now, || format!("{name} {}", log::output(&output)));
             self.checker.output(id, &output);

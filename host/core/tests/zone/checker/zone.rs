@@ -66,7 +66,10 @@ impl Checker {
         let bound = settings.peers.heartbeat * TOLERANCE * 102 / 100 + Duration::from_millis(1);
         if self.now.since(first) > bound {
             let (from, to) = (self.books[&from].name(), self.books[&to].name());
-            self.fail(&format!("{from} still chooses {to}, which has answered nothing for {:?}", self.now.since(first)));
+            self.fail(&format!(
+                "{from} still chooses {to}, which has answered nothing for {:?}",
+                self.now.since(first)
+            ));
         }
     }
 

@@ -79,7 +79,9 @@ impl World {
     fn freeze(&mut self, machine: usize) {
         let longest = Duration::from_secs(if self.scenario.is_gentle { 3 } else { 8 });
         let time = self.now + up_to(&mut self.rng, longest);
-        let Some(process) = self.machines[machine].process.as_mut().filter(|process| !process.is_frozen) else { return };
+        let Some(process) = self.machines[machine].process.as_mut().filter(|process| !process.is_frozen) else {
+            return;
+        };
         process.is_frozen = true;
         let process = process.id;
         self.checker.tally.count("frozen");

@@ -240,7 +240,10 @@ impl World {
     pub(super) fn tcp_answers_with_reset(&mut self, machine: usize) {
         for number in 0..self.conns.len() {
             let conn = &self.conns[number];
-            if conn.is_broken && !conn.is_noticed && conn.target == Some(machine) && !self.is_blocked(conn.host.0, machine)
+            if conn.is_broken
+                && !conn.is_noticed
+                && conn.target == Some(machine)
+                && !self.is_blocked(conn.host.0, machine)
             {
                 let time = self.now + self.far_end_latency(number);
                 self.note(time, Happening::Notices { conn: number });
