@@ -299,6 +299,7 @@ impl Links {
 
     /// Lets time pass; `is_busy` tells which peers owe an answer.
     pub fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+        self.forgive_lateness(now);
         while let Some((time, endpoint)) = self.timers.first().cloned() {
             if time > now {
                 break;
@@ -312,6 +313,20 @@ impl Links {
                     let link = line.link;
                     self.check(&endpoint, is_busy(link), now);
                 }
+            }
+        }
+    }
+
+    /// A node that slept, or had too much to do, has not heard what its peers said meanwhile: it takes none of them for
+    /// silent for that.
+    fn forgive_lateness(&mut self, now: Time) {
+        let late = self.next_wake().map_or(Duration::ZERO, |due| now.since(due));
+        if late < self.settings.heartbeat {
+            return;
+        }
+        for target in self.targets.values_mut() {
+            if let State::Up(line) = &mut target.state {
+                line.heard = now.min(line.heard + late);
             }
         }
     }
@@ -535,6 +550,16 @@ mod tests {
         let why = "it gives no sign of life".into();
         assert_eq!(effects, [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
         assert_ne!(scene.dials(5_100), link);
+    }
+
+    #[test]
+    fn a_node_that_slept_gives_up_no_link_for_that() {
+        let (mut scene, link) = Scene::linked();
+        scene.0.asked(link, at(0));
+        assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
+        assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
+        scene.0.heard(link, at(60_600));
+        assert_eq!(scene.wake(60_750, false), []);
     }
 
     #[test]
