@@ -360,7 +360,7 @@ impl Checker {
         let (settings, shows) = (&book.settings, book.clock.shows(now));
         let Limits { requests, requests_per_peer, .. } = settings.limits;
         let mut by_peer = BTreeMap::new();
-        let mut wrong = None;
+        let (mut wrong, mut full) = (None, 0);
         for status in node.services(shows) {
             let limits = settings.services.get(&status.name).unwrap_or(&settings.defaults);
             // Those that come back from a peer find a full queue, and are not turned away.
@@ -369,8 +369,10 @@ impl Checker {
             }
             for peer in status.peers {
                 *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
+                full += u64::from(peer.is_full);
             }
         }
+        self.tally.count_many("peer full", full);
         if let Some((peer, count)) = by_peer.iter().find(|(_, count)| **count > requests_per_peer) {
             wrong = Some(format!("{peer} has {count} requests, which is over {requests_per_peer}"));
         }
