@@ -354,7 +354,7 @@ impl Checker {
         let now = self.now;
         let book = self.book(id);
         book.steps += 1;
-        if book.steps % GLANCE != 0 {
+        if !book.steps.is_multiple_of(GLANCE) {
             return;
         }
         let (settings, shows) = (&book.settings, book.clock.shows(now));
