@@ -8,7 +8,7 @@
 //! The bare echo is a ROUTER in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
 //! request that the node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what
 //! it was asked, in an instance that is kept, and in a new one for each request; `peer` asks the same of a second node,
-//! with which the first is linked over tcp. All take turns in each round, so
+//! with which the first is linked over ipc. All take turns in each round, so
 //! that whatever else the machine does hits all of them alike; the figures are medians over the rounds.
 
 #[path = "../../tests/guests/mod.rs"]
@@ -111,7 +111,7 @@ fn start_node(folder: &Path, name: &str, services: &[&str], settings: &str) -> R
     std::fs::create_dir(&plugins)?;
     let echo = guests::component(include_str!("../../tests/guests/echo.wat"));
     let mut text = format!(
-        "[node]\nname = '{name}'\nlisten = ['ipc://{name}.ipc', 'tcp://127.0.0.1:0']\nplugins = '{name}'\n\
+        "[node]\nname = '{name}'\nlisten = ['ipc://{name}.ipc']\nplugins = '{name}'\n\
          cache = 'cache'\n{settings}\n"
     );
     for service in services {

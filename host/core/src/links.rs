@@ -302,6 +302,7 @@ impl Links {
 
     /// Lets time pass; `is_busy` tells which peers owe an answer.
     pub fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+        self.forgive_lateness(now);
         while let Some((time, endpoint)) = self.timers.first().cloned() {
             if time > now {
                 break;
@@ -315,6 +316,20 @@ impl Links {
                     let link = line.link;
                     self.check(&endpoint, is_busy(link), now);
                 }
+            }
+        }
+    }
+
+    /// A node that slept, or had too much to do, has not heard what its peers said meanwhile: it takes none of them for
+    /// silent for that.
+    fn forgive_lateness(&mut self, now: Time) {
+        let late = self.next_wake().map_or(Duration::ZERO, |due| now.since(due));
+        if late < self.settings.heartbeat {
+            return;
+        }
+        for target in self.targets.values_mut() {
+            if let State::Up(line) = &mut target.state {
+                line.heard = now.min(line.heard + late);
             }
         }
     }

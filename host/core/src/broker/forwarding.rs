@@ -23,6 +23,9 @@ pub(super) struct Forwarded {
     link: LinkId,
     service: ServiceName,
     since: Time,
+    /// Whether it may safely run twice there. What the peer said when it got the request counts, for a peer that dies
+    /// offers nothing any more.
+    idempotent: bool,
 }
 
 impl Broker {
@@ -91,7 +94,7 @@ impl Broker {
         for id in ids {
             let Some(forwarded) = self.forwarded.get(&id) else { continue };
             let Some(pending) = self.requests.get(&forwarded.request) else { continue };
-            if self.may_repeat(pending, link) && self.has_another(pending, link) {
+            if Self::may_repeat(pending, forwarded) && self.has_another(pending, link) {
                 let reason =
                     format!("node {}, which had the request, does not answer; it may have run", self.hops.name(link));
                 self.effects.push_back(Effect::CancelForward { link, id });
@@ -272,14 +275,15 @@ impl Broker {
         let (service, place) = (pending.service.clone(), pending.place.clone());
         self.service(&service).dequeue(id, &place);
         self.hops.begin(link, &service, number);
-        self.forwarded.insert(number, Forwarded { request: id, link, service, since: now });
+        let idempotent = self.hops.is_idempotent(link, &service);
+        self.forwarded.insert(number, Forwarded { request: id, link, service, since: now, idempotent });
         self.rearm(id);
         self.effects.push_back(Effect::Forward { link, forward });
     }
 
     /// Takes a request out of its peer's account.
     pub(super) fn leave_hop(&mut self, id: u64, ending: Ending, now: Time) -> Option<RequestId> {
-        let Forwarded { request, link, service, since } = self.forwarded.remove(&id)?;
+        let Forwarded { request, link, service, since, .. } = self.forwarded.remove(&id)?;
         let was_full = !self.hops.has_room(link);
         self.hops.end(link, &service, id, ending, now.since(since), now);
         if was_full {
@@ -290,13 +294,10 @@ impl Broker {
 
     /// A request comes back from a peer without an answer: it goes elsewhere, waits, or fails.
     fn come_back(&mut self, id: u64, failure: Failure, may_have_run: bool, now: Time) {
-        let Some(Forwarded { link, .. }) = self.forwarded.get(&id) else { return };
-        let link = *link;
-        let may_repeat = |broker: &Self, request| {
-            broker.requests.get(&request).is_some_and(|pending| !may_have_run || broker.may_repeat(pending, link))
-        };
-        let Some(request) = self.forwarded.get(&id).map(|forwarded| forwarded.request) else { return };
-        let may_repeat = may_repeat(self, request);
+        let Some(forwarded) = self.forwarded.get(&id) else { return };
+        let request = forwarded.request;
+        let pending = self.requests.get(&request);
+        let may_repeat = pending.is_some_and(|pending| !may_have_run || Self::may_repeat(pending, forwarded));
         self.leave_hop(id, if may_have_run { Ending::Badly } else { Ending::Cancelled }, now);
         let Some(pending) = self.requests.get_mut(&request) else { return };
         if !may_repeat || pending.tried.len() >= MAX_FORWARDS {
@@ -323,10 +324,9 @@ impl Broker {
         }
     }
 
-    /// Whether the request may run a second time although it may have run on this link.
-    fn may_repeat(&self, pending: &Pending, link: LinkId) -> bool {
-        let declared = pending.idempotency_key.is_some() || self.hops.is_idempotent(link, &pending.service);
-        declared && !pending.told_in_part
+    /// Whether the request may run a second time although it may have run at that peer.
+    fn may_repeat(pending: &Pending, at: &Forwarded) -> bool {
+        (pending.idempotency_key.is_some() || at.idempotent) && !pending.told_in_part
     }
 
     /// Whether anybody but the peer on this link could serve it.

@@ -106,6 +106,16 @@ fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
 }
 
 #[test]
+fn a_node_that_slept_gives_up_no_link_for_that() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.asked(link, at(0));
+    assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
+    assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
+    scene.0.heard(link, at(60_600));
+    assert_eq!(scene.wake(60_750, false), []);
+}
+
+#[test]
 fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
     let (mut scene, link) = Scene::linked();
     scene.0.down(link, "lost", at(1_000));

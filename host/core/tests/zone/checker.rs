@@ -245,7 +245,8 @@ impl Checker {
         if ask.node.as_ref().is_some_and(|node| *node != name) {
             self.fail(&format!("{name} runs request {number}, which was for {:?}", ask.node));
         }
-        if !ask.runs.is_empty() && ask.key.is_none() && !ask.runs.iter().all(|run| run.is_idempotent) {
+        // One that runs only once where that is not safe to repeat may run elsewhere, before or after.
+        if !is_idempotent && ask.key.is_none() && ask.runs.iter().any(|run| !run.is_idempotent) {
             self.fail(&format!("request {number} runs a second time, at {name}, but may not"));
         }
         if let Some(code) = ask.failed_with.filter(|code| code.was_not_started()) {
@@ -353,13 +354,13 @@ impl Checker {
         let now = self.now;
         let book = self.book(id);
         book.steps += 1;
-        if book.steps % GLANCE != 0 {
+        if !book.steps.is_multiple_of(GLANCE) {
             return;
         }
         let (settings, shows) = (&book.settings, book.clock.shows(now));
         let Limits { requests, requests_per_peer, .. } = settings.limits;
         let mut by_peer = BTreeMap::new();
-        let mut wrong = None;
+        let (mut wrong, mut full) = (None, 0);
         for status in node.services(shows) {
             let limits = settings.services.get(&status.name).unwrap_or(&settings.defaults);
             // Those that come back from a peer find a full queue, and are not turned away.
@@ -368,8 +369,10 @@ impl Checker {
             }
             for peer in status.peers {
                 *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
+                full += u64::from(peer.is_full);
             }
         }
+        self.tally.count_many("peer full", full);
         if let Some((peer, count)) = by_peer.iter().find(|(_, count)| **count > requests_per_peer) {
             wrong = Some(format!("{peer} has {count} requests, which is over {requests_per_peer}"));
         }

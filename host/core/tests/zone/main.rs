@@ -76,6 +76,13 @@ fn large_zones_keep_every_invariant() {
 }
 
 #[test]
+fn a_zone_that_is_asked_for_too_much_keeps_every_invariant_and_its_retry_budget() {
+    let outcome = World::new(0, Scenario::storm(0), Log::None).run();
+    println!("{} steps\n{}", outcome.steps, outcome.tally.report());
+    assert!(outcome.tally.has("the retry budget is spent"));
+}
+
+#[test]
 fn the_same_seed_writes_the_same_log() {
     for seed in 0..6 {
         let log = || World::new(seed, Scenario::draw(seed, Size::Small), Log::Kept(String::new())).run().log;

@@ -99,7 +99,7 @@ pub(crate) struct Weather {
 impl Weather {
     /// What remains when the faults end.
     pub(crate) fn clear_up(&mut self) {
-        (self.loss, self.doubling, self.overtaking, self.bad_plugins) = (0, 0, 0, 0);
+        (self.loss, self.doubling, self.overtaking, self.bad_plugins, self.calls) = (0, 0, 0, 0, 0);
         self.run = self.run.min(Duration::from_millis(20));
     }
 
@@ -160,6 +160,32 @@ impl Scenario {
             calm,
             is_gentle,
         }
+    }
+}
+
+impl Scenario {
+    /// Nodes that are busy for long and queue little, and clients that ask for far more than they can do: each request is
+    /// refused by one after another, until the retry budget is spent.
+    pub(crate) fn storm(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let mut scenario = Self::draw(seed, Size::Small);
+        let narrow = ServiceSettings { concurrency: 1, queue: 1, spill: 0, ..ServiceSettings::default() };
+        let services = SERVICES.into_iter().map(|service| (name(service), narrow.clone())).collect();
+        let common = NodeSettings { services, ..common(rng, true) };
+        scenario.nodes = (0..6).map(|number| plan(rng, number, 6, &common)).collect();
+        for (number, plan) in scenario.nodes.iter_mut().enumerate() {
+            plan.starts = true;
+            plan.services = if number == 0 { Vec::new() } else { SERVICES.into_iter().map(name).collect() };
+            plan.settings.services.clone_from(&common.services);
+            if number == 0 {
+                plan.settings.services.values_mut().for_each(|service| service.queue = 100_000);
+            }
+        }
+        (scenario.clients, scenario.burst) = (1, 300);
+        (scenario.pause, scenario.calm) = (Duration::from_millis(25), Time::from_micros(6_000_000));
+        (scenario.accidents, scenario.is_gentle) = (Vec::new(), false);
+        scenario.weather = Weather { run: Duration::from_millis(1_500), ..Weather::draw(rng, true) };
+        scenario
     }
 }
 

@@ -14,7 +14,6 @@ const REASONS: &[&str] = &[
     "the queue of",
     "limits.requests =",
     "limits.requests-per-client",
-    "limits.requests-per-peer",
     "cancelled by the client",
     "is shutting down",
     "knows no way to zone",
@@ -26,6 +25,9 @@ const REASONS: &[&str] = &[
     "already part of this chain",
     "the node shut down while the request ran",
 ];
+
+/// Reasons that only a storm brings about.
+const RARE: &[&str] = &["the retry budget is spent"];
 
 /// Everything else that has to occur.
 const OCCASIONS: &[&str] = &[
@@ -62,6 +64,7 @@ const OCCASIONS: &[&str] = &[
     "overloaded",
     "partial reply",
     "partition",
+    "peer full",
     "peer refused",
     "peer silent",
     "peer speaks again",
@@ -93,7 +96,7 @@ impl Tally {
     }
 
     pub(crate) fn count_reason(&mut self, reason: &str) {
-        for part in REASONS {
+        for part in REASONS.iter().chain(RARE) {
             if reason.contains(part) {
                 self.count(part);
             }
@@ -108,6 +111,10 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         other.counts.iter().for_each(|(what, times)| self.count_many(what, *times));
         other.most.iter().for_each(|(what, value)| self.most(what, *value));
+    }
+
+    pub(crate) fn has(&self, what: &str) -> bool {
+        self.counts.contains_key(what)
     }
 
     /// Everything that should have happened, and did not.

@@ -53,6 +53,7 @@ pub(super) struct Book {
     pub(super) is_frozen: bool,
     pub(super) is_leaving: bool,
     pub(super) has_lost_its_name: bool,
+    pub(super) started: Time,
     /// When it was started, frozen or thawed last.
     pub(super) troubled: Time,
     /// What its plugins offer, and since when.
@@ -98,6 +99,7 @@ impl Book {
             is_frozen: false,
             is_leaving: false,
             has_lost_its_name: false,
+            started: now,
             troubled: now,
             offers: BTreeMap::new(),
             overdue: Vec::new(),

@@ -12,12 +12,19 @@ use wasmnode_core::{Failure, Frame, Node, ServiceName, ZoneEvent};
 /// may wait 3 s for a welcome.
 const RECOVERY: Duration = Duration::from_secs(6);
 
+/// The same for a node that was frozen, as far as its own clients are concerned.
+const THAWED_WITHIN: Duration = Duration::from_millis(500);
+
 /// Heartbeats after which a peer that answers nothing gets no request.
 const TOLERANCE: u32 = 3;
 
 /// How long the nodes may disagree after the faults: until a broken connection is noticed (0.5 s here), it is dialled again
 /// (2 s), a welcome is awaited in vain (3 s), the dead are greeted (twice 2 s) and a probe has failed and been refuted (3 s).
 const AGREE_WITHIN: Duration = Duration::from_secs(13);
+
+/// And so many probe periods per node: who has missed the news of a death finds it by a probe of its own, and each node is
+/// probed once in two turns at the latest.
+const TURNS: u32 = 2;
 
 impl Checker {
     /// A node sends something to the process at the other end of a link.
@@ -78,7 +85,10 @@ impl Checker {
         let (ask, home) = (&self.asks[&number], &self.books[&id]);
         let settled = |book: &Book| book.is_well() && book.troubled + RECOVERY <= ask.opened;
         let is_plain = matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && !ask.is_cancelled;
-        if !self.is_gentle || !is_plain || !settled(home) || ask.told_by.is_some() {
+        // It is at work again soon after it was frozen, for its links stand.
+        let is_ready =
+            home.is_well() && home.started + RECOVERY <= ask.opened && home.troubled + THAWED_WITHIN <= ask.opened;
+        if !self.is_gentle || !is_plain || !is_ready || ask.told_by.is_some() {
             return;
         }
         let service: Option<ServiceName> = ask.service.parse().ok();
@@ -192,7 +202,10 @@ impl Checker {
     }
 
     pub(crate) fn may_disagree(&self, calm_for: Duration, what: &str) {
-        if calm_for > AGREE_WITHIN {
+        let names: BTreeSet<_> = self.books.values().map(Book::name).collect();
+        let period = self.books.values().map(|book| book.settings.members.probe_period).max().unwrap_or_default();
+        let nodes = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        if calm_for > AGREE_WITHIN + period * TURNS * nodes {
             self.fail(&format!("{calm_for:?} after the faults, {what}"));
         }
     }
