@@ -263,7 +263,7 @@ impl Driver {
             Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
             Output::Event(event) => self.warn(&event),
             Output::Zone(event @ (ZoneEvent::MemberJoined(_) | ZoneEvent::MemberLeft(_) | ZoneEvent::Renewed(_))) => {
-                info!("{event}")
+                info!("{event}");
             }
             Output::Zone(event) => self.warn(&event),
         }

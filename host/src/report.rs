@@ -225,7 +225,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: T
                 queued: service.queued,
                 replied: service.replied,
                 failed: service.failed,
-                peers: service.peers.into_iter().map(peer).collect(),
+                peers: service.peers.iter().map(peer).collect(),
             })
             .collect(),
         counters: CounterReport {
@@ -242,7 +242,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: T
     serde_json::to_string(&report).unwrap_or_default()
 }
 
-fn peer(status: HopStatus) -> PeerReport {
+fn peer(status: &HopStatus) -> PeerReport {
     PeerReport {
         node: status.node.to_string(),
         outstanding: status.outstanding,

@@ -44,6 +44,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is an IPv6 address, for which ZeroMQ has to be prepared.
+    #[must_use]
+    pub(crate) fn is_ipv6(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.starts_with('['))
+    }
+
     /// Whether it stands for every address of the machine, so that it does not say where to dial.
     pub(super) fn is_wildcard(&self) -> bool {
         let Self::Tcp(address) = self else { return false };

@@ -32,6 +32,9 @@ impl Listener {
         if let Endpoint::Ipc(path) = endpoint {
             clear_the_way(path)?;
         }
+        if endpoint.is_ipv6() {
+            self.router.set_ipv6(true).map_err(|error| error.to_string())?;
+        }
         self.router.bind(&endpoint.to_string()).map_err(|error| match error {
             zmq::Error::EADDRINUSE => "another process listens there; stop it, or choose another endpoint".to_owned(),
             zmq::Error::ENOENT => "its folder does not exist".to_owned(),
