@@ -111,7 +111,7 @@ fn a_failure_says_who_failed_and_where_and_the_deadline_holds_across_nodes() {
     let asked = Ask::new("loop").body(["x"]).deadline(Duration::from_millis(300));
     match node1.client().call(asked, |_| {}) {
         Err(Error::Failure(failure)) => {
-            assert!(failure.code == Code::Deadline && failure.reason.contains("node2"), "{failure}")
+            assert!(failure.code == Code::Deadline && failure.reason.contains("node2"), "{failure}");
         }
         other => panic!("{other:?}"),
     }
