@@ -161,6 +161,12 @@ pub enum Place {
 }
 
 impl Address {
+    /// A service in a zone.
+    #[must_use]
+    pub fn in_zone(service: ServiceName, zone: Label) -> Self {
+        Self { service, place: Place::Named(zone) }
+    }
+
     /// Reads an address as it came in a frame.
     ///
     /// # Errors

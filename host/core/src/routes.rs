@@ -15,7 +15,7 @@ mod tests;
 mod timers;
 
 use crate::message::peer::{Advert, Offer};
-use crate::name::{Label, ServiceName};
+use crate::name::{Label, Address};
 use crate::settings::RoutesSettings;
 use crate::time::Time;
 use own::Own;
@@ -86,7 +86,7 @@ pub enum RouteEffect {
         /// The member.
         by: Label,
         /// What it served.
-        service: ServiceName,
+        service: Address,
     },
     /// What a peer said was refused, all of it or in part.
     Refused {
@@ -132,7 +132,7 @@ impl Routes {
     }
 
     /// This node no longer serves a service. The members are told within 5 ms.
-    pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
+    pub fn withdraw(&mut self, service: &Address, now: Time) {
         if self.own.withdraw(service) {
             self.tell_soon(now);
         }
@@ -219,7 +219,7 @@ impl Routes {
     }
 
     /// The other members that serve a service, by name. All of them are up.
-    pub fn providers(&self, service: &ServiceName) -> impl Iterator<Item = (&Label, &Offer)> {
+    pub fn providers(&self, service: &Address) -> impl Iterator<Item = (&Label, &Offer)> {
         self.table.providers(service)
     }
 
@@ -305,7 +305,7 @@ impl Routes {
         self.renew(from, now);
     }
 
-    fn hear_change(&mut self, from: &Label, known: Known, offers: Vec<Offer>, withdrawn: Vec<ServiceName>) {
+    fn hear_change(&mut self, from: &Label, known: Known, offers: Vec<Offer>, withdrawn: Vec<Address>) {
         self.drop_offers(from, withdrawn);
         let complete = self.take_offers(from, offers) && known.complete;
         self.members.insert(from.clone(), Some(Known { version: known.version + 1, complete }));
@@ -327,7 +327,7 @@ impl Routes {
     fn take_offers(&mut self, from: &Label, offers: impl IntoIterator<Item = Offer>) -> bool {
         let (mut reserved, mut over) = (0, 0);
         for offer in offers {
-            if offer.service.is_reserved() {
+            if offer.service.service.is_reserved() {
                 reserved += 1;
                 continue;
             }
@@ -358,7 +358,7 @@ impl Routes {
         }
     }
 
-    fn drop_offers(&mut self, from: &Label, services: Vec<ServiceName>) {
+    fn drop_offers(&mut self, from: &Label, services: Vec<Address>) {
         for service in services {
             if self.table.remove(from, &service) {
                 self.effects.push_back(RouteEffect::Withdrawn { by: from.clone(), service });

@@ -6,7 +6,7 @@
 
 use super::types::HopStatus;
 use crate::message::LinkId;
-use crate::name::{Label, ServiceName};
+use crate::name::{Address, Label};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,9 +33,11 @@ pub(super) struct Hops {
 #[derive(Debug)]
 pub(super) struct Hop {
     pub(super) node: Label,
+    /// The zone that it leads into, if it is another.
+    pub(super) zone: Option<Label>,
     /// Requests that it has, by their number on the wire.
     pub(super) outstanding: BTreeSet<u64>,
-    offers: BTreeMap<ServiceName, Record>,
+    offers: BTreeMap<Address, Record>,
     /// Whether it gives no sign of life.
     is_silent: bool,
 }
@@ -80,12 +82,12 @@ impl Hops {
         Self { by_link: BTreeMap::new(), window, chance: seed }
     }
 
-    pub(super) fn add(&mut self, link: LinkId, node: Label) {
-        let hop = Hop { node, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
+    pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>) {
+        let hop = Hop { node, zone, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
         self.by_link.insert(link, hop);
     }
 
-    pub(super) fn remove(&mut self, link: LinkId) -> Option<(Hop, Vec<ServiceName>)> {
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<(Hop, Vec<Address>)> {
         let hop = self.by_link.remove(&link)?;
         let services = hop.offers.keys().cloned().collect();
         Some((hop, services))
@@ -105,30 +107,30 @@ impl Hops {
         self.by_link.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_silent, is_silent) != is_silent)
     }
 
-    pub(super) fn offer(&mut self, link: LinkId, service: &ServiceName, idempotent: bool) {
+    pub(super) fn offer(&mut self, link: LinkId, service: &Address, idempotent: bool) {
         if let Some(hop) = self.by_link.get_mut(&link) {
             hop.offers.entry(service.clone()).or_default().idempotent = idempotent;
         }
     }
 
-    pub(super) fn withdraw(&mut self, link: LinkId, service: &ServiceName) {
+    pub(super) fn withdraw(&mut self, link: LinkId, service: &Address) {
         if let Some(hop) = self.by_link.get_mut(&link) {
             hop.offers.remove(service);
         }
     }
 
     /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
-    pub(super) fn find(&self, node: &Label, service: &ServiceName) -> Option<LinkId> {
-        let offers = |hop: &Hop| hop.node == *node && (service.is_reserved() || hop.offers.contains_key(service));
+    pub(super) fn find(&self, node: &Label, service: &Address) -> Option<LinkId> {
+        let offers = |hop: &Hop| hop.node == *node && (service.service.is_reserved() || hop.offers.contains_key(service));
         self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
     }
 
-    pub(super) fn is_idempotent(&self, link: LinkId, service: &ServiceName) -> bool {
+    pub(super) fn is_idempotent(&self, link: LinkId, service: &Address) -> bool {
         self.record(link, service).is_some_and(|record| record.idempotent)
     }
 
     /// A request goes to this peer.
-    pub(super) fn begin(&mut self, link: LinkId, service: &ServiceName, id: u64) {
+    pub(super) fn begin(&mut self, link: LinkId, service: &Address, id: u64) {
         if let Some(hop) = self.by_link.get_mut(&link) {
             hop.outstanding.insert(id);
             if let Some(record) = hop.offers.get_mut(service) {
@@ -141,7 +143,7 @@ impl Hops {
     pub(super) fn end(
         &mut self,
         link: LinkId,
-        service: &ServiceName,
+        service: &Address,
         id: u64,
         ending: Ending,
         took: Duration,
@@ -156,7 +158,7 @@ impl Hops {
     }
 
     /// Draws the next hop among `offering`, without those that were tried.
-    pub(super) fn choose(&mut self, service: &ServiceName, offering: &[LinkId], tried: &[LinkId], now: Time) -> Choice {
+    pub(super) fn choose(&mut self, service: &Address, offering: &[LinkId], tried: &[LinkId], now: Time) -> Choice {
         let drawn = [self.draw(offering), self.draw(offering)];
         let usable = |link: LinkId| self.is_usable(link, service, tried, now).then(|| self.cost(link, service, now));
         let best = |links: &[LinkId]| links.iter().filter_map(|&link| Some((usable(link)?, link))).min();
@@ -184,7 +186,7 @@ impl Hops {
     }
 
     /// How the peers that offer a service do.
-    pub(super) fn statuses(&self, service: &ServiceName, offering: &[LinkId], now: Time) -> Vec<HopStatus> {
+    pub(super) fn statuses(&self, service: &Address, offering: &[LinkId], now: Time) -> Vec<HopStatus> {
         let status = |&link| {
             let (hop, record) = (self.get(link)?, self.record(link, service)?);
             Some(HopStatus {
@@ -201,17 +203,17 @@ impl Hops {
         offering.iter().filter_map(status).collect()
     }
 
-    fn record(&self, link: LinkId, service: &ServiceName) -> Option<&Record> {
+    fn record(&self, link: LinkId, service: &Address) -> Option<&Record> {
         self.get(link)?.offers.get(service)
     }
 
-    fn is_usable(&self, link: LinkId, service: &ServiceName, tried: &[LinkId], now: Time) -> bool {
+    fn is_usable(&self, link: LinkId, service: &Address, tried: &[LinkId], now: Time) -> bool {
         let is_well = self.get(link).is_some_and(|hop| !hop.is_silent);
         let is_paused = self.record(link, service).is_none_or(|record| record.paused_until > now);
         is_well && !is_paused && self.has_room(link) && !tried.contains(&link)
     }
 
-    fn cost(&self, link: LinkId, service: &ServiceName, now: Time) -> u64 {
+    fn cost(&self, link: LinkId, service: &Address, now: Time) -> u64 {
         let Some(record) = self.record(link, service) else { return u64::MAX };
         let half_lives = now.since(record.measured).as_micros() / HALF_LIFE.as_micros();
         let latency = record.latency_us >> half_lives.min(63);
@@ -259,14 +261,14 @@ mod tests {
     const B: LinkId = LinkId(2);
     const MS: Duration = Duration::from_millis(1);
 
-    fn service() -> ServiceName {
+    fn service() -> Address {
         "print".parse().unwrap()
     }
 
     fn two() -> Hops {
         let mut hops = Hops::new(2, 7);
         for (link, name) in [(A, "a"), (B, "b")] {
-            hops.add(link, name.parse().unwrap());
+            hops.add(link, name.parse().unwrap(), None);
             hops.offer(link, &service(), true);
         }
         hops

@@ -24,8 +24,10 @@ pub(super) struct Service {
     pub(super) anywhere: Queue,
     /// Requests waiting for this node to serve them.
     pub(super) here: Queue,
-    /// Requests waiting for a certain peer.
-    pub(super) there: BTreeMap<Label, Queue>,
+    /// Requests waiting for a certain peer or zone.
+    pub(super) there: BTreeMap<Where, Queue>,
+    /// The links that lead to it in other zones, in order, with what it costs to get there.
+    pub(super) abroad: BTreeMap<Label, Abroad>,
     /// Whether a worker is next where both a plugin and a worker could serve.
     worker_is_next: bool,
     pub(super) replied: u64,
@@ -34,6 +36,14 @@ pub(super) struct Service {
 
 /// Requests in order of arrival: one that is given back has the lowest number, and so goes first.
 pub(super) type Queue = BTreeSet<RequestId>;
+
+/// How a service of another zone is reached.
+#[derive(Debug, Default)]
+pub(super) struct Abroad {
+    pub(super) cost: u32,
+    /// In order.
+    pub(super) hops: Vec<LinkId>,
+}
 
 /// Who of this node serves the next request.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +64,7 @@ impl Service {
 
     /// Whether anybody offers it.
     pub(super) fn is_reachable(&self) -> bool {
-        self.is_local() || !self.hops.is_empty()
+        self.is_local() || !self.hops.is_empty() || !self.abroad.is_empty()
     }
 
     /// Whether nothing would be lost with it.
@@ -71,7 +81,7 @@ impl Service {
         match place {
             Where::Anywhere => self.anywhere.insert(id),
             Where::Here => self.here.insert(id),
-            Where::Node(node) => self.there.entry(node.clone()).or_default().insert(id),
+            elsewhere => self.there.entry(elsewhere.clone()).or_default().insert(id),
         };
     }
 
@@ -79,11 +89,11 @@ impl Service {
         match place {
             Where::Anywhere => drop(self.anywhere.remove(&id)),
             Where::Here => drop(self.here.remove(&id)),
-            Where::Node(node) => {
-                if let Some(queue) = self.there.get_mut(node) {
+            elsewhere => {
+                if let Some(queue) = self.there.get_mut(elsewhere) {
                     queue.remove(&id);
                     if queue.is_empty() {
-                        self.there.remove(node);
+                        self.there.remove(elsewhere);
                     }
                 }
             }

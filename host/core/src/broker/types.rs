@@ -52,7 +52,7 @@ pub enum Asker {
 }
 
 /// Where a request is to be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Where {
     /// Here, or else at a peer.
     Anywhere,
@@ -60,6 +60,15 @@ pub enum Where {
     Here,
     /// At this peer only.
     Node(Label),
+    /// In this zone only; in the own one, here or at a peer.
+    Zone(Label),
+    /// On this node of another zone only.
+    NodeIn {
+        /// The zone.
+        zone: Label,
+        /// The node.
+        node: Label,
+    },
 }
 
 /// A request as it reaches the broker.
@@ -75,6 +84,8 @@ pub struct Submission {
     pub caller: Option<Caller>,
     /// The services on whose behalf this one is called, outermost first.
     pub chain: Vec<ServiceName>,
+    /// The zones that it has entered so far, if a peer passes the request on.
+    pub crossed: Vec<Label>,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.

@@ -7,7 +7,7 @@
 //! offset size
 //!      0    6  "WNODP1": the dialect
 //!      6    1  command: 1 REQUEST, 2 PARTIAL, 3 FINAL, 4 FAILURE, 5 CANCEL (as in WNODC1), 6 HELLO, 7 WELCOME,
-//!              8 REFUSED, 9 GOSSIP, 10 ADVERT, 11 PULL, 12 PING, 13 PONG
+//!              8 REFUSED, 9 GOSSIP, 10 ADVERT, 11 PULL, 12 PING, 13 PONG, 14 OPEN, 15 PATHS
 //!
 //! REQUEST  body
 //!      7    8  request id: chosen by the sender, ascending on each link
@@ -18,7 +18,8 @@
 //!     26    n  service name
 //!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose behalf
 //!              the request is made (again for each, outermost first, at most 255), 4 = caller (UTF-8, at most 1,024
-//!              bytes). Of two traceparents, keys or callers the last counts
+//!              bytes), 5 = the zone that is to serve it, 6 = the node that is to serve it, 7 = a zone that it has entered (again
+//!              for each, in order, at most 32). Of two traceparents, keys, callers, zones or nodes the last counts
 //! PARTIAL  body
 //! FINAL    body
 //!      7    8  request id; nothing more
@@ -45,15 +46,26 @@
 //!      7    1  kind: 1 all services, 2 what has changed, 3 nothing has changed
 //!      8    8  version of the advert
 //!     16    4  n, the number of services that are offered; kinds 1 and 2 only
-//!     20    …  n times: flags (1), length of the name (1), name. Bit 0 of the flags = a request may safely run twice.
-//!              Other bits say more of the service and are passed over, so that a newer node can say it to older ones
+//!     20    …  n times: flags (1), SERVICE, cost (4). Bit 0 of the flags = a request may safely run twice. Other bits say
+//!              more of the service and are passed over, so that a newer node can say it to older ones
 //!      …    4  m, the number of services that are withdrawn; kind 2 only
-//!      …    …  m times: length of the name (1), name
+//!      …    …  m times: SERVICE
 //! PULL     nothing more
 //! PING
 //! PONG
 //!      7    2  n, at most 1,024
 //!      9   8n  request ids
+//!
+//! OPEN     begins a session between routers
+//!      7    8  epoch
+//! PATHS    an update on a session
+//!      7    …  the update, as [`super::path`] says
+//!
+//! SERVICE  within adverts
+//!      0    1  n, the length of the service's name
+//!      1    n  service
+//!    1+n    1  m, the length of the name of its zone; 0 = the sender's own
+//!    2+n    m  zone
 //!
 //! MEMBER   within other messages, and in those of the membership protocol
 //!      0    1  n, the length of the name
@@ -73,7 +85,7 @@
 //! a later version comes only to nodes that know it; to the others it is malformed.
 
 use super::{Body, Frame, Reply};
-use crate::name::{Label, ServiceName};
+use crate::name::{Address, Label, ServiceName};
 use std::time::Duration;
 
 mod codec;
@@ -94,6 +106,9 @@ pub const MAX_CALLER: usize = 1024;
 
 /// The most services on whose behalf a request can be made.
 pub const MAX_CHAIN: usize = 255;
+
+/// The most zones that a request may enter.
+pub const MAX_CROSSED: usize = 32;
 
 /// The most requests that a ping or a pong can name.
 pub const MAX_NAMED: usize = 1024;
@@ -155,6 +170,13 @@ pub enum PeerMessage {
     Advert(Advert),
     /// Asks for a whole advert.
     Pull,
+    /// Begins a session between routers, with what its epoch is made of ([`crate::paths::link_epoch`]).
+    Open {
+        /// The sender's epoch.
+        epoch: u64,
+    },
+    /// What a router tells another of paths ([`super::path`]).
+    Paths(Frame),
     /// A request to serve, from the one who dialled.
     Request(Forward),
     /// What became of a request, from the one who was dialled.
@@ -200,6 +222,12 @@ pub struct Forward {
     pub idempotency_key: Option<Frame>,
     /// The services on whose behalf this one is called, outermost first; at most [`MAX_CHAIN`].
     pub chain: Vec<ServiceName>,
+    /// The zone that is to serve it, if it is to leave the sender's.
+    pub zone: Option<Label>,
+    /// The node that is to serve it, if not any.
+    pub node: Option<Label>,
+    /// The zones that it has entered so far, the first one's own included: none is entered twice.
+    pub crossed: Vec<Label>,
     /// The client's frames.
     pub body: Body,
 }
@@ -221,7 +249,7 @@ pub enum Advert {
         /// New, or changed.
         offers: Vec<Offer>,
         /// Gone.
-        withdrawn: Vec<ServiceName>,
+        withdrawn: Vec<Address>,
     },
     /// Nothing new: this is still the version, and the lease begins anew.
     Still {
@@ -230,11 +258,13 @@ pub enum Advert {
     },
 }
 
-/// A service that a member serves itself.
+/// A service that a member serves itself; a router also tells what can be reached in other zones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Its name.
-    pub service: ServiceName,
+    /// Its name; of a service in another zone, with that zone.
+    pub service: Address,
+    /// What it costs to get there: 0 for what the member serves itself.
+    pub cost: u32,
     /// Whether a request may safely run twice.
     pub idempotent: bool,
 }

@@ -1,18 +1,18 @@
 //! What this node offers, in versions. What changes between two of them is gathered.
 
 use crate::message::peer::{Advert, Offer};
-use crate::name::ServiceName;
+use crate::name::Address;
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
 pub(super) struct Own {
     limit: usize,
     version: u64,
-    offers: BTreeMap<ServiceName, Offer>,
+    offers: BTreeMap<Address, Offer>,
     /// Over the limit: told to nobody, until there is room.
-    beyond: BTreeMap<ServiceName, Offer>,
+    beyond: BTreeMap<Address, Offer>,
     /// What the version says, if anything, of each service that may have changed since.
-    before: BTreeMap<ServiceName, Option<Offer>>,
+    before: BTreeMap<Address, Option<Offer>>,
     /// Whether a service has gone over the limit since the version was made.
     overflowed: bool,
 }
@@ -44,7 +44,7 @@ impl Own {
     }
 
     /// Whether there may be something to tell now.
-    pub(super) fn withdraw(&mut self, service: &ServiceName) -> bool {
+    pub(super) fn withdraw(&mut self, service: &Address) -> bool {
         if let Some(offer) = self.offers.remove(service) {
             self.before.entry(service.clone()).or_insert(Some(offer));
             if let Some((_, next)) = self.beyond.pop_first() {

@@ -1,7 +1,7 @@
 //! Who offers what: by member, and by service. Never over its limits.
 
 use crate::message::peer::Offer;
-use crate::name::{Label, ServiceName};
+use crate::name::{Label, Address};
 use crate::settings::RoutesSettings;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Table {
     per_member: usize,
     total: usize,
-    offers: BTreeMap<Label, BTreeMap<ServiceName, Offer>>,
+    offers: BTreeMap<Label, BTreeMap<Address, Offer>>,
     /// The same by service. `None` is never in it: it is where the members of a service begin.
-    providers: BTreeSet<(ServiceName, Option<Label>)>,
+    providers: BTreeSet<(Address, Option<Label>)>,
 }
 
 /// What became of an offer.
@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// Whether it was there.
-    pub(super) fn remove(&mut self, member: &Label, service: &ServiceName) -> bool {
+    pub(super) fn remove(&mut self, member: &Label, service: &Address) -> bool {
         let Some(offers) = self.offers.get_mut(member) else { return false };
         let removed = offers.remove(service).is_some();
         if offers.is_empty() {
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// Removes all that a member offers, and returns it by name.
-    pub(super) fn clear(&mut self, member: &Label) -> impl Iterator<Item = ServiceName> + use<> {
+    pub(super) fn clear(&mut self, member: &Label) -> impl Iterator<Item = Address> + use<> {
         let offers = self.offers.remove(member).unwrap_or_default();
         for service in offers.keys() {
             self.providers.remove(&(service.clone(), Some(member.clone())));
@@ -73,7 +73,7 @@ impl Table {
         self.offers.get(member).map_or(0, BTreeMap::len) < self.per_member && self.providers.len() < self.total
     }
 
-    pub(super) fn providers(&self, service: &ServiceName) -> impl Iterator<Item = (&Label, &Offer)> {
+    pub(super) fn providers(&self, service: &Address) -> impl Iterator<Item = (&Label, &Offer)> {
         let members = self.providers.range((service.clone(), None)..).take_while(move |(name, _)| name == service);
         members.filter_map(|(name, member)| {
             let (member, offers) = self.offers.get_key_value(member.as_ref()?)?;

@@ -6,12 +6,12 @@ fn label(name: &str) -> Label {
     name.parse().unwrap()
 }
 
-fn service(name: &str) -> ServiceName {
+fn service(name: &str) -> Address {
     name.parse().unwrap()
 }
 
 fn offer(name: &str) -> Offer {
-    Offer { service: service(name), idempotent: false }
+    Offer { service: service(name), cost: 0, idempotent: false }
 }
 
 fn at(millis: u64) -> Time {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
-use wasmnode_core::{Label, RouteEffect, Routes, RoutesSettings, ServiceName, Time};
+use wasmnode_core::{Label, RouteEffect, Routes, RoutesSettings, Address, Time};
 
 /// What a node sends.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub(crate) struct Station {
     pub(crate) up: BTreeSet<Label>,
     settings: RoutesSettings,
     /// Every offer that was told and not withdrawn.
-    told: BTreeMap<(Label, ServiceName), Offer>,
+    told: BTreeMap<(Label, Address), Offer>,
     /// When it last asked whom, where neither a whole advert nor a new start of that member ended it.
     pulls: BTreeMap<Label, Time>,
     /// The version that its last `Change` made.
@@ -135,7 +135,7 @@ impl Station {
         let by_member: Vec<&Offer> = members.into_iter().flat_map(|member| self.routes.offers_of(member)).collect();
         assert_eq!(by_member, told);
         assert_eq!(self.routes.routes(), told.len());
-        let services: BTreeSet<&ServiceName> = self.told.keys().map(|(_, service)| service).collect();
+        let services: BTreeSet<&Address> = self.told.keys().map(|(_, service)| service).collect();
         for service in services {
             let told = self.told.iter().filter(|((_, name), _)| name == service);
             let told: Vec<_> = told.map(|((member, _), offer)| (member, offer)).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
-use wasmnode_core::{Label, RouteEffect, RoutesSettings, ServiceName, Time};
+use wasmnode_core::{Label, RouteEffect, RoutesSettings, Address, Time};
 
 const LEASE: Duration = Duration::from_secs(30);
 /// The latest that a message comes.
@@ -27,7 +27,7 @@ pub(crate) struct World {
     /// Whether limits keep something out.
     tight: bool,
     settings: RoutesSettings,
-    services: Vec<ServiceName>,
+    services: Vec<Address>,
     /// Messages on their way, by the time of their arrival.
     flying: BTreeMap<(Time, u64), Message>,
     sent: u64,
@@ -243,7 +243,7 @@ impl World {
         for _ in 0..self.rng.usize(1..4) {
             let service = self.services[self.rng.usize(..self.services.len())].clone();
             if self.rng.bool() {
-                let offer = Offer { service, idempotent: self.rng.u8(..8) == 0 };
+                let offer = Offer { service, cost: 0, idempotent: self.rng.u8(..8) == 0 };
                 self.stations[n].routes.offer(offer, self.now);
             } else {
                 self.stations[n].routes.withdraw(&service, self.now);

@@ -1,7 +1,7 @@
 //! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
 
 use super::{
-    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage, Role, VERSION,
+    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage, Role, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::wire::{
@@ -9,7 +9,7 @@ use crate::message::wire::{
     put_long, put_short,
 };
 use crate::message::{Body, Frame, Malformed, Reply, Sender};
-use crate::name::{Label, ServiceName};
+use crate::name::{Address, Label, Place, ServiceName};
 use bytes::{Buf, BufMut};
 use std::mem;
 use std::time::Duration;
@@ -22,6 +22,8 @@ const ADVERT: u8 = 10;
 const PULL: u8 = 11;
 const PING: u8 = 12;
 const PONG: u8 = 13;
+const OPEN: u8 = 14;
+const PATHS: u8 = 15;
 
 const WHOLE: u8 = 1;
 const CHANGE: u8 = 2;
@@ -29,8 +31,14 @@ const STILL: u8 = 3;
 
 const OFFER_IDEMPOTENT: u8 = 1;
 
+/// The bytes of the shortest offer.
+const OFFER_LEAST: usize = 8;
+
 const FIELD_CHAIN: u8 = 3;
 const FIELD_CALLER: u8 = 4;
+const FIELD_ZONE: u8 = 5;
+const FIELD_NODE: u8 = 6;
+const FIELD_CROSSED: u8 = 7;
 
 const NODE: u8 = 1;
 const ROUTER: u8 = 2;
@@ -53,6 +61,8 @@ pub fn encode(message: PeerMessage) -> Vec<Frame> {
         PeerMessage::Gossip(datagram) => opaque(GOSSIP, &datagram),
         PeerMessage::Advert(advert) => put_advert(&advert),
         PeerMessage::Pull => opaque(PULL, &[]),
+        PeerMessage::Open { epoch } => opaque(OPEN, &epoch.to_be_bytes()),
+        PeerMessage::Paths(update) => opaque(PATHS, &update),
         PeerMessage::Ping { outstanding } => numbers(PING, &outstanding),
         PeerMessage::Pong { unknown } => numbers(PONG, &unknown),
     };
@@ -66,7 +76,10 @@ fn request(forward: &Forward) -> Vec<u8> {
         let key = forward.idempotency_key.iter().map(|value| (FIELD_IDEMPOTENCY_KEY, value.as_ref()));
         let chain = forward.chain.iter().map(|service| (FIELD_CHAIN, service.as_str().as_bytes()));
         let caller = (!caller.is_empty()).then_some((FIELD_CALLER, caller));
-        traceparent.chain(key).chain(chain).chain(caller)
+        let zone = forward.zone.iter().map(|zone| (FIELD_ZONE, zone.as_str().as_bytes()));
+        let node = forward.node.iter().map(|node| (FIELD_NODE, node.as_str().as_bytes()));
+        let crossed = forward.crossed.iter().map(|zone| (FIELD_CROSSED, zone.as_str().as_bytes()));
+        traceparent.chain(key).chain(chain).chain(caller).chain(zone).chain(node).chain(crossed)
     };
     let length = 11 + service.len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
@@ -111,13 +124,14 @@ pub fn member_len(member: &Member) -> usize {
 }
 
 fn put_advert(advert: &Advert) -> Vec<u8> {
-    let offer = |offer: &Offer| 2 + offer.service.as_str().len();
-    let (kind, version, offers, withdrawn): (_, _, &[Offer], &[ServiceName]) = match advert {
+    let address_len = |address: &Address| 2 + address.service.as_str().len() + zone_of(address).len();
+    let offer = |offer: &Offer| 5 + address_len(&offer.service);
+    let (kind, version, offers, withdrawn): (_, _, &[Offer], &[Address]) = match advert {
         Advert::Whole { version, offers } => (WHOLE, *version, offers, &[]),
         Advert::Change { version, offers, withdrawn } => (CHANGE, *version, offers, withdrawn),
         Advert::Still { version } => (STILL, *version, &[], &[]),
     };
-    let names = offers.iter().map(offer).chain(withdrawn.iter().map(|name| 1 + name.as_str().len()));
+    let names = offers.iter().map(offer).chain(withdrawn.iter().map(address_len));
     let mut header = wire::header(MAGIC, ADVERT, 17 + names.sum::<usize>());
     header.put_u8(kind);
     header.put_u64(version);
@@ -125,14 +139,28 @@ fn put_advert(advert: &Advert) -> Vec<u8> {
         header.put_u32(count(offers.len()));
         for offer in offers {
             header.put_u8(if offer.idempotent { OFFER_IDEMPOTENT } else { 0 });
-            put_short(&mut header, offer.service.as_str().as_bytes());
+            put_address(&mut header, &offer.service);
+            header.put_u32(offer.cost);
         }
     }
     if kind == CHANGE {
         header.put_u32(count(withdrawn.len()));
-        withdrawn.iter().for_each(|name| put_short(&mut header, name.as_str().as_bytes()));
+        withdrawn.iter().for_each(|address| put_address(&mut header, address));
     }
     header
+}
+
+fn put_address(out: &mut Vec<u8>, address: &Address) {
+    put_short(out, address.service.as_str().as_bytes());
+    put_short(out, zone_of(address));
+}
+
+/// Adverts are of services and zones, never of nodes.
+fn zone_of(address: &Address) -> &[u8] {
+    match &address.place {
+        Place::Nearest => b"",
+        Place::Named(zone) | Place::Node { zone, .. } => zone.as_str().as_bytes(),
+    }
 }
 
 /// No process holds so many names that this could be wrong.
@@ -193,6 +221,8 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
         GOSSIP => PeerMessage::Gossip(mem::take(&mut header)),
         ADVERT => PeerMessage::Advert(advert(&mut header)?),
         PULL => PeerMessage::Pull,
+        OPEN => PeerMessage::Open { epoch: header.u64()? },
+        PATHS => PeerMessage::Paths(mem::take(&mut header)),
         PING => PeerMessage::Ping { outstanding: named(&mut header)? },
         PONG => PeerMessage::Pong { unknown: named(&mut header)? },
         _ => return Err("has an unknown command"),
@@ -219,6 +249,9 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
         traceparent: None,
         idempotency_key: None,
         chain: Vec::new(),
+        zone: None,
+        node: None,
+        crossed: Vec::new(),
         body,
     };
     while let Some((kind, value)) = header.field()? {
@@ -228,6 +261,10 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
             FIELD_CHAIN if forward.chain.len() == MAX_CHAIN => return Err("has a chain of more than 255 services"),
             FIELD_CHAIN => forward.chain.push(service_name(&value)?),
             FIELD_CALLER => forward.caller = caller(&value)?,
+            FIELD_ZONE => forward.zone = Some(label_of(&value)?),
+            FIELD_NODE => forward.node = Some(label_of(&value)?),
+            FIELD_CROSSED if forward.crossed.len() == MAX_CROSSED => return Err("has entered more than 32 zones"),
+            FIELD_CROSSED => forward.crossed.push(label_of(&value)?),
             _ => {}
         }
     }
@@ -276,8 +313,21 @@ fn endpoint(bytes: &[u8]) -> Result<String, &'static str> {
 
 fn label(from: &mut impl Buf) -> Result<Label, &'static str> {
     let length = from.u8()?;
-    let parsed = from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok()?.parse().ok())?;
+    from.view(length.into(), label_of)?
+}
+
+fn label_of(bytes: &[u8]) -> Result<Label, &'static str> {
+    let parsed = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
     parsed.ok_or("has the name of a node or a zone that is none")
+}
+
+fn address(from: &mut Frame) -> Result<Address, &'static str> {
+    let service = service(from)?;
+    let place = match from.u8()? {
+        0 => Place::Nearest,
+        length => Place::Named(from.view(length.into(), label_of)??),
+    };
+    Ok(Address { service, place })
 }
 
 fn service(from: &mut impl Buf) -> Result<ServiceName, &'static str> {
@@ -292,9 +342,9 @@ fn service_name(bytes: &[u8]) -> Result<ServiceName, &'static str> {
 fn advert(header: &mut Frame) -> Result<Advert, &'static str> {
     let (kind, version) = (header.u8()?, header.u64()?);
     match kind {
-        WHOLE => Ok(Advert::Whole { version, offers: list(header, 3, offer)? }),
+        WHOLE => Ok(Advert::Whole { version, offers: list(header, OFFER_LEAST, offer)? }),
         CHANGE => {
-            let (offers, withdrawn) = (list(header, 3, offer)?, list(header, 2, service)?);
+            let (offers, withdrawn) = (list(header, OFFER_LEAST, offer)?, list(header, 3, address)?);
             Ok(Advert::Change { version, offers, withdrawn })
         }
         STILL => Ok(Advert::Still { version }),
@@ -304,7 +354,8 @@ fn advert(header: &mut Frame) -> Result<Advert, &'static str> {
 
 fn offer(header: &mut Frame) -> Result<Offer, &'static str> {
     let flags = header.u8()?;
-    Ok(Offer { idempotent: flags & OFFER_IDEMPOTENT != 0, service: service(header)? })
+    let service = address(header)?;
+    Ok(Offer { service, cost: header.u32()?, idempotent: flags & OFFER_IDEMPOTENT != 0 })
 }
 
 /// Reads a count and as many entries, none of which is shorter than `least` bytes.

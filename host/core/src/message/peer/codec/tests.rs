@@ -20,6 +20,9 @@ fn full_forward() -> Forward {
         traceparent: Some(Frame::from_static(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         idempotency_key: Some(Frame::from_static(b"order-1")),
         chain: vec![name("web"), name("impôts.calcul")],
+        zone: Some(name("lyon")),
+        node: Some(name("node2")),
+        crossed: vec![name("paris"), name("dijon")],
         body: vec![Frame::from_static(b"a"), Frame::new()],
     }
 }
@@ -27,7 +30,8 @@ fn full_forward() -> Forward {
 fn bare_forward() -> Forward {
     let forward = full_forward();
     let (caller, body) = (String::new(), Vec::new());
-    Forward { caller, traceparent: None, idempotency_key: None, chain: Vec::new(), body, ..forward }
+    let (zone, node, crossed) = (None, None, Vec::new());
+    Forward { caller, traceparent: None, idempotency_key: None, chain: Vec::new(), zone, node, crossed, body, ..forward }
 }
 
 fn member() -> Member {
@@ -36,14 +40,17 @@ fn member() -> Member {
 }
 
 fn offers() -> Vec<Offer> {
-    vec![Offer { service: name("print"), idempotent: true }, Offer { service: name("afficher"), idempotent: false }]
+    vec![
+        Offer { service: name("print"), cost: 0, idempotent: true },
+        Offer { service: name("afficher@lyon"), cost: 7, idempotent: false },
+    ]
 }
 
 /// One of each kind, and more of those that have kinds within.
 fn messages() -> Vec<PeerMessage> {
     let body = vec![Frame::from_static(b"x"), Frame::new()];
     let reply = |reply| PeerMessage::Reply { id: u64::MAX, reply };
-    let withdrawn = vec![name("scan"), name("x")];
+    let withdrawn = vec![name("scan"), name("x@lyon")];
     vec![
         PeerMessage::Hello { zone: name("paris"), member: member() },
         PeerMessage::Welcome { zone: name("paris"), member: Member { role: Role::Router, ..member() } },
@@ -56,6 +63,8 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Advert(Advert::Change { version: 10, offers: offers(), withdrawn }),
         PeerMessage::Advert(Advert::Still { version: u64::MAX }),
         PeerMessage::Pull,
+        PeerMessage::Open { epoch: 5 },
+        PeerMessage::Paths(Frame::from_static(b"an update")),
         PeerMessage::Request(full_forward()),
         PeerMessage::Request(bare_forward()),
         reply(Reply::Partial(body.clone())),
