@@ -7,13 +7,15 @@
 //!
 //! The bare echo is a ROUTER in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
 //! request that the node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what
-//! it was asked, in an instance that is kept, and in a new one for each request. All take turns in each round, so
+//! it was asked, in an instance that is kept, and in a new one for each request; `peer` asks the same of a second node,
+//! with which the first is linked over tcp. All take turns in each round, so
 //! that whatever else the machine does hits all of them alike; the figures are medians over the rounds.
 
 #[path = "../../tests/guests/mod.rs"]
 mod guests;
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -53,7 +55,10 @@ fn main() -> Result<()> {
     }
     let rounds = arguments.first().map_or(Ok(10), |rounds| rounds.parse())?;
     let folder = tempfile::tempdir()?;
-    let _servers = [Stopped(start_bare(folder.path())?), Stopped(start_node(folder.path())?)];
+    let _bare = Stopped(start_bare(folder.path())?);
+    let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
+    let seed = format!("seeds = ['ipc://{}/near.ipc']", folder.path().display());
+    let _far = Stopped(start_node(folder.path(), "far", &["peer-fresh", "peer-reused"], &seed)?);
     let mut contenders = contenders(folder.path());
     for round in 0..=rounds {
         for contender in &mut contenders {
@@ -100,26 +105,35 @@ fn bare_echo(endpoint: &str) -> Result<()> {
     }
 }
 
-fn start_node(folder: &Path) -> Result<Child> {
-    let plugins = folder.join("plugins");
+/// Starts a node that serves these, each by an echo; those whose names end in "reused" keep their instance.
+fn start_node(folder: &Path, name: &str, services: &[&str], settings: &str) -> Result<Child> {
+    let plugins = folder.join(name);
     std::fs::create_dir(&plugins)?;
     let echo = guests::component(include_str!("../../tests/guests/echo.wat"));
-    std::fs::write(plugins.join("fresh.wasm"), &echo)?;
-    std::fs::write(plugins.join("reused.wasm"), &echo)?;
-    let config = folder.join("node.toml");
-    let text = "node = { listen = ['ipc://node.ipc'], cache = 'cache' }\nservice.reused.reuse = 1_000_000_000\n";
+    let mut text = format!(
+        "[node]\nname = '{name}'\nlisten = ['ipc://{name}.ipc', 'tcp://127.0.0.1:0']\nplugins = '{name}'\n\
+         cache = 'cache'\n{settings}\n"
+    );
+    for service in services {
+        std::fs::write(plugins.join(format!("{service}.wasm")), &echo)?;
+        if service.ends_with("reused") {
+            writeln!(text, "[service.{service}]\nreuse = 1_000_000_000")?;
+        }
+    }
+    let config = folder.join(format!("{name}.toml"));
     std::fs::write(&config, text)?;
     Ok(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "warn"]).spawn()?)
 }
 
 fn contenders(folder: &Path) -> Vec<Contender> {
-    let (bare, node) = (format!("ipc://{}/bare.ipc", folder.display()), format!("ipc://{}/node.ipc", folder.display()));
+    let (bare, node) = (format!("ipc://{}/bare.ipc", folder.display()), format!("ipc://{}/near.ipc", folder.display()));
     let native = |service: &str| {
         let ask = Ask {
             id: 1,
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
-            wait: false,
+            // The nodes may still be about to find each other.
+            wait: true,
             traceparent: None,
             idempotency_key: None,
             body: vec![vec![b'x'; BODY].into()],
@@ -134,10 +148,13 @@ fn contenders(folder: &Path) -> Vec<Contender> {
         contender("native: core", &node, native("mmi.service")),
         contender("native: reused", &node, native("reused")),
         contender("native: fresh", &node, native("fresh")),
+        contender("native: peer, reused", &node, native("peer-reused")),
+        contender("native: peer, fresh", &node, native("peer-fresh")),
         contender("MDP 0.2: bare", &bare, majordomo("fresh")),
         contender("MDP 0.2: core", &node, majordomo("mmi.service")),
         contender("MDP 0.2: reused", &node, majordomo("reused")),
         contender("MDP 0.2: fresh", &node, majordomo("fresh")),
+        contender("MDP 0.2: peer, reused", &node, majordomo("peer-reused")),
     ]
 }
 
@@ -204,8 +221,9 @@ fn report(contenders: &[Contender]) {
         "{BODY} bytes of body over ipc; medians of {} rounds; in brackets: against bare",
         contenders[0].turns.len()
     );
-    println!("{:<16} {:>18} {:>18} {:>20} {:>20}", "", "p50", "p99", "requests/s, 1", "requests/s, 64");
-    for dialect in contenders.chunks(4) {
+    println!("{:<22} {:>18} {:>18} {:>20} {:>20}", "", "p50", "p99", "requests/s, 1", "requests/s, 64");
+    let dialect = |contender: &Contender| contender.name.split(':').next();
+    for dialect in contenders.chunk_by(|a, b| dialect(a) == dialect(b)) {
         let figures = |contender: &Contender| {
             let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
             [
@@ -219,7 +237,7 @@ fn report(contenders: &[Contender]) {
         for contender in dialect {
             let [p50, p99, alone, together] = figures(contender);
             println!(
-                "{:<16} {p50:>8.1} µs ({:>4.2}) {p99:>8.1} µs ({:>4.2}) {alone:>12.0} ({:>5.2}) {together:>12.0} ({:>5.2})",
+                "{:<22} {p50:>8.1} µs ({:>4.2}) {p99:>8.1} µs ({:>4.2}) {alone:>12.0} ({:>5.2}) {together:>12.0} ({:>5.2})",
                 contender.name,
                 p50 / bare[0],
                 p99 / bare[1],

@@ -29,7 +29,7 @@ Examples:
   wasmnode services                               what can be called, and how it does
   wasmnode members                                which nodes are in the zone
   wasmnode explain afficher                       where a request would go, and why
-  wasmnode new hello --lang python                begin a service in rust, c, python or javascript
+  wasmnode new hello --lang python                begin a service in rust, c, zig, go, python, javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
@@ -147,8 +147,9 @@ impl Cli {
     /// cannot keep up with is left out.
     pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
         let given = self.log.clone().or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok());
-        let filter = given.unwrap_or_else(|| "info".into());
-        let filter = EnvFilter::try_new(&filter).map_err(|error| Failed {
+        let filter = given.filter(|given| !given.is_empty()).unwrap_or_else(|| "info".into());
+        // What that crate has to say about guests is in the log of their service, where it counts.
+        let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{filter}")).map_err(|error| Failed {
             message: format!("{filter:?} does not say what to log: {error}; write \"info\" or \"info,plugin=debug\""),
             exit: 2,
         })?;

@@ -17,7 +17,7 @@ mod value;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
-pub use grants::{FolderGrant, Grants};
+pub use grants::{FolderGrant, Grants, HttpGrant};
 
 use error::Report;
 use fields::Fields;

@@ -1,22 +1,28 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::mailbox::{Mail, Mailbox, Sending, mailbox};
 use crate::plugins::Plugins;
 use crate::report;
 use crate::sockets::{ListenError, Sockets};
 use crate::throttle::{Throttle, Verdict};
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
-use wasmnode_core::{Caller, Code, Event, Failure, Input, Node, Output, Request, ServiceName, Time};
+use wasmnode_core::{
+    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent,
+};
 
-/// Messages taken from the socket in a row, before the mailbox gets its turn.
+/// Messages taken from the sockets in a row, before the mailbox gets its turn.
 const BATCH: usize = 64;
 
 /// Refused messages and the like that are logged; the rest is counted.
 const WARNINGS_PER_SECOND: u32 = 20;
+
+/// How long a node that stops still answers its peers: until then they have heard that it goes, and ask others.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 /// Why a node cannot run.
 #[derive(Debug)]
@@ -71,15 +77,40 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let _entered = runtime.enter();
     let (sending, mailbox) = mailbox()?;
     stop_on_signals(&sending)?;
-    let plugins = Plugins::load(config, sending).map_err(RunError::Plugins)?;
-    let sockets = Sockets::listen(config)?;
-    let node = Node::new(config.node.clone());
+    let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
+    let sockets = Sockets::listen(config, sending)?;
+    let node = Node::new(settings(config, sockets.endpoints()));
     let warnings = Throttle::new(WARNINGS_PER_SECOND);
-    let mut driver = Driver { node, sockets, plugins, mailbox, started, drain: config.drain, warnings, end: None };
+    let mut driver =
+        Driver { node, sockets, plugins, mailbox, started, config: config.clone(), warnings, goodbye: None, end: None };
+    if config.insecure {
+        warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
+    }
     driver.offer();
     info!("node {} of zone {} is ready after {:?}", config.node.name, config.node.zone, started.elapsed());
     driver.run();
     Ok(())
+}
+
+/// The settings of the core, with what is known only now.
+fn settings(config: &Config, endpoints: &[String]) -> NodeSettings {
+    let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+    let dialable = |endpoint: &&String| Endpoint::from_str(endpoint).is_ok_and(|endpoint| endpoint.is_dialable());
+    let tcp = endpoints.iter().filter(dialable).find(|endpoint| endpoint.starts_with("tcp:"));
+    let first = tcp.or_else(|| endpoints.iter().find(dialable)).map(|endpoint| absolute(endpoint));
+    let endpoint = config.advertise.as_ref().map(Endpoint::to_string).or(first).unwrap_or_default();
+    let boot = u64::try_from(boot).unwrap_or(u64::MAX);
+    // Two nodes that start in the same microsecond have different names.
+    let seed = config.node.name.as_str().bytes().fold(boot, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
+    NodeSettings { boot, seed, endpoint, ..config.node.clone() }
+}
+
+/// The endpoint as a process with another current folder has to dial it.
+fn absolute(endpoint: &str) -> String {
+    match endpoint.strip_prefix("ipc://").map(std::path::absolute) {
+        Some(Ok(path)) => format!("ipc://{}", path.display()),
+        _ => endpoint.to_owned(),
+    }
 }
 
 fn stop_on_signals(sending: &Sending) -> std::io::Result<()> {
@@ -103,8 +134,10 @@ struct Driver {
     plugins: Plugins,
     mailbox: Mailbox,
     started: Instant,
-    drain: Duration,
+    config: Config,
     warnings: Throttle,
+    /// Once the node is told to stop: until when its peers may still send it something.
+    goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
     end: Option<Instant>,
 }
@@ -122,8 +155,8 @@ impl Driver {
         loop {
             let received = self.receive_batch();
             self.empty_mailbox();
-            for message in self.sockets.retry() {
-                self.handle(Input::Undeliverable { to: message.to, frames: message.frames });
+            for unsent in self.sockets.retry() {
+                self.handle(unsent);
             }
             if self.node.next_wake().is_some_and(|due| due <= self.now()) {
                 self.handle(Input::Tick);
@@ -142,8 +175,8 @@ impl Driver {
 
     fn receive_batch(&mut self) -> usize {
         for received in 0..BATCH {
-            let Some((from, frames)) = self.sockets.receive() else { return received };
-            self.handle(Input::Message { from, frames });
+            let Some(input) = self.sockets.receive() else { return received };
+            self.handle(input);
         }
         BATCH
     }
@@ -157,11 +190,18 @@ impl Driver {
                     Some(input) => input,
                     None => continue,
                 },
+                Mail::Lookup(lookup) => {
+                    self.sockets.go_on(lookup);
+                    continue;
+                }
             };
             match input {
                 Input::Drain => {
-                    info!("stopping: {} requests in flight have {:?} to end", self.node.outstanding(), self.drain);
-                    self.end = Some(Instant::now() + self.drain);
+                    let drain = self.config.drain;
+                    info!("stopping: {} requests in flight have {drain:?} to end", self.node.outstanding());
+                    let now = Instant::now();
+                    self.end = Some(now + drain);
+                    self.goodbye = self.node.has_peers().then(|| now + GOODBYE.min(drain));
                 }
                 Input::Stop => self.end = Some(Instant::now()),
                 Input::Finished { request, .. } => self.plugins.ended(request),
@@ -172,14 +212,18 @@ impl Driver {
     }
 
     fn is_over(&self) -> bool {
-        self.end.is_some_and(|end| self.node.outstanding() == 0 || end <= Instant::now())
+        self.end.is_some_and(|end| {
+            let now = Instant::now();
+            let is_done = self.node.outstanding() == 0 && self.goodbye.is_none_or(|until| until <= now);
+            is_done || end <= now
+        })
     }
 
     fn time_to_sleep(&self) -> Option<Duration> {
         let now = self.now();
         let wake = self.node.next_wake().map(|due| due.since(now));
-        let end = self.end.map(|end| end.saturating_duration_since(Instant::now()));
-        wake.into_iter().chain(end).min()
+        let ends = self.end.into_iter().chain(self.goodbye).map(|end| end.saturating_duration_since(Instant::now()));
+        wake.into_iter().chain(ends.filter(|end| !end.is_zero())).min()
     }
 
     fn now(&self) -> Time {
@@ -201,9 +245,14 @@ impl Driver {
         match output {
             Output::Send { to, frames } => {
                 let undeliverable = self.sockets.send(to, frames).err()?;
-                debug!("{} is gone", undeliverable.to);
-                return Some(Input::Undeliverable { to: undeliverable.to, frames: undeliverable.frames });
+                if let Input::Undeliverable { to, .. } = &undeliverable {
+                    debug!("{to} is gone");
+                }
+                return Some(undeliverable);
             }
+            Output::Dial { link, endpoint } => self.sockets.dial(link, &endpoint),
+            Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
+            Output::HangUp(link) => self.sockets.hang_up(link),
             Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
             Output::Run(request) => {
                 let remaining = request.deadline.since(self.now());
@@ -213,12 +262,16 @@ impl Driver {
             Output::Answer { call, result } => self.plugins.answer(call, result),
             Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
             Output::Event(event) => self.warn(&event),
+            Output::Zone(event @ (ZoneEvent::MemberJoined(_) | ZoneEvent::MemberLeft(_) | ZoneEvent::Renewed(_))) => {
+                info!("{event}")
+            }
+            Output::Zone(event) => self.warn(&event),
         }
         None
     }
 
     /// Whoever sends rubbish does not fill the log with it.
-    fn warn(&mut self, event: &Event) {
+    fn warn(&mut self, event: &impl fmt::Display) {
         match self.warnings.check(Instant::now()) {
             Verdict::Pass => warn!("{event}"),
             Verdict::PassAfter(dropped) => warn!("{event} (and {dropped} events like this one, left out)"),
@@ -229,7 +282,9 @@ impl Driver {
     fn answer_itself(&mut self, request: &Request) -> Input {
         let result = match request.service.as_str() {
             report::PLUGINS => plugins_command(&mut self.plugins, request),
-            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.started.elapsed())),
+            report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
+            report::EXPLAIN => explain(&self.node, request, self.now()),
+            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.now())),
         };
         Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) }
     }
@@ -237,7 +292,15 @@ impl Driver {
 
 /// What the node answers itself, besides `mmi.*`.
 fn own_services() -> impl Iterator<Item = ServiceName> {
-    [report::SERVICES, report::PLUGINS].into_iter().filter_map(|name| name.parse().ok())
+    let names = [report::SERVICES, report::PLUGINS, report::MEMBERS, report::EXPLAIN];
+    names.into_iter().filter_map(|name| name.parse().ok())
+}
+
+/// `node.explain`: one frame, the address.
+fn explain(node: &Node, request: &Request, now: Time) -> Result<String, Failure> {
+    let address = request.body.first().map(|frame| Address::from_bytes(frame));
+    let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
+    Ok(report::explain(node, &address.ok_or_else(rejected)??, now))
 }
 
 /// `node.plugins`: without a body the list, with the frames `rollback` and NAME a step back.
@@ -249,7 +312,9 @@ fn plugins_command(plugins: &mut Plugins, request: &Request) -> Result<String, F
             let (from, to) = plugins.roll_back(&service.parse()?)?;
             Ok(format!("generation {to} of {service} serves again, in the place of {from}\n"))
         }
-        (["rollback", _], Caller::Service(_)) => Err(Failure::new(Code::Forbidden, "plugins may not replace plugins")),
+        (["rollback", _], _) => {
+            Err(Failure::new(Code::Forbidden, "only a client of this node may go back to a version before"))
+        }
         _ => Err(Failure::new(Code::Rejected, "node.plugins takes no body, or the frames \"rollback\" and NAME")),
     }
 }

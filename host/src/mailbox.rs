@@ -4,6 +4,7 @@
 //! only when the driver may be asleep, so a burst of messages costs one system call.
 
 use crate::plugins::News;
+use crate::sockets::Lookup;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -19,6 +20,8 @@ pub(crate) enum Mail {
     Input(Input),
     /// Something that happened to a plugin.
     News(News),
+    /// The address of another node, or that there is none.
+    Lookup(Lookup),
 }
 
 impl From<Input> for Mail {
@@ -30,6 +33,12 @@ impl From<Input> for Mail {
 impl From<News> for Mail {
     fn from(news: News) -> Self {
         Self::News(news)
+    }
+}
+
+impl From<Lookup> for Mail {
+    fn from(lookup: Lookup) -> Self {
+        Self::Lookup(lookup)
     }
 }
 

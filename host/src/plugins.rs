@@ -13,9 +13,12 @@ mod generations;
 mod grants;
 mod guest;
 mod health;
+mod http;
 mod inspect;
 mod instance;
 mod loader;
+mod outgoing;
+mod slow_lane;
 
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};

@@ -1,49 +1,65 @@
-//! Frames in and out: the only file of the node that names zmq.
+//! Frames in and out: the only part of the node that names zmq.
 //!
-//! One ROUTER serves clients and workers on all endpoints. libzmq's ROUTER drops silently what it cannot deliver unless
-//! ROUTER_MANDATORY is set; then an unknown peer is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which
-//! the message waits here, within limits. ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost
-//! connection.
+//! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
+//! connects (`dialer`). libzmq's ROUTER drops silently what it cannot deliver unless ROUTER_MANDATORY is set; then an
+//! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here, within
+//! limits (`backlog`).
 
-use crate::config::{Config, Endpoint};
-use std::collections::{BTreeMap, VecDeque};
+mod backlog;
+mod dialer;
+mod listener;
+mod options;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use crate::config::Config;
+use crate::mailbox::Sending;
+use backlog::{Backlog, To};
+use dialer::{Dialer, Patience};
+use listener::Listener;
+pub(crate) use place::Lookup;
+use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::RawFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tracing::{info, warn};
-use wasmnode_core::message::size;
-use wasmnode_core::{Frame, PeerId};
+use tracing::warn;
+use wasmnode_core::{Frame, Input, LinkId, PeerId};
 
-/// How often messages to a peer that reads too slowly are tried again.
+/// How often messages to a receiver that reads too slowly are tried again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Messages that libzmq holds for one peer, in each direction; its own default.
-const HIGH_WATER_MARK: i32 = 1_000;
+/// Inputs taken in a row before all sockets are looked at again, as long as there are links.
+const LOOK_AGAIN: usize = 64;
 
-/// What a waiting message counts besides its frames, so that small ones are not free.
-const MESSAGE_OVERHEAD: usize = 256;
+/// How long what waits may take to leave when the node ends, in milliseconds.
+const LINGER: i32 = 500;
 
-/// The node's ROUTER socket, bound.
+/// The node's sockets.
 pub(crate) struct Sockets {
-    router: zmq::Socket,
-    /// Messages for peers whose pipes are full, oldest first.
-    waiting: BTreeMap<PeerId, Waiting>,
-    waiting_bytes: usize,
-    max_waiting_bytes: usize,
-    ipc_files: Vec<PathBuf>,
-    endpoints: Vec<String>,
+    listener: Listener,
+    dialer: Dialer,
+    /// Messages for receivers whose pipes are full.
+    backlog: Backlog,
+    /// What links have brought and nobody has received yet.
+    news: VecDeque<Input>,
+    ready: Ready,
+    /// Inputs received since the sockets were last looked at.
+    received: usize,
     /// Messages given up because their receiver did not read.
     dropped: u64,
 }
 
-/// What waits for one slow peer.
-#[derive(Default)]
-struct Waiting {
-    messages: VecDeque<Vec<Frame>>,
-    bytes: usize,
+/// Which sockets may have something to read. Asking one that has not is a system call.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    listener: bool,
+    links: bool,
+    events: bool,
+}
+
+impl Ready {
+    const UNKNOWN: Self = Self { listener: true, links: true, events: true };
 }
 
 /// Why a node cannot listen.
@@ -61,33 +77,17 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// A message that cannot be delivered, because its receiver's connection is gone.
-#[derive(Debug)]
-pub(crate) struct Undeliverable {
-    pub(crate) to: PeerId,
-    pub(crate) frames: Vec<Frame>,
-}
-
 impl Sockets {
-    /// Binds all endpoints.
+    /// Binds all endpoints. Names of other nodes' hosts are looked up aside; the results go to `lookups`, and from there
+    /// to [`Self::go_on`].
     ///
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
-    pub(crate) fn listen(config: &Config) -> Result<Self, ListenError> {
-        let context = zmq::Context::new();
-        let router = open(&context, config.node.limits.message)
+    pub(crate) fn listen(config: &Config, lookups: Sending) -> Result<Self, ListenError> {
+        let mut sockets = Self::open(config.node.limits.message, config.unread_bytes, Patience::default(), lookups)
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
-        let mut sockets = Self {
-            router,
-            waiting: BTreeMap::new(),
-            waiting_bytes: 0,
-            max_waiting_bytes: config.unread_bytes,
-            ipc_files: Vec::new(),
-            endpoints: Vec::new(),
-            dropped: 0,
-        };
         for endpoint in &config.listen {
-            if let Err(why) = sockets.bind(endpoint) {
+            if let Err(why) = sockets.listener.bind(endpoint) {
                 sockets.close();
                 return Err(ListenError { endpoint: endpoint.to_string(), why });
             }
@@ -95,9 +95,22 @@ impl Sockets {
         Ok(sockets)
     }
 
+    fn open(max_message: usize, max_unread: usize, patience: Patience, lookups: Sending) -> Result<Self, zmq::Error> {
+        let context = zmq::Context::new();
+        Ok(Self {
+            listener: Listener::open(&context, max_message)?,
+            dialer: Dialer::open(&context, max_message, patience, lookups)?,
+            backlog: Backlog::new(max_unread),
+            news: VecDeque::new(),
+            ready: Ready::UNKNOWN,
+            received: 0,
+            dropped: 0,
+        })
+    }
+
     /// Where the node listens, with the ports that the system chose.
     pub(crate) fn endpoints(&self) -> &[String] {
-        &self.endpoints
+        self.listener.endpoints()
     }
 
     /// Messages given up because their receiver did not read.
@@ -105,67 +118,80 @@ impl Sockets {
         self.dropped
     }
 
-    /// The next message that has arrived, if there is one.
-    pub(crate) fn receive(&self) -> Option<(PeerId, Vec<Frame>)> {
-        let mut frame = zmq::Message::new();
-        self.router.recv(&mut frame, zmq::DONTWAIT).ok()?;
-        let from = PeerId::new(Frame::copy_from_slice(&frame));
-        let mut frames = Vec::with_capacity(4);
-        while frame.get_more() {
-            // The parts of a message arrive together.
-            self.router.recv(&mut frame, zmq::DONTWAIT).ok()?;
-            frames.push(Frame::copy_from_slice(&frame));
+    /// What has arrived next, if anything has: a message, or news of a link. Once it returns `None` it does so until
+    /// [`Self::wait`].
+    pub(crate) fn receive(&mut self) -> Option<Input> {
+        if self.dialer.is_unused() && self.news.is_empty() {
+            return self.receive_from_peer();
         }
-        Some((from, frames))
+        self.received += 1;
+        if self.received.is_multiple_of(LOOK_AGAIN) {
+            self.ready = Ready::UNKNOWN;
+        }
+        // In turn, so that neither peers nor links go unheard.
+        let from_peer = if self.received.is_multiple_of(2) { self.receive_from_peer() } else { None };
+        from_peer.or_else(|| self.receive_from_link()).or_else(|| self.receive_from_peer())
     }
 
-    /// Sends a message, now or as soon as its receiver reads.
+    /// Sends a message to whoever connected to this node, now or as soon as its receiver reads. If `limits.unread-bytes`
+    /// is reached it is dropped.
     ///
     /// # Errors
-    /// [`Undeliverable`] if the receiver's connection is gone.
-    pub(crate) fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Result<(), Undeliverable> {
-        if self.waiting.contains_key(&to) {
-            self.wait_for_reader(&to, frames);
-            return Ok(());
-        }
-        match self.try_send(&to, &frames) {
-            Ok(()) => Ok(()),
-            Err(zmq::Error::EAGAIN) => {
-                self.wait_for_reader(&to, frames);
-                Ok(())
+    /// [`Input::Undeliverable`] if the receiver's connection is gone.
+    pub(crate) fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Result<(), Input> {
+        self.deliver(To::Peer(to), frames)
+    }
+
+    /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
+    pub(crate) fn retry(&mut self) -> Vec<Input> {
+        let (listener, dialer) = (&self.listener, &self.dialer);
+        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, to, frames));
+        for message in &unsent {
+            if let Input::Unsent { link, .. } = message {
+                self.dialer.end(*link);
             }
-            Err(_) => Err(Undeliverable { to, frames }),
+        }
+        unsent
+    }
+
+    /// Connects to another node; what becomes of it is received. What is posted meanwhile waits.
+    ///
+    /// The number must not have been used before.
+    pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str) {
+        self.hear_links();
+        if let Err(why) = self.dialer.dial(link, endpoint) {
+            self.news.push_back(Input::LinkDown { link, why });
         }
     }
 
-    /// Tries again what waits for slow peers; returns what turned out to be undeliverable.
-    pub(crate) fn retry(&mut self) -> Vec<Undeliverable> {
-        let mut undeliverable = Vec::new();
-        for (to, mut waiting) in std::mem::take(&mut self.waiting) {
-            while let Some(frames) = waiting.messages.pop_front() {
-                let weight = weight(&frames);
-                match self.try_send(&to, &frames) {
-                    Ok(()) => {}
-                    Err(zmq::Error::EAGAIN) => {
-                        waiting.messages.push_front(frames);
-                        break;
-                    }
-                    Err(_) => undeliverable.push(Undeliverable { to: to.clone(), frames }),
-                }
-                waiting.bytes -= weight;
-                self.waiting_bytes -= weight;
-            }
-            if !waiting.messages.is_empty() {
-                self.waiting.insert(to, waiting);
-            }
+    /// Goes on with a link whose endpoint has a name for a host.
+    pub(crate) fn go_on(&mut self, lookup: Lookup) {
+        self.hear_links();
+        if let Err((link, why)) = self.dialer.go_on(lookup) {
+            self.tell_down(link, why);
         }
-        undeliverable
     }
 
-    /// Sleeps until a message arrives, `bell` is readable, or the time is over (`None`: however long it takes).
-    pub(crate) fn wait(&self, bell: RawFd, timeout: Option<Duration>) {
+    /// Sends a message on a link, now, as soon as the link is connected, or as soon as the other node reads.
+    ///
+    /// # Errors
+    /// [`Input::Unsent`] if the link is down, or if `limits.unread-bytes` is reached.
+    pub(crate) fn post(&mut self, link: LinkId, frames: Vec<Frame>) -> Result<(), Input> {
+        self.deliver(To::Link(link), frames)
+    }
+
+    /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
+    pub(crate) fn hang_up(&mut self, link: LinkId) {
+        self.dialer.hang_up(link);
+        self.backlog.take(&To::Link(link)).for_each(drop);
+        self.news.retain(|news| !is_about(news, link));
+    }
+
+    /// Sleeps until something arrives, `bell` is readable, or the time is over (`None`: however long it takes).
+    pub(crate) fn wait(&mut self, bell: RawFd, timeout: Option<Duration>) {
         let timeout = match timeout {
-            _ if !self.waiting.is_empty() => RETRY.as_millis(),
+            _ if !self.news.is_empty() || self.dialer.has_ended() => 0,
+            _ if self.has_to_retry() => RETRY.as_millis(),
             // Rounded up: waking up before the time would mean to wake up twice.
             Some(timeout) => timeout.as_micros().div_ceil(1000),
             None => return self.poll(bell, -1),
@@ -175,35 +201,84 @@ impl Sockets {
 
     /// Gives the endpoints free and removes the ipc files.
     pub(crate) fn close(self) {
-        for file in &self.ipc_files {
-            let _libzmq_may_have_removed_it = std::fs::remove_file(file);
+        self.dialer.close();
+        self.listener.close();
+    }
+
+    fn receive_from_peer(&mut self) -> Option<Input> {
+        if !self.ready.listener {
+            return None;
+        }
+        let received = self.listener.receive();
+        self.ready.listener = received.is_some();
+        received.map(|(from, frames)| Input::Message { from, frames })
+    }
+
+    fn receive_from_link(&mut self) -> Option<Input> {
+        if self.news.is_empty() {
+            self.hear_link();
+        }
+        self.news.pop_front()
+    }
+
+    /// Hears all that links have brought.
+    fn hear_links(&mut self) {
+        self.ready = Ready::UNKNOWN;
+        while self.hear_link() {}
+    }
+
+    /// Hears one message or one link's end, if there is any.
+    fn hear_link(&mut self) -> bool {
+        if self.dialer.is_unused() {
+            return false;
+        }
+        loop {
+            if self.ready.links {
+                if let Some((link, frames)) = self.dialer.receive() {
+                    self.news.push_back(Input::LinkMessage { link, frames });
+                    return true;
+                }
+                self.ready.links = false;
+            }
+            // No messages are left, so none of the link's either.
+            if let Some((link, why)) = self.dialer.next_ended() {
+                self.tell_down(link, why);
+                return true;
+            }
+            // What arrived before the news is there to read when the news is.
+            self.ready.links = self.ready.events && self.dialer.read_events();
+            self.ready.events = false;
+            if !self.ready.links {
+                return false;
+            }
         }
     }
 
-    fn poll(&self, bell: RawFd, timeout: i64) {
-        let mut items = [self.router.as_poll_item(zmq::POLLIN), zmq::PollItem::from_fd(bell, zmq::POLLIN)];
-        let _an_interrupted_wait_is_over = zmq::poll(&mut items, timeout);
+    fn tell_down(&mut self, link: LinkId, why: String) {
+        let waiting = self.backlog.take(&To::Link(link));
+        self.news.extend(waiting.map(|frames| Input::Unsent { link, frames }));
+        self.news.push_back(Input::LinkDown { link, why });
     }
 
-    fn try_send(&self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
-        // Only the first part can fail: libzmq decides with it whether the whole message fits.
-        self.router.send(to.as_bytes(), zmq::SNDMORE | zmq::DONTWAIT)?;
-        for (index, frame) in frames.iter().enumerate() {
-            let more = if index + 1 < frames.len() { zmq::SNDMORE } else { 0 };
-            self.router.send(frame.as_ref(), more | zmq::DONTWAIT)?;
+    fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+        if self.backlog.waits_for(&to) {
+            return self.keep(to, frames);
         }
-        Ok(())
+        match try_send(&self.listener, &self.dialer, &to, &frames) {
+            Ok(()) => Ok(()),
+            Err(zmq::Error::EAGAIN) => self.keep(to, frames),
+            Err(_) => {
+                if let To::Link(link) = to {
+                    self.dialer.end(link);
+                }
+                Err(to.unsent(frames))
+            }
+        }
     }
 
-    fn wait_for_reader(&mut self, to: &PeerId, frames: Vec<Frame>) {
-        let weight = weight(&frames);
-        let waiting = self.waiting.entry(to.clone()).or_default();
-        let all = self.waiting_bytes + weight;
-        if all <= self.max_waiting_bytes && waiting.bytes + weight <= self.max_waiting_bytes / 4 {
-            self.waiting_bytes = all;
-            waiting.bytes += weight;
-            return waiting.messages.push_back(frames);
-        }
+    fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+        let Err((to, frames)) = self.backlog.keep(to, frames) else { return Ok(()) };
+        let To::Peer(to) = to else { return Err(to.unsent(frames)) };
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             let total = self.dropped;
@@ -211,42 +286,56 @@ impl Sockets {
                 "{to} does not read its messages, and limits.unread-bytes is reached: {total} dropped since the start"
             );
         }
-    }
-
-    fn bind(&mut self, endpoint: &Endpoint) -> Result<(), String> {
-        if let Endpoint::Ipc(path) = endpoint {
-            clear_the_way(path)?;
-        }
-        self.router.bind(&endpoint.to_string()).map_err(|error| match error {
-            zmq::Error::EADDRINUSE => "another process listens there; stop it, or choose another endpoint".to_owned(),
-            zmq::Error::ENOENT => "its folder does not exist".to_owned(),
-            error => error.to_string(),
-        })?;
-        if let Endpoint::Ipc(path) = endpoint {
-            self.ipc_files.push(path.clone());
-        }
-        let bound = self.router.get_last_endpoint().ok().and_then(Result::ok);
-        let bound = bound.unwrap_or_else(|| endpoint.to_string());
-        info!("listening on {bound}");
-        self.endpoints.push(bound);
         Ok(())
     }
+
+    fn has_to_retry(&self) -> bool {
+        self.backlog.receivers().any(|to| match to {
+            To::Peer(_) => true,
+            To::Link(link) => !self.dialer.is_looking_up(*link),
+        })
+    }
+
+    fn poll(&mut self, bell: RawFd, timeout: i64) {
+        let [links, events] = self.dialer.poll_items();
+        let bell = zmq::PollItem::from_fd(bell, zmq::POLLIN);
+        let mut items = [self.listener.poll_item(), bell, links, events];
+        let used = if self.dialer.is_unused() { 2 } else { items.len() };
+        self.ready = match zmq::poll(&mut items[..used], timeout) {
+            Ok(_) => {
+                let [listener, _, links, events] = items.map(|item| item.is_readable());
+                Ready { listener, links, events }
+            }
+            Err(_interrupted) => Ready::UNKNOWN,
+        };
+        self.received = 0;
+    }
 }
 
-fn weight(frames: &[Frame]) -> usize {
-    size(frames) + MESSAGE_OVERHEAD
+fn is_about(input: &Input, link: LinkId) -> bool {
+    match input {
+        Input::LinkMessage { link: about, .. }
+        | Input::Unsent { link: about, .. }
+        | Input::LinkDown { link: about, .. } => *about == link,
+        _ => false,
+    }
 }
 
-fn open(context: &zmq::Context, max_message: usize) -> Result<zmq::Socket, zmq::Error> {
+fn try_send(listener: &Listener, dialer: &Dialer, to: &To, frames: &[Frame]) -> Result<(), zmq::Error> {
+    match to {
+        To::Peer(to) => listener.send(to, frames),
+        To::Link(link) => dialer.send(*link, frames),
+    }
+}
+
+/// A ROUTER with what all of the node's sockets have in common.
+fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> Result<zmq::Socket, zmq::Error> {
     let router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
-    router.set_router_handover(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory.
     router.set_maxmsgsize(i64::try_from(max_message.saturating_mul(2)).unwrap_or(i64::MAX))?;
-    router.set_sndhwm(HIGH_WATER_MARK)?;
-    router.set_rcvhwm(HIGH_WATER_MARK)?;
-    router.set_linger(500)?;
-    router.set_handshake_ivl(5_000)?;
+    router.set_sndhwm(high_water_mark)?;
+    router.set_rcvhwm(high_water_mark)?;
     router.set_heartbeat_ivl(1_000)?;
     router.set_heartbeat_timeout(5_000)?;
     router.set_heartbeat_ttl(10_000)?;
@@ -254,16 +343,26 @@ fn open(context: &zmq::Context, max_message: usize) -> Result<zmq::Socket, zmq::
     Ok(router)
 }
 
-/// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks first:
-/// a socket that nobody answers is stale and goes, anything else stays.
-fn clear_the_way(path: &Path) -> Result<(), String> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !metadata.file_type().is_socket() {
-        return Err("a file that is not a socket stands there; move it, or choose another endpoint".to_owned());
+/// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.
+fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&[u8]) -> T) -> Option<(T, Vec<Frame>)> {
+    let mut frame = zmq::Message::new();
+    router.recv(&mut frame, zmq::DONTWAIT).ok()?;
+    let id = read_id(&frame);
+    let mut frames = Vec::with_capacity(4);
+    while frame.get_more() {
+        // The parts of a message arrive together.
+        router.recv(&mut frame, zmq::DONTWAIT).ok()?;
+        frames.push(Frame::copy_from_slice(&frame));
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err("another node listens there; stop it, or choose another endpoint".to_owned());
+    Some((id, frames))
+}
+
+fn send(router: &zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
+    // Only the first part can fail: libzmq decides with it whether the whole message fits.
+    router.send(routing_id, zmq::SNDMORE | zmq::DONTWAIT)?;
+    for (index, frame) in frames.iter().enumerate() {
+        let more = if index + 1 < frames.len() { zmq::SNDMORE } else { 0 };
+        router.send(frame.as_ref(), more | zmq::DONTWAIT)?;
     }
-    info!("removing {}, left behind by a node that did not end properly", path.display());
-    std::fs::remove_file(path).map_err(|error| format!("cannot remove the stale socket file: {error}"))
+    Ok(())
 }

@@ -115,14 +115,15 @@ fn inspect_says_what_a_file_is_and_what_it_wants() {
         code == Some(0) && said.starts_with("kind      component of the world wasmnode:service/service\n"),
         "{said}"
     );
+    assert!(said.contains("\n            handle: func(request: request) -> result<body, failure>;\n"), "{said}");
     let (_, said) = inspect("plugins/probe.wasm");
     assert!(said.contains("variables if `env` grants them") && said.contains("folders if `fs` grants them"), "{said}");
 
-    let wat = "(component (import \"wasi:http/types@0.2.0\" (instance)) (import \"a:b/c\" (instance)))";
+    let wat = "(component (import \"wasi:http/types@0.3.0\" (instance)) (import \"a:b/c\" (instance)))";
     folder.plugin("greedy", &wat::parse_str(wat).unwrap());
     let (code, said) = inspect("plugins/greedy.wasm");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.2.0, a:b/c"), "{said}");
+    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.3.0, a:b/c"), "{said}");
     folder.plugin("rubbish", b"rubbish");
     assert!(inspect("plugins/rubbish.wasm").1.contains("it is not a WebAssembly file"));
 }

@@ -5,6 +5,7 @@ use crate::node::{Node, PATIENCE, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 use wasmnode::client::{Ask, Client, Code, Reply};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
@@ -89,6 +90,30 @@ fn what_is_no_file_or_too_large_a_one_is_not_read() {
     drop_in(&node, "large", &[0; 1025]);
     node.wait_for("large.wasm is not loaded: its 1025 bytes are over limits.plugin = 1024");
     assert!(plugins(&node, &[]).lines().count() == 2, "{}", plugins(&node, &[]));
+}
+
+/// An echo that takes seconds to compile, and is another in each run: compiled plugins are cached.
+fn slow_to_compile() -> Vec<u8> {
+    let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    let line = "(local.set 0 (i32.xor (i32.rotl (local.get 0) (i32.const 3)) (i32.load (local.get 0))))\n".repeat(100);
+    let function = format!("(func (param i32) (result i32)\n{line}(local.get 0))\n");
+    component(&format!("{ECHO}\n  (data (i32.const 2048) \"{unique}\")\n{}", function.repeat(3000)))
+}
+
+#[test]
+fn a_file_that_is_slow_to_compile_holds_up_no_other() {
+    let mut node = Node::start(&[], "");
+    drop_in(&node, "slow", &slow_to_compile());
+    node.wait_for("which can take a while");
+    drop_in(&node, "quick", &component(ECHO));
+    node.wait_for("generation 1 of quick serves from now on");
+    assert_eq!(node.call("quick", &[b"x"]).unwrap(), ["x"]);
+    assert_eq!(node.fail("slow", &[b"x"]).0, Code::UnknownService);
+    // What comes later for the slow one waits for its turn.
+    drop_in(&node, "slow", &component(TRAP));
+    node.wait_for("generation 1 of slow serves from now on");
+    node.wait_for("generation 2 of slow serves from now on");
+    assert_eq!(node.fail("slow", &[b"x"]).0, Code::Crashed);
 }
 
 #[test]

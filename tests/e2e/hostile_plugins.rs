@@ -6,15 +6,20 @@ use std::net::TcpListener;
 use wasmnode::client::{Ask, Code, Reply};
 
 /// Each hostile plugin, what its requests end with, and a part of the reason.
-const HOSTILE: [(&str, Code, &str); 4] = [
+const HOSTILE: [(&str, Code, &str); 7] = [
     ("trap", Code::Crashed, "an instance of trap crashed: wasm trap: wasm `unreachable` instruction executed"),
+    ("deep", Code::Crashed, "an instance of deep crashed: wasm trap: call stack exhausted"),
     ("loop", Code::Deadline, "the plugin ran; it was stopped"),
+    ("loop-at-start", Code::Deadline, "the plugin ran; it was stopped"),
     ("memory-bomb", Code::Exhausted, "service.memory-bomb.memory = 4194304"),
+    ("table-bomb", Code::Exhausted, "elements of tables: it may have 100000"),
     ("huge-reply", Code::TooLarge, "service.huge-reply.reply = 1048576"),
 ];
 
 const SETTINGS: &str = "
 [service.loop]
+deadline = '200ms'
+[service.loop-at-start]
 deadline = '200ms'
 [service.memory-bomb]
 memory = '4MiB'
@@ -103,6 +108,8 @@ fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
         [Code::Overloaded, Code::Deadline, Code::Deadline]
     );
     assert!(failures[0].1.contains("limits.instances"), "{}", failures[0].1);
+    // An instance is stopped after its deadline, and the answer does not wait for it.
+    node.wait_until_quiet(PATIENCE);
     assert_eq!(node.call("echo", &[b"again"]).unwrap(), ["again"]);
 }
 
@@ -112,6 +119,14 @@ fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_
     let module = wat::parse_str("(module)").unwrap();
     let other_world = wat::parse_str("(component)").unwrap();
     let whole = crate::guests::component(include_str!("../guests/echo.wat"));
+    let many = |number: usize, module: &str| {
+        let instances = "(core instance (instantiate $m))".repeat(number);
+        wat::parse_str(format!("(component (core module $m {module}) {instances})")).unwrap()
+    };
+    folder.plugin("instances", &many(33, ""));
+    folder.plugin("memories", &many(5, "(memory 1)"));
+    folder.plugin("tables", &many(17, "(table 1 funcref)"));
+    folder.plugin("elements", &many(1, "(table 100001 funcref)"));
     folder.plugin("module", &module);
     folder.plugin("other-world", &other_world);
     folder.plugin("text", b"hello");
@@ -121,6 +136,16 @@ fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_
     folder.plugin("no name", &whole);
     let mut node = Node::start_in(folder, "", &[]);
     for (file, reason) in [
+        (
+            "instances",
+            "it wants more than a plugin may have: The component transitively contains 33 core module instances",
+        ),
+        (
+            "memories",
+            "it wants more than a plugin may have: The component transitively contains 5 Wasm linear memories",
+        ),
+        ("tables", "it wants more than a plugin may have: The component transitively contains 17 tables"),
+        ("elements", "it wants more than a plugin may have: "),
         ("module", "this exports nothing"),
         ("other-world", "wasmnode:service/handler@0.1.0"),
         ("text", "it is not a WebAssembly file"),

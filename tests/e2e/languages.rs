@@ -4,6 +4,7 @@
 use crate::commands::{compile, repository};
 use crate::node::{Folder, Node, wasmnode};
 use crate::tools;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,23 @@ fn compile_c(folder: &Folder, source: &Path, plugin: &Path) {
     succeed(command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
 }
 
+fn compile_zig(folder: &Folder, source: &Path, plugin: &Path) {
+    let mut command = Command::new("python3");
+    command.args(["-m", "ziglang", "build-exe", "-target", "wasm32-wasi", "-O", "ReleaseSmall"]).arg(source);
+    let mut emit = OsString::from("-femit-bin=");
+    emit.push(plugin);
+    let caches = folder.path("zig-cache");
+    succeed(command.arg(emit).env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
+}
+
+/// Builds what `source` names in the folder `place`. Its cache outlives the test: to compile Go's own library takes long.
+fn compile_go(place: &Path, source: &str, plugin: &Path) {
+    let mut command = Command::new("go");
+    command.args(["build", "-ldflags", "-s -w", "-o"]).arg(plugin).arg(source).current_dir(place);
+    command.env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
+    succeed(command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache")));
+}
+
 #[test]
 fn rust_counts() {
     let folder = Folder::new(&[]);
@@ -44,6 +62,26 @@ fn c_counts() {
     }
     let folder = Folder::new(&[]);
     compile_c(&folder, repository("examples/compter/compter.c").as_ref(), &folder.path("plugins/compter.wasm"));
+    assert_counts(folder);
+}
+
+#[test]
+fn zig_counts() {
+    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    compile_zig(&folder, repository("examples/compter/compter.zig").as_ref(), &folder.path("plugins/compter.wasm"));
+    assert_counts(folder);
+}
+
+#[test]
+fn go_counts() {
+    if !tools::has("go", &["go", "version"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    compile_go(repository("examples/compter").as_ref(), "compter.go", &folder.path("plugins/compter.wasm"));
     assert_counts(folder);
 }
 
@@ -112,6 +150,28 @@ fn a_new_c_project_serves() {
     let folder = Folder::new(&[]);
     let project = begin(&folder, "c");
     compile_c(&folder, &project.join("main.c"), &project.join("my-service.wasm"));
+    assert_serves(folder, "my-service.wasm");
+}
+
+#[test]
+fn a_new_zig_project_serves() {
+    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    let project = begin(&folder, "zig");
+    compile_zig(&folder, &project.join("main.zig"), &project.join("my-service.wasm"));
+    assert_serves(folder, "my-service.wasm");
+}
+
+#[test]
+fn a_new_go_project_serves() {
+    if !tools::has("go", &["go", "version"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    let project = begin(&folder, "go");
+    compile_go(&project, ".", &project.join("my-service.wasm"));
     assert_serves(folder, "my-service.wasm");
 }
 

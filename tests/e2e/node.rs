@@ -37,13 +37,17 @@ impl Folder {
         fs::write(self.path(&format!("plugins/{service}.wasm")), bytes).unwrap();
     }
 
-    /// Writes `node.toml`: one ipc endpoint, one tcp port that the system chooses, and what is given besides.
+    /// Writes `node.toml`: one ipc endpoint, one tcp port that the system chooses, and what is given besides. Settings
+    /// that begin with `name` make a node of that name, and may say where it listens.
     pub(crate) fn configure(&self, settings: &str) -> PathBuf {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
-        let node = format!(
-            "[node]\nname = 'under-test'\nlisten = ['ipc://node.ipc', 'tcp://127.0.0.1:0']\ncache = '{}'\n",
-            cache.display()
-        );
+        let mut node = format!("[node]\ncache = '{}'\n", cache.display());
+        if !settings.starts_with("name") {
+            node.push_str("name = 'under-test'\n");
+        }
+        if !settings.contains("listen =") {
+            node.push_str("listen = ['ipc://node.ipc', 'tcp://127.0.0.1:0']\n");
+        }
         let file = self.path("node.toml");
         fs::write(&file, node + settings).unwrap();
         file

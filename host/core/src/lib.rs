@@ -19,6 +19,8 @@
 //! [`message`] is what can be said, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
 //! alive, [`routes`] where a service is, [`node`] the composition.
 
+#![forbid(unsafe_code)]
+
 pub mod broker;
 pub mod failure;
 pub mod links;

@@ -24,6 +24,8 @@ pub(crate) struct New {
 enum Language {
     Rust,
     C,
+    Zig,
+    Go,
     Python,
     #[value(alias = "js")]
     Javascript,
@@ -44,6 +46,14 @@ impl Language {
             ],
             // A program needs no contract but its standard input and output.
             Self::C => &[("README.md", include_str!("new/c/README.md")), ("main.c", include_str!("new/c/main.c"))],
+            Self::Zig => {
+                &[("README.md", include_str!("new/zig/README.md")), ("main.zig", include_str!("new/zig/main.zig"))]
+            }
+            Self::Go => &[
+                ("README.md", include_str!("new/go/README.md")),
+                ("go.mod", include_str!("new/go/go.mod.txt")),
+                ("main.go", include_str!("new/go/main.go")),
+            ],
             Self::Python => &[
                 ("README.md", include_str!("new/python/README.md")),
                 ("{{module}}.py", include_str!("new/python/service.py")),

@@ -50,6 +50,13 @@ impl Endpoint {
         address.rsplit_once(':').is_some_and(|(host, _)| ["*", "0.0.0.0", "[::]"].contains(&host))
     }
 
+    /// Whether it says where to dial.
+    #[must_use]
+    pub fn is_dialable(&self) -> bool {
+        let is_any_port = |address: &str| address.ends_with(":*") || address.ends_with(":0");
+        !self.is_wildcard() && !matches!(self, Self::Tcp(address) if is_any_port(address))
+    }
+
     /// The endpoint as another process of this machine, wherever it was started, has to dial it; relative paths start at
     /// `folder`.
     pub(super) fn to_dial(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
@@ -58,7 +65,7 @@ impl Endpoint {
                 let path = folder.join(path);
                 check_socket(std::path::absolute(&path).unwrap_or(path)).map(Self::Ipc)
             }
-            Self::Tcp(address) if address.ends_with(":*") || address.ends_with(":0") || self.is_wildcard() => {
+            Self::Tcp(_) if !self.is_dialable() => {
                 let shown = quoted(&self.to_string());
                 Err(InvalidEndpoint(format!("{shown} cannot be dialled; write host and port of one node")))
             }

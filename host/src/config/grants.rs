@@ -1,7 +1,9 @@
 //! What a plugin may reach beyond its sandbox: nothing, unless the file of the node says so.
 
 use super::value::{describe, path, quoted, text};
+use http::uri::Authority;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
@@ -15,6 +17,8 @@ pub struct Grants {
     pub fs: Vec<FolderGrant>,
     /// Where it may connect to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; there is no name lookup.
     pub net: Vec<SocketAddr>,
+    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up.
+    pub http: Vec<HttpGrant>,
 }
 
 /// A folder of the host that a plugin sees.
@@ -26,6 +30,39 @@ pub struct FolderGrant {
     pub guest: String,
     /// Whether the plugin may change it.
     pub write: bool,
+}
+
+/// A host that a plugin may send HTTP requests to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// Its name or address, in small letters.
+    pub host: String,
+    /// Its port; without one, the usual port of the scheme: 80 for `http`, 443 for `https`.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for HttpGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+impl HttpGrant {
+    /// Reads `host` or `host:port`; nothing if it is anything else.
+    ///
+    /// Plugins' requests are read by it too, so that what is compared is what was understood.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let authority: Authority = text.parse().ok()?;
+        let host = authority.host();
+        let port = match text.strip_prefix(host)? {
+            "" => None,
+            port => Some(port.strip_prefix(':')?.parse().ok()?),
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
+        (!host.is_empty() && host.bytes().all(is_plain)).then(|| Self { host: host.to_ascii_lowercase(), port })
+    }
 }
 
 /// A table of environment variables.
@@ -75,6 +112,14 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     })
 }
 
+/// A host that may be asked by HTTP.
+pub(super) fn http_host(value: &DeValue<'_>) -> Result<HttpGrant, String> {
+    let written = text(value, "a host such as \"api.example.org\"")?;
+    HttpGrant::parse(written).ok_or_else(|| {
+        format!("{} is not a host; write \"api.example.org\" or \"api.example.org:8080\"", quoted(written))
+    })
+}
+
 fn table<'a, 'b>(value: &'a DeValue<'b>, form: &str) -> Result<&'a DeTable<'b>, String> {
     value.as_table().ok_or_else(|| format!("expected {form}, got {}", describe(value)))
 }
@@ -95,6 +140,15 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_granted_with_or_without_a_port() {
+        let granted = |host: &str, port| HttpGrant { host: host.into(), port };
+        assert_eq!(read("'API.example.org'", http_host), Ok(granted("api.example.org", None)));
+        assert_eq!(read("'127.0.0.1:8080'", http_host), Ok(granted("127.0.0.1", Some(8080))));
+        assert_eq!(read("'[::1]:8080'", http_host), Ok(granted("[::1]", Some(8080))));
+        assert_eq!(granted("[::1]", Some(8080)).to_string(), "[::1]:8080");
+    }
+
+    #[test]
     fn a_grant_that_is_not_understood_grants_nothing() {
         for bad in [
             "'/d'",
@@ -110,6 +164,20 @@ mod tests {
             ["'127.0.0.1:1'", "'tcp:localhost:1'", "'tcp:127.0.0.1'", "'udp:127.0.0.1:1'", "'tcp:127.0.0.1:*'", "1"]
         {
             assert!(read(bad, address).is_err(), "{bad}");
+        }
+        for bad in [
+            "'https://api.example.org'",
+            "'api.example.org/v1'",
+            "'user@api.example.org'",
+            "'*.example.org'",
+            "'api.example.org:'",
+            "'api.example.org:http'",
+            "'api.example.org:65536'",
+            "':80'",
+            "''",
+            "80",
+        ] {
+            assert!(read(bad, http_host).is_err(), "{bad}");
         }
         for bad in ["'LANG=fr'", "{ LANG = 1 }", "{ 'A=B' = 'c' }"] {
             assert!(read(bad, env).is_err(), "{bad}");

@@ -70,6 +70,7 @@ impl Service {
                     env: given.take("env", grants::env).unwrap_or_else(|| sandbox.grants.env.clone()),
                     fs: given.list("fs", grants::folder).unwrap_or_else(|| sandbox.grants.fs.clone()),
                     net: given.list("net", grants::address).unwrap_or_else(|| sandbox.grants.net.clone()),
+                    http: given.list("http", grants::http_host).unwrap_or_else(|| sandbox.grants.http.clone()),
                 },
             },
             lifetime,

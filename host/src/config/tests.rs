@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::ServiceSettings;
+use wasmnode_core::{PeerSettings, RoutesSettings, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -68,6 +68,7 @@ fn every_key_reaches_its_field() {
         env = { A = "b" }
         fs = [{ host = "d", guest = "/d" }]
         net = ["tcp:127.0.0.1:9"]
+        http = ["h.example:8"]
         calls = ["print", "storage.*"]
         "#,
     );
@@ -121,6 +122,7 @@ fn every_key_reaches_its_field() {
             env: BTreeMap::from([("A".into(), "b".into())]),
             fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false }],
             net: vec!["127.0.0.1:9".parse().unwrap()],
+            http: vec![HttpGrant { host: "h.example".into(), port: Some(8) }],
         },
     };
     assert_eq!(config.sandboxes, BTreeMap::from([(name("print"), sandbox)]));

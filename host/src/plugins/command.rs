@@ -5,10 +5,11 @@
 
 use super::console::Console;
 use super::guest::Guest;
+use super::http::join;
 use super::instance::{Job, Outcome, Plugin};
 use std::sync::Arc;
 use tracing::Level;
-use wasmnode_core::{Body, Code, Failure, Frame, Request};
+use wasmnode_core::{Code, Failure, Frame, Request};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
@@ -32,24 +33,20 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
         .args(&[request.service.as_str()])
         .envs(&environment(&request, remaining_us))
         .build();
-    let guest = Guest::new(
-        plugin.settings.memory,
-        wasi,
-        vec![stderr.clone()],
-        Arc::clone(&plugin.log),
-        Arc::clone(&plugin.calls),
-    );
-    let mut store = plugin.store(command.engine(), guest);
+    let mut store = plugin.store(command.engine(), plugin.guest(wasi, vec![stderr.clone()]));
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {
         Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,
         Err(error) => Err(error),
     };
-    store.data_mut().end();
+    let guest = store.data();
+    guest.end();
+    let (reply_left, sent_partials) = (guest.reply_left(), guest.has_sent_partials());
+    let failed = |failure| Outcome { result: Err(failure), sent_partials };
     let printed = stdout.contents();
-    if printed.len() > limit {
+    if printed.len() > reply_left {
         // Whatever it died of after that.
-        return Outcome::failed(plugin.over_reply_limit());
+        return failed(plugin.over_reply_limit());
     }
     let exit = match ran {
         Ok(Ok(())) => 0,
@@ -59,22 +56,15 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
             None => {
                 let mut failure = plugin.explain(&error, store.data());
                 failure.reason = format!("{}; it said: {}", failure.reason, stderr.tail());
-                return Outcome::failed(failure);
+                return failed(failure);
             }
         },
     };
     if exit != 0 {
         let reason = format!("{} ended with exit code {exit}: {}", request.service, stderr.tail());
-        return Outcome::failed(Failure::new(Code::Failed, reason));
+        return failed(Failure::new(Code::Failed, reason));
     }
-    Outcome { result: Ok(vec![printed]), sent_partials: false }
-}
-
-fn join(body: &Body) -> Frame {
-    match &body[..] {
-        [one] => one.clone(),
-        frames => frames.concat().into(),
-    }
+    Outcome { result: Ok(vec![printed]), sent_partials }
 }
 
 /// What the command is told about the request; all else of the node's environment stays the node's.

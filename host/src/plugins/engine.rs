@@ -1,7 +1,8 @@
 //! The engine that all plugins share, tuned for instances that live for one request.
 
-use super::guest::{Guest, link};
+use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
 use crate::config::Config;
+use std::borrow::Cow;
 use tracing::warn;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -19,6 +20,12 @@ const KEEP_RESIDENT: usize = 2 << 20;
 const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
+
+/// What a single component may have of these, so that none takes the share of the others. One compiled by Python, the
+/// largest that is known, has 14, 1 and 2.
+const MAX_CORE_INSTANCES: u32 = 32;
+const MAX_MEMORIES: u32 = 4;
+const MAX_TABLES: u32 = 16;
 
 /// The engine, and what it lets guests see.
 pub(super) struct Sandbox {
@@ -52,13 +59,26 @@ impl Sandbox {
     /// # Errors
     /// If the bytes are neither.
     pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, String> {
-        if !bytes.starts_with(b"\0asm") {
-            return Err("it is not a WebAssembly file".into());
-        }
-        let adapted = is_core_module(bytes).then(|| adapt(bytes)).transpose()?;
-        Component::new(&self.engine, adapted.as_deref().unwrap_or(bytes))
-            .map_err(|error| format!("it is not a valid component; perhaps it was copied in part: {error:#}"))
+        Component::new(&self.engine, &*as_component(bytes)?).map_err(|error| {
+            let why = format!("{error:#}");
+            // The pool's words for a component that is valid, and larger than a slot.
+            if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
+                return format!("it wants more than a plugin may have: {why}");
+            }
+            format!("it is not a valid component; perhaps it was copied in part: {why}")
+        })
     }
+}
+
+/// The bytes of a component; a core module that was built for WASI preview 1 is made into one.
+///
+/// # Errors
+/// If they are neither.
+pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err("it is not a WebAssembly file".into());
+    }
+    if is_core_module(bytes) { adapt(bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
 }
 
 /// Whether these bytes are a core module; a component has another number in the place of the 1.
@@ -89,6 +109,11 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.total_core_instances(instances.saturating_mul(CORE_INSTANCES));
     pool.total_memories(instances.saturating_mul(MEMORIES));
     pool.total_tables(instances.saturating_mul(TABLES));
+    pool.max_core_instances_per_component(MAX_CORE_INSTANCES);
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.max_tables_per_component(MAX_TABLES);
+    // Address space, not memory: what nobody uses takes none.
+    pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);
     pool.table_keep_resident(KEEP_RESIDENT);
     // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.

@@ -1,6 +1,7 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
 use super::console::{Console, ServiceLog};
+use super::outgoing::{self, Outgoing};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// The types and traits of `wit/service.wit`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, reason = "generated code")]
@@ -29,11 +31,16 @@ pub(super) mod bindings {
 const PARTIAL_OVERHEAD: usize = 64;
 
 /// Elements that the tables of an instance may have together.
-const MAX_TABLE_ELEMENTS: usize = 1 << 20;
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
+pub(super) const MAX_RESOURCES: usize = 1_000;
 
 /// The host's state of one instance.
 pub(super) struct Guest {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
     resources: ResourceTable,
     consoles: Vec<Console>,
     log: Arc<ServiceLog>,
@@ -56,12 +63,13 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// Offers `wasmnode:service` and WASI 0.2 to guests.
+/// Offers `wasmnode:service`, WASI 0.2 and `wasi:http` to guests.
 ///
 /// # Errors
 /// If an interface is offered twice, which is a mistake in this file.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
@@ -69,13 +77,18 @@ impl Guest {
     pub(super) fn new(
         memory: usize,
         wasi: WasiCtx,
+        outgoing: Outgoing,
         consoles: Vec<Console>,
         log: Arc<ServiceLog>,
         calls: Arc<Calls>,
     ) -> Self {
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
         Self {
             wasi,
-            resources: ResourceTable::new(),
+            http: outgoing::context(),
+            outgoing,
+            resources,
             consoles,
             log,
             calls,
@@ -111,8 +124,8 @@ impl Guest {
     }
 
     /// What the instance was refused, if anything.
-    pub(super) fn exhausted(&self) -> Option<&str> {
-        self.limits.exhausted.as_deref()
+    pub(super) fn exhausted(&self) -> Option<Exhausted> {
+        self.limits.exhausted
     }
 }
 
@@ -122,18 +135,33 @@ impl WasiView for Guest {
     }
 }
 
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.resources, ctx: &mut self.http }
+    }
+}
+
 struct Limits {
     memory: usize,
     used: usize,
     table_elements: usize,
-    exhausted: Option<String>,
+    exhausted: Option<Exhausted>,
+}
+
+/// How much an instance would have had, had it not been refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Exhausted {
+    /// Bytes.
+    Memory(usize),
+    /// Elements of its tables.
+    Tables(usize),
 }
 
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.memory {
-            self.exhausted = Some(format!("{used} bytes of memory"));
+            self.exhausted = Some(Exhausted::Memory(used));
             return Ok(false);
         }
         self.used = used;
@@ -143,7 +171,7 @@ impl ResourceLimiter for Limits {
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
         if elements > MAX_TABLE_ELEMENTS {
-            self.exhausted = Some(format!("{elements} table elements, over the limit of {MAX_TABLE_ELEMENTS}"));
+            self.exhausted = Some(Exhausted::Tables(elements));
             return Ok(false);
         }
         self.table_elements = elements;

@@ -1,21 +1,24 @@
 //! What a file is, what it wants of the host, and whether it could serve.
 
-use super::engine::{Sandbox, is_core_module};
+use super::engine::{Sandbox, as_component, is_core_module};
 use super::instance::Kind;
 use super::loader::digest;
 use crate::config::Config;
 use std::fmt;
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
+use wit_component::{DecodedWasm, WitPrinter};
 
 /// What the host offers, by the beginning of an interface's name, and on which condition. The first that fits counts.
-const OFFERED: [(&str, &str); 9] = [
+const OFFERED: [(&str, &str); 11] = [
     ("wasmnode:service/calls@0.1", "yes; other services if `calls` grants them"),
     ("wasmnode:service/", "yes"),
     ("wasi:cli/environment@0.2", "yes; variables if `env` grants them"),
     ("wasi:cli/", "yes"),
     ("wasi:filesystem/", "yes; folders if `fs` grants them"),
     ("wasi:sockets/", "yes; connections if `net` grants them"),
+    ("wasi:http/outgoing-handler@0.2", "yes; connections if `http` grants them"),
+    ("wasi:http/types@0.2", "yes"),
     ("wasi:io/", "yes"),
     ("wasi:clocks/", "yes"),
     ("wasi:random/", "yes"),
@@ -29,7 +32,8 @@ pub struct Inspection {
     is_adapted: bool,
     compiled_in: Duration,
     imports: Vec<String>,
-    exports: Vec<String>,
+    /// Each with what it holds, as WIT has it.
+    exports: Vec<(String, String)>,
     /// What kind of plugin it is, or why it is none.
     kind: Result<&'static str, String>,
 }
@@ -49,16 +53,37 @@ impl Inspection {
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
     let sandbox = Sandbox::new(&Config { instances: 1, ..Config::embedded() })?;
     let began = Instant::now();
-    let component = sandbox.compile(bytes)?;
+    let encoded = as_component(bytes)?;
+    let component = sandbox.compile(&encoded)?;
+    let exports = exports(&sandbox, &component);
     Ok(Inspection {
         bytes: bytes.len(),
         digest: digest(bytes),
         is_adapted: is_core_module(bytes),
         compiled_in: began.elapsed(),
         imports: imports(&sandbox, &component),
-        exports: exports(&sandbox, &component),
+        exports: describe(&encoded, exports),
         kind: Kind::of(&sandbox, &component).map(|kind| kind.name()),
     })
+}
+
+/// What the exported interfaces hold: types and functions. Components carry no documentation of the interfaces of a package.
+fn describe(component: &[u8], exports: Vec<String>) -> Vec<(String, String)> {
+    let Ok(DecodedWasm::Component(resolve, _)) = wit_component::decode(component) else {
+        return exports.into_iter().map(|name| (name, String::new())).collect();
+    };
+    let content = |name: &String| {
+        // The exported one comes after an imported one of the same name.
+        let (id, _) = resolve.interfaces.iter().rfind(|(id, _)| resolve.id_of(*id).as_ref() == Some(name))?;
+        let mut printer = WitPrinter::default();
+        printer.emit_docs(false).print_interface(&resolve, id).ok()?;
+        Some(printer.output.to_string())
+    };
+    let described = |name: String| {
+        let content = content(&name).unwrap_or_default();
+        (name, content)
+    };
+    exports.into_iter().map(described).collect()
 }
 
 /// The names of all that a component imports.
@@ -73,7 +98,9 @@ pub(super) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
 
 /// Whether, and on which condition, the host offers an interface.
 pub(super) fn offer(interface: &str) -> Option<&'static str> {
-    OFFERED.iter().find(|(name, _)| interface.starts_with(name)).map(|(_, condition)| *condition)
+    let is_known = interface.starts_with("wasmnode:") || interface.contains("@0.2.");
+    let (_, condition) = OFFERED.iter().find(|(name, _)| is_known && interface.starts_with(name))?;
+    Some(condition)
 }
 
 impl fmt::Display for Inspection {
@@ -90,9 +117,12 @@ impl fmt::Display for Inspection {
             let lead = if index == 0 { "imports" } else { "" };
             writeln!(f, "{lead:<9} {name:<48} {}", offer(name).unwrap_or("NO: the host does not offer it"))?;
         }
-        for (index, name) in self.exports.iter().enumerate() {
+        for (index, (name, content)) in self.exports.iter().enumerate() {
             let lead = if index == 0 { "exports" } else { "" };
             writeln!(f, "{lead:<9} {name}")?;
+            for line in content.lines().filter(|line| !line.is_empty()) {
+                writeln!(f, "            {line}")?;
+            }
         }
         Ok(())
     }
@@ -106,6 +136,8 @@ mod tests {
     fn what_depends_on_a_grant_says_so() {
         assert_eq!(offer("wasi:cli/stdin@0.2.6"), Some("yes"));
         assert_eq!(offer("wasi:cli/environment@0.2.6"), Some("yes; variables if `env` grants them"));
-        assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), None);
+        assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), Some("yes; connections if `http` grants them"));
+        assert_eq!(offer("wasi:http/handler@0.3.0"), None);
+        assert_eq!(offer("wasi:clocks/types@0.3.0"), None);
     }
 }

@@ -4,11 +4,13 @@ use super::command;
 use super::console::{Console, ServiceLog};
 use super::engine::Sandbox;
 use super::grants;
-use super::guest::{Calls, Ended, Guest};
+use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS};
 use super::health::Health;
+use super::http;
 use super::inspect;
+use super::outgoing::Outgoing;
 use super::{GenerationState, PluginStatus};
-use crate::config::{Reuse, SandboxSettings, Trial};
+use crate::config::{HttpGrant, Reuse, SandboxSettings, Trial};
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::path::PathBuf;
@@ -18,10 +20,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{Level, warn};
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
-use wasmtime::component::Component;
+use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
 const TICKS: u64 = 2;
@@ -31,12 +34,14 @@ const HEADROOM: usize = 64 << 10;
 
 /// A loaded plugin.
 pub(crate) struct Plugin {
-    service: ServiceName,
+    pub(super) service: ServiceName,
     origin: Origin,
     kind: Kind,
     pub(super) settings: SandboxSettings,
     max_body: usize,
-    pub(super) calls: Arc<Calls>,
+    /// Whom it may ask by HTTP.
+    http: Arc<[HttpGrant]>,
+    calls: Arc<Calls>,
     pub(super) log: Arc<ServiceLog>,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
@@ -54,6 +59,8 @@ pub(super) enum Kind {
     Service(ServicePre<Guest>),
     /// It exports `wasi:cli/run`.
     Command(CommandPre<Guest>),
+    /// It exports `wasi:http/incoming-handler`.
+    Http(ProxyPre<Guest>),
 }
 
 /// Where a plugin came from.
@@ -112,12 +119,13 @@ impl Kind {
         let linked = || sandbox.linker.instantiate_pre(component);
         let linked = match () {
             () if has("wasmnode:service/handler@") => linked().and_then(ServicePre::new).map(Self::Service),
-            () if has("wasi:cli/run@0.2") => linked().and_then(CommandPre::new).map(Self::Command),
+            () if has("wasi:cli/run@0.2.") => linked().and_then(CommandPre::new).map(Self::Command),
+            () if has("wasi:http/incoming-handler@0.2.") => linked().and_then(ProxyPre::new).map(Self::Http),
             () => {
                 let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
                 return Err(format!(
-                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit) or wasi:cli/run@0.2 (a WASI \
-                     command), and this exports {exports}"
+                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
+                     command) or wasi:http/incoming-handler@0.2, and this exports {exports}"
                 ));
             }
         };
@@ -129,6 +137,7 @@ impl Kind {
         match self {
             Self::Service(_) => "component of the world wasmnode:service/service",
             Self::Command(_) => "WASI command",
+            Self::Http(_) => "handler of HTTP requests (wasi:http/incoming-handler)",
         }
     }
 }
@@ -153,7 +162,8 @@ impl Plugin {
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
-        Ok(Self { service, origin, kind, settings, max_body, calls, log, idle, pace, requests, crashes, health })
+        let http = settings.grants.http.as_slice().into();
+        Ok(Self { service, origin, kind, settings, max_body, http, calls, log, idle, pace, requests, crashes, health })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -228,6 +238,7 @@ impl Plugin {
         match &self.kind {
             Kind::Service(pre) => self.handle(pre, job).await,
             Kind::Command(pre) => command::serve(self, pre, job).await,
+            Kind::Http(pre) => http::serve(self, pre, job).await,
         }
     }
 
@@ -263,9 +274,7 @@ impl Plugin {
     async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
         let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&self.log), level));
         let wasi = self.wasi()?.stdout(stdout.clone()).stderr(stderr.clone()).build();
-        let (log, calls) = (Arc::clone(&self.log), Arc::clone(&self.calls));
-        let guest = Guest::new(self.settings.memory, wasi, vec![stdout, stderr], log, calls);
-        let mut store = self.store(pre.engine(), guest);
+        let mut store = self.store(pre.engine(), self.guest(wasi, vec![stdout, stderr]));
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => Err(self.explain(&error, store.data())),
@@ -277,10 +286,18 @@ impl Plugin {
         grants::context(&self.settings.grants).map_err(|why| Failure::new(Code::Failed, why))
     }
 
+    /// The host's state of one instance.
+    pub(super) fn guest(&self, wasi: WasiCtx, consoles: Vec<Console>) -> Guest {
+        let (log, calls) = (Arc::clone(&self.log), Arc::clone(&self.calls));
+        let outgoing = Outgoing::new(self.service.clone(), Arc::clone(&self.http), Arc::clone(&self.log));
+        Guest::new(self.settings.memory, wasi, outgoing, consoles, log, calls)
+    }
+
     /// Makes the store of one instance, with all limits.
     pub(super) fn store(&self, engine: &Engine, guest: Guest) -> Store<Guest> {
         let mut store = Store::new(engine, guest);
         store.limiter(Guest::limiter);
+        store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_epoch_deadline(TICKS);
@@ -321,18 +338,27 @@ impl Plugin {
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));
         }
-        if let Some(what) = guest.exhausted() {
-            let reason = format!(
-                "an instance of {service} asked for {what}: service.{service}.memory = {}",
-                self.settings.memory
-            );
-            return Failure::new(Code::Exhausted, reason);
+        if let Some(exhausted) = guest.exhausted() {
+            let (what, limit) = match exhausted {
+                Exhausted::Memory(bytes) => {
+                    (format!("{bytes} bytes of memory"), format!("service.{service}.memory = {}", self.settings.memory))
+                }
+                Exhausted::Tables(elements) => {
+                    (format!("{elements} elements of tables"), format!("it may have {MAX_TABLE_ELEMENTS}"))
+                }
+            };
+            return Failure::new(Code::Exhausted, format!("an instance of {service} asked for {what}: {limit}"));
         }
         if error.is::<PoolConcurrencyLimitError>() {
             let reason = format!("all instances are in use: limits.instances; {service} was not started");
             return Failure::new(Code::Overloaded, reason);
         }
         let cause = error.root_cause().to_string();
+        // wasmtime's own count has no type.
+        if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || cause.contains("store handle limit") {
+            let reason = format!("an instance of {service} wanted more than {MAX_RESOURCES} open resources");
+            return Failure::new(Code::Exhausted, reason);
+        }
         // The type of this error is wasmtime's own business; what it says is not.
         if cause.contains("fuel allocated for hostcalls") {
             return self.over_reply_limit();

@@ -1,9 +1,10 @@
-//! From a file to a plugin that can serve, on a thread of its own: compiling holds up no request.
+//! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
 use super::engine::Sandbox;
 use super::folder::{Change, Folder, Stamp, is_plugin, list};
 use super::guest::Calls;
 use super::instance::{Origin, Plugin};
+use super::slow_lane::{LARGE, SlowLane};
 use super::{News, Refusal};
 use crate::config::Config;
 use crate::mailbox::Sending;
@@ -34,9 +35,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How old a file is at the start that nobody is likely to be still writing.
 const OLD: Duration = Duration::from_secs(2);
-
-/// Components of this size take long enough to compile that a person may wonder.
-const LARGE: usize = 1 << 20;
 
 /// What it takes to load plugins.
 pub(super) struct Loader {
@@ -69,7 +67,8 @@ impl Loader {
         let now = Instant::now();
         folder.scan(&found, &closed, now);
         let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
-        let news: Vec<News> = changes.into_iter().filter_map(|change| self.look_into(change)).collect();
+        let concerned = changes.into_iter().filter_map(|change| Some((self.concerned(&change)?, change)));
+        let news: Vec<News> = concerned.map(|(service, change)| self.news(&service, change)).collect();
         self.warn_of_missing(&found.into_keys().collect());
         Ok(news)
     }
@@ -91,11 +90,13 @@ impl Loader {
     /// # Errors
     /// If the system refuses a thread.
     pub(super) fn watch(self, folder: Folder, sending: Sending) -> std::io::Result<()> {
-        std::thread::Builder::new().name("folder".into()).spawn(move || self.run(folder, &sending))?;
+        let loader = Arc::new(self);
+        let slow_lane = SlowLane::start(Arc::clone(&loader), sending.clone())?;
+        std::thread::Builder::new().name("folder".into()).spawn(move || loader.run(folder, &slow_lane, &sending))?;
         Ok(())
     }
 
-    fn run(&self, mut folder: Folder, sending: &Sending) {
+    fn run(&self, mut folder: Folder, slow_lane: &SlowLane, sending: &Sending) {
         let (hints, hinted) = channel();
         let mut watch = self.watch_folder(&hints);
         let mut is_readable = true;
@@ -110,8 +111,9 @@ impl Loader {
                         watch = self.watch_folder(&hints);
                     }
                     for change in folder.scan(&found, &closed, Instant::now()) {
-                        if let Some(news) = self.look_into(change) {
-                            sending.send(news);
+                        let Some(service) = self.concerned(&change) else { continue };
+                        if let Some(change) = slow_lane.take(&service, change) {
+                            sending.send(self.news(&service, change));
                         }
                     }
                 }
@@ -134,21 +136,18 @@ impl Loader {
             .ok()
     }
 
-    fn look_into(&self, change: Change) -> Option<News> {
-        let (Change::Whole(file, _) | Change::Gone(file)) = &change;
-        let service = match service_name(file) {
-            Ok(service) => service,
-            Err(why) => {
-                error!("{} is not loaded: {why}", file.display());
-                return None;
-            }
-        };
-        if self.config.services.as_ref().is_some_and(|wanted| !wanted.contains(&service)) {
-            return None;
-        }
+    /// The service that a change is of, if the node is to serve it.
+    fn concerned(&self, change: &Change) -> Option<ServiceName> {
+        let (Change::Whole(file, _) | Change::Gone(file)) = change;
+        let name = service_name(file).inspect_err(|why| error!("{} is not loaded: {why}", file.display()));
+        name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
+    }
+
+    /// What comes of a change.
+    pub(super) fn news(&self, service: &ServiceName, change: Change) -> News {
         match change {
-            Change::Gone(_) => Some(News::Gone(service)),
-            Change::Whole(file, stamp) => Some(self.load(&service, &file, stamp)),
+            Change::Gone(_) => News::Gone(service.clone()),
+            Change::Whole(file, stamp) => self.load(service, &file, stamp),
         }
     }
 
@@ -185,7 +184,7 @@ impl Loader {
     }
 
     fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
-        if bytes.len() >= LARGE {
+        if bytes.len() as u64 >= LARGE {
             info!("compiling {} ({} MiB), which can take a while", file.display(), bytes.len() >> 20);
         }
         let began = Instant::now();

@@ -33,6 +33,12 @@ pub struct Explanation {
 }
 
 impl Node {
+    /// Whether any other node is in the zone.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.zone.members.alive().next().is_some()
+    }
+
     /// Who is in the zone: this node first, then the others by name.
     #[must_use]
     pub fn members(&self) -> Vec<MemberStatus> {

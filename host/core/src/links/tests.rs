@@ -1,0 +1,159 @@
+use super::*;
+use crate::message::peer::Role;
+
+const PLACE: &str = "tcp://b";
+
+fn at(ms: u64) -> Time {
+    Time::from_micros(ms * 1000)
+}
+
+fn member(boot: u64) -> Member {
+    Member { name: "b".parse().unwrap(), boot, renewal: 0, role: Role::Node, endpoint: PLACE.into() }
+}
+
+struct Scene(Links);
+
+impl Scene {
+    fn new() -> Self {
+        Self(Links::new(PeerSettings::default(), &[PLACE.to_owned()]))
+    }
+
+    fn linked() -> (Self, LinkId) {
+        let mut scene = Self::new();
+        let link = scene.dials(0);
+        scene.0.welcomed(link, member(1), at(0));
+        assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(1) }]);
+        (scene, link)
+    }
+
+    fn effects(&mut self) -> Vec<LinkEffect> {
+        std::iter::from_fn(|| self.0.next_effect()).collect()
+    }
+
+    /// Wakes it at this time, when it must dial.
+    fn dials(&mut self, ms: u64) -> LinkId {
+        match self.wake(ms, false).as_slice() {
+            [LinkEffect::Dial { link, endpoint }] if endpoint == PLACE => *link,
+            other => panic!("it should dial, but: {other:?}"),
+        }
+    }
+
+    fn wake(&mut self, ms: u64, is_busy: bool) -> Vec<LinkEffect> {
+        self.0.wake(|_| is_busy, at(ms));
+        self.effects()
+    }
+}
+
+#[test]
+fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
+    let mut scene = Scene::new();
+    let mut now = 0;
+    for pause in [100, 200, 400, 800, 1600, 2000, 2000] {
+        let link = scene.dials(now);
+        scene.0.down(link, "refused", at(now));
+        assert_eq!(scene.effects(), [LinkEffect::Failed { endpoint: PLACE.into(), why: "refused".into() }]);
+        assert_eq!(scene.0.next_wake(), Some(at(now + pause)));
+        now += pause;
+    }
+}
+
+#[test]
+fn whoever_does_not_welcome_in_time_is_hung_up() {
+    let mut scene = Scene::new();
+    let link = scene.dials(0);
+    assert_eq!(scene.0.next_wake(), Some(at(3_000)));
+    assert!(scene.wake(3_000, false).contains(&LinkEffect::HangUp(link)));
+    assert_eq!(scene.0.to(&member(1).name), None);
+}
+
+#[test]
+fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats() {
+    let (mut scene, link) = Scene::linked();
+    assert_eq!(scene.0.next_wake(), None, "who owes nothing is left alone");
+    scene.0.asked(link, at(10_000));
+    assert_eq!(scene.wake(10_250, true), [LinkEffect::Ping(link)]);
+    assert_eq!(scene.wake(10_500, true), [LinkEffect::Ping(link)]);
+    assert_eq!(scene.wake(10_750, true), [LinkEffect::Silent { link, is_silent: true }, LinkEffect::Ping(link)]);
+    assert!(scene.0.is_silent(link));
+    assert_eq!(scene.wake(11_000, false), [LinkEffect::Ping(link)], "it is asked on, so that it may come back");
+    scene.0.heard(link, at(11_100));
+    assert_eq!(scene.effects(), [LinkEffect::Silent { link, is_silent: false }]);
+    assert_eq!(scene.wake(11_250, false), []);
+    assert_eq!(scene.0.next_wake(), None);
+}
+
+#[test]
+fn a_peer_that_answers_is_never_silent() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.asked(link, at(0));
+    for beat in 1..20 {
+        assert_eq!(scene.wake(beat * 250, true), [LinkEffect::Ping(link)]);
+        scene.0.heard(link, at(beat * 250));
+    }
+}
+
+#[test]
+fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.asked(link, at(0));
+    let mut effects = Vec::new();
+    for beat in 1..=20 {
+        effects = scene.wake(beat * 250, true);
+    }
+    let why = "it gives no sign of life".into();
+    assert_eq!(effects, [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
+    assert_ne!(scene.dials(5_100), link);
+}
+
+#[test]
+fn a_node_that_slept_gives_up_no_link_for_that() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.asked(link, at(0));
+    assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
+    assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
+    scene.0.heard(link, at(60_600));
+    assert_eq!(scene.wake(60_750, false), []);
+}
+
+#[test]
+fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.down(link, "lost", at(1_000));
+    assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why: "lost".into() }]);
+    let link = scene.dials(1_100);
+    scene.0.welcomed(link, member(2), at(1_100));
+    assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(2) }]);
+    scene.0.unwant(&member(1), at(1_200));
+    assert_eq!(scene.effects(), [], "the death of the old one is no news to the new one");
+}
+
+#[test]
+fn two_places_of_one_node_make_one_link() {
+    let (mut scene, _) = Scene::linked();
+    let other = Member { endpoint: "tcp://alias".into(), ..member(1) };
+    scene.0.want(&other, at(0));
+    scene.0.wake(|_| false, at(0));
+    let Some(LinkEffect::Dial { link, .. }) = scene.0.next_effect() else { panic!("it should dial") };
+    scene.0.welcomed(link, member(1), at(0));
+    assert!(scene.effects().contains(&LinkEffect::HangUp(link)));
+}
+
+#[test]
+fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
+    let mut scene = Scene::new();
+    let link = scene.dials(0);
+    scene.0.is_myself(link);
+    assert_eq!(scene.effects(), [LinkEffect::HangUp(link)]);
+    assert_eq!(scene.0.next_wake(), None);
+    scene.0.want_briefly(&member(1), at(0));
+    let mut now = 0;
+    while let Some(due) = scene.0.next_wake() {
+        now = due.as_micros() / 1000;
+        scene.0.wake(|_| false, due);
+        if let Some(LinkEffect::Dial { link, .. }) = scene.0.next_effect() {
+            scene.0.down(link, "refused", due);
+            scene.effects();
+        }
+    }
+    assert!((10_000..15_000).contains(&now), "{now}");
+}

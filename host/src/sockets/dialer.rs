@@ -1,0 +1,302 @@
+//! The ROUTER that connects to other nodes and listens to none. A link is one attempt to connect and at most one
+//! connection: libzmq never reconnects, the core dials anew.
+//!
+//! A monitor tells what becomes of connections; which events come last, in libzmq 4.3.5:
+//!
+//! | case | events |
+//! |---|---|
+//! | refused; no such socket file; no answer in time | CLOSED, CONNECT_RETRIED |
+//! | no file descriptor left | CONNECT_RETRIED |
+//! | silence, or an end, in the handshake | CONNECTED, HANDSHAKE_FAILED_NO_DETAIL, DISCONNECTED, CONNECT_RETRIED |
+//! | another protocol or security | CONNECTED, HANDSHAKE_FAILED_PROTOCOL or _AUTH, DISCONNECTED |
+//! | lost, or no heartbeat | CONNECTED, HANDSHAKE_SUCCEEDED, DISCONNECTED, CONNECT_RETRIED |
+//! | a message that breaks ZMTP or is too long | CONNECTED, HANDSHAKE_SUCCEEDED, DISCONNECTED |
+//! | hung up while connecting | CLOSED |
+//! | hung up later | none |
+//!
+//! So the first of CLOSED, DISCONNECTED and CONNECT_RETRIED ends a link.
+//!
+//! With ZMQ_RECONNECT_IVL = -1 libzmq would give a lost connection up by itself, and with it the messages that have
+//! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is told to reconnect, but only
+//! after weeks; a link that has ended is disconnected as soon as its messages are read.
+
+use super::place::{self, Lookup, Place, Target};
+use super::{LINGER, options, receive, router, send};
+use crate::mailbox::Sending;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use wasmnode_core::{Frame, LinkId};
+use zmq::SocketEvent::{
+    CLOSED, CONNECT_RETRIED, CONNECTED, DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL,
+    HANDSHAKE_SUCCEEDED,
+};
+
+/// Messages that libzmq holds for one link, in each direction. The core bounds what is outstanding on a link, so this is
+/// not a limit to live with but one never to meet: over it, libzmq reads no more from the connection.
+const HIGH_WATER_MARK: i32 = 20_000;
+
+/// "Never" of ZMQ_RECONNECT_IVL, in milliseconds: 24 days.
+const WEEKS: i32 = i32::MAX;
+
+/// Names that are looked up at the same time, each in a thread.
+const MAX_LOOKUPS: usize = 32;
+
+/// What the routing ids of links begin with: libzmq keeps those with a zero byte for itself.
+const LINK: u8 = b'L';
+
+/// How long the steps of a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) connect: Duration,
+    pub(super) handshake: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), handshake: Duration::from_secs(5) }
+    }
+}
+
+pub(super) struct Dialer {
+    router: zmq::Socket,
+    monitor: zmq::Socket,
+    patience: Patience,
+    links: BTreeMap<LinkId, Link>,
+    /// The links that have not ended, by their endpoints as libzmq names them.
+    names: BTreeMap<String, LinkId>,
+    /// Links that have ended, and why; messages from them may still be there to read.
+    ended: VecDeque<(LinkId, String)>,
+    /// Where lookups report.
+    reports: Sending,
+    lookups: usize,
+    dials: u64,
+}
+
+struct Link {
+    state: State,
+    /// As libzmq names the endpoint; empty before it is connected.
+    name: String,
+    /// What went wrong in the handshake.
+    mishap: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The host of its endpoint is being looked up.
+    LookingUp,
+    Connecting,
+    /// Connected, but the other side has not said yet that it speaks ZeroMQ.
+    Shaking,
+    Open,
+    Ended,
+}
+
+impl Dialer {
+    pub(super) fn open(
+        context: &zmq::Context,
+        max_message: usize,
+        patience: Patience,
+        reports: Sending,
+    ) -> Result<Self, zmq::Error> {
+        const EVENTS: &str = "inproc://links";
+        let router = router(context, max_message, HIGH_WATER_MARK)?;
+        router.set_reconnect_ivl(WEEKS)?;
+        router.set_linger(0)?;
+        router.set_connect_timeout(milliseconds(patience.connect))?;
+        router.set_handshake_ivl(milliseconds(patience.handshake))?;
+        let events = [
+            CONNECTED,
+            HANDSHAKE_SUCCEEDED,
+            HANDSHAKE_FAILED_PROTOCOL,
+            HANDSHAKE_FAILED_AUTH,
+            DISCONNECTED,
+            CLOSED,
+            CONNECT_RETRIED,
+        ];
+        router.monitor(EVENTS, events.iter().fold(0, |all, event| all | i32::from(event.to_raw())))?;
+        let monitor = context.socket(zmq::PAIR)?;
+        // No limit: libzmq's I/O thread would wait for the node to read, and all connections with it.
+        monitor.set_rcvhwm(0)?;
+        monitor.connect(EVENTS)?;
+        let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Ok(Self { router, monitor, patience, links, names, ended, reports, lookups: 0, dials: 0 })
+    }
+
+    /// Whether there has never been a link, and so there is nothing to hear. Once there was one the sockets have to be
+    /// polled on: libzmq ends a connection that is hung up with the help of the thread that owns the socket.
+    pub(super) fn is_unused(&self) -> bool {
+        self.dials == 0 && self.links.is_empty()
+    }
+
+    /// Begins a link. All messages and news of links must have been read: a forgotten connection's session would be
+    /// ended by its address in memory, which a new one may have inherited.
+    ///
+    /// # Errors
+    /// Why there is no connecting; then there is no such link.
+    pub(super) fn dial(&mut self, link: LinkId, endpoint: &str) -> Result<(), String> {
+        if self.links.contains_key(&link) {
+            return Err(format!("{link} is in use"));
+        }
+        match place::read(endpoint)? {
+            Target::Known(place) => self.connect(link, &place),
+            Target::Named(address) => self.look_up(link, address),
+        }
+    }
+
+    /// Goes on with a link whose endpoint had to be looked up.
+    ///
+    /// # Errors
+    /// Why there is no connecting; then the link has ended.
+    pub(super) fn go_on(&mut self, lookup: Lookup) -> Result<(), (LinkId, String)> {
+        self.lookups -= 1;
+        let link = lookup.link;
+        if self.links.get(&link).is_none_or(|link| link.state != State::LookingUp) {
+            return Ok(()); // Hung up.
+        }
+        self.links.remove(&link);
+        lookup.found.and_then(|address| self.connect(link, &Place::Tcp(address))).map_err(|why| (link, why))
+    }
+
+    /// Whether messages on the link have to wait.
+    pub(super) fn is_looking_up(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.state == State::LookingUp)
+    }
+
+    /// Sends a message on a link.
+    ///
+    /// # Errors
+    /// EAGAIN if it has to wait, EHOSTUNREACH if there is no such link, or none any more.
+    pub(super) fn send(&self, link: LinkId, frames: &[Frame]) -> Result<(), zmq::Error> {
+        match self.links.get(&link).map(|link| link.state) {
+            None | Some(State::Ended) => Err(zmq::Error::EHOSTUNREACH),
+            Some(State::LookingUp) => Err(zmq::Error::EAGAIN),
+            Some(_) => send(&self.router, &routing_id(link), frames),
+        }
+    }
+
+    /// The next message that has arrived, if there is one.
+    pub(super) fn receive(&self) -> Option<(LinkId, Vec<Frame>)> {
+        loop {
+            let (link, frames) = receive(&self.router, link_of)?;
+            // libzmq may have taken a message out of the pipe of a link that was hung up.
+            if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
+                return Some((link, frames));
+            }
+        }
+    }
+
+    /// Reads what libzmq tells of connections; returns whether links have ended. What arrived on them can be read until
+    /// [`Self::next_ended`] has told of them.
+    pub(super) fn read_events(&mut self) -> bool {
+        while let Some((event, name)) = self.read_event() {
+            let Some(&link) = self.names.get(&name) else { continue };
+            let Some(known) = self.links.get_mut(&link) else { continue };
+            match event {
+                CONNECTED => known.state = State::Shaking,
+                HANDSHAKE_SUCCEEDED => known.state = State::Open,
+                HANDSHAKE_FAILED_PROTOCOL => known.mishap = Some("the other side speaks another protocol or version"),
+                HANDSHAKE_FAILED_AUTH => known.mishap = Some("the other side does not let this node in"),
+                DISCONNECTED | CLOSED | CONNECT_RETRIED => self.end(link),
+                _ => {}
+            }
+        }
+        self.has_ended()
+    }
+
+    /// Takes the word of a failed send for it that a link has ended.
+    pub(super) fn end(&mut self, link: LinkId) {
+        let Some(known) = self.links.get_mut(&link).filter(|known| known.state != State::Ended) else { return };
+        let why = match (known.mishap, known.state) {
+            (Some(mishap), _) => mishap.to_owned(),
+            (None, State::Open) => "the connection is lost".to_owned(),
+            (None, State::Shaking) => {
+                let limit = self.patience.handshake;
+                format!("the other side accepts connections, but does not speak ZeroMQ within {limit:?}")
+            }
+            (None, _) => {
+                let limit = self.patience.connect;
+                format!("nobody listens there, or the other side does not answer within {limit:?}")
+            }
+        };
+        known.state = State::Ended;
+        self.names.remove(&known.name);
+        self.ended.push_back((link, why));
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Forgets a link that has ended, and tells why it has. Call it when there is no message to read.
+    pub(super) fn next_ended(&mut self) -> Option<(LinkId, String)> {
+        let (link, why) = self.ended.pop_front()?;
+        self.hang_up(link);
+        Some((link, why))
+    }
+
+    /// Gives a link up, with all that waits.
+    pub(super) fn hang_up(&mut self, link: LinkId) {
+        let Some(known) = self.links.remove(&link) else { return };
+        self.ended.retain(|(ended, _)| *ended != link);
+        self.names.remove(&known.name);
+        if !known.name.is_empty() {
+            let _libzmq_has_forgotten_it_already = self.router.disconnect(&known.name);
+        }
+    }
+
+    /// What to wait for: messages, and news of connections.
+    pub(super) fn poll_items(&self) -> [zmq::PollItem<'_>; 2] {
+        [self.router.as_poll_item(zmq::POLLIN), self.monitor.as_poll_item(zmq::POLLIN)]
+    }
+
+    /// Lets what waits leave, within the time that everything has when the node ends.
+    pub(super) fn close(self) {
+        let _else_it_is_dropped = self.router.set_linger(LINGER);
+    }
+
+    fn look_up(&mut self, link: LinkId, address: String) -> Result<(), String> {
+        if self.lookups == MAX_LOOKUPS {
+            return Err(format!("cannot look up {address}: {MAX_LOOKUPS} other names are being looked up"));
+        }
+        place::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
+        self.lookups += 1;
+        self.links.insert(link, Link { state: State::LookingUp, name: String::new(), mishap: None });
+        Ok(())
+    }
+
+    fn connect(&mut self, link: LinkId, place: &Place) -> Result<(), String> {
+        self.dials += 1;
+        let is_free = |name: &str| !self.names.contains_key(name);
+        let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
+        let connected = options::set(&mut self.router, options::CONNECT_ROUTING_ID, &routing_id(link))
+            .and_then(|()| self.router.set_ipv6(place.is_ipv6()))
+            .and_then(|()| self.router.connect(&name));
+        connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
+        self.names.insert(name.clone(), link);
+        self.links.insert(link, Link { state: State::Connecting, name, mishap: None });
+        Ok(())
+    }
+
+    /// The next event, and the endpoint that it is about.
+    fn read_event(&self) -> Option<(zmq::SocketEvent, String)> {
+        let event = self.monitor.recv_msg(zmq::DONTWAIT).ok()?;
+        let name = self.monitor.recv_msg(zmq::DONTWAIT).ok()?;
+        let event = u16::from_ne_bytes([*event.first()?, *event.get(1)?]);
+        Some((zmq::SocketEvent::from_raw(event), String::from_utf8_lossy(&name).into_owned()))
+    }
+}
+
+fn routing_id(link: LinkId) -> [u8; 9] {
+    let mut id = [LINK; 9];
+    id[1..].copy_from_slice(&link.0.to_be_bytes());
+    id
+}
+
+fn link_of(routing_id: &[u8]) -> Option<LinkId> {
+    let number = routing_id.strip_prefix(&[LINK])?;
+    Some(LinkId(u64::from_be_bytes(number.try_into().ok()?)))
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,147 @@
+//! Where a link goes: endpoints as other nodes write them, the addresses behind names, and how libzmq is told.
+//!
+//! libzmq would look names up in its I/O thread, where everything else of the node waits meanwhile, and would not tell
+//! of a name that does not exist. So a thread of its own does it, and libzmq gets addresses only.
+
+use crate::config::Endpoint;
+use crate::mailbox::Sending;
+use std::net::{SocketAddr, ToSocketAddrs};
+use wasmnode_core::LinkId;
+
+/// In how many ways a place is spelled.
+const SPELLINGS: u64 = 32;
+
+/// What a link can be connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The path of a socket file.
+    Ipc(String),
+    /// An address.
+    Tcp(SocketAddr),
+}
+
+/// An endpoint that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// It can be connected to.
+    Known(Place),
+    /// Host and port; the host is a name.
+    Named(String),
+}
+
+/// What became of looking up the host of a link's endpoint.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    pub(super) link: LinkId,
+    pub(super) found: Result<SocketAddr, String>,
+}
+
+/// Reads an endpoint.
+///
+/// # Errors
+/// Why there is no connecting to it.
+pub(super) fn read(endpoint: &str) -> Result<Target, String> {
+    match endpoint.parse::<Endpoint>().map_err(|error| error.to_string())? {
+        Endpoint::Ipc(path) => Ok(Target::Known(Place::Ipc(path.to_string_lossy().into_owned()))),
+        Endpoint::Tcp(address) if address.ends_with(":*") || address.ends_with(":0") => {
+            Err(format!("{endpoint} is for listening only: it has no port"))
+        }
+        Endpoint::Tcp(address) => Ok(match address.parse() {
+            Ok(address) => Target::Known(Place::Tcp(address)),
+            Err(_) => Target::Named(address),
+        }),
+    }
+}
+
+/// Looks a host up, however long it takes, and sends the [`Lookup`].
+///
+/// # Errors
+/// If the system has no thread left.
+pub(super) fn look_up(link: LinkId, address: String, tell: Sending) -> std::io::Result<()> {
+    let work = move || tell.send(Lookup { link, found: address_of(&address) });
+    std::thread::Builder::new().name("lookup".into()).spawn(work).map(drop)
+}
+
+/// The first IPv4 address, as nodes listen there; the first of all if there is none.
+fn address_of(address: &str) -> Result<SocketAddr, String> {
+    let found = address.to_socket_addrs().map_err(|error| format!("cannot look up {address}: {error}"))?;
+    let found: Vec<_> = found.collect();
+    let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    best.copied().ok_or_else(|| format!("{address} has no address"))
+}
+
+impl Place {
+    /// The place as an endpoint for libzmq, in that of its spellings whose turn it is or the next one that is free;
+    /// `None` if all are taken.
+    ///
+    /// libzmq tells of connections by the text of their endpoint, and late. With redundant slashes and zeros each link
+    /// has a text of its own, and news of its forerunner is no news of it. The shortest texts are not for tcp: libzmq
+    /// would find a link by the address behind it, too. A socket file's path that leaves no room for slashes has fewer
+    /// spellings; the worst that follows is a link that is dialled once more.
+    pub(super) fn spell(&self, turn: u64, is_free: impl Fn(&str) -> bool) -> Option<String> {
+        let (room, relative) = match self {
+            Self::Ipc(path) => (Endpoint::IPC_MAX.saturating_sub(path.len()), !path.starts_with('/')),
+            Self::Tcp(_) => (usize::MAX, false),
+        };
+        let room = u64::try_from(room).unwrap_or(u64::MAX).saturating_sub(u64::from(relative));
+        let spellings = SPELLINGS.min(room.saturating_add(1));
+        let texts = (turn..).take(usize::try_from(spellings).unwrap_or(1)).map(|turn| {
+            let more = usize::try_from(turn % spellings).unwrap_or(0);
+            match self {
+                Self::Ipc(path) if relative && more > 0 => format!("ipc://.{}{path}", "/".repeat(more)),
+                Self::Ipc(path) => format!("ipc://{}{path}", "/".repeat(more)),
+                Self::Tcp(SocketAddr::V4(to)) => format!("tcp://{}:0{}{}", to.ip(), "0".repeat(more), to.port()),
+                Self::Tcp(SocketAddr::V6(to)) => format!("tcp://[{}]:0{}{}", to.ip(), "0".repeat(more), to.port()),
+            }
+        });
+        texts.into_iter().find(|text| is_free(text))
+    }
+
+    pub(super) fn is_ipv6(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.is_ipv6())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn spellings(text: &str) -> BTreeSet<String> {
+        let Ok(Target::Known(place)) = read(text) else { panic!("{text}") };
+        (0..100).filter_map(|turn| place.spell(turn, |_| true)).collect()
+    }
+
+    #[test]
+    fn a_place_has_many_spellings_and_all_fit() {
+        for text in ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "ipc://a", "ipc:///run/a"] {
+            assert_eq!(spellings(text).len(), 32, "{text}");
+            assert!(spellings(text).iter().all(|text| text.parse::<Endpoint>().is_ok()), "{text}");
+        }
+        for (length, absolute, relative) in [(100, 8, 7), (106, 2, 1), (107, 1, 1)] {
+            let path = "x".repeat(length);
+            assert_eq!(spellings(&format!("ipc:///{}", &path[1..])).len(), absolute, "{length}");
+            let of_relative = spellings(&format!("ipc://{path}"));
+            assert_eq!(of_relative.len(), relative, "{length}");
+            assert!(of_relative.iter().all(|text| text.len() <= Endpoint::IPC_MAX + "ipc://".len()));
+        }
+    }
+
+    #[test]
+    fn a_taken_spelling_is_passed_over() {
+        let place = Place::Tcp("127.0.0.1:1".parse().unwrap());
+        let first = place.spell(31, |_| true).unwrap();
+        assert_ne!(place.spell(31, |text| text != first).unwrap(), first);
+        assert_eq!(place.spell(31, |_| false), None);
+        assert!(!spellings("tcp://127.0.0.1:1").contains("tcp://127.0.0.1:1"), "libzmq's own text");
+    }
+
+    #[test]
+    fn only_what_can_be_connected_to_is_a_target() {
+        for text in ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://a:00", "inproc://a", "udp://a:1", "", "ipc://@a"]
+        {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert_eq!(read("tcp://node-2:5555"), Ok(Target::Named("node-2:5555".into())));
+    }
+}

@@ -1,0 +1,350 @@
+//! Links between real sockets of one process: each test has its own ports, chosen by the system, or a folder.
+
+use super::*;
+use crate::mailbox::{Mail, Mailbox, mailbox};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Instant;
+
+/// When a test gives up.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A node's sockets, with as much of a driver as they need.
+struct Station {
+    sockets: Sockets,
+    mailbox: Mailbox,
+}
+
+impl Station {
+    fn new() -> Self {
+        Self::with(Patience::default(), 1 << 20)
+    }
+
+    fn with(patience: Patience, max_unread: usize) -> Self {
+        let (sending, mailbox) = mailbox().unwrap();
+        Self { sockets: Sockets::open(1 << 20, max_unread, patience, sending).unwrap(), mailbox }
+    }
+
+    /// Listens at a free port, or at an endpoint; returns where.
+    fn bind(&mut self, endpoint: &str) -> String {
+        self.sockets.listener.bind(&endpoint.parse().unwrap()).unwrap();
+        self.sockets.endpoints().last().unwrap().clone()
+    }
+
+    fn post(&mut self, link: u64, text: &'static str) -> Result<(), Input> {
+        self.sockets.post(LinkId(link), frames(text))
+    }
+
+    /// The next input, whatever it is.
+    fn next(&mut self) -> Input {
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if let Some(input) = self.sockets.receive() {
+                return input;
+            }
+            self.empty_mailbox();
+            assert!(self.sockets.retry().is_empty());
+            self.sockets.wait(self.mailbox.fd(), Some(Duration::from_millis(100)));
+        }
+        panic!("nothing happens")
+    }
+
+    fn empty_mailbox(&mut self) {
+        self.mailbox.silence();
+        while let Some(mail) = self.mailbox.next() {
+            if let Mail::Lookup(lookup) = mail {
+                self.sockets.go_on(lookup);
+            }
+        }
+    }
+
+    /// Answers the next message.
+    fn answer(&mut self, answer: &'static str) -> Vec<Frame> {
+        let Input::Message { from, frames: asked } = self.next() else { panic!("not a message") };
+        self.sockets.send(from, frames(answer)).unwrap();
+        asked
+    }
+
+    /// Why the link is down, which is what happens next.
+    fn down(&mut self, link: u64) -> String {
+        match self.next() {
+            Input::LinkDown { link: down, why } if down == LinkId(link) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks another station on a link. Nothing else happens before the answer comes.
+    fn converse(&mut self, link: u64, other: &mut Station) {
+        self.post(link, "question").unwrap();
+        assert_eq!(other.answer("answer"), frames("question"));
+        assert_eq!(self.next(), message(link, "answer"));
+    }
+}
+
+fn frames(text: &'static str) -> Vec<Frame> {
+    vec![Frame::new(), Frame::from_static(text.as_bytes())]
+}
+
+fn message(link: u64, text: &'static str) -> Input {
+    Input::LinkMessage { link: LinkId(link), frames: frames(text) }
+}
+
+fn unsent(link: u64, text: &'static str) -> Input {
+    Input::Unsent { link: LinkId(link), frames: frames(text) }
+}
+
+/// A listener that is no node, and its endpoint.
+fn stranger() -> (TcpListener, String) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+    (listener, endpoint)
+}
+
+/// An endpoint that nobody listens at.
+fn nobody() -> String {
+    stranger().1
+}
+
+#[test]
+fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
+        let (mut near, mut far) = (Station::new(), Station::new());
+        let endpoint = far.bind(&endpoint);
+        near.sockets.dial(LinkId(1), &endpoint);
+        near.converse(1, &mut far);
+        near.converse(1, &mut far);
+    }
+}
+
+#[test]
+fn a_name_is_looked_up_while_messages_wait() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    let port = far.bind("tcp://127.0.0.1:*").rsplit_once(':').unwrap().1.to_owned();
+    near.sockets.dial(LinkId(1), &format!("tcp://localhost:{port}"));
+    near.post(1, "held").unwrap();
+    while near.sockets.dialer.is_looking_up(LinkId(1)) {
+        near.sockets.wait(near.mailbox.fd(), None);
+        near.empty_mailbox();
+    }
+    assert!(near.sockets.retry().is_empty());
+    assert_eq!(far.answer("answer"), frames("held"));
+    assert_eq!(near.next(), message(1, "answer"));
+}
+
+#[test]
+fn two_links_do_not_mix() {
+    let (mut near, mut one, mut two) = (Station::new(), Station::new(), Station::new());
+    near.sockets.dial(LinkId(1), &one.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(2), &two.bind("tcp://127.0.0.1:*"));
+    near.post(1, "to one").unwrap();
+    near.post(2, "to two").unwrap();
+    assert_eq!(two.answer("from two"), frames("to two"));
+    assert_eq!(near.next(), message(2, "from two"));
+    assert_eq!(one.answer("from one"), frames("to one"));
+    assert_eq!(near.next(), message(1, "from one"));
+    near.sockets.hang_up(LinkId(1));
+    near.converse(2, &mut two);
+}
+
+#[test]
+fn two_links_to_one_place_do_not_mix() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    let endpoint = far.bind("tcp://127.0.0.1:*");
+    near.sockets.dial(LinkId(1), &endpoint);
+    near.sockets.dial(LinkId(2), &endpoint);
+    near.converse(1, &mut far);
+    near.sockets.hang_up(LinkId(1));
+    near.converse(2, &mut far);
+}
+
+#[test]
+fn peers_and_links_are_heard_in_turn() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    for _ in 0..500 {
+        far.post(1, "as a client").unwrap();
+        near.post(1, "question").unwrap();
+        far.answer("answer");
+    }
+    let heard: Vec<bool> = (0..1_000).map(|_| matches!(near.next(), Input::Message { .. })).collect();
+    assert_eq!(heard.iter().filter(|is_message| **is_message).count(), 500);
+    // All is there once the last answer was given; but for the first few, nothing is heard thrice in a row.
+    assert!(heard[300..700].chunks(100).all(|some| some.contains(&true) && some.contains(&false)), "{heard:?}");
+}
+
+#[test]
+fn refused_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far) = (Station::new(), Station::new());
+    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"));
+    for (link, endpoint) in [(1, nobody()), (2, format!("ipc://{}/a", folder.path().display()))] {
+        near.sockets.dial(LinkId(link), &endpoint);
+        near.post(link, "lost").unwrap();
+        assert!(near.down(link).contains("nobody listens there"));
+        assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
+        near.converse(3, &mut far);
+    }
+}
+
+#[test]
+fn what_cannot_be_dialled_is_told_with_the_reason() {
+    let mut near = Station::new();
+    let cases = [
+        ("nonsense", "is not an endpoint"),
+        ("tcp://127.0.0.1:*", "listening only"),
+        ("tcp://no-such-host.invalid:1", "cannot look up no-such-host.invalid:1"),
+        ("tcp://*:1", "cannot look up *:1"),
+    ];
+    for (link, (endpoint, why)) in (1..).zip(cases) {
+        near.sockets.dial(LinkId(link), endpoint);
+        let told = match near.next() {
+            Input::LinkDown { link: down, why } if down == LinkId(link) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(told.contains(why), "{endpoint}: {told}");
+        assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
+    }
+    near.sockets.dial(LinkId(9), "tcp://no-such-host.invalid:1");
+    near.post(9, "held").unwrap();
+    assert_eq!(near.next(), unsent(9, "held"));
+    near.down(9);
+}
+
+#[test]
+fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
+        let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
+        near.sockets.dial(LinkId(1), &far.bind(&endpoint));
+        near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"));
+        for _ in 0..100 {
+            near.post(1, "question").unwrap();
+        }
+        (0..100).for_each(|_| drop(far.answer("answer")));
+        far.sockets.close();
+        for _ in 0..100 {
+            assert_eq!(near.next(), message(1, "answer"));
+        }
+        assert_eq!(near.down(1), "the connection is lost");
+        assert_eq!(near.post(1, "late"), Err(unsent(1, "late")));
+        near.converse(2, &mut other);
+    }
+}
+
+#[test]
+fn a_redial_at_once_is_not_disturbed_by_late_news() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
+        let (mut near, mut far) = (Station::new(), Station::new());
+        let endpoint = far.bind(&endpoint);
+        for link in 1..50 {
+            near.sockets.dial(LinkId(link), &endpoint);
+            if link % 2 == 0 {
+                near.converse(link, &mut far);
+            }
+            near.sockets.hang_up(LinkId(link));
+        }
+        near.sockets.dial(LinkId(50), &endpoint);
+        near.converse(50, &mut far);
+        far.sockets.close();
+        near.down(50);
+        let mut far = Station::new();
+        far.bind(&endpoint);
+        near.sockets.dial(LinkId(51), &endpoint);
+        near.converse(51, &mut far);
+    }
+}
+
+#[test]
+fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    let (listener, endpoint) = stranger();
+    near.sockets.dial(LinkId(1), &endpoint);
+    near.post(1, "waits").unwrap();
+    let (mut connection, _) = listener.accept().unwrap();
+    near.sockets.hang_up(LinkId(1));
+    near.sockets.dial(LinkId(2), "tcp://no-such-host.invalid:1");
+    near.post(2, "waits").unwrap();
+    near.sockets.hang_up(LinkId(2));
+    connection.set_nonblocking(true).unwrap();
+    let (mut read, start) = (Vec::new(), Instant::now());
+    while connection.read_to_end(&mut read).is_err() {
+        assert!(start.elapsed() < DEADLINE);
+        near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(1)));
+    }
+    assert!(!read.windows(5).any(|bytes| bytes == b"waits"));
+    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"));
+    near.converse(3, &mut far);
+    assert_eq!(near.post(1, "late"), Err(unsent(1, "late")));
+}
+
+#[test]
+fn who_does_not_speak_zeromq_is_given_up() {
+    let patience = Patience { handshake: Duration::from_millis(50), ..Patience::default() };
+    let mut near = Station::with(patience, 1 << 20);
+    let (listener, endpoint) = stranger();
+    near.sockets.dial(LinkId(1), &endpoint);
+    assert!(near.down(1).contains("does not speak ZeroMQ within 50ms"));
+    near.sockets.dial(LinkId(2), &endpoint);
+    let _silent = listener.accept().unwrap();
+    let (mut different, _) = listener.accept().unwrap();
+    let mut greeting = [0; 64];
+    (greeting[0], greeting[9], greeting[10]) = (0xff, 0x7f, 3);
+    greeting[12..19].copy_from_slice(b"SECRECY");
+    different.write_all(&greeting).unwrap();
+    assert!(near.down(2).contains("another protocol"));
+    assert_eq!(near.post(2, "late"), Err(unsent(2, "late")));
+}
+
+#[test]
+fn a_message_that_is_too_long_ends_the_link() {
+    let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    near.post(1, "question").unwrap();
+    let Input::Message { from, .. } = far.next() else { panic!("not a message") };
+    far.sockets.send(from, vec![vec![0; (2 << 20) + 1].into()]).unwrap();
+    assert_eq!(near.down(1), "the connection is lost");
+    near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"));
+    near.converse(2, &mut other);
+}
+
+#[test]
+fn over_the_limit_messages_come_back() {
+    let mut near = Station::with(Patience::default(), 4 * 1_000);
+    near.sockets.dial(LinkId(1), "tcp://no-such-host.invalid:1");
+    let big = || vec![Frame::from(vec![0; 600])];
+    near.sockets.post(LinkId(1), big()).unwrap();
+    assert_eq!(near.sockets.post(LinkId(1), big()), Err(Input::Unsent { link: LinkId(1), frames: big() }));
+    assert_eq!(near.next(), Input::Unsent { link: LinkId(1), frames: big() });
+    near.down(1);
+    assert_eq!(near.sockets.dropped(), 0);
+}
+
+#[test]
+fn a_node_that_stops_reading_makes_messages_wait_in_order() {
+    let mut near = Station::with(Patience::default(), 64 << 20);
+    let mut far = Station::new();
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    let (mut posted, payload) = (0_u32, Frame::from(vec![0; 1_000]));
+    while near.sockets.backlog.receivers().next().is_none() {
+        near.sockets.post(LinkId(1), vec![posted.to_be_bytes().to_vec().into(), payload.clone()]).unwrap();
+        posted += 1;
+    }
+    for expected in 0..posted {
+        assert!(near.sockets.retry().is_empty());
+        let Input::Message { frames, .. } = far.next() else { panic!("not a message") };
+        assert_eq!(frames[0].as_ref(), expected.to_be_bytes());
+    }
+}
+
+#[test]
+fn sockets_without_links_wait_for_peers_only() {
+    let mut near = Station::new();
+    near.sockets.dial(LinkId(1), "nonsense");
+    near.down(1);
+    near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
+    let ready = near.sockets.ready;
+    assert!(!ready.listener && !ready.links && !ready.events && near.sockets.receive().is_none());
+}

@@ -1,0 +1,6 @@
+  ;; Takes elements of a table until it is refused, and then gives up.
+  (table $functions 1 funcref)
+  (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
+    (loop $more
+      (br_if $more (i32.ne (table.grow $functions (ref.null func) (i32.const 1000)) (i32.const -1))))
+    unreachable)

@@ -1,0 +1,98 @@
+//! A handler of HTTP requests that does what the path says, well or badly.
+
+mod fetch;
+
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+
+struct Web;
+
+wasip2::http::proxy::export!(Web);
+
+impl Guest for Web {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default().trim_start_matches('/');
+        match path.split_once('/').unwrap_or((path, "")) {
+            ("", _) => respond(out, 200, &body(&request)),
+            ("see", _) => respond(out, 200, seen(&request).as_bytes()),
+            ("status", status) => respond(out, status.parse().unwrap(), &body(&request)),
+            ("fetch", whom) => respond(out, 200, fetch::fetch(whom).as_bytes()),
+            ("crowd", whom) => respond(out, 200, crowd(whom).as_bytes()),
+            ("endless", _) => endless(out),
+            ("hoard", _) => hoard(),
+            ("hog", _) => loop {
+                std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
+            },
+            ("spin", _) => loop {
+                std::hint::spin_loop();
+            },
+            ("short", _) => short(out),
+            ("error", _) => ResponseOutparam::set(out, Err(ErrorCode::DnsTimeout)),
+            ("trap", _) => panic!("as it was told"),
+            _ => {}
+        }
+    }
+}
+
+fn body(request: &IncomingRequest) -> Vec<u8> {
+    fetch::read(request.consume().unwrap())
+}
+
+/// What is seen of a request.
+fn seen(request: &IncomingRequest) -> String {
+    let mut seen = format!("{:?} {}\n", request.method(), request.path_with_query().unwrap());
+    let mut headers = request.headers().entries();
+    headers.sort();
+    for (name, value) in headers {
+        seen += &format!("{name}: {}\n", String::from_utf8_lossy(&value));
+    }
+    seen
+}
+
+fn begin(out: ResponseOutparam, status: u16, headers: Fields) -> OutgoingBody {
+    let response = OutgoingResponse::new(headers);
+    response.set_status_code(status).unwrap();
+    let body = response.body().unwrap();
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+fn respond(out: ResponseOutparam, status: u16, content: &[u8]) {
+    let body = begin(out, status, Fields::new());
+    let stream = body.write().unwrap();
+    for chunk in content.chunks(4096) {
+        stream.blocking_write_and_flush(chunk).unwrap();
+    }
+    drop(stream);
+    OutgoingBody::finish(body, None).unwrap();
+}
+
+/// A response without an end.
+fn endless(out: ResponseOutparam) {
+    let body = begin(out, 200, Fields::new());
+    let stream = body.write().unwrap();
+    loop {
+        let _whether_or_not_it_is_read = stream.blocking_write_and_flush(&[b'x'; 4096]);
+    }
+}
+
+/// A response that is not what it said.
+fn short(out: ResponseOutparam) {
+    let body = begin(out, 200, Fields::from_list(&[("content-length".to_owned(), b"9".to_vec())]).unwrap());
+    body.write().unwrap().blocking_write_and_flush(b"short").unwrap();
+    let _says_so = OutgoingBody::finish(body, None);
+}
+
+/// Asks a host seventeen times at once, and tells what came of the last.
+fn crowd(whom: &str) -> String {
+    let asked: Vec<_> = (0..17).map(|_| fetch::ask(whom).unwrap()).collect();
+    fetch::tell(&asked[16])
+}
+
+/// Keeps what it makes, for ever.
+fn hoard() {
+    loop {
+        std::mem::forget(Fields::new());
+    }
+}
