@@ -14,6 +14,7 @@ mod replies;
 mod runs;
 mod service;
 mod types;
+mod ways;
 mod workers;
 
 pub use types::{
@@ -33,7 +34,11 @@ use pending::{Client, Pending, Stage};
 use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 use workers::Worker;
+
+/// How many nodes and routers a request may be passed on to.
+pub(crate) const MAX_HOPS: u8 = 32;
 
 /// The state machine of one node's requests.
 #[derive(Debug)]
@@ -121,7 +126,7 @@ impl Broker {
     /// The state of every service that is offered or waited for, by name.
     pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
         self.services.iter().map(move |(name, service)| ServiceStatus {
-            peers: self.hops.statuses(name, &service.hops, now),
+            peers: self.peers_of(name, service, now),
             ..service.status(name)
         })
     }
@@ -146,7 +151,8 @@ impl Broker {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let Submission { asker, service, place, caller, chain, body, deadline, patience, .. } = submission;
-        let longest = self.service(&service).settings.deadline;
+        // In passing through a router, a request has the time that its first node gave it.
+        let longest = if self.settings.is_router() { Duration::MAX } else { self.service(&service).settings.deadline };
         let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
         let timer = match patience {
             Some(patience) if !self.is_reachable(&service, &place) => deadline.min(now + patience),
@@ -176,6 +182,9 @@ impl Broker {
             traceparent: submission.traceparent,
             idempotency_key: submission.idempotency_key,
             chain,
+            crossed: submission.crossed,
+            hops: submission.hops,
+            is_outward: submission.is_outward,
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);

@@ -125,16 +125,17 @@ struct Line {
 }
 
 impl Links {
-    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after.
+    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after. The numbers of the links
+    /// ascend from `first`.
     #[must_use]
-    pub fn new(settings: PeerSettings, seeds: &[String]) -> Self {
+    pub fn new(settings: PeerSettings, seeds: &[String], first: u64) -> Self {
         let mut links = Self {
             settings,
             targets: BTreeMap::new(),
             links: BTreeMap::new(),
             members: BTreeMap::new(),
             timers: BTreeSet::new(),
-            next_link: 1,
+            next_link: first + 1,
             effects: VecDeque::new(),
         };
         for seed in seeds {

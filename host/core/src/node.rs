@@ -4,6 +4,7 @@
 //! the broker, or to its peers ([`zone`]). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
+mod router;
 mod status;
 mod zone;
 mod zone_event;
@@ -11,7 +12,8 @@ mod zone_event;
 pub use status::{Explanation, MemberStatus};
 pub use zone_event::ZoneEvent;
 
-use crate::broker::{Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+use crate::broker::{
+    MAX_HOPS, Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
@@ -21,6 +23,7 @@ use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
+use router::Router;
 use zone::Zone;
 
 /// One thing that happened.
@@ -147,6 +150,7 @@ pub enum Output {
 pub struct Node {
     broker: Broker,
     zone: Zone,
+    router: Option<Router>,
     patience: Duration,
     on_failure: OnFailure,
     outputs: VecDeque<Output>,
@@ -157,8 +161,8 @@ impl Node {
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
-        let zone = Zone::new(&settings);
-        Self { broker: Broker::new(settings), zone, patience, on_failure, outputs: VecDeque::new() }
+        let (zone, router) = (Zone::new(&settings), Router::new(&settings));
+        Self { broker: Broker::new(settings), zone, router, patience, on_failure, outputs: VecDeque::new() }
     }
 
     /// One thing happened.
@@ -168,7 +172,11 @@ impl Node {
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
             Input::LinkMessage { link, frames } => self.receive_on_link(link, frames, now),
             Input::Unsent { link, frames } => self.unsent(link, &frames, now),
-            Input::LinkDown { link, why } => self.zone.links.down(link, &why, now),
+            Input::LinkDown { link, why } => {
+                if let Some(links) = self.links_of(link) {
+                    links.down(link, &why, now);
+                }
+            }
             Input::Offered(service) => self.broker.offer(&service, now),
             Input::Withdrawn(service) => self.broker.withdraw(&service, now),
             Input::Partial { request, body } => self.broker.partial(request, body, now),
@@ -180,6 +188,9 @@ impl Node {
                 self.broker.drain();
             }
             Input::Stop => {
+                if let Some(router) = &mut self.router {
+                    router.paths.leave(now);
+                }
                 self.zone.members.leave(now);
                 self.broker.stop(now);
             }
@@ -187,7 +198,7 @@ impl Node {
         if self.broker.next_wake().is_some_and(|due| due <= now) {
             self.broker.wake(now);
         }
-        if self.zone.next_wake().is_some_and(|due| due <= now) {
+        if self.next_zone_wake().is_some_and(|due| due <= now) {
             self.wake_zone(now);
         }
         self.settle(now);
@@ -204,7 +215,7 @@ impl Node {
             while let Some(effect) = self.broker.next_effect() {
                 self.translate(effect, now);
             }
-            if !self.settle_zone(now) {
+            if !self.settle_zone(now) && !self.settle_router(now) {
                 return;
             }
         }
@@ -213,7 +224,12 @@ impl Node {
     /// When to come back with [`Input::Tick`] if nothing happens before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.broker.next_wake().into_iter().chain(self.zone.next_wake()).min()
+        self.broker.next_wake().into_iter().chain(self.next_zone_wake()).min()
+    }
+
+    fn next_zone_wake(&self) -> Option<Time> {
+        let router = self.router.as_ref().and_then(Router::next_wake);
+        self.zone.next_wake().into_iter().chain(router).min()
     }
 
     /// Requests without an answer, and runs that are not confirmed as finished.
@@ -274,13 +290,7 @@ impl Node {
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
         let asked = (place != Place::Nearest).then(|| ask.service.clone());
-        let place = match self.locate(&place) {
-            Ok(place) => place,
-            Err(why) => {
-                let failure = Failure::new(Code::UnknownService, why);
-                return self.reply(from, dialect, ask.id, &ask.service, Reply::Failure(failure));
-            }
-        };
+        let place = self.locate(&place);
         let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let patience = match dialect {
             Dialect::Native => ask.wait.then_some(Duration::MAX),
@@ -292,6 +302,9 @@ impl Node {
             place,
             caller: None,
             chain: Vec::new(),
+            crossed: Vec::new(),
+            hops: MAX_HOPS,
+            is_outward: false,
             body: ask.body,
             deadline,
             patience,
@@ -308,7 +321,7 @@ impl Node {
         }
         let asked = body.first().and_then(|name| Address::from_bytes(name).ok());
         let is_reachable = |Address { service, place }: Address| {
-            self.locate(&place).is_ok_and(|place| self.broker.is_reachable(&service, &place))
+            self.broker.is_reachable(&service, &self.locate(&place))
         };
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
@@ -377,15 +390,19 @@ impl Node {
             Effect::Worker { peer, dialect, command } => self.tell_worker(&peer, dialect, command),
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
-                self.zone.links.asked(link, now);
+                if let Some(links) = self.links_of(link) {
+                    links.asked(link, now);
+                }
             }
             Effect::CancelForward { link, id } => {
-                if self.zone.links.member(link).is_some() {
+                if self.links_of(link).is_some_and(|links| links.member(link).is_some()) {
                     self.post(link, PeerMessage::Cancel { id });
                 }
             }
-            Effect::Serves { service, idempotent } => self.zone.routes.offer(Offer { service, idempotent }, now),
-            Effect::Ceases(service) => self.zone.routes.withdraw(&service, now),
+            Effect::Serves { service, idempotent } => {
+                self.zone.routes.offer(Offer { service: service.into(), cost: 0, idempotent }, now);
+            }
+            Effect::Ceases(service) => self.zone.routes.withdraw(&service.into(), now),
             Effect::Event(event) => self.outputs.push_back(Output::Event(event)),
         }
     }

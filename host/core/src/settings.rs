@@ -1,6 +1,7 @@
 //! What the configuration decides about the core; each field with its default and what it trades.
 
 use crate::name::{Label, Pattern, ServiceName};
+use crate::paths::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,6 +34,40 @@ pub struct NodeSettings {
     pub defaults: ServiceSettings,
     /// Settings by service.
     pub services: BTreeMap<ServiceName, ServiceSettings>,
+    /// How it joins zones, if it is a router.
+    pub router: Option<RouterSettings>,
+}
+
+impl NodeSettings {
+    /// Whether it is a router, which serves nothing itself.
+    #[must_use]
+    pub fn is_router(&self) -> bool {
+        self.router.is_some()
+    }
+}
+
+/// How a router joins its zone with others.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouterSettings {
+    /// How it tells and keeps paths.
+    pub paths: PathSettings,
+    /// The routers of other zones that it is joined with.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A router of another zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its zone.
+    pub zone: Label,
+    /// Where it can be dialled.
+    pub endpoint: String,
+    /// What it costs to cross the link; at least 1.
+    pub cost: u32,
+    /// What is believed of what it tells.
+    pub import: Policy,
+    /// What it is told, and may call.
+    pub export: Policy,
 }
 
 impl Default for NodeSettings {
@@ -51,6 +86,7 @@ impl Default for NodeSettings {
             seed: 0,
             defaults: ServiceSettings::default(),
             services: BTreeMap::new(),
+            router: None,
         }
     }
 }

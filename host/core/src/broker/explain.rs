@@ -1,8 +1,9 @@
 //! Why a request would go where it would go, for a person.
 
 use super::types::{Candidate, HopStatus};
+use super::service::Service;
 use super::{Broker, Where};
-use crate::name::ServiceName;
+use crate::name::{Address, ServiceName};
 use crate::time::Time;
 
 impl Broker {
@@ -40,12 +41,32 @@ impl Broker {
         candidates
     }
 
+    /// How all do who offer a service elsewhere: the peers of this zone first, then those who lead to other zones.
+    pub(super) fn peers_of(&self, name: &ServiceName, service: &Service, now: Time) -> Vec<HopStatus> {
+        let mut statuses = self.hops.statuses(&name.clone().into(), &service.hops, now);
+        for (zone, abroad) in &service.abroad {
+            let address = Address::in_zone(name.clone(), zone.clone());
+            for link in abroad.links() {
+                let of_zone = |status| HopStatus { zone: Some(zone.clone()), cost: abroad.cost_of(link), ..status };
+                statuses.extend(self.hops.statuses(&address, &[link], now).into_iter().map(of_zone));
+            }
+        }
+        statuses
+    }
+
     fn explain_peers(&self, service: &ServiceName, place: &Where, now: Time) -> Vec<Candidate> {
-        let hops = self.services.get(service).map_or(&[][..], |entry| &entry.hops);
-        let is_meant = |status: &HopStatus| !matches!(place, Where::Node(node) if *node != status.node);
-        let mut statuses = self.hops.statuses(service, hops, now);
+        let is_meant = |status: &HopStatus| match place {
+            Where::Node(node) => *node == status.node && status.zone.is_none(),
+            Where::Home => status.zone.is_none(),
+            Where::Zone(zone) | Where::NodeIn { zone, .. } => status.zone.as_ref() == Some(zone),
+            Where::Here => false,
+            Where::Anywhere => true,
+        };
+        let Some(entry) = self.services.get(service) else { return Vec::new() };
+        let mut statuses = self.peers_of(service, entry, now);
         statuses.retain(is_meant);
-        statuses.sort_by_key(|status| (status.outstanding as u64 + 1).saturating_mul(status.latency_us.max(1)));
+        let promise = |status: &HopStatus| (status.outstanding as u64 + 1).saturating_mul(status.latency_us.max(1));
+        statuses.sort_by_key(|status| (status.cost, promise(status)));
         statuses.iter().map(peer).collect()
     }
 }
@@ -62,5 +83,9 @@ fn peer(status: &HopStatus) -> Candidate {
         }
         _ => (true, format!("{outstanding} outstanding, {latency} µs lately")),
     };
-    Candidate { node: status.node.to_string(), what: "peer".into(), is_ready, why }
+    let what = match &status.zone {
+        Some(zone) => format!("zone {zone}, cost {}", status.cost),
+        None => "peer".into(),
+    };
+    Candidate { node: status.node.to_string(), what, is_ready, why }
 }

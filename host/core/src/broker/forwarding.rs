@@ -6,11 +6,12 @@
 use super::hops::{Choice, Ending};
 use super::service::Queue;
 use super::types::Where;
+use super::ways::Way;
 use super::{Broker, Effect, Pending, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::peer::Forward;
 use crate::message::{LinkId, Reply};
-use crate::name::{Label, ServiceName};
+use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 
 /// How many peers a request is given to at most.
@@ -21,63 +22,45 @@ const MAX_FORWARDS: usize = 4;
 pub(super) struct Forwarded {
     request: RequestId,
     link: LinkId,
-    service: ServiceName,
+    address: Address,
     since: Time,
     /// Whether it may safely run twice there. What the peer said when it got the request counts, for a peer that dies
     /// offers nothing any more.
     idempotent: bool,
+    /// Whether it has an idempotency key that lets this node try it again.
+    has_key: bool,
 }
 
 impl Broker {
     /// Requests may be forwarded on this link from now on.
-    pub fn hop_up(&mut self, link: LinkId, node: &Label, now: Time) {
-        self.hops.add(link, node.clone());
+    ///
+    /// `zone` is the one that the link leads into, if it is another; `is_router` tells whether it ends at a router.
+    pub fn hop_up(&mut self, link: LinkId, node: &Label, zone: Option<&Label>, is_router: bool, now: Time) {
+        self.hops.add(link, node.clone(), zone.cloned(), is_router);
+        let place = Where::Node(node.clone());
         let named: Vec<ServiceName> = self
             .services
             .iter()
-            .filter(|(_, service)| service.there.contains_key(node))
+            .filter(|(_, service)| service.there.contains_key(&place))
             .map(|(name, _)| name.clone())
             .collect();
         named.iter().for_each(|name| self.dispatch(name, now));
     }
 
-    /// The peer on this link offers a service, or offers it anew.
-    pub fn hop_offers(&mut self, link: LinkId, service: &ServiceName, idempotent: bool, now: Time) {
-        self.hops.offer(link, service, idempotent);
-        let entry = self.service(service);
-        if let Err(place) = entry.hops.binary_search(&link) {
-            entry.hops.insert(place, link);
-        }
-        let waiting: Vec<RequestId> = entry.waiting().collect();
-        for id in waiting {
-            if let Some(pending) = self.requests.get_mut(&id) {
-                // It may have said that it does not serve this; now it does.
-                pending.tried.retain(|tried| *tried != link);
-            }
-        }
-        self.dispatch(service, now);
-    }
-
-    /// The peer on this link no longer offers a service; what it has of it goes on.
-    pub fn hop_withdraws(&mut self, link: LinkId, service: &ServiceName, now: Time) {
-        self.hops.withdraw(link, service);
-        self.hop_left(link, service, now);
-    }
-
     /// The link is no more: what its peer had may have run.
     pub fn hop_down(&mut self, link: LinkId, why: &str, now: Time) {
-        let Some((hop, services)) = self.hops.remove(link) else { return };
-        for service in &services {
-            if let Some(entry) = self.services.get_mut(service) {
-                entry.hops.retain(|other| *other != link);
+        let Some((hop, addresses)) = self.hops.remove(link) else { return };
+        for address in &addresses {
+            if let Some(entry) = self.services.get_mut(&address.service) {
+                entry.drop_way(link, address);
             }
         }
         for id in hop.outstanding {
             let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);
             self.come_back(id, Failure::new(Code::Lost, reason), true, now);
         }
-        for service in &services {
-            self.provider_left(service, now);
+        for address in &addresses {
+            self.provider_left(&address.service, now);
         }
     }
 
@@ -178,14 +161,15 @@ impl Broker {
     /// Forwards what this node does not serve itself, or not soon.
     pub(super) fn dispatch_elsewhere(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
-        if !service.hops.is_empty() && !service.anywhere.is_empty() {
+        let has_ways = !service.hops.is_empty() || !service.is_local() && !service.abroad.is_empty();
+        if has_ways && !service.anywhere.is_empty() {
             let keep = if service.is_local() { service.settings.spill } else { 0 };
             let excess = service.anywhere.len().saturating_sub(keep);
             self.forward_some(name, &Where::Anywhere, excess, now);
         }
         let Some(service) = self.services.get(name) else { return };
         if !service.there.is_empty() {
-            let places: Vec<Where> = service.there.keys().cloned().map(Where::Node).collect();
+            let places: Vec<Where> = service.there.keys().cloned().collect();
             places.iter().for_each(|place| self.forward_some(name, place, usize::MAX, now));
         }
     }
@@ -209,16 +193,16 @@ impl Broker {
                 self.end_overdue(id, now);
                 continue;
             }
-            match self.choose_hop(id, now) {
-                Choice::Hop(link) => {
+            match self.choose_way(id, now) {
+                (Choice::Hop(link), zone) => {
                     most -= 1;
-                    self.forward(id, link, now);
+                    self.forward(id, (link, zone), now);
                 }
-                Choice::Full => {
+                (Choice::Full, _) => {
                     self.starved.insert(name.clone());
                     return;
                 }
-                Choice::Nobody => {}
+                (Choice::Nobody, _) => {}
             }
         }
     }
@@ -227,30 +211,14 @@ impl Broker {
         let service = self.services.get(name)?;
         let next = |queue: &Queue| queue.range(RequestId(after.0 + 1)..).next().copied();
         match place {
-            Where::Anywhere => next(&service.anywhere),
+            Where::Anywhere | Where::Home => next(&service.anywhere),
             Where::Here => None,
-            Where::Node(node) => service.there.get(node).and_then(next),
+            elsewhere => service.there.get(elsewhere).and_then(next),
         }
     }
 
-    fn choose_hop(&mut self, id: RequestId, now: Time) -> Choice {
-        let (Some(pending), hops) = (self.requests.get(&id), &mut self.hops) else { return Choice::Nobody };
-        let tried = &pending.tried;
-        match &pending.place {
-            Where::Here => Choice::Nobody,
-            Where::Anywhere => match self.services.get(&pending.service) {
-                Some(service) => hops.choose(&pending.service, &service.hops, tried, now),
-                None => Choice::Nobody,
-            },
-            Where::Node(node) => match hops.find(node, &pending.service) {
-                Some(link) if !tried.contains(&link) && hops.is_open(link) => Choice::Hop(link),
-                Some(link) if !tried.contains(&link) => Choice::Full,
-                _ => Choice::Nobody,
-            },
-        }
-    }
-
-    fn forward(&mut self, id: RequestId, link: LinkId, now: Time) {
+    fn forward(&mut self, id: RequestId, (link, zone): Way, now: Time) {
+        let own_zone = &self.settings.zone;
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;
         self.next_forward += 1;
@@ -263,29 +231,45 @@ impl Broker {
         let forward = Forward {
             id: number,
             remaining: pending.deadline.since(now),
-            hops: 0,
+            hops: pending.hops.saturating_sub(1),
             service: pending.service.clone(),
             caller: pending.caller().to_string(),
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
             chain: pending.chain.clone(),
+            node: match &pending.place {
+                Where::NodeIn { node, .. } => Some(node.clone()),
+                _ => None,
+            },
+            crossed: match (&zone, pending.crossed.is_empty()) {
+                (Some(_), true) => vec![own_zone.clone()],
+                _ => pending.crossed.clone(),
+            },
+            zone: zone.clone(),
             // It stays here as well, for the case that the peer dies.
             body: pending.body.clone(),
         };
-        let (service, place) = (pending.service.clone(), pending.place.clone());
+        let (service, place, has_key) =
+            (pending.service.clone(), pending.place.clone(), pending.idempotency_key.is_some());
         self.service(&service).dequeue(id, &place);
-        self.hops.begin(link, &service, number);
-        let idempotent = self.hops.is_idempotent(link, &service);
-        self.forwarded.insert(number, Forwarded { request: id, link, service, since: now, idempotent });
+        let address = match zone {
+            Some(zone) => Address::in_zone(service, zone),
+            None => service.into(),
+        };
+        self.hops.begin(link, &address, number);
+        let has_key = !self.settings.is_router() && has_key;
+        // A router leaves it to the first node whether what may have run is tried again.
+        let idempotent = !self.settings.is_router() && self.hops.is_idempotent(link, &address);
+        self.forwarded.insert(number, Forwarded { request: id, link, address, since: now, idempotent, has_key });
         self.rearm(id);
         self.effects.push_back(Effect::Forward { link, forward });
     }
 
     /// Takes a request out of its peer's account.
     pub(super) fn leave_hop(&mut self, id: u64, ending: Ending, now: Time) -> Option<RequestId> {
-        let Forwarded { request, link, service, since, .. } = self.forwarded.remove(&id)?;
+        let Forwarded { request, link, address, since, .. } = self.forwarded.remove(&id)?;
         let was_full = !self.hops.has_room(link);
-        self.hops.end(link, &service, id, ending, now.since(since), now);
+        self.hops.end(link, &address, id, ending, now.since(since), now);
         if was_full {
             self.dispatch_starved(now);
         }
@@ -326,39 +310,6 @@ impl Broker {
 
     /// Whether the request may run a second time although it may have run at that peer.
     fn may_repeat(pending: &Pending, at: &Forwarded) -> bool {
-        (pending.idempotency_key.is_some() || at.idempotent) && !pending.told_in_part
-    }
-
-    /// Whether anybody but the peer on this link could serve it.
-    fn has_another(&self, pending: &Pending, link: LinkId) -> bool {
-        pending.place == Where::Anywhere
-            && self.services.get(&pending.service).is_some_and(|service| {
-                service.is_local() || service.hops.iter().any(|hop| *hop != link && !pending.tried.contains(hop))
-            })
-    }
-
-    /// Whether somebody could serve the request who has not tried already.
-    pub(super) fn can_be_served(&self, id: RequestId) -> bool {
-        let Some(pending) = self.requests.get(&id) else { return false };
-        self.is_offered(&pending.service, &pending.place, &pending.tried)
-    }
-
-    /// Whether a service is offered at a place, by others than those on the links of `tried`.
-    pub(super) fn is_offered(&self, service: &ServiceName, place: &Where, tried: &[LinkId]) -> bool {
-        let entry = self.services.get(service);
-        match place {
-            Where::Here => entry.is_some_and(super::Service::is_local),
-            Where::Anywhere => {
-                entry.is_some_and(|entry| entry.is_local() || entry.hops.iter().any(|link| !tried.contains(link)))
-            }
-            Where::Node(node) => self.hops.find(node, service).is_some_and(|link| !tried.contains(&link)),
-        }
-    }
-
-    fn hop_left(&mut self, link: LinkId, service: &ServiceName, now: Time) {
-        if let Some(entry) = self.services.get_mut(service) {
-            entry.hops.retain(|other| *other != link);
-            self.provider_left(service, now);
-        }
+        (at.has_key || at.idempotent) && !pending.told_in_part
     }
 }

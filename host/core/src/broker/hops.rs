@@ -6,7 +6,7 @@
 
 use super::types::HopStatus;
 use crate::message::LinkId;
-use crate::name::{Address, Label};
+use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) struct Hop {
     pub(super) node: Label,
     /// The zone that it leads into, if it is another.
     pub(super) zone: Option<Label>,
+    /// Whether a router is at its other end.
+    is_router: bool,
     /// Requests that it has, by their number on the wire.
     pub(super) outstanding: BTreeSet<u64>,
     offers: BTreeMap<Address, Record>,
@@ -82,8 +84,8 @@ impl Hops {
         Self { by_link: BTreeMap::new(), window, chance: seed }
     }
 
-    pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>) {
-        let hop = Hop { node, zone, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
+    pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>, is_router: bool) {
+        let hop = Hop { node, zone, is_router, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
         self.by_link.insert(link, hop);
     }
 
@@ -119,9 +121,23 @@ impl Hops {
         }
     }
 
+    /// The links that lead into one of these zones.
+    pub(super) fn leading_into<'a>(&'a self, zones: &'a [Label]) -> impl Iterator<Item = LinkId> + 'a {
+        let leads = |hop: &Hop| hop.zone.as_ref().is_some_and(|zone| zones.contains(zone));
+        self.by_link.iter().filter(move |(_, hop)| leads(hop)).map(|(link, _)| *link)
+    }
+
+    /// The links to routers of this zone.
+    pub(super) fn routers_of_this_zone(&self) -> impl Iterator<Item = LinkId> {
+        self.by_link.iter().filter(|(_, hop)| hop.is_router && hop.zone.is_none()).map(|(link, _)| *link)
+    }
+
     /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
-    pub(super) fn find(&self, node: &Label, service: &Address) -> Option<LinkId> {
-        let offers = |hop: &Hop| hop.node == *node && (service.service.is_reserved() || hop.offers.contains_key(service));
+    pub(super) fn find(&self, node: &Label, service: &ServiceName) -> Option<LinkId> {
+        let address = Address::from(service.clone());
+        let offers = |hop: &Hop| {
+            hop.node == *node && hop.zone.is_none() && (service.is_reserved() || hop.offers.contains_key(&address))
+        };
         self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
     }
 
@@ -191,6 +207,8 @@ impl Hops {
             let (hop, record) = (self.get(link)?, self.record(link, service)?);
             Some(HopStatus {
                 node: hop.node.clone(),
+                zone: None,
+                cost: 0,
                 outstanding: record.outstanding,
                 latency_us: record.latency_us,
                 failures_in_a_row: record.failures_in_a_row,
@@ -268,7 +286,7 @@ mod tests {
     fn two() -> Hops {
         let mut hops = Hops::new(2, 7);
         for (link, name) in [(A, "a"), (B, "b")] {
-            hops.add(link, name.parse().unwrap(), None);
+            hops.add(link, name.parse().unwrap(), None, false);
             hops.offer(link, &service(), true);
         }
         hops

@@ -3,7 +3,7 @@
 use super::{Asker, Broker, Caller, RequestId, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Frame, LinkId, PeerId};
-use crate::name::ServiceName;
+use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,6 +36,12 @@ pub(super) struct Pending {
     pub(super) caller: Option<Caller>,
     pub(super) traceparent: Option<Frame>,
     pub(super) idempotency_key: Option<Frame>,
+    /// The zones that it has entered so far, if a peer passed it on.
+    pub(super) crossed: Vec<Label>,
+    /// How many more nodes it may be passed on to.
+    pub(super) hops: u8,
+    /// Whether it has to leave this zone with the next link.
+    pub(super) is_outward: bool,
     /// The services on whose behalf this one is called, outermost first.
     pub(super) chain: Vec<ServiceName>,
     /// Calls that the plugin made for this request and that have no answer.

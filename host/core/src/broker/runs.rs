@@ -1,6 +1,6 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
-use super::{Asker, Broker, CallId, Effect, Pending, Request, RequestId, Stage, Submission, Where};
+use super::{MAX_HOPS, Asker, Broker, CallId, Effect, Pending, Request, RequestId, Stage, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
 use crate::name::ServiceName;
@@ -83,6 +83,9 @@ impl Broker {
             place: Where::Anywhere,
             caller: None,
             chain,
+            crossed: Vec::new(),
+            hops: MAX_HOPS,
+            is_outward: false,
             body,
             deadline: Some(pending.deadline.since(now)),
             patience: None,

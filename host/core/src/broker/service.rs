@@ -1,6 +1,6 @@
 use super::types::{RequestId, ServiceStatus, Where};
 use crate::message::{LinkId, PeerId};
-use crate::name::{Label, ServiceName};
+use crate::name::{Address, Label, Place, ServiceName};
 use crate::settings::ServiceSettings;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub(super) struct Service {
     pub(super) here: Queue,
     /// Requests waiting for a certain peer or zone.
     pub(super) there: BTreeMap<Where, Queue>,
-    /// The links that lead to it in other zones, in order, with what it costs to get there.
+    /// How it is reached in other zones.
     pub(super) abroad: BTreeMap<Label, Abroad>,
     /// Whether a worker is next where both a plugin and a worker could serve.
     worker_is_next: bool,
@@ -37,12 +37,32 @@ pub(super) struct Service {
 /// Requests in order of arrival: one that is given back has the lowest number, and so goes first.
 pub(super) type Queue = BTreeSet<RequestId>;
 
-/// How a service of another zone is reached.
+/// How a service of another zone is reached: the links, and what each costs.
 #[derive(Debug, Default)]
-pub(super) struct Abroad {
-    pub(super) cost: u32,
-    /// In order.
-    pub(super) hops: Vec<LinkId>,
+pub(super) struct Abroad(BTreeMap<LinkId, u32>);
+
+impl Abroad {
+    pub(super) fn put(&mut self, link: LinkId, cost: u32) {
+        self.0.insert(link, cost);
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.0.keys().copied()
+    }
+
+    pub(super) fn cost(&self) -> u32 {
+        self.0.values().min().copied().unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn cost_of(&self, link: LinkId) -> u32 {
+        self.0.get(&link).copied().unwrap_or(u32::MAX)
+    }
+
+    /// The links that cost the least, in order.
+    pub(super) fn cheapest(&self) -> Vec<LinkId> {
+        let least = self.cost();
+        self.0.iter().filter(|(_, cost)| **cost == least).map(|(link, _)| *link).collect()
+    }
 }
 
 /// Who of this node serves the next request.
@@ -79,7 +99,7 @@ impl Service {
 
     pub(super) fn enqueue(&mut self, id: RequestId, place: &Where) {
         match place {
-            Where::Anywhere => self.anywhere.insert(id),
+            Where::Anywhere | Where::Home => self.anywhere.insert(id),
             Where::Here => self.here.insert(id),
             elsewhere => self.there.entry(elsewhere.clone()).or_default().insert(id),
         };
@@ -87,7 +107,7 @@ impl Service {
 
     pub(super) fn dequeue(&mut self, id: RequestId, place: &Where) {
         match place {
-            Where::Anywhere => drop(self.anywhere.remove(&id)),
+            Where::Anywhere | Where::Home => drop(self.anywhere.remove(&id)),
             Where::Here => drop(self.here.remove(&id)),
             elsewhere => {
                 if let Some(queue) = self.there.get_mut(elsewhere) {
@@ -96,6 +116,17 @@ impl Service {
                         self.there.remove(elsewhere);
                     }
                 }
+            }
+        }
+    }
+
+    /// This link leads to it there no longer.
+    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
+        let Place::Named(zone) = &address.place else { return self.hops.retain(|other| *other != link) };
+        if let Some(abroad) = self.abroad.get_mut(zone) {
+            abroad.0.remove(&link);
+            if abroad.0.is_empty() {
+                self.abroad.remove(zone);
             }
         }
     }

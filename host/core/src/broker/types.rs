@@ -58,9 +58,11 @@ pub enum Where {
     Anywhere,
     /// Here only.
     Here,
+    /// Here, or else at a peer of this zone.
+    Home,
     /// At this peer only.
     Node(Label),
-    /// In this zone only; in the own one, here or at a peer.
+    /// In this other zone only.
     Zone(Label),
     /// On this node of another zone only.
     NodeIn {
@@ -86,6 +88,10 @@ pub struct Submission {
     pub chain: Vec<ServiceName>,
     /// The zones that it has entered so far, if a peer passes the request on.
     pub crossed: Vec<Label>,
+    /// How many more nodes it may be passed on to.
+    pub hops: u8,
+    /// Whether it has to leave this zone with the next link, because a router of it passed it on.
+    pub is_outward: bool,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.
@@ -305,6 +311,10 @@ pub struct Candidate {
 pub struct HopStatus {
     /// The peer.
     pub node: Label,
+    /// The zone where the service is, if it is another.
+    pub zone: Option<Label>,
+    /// What it costs to get there.
+    pub cost: u32,
     /// Requests that it has.
     pub outstanding: usize,
     /// Recent time to answer, microseconds.

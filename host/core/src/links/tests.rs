@@ -15,7 +15,7 @@ struct Scene(Links);
 
 impl Scene {
     fn new() -> Self {
-        Self(Links::new(PeerSettings::default(), &[PLACE.to_owned()]))
+        Self(Links::new(PeerSettings::default(), &[PLACE.to_owned()], 0))
     }
 
     fn linked() -> (Self, LinkId) {

@@ -68,17 +68,14 @@ impl Node {
     pub fn explain(&self, address: &Address, now: Time) -> Explanation {
         let Address { service, place } = address;
         let (me, zone) = (&self.zone.members.me().name, &self.zone.zone);
-        let located = match self.locate(place) {
-            Ok(located) => located,
-            Err(why) => {
-                return Explanation { meaning: why.clone(), candidates: Vec::new(), verdict: format!("404: {why}") };
-            }
-        };
+        let located = self.locate(place);
         let meaning = match (&located, place) {
             (Where::Anywhere, Place::Nearest) => {
-                format!("{service}, wherever is nearest: node {me} first, then the peers of zone {zone}")
+                format!("{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost")
             }
-            (Where::Anywhere, _) => format!("{service} in this zone, {zone}"),
+            (Where::Anywhere | Where::Home, _) => format!("{service} in this zone, {zone}"),
+            (Where::Zone(zone), _) => format!("{service} in zone {zone}"),
+            (Where::NodeIn { zone, node }, _) => format!("{service} on node {node} of zone {zone}"),
             (Where::Here, _) => format!("{service} on this node, {me}"),
             (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };

@@ -6,11 +6,12 @@
 
 use super::{Node, Output, ZoneEvent};
 use crate::broker::{Asker, Caller, Submission, Where};
+use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
 use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
-use crate::message::{Dialect, LinkId, PeerId};
-use crate::name::{Label, Place};
+use crate::message::{Dialect, LinkId, PeerId, Reply};
+use crate::name::{Address, Label, Place};
 use crate::routes::{RouteEffect, Routes};
 use crate::settings::NodeSettings;
 use crate::time::Time;
@@ -41,11 +42,15 @@ struct Guest {
     last_request: u64,
     /// Whether it has said more than hello.
     is_used: bool,
+    /// The zone that it is of, if it is another.
+    zone: Option<Label>,
+    /// What it has opened a session with, if it is a router.
+    opened: Option<u64>,
 }
 
 impl Guest {
     fn is_of_another_process(&self, member: &Member) -> bool {
-        self.member.name == member.name && !self.member.is_same_process(member)
+        self.member.name == member.name && self.zone.is_none() && !self.member.is_same_process(member)
     }
 }
 
@@ -55,13 +60,13 @@ impl Zone {
             name: settings.name.clone(),
             boot: settings.boot,
             renewal: 0,
-            role: Role::Node,
+            role: if settings.is_router() { Role::Router } else { Role::Node },
             endpoint: settings.endpoint.clone(),
         };
         Self {
             zone: settings.zone.clone(),
             members: Members::new(me, &settings.members, settings.seed),
-            links: Links::new(settings.peers.clone(), &settings.seeds),
+            links: Links::new(settings.peers.clone(), &settings.seeds, 0),
             routes: Routes::new(&settings.routes, settings.boot),
             guests: BTreeMap::new(),
             joined: BTreeMap::new(),
@@ -80,7 +85,13 @@ impl Zone {
         self.members.get(&member.name).is_some_and(|alive| alive.is_same_process(member))
     }
 
-    fn me(&self) -> &Member {
+    /// What this router has opened a session with, and its zone.
+    pub(super) fn opened_by(&self, member: &Member) -> Option<(u64, Label)> {
+        let guest = self.guests.values().find(|guest| guest.member.is_same_process(member) && guest.opened.is_some())?;
+        Some((guest.opened?, guest.zone.clone().unwrap_or_else(|| self.zone.clone())))
+    }
+
+    pub(super) fn me(&self) -> &Member {
         self.members.me()
     }
 
@@ -88,7 +99,7 @@ impl Zone {
     fn forget_dead_guests(&mut self) {
         if self.guests.len() >= self.most_guests {
             let members = &self.members;
-            self.guests.retain(|_, guest| members.get(&guest.member.name).is_some());
+            self.guests.retain(|_, guest| guest.zone.is_some() || members.get(&guest.member.name).is_some());
         }
     }
 
@@ -125,18 +136,17 @@ impl Zone {
 }
 
 impl Node {
-    /// Whether a place is here, at a peer, or wherever is nearest.
-    pub(super) fn locate(&self, place: &Place) -> Result<Where, String> {
+    /// Whether a place is here, at a peer, in another zone, or wherever is nearest.
+    pub(super) fn locate(&self, place: &Place) -> Where {
         let (me, zone) = (&self.zone.me().name, &self.zone.zone);
         let at = |node: &Label| if node == me { Where::Here } else { Where::Node(node.clone()) };
         match place {
-            Place::Nearest => Ok(Where::Anywhere),
-            Place::Named(name) if name == zone && name != me => Ok(Where::Anywhere),
-            Place::Named(node) => Ok(at(node)),
-            Place::Node { node, zone: asked } if asked == zone => Ok(at(node)),
-            Place::Node { zone: asked, .. } => {
-                Err(format!("node {me} knows no way to zone {asked}; it is of zone {zone}"))
-            }
+            Place::Nearest => Where::Anywhere,
+            Place::Named(name) if name == me || self.zone.members.get(name).is_some() => at(name),
+            Place::Named(name) if name == zone => Where::Home,
+            Place::Named(name) => Where::Zone(name.clone()),
+            Place::Node { node, zone: asked } if asked == zone => at(node),
+            Place::Node { node, zone } => Where::NodeIn { zone: zone.clone(), node: node.clone() },
         }
     }
 
@@ -151,23 +161,28 @@ impl Node {
             let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
             return self.send(from, peer::encode(PeerMessage::Refused(why)));
         };
-        let name = guest.member.name.clone();
+        let (name, member, is_of_this_zone) = (guest.member.name.clone(), guest.member.clone(), guest.zone.is_none());
         if !std::mem::replace(&mut guest.is_used, true) {
             self.supersede(from, now);
         }
         let Some(guest) = self.zone.guests.get_mut(from) else { return };
         match message {
-            PeerMessage::Gossip(data) => {
+            PeerMessage::Gossip(data) if is_of_this_zone => {
                 if let Err(malformed) = self.zone.members.hear(&data, now) {
                     self.refuse_guest(from, &format!("sends gossip that cannot be read: {malformed}"));
                 }
             }
-            PeerMessage::Advert(advert) => self.zone.routes.hear(&name, advert, now),
-            PeerMessage::Pull => self.zone.routes.pulled(&name, now),
+            PeerMessage::Advert(advert) if is_of_this_zone => self.zone.routes.hear(&name, advert, now),
+            PeerMessage::Pull if is_of_this_zone => self.zone.routes.pulled(&name, now),
+            PeerMessage::Open { epoch } => {
+                guest.opened = Some(epoch);
+                self.session_opened(&member, now);
+            }
+            PeerMessage::Paths(update) => self.hear_paths(from, &member, &update, now),
             PeerMessage::Request(forward) if forward.id <= guest.last_request => self.broker.count_malformed(),
             PeerMessage::Request(forward) => {
                 guest.last_request = forward.id;
-                self.serve(from, name, forward, now);
+                self.serve(from, &member, forward, now);
             }
             PeerMessage::Cancel { id } => self.broker.cancel(from, id, now),
             PeerMessage::Ping { outstanding } => {
@@ -180,30 +195,36 @@ impl Node {
 
     /// A message on a link that this node made.
     pub(super) fn host_says(&mut self, link: LinkId, message: PeerMessage, now: Time) {
-        self.zone.links.heard(link, now);
+        let expected = self.zone_behind(link).unwrap_or(&self.zone.zone).clone();
+        let is_me = |member: &Member, node: &Self| member.is_same_process(node.zone.me());
+        let is_myself = matches!(&message, PeerMessage::Welcome { member, .. } if is_me(member, self));
+        let Some(links) = self.links_of(link) else { return };
+        links.heard(link, now);
         match message {
-            PeerMessage::Welcome { zone, member } if zone != self.zone.zone => {
-                let why = format!("node {} there is of zone {zone}, not {}", member.name, self.zone.zone);
-                self.zone.links.refused(link, &why, now);
+            PeerMessage::Welcome { zone, member } if zone != expected => {
+                let why = format!("node {} there is of zone {zone}, not {expected}", member.name);
+                links.refused(link, &why, now);
             }
-            PeerMessage::Welcome { member, .. } if member.is_same_process(self.zone.me()) => {
-                self.zone.links.is_myself(link);
-            }
-            PeerMessage::Welcome { member, .. } => self.zone.links.welcomed(link, member, now),
-            PeerMessage::Refused(why) => self.zone.links.refused(link, &format!("it says: {why}"), now),
+            PeerMessage::Welcome { .. } if is_myself => links.is_myself(link),
+            PeerMessage::Welcome { member, .. } => links.welcomed(link, member, now),
+            PeerMessage::Refused(why) => links.refused(link, &format!("it says: {why}"), now),
             PeerMessage::Reply { id, reply } => self.broker.hop_replies(link, id, reply, now),
             PeerMessage::Pong { unknown } => self.broker.hop_lacks(link, &unknown, now),
             _ => {
-                self.broker.count_malformed();
-                let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
+                let node = links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
                 let why = "says what only the one who dials may say".to_owned();
+                self.broker.count_malformed();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }
         }
     }
 
     fn greeted(&mut self, from: &PeerId, zone: &Label, member: Member, now: Time) {
-        if let Err(why) = self.zone.may_join(zone, &member) {
+        let is_neighbour = member.role == Role::Router
+            && *zone != self.zone.zone
+            && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
+        let foreign = is_neighbour.then(|| zone.clone());
+        if let Err(why) = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) } {
             self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
             return self.outputs.push_back(Output::Zone(event));
@@ -214,11 +235,13 @@ impl Node {
         if is_myself {
             return;
         }
-        self.zone.members.introduce(&member, now);
+        if !is_neighbour {
+            self.zone.members.introduce(&member, now);
+        }
         self.zone.forget_dead_guests();
         let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
         let is_used = self.zone.guests.values().any(|other| other.is_of_another_process(&member));
-        self.zone.guests.insert(from.clone(), Guest { member, last_request, is_used });
+        self.zone.guests.insert(from.clone(), Guest { member, last_request, is_used, zone: foreign, opened: None });
         if is_used {
             self.supersede(from, now);
         }
@@ -227,17 +250,33 @@ impl Node {
     /// This connection takes the place of others of its name: what was asked there is given up. Of one process, only when
     /// it is used, for a node that has dialled another by two names of its place gives up the later connection.
     fn supersede(&mut self, by: &PeerId, now: Time) {
-        let Some(name) = self.zone.guests.get(by).map(|guest| &guest.member.name) else { return };
-        let older = self.zone.guests.iter().filter(|(peer, guest)| guest.member.name == *name && *peer != by);
+        let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else { return };
+        let is_same = |guest: &Guest| guest.member.name == *name && guest.zone == *zone;
+        let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
     }
 
-    fn serve(&mut self, from: &PeerId, node: Label, forward: Forward, now: Time) {
+    fn serve(&mut self, from: &PeerId, guest: &Member, forward: Forward, now: Time) {
+        let (node, zone) = (guest.name.clone(), self.zone.guests.get(from).and_then(|guest| guest.zone.clone()));
+        let place = match self.destination(guest, zone.as_ref(), &forward) {
+            Ok(place) => place,
+            Err(failure) => {
+                let reply = PeerMessage::Reply { id: forward.id, reply: Reply::Failure(failure) };
+                return self.send(from, peer::encode(reply));
+            }
+        };
+        let mut crossed = forward.crossed;
+        if zone.is_some() {
+            crossed.push(self.zone.zone.clone());
+        }
         let submission = Submission {
+            crossed,
+            hops: forward.hops,
+            is_outward: zone.is_none() && guest.role == Role::Router,
             asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
             service: forward.service,
-            place: Where::Here,
+            place,
             caller: Some(Caller::Remote { node, caller: forward.caller }),
             chain: forward.chain,
             body: forward.body,
@@ -249,14 +288,42 @@ impl Node {
         self.broker.submit(submission, now);
     }
 
+    /// Where a request that was passed on is to be served: a node serves it itself; a router passes it on, if it may.
+    fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Where, Failure> {
+        let (me, own) = (&self.zone.me().name, &self.zone.zone);
+        let zone = forward.zone.as_ref().unwrap_or(own);
+        if self.router.is_none() {
+            let reason = format!("node {me} of zone {own} is no router");
+            return if zone == own { Ok(Where::Here) } else { Err(Failure::new(Code::UnknownService, reason)) };
+        }
+        if from.is_some() && forward.crossed.contains(own) {
+            let reason = format!("the request has been in zone {own} already, where router {me} is");
+            return Err(Failure::new(Code::Loop, reason));
+        }
+        if forward.hops == 0 || forward.crossed.len() >= peer::MAX_CROSSED {
+            return Err(Failure::new(Code::Loop, format!("the request came too far, to router {me} of zone {own}")));
+        }
+        if from.is_some() && !self.may_pass(guest, zone, &forward.service) {
+            let reason = format!("router {me} of zone {own} does not export {} of zone {zone} there", forward.service);
+            return Err(Failure::new(Code::Forbidden, reason));
+        }
+        Ok(match (&forward.node, zone == own) {
+            (Some(node), true) => Where::Node(node.clone()),
+            (None, true) => Where::Home,
+            (Some(node), false) => Where::NodeIn { zone: zone.clone(), node: node.clone() },
+            (None, false) => Where::Zone(zone.clone()),
+        })
+    }
+
     /// A connection on which a node has dialled this one is gone, or replaced.
     pub(super) fn guest_left(&mut self, peer: &PeerId, now: Time) {
-        if self.zone.guests.remove(peer).is_some() {
+        if let Some(guest) = self.zone.guests.remove(peer) {
             self.broker.gone(peer, now);
+            self.router_left(&guest.member, now);
         }
     }
 
-    fn refuse_guest(&mut self, from: &PeerId, why: &str) {
+    pub(super) fn refuse_guest(&mut self, from: &PeerId, why: &str) {
         self.broker.count_malformed();
         let node = self.zone.guests.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
         self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
@@ -272,6 +339,9 @@ impl Node {
         zone.links.wake(|link| broker.is_hop_busy(link), now);
         zone.members.wake(now);
         zone.routes.wake(now);
+        if let Some(router) = &mut self.router {
+            router.wake(|link| broker.is_hop_busy(link), now);
+        }
     }
 
     /// The node goes: nobody is to ask it any more.
@@ -295,7 +365,7 @@ impl Node {
         true
     }
 
-    fn link_effect(&mut self, effect: LinkEffect, now: Time) {
+    pub(super) fn link_effect(&mut self, effect: LinkEffect, now: Time) {
         match effect {
             LinkEffect::Dial { link, endpoint } => {
                 self.outputs.push_back(Output::Dial { link, endpoint });
@@ -305,6 +375,7 @@ impl Node {
             LinkEffect::HangUp(link) => self.outputs.push_back(Output::HangUp(link)),
             LinkEffect::Up { link, member } => self.linked(link, &member, now),
             LinkEffect::Down { link, member, why } => {
+                self.close_session(link, now);
                 self.broker.hop_down(link, &why, now);
                 self.outputs.push_back(Output::Zone(ZoneEvent::LinkLost { node: member.name, why }));
             }
@@ -315,7 +386,7 @@ impl Node {
             }
             LinkEffect::Silent { link, is_silent } => {
                 self.broker.hop_silent(link, is_silent, now);
-                if let Some(member) = self.zone.links.member(link) {
+                if let Some(member) = self.links_of(link).and_then(|links| links.member(link)) {
                     let node = member.name.clone();
                     self.outputs.push_back(Output::Zone(ZoneEvent::PeerSilent { node, is_silent }));
                 }
@@ -327,7 +398,11 @@ impl Node {
     }
 
     fn linked(&mut self, link: LinkId, member: &Member, now: Time) {
-        self.broker.hop_up(link, &member.name, now);
+        let zone = self.zone_behind(link).cloned();
+        self.broker.hop_up(link, &member.name, zone.as_ref(), member.role == Role::Router, now);
+        if zone.is_some() {
+            return self.open_session(link, member, now);
+        }
         let is_first = self.zone.members.alive().next().is_none();
         self.zone.members.introduce(member, now);
         if is_first || self.zone.links.is_seed(link) {
@@ -336,10 +411,19 @@ impl Node {
         }
         self.settle_members(now);
         self.zone.routes.pulled(&member.name, now);
-        let offers: Vec<_> = self.zone.routes.offers_of(&member.name).cloned().collect();
+        let offers = self.zone.routes.offers_of(&member.name).filter(|offer| self.counts(member, &offer.service));
+        let offers: Vec<_> = offers.cloned().collect();
         for offer in offers {
-            self.broker.hop_offers(link, &offer.service, offer.idempotent, now);
+            self.broker.hop_offers(link, &offer.service, offer.idempotent, offer.cost, now);
         }
+        self.open_session(link, member, now);
+    }
+
+    /// Whether what a member offers is its to offer: a node, what it serves; a router, what lies in other zones. Routers
+    /// themselves learn that in their sessions.
+    fn counts(&self, member: &Member, address: &Address) -> bool {
+        let is_abroad = address.place != Place::Nearest;
+        is_abroad == (member.role == Role::Router) && !(is_abroad && self.router.is_some())
     }
 
     /// What has to be settled before the directory is asked about a member.
@@ -405,14 +489,22 @@ impl Node {
             RouteEffect::Tell { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
             RouteEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
             RouteEffect::Offered { by, offer } => {
-                if let Some(link) = self.zone.links.to(&by) {
-                    self.broker.hop_offers(link, &offer.service, offer.idempotent, now);
+                let Some(member) = self.zone.members.get(&by).cloned() else { return };
+                if !self.counts(&member, &offer.service) {
+                    return;
                 }
+                if let Some(link) = self.zone.links.to(&by) {
+                    self.broker.hop_offers(link, &offer.service, offer.idempotent, offer.cost, now);
+                }
+                self.tell_other_zones(&offer.service, now);
             }
             RouteEffect::Withdrawn { by, service } => {
-                if let Some(link) = self.zone.links.to(&by) {
+                if let Some(link) = self.zone.links.to(&by)
+                    && !(service.place != Place::Nearest && self.router.is_some())
+                {
                     self.broker.hop_withdraws(link, &service, now);
                 }
+                self.tell_other_zones(&service, now);
             }
             RouteEffect::Refused { from, why } => {
                 self.broker.count_malformed();

@@ -34,6 +34,18 @@ pub enum ZoneEvent {
         /// Why.
         why: String,
     },
+    /// A session with another router has begun.
+    SessionUp {
+        /// Its zone.
+        zone: Label,
+        /// Its name.
+        router: Label,
+    },
+    /// A session with another router has ended.
+    SessionDown {
+        /// Its name.
+        router: Label,
+    },
     /// Something a node said was refused.
     PeerRefused {
         /// The node.
@@ -67,6 +79,8 @@ impl fmt::Display for ZoneEvent {
             }
             Self::PeerSilent { node, is_silent: false } => write!(f, "node {node} gives signs of life again"),
             Self::DialFailed { endpoint, why } => write!(f, "no peer at {endpoint}: {why}"),
+            Self::SessionUp { zone, router } => write!(f, "router {router} of zone {zone} is a neighbour from now on"),
+            Self::SessionDown { router } => write!(f, "router {router} is no longer a neighbour"),
             Self::PeerRefused { node, why } => write!(f, "refused node {node}: {why}"),
             Self::Unlisted { services } => {
                 write!(f, "{services} services are over limits.offers: the peers are not told of them")

@@ -66,7 +66,7 @@ fn hear(routes: &mut Routes, from: &str, advert: Advert, millis: u64) -> Vec<Rou
 }
 
 fn names<'a>(offers: impl Iterator<Item = &'a Offer>) -> Vec<&'a str> {
-    offers.map(|offer| offer.service.as_str()).collect()
+    offers.map(|offer| offer.service.service.as_str()).collect()
 }
 
 fn providers<'a>(routes: &'a Routes, name: &str) -> Vec<&'a str> {

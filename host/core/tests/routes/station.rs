@@ -89,7 +89,7 @@ impl Station {
         match effect {
             RouteEffect::Offered { by, offer } => {
                 assert!(self.up.contains(by), "{by} is down");
-                assert!(!offer.service.is_reserved());
+                assert!(!offer.service.service.is_reserved());
                 let before = self.told.insert((by.clone(), offer.service.clone()), offer.clone());
                 assert_eq!(before, None, "offered twice");
                 assert!(self.count(by) <= self.settings.offers);

@@ -122,6 +122,9 @@ impl Checker {
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
             ZoneEvent::PeerRefused { .. } => "peer refused",
+            ZoneEvent::SessionUp { .. } | ZoneEvent::SessionDown { .. } => {
+                self.fail(&format!("speaks of routers, although there are none: {event:?}"));
+            }
             ZoneEvent::Unlisted { .. } => "unlisted",
         };
         self.tally.count(what);

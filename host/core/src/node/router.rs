@@ -1,0 +1,281 @@
+//! A node that joins zones: a member of its own zone, and a neighbour of routers of others.
+//!
+//! It tells the neighbours what its zone serves, and its zone what can be reached through them. With each neighbour, and
+//! with each other router of its zone, it holds a session: it begins when both have dialled and told an epoch, and ends
+//! when either connection does.
+
+use super::{Node, Output, ZoneEvent};
+use crate::links::{LinkEffect, Links};
+use crate::message::path;
+use crate::message::peer::{Member, Offer, PeerMessage, Role};
+use crate::message::{Frame, LinkId, PeerId};
+use crate::name::{Address, Label, Place, ServiceName};
+use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
+use crate::settings::{Neighbour, NodeSettings};
+use crate::time::Time;
+use std::collections::BTreeMap;
+
+/// The numbers of the links to one neighbour begin this far from those to the next.
+const SPAN: u32 = 40;
+
+/// What a router knows beyond its zone.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) paths: Paths,
+    joints: Vec<Joint>,
+    /// What each session's epoch is made of on this side, by its link.
+    opened: BTreeMap<LinkId, u64>,
+    /// The sessions that stand, with the other router.
+    sessions: BTreeMap<LinkId, Member>,
+    /// The ways to each service of another zone.
+    ways: BTreeMap<Address, Vec<LinkId>>,
+}
+
+/// One neighbour.
+#[derive(Debug)]
+struct Joint {
+    neighbour: Neighbour,
+    links: Links,
+}
+
+impl Router {
+    pub(super) fn new(settings: &NodeSettings) -> Option<Self> {
+        let router = settings.router.as_ref()?;
+        let me = Speaker { zone: settings.zone.clone(), router: settings.name.clone(), boot: settings.boot };
+        let joint = |(index, neighbour): (usize, &Neighbour)| {
+            let endpoints = [neighbour.endpoint.clone()];
+            let first = (index as u64 + 1) << SPAN;
+            Joint { neighbour: neighbour.clone(), links: Links::new(settings.peers.clone(), &endpoints, first) }
+        };
+        Some(Self {
+            paths: Paths::new(&me, &router.paths, settings.seed),
+            joints: router.neighbours.iter().enumerate().map(joint).collect(),
+            opened: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            ways: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        let links = self.joints.iter().filter_map(|joint| joint.links.next_wake());
+        links.chain([self.paths.next_wake()]).min()
+    }
+
+    pub(super) fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+        for joint in &mut self.joints {
+            joint.links.wake(&is_busy, now);
+        }
+        self.paths.wake(now);
+    }
+
+    /// Whether routers of this zone are neighbours.
+    pub(super) fn is_joined_with(&self, zone: &Label) -> bool {
+        self.joints.iter().any(|joint| joint.neighbour.zone == *zone)
+    }
+
+    /// The neighbour that a link leads to, if it leads to one.
+    fn joint_of(&self, link: LinkId) -> Option<&Joint> {
+        let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
+        self.joints.get(index)
+    }
+
+    /// The links that this one is among, if it leads to a neighbour.
+    pub(super) fn links_of(&mut self, link: LinkId) -> Option<&mut Links> {
+        let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
+        self.joints.get_mut(index).map(|joint| &mut joint.links)
+    }
+
+    /// The zone that a link leads into, if it is another.
+    pub(super) fn zone_behind(&self, link: LinkId) -> Option<&Label> {
+        self.joint_of(link).map(|joint| &joint.neighbour.zone)
+    }
+
+    /// The session with this router.
+    pub(super) fn session_with(&self, member: &Member) -> Option<LinkId> {
+        self.sessions.iter().find(|(_, other)| other.is_same_process(member)).map(|(link, _)| *link)
+    }
+
+    fn next_link_effect(&mut self) -> Option<LinkEffect> {
+        self.joints.iter_mut().find_map(|joint| joint.links.next_effect())
+    }
+}
+
+impl Node {
+    /// Takes one decision of the router, and does what follows from it; `false` if there is none.
+    pub(super) fn settle_router(&mut self, now: Time) -> bool {
+        let Some(router) = &mut self.router else { return false };
+        if let Some(effect) = router.next_link_effect() {
+            self.link_effect(effect, now);
+        } else if let Some(effect) = router.paths.next_effect() {
+            self.path_effect(effect, now);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A link to another router stands: a session is to begin.
+    pub(super) fn open_session(&mut self, link: LinkId, member: &Member, now: Time) {
+        let Some(router) = self.router.as_mut().filter(|_| member.role == Role::Router) else { return };
+        let epoch = router.paths.epoch();
+        router.opened.insert(link, epoch);
+        self.post(link, PeerMessage::Open { epoch });
+        self.begin_session(link, member, now);
+    }
+
+    /// The other router has opened too, or anew.
+    pub(super) fn session_opened(&mut self, member: &Member, now: Time) {
+        let Some(link) = self.link_to_router(member) else { return };
+        self.end_session(link, now);
+        self.begin_session(link, member, now);
+    }
+
+    fn begin_session(&mut self, link: LinkId, member: &Member, now: Time) {
+        let theirs = self.zone.opened_by(member);
+        let (Some(router), Some((theirs, their_zone))) = (&mut self.router, theirs) else { return };
+        let Some(&mine) = router.opened.get(&link) else { return };
+        let kind = match router.joint_of(link) {
+            None => Kind::Internal,
+            Some(Joint { neighbour, .. }) => {
+                let (import, export) = (neighbour.import.clone(), neighbour.export.clone());
+                Kind::External { cost: neighbour.cost, import, export }
+            }
+        };
+        let with = Speaker { zone: their_zone, router: member.name.clone(), boot: member.boot };
+        router.sessions.insert(link, member.clone());
+        router.paths.session_up(link, &with, kind, link_epoch(mine, theirs), now);
+        self.outputs.push_back(Output::Zone(ZoneEvent::SessionUp { zone: with.zone, router: with.router }));
+    }
+
+    /// The session on this link is no more, if there was one.
+    pub(super) fn end_session(&mut self, link: LinkId, now: Time) {
+        let Some(router) = &mut self.router else { return };
+        if let Some(member) = router.sessions.remove(&link) {
+            router.paths.session_down(link, now);
+            self.outputs.push_back(Output::Zone(ZoneEvent::SessionDown { router: member.name }));
+        }
+    }
+
+    /// The link is gone, and with it what was opened on it.
+    pub(super) fn close_session(&mut self, link: LinkId, now: Time) {
+        self.end_session(link, now);
+        if let Some(router) = &mut self.router {
+            router.opened.remove(&link);
+        }
+    }
+
+    /// The other router's connection is gone: it takes the session for ended, too.
+    pub(super) fn router_left(&mut self, member: &Member, now: Time) {
+        if let Some(link) = self.router.as_ref().and_then(|router| router.session_with(member)) {
+            self.end_session(link, now);
+        }
+    }
+
+    fn link_to_router(&self, member: &Member) -> Option<LinkId> {
+        let router = self.router.as_ref()?;
+        let is_it = |link: LinkId, links: &Links| links.member(link).is_some_and(|other| other.is_same_process(member));
+        let of_zone = self.zone.links.to(&member.name).filter(|link| is_it(*link, &self.zone.links));
+        of_zone.or_else(|| {
+            let mut ways = router.joints.iter().filter_map(|joint| Some((joint.links.to(&member.name)?, &joint.links)));
+            ways.find(|(link, links)| is_it(*link, links)).map(|(link, _)| link)
+        })
+    }
+
+    /// An update of paths arrived from another router.
+    pub(super) fn hear_paths(&mut self, from: &PeerId, member: &Member, update: &Frame, now: Time) {
+        let Some(router) = &mut self.router else {
+            return self.refuse_guest(from, "tells paths, and this node is no router");
+        };
+        // Without a session, what it says belongs to one that has ended.
+        let Some(session) = router.session_with(member) else { return };
+        match path::decode(update.clone()) {
+            Ok(update) => router.paths.hear(session, update, now),
+            Err(why) => self.refuse_guest(from, &format!("tells paths in an update that {why}")),
+        }
+    }
+
+    fn path_effect(&mut self, effect: PathEffect, now: Time) {
+        match effect {
+            PathEffect::Send { session, update } => {
+                self.post(session, PeerMessage::Paths(path::encode(&update)));
+            }
+            PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
+                let address = Address::in_zone(service, zone);
+                self.set_ways(&address, &hops, idempotent, cost, now);
+            }
+            PathEffect::Unreachable { zone, service } => {
+                self.set_ways(&Address::in_zone(service, zone), &[], false, 0, now);
+            }
+            PathEffect::Broken { session } => {
+                self.end_session(session, now);
+                if let Some(links) = self.links_of(session) {
+                    links.refused(session, "the session is to begin anew", now);
+                }
+            }
+            PathEffect::Refused { session, why } => {
+                self.broker.count_malformed();
+                let router = self.router.as_ref().and_then(|router| router.sessions.get(&session));
+                let node = router.map_or("a router".into(), |member| member.name.to_string());
+                self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
+            }
+            PathEffect::Unlisted { .. } => {
+                self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services: 1 }));
+            }
+        }
+    }
+
+    /// A service of another zone is reached on these links from now on. The own zone is told only of ways that leave it
+    /// here: of the others it hears from the router where they do.
+    fn set_ways(&mut self, address: &Address, hops: &[LinkId], idempotent: bool, cost: u32, now: Time) {
+        let Some(router) = &mut self.router else { return };
+        let before = router.ways.insert(address.clone(), hops.to_vec()).unwrap_or_default();
+        if hops.is_empty() {
+            router.ways.remove(address);
+        }
+        let leaves_here = hops.iter().any(|link| router.joint_of(*link).is_some());
+        for link in hops {
+            self.broker.hop_offers(*link, address, idempotent, cost, now);
+        }
+        for link in before.iter().filter(|link| !hops.contains(link)) {
+            self.broker.hop_withdraws(*link, address, now);
+        }
+        if leaves_here {
+            self.zone.routes.offer(Offer { service: address.clone(), idempotent, cost }, now);
+        } else {
+            self.zone.routes.withdraw(address, now);
+        }
+    }
+
+    /// What the own zone serves has changed.
+    pub(super) fn tell_other_zones(&mut self, address: &Address, now: Time) {
+        let (Some(router), Place::Nearest) = (&mut self.router, &address.place) else { return };
+        let mut offers = self.zone.routes.providers(address).map(|(_, offer)| offer.idempotent).peekable();
+        if offers.peek().is_none() {
+            router.paths.withdraw(&address.service, now);
+        } else {
+            router.paths.offer(&address.service, offers.all(|idempotent| idempotent), now);
+        }
+    }
+
+    /// Whether a request that came from another zone may be served here or passed on.
+    pub(super) fn may_pass(&self, member: &Member, zone: &Label, service: &ServiceName) -> bool {
+        let router = self.router.as_ref();
+        router.is_some_and(|router| match router.session_with(member) {
+            Some(session) => router.paths.may_pass(Some(session), zone, service),
+            None => false,
+        })
+    }
+
+    /// The zone that a link leads into, if it is another.
+    pub(super) fn zone_behind(&self, link: LinkId) -> Option<&Label> {
+        self.router.as_ref()?.zone_behind(link)
+    }
+
+    /// The links that this one is among.
+    pub(super) fn links_of(&mut self, link: LinkId) -> Option<&mut Links> {
+        if link.0 >> SPAN == 0 {
+            return Some(&mut self.zone.links);
+        }
+        self.router.as_mut()?.links_of(link)
+    }
+}
