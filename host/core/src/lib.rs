@@ -17,7 +17,7 @@
 //! ```
 //!
 //! [`message`] is what can be said, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
-//! alive, [`routes`] where a service is, [`node`] the composition.
+//! alive, [`routes`] where a service is, [`node`] the composition; [`paths`] how zones are joined.
 
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,7 @@ pub mod members;
 pub mod message;
 pub mod name;
 pub mod node;
+pub mod paths;
 pub mod routes;
 pub mod settings;
 mod time;
@@ -38,8 +39,10 @@ pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, Label, Pattern, Place, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
+pub use paths::{PathEffect, Paths};
 pub use routes::{RouteEffect, Routes};
 pub use settings::{
-    Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, PeerSettings, RoutesSettings, ServiceSettings,
+    Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, PathSettings, PeerSettings, RoutesSettings,
+    ServiceSettings,
 };
 pub use time::Time;

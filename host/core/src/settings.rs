@@ -137,6 +137,54 @@ impl Default for RoutesSettings {
     }
 }
 
+/// How a router lives with the routers of other zones, and what it keeps of what they tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathSettings {
+    /// How long a neighbour that was told routes is told no others, half of it at least; what is lost is told at once all
+    /// the same, and so is what is new after a quiet time. Shorter settles sooner and costs more updates. Default 100 ms.
+    pub batch: Duration,
+    /// How often neighbours compare sums of what the one told and the other holds, which finds what got lost. Default 60 s.
+    pub still: Duration,
+    /// How often each origin of routes gives a sign of life. Default 30 min.
+    pub refresh: Duration,
+    /// How long routes count without a sign of life of their origin, three of which may get lost. Default 90 min; the same
+    /// in all zones.
+    pub lease: Duration,
+    /// How long it is remembered what ended, so that nobody is believed who has not heard of it. Default 10 min: longer
+    /// than news can be on its way.
+    pub memory: Duration,
+    /// How often other zones are told that a service came or went, if it does so again and again. Default 1 s.
+    pub change: Duration,
+    /// How many such changes they are told without a pause. Default 5.
+    pub burst: u32,
+    /// Services of the own zone that other zones are told of. Default 10,000.
+    pub offers: usize,
+    /// Routes that one neighbour may tell; each takes about 500 bytes. Default 20,000.
+    pub routes_per_neighbour: usize,
+    /// Routes of all neighbours together. Default 100,000.
+    pub routes: usize,
+    /// Dead links that are remembered, and as many tombstones; the oldest give way. Default 10,000.
+    pub causes: usize,
+}
+
+impl Default for PathSettings {
+    fn default() -> Self {
+        Self {
+            batch: Duration::from_millis(100),
+            still: Duration::from_secs(60),
+            refresh: Duration::from_secs(30 * 60),
+            lease: Duration::from_secs(90 * 60),
+            memory: Duration::from_secs(10 * 60),
+            change: Duration::from_secs(1),
+            burst: 5,
+            offers: 10_000,
+            routes_per_neighbour: 20_000,
+            routes: 100_000,
+            causes: 10_000,
+        }
+    }
+}
+
 /// How plain Majordomo peers (RFC 7 and RFC 18) are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Majordomo {

@@ -5,6 +5,7 @@
 
 pub mod majordomo;
 pub mod native;
+pub mod path;
 pub mod peer;
 mod wire;
 

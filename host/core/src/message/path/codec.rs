@@ -1,0 +1,168 @@
+//! Updates to bytes, and back; the bytes are documented in [the module above](super).
+
+use super::{DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, News, Offered, RouterId, Say, Tombstone, Update};
+use crate::message::Frame;
+use crate::message::wire::{Reader, put_short};
+use crate::name::{Label, ServiceName};
+use bytes::BufMut;
+
+const NEWS: u8 = 1;
+const BEGIN: u8 = 2;
+const COMPLETE: u8 = 3;
+const STILL: u8 = 4;
+const ASK: u8 = 5;
+
+const IDEMPOTENT: u8 = 1;
+
+/// Writes an update. A path of more than 255 hops is cut, and refused by who reads it.
+#[must_use]
+pub fn encode(update: &Update) -> Frame {
+    let mut out = Vec::with_capacity(64);
+    out.put_u64(update.number);
+    match &update.say {
+        Say::News(news) => put_news(&mut out, news),
+        Say::Begin => out.put_u8(BEGIN),
+        Say::Complete => out.put_u8(COMPLETE),
+        Say::Still { routes, digest } => {
+            out.put_u8(STILL);
+            out.put_u32(*routes);
+            out.put_u64(*digest);
+        }
+        Say::Ask => out.put_u8(ASK),
+    }
+    out.into()
+}
+
+fn put_news(out: &mut Vec<u8>, news: &News) {
+    out.put_u8(NEWS);
+    put_list(out, &news.causes, |out, cause| {
+        put_router(out, &cause.a);
+        put_router(out, &cause.b);
+        out.put_u64(cause.epoch);
+    });
+    put_list(out, &news.tombstones, |out, tombstone| {
+        put_router(out, &tombstone.origin);
+        out.put_u64(tombstone.boot);
+        out.put_u64(tombstone.version);
+        put_short(out, tombstone.service.as_ref().map_or("", ServiceName::as_str).as_bytes());
+    });
+    put_list(out, &news.withdrawn, |out, key| {
+        put_short(out, key.zone.as_str().as_bytes());
+        put_short(out, key.service.as_str().as_bytes());
+    });
+    put_list(out, &news.groups, put_group);
+    put_list(out, &news.fresh, |out, fresh| {
+        put_router(out, &fresh.origin);
+        out.put_u64(fresh.boot);
+        out.put_u64(fresh.version);
+    });
+}
+
+fn put_group(out: &mut Vec<u8>, group: &Group) {
+    let hops = u8::try_from(group.path.len()).unwrap_or(u8::MAX);
+    out.put_u8(hops);
+    for hop in group.path.iter().take(hops.into()) {
+        put_router(out, &hop.at);
+        out.put_u64(hop.epoch);
+    }
+    out.put_u64(group.boot);
+    out.put_u32(group.cost);
+    put_list(out, &group.services, |out, offered| {
+        put_short(out, offered.service.as_str().as_bytes());
+        out.put_u64(offered.version);
+        out.put_u8(if offered.idempotent { IDEMPOTENT } else { 0 });
+    });
+}
+
+fn put_router(out: &mut Vec<u8>, router: &RouterId) {
+    put_short(out, router.zone.as_str().as_bytes());
+    put_short(out, router.router.as_str().as_bytes());
+}
+
+/// No process holds so many entries that the count could be wrong.
+fn put_list<T>(out: &mut Vec<u8>, entries: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
+    out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+    entries.iter().for_each(|entry| put(out, entry));
+}
+
+/// Reads an update.
+///
+/// # Errors
+/// Says which rule the bytes break; reads on from "the update ...".
+pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
+    let from = &mut frame;
+    let number = from.u64()?;
+    let say = match from.u8()? {
+        NEWS => Say::News(news(from)?),
+        BEGIN => Say::Begin,
+        COMPLETE => Say::Complete,
+        STILL => Say::Still { routes: from.u32()?, digest: from.u64()? },
+        ASK => Say::Ask,
+        _ => return Err("is of an unknown kind"),
+    };
+    if from.is_empty() { Ok(Update { number, say }) } else { Err("goes on after its end") }
+}
+
+fn news(from: &mut Frame) -> Result<News, &'static str> {
+    // The shortest router has four bytes.
+    Ok(News {
+        causes: list(from, 16, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,
+        tombstones: list(from, 21, tombstone)?,
+        withdrawn: list(from, 4, |from| Ok(Key { zone: label(from)?, service: service(from)? }))?,
+        groups: list(from, 17, group)?,
+        fresh: list(from, 20, |from| Ok(Fresh { origin: router(from)?, boot: from.u64()?, version: from.u64()? }))?,
+    })
+}
+
+fn tombstone(from: &mut Frame) -> Result<Tombstone, &'static str> {
+    let (origin, boot, version) = (router(from)?, from.u64()?, from.u64()?);
+    let service = match from.first() {
+        Some(0) => from.u8().map(|_| None)?,
+        _ => Some(service(from)?),
+    };
+    Ok(Tombstone { origin, boot, version, service })
+}
+
+fn group(from: &mut Frame) -> Result<Group, &'static str> {
+    let hops = usize::from(from.u8()?);
+    if hops > MAX_HOPS {
+        return Err("has a path of more than 32 hops");
+    }
+    let path: Result<_, &'static str> = (0..hops).map(|_| Ok(Hop { at: router(from)?, epoch: from.u64()? })).collect();
+    let (path, boot, cost) = (path?, from.u64()?, from.u32()?);
+    let services = list(from, 11, |from| {
+        Ok(Offered { service: service(from)?, version: from.u64()?, idempotent: from.u8()? & IDEMPOTENT != 0 })
+    })?;
+    Ok(Group { path, boot, cost, services })
+}
+
+fn router(from: &mut Frame) -> Result<RouterId, &'static str> {
+    Ok(RouterId { zone: label(from)?, router: label(from)? })
+}
+
+fn label(from: &mut Frame) -> Result<Label, &'static str> {
+    let length = from.u8()?;
+    let parsed = from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok()?.parse().ok())?;
+    parsed.ok_or("has the name of a router or a zone that is none")
+}
+
+fn service(from: &mut Frame) -> Result<ServiceName, &'static str> {
+    let length = from.u8()?;
+    from.view(length.into(), ServiceName::from_bytes)?.map_err(|_| "has the name of a service that is none")
+}
+
+/// Reads a count and as many entries, none of which is shorter than `least` bytes.
+fn list<T>(
+    from: &mut Frame,
+    least: usize,
+    mut entry: impl FnMut(&mut Frame) -> Result<T, &'static str>,
+) -> Result<Vec<T>, &'static str> {
+    let count = usize::try_from(from.u32()?).unwrap_or(usize::MAX);
+    if count > from.len() / least {
+        return Err("counts more entries than it has");
+    }
+    (0..count).map(|_| entry(from)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Why routes are lost: sessions that ended, and services that ended in good order. Both are remembered for a while, so
+//! that what still comes over a longer path is not believed.
+
+use super::Route;
+use crate::message::path::{DeadLink, Hop, Key, RouterId, Tombstone};
+use crate::name::ServiceName;
+use crate::time::Time;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A boot and a version: what an origin said later is greater.
+type Said = (u64, u64);
+
+#[derive(Debug)]
+pub(super) struct Causes {
+    memory: Duration,
+    limit: usize,
+    /// By the two routers of the link, the lesser first: the newest epoch that is dead.
+    links: BTreeMap<(RouterId, RouterId), (u64, Time)>,
+    /// By origin and service: the last boot and version that do not count.
+    ended: BTreeMap<(RouterId, Option<ServiceName>), (Said, Time)>,
+}
+
+impl Causes {
+    pub(super) fn new(memory: Duration, limit: usize) -> Self {
+        Self { memory, limit, links: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    /// Remembers a dead link. Whether it is news.
+    pub(super) fn add_link(&mut self, dead: DeadLink, now: Time) -> bool {
+        remember(&mut self.links, (dead.a, dead.b), dead.epoch, now + self.memory, self.limit)
+    }
+
+    /// Remembers a tombstone. Whether it is news.
+    pub(super) fn add_tombstone(&mut self, end: Tombstone, now: Time) -> bool {
+        let upto = (end.boot, end.version);
+        remember(&mut self.ended, (end.origin, end.service), upto, now + self.memory, self.limit)
+    }
+
+    /// Forgets what is old. Whether a link was among it, so that what was said of it may count again.
+    pub(super) fn forget(&mut self, now: Time) -> bool {
+        let links = self.links.len();
+        self.links.retain(|_, (_, until)| *until > now);
+        self.ended.retain(|_, (_, until)| *until > now);
+        self.links.len() < links
+    }
+
+    /// The dead link that this session is, if it is one.
+    pub(super) fn dead_link(&self, one: &RouterId, other: &RouterId, epoch: u64) -> Option<DeadLink> {
+        if self.links.is_empty() {
+            return None;
+        }
+        let dead = DeadLink::new(one.clone(), other.clone(), epoch);
+        let key = (dead.a, dead.b);
+        let newest = self.links.get(&key)?.0;
+        (newest >= epoch).then_some(DeadLink { a: key.0, b: key.1, epoch: newest })
+    }
+
+    /// The dead links on a path.
+    pub(super) fn on_path(&self, path: &[Hop]) -> impl Iterator<Item = DeadLink> {
+        let path = if self.links.is_empty() { &[] } else { path };
+        path.windows(2).filter_map(|pair| self.dead_link(&pair[0].at, &pair[1].at, pair[0].epoch))
+    }
+
+    /// The tombstone that ends a route.
+    pub(super) fn tombstone(&self, key: &Key, route: &Route) -> Option<Tombstone> {
+        let origin = &route.path.last()?.at;
+        if self.ended.is_empty() {
+            return None;
+        }
+        let find = |service: Option<ServiceName>| {
+            let place = (origin.clone(), service);
+            let ((boot, version), _) = *self.ended.get(&place)?;
+            let ends = (boot, version) >= (route.boot, route.version);
+            ends.then_some(Tombstone { origin: place.0, boot, version, service: place.1 })
+        };
+        find(Some(key.service.clone())).or_else(|| find(None))
+    }
+
+    /// Whether a route that was told is lost for one of the reasons known here.
+    pub(super) fn end(&self, key: &Key, route: &Route) -> bool {
+        self.on_path(&route.path).next().is_some() || self.tombstone(key, route).is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.links.len() + self.ended.len()
+    }
+}
+
+/// Keeps the greatest value for each key; of too many keys, it forgets the one that is the oldest.
+fn remember<K: Ord + Clone, V: Ord>(
+    memory: &mut BTreeMap<K, (V, Time)>,
+    key: K,
+    value: V,
+    until: Time,
+    limit: usize,
+) -> bool {
+    match memory.get_mut(&key) {
+        Some((known, _)) if *known >= value => false,
+        Some(entry) => {
+            *entry = (value, until);
+            true
+        }
+        None => {
+            if memory.len() >= limit
+                && let Some(oldest) = memory.iter().min_by_key(|(_, (_, until))| *until).map(|(key, _)| key.clone())
+            {
+                memory.remove(&oldest);
+            }
+            memory.insert(key, (value, until));
+            true
+        }
+    }
+}

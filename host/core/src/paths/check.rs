@@ -1,0 +1,64 @@
+//! Which paths are believed.
+
+use crate::message::path::{Group, Hop, MAX_HOPS, RouterId};
+use crate::name::Label;
+
+/// The latest boot or epoch that is believed: a day after now, for clocks that differ.
+pub(super) const AHEAD: u64 = 24 * 60 * 60 * 1_000_000;
+
+/// Checks what a neighbour tells of a path. Reads on from "a path that ...".
+pub(super) fn check(group: &Group, me: &RouterId, from: &RouterId, latest: u64) -> Result<(), &'static str> {
+    let path = &group.path[..];
+    let Some((first, rest)) = path.split_first() else { return Err("is empty") };
+    if path.len() > MAX_HOPS {
+        return Err("is longer than 32 hops");
+    }
+    if first.at != *from {
+        return Err("does not begin with who tells it");
+    }
+    let abroad = if from.zone == me.zone { rest } else { path };
+    if abroad.is_empty() {
+        return Err("ends in the own zone");
+    }
+    if abroad.iter().any(|hop| hop.at.zone == me.zone) {
+        return Err("crosses the own zone");
+    }
+    if crosses_twice(path) {
+        return Err("crosses a zone twice");
+    }
+    let (last, before) = path.split_last().unwrap_or((first, &[]));
+    if last.epoch != 0 || before.iter().any(|hop| hop.epoch == 0 || hop.epoch > latest) {
+        return Err("has an epoch from nowhere");
+    }
+    if group.boot > latest {
+        return Err("comes from the future");
+    }
+    if usize::try_from(group.cost).is_ok_and(|cost| cost < zones(path) - 1) {
+        return Err("costs less than its links");
+    }
+    Ok(())
+}
+
+/// How many zones a path crosses: routers of one zone stand together.
+pub(super) fn zones(path: &[Hop]) -> usize {
+    1 + path.windows(2).filter(|pair| pair[0].at.zone != pair[1].at.zone).count()
+}
+
+/// Whether a path comes back to a zone, or dwells in one for more than one hop.
+fn crosses_twice(path: &[Hop]) -> bool {
+    let zone = |at: usize| &path[at].at.zone;
+    let mut starts: Vec<&Label> = Vec::with_capacity(path.len());
+    for at in 0..path.len() {
+        if at > 0 && zone(at - 1) == zone(at) {
+            if at > 1 && zone(at - 2) == zone(at) || path[at - 1].at == path[at].at {
+                return true;
+            }
+            continue;
+        }
+        if starts.contains(&zone(at)) {
+            return true;
+        }
+        starts.push(zone(at));
+    }
+    false
+}

@@ -1,0 +1,263 @@
+//! What a neighbour tells: checked, kept, and looked at once when all of an update has been taken.
+//!
+//! What breaks a rule counts as withdrawn, and the session stays (RFC 7606). A neighbour can kill only what it told
+//! itself: a link that one of its routes crosses, a service that it told.
+
+use super::check::{AHEAD, check};
+use super::session::Kind;
+use super::table::{crosses, digest};
+use super::{PathEffect, Paths, Route};
+use crate::message::LinkId;
+use crate::message::path::{DeadLink, Fresh, Group, Key, News, RouterId, Say, Tombstone, Update};
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a neighbour has to tell everything before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What of an update is not taken, and how much of it.
+#[derive(Default)]
+struct Refusals(BTreeMap<&'static str, usize>);
+
+impl Refusals {
+    fn add(&mut self, why: &'static str) {
+        *self.0.entry(why).or_default() += 1;
+    }
+}
+
+impl Paths {
+    /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out, or a
+    /// sum that differs, has everything asked for once more (RFC 2918).
+    pub fn hear(&mut self, link: LinkId, update: Update, now: Time) {
+        let Some(session) = self.sessions.get_mut(&link) else {
+            return self.refuse(link, "tells something although its session is not up".into());
+        };
+        if update.number <= session.heard {
+            return self.refuse(link, format!("repeats its update {}", update.number));
+        }
+        let is_gap = update.number != session.heard + 1;
+        session.heard = update.number;
+        match update.say {
+            Say::News(news) => self.hear_news(link, news, now),
+            Say::Begin => {
+                (session.round, session.is_complete) = (session.round.wrapping_add(1), true);
+            }
+            Say::Complete => self.hear_complete(link, now),
+            Say::Still { routes, digest } => self.hear_still(link, routes, digest, now),
+            Say::Ask => session.mark_asked(now),
+        }
+        if is_gap {
+            self.ask(link, now);
+        }
+    }
+
+    /// Something came that cannot be read: the neighbour is asked to tell everything.
+    pub fn garbled(&mut self, link: LinkId, now: Time) {
+        self.ask(link, now);
+    }
+
+    fn hear_complete(&mut self, link: LinkId, now: Time) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        session.ask_after = Time::ZERO;
+        let keys = self.table.older_than(link, session.round);
+        for key in &keys {
+            self.table.remove(link, key);
+        }
+        self.choose_all(&keys.into_iter().collect(), now);
+    }
+
+    fn hear_still(&mut self, link: LinkId, routes: u32, digest: u64, now: Time) {
+        let (held, sum) = self.table.sums(link);
+        let is_complete = self.sessions.get(&link).is_some_and(|session| session.is_complete);
+        let has_room = held < self.settings.routes_per_neighbour && self.table.len() < self.settings.routes;
+        let is_same = (usize::try_from(routes), digest) == (Ok(held), sum);
+        if if is_complete { !is_same } else { has_room } {
+            self.ask(link, now);
+        }
+    }
+
+    fn ask(&mut self, link: LinkId, now: Time) {
+        if let Some(session) = self.sessions.get_mut(&link)
+            && session.ask_after <= now
+        {
+            session.ask_after = now + ASK_AGAIN;
+            self.counters.asked += 1;
+            session.send(link, Say::Ask, &mut self.effects);
+        }
+    }
+
+    fn hear_news(&mut self, link: LinkId, news: News, now: Time) {
+        let mut refused = Refusals::default();
+        let mut keys = self.hear_causes(link, news.causes, news.tombstones, &mut refused, now);
+        for key in news.withdrawn {
+            if self.table.remove(link, &key) {
+                keys.insert(key);
+            }
+        }
+        for group in &news.groups {
+            self.hear_group(link, group, &mut keys, &mut refused, now);
+        }
+        for fresh in &news.fresh {
+            self.hear_fresh(link, fresh, &mut keys, now);
+        }
+        self.choose_all(&keys, now);
+        if !refused.0.is_empty() {
+            let count = |(why, times): (&&str, &usize)| format!("{times} {why}");
+            let why: Vec<String> = refused.0.iter().map(count).collect();
+            self.refuse(link, format!("tells what is not taken: {}", why.join(", ")));
+        }
+    }
+
+    /// Takes the causes that are news. Returns the services that rest on what they end.
+    fn hear_causes(
+        &mut self,
+        link: LinkId,
+        causes: Vec<DeadLink>,
+        tombstones: Vec<Tombstone>,
+        refused: &mut Refusals,
+        now: Time,
+    ) -> BTreeSet<Key> {
+        let mut is_news = false;
+        for cause in causes {
+            match self.check_cause(link, &cause, now) {
+                Ok(broken) => {
+                    is_news |= self.causes.add_link(cause, now);
+                    self.effects.extend(broken.map(|session| PathEffect::Broken { session }));
+                }
+                Err(why) => refused.add(why),
+            }
+        }
+        for tombstone in tombstones {
+            if self.has_told(link, |key, route| ends(&tombstone, key, route)) {
+                is_news |= self.causes.add_tombstone(tombstone, now);
+            } else if tombstone.origin.zone != self.me.zone {
+                refused.add("tombstone of what it did not tell");
+            }
+        }
+        if is_news { self.resting_on_the_dead() } else { BTreeSet::new() }
+    }
+
+    /// The services that rest on a dead link or on something that ended.
+    pub(super) fn resting_on_the_dead(&self) -> BTreeSet<Key> {
+        self.table.resting_on(|key, link, route| {
+            let dead = |session: &super::Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
+            self.causes.end(key, route) || self.sessions.get(&link).and_then(dead).is_some()
+        })
+    }
+
+    /// Whether a dead link is believed; if it is one's own session that the other end has given up, which.
+    fn check_cause(&self, link: LinkId, cause: &DeadLink, now: Time) -> Result<Option<LinkId>, &'static str> {
+        const NOWHERE: &str = "dead link with an epoch from nowhere";
+        if cause.a == self.me || cause.b == self.me {
+            let other = if cause.a == self.me { &cause.b } else { &cause.a };
+            if cause.epoch > self.epoch {
+                return Err(NOWHERE);
+            }
+            let own = self.sessions.iter().find(|(_, session)| session.with == *other);
+            return match own {
+                Some((_, session)) if cause.epoch > session.epoch => Err(NOWHERE),
+                Some((link, session)) if cause.epoch == session.epoch => Ok(Some(*link)),
+                _ => Ok(None),
+            };
+        }
+        if cause.epoch > self.latest(now) {
+            return Err(NOWHERE);
+        }
+        let is_party = |session: &super::Session| [&cause.a, &cause.b].contains(&&session.with);
+        let may_know = self.sessions.get(&link).is_some_and(is_party)
+            || self.causes.dead_link(&cause.a, &cause.b, cause.epoch).is_some()
+            || self.has_told(link, |_, route| crosses(&route.path, &cause.a, &cause.b));
+        if may_know { Ok(None) } else { Err("dead link that none of its routes crosses") }
+    }
+
+    /// Whether a neighbour told such a route, and was allowed to.
+    fn has_told(&self, link: LinkId, mut is_such: impl FnMut(&Key, &Route) -> bool) -> bool {
+        let Some(session) = self.sessions.get(&link) else { return false };
+        let imports = |key: &Key| match &session.kind {
+            Kind::External { import, .. } => import.lets_pass(key),
+            Kind::Internal => true,
+        };
+        self.table.told_by(link).any(|(key, route)| is_such(key, route) && imports(key))
+    }
+
+    fn hear_group(&mut self, link: LinkId, group: &Group, keys: &mut BTreeSet<Key>, refused: &mut Refusals, now: Time) {
+        let latest = self.latest(now);
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        let mut checked = check(group, &self.me, &session.with, latest);
+        let Some(zone) = group.path.last().map(|hop| hop.at.zone.clone()) else {
+            return refused.add("path that is empty");
+        };
+        if matches!(&session.kind, Kind::External { cost, .. } if group.cost.checked_add(*cost).is_none()) {
+            checked = Err("path that costs too much");
+        }
+        if let Err(why) = checked {
+            refused.add(why);
+        }
+        let path: Arc<[_]> = group.path.clone().into();
+        let limits = (self.settings.routes_per_neighbour, self.settings.routes);
+        for offered in &group.services {
+            let key = Key { zone: zone.clone(), service: offered.service.clone() };
+            let route = Route {
+                path: path.clone(),
+                boot: group.boot,
+                version: offered.version,
+                idempotent: offered.idempotent,
+                cost: group.cost,
+            };
+            let told = digest(&key, &route);
+            if offered.service.is_reserved() {
+                refused.add("service under a name that is kept for nodes");
+            }
+            let is_taken = checked.is_ok() && !offered.service.is_reserved();
+            let route = is_taken.then(|| Arc::new(route));
+            if !self.table.put(link, &key, (route.clone(), told, session.round), limits) {
+                session.is_complete = false;
+                self.counters.over += 1;
+                refused.add("route over a limit (`routes_per_neighbour`, `routes`)");
+                continue;
+            }
+            let imports = !matches!(&session.kind, Kind::External { import, .. } if !import.lets_pass(&key));
+            if let Some(route) = route.filter(|_| imports)
+                && self.origins.hear(&route, now)
+            {
+                let origins = &self.origins;
+                keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route, now)));
+            }
+            keys.insert(key);
+        }
+    }
+
+    /// Takes a sign of life, and passes it on.
+    fn hear_fresh(&mut self, from: LinkId, fresh: &Fresh, keys: &mut BTreeSet<Key>, now: Time) {
+        if !self.has_told(from, |_, route| route.path.last().is_some_and(|last| last.at == fresh.origin)) {
+            return;
+        }
+        let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
+        if was_given_up {
+            keys.extend(self.table.keys().filter(|key| key.zone == fresh.origin.zone).cloned());
+        }
+        for (link, session) in &mut self.sessions {
+            if *link != from {
+                session.mark_fresh(fresh.clone(), now);
+            }
+        }
+    }
+
+    /// The latest boot or epoch that can be.
+    pub(super) fn latest(&self, now: Time) -> u64 {
+        now.as_micros().saturating_add(self.boot).saturating_add(AHEAD)
+    }
+
+    fn refuse(&mut self, session: LinkId, why: String) {
+        self.counters.refused += 1;
+        self.effects.push_back(PathEffect::Refused { session, why });
+    }
+}
+
+/// Whether a tombstone speaks of a route's origin and service, of whichever version.
+fn ends(tombstone: &Tombstone, key: &Key, route: &Route) -> bool {
+    let origin: Option<&RouterId> = route.path.last().map(|last| &last.at);
+    origin == Some(&tombstone.origin) && tombstone.service.as_ref().is_none_or(|service| *service == key.service)
+}

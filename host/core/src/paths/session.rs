@@ -1,0 +1,339 @@
+//! One neighbour: what it was told, and what it is to be told, when.
+
+use super::causes::Causes;
+use super::own::Own;
+use super::policy::Policy;
+use super::table::{Table, digest};
+use super::{PathEffect, Route};
+use crate::message::LinkId;
+use crate::message::path::{
+    DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, MAX_UPDATE, News, Offered, RouterId, Say, Tombstone, Update,
+};
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long news is gathered that cannot wait: one event at several neighbours becomes one update.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// How a session leads to its neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Into another zone.
+    External {
+        /// What it costs to cross the link; at least 1.
+        cost: u32,
+        /// What is believed of what the neighbour tells.
+        import: Policy,
+        /// What the neighbour is told, and may call.
+        export: Policy,
+    },
+    /// To another router of the own zone.
+    Internal,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) with: RouterId,
+    pub(super) kind: Kind,
+    pub(super) epoch: u64,
+    /// What the neighbour was told and holds, with its digest.
+    pub(super) sent: BTreeMap<Key, (Arc<Route>, u64)>,
+    sent_digest: u64,
+    /// What may have to be told at once, and what at its time.
+    urgent: BTreeSet<Key>,
+    calm: BTreeSet<Key>,
+    fresh: BTreeSet<Fresh>,
+    /// Whether the neighbour asked for everything.
+    pub(super) is_asked: bool,
+    /// From when on routes are told again.
+    announce_after: Time,
+    pub(super) due: Option<Time>,
+    /// The numbers of the last updates, there and back.
+    said: u64,
+    pub(super) heard: u64,
+    /// Counts how often the neighbour began to tell everything.
+    pub(super) round: u32,
+    /// Whether all that the neighbour told was taken; else a limit kept something out.
+    pub(super) is_complete: bool,
+    /// Until when the neighbour is not asked for everything again.
+    pub(super) ask_after: Time,
+}
+
+/// What decides over what a session is told.
+pub(super) struct View<'a> {
+    pub(super) me: &'a RouterId,
+    pub(super) table: &'a Table,
+    pub(super) own: &'a Own,
+    pub(super) causes: &'a Causes,
+}
+
+impl View<'_> {
+    /// What the neighbour should hold of a service.
+    pub(super) fn wanted(&self, session: &Session, key: &Key) -> Option<&Arc<Route>> {
+        let (route, is_external) = if key.zone == self.me.zone {
+            (self.own.route(&key.service)?, false)
+        } else {
+            let choice = self.table.choice(key)?;
+            (&choice.route, choice.external)
+        };
+        let may_know = match &session.kind {
+            Kind::Internal => is_external,
+            Kind::External { export, .. } => {
+                export.lets_pass(key) && !route.path.iter().any(|hop| hop.at.zone == session.with.zone)
+            }
+        };
+        (may_know && route.path.len() <= MAX_HOPS).then_some(route)
+    }
+}
+
+impl Session {
+    pub(super) fn new(with: RouterId, kind: Kind, epoch: u64) -> Self {
+        Self {
+            with,
+            kind,
+            epoch,
+            sent: BTreeMap::new(),
+            sent_digest: 0,
+            urgent: BTreeSet::new(),
+            calm: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            is_asked: false,
+            announce_after: Time::ZERO,
+            due: None,
+            said: 0,
+            heard: 0,
+            round: 0,
+            is_complete: true,
+            ask_after: Time::ZERO,
+        }
+    }
+
+    /// What is known of a service has changed: the neighbour is told in time.
+    pub(super) fn mark(&mut self, key: &Key, view: &View<'_>, now: Time) {
+        let (old, wanted) = (self.sent.get(key).map(|(route, _)| route), view.wanted(self, key));
+        if old.is_none() && wanted.is_none() {
+            return;
+        }
+        // Whoever believes in a lost route tries others that are lost as well: that is what makes the news urgent.
+        if wanted.is_none() || old.is_some_and(|old| view.causes.end(key, old)) {
+            self.calm.remove(key);
+            self.urgent.insert(key.clone());
+            self.wake_at(now + GATHER);
+        } else if !self.urgent.contains(key) {
+            self.calm.insert(key.clone());
+            self.wake_at(self.announce_after.max(now + GATHER));
+        }
+    }
+
+    pub(super) fn mark_fresh(&mut self, fresh: Fresh, now: Time) {
+        self.fresh.insert(fresh);
+        self.wake_at(self.announce_after.max(now + GATHER));
+    }
+
+    pub(super) fn mark_asked(&mut self, now: Time) {
+        self.is_asked = true;
+        self.wake_at(self.announce_after.max(now + GATHER));
+    }
+
+    fn wake_at(&mut self, time: Time) {
+        self.due = Some(self.due.map_or(time, |due| due.min(time)));
+    }
+
+    /// Tells what is due. `pause` is how long no route is told after one was.
+    pub(super) fn flush(
+        &mut self,
+        link: LinkId,
+        view: &View<'_>,
+        pause: Duration,
+        now: Time,
+        effects: &mut VecDeque<PathEffect>,
+    ) {
+        self.due = None;
+        let may_announce = now >= self.announce_after;
+        let mut writer = Writer::default();
+        let everything = self.is_asked && may_announce;
+        if everything {
+            self.start_over(view);
+            self.send(link, Say::Begin, effects);
+        }
+        let mut keys = std::mem::take(&mut self.urgent);
+        if may_announce {
+            keys.append(&mut self.calm);
+        }
+        for key in keys {
+            self.tell(key, view, may_announce, &mut writer);
+        }
+        if may_announce {
+            self.tell_fresh(&mut writer);
+        }
+        if writer.announces {
+            self.announce_after = now + pause;
+        }
+        for news in writer.finish() {
+            self.send(link, Say::News(news), effects);
+        }
+        if everything {
+            self.send(link, Say::Complete, effects);
+        }
+        if !self.calm.is_empty() || !self.fresh.is_empty() || self.is_asked {
+            self.wake_at(self.announce_after);
+        }
+    }
+
+    /// Tells what has become of one service, if that is something else than the neighbour holds.
+    fn tell(&mut self, key: Key, view: &View<'_>, may_announce: bool, writer: &mut Writer) {
+        let wanted = view.wanted(self, &key).cloned();
+        let old = self.sent.get(&key).map(|(route, _)| route);
+        if old == wanted.as_ref() {
+            return;
+        }
+        if let Some(old) = old {
+            writer.causes.extend(view.causes.on_path(&old.path));
+            writer.tombstones.extend(view.causes.tombstone(&key, old));
+        }
+        match wanted {
+            None => {
+                if let Some((_, digest)) = self.sent.remove(&key) {
+                    self.sent_digest = self.sent_digest.wrapping_sub(digest);
+                    writer.withdrawn.push(key);
+                }
+            }
+            Some(route) if may_announce => {
+                let digest = digest(&key, &route);
+                writer.announce(&key, &route);
+                let before = self.sent.insert(key, (route, digest)).map_or(0, |(_, digest)| digest);
+                self.sent_digest = self.sent_digest.wrapping_sub(before).wrapping_add(digest);
+            }
+            Some(_) => {
+                self.calm.insert(key);
+            }
+        }
+    }
+
+    /// Tells signs of life of origins that the neighbour knows of.
+    fn tell_fresh(&mut self, writer: &mut Writer) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if !fresh.is_empty() {
+            let origins: BTreeSet<&RouterId> =
+                self.sent.values().filter_map(|(route, _)| Some(&route.path.last()?.at)).collect();
+            writer.fresh.extend(fresh.into_iter().filter(|fresh| origins.contains(&fresh.origin)));
+        }
+    }
+
+    fn start_over(&mut self, view: &View<'_>) {
+        self.is_asked = false;
+        self.sent.clear();
+        self.sent_digest = 0;
+        self.calm.extend(view.table.choices().map(|(key, _)| key.clone()));
+        let own = |service: &crate::name::ServiceName| Key { zone: view.me.zone.clone(), service: service.clone() };
+        self.calm.extend(view.own.told().map(own));
+    }
+
+    /// Says how much the neighbour should hold, unless it will be told everything anyway.
+    pub(super) fn still(&mut self, link: LinkId, effects: &mut VecDeque<PathEffect>) {
+        if !self.is_asked {
+            let routes = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
+            self.send(link, Say::Still { routes, digest: self.sent_digest }, effects);
+        }
+    }
+
+    /// Says that this router leaves: its links are dead, and what it serves has ended.
+    pub(super) fn leave(
+        &mut self,
+        link: LinkId,
+        causes: &[DeadLink],
+        tombstone: &Tombstone,
+        effects: &mut VecDeque<PathEffect>,
+    ) {
+        let mut writer = Writer::default();
+        writer.causes.extend(causes.iter().cloned());
+        writer.withdrawn.extend(std::mem::take(&mut self.sent).into_keys());
+        if writer.withdrawn.iter().any(|key| key.zone == tombstone.origin.zone) {
+            writer.tombstones.insert(tombstone.clone());
+        }
+        for news in writer.finish() {
+            self.send(link, Say::News(news), effects);
+        }
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, say: Say, effects: &mut VecDeque<PathEffect>) {
+        self.said += 1;
+        effects.push_back(PathEffect::Send { session: link, update: Update { number: self.said, say } });
+    }
+}
+
+/// What services have in common that are told together: path, boot and cost.
+type Head = (Arc<[Hop]>, u64, u32);
+
+/// Gathers news, and makes updates of them that are not too large.
+#[derive(Default)]
+struct Writer {
+    causes: BTreeSet<DeadLink>,
+    tombstones: BTreeSet<Tombstone>,
+    withdrawn: Vec<Key>,
+    groups: BTreeMap<Head, Vec<Offered>>,
+    fresh: Vec<Fresh>,
+    announces: bool,
+}
+
+impl Writer {
+    fn announce(&mut self, key: &Key, route: &Route) {
+        self.announces = true;
+        let Route { version, idempotent, .. } = *route;
+        let offered = Offered { service: key.service.clone(), version, idempotent };
+        self.groups.entry((route.path.clone(), route.boot, route.cost)).or_default().push(offered);
+    }
+
+    /// The causes come first, while the receiver still knows the routes that they end.
+    fn finish(self) -> Vec<News> {
+        let (mut done, mut news, mut size) = (Vec::new(), News::default(), 0);
+        let mut room = |news: &mut News, entry: usize| {
+            size += entry;
+            if size > MAX_UPDATE {
+                size = entry;
+                done.push(std::mem::take(news));
+            }
+        };
+        for cause in self.causes {
+            room(&mut news, 12 + router_len(&cause.a) + router_len(&cause.b));
+            news.causes.push(cause);
+        }
+        for tombstone in self.tombstones {
+            room(&mut news, 300 + router_len(&tombstone.origin));
+            news.tombstones.push(tombstone);
+        }
+        for key in self.withdrawn {
+            room(&mut news, 2 + key.zone.as_str().len() + key.service.as_str().len());
+            news.withdrawn.push(key);
+        }
+        for ((path, boot, cost), services) in self.groups {
+            let head = 17 + path.iter().map(|hop| 8 + router_len(&hop.at)).sum::<usize>();
+            let mut is_new = true;
+            for offered in services {
+                let before = news.groups.len();
+                room(&mut news, 10 + offered.service.as_str().len() + if is_new { head } else { 0 });
+                if is_new || news.groups.len() < before {
+                    news.groups.push(Group { path: path.to_vec(), boot, cost, services: Vec::new() });
+                    is_new = false;
+                }
+                if let Some(group) = news.groups.last_mut() {
+                    group.services.push(offered);
+                }
+            }
+        }
+        for fresh in self.fresh {
+            room(&mut news, 16 + router_len(&fresh.origin));
+            news.fresh.push(fresh);
+        }
+        if news != News::default() {
+            done.push(news);
+        }
+        done
+    }
+}
+
+fn router_len(router: &RouterId) -> usize {
+    2 + router.zone.as_str().len() + router.router.as_str().len()
+}

@@ -1,0 +1,220 @@
+//! All that the neighbours told, by service, and what was chosen of it.
+
+use super::Route;
+use crate::message::LinkId;
+use crate::message::path::{Hop, Key, RouterId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<Key, Entry>,
+    by_session: BTreeMap<LinkId, Sums>,
+    total: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) heard: BTreeMap<LinkId, Heard>,
+    pub(super) choice: Option<Choice>,
+}
+
+/// What one neighbour told of a service.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// `None` if it breaks a rule.
+    pub(super) route: Option<Arc<Route>>,
+    /// The digest of what was told.
+    digest: u64,
+    /// Counts how often the neighbour began to tell everything.
+    round: u32,
+}
+
+/// What one neighbour told in all.
+#[derive(Debug, Default)]
+struct Sums {
+    keys: BTreeSet<Key>,
+    digest: u64,
+}
+
+/// The best way to a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) cost: u32,
+    /// Whether the first hop is into another zone.
+    pub(super) external: bool,
+    /// The sessions that are equally good, the best first.
+    pub(super) hops: Vec<LinkId>,
+    /// What the best neighbour told.
+    pub(super) heard: Arc<Route>,
+    /// The same with this router before it.
+    pub(super) route: Arc<Route>,
+}
+
+impl Table {
+    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub(super) fn choice(&self, key: &Key) -> Option<&Choice> {
+        self.entries.get(key)?.choice.as_ref()
+    }
+
+    pub(super) fn choices(&self) -> impl Iterator<Item = (&Key, &Choice)> {
+        self.entries.iter().filter_map(|(key, entry)| Some((key, entry.choice.as_ref()?)))
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.keys()
+    }
+
+    /// Puts a choice in the place of the one before, which it returns.
+    pub(super) fn choose(&mut self, key: &Key, choice: Option<Choice>) -> Option<Choice> {
+        let entry = self.entries.get_mut(key)?;
+        let before = std::mem::replace(&mut entry.choice, choice);
+        self.drop_if_empty(key);
+        before
+    }
+
+    /// Takes what a neighbour tells of a service, in place of what it told before. Whether there is room.
+    pub(super) fn put(
+        &mut self,
+        link: LinkId,
+        key: &Key,
+        (route, digest, round): (Option<Arc<Route>>, u64, u32),
+        (per_session, total): (usize, usize),
+    ) -> bool {
+        let sums = self.by_session.entry(link).or_default();
+        let entry = self.entries.entry(key.clone()).or_default();
+        if let Some(heard) = entry.heard.get_mut(&link) {
+            sums.digest = sums.digest.wrapping_sub(heard.digest).wrapping_add(digest);
+            *heard = Heard { route, digest, round };
+            return true;
+        }
+        if sums.keys.len() >= per_session || self.total >= total {
+            self.drop_if_empty(key);
+            return false;
+        }
+        sums.digest = sums.digest.wrapping_add(digest);
+        sums.keys.insert(key.clone());
+        entry.heard.insert(link, Heard { route, digest, round });
+        self.total += 1;
+        true
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, link: LinkId, key: &Key) -> bool {
+        let Some(heard) = self.entries.get_mut(key).and_then(|entry| entry.heard.remove(&link)) else { return false };
+        if let Some(sums) = self.by_session.get_mut(&link) {
+            sums.digest = sums.digest.wrapping_sub(heard.digest);
+            sums.keys.remove(key);
+        }
+        self.total -= 1;
+        self.drop_if_empty(key);
+        true
+    }
+
+    /// Removes all that a neighbour told.
+    pub(super) fn remove_session(&mut self, link: LinkId) -> BTreeSet<Key> {
+        let keys = self.by_session.remove(&link).unwrap_or_default().keys;
+        for key in &keys {
+            self.remove(link, key);
+            // The sums of the session are gone already.
+        }
+        keys
+    }
+
+    /// What a neighbour told before this round, and not since.
+    pub(super) fn older_than(&self, link: LinkId, round: u32) -> Vec<Key> {
+        let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
+        let is_older =
+            |key: &&Key| self.entries.get(*key).and_then(|e| e.heard.get(&link)).is_some_and(|h| h.round < round);
+        keys.filter(is_older).cloned().collect()
+    }
+
+    /// How many routes a neighbour told, and the sum of their digests.
+    pub(super) fn sums(&self, link: LinkId) -> (usize, u64) {
+        self.by_session.get(&link).map_or((0, 0), |sums| (sums.keys.len(), sums.digest))
+    }
+
+    pub(super) fn keys_of(&self, link: LinkId) -> BTreeSet<Key> {
+        self.by_session.get(&link).map(|sums| sums.keys.clone()).unwrap_or_default()
+    }
+
+    /// What a neighbour told that breaks no rule.
+    pub(super) fn told_by(&self, link: LinkId) -> impl Iterator<Item = (&Key, &Route)> {
+        let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
+        keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.heard.get(&link)?.route.as_ref()?)))
+    }
+
+    /// What a neighbour told of a service, if it breaks no rule.
+    pub(super) fn heard(&self, link: LinkId, key: &Key) -> Option<Arc<Route>> {
+        self.entries.get(key)?.heard.get(&link)?.route.clone()
+    }
+
+    /// All that was told and breaks no rule.
+    pub(super) fn heard_routes(&self) -> impl Iterator<Item = &Route> {
+        let heard = self.entries.values().flat_map(|entry| entry.heard.values());
+        heard.filter_map(|heard| heard.route.as_deref())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.total
+    }
+
+    /// The services whose choice rests on a path of which this is true.
+    pub(super) fn resting_on(&self, mut is_concerned: impl FnMut(&Key, LinkId, &Route) -> bool) -> BTreeSet<Key> {
+        let mut rests = |key: &Key, entry: &Entry| {
+            let choice = entry.choice.as_ref()?;
+            let mut ways = choice.hops.iter().filter_map(|link| Some((*link, entry.heard.get(link)?.route.as_ref()?)));
+            ways.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())
+        };
+        self.entries.iter().filter_map(|(key, entry)| rests(key, entry)).collect()
+    }
+
+    fn drop_if_empty(&mut self, key: &Key) {
+        // A choice is looked at once more after its last route is gone.
+        if self.entries.get(key).is_some_and(|entry| entry.heard.is_empty() && entry.choice.is_none()) {
+            self.entries.remove(key);
+        }
+    }
+}
+
+/// Whether a path crosses a link.
+pub(super) fn crosses(path: &[Hop], a: &RouterId, b: &RouterId) -> bool {
+    path.windows(2).any(|pair| {
+        let (one, other) = (&pair[0].at, &pair[1].at);
+        (one, other) == (a, b) || (one, other) == (b, a)
+    })
+}
+
+/// A digest of a route, for sums that tell two tables apart.
+pub(super) fn digest(key: &Key, route: &Route) -> u64 {
+    // FNV-1a; the ends of names are marked, and the last step spreads what differs in the last bytes only.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add =
+        |bytes: &[u8]| bytes.iter().for_each(|byte| hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+    for name in [key.zone.as_str(), key.service.as_str()] {
+        add(name.as_bytes());
+        add(&[0]);
+    }
+    for hop in route.path.iter() {
+        for name in [hop.at.zone.as_str(), hop.at.router.as_str()] {
+            add(name.as_bytes());
+            add(&[0]);
+        }
+        add(&hop.epoch.to_be_bytes());
+    }
+    add(&route.boot.to_be_bytes());
+    add(&route.version.to_be_bytes());
+    add(&route.cost.to_be_bytes());
+    add(&[u8::from(route.idempotent)]);
+    mix(hash)
+}
+
+/// Spreads a number over all bits (the last steps of `SplitMix64`).
+pub(super) fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
