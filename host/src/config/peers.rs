@@ -52,7 +52,7 @@ pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path) -> Vec<String> {
 /// `node.advertise`: where peers find this node. What it listens at must tell, or it must be said.
 pub(super) fn advertise(node: &mut Fields<'_>, listen: &[Endpoint], folder: &Path) -> Option<Endpoint> {
     let given = node.take("advertise", |value| to_dial(value, folder));
-    if given.is_none() && listen.iter().all(Endpoint::is_wildcard) {
+    if given.is_none() && !listen.is_empty() && listen.iter().all(Endpoint::is_wildcard) {
         node.complain(
             "listen",
             "\"*\" and 0.0.0.0 do not tell peers where to find this node; add node.advertise = \"tcp://HOST:PORT\"",

@@ -8,6 +8,9 @@ use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A boot and a version: what an origin said later is greater.
+type Said = (u64, u64);
+
 #[derive(Debug)]
 pub(super) struct Causes {
     memory: Duration,
@@ -15,7 +18,7 @@ pub(super) struct Causes {
     /// By the two routers of the link, the lesser first: the newest epoch that is dead.
     links: BTreeMap<(RouterId, RouterId), (u64, Time)>,
     /// By origin and service: the last boot and version that do not count.
-    ended: BTreeMap<(RouterId, Option<ServiceName>), ((u64, u64), Time)>,
+    ended: BTreeMap<(RouterId, Option<ServiceName>), (Said, Time)>,
 }
 
 impl Causes {
@@ -50,7 +53,7 @@ impl Causes {
         let dead = DeadLink::new(one.clone(), other.clone(), epoch);
         let key = (dead.a, dead.b);
         let newest = self.links.get(&key)?.0;
-        (newest >= epoch).then(|| DeadLink { a: key.0, b: key.1, epoch: newest })
+        (newest >= epoch).then_some(DeadLink { a: key.0, b: key.1, epoch: newest })
     }
 
     /// The dead links on a path.

@@ -99,7 +99,7 @@ impl Paths {
         for group in &news.groups {
             self.hear_group(link, group, &mut keys, &mut refused, now);
         }
-        for fresh in news.fresh {
+        for fresh in &news.fresh {
             self.hear_fresh(link, fresh, &mut keys, now);
         }
         self.choose_all(&keys, now);
@@ -183,8 +183,9 @@ impl Paths {
     }
 
     fn hear_group(&mut self, link: LinkId, group: &Group, keys: &mut BTreeSet<Key>, refused: &mut Refusals, now: Time) {
+        let latest = self.latest(now);
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        let mut checked = check(group, &self.me, &session.with, now.as_micros().saturating_add(self.boot) + AHEAD);
+        let mut checked = check(group, &self.me, &session.with, latest);
         let Some(zone) = group.path.last().map(|hop| hop.at.zone.clone()) else {
             return refused.add("path that is empty");
         };
@@ -229,11 +230,11 @@ impl Paths {
     }
 
     /// Takes a sign of life, and passes it on.
-    fn hear_fresh(&mut self, from: LinkId, fresh: Fresh, keys: &mut BTreeSet<Key>, now: Time) {
+    fn hear_fresh(&mut self, from: LinkId, fresh: &Fresh, keys: &mut BTreeSet<Key>, now: Time) {
         if !self.has_told(from, |_, route| route.path.last().is_some_and(|last| last.at == fresh.origin)) {
             return;
         }
-        let Some(was_given_up) = self.origins.renew(&fresh, now) else { return };
+        let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
         if was_given_up {
             keys.extend(self.table.keys().filter(|key| key.zone == fresh.origin.zone).cloned());
         }

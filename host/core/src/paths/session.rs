@@ -264,14 +264,16 @@ impl Session {
     }
 }
 
+/// What services have in common that are told together: path, boot and cost.
+type Head = (Arc<[Hop]>, u64, u32);
+
 /// Gathers news, and makes updates of them that are not too large.
 #[derive(Default)]
 struct Writer {
     causes: BTreeSet<DeadLink>,
     tombstones: BTreeSet<Tombstone>,
     withdrawn: Vec<Key>,
-    /// By path, boot and cost.
-    groups: BTreeMap<(Arc<[Hop]>, u64, u32), Vec<Offered>>,
+    groups: BTreeMap<Head, Vec<Offered>>,
     fresh: Vec<Fresh>,
     announces: bool,
 }

@@ -1,1 +1,297 @@
+use super::*;
+use crate::message::path::{Group, News, Offered, Say};
 
+const LATER: Duration = Duration::from_secs(1);
+
+fn speaker(name: &str) -> Speaker {
+    let (router, zone) = name.split_once('.').unwrap();
+    Speaker { zone: zone.parse().unwrap(), router: router.parse().unwrap(), boot: 1_000 }
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+fn label(name: &str) -> Label {
+    name.parse().unwrap()
+}
+
+fn open(cost: u32) -> Kind {
+    Kind::External { cost, import: Policy::everything(), export: Policy::everything() }
+}
+
+/// A router of zone paris with sessions 1, 2, ... to these routers.
+fn paris(neighbours: &[&str]) -> Paths {
+    let mut paths = Paths::new(&speaker("gate.paris"), &PathSettings::default(), 7);
+    for (link, name) in (1..).zip(neighbours) {
+        let kind = if name.ends_with(".paris") { Kind::Internal } else { open(1) };
+        paths.session_up(LinkId(link), &speaker(name), kind, 1_000 + link, Time::ZERO);
+    }
+    paths
+}
+
+/// A path as a neighbour tells it: every epoch is 50.
+fn group(path: &[&str], services: &[&str]) -> Group {
+    let mut path: Vec<Hop> = path.iter().map(|name| Hop { at: speaker(name).id(), epoch: 50 }).collect();
+    path.last_mut().unwrap().epoch = 0;
+    let offered = |name: &&str| Offered { service: service(name), version: 1, idempotent: false };
+    Group { cost: path.len() as u32 - 1, path, boot: 1_000, services: services.iter().map(offered).collect() }
+}
+
+fn tell(paths: &mut Paths, link: u64, news: News) -> Vec<PathEffect> {
+    let number = paths.sessions[&LinkId(link)].heard + 1;
+    paths.hear(LinkId(link), Update { number, say: Say::News(news) }, Time::ZERO);
+    drain(paths)
+}
+
+fn tell_path(paths: &mut Paths, link: u64, path: &[&str]) -> Vec<PathEffect> {
+    tell(paths, link, News { groups: vec![group(path, &["print"])], ..News::default() })
+}
+
+fn drain(paths: &mut Paths) -> Vec<PathEffect> {
+    std::iter::from_fn(|| paths.next_effect()).collect()
+}
+
+/// What this session is told within a second, less the sums.
+fn told(paths: &mut Paths, link: u64) -> Vec<News> {
+    paths.wake(Time::ZERO + LATER);
+    let news = |effect| match effect {
+        PathEffect::Send { session, update: Update { say: Say::News(news), .. } } if session.0 == link => Some(news),
+        _ => None,
+    };
+    drain(paths).into_iter().filter_map(news).collect()
+}
+
+fn reachable(effects: &[PathEffect]) -> Option<(u32, Vec<u64>)> {
+    effects.iter().rev().find_map(|effect| match effect {
+        PathEffect::Reachable { cost, hops, .. } => Some((*cost, hops.iter().map(|link| link.0).collect())),
+        _ => None,
+    })
+}
+
+fn refused(effects: &[PathEffect]) -> &str {
+    let why = effects.iter().find_map(|effect| match effect {
+        PathEffect::Refused { why, .. } => Some(why.as_str()),
+        _ => None,
+    });
+    why.unwrap_or("")
+}
+
+#[test]
+fn what_the_zone_serves_is_told_with_this_router_as_the_path() {
+    let mut paths = paris(&["gate.lyon", "back.paris"]);
+    paths.offer(&service("print"), true, Time::ZERO);
+    let news = told(&mut paths, 1);
+    let [News { groups, .. }] = &news[..] else { panic!("{news:?}") };
+    assert_eq!(groups[0].path, [Hop { at: speaker("gate.paris").id(), epoch: 0 }]);
+    assert_eq!(groups[0].services, [Offered { service: service("print"), version: 1, idempotent: true }]);
+    assert!(paths.may_pass(Some(LinkId(1)), &label("paris"), &service("print")));
+    assert!(!paths.may_pass(Some(LinkId(1)), &label("paris"), &service("other")));
+}
+
+#[test]
+fn the_lowest_cost_wins_then_the_shortest_path_then_the_lowest_name_and_equals_share() {
+    let mut paths = paris(&["gate.nice", "gate.lyon", "gate.metz"]);
+    assert_eq!(reachable(&tell_path(&mut paths, 1, &["gate.nice", "a.rome"])), Some((2, vec![1])));
+    assert_eq!(reachable(&tell_path(&mut paths, 2, &["gate.lyon", "a.rome"])), Some((2, vec![2, 1])));
+    assert_eq!(reachable(&tell_path(&mut paths, 3, &["gate.metz", "a.bern", "a.rome"])), None);
+    paths.session_down(LinkId(2), Time::ZERO);
+    assert_eq!(reachable(&drain(&mut paths)), Some((2, vec![1])));
+}
+
+#[test]
+fn a_router_of_the_own_zone_is_asked_only_if_it_has_a_better_way() {
+    let mut paths = paris(&["back.paris", "gate.lyon"]);
+    assert_eq!(reachable(&tell_path(&mut paths, 1, &["back.paris", "a.rome"])), Some((1, vec![1])));
+    assert_eq!(told(&mut paths, 2).len(), 1, "another zone is told");
+    let effects = tell_path(&mut paths, 2, &["gate.lyon", "a.rome"]);
+    assert_eq!(reachable(&effects), None, "its way is cheaper");
+}
+
+#[test]
+fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
+    let mut long: Vec<String> = (0..32).map(|n| format!("a.z{n}")).collect();
+    long.insert(0, "gate.lyon".into());
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let cases: [(&[&str], &str); 6] = [
+        (&["gate.nice", "a.rome"], "does not begin with who tells it"),
+        (&["gate.lyon", "gate.paris", "a.rome"], "crosses the own zone"),
+        (&["gate.lyon", "back.paris"], "crosses the own zone"),
+        (&["gate.lyon", "a.rome", "a.bern", "b.rome"], "crosses a zone twice"),
+        (&["gate.lyon", "a.rome", "b.rome", "c.rome"], "crosses a zone twice"),
+        (&long, "is longer than 32 hops"),
+    ];
+    for (path, why) in cases {
+        let mut paths = paris(&["gate.lyon"]);
+        assert!(reachable(&tell_path(&mut paths, 1, &["gate.lyon", "a.rome"])).is_some());
+        let effects = tell_path(&mut paths, 1, path);
+        assert!(refused(&effects).ends_with(why), "{path:?}: {effects:?}");
+        let at_rome = path.last().unwrap().ends_with("rome");
+        assert_eq!(effects.iter().any(|e| matches!(e, PathEffect::Unreachable { .. })), at_rome, "{path:?}");
+    }
+    let mut paths = paris(&["gate.lyon"]);
+    for epoch in [0, u64::MAX] {
+        let mut nowhere = group(&["gate.lyon", "a.rome"], &["print"]);
+        nowhere.path[0].epoch = epoch;
+        let effects = tell(&mut paths, 1, News { groups: vec![nowhere], ..News::default() });
+        assert!(refused(&effects).ends_with("has an epoch from nowhere"), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_dead_link_kills_every_route_over_it_and_is_told_with_what_follows() {
+    let mut paths = paris(&["gate.lyon", "gate.metz", "gate.nice"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"]);
+    tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
+    assert_eq!(told(&mut paths, 3).len(), 1);
+    let dead = DeadLink::new(speaker("a.rome").id(), speaker("a.bern").id(), 50);
+    let effects = tell(&mut paths, 1, News { causes: vec![dead.clone()], ..News::default() });
+    assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
+    let news = told(&mut paths, 3);
+    assert_eq!((&news[0].causes[..], news[0].withdrawn.len()), (&[dead][..], 1));
+    assert_eq!(reachable(&tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"])), None, "the old epoch");
+    let mut newer = group(&["gate.lyon", "a.bern", "a.rome"], &["print"]);
+    newer.path[1].epoch = 51;
+    let effects = tell(&mut paths, 1, News { groups: vec![newer], ..News::default() });
+    assert_eq!(reachable(&effects), Some((3, vec![1])));
+}
+
+#[test]
+fn a_neighbour_kills_only_what_it_told() {
+    let mut paths = paris(&["gate.lyon", "gate.metz"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("a.rome").id(), 50);
+    let origin = speaker("a.rome").id();
+    let tombstone = Tombstone { origin, boot: 1_000, version: 9, service: Some(service("print")) };
+    let news = News { causes: vec![dead], tombstones: vec![tombstone.clone()], ..News::default() };
+    let effects = tell(&mut paths, 2, news);
+    assert!(!effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
+    assert!(refused(&effects).contains("none of its routes"), "{effects:?}");
+    let mine = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 2_000);
+    let effects = tell(&mut paths, 2, News { causes: vec![mine], ..News::default() });
+    assert!(refused(&effects).contains("from nowhere"), "{effects:?}");
+    let effects = tell(&mut paths, 1, News { tombstones: vec![tombstone], ..News::default() });
+    assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
+}
+
+#[test]
+fn exactly_what_was_exported_may_be_called() {
+    let mut paths = paris(&["gate.lyon", "gate.metz"]);
+    let deny = Policy { deny: vec!["print@rome".parse().unwrap()], ..Policy::everything() };
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    assert_eq!(told(&mut paths, 2).len(), 1);
+    let may = |paths: &Paths, link| paths.may_pass(link, &label("rome"), &service("print"));
+    assert!(may(&paths, None) && may(&paths, Some(LinkId(2))));
+    assert!(!may(&paths, Some(LinkId(1))), "it told this itself");
+    assert!(!may(&paths, Some(LinkId(3))), "nobody is there");
+    paths.set_policy(LinkId(2), Policy::everything(), deny, Time::ZERO);
+    assert!(!may(&paths, Some(LinkId(2))), "at once");
+    assert_eq!(told(&mut paths, 2)[0].withdrawn.len(), 1);
+    paths.set_policy(LinkId(1), Policy::default(), Policy::everything(), Time::ZERO);
+    assert!(!may(&paths, None), "nothing is imported");
+}
+
+#[test]
+fn over_a_limit_the_rest_is_refused_and_the_table_stays_usable() {
+    let settings = PathSettings { routes_per_neighbour: 2, ..PathSettings::default() };
+    let mut paths = Paths::new(&speaker("gate.paris"), &settings, 7);
+    paths.session_up(LinkId(1), &speaker("gate.lyon"), open(1), 1_001, Time::ZERO);
+    let all = group(&["gate.lyon", "a.rome"], &["a", "b", "c", "d"]);
+    let effects = tell(&mut paths, 1, News { groups: vec![all], ..News::default() });
+    assert!(refused(&effects).contains("2 route over a limit"), "{effects:?}");
+    assert_eq!((paths.sizes().heard, paths.sizes().reachable, paths.counters().over), (2, 2, 2));
+}
+
+#[test]
+fn a_missing_update_or_another_sum_has_everything_told_again() {
+    let mut paths = paris(&["gate.lyon"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let hear = |paths: &mut Paths, number, say, seconds| {
+        paths.hear(LinkId(1), Update { number, say }, Time::ZERO + Duration::from_secs(seconds));
+        drain(paths).iter().any(|e| matches!(e, PathEffect::Send { update: Update { say: Say::Ask, .. }, .. }))
+    };
+    assert!(hear(&mut paths, 3, Say::News(News::default()), 0), "2 is missing");
+    assert!(!hear(&mut paths, 3, Say::News(News::default()), 0), "old");
+    assert!(!hear(&mut paths, 4, Say::Still { routes: 7, digest: 0 }, 1), "asked already");
+    assert!(hear(&mut paths, 5, Say::Still { routes: 7, digest: 0 }, 20));
+    assert!(!hear(&mut paths, 6, Say::Begin, 20));
+    assert!(!hear(&mut paths, 7, Say::Complete, 20));
+    assert_eq!(paths.sizes().heard, 0, "it was not told again");
+    assert!(!hear(&mut paths, 8, Say::Still { routes: 0, digest: 0 }, 40));
+}
+
+#[test]
+fn whoever_asks_is_told_everything_between_two_marks() {
+    let mut paths = paris(&["gate.lyon"]);
+    paths.offer(&service("print"), true, Time::ZERO);
+    assert_eq!(told(&mut paths, 1).len(), 1);
+    let now = Time::ZERO + LATER;
+    paths.hear(LinkId(1), Update { number: 1, say: Say::Ask }, now);
+    paths.wake(now + LATER);
+    let says: Vec<Say> = drain(&mut paths)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            PathEffect::Send { update, .. } => Some(update.say),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(&says[..], [Say::Begin, Say::News(news), Say::Complete] if news.groups.len() == 1), "{says:?}");
+}
+
+#[test]
+fn a_service_that_comes_and_goes_is_told_once_a_second_and_the_last_word_counts() {
+    let mut paths = paris(&["gate.lyon"]);
+    let (mut now, mut updates, mut last) = (Time::ZERO, 0, None);
+    for round in 0..1_000 {
+        if round < 500 {
+            if round % 2 == 0 {
+                paths.offer(&service("print"), false, now);
+            } else {
+                paths.withdraw(&service("print"), now);
+            }
+        }
+        now = now + Duration::from_millis(10);
+        paths.wake(now);
+        for effect in drain(&mut paths) {
+            if let PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } = effect {
+                updates += 1;
+                last = Some(news.withdrawn.len());
+            }
+        }
+    }
+    assert!((8..=12).contains(&updates), "{updates}");
+    assert_eq!(last, Some(1), "it ended withdrawn");
+}
+
+#[test]
+fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
+    let mut paths = paris(&["gate.lyon"]);
+    let lease = PathSettings::default().lease;
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let alive = |version| {
+        let fresh = Fresh { origin: speaker("a.rome").id(), boot: 1_000, version };
+        Say::News(News { fresh: vec![fresh], ..News::default() })
+    };
+    let half = Time::ZERO + lease / 2;
+    paths.hear(LinkId(1), Update { number: 2, say: alive(2) }, half);
+    paths.wake(Time::ZERO + lease);
+    assert_eq!(paths.sizes().reachable, 1);
+    paths.wake(half + lease);
+    assert_eq!(paths.sizes().reachable, 0);
+    paths.hear(LinkId(1), Update { number: 3, say: alive(2) }, half + lease);
+    assert_eq!(paths.sizes().reachable, 0, "an old sign");
+    paths.hear(LinkId(1), Update { number: 4, say: alive(3) }, half + lease);
+    assert_eq!(paths.sizes().reachable, 1);
+}
+
+#[test]
+fn whoever_leaves_says_that_nothing_of_it_counts() {
+    let mut paths = paris(&["gate.lyon", "gate.metz"]);
+    paths.offer(&service("scan"), true, Time::ZERO);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    assert_eq!(told(&mut paths, 2).len(), 1);
+    paths.leave(Time::ZERO + LATER);
+    let news = told(&mut paths, 2);
+    assert_eq!((news[0].causes.len(), news[0].tombstones.len(), news[0].withdrawn.len()), (2, 1, 2));
+    assert_eq!(paths.sizes(), PathSizes { causes: paths.sizes().causes, origins: 1, ..PathSizes::default() });
+}
