@@ -56,9 +56,10 @@ fn main() -> Result<()> {
     let rounds = arguments.first().map_or(Ok(10), |rounds| rounds.parse())?;
     let folder = tempfile::tempdir()?;
     let _bare = Stopped(start_bare(folder.path())?);
-    let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
+    // The far one ends last, and is missed by nobody.
     let seed = format!("seeds = ['ipc://{}/near.ipc']", folder.path().display());
     let _far = Stopped(start_node(folder.path(), "far", &["peer-fresh", "peer-reused"], &seed)?);
+    let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
     let mut contenders = contenders(folder.path());
     for round in 0..=rounds {
         for contender in &mut contenders {

@@ -1,7 +1,7 @@
 //! One node: messages in, messages and runs out.
 //!
 //! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest to
-//! the broker, or to its peers ([`zone`]). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
+//! the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
 mod router;

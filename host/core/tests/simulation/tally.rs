@@ -59,7 +59,6 @@ const OCCASIONS: &[&str] = &[
     "mmi 501",
     "run",
     "run stopped",
-    "run of an idempotency key",
     "handed to a worker",
     "handed to another worker",
     "handed over in vain",

@@ -148,9 +148,6 @@ impl Checker {
             && ask.due == request.deadline
             && ask.traceparent == request.traceparent
             && ask.idempotency_key == request.idempotency_key;
-        if request.idempotency_key.is_some() {
-            self.tally.count("run of an idempotency key");
-        }
         self.require(same, || format!("runs {request:?}, but {caller:?} asked otherwise"));
         let run = Run { ask: id, service: service.clone(), stopped: false };
         let twice = self.runs.insert(request.id, run).is_some();

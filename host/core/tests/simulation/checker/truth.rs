@@ -103,7 +103,10 @@ impl Checker {
             },
             Code::Draining => self.draining && fresh && !is_call || self.stopped && waits,
             Code::Deadline => ask.due <= self.now && failure.reason.contains(whereabouts(&ask.place)),
-            Code::Lost => ask.place == Place::Adrift(self.step) || self.stopped && !waits,
+            Code::Lost => {
+                let waited_in_vain = waits && (self.is_out_of_patience(ask) || self.stopped);
+                ask.place == Place::Adrift(self.step) || self.stopped && !waits || ask.starts > 0 && waited_in_vain
+            }
             Code::Rejected | Code::Failed | Code::Crashed | Code::Exhausted | Code::Unreachable => false,
         }
     }
