@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod grants;
 mod peers;
+mod router;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -197,6 +198,7 @@ impl Config {
         let Peers { peers, members, routes } = Peers::read(root.table("peers"), &mut given);
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
+        let router = router::router(root.table("router"), folder);
         let defaults = Service::read(root.table("defaults"), &Service::default());
         let named = service::named(root.table("service"), &defaults);
         root.done();
@@ -220,6 +222,7 @@ impl Config {
                 routes,
                 defaults,
                 services: settings,
+                router,
                 ..default
             },
             listen,

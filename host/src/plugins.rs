@@ -114,10 +114,13 @@ impl Plugins {
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
         let loader = Loader { sandbox, config: config.clone(), calls: Arc::clone(&calls) };
-        let mut folder = Folder::default();
-        // They reach the driver by the mailbox like all that come later.
-        loader.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
-        loader.watch(folder, sending.clone()).map_err(refused)?;
+        // A router serves nothing itself.
+        if !config.node.is_router() {
+            let mut folder = Folder::default();
+            // They reach the driver by the mailbox like all that come later.
+            loader.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
+            loader.watch(folder, sending.clone()).map_err(refused)?;
+        }
         Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool })
     }
 

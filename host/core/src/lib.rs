@@ -42,7 +42,7 @@ pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use routes::{RouteEffect, Routes};
 pub use settings::{
-    Limits, Majordomo, MembersSettings, NodeSettings, OnFailure, PathSettings, PeerSettings, RoutesSettings,
-    ServiceSettings,
+    Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings, RouterSettings,
+    RoutesSettings, ServiceSettings,
 };
 pub use time::Time;

@@ -13,7 +13,8 @@ pub use status::{Explanation, MemberStatus};
 pub use zone_event::ZoneEvent;
 
 use crate::broker::{
-    MAX_HOPS, Asker, Broker, CallId, Counters, Effect, Event, Request, RequestId, ServiceStatus, Submission};
+    Asker, Broker, CallId, Counters, Effect, Event, MAX_HOPS, Request, RequestId, ServiceStatus, Submission,
+};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
@@ -21,9 +22,9 @@ use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message
 use crate::name::{Address, Place, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
+use router::Router;
 use std::collections::VecDeque;
 use std::time::Duration;
-use router::Router;
 use zone::Zone;
 
 /// One thing that happened.
@@ -320,9 +321,8 @@ impl Node {
             return b"501";
         }
         let asked = body.first().and_then(|name| Address::from_bytes(name).ok());
-        let is_reachable = |Address { service, place }: Address| {
-            self.broker.is_reachable(&service, &self.locate(&place))
-        };
+        let is_reachable =
+            |Address { service, place }: Address| self.broker.is_reachable(&service, &self.locate(&place));
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 

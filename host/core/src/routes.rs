@@ -15,7 +15,7 @@ mod tests;
 mod timers;
 
 use crate::message::peer::{Advert, Offer};
-use crate::name::{Label, Address};
+use crate::name::{Address, Label};
 use crate::settings::RoutesSettings;
 use crate::time::Time;
 use own::Own;

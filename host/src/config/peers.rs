@@ -61,6 +61,7 @@ pub(super) fn advertise(node: &mut Fields<'_>, listen: &[Endpoint], folder: &Pat
     given
 }
 
-fn to_dial(value: &DeValue<'_>, folder: &Path) -> Result<Endpoint, String> {
+/// An endpoint that another process of this machine can dial.
+pub(super) fn to_dial(value: &DeValue<'_>, folder: &Path) -> Result<Endpoint, String> {
     value::endpoint(value)?.to_dial(folder).map_err(|error| error.to_string())
 }

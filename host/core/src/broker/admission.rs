@@ -89,7 +89,9 @@ impl Broker {
     pub(super) fn unknown(&self, service: &ServiceName, place: &Where) -> Failure {
         let (node, zone) = (&self.settings.name, &self.settings.zone);
         let reason = match place {
-            Where::Anywhere => format!("nobody offers {service} at node {node}; asked zone {zone}, and those that its routers know"),
+            Where::Anywhere => {
+                format!("nobody offers {service} at node {node}; asked zone {zone}, and those that its routers know")
+            }
             Where::Home => format!("nobody offers {service} in zone {zone}, as far as node {node} knows"),
             Where::Zone(asked) | Where::NodeIn { zone: asked, .. } => {
                 format!("nobody offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")

@@ -1,7 +1,7 @@
 //! Why a request would go where it would go, for a person.
 
-use super::types::{Candidate, HopStatus};
 use super::service::Service;
+use super::types::{Candidate, HopStatus};
 use super::{Broker, Where};
 use crate::name::{Address, ServiceName};
 use crate::time::Time;

@@ -85,7 +85,8 @@ impl Hops {
     }
 
     pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>, is_router: bool) {
-        let hop = Hop { node, zone, is_router, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
+        let hop =
+            Hop { node, zone, is_router, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
         self.by_link.insert(link, hop);
     }
 
@@ -156,15 +157,7 @@ impl Hops {
     }
 
     /// A request has ended there, so long after it began.
-    pub(super) fn end(
-        &mut self,
-        link: LinkId,
-        service: &Address,
-        id: u64,
-        ending: Ending,
-        took: Duration,
-        now: Time,
-    ) {
+    pub(super) fn end(&mut self, link: LinkId, service: &Address, id: u64, ending: Ending, took: Duration, now: Time) {
         let Some(hop) = self.by_link.get_mut(&link) else { return };
         hop.outstanding.remove(&id);
         if let Some(record) = hop.offers.get_mut(service) {

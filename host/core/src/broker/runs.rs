@@ -1,6 +1,6 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
-use super::{MAX_HOPS, Asker, Broker, CallId, Effect, Pending, Request, RequestId, Stage, Submission, Where};
+use super::{Asker, Broker, CallId, Effect, MAX_HOPS, Pending, Request, RequestId, Stage, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
 use crate::name::ServiceName;

@@ -94,7 +94,9 @@ impl Broker {
         match place {
             Where::Here => entry.is_local(),
             Where::Home => is_home(),
-            Where::Anywhere => is_home() || entry.abroad.values().any(|abroad| abroad.links().any(|link| is_open(&link))),
+            Where::Anywhere => {
+                is_home() || entry.abroad.values().any(|abroad| abroad.links().any(|link| is_open(&link)))
+            }
             Where::Zone(zone) | Where::NodeIn { zone, .. } => {
                 entry.abroad.get(zone).is_some_and(|abroad| abroad.links().any(|link| is_open(&link)))
             }

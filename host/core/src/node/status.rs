@@ -71,7 +71,9 @@ impl Node {
         let located = self.locate(place);
         let meaning = match (&located, place) {
             (Where::Anywhere, Place::Nearest) => {
-                format!("{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost")
+                format!(
+                    "{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost"
+                )
             }
             (Where::Anywhere | Where::Home, _) => format!("{service} in this zone, {zone}"),
             (Where::Zone(zone), _) => format!("{service} in zone {zone}"),

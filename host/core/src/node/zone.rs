@@ -87,7 +87,8 @@ impl Zone {
 
     /// What this router has opened a session with, and its zone.
     pub(super) fn opened_by(&self, member: &Member) -> Option<(u64, Label)> {
-        let guest = self.guests.values().find(|guest| guest.member.is_same_process(member) && guest.opened.is_some())?;
+        let guest =
+            self.guests.values().find(|guest| guest.member.is_same_process(member) && guest.opened.is_some())?;
         Some((guest.opened?, guest.zone.clone().unwrap_or_else(|| self.zone.clone())))
     }
 
@@ -250,7 +251,9 @@ impl Node {
     /// This connection takes the place of others of its name: what was asked there is given up. Of one process, only when
     /// it is used, for a node that has dialled another by two names of its place gives up the later connection.
     fn supersede(&mut self, by: &PeerId, now: Time) {
-        let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else { return };
+        let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else {
+            return;
+        };
         let is_same = |guest: &Guest| guest.member.name == *name && guest.zone == *zone;
         let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();

@@ -1,7 +1,7 @@
 //! Who offers what: by member, and by service. Never over its limits.
 
 use crate::message::peer::Offer;
-use crate::name::{Label, Address};
+use crate::name::{Address, Label};
 use crate::settings::RoutesSettings;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
-use wasmnode_core::{Label, RouteEffect, Routes, RoutesSettings, Address, Time};
+use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
 
 /// What a node sends.
 #[derive(Debug, Clone)]

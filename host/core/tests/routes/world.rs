@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
-use wasmnode_core::{Label, RouteEffect, RoutesSettings, Address, Time};
+use wasmnode_core::{Address, Label, RouteEffect, RoutesSettings, Time};
 
 const LEASE: Duration = Duration::from_secs(30);
 /// The latest that a message comes.

@@ -1,7 +1,8 @@
 //! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
 
 use super::{
-    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage, Role, VERSION,
+    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage,
+    Role, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::wire::{

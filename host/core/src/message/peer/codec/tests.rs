@@ -31,7 +31,17 @@ fn bare_forward() -> Forward {
     let forward = full_forward();
     let (caller, body) = (String::new(), Vec::new());
     let (zone, node, crossed) = (None, None, Vec::new());
-    Forward { caller, traceparent: None, idempotency_key: None, chain: Vec::new(), zone, node, crossed, body, ..forward }
+    Forward {
+        caller,
+        traceparent: None,
+        idempotency_key: None,
+        chain: Vec::new(),
+        zone,
+        node,
+        crossed,
+        body,
+        ..forward
+    }
 }
 
 fn member() -> Member {
