@@ -16,7 +16,7 @@ const REASONS: &[&str] = &[
     "limits.requests-per-client",
     "cancelled by the client",
     "is shutting down",
-    "knows no way to zone",
+    "in zone elsewhere",
     "which had the request, is gone",
     "does not answer; it may have run",
     "no longer has the request",

@@ -113,13 +113,14 @@ fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
     let documented = [
         b"WNODP1\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\x03\xd0\x90\x03\0\x05print".as_slice(),
         b"\x02\0\x07order-1\x03\0\x03web\x03\0\x0eimp\xc3\xb4ts.calcul\x04\0\x0cclient:00\xc3\xa9f",
+        b"\x05\0\x04lyon\x06\0\x05node2\x07\0\x05paris\x07\0\x05dijon",
     ];
     assert_eq!(encode(PeerMessage::Request(forward))[0], documented.concat());
 }
 
 #[test]
 fn the_other_headers_stand_byte_for_byte_as_documented() {
-    let documented: [(_, &[u8]); 8] = [
+    let documented: [(_, &[u8]); 9] = [
         (
             PeerMessage::Hello { zone: name("paris"), member: Member { boot: 258, ..member() } },
             b"\x06\x01\x05paris\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\x10tcp://[::1]:5555",
@@ -127,10 +128,11 @@ fn the_other_headers_stand_byte_for_byte_as_documented() {
         (PeerMessage::Refused("no".into()), b"\x08no"),
         (
             PeerMessage::Advert(Advert::Change { version: 2, offers: offers(), withdrawn: vec![name("x")] }),
-            b"\x0a\x02\0\0\0\0\0\0\0\x02\0\0\0\x02\x01\x05print\0\x08afficher\0\0\0\x01\x01x",
+            b"\x0a\x02\0\0\0\0\0\0\0\x02\0\0\0\x02\x01\x05print\0\0\0\0\0\0\x08afficher\x04lyon\0\0\0\x07\0\0\0\x01\x01x\0",
         ),
         (PeerMessage::Advert(Advert::Still { version: 2 }), b"\x0a\x03\0\0\0\0\0\0\0\x02"),
         (PeerMessage::Pull, b"\x0b"),
+        (PeerMessage::Open { epoch: 3 }, b"\x0e\0\0\0\0\0\0\0\x03"),
         (PeerMessage::Cancel { id: 1 }, b"\x05\0\0\0\0\0\0\0\x01"),
         (
             PeerMessage::Reply { id: 1, reply: Reply::Failure(Failure::new(Code::Deadline, "late")) },
@@ -169,7 +171,7 @@ fn every_message_that_is_cut_short_is_malformed_except_between_fields_and_in_fre
             let may_end = match &message {
                 PeerMessage::Request(forward) => field_ends(forward).contains(&length),
                 PeerMessage::Reply { reply: Reply::Failure(_), .. } => length >= 17,
-                PeerMessage::Refused(_) | PeerMessage::Gossip(_) => length >= 7,
+                PeerMessage::Refused(_) | PeerMessage::Gossip(_) | PeerMessage::Paths(_) => length >= 7,
                 _ => false,
             };
             assert_eq!(result.is_ok(), may_end, "{message:?} cut at {length}");
@@ -189,7 +191,9 @@ fn field_ends(forward: &Forward) -> Vec<usize> {
     let optional =
         [&forward.traceparent, &forward.idempotency_key].map(|value| value.as_ref().map_or(0, |v| 3 + v.len()));
     let chain = forward.chain.iter().map(|name| 3 + name.as_str().len());
-    let ends = optional.into_iter().chain(chain).scan(FIELDS, |end, length| {
+    let caller = (!forward.caller.is_empty()).then_some(3 + forward.caller.len());
+    let labels = forward.zone.iter().chain(&forward.node).chain(&forward.crossed).map(|label| 3 + label.as_str().len());
+    let ends = optional.into_iter().chain(chain).chain(caller).chain(labels).scan(FIELDS, |end, length| {
         *end += length;
         Some(*end)
     });
@@ -204,7 +208,10 @@ fn a_field_of_an_unknown_type_is_passed_over() {
             PeerMessage::Hello { .. } | PeerMessage::Welcome { .. } | PeerMessage::Request(_) => {
                 assert_eq!(decode(frames), Ok(message));
             }
-            PeerMessage::Reply { reply: Reply::Failure(_), .. } | PeerMessage::Refused(_) | PeerMessage::Gossip(_) => {}
+            PeerMessage::Reply { reply: Reply::Failure(_), .. }
+            | PeerMessage::Refused(_)
+            | PeerMessage::Gossip(_)
+            | PeerMessage::Paths(_) => {}
             _ => assert_eq!(refusal(frames), "has a header that goes on after its end", "{message:?}"),
         }
     }
@@ -298,7 +305,7 @@ fn names_that_are_none_are_refused() {
     let misnamed: [&[u8]; 5] = [
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x07a@paris",
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x01a\x03\0\0",
-        b"\x0a\x01\0\0\0\0\0\0\0\x02\0\0\0\x01\0\x01 ",
+        b"\x0a\x01\0\0\0\0\0\0\0\x02\0\0\0\x01\0\x01 \0\0\0\0\0",
         b"\x06\x01\x05par.s\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
         b"\x06\x01\x05paris\0\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
     ];
