@@ -62,6 +62,10 @@ pub struct ServiceReport {
 pub struct PeerReport {
     /// The peer.
     pub node: String,
+    /// The zone where the service is, if it is another.
+    pub zone: Option<String>,
+    /// What it costs to get there.
+    pub cost: u32,
     /// Requests of this node that it has.
     pub outstanding: usize,
     /// Recent time to answer, microseconds.
@@ -120,7 +124,7 @@ pub struct ExplainReport {
 pub struct CandidateReport {
     /// On which node.
     pub node: String,
-    /// `plugin`, `workers`, or `peer`.
+    /// `plugin`, `workers`, `peer`, or the zone and what it costs to get there.
     pub what: String,
     /// Whether a request would go there now.
     pub is_ready: bool,
@@ -245,6 +249,8 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: T
 fn peer(status: &HopStatus) -> PeerReport {
     PeerReport {
         node: status.node.to_string(),
+        zone: status.zone.as_ref().map(ToString::to_string),
+        cost: status.cost,
         outstanding: status.outstanding,
         latency_us: status.latency_us,
         failures_in_a_row: status.failures_in_a_row,

@@ -19,7 +19,7 @@ mod workers;
 
 pub use types::{
     Asker, CallId, Caller, Candidate, Counters, Effect, Event, HopStatus, Request, RequestId, ServiceStatus,
-    Submission, Where,
+    Submission, Way, Where,
 };
 
 use crate::failure::{Code, Failure};

@@ -87,7 +87,11 @@ fn peer_line(peer: &PeerReport) -> String {
         PeerReport { failures_in_a_row: 1.., .. } => format!(", failed {failures_in_a_row} times in a row"),
         _ => String::new(),
     };
-    format!("  at node {node}: {outstanding} outstanding, {latency_us} µs lately{state}\n")
+    let place = match &peer.zone {
+        Some(zone) => format!("in zone {zone} by router {node}, cost {}", peer.cost),
+        None => format!("at node {node}"),
+    };
+    format!("  {place}: {outstanding} outstanding, {latency_us} µs lately{state}\n")
 }
 
 fn member_table(report: &ZoneReport) -> String {

@@ -1,7 +1,7 @@
 //! Why a request would go where it would go, for a person.
 
 use super::service::Service;
-use super::types::{Candidate, HopStatus};
+use super::types::{Candidate, HopStatus, Way};
 use super::{Broker, Where};
 use crate::name::{Address, ServiceName};
 use crate::time::Time;
@@ -28,6 +28,7 @@ impl Broker {
             let (running, most) = (entry.running, entry.settings.concurrency);
             candidates.push(Candidate {
                 node: node.clone(),
+                way: Way::Here,
                 what: "plugin".into(),
                 is_ready: running < most,
                 why: format!("{running} of {most} running (service.{service}.concurrency)"),
@@ -36,7 +37,7 @@ impl Broker {
         let (idle, busy) = (entry.idle.len(), entry.busy);
         if idle + busy > 0 {
             let why = format!("{idle} idle, {busy} busy");
-            candidates.push(Candidate { node, what: "workers".into(), is_ready: idle > 0, why });
+            candidates.push(Candidate { node, way: Way::Here, what: "workers".into(), is_ready: idle > 0, why });
         }
         candidates
     }
@@ -83,9 +84,9 @@ fn peer(status: &HopStatus) -> Candidate {
         }
         _ => (true, format!("{outstanding} outstanding, {latency} µs lately")),
     };
-    let what = match &status.zone {
-        Some(zone) => format!("zone {zone}, cost {}", status.cost),
-        None => "peer".into(),
+    let (way, what) = match &status.zone {
+        Some(zone) => (Way::Abroad, format!("zone {zone}, cost {}", status.cost)),
+        None => (Way::Peer, "peer".into()),
     };
-    Candidate { node: status.node.to_string(), what, is_ready, why }
+    Candidate { node: status.node.to_string(), way, what, is_ready, why }
 }

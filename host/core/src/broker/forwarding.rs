@@ -6,7 +6,7 @@
 use super::hops::{Choice, Ending};
 use super::service::Queue;
 use super::types::Where;
-use super::ways::Way;
+use super::ways::Step;
 use super::{Broker, Effect, Pending, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::peer::Forward;
@@ -217,7 +217,7 @@ impl Broker {
         }
     }
 
-    fn forward(&mut self, id: RequestId, (link, zone): Way, now: Time) {
+    fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
         let own_zone = &self.settings.zone;
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;

@@ -293,12 +293,25 @@ pub struct ServiceStatus {
     pub peers: Vec<HopStatus>,
 }
 
+/// How somebody who could serve a request is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It is here.
+    Here,
+    /// It is a peer.
+    Peer,
+    /// It is in another zone; the peer leads there.
+    Abroad,
+}
+
 /// Somebody who could serve a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// On which node.
     pub node: String,
-    /// `plugin`, `workers`, or `peer`.
+    /// How it is reached.
+    pub way: Way,
+    /// `plugin`, `workers`, `peer`, or the zone and what it costs.
     pub what: String,
     /// Whether a request would go there now.
     pub is_ready: bool,

@@ -9,7 +9,7 @@ use crate::name::{Address, Label, Place, ServiceName};
 use crate::time::Time;
 
 /// A link, and the zone that the request is to be served in if it is another.
-pub(super) type Way = (LinkId, Option<Label>);
+pub(super) type Step = (LinkId, Option<Label>);
 
 impl Broker {
     /// The peer on this link offers a service, or offers it anew: its own, or one of another zone that it leads to at this

@@ -1,7 +1,7 @@
 //! What a node tells of its zone.
 
 use super::Node;
-use crate::broker::{Candidate, Where};
+use crate::broker::{Candidate, Way, Where};
 use crate::message::peer::Member;
 use crate::name::{Address, Place};
 use crate::time::Time;
@@ -82,20 +82,25 @@ impl Node {
             (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };
         let candidates = self.broker.explain(service, &located, now);
-        let verdict = match candidates.iter().find(|candidate| candidate.is_ready) {
-            Some(Candidate { node, what, .. }) if what == "peer" => {
-                let rivals = candidates.iter().filter(|rival| rival.is_ready && rival.what == "peer").count();
-                match rivals {
-                    1 => format!("goes to node {node}"),
-                    _ => format!(
-                        "goes to one of {rivals} peers: of two drawn at random, the one that promises to be sooner"
-                    ),
-                }
-            }
-            Some(Candidate { what, .. }) => format!("runs here: {what}"),
-            None if candidates.is_empty() => "404: nobody offers it".into(),
-            None => "waits until one of them has room, at most until its deadline".into(),
-        };
+        let verdict = verdict(&candidates);
         Explanation { meaning, candidates, verdict }
+    }
+}
+
+/// What would happen to a request for which these are the candidates.
+fn verdict(candidates: &[Candidate]) -> String {
+    let ready = || candidates.iter().filter(|candidate| candidate.is_ready);
+    match ready().next() {
+        Some(Candidate { node, what, way: Way::Peer, .. }) => match ready().filter(|rival| rival.what == *what).count()
+        {
+            1 => format!("goes to node {node}"),
+            rivals => {
+                format!("goes to one of {rivals} peers: of two drawn at random, the one that promises to be sooner")
+            }
+        },
+        Some(Candidate { node, what, way: Way::Abroad, .. }) => format!("goes through router {node}: {what}"),
+        Some(Candidate { what, .. }) => format!("runs here: {what}"),
+        None if candidates.is_empty() => "404: nobody offers it".into(),
+        None => "waits until one of them has room, at most until its deadline".into(),
     }
 }
