@@ -199,7 +199,10 @@ fn the_examples_are_valid() {
 fn each_mistake_says_where_what_and_what_instead() {
     let table = [
         ("nod = {}", "etc/node.toml:1: nod: unknown key; did you mean node? (known here: security, node, limits, "),
-        ("[node]\nzzzzzz = 1", "etc/node.toml:2: node.zzzzzz: unknown key (known here: name, zone, listen, advertise, "),
+        (
+            "[node]\nzzzzzz = 1",
+            "etc/node.toml:2: node.zzzzzz: unknown key (known here: name, zone, listen, advertise, ",
+        ),
         ("[service.a]\nlog_lines = 1", ":2: service.a.log_lines: unknown key; did you mean log-lines?"),
         (
             "[service.storage.read]",
