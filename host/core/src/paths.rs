@@ -91,7 +91,7 @@ pub enum PathEffect {
         /// The service.
         service: ServiceName,
     },
-    /// The neighbour takes the session for ended: it is to be ended here too, and begun anew.
+    /// The session does not work any more, or the neighbour takes it for ended: it is to be ended here too, and begun anew.
     Broken {
         /// The session.
         session: LinkId,

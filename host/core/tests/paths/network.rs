@@ -25,6 +25,8 @@ pub(crate) struct Link {
     pub(crate) sessions: [Option<LinkId>; 2],
     /// Counts what was lost: nothing arrives that was sent before.
     pub(crate) generation: u64,
+    /// That at which the session began: once it is lost, it carries nothing any more, whether or not its ends know.
+    begun: u64,
     /// The epoch of its last session.
     pub(crate) epoch: u64,
     is_tried: bool,
@@ -49,8 +51,8 @@ enum Event {
     },
 }
 
-/// What a planted fault does to the updates on their way.
-pub(crate) type Tamper = Box<dyn FnMut(&mut Update)>;
+/// What a planted fault makes of an update that a router sends on a session.
+pub(crate) type Tamper = Box<dyn FnMut(usize, LinkId, Update) -> Vec<Update>>;
 
 #[derive(Default)]
 pub(crate) struct Network {
@@ -99,6 +101,7 @@ impl Network {
             is_whole: true,
             sessions: [None; 2],
             generation: 0,
+            begun: 0,
             epoch: 0,
             is_tried: false,
         });
@@ -155,10 +158,7 @@ impl Network {
             return;
         }
         self.routers[router].count(bytes.len());
-        let mut update = decode(bytes).unwrap();
-        if let Some(tamper) = &mut self.tamper {
-            tamper(&mut update);
-        }
+        let update = decode(bytes).unwrap();
         let what = if self.log.is_some() { format!("hears {session}: {update:?}") } else { String::new() };
         if matches!(update.say, Say::News(_)) {
             self.routers[router].tally.updates += 1;
@@ -184,7 +184,13 @@ impl Network {
             let now = self.now;
             self.routers[router].check(&effect, now);
             match effect {
-                PathEffect::Send { session, update } => self.send(router, session, &update),
+                PathEffect::Send { session, update } => {
+                    let updates = match &mut self.tamper {
+                        Some(tamper) => tamper(router, session, update),
+                        None => vec![update],
+                    };
+                    updates.iter().for_each(|update| self.send(router, session, update));
+                }
                 PathEffect::Broken { session } => {
                     if let Some((link, end)) = self.find(router, session) {
                         self.close(link, end);
@@ -210,8 +216,8 @@ impl Network {
         let bytes = encode(update);
         assert!(bytes.len() < 300 << 10, "an update of {} bytes", bytes.len());
         let Some((link, end)) = self.find(router, session) else { return };
-        let Link { is_whole, generation, latency, .. } = self.links[link];
-        if is_whole {
+        let Link { begun, generation, latency, .. } = self.links[link];
+        if generation == begun {
             self.schedule(latency, Event::Arrive { link, to: 1 - end, generation, bytes });
         }
     }
@@ -239,9 +245,10 @@ impl Network {
         }
         let epoch = |router: &Router| router.paths.as_ref().map_or(0, |paths| paths.epoch());
         let epoch = link_epoch(epoch(&self.routers[a]), epoch(&self.routers[b]));
-        assert!(epoch > link.epoch, "epochs only grow");
+        assert!(epoch > link.epoch || self.without_epochs, "epochs only grow");
         link.epoch = if self.without_epochs { 1 } else { epoch };
         link.generation += 1;
+        link.begun = link.generation;
         for end in 0..2 {
             self.begin(at, end, epoch);
         }

@@ -3,14 +3,34 @@
 use crate::network::{Link, Network};
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
+use wasmnode_core::LinkId;
 use wasmnode_core::message::path::{Hop, Key, MAX_HOPS};
 
 /// A way from a router to an origin: cost, zones on it, whether into the own zone first, name of the neighbour, routers.
 type Way = (u32, usize, bool, String, Vec<usize>);
 
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walk {
+    Arrives,
+    /// A session on its way is no more, or nobody knows a way on.
+    IsLost,
+    /// It comes back to a zone.
+    Loops,
+}
+
+/// Says what is wrong unless this is so.
+macro_rules! ensure {
+    ($so:expr, $($what:tt)*) => {
+        if !$so {
+            return Err(format!($($what)*));
+        }
+    };
+}
+
 impl Network {
     /// Everything that holds at rest.
-    pub(crate) fn check_rest(&self) {
+    pub(crate) fn check_rest(&self) -> Result<(), String> {
         let mut keys = BTreeMap::<Key, BTreeSet<usize>>::new();
         for (number, router) in self.routers.iter().enumerate().filter(|(_, router)| router.paths.is_some()) {
             for service in router.offers.keys() {
@@ -23,63 +43,75 @@ impl Network {
                 .routes()
                 .map(|route| (route.key.clone(), (route.cost, route.hops.to_vec(), route.idempotent)))
                 .collect();
-            assert!(routes == router.told, "{} told something else than it knows", router.name);
-            for key in routes.keys() {
-                assert!(keys.contains_key(key), "{} reaches {key}, which nobody serves", router.name);
-            }
+            ensure!(routes == router.told, "{} told something else than it knows", router.name);
+            let nobodys = routes.keys().find(|key| !keys.contains_key(key));
+            ensure!(nobodys.is_none(), "{} reaches {nobodys:?}, which nobody serves", router.name);
         }
-        for (key, origins) in &keys {
-            self.check_key(key, origins);
-        }
+        keys.iter().try_for_each(|(key, origins)| self.check_key(key, origins))
     }
 
-    fn check_key(&self, key: &Key, origins: &BTreeSet<usize>) {
-        let ways = self.solve(key, origins);
+    fn check_key(&self, key: &Key, origins: &BTreeSet<usize>) -> Result<(), String> {
+        let ways = self.solve(key, origins)?;
         for (number, router) in self.routers.iter().enumerate() {
             let Some(paths) = &router.paths else { continue };
             let path = paths.path(&key.zone, &key.service);
             let known = path.map(|path| path.iter().map(|hop| self.number(hop)).collect::<Vec<_>>());
             let expected = ways[number].as_ref().filter(|_| router.me.zone != key.zone);
-            assert_eq!(known.as_ref(), expected.map(|way| &way.4), "{} to {key}", router.name);
+            let best = expected.map(|way| &way.4);
+            ensure!(known.as_ref() == best, "{} goes {known:?} to {key}, and not {best:?}", router.name);
             let (Some(path), Some(way)) = (path, expected) else { continue };
-            let status = paths.routes().find(|route| route.key == key).unwrap();
-            assert_eq!(status.cost, way.0, "{} to {key}", router.name);
-            self.check_chain(number, path);
+            let (cost, hops, idempotent) = &router.told[key];
+            ensure!(*cost == way.0, "{} to {key} costs {cost}, and not {}", router.name, way.0);
+            self.check_chain(number, path)?;
             let origin = &self.routers[self.number(&path[path.len() - 1])];
-            assert_eq!(origin.offers.get(&key.service), Some(&status.idempotent), "{} knows an old {key}", router.name);
-            for hop in status.hops {
-                self.check_walk(number, *hop, key);
-            }
+            let offered = origin.offers.get(&key.service);
+            ensure!(offered == Some(idempotent), "{} knows an old {key}", router.name);
+            hops.iter().try_for_each(|hop| self.check_walk(number, *hop, key))?;
         }
+        Ok(())
     }
 
     /// Every link of a stored path lives and has the epoch that the path says.
-    fn check_chain(&self, from: usize, path: &[Hop]) {
-        let first = self.between(from, self.number(&path[0]));
-        assert!(first.is_some(), "{}: {path:?} begins nowhere", self.routers[from].name);
+    fn check_chain(&self, from: usize, path: &[Hop]) -> Result<(), String> {
+        let name = &self.routers[from].name;
+        ensure!(self.between(from, self.number(&path[0])).is_some(), "{name}: {path:?} begins nowhere");
         for pair in path.windows(2) {
-            let link = self.between(self.number(&pair[0]), self.number(&pair[1]));
-            let epoch = link.map(|link| link.epoch);
-            assert_eq!(
-                epoch,
-                Some(pair[0].epoch),
-                "{}: {path:?} is not a chain of live links",
-                self.routers[from].name
-            );
+            let epoch = self.between(self.number(&pair[0]), self.number(&pair[1])).map(|link| link.epoch);
+            ensure!(epoch == Some(pair[0].epoch), "{name}: {path:?} is not a chain of live links");
         }
+        Ok(())
     }
 
-    /// Whoever follows next hops comes to the zone, over any of the equals, in falling cost.
-    fn check_walk(&self, from: usize, first: wasmnode_core::LinkId, key: &Key) {
-        let (mut at, mut hop, mut steps) = (from, first, 0);
-        while self.routers[at].me.zone != key.zone {
-            at = self.other_end(at, hop).unwrap().0;
-            steps += 1;
-            assert!(steps <= MAX_HOPS, "from {} there is no end", self.routers[from].name);
-            if self.routers[at].me.zone == key.zone {
-                break;
+    /// Whoever follows next hops comes to the zone, over any of the equals, and crosses no zone twice.
+    fn check_walk(&self, from: usize, first: LinkId, key: &Key) -> Result<(), String> {
+        let end = self.walk(from, first, key);
+        ensure!(end == Walk::Arrives, "a request from {} to {key} over {first}: {end:?}", self.routers[from].name);
+        Ok(())
+    }
+
+    /// Follows next hops, as they are at this instant.
+    pub(crate) fn walk(&self, from: usize, first: LinkId, key: &Key) -> Walk {
+        let (mut at, mut hop) = (from, first);
+        let mut crossed = vec![&self.routers[from].me.zone];
+        // Whether it went from one router of the zone to another: it does so once.
+        let mut is_inside = false;
+        loop {
+            let Some((next, Some(_))) = self.other_end(at, hop) else { return Walk::IsLost };
+            let zone = &self.routers[next].me.zone;
+            if *zone == key.zone {
+                return Walk::Arrives;
             }
-            hop = self.routers[at].told.get(key).expect("a next hop has a way on").1[0];
+            if crossed.last() != Some(&zone) {
+                if crossed.contains(&zone) {
+                    return Walk::Loops;
+                }
+                crossed.push(zone);
+                is_inside = false;
+            } else if std::mem::replace(&mut is_inside, true) {
+                return Walk::Loops;
+            }
+            let Some(told) = self.routers[next].told.get(key) else { return Walk::IsLost };
+            (at, hop) = (next, told.1[0]);
         }
     }
 
@@ -94,7 +126,7 @@ impl Network {
 
     /// The ways of all routers to a service: every router takes the best of what its neighbours tell, round by round, until
     /// nothing changes.
-    fn solve(&self, key: &Key, origins: &BTreeSet<usize>) -> Vec<Option<Way>> {
+    fn solve(&self, key: &Key, origins: &BTreeSet<usize>) -> Result<Vec<Option<Way>>, String> {
         let mut ways: Vec<Option<Way>> = vec![None; self.routers.len()];
         for &origin in origins {
             ways[origin] = Some((0, 1, false, String::new(), Vec::new()));
@@ -110,11 +142,11 @@ impl Network {
                 })
                 .collect();
             if next == ways {
-                return ways;
+                return Ok(ways);
             }
             ways = next;
         }
-        panic!("{key} comes to no rest");
+        Err(format!("{key} comes to no rest"))
     }
 
     /// What a router hears over one link, if policy lets it.

@@ -78,6 +78,7 @@ pub(crate) struct Cost {
     /// News that the busiest router heard.
     pub(crate) most: u64,
     pub(crate) bytes: u64,
+    /// Routes that changed, of all routers.
     pub(crate) changes: u64,
 }
 
