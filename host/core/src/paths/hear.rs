@@ -8,7 +8,8 @@ use super::session::{Kind, Session};
 use super::table::{crosses, digest};
 use super::{PathEffect, Paths, Route};
 use crate::message::LinkId;
-use crate::message::path::{DeadLink, Fresh, Group, Key, News, RouterId, Say, Tombstone, Update};
+use crate::message::path::{DeadLink, Fresh, Group, Hop, Key, News, RouterId, Say, Tombstone, Update};
+use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -129,7 +130,7 @@ impl Paths {
         refused: &mut Refusals,
         now: Time,
     ) -> BTreeSet<Key> {
-        let mut is_news = false;
+        let (mut is_news, mut ended) = (false, BTreeSet::new());
         for cause in causes {
             match self.check_cause(link, &cause, now) {
                 Ok(Told::Believed) => is_news |= self.causes.add_link(cause, now),
@@ -140,19 +141,32 @@ impl Paths {
         }
         for tombstone in tombstones {
             match self.has_told(link, |key, route| ends(&tombstone, key, route)) {
-                Told::Believed => is_news |= self.causes.add_tombstone(tombstone, now),
+                Told::Believed => {
+                    let zone = tombstone.origin.zone.clone();
+                    if self.causes.add_tombstone(tombstone, now) {
+                        ended.insert(zone);
+                    }
+                }
                 Told::Ignored => {}
                 Told::Never => refused.add("tombstone of what it did not tell"),
             }
         }
-        if is_news { self.resting_on_the_dead() } else { BTreeSet::new() }
+        if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
     }
 
-    /// The services that rest on a dead link or on something that ended.
-    pub(super) fn resting_on_the_dead(&self) -> BTreeSet<Key> {
-        self.table.resting_on(|key, link, route| {
+    /// The services that rest on a dead link, or on something of these zones that ended.
+    fn resting_on_the_dead(&self, ended: &BTreeSet<Label>) -> BTreeSet<Key> {
+        let is_dead = |link: LinkId, path: &[Hop]| {
             let dead = |session: &Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
-            self.causes.end(key, route) || self.sessions.get(&link).and_then(dead).is_some()
+            self.causes.on_path(path).next().is_some() || self.sessions.get(&link).and_then(dead).is_some()
+        };
+        // Services of a zone often share their path, and stand together: it is looked at once.
+        let mut last: Option<(LinkId, &Arc<[Hop]>, bool)> = None;
+        self.table.resting_on(|key, link, route| {
+            let known = last.filter(|(other, path, _)| *other == link && Arc::ptr_eq(path, &route.path));
+            let dead = known.map_or_else(|| is_dead(link, &route.path), |(.., dead)| dead);
+            last = Some((link, &route.path, dead));
+            dead || ended.contains(&key.zone) && self.causes.tombstone(key, route).is_some()
         })
     }
 
@@ -239,7 +253,7 @@ impl Paths {
                 && self.origins.hear(&route, now)
             {
                 let origins = &self.origins;
-                keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route, now)));
+                keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route)));
             }
             keys.insert(key);
         }

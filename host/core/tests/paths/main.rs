@@ -8,8 +8,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod bites;
 mod figures;
 mod graph;
+mod liar;
 mod network;
 mod oracle;
 mod router;

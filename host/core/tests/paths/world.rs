@@ -78,8 +78,6 @@ pub(crate) struct Cost {
     /// News that the busiest router heard.
     pub(crate) most: u64,
     pub(crate) bytes: u64,
-    /// Routes that changed, of all routers.
-    pub(crate) changes: u64,
 }
 
 impl Drop for World {
@@ -151,7 +149,6 @@ impl World {
             updates: tallies().map(|tally| tally.updates).sum(),
             most: tallies().map(|tally| tally.updates).max().unwrap_or(0),
             bytes: tallies().map(|tally| tally.bytes).sum(),
-            changes: tallies().map(|tally| tally.changes).sum(),
         }
     }
 
