@@ -91,7 +91,7 @@ pub enum PathEffect {
         /// The service.
         service: ServiceName,
     },
-    /// The neighbour takes the session for ended: it is to be ended here too, and begun anew.
+    /// The session does not work any more, or the neighbour takes it for ended: it is to be ended here too, and begun anew.
     Broken {
         /// The session.
         session: LinkId,
@@ -353,11 +353,11 @@ impl Paths {
     /// The next hops towards a service that come back to none of these zones, the best first: those of
     /// [`PathEffect::Reachable`] and then the others that count.
     #[must_use]
-    pub fn hops_around(&self, zone: &Label, service: &ServiceName, crossed: &[Label], now: Time) -> Vec<LinkId> {
+    pub fn hops_around(&self, zone: &Label, service: &ServiceName, crossed: &[Label]) -> Vec<LinkId> {
         let key = Key { zone: zone.clone(), service: service.clone() };
         let around =
             |path: &[Hop]| path.iter().all(|hop| hop.at.zone == self.me.zone || !crossed.contains(&hop.at.zone));
-        self.ways(&key, now).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
+        self.ways(&key).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
     }
 
     /// All services of other zones that can be reached, by zone and name.
@@ -442,15 +442,10 @@ impl Paths {
             let keys = self.table.keys().cloned().collect();
             self.choose_all(&keys, now);
         }
-        let mut lapsed = self.origins.lapsed(now);
-        if !lapsed.is_empty() {
+        if self.origins.give_up(now) {
             let origins = &self.origins;
-            let keys = self.table.resting_on(|_, _, route| !origins.counts(route, now));
+            let keys = self.table.resting_on(|_, _, route| !origins.counts(route));
             self.choose_all(&keys, now);
-            self.table.heard_routes().filter_map(|route| route.path.last()).for_each(|last| {
-                lapsed.remove(&last.at);
-            });
-            lapsed.iter().for_each(|router| self.origins.forget(router));
         }
     }
 

@@ -32,19 +32,19 @@ impl Way<'_> {
 
 impl Paths {
     /// All ways to a service that count, the best first, with what the neighbour told.
-    pub(super) fn ways<'a>(&'a self, key: &'a Key, now: Time) -> Vec<(Way<'a>, &'a Arc<Route>)> {
+    pub(super) fn ways<'a>(&'a self, key: &'a Key) -> Vec<(Way<'a>, &'a Arc<Route>)> {
         let heard = self.table.get(key).into_iter().flat_map(|entry| &entry.heard);
         let mut ways: Vec<_> = heard
             .filter_map(|(link, heard)| {
                 let (route, session) = (heard.route.as_ref()?, self.sessions.get(link)?);
-                Some((self.way(key, *link, session, route, now)?, route))
+                Some((self.way(key, *link, session, route)?, route))
             })
             .collect();
         ways.sort_by_key(|(way, _)| *way);
         ways
     }
 
-    fn way<'a>(&self, key: &Key, link: LinkId, session: &'a Session, route: &Route, now: Time) -> Option<Way<'a>> {
+    fn way<'a>(&self, key: &Key, link: LinkId, session: &'a Session, route: &Route) -> Option<Way<'a>> {
         let (added, is_internal) = match &session.kind {
             Kind::Internal => (0, true),
             Kind::External { import, .. } if !import.lets_pass(key) => return None,
@@ -52,7 +52,7 @@ impl Paths {
         };
         let counts = self.causes.dead_link(&self.me, &session.with, session.epoch).is_none()
             && !self.causes.end(key, route)
-            && self.origins.counts(route, now);
+            && self.origins.counts(route);
         counts.then_some(Way {
             cost: route.cost.checked_add(added)?,
             zones: zones(&route.path) + usize::from(!is_internal),
@@ -70,7 +70,7 @@ impl Paths {
     }
 
     fn choose(&mut self, key: &Key, now: Time) {
-        let choice = self.best(key, now);
+        let choice = self.best(key);
         let before = self.table.choice(key);
         if before == choice.as_ref() {
             self.table.choose(key, choice);
@@ -108,8 +108,8 @@ impl Paths {
         }
     }
 
-    fn best(&self, key: &Key, now: Time) -> Option<Choice> {
-        let ways = self.ways(key, now);
+    fn best(&self, key: &Key) -> Option<Choice> {
+        let ways = self.ways(key);
         let (best, heard) = ways.first()?;
         let hops = ways.iter().map(|(way, _)| way).take_while(|way| way.is_equal(best));
         let hops: Vec<LinkId> = hops.take(EQUAL).map(|way| way.link).collect();

@@ -4,11 +4,12 @@
 //! itself: a link that one of its routes crosses, a service that it told.
 
 use super::check::{AHEAD, check};
-use super::session::Kind;
+use super::session::{Kind, Session};
 use super::table::{crosses, digest};
 use super::{PathEffect, Paths, Route};
 use crate::message::LinkId;
-use crate::message::path::{DeadLink, Fresh, Group, Key, News, RouterId, Say, Tombstone, Update};
+use crate::message::path::{DeadLink, Fresh, Group, Hop, Key, News, RouterId, Say, Tombstone, Update};
+use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,15 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Refusals(BTreeMap<&'static str, usize>);
 
+/// Whether a neighbour told what it speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Never,
+    /// But policy did not let it pass.
+    Ignored,
+    Believed,
+}
+
 impl Refusals {
     fn add(&mut self, why: &'static str) {
         *self.0.entry(why).or_default() += 1;
@@ -29,12 +39,13 @@ impl Refusals {
 
 impl Paths {
     /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out, or a
-    /// sum that differs, has everything asked for once more (RFC 2918).
+    /// sum that differs, has everything asked for once more (RFC 2918); one that comes twice ends the session.
     pub fn hear(&mut self, link: LinkId, update: Update, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else {
             return self.refuse(link, "tells something although its session is not up".into());
         };
         if update.number <= session.heard {
+            self.effects.push_back(PathEffect::Broken { session: link });
             return self.refuse(link, format!("repeats its update {}", update.number));
         }
         let is_gap = update.number != session.heard + 1;
@@ -119,67 +130,86 @@ impl Paths {
         refused: &mut Refusals,
         now: Time,
     ) -> BTreeSet<Key> {
-        let mut is_news = false;
+        let (mut is_news, mut ended) = (false, BTreeSet::new());
         for cause in causes {
             match self.check_cause(link, &cause, now) {
-                Ok(broken) => {
-                    is_news |= self.causes.add_link(cause, now);
-                    self.effects.extend(broken.map(|session| PathEffect::Broken { session }));
-                }
+                Ok(Told::Believed) => is_news |= self.causes.add_link(cause, now),
+                Ok(Told::Ignored) => {}
+                Ok(Told::Never) => refused.add("dead link that none of its routes crosses"),
                 Err(why) => refused.add(why),
             }
         }
         for tombstone in tombstones {
-            if self.has_told(link, |key, route| ends(&tombstone, key, route)) {
-                is_news |= self.causes.add_tombstone(tombstone, now);
-            } else if tombstone.origin.zone != self.me.zone {
-                refused.add("tombstone of what it did not tell");
+            match self.has_told(link, |key, route| ends(&tombstone, key, route)) {
+                Told::Believed => {
+                    let zone = tombstone.origin.zone.clone();
+                    if self.causes.add_tombstone(tombstone, now) {
+                        ended.insert(zone);
+                    }
+                }
+                Told::Ignored => {}
+                Told::Never => refused.add("tombstone of what it did not tell"),
             }
         }
-        if is_news { self.resting_on_the_dead() } else { BTreeSet::new() }
+        if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
     }
 
-    /// The services that rest on a dead link or on something that ended.
-    pub(super) fn resting_on_the_dead(&self) -> BTreeSet<Key> {
+    /// The services that rest on a dead link, or on something of these zones that ended.
+    fn resting_on_the_dead(&self, ended: &BTreeSet<Label>) -> BTreeSet<Key> {
+        let is_dead = |link: LinkId, path: &[Hop]| {
+            let dead = |session: &Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
+            self.causes.on_path(path).next().is_some() || self.sessions.get(&link).and_then(dead).is_some()
+        };
+        // Services of a zone often share their path, and stand together: it is looked at once.
+        let mut last: Option<(LinkId, &Arc<[Hop]>, bool)> = None;
         self.table.resting_on(|key, link, route| {
-            let dead = |session: &super::Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
-            self.causes.end(key, route) || self.sessions.get(&link).and_then(dead).is_some()
+            let known = last.filter(|(other, path, _)| *other == link && Arc::ptr_eq(path, &route.path));
+            let dead = known.map_or_else(|| is_dead(link, &route.path), |(.., dead)| dead);
+            last = Some((link, &route.path, dead));
+            dead || ended.contains(&key.zone) && self.causes.tombstone(key, route).is_some()
         })
     }
 
-    /// Whether a dead link is believed; if it is one's own session that the other end has given up, which.
-    fn check_cause(&self, link: LinkId, cause: &DeadLink, now: Time) -> Result<Option<LinkId>, &'static str> {
+    /// Whether a dead link is believed. One's own session may be among them: then the other end has given it up.
+    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, now: Time) -> Result<Told, &'static str> {
         const NOWHERE: &str = "dead link with an epoch from nowhere";
         if cause.a == self.me || cause.b == self.me {
             let other = if cause.a == self.me { &cause.b } else { &cause.a };
-            if cause.epoch > self.epoch {
-                return Err(NOWHERE);
-            }
             let own = self.sessions.iter().find(|(_, session)| session.with == *other);
             return match own {
+                _ if cause.epoch > self.epoch => Err(NOWHERE),
                 Some((_, session)) if cause.epoch > session.epoch => Err(NOWHERE),
-                Some((link, session)) if cause.epoch == session.epoch => Ok(Some(*link)),
-                _ => Ok(None),
+                Some((session, Session { epoch, .. })) if *epoch == cause.epoch => {
+                    self.effects.push_back(PathEffect::Broken { session: *session });
+                    Ok(Told::Believed)
+                }
+                _ => Ok(Told::Believed),
             };
         }
         if cause.epoch > self.latest(now) {
             return Err(NOWHERE);
         }
-        let is_party = |session: &super::Session| [&cause.a, &cause.b].contains(&&session.with);
-        let may_know = self.sessions.get(&link).is_some_and(is_party)
-            || self.causes.dead_link(&cause.a, &cause.b, cause.epoch).is_some()
-            || self.has_told(link, |_, route| crosses(&route.path, &cause.a, &cause.b));
-        if may_know { Ok(None) } else { Err("dead link that none of its routes crosses") }
+        let is_party = |session: &Session| [&cause.a, &cause.b].contains(&&session.with);
+        let is_known = self.sessions.get(&link).is_some_and(is_party)
+            || self.causes.dead_link(&cause.a, &cause.b, cause.epoch).is_some();
+        if is_known {
+            return Ok(Told::Believed);
+        }
+        Ok(self.has_told(link, |_, route| crosses(&route.path, &cause.a, &cause.b)))
     }
 
-    /// Whether a neighbour told such a route, and was allowed to.
-    fn has_told(&self, link: LinkId, mut is_such: impl FnMut(&Key, &Route) -> bool) -> bool {
-        let Some(session) = self.sessions.get(&link) else { return false };
-        let imports = |key: &Key| match &session.kind {
-            Kind::External { import, .. } => import.lets_pass(key),
-            Kind::Internal => true,
-        };
-        self.table.told_by(link).any(|(key, route)| is_such(key, route) && imports(key))
+    /// Whether a neighbour told such a route.
+    fn has_told(&self, link: LinkId, mut is_such: impl FnMut(&Key, &Route) -> bool) -> Told {
+        let mut told = Told::Never;
+        for (key, route) in self.table.told_by(link) {
+            if is_such(key, route) {
+                told = Told::Ignored;
+                if self.imports(link, key) {
+                    return Told::Believed;
+                }
+            }
+        }
+        told
     }
 
     fn hear_group(&mut self, link: LinkId, group: &Group, keys: &mut BTreeSet<Key>, refused: &mut Refusals, now: Time) {
@@ -223,7 +253,7 @@ impl Paths {
                 && self.origins.hear(&route, now)
             {
                 let origins = &self.origins;
-                keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route, now)));
+                keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route)));
             }
             keys.insert(key);
         }
@@ -231,7 +261,8 @@ impl Paths {
 
     /// Takes a sign of life, and passes it on.
     fn hear_fresh(&mut self, from: LinkId, fresh: &Fresh, keys: &mut BTreeSet<Key>, now: Time) {
-        if !self.has_told(from, |_, route| route.path.last().is_some_and(|last| last.at == fresh.origin)) {
+        let is_its = |_: &Key, route: &Route| route.path.last().is_some_and(|last| last.at == fresh.origin);
+        if self.has_told(from, is_its) != Told::Believed {
             return;
         }
         let Some(was_given_up) = self.origins.renew(fresh, now) else { return };

@@ -4,7 +4,7 @@
 use super::Route;
 use crate::message::path::{Fresh, RouterId};
 use crate::time::Time;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -41,30 +41,35 @@ impl Origins {
         is_another
     }
 
-    /// Takes note of a sign of life. `None` if it is none; else whether the origin had been given up.
+    /// Takes note of a sign of life. `None` if it is none; else whether the origin had been given up: then whatever it
+    /// says is news, so that a lie about its boot or version does not last.
     pub(super) fn renew(&mut self, fresh: &Fresh, now: Time) -> Option<bool> {
-        let origin = self.known.get_mut(&fresh.origin)?;
-        if origin.boot != fresh.boot || origin.version >= fresh.version {
-            return None;
+        let Fresh { boot, version, .. } = *fresh;
+        let until = now + self.lease;
+        match self.known.get_mut(&fresh.origin) {
+            Some(origin) if origin.boot != boot || origin.version >= version => None,
+            Some(origin) => {
+                (origin.version, origin.until) = (version, until);
+                Some(false)
+            }
+            None => {
+                self.known.insert(fresh.origin.clone(), Origin { boot, version, until });
+                Some(true)
+            }
         }
-        origin.version = fresh.version;
-        let until = std::mem::replace(&mut origin.until, now + self.lease);
-        Some(until <= now)
     }
 
-    /// Whether the route comes from the newest process of its origin's name, and that has given a sign of life.
-    pub(super) fn counts(&self, route: &Route, now: Time) -> bool {
+    /// Whether the route comes from the newest process of its origin's name, which has not been given up.
+    pub(super) fn counts(&self, route: &Route) -> bool {
         let origin = route.path.last().and_then(|last| self.known.get(&last.at));
-        origin.is_some_and(|origin| origin.boot == route.boot && origin.until > now)
+        origin.is_some_and(|origin| origin.boot == route.boot)
     }
 
-    /// Those that gave no sign of life for a lease.
-    pub(super) fn lapsed(&self, now: Time) -> BTreeSet<RouterId> {
-        self.known.iter().filter(|(_, origin)| origin.until <= now).map(|(router, _)| router.clone()).collect()
-    }
-
-    pub(super) fn forget(&mut self, router: &RouterId) {
-        self.known.remove(router);
+    /// Gives up those that gave no sign of life for a lease. Whether there were any.
+    pub(super) fn give_up(&mut self, now: Time) -> bool {
+        let before = self.known.len();
+        self.known.retain(|_, origin| origin.until > now);
+        self.known.len() < before
     }
 
     pub(super) fn len(&self) -> usize {

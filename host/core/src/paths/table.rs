@@ -119,7 +119,6 @@ impl Table {
         let keys = self.by_session.remove(&link).unwrap_or_default().keys;
         for key in &keys {
             self.remove(link, key);
-            // The sums of the session are gone already.
         }
         keys
     }
@@ -152,19 +151,16 @@ impl Table {
         self.entries.get(key)?.heard.get(&link)?.route.clone()
     }
 
-    /// All that was told and breaks no rule.
-    pub(super) fn heard_routes(&self) -> impl Iterator<Item = &Route> {
-        let heard = self.entries.values().flat_map(|entry| entry.heard.values());
-        heard.filter_map(|heard| heard.route.as_deref())
-    }
-
     pub(super) fn len(&self) -> usize {
         self.total
     }
 
     /// The services whose choice rests on a path of which this is true.
-    pub(super) fn resting_on(&self, mut is_concerned: impl FnMut(&Key, LinkId, &Route) -> bool) -> BTreeSet<Key> {
-        let mut rests = |key: &Key, entry: &Entry| {
+    pub(super) fn resting_on<'a>(
+        &'a self,
+        mut is_concerned: impl FnMut(&'a Key, LinkId, &'a Route) -> bool,
+    ) -> BTreeSet<Key> {
+        let mut rests = |key: &'a Key, entry: &'a Entry| {
             let choice = entry.choice.as_ref()?;
             let mut ways = choice.hops.iter().filter_map(|link| Some((*link, entry.heard.get(link)?.route.as_ref()?)));
             ways.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())

@@ -276,10 +276,9 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
     paths.hear(LinkId(1), Update { number: 2, say: alive(2) }, half);
     paths.wake(Time::ZERO + lease);
     assert_eq!(paths.sizes().reachable, 1);
+    paths.hear(LinkId(1), Update { number: 3, say: alive(2) }, Time::ZERO + lease);
     paths.wake(half + lease);
-    assert_eq!(paths.sizes().reachable, 0);
-    paths.hear(LinkId(1), Update { number: 3, say: alive(2) }, half + lease);
-    assert_eq!(paths.sizes().reachable, 0, "an old sign");
+    assert_eq!(paths.sizes().reachable, 0, "the sign was an old one");
     paths.hear(LinkId(1), Update { number: 4, say: alive(3) }, half + lease);
     assert_eq!(paths.sizes().reachable, 1);
 }
@@ -294,4 +293,20 @@ fn whoever_leaves_says_that_nothing_of_it_counts() {
     let news = told(&mut paths, 2);
     assert_eq!((news[0].causes.len(), news[0].tombstones.len(), news[0].withdrawn.len()), (2, 1, 2));
     assert_eq!(paths.sizes(), PathSizes { causes: paths.sizes().causes, origins: 1, ..PathSizes::default() });
+}
+
+#[test]
+fn a_request_goes_around_the_zones_that_it_has_crossed() {
+    let mut paths = paris(&["gate.lyon", "gate.metz", "gate.nice"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
+    tell_path(&mut paths, 3, &["gate.nice", "a.bern", "b.rome"]);
+    let hops = |crossed: &[&str]| {
+        let crossed: Vec<Label> = crossed.iter().map(|zone| label(zone)).collect();
+        let hops = paths.hops_around(&label("rome"), &service("print"), &crossed);
+        hops.into_iter().map(|link| link.0).collect::<Vec<_>>()
+    };
+    assert_eq!(hops(&["paris"]), [1, 2, 3]);
+    assert_eq!(hops(&["lyon", "paris"]), [2, 3]);
+    assert_eq!(hops(&["bern", "lyon", "paris"]), []);
 }

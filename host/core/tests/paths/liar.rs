@@ -1,0 +1,114 @@
+//! A router that lies, between honest ones: what they know of others stays right, and when it is gone, everything is.
+
+use crate::graph::Family;
+use crate::router::BOOT;
+use crate::world::{Plan, World, service};
+use std::time::Duration;
+use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone};
+
+fn router(zone: usize) -> RouterId {
+    RouterId { zone: format!("z{zone}").parse().unwrap(), router: "r0".parse().unwrap() }
+}
+
+fn key(zone: usize) -> Key {
+    Key { zone: router(zone).zone, service: service("print") }
+}
+
+fn path(zones: &[usize], epoch: u64) -> Vec<Hop> {
+    let hop =
+        |(nth, zone): (usize, &usize)| Hop { at: router(*zone), epoch: if nth + 1 < zones.len() { epoch } else { 0 } };
+    zones.iter().enumerate().map(hop).collect()
+}
+
+fn group(path: Vec<Hop>, boot: u64, cost: u32) -> Group {
+    let offered = Offered { service: service("print"), version: u64::MAX, idempotent: false };
+    Group { path, boot, cost, services: vec![offered] }
+}
+
+/// Something that is not so, or breaks a rule.
+fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize) -> News {
+    let mut news = News::default();
+    let mut any = || rng.usize(..zones);
+    let (a, b, c) = (any(), any(), any());
+    let epoch = [0, 1, BOOT + 1_000_000, u64::MAX][rng.usize(..4)];
+    let boot = [0, BOOT, BOOT + 1, u64::MAX][rng.usize(..4)];
+    match rng.u8(..7) {
+        0 => news.groups.push(group(path(&[a, b], epoch), boot, 1)),
+        1 => news.groups.push(group(path(&[liar, a, b, c], epoch), boot, 3)),
+        2 => news.groups.push(group(path(&[liar, a, liar], epoch), boot, 9)),
+        3 => news.groups.push(group(Vec::new(), boot, u32::MAX)),
+        4 => news.causes.push(DeadLink::new(router(a), router(b), epoch)),
+        5 => {
+            let service = rng.bool().then(|| service("print"));
+            news.tombstones.push(Tombstone { origin: router(a), boot, version: u64::MAX, service });
+        }
+        _ => {
+            news.fresh.push(Fresh { origin: router(a), boot, version: u64::MAX });
+            news.withdrawn.push(key(b));
+        }
+    }
+    news
+}
+
+/// A liar in the middle of a small world; nobody imports from it but what its own zone serves.
+fn with_liar(seed: u64, is_confined: bool) -> World {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let zones = 12;
+    let mut world = Plan::new(Family::SmallWorld, zones, seed).build();
+    let liar = rng.usize(..zones);
+    (0..zones).for_each(|zone| world.offer(zone, &service("print"), true));
+    if is_confined {
+        for link in world.network.routers[liar].links.clone() {
+            let end = usize::from(world.network.links[link].ends[0] == liar);
+            world.network.links[link].import[end].allow = vec![format!("*@z{liar}").parse().unwrap()];
+        }
+    }
+    world.start();
+    world.network.run_for(Duration::from_secs(2));
+    world.network.check_rest().unwrap();
+    world.network.tamper = Some(Box::new(move |router, _, mut update| {
+        if router == liar && rng.u8(..4) > 0 {
+            update.say = Say::News(lie(&mut rng, liar, zones));
+        }
+        vec![update]
+    }));
+    for round in 0..20 {
+        world.network.run_for(Duration::from_millis(400));
+        // The liar is made to speak.
+        let links = world.network.routers[liar].links.clone();
+        world.network.lose_all(links[round % links.len()]);
+    }
+    if is_confined {
+        check_honest(&world, liar);
+    }
+    assert!(!world.network.refused.is_empty());
+    world.network.crash(liar);
+    world.network.run_for(Duration::from_secs(5));
+    world
+}
+
+/// Whom nothing is believed but its own zone kills no way between others.
+fn check_honest(world: &World, liar: usize) {
+    for (number, router) in world.network.routers.iter().enumerate().filter(|(number, _)| *number != liar) {
+        for zone in (0..world.zones).filter(|zone| ![number, liar].contains(zone)) {
+            assert!(router.told.contains_key(&key(zone)), "{} lost {}", router.name, key(zone));
+        }
+    }
+}
+
+#[test]
+fn a_liar_who_is_believed_nothing_but_its_own_zone_harms_nobody_else() {
+    for seed in 0..20 {
+        with_liar(seed, true).network.check_rest().unwrap();
+    }
+}
+
+#[test]
+fn what_a_believed_liar_said_is_forgotten_in_the_end() {
+    for seed in 0..20 {
+        let mut world = with_liar(seed, false);
+        // Dead links that are not dead are believed for ten minutes; boots and versions from the future for a lease.
+        world.network.run_for(Duration::from_secs(3 * 60 * 60));
+        world.network.check_rest().unwrap();
+    }
+}

@@ -1,0 +1,131 @@
+//! One router process, what its zone serves, and what its effects have told: compared after each step.
+
+use std::collections::BTreeMap;
+use wasmnode_core::message::path::{Key, MAX_HOPS};
+use wasmnode_core::paths::{EQUAL, Speaker};
+use wasmnode_core::settings::PathSettings;
+use wasmnode_core::{LinkId, PathEffect, Paths, ServiceName, Time};
+
+/// When the first process of all started.
+pub(crate) const BOOT: u64 = 1_700_000_000_000_000;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) messages: u64,
+    pub(crate) updates: u64,
+    pub(crate) bytes: u64,
+    /// When a route changed last.
+    pub(crate) changed: Time,
+    pub(crate) changes: u64,
+}
+
+pub(crate) struct Router {
+    pub(crate) me: Speaker,
+    pub(crate) name: String,
+    settings: PathSettings,
+    seed: u64,
+    /// `None` if no process runs.
+    pub(crate) paths: Option<Paths>,
+    /// What the zone serves, with whether a request may run twice.
+    pub(crate) offers: BTreeMap<ServiceName, bool>,
+    /// The links that it has an end of.
+    pub(crate) links: Vec<usize>,
+    /// The link and its end, of each session.
+    pub(crate) sessions: BTreeMap<LinkId, (usize, usize)>,
+    pub(crate) wake: Option<Time>,
+    last_session: u64,
+    /// What the effects have told.
+    pub(crate) told: BTreeMap<Key, (u32, Vec<LinkId>, bool)>,
+    pub(crate) tally: Tally,
+}
+
+impl Router {
+    pub(crate) fn new(zone: &str, name: &str, settings: &PathSettings, seed: u64) -> Self {
+        Self {
+            me: Speaker { zone: zone.parse().unwrap(), router: name.parse().unwrap(), boot: BOOT },
+            name: format!("{name}.{zone}"),
+            settings: settings.clone(),
+            seed,
+            paths: None,
+            offers: BTreeMap::new(),
+            links: Vec::new(),
+            sessions: BTreeMap::new(),
+            wake: None,
+            last_session: 0,
+            told: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, now: Time) {
+        self.me.boot = BOOT + now.as_micros();
+        // The driver's clock starts with the process; here all have the same, so the boot stays that of the first.
+        let mut paths = Paths::new(&self.me, &self.settings, self.seed ^ self.me.boot);
+        for (service, idempotent) in &self.offers {
+            paths.offer(service, *idempotent, now);
+        }
+        self.paths = Some(paths);
+    }
+
+    pub(crate) fn crash(&mut self) {
+        self.paths = None;
+        self.sessions.clear();
+        self.told.clear();
+    }
+
+    pub(crate) fn next_session(&mut self) -> LinkId {
+        self.last_session += 1;
+        LinkId(self.last_session)
+    }
+
+    pub(crate) fn key(&self, service: &ServiceName) -> Key {
+        Key { zone: self.me.zone.clone(), service: service.clone() }
+    }
+
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.tally.messages += 1;
+        self.tally.bytes += bytes as u64;
+    }
+
+    /// What holds of each effect at once.
+    pub(crate) fn check(&mut self, effect: &PathEffect, now: Time) {
+        match effect {
+            PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
+                let key = Key { zone: zone.clone(), service: service.clone() };
+                assert!((1..=EQUAL).contains(&hops.len()), "{} has {hops:?}", self.name);
+                let told = (*cost, hops.clone(), *idempotent);
+                assert!(self.told.get(&key) != Some(&told), "{} says {key} twice", self.name);
+                self.told.insert(key, told);
+                self.changed(now);
+            }
+            PathEffect::Unreachable { zone, service } => {
+                let key = Key { zone: zone.clone(), service: service.clone() };
+                assert!(self.told.remove(&key).is_some(), "{} unsays {key}, which it had not said", self.name);
+                self.changed(now);
+            }
+            PathEffect::Send { .. } => self.check_paths(effect),
+            _ => {}
+        }
+    }
+
+    fn changed(&mut self, now: Time) {
+        self.tally.changed = now;
+        self.tally.changes += 1;
+    }
+
+    /// No path that is told comes back to a zone, or is too long.
+    fn check_paths(&self, effect: &PathEffect) {
+        use wasmnode_core::message::path::Say;
+        let PathEffect::Send { update, .. } = effect else { return };
+        let Say::News(news) = &update.say else { return };
+        for group in &news.groups {
+            let mut zones: Vec<_> = group.path.iter().map(|hop| &hop.at.zone).collect();
+            zones.dedup();
+            let crossed = zones.len();
+            zones.sort();
+            zones.dedup();
+            assert!(zones.len() == crossed && group.path.len() <= MAX_HOPS, "{} tells {group:?}", self.name);
+            assert_eq!(group.path[0].at, self.me.id());
+        }
+    }
+}

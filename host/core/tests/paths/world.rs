@@ -1,0 +1,169 @@
+//! Networks to try: how they are built, what is done to them, and what it costs until they rest.
+
+use crate::graph::{Family, distances};
+use crate::network::Network;
+use crate::router::{Router, Tally};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wasmnode_core::settings::PathSettings;
+use wasmnode_core::{ServiceName, Time};
+
+pub(crate) const LATENCY: Duration = Duration::from_millis(10);
+
+/// What a network looks like.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) family: Family,
+    pub(crate) zones: usize,
+    /// Routers of each zone.
+    pub(crate) routers: usize,
+    /// The dearest link; with 1, cost is distance.
+    pub(crate) dearest: u32,
+    pub(crate) settings: PathSettings,
+    pub(crate) seed: u64,
+}
+
+impl Plan {
+    pub(crate) fn new(family: Family, zones: usize, seed: u64) -> Self {
+        Self { family, zones, routers: 1, dearest: 1, settings: PathSettings::default(), seed }
+    }
+
+    /// Routers that all start within 100 ms, in any order.
+    pub(crate) fn build(&self) -> World {
+        let mut rng = fastrand::Rng::with_seed(self.seed);
+        let edges = self.family.edges(self.zones, &mut rng);
+        let mut network = Network::default();
+        network.rng = rng.fork();
+        for zone in 0..self.zones {
+            for router in 0..self.routers {
+                network.add(Router::new(&format!("z{zone}"), &format!("r{router}"), &self.settings, rng.u64(..)));
+            }
+        }
+        for zone in 0..self.zones {
+            for one in 0..self.routers {
+                for other in 0..one {
+                    let first = zone * self.routers;
+                    network.join(first + other, first + one, [0, 0], Duration::from_millis(1));
+                }
+            }
+        }
+        for &(a, b) in &edges {
+            // Two zones are joined by as many links as there are routers, at most two.
+            let turn = rng.usize(..self.routers);
+            for nth in 0..self.routers.min(2) {
+                let router = |zone: usize| zone * self.routers + (turn + nth) % self.routers;
+                let mut cost = || rng.u32(1..=self.dearest);
+                let costs = [cost(), cost()];
+                network.join(router(a), router(b), costs, LATENCY);
+            }
+        }
+        World { network, edges, zones: self.zones, plan: self.clone() }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) network: Network,
+    pub(crate) edges: BTreeSet<(usize, usize)>,
+    pub(crate) zones: usize,
+    plan: Plan,
+}
+
+/// What something cost until the network rested.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Until the last route changed.
+    pub(crate) settled: Duration,
+    /// News, of all routers.
+    pub(crate) updates: u64,
+    /// News that the busiest router heard.
+    pub(crate) most: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.network.log.as_deref().unwrap_or("no log: replay it with WASMNODE_SEED");
+            println!("{log}\n{:?} failed at {:?}", self.plan, self.network.now);
+        }
+    }
+}
+
+pub(crate) fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+impl World {
+    pub(crate) fn family(&self) -> Family {
+        self.plan.family
+    }
+
+    /// Starts all routers within 100 ms.
+    pub(crate) fn start(&mut self) {
+        let mut order: Vec<usize> = (0..self.network.routers.len()).collect();
+        self.network.rng.shuffle(&mut order);
+        let pause = Duration::from_micros(100_000 / order.len() as u64);
+        for router in order {
+            self.network.start(router);
+            self.network.run_for(pause);
+        }
+    }
+
+    pub(crate) fn offer(&mut self, zone: usize, name: &ServiceName, idempotent: bool) {
+        for router in self.routers_of(zone) {
+            self.network.routers[router].offers.insert(name.clone(), idempotent);
+            let now = self.network.now;
+            if let Some(paths) = &mut self.network.routers[router].paths {
+                paths.offer(name, idempotent, now);
+                self.network.act(router, &format!("offers {name}"));
+            }
+        }
+    }
+
+    pub(crate) fn withdraw(&mut self, zone: usize, name: &ServiceName) {
+        for router in self.routers_of(zone) {
+            self.network.routers[router].offers.remove(name);
+            let now = self.network.now;
+            if let Some(paths) = &mut self.network.routers[router].paths {
+                paths.withdraw(name, now);
+                self.network.act(router, &format!("withdraws {name}"));
+            }
+        }
+    }
+
+    pub(crate) fn routers_of(&self, zone: usize) -> std::ops::Range<usize> {
+        zone * self.plan.routers..(zone + 1) * self.plan.routers
+    }
+
+    /// Does something, waits until the network rests, and says what it cost.
+    pub(crate) fn measure(&mut self, what: impl FnOnce(&mut Self)) -> Cost {
+        let begin = self.network.now;
+        for router in &mut self.network.routers {
+            router.tally = Tally { changed: begin, ..Tally::default() };
+        }
+        what(self);
+        self.network.run_for(Duration::from_secs(4));
+        let tallies = || self.network.routers.iter().map(|router| router.tally);
+        Cost {
+            settled: tallies().map(|tally| tally.changed).max().unwrap_or(Time::ZERO).since(begin),
+            updates: tallies().map(|tally| tally.updates).sum(),
+            most: tallies().map(|tally| tally.updates).max().unwrap_or(0),
+            bytes: tallies().map(|tally| tally.bytes).sum(),
+        }
+    }
+
+    /// The longest of the shortest ways from a zone.
+    pub(crate) fn radius(&self, zone: usize) -> usize {
+        distances(&self.edges, self.zones, zone).into_iter().flatten().max().unwrap_or(0)
+    }
+
+    /// The length of all paths to a zone is its distance.
+    pub(crate) fn check_distances(&self, zone: usize, name: &ServiceName) {
+        let far = distances(&self.edges, self.zones, zone);
+        for (router, distance) in self.network.routers.iter().zip(far) {
+            let path = router.paths.as_ref().unwrap().path(&format!("z{zone}").parse().unwrap(), name);
+            let within = distance.filter(|distance| (1..=32).contains(distance));
+            assert_eq!(path.map(<[_]>::len), within, "{}", router.name);
+        }
+    }
+}
