@@ -8,7 +8,8 @@
 //! The bare echo is a ROUTER in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
 //! request that the node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what
 //! it was asked, in an instance that is kept, and in a new one for each request; `peer` asks the same of a second node,
-//! with which the first is linked over ipc. All take turns in each round, so
+//! with which the first is linked over ipc. `zones` is a service of another zone, through two routers over tcp, against the
+//! sum of bare echoes of the connections on its way: one over ipc, three over tcp. All take turns in each round, so
 //! that whatever else the machine does hits all of them alike; the figures are medians over the rounds.
 
 #[path = "../../tests/guests/mod.rs"]
@@ -55,12 +56,15 @@ fn main() -> Result<()> {
     }
     let rounds = arguments.first().map_or(Ok(10), |rounds| rounds.parse())?;
     let folder = tempfile::tempdir()?;
-    let _bare = Stopped(start_bare(folder.path())?);
+    let _bare = Stopped(start_bare(&format!("ipc://{}/bare.ipc", folder.path().display()))?);
+    let bare_tcp = free_endpoint()?;
+    let _bare_tcp = Stopped(start_bare(&bare_tcp)?);
+    let _zones = start_zones(folder.path())?;
     // The far one ends last, and is missed by nobody.
     let seed = format!("seeds = ['ipc://{}/near.ipc']", folder.path().display());
     let _far = Stopped(start_node(folder.path(), "far", &["peer-fresh", "peer-reused"], &seed)?);
     let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
-    let mut contenders = contenders(folder.path());
+    let mut contenders = contenders(folder.path(), &bare_tcp);
     for round in 0..=rounds {
         for contender in &mut contenders {
             let turn = turn(contender)?;
@@ -84,9 +88,32 @@ impl Drop for Stopped {
     }
 }
 
-fn start_bare(folder: &Path) -> Result<Child> {
-    let endpoint = format!("ipc://{}/bare.ipc", folder.display());
-    Ok(Command::new(std::env::current_exe()?).args(["--bare-echo", &endpoint]).spawn()?)
+fn start_bare(endpoint: &str) -> Result<Child> {
+    Ok(Command::new(std::env::current_exe()?).args(["--bare-echo", endpoint]).spawn()?)
+}
+
+/// A tcp endpoint that was free a moment ago.
+fn free_endpoint() -> Result<String> {
+    Ok(format!("tcp://{}", std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?))
+}
+
+/// Starts two zones of a node and a router each; what is told is told over tcp.
+fn start_zones(folder: &Path) -> Result<Vec<Stopped>> {
+    let routers = [("here", free_endpoint()?), ("there", free_endpoint()?)];
+    let mut started = Vec::new();
+    for (index, (zone, endpoint)) in routers.iter().enumerate() {
+        let (other, its_endpoint) = &routers[1 - index];
+        let router = format!(
+            "zone = '{zone}'\nadvertise = '{endpoint}'\n[router.neighbour.{other}]\nendpoint = '{its_endpoint}'\n\
+             export = ['*']\nimport = ['*']"
+        );
+        started.push(Stopped(start_node_at(folder, &format!("router-{zone}"), &[endpoint], &[], &router)?));
+        let node = format!("zone = '{zone}'\nseeds = ['{endpoint}']");
+        let (name, ipc) = (format!("node-{zone}"), format!("ipc://node-{zone}.ipc"));
+        let services: &[&str] = if index == 1 { &["abroad-reused"] } else { &[] };
+        started.push(Stopped(start_node_at(folder, &name, &[&ipc, "tcp://127.0.0.1:0"], services, &node)?));
+    }
+    Ok(started)
 }
 
 fn bare_echo(endpoint: &str) -> Result<()> {
@@ -108,13 +135,15 @@ fn bare_echo(endpoint: &str) -> Result<()> {
 
 /// Starts a node that serves these, each by an echo; those whose names end in "reused" keep their instance.
 fn start_node(folder: &Path, name: &str, services: &[&str], settings: &str) -> Result<Child> {
+    start_node_at(folder, name, &[&format!("ipc://{name}.ipc")], services, settings)
+}
+
+fn start_node_at(folder: &Path, name: &str, listen: &[&str], services: &[&str], settings: &str) -> Result<Child> {
     let plugins = folder.join(name);
     std::fs::create_dir(&plugins)?;
     let echo = guests::component(include_str!("../../tests/guests/echo.wat"));
-    let mut text = format!(
-        "[node]\nname = '{name}'\nlisten = ['ipc://{name}.ipc']\nplugins = '{name}'\n\
-         cache = 'cache'\n{settings}\n"
-    );
+    let mut text =
+        format!("[node]\nname = '{name}'\nlisten = {listen:?}\nplugins = '{name}'\ncache = 'cache'\n{settings}\n");
     for service in services {
         std::fs::write(plugins.join(format!("{service}.wasm")), &echo)?;
         if service.ends_with("reused") {
@@ -126,7 +155,7 @@ fn start_node(folder: &Path, name: &str, services: &[&str], settings: &str) -> R
     Ok(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "warn"]).spawn()?)
 }
 
-fn contenders(folder: &Path) -> Vec<Contender> {
+fn contenders(folder: &Path, bare_tcp: &str) -> Vec<Contender> {
     let (bare, node) = (format!("ipc://{}/bare.ipc", folder.display()), format!("ipc://{}/near.ipc", folder.display()));
     let native = |service: &str| {
         let ask = Ask {
@@ -156,6 +185,8 @@ fn contenders(folder: &Path) -> Vec<Contender> {
         contender("MDP 0.2: reused", &node, majordomo("reused")),
         contender("MDP 0.2: fresh", &node, majordomo("fresh")),
         contender("MDP 0.2: peer, reused", &node, majordomo("peer-reused")),
+        contender("zones: bare tcp", &bare_tcp.to_owned(), native("fresh")),
+        contender("zones: two routers", &format!("ipc://{}/node-here.ipc", folder.display()), native("abroad-reused")),
     ]
 }
 
@@ -222,6 +253,13 @@ fn report(contenders: &[Contender]) {
         "{BODY} bytes of body over ipc; medians of {} rounds; in brackets: against bare",
         contenders[0].turns.len()
     );
+    let p50 = |name: &str| {
+        let contender = contenders.iter().find(|contender| contender.name == name);
+        let turns = contender.into_iter().flat_map(|contender| &contender.turns);
+        median(turns.map(|turn| turn.alone[ALONE / 2].as_secs_f64()))
+    };
+    let hops = p50("native: bare") + 3.0 * p50("zones: bare tcp");
+    println!("two routers: p50 {:.2} of the bare echoes of its connections", p50("zones: two routers") / hops);
     println!("{:<22} {:>18} {:>18} {:>20} {:>20}", "", "p50", "p99", "requests/s, 1", "requests/s, 64");
     let dialect = |contender: &Contender| contender.name.split(':').next();
     for dialect in contenders.chunk_by(|a, b| dialect(a) == dialect(b)) {
