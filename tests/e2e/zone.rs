@@ -118,6 +118,18 @@ fn a_failure_says_who_failed_and_where_and_the_deadline_holds_across_nodes() {
 }
 
 #[test]
+fn a_service_calls_another_wherever_it_is_and_loops_are_found_across_nodes() {
+    let calls = "[service.relay]\ncalls = ['echo', 'back']\n[service.back]\ncalls = ['relay']\n";
+    let node1 = node("node1", &["relay"], &[], calls);
+    let node2 = node("node2", &["echo", "relay=back"], &[&node1], calls);
+    wait_for_members(&node1, &[("node2", 2)]);
+    wait_for_members(&node2, &[("node1", 1)]);
+    assert_eq!(node1.call("relay", &[b"echo", b"a", b"b"]).unwrap(), ["a", "b"]);
+    let (_, reason) = node1.fail("relay", &[b"back", b"relay", b"echo", b"x"]);
+    assert!(reason.contains("relay is already part of this chain of calls"), "{reason}");
+}
+
+#[test]
 fn a_plugin_dropped_into_one_node_is_callable_through_another_and_gone_when_it_is_removed() {
     let (node1, node2) = two();
     let mut client = node1.client();
