@@ -333,6 +333,11 @@ fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_ep
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     tell_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 1_001);
+    assert_eq!(
+        tell(&mut paths, 2, News { causes: vec![dead.clone()], ..News::default() }),
+        [],
+        "it is not its session"
+    );
     let effects = tell(&mut paths, 1, News { causes: vec![dead], ..News::default() });
     assert!(effects.contains(&PathEffect::Broken { session: LinkId(1) }), "{effects:?}");
     assert_eq!(reachable(&effects), Some((3, vec![2])));
