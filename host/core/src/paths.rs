@@ -242,12 +242,17 @@ impl Paths {
 
     /// A session with another router has begun, at both ends with this epoch: what may be told is told within 2 ms.
     ///
-    /// An earlier session with the same router ends.
+    /// An earlier session with the same router ends. One that cannot be is refused, and carries nothing.
     pub fn session_up(&mut self, link: LinkId, with: &Speaker, kind: Kind, epoch: u64, now: Time) {
         let with = with.id();
         let is_internal = kind == Kind::Internal;
         if with == self.me || is_internal != (with.zone == self.me.zone) {
             let why = "is not where the configuration says: a router of this name, or of this zone".into();
+            return self.effects.push_back(PathEffect::Refused { session: link, why });
+        }
+        if epoch > self.latest(now) {
+            // It would be the epoch of all later sessions too, and no router would believe them.
+            let why = "begins a session with an epoch from nowhere: its clock is more than a day ahead".into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });
         }
         let earlier = self.sessions.iter().find(|(other, session)| **other == link || session.with == with);

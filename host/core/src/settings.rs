@@ -195,7 +195,7 @@ pub struct PathSettings {
     pub burst: u32,
     /// Services of the own zone that other zones are told of. Default 10,000.
     pub offers: usize,
-    /// Routes that one neighbour may tell; each takes about 500 bytes. Default 20,000.
+    /// Routes that one neighbour may tell; each takes about 700 bytes, with what is told on of it. Default 20,000.
     pub routes_per_neighbour: usize,
     /// Routes of all neighbours together. Default 100,000.
     pub routes: usize,

@@ -5,7 +5,7 @@
 
 use super::check::{AHEAD, check};
 use super::session::{Kind, Session};
-use super::table::{crosses, digest};
+use super::table::digest;
 use super::{PathEffect, Paths, Route};
 use crate::message::LinkId;
 use crate::message::path::{DeadLink, Fresh, Group, Hop, Key, News, RouterId, Say, Tombstone, Update};
@@ -22,13 +22,18 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Refusals(BTreeMap<&'static str, usize>);
 
-/// Whether a neighbour told what it speaks of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Never,
-    /// But policy did not let it pass.
-    Ignored,
-    Believed,
+/// What the routes of a neighbour cross and where they end, each with whether policy lets one of them pass.
+#[derive(Default)]
+struct Told {
+    links: BTreeMap<(RouterId, RouterId), bool>,
+    origins: BTreeMap<RouterId, bool>,
+}
+
+impl Told {
+    /// Whether what it says of a link is believed; `None` if no route crosses it.
+    fn link(&self, a: &RouterId, b: &RouterId) -> Option<bool> {
+        self.links.get(&(a.clone(), b.clone())).copied()
+    }
 }
 
 impl Refusals {
@@ -110,8 +115,10 @@ impl Paths {
         for group in &news.groups {
             self.hear_group(link, group, &mut keys, &mut refused, now);
         }
-        for fresh in &news.fresh {
-            self.hear_fresh(link, fresh, &mut keys, now);
+        if !news.fresh.is_empty() {
+            let told = self.told(link);
+            let believed = news.fresh.iter().filter(|fresh| told.origins.get(&fresh.origin) == Some(&true));
+            believed.for_each(|fresh| self.hear_fresh(link, fresh, &mut keys, now));
         }
         self.choose_all(&keys, now);
         if !refused.0.is_empty() {
@@ -130,25 +137,28 @@ impl Paths {
         refused: &mut Refusals,
         now: Time,
     ) -> BTreeSet<Key> {
+        if causes.is_empty() && tombstones.is_empty() {
+            return BTreeSet::new();
+        }
+        let told = self.told(link);
         let (mut is_news, mut ended) = (false, BTreeSet::new());
         for cause in causes {
-            match self.check_cause(link, &cause, now) {
-                Ok(Told::Believed) => is_news |= self.causes.add_link(cause, now),
-                Ok(Told::Ignored) => {}
-                Ok(Told::Never) => refused.add("dead link that none of its routes crosses"),
+            match self.check_cause(link, &cause, &told, now) {
+                Ok(true) => is_news |= self.causes.add_link(cause, now),
+                Ok(false) => {}
                 Err(why) => refused.add(why),
             }
         }
         for tombstone in tombstones {
-            match self.has_told(link, |key, route| ends(&tombstone, key, route)) {
-                Told::Believed => {
+            match self.check_tombstone(link, &tombstone, &told) {
+                Some(true) => {
                     let zone = tombstone.origin.zone.clone();
                     if self.causes.add_tombstone(tombstone, now) {
                         ended.insert(zone);
                     }
                 }
-                Told::Ignored => {}
-                Told::Never => refused.add("tombstone of what it did not tell"),
+                Some(false) => {}
+                None => refused.add("tombstone of what it did not tell"),
             }
         }
         if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
@@ -171,7 +181,7 @@ impl Paths {
     }
 
     /// Whether a dead link is believed. One's own session may be among them: then the other end has given it up.
-    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, now: Time) -> Result<Told, &'static str> {
+    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Told, now: Time) -> Result<bool, &'static str> {
         const NOWHERE: &str = "dead link with an epoch from nowhere";
         if cause.a == self.me || cause.b == self.me {
             let other = if cause.a == self.me { &cause.b } else { &cause.a };
@@ -179,11 +189,13 @@ impl Paths {
             return match own {
                 _ if cause.epoch > self.epoch => Err(NOWHERE),
                 Some((_, session)) if cause.epoch > session.epoch => Err(NOWHERE),
+                // A session that stands is ended by its two ends, and by nobody else's word.
                 Some((session, Session { epoch, .. })) if *epoch == cause.epoch => {
-                    self.effects.push_back(PathEffect::Broken { session: *session });
-                    Ok(Told::Believed)
+                    let is_its_own = *session == link;
+                    self.effects.extend(is_its_own.then_some(PathEffect::Broken { session: link }));
+                    Ok(is_its_own)
                 }
-                _ => Ok(Told::Believed),
+                _ => Ok(true),
             };
         }
         if cause.epoch > self.latest(now) {
@@ -193,20 +205,36 @@ impl Paths {
         let is_known = self.sessions.get(&link).is_some_and(is_party)
             || self.causes.dead_link(&cause.a, &cause.b, cause.epoch).is_some();
         if is_known {
-            return Ok(Told::Believed);
+            return Ok(true);
         }
-        Ok(self.has_told(link, |_, route| crosses(&route.path, &cause.a, &cause.b)))
+        told.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
     }
 
-    /// Whether a neighbour told such a route.
-    fn has_told(&self, link: LinkId, mut is_such: impl FnMut(&Key, &Route) -> bool) -> Told {
-        let mut told = Told::Never;
+    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends.
+    fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Told) -> Option<bool> {
+        let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
+        let key = Key { zone: tombstone.origin.zone.clone(), service: service.clone() };
+        let route = self.table.heard(link, &key)?;
+        (route.path.last()?.at == tombstone.origin).then(|| self.imports(link, &key))
+    }
+
+    /// What a neighbour told, by what it may end: one look at its routes, however much an update ends.
+    fn told(&self, link: LinkId) -> Told {
+        let mut told = Told::default();
+        let mut last: Option<(&Arc<[Hop]>, bool)> = None;
         for (key, route) in self.table.told_by(link) {
-            if is_such(key, route) {
-                told = Told::Ignored;
-                if self.imports(link, key) {
-                    return Told::Believed;
-                }
+            let imports = self.imports(link, key);
+            // Services of a zone often share their path, and stand together.
+            if last.is_some_and(|(path, seen)| Arc::ptr_eq(path, &route.path) && seen == imports) {
+                continue;
+            }
+            last = Some((&route.path, imports));
+            for pair in route.path.windows(2) {
+                let DeadLink { a, b, .. } = DeadLink::new(pair[0].at.clone(), pair[1].at.clone(), 0);
+                *told.links.entry((a, b)).or_default() |= imports;
+            }
+            if let Some(origin) = route.path.last() {
+                *told.origins.entry(origin.at.clone()).or_default() |= imports;
             }
         }
         told
@@ -261,10 +289,6 @@ impl Paths {
 
     /// Takes a sign of life, and passes it on.
     fn hear_fresh(&mut self, from: LinkId, fresh: &Fresh, keys: &mut BTreeSet<Key>, now: Time) {
-        let is_its = |_: &Key, route: &Route| route.path.last().is_some_and(|last| last.at == fresh.origin);
-        if self.has_told(from, is_its) != Told::Believed {
-            return;
-        }
         let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
         if was_given_up {
             keys.extend(self.table.keys().filter(|key| key.zone == fresh.origin.zone).cloned());
@@ -285,10 +309,4 @@ impl Paths {
         self.counters.refused += 1;
         self.effects.push_back(PathEffect::Refused { session, why });
     }
-}
-
-/// Whether a tombstone speaks of a route's origin and service, of whichever version.
-fn ends(tombstone: &Tombstone, key: &Key, route: &Route) -> bool {
-    let origin: Option<&RouterId> = route.path.last().map(|last| &last.at);
-    origin == Some(&tombstone.origin) && tombstone.service.as_ref().is_none_or(|service| *service == key.service)
 }

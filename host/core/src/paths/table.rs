@@ -2,7 +2,7 @@
 
 use super::Route;
 use crate::message::LinkId;
-use crate::message::path::{Hop, Key, RouterId};
+use crate::message::path::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -174,14 +174,6 @@ impl Table {
             self.entries.remove(key);
         }
     }
-}
-
-/// Whether a path crosses a link.
-pub(super) fn crosses(path: &[Hop], a: &RouterId, b: &RouterId) -> bool {
-    path.windows(2).any(|pair| {
-        let (one, other) = (&pair[0].at, &pair[1].at);
-        (one, other) == (a, b) || (one, other) == (b, a)
-    })
 }
 
 /// A digest of a route, for sums that tell two tables apart.

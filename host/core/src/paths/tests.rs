@@ -310,3 +310,38 @@ fn a_request_goes_around_the_zones_that_it_has_crossed() {
     assert_eq!(hops(&["lyon", "paris"]), [2, 3]);
     assert_eq!(hops(&["bern", "lyon", "paris"]), []);
 }
+
+#[test]
+fn a_session_that_cannot_be_is_refused() {
+    let internal = Kind::Internal;
+    for (name, kind, epoch) in [
+        ("gate.paris", internal.clone(), 1_009),
+        ("back.paris", open(1), 1_009),
+        ("gate.lyon", internal, 1_009),
+        ("gate.lyon", open(1), u64::MAX),
+    ] {
+        let mut paths = paris(&[]);
+        paths.session_up(LinkId(1), &speaker(name), kind, epoch, Time::ZERO);
+        assert!(matches!(&drain(&mut paths)[..], [PathEffect::Refused { .. }]), "{name}");
+        assert_eq!(paths.epoch(), 1_000);
+    }
+}
+
+#[test]
+fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_epoch() {
+    let mut paths = paris(&["gate.lyon", "gate.metz"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    tell_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
+    let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 1_001);
+    assert_eq!(
+        tell(&mut paths, 2, News { causes: vec![dead.clone()], ..News::default() }),
+        [],
+        "it is not its session"
+    );
+    let effects = tell(&mut paths, 1, News { causes: vec![dead], ..News::default() });
+    assert!(effects.contains(&PathEffect::Broken { session: LinkId(1) }), "{effects:?}");
+    assert_eq!(reachable(&effects), Some((3, vec![2])));
+    let epoch = link_epoch(paths.epoch(), 7);
+    paths.session_up(LinkId(3), &speaker("gate.lyon"), open(1), epoch, Time::ZERO);
+    assert_eq!(reachable(&tell_path(&mut paths, 3, &["gate.lyon", "a.rome"])), Some((2, vec![3])));
+}
