@@ -28,7 +28,6 @@ use crate::config::Config;
 use crate::mailbox::Sending;
 use engine::Sandbox;
 use epoch::Epoch;
-use folder::Folder;
 use generations::Generations;
 use guest::Calls;
 use instance::{Job, Plugin};
@@ -116,10 +115,7 @@ impl Plugins {
         let loader = Loader { sandbox, config: config.clone(), calls: Arc::clone(&calls) };
         // A router serves nothing itself.
         if !config.node.is_router() {
-            let mut folder = Folder::default();
-            // They reach the driver by the mailbox like all that come later.
-            loader.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
-            loader.watch(folder, sending.clone()).map_err(refused)?;
+            loader.start(sending.clone())?;
         }
         Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool })
     }

@@ -19,3 +19,4 @@ mod python;
 mod serving;
 mod tools;
 mod zone;
+mod zones;

@@ -2,12 +2,13 @@
 //! dialogues in the core; this tests what sockets add.
 
 use crate::node::{Node, PATIENCE};
+use std::time::Duration;
 use wasmnode::client::{Ask, Body, Code, Error, Frame};
 
-type Frames = Vec<Vec<u8>>;
+pub(crate) type Frames = Vec<Vec<u8>>;
 
 /// A DEALER connected to a node.
-fn dealer(endpoint: &str, id: Option<&[u8]>) -> zmq::Socket {
+pub(crate) fn dealer(endpoint: &str, id: Option<&[u8]>) -> zmq::Socket {
     let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
     socket.set_linger(0).unwrap();
     socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
@@ -72,17 +73,22 @@ impl Worker {
         self.send(if self.is_v1 { 3 } else { 4 }, &[&[client, b""][..], &body].concat());
     }
 
+    /// Whether something arrives within this time.
+    pub(crate) fn hears_something(&self, within: Duration) -> bool {
+        self.socket.poll(zmq::POLLIN, i64::try_from(within.as_millis()).unwrap()).unwrap() > 0
+    }
+
     pub(crate) fn expect_disconnect(&self) {
         assert_eq!(self.receive().0, if self.is_v1 { 5 } else { 6 });
     }
 }
 
-fn ask(socket: &zmq::Socket, service: &str, body: &str) {
+pub(crate) fn ask(socket: &zmq::Socket, service: &str, body: &str) {
     let frames: [&[u8]; 4] = [b"MDPC02", b"\x01", service.as_bytes(), body.as_bytes()];
     socket.send_multipart(frames, 0).unwrap();
 }
 
-fn answer(socket: &zmq::Socket) -> Frames {
+pub(crate) fn answer(socket: &zmq::Socket) -> Frames {
     socket.recv_multipart(0).expect("an answer")
 }
 

@@ -81,18 +81,30 @@ impl Node {
 
     /// Starts a node in a folder that is prepared, with further arguments.
     pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
-        let config = folder.configure(settings);
-        let mut command = wasmnode();
-        command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let (lines, log) = channel();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        folder.configure(settings);
+        let (process, log) = spawn(&folder, arguments);
         let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
-        node.wait_for("is ready");
-        let listening = node.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
-        node.tcp = format!("tcp://{}", listening.unwrap().1);
+        node.wait_until_ready();
         node
+    }
+
+    /// Kills it without a word, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.wait();
+    }
+
+    /// Starts it again, in its folder and with its settings, after it has ended.
+    pub(crate) fn start_again(&mut self) {
+        (self.process, self.log) = spawn(&self.folder, &[]);
+        self.seen.clear();
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        self.wait_for("is ready");
+        let listening = self.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
+        self.tcp = format!("tcp://{}", listening.unwrap().1);
     }
 
     /// Its endpoint on ipc.
@@ -227,6 +239,17 @@ impl Drop for Node {
         let _it_may_have_ended = self.process.kill();
         let _nothing_to_reap = self.process.wait();
     }
+}
+
+/// Starts the binary in a folder that is configured; returns its process and what it logs.
+fn spawn(folder: &Folder, arguments: &[&str]) -> (Child, Receiver<String>) {
+    let mut command = wasmnode();
+    command.arg("--config").arg(folder.path("node.toml")).args(arguments).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let (lines, log) = channel();
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    (process, log)
 }
 
 /// The binary under test.

@@ -355,6 +355,16 @@ impl Paths {
         }
     }
 
+    /// Whether policy lets the neighbour on this session know of a service, whether or not it can be reached now.
+    #[must_use]
+    pub fn is_exported(&self, to: LinkId, zone: &Label, service: &ServiceName) -> bool {
+        let key = Key { zone: zone.clone(), service: service.clone() };
+        self.sessions.get(&to).is_some_and(|session| match &session.kind {
+            Kind::Internal => true,
+            Kind::External { export, .. } => export.lets_pass(&key),
+        })
+    }
+
     /// The next hops towards a service that come back to none of these zones, the best first: those of
     /// [`PathEffect::Reachable`] and then the others that count.
     #[must_use]

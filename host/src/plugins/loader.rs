@@ -9,7 +9,7 @@ use super::{News, Refusal};
 use crate::config::Config;
 use crate::mailbox::Sending;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecursiveMode, Watcher};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -43,19 +43,43 @@ pub(super) struct Loader {
     pub(super) calls: Arc<Calls>,
 }
 
+/// What the system tells of the folder.
+struct Watch {
+    /// `None` if it tells nothing.
+    watcher: Option<RecommendedWatcher>,
+    hinted: Receiver<notify::Result<Event>>,
+    /// Keeps the channel open where nothing is told, so that waiting for a hint takes its time.
+    _hints: Sender<notify::Result<Event>>,
+}
+
 impl Loader {
-    /// Loads what is in the folder now; what comes of each file is returned.
+    /// Loads what is in the folder now; what comes of each file is sent. Then watches the folder until the node ends.
     ///
     /// # Errors
-    /// If the folder cannot be read.
-    pub(super) fn load_present(&self, folder: &mut Folder) -> Result<Vec<News>, String> {
+    /// If the folder cannot be read, or the system refuses a thread.
+    pub(super) fn start(self, sending: Sending) -> Result<(), String> {
+        let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
+        list(&self.config.plugins).map_err(|error| self.unreadable(&error))?;
+        // Before the first look, so that nothing that comes after it goes unseen.
+        let watch = self.watch_folder();
+        let mut folder = Folder::default();
+        // They reach the driver by the mailbox like all that come later.
+        self.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
+        let loader = Arc::new(self);
+        let slow_lane = SlowLane::start(Arc::clone(&loader), sending.clone()).map_err(refused)?;
+        let thread = std::thread::Builder::new().name("folder".into());
+        thread.spawn(move || loader.run(folder, watch, &slow_lane, &sending)).map_err(refused)?;
+        Ok(())
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> String {
+        let path = self.config.plugins.display();
+        format!("cannot read the plugin folder {path}: {error}; create it, or name another in node.plugins")
+    }
+
+    fn load_present(&self, folder: &mut Folder) -> Result<Vec<News>, String> {
         let path = &self.config.plugins;
-        let unreadable = |error: std::io::Error| {
-            format!(
-                "cannot read the plugin folder {}: {error}; create it, or name another in node.plugins",
-                path.display()
-            )
-        };
+        let unreadable = |error: std::io::Error| self.unreadable(&error);
         let mut found = list(path).map_err(unreadable)?;
         if !found.keys().all(|file| is_old(file)) {
             std::thread::sleep(FIRST_PAUSE);
@@ -85,30 +109,17 @@ impl Loader {
         }
     }
 
-    /// Watches the folder from now on, until the node ends.
-    ///
-    /// # Errors
-    /// If the system refuses a thread.
-    pub(super) fn watch(self, folder: Folder, sending: Sending) -> std::io::Result<()> {
-        let loader = Arc::new(self);
-        let slow_lane = SlowLane::start(Arc::clone(&loader), sending.clone())?;
-        std::thread::Builder::new().name("folder".into()).spawn(move || loader.run(folder, &slow_lane, &sending))?;
-        Ok(())
-    }
-
-    fn run(&self, mut folder: Folder, slow_lane: &SlowLane, sending: &Sending) {
-        let (hints, hinted) = channel();
-        let mut watch = self.watch_folder(&hints);
+    fn run(&self, mut folder: Folder, mut watch: Watch, slow_lane: &SlowLane, sending: &Sending) {
         let mut is_readable = true;
         loop {
-            let rescan = if watch.is_some() { RESCAN } else { RESCAN_BLIND };
+            let rescan = if watch.watcher.is_some() { RESCAN } else { RESCAN_BLIND };
             let due = folder.next_scan().map_or(rescan, |next| next.saturating_duration_since(Instant::now()));
-            let closed = gather(&hinted, due.min(rescan), &self.config.plugins);
+            let closed = gather(&watch.hinted, due.min(rescan), &self.config.plugins);
             match list(&self.config.plugins) {
                 Ok(found) => {
                     if !std::mem::replace(&mut is_readable, true) {
                         // It may be another folder under the same name.
-                        watch = self.watch_folder(&hints);
+                        watch = self.watch_folder();
                     }
                     for change in folder.scan(&found, &closed, Instant::now()) {
                         let Some(service) = self.concerned(&change) else { continue };
@@ -118,7 +129,7 @@ impl Loader {
                     }
                 }
                 Err(error) => {
-                    watch = None;
+                    watch.watcher = None;
                     if std::mem::replace(&mut is_readable, false) {
                         let folder = self.config.plugins.display();
                         error!("cannot read the plugin folder {folder}: {error}; its plugins serve on");
@@ -128,12 +139,14 @@ impl Loader {
         }
     }
 
-    fn watch_folder(&self, hints: &Sender<notify::Result<Event>>) -> Option<impl Watcher + use<>> {
-        watcher(&self.config.plugins, hints.clone())
+    fn watch_folder(&self) -> Watch {
+        let (hints, hinted) = channel();
+        let watcher = watcher(&self.config.plugins, hints.clone())
             .inspect_err(|error| {
                 warn!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {error}");
             })
-            .ok()
+            .ok();
+        Watch { watcher, hinted, _hints: hints }
     }
 
     /// The service that a change is of, if the node is to serve it.
@@ -235,7 +248,7 @@ fn is_closing(kind: &EventKind) -> bool {
     )
 }
 
-fn watcher(folder: &Path, hints: Sender<notify::Result<Event>>) -> notify::Result<impl Watcher + use<>> {
+fn watcher(folder: &Path, hints: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         let concerns_plugins = event
             .as_ref()

@@ -5,6 +5,7 @@
 //! when either connection does.
 
 use super::{Node, Output, ZoneEvent};
+use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::message::path;
 use crate::message::peer::{Member, Offer, PeerMessage, Role};
@@ -257,13 +258,23 @@ impl Node {
         }
     }
 
-    /// Whether a request that came from another zone may be served here or passed on.
-    pub(super) fn may_pass(&self, member: &Member, zone: &Label, service: &ServiceName) -> bool {
-        let router = self.router.as_ref();
-        router.is_some_and(|router| match router.session_with(member) {
-            Some(session) => router.paths.may_pass(Some(session), zone, service),
-            None => false,
-        })
+    /// Whether a request that came from another zone may be served here or passed on. What policy forbids is refused for
+    /// good. What the neighbour may know of but is not told of now was on its way when that changed: it was not started,
+    /// and may go another way.
+    pub(super) fn may_pass(&self, member: &Member, zone: &Label, service: &ServiceName) -> Result<(), Failure> {
+        let (me, own, their) = (&self.zone.me().name, &self.zone.zone, &member.name);
+        let refuse = |code, reason: String| Err(Failure::new(code, format!("router {me} of zone {own} {reason}")));
+        let session = self.router.as_ref().and_then(|router| Some((router, router.session_with(member)?)));
+        let Some((router, session)) = session else {
+            return refuse(Code::UnknownService, format!("has no session with router {their}"));
+        };
+        if router.paths.may_pass(Some(session), zone, service) {
+            Ok(())
+        } else if router.paths.is_exported(session, zone, service) {
+            refuse(Code::UnknownService, format!("does not lead router {their} to {service} of zone {zone}"))
+        } else {
+            refuse(Code::Forbidden, format!("does not export {service} of zone {zone} there"))
+        }
     }
 
     /// The zone that a link leads into, if it is another.
