@@ -2,10 +2,13 @@
 
 mod new;
 mod plugins;
+mod traffic;
 mod zone;
 
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
+use traffic::TRAFFIC;
+pub(crate) use traffic::{Traffic, traffic};
 pub(crate) use zone::{Explain, Listing, explain, members, services};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,6 +36,7 @@ Examples:
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
+  wasmnode traffic --config traffic.toml          random requests between zones, and what became of them
   wasmnode call afficher bonjour                  call a service
   wasmnode call afficher@node2 bonjour            call it on that node
   date | wasmnode call print - --to ipc://wasmnode.ipc";
@@ -98,6 +102,9 @@ pub(crate) enum Command {
     New(New),
     /// Say what a file is, what it wants of the host, and whether it could serve
     Inspect(Inspect),
+    /// Send random requests to nodes, and report whether each had exactly one answer
+    #[command(after_help = TRAFFIC)]
+    Traffic(Traffic),
     /// Check a configuration and list every mistake
     Check,
 }

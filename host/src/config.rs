@@ -14,11 +14,13 @@ mod router;
 mod service;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod value;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub use grants::{FolderGrant, Grants, HttpGrant};
+pub use traffic::{Rhythm, Sender, Traffic};
 
 use error::Report;
 use fields::Fields;
@@ -141,9 +143,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or any of what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| ConfigError::not_text(path, &bytes, error))?;
-        Self::parse(text, path)
+        Self::parse(&text_of(path)?, path)
     }
 
     /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
@@ -151,16 +151,7 @@ impl Config {
     /// # Errors Everything that is wrong with the text: either all breaches of TOML's grammar or, in a text that has
     /// none, all keys that are unknown and all values that make no sense.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let report = Report::new(text);
-        let (table, breaches) = DeTable::parse_recoverable(text);
-        for breach in &breaches {
-            report.add(breach.span().map(|span| span.start), format!("not TOML: {}", breach.message()));
-        }
-        if !breaches.is_empty() {
-            return Err(ConfigError::new(file, report));
-        }
-        let config = Self::read(table.get_ref(), folder_of(file), &report);
-        if report.is_empty() { Ok(config) } else { Err(ConfigError::new(file, report)) }
+        parse(text, file, |table, report| Self::read(table, folder_of(file), report))
     }
 
     /// The configuration of a node that was given no file: that of an empty file in the current folder.
@@ -239,6 +230,26 @@ impl Config {
             sandboxes,
         }
     }
+}
+
+/// The text of a file.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| ConfigError::not_text(path, error.as_bytes(), error.utf8_error()))
+}
+
+/// Reads a text of TOML; what `read` yields counts only if nothing was wrong.
+fn parse<T>(text: &str, file: &Path, read: impl FnOnce(&DeTable<'_>, &Report<'_>) -> T) -> Result<T, ConfigError> {
+    let report = Report::new(text);
+    let (table, breaches) = DeTable::parse_recoverable(text);
+    for breach in &breaches {
+        report.add(breach.span().map(|span| span.start), format!("not TOML: {}", breach.message()));
+    }
+    if !breaches.is_empty() {
+        return Err(ConfigError::new(file, report));
+    }
+    let read = read(table.get_ref(), &report);
+    if report.is_empty() { Ok(read) } else { Err(ConfigError::new(file, report)) }
 }
 
 /// The folder that a file's relative paths start at; empty for a file in the current folder, so that they stay short.

@@ -10,5 +10,6 @@ mod plugins;
 pub mod report;
 mod sockets;
 mod throttle;
+pub mod traffic;
 
 pub use plugins::{GenerationState, Inspection, PluginStatus, Refusal, digest, inspect};

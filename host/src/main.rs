@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
         Some(Command::New(new)) => cli::new(new),
         Some(Command::Inspect(inspect)) => cli::inspect(inspect),
+        Some(Command::Traffic(traffic)) => cli::traffic(traffic, config),
         Some(Command::Check) => cli::check(config),
     };
     done.unwrap_or_else(|failed| failed.report())

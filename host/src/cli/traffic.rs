@@ -1,0 +1,90 @@
+//! `wasmnode traffic`: random requests between zones, and whether each had its one answer.
+
+use super::{Failed, print};
+use clap::Args;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use wasmnode::config;
+use wasmnode::traffic::{self, Outcome, Trouble};
+
+pub(crate) const TRAFFIC: &str = "\
+The file of --config lists who sends what where; all but the senders may be left out:
+
+  seed     = 1             # the same seed sends the same requests at the same times
+  requests = 2000          # of all senders together
+  at-most  = \"10s\"         # how long they send, though there were fewer
+  deadline = \"5s\"          # from a request to its answer
+
+  [sender.paris]
+  endpoint = \"tcp://127.0.0.1:5611\"
+  to       = [\"afficher\", \"print@lyon\"]   # one is drawn for each request
+  bytes    = [16, 1024, 65536]            # and one of these sizes
+  pattern  = \"poisson\"                    # independent of one another; or
+  rate     = 100                          #   so many a second
+# pattern  = \"bursts\"                     # many at once; or
+# burst    = 50
+# every    = \"500ms\"
+# pattern  = \"on-off\"                     # independent of one another, with pauses
+# on       = \"1s\"
+# off      = \"2s\"
+# rate     = 200
+
+Exit codes:
+  0  each request had exactly one answer, be it a reply or a failure
+  1  a request had no answer or more than one, or the file has mistakes; with --strict also if one failed
+  2  wrong arguments
+  9  no node at an endpoint";
+
+#[derive(Debug, Args)]
+pub(crate) struct Traffic {
+    /// Exit with 1 if any request failed, though it was answered
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Sends, and says what became of it.
+pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let Some(file) = config else {
+        let message = "say who is to send: wasmnode traffic --config FILE; --help shows one";
+        return Err(Failed { message: message.into(), exit: 2 });
+    };
+    let outcome = traffic::run(&config::Traffic::load(file)?, |time, progress| {
+        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "{:>4} s: {progress}", time.as_secs());
+    })
+    .map_err(|Trouble { sender, error }| {
+        let failed = Failed::from(error);
+        Failed { message: format!("sender {sender}: {}", failed.message), ..failed }
+    })?;
+    print(&vec![summary(&outcome).into()])?;
+    match faults(&outcome, args.strict) {
+        faults if faults.is_empty() => Ok(ExitCode::SUCCESS),
+        faults => Err(Failed { message: faults.join("; "), exit: 1 }),
+    }
+}
+
+fn summary(outcome: &Outcome) -> String {
+    let Outcome { tally, took, .. } = outcome;
+    let mut text = tally.to_string();
+    let (sent, failed, missing) = (tally.sent(), tally.failed(), tally.missing());
+    let _writing_to_a_string_succeeds = writeln!(
+        text,
+        "{sent} requests in {:.1} s: {} replied to, {failed} failed, {missing} without an answer, {} answers too many",
+        took.as_secs_f64(),
+        sent - failed - missing,
+        tally.surplus(),
+    );
+    text
+}
+
+/// Why the traffic did not go as it should.
+fn faults(Outcome { tally, planned, troubles, .. }: &Outcome, is_strict: bool) -> Vec<String> {
+    let mut faults: Vec<String> = troubles.iter().map(Trouble::to_string).collect();
+    let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{count} {what}")));
+    add(planned - tally.sent(), "requests were not sent");
+    add(tally.missing(), "requests had no answer");
+    add(tally.surplus(), "answers were too many");
+    add(if is_strict { tally.failed() } else { 0 }, "requests failed, which --strict does not allow");
+    faults
+}

@@ -1,0 +1,264 @@
+//! What `wasmnode traffic` is told: who sends what where, and in which rhythm. Read like the node's own configuration.
+
+use super::endpoint::Endpoint;
+use super::error::{ConfigError, Report};
+use super::fields::Fields;
+use super::peers::to_dial;
+use super::value::{self, number, quoted, size, text};
+use super::{folder_of, parse, text_of};
+use std::path::Path;
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+use wasmnode_core::{Address, Label};
+
+/// The most senders: each is a thread and a connection.
+const MOST_SENDERS: usize = 100;
+
+/// Everything that `wasmnode traffic` is told.
+///
+/// ```
+/// use std::path::Path;
+/// use wasmnode::config::Traffic;
+///
+/// let text = "sender.a = { endpoint = 'tcp://127.0.0.1:5555', to = ['print'], pattern = 'poisson', rate = 9 }";
+/// assert_eq!(Traffic::parse(text, Path::new("traffic.toml"))?.requests, 1_000);
+/// # Ok::<(), wasmnode::config::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traffic {
+    /// The same seed sends the same requests at the same times. `seed`, default 1.
+    pub seed: u64,
+    /// Requests of all senders together. `requests`, default 1,000, 1 to 1,000,000.
+    pub requests: usize,
+    /// How long requests are sent, though there were fewer; answers are waited for beyond. `at-most`, default 1 min.
+    pub at_most: Duration,
+    /// From a request to its answer; a second later, the answer counts as missing. `deadline`, default 5 s.
+    pub deadline: Duration,
+    /// Who sends; at least one, at most 100. `[sender.NAME]`.
+    pub senders: Vec<Sender>,
+}
+
+/// One connection to a node, and what is sent on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sender {
+    /// Its name in what is told of it.
+    pub name: Label,
+    /// The node. `endpoint`.
+    pub endpoint: Endpoint,
+    /// One is drawn for each request; given twice, it is drawn twice as often. `to`, at least one.
+    pub to: Vec<Address>,
+    /// Sizes of a request's body, of which one is drawn for each. `bytes`, default `[64]`.
+    pub bytes: Vec<usize>,
+    /// When it sends. `pattern` and the keys that go with it.
+    pub rhythm: Rhythm,
+}
+
+/// When a sender sends. Bursts and pauses begin at a moment that is drawn, so that senders are not in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rhythm {
+    /// Independent requests, so many a second in the mean. `pattern = "poisson"` with `rate`.
+    Poisson {
+        /// Requests a second.
+        rate: u32,
+    },
+    /// So many requests at once, each period. `pattern = "bursts"` with `burst` and `every`.
+    Bursts {
+        /// Requests at once.
+        burst: u32,
+        /// The period.
+        every: Duration,
+    },
+    /// Independent requests for a while, then none for a while. `pattern = "on-off"` with `on`, `off` and `rate`.
+    OnOff {
+        /// How long it sends.
+        on: Duration,
+        /// How long it pauses.
+        off: Duration,
+        /// Requests a second while it sends.
+        rate: u32,
+    },
+}
+
+/// What `pattern` says; the other keys say the rest.
+#[derive(Clone, Copy)]
+enum Pattern {
+    Poisson,
+    Bursts,
+    OnOff,
+}
+
+impl Traffic {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or any of what [`Traffic::parse`] finds.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&text_of(path)?, path)
+    }
+
+    /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text, as for a node's configuration.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        parse(text, file, |table, report| Self::read(table, folder_of(file), report))
+    }
+
+    fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
+        let mut root = Fields::root(table, report);
+        let traffic = Self {
+            seed: root.take("seed", number(0..=u64::MAX)).unwrap_or(1),
+            requests: root.take("requests", number(1..=1_000_000)).unwrap_or(1_000),
+            at_most: root.take("at-most", value::duration).unwrap_or(Duration::from_secs(60)),
+            deadline: root.take("deadline", value::duration).unwrap_or(Duration::from_secs(5)),
+            senders: {
+                let entries = root.table("sender").entries(label);
+                let count = entries.len();
+                if !(1..=MOST_SENDERS).contains(&count) {
+                    let problem = format!("there are {count}; write 1 to {MOST_SENDERS} tables such as [sender.paris]");
+                    root.complain("sender", &problem);
+                }
+                entries.into_iter().filter_map(|(name, given)| sender(name, given, folder)).collect()
+            },
+        };
+        root.done();
+        traffic
+    }
+}
+
+fn label(name: &str) -> Result<Label, String> {
+    name.parse().map_err(|error| format!("{} {error}", quoted(name)))
+}
+
+/// Reads one sender; nothing if a part is missing, which is told.
+fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path) -> Option<Sender> {
+    let endpoint = needed(&mut given, "endpoint", "the node, such as \"tcp://127.0.0.1:5555\"", |v| to_dial(v, folder));
+    let to = filled(&mut given, "to", "an address such as \"print\" or \"afficher@lyon\"", address);
+    if !given.has("to") {
+        given.complain("to", "is missing: addresses such as [\"print\", \"afficher@lyon\"]");
+    }
+    let bytes = filled(&mut given, "bytes", "a size such as 64 or \"1KiB\"", |value| size(0..=16 << 20)(value));
+    let rhythm = rhythm(&mut given);
+    given.done();
+    Some(Sender {
+        name: name?,
+        endpoint: endpoint?,
+        to: to?,
+        bytes: bytes.unwrap_or_else(|| vec![64]),
+        rhythm: rhythm?,
+    })
+}
+
+/// Asks only for the keys of the pattern, so that those of another are unknown ones.
+fn rhythm(given: &mut Fields<'_>) -> Option<Rhythm> {
+    let patterns = [("poisson", Pattern::Poisson), ("bursts", Pattern::Bursts), ("on-off", Pattern::OnOff)];
+    let what = "\"poisson\" with rate, \"bursts\" with burst and every, or \"on-off\" with on, off and rate";
+    let Some(pattern) = needed(given, "pattern", what, value::choice(&patterns)) else {
+        // Which keys belong here is not known, so none is called unknown.
+        let _rate = (given.take("rate", rate), given.take("burst", rate));
+        let _times = ["every", "on", "off"].map(|key| given.take(key, value::duration));
+        return None;
+    };
+    let per_second = "requests a second, such as 100";
+    match pattern {
+        Pattern::Poisson => Some(Rhythm::Poisson { rate: needed(given, "rate", per_second, rate)? }),
+        Pattern::Bursts => {
+            let burst = needed(given, "burst", "requests at once, such as 50", rate);
+            let every = needed(given, "every", "the time from burst to burst, such as \"500ms\"", value::duration);
+            Some(Rhythm::Bursts { burst: burst?, every: every? })
+        }
+        Pattern::OnOff => {
+            let on = needed(given, "on", "how long it sends, such as \"1s\"", value::duration);
+            let off = needed(given, "off", "how long it pauses, such as \"1s\"", value::duration);
+            let rate = needed(given, "rate", per_second, rate);
+            Some(Rhythm::OnOff { on: on?, off: off?, rate: rate? })
+        }
+    }
+}
+
+fn rate(value: &DeValue<'_>) -> Result<u32, String> {
+    number(1..=1_000_000)(value)
+}
+
+fn address(value: &DeValue<'_>) -> Result<Address, String> {
+    let written = text(value, "an address such as \"print\" or \"afficher@lyon\"")?;
+    written.parse().map_err(|error| format!("{}: {error}", quoted(written)))
+}
+
+/// The value of a key that must be there.
+fn needed<T>(
+    given: &mut Fields<'_>,
+    key: &'static str,
+    what: &str,
+    read: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
+) -> Option<T> {
+    if !given.has(key) {
+        given.complain(key, &format!("is missing: {what}"));
+    }
+    given.take(key, read)
+}
+
+/// A list that, if it is there, may not be empty.
+fn filled<T>(
+    given: &mut Fields<'_>,
+    key: &'static str,
+    what: &str,
+    read: impl FnMut(&DeValue<'_>) -> Result<T, String>,
+) -> Option<Vec<T>> {
+    let list = given.list(key, read);
+    if list.as_ref().is_some_and(Vec::is_empty) && given.is_good(key) {
+        given.complain(key, &format!("is empty; write {what}"));
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> String {
+        Traffic::parse(text, Path::new("etc/traffic.toml")).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn every_key_reaches_its_field() {
+        let text = r#"
+            seed = 7
+            requests = 9
+            at-most = "2s"
+            deadline = "3s"
+            [sender.a]
+            endpoint = "ipc://a.ipc"
+            to = ["print", "print@lyon"]
+            bytes = [0, "1KiB"]
+            pattern = "on-off"
+            on = "4s"
+            off = "5s"
+            rate = 6
+        "#;
+        let traffic = Traffic::parse(text, Path::new("/etc/traffic.toml")).unwrap();
+        let rhythm = Rhythm::OnOff { on: Duration::from_secs(4), off: Duration::from_secs(5), rate: 6 };
+        let to = ["print", "print@lyon"].map(|address| address.parse().unwrap()).to_vec();
+        let endpoint = Endpoint::Ipc("/etc/a.ipc".into());
+        let sender = Sender { name: "a".parse().unwrap(), endpoint, to, bytes: vec![0, 1024], rhythm };
+        let (at_most, deadline) = (Duration::from_secs(2), Duration::from_secs(3));
+        assert_eq!(traffic, Traffic { seed: 7, requests: 9, at_most, deadline, senders: vec![sender] });
+    }
+
+    #[test]
+    fn without_a_sender_there_is_no_traffic() {
+        assert_eq!(mistakes(""), "etc/traffic.toml: sender: there are 0; write 1 to 100 tables such as [sender.paris]");
+    }
+
+    #[test]
+    fn keys_of_another_pattern_are_unknown_and_those_of_no_pattern_are_not() {
+        let sender = "[sender.a]\nendpoint = 'ipc://a.ipc'\nto = ['print']\n";
+        let found = mistakes(&format!("{sender}pattern = 'poisson'\nrate = 1\nburst = 5"));
+        assert!(found.starts_with("etc/traffic.toml:6: sender.a.burst: unknown key"), "{found}");
+        let found = mistakes(&format!("{sender}rate = 1\nburst = 5\nevery = '1s'"));
+        assert!(
+            found.starts_with("etc/traffic.toml:1: sender.a.pattern: is missing") && !found.contains('\n'),
+            "{found}"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! Random requests of several clients at a time, and what became of each: what `wasmnode traffic` does.
+//!
+//! What is sent when is drawn before (`traffic/schedule.rs`), what became of it is counted apart (`traffic/tally.rs`).
+//! Here are the clocks and the connections: one thread for each sender, which sends what is due and reads between.
+
+mod schedule;
+mod tally;
+
+pub use tally::{Tally, Way};
+
+use crate::client::{Ask, Client, Error, Reply};
+use crate::config::{Sender, Traffic};
+use crate::report::{self, ZoneReport};
+use schedule::Planned;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tally::Open;
+
+/// How long a node may take to tell its zone.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long after its deadline an answer is still waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a second answer is waited for after the last request has its first.
+const AFTERWARDS: Duration = Duration::from_millis(250);
+
+/// How often it is told how far the traffic is.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What became of the traffic.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The requests, counted.
+    pub tally: Tally,
+    /// Requests that were to be sent; fewer were if a sender had to stop.
+    pub planned: u64,
+    /// From the start to the last answer.
+    pub took: Duration,
+    /// What else went wrong, by sender.
+    pub troubles: Vec<Trouble>,
+}
+
+/// What made a sender stop sending, or what it could not read.
+#[derive(Debug)]
+pub struct Trouble {
+    /// The sender's name.
+    pub sender: String,
+    /// What went wrong.
+    pub error: Error,
+}
+
+/// How far it is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    sent: AtomicU64,
+    replied: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sender {}: {}", self.sender, self.error)
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, replied, failed } = self;
+        let (sent, replied, failed) = (sent.load(Relaxed), replied.load(Relaxed), failed.load(Relaxed));
+        let open = sent.saturating_sub(replied + failed);
+        write!(f, "{sent} sent, {replied} replied to, {failed} failed, {open} without an answer yet")
+    }
+}
+
+/// Connects all senders, then lets them send; `tell` hears once a second how far it is.
+///
+/// # Errors
+/// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.
+pub fn run(traffic: &Traffic, mut tell: impl FnMut(Duration, &Progress)) -> Result<Outcome, Trouble> {
+    let plans = schedule::plan(traffic);
+    let mut connections = Vec::new();
+    for (sender, plan) in traffic.senders.iter().zip(&plans) {
+        let connection = Connection::new(sender, plan);
+        connections.push(connection.map_err(|error| Trouble { sender: sender.name.to_string(), error })?);
+    }
+    let progress = &Progress::default();
+    let planned = plans.iter().map(|plan| plan.len() as u64).sum();
+    let mut outcome = Outcome { tally: Tally::default(), planned, took: Duration::ZERO, troubles: Vec::new() };
+    let start = Instant::now();
+    std::thread::scope(|threads| {
+        let (done, ended) = channel();
+        for connection in connections {
+            let done = done.clone();
+            threads.spawn(move || done.send(connection.run(start, traffic.deadline, progress)));
+        }
+        drop(done);
+        let mut next_line = start + PROGRESS;
+        loop {
+            match ended.recv_timeout(next_line.saturating_duration_since(Instant::now())) {
+                Ok((tally, last, trouble)) => {
+                    outcome.tally.add(tally);
+                    outcome.took = outcome.took.max(last);
+                    outcome.troubles.extend(trouble);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    tell(start.elapsed(), progress);
+                    next_line += PROGRESS;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    });
+    Ok(outcome)
+}
+
+/// One sender at work.
+struct Connection<'a> {
+    sender: &'a Sender,
+    plan: &'a [Planned],
+    client: Client,
+    zone: String,
+    open: Open,
+    /// When the last answer came.
+    last: Duration,
+    trouble: Option<Error>,
+}
+
+impl<'a> Connection<'a> {
+    /// Connects, and asks the node for its zone; so the first request finds a connection that stands.
+    fn new(sender: &'a Sender, plan: &'a [Planned]) -> Result<Self, Error> {
+        let mut client = Client::connect(&sender.endpoint.to_string())?;
+        let members = client.call(Ask::new(report::MEMBERS).deadline(ANSWER), |_| {})?;
+        // A node of another version may tell it in another way; the sender's name then stands for the zone.
+        let zone = serde_json::from_slice(&members.concat())
+            .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);
+        Ok(Self { sender, plan, client, zone, open: Open::default(), last: Duration::ZERO, trouble: None })
+    }
+
+    /// Sends what is planned and waits for the answers. Returns what became of it, and when the last one came.
+    fn run(mut self, start: Instant, deadline: Duration, progress: &Progress) -> (Tally, Duration, Option<Trouble>) {
+        for (number, planned) in self.plan.iter().enumerate() {
+            self.read_until(start, start + planned.at, progress, |_| true);
+            let body = body(&self.sender.name, number + 1, planned.bytes);
+            let to = self.sender.to[planned.to].to_string();
+            let sent_at = start.elapsed();
+            match self.client.send(Ask::new(&to).body([body]).deadline(deadline)) {
+                Ok(id) => self.open.sent(id, (self.zone.clone(), to), sent_at),
+                Err(error) => {
+                    self.trouble = Some(error);
+                    break;
+                }
+            }
+            progress.sent.fetch_add(1, Relaxed);
+        }
+        self.read_until(start, Instant::now() + deadline + GRACE, progress, Open::is_waiting);
+        self.read_until(start, Instant::now() + AFTERWARDS, progress, |_| true);
+        let sender = self.sender.name.to_string();
+        (self.open.close(), self.last, self.trouble.map(|error| Trouble { sender, error }))
+    }
+
+    /// Reads answers until then, or for as long as this holds; after that time, those that have arrived already.
+    fn read_until(&mut self, start: Instant, until: Instant, progress: &Progress, goes_on: impl Fn(&Open) -> bool) {
+        while goes_on(&self.open) {
+            let left = until.saturating_duration_since(Instant::now());
+            // The client waits for whole milliseconds.
+            let wait = left.as_nanos().div_ceil(1_000_000);
+            let (id, reply) =
+                match self.client.receive(Some(Duration::from_millis(wait.try_into().unwrap_or(u64::MAX)))) {
+                    Ok(received) => received,
+                    Err(Error::Silence { .. }) if left.is_zero() => return,
+                    Err(Error::Silence { .. }) => continue,
+                    Err(error) => {
+                        let is_malformed = matches!(error, Error::Malformed(_));
+                        self.trouble.get_or_insert(error);
+                        if is_malformed { continue } else { return }
+                    }
+                };
+            let (failure, count) = match reply {
+                Reply::Partial(_) => continue,
+                Reply::Final(_) => (None, &progress.replied),
+                Reply::Failure(failure) => (Some(failure), &progress.failed),
+            };
+            let now = start.elapsed();
+            if self.open.answered(id, failure, now) {
+                self.last = now;
+                count.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// Text that says whose request it is, again and again until it has the size.
+fn body(sender: &impl fmt::Display, number: usize, bytes: usize) -> Vec<u8> {
+    format!("request {number} of {sender}; ").bytes().cycle().take(bytes).collect()
+}

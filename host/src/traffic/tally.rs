@@ -1,0 +1,230 @@
+//! What became of the requests: each must have one answer. Decides nothing and knows no clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::time::Duration;
+use wasmnode_core::{Code, Failure};
+
+/// From which zone to which address.
+pub type Way = (String, String);
+
+/// What became of all requests.
+#[derive(Debug, Default)]
+pub struct Tally {
+    ways: BTreeMap<Way, Count>,
+    /// Answers with a number that no request had.
+    strays: u64,
+}
+
+/// What became of the requests of one way.
+#[derive(Debug, Default)]
+struct Count {
+    sent: u64,
+    missing: u64,
+    doubled: u64,
+    /// By code, with the reason of the first.
+    failed: BTreeMap<Code, (u64, String)>,
+    /// From sending to a reply, failures left out.
+    times: Vec<Duration>,
+}
+
+/// The requests of one connection while they run.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    requests: HashMap<u64, Request>,
+    unanswered: usize,
+    tally: Tally,
+}
+
+#[derive(Debug)]
+struct Request {
+    way: Way,
+    sent_at: Duration,
+    is_answered: bool,
+}
+
+impl Open {
+    /// Notes a request by its number.
+    pub(super) fn sent(&mut self, id: u64, way: Way, sent_at: Duration) {
+        self.tally.ways.entry(way.clone()).or_default().sent += 1;
+        self.requests.insert(id, Request { way, sent_at, is_answered: false });
+        self.unanswered += 1;
+    }
+
+    /// Notes an answer; whether it is the first of its request.
+    pub(super) fn answered(&mut self, id: u64, failure: Option<Failure>, now: Duration) -> bool {
+        let Some(request) = self.requests.get_mut(&id) else {
+            self.tally.strays += 1;
+            return false;
+        };
+        let count = self.tally.ways.entry(request.way.clone()).or_default();
+        if request.is_answered {
+            count.doubled += 1;
+            return false;
+        }
+        request.is_answered = true;
+        self.unanswered -= 1;
+        match failure {
+            Some(failure) => count.failed.entry(failure.code).or_insert((0, failure.reason)).0 += 1,
+            None => count.times.push(now.saturating_sub(request.sent_at)),
+        }
+        true
+    }
+
+    /// Whether an answer is still to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.unanswered > 0
+    }
+
+    /// Nothing is waited for any longer: what has no answer now has none.
+    pub(super) fn close(mut self) -> Tally {
+        for request in self.requests.into_values().filter(|request| !request.is_answered) {
+            self.tally.ways.entry(request.way).or_default().missing += 1;
+        }
+        self.tally
+    }
+}
+
+impl Tally {
+    /// Adds what another connection counted.
+    pub(super) fn add(&mut self, other: Self) {
+        self.strays += other.strays;
+        for (way, theirs) in other.ways {
+            let ours = self.ways.entry(way).or_default();
+            ours.sent += theirs.sent;
+            ours.missing += theirs.missing;
+            ours.doubled += theirs.doubled;
+            ours.times.extend(theirs.times);
+            for (code, (count, reason)) in theirs.failed {
+                ours.failed.entry(code).or_insert((0, reason)).0 += count;
+            }
+        }
+    }
+
+    /// Requests sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.ways.values().map(|count| count.sent).sum()
+    }
+
+    /// Requests answered with a failure.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.ways.values().map(Count::failed).sum()
+    }
+
+    /// Requests without an answer.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.ways.values().map(|count| count.missing).sum()
+    }
+
+    /// Answers beyond the one that each request has.
+    #[must_use]
+    pub fn surplus(&self) -> u64 {
+        self.strays + self.ways.values().map(|count| count.doubled).sum::<u64>()
+    }
+}
+
+impl Count {
+    fn failed(&self) -> u64 {
+        self.failed.values().map(|(count, _)| count).sum()
+    }
+}
+
+/// A table, one line for each way; below it, each class of failure with one reason.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<12} {:<20} {:>7} {:>7} {:>7} {:>7} {:>7}",
+            "FROM", "TO", "SENT", "REPLIED", "FAILED", "MISSING", "DOUBLED"
+        )?;
+        writeln!(f, " {:>9} {:>9} {:>9} {:>9}", "P50", "P90", "P99", "MAX")?;
+        for ((from, to), count) in &self.ways {
+            let Count { sent, missing, doubled, times, .. } = count;
+            write!(
+                f,
+                "{from:<12} {to:<20} {sent:>7} {:>7} {:>7} {missing:>7} {doubled:>7}",
+                times.len(),
+                count.failed()
+            )?;
+            let mut times = times.clone();
+            times.sort_unstable();
+            for percent in [50, 90, 99, 100] {
+                write!(f, " {:>9}", percentile(&times, percent).map_or_else(|| "-".into(), milliseconds))?;
+            }
+            writeln!(f)?;
+        }
+        for ((from, to), count) in &self.ways {
+            for (code, (count, reason)) in &count.failed {
+                writeln!(f, "failed from {from} to {to}: {count} with {code}, the first: {reason:?}")?;
+            }
+        }
+        if self.strays > 0 { writeln!(f, "answers to nothing that was asked: {}", self.strays) } else { Ok(()) }
+    }
+}
+
+/// The time within which so many in a hundred are, of sorted times: the nearest rank.
+fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    sorted.get((sorted.len() * percent).div_ceil(100).checked_sub(1)?).copied()
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn way(to: &str) -> Way {
+        ("paris".into(), to.into())
+    }
+
+    #[test]
+    fn each_request_is_replied_to_failed_or_missing_and_more_answers_are_surplus() {
+        let mut open = Open::default();
+        for id in 2..6 {
+            open.sent(id, way("print"), ms(id));
+        }
+        assert!(open.answered(2, None, ms(5)));
+        assert!(!open.answered(2, None, ms(6)));
+        assert!(open.answered(3, Some(Failure::new(Code::Lost, "gone")), ms(7)));
+        assert!(open.answered(4, Some(Failure::new(Code::Lost, "away")), ms(7)));
+        assert!(!open.answered(9, None, ms(8)));
+        assert!(open.is_waiting());
+        let tally = open.close();
+        assert_eq!((tally.sent(), tally.failed(), tally.missing(), tally.surplus()), (4, 2, 1, 2));
+        let lines: Vec<String> = tally.to_string().lines().map(str::to_owned).collect();
+        let columns: Vec<&str> = lines[1].split_whitespace().collect();
+        assert_eq!(columns[..7], ["paris", "print", "4", "1", "2", "1", "1"]);
+        assert_eq!(lines[2], "failed from paris to print: 2 with 520 lost, the first: \"gone\"");
+        assert_eq!(lines[3], "answers to nothing that was asked: 1");
+    }
+
+    #[test]
+    fn connections_of_one_zone_count_together() {
+        let count = |to: &str| {
+            let mut open = Open::default();
+            open.sent(1, way(to), ms(0));
+            open.answered(1, Some(Failure::new(Code::Deadline, "late")), ms(1));
+            open.close()
+        };
+        let mut all = count("print");
+        all.add(count("print"));
+        all.add(count("afficher"));
+        assert_eq!((all.sent(), all.failed(), all.ways.len()), (3, 3, 2));
+    }
+
+    #[test]
+    fn percentiles_are_times_that_were_measured() {
+        let times: Vec<Duration> = (1..=10).map(ms).collect();
+        assert_eq!([50, 90, 99, 100].map(|percent| percentile(&times, percent)), [5, 9, 10, 10].map(|n| Some(ms(n))));
+        assert_eq!(percentile(&[], 50), None);
+    }
+}
