@@ -191,7 +191,10 @@ impl Node {
         let Some(session) = router.session_with(member) else { return };
         match path::decode(update.clone()) {
             Ok(update) => router.paths.hear(session, update, now),
-            Err(why) => self.refuse_guest(from, &format!("tells paths in an update that {why}")),
+            Err(why) => {
+                router.paths.garbled(session, now);
+                self.refuse_guest(from, &format!("tells paths in an update that {why}"));
+            }
         }
     }
 
