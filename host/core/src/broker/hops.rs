@@ -318,7 +318,7 @@ mod tests {
         let (mut hops, now) = (two(), Time::ZERO);
         let links: Vec<LinkId> = (1..=5).map(LinkId).collect();
         for (link, number) in links.iter().zip(1..) {
-            hops.add(*link, format!("n{number}").parse().unwrap());
+            hops.add(*link, format!("n{number}").parse().unwrap(), None, false);
             hops.offer(*link, &service(), true);
             serve(&mut hops, *link, u64::from(number), Ending::Well, MS * number, now);
         }
