@@ -18,4 +18,5 @@ mod node;
 mod python;
 mod serving;
 mod tools;
+mod traffic;
 mod zone;
