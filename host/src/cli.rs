@@ -62,7 +62,7 @@ const LOG_BUFFER: usize = 10_000;
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The node's configuration; without it, it serves plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    /// The node's configuration, or for `traffic` what is sent; without it, a node serves plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too

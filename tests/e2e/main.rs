@@ -18,5 +18,6 @@ mod node;
 mod python;
 mod serving;
 mod tools;
+mod traffic;
 mod zone;
 mod zones;

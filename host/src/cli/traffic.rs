@@ -81,10 +81,10 @@ fn summary(outcome: &Outcome) -> String {
 /// Why the traffic did not go as it should.
 fn faults(Outcome { tally, planned, troubles, .. }: &Outcome, is_strict: bool) -> Vec<String> {
     let mut faults: Vec<String> = troubles.iter().map(Trouble::to_string).collect();
-    let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{count} {what}")));
-    add(planned - tally.sent(), "requests were not sent");
-    add(tally.missing(), "requests had no answer");
-    add(tally.surplus(), "answers were too many");
+    let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));
+    add(planned - tally.sent(), "requests not sent");
+    add(tally.missing(), "requests without an answer");
+    add(tally.surplus(), "answers too many");
     add(if is_strict { tally.failed() } else { 0 }, "requests failed, which --strict does not allow");
     faults
 }
