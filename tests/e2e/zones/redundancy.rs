@@ -224,3 +224,31 @@ fn under_load_what_must_not_run_twice_does_not() {
         assert!(!is_answered(*id, reply) || runs.contains_key(&id.to_string()));
     }
 }
+
+/// Freezes a router under load: its connections stay, but nothing comes any more.
+fn idempotent_requests_survive_the_silence_of(victim: usize) {
+    let pairs = pairs();
+    let team = Team::new(&pairs.node_b, "job", 8);
+    pairs.node_b.wait_for_workers("job", 8);
+    pairs.wait_for_ways("job", 2);
+    let began = Instant::now();
+    let replies = load(&pairs.node_a, "job", 900, || pairs.routers[victim].signal("-STOP"));
+    println!("{} requests took {:?} with router {victim} frozen", replies.len(), began.elapsed());
+    for (id, reply) in &replies {
+        assert!(is_answered(*id, reply), "{id}: {reply:?}");
+    }
+    assert!(team.runs().len() == 900);
+    pairs.routers[victim].signal("-CONT");
+    pairs.wait_for_ways("job", 2);
+    assert!(load(&pairs.node_a, "job", 300, || {}).iter().all(|(id, reply)| is_answered(*id, reply)));
+}
+
+#[test]
+fn idempotent_requests_survive_the_silence_of_a_router_of_their_own_zone() {
+    idempotent_requests_survive_the_silence_of(1);
+}
+
+#[test]
+fn idempotent_requests_survive_the_silence_of_a_router_of_the_other_zone() {
+    idempotent_requests_survive_the_silence_of(2);
+}
