@@ -81,18 +81,29 @@ impl Node {
 
     /// Starts a node in a folder that is prepared, with further arguments.
     pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
+        Self::start_by(wasmnode(), folder, settings, arguments)
+    }
+
+    /// Starts a node by a command that runs the binary, or becomes it.
+    pub(crate) fn start_by(command: Command, folder: Folder, settings: &str, arguments: &[&str]) -> Self {
         let config = folder.configure(settings);
-        let mut command = wasmnode();
-        command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let (lines, log) = channel();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let (process, log) = spawn(command, &config, arguments);
         let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
         node.wait_for("is ready");
         let listening = node.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
         node.tcp = format!("tcp://{}", listening.unwrap().1);
         node
+    }
+
+    /// Starts it again once it has ended, in its folder and at its endpoints; what it had logged is forgotten.
+    pub(crate) fn start_again(&mut self) {
+        self.wait();
+        let config = self.folder.path("node.toml");
+        let settings = fs::read_to_string(&config).unwrap().replace("tcp://127.0.0.1:0", &self.tcp);
+        fs::write(&config, settings).unwrap();
+        (self.process, self.log) = spawn(wasmnode(), &config, &[]);
+        self.seen.clear();
+        self.wait_for("is ready");
     }
 
     /// Its endpoint on ipc.
@@ -179,6 +190,11 @@ impl Node {
         self.wait_for_figure(service, "workers_idle", workers);
     }
 
+    /// Waits until so many workers serve a request.
+    pub(crate) fn wait_for_busy_workers(&self, service: &str, workers: u64) {
+        self.wait_for_figure(service, "workers_busy", workers);
+    }
+
     /// Waits for a log line that contains this; returns it.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
@@ -199,10 +215,22 @@ impl Node {
         }
     }
 
+    /// Forgets what was logged until now.
+    pub(crate) fn forget_log(&mut self) {
+        self.log.try_iter().for_each(drop);
+        self.seen.clear();
+    }
+
     /// All log lines until the log ends, with those seen before.
     pub(crate) fn log_to_its_end(&mut self) -> &[String] {
         self.seen.extend(self.log.iter());
         &self.seen
+    }
+
+    /// Ends it as a crash would: it has no time for anything.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.wait();
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -227,6 +255,16 @@ impl Drop for Node {
         let _it_may_have_ended = self.process.kill();
         let _nothing_to_reap = self.process.wait();
     }
+}
+
+/// A process and the lines of its log.
+fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Receiver<String>) {
+    command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let (lines, log) = channel();
+    let stderr = BufReader::new(process.stderr.take().unwrap());
+    std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+    (process, log)
 }
 
 /// The binary under test.
