@@ -58,6 +58,27 @@ impl Worker {
         }
     }
 
+    /// Whether a message arrives within so many milliseconds.
+    pub(crate) fn has_message(&self, ms: i64) -> bool {
+        self.socket.poll(zmq::POLLIN, ms).unwrap() > 0
+    }
+
+    /// The next message, whatever it is; `Err` if it is none that a worker acts on, with whether it is to go.
+    pub(crate) fn request_or_end(&self) -> Result<(Vec<u8>, Body), bool> {
+        let mut frames = self.socket.recv_multipart(0).expect("a message of the node");
+        match frames[1][0] {
+            2 => {
+                let body = frames.split_off(4);
+                Ok((frames.swap_remove(2), body.into_iter().map(Into::into).collect()))
+            }
+            command => Err(command == 6),
+        }
+    }
+
+    pub(crate) fn heartbeat(&self) {
+        self.send(if self.is_v1 { 4 } else { 5 }, &[]);
+    }
+
     /// The next request: whom to answer, and its body.
     pub(crate) fn request(&self) -> (Vec<u8>, Body) {
         let (command, mut frames) = self.receive();

@@ -81,22 +81,25 @@ impl Node {
 
     /// Starts a node in a folder that is prepared, with further arguments.
     pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
-        folder.configure(settings);
-        let (process, log) = spawn(&folder, arguments);
+        Self::start_by(wasmnode(), folder, settings, arguments)
+    }
+
+    /// Starts a node by a command that runs the binary, or becomes it.
+    pub(crate) fn start_by(command: Command, folder: Folder, settings: &str, arguments: &[&str]) -> Self {
+        let config = folder.configure(settings);
+        let (process, log) = spawn(command, &config, arguments);
         let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
         node.wait_until_ready();
         node
     }
 
-    /// Kills it without a word, and waits until it is gone.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.wait();
-    }
-
-    /// Starts it again, in its folder and with its settings, after it has ended.
+    /// Starts it again once it has ended, in its folder and at its endpoints; what it had logged is forgotten.
     pub(crate) fn start_again(&mut self) {
-        (self.process, self.log) = spawn(&self.folder, &[]);
+        self.wait();
+        let config = self.folder.path("node.toml");
+        let settings = fs::read_to_string(&config).unwrap().replace("tcp://127.0.0.1:0", &self.tcp);
+        fs::write(&config, settings).unwrap();
+        (self.process, self.log) = spawn(wasmnode(), &config, &[]);
         self.seen.clear();
         self.wait_until_ready();
     }
@@ -191,6 +194,11 @@ impl Node {
         self.wait_for_figure(service, "workers_idle", workers);
     }
 
+    /// Waits until so many workers serve a request.
+    pub(crate) fn wait_for_busy_workers(&self, service: &str, workers: u64) {
+        self.wait_for_figure(service, "workers_busy", workers);
+    }
+
     /// Waits for a log line that contains this; returns it.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
@@ -211,10 +219,22 @@ impl Node {
         }
     }
 
+    /// Forgets what was logged until now.
+    pub(crate) fn forget_log(&mut self) {
+        self.log.try_iter().for_each(drop);
+        self.seen.clear();
+    }
+
     /// All log lines until the log ends, with those seen before.
     pub(crate) fn log_to_its_end(&mut self) -> &[String] {
         self.seen.extend(self.log.iter());
         &self.seen
+    }
+
+    /// Ends it as a crash would: it has no time for anything.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.wait();
     }
 
     pub(crate) fn signal(&self, signal: &str) {
@@ -241,10 +261,9 @@ impl Drop for Node {
     }
 }
 
-/// Starts the binary in a folder that is configured; returns its process and what it logs.
-fn spawn(folder: &Folder, arguments: &[&str]) -> (Child, Receiver<String>) {
-    let mut command = wasmnode();
-    command.arg("--config").arg(folder.path("node.toml")).args(arguments).stderr(Stdio::piped());
+/// A process and the lines of its log.
+fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Receiver<String>) {
+    command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let (lines, log) = channel();
     let stderr = BufReader::new(process.stderr.take().unwrap());

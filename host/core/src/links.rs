@@ -202,9 +202,13 @@ impl Links {
         self.links.get(&link).and_then(|endpoint| self.targets.get(endpoint)).is_some_and(|target| target.is_seed)
     }
 
-    /// A member is to be linked with from now on.
+    /// A member is to be linked with from now on. It has just given a sign of life, so there is no pause to sit out.
     pub fn want(&mut self, member: &Member, now: Time) {
-        self.target(&member.endpoint, now).wanted = Some(member.clone());
+        let target = self.target(&member.endpoint, now);
+        target.wanted = Some(member.clone());
+        if matches!(target.state, State::Apart) {
+            self.set_timer(&member.endpoint, Some(now));
+        }
     }
 
     /// A member is to hear something, although it may be dead: it is linked with for a while.

@@ -58,6 +58,21 @@ fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
 }
 
 #[test]
+fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause() {
+    let mut scene = Scene::new();
+    let link = scene.dials(0);
+    scene.0.down(link, "refused", at(0));
+    scene.effects();
+    scene.0.want(&member(2), at(10));
+    let link = scene.dials(10);
+    scene.0.want(&member(2), at(20));
+    assert_eq!(scene.wake(20, false), [], "it is being dialled");
+    scene.0.welcomed(link, member(2), at(20));
+    scene.0.want(&member(2), at(30));
+    assert_eq!(scene.0.next_wake(), None, "it is linked");
+}
+
+#[test]
 fn whoever_does_not_welcome_in_time_is_hung_up() {
     let mut scene = Scene::new();
     let link = scene.dials(0);

@@ -1,0 +1,132 @@
+//! Links between nodes over a network that delays, holds back and resets.
+
+use crate::load::{Crew, Runs, assert_all_well, failures, load, nothing_more, result, unique_body};
+use crate::node::{Node, PATIENCE};
+use crate::proxy::{Proxy, Way};
+use crate::zone::node;
+use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
+use std::time::Duration;
+use wasmnode::client::{Ask, Code};
+
+const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
+
+/// A node that the others reach through a proxy.
+fn behind(proxy: &Proxy, name: &str, plugins: &[&str], seeds: &[&Node], settings: &str) -> Node {
+    let node = node(name, plugins, seeds, &format!("advertise = '{}'\n{settings}", proxy.endpoint));
+    proxy.lead_to(&node.tcp);
+    node
+}
+
+/// A node with clients; one that it reaches through a proxy; one that it reaches directly.
+fn zone(plugins: &[&str], settings: &str) -> (Node, Proxy, Node, Node) {
+    let (front, proxy) = (node("front", &[], &[], settings), Proxy::new());
+    let far = behind(&proxy, "far", plugins, &[&front], settings);
+    let near = node("near", plugins, &[&front], settings);
+    for plugin in plugins {
+        wait_for_peers(&front, plugin, &["far", "near"]);
+    }
+    (front, proxy, far, near)
+}
+
+#[test]
+fn a_link_that_is_cut_comes_back_and_only_what_was_outstanding_on_it_is_lost() {
+    let runs = Runs::default();
+    let (mut front, proxy, far, near) = zone(&[], "[service.job]\ndeadline = '3m'\n");
+    let (at_far, at_near) = (Crew::new(&far, "job", 2, &runs), Crew::new(&near, "other", 1, &runs));
+    wait_for_peers(&front, "job", &["far"]);
+    wait_for_peers(&front, "other", &["near"]);
+    at_far.hold();
+    at_near.hold();
+    let mut client = front.client();
+    let lost = client.send(Ask::new("job").body([unique_body()])).unwrap();
+    let other = unique_body();
+    let kept = client.send(Ask::new("other").body([other.clone()]).deadline(PATIENCE)).unwrap();
+    far.wait_for_busy_workers("job", 1);
+    near.wait_for_busy_workers("other", 1);
+    proxy.cut();
+    let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
+    let failure = result(reply).unwrap_err();
+    assert!(id == lost && failure.code == Code::Lost && failure.reason.contains("node far"), "{failure}");
+    front.wait_for("the link to node far is gone: the connection is lost");
+    at_far.release();
+    at_near.release();
+    assert_eq!(client.receive(Some(PATIENCE)).map(|(id, reply)| (id, result(reply))).unwrap().0, kept);
+    let again = unique_body();
+    let waiting = Ask::new("job").body([again.clone()]).wait(true).deadline(PATIENCE);
+    assert_eq!(client.call(waiting, |_| {}).unwrap(), [&again[..]]);
+    nothing_more(&mut client);
+    assert_eq!((runs.repeated(), runs.of(&other)), (Vec::new(), 1));
+}
+
+#[test]
+fn a_link_that_is_cut_again_and_again_under_load_fails_no_request_that_may_run_twice() {
+    let (front, proxy, far, _near) = zone(&["echo"], IDEMPOTENT);
+    let answers = load(&front, &["echo"], 3_000, |answered| {
+        if answered % 500 == 250 {
+            proxy.cut();
+        }
+    });
+    assert_all_well(&answers);
+    wait_until_used(&front, &far, "echo");
+}
+
+fn a_way_that_is_blocked_is_noticed(way: Way) {
+    let (mut front, proxy, far, _near) = zone(&["echo"], IDEMPOTENT);
+    let answers = load(&front, &["echo"], 2_000, |answered| {
+        if answered == 500 {
+            proxy.hold_back(way);
+        }
+    });
+    assert_all_well(&answers);
+    front.wait_for("node far gives no sign of life");
+    proxy.heal();
+    wait_until_used(&front, &far, "echo");
+}
+
+#[test]
+fn a_network_that_passes_no_requests_is_noticed_and_they_go_elsewhere() {
+    a_way_that_is_blocked_is_noticed(Way::There);
+}
+
+#[test]
+fn a_network_that_passes_no_answers_is_noticed_and_the_requests_go_elsewhere() {
+    a_way_that_is_blocked_is_noticed(Way::Back);
+}
+
+#[test]
+fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
+    let runs = Runs::default();
+    let (front, proxy, far, _near) = zone(&[], "");
+    let _at_far = Crew::new(&far, "job", 4, &runs);
+    wait_for_peers(&front, "job", &["far"]);
+    let answers = load(&front, &["job"], 600, |answered| {
+        if answered == 500 {
+            proxy.hold_back(Way::Back);
+        }
+    });
+    let failed = failures(&answers, Duration::from_secs(2));
+    assert!(
+        failed.iter().all(|failure| matches!(failure.code, Code::Deadline | Code::Lost | Code::UnknownService)),
+        "{failed:?}"
+    );
+    assert!(failed.len() > 50, "{} requests failed", failed.len());
+    proxy.heal();
+    let waiting = Ask::new("job").body([unique_body()]).wait(true);
+    assert!(front.client().call(waiting, |_| {}).is_ok());
+    assert_eq!(runs.repeated(), [""; 0]);
+}
+
+#[test]
+fn of_two_peers_the_nearer_one_is_chosen() {
+    const REQUESTS: u64 = 300;
+    let (front, proxy, far, near) = zone(&["echo"], "");
+    proxy.delay(Duration::from_millis(20));
+    let mut client = front.client();
+    for _ in 0..REQUESTS {
+        let body = unique_body();
+        assert_eq!(client.call(Ask::new("echo").body([body.clone()]), |_| {}).unwrap(), [&body[..]]);
+    }
+    let (far, near) = (replied(&far, "echo"), replied(&near, "echo"));
+    println!("{near} of {REQUESTS} went to the near peer");
+    assert!(near + far == REQUESTS && near >= REQUESTS * 8 / 10, "{near} near, {far} far");
+}
