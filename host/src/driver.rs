@@ -262,7 +262,12 @@ impl Driver {
             Output::Answer { call, result } => self.plugins.answer(call, result),
             Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
             Output::Event(event) => self.warn(&event),
-            Output::Zone(event @ (ZoneEvent::MemberJoined(_) | ZoneEvent::MemberLeft(_) | ZoneEvent::Renewed(_))) => {
+            Output::Zone(
+                event @ (ZoneEvent::MemberJoined(_)
+                | ZoneEvent::MemberLeft(_)
+                | ZoneEvent::Renewed(_)
+                | ZoneEvent::SessionUp { .. }),
+            ) => {
                 info!("{event}");
             }
             Output::Zone(event) => self.warn(&event),

@@ -1,0 +1,83 @@
+//! Where requests are to be served: those of clients by the address that they name, those of other nodes by what the
+//! routers allow.
+
+use super::Node;
+use crate::broker::{Asker, Caller, Submission, Where};
+use crate::failure::{Code, Failure};
+use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
+use crate::message::{Dialect, PeerId, Reply};
+use crate::name::{Label, Place};
+use crate::time::Time;
+
+impl Node {
+    /// Whether a place is here, at a peer, in another zone, or wherever is nearest.
+    pub(super) fn locate(&self, place: &Place) -> Where {
+        let (me, zone) = (&self.zone.me().name, &self.zone.zone);
+        let at = |node: &Label| if node == me { Where::Here } else { Where::Node(node.clone()) };
+        match place {
+            Place::Nearest => Where::Anywhere,
+            Place::Named(name) if name == me || self.zone.members.get(name).is_some() => at(name),
+            Place::Named(name) if name == zone => Where::Home,
+            Place::Named(name) => Where::Zone(name.clone()),
+            Place::Node { node, zone: asked } if asked == zone => at(node),
+            Place::Node { node, zone } => Where::NodeIn { zone: zone.clone(), node: node.clone() },
+        }
+    }
+
+    pub(super) fn serve(&mut self, from: &PeerId, guest: &Member, forward: Forward, now: Time) {
+        let (node, zone) = (guest.name.clone(), self.zone.zone_of_guest(from).cloned());
+        let place = match self.destination(guest, zone.as_ref(), &forward) {
+            Ok(place) => place,
+            Err(failure) => {
+                let reply = PeerMessage::Reply { id: forward.id, reply: Reply::Failure(failure) };
+                return self.send(from, peer::encode(reply));
+            }
+        };
+        let mut crossed = forward.crossed;
+        if zone.is_some() {
+            crossed.push(self.zone.zone.clone());
+        }
+        let submission = Submission {
+            crossed,
+            hops: forward.hops,
+            is_outward: zone.is_none() && guest.role == Role::Router,
+            asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
+            service: forward.service,
+            place,
+            caller: Some(Caller::Remote { node, caller: forward.caller }),
+            chain: forward.chain,
+            body: forward.body,
+            deadline: Some(forward.remaining),
+            patience: None,
+            traceparent: forward.traceparent,
+            idempotency_key: forward.idempotency_key,
+        };
+        self.broker.submit(submission, now);
+    }
+
+    /// Where a request that was passed on is to be served: a node serves it itself; a router passes it on, if it may.
+    fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Where, Failure> {
+        let (me, own) = (&self.zone.me().name, &self.zone.zone);
+        let zone = forward.zone.as_ref().unwrap_or(own);
+        if self.router.is_none() {
+            let reason = format!("node {me} of zone {own} is no router");
+            return if zone == own { Ok(Where::Here) } else { Err(Failure::new(Code::UnknownService, reason)) };
+        }
+        if from.is_some() && forward.crossed.contains(own) {
+            let reason = format!("the request has been in zone {own} already, where router {me} is");
+            return Err(Failure::new(Code::Loop, reason));
+        }
+        if forward.hops == 0 || forward.crossed.len() >= peer::MAX_CROSSED {
+            return Err(Failure::new(Code::Loop, format!("the request came too far, to router {me} of zone {own}")));
+        }
+        if from.is_some() {
+            self.may_pass(guest, zone, &forward.service)?;
+        }
+        Ok(match (&forward.node, zone == own) {
+            (Some(node), true) => Where::Node(node.clone()),
+            (None, true) => Where::Home,
+            (Some(node), false) => Where::NodeIn { zone: zone.clone(), node: node.clone() },
+            (None, false) => Where::Zone(zone.clone()),
+        })
+    }
+}
