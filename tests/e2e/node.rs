@@ -81,8 +81,25 @@ impl Node {
 
     /// Starts a node in a folder that is prepared, with further arguments.
     pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
+        let mut command = wasmnode();
+        command.args(arguments);
+        Self::launch(command, folder, settings)
+    }
+
+    /// Starts a node by a command that runs another, which is put before its own.
+    pub(crate) fn start_inside(before: &[String], folder: Folder, settings: &str) -> Self {
+        let mut command = wasmnode();
+        if let Some((program, arguments)) = before.split_first() {
+            let node = command.get_program().to_owned();
+            command = Command::new(program);
+            command.args(arguments).arg(node).env_remove("RUST_LOG");
+        }
+        Self::launch(command, folder, settings)
+    }
+
+    fn launch(command: Command, folder: Folder, settings: &str) -> Self {
         folder.configure(settings);
-        let (process, log) = spawn(&folder, arguments);
+        let (process, log) = spawn(command, &folder);
         let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
         node.wait_until_ready();
         node
@@ -96,7 +113,7 @@ impl Node {
 
     /// Starts it again, in its folder and with its settings, after it has ended.
     pub(crate) fn start_again(&mut self) {
-        (self.process, self.log) = spawn(&self.folder, &[]);
+        (self.process, self.log) = spawn(wasmnode(), &self.folder);
         self.seen.clear();
         self.wait_until_ready();
     }
@@ -241,10 +258,9 @@ impl Drop for Node {
     }
 }
 
-/// Starts the binary in a folder that is configured; returns its process and what it logs.
-fn spawn(folder: &Folder, arguments: &[&str]) -> (Child, Receiver<String>) {
-    let mut command = wasmnode();
-    command.arg("--config").arg(folder.path("node.toml")).args(arguments).stderr(Stdio::piped());
+/// Starts the binary by this command in a folder that is configured; returns its process and what it logs.
+fn spawn(mut command: Command, folder: &Folder) -> (Child, Receiver<String>) {
+    command.arg("--config").arg(folder.path("node.toml")).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let (lines, log) = channel();
     let stderr = BufReader::new(process.stderr.take().unwrap());
