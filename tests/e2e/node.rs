@@ -84,6 +84,17 @@ impl Node {
         Self::start_by(wasmnode(), folder, settings, arguments)
     }
 
+    /// Starts a node by a command that runs another, which is put before its own.
+    pub(crate) fn start_inside(before: &[String], folder: Folder, settings: &str) -> Self {
+        let mut command = wasmnode();
+        if let Some((program, arguments)) = before.split_first() {
+            let node = command.get_program().to_owned();
+            command = Command::new(program);
+            command.args(arguments).arg(node).env_remove("RUST_LOG");
+        }
+        Self::start_by(command, folder, settings, &[])
+    }
+
     /// Starts a node by a command that runs the binary, or becomes it.
     pub(crate) fn start_by(command: Command, folder: Folder, settings: &str, arguments: &[&str]) -> Self {
         let config = folder.configure(settings);

@@ -1,6 +1,7 @@
 //! Zones joined by routers, as real processes: what crosses, what does not, and what is said when it does not.
 
 mod chain;
+mod partition;
 mod policy;
 mod redundancy;
 
@@ -29,10 +30,15 @@ impl Site {
 
     /// Starts it with one seed in its zone.
     fn start(self, seed: &str, settings: &str) -> Node {
+        self.start_inside(&[], seed, settings)
+    }
+
+    /// Starts it by a command that runs another, which is put before its own.
+    fn start_inside(self, before: &[String], seed: &str, settings: &str) -> Node {
         let Self { name, zone, folder, endpoint } = self;
         let settings =
             format!("name = '{name}'\nzone = '{zone}'\nseeds = ['{seed}']\nadvertise = '{endpoint}'\n{settings}");
-        Node::start_in(folder, &settings, &[])
+        Node::start_inside(before, folder, &settings)
     }
 }
 

@@ -26,8 +26,10 @@ pub(super) struct Router {
     joints: Vec<Joint>,
     /// What each session's epoch is made of on this side, by its link.
     opened: BTreeMap<LinkId, u64>,
-    /// The sessions that stand, with the other router.
-    sessions: BTreeMap<LinkId, Member>,
+    /// The sessions that stand, with the other router and their epoch.
+    sessions: BTreeMap<LinkId, (Member, u64)>,
+    /// The epoch of the last session that has ended on a link that stands: it never counts again.
+    ended: BTreeMap<LinkId, u64>,
     /// The ways to each service of another zone.
     ways: BTreeMap<Address, Vec<LinkId>>,
 }
@@ -53,6 +55,7 @@ impl Router {
             joints: router.neighbours.iter().enumerate().map(joint).collect(),
             opened: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            ended: BTreeMap::new(),
             ways: BTreeMap::new(),
         })
     }
@@ -62,9 +65,10 @@ impl Router {
         links.chain([self.paths.next_wake()]).min()
     }
 
-    pub(super) fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+    pub(super) fn wake(&mut self, now: Time) {
         for joint in &mut self.joints {
-            joint.links.wake(&is_busy, now);
+            // No membership watches a neighbour: it always owes a sign of life.
+            joint.links.wake(|_| true, now);
         }
         self.paths.wake(now);
     }
@@ -93,7 +97,7 @@ impl Router {
 
     /// The session with this router.
     pub(super) fn session_with(&self, member: &Member) -> Option<LinkId> {
-        self.sessions.iter().find(|(_, other)| other.is_same_process(member)).map(|(link, _)| *link)
+        self.sessions.iter().find(|(_, (other, _))| other.is_same_process(member)).map(|(link, _)| *link)
     }
 
     fn next_link_effect(&mut self) -> Option<LinkEffect> {
@@ -127,7 +131,6 @@ impl Node {
     /// The other router has opened too, or anew.
     pub(super) fn session_opened(&mut self, member: &Member, now: Time) {
         let Some(link) = self.link_to_router(member) else { return };
-        self.end_session(link, now);
         self.begin_session(link, member, now);
     }
 
@@ -135,6 +138,21 @@ impl Node {
         let theirs = self.zone.opened_by(member);
         let (Some(router), Some((theirs, their_zone))) = (&mut self.router, theirs) else { return };
         let Some(&mine) = router.opened.get(&link) else { return };
+        let mut epoch = link_epoch(mine, theirs);
+        if router.sessions.get(&link).is_some_and(|(_, stands)| *stands == epoch) {
+            // Both have opened anew at once, and have come to the same.
+            return;
+        }
+        self.end_session(link, now);
+        let Some(router) = &mut self.router else { return };
+        if router.ended.get(&link).is_some_and(|ended| *ended >= epoch) {
+            // With this epoch, all that is told would count as lost.
+            let mine = router.paths.epoch();
+            router.opened.insert(link, mine);
+            epoch = link_epoch(mine, theirs);
+            self.post(link, PeerMessage::Open { epoch: mine });
+        }
+        let Some(router) = &mut self.router else { return };
         let kind = match router.joint_of(link) {
             None => Kind::Internal,
             Some(Joint { neighbour, .. }) => {
@@ -143,15 +161,16 @@ impl Node {
             }
         };
         let with = Speaker { zone: their_zone, router: member.name.clone(), boot: member.boot };
-        router.sessions.insert(link, member.clone());
-        router.paths.session_up(link, &with, kind, link_epoch(mine, theirs), now);
+        router.sessions.insert(link, (member.clone(), epoch));
+        router.paths.session_up(link, &with, kind, epoch, now);
         self.outputs.push_back(Output::Zone(ZoneEvent::SessionUp { zone: with.zone, router: with.router }));
     }
 
     /// The session on this link is no more, if there was one.
     pub(super) fn end_session(&mut self, link: LinkId, now: Time) {
         let Some(router) = &mut self.router else { return };
-        if let Some(member) = router.sessions.remove(&link) {
+        if let Some((member, epoch)) = router.sessions.remove(&link) {
+            router.ended.insert(link, epoch);
             router.paths.session_down(link, now);
             self.outputs.push_back(Output::Zone(ZoneEvent::SessionDown { router: member.name }));
         }
@@ -162,6 +181,7 @@ impl Node {
         self.end_session(link, now);
         if let Some(router) = &mut self.router {
             router.opened.remove(&link);
+            router.ended.remove(&link);
         }
     }
 
@@ -219,7 +239,7 @@ impl Node {
             PathEffect::Refused { session, why } => {
                 self.broker.count_malformed();
                 let router = self.router.as_ref().and_then(|router| router.sessions.get(&session));
-                let node = router.map_or("a router".into(), |member| member.name.to_string());
+                let node = router.map_or("a router".into(), |(member, _)| member.name.to_string());
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }
             PathEffect::Unlisted { .. } => {

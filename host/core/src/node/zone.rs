@@ -274,7 +274,7 @@ impl Node {
         zone.members.wake(now);
         zone.routes.wake(now);
         if let Some(router) = &mut self.router {
-            router.wake(|link| broker.is_hop_busy(link), now);
+            router.wake(now);
         }
     }
 
@@ -335,6 +335,9 @@ impl Node {
         let zone = self.zone_behind(link).cloned();
         self.broker.hop_up(link, &member.name, zone.as_ref(), member.role == Role::Router, now);
         if zone.is_some() {
+            if let Some(links) = self.links_of(link) {
+                links.asked(link, now);
+            }
             return self.open_session(link, member, now);
         }
         let is_first = self.zone.members.alive().next().is_none();
