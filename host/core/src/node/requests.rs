@@ -34,8 +34,13 @@ impl Node {
             }
         };
         let mut crossed = forward.crossed;
-        if zone.is_some() {
-            crossed.push(self.zone.zone.clone());
+        if let Some(neighbour) = &zone {
+            // Whatever it claims, it comes from there.
+            for zone in [neighbour, &self.zone.zone] {
+                if !crossed.contains(zone) {
+                    crossed.push(zone.clone());
+                }
+            }
         }
         let submission = Submission {
             crossed,
