@@ -346,12 +346,12 @@ fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> R
 /// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.
 fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&[u8]) -> T) -> Option<(T, Vec<Frame>)> {
     let mut frame = zmq::Message::new();
-    router.recv(&mut frame, zmq::DONTWAIT).ok()?;
+    uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
     let id = read_id(&frame);
     let mut frames = Vec::with_capacity(4);
     while frame.get_more() {
         // The parts of a message arrive together.
-        router.recv(&mut frame, zmq::DONTWAIT).ok()?;
+        uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
         frames.push(Frame::copy_from_slice(&frame));
     }
     Some((id, frames))
@@ -359,10 +359,21 @@ fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&[u8]) -> T) -> Option<
 
 fn send(router: &zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
     // Only the first part can fail: libzmq decides with it whether the whole message fits.
-    router.send(routing_id, zmq::SNDMORE | zmq::DONTWAIT)?;
+    uninterrupted(|| router.send(routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
     for (index, frame) in frames.iter().enumerate() {
         let more = if index + 1 < frames.len() { zmq::SNDMORE } else { 0 };
-        router.send(frame.as_ref(), more | zmq::DONTWAIT)?;
+        uninterrupted(|| router.send(frame.as_ref(), more | zmq::DONTWAIT))?;
     }
     Ok(())
+}
+
+/// Does it again if a signal, such as that to stop, came in between (EINTR): libzmq has done nothing then. Taken for a
+/// failure it would tear a message apart.
+fn uninterrupted<T>(mut attempt: impl FnMut() -> Result<T, zmq::Error>) -> Result<T, zmq::Error> {
+    loop {
+        match attempt() {
+            Err(zmq::Error::EINTR) => {}
+            result => return result,
+        }
+    }
 }

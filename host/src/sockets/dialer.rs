@@ -21,7 +21,7 @@
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::place::{self, Lookup, Place, Target};
-use super::{LINGER, options, receive, router, send};
+use super::{LINGER, options, receive, router, send, uninterrupted};
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -240,7 +240,7 @@ impl Dialer {
         self.ended.retain(|(ended, _)| *ended != link);
         self.names.remove(&known.name);
         if !known.name.is_empty() {
-            let _libzmq_has_forgotten_it_already = self.router.disconnect(&known.name);
+            let _libzmq_has_forgotten_it_already = uninterrupted(|| self.router.disconnect(&known.name));
         }
     }
 
@@ -270,7 +270,7 @@ impl Dialer {
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
         let connected = options::set(&mut self.router, options::CONNECT_ROUTING_ID, &routing_id(link))
             .and_then(|()| self.router.set_ipv6(place.is_ipv6()))
-            .and_then(|()| self.router.connect(&name));
+            .and_then(|()| uninterrupted(|| self.router.connect(&name)));
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
         self.links.insert(link, Link { state: State::Connecting, name, mishap: None });
@@ -279,8 +279,8 @@ impl Dialer {
 
     /// The next event, and the endpoint that it is about.
     fn read_event(&self) -> Option<(zmq::SocketEvent, String)> {
-        let event = self.monitor.recv_msg(zmq::DONTWAIT).ok()?;
-        let name = self.monitor.recv_msg(zmq::DONTWAIT).ok()?;
+        let event = uninterrupted(|| self.monitor.recv_msg(zmq::DONTWAIT)).ok()?;
+        let name = uninterrupted(|| self.monitor.recv_msg(zmq::DONTWAIT)).ok()?;
         let event = u16::from_ne_bytes([*event.first()?, *event.get(1)?]);
         Some((zmq::SocketEvent::from_raw(event), String::from_utf8_lossy(&name).into_owned()))
     }
