@@ -206,8 +206,13 @@ impl Links {
     pub fn want(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         target.wanted = Some(member.clone());
-        if matches!(target.state, State::Apart) {
-            self.set_timer(&member.endpoint, Some(now));
+        match &target.state {
+            State::Apart => self.set_timer(&member.endpoint, Some(now)),
+            State::Up(line) if line.member.name == member.name && line.member.boot < member.boot => {
+                self.part(&member.endpoint, "it has started anew", true, now);
+                self.set_timer(&member.endpoint, Some(now));
+            }
+            _ => {}
         }
     }
 
@@ -216,14 +221,17 @@ impl Links {
         self.target(&member.endpoint, now).until = now + BRIEFLY;
     }
 
-    /// A member is no more.
-    pub fn unwant(&mut self, member: &Member, now: Time) {
+    /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until it is
+    /// silent or lost: who leaves, or is taken for dead and lives, answers first what it has, and the news may overtake it.
+    pub fn unwant(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
         if target.wanted.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
             // Not if another has taken its place.
             (target.wanted, target.until) = (None, Time::ZERO);
         }
-        if matches!(&target.state, State::Up(line) if line.member.is_same_process(member)) {
+        let is_over =
+            |line: &Line| line.member.is_same_process(member) && (line.pings >= TOLERANCE || !is_busy(line.link));
+        if matches!(&target.state, State::Up(line) if is_over(line)) {
             self.part(&member.endpoint, "it is no longer a member of the zone", true, now);
         }
         self.forget_if_unwanted(&member.endpoint);

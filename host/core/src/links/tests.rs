@@ -138,8 +138,32 @@ fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
     let link = scene.dials(1_100);
     scene.0.welcomed(link, member(2), at(1_100));
     assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(2) }]);
-    scene.0.unwant(&member(1), at(1_200));
+    scene.0.unwant(&member(1), |_| false, at(1_200));
     assert_eq!(scene.effects(), [], "the death of the old one is no news to the new one");
+}
+
+#[test]
+fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.asked(link, at(0));
+    scene.0.unwant(&member(1), |_| true, at(100));
+    assert_eq!(scene.effects(), []);
+    for ms in [250, 500, 750] {
+        scene.wake(ms, true);
+    }
+    scene.0.unwant(&member(1), |_| true, at(800));
+    let why = "it is no longer a member of the zone".into();
+    assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
+}
+
+#[test]
+fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.unwant(&member(1), |_| true, at(100));
+    scene.0.want(&member(2), at(200));
+    let why = "it has started anew".into();
+    assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
+    scene.dials(200);
 }
 
 #[test]

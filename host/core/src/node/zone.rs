@@ -406,7 +406,8 @@ impl Node {
         self.zone.joined.remove(&member.name);
         self.zone.routes.member_down(&member.name);
         self.settle_routes(now);
-        self.zone.links.unwant(&member, now);
+        let broker = &self.broker;
+        self.zone.links.unwant(&member, |link| broker.is_hop_busy(link), now);
         let its = self.zone.guests.iter().filter(|(_, guest)| guest.member.is_same_process(&member));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
         // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
