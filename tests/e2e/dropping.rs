@@ -117,6 +117,15 @@ fn a_file_that_is_slow_to_compile_holds_up_no_other() {
 }
 
 #[test]
+fn deploy_says_at_once_that_the_node_would_not_load_the_service() {
+    let node = Node::start(&["echo"], "services = ['echo']\n");
+    fs::write(node.folder.path("hello.wasm"), component(ECHO)).unwrap();
+    let (code, said) = deploy(&node, "hello.wasm");
+    assert!(code == Some(1) && said.contains("node.services does not list hello"), "{said}");
+    assert!(!node.folder.path("plugins/hello.wasm").exists());
+}
+
+#[test]
 fn deploy_waits_for_the_new_version_and_rollback_returns_to_the_old_one() {
     let node = Node::start(&["echo"], "");
     fs::write(node.folder.path("echo.wasm"), component(include_str!("../guests/counter.wat"))).unwrap();

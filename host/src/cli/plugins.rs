@@ -114,14 +114,20 @@ fn table(plugins: &[PluginReport]) -> String {
 
 /// Puts a component into the plugin folder at one stroke, and waits until the node serves it.
 pub(crate) fn deploy(args: &Deploy, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let folder = match config {
-        Some(file) => Config::load(file)?.plugins,
-        None => Config::embedded().plugins,
+    let node = match config {
+        Some(file) => Config::load(file)?,
+        None => Config::embedded(),
     };
     let service = match &args.name {
         Some(name) => name.clone(),
         None => service_of(&args.file)?,
     };
+    if node.services.as_ref().is_some_and(|wanted| !wanted.contains(&service)) {
+        let message =
+            format!("node.services does not list {service}, so the node would not load it; add it there first");
+        return Err(Failed { message, exit: 1 });
+    }
+    let folder = node.plugins;
     let trouble = |what: &Path, error: io::Error| Failed { message: format!("{}: {error}", what.display()), exit: 1 };
     let bytes = fs::read(&args.file).map_err(|error| trouble(&args.file, error))?;
     put(&folder, &service, &bytes).map_err(|error| trouble(&folder, error))?;
