@@ -135,7 +135,7 @@ impl Scenario {
         let is_gentle = chance(rng, 300);
         let count = match size {
             Size::Small => pick(rng, &[2, 3, 3, 4, 4, 5, 6, 8, 12]),
-            Size::Large => rng.usize(100..150),
+            Size::Large => rng.usize(200..220),
         };
         let common = common(rng, is_gentle);
         let mut nodes: Vec<_> = (0..count).map(|number| plan(rng, number, count, &common)).collect();
