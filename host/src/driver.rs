@@ -211,11 +211,12 @@ impl Driver {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_over(&mut self) -> bool {
+        // Once passed it is forgotten, so that the driver does not sleep past it, nor wakes for it again and again.
+        self.goodbye = self.goodbye.filter(|until| *until > Instant::now());
         self.end.is_some_and(|end| {
-            let now = Instant::now();
-            let is_done = self.node.outstanding() == 0 && self.goodbye.is_none_or(|until| until <= now);
-            is_done || end <= now
+            let is_done = self.node.outstanding() == 0 && self.goodbye.is_none();
+            is_done || end <= Instant::now()
         })
     }
 
@@ -223,7 +224,7 @@ impl Driver {
         let now = self.now();
         let wake = self.node.next_wake().map(|due| due.since(now));
         let ends = self.end.into_iter().chain(self.goodbye).map(|end| end.saturating_duration_since(Instant::now()));
-        wake.into_iter().chain(ends.filter(|end| !end.is_zero())).min()
+        wake.into_iter().chain(ends).min()
     }
 
     fn now(&self) -> Time {
