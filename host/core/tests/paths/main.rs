@@ -8,6 +8,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/seeds.rs"]
+mod seeds;
+
 mod bites;
 mod figures;
 mod graph;
@@ -18,6 +21,7 @@ mod router;
 mod trouble;
 mod world;
 
+use seeds::number_from;
 use std::collections::BTreeMap;
 use trouble::Trouble;
 
@@ -37,11 +41,6 @@ const MUST_HAPPEN: [&str; 11] = [
     "a service goes",
     "a session is lost",
 ];
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
 
 /// Runs every second seed, beginning with `first`.
 fn sweep(first: u64) {

@@ -8,9 +8,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/seeds.rs"]
+mod seeds;
+
 mod station;
 mod world;
 
+use seeds::number_from;
 use std::collections::BTreeMap;
 use world::World;
 
@@ -30,11 +34,6 @@ const MUST_HAPPEN: [&str; 11] = [
     "taken for dead",
     "unlisted",
 ];
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
 
 #[test]
 fn after_the_faults_everybody_knows_what_everybody_offers() {

@@ -5,6 +5,9 @@
 //! log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test simulation -- --nocapture`. `WASMNODE_SEEDS=n` sets how
 //! many seeds are run.
 
+#[path = "../common/seeds.rs"]
+mod seeds;
+
 mod actors;
 mod bites;
 mod checker;
@@ -17,6 +20,7 @@ mod tally;
 mod workers;
 mod world;
 
+use seeds::number_from;
 use tally::Tally;
 use world::Log;
 
@@ -25,11 +29,6 @@ const SEEDS: u64 = 3_000;
 
 /// With fewer seeds, rare things may not happen.
 const ENOUGH: u64 = 1_000;
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
 
 /// Runs every second seed, beginning with `first`.
 fn sweep(first: u64) {

@@ -7,6 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/seeds.rs"]
+mod seeds;
+
 mod bites;
 mod checker;
 mod clients;
@@ -19,6 +22,7 @@ mod world;
 
 use log::Log;
 use scenario::{Scenario, Size};
+use seeds::number_from;
 use tally::Tally;
 use world::World;
 
@@ -30,11 +34,6 @@ const ENOUGH: u64 = 1_000;
 
 /// Seeds of zones that are larger than most.
 const LARGE: u64 = 3;
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
-}
 
 /// Runs every second seed, beginning with `first`.
 fn sweep(first: u64) {
