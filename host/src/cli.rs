@@ -1,12 +1,17 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod keys;
 mod new;
 mod plugins;
+mod to;
 mod traffic;
 mod zone;
 
+use keys::KEYS;
+pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
+use to::To;
 use traffic::TRAFFIC;
 pub(crate) use traffic::{Traffic, traffic};
 pub(crate) use zone::{Explain, Listing, explain, members, services};
@@ -19,9 +24,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use wasmnode::client::{self, Ask, Client};
-use wasmnode::config::{Config, ConfigError, Endpoint};
+use wasmnode::client::{self, Ask};
+use wasmnode::config::{Config, ConfigError};
 use wasmnode::driver::RunError;
+use wasmnode::keys::Keys;
 use wasmnode_core::{Body, Code};
 
 const EXAMPLES: &str = "\
@@ -37,6 +43,7 @@ Examples:
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
   wasmnode plugins rollback hello                 serve the version before
   wasmnode traffic --config traffic.toml          random requests between zones, and what became of them
+  wasmnode keygen                                 make this machine's keys; trust --help tells the rest
   wasmnode call afficher bonjour                  call a service
   wasmnode call afficher@node2 bonjour            call it on that node
   date | wasmnode call print - --to ipc://wasmnode.ipc";
@@ -107,6 +114,15 @@ pub(crate) enum Command {
     Traffic(Traffic),
     /// Check a configuration and list every mistake
     Check,
+    /// Make the keys of this machine, so that its nodes and clients can prove who they are
+    #[command(after_help = KEYS)]
+    Keygen(Keygen),
+    /// Let somebody in who has a key, or is a user of this machine
+    #[command(after_help = KEYS)]
+    Trust(Trust),
+    /// Let somebody in no more
+    #[command(after_help = KEYS)]
+    Distrust(Distrust),
 }
 
 #[derive(Debug, Args)]
@@ -130,23 +146,6 @@ pub(crate) struct Call {
     /// A W3C traceparent to pass on
     #[arg(long)]
     traceparent: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct To {
-    /// The node's endpoint; by default the first one that the file of --config lists, or tcp://127.0.0.1:5555
-    #[arg(long, value_name = "ENDPOINT")]
-    to: Option<Endpoint>,
-}
-
-impl To {
-    fn endpoint(&self, config: Option<&Path>) -> Result<String, Failed> {
-        match (&self.to, config) {
-            (Some(endpoint), _) => Ok(endpoint.to_string()),
-            (None, Some(file)) => Ok(Config::load(file)?.listen.first().map(Endpoint::to_string).unwrap_or_default()),
-            (None, None) => Ok("tcp://127.0.0.1:5555".into()),
-        }
-    }
 }
 
 impl Cli {
@@ -209,6 +208,7 @@ impl From<client::Error> for Failed {
         let exit = match &error {
             client::Error::Failure(failure) => exit_code(failure.code),
             client::Error::Silence { .. } => 4,
+            client::Error::Refused { .. } => 8,
             client::Error::Unreachable { .. } | client::Error::Malformed(_) => 9,
             client::Error::Socket { .. } => 2,
         };
@@ -231,7 +231,7 @@ fn exit_code(code: Code) -> u8 {
 
 /// Calls a service.
 pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.endpoint(config)?)?;
+    let mut client = args.to.connect(config)?;
     let mut ask = Ask::new(&args.service).body([body(&args.body)?]).deadline(args.timeout).wait(args.wait);
     if let Some(traceparent) = &args.traceparent {
         ask = ask.traceparent(traceparent);
@@ -283,6 +283,9 @@ pub(crate) fn check(file: Option<&Path>) -> Result<ExitCode, Failed> {
         return Err(Failed { message: "say which file to check: wasmnode check --config FILE".into(), exit: 2 });
     };
     let config = Config::load(file)?;
+    if let Some(folder) = &config.keys {
+        Keys::load(folder)?;
+    }
     let summary = format!("{}: no mistakes; node {} of zone {}\n", file.display(), config.node.name, config.node.zone);
     print(&vec![summary.into()])?;
     Ok(ExitCode::SUCCESS)

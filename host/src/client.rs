@@ -9,17 +9,21 @@
 //! # Ok::<(), wasmnode::client::Error>(())
 //! ```
 
+use crate::keys::{Key, KeyPair};
 use std::fmt;
 use std::time::{Duration, Instant};
 /// What a client hears: the types of the core.
 pub use wasmnode_core::message::Reply;
 use wasmnode_core::message::{self, native};
 pub use wasmnode_core::{Body, Code, Failure, Frame};
+use zmq::SocketEvent::{
+    HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
+};
 
 /// How long a request waits for the connection before the node counts as absent.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Where the context of each client tells that the connection stands.
+/// Where the context of each client tells whether the connection stands.
 const MONITOR: &str = "inproc://connected";
 
 /// How much longer than a request's deadline its answer is waited for.
@@ -28,10 +32,19 @@ const GRACE: Duration = Duration::from_secs(1);
 /// One connection to a node. It carries any number of requests at a time.
 pub struct Client {
     socket: zmq::Socket,
-    /// Becomes readable when the connection stands for the first time; `None` from then on.
+    /// Becomes readable when the connection stands for the first time, or is refused; `None` once it stands.
     connected: Option<zmq::Socket>,
     endpoint: String,
     next_id: u64,
+}
+
+/// What a client proves itself with, and whose proof it wants, on tcp.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Its own keys.
+    pub own: KeyPair,
+    /// The node's key.
+    pub node: Key,
 }
 
 /// A request to send.
@@ -47,6 +60,13 @@ pub enum Error {
     Unreachable {
         /// Where the node was expected.
         endpoint: String,
+    },
+    /// The node does not let this client in, or is not the one that was expected.
+    Refused {
+        /// Where the node is.
+        endpoint: String,
+        /// What it said, as far as that is known.
+        why: &'static str,
     },
     /// No message arrived in time.
     Silence {
@@ -71,6 +91,7 @@ impl fmt::Display for Error {
             Self::Unreachable { endpoint } => {
                 write!(f, "no node answers at {endpoint}; is it running, and listening there?")
             }
+            Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} does not let this client in: {why}"),
             Self::Silence { waited } => write!(f, "no answer within {waited:?}"),
             Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),
             Self::Socket { endpoint, error } => write!(f, "cannot connect to {endpoint}: {error}"),
@@ -137,13 +158,32 @@ impl Client {
     /// # Errors
     /// If the endpoint is not one of ZeroMQ's (`tcp://127.0.0.1:5555`, `ipc://node1.ipc`).
     pub fn connect(endpoint: &str) -> Result<Self, Error> {
+        Self::prepare(endpoint, None)
+    }
+
+    /// Prepares a connection to a node that asks for keys (CURVE, ZeroMQ RFC 26).
+    ///
+    /// # Errors
+    /// If the endpoint is not one of ZeroMQ's.
+    pub fn connect_with(endpoint: &str, proof: &Proof) -> Result<Self, Error> {
+        Self::prepare(endpoint, Some(proof))
+    }
+
+    fn prepare(endpoint: &str, proof: Option<&Proof>) -> Result<Self, Error> {
         let failed = |error| Error::Socket { endpoint: endpoint.to_owned(), error };
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
         let connect = || {
             // ZMQ_IMMEDIATE would tell as well that nobody is there, but with it libzmq throws away the answers that
             // have arrived and are not read yet when the connection ends.
-            socket.monitor(MONITOR, i32::from(zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()))?;
+            let events =
+                [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_FAILED_NO_DETAIL];
+            socket.monitor(MONITOR, events.iter().fold(0, |all, event| all | i32::from(event.to_raw())))?;
+            if let Some(proof) = proof {
+                socket.set_curve_publickey(proof.own.public.as_bytes())?;
+                socket.set_curve_secretkey(proof.own.secret.as_bytes())?;
+                socket.set_curve_serverkey(proof.node.as_bytes())?;
+            }
             let connected = context.socket(zmq::PAIR)?;
             connected.connect(MONITOR)?;
             socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
@@ -208,16 +248,45 @@ impl Client {
         native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
     }
 
+    /// Waits until the connection stands, by what libzmq tells of its attempts.
+    fn wait_for(&self, connected: &zmq::Socket) -> Result<(), Error> {
+        let failed = |error| Error::Socket { endpoint: self.endpoint.clone(), error };
+        let refused = |why| Error::Refused { endpoint: self.endpoint.clone(), why };
+        let (began, mut is_shut_out) = (Instant::now(), false);
+        loop {
+            let left = CONNECT.saturating_sub(began.elapsed()).as_millis();
+            if connected.poll(zmq::POLLIN, i64::try_from(left).unwrap_or(i64::MAX)).map_err(failed)? == 0 {
+                return Err(match is_shut_out {
+                    true => {
+                        refused("it ends each connection at once; it may ask for a key, or have another than expected")
+                    }
+                    false => Error::Unreachable { endpoint: self.endpoint.clone() },
+                });
+            }
+            let event = connected.recv_multipart(0).map_err(failed)?;
+            let number = event.first().and_then(|event| Some(u16::from_ne_bytes([*event.first()?, *event.get(1)?])));
+            match number.map(zmq::SocketEvent::from_raw) {
+                Some(HANDSHAKE_SUCCEEDED) => return Ok(()),
+                Some(HANDSHAKE_FAILED_AUTH) => {
+                    return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
+                }
+                Some(HANDSHAKE_FAILED_PROTOCOL) => {
+                    return Err(refused(
+                        "one of the two asks for a key, and the other does not; with keys: --keys FOLDER",
+                    ));
+                }
+                _ => is_shut_out = true,
+            }
+        }
+    }
+
     fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
         let failed = |error| match error {
             zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
             error => Error::Socket { endpoint: self.endpoint.clone(), error },
         };
         if let Some(connected) = &self.connected {
-            let wait = i64::try_from(CONNECT.as_millis()).unwrap_or(i64::MAX);
-            if connected.poll(zmq::POLLIN, wait).map_err(failed)? == 0 {
-                return Err(failed(zmq::Error::EAGAIN));
-            }
+            self.wait_for(connected)?;
         }
         self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(failed)?;
         self.connected = None;

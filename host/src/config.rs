@@ -11,20 +11,23 @@ mod fields;
 mod grants;
 mod peers;
 mod router;
+mod security;
 mod service;
 #[cfg(test)]
 mod tests;
 mod traffic;
-mod value;
+pub(crate) mod value;
 
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
+pub(crate) use fields::Fields;
 pub use grants::{FolderGrant, Grants, HttpGrant};
+pub use security::Permissions;
 pub use traffic::{Rhythm, Sender, Traffic};
 
 use error::Report;
-use fields::Fields;
 use peers::Peers;
+use security::Security;
 use service::Service;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -51,7 +54,8 @@ pub struct Config {
     /// `[limits]`, `[majordomo]`, `[peers]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up to
     /// its first dot.
     pub node: NodeSettings,
-    /// Where the node listens; at least one, none twice, none that another machine can reach unless `insecure`.
+    /// Where the node listens; at least one, none twice, none that another machine can reach without `keys`, unless
+    /// `insecure`.
     /// `node.listen`, default `ipc://wasmnode.ipc` and `tcp://127.0.0.1:5555`.
     pub listen: Vec<Endpoint>,
     /// Where peers dial the node. `node.advertise`, default the first tcp endpoint that it listens at, else the first.
@@ -59,6 +63,11 @@ pub struct Config {
     /// Whether the node may listen beyond this machine although nobody has to show a key. `security.insecure`, default
     /// false.
     pub insecure: bool,
+    /// The folder of the node's keys and of those that it trusts ([`crate::keys`]); without it nobody has to show one.
+    /// `security.keys`, default `None`.
+    pub keys: Option<PathBuf>,
+    /// Who may connect to ipc sockets. `security.ipc-group`, default nobody but the node's own user.
+    pub ipc: Permissions,
     /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
     pub plugins: PathBuf,
     /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
@@ -169,16 +178,14 @@ impl Config {
     /// Reads all tables. The result is worth something only if the report stays empty.
     fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
         let mut root = Fields::root(table, report);
-        let mut security = root.table("security");
-        let insecure = security.take("insecure", value::boolean).unwrap_or(false);
-        security.done();
+        let security = Security::read(root.table("security"), folder);
         let default = NodeSettings::default();
         let mut node = root.table("node");
         let name = node.take("name", value::label).or_else(host_name).unwrap_or(default.name.clone());
         let zone = node.take("zone", value::label).unwrap_or(default.zone.clone());
-        let listen = listen(&mut node, folder, insecure);
+        let listen = listen(&mut node, folder, security.may_listen_anywhere());
         let advertise = peers::advertise(&mut node, &listen, folder);
-        let seeds = peers::seeds(&mut node, folder);
+        let seeds = peers::seeds(&mut node, folder, security.keys.is_some());
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
@@ -218,7 +225,9 @@ impl Config {
             },
             listen,
             advertise,
-            insecure,
+            insecure: security.insecure,
+            keys: security.keys,
+            ipc: security.ipc,
             plugins,
             services,
             cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),
@@ -230,6 +239,11 @@ impl Config {
             sandboxes,
         }
     }
+}
+
+/// Reads a file of the same kind, with the same care for mistakes: `read` gets its table.
+pub(crate) fn read_file<T>(file: &Path, read: impl FnOnce(Fields<'_>) -> T) -> Result<T, ConfigError> {
+    parse(&text_of(file)?, file, |table, report| read(Fields::root(table, report)))
 }
 
 /// The text of a file.
@@ -272,10 +286,10 @@ fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
         .map_or_else(|| std::env::temp_dir().join("wasmnode-cache"), |folder| folder.join("wasmnode"))
 }
 
-fn listen(node: &mut Fields<'_>, folder: &Path, insecure: bool) -> Vec<Endpoint> {
+fn listen(node: &mut Fields<'_>, folder: &Path, is_anywhere: bool) -> Vec<Endpoint> {
     let mut listen: Vec<Endpoint> = Vec::new();
     let given = node.list("listen", |value| {
-        let endpoint = value::endpoint(value)?.to_listen(folder, insecure).map_err(|error| error.to_string())?;
+        let endpoint = value::endpoint(value)?.to_listen(folder, is_anywhere).map_err(|error| error.to_string())?;
         if listen.iter().any(|other| other.collides(&endpoint)) {
             return Err(format!("{:?} is given twice; leave one", endpoint.to_string()));
         }
@@ -290,7 +304,7 @@ fn listen(node: &mut Fields<'_>, folder: &Path, insecure: bool) -> Vec<Endpoint>
             );
         }
         Some(_) => {}
-        None => match Endpoint::Ipc("wasmnode.ipc".into()).to_listen(folder, insecure) {
+        None => match Endpoint::Ipc("wasmnode.ipc".into()).to_listen(folder, is_anywhere) {
             Ok(ipc) => listen = vec![ipc, Endpoint::Tcp("127.0.0.1:5555".into())],
             Err(error) => node.complain("listen", &format!("the default {error}")),
         },

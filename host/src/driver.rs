@@ -1,6 +1,7 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
 use crate::config::{Config, Endpoint};
+use crate::keys::{self, KeyError, Keys};
 use crate::mailbox::{Mail, Mailbox, Sending, mailbox};
 use crate::plugins::Plugins;
 use crate::report;
@@ -29,6 +30,8 @@ const GOODBYE: Duration = Duration::from_millis(100);
 pub enum RunError {
     /// An endpoint is not to be had.
     Listen(ListenError),
+    /// The keys are not to be had.
+    Keys(KeyError),
     /// The plugins cannot be run.
     Plugins(String),
     /// The system refused something basic.
@@ -39,6 +42,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(error) => error.fmt(f),
+            Self::Keys(error) => error.fmt(f),
             Self::Plugins(why) => f.write_str(why),
             Self::System(error) => write!(f, "the system refused a thread, a pipe or a signal handler: {error}"),
         }
@@ -50,6 +54,12 @@ impl std::error::Error for RunError {}
 impl From<ListenError> for RunError {
     fn from(error: ListenError) -> Self {
         Self::Listen(error)
+    }
+}
+
+impl From<KeyError> for RunError {
+    fn from(error: KeyError) -> Self {
+        Self::Keys(error)
     }
 }
 
@@ -78,11 +88,26 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let (sending, mailbox) = mailbox()?;
     stop_on_signals(&sending)?;
     let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
-    let sockets = Sockets::listen(config, sending)?;
-    let node = Node::new(settings(config, sockets.endpoints()));
+    let keys = config.keys.as_deref().map(Keys::load).transpose()?;
+    let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
+    if let Some(folder) = &config.keys {
+        keys::watch(folder, sending.clone());
+    }
+    let sockets = Sockets::listen(config, keys, sending)?;
+    let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Throttle::new(WARNINGS_PER_SECOND);
-    let mut driver =
-        Driver { node, sockets, plugins, mailbox, started, config: config.clone(), warnings, goodbye: None, end: None };
+    let mut driver = Driver {
+        node,
+        sockets,
+        plugins,
+        mailbox,
+        started,
+        config: config.clone(),
+        warnings,
+        turned_away: 0,
+        goodbye: None,
+        end: None,
+    };
     if config.insecure {
         warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
     }
@@ -136,6 +161,8 @@ struct Driver {
     started: Instant,
     config: Config,
     warnings: Throttle,
+    /// Connections and messages of those who are not trusted.
+    turned_away: u64,
     /// Once the node is told to stop: until when its peers may still send it something.
     goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
@@ -190,6 +217,16 @@ impl Driver {
                     Some(input) => input,
                     None => continue,
                 },
+                Mail::Keys(keys) => {
+                    info!("the keys have changed: {} are trusted", keys.trusted.len());
+                    self.sockets.trust(&keys);
+                    Input::Trust(keys.access(&self.config.node.name))
+                }
+                Mail::TurnedAway(why) => {
+                    self.turned_away += 1;
+                    self.warn(&format_args!("turned away: {why}"));
+                    continue;
+                }
                 Mail::Lookup(lookup) => {
                     self.sockets.go_on(lookup);
                     continue;
@@ -251,8 +288,9 @@ impl Driver {
                 }
                 return Some(undeliverable);
             }
-            Output::Dial { link, endpoint } => self.sockets.dial(link, &endpoint),
+            Output::Dial { link, endpoint, name } => self.sockets.dial(link, &endpoint, name.as_ref()),
             Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
+            Output::Disconnect(peer) => self.sockets.disconnect(&peer),
             Output::HangUp(link) => self.sockets.hang_up(link),
             Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
             Output::Run(request) => {
@@ -287,10 +325,10 @@ impl Driver {
 
     fn answer_itself(&mut self, request: &Request) -> Input {
         let result = match request.service.as_str() {
-            report::PLUGINS => plugins_command(&mut self.plugins, request),
+            report::PLUGINS => plugins_command(&mut self.plugins, &self.node, request),
             report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
             report::EXPLAIN => explain(&self.node, request, self.now()),
-            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.now())),
+            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.turned_away, self.now())),
         };
         Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) }
     }
@@ -310,16 +348,16 @@ fn explain(node: &Node, request: &Request, now: Time) -> Result<String, Failure>
 }
 
 /// `node.plugins`: without a body the list, with the frames `rollback` and NAME a step back.
-fn plugins_command(plugins: &mut Plugins, request: &Request) -> Result<String, Failure> {
+fn plugins_command(plugins: &mut Plugins, node: &Node, request: &Request) -> Result<String, Failure> {
     let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
     match (&words.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..], &request.caller) {
         ([] | [""], _) => Ok(report::plugins(plugins)),
-        (["rollback", service], Caller::Client(_)) => {
+        (["rollback", service], Caller::Client(peer)) if node.is_admin(peer) => {
             let (from, to) = plugins.roll_back(&service.parse()?)?;
             Ok(format!("generation {to} of {service} serves again, in the place of {from}\n"))
         }
         (["rollback", _], _) => {
-            Err(Failure::new(Code::Forbidden, "only a client of this node may go back to a version before"))
+            Err(Failure::new(Code::Forbidden, "only a client of this node, with a key that says `admin`, may do that"))
         }
         _ => Err(Failure::new(Code::Rejected, "node.plugins takes no body, or the frames \"rollback\" and NAME")),
     }

@@ -3,6 +3,7 @@
 //! The driver sleeps in `zmq_poll`, which waits for sockets and file descriptors but not for channels. A byte is written
 //! only when the driver may be asleep, so a burst of messages costs one system call.
 
+use crate::keys::Keys;
 use crate::plugins::News;
 use crate::sockets::Lookup;
 use std::io::{ErrorKind, Read, Write};
@@ -22,6 +23,10 @@ pub(crate) enum Mail {
     News(News),
     /// The address of another node, or that there is none.
     Lookup(Lookup),
+    /// Others are trusted from now on.
+    Keys(Keys),
+    /// Somebody was not let in, and why.
+    TurnedAway(String),
 }
 
 impl From<Input> for Mail {

@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         Some(Command::New(new)) => cli::new(new),
         Some(Command::Inspect(inspect)) => cli::inspect(inspect),
         Some(Command::Traffic(traffic)) => cli::traffic(traffic, config),
+        Some(Command::Keygen(keygen)) => cli::keygen(keygen, config),
+        Some(Command::Trust(trust)) => cli::trust(trust, config),
+        Some(Command::Distrust(distrust)) => cli::distrust(distrust, config),
         Some(Command::Check) => cli::check(config),
     };
     done.unwrap_or_else(|failed| failed.report())

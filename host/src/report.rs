@@ -151,6 +151,10 @@ pub struct CounterReport {
     pub forwarded: u64,
     /// Messages given up because their receiver did not read.
     pub dropped: u64,
+    /// Registrations of workers and adverts of members that their keys do not allow.
+    pub forbidden: u64,
+    /// Connections and messages of those who are not trusted.
+    pub turned_away: u64,
 }
 
 /// All that is known of one service's plugin.
@@ -211,7 +215,7 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
 }
 
 /// Writes the state of everything that can be called.
-pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: Time) -> String {
+pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, turned_away: u64, now: Time) -> String {
     let counters = node.counters();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -241,6 +245,8 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: T
             retried: counters.retried,
             forwarded: counters.forwarded,
             dropped: sockets.dropped(),
+            forbidden: counters.forbidden,
+            turned_away,
         },
     };
     serde_json::to_string(&report).unwrap_or_default()

@@ -7,6 +7,7 @@
 
 mod backlog;
 mod dialer;
+mod doorkeeper;
 mod listener;
 mod options;
 mod place;
@@ -14,6 +15,7 @@ mod place;
 mod tests;
 
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::mailbox::Sending;
 use backlog::{Backlog, To};
 use dialer::{Dialer, Patience};
@@ -24,7 +26,7 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Duration;
 use tracing::warn;
-use wasmnode_core::{Frame, Input, LinkId, PeerId};
+use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
 
 /// How often messages to a receiver that reads too slowly are tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -83,11 +85,13 @@ impl Sockets {
     ///
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
-    pub(crate) fn listen(config: &Config, lookups: Sending) -> Result<Self, ListenError> {
-        let mut sockets = Self::open(config.node.limits.message, config.unread_bytes, Patience::default(), lookups)
+    pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
+        let keys = keys.map(|keys| (keys, config.node.name.clone()));
+        let (message, unread) = (config.node.limits.message, config.unread_bytes);
+        let mut sockets = Self::open(message, unread, Patience::default(), keys, lookups)
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
-            if let Err(why) = sockets.listener.bind(endpoint) {
+            if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
                 sockets.close();
                 return Err(ListenError { endpoint: endpoint.to_string(), why });
             }
@@ -95,11 +99,23 @@ impl Sockets {
         Ok(sockets)
     }
 
-    fn open(max_message: usize, max_unread: usize, patience: Patience, lookups: Sending) -> Result<Self, zmq::Error> {
+    fn open(
+        max_message: usize,
+        max_unread: usize,
+        patience: Patience,
+        keys: Option<(Keys, Label)>,
+        lookups: Sending,
+    ) -> Result<Self, zmq::Error> {
         let context = zmq::Context::new();
         Ok(Self {
-            listener: Listener::open(&context, max_message)?,
-            dialer: Dialer::open(&context, max_message, patience, lookups)?,
+            dialer: Dialer::open(
+                &context,
+                max_message,
+                patience,
+                keys.as_ref().map(|(keys, _)| keys.clone()),
+                lookups.clone(),
+            )?,
+            listener: Listener::open(&context, max_message, keys, lookups)?,
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
@@ -156,10 +172,10 @@ impl Sockets {
 
     /// Connects to another node; what becomes of it is received. What is posted meanwhile waits.
     ///
-    /// The number must not have been used before.
-    pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str) {
+    /// The number must not have been used before. With keys, `name` tells whose is expected.
+    pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.hear_links();
-        if let Err(why) = self.dialer.dial(link, endpoint) {
+        if let Err(why) = self.dialer.dial(link, endpoint, name) {
             self.news.push_back(Input::LinkDown { link, why });
         }
     }
@@ -178,6 +194,18 @@ impl Sockets {
     /// [`Input::Unsent`] if the link is down, or if `limits.unread-bytes` is reached.
     pub(crate) fn post(&mut self, link: LinkId, frames: Vec<Frame>) -> Result<(), Input> {
         self.deliver(To::Link(link), frames)
+    }
+
+    /// Others are trusted from now on.
+    pub(crate) fn trust(&mut self, keys: &Keys) {
+        self.listener.trust(keys);
+        self.dialer.trust(keys);
+    }
+
+    /// Ends the connection of somebody who is not trusted any more.
+    pub(crate) fn disconnect(&mut self, peer: &PeerId) {
+        self.backlog.take(&To::Peer(peer.clone())).for_each(drop);
+        self.listener.disconnect(peer.as_bytes());
     }
 
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
@@ -344,10 +372,10 @@ fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> R
 }
 
 /// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.
-fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&[u8]) -> T) -> Option<(T, Vec<Frame>)> {
+fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
     let mut frame = zmq::Message::new();
     uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
-    let id = read_id(&frame);
+    let id = read_id(&mut frame);
     let mut frames = Vec::with_capacity(4);
     while frame.get_more() {
         // The parts of a message arrive together.

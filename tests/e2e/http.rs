@@ -19,11 +19,16 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     target.join("wasm32-wasip2/release")
 });
 
+/// One of these guests.
+pub(crate) fn component(guest: &str) -> Vec<u8> {
+    fs::read(BUILT.join(format!("{guest}.wasm"))).unwrap()
+}
+
 /// A node that serves these guests, each under its own name.
 fn start(guests: &[&str], settings: &str) -> Node {
     let folder = Folder::new(&[]);
     for guest in guests {
-        folder.plugin(guest, &fs::read(BUILT.join(format!("{guest}.wasm"))).unwrap());
+        folder.plugin(guest, &component(guest));
     }
     Node::start_in(folder, settings, &[])
 }

@@ -22,6 +22,7 @@ mod python;
 mod serving;
 mod tools;
 mod traffic;
+mod trust;
 mod zone;
 mod zone_chaos;
 mod zone_failures;

@@ -36,9 +36,17 @@ impl Worker {
     }
 
     fn register(endpoint: &str, service: &str, is_v1: bool) -> Self {
-        let worker = Self { socket: dealer(endpoint, None), is_v1 };
-        worker.send(1, &[service.as_bytes()]);
-        worker
+        Self { socket: dealer(endpoint, None), is_v1 }.registered(service)
+    }
+
+    /// Registers a worker of Majordomo 0.2 on a socket that is connected.
+    pub(crate) fn on(socket: zmq::Socket, service: &str) -> Self {
+        Self { socket, is_v1: false }.registered(service)
+    }
+
+    fn registered(self, service: &str) -> Self {
+        self.send(1, &[service.as_bytes()]);
+        self
     }
 
     fn send(&self, command: u8, frames: &[&[u8]]) {

@@ -123,6 +123,16 @@ impl Broker {
         self.counters.malformed += 1;
     }
 
+    /// Counts a registration or an advert that the sender's key does not allow.
+    pub fn count_forbidden(&mut self) {
+        self.counters.forbidden += 1;
+    }
+
+    /// Everybody who waits for an answer or serves as a worker.
+    pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
+        self.clients.keys().chain(self.workers.keys())
+    }
+
     /// The state of every service that is offered or waited for, by name.
     pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
         self.services.iter().map(move |(name, service)| ServiceStatus {
@@ -252,7 +262,7 @@ impl Broker {
     }
 
     /// Answers a request that was never accepted.
-    fn refuse(&mut self, asker: Asker, service: ServiceName, failure: Failure) {
+    pub fn refuse(&mut self, asker: Asker, service: ServiceName, failure: Failure) {
         *self.counters.failed.entry(failure.code).or_default() += 1;
         self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
     }

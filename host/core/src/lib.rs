@@ -16,11 +16,12 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`message`] is what can be said, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
+//! [`message`] is what can be said, [`access`] by whom, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
 //! alive, [`routes`] where a service is, [`node`] the composition; [`paths`] how zones are joined.
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod broker;
 pub mod failure;
 pub mod links;
@@ -33,16 +34,17 @@ pub mod routes;
 pub mod settings;
 mod time;
 
+pub use access::{Access, Grant, Part};
 pub use broker::{CallId, Caller, Counters, Event, HopStatus, Request, RequestId, ServiceStatus};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
-pub use name::{Address, Label, Pattern, Place, ServiceName};
+pub use name::{Address, InvalidLabel, Label, Pattern, Place, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use routes::{RouteEffect, Routes};
 pub use settings::{
     Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings, RouterSettings,
-    RoutesSettings, ServiceSettings,
+    RoutesSettings, Seed, ServiceSettings,
 };
 pub use time::Time;

@@ -10,7 +10,7 @@ mod tests;
 use crate::message::LinkId;
 use crate::message::peer::Member;
 use crate::name::Label;
-use crate::settings::PeerSettings;
+use crate::settings::{PeerSettings, Seed};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub enum LinkEffect {
         link: LinkId,
         /// Where to.
         endpoint: String,
+        /// Who is expected there, if that is known.
+        name: Option<Label>,
     },
     /// Give the connection up.
     HangUp(LinkId),
@@ -92,12 +94,13 @@ pub struct Links {
 /// A place to be linked with.
 #[derive(Debug, Default)]
 struct Target {
-    /// Whether the configuration names it.
-    is_seed: bool,
+    /// The entry of the configuration that names it.
+    seed: Option<Seed>,
     /// The member that lives there.
     wanted: Option<Member>,
-    /// Until when it is wanted otherwise.
+    /// Until when it is wanted otherwise, and who is.
     until: Time,
+    brief: Option<Label>,
     state: State,
     /// When its timer is due.
     due: Option<Time>,
@@ -109,8 +112,8 @@ enum State {
     /// Not linked.
     #[default]
     Apart,
-    /// Dialled, and not welcomed yet.
-    Dialled(LinkId),
+    /// Dialled, and not welcomed yet; who is expected, if that is known.
+    Dialled(LinkId, Option<Label>),
     /// Linked.
     Up(Line),
 }
@@ -128,7 +131,7 @@ impl Links {
     /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after. The numbers of the links
     /// ascend from `first`.
     #[must_use]
-    pub fn new(settings: PeerSettings, seeds: &[String], first: u64) -> Self {
+    pub fn new(settings: PeerSettings, seeds: &[Seed], first: u64) -> Self {
         let mut links = Self {
             settings,
             targets: BTreeMap::new(),
@@ -139,8 +142,8 @@ impl Links {
             effects: VecDeque::new(),
         };
         for seed in seeds {
-            links.targets.insert(seed.clone(), Target { is_seed: true, ..Target::default() });
-            links.set_timer(seed, Some(Time::ZERO));
+            links.targets.insert(seed.endpoint.clone(), Target { seed: Some(seed.clone()), ..Target::default() });
+            links.set_timer(&seed.endpoint, Some(Time::ZERO));
         }
         links
     }
@@ -181,13 +184,27 @@ impl Links {
         self.line(link).is_some_and(|line| line.pings >= TOLERANCE)
     }
 
+    /// Who is expected at the other end of a link that was dialled, if that is known.
+    #[must_use]
+    pub fn expected(&self, link: LinkId) -> Option<&Label> {
+        match &self.targets.get(self.links.get(&link)?)?.state {
+            State::Dialled(dialled, name) if *dialled == link => name.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The members at the other ends of all links that carry requests.
+    pub fn up(&self) -> impl Iterator<Item = (LinkId, &Label)> {
+        self.members.iter().map(|(name, link)| (*link, name))
+    }
+
     /// The link on which a member can be told something, even if it has not welcomed this node yet.
     #[must_use]
     pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
         let standing = self.to(&member.name);
         match self.targets.get(&member.endpoint).map(|target| &target.state) {
             // A link to another name of its place serves as well; but not one to a namesake.
-            Some(State::Dialled(link)) => {
+            Some(State::Dialled(link, _)) => {
                 let leads_there = |standing: LinkId| self.member(standing).is_some_and(|at| at.is_same_process(member));
                 standing.filter(|standing| leads_there(*standing)).or(Some(*link))
             }
@@ -199,7 +216,10 @@ impl Links {
     /// Whether the configuration names the place where this link leads.
     #[must_use]
     pub fn is_seed(&self, link: LinkId) -> bool {
-        self.links.get(&link).and_then(|endpoint| self.targets.get(endpoint)).is_some_and(|target| target.is_seed)
+        self.links
+            .get(&link)
+            .and_then(|endpoint| self.targets.get(endpoint))
+            .is_some_and(|target| target.seed.is_some())
     }
 
     /// A member is to be linked with from now on. It has just given a sign of life, so there is no pause to sit out.
@@ -218,7 +238,8 @@ impl Links {
 
     /// A member is to hear something, although it may be dead: it is linked with for a while.
     pub fn want_briefly(&mut self, member: &Member, now: Time) {
-        self.target(&member.endpoint, now).until = now + BRIEFLY;
+        let target = self.target(&member.endpoint, now);
+        (target.until, target.brief) = (now + BRIEFLY, Some(member.name.clone()));
     }
 
     /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until it is
@@ -244,7 +265,7 @@ impl Links {
         let is_double = |line: &Line| line.member.is_same_process(&member);
         let is_double = self.members.get(&member.name).and_then(|other| self.line(*other)).is_some_and(is_double);
         let Some(target) = self.targets.get_mut(&endpoint) else { return };
-        if !matches!(target.state, State::Dialled(dialled) if dialled == link) {
+        if !matches!(target.state, State::Dialled(dialled, _) if dialled == link) {
             return;
         }
         target.pause = Duration::ZERO;
@@ -324,7 +345,7 @@ impl Links {
             let Some(target) = self.targets.get(&endpoint) else { continue };
             match &target.state {
                 State::Apart => self.dial(&endpoint, now),
-                State::Dialled(_) => self.part(&endpoint, "it did not welcome us in time", true, now),
+                State::Dialled(..) => self.part(&endpoint, "it did not welcome us in time", true, now),
                 State::Up(line) => {
                     let link = line.link;
                     self.check(&endpoint, is_busy(link), now);
@@ -373,16 +394,18 @@ impl Links {
 
     fn dial(&mut self, endpoint: &str, now: Time) {
         let Some(target) = self.targets.get_mut(endpoint) else { return };
-        if !target.is_seed && target.wanted.is_none() && target.until <= now {
+        if target.seed.is_none() && target.wanted.is_none() && target.until <= now {
             self.targets.remove(endpoint);
             return;
         }
         let link = LinkId(self.next_link);
         self.next_link += 1;
-        target.state = State::Dialled(link);
+        let seed = target.seed.as_ref().and_then(|seed| seed.name.as_ref());
+        let name = target.wanted.as_ref().map(|member| &member.name).or(target.brief.as_ref()).or(seed).cloned();
+        target.state = State::Dialled(link, name.clone());
         self.links.insert(link, endpoint.to_owned());
         self.set_timer(endpoint, Some(now + WELCOME_WITHIN));
-        self.effects.push_back(LinkEffect::Dial { link, endpoint: endpoint.to_owned() });
+        self.effects.push_back(LinkEffect::Dial { link, endpoint: endpoint.to_owned(), name });
     }
 
     /// Ends a link, by our own will or not, and plans the next one.
@@ -390,7 +413,7 @@ impl Links {
         let Some(target) = self.targets.get_mut(endpoint) else { return };
         let link = match std::mem::take(&mut target.state) {
             State::Apart => return,
-            State::Dialled(link) => {
+            State::Dialled(link, _) => {
                 self.effects.push_back(LinkEffect::Failed { endpoint: endpoint.to_owned(), why: why.to_owned() });
                 link
             }
@@ -427,7 +450,7 @@ impl Links {
 
     fn forget_if_unwanted(&mut self, endpoint: &str) {
         let unwanted =
-            |target: &Target| !target.is_seed && target.wanted.is_none() && matches!(target.state, State::Apart);
+            |target: &Target| target.seed.is_none() && target.wanted.is_none() && matches!(target.state, State::Apart);
         if self.targets.get(endpoint).is_some_and(unwanted) {
             self.set_timer(endpoint, None);
             self.targets.remove(endpoint);

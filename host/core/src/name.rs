@@ -212,6 +212,12 @@ impl fmt::Display for Address {
 pub struct Pattern(String);
 
 impl Pattern {
+    /// The pattern of every name.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self("*".into())
+    }
+
     /// Whether the pattern stands for this name.
     #[must_use]
     pub fn matches(&self, name: &ServiceName) -> bool {
@@ -219,6 +225,12 @@ impl Pattern {
             Some(beginning) => name.as_str().starts_with(beginning),
             None => name.as_str() == self.0,
         }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -7,12 +7,14 @@
 mod requests;
 mod router;
 mod status;
+mod trust;
 mod zone;
 mod zone_event;
 
 pub use status::{Explanation, MemberStatus};
 pub use zone_event::ZoneEvent;
 
+use crate::access::Access;
 use crate::broker::{
     Asker, Broker, CallId, Counters, Effect, Event, MAX_HOPS, Request, RequestId, ServiceStatus, Submission,
 };
@@ -20,7 +22,7 @@ use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
 use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message, PeerId, Reply, Sender, native};
-use crate::name::{Address, Place, ServiceName};
+use crate::name::{Address, Label, Place, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
 use router::Router;
@@ -96,6 +98,8 @@ pub enum Input {
         /// The frames of the call.
         body: Body,
     },
+    /// Other rules hold from now on for everybody who shows a key. Only for a node that had some from the start.
+    Trust(Access),
     /// Nothing but time has passed.
     Tick,
     /// Accept no request any more.
@@ -120,6 +124,8 @@ pub enum Output {
         link: LinkId,
         /// Where the other listens.
         endpoint: String,
+        /// Who is expected there, if that is known: where keys are asked for, its key is.
+        name: Option<Label>,
     },
     /// Send these frames on a link.
     Post {
@@ -130,6 +136,8 @@ pub enum Output {
     },
     /// Give up a link, with all that waits to be sent on it.
     HangUp(LinkId),
+    /// End the connection of somebody who is no longer trusted.
+    Disconnect(PeerId),
     /// Run a plugin.
     Run(Request),
     /// Stop a run.
@@ -153,6 +161,7 @@ pub struct Node {
     broker: Broker,
     zone: Zone,
     router: Option<Router>,
+    access: Option<Access>,
     patience: Duration,
     on_failure: OnFailure,
     outputs: VecDeque<Output>,
@@ -163,8 +172,8 @@ impl Node {
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
-        let (zone, router) = (Zone::new(&settings), Router::new(&settings));
-        Self { broker: Broker::new(settings), zone, router, patience, on_failure, outputs: VecDeque::new() }
+        let (zone, router, access) = (Zone::new(&settings), Router::new(&settings), settings.access.clone());
+        Self { broker: Broker::new(settings), zone, router, access, patience, on_failure, outputs: VecDeque::new() }
     }
 
     /// One thing happened.
@@ -184,6 +193,7 @@ impl Node {
             Input::Partial { request, body } => self.broker.partial(request, body, now),
             Input::Finished { request, result } => self.broker.finish(request, result, now),
             Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
+            Input::Trust(access) => self.trust(access, now),
             Input::Tick => {}
             Input::Drain => {
                 self.withdraw_from_zone(now);
@@ -245,6 +255,12 @@ impl Node {
         self.broker.services(now)
     }
 
+    /// Whether somebody may change what the node serves.
+    #[must_use]
+    pub fn is_admin(&self, peer: &PeerId) -> bool {
+        self.access.as_ref().is_none_or(|access| access.is_admin(peer))
+    }
+
     /// What became of everything that arrived.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -255,7 +271,7 @@ impl Node {
         match message::decode(frames) {
             Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(from, id, now),
-            Ok(Message::Worker { dialect, command }) => self.broker.worker(from, dialect, command, now),
+            Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command, now),
             Ok(Message::Peer(message)) => self.guest_says(from, message, now),
             Err(malformed) => self.refuse(from, &malformed, now),
         }
@@ -292,6 +308,10 @@ impl Node {
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
         let asked = (place != Place::Nearest).then(|| ask.service.clone());
+        let asker = Asker::Client { peer: from.clone(), dialect, id: ask.id, asked };
+        if let Some(failure) = self.forbids(from, &service) {
+            return self.broker.refuse(asker, service, failure);
+        }
         let place = self.locate(&place);
         let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let patience = match dialect {
@@ -299,7 +319,7 @@ impl Node {
             _ => Some(self.patience),
         };
         let submission = Submission {
-            asker: Asker::Client { peer: from.clone(), dialect, id: ask.id, asked },
+            asker,
             service,
             place,
             caller: None,

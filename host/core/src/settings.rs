@@ -1,5 +1,6 @@
 //! What the configuration decides about the core; each field with its default and what it trades.
 
+use crate::access::Access;
 use crate::name::{Label, Pattern, ServiceName};
 use crate::paths::Policy;
 use std::collections::BTreeMap;
@@ -17,7 +18,9 @@ pub struct NodeSettings {
     /// Where other nodes can dial it; empty if nowhere, so that it can have no peers.
     pub endpoint: String,
     /// Where members of the zone may be found.
-    pub seeds: Vec<String>,
+    pub seeds: Vec<Seed>,
+    /// Who may do what; `None` if nobody has to show a key, and so everybody everything.
+    pub access: Option<Access>,
     /// What the node holds at most.
     pub limits: Limits,
     /// How plain Majordomo peers are treated.
@@ -46,6 +49,23 @@ impl NodeSettings {
     }
 }
 
+/// Where a member of the zone may be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// Its name, if it is known: where keys are asked for, it has to prove it.
+    pub name: Option<Label>,
+    /// Where it can be dialled.
+    pub endpoint: String,
+}
+
+impl Seed {
+    /// Whoever is there.
+    #[must_use]
+    pub fn at(endpoint: impl Into<String>) -> Self {
+        Self { name: None, endpoint: endpoint.into() }
+    }
+}
+
 /// How a router joins its zone with others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouterSettings {
@@ -58,6 +78,8 @@ pub struct RouterSettings {
 /// A router of another zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
+    /// Its name: where keys are asked for, it has to prove it.
+    pub name: Label,
     /// Its zone.
     pub zone: Label,
     /// Where it can be dialled.
@@ -78,6 +100,7 @@ impl Default for NodeSettings {
             boot: 0,
             endpoint: String::new(),
             seeds: Vec::new(),
+            access: None,
             limits: Limits::default(),
             majordomo: Majordomo::default(),
             peers: PeerSettings::default(),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wasmnode::GenerationState;
-use wasmnode::client::{self, Ask, Client};
+use wasmnode::client::{self, Ask};
 use wasmnode::config::Config;
 use wasmnode::report::{self, PluginReport};
 use wasmnode_core::ServiceName;
@@ -68,7 +68,7 @@ pub(crate) fn inspect(args: &Inspect) -> Result<ExitCode, Failed> {
 
 /// Lists the plugins, or goes back to the version before.
 pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.endpoint(config)?)?;
+    let mut client = args.to.connect(config)?;
     let words = match &args.action {
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],
         None => Vec::new(),
@@ -161,12 +161,11 @@ fn wait_until_serving(
     args: &Deploy,
     config: Option<&Path>,
 ) -> Result<String, Failed> {
-    let endpoint = args.to.endpoint(config)?;
-    let mut client = Client::connect(&endpoint)?;
+    let mut client = args.to.connect(config)?;
     let began = Instant::now();
     loop {
         let reply = match client.call(Ask::new(report::PLUGINS).deadline(ANSWER), |_| {}) {
-            Err(client::Error::Unreachable { .. }) => {
+            Err(client::Error::Unreachable { endpoint }) => {
                 return Ok(format!(
                     "{service} is in place; no node listens at {endpoint}: it serves from the node's start\n"
                 ));

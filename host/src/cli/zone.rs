@@ -5,7 +5,7 @@ use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use wasmnode::client::{Ask, Client};
+use wasmnode::client::Ask;
 use wasmnode::report::{self, ExplainReport, PeerReport, Report, ZoneReport};
 use wasmnode_core::Body;
 
@@ -49,7 +49,7 @@ fn tell(
     ask: Ask,
     table: impl FnOnce(&Body) -> Result<String, Failed>,
 ) -> Result<ExitCode, Failed> {
-    let mut client = Client::connect(&args.to.endpoint(config)?)?;
+    let mut client = args.to.connect(config)?;
     let reply = client.call(ask.deadline(ANSWER), |_| {})?;
     let text = if args.json { reply.concat().into() } else { table(&reply)?.into() };
     print(&if args.json { vec![text, "\n".into()] } else { vec![text] })?;

@@ -1,13 +1,14 @@
 //! Where a node can be reached on ZeroMQ, and which places it may listen at.
 //!
-//! Until keys are configured, nothing but file permissions and the machine's edge keep strangers out. So a node listens
-//! only where one of the two does, a socket file with a path or a loopback address, unless it is told to be insecure.
+//! Without keys, nothing but file permissions and the machine's edge keep strangers out. So a node listens only where one
+//! of the two does, a socket file with a path or a loopback address, unless it has keys or is told to be insecure.
 
 use super::value::quoted;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use wasmnode_core::{InvalidLabel, Label};
 
 /// A ZeroMQ endpoint; shown as ZeroMQ takes it, and read from the same text.
 ///
@@ -25,6 +26,32 @@ pub enum Endpoint {
     Ipc(PathBuf),
     /// Host and port, as in `127.0.0.1:5555` or `[::1]:5555`. Port `*` or 0 is any free one, for listening only.
     Tcp(String),
+}
+
+/// An endpoint as somebody else dials it, with the name under which its key is trusted: `node1@tcp://10.0.0.1:5555`, or
+/// without one `tcp://127.0.0.1:5555`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// That name, if it is given.
+    pub name: Option<Label>,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+}
+
+impl FromStr for Contact {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let (name, endpoint) = match text.split_once('@') {
+            Some((name, endpoint)) if endpoint.contains("://") => {
+                let problem =
+                    |error: InvalidLabel| InvalidEndpoint(format!("{}: {} {error}", quoted(text), quoted(name)));
+                (Some(name.parse().map_err(problem)?), endpoint)
+            }
+            _ => (None, text),
+        };
+        Ok(Self { name, endpoint: endpoint.parse()? })
+    }
 }
 
 /// What is wrong with an endpoint, and what to write instead.
@@ -81,12 +108,13 @@ impl Endpoint {
 
     /// The endpoint to listen at, if it is allowed: a relative path starts at `folder`, and `localhost` is 127.0.0.1,
     /// as a lookup might give any address.
-    pub(super) fn to_listen(&self, folder: &Path, insecure: bool) -> Result<Self, InvalidEndpoint> {
+    pub(super) fn to_listen(&self, folder: &Path, is_anywhere: bool) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => check_socket(folder.join(path)).map(Self::Ipc),
-            Self::Tcp(_) if !self.is_local() && !insecure => Err(InvalidEndpoint(format!(
-                "{}: encryption keys are not configured, and listening beyond this machine without them would let \
-                 anybody in; write 127.0.0.1 for the host, or security.insecure = true if nobody else can reach it",
+            Self::Tcp(_) if !self.is_local() && !is_anywhere => Err(InvalidEndpoint(format!(
+                "{}: listening beyond this machine without keys would let anybody in; make some with `wasmnode keygen` \
+                 and set security.keys = \"keys\", or write 127.0.0.1 for the host, or security.insecure = true if \
+                 nobody else can reach it",
                 quoted(&self.to_string())
             ))),
             Self::Tcp(address) => Ok(Self::Tcp(match address.strip_prefix("localhost:") {

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// One table while it is read. A table that the file lacks is an empty one; call [`Fields::done`] after the last key.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     table: Option<&'a DeTable<'a>>,
     /// Where the table stands, for what concerns it as a whole.
     span: Option<Range<usize>>,
@@ -31,7 +31,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a key, if it is there and can be read.
-    pub(super) fn take<T>(
+    pub(crate) fn take<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Those values of a list that can be read; nothing if the key is absent or no list.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&DeValue<'_>) -> Result<T, String>,
@@ -74,7 +74,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the file has the key.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that a value, though readable, makes no sense; on the line of the table where the key is left out.
-    pub(super) fn complain(&mut self, key: &'static str, problem: &str) {
+    pub(crate) fn complain(&mut self, key: &'static str, problem: &str) {
         let value = self.table.and_then(|table| table.get(key));
         let at = value.map(Spanned::span).or_else(|| self.span.clone()).map(|span| span.start);
         self.report.add(at, format!("{}{key}: {problem}", self.path));
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes each key that nobody asked for.
-    pub(super) fn done(self) {
+    pub(crate) fn done(self) {
         for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
             let text: &str = key.get_ref();
             if !self.asked.contains(&text) {

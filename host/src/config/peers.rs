@@ -1,11 +1,11 @@
 //! What the node is told of its zone: `[peers]`, and what `[node]` says of seeds and of where peers find it.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Contact, Endpoint, InvalidEndpoint};
 use super::fields::Fields;
 use super::value::{self, number};
 use std::path::Path;
 use toml::de::DeValue;
-use wasmnode_core::{MembersSettings, PeerSettings, RoutesSettings};
+use wasmnode_core::{MembersSettings, PeerSettings, RoutesSettings, Seed};
 
 /// How the node lives with its peers, for each part of the core.
 #[derive(Debug, Default)]
@@ -44,9 +44,18 @@ impl Peers {
     }
 }
 
-/// `node.seeds`: where members of the zone may be found.
-pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path) -> Vec<String> {
-    node.list("seeds", |value| Ok(to_dial(value, folder)?.to_string())).unwrap_or_default()
+/// `node.seeds`: where members of the zone may be found. With keys, those on tcp have to be named.
+pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path, with_keys: bool) -> Vec<Seed> {
+    let read = |value: &DeValue<'_>| {
+        let text = value::text(value, "an endpoint such as \"tcp://127.0.0.1:5555\"")?;
+        let Contact { name, endpoint } = text.parse().map_err(|error: InvalidEndpoint| error.to_string())?;
+        let endpoint = endpoint.to_dial(folder).map_err(|error| error.to_string())?;
+        if with_keys && name.is_none() && matches!(endpoint, Endpoint::Tcp(_)) {
+            return Err(format!("its key cannot be checked without its name; write \"NAME@{endpoint}\""));
+        }
+        Ok(Seed { name, endpoint: endpoint.to_string() })
+    };
+    node.list("seeds", read).unwrap_or_default()
 }
 
 /// `node.advertise`: where peers find this node. What it listens at must tell, or it must be said.

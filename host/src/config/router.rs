@@ -42,6 +42,7 @@ fn neighbour(name: &Label, mut given: Fields<'_>, folder: &Path) -> Option<Neigh
     };
     let (import, export) = (policy("import"), policy("export"));
     let neighbour = Neighbour {
+        name: given.take("router", value::label).unwrap_or_else(|| name.clone()),
         zone: given.take("zone", value::label).unwrap_or_else(|| name.clone()),
         endpoint: endpoint?.to_string(),
         cost: given.take("cost", number(1..=1_000_000)).unwrap_or(1),

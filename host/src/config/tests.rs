@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::{PeerSettings, RoutesSettings, ServiceSettings};
+use wasmnode_core::{PeerSettings, RoutesSettings, Seed, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -78,7 +78,7 @@ fn every_key_reaches_its_field() {
     assert_eq!(config.services, Some(BTreeSet::new()));
     assert_eq!((config.drain, config.instances), (Duration::from_secs(60), 8));
     assert_eq!((config.unread_bytes, config.plugin_bytes), (9 << 20, 7 << 10));
-    assert_eq!(config.node.seeds, ["ipc:///a.ipc", "tcp://127.0.0.1:1"]);
+    assert_eq!(config.node.seeds, ["ipc:///a.ipc", "tcp://127.0.0.1:1"].map(Seed::at));
     assert_eq!(config.advertise, Some(Endpoint::Tcp("[::1]:2".into())));
     let (heartbeat, expiry) = (Duration::from_millis(10), Duration::from_secs(1));
     assert_eq!(config.node.peers, PeerSettings { heartbeat, expiry, retry_budget: 5 });

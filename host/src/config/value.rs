@@ -29,7 +29,7 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
 }
 
 /// The name of a node or zone.
-pub(super) fn label(value: &DeValue<'_>) -> Parsed<Label> {
+pub(crate) fn label(value: &DeValue<'_>) -> Parsed<Label> {
     let name = text(value, "a name such as \"node1\"")?;
     name.parse().map_err(|error| format!("{} {error}", quoted(name)))
 }
@@ -49,7 +49,7 @@ pub(super) fn service(value: &DeValue<'_>) -> Parsed<ServiceName> {
 }
 
 /// Names of services, by pattern.
-pub(super) fn pattern(value: &DeValue<'_>) -> Parsed<Pattern> {
+pub(crate) fn pattern(value: &DeValue<'_>) -> Parsed<Pattern> {
     let pattern = text(value, "the name of a service, or a beginning such as \"storage.*\"")?;
     pattern.parse().map_err(|error| format!("{}: {error}; write \"print\" or \"storage.*\"", quoted(pattern)))
 }
@@ -73,12 +73,12 @@ pub(super) fn endpoint(value: &DeValue<'_>) -> Parsed<Endpoint> {
 }
 
 /// Yes or no.
-pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
+pub(crate) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
     value.as_bool().ok_or_else(|| format!("expected true or false, got {}", describe(value)))
 }
 
 /// One of several words.
-pub(super) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
+pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
     move |value| {
         let words = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
         let chosen = text(value, &words)?;
@@ -118,7 +118,7 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> P
 }
 
 /// A whole number within a range that `T` can hold.
-pub(super) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
+pub(crate) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
     move |value| {
         let (least, most) = (range.start(), range.end());
         let DeValue::Integer(number) = value else {
@@ -131,7 +131,7 @@ pub(super) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce
 }
 
 /// Text, or what was expected instead.
-pub(super) fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Parsed<&'v str> {
+pub(crate) fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Parsed<&'v str> {
     value.as_str().ok_or_else(|| format!("expected {expected}, got {}", describe(value)))
 }
 
@@ -150,7 +150,7 @@ fn size_text(bytes: u64) -> String {
     format!("\"{count}{}\"", units[unit])
 }
 
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))
 }
 

@@ -22,10 +22,11 @@
 
 use super::place::{self, Lookup, Place, Target};
 use super::{LINGER, options, receive, router, send, uninterrupted};
+use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wasmnode_core::{Frame, LinkId};
+use wasmnode_core::{Frame, Label, LinkId};
 use zmq::SocketEvent::{
     CLOSED, CONNECT_RETRIED, CONNECTED, DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL,
     HANDSHAKE_SUCCEEDED,
@@ -61,6 +62,7 @@ pub(super) struct Dialer {
     router: zmq::Socket,
     monitor: zmq::Socket,
     patience: Patience,
+    keys: Option<Keys>,
     links: BTreeMap<LinkId, Link>,
     /// The links that have not ended, by their endpoints as libzmq names them.
     names: BTreeMap<String, LinkId>,
@@ -76,6 +78,8 @@ struct Link {
     state: State,
     /// As libzmq names the endpoint; empty before it is connected.
     name: String,
+    /// Whose key is expected there.
+    expected: Option<Label>,
     /// What went wrong in the handshake.
     mishap: Option<&'static str>,
 }
@@ -96,6 +100,7 @@ impl Dialer {
         context: &zmq::Context,
         max_message: usize,
         patience: Patience,
+        keys: Option<Keys>,
         reports: Sending,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
@@ -119,7 +124,7 @@ impl Dialer {
         monitor.set_rcvhwm(0)?;
         monitor.connect(EVENTS)?;
         let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Ok(Self { router, monitor, patience, links, names, ended, reports, lookups: 0, dials: 0 })
+        Ok(Self { router, monitor, patience, keys, links, names, ended, reports, lookups: 0, dials: 0 })
     }
 
     /// Whether there has never been a link, and so there is nothing to hear. Once there was one the sockets have to be
@@ -133,13 +138,13 @@ impl Dialer {
     ///
     /// # Errors
     /// Why there is no connecting; then there is no such link.
-    pub(super) fn dial(&mut self, link: LinkId, endpoint: &str) -> Result<(), String> {
+    pub(super) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) -> Result<(), String> {
         if self.links.contains_key(&link) {
             return Err(format!("{link} is in use"));
         }
         match place::read(endpoint)? {
-            Target::Known(place) => self.connect(link, &place),
-            Target::Named(address) => self.look_up(link, address),
+            Target::Known(place) => self.connect(link, &place, name),
+            Target::Named(address) => self.look_up(link, address, name),
         }
     }
 
@@ -153,8 +158,16 @@ impl Dialer {
         if self.links.get(&link).is_none_or(|link| link.state != State::LookingUp) {
             return Ok(()); // Hung up.
         }
-        self.links.remove(&link);
-        lookup.found.and_then(|address| self.connect(link, &Place::Tcp(address))).map_err(|why| (link, why))
+        let name = self.links.remove(&link).and_then(|link| link.expected);
+        lookup
+            .found
+            .and_then(|address| self.connect(link, &Place::Tcp(address), name.as_ref()))
+            .map_err(|why| (link, why))
+    }
+
+    /// Others are trusted from now on. The links that stand are the core's to end.
+    pub(super) fn trust(&mut self, keys: &Keys) {
+        self.keys = Some(keys.clone());
     }
 
     /// Whether messages on the link have to wait.
@@ -177,7 +190,7 @@ impl Dialer {
     /// The next message that has arrived, if there is one.
     pub(super) fn receive(&self) -> Option<(LinkId, Vec<Frame>)> {
         loop {
-            let (link, frames) = receive(&self.router, link_of)?;
+            let (link, frames) = receive(&self.router, |id| link_of(id))?;
             // libzmq may have taken a message out of the pipe of a link that was hung up.
             if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
                 return Some((link, frames));
@@ -254,17 +267,19 @@ impl Dialer {
         let _else_it_is_dropped = self.router.set_linger(LINGER);
     }
 
-    fn look_up(&mut self, link: LinkId, address: String) -> Result<(), String> {
+    fn look_up(&mut self, link: LinkId, address: String, expected: Option<&Label>) -> Result<(), String> {
         if self.lookups == MAX_LOOKUPS {
             return Err(format!("cannot look up {address}: {MAX_LOOKUPS} other names are being looked up"));
         }
         place::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
         self.lookups += 1;
-        self.links.insert(link, Link { state: State::LookingUp, name: String::new(), mishap: None });
+        let (name, expected) = (String::new(), expected.cloned());
+        self.links.insert(link, Link { state: State::LookingUp, name, expected, mishap: None });
         Ok(())
     }
 
-    fn connect(&mut self, link: LinkId, place: &Place) -> Result<(), String> {
+    fn connect(&mut self, link: LinkId, place: &Place, expected: Option<&Label>) -> Result<(), String> {
+        self.secure(place, expected)?;
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
@@ -273,8 +288,31 @@ impl Dialer {
             .and_then(|()| uninterrupted(|| self.router.connect(&name)));
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
-        self.links.insert(link, Link { state: State::Connecting, name, mishap: None });
+        let expected = expected.cloned();
+        self.links.insert(link, Link { state: State::Connecting, name, expected, mishap: None });
         Ok(())
+    }
+
+    /// What is connected next shows this node's key, and wants to see that of whoever is expected there; within the
+    /// machine, the permissions of the socket's file do.
+    fn secure(&self, place: &Place, expected: Option<&Label>) -> Result<(), String> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let refused = |error| format!("ZeroMQ does not take the keys: {error}");
+        if matches!(place, Place::Ipc(_)) {
+            return self.router.set_curve_server(false).map_err(refused);
+        }
+        let name = expected.ok_or("its key cannot be checked, for its name is not known: write NAME@tcp://...")?;
+        let key = keys.key_of(name).ok_or_else(|| {
+            format!(
+                "no key of {name} is trusted here; to link with it: wasmnode trust {name} KEY --role peer, or router"
+            )
+        })?;
+        let (router, own) = (&self.router, &keys.own);
+        router
+            .set_curve_publickey(own.public.as_bytes())
+            .and_then(|()| router.set_curve_secretkey(own.secret.as_bytes()))
+            .and_then(|()| router.set_curve_serverkey(key.as_bytes()))
+            .map_err(refused)
     }
 
     /// The next event, and the endpoint that it is about.

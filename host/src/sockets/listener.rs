@@ -1,41 +1,70 @@
 //! The ROUTER that serves clients and workers, bound to all endpoints.
 //!
-//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection.
+//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection. Where keys are asked for it is
+//! off, as it would also let one peer take over what is meant for another.
 
+use super::doorkeeper::Doorkeeper;
 use super::{LINGER, receive, router, send};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Permissions};
+use crate::keys::Keys;
+use crate::mailbox::{Mail, Sending};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tracing::info;
-use wasmnode_core::{Frame, PeerId};
+use wasmnode_core::{Frame, Label, PeerId};
 
 /// Messages that libzmq holds for one peer, in each direction; its own default.
 const HIGH_WATER_MARK: i32 = 1_000;
 
+/// Where connections are taken over that are to end.
+const TAKE_OVER: &str = "inproc://take-over";
+
 pub(super) struct Listener {
+    context: zmq::Context,
     router: zmq::Socket,
+    doorkeeper: Option<Doorkeeper>,
+    keys: Option<Keys>,
+    /// Where it is told who was turned away.
+    tell: Sending,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
 }
 
 impl Listener {
-    pub(super) fn open(context: &zmq::Context, max_message: usize) -> Result<Self, zmq::Error> {
-        let router = router(context, max_message, HIGH_WATER_MARK)?;
-        router.set_router_handover(true)?;
+    /// Opens the socket; with keys, for those only who are trusted.
+    pub(super) fn open(
+        context: &zmq::Context,
+        max_message: usize,
+        keys: Option<(Keys, Label)>,
+        tell: Sending,
+    ) -> Result<Self, zmq::Error> {
+        let mut router = router(context, max_message, HIGH_WATER_MARK)?;
+        router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(5_000)?;
-        Ok(Self { router, ipc_files: Vec::new(), endpoints: Vec::new() })
+        let (mut doorkeeper, context) = (None, context.clone());
+        if let Some((keys, me)) = &keys {
+            doorkeeper = Some(Doorkeeper::open(&context, &mut router, keys, me.clone(), tell.clone())?);
+            router.bind(TAKE_OVER)?;
+        }
+        let keys = keys.map(|(keys, _)| keys);
+        Ok(Self { context, router, doorkeeper, keys, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
-    pub(super) fn bind(&mut self, endpoint: &Endpoint) -> Result<(), String> {
+    pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
         if let Endpoint::Ipc(path) = endpoint {
             clear_the_way(path)?;
         }
+        self.secure(endpoint).map_err(|error| format!("ZeroMQ does not take the keys: {error}"))?;
         if endpoint.is_ipv6() {
             self.router.set_ipv6(true).map_err(|error| error.to_string())?;
         }
-        self.router.bind(&endpoint.to_string()).map_err(|error| match error {
+        let bound = match endpoint {
+            Endpoint::Ipc(path) => permissions.of_new_file(path, || self.router.bind(&endpoint.to_string()))?,
+            Endpoint::Tcp(_) => self.router.bind(&endpoint.to_string()),
+        };
+        bound.map_err(|error| match error {
             zmq::Error::EADDRINUSE => "another process listens there; stop it, or choose another endpoint".to_owned(),
             zmq::Error::ENOENT => "its folder does not exist".to_owned(),
             error => error.to_string(),
@@ -54,8 +83,57 @@ impl Listener {
         &self.endpoints
     }
 
+    /// What is bound next asks for keys, if this node has some and others than users of this machine could come.
+    fn secure(&self, endpoint: &Endpoint) -> Result<(), zmq::Error> {
+        match (&self.keys, endpoint) {
+            (Some(keys), Endpoint::Tcp(_)) => {
+                self.router.set_curve_server(true)?;
+                self.router.set_curve_secretkey(keys.own.secret.as_bytes())
+            }
+            _ => self.router.set_curve_server(false),
+        }
+    }
+
+    /// Others are trusted from now on.
+    pub(super) fn trust(&mut self, keys: &Keys) {
+        if let Some(doorkeeper) = &self.doorkeeper {
+            doorkeeper.trust(keys);
+        }
+    }
+
     pub(super) fn receive(&self) -> Option<(PeerId, Vec<Frame>)> {
-        receive(&self.router, |id| PeerId::new(Frame::copy_from_slice(id)))
+        let Some(doorkeeper) = &self.doorkeeper else {
+            return receive(&self.router, |id| PeerId::new(Frame::copy_from_slice(id)));
+        };
+        loop {
+            let ((id, name), frames) =
+                receive(&self.router, |id| (Frame::copy_from_slice(id), doorkeeper.name_of(id)))?;
+            if let Some(name) = name {
+                return Some((PeerId::authenticated(id, name), frames));
+            }
+            self.tell.send(Mail::TurnedAway("a message came from somebody who is not trusted any more".into()));
+            self.disconnect(&id);
+        }
+    }
+
+    /// Ends a connection. libzmq has no call for that, but lets another connection take the routing id over, and stops
+    /// reading from the one before: that one ends when its heartbeats stay away, and until then nothing is heard or said
+    /// on it.
+    pub(super) fn disconnect(&self, routing_id: &[u8]) {
+        let take_over = || {
+            let successor = self.context.socket(zmq::DEALER)?;
+            successor.set_linger(0)?;
+            successor.set_identity(routing_id)?;
+            self.router.set_router_handover(true)?;
+            successor.connect(TAKE_OVER)?;
+            // libzmq takes the newcomer in when the socket is used next.
+            self.router.get_events().map(drop)
+        };
+        let taken: Result<(), zmq::Error> = take_over();
+        let _it_was_possible_before = self.router.set_router_handover(false);
+        if let Err(error) = taken {
+            self.tell.send(Mail::TurnedAway(format!("its connection cannot be ended: {error}")));
+        }
     }
 
     pub(super) fn send(&self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
@@ -68,6 +146,9 @@ impl Listener {
 
     /// Gives the endpoints free and removes the ipc files.
     pub(super) fn close(self) {
+        if let Some(doorkeeper) = self.doorkeeper {
+            doorkeeper.close();
+        }
         for file in &self.ipc_files {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
         }

@@ -3,6 +3,9 @@
 /// Under which routing id a ROUTER addresses the next connection that it makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
 
+/// Whether a socket lets nobody in while there is nobody to ask who is trusted.
+pub(super) const ZAP_ENFORCE_DOMAIN: i32 = 93;
+
 /// Sets an option of a socket, which libzmq copies and checks.
 ///
 /// # Errors

@@ -1,6 +1,9 @@
 //! Links between real sockets of one process: each test has its own ports, chosen by the system, or a folder.
 
+mod guarded;
+
 use super::*;
+use crate::config::Permissions;
 use crate::mailbox::{Mail, Mailbox, mailbox};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Station {
     sockets: Sockets,
     mailbox: Mailbox,
+    turned_away: usize,
 }
 
 impl Station {
@@ -21,13 +25,22 @@ impl Station {
     }
 
     fn with(patience: Patience, max_unread: usize) -> Self {
+        Self::open(patience, max_unread, None)
+    }
+
+    /// A station of this name, with keys.
+    fn guarded(name: &str, keys: &Keys) -> Self {
+        Self::open(Patience::default(), 1 << 20, Some((keys.clone(), name.parse().unwrap())))
+    }
+
+    fn open(patience: Patience, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, mailbox) = mailbox().unwrap();
-        Self { sockets: Sockets::open(1 << 20, max_unread, patience, sending).unwrap(), mailbox }
+        Self { sockets: Sockets::open(1 << 20, max_unread, patience, keys, sending).unwrap(), mailbox, turned_away: 0 }
     }
 
     /// Listens at a free port, or at an endpoint; returns where.
     fn bind(&mut self, endpoint: &str) -> String {
-        self.sockets.listener.bind(&endpoint.parse().unwrap()).unwrap();
+        self.sockets.listener.bind(&endpoint.parse().unwrap(), &Permissions::default()).unwrap();
         self.sockets.endpoints().last().unwrap().clone()
     }
 
@@ -52,8 +65,10 @@ impl Station {
     fn empty_mailbox(&mut self) {
         self.mailbox.silence();
         while let Some(mail) = self.mailbox.next() {
-            if let Mail::Lookup(lookup) = mail {
-                self.sockets.go_on(lookup);
+            match mail {
+                Mail::Lookup(lookup) => self.sockets.go_on(lookup),
+                Mail::TurnedAway(_) => self.turned_away += 1,
+                _ => {}
             }
         }
     }
@@ -111,7 +126,7 @@ fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far) = (Station::new(), Station::new());
         let endpoint = far.bind(&endpoint);
-        near.sockets.dial(LinkId(1), &endpoint);
+        near.sockets.dial(LinkId(1), &endpoint, None);
         near.converse(1, &mut far);
         near.converse(1, &mut far);
     }
@@ -121,7 +136,7 @@ fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
 fn a_name_is_looked_up_while_messages_wait() {
     let (mut near, mut far) = (Station::new(), Station::new());
     let port = far.bind("tcp://127.0.0.1:*").rsplit_once(':').unwrap().1.to_owned();
-    near.sockets.dial(LinkId(1), &format!("tcp://localhost:{port}"));
+    near.sockets.dial(LinkId(1), &format!("tcp://localhost:{port}"), None);
     near.post(1, "held").unwrap();
     while near.sockets.dialer.is_looking_up(LinkId(1)) {
         near.sockets.wait(near.mailbox.fd(), None);
@@ -135,8 +150,8 @@ fn a_name_is_looked_up_while_messages_wait() {
 #[test]
 fn two_links_do_not_mix() {
     let (mut near, mut one, mut two) = (Station::new(), Station::new(), Station::new());
-    near.sockets.dial(LinkId(1), &one.bind("tcp://127.0.0.1:*"));
-    near.sockets.dial(LinkId(2), &two.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(1), &one.bind("tcp://127.0.0.1:*"), None);
+    near.sockets.dial(LinkId(2), &two.bind("tcp://127.0.0.1:*"), None);
     near.post(1, "to one").unwrap();
     near.post(2, "to two").unwrap();
     assert_eq!(two.answer("from two"), frames("to two"));
@@ -151,8 +166,8 @@ fn two_links_do_not_mix() {
 fn two_links_to_one_place_do_not_mix() {
     let (mut near, mut far) = (Station::new(), Station::new());
     let endpoint = far.bind("tcp://127.0.0.1:*");
-    near.sockets.dial(LinkId(1), &endpoint);
-    near.sockets.dial(LinkId(2), &endpoint);
+    near.sockets.dial(LinkId(1), &endpoint, None);
+    near.sockets.dial(LinkId(2), &endpoint, None);
     near.converse(1, &mut far);
     near.sockets.hang_up(LinkId(1));
     near.converse(2, &mut far);
@@ -161,8 +176,8 @@ fn two_links_to_one_place_do_not_mix() {
 #[test]
 fn peers_and_links_are_heard_in_turn() {
     let (mut near, mut far) = (Station::new(), Station::new());
-    far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"));
-    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     for _ in 0..500 {
         far.post(1, "as a client").unwrap();
         near.post(1, "question").unwrap();
@@ -178,9 +193,9 @@ fn peers_and_links_are_heard_in_turn() {
 fn refused_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far) = (Station::new(), Station::new());
-    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
     for (link, endpoint) in [(1, nobody()), (2, format!("ipc://{}/a", folder.path().display()))] {
-        near.sockets.dial(LinkId(link), &endpoint);
+        near.sockets.dial(LinkId(link), &endpoint, None);
         near.post(link, "lost").unwrap();
         assert!(near.down(link).contains("nobody listens there"));
         assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
@@ -198,7 +213,7 @@ fn what_cannot_be_dialled_is_told_with_the_reason() {
         ("tcp://*:1", "cannot look up *:1"),
     ];
     for (link, (endpoint, why)) in (1..).zip(cases) {
-        near.sockets.dial(LinkId(link), endpoint);
+        near.sockets.dial(LinkId(link), endpoint, None);
         let told = match near.next() {
             Input::LinkDown { link: down, why } if down == LinkId(link) => why,
             other => panic!("{other:?}"),
@@ -206,7 +221,7 @@ fn what_cannot_be_dialled_is_told_with_the_reason() {
         assert!(told.contains(why), "{endpoint}: {told}");
         assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
     }
-    near.sockets.dial(LinkId(9), "tcp://no-such-host.invalid:1");
+    near.sockets.dial(LinkId(9), "tcp://no-such-host.invalid:1", None);
     near.post(9, "held").unwrap();
     assert_eq!(near.next(), unsent(9, "held"));
     near.down(9);
@@ -217,8 +232,8 @@ fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
-        near.sockets.dial(LinkId(1), &far.bind(&endpoint));
-        near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"));
+        near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
+        near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
         for _ in 0..100 {
             near.post(1, "question").unwrap();
         }
@@ -240,19 +255,19 @@ fn a_redial_at_once_is_not_disturbed_by_late_news() {
         let (mut near, mut far) = (Station::new(), Station::new());
         let endpoint = far.bind(&endpoint);
         for link in 1..50 {
-            near.sockets.dial(LinkId(link), &endpoint);
+            near.sockets.dial(LinkId(link), &endpoint, None);
             if link % 2 == 0 {
                 near.converse(link, &mut far);
             }
             near.sockets.hang_up(LinkId(link));
         }
-        near.sockets.dial(LinkId(50), &endpoint);
+        near.sockets.dial(LinkId(50), &endpoint, None);
         near.converse(50, &mut far);
         far.sockets.close();
         near.down(50);
         let mut far = Station::new();
         far.bind(&endpoint);
-        near.sockets.dial(LinkId(51), &endpoint);
+        near.sockets.dial(LinkId(51), &endpoint, None);
         near.converse(51, &mut far);
     }
 }
@@ -261,11 +276,11 @@ fn a_redial_at_once_is_not_disturbed_by_late_news() {
 fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
     let (mut near, mut far) = (Station::new(), Station::new());
     let (listener, endpoint) = stranger();
-    near.sockets.dial(LinkId(1), &endpoint);
+    near.sockets.dial(LinkId(1), &endpoint, None);
     near.post(1, "waits").unwrap();
     let (mut connection, _) = listener.accept().unwrap();
     near.sockets.hang_up(LinkId(1));
-    near.sockets.dial(LinkId(2), "tcp://no-such-host.invalid:1");
+    near.sockets.dial(LinkId(2), "tcp://no-such-host.invalid:1", None);
     near.post(2, "waits").unwrap();
     near.sockets.hang_up(LinkId(2));
     connection.set_nonblocking(true).unwrap();
@@ -275,7 +290,7 @@ fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
         near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(1)));
     }
     assert!(!read.windows(5).any(|bytes| bytes == b"waits"));
-    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
     near.converse(3, &mut far);
     assert_eq!(near.post(1, "late"), Err(unsent(1, "late")));
 }
@@ -285,9 +300,9 @@ fn who_does_not_speak_zeromq_is_given_up() {
     let patience = Patience { handshake: Duration::from_millis(50), ..Patience::default() };
     let mut near = Station::with(patience, 1 << 20);
     let (listener, endpoint) = stranger();
-    near.sockets.dial(LinkId(1), &endpoint);
+    near.sockets.dial(LinkId(1), &endpoint, None);
     assert!(near.down(1).contains("does not speak ZeroMQ within 50ms"));
-    near.sockets.dial(LinkId(2), &endpoint);
+    near.sockets.dial(LinkId(2), &endpoint, None);
     let _silent = listener.accept().unwrap();
     let (mut different, _) = listener.accept().unwrap();
     let mut greeting = [0; 64];
@@ -301,19 +316,19 @@ fn who_does_not_speak_zeromq_is_given_up() {
 #[test]
 fn a_message_that_is_too_long_ends_the_link() {
     let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
-    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     near.post(1, "question").unwrap();
     let Input::Message { from, .. } = far.next() else { panic!("not a message") };
     far.sockets.send(from, vec![vec![0; (2 << 20) + 1].into()]).unwrap();
     assert_eq!(near.down(1), "the connection is lost");
-    near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
     near.converse(2, &mut other);
 }
 
 #[test]
 fn over_the_limit_messages_come_back() {
     let mut near = Station::with(Patience::default(), 4 * 1_000);
-    near.sockets.dial(LinkId(1), "tcp://no-such-host.invalid:1");
+    near.sockets.dial(LinkId(1), "tcp://no-such-host.invalid:1", None);
     let big = || vec![Frame::from(vec![0; 600])];
     near.sockets.post(LinkId(1), big()).unwrap();
     assert_eq!(near.sockets.post(LinkId(1), big()), Err(Input::Unsent { link: LinkId(1), frames: big() }));
@@ -326,7 +341,7 @@ fn over_the_limit_messages_come_back() {
 fn a_node_that_stops_reading_makes_messages_wait_in_order() {
     let mut near = Station::with(Patience::default(), 64 << 20);
     let mut far = Station::new();
-    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"));
+    near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     let (mut posted, payload) = (0_u32, Frame::from(vec![0; 1_000]));
     while near.sockets.backlog.receivers().next().is_none() {
         near.sockets.post(LinkId(1), vec![posted.to_be_bytes().to_vec().into(), payload.clone()]).unwrap();
@@ -342,7 +357,7 @@ fn a_node_that_stops_reading_makes_messages_wait_in_order() {
 #[test]
 fn sockets_without_links_wait_for_peers_only() {
     let mut near = Station::new();
-    near.sockets.dial(LinkId(1), "nonsense");
+    near.sockets.dial(LinkId(1), "nonsense", None);
     near.down(1);
     near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
     let ready = near.sockets.ready;

@@ -16,7 +16,8 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// What a reply counts besides its frames.
 const OVERHEAD: usize = 256;
 
-type Key = (ServiceName, Frame);
+/// On whose behalf, where that is proved; for which service; under which key.
+type Key = (Option<String>, ServiceName, Frame);
 
 /// The replies that are kept, and the requests that will make some.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Broker {
 
 fn key_of(pending: &Pending) -> Option<Key> {
     let key = pending.idempotency_key.clone()?;
-    (!pending.service.is_reserved()).then(|| (pending.service.clone(), key))
+    (!pending.service.is_reserved()).then(|| (pending.on_behalf_of(), pending.service.clone(), key))
 }
 
 #[cfg(test)]
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
 
     fn key(text: &'static str) -> Key {
-        ("print".parse().unwrap(), Frame::from_static(text.as_bytes()))
+        (None, "print".parse().unwrap(), Frame::from_static(text.as_bytes()))
     }
 
     fn body(bytes: usize) -> Body {

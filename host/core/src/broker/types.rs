@@ -126,7 +126,7 @@ pub struct Request {
 /// Who asks, as the service is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A client, by its connection.
+    /// A client: by the name under which its key is trusted, or by its connection if it need not show one.
     Client(PeerId),
     /// Another service of this node.
     Service(ServiceName),
@@ -142,7 +142,10 @@ pub enum Caller {
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Client(peer) => write!(f, "client:{peer}"),
+            Self::Client(peer) => match peer.principal() {
+                Some(principal) => write!(f, "user:{principal}"),
+                None => write!(f, "client:{peer}"),
+            },
             Self::Service(service) => write!(f, "service:{service}"),
             Self::Remote { node, caller } => write!(f, "node:{node}/{caller}"),
         }
@@ -262,6 +265,8 @@ pub struct Counters {
     pub failed: BTreeMap<Code, u64>,
     /// Messages refused because they break a protocol's rules.
     pub malformed: u64,
+    /// Registrations of workers and adverts of members that their keys do not allow.
+    pub forbidden: u64,
     /// Replies of plugins and workers that nobody waited for any more, or for requests that were never theirs.
     pub unclaimed: u64,
     /// Requests given to another worker or peer after theirs had gone.

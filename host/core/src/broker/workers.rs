@@ -67,6 +67,11 @@ impl Broker {
         true
     }
 
+    /// Who is registered, and for what.
+    pub fn registrations(&self) -> impl Iterator<Item = (&PeerId, &ServiceName)> {
+        self.workers.iter().map(|(peer, worker)| (peer, &worker.service))
+    }
+
     /// Tells a peer that is no worker of ours to go, or to register anew.
     pub fn disconnect(&mut self, peer: &PeerId, dialect: Dialect) {
         self.tell(peer, dialect, ToWorker::Disconnect);

@@ -15,7 +15,7 @@ struct Scene(Links);
 
 impl Scene {
     fn new() -> Self {
-        Self(Links::new(PeerSettings::default(), &[PLACE.to_owned()], 0))
+        Self(Links::new(PeerSettings::default(), &[Seed::at(PLACE)], 0))
     }
 
     fn linked() -> (Self, LinkId) {
@@ -33,7 +33,7 @@ impl Scene {
     /// Wakes it at this time, when it must dial.
     fn dials(&mut self, ms: u64) -> LinkId {
         match self.wake(ms, false).as_slice() {
-            [LinkEffect::Dial { link, endpoint }] if endpoint == PLACE => *link,
+            [LinkEffect::Dial { link, endpoint, .. }] if endpoint == PLACE => *link,
             other => panic!("it should dial, but: {other:?}"),
         }
     }

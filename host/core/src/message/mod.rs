@@ -10,7 +10,7 @@ pub mod peer;
 mod wire;
 
 use crate::failure::Failure;
-use crate::name::InvalidName;
+use crate::name::{InvalidName, Label};
 use peer::PeerMessage;
 use std::fmt::{self, Write};
 
@@ -27,28 +27,48 @@ pub fn size(body: &[Frame]) -> usize {
 }
 
 /// The routing id of a connection: opaque bytes that the driver chose (libzmq's own begin with a zero byte).
+///
+/// It is one principal's: who comes with the same routing id and another principal is another peer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(Frame);
+pub struct PeerId {
+    id: Frame,
+    principal: Option<Label>,
+}
 
 impl PeerId {
-    /// Wraps a routing id.
+    /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
     pub fn new(id: impl Into<Frame>) -> Self {
-        Self(id.into())
+        Self { id: id.into(), principal: None }
+    }
+
+    /// Wraps the routing id of somebody who has proved who it is.
+    #[must_use]
+    pub fn authenticated(id: impl Into<Frame>, principal: Label) -> Self {
+        Self { id: id.into(), principal: Some(principal) }
+    }
+
+    /// The name under which the key of this connection is trusted, where keys are asked for.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Label> {
+        self.principal.as_ref()
     }
 
     /// The routing id as the driver gave it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.id
     }
 }
 
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(principal) = &self.principal {
+            write!(f, "{principal}/")?;
+        }
         // By hand: each request that a plugin serves names its caller, and formatting five numbers takes longer.
         const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-        self.0.iter().try_for_each(|byte| {
+        self.id.iter().try_for_each(|byte| {
             f.write_char(DIGITS[usize::from(byte >> 4)])?;
             f.write_char(DIGITS[usize::from(byte & 15)])
         })

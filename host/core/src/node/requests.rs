@@ -26,7 +26,8 @@ impl Node {
 
     pub(super) fn serve(&mut self, from: &PeerId, guest: &Member, forward: Forward, now: Time) {
         let (node, zone) = (guest.name.clone(), self.zone.zone_of_guest(from).cloned());
-        let place = match self.destination(guest, zone.as_ref(), &forward) {
+        let forbidden = self.forbids(from, &forward.service).map_or(Ok(()), Err);
+        let place = match forbidden.and_then(|()| self.destination(guest, zone.as_ref(), &forward)) {
             Ok(place) => place,
             Err(failure) => {
                 let reply = PeerMessage::Reply { id: forward.id, reply: Reply::Failure(failure) };

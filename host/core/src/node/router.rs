@@ -12,7 +12,7 @@ use crate::message::peer::{Member, Offer, PeerMessage, Role};
 use crate::message::{Frame, LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
-use crate::settings::{Neighbour, NodeSettings};
+use crate::settings::{Neighbour, NodeSettings, Seed};
 use crate::time::Time;
 use std::collections::BTreeMap;
 
@@ -46,9 +46,9 @@ impl Router {
         let router = settings.router.as_ref()?;
         let me = Speaker { zone: settings.zone.clone(), router: settings.name.clone(), boot: settings.boot };
         let joint = |(index, neighbour): (usize, &Neighbour)| {
-            let endpoints = [neighbour.endpoint.clone()];
+            let seed = Seed { name: Some(neighbour.name.clone()), endpoint: neighbour.endpoint.clone() };
             let first = (index as u64 + 1) << SPAN;
-            Joint { neighbour: neighbour.clone(), links: Links::new(settings.peers.clone(), &endpoints, first) }
+            Joint { neighbour: neighbour.clone(), links: Links::new(settings.peers.clone(), &[seed], first) }
         };
         Some(Self {
             paths: Paths::new(&me, &router.paths, settings.seed),
@@ -93,6 +93,11 @@ impl Router {
     /// The zone that a link leads into, if it is another.
     pub(super) fn zone_behind(&self, link: LinkId) -> Option<&Label> {
         self.joint_of(link).map(|joint| &joint.neighbour.zone)
+    }
+
+    /// The links to each neighbour, with its zone.
+    pub(super) fn joints(&self) -> impl Iterator<Item = (&Label, &Links)> {
+        self.joints.iter().map(|joint| (&joint.neighbour.zone, &joint.links))
     }
 
     /// The session with this router.
@@ -272,12 +277,17 @@ impl Node {
 
     /// What the own zone serves has changed.
     pub(super) fn tell_other_zones(&mut self, address: &Address, now: Time) {
-        let (Some(router), Place::Nearest) = (&mut self.router, &address.place) else { return };
-        let mut offers = self.zone.routes.providers(address).map(|(_, offer)| offer.idempotent).peekable();
-        if offers.peek().is_none() {
+        if self.router.is_none() || address.place != Place::Nearest {
+            return;
+        }
+        let may_offer = |(member, _): &(&Label, &Offer)| self.may_offer(member, &address.service);
+        let offers: Vec<bool> =
+            self.zone.routes.providers(address).filter(may_offer).map(|(_, offer)| offer.idempotent).collect();
+        let Some(router) = &mut self.router else { return };
+        if offers.is_empty() {
             router.paths.withdraw(&address.service, now);
         } else {
-            router.paths.offer(&address.service, offers.all(|idempotent| idempotent), now);
+            router.paths.offer(&address.service, !offers.contains(&false), now);
         }
     }
 

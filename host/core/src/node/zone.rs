@@ -95,6 +95,11 @@ impl Zone {
         self.guests.get(peer).and_then(|guest| guest.zone.as_ref())
     }
 
+    /// The nodes that have dialled this one, each with its zone if that is another.
+    pub(super) fn guests(&self) -> impl Iterator<Item = (&PeerId, Option<&Label>, &Member)> {
+        self.guests.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
+    }
+
     pub(super) fn me(&self) -> &Member {
         self.members.me()
     }
@@ -196,7 +201,10 @@ impl Node {
                 links.refused(link, &why, now);
             }
             PeerMessage::Welcome { .. } if is_myself => links.is_myself(link),
-            PeerMessage::Welcome { member, .. } => links.welcomed(link, member, now),
+            PeerMessage::Welcome { member, .. } => match self.is_who_was_dialled(link, &member) {
+                Ok(()) => self.links_of(link).into_iter().for_each(|links| links.welcomed(link, member.clone(), now)),
+                Err(why) => self.links_of(link).into_iter().for_each(|links| links.refused(link, &why, now)),
+            },
             PeerMessage::Refused(why) => links.refused(link, &format!("it says: {why}"), now),
             PeerMessage::Reply { id, reply } => self.broker.hop_replies(link, id, reply, now),
             PeerMessage::Pong { unknown } => self.broker.hop_lacks(link, &unknown, now),
@@ -214,7 +222,8 @@ impl Node {
             && *zone != self.zone.zone
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let foreign = is_neighbour.then(|| zone.clone());
-        if let Err(why) = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) } {
+        let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
+        if let Err(why) = self.is_who_it_says(from, zone, &member).and(is_welcome) {
             self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
             return self.outputs.push_back(Output::Zone(event));
@@ -301,8 +310,8 @@ impl Node {
 
     pub(super) fn link_effect(&mut self, effect: LinkEffect, now: Time) {
         match effect {
-            LinkEffect::Dial { link, endpoint } => {
-                self.outputs.push_back(Output::Dial { link, endpoint });
+            LinkEffect::Dial { link, endpoint, name } => {
+                self.outputs.push_back(Output::Dial { link, endpoint, name });
                 let (zone, member) = (self.zone.zone.clone(), self.zone.me().clone());
                 self.post(link, PeerMessage::Hello { zone, member });
             }
@@ -360,7 +369,8 @@ impl Node {
     /// themselves learn that in their sessions.
     fn counts(&self, member: &Member, address: &Address) -> bool {
         let is_abroad = address.place != Place::Nearest;
-        is_abroad == (member.role == Role::Router) && !(is_abroad && self.router.is_some())
+        let is_its_own = is_abroad == (member.role == Role::Router) && !(is_abroad && self.router.is_some());
+        is_its_own && self.may_offer(&member.name, &address.service)
     }
 
     /// What has to be settled before the directory is asked about a member.
@@ -429,6 +439,9 @@ impl Node {
             RouteEffect::Offered { by, offer } => {
                 let Some(member) = self.zone.members.get(&by).cloned() else { return };
                 if !self.counts(&member, &offer.service) {
+                    if !self.may_offer(&member.name, &offer.service.service) {
+                        self.refuse_offer(&member.name, &offer.service.service);
+                    }
                     return;
                 }
                 if let Some(link) = self.zone.links.to(&by) {

@@ -67,6 +67,7 @@ files! {
     requests_are_shared_out_queued_and_limited: "sharing.txt",
     requests_with_a_key_run_once: "keys.txt",
     services_call_services_within_bounds: "calls.txt",
+    nobody_does_what_its_key_does_not_allow: "trust.txt",
     a_node_goes_down_in_order: "shutdown.txt",
     mistakes_of_other_brokers_are_not_repeated: "mistakes.txt",
 }

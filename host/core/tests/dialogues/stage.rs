@@ -5,8 +5,8 @@ use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
-    CallId, Code, Failure, Frame, Input, Node, NodeSettings, OnFailure, Output, PeerId, Request, RequestId,
-    ServiceName, ServiceSettings, Time,
+    Access, CallId, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId, Request,
+    RequestId, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -26,6 +26,7 @@ pub(crate) fn play(dialogue: &Dialogue, dialects: Dialects) -> Result<(), Mistak
         configure(&mut settings, &words[1..]).map_err(|text| Mistake { line: *line, text })?;
     }
     let mut stage = Stage {
+        access: settings.access.clone().unwrap_or_default(),
         node: Node::new(settings),
         now: Time::from_micros(1_000_000),
         dialects,
@@ -46,6 +47,7 @@ pub(crate) fn play(dialogue: &Dialogue, dialects: Dialects) -> Result<(), Mistak
 
 struct Stage {
     node: Node,
+    access: Access,
     now: Time,
     dialects: Dialects,
     /// What the node did since the last line that made something happen, without events.
@@ -83,6 +85,15 @@ impl Stage {
             ["gone", peer, frames @ ..] => {
                 self.input(Input::Undeliverable { to: id_of(peer), frames: self.sent(frames)? })
             }
+            ["trust", name, grants @ ..] => {
+                trust(&mut self.access, name, grants)?;
+                self.input(Input::Trust(self.access.clone()))
+            }
+            ["revoke", name] => {
+                self.access.grants.remove(*name);
+                self.input(Input::Trust(self.access.clone()))
+            }
+            ["disconnect", peer] => self.expect(words, |_, output| Ok(*output == Output::Disconnect(id_of(peer)))),
             ["node", "drains"] => self.input(Input::Drain),
             ["node", "stops"] => self.input(Input::Stop),
             ["nothing"] => self.nothing(),
@@ -259,7 +270,8 @@ impl Stage {
             },
             Output::Event(event) => format!("event {event}"),
             Output::Zone(event) => format!("event {event}"),
-            Output::Dial { link, endpoint } => format!("dial {endpoint} as {link}"),
+            Output::Disconnect(peer) => format!("disconnect {}", name_of(peer)),
+            Output::Dial { link, endpoint, .. } => format!("dial {endpoint} as {link}"),
             Output::Post { link, frames } => format!("{link} < {}", show(frames, variables)),
             Output::HangUp(link) => format!("hang up {link}"),
         }
@@ -270,7 +282,11 @@ impl Stage {
 const ID_BEGINS: &[u8] = b"\0\xff";
 
 fn id_of(peer: &str) -> PeerId {
-    PeerId::new([ID_BEGINS, peer.as_bytes()].concat())
+    let id = [ID_BEGINS, peer.as_bytes()].concat();
+    match peer.split_once('/').map(|(principal, _)| principal.parse()) {
+        Some(Ok(principal)) => PeerId::authenticated(id, principal),
+        _ => PeerId::new(id),
+    }
 }
 
 fn name_of(peer: &PeerId) -> String {
@@ -316,6 +332,7 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
         ["frames", limit] => limits.frames = number(limit)?,
         ["workers", limit] => limits.workers = number(limit)?,
         ["call-depth", limit] => limits.call_depth = number(limit)?,
+        ["trust", name, grants @ ..] => trust(settings.access.get_or_insert_default(), name, grants)?,
         ["wait", time] => majordomo.wait = duration(time)?,
         ["on-failure", "status"] => majordomo.on_failure = OnFailure::Status,
         [key, service, values @ ..] => {
@@ -324,6 +341,23 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
         }
         _ => return Err(format!("no setting: {}", words.join(" "))),
     }
+    Ok(())
+}
+
+/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them.
+fn trust(access: &mut Access, name: &str, grants: &[&str]) -> Outcome {
+    let mut grant = Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false };
+    for given in grants {
+        let (key, patterns) = given.split_once('=').ok_or(format!("{given} is no grant"))?;
+        let patterns = patterns.split(',').map(|pattern| pattern.parse().map_err(|_| format!("{pattern}: no pattern")));
+        let patterns = patterns.collect::<Result<_, _>>()?;
+        match key {
+            "allow" => grant.allow = patterns,
+            "work" => grant.work = patterns,
+            _ => return Err(format!("{given} is no grant")),
+        }
+    }
+    access.grants.insert(name.parse().map_err(|_| format!("{name} is no name"))?, grant);
     Ok(())
 }
 

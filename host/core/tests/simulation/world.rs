@@ -271,7 +271,12 @@ impl World {
                 self.appoint(appointment);
             }
             // The checker refuses what a lone node does not do.
-            Output::Event(_) | Output::Zone(_) | Output::Dial { .. } | Output::Post { .. } | Output::HangUp(_) => {}
+            Output::Event(_)
+            | Output::Zone(_)
+            | Output::Dial { .. }
+            | Output::Post { .. }
+            | Output::HangUp(_)
+            | Output::Disconnect(_) => {}
         }
         None
     }

@@ -6,7 +6,8 @@
 use fastrand::Rng;
 use std::time::Duration;
 use wasmnode_core::{
-    Frame, Limits, MembersSettings, NodeSettings, PeerSettings, RoutesSettings, ServiceName, ServiceSettings, Time,
+    Frame, Limits, MembersSettings, NodeSettings, PeerSettings, RoutesSettings, Seed, ServiceName, ServiceSettings,
+    Time,
 };
 
 /// The services that plugins offer.
@@ -268,11 +269,11 @@ fn plan(rng: &mut Rng, number: usize, count: usize, common: &NodeSettings) -> Pl
     settings.name = format!("n{number}").parse().unwrap();
     settings.endpoint = endpoint(number);
     // All know the first, and the first knows the second: whoever is alive finds the others.
-    settings.seeds = vec![endpoint(usize::from(number == 0))];
-    settings.seeds.extend((0..rng.usize(..3)).map(|_| endpoint(rng.usize(..count))));
+    settings.seeds = vec![Seed::at(endpoint(usize::from(number == 0)))];
+    settings.seeds.extend((0..rng.usize(..3)).map(|_| Seed::at(endpoint(rng.usize(..count)))));
     if chance(rng, 100) {
         // A place may have several names.
-        settings.seeds = settings.seeds.into_iter().map(|seed| format!("{seed}{ALIAS}")).collect();
+        settings.seeds = settings.seeds.into_iter().map(|seed| Seed::at(format!("{}{ALIAS}", seed.endpoint))).collect();
     }
     settings.seeds.dedup();
     if chance(rng, 50) {

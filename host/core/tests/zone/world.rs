@@ -321,7 +321,7 @@ impl World {
     fn act(&mut self, machine: usize, id: ProcessId, output: Output) -> Option<Input> {
         match output {
             Output::Send { to, frames } => return self.send(machine, id, to, frames),
-            Output::Dial { link, endpoint } => self.dial(machine, id, link, &endpoint),
+            Output::Dial { link, endpoint, .. } => self.dial(machine, id, link, &endpoint),
             Output::Post { link, frames } => return self.post(machine, id, link, frames),
             Output::HangUp(link) => self.hang_up(machine, id, link),
             Output::Run(request) => {
@@ -341,7 +341,7 @@ impl World {
                     self.note(self.now, Happening::Runs { machine, run, turn });
                 }
             }
-            Output::Event(_) | Output::Zone(_) => {}
+            Output::Event(_) | Output::Zone(_) | Output::Disconnect(_) => {}
         }
         None
     }

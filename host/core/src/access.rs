@@ -1,0 +1,233 @@
+//! Who may do what: the rules that come with the keys which the driver has checked.
+//!
+//! A connection is its [principal](crate::PeerId::principal)'s, the name under which its key is trusted; nothing that is
+//! said on it changes that. Without rules there are no principals, and everybody who can connect may do everything.
+
+use crate::failure::{Code, Failure};
+use crate::message::PeerId;
+use crate::message::peer::{Member, Role};
+use crate::name::{Label, Pattern, ServiceName};
+use std::collections::BTreeMap;
+
+/// The rules of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Everybody who is trusted, by name.
+    pub grants: BTreeMap<Label, Grant>,
+}
+
+/// What one principal may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What it is.
+    pub part: Part,
+    /// The services that it may call.
+    pub allow: Vec<Pattern>,
+    /// The services that it may serve as a worker.
+    pub work: Vec<Pattern>,
+    /// Whether it may change what the node serves (`node.plugins`).
+    pub is_admin: bool,
+}
+
+/// What a principal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The node's own user: whatever it says it is, it may be.
+    Owner,
+    /// It asks, and may work.
+    Client,
+    /// A node, or a router, of the own zone; it may advertise these services.
+    Peer {
+        /// By pattern.
+        offer: Vec<Pattern>,
+    },
+    /// A router of another zone. What it may tell and ask, the policy of the neighbour says.
+    Router {
+        /// That zone.
+        zone: Label,
+    },
+}
+
+impl Access {
+    fn grant_of(&self, peer: &PeerId) -> Option<&Grant> {
+        self.grants.get(peer.principal()?)
+    }
+
+    /// Whether somebody of this connection may still say something.
+    #[must_use]
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.grant_of(peer).is_some()
+    }
+
+    /// Whether it may change what the node serves.
+    #[must_use]
+    pub fn is_admin(&self, peer: &PeerId) -> bool {
+        self.grant_of(peer).is_some_and(|grant| grant.is_admin)
+    }
+
+    /// Whether it may call a service.
+    ///
+    /// # Errors
+    /// 403, with the name under which it is trusted and what would have to list the service.
+    pub fn may_call(&self, peer: &PeerId, service: &ServiceName) -> Result<(), Failure> {
+        let may = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(service));
+        match (self.grant_of(peer), peer.principal()) {
+            (Some(grant), _) if may(&grant.allow) => Ok(()),
+            (Some(_), Some(name)) => {
+                let reason = format!("{name} may not call {service}; `allow` of its key would have to list it");
+                Err(Failure::new(Code::Forbidden, reason))
+            }
+            _ => Err(Failure::new(Code::Forbidden, "the key of this connection is not trusted any more")),
+        }
+    }
+
+    /// Whether it may serve a service as a worker; the reason reads on from "refused a message: it ...".
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_work(&self, peer: &PeerId, service: &ServiceName) -> Result<(), String> {
+        let grant = self.grant_of(peer);
+        if grant.is_some_and(|grant| grant.work.iter().any(|pattern| pattern.matches(service))) {
+            return Ok(());
+        }
+        Err(format!("registers a worker for {service}, but `work` of its key does not list it"))
+    }
+
+    /// Whether it may say that it is this member of this zone.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_join(&self, peer: &PeerId, own: &Label, zone: &Label, member: &Member) -> Result<(), String> {
+        let (name, principal) = (&member.name, peer.principal());
+        let Some((grant, principal)) = self.grant_of(peer).zip(principal) else {
+            return Err("the key of this connection is not trusted any more".into());
+        };
+        match &grant.part {
+            Part::Owner => Ok(()),
+            _ if principal != name => {
+                Err(format!("this key is trusted as that of {principal}, so it cannot be used by node {name}"))
+            }
+            Part::Client => Err(format!("the key of {name} is trusted as a client's, not as a node's: give it a role")),
+            Part::Peer { .. } if zone == own => Ok(()),
+            Part::Peer { .. } => Err(format!("the key of {name} is trusted in zone {own}, not in {zone}")),
+            Part::Router { zone: its } if zone == its && member.role == Role::Router => Ok(()),
+            Part::Router { zone: its } => {
+                Err(format!("the key of {name} is trusted as that of a router of zone {its}, and of nothing else"))
+            }
+        }
+    }
+
+    /// Whether a member of the own zone may advertise a service.
+    #[must_use]
+    pub fn may_offer(&self, member: &Label, service: &ServiceName) -> bool {
+        match self.grants.get(member).map(|grant| &grant.part) {
+            Some(Part::Peer { offer }) => offer.iter().any(|pattern| pattern.matches(service)),
+            // A node of the own user's, on this machine: it may have any name, its key need not be known here.
+            Some(Part::Owner) | None => true,
+            Some(Part::Client | Part::Router { .. }) => false,
+        }
+    }
+
+    /// Whether a node of this name may be linked with, in the own zone (`None`) or another.
+    #[must_use]
+    pub fn may_be_asked(&self, member: &Label, zone: Option<&Label>) -> bool {
+        match (self.grants.get(member).map(|grant| &grant.part), zone) {
+            (Some(Part::Router { zone: its }), Some(zone)) => its == zone,
+            (Some(Part::Client | Part::Router { .. }), None) | (Some(Part::Client | Part::Peer { .. }), Some(_)) => {
+                false
+            }
+            (Some(Part::Owner | Part::Peer { .. }), _) | (None, _) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(name: &str) -> Label {
+        name.parse().unwrap()
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn access() -> Access {
+        let grant = |part, allow: &[&str], work: &[&str]| Grant {
+            part,
+            allow: patterns(allow),
+            work: patterns(work),
+            is_admin: false,
+        };
+        let grants = [
+            ("shop", grant(Part::Client, &["print", "storage.*"], &["resize"])),
+            ("node2", grant(Part::Peer { offer: patterns(&["a*"]) }, &["*"], &[])),
+            ("lyon1", grant(Part::Router { zone: label("lyon") }, &["*"], &[])),
+            ("me", grant(Part::Owner, &["*"], &["*"])),
+        ];
+        Access { grants: grants.into_iter().map(|(name, grant)| (label(name), grant)).collect() }
+    }
+
+    fn peer(name: &str) -> PeerId {
+        PeerId::authenticated(vec![1], label(name))
+    }
+
+    fn member(name: &str, role: Role) -> Member {
+        Member { name: label(name), boot: 1, renewal: 0, role, endpoint: String::new() }
+    }
+
+    #[test]
+    fn what_no_rule_lists_is_refused_with_the_name_and_the_remedy() {
+        let access = access();
+        let call = |name, service: &str| access.may_call(&peer(name), &service.parse().unwrap());
+        assert_eq!(call("shop", "print"), Ok(()));
+        assert_eq!(call("shop", "storage.read"), Ok(()));
+        let refused = call("shop", "printer").unwrap_err();
+        assert_eq!(refused.code, Code::Forbidden);
+        assert!(refused.reason.contains("shop may not call printer; `allow`"), "{refused}");
+        assert_eq!(call("revoked", "print").unwrap_err().code, Code::Forbidden);
+        assert_eq!(
+            access.may_call(&PeerId::new(vec![1]), &"print".parse().unwrap()).unwrap_err().code,
+            Code::Forbidden
+        );
+        assert_eq!(access.may_work(&peer("shop"), &"resize".parse().unwrap()), Ok(()));
+        assert!(access.may_work(&peer("node2"), &"resize".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn nobody_joins_under_a_name_or_in_a_zone_that_its_key_does_not_have() {
+        let access = access();
+        let join = |key, zone: &str, name, role| {
+            access.may_join(&peer(key), &label("paris"), &label(zone), &member(name, role)).is_ok()
+        };
+        assert!(join("node2", "paris", "node2", Role::Node));
+        assert!(join("node2", "paris", "node2", Role::Router));
+        assert!(join("lyon1", "lyon", "lyon1", Role::Router));
+        assert!(join("me", "paris", "anything", Role::Node));
+        for (key, zone, name, role) in [
+            ("node2", "paris", "node3", Role::Node),
+            ("node2", "lyon", "node2", Role::Node),
+            ("shop", "paris", "shop", Role::Node),
+            ("lyon1", "paris", "lyon1", Role::Router),
+            ("lyon1", "lyon", "lyon1", Role::Node),
+            ("lyon1", "lyon", "lyon2", Role::Router),
+            ("revoked", "paris", "revoked", Role::Node),
+        ] {
+            assert!(!join(key, zone, name, role), "{key} as {name} of {zone}");
+        }
+    }
+
+    #[test]
+    fn a_member_advertises_what_its_key_lists() {
+        let access = access();
+        let offers = |name: &str, service: &str| access.may_offer(&label(name), &service.parse().unwrap());
+        assert!(offers("node2", "afficher"));
+        assert!(!offers("node2", "print"));
+        assert!(!offers("shop", "afficher"));
+        assert!(!access.may_be_asked(&label("shop"), None));
+        assert!(!access.may_be_asked(&label("lyon1"), None));
+        assert!(access.may_be_asked(&label("lyon1"), Some(&label("lyon"))));
+        assert!(!access.may_be_asked(&label("lyon1"), Some(&label("nice"))));
+    }
+}

@@ -1,0 +1,113 @@
+//! Who may do what: the node asks the rules ([`Access`]) before it does what a message wants.
+
+use super::{Node, Output, ZoneEvent};
+use crate::access::Access;
+use crate::broker::Event;
+use crate::failure::Failure;
+use crate::links::Links;
+use crate::message::peer::Member;
+use crate::message::{Dialect, LinkId, PeerId, WorkerCommand};
+use crate::name::{Label, ServiceName};
+use crate::time::Time;
+use std::collections::BTreeSet;
+
+impl Node {
+    /// Why somebody may not call a service, if that is so.
+    pub(super) fn forbids(&self, from: &PeerId, service: &ServiceName) -> Option<Failure> {
+        self.access.as_ref().and_then(|access| access.may_call(from, service).err())
+    }
+
+    /// A worker speaks: whoever registers for what it may not serve is told to go.
+    pub(super) fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+        if let (Some(access), WorkerCommand::Ready { service }) = (&self.access, &command)
+            && let Ok(service) = ServiceName::from_bytes(service)
+            && let Err(why) = access.may_work(from, &service)
+        {
+            self.broker.count_forbidden();
+            self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why }));
+            return self.broker.disconnect(from, dialect);
+        }
+        self.broker.worker(from, dialect, command, now);
+    }
+
+    /// Whether whoever dialled is who it says it is.
+    pub(super) fn is_who_it_says(&self, from: &PeerId, zone: &Label, member: &Member) -> Result<(), String> {
+        match &self.access {
+            Some(access) => access.may_join(from, &self.zone.zone, zone, member),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether whoever was dialled is who was expected. The driver has checked its key by the name that it was dialled by.
+    pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), String> {
+        if self.access.is_none() {
+            return Ok(());
+        }
+        let expected = self.links_of(link).and_then(|links| links.expected(link).cloned());
+        let (zone, name) = (self.zone_behind(link), &member.name);
+        match expected {
+            Some(expected) if expected != *name => {
+                Err(format!("the key there is that of {expected}, and cannot be used by node {name}"))
+            }
+            _ if !self.access.as_ref().is_some_and(|access| access.may_be_asked(name, zone)) => {
+                Err(format!("the key of {name} is not trusted as a node's there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a member may advertise a service.
+    pub(super) fn may_offer(&self, member: &Label, service: &ServiceName) -> bool {
+        self.access.as_ref().is_none_or(|access| access.may_offer(member, service))
+    }
+
+    /// Other rules hold from now on. Whoever is no longer trusted is cut off, with all that it has asked or owes.
+    pub(super) fn trust(&mut self, access: Access, now: Time) {
+        let zone = &self.zone.zone;
+        let guests = self
+            .zone
+            .guests()
+            .filter(|(peer, its, member)| access.may_join(peer, zone, its.unwrap_or(zone), member).is_err());
+        let guests: Vec<PeerId> = guests.map(|(peer, ..)| peer.clone()).collect();
+        let peers = self.broker.peers().filter(|peer| !access.knows(peer));
+        let gone: BTreeSet<PeerId> = peers.chain(&guests).cloned().collect();
+        let workers = self.broker.registrations().filter(|(peer, service)| access.may_work(peer, service).is_err());
+        let workers: Vec<PeerId> = workers.map(|(peer, _)| peer.clone()).collect();
+        let is_cut = |(_, name): &(LinkId, &Label)| !access.may_be_asked(name, None);
+        let mut links: Vec<LinkId> = self.zone.links.up().filter(is_cut).map(|(link, _)| link).collect();
+        if let Some(router) = &self.router {
+            links.extend(
+                router.links_up().filter(|(_, name, zone)| !access.may_be_asked(name, Some(zone))).map(|up| up.0),
+            );
+        }
+        self.access = Some(access);
+        for peer in workers {
+            self.broker.expel_worker(&peer, "its key may no longer serve it", now);
+        }
+        for link in links {
+            if let Some(links) = self.links_of(link) {
+                links.refused(link, "its key is no longer trusted as a node's", now);
+            }
+        }
+        for peer in gone {
+            self.guest_left(&peer, now);
+            self.broker.gone(&peer, now);
+            self.settle(now);
+            self.outputs.push_back(Output::Disconnect(peer));
+        }
+    }
+
+    /// A member advertises what it may not: it is not believed.
+    pub(super) fn refuse_offer(&mut self, member: &Label, service: &ServiceName) {
+        self.broker.count_forbidden();
+        let why = format!("advertises {service}, but `offer` of its key does not list it");
+        self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.to_string(), why }));
+    }
+}
+
+impl super::Router {
+    /// The links to neighbours that carry requests, with the neighbour and its zone.
+    fn links_up(&self) -> impl Iterator<Item = (LinkId, &Label, &Label)> {
+        self.joints().flat_map(|(zone, links): (&Label, &Links)| links.up().map(move |(link, name)| (link, name, zone)))
+    }
+}

@@ -1,0 +1,131 @@
+//! `wasmnode keygen`, `trust` and `distrust`: who may connect, and as what.
+
+use super::{Failed, print};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wasmnode::config::Config;
+use wasmnode::keys::{self, Credential, Key, KeyError, KeyPair, Role, Trusted};
+use wasmnode_core::{Grant, Label, Part, Pattern};
+
+pub(crate) const KEYS: &str = "\
+Examples:
+  wasmnode keygen                                        make this machine's keys, in keys/; prints the public one
+  wasmnode trust node2 'KEY' --role peer                 let node2 of this zone in, which printed KEY
+  wasmnode trust lyon1 'KEY' --role router --zone lyon   link with the router lyon1 of zone lyon
+  wasmnode trust shop 'KEY' --allow print,storage.*      let a client in, which may call these services
+  wasmnode trust lab 'KEY' --work resize                 let a client in that may also serve resize as a worker
+  wasmnode trust backup --uid 1001 --allow storage.*     let a user of this machine in, by ipc
+  wasmnode distrust shop                                 end that; its connections end within a second
+
+A running node takes the change up by itself. Keys are files in the folder, keys/trusted/NAME.toml; edit them if you like.";
+
+/// The folder of keys.
+#[derive(Debug, Args)]
+pub(crate) struct Folder {
+    /// The folder of keys; by default security.keys of the file of --config, or keys
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) keys: Option<PathBuf>,
+}
+
+impl Folder {
+    fn path(&self, config: Option<&Path>) -> Result<PathBuf, Failed> {
+        let configured = match (&self.keys, config) {
+            (None, Some(file)) => Config::load(file)?.keys,
+            _ => None,
+        };
+        Ok(self.keys.clone().or(configured).unwrap_or_else(|| "keys".into()))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    #[command(flatten)]
+    folder: Folder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Trust {
+    /// What it is called here; for a node or router, the name that it has itself
+    name: Label,
+    /// Its public key, as `wasmnode keygen` printed it there
+    #[arg(required_unless_present = "uid", allow_hyphen_values = true)]
+    key: Option<Key>,
+    /// A user of this machine instead, by number, who connects by ipc
+    #[arg(long, conflicts_with = "key")]
+    uid: Option<u32>,
+    /// What it is
+    #[arg(long, value_enum, default_value = "client")]
+    role: Role,
+    /// The zone of a router of another zone
+    #[arg(long, required_if_eq("role", "router"))]
+    zone: Option<Label>,
+    /// The services that it may call, by name or beginning (storage.*)
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',', default_value = "*")]
+    allow: Vec<Pattern>,
+    /// The services that it may serve as a worker
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
+    work: Vec<Pattern>,
+    /// The services that a peer may advertise
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',', default_value = "*")]
+    offer: Vec<Pattern>,
+    /// It may change what the node serves (`wasmnode plugins rollback`)
+    #[arg(long)]
+    admin: bool,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Distrust {
+    /// What it is called here
+    name: Label,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+impl From<KeyError> for Failed {
+    fn from(error: KeyError) -> Self {
+        Self { message: error.to_string(), exit: 1 }
+    }
+}
+
+/// Makes a pair of keys.
+pub(crate) fn keygen(args: &Keygen, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let folder = args.folder.path(config)?;
+    let pair = KeyPair::generate(&folder)?;
+    let text = format!(
+        "{key}\nwritten to {folder}, with the secret one. Where this machine is to be let in: wasmnode trust NAME '{key}'\n",
+        key = pair.public,
+        folder = folder.display()
+    );
+    print(&vec![text.into()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trusts somebody.
+pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let credential = match (args.key, args.uid) {
+        (Some(key), _) => Credential::Key(key),
+        (None, uid) => Credential::Uid(uid.unwrap_or_default()),
+    };
+    let part = match (args.role, &args.zone) {
+        (Role::Router, Some(zone)) => Part::Router { zone: zone.clone() },
+        (Role::Peer, None) => Part::Peer { offer: args.offer.clone() },
+        (_, None) => Part::Client,
+        (_, Some(_)) => {
+            return Err(Failed { message: "--zone is only for --role router".into(), exit: 2 });
+        }
+    };
+    let grant = Grant { part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin };
+    let file = Trusted { credential, grant }.save(&args.folder.path(config)?, &args.name)?;
+    print(&vec![format!("{} is trusted: {}\n", args.name, file.display()).into()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the trust in somebody.
+pub(crate) fn distrust(args: &Distrust, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    keys::distrust(&args.folder.path(config)?, &args.name)?;
+    print(&vec![format!("{} is not trusted any more\n", args.name).into()])?;
+    Ok(ExitCode::SUCCESS)
+}

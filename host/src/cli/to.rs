@@ -1,0 +1,63 @@
+//! Which node a command asks, and how it proves who asks.
+
+use super::Failed;
+use super::keys::Folder;
+use clap::Args;
+use std::path::Path;
+use wasmnode::client::{Client, Proof};
+use wasmnode::config::{Config, Contact, Endpoint};
+use wasmnode::keys::{Key, Keys};
+use wasmnode_core::Label;
+
+#[derive(Debug, Args)]
+pub(crate) struct To {
+    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists, or tcp://127.0.0.1:5555
+    #[arg(long, value_name = "[NAME@]ENDPOINT")]
+    to: Option<Contact>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+impl To {
+    /// A client of that node.
+    pub(super) fn connect(&self, config: Option<&Path>) -> Result<Client, Failed> {
+        let config = config.map(Config::load).transpose()?;
+        let contact = match (&self.to, &config) {
+            (Some(contact), _) => contact.clone(),
+            (None, Some(config)) => {
+                let first = config.listen.first().cloned();
+                Contact { name: None, endpoint: first.unwrap_or(Endpoint::Tcp("127.0.0.1:5555".into())) }
+            }
+            (None, None) => Contact { name: None, endpoint: Endpoint::Tcp("127.0.0.1:5555".into()) },
+        };
+        self.connect_to(&contact, config.as_ref())
+    }
+
+    fn connect_to(&self, contact: &Contact, config: Option<&Config>) -> Result<Client, Failed> {
+        let folder = self.folder.keys.as_deref().or(config.and_then(|config| config.keys.as_deref()));
+        let endpoint = contact.endpoint.to_string();
+        let (Endpoint::Tcp(_), Some(folder)) = (&contact.endpoint, folder) else {
+            return Ok(Client::connect(&endpoint)?);
+        };
+        let keys = Keys::load(folder)?;
+        let is_own = |name: &Label| config.is_some_and(|config| config.node.name == *name);
+        let node: Option<Key> = match &contact.name {
+            // The node that the file is of.
+            None if config.is_some() => Some(keys.own.public),
+            Some(name) if is_own(name) => Some(keys.own.public),
+            Some(name) => Some(keys.key_of(name).ok_or_else(|| Failed {
+                message: format!(
+                    "no key of {name} is trusted in {}; first: wasmnode trust {name} KEY",
+                    folder.display()
+                ),
+                exit: 1,
+            })?),
+            None => None,
+        };
+        let node = node.ok_or_else(|| Failed {
+            message: format!("the node's key cannot be checked without its name; write --to NAME@{endpoint}"),
+            exit: 2,
+        })?;
+        Ok(Client::connect_with(&endpoint, &Proof { own: keys.own, node })?)
+    }
+}

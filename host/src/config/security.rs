@@ -1,0 +1,97 @@
+//! `[security]`: who may reach the node at all.
+
+use super::fields::Fields;
+use super::value::{self, describe, quoted};
+use std::fs::{self, Permissions as Mode};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use toml::de::DeValue;
+
+/// What `[security]` says.
+#[derive(Debug, Default)]
+pub(super) struct Security {
+    pub(super) keys: Option<PathBuf>,
+    pub(super) insecure: bool,
+    pub(super) ipc: Permissions,
+}
+
+impl Security {
+    pub(super) fn read(mut given: Fields<'_>, folder: &Path) -> Self {
+        let keys = given.take("keys", value::path).map(|path| folder.join(path));
+        let insecure = given.take("insecure", value::boolean).unwrap_or(false);
+        if insecure && given.has("keys") {
+            given.complain("insecure", "stands beside security.keys, which make it pointless; leave it out");
+        }
+        let ipc = Permissions { group: given.take("ipc-group", group) };
+        given.done();
+        Self { keys, insecure, ipc }
+    }
+
+    /// Whether the node may listen where others than users of this machine can come.
+    pub(super) fn may_listen_anywhere(&self) -> bool {
+        self.insecure || self.keys.is_some()
+    }
+}
+
+/// Who may connect to the node's ipc sockets: its own user, and perhaps a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Permissions {
+    /// That group.
+    pub group: Option<u32>,
+}
+
+impl Permissions {
+    /// Makes a socket's file so that nobody else can connect to it, at any moment.
+    ///
+    /// # Errors
+    /// If the file cannot be given to the group, in words.
+    pub(crate) fn of_new_file<T, E>(
+        self,
+        file: &Path,
+        create: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Result<T, E>, String> {
+        use rustix::fs::Mode as Mask;
+        let before = rustix::process::umask(Mask::from_raw_mode(0o177));
+        let created = create();
+        rustix::process::umask(before);
+        if let (Some(group), Ok(_)) = (self.group, &created) {
+            chown(file, None, Some(group))
+                .and_then(|()| fs::set_permissions(file, Mode::from_mode(0o660)))
+                .map_err(|error| format!("cannot give it to group {group} (security.ipc-group): {error}"))?;
+        }
+        Ok(created)
+    }
+}
+
+/// A group by its name, as the system's file of groups has it, or by its number.
+fn group(value: &DeValue<'_>) -> Result<u32, String> {
+    if let DeValue::Integer(_) = value {
+        return value::number(0..=u32::MAX.into())(value);
+    }
+    let DeValue::String(name) = value else {
+        return Err(format!("expected a group such as \"staff\", or its number, got {}", describe(value)));
+    };
+    let groups =
+        fs::read_to_string("/etc/group").map_err(|error: io::Error| format!("cannot read /etc/group: {error}"))?;
+    number_of(&groups, name).ok_or_else(|| format!("{} is no group in /etc/group; write its number", quoted(name)))
+}
+
+/// The number of a group in a text such as that of `group(5)`.
+fn number_of(groups: &str, name: &str) -> Option<u32> {
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        let groups = "root:x:0:\nstaff:x:50:me,you\nstaff2:x:51:\nodd\n";
+        assert_eq!(number_of(groups, "staff"), Some(50));
+        assert_eq!(number_of(groups, "staf"), None);
+        assert_eq!(number_of(groups, "odd"), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! Keys: what a process proves itself with, and whom it trusts.
+//!
+//! A folder holds both, as text:
+//!
+//! ```text
+//! keys/self.toml           this process's own pair, readable by its user only:  public = "..."  secret = "..."
+//! keys/trusted/NAME.toml   somebody who is trusted, and what it may do: the table in the README
+//! ```
+//!
+//! Keys are those of CURVE (ZeroMQ RFC 26), 32 bytes, written in Z85 (ZeroMQ RFC 32).
+
+mod trusted;
+mod watch;
+
+pub use trusted::{Credential, Role, Trusted, distrust};
+pub(crate) use watch::watch;
+
+use crate::config::{ConfigError, Fields};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use wasmnode_core::{Access, Grant, Label, Part, Pattern};
+
+/// A public or secret key of CURVE.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The key as libzmq takes it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str = "is not a key: 40 characters of Z85, as `wasmnode keygen` prints them";
+        let is_z85 = |byte: u8| byte.is_ascii_alphanumeric() || b".-:+=^!/*?&<>()[]{}@%$#".contains(&byte);
+        if text.len() != 40 || !text.bytes().all(is_z85) {
+            return Err(FORM.into());
+        }
+        let bytes = zmq::z85_decode(text).map_err(|_| FORM)?;
+        let key = Self(bytes.try_into().map_err(|_| FORM)?);
+        // Z85 has spellings for numbers that no four bytes can hold.
+        if key.to_string() == text { Ok(key) } else { Err(FORM.into()) }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&zmq::z85_encode(&self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Never shown: it may be a secret one.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// A process's own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyPair {
+    /// What others know it by.
+    pub public: Key,
+    /// What it proves that with.
+    pub secret: Key,
+}
+
+/// A folder of keys, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// The process's own.
+    pub own: KeyPair,
+    /// Everybody who is trusted, by name.
+    pub trusted: BTreeMap<Label, Trusted>,
+}
+
+/// Why there are no keys to be had.
+#[derive(Debug)]
+pub enum KeyError {
+    /// The folder has no pair of its own.
+    None(PathBuf),
+    /// A file cannot be read or written, and what to do.
+    File(PathBuf, String),
+    /// Mistakes in a file.
+    Mistakes(ConfigError),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None(folder) => {
+                let folder = folder.display();
+                write!(f, "{folder} holds no keys; make some with: wasmnode keygen --keys {folder}")
+            }
+            Self::File(file, why) => write!(f, "{}: {why}", file.display()),
+            Self::Mistakes(mistakes) => mistakes.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl From<ConfigError> for KeyError {
+    fn from(mistakes: ConfigError) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+impl KeyPair {
+    /// Makes a new pair and writes it; one that is there stays.
+    ///
+    /// # Errors
+    /// If there is one already, or the folder cannot be written.
+    pub fn generate(folder: &Path) -> Result<Self, KeyError> {
+        let file = own_file(folder);
+        let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
+        let pair = Self::random()
+            .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq makes no keys: {error}")))?;
+        let text = format!(
+            "# The keys of this process. Whoever has the secret one can pose as it: show it to nobody.\n\
+             public = \"{}\"\nsecret = \"{}\"\n",
+            pair.public, pair.secret
+        );
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
+        let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let why = "there are keys already; to make new ones, move this file away first".to_owned();
+                return Err(KeyError::File(file, why));
+            }
+            opened => opened.map_err(|error| failed(&error))?,
+        };
+        opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(|error| failed(&error))?;
+        Ok(pair)
+    }
+
+    /// A new pair. On a command line, a public key that begins with a hyphen would look like an option.
+    fn random() -> Result<Self, zmq::Error> {
+        loop {
+            let pair = zmq::CurveKeyPair::new()?;
+            let pair = Self { public: Key(pair.public_key), secret: Key(pair.secret_key) };
+            if !pair.public.to_string().starts_with('-') {
+                return Ok(pair);
+            }
+        }
+    }
+
+    /// Reads a folder's own pair.
+    ///
+    /// # Errors
+    /// If there is none, if others may read it, or if the file has mistakes.
+    pub fn load(folder: &Path) -> Result<Self, KeyError> {
+        let file = own_file(folder);
+        let metadata = match fs::metadata(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyError::None(folder.into())),
+            metadata => metadata.map_err(|error| KeyError::File(file.clone(), error.to_string()))?,
+        };
+        if metadata.mode() & 0o077 != 0 {
+            let why = format!("others may read the secret key; keep it yours with: chmod 600 {}", file.display());
+            return Err(KeyError::File(file, why));
+        }
+        let pair = crate::config::read_file(&file, |mut fields: Fields<'_>| {
+            let pair = (trusted::key(&mut fields, "public"), trusted::key(&mut fields, "secret"));
+            for (key, found) in [("public", pair.0), ("secret", pair.1)] {
+                if found.is_none() && !fields.has(key) {
+                    fields.complain(key, "is missing; make a new pair with: wasmnode keygen");
+                }
+            }
+            fields.done();
+            pair.0.zip(pair.1)
+        })?;
+        // Without mistakes both are there.
+        pair.map(|(public, secret)| Self { public, secret }).ok_or(KeyError::None(folder.into()))
+    }
+}
+
+impl Keys {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// Whatever keeps the own pair or one of the trusted from being read.
+    pub fn load(folder: &Path) -> Result<Self, KeyError> {
+        let own = KeyPair::load(folder)?;
+        let mut trusted: BTreeMap<Label, Trusted> = BTreeMap::new();
+        for (name, file) in trusted::files(folder)? {
+            let read = Trusted::load(&file)?;
+            if let Some((other, _)) = trusted.iter().find(|(_, other)| other.credential == read.credential) {
+                let why = format!("is the same key as that of {other}; remove one of the two files");
+                return Err(KeyError::File(file, why));
+            }
+            if read.credential == Credential::Key(own.public) {
+                let why = "is this node's own key, which is always trusted; remove the file".to_owned();
+                return Err(KeyError::File(file, why));
+            }
+            trusted.insert(name, read);
+        }
+        Ok(Self { own, trusted })
+    }
+
+    /// The key under which a process of this name is expected.
+    #[must_use]
+    pub fn key_of(&self, name: &Label) -> Option<Key> {
+        self.trusted.get(name).and_then(Trusted::key)
+    }
+
+    /// What everybody may do; the node's own user, or key, everything.
+    #[must_use]
+    pub fn access(&self, me: &Label) -> Access {
+        let all = || vec![Pattern::everything()];
+        let owner = Grant { part: Part::Owner, allow: all(), work: all(), is_admin: true };
+        let grants = self.trusted.iter().map(|(name, trusted)| (name.clone(), trusted.grant.clone()));
+        Access { grants: grants.chain([(me.clone(), owner)]).collect() }
+    }
+}
+
+fn own_file(folder: &Path) -> PathBuf {
+    folder.join("self.toml")
+}

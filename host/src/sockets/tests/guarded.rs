@@ -1,0 +1,158 @@
+//! Who is let in where keys are asked for.
+
+use super::*;
+use crate::keys::{Credential, KeyPair, Keys, Trusted};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use tempfile::TempDir;
+use wasmnode_core::{Grant, Part, Pattern};
+
+fn pair(folder: &TempDir, name: &str) -> KeyPair {
+    KeyPair::generate(&folder.path().join(name)).unwrap()
+}
+
+/// The keys of somebody who trusts those others.
+fn trusting(own: KeyPair, others: &[(&str, KeyPair)]) -> Keys {
+    let grant = Grant { part: Part::Client, allow: vec![Pattern::everything()], work: Vec::new(), is_admin: false };
+    let trusted = others.iter().map(|(name, pair)| {
+        let trusted = Trusted { credential: Credential::Key(pair.public), grant: grant.clone() };
+        (name.parse().unwrap(), trusted)
+    });
+    Keys { own, trusted: trusted.collect::<BTreeMap<_, _>>() }
+}
+
+fn name(text: &str) -> Label {
+    text.parse().unwrap()
+}
+
+/// Two stations, `a` and `b`, which trust each other, and the endpoint of `b`.
+fn two(folder: &TempDir) -> (Station, Station, String, [KeyPair; 2]) {
+    let [a, b] = ["a", "b"].map(|name| pair(folder, name));
+    let near = Station::guarded("a", &trusting(a, &[("b", b)]));
+    let mut far = Station::guarded("b", &trusting(b, &[("a", a)]));
+    let endpoint = far.bind("tcp://127.0.0.1:*");
+    (near, far, endpoint, [a, b])
+}
+
+/// The next message, and the name of its sender.
+fn heard(station: &mut Station) -> (PeerId, Option<Label>) {
+    match station.next() {
+        Input::Message { from, .. } => (from.clone(), from.principal().cloned()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_is_trusted_is_known_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far, endpoint, _) = two(&folder);
+    near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+    near.post(1, "question").unwrap();
+    let (from, sender) = heard(&mut far);
+    assert_eq!(sender, Some(name("a")));
+    far.sockets.send(from, frames("answer")).unwrap();
+    assert_eq!(near.next(), message(1, "answer"));
+}
+
+#[test]
+fn a_stranger_is_turned_away_and_the_others_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far, endpoint, [_, b]) = two(&folder);
+    let stranger = pair(&folder, "stranger");
+    let mut strangers = [
+        Station::guarded("stranger", &trusting(stranger, &[("b", b)])),
+        Station::guarded("stranger", &trusting(stranger, &[("b", stranger)])),
+        Station::new(),
+    ];
+    for stranger in &mut strangers {
+        stranger.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+        stranger.post(1, "lost").unwrap();
+        stranger.down(1);
+    }
+    near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+    near.post(1, "question").unwrap();
+    assert_eq!(heard(&mut far).1, Some(name("a")));
+    let start = Instant::now();
+    while far.turned_away < strangers.len() {
+        assert!(start.elapsed() < DEADLINE, "{} were turned away", far.turned_away);
+        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(10)));
+        far.empty_mailbox();
+    }
+    assert!(far.sockets.receive().is_none());
+}
+
+#[test]
+fn whose_key_is_not_known_is_not_dialled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, _far, endpoint, _) = two(&folder);
+    for (link, expected, why) in [(1, Some(name("c")), "no key of c is trusted"), (2, None, "its name is not known")] {
+        near.sockets.dial(LinkId(link), &endpoint, expected.as_ref());
+        let told = near.down(link);
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn a_user_of_this_machine_comes_by_ipc_without_a_key_and_nobody_else_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = pair(&folder, "b");
+    let mut far = Station::guarded("b", &trusting(own, &[]));
+    let endpoint = far.bind(&format!("ipc://{}/socket", folder.path().display()));
+    assert_eq!(std::fs::metadata(folder.path().join("socket")).unwrap().mode() & 0o777, 0o600);
+    let mut near = Station::new();
+    near.sockets.dial(LinkId(1), &endpoint, None);
+    near.post(1, "question").unwrap();
+    let (from, sender) = heard(&mut far);
+    assert_eq!(sender, Some(name("b")), "the node's own user");
+    far.sockets.send(from, frames("answer")).unwrap();
+    assert_eq!(near.next(), message(1, "answer"));
+}
+
+#[test]
+fn when_trust_ends_the_connection_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far, endpoint, [a, b]) = two(&folder);
+    let c = pair(&folder, "c");
+    far.sockets.trust(&trusting(b, &[("a", a), ("c", c)]));
+    let mut other = Station::guarded("c", &trusting(c, &[("b", b)]));
+    for station in [&mut near, &mut other] {
+        station.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+        station.post(1, "question").unwrap();
+    }
+    let (first, second) = (heard(&mut far), heard(&mut far));
+    let (of_a, of_c) = if first.1 == Some(name("a")) { (first.0, second.0) } else { (second.0, first.0) };
+    far.sockets.trust(&trusting(b, &[("c", c)]));
+    far.sockets.disconnect(&of_a);
+    // Until libzmq has noticed that the successor is gone, what is sent goes nowhere.
+    let start = Instant::now();
+    while far.sockets.send(of_a.clone(), frames("late")).is_ok() {
+        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(1)));
+        assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
+    }
+    far.sockets.send(of_c, frames("answer")).unwrap();
+    assert_eq!(other.next(), message(1, "answer"));
+    near.post(1, "what nobody hears").unwrap();
+    assert_eq!(near.down(1), "the connection is lost");
+    near.sockets.dial(LinkId(2), &endpoint, Some(&name("b")));
+    assert!(near.down(2).contains("does not let this node in"));
+    other.post(1, "question").unwrap();
+    assert_eq!(heard(&mut far).1, Some(name("c")));
+    assert!(far.sockets.receive().is_none());
+}
+
+#[test]
+fn what_comes_on_a_connection_whose_key_is_trusted_no_more_is_not_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far, endpoint, [_, b]) = two(&folder);
+    near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+    near.post(1, "question").unwrap();
+    heard(&mut far);
+    far.sockets.trust(&trusting(b, &[]));
+    near.post(1, "not heard").unwrap();
+    let start = Instant::now();
+    while far.turned_away == 0 {
+        assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
+        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(10)));
+        far.empty_mailbox();
+    }
+}

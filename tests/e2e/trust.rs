@@ -1,0 +1,339 @@
+//! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real socket, and
+//! others are served meanwhile.
+
+mod peers;
+
+use crate::http::component;
+use crate::majordomo::{Worker, answer, ask, dealer};
+use crate::node::{Folder, Node, PATIENCE, run};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
+use wasmnode::client::{Ask, Client, Code, Error, Proof};
+use wasmnode::keys::KeyPair;
+
+/// Somebody with keys in a folder of its own; a node, if it is started.
+struct Party {
+    name: &'static str,
+    folder: Folder,
+    pair: KeyPair,
+}
+
+impl Party {
+    fn new(name: &'static str, plugins: &[&str]) -> Self {
+        let folder = Folder::new(plugins);
+        let made = run(&["keygen", "--keys", folder.path("keys").to_str().unwrap()]);
+        assert!(made.status.success(), "{made:?}");
+        let pair = KeyPair::load(&folder.path("keys")).unwrap();
+        assert!(String::from_utf8(made.stdout).unwrap().starts_with(&format!("{}\n", pair.public)));
+        Self { name, folder, pair }
+    }
+
+    fn keys(&self) -> String {
+        self.folder.path("keys").to_str().unwrap().to_owned()
+    }
+
+    /// Trusts another, as the command line does it.
+    fn trusts(&self, other: &Self, as_what: &[&str]) {
+        trust(&self.keys(), other, as_what);
+    }
+
+    /// Starts its node, which asks for keys.
+    fn start(self, settings: &str) -> Node {
+        let name = self.name;
+        Node::start_in(self.folder, &format!("name = '{name}'\n{settings}\n[security]\nkeys = 'keys'\n"), &[])
+    }
+
+    /// Its client of a node, whose key is this.
+    fn client(&self, node: &Node, key: &KeyPair) -> Client {
+        Client::connect_with(&node.tcp, &Proof { own: self.pair, node: key.public }).unwrap()
+    }
+
+    /// A plain socket of its own, connected to a node whose key is this.
+    fn dealer(&self, node: &Node, key: &KeyPair) -> zmq::Socket {
+        let socket = self.socket(&zmq::Context::new(), key);
+        socket.connect(&node.tcp).unwrap();
+        socket
+    }
+
+    /// The same, to be connected.
+    fn socket(&self, context: &zmq::Context, key: &KeyPair) -> zmq::Socket {
+        let socket = context.socket(zmq::DEALER).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
+        socket.set_curve_publickey(self.pair.public.as_bytes()).unwrap();
+        socket.set_curve_secretkey(self.pair.secret.as_bytes()).unwrap();
+        socket.set_curve_serverkey(key.public.as_bytes()).unwrap();
+        socket
+    }
+}
+
+fn trust(keys: &str, other: &Party, as_what: &[&str]) {
+    let key = other.pair.public.to_string();
+    let arguments = [&["trust", other.name, &key, "--keys", keys], as_what].concat();
+    let trusted = run(&arguments);
+    assert!(trusted.status.success(), "{trusted:?}");
+}
+
+fn distrust(keys: &str, name: &str) {
+    assert!(run(&["distrust", name, "--keys", keys]).status.success());
+}
+
+fn keys_of(node: &Node) -> String {
+    node.folder.path("keys").to_str().unwrap().to_owned()
+}
+
+/// What it is told, at once or not at all.
+fn told(client: &mut Client, service: &str) -> Result<Vec<u8>, Error> {
+    client.call(Ask::new(service).body(["x"]).deadline(PATIENCE), |_| {}).map(|body| body.concat())
+}
+
+fn forbidden(result: Result<Vec<u8>, Error>) -> String {
+    match result {
+        Err(Error::Failure(failure)) if failure.code == Code::Forbidden => failure.reason,
+        other => panic!("403 was expected, not {other:?}"),
+    }
+}
+
+/// Asks for a figure of the node's report until it is at least this.
+fn wait_for_count(node: &Node, name: &str, least: u64) {
+    let began = Instant::now();
+    while node.report()["counters"][name].as_u64().unwrap() < least {
+        assert!(began.elapsed() < PATIENCE, "{}", node.report());
+    }
+}
+
+#[test]
+fn who_has_a_trusted_key_calls_what_it_lists_and_is_known_by_name() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.folder.plugin("web", &component("web"));
+    party.trusts(&shop, &["--allow", "web"]);
+    let key = party.pair;
+    let node = party.start("");
+    let mut client = shop.client(&node, &key);
+    let see = Ask::new("web").body(["GET /see HTTP/1.1\r\n\r\n"]).deadline(PATIENCE);
+    let seen = String::from_utf8(client.call(see, |_| {}).unwrap().concat()).unwrap();
+    assert!(seen.contains("wasmnode-caller: user:shop\n"), "{seen}");
+    let why = forbidden(told(&mut client, "echo"));
+    assert!(why.contains("shop may not call echo; `allow` of its key would have to list it"), "{why}");
+    // The node's own user comes by ipc, and may everything.
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    let stranger = Party::new("stranger", &[]);
+    party.trusts(&shop, &[]);
+    for other in [&shop, &stranger] {
+        other.trusts(&party, &[]);
+    }
+    let node = party.start("");
+    let named = format!("node1@{}", node.tcp);
+    let call = |keys: &str, to: &str| run(&["call", "echo", "hello", "--to", to, "--keys", keys]);
+    let called = call(&shop.keys(), &named);
+    assert_eq!(called.stdout, b"hello", "{called:?}");
+    for (called, exit, why) in [
+        (call(&stranger.keys(), &named), 8, "does not trust this client's key"),
+        (call(&shop.keys(), &node.tcp), 2, "write --to NAME@tcp://"),
+        (call(&shop.keys(), &format!("node2@{}", node.tcp)), 1, "no key of node2 is trusted"),
+        (run(&["call", "echo", "hello", "--to", &node.tcp]), 8, "does not let this client in: "),
+    ] {
+        let said = String::from_utf8(called.stderr).unwrap();
+        assert!(said.contains(why) && called.status.code() == Some(exit), "{said}");
+    }
+    let config = node.folder.path("node.toml");
+    let own = run(&["services", "--config", config.to_str().unwrap(), "--to", &node.tcp]);
+    assert!(own.status.success(), "the node's own key: {own:?}");
+}
+
+#[test]
+fn strangers_are_turned_away_counted_and_told_of_while_others_are_served() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    let stranger = Party::new("stranger", &[]);
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let mut node = party.start("");
+    let mut served = shop.client(&node, &key);
+    let mut wrong =
+        [stranger.client(&node, &key), shop.client(&node, &stranger.pair), Client::connect(&node.tcp).unwrap()];
+    for client in &mut wrong {
+        let refused = told(client, "echo");
+        assert!(matches!(refused, Err(Error::Refused { .. } | Error::Unreachable { .. })), "{refused:?}");
+        assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    }
+    let log = node.wait_for("is not trusted; to let it in: wasmnode trust NAME");
+    assert!(log.contains(&stranger.pair.public.to_string()), "{log}");
+    node.wait_for("who shows no key");
+    wait_for_count(&node, "turned_away", 3);
+    let replied = &node.report()["services"][0]["replied"];
+    assert_eq!(*replied, 3, "nothing but what was served while they tried");
+}
+
+#[test]
+fn trust_begins_and_ends_without_a_restart_and_ends_what_is_under_way() {
+    let (party, shop, other) =
+        (Party::new("node1", &["echo", "loop"]), Party::new("shop", &[]), Party::new("other", &[]));
+    party.trusts(&other, &[]);
+    let key = party.pair;
+    let mut node = party.start("[defaults]\ndeadline = '3m'\n");
+    let mut served = other.client(&node, &key);
+    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
+    trust(&keys_of(&node), &shop, &[]);
+    node.wait_for("the keys have changed: 2 are trusted");
+    let mut client = shop.client(&node, &key);
+    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    client.send(Ask::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
+    node.wait_until_running("loop");
+    distrust(&keys_of(&node), "shop");
+    node.wait_for("the keys have changed: 1 are trusted");
+    // What it had asked is cancelled, what it asks on is not heard, and it does not come in again.
+    node.wait_until_quiet(PATIENCE);
+    let before = node.report()["counters"]["accepted"].as_u64().unwrap();
+    client.send(Ask::new("echo").body(["x"])).unwrap();
+    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    let after = node.report()["counters"]["accepted"].as_u64().unwrap();
+    assert_eq!(after - before, 2, "a report and a request of the other");
+    wait_for_count(&node, "turned_away", 2);
+}
+
+#[test]
+fn a_key_with_mistakes_leaves_the_others_as_they_were() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let mut node = party.start("");
+    fs::write(node.folder.path("keys/trusted/typo.toml"), "key = \"short\"\nrole = \"king\"\n").unwrap();
+    let log = node.wait_for("the keys stay as they were");
+    assert!(log.contains("typo.toml:1: key: \"short\" is not a key"), "{log}");
+    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+}
+
+#[test]
+fn a_worker_serves_what_its_key_lists_and_nothing_else() {
+    let (party, lab) = (Party::new("node1", &[]), Party::new("lab", &[]));
+    party.trusts(&lab, &["--work", "resize,node.*"]);
+    let key = party.pair;
+    let mut node = party.start("");
+    let worker = Worker::on(lab.dealer(&node, &key), "resize");
+    node.wait_for_workers("resize", 1);
+    for (service, why) in [
+        ("print", "registers a worker for print, but `work` of its key does not list it"),
+        ("node.services", "which the node answers itself"),
+    ] {
+        Worker::on(lab.dealer(&node, &key), service).expect_disconnect();
+        node.wait_for(why);
+    }
+    wait_for_count(&node, "forbidden", 1);
+    let mut client = node.client();
+    client.send(Ask::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
+    let (asker, body) = worker.request();
+    worker.reply(&asker, &body);
+    assert!(client.receive(Some(PATIENCE)).is_ok());
+}
+
+#[test]
+fn a_worker_cannot_answer_what_it_was_not_asked() {
+    let (party, lab, spoof) = (Party::new("node1", &[]), Party::new("lab", &[]), Party::new("spoof", &[]));
+    party.trusts(&lab, &["--work", "resize"]);
+    party.trusts(&spoof, &["--work", "other"]);
+    let key = party.pair;
+    let mut node = party.start("");
+    let worker = Worker::on(lab.dealer(&node, &key), "resize");
+    let liar = Worker::on(spoof.dealer(&node, &key), "other");
+    node.wait_for_workers("resize", 1);
+    node.wait_for_workers("other", 1);
+    let mut client = node.client();
+    let id = client.send(Ask::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
+    let (asker, _) = worker.request();
+    client.send(Ask::new("other").body(["x"]).deadline(PATIENCE)).unwrap();
+    liar.request();
+    liar.reply(&asker, &["forged".into()]);
+    node.wait_for("answers for a client whose request it does not have");
+    wait_for_count(&node, "unclaimed", 1);
+    worker.reply(&asker, &["true".into()]);
+    let (answered, reply) = client.receive(Some(PATIENCE)).unwrap();
+    assert_eq!(answered, id);
+    match reply {
+        wasmnode::client::Reply::Final(body) => assert_eq!(body, ["true"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nobody_takes_over_the_answers_of_another_by_its_routing_id() {
+    let (party, shop, thief) = (Party::new("node1", &["echo"]), Party::new("shop", &[]), Party::new("thief", &[]));
+    party.trusts(&shop, &["--work", "slow"]);
+    party.trusts(&thief, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let worker = Worker::on(shop.dealer(&node, &key), "slow");
+    node.wait_for_workers("slow", 1);
+    let context = zmq::Context::new();
+    let [asks, steals] = [&shop, &thief].map(|party| party.socket(&context, &key));
+    for socket in [&asks, &steals] {
+        socket.set_identity(b"same").unwrap();
+    }
+    asks.connect(&node.tcp).unwrap();
+    ask(&asks, "slow", "mine");
+    let (asker, body) = worker.request();
+    steals.monitor("inproc://thief", zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw().into()).unwrap();
+    let is_in = context.socket(zmq::PAIR).unwrap();
+    is_in.connect("inproc://thief").unwrap();
+    steals.connect(&node.tcp).unwrap();
+    is_in.recv_multipart(0).unwrap();
+    ask(&steals, "echo", "x");
+    worker.reply(&asker, &body);
+    assert_eq!(answer(&asks).last().unwrap(), b"mine");
+    assert_eq!(steals.poll(zmq::POLLIN, 0).unwrap(), 0);
+}
+
+#[test]
+fn only_a_key_that_says_so_changes_what_the_node_serves() {
+    let (party, shop, chief) = (Party::new("node1", &["echo"]), Party::new("shop", &[]), Party::new("chief", &[]));
+    party.trusts(&shop, &[]);
+    party.trusts(&chief, &["--admin"]);
+    let key = party.pair;
+    let node = party.start("");
+    let roll_back = |party: &Party| {
+        let ask = Ask::new("node.plugins").body(["rollback", "echo"]).deadline(PATIENCE);
+        match party.client(&node, &key).call(ask, |_| {}) {
+            Err(Error::Failure(failure)) => failure.code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(roll_back(&shop), Code::Forbidden);
+    assert_ne!(roll_back(&chief), Code::Forbidden, "there is nothing to go back to, but it may");
+}
+
+#[test]
+fn the_secret_key_and_the_socket_are_the_users_own() {
+    let party = Party::new("node1", &["echo"]);
+    let mode = |path: &str| fs::metadata(party.folder.path(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("keys"), mode("keys/self.toml")), (0o700, 0o600));
+    let again = run(&["keygen", "--keys", &party.keys()]);
+    assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("there are keys already"));
+    fs::set_permissions(party.folder.path("keys/self.toml"), fs::Permissions::from_mode(0o644)).unwrap();
+    let config = party.folder.configure("name = 'node1'\n[security]\nkeys = 'keys'\n");
+    let started = run(&["--config", config.to_str().unwrap()]);
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(!started.status.success() && said.contains("chmod 600"), "{said}");
+    fs::set_permissions(party.folder.path("keys/self.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    let node = party.start("");
+    assert_eq!(fs::metadata(node.folder.path("node.ipc")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_plain_majordomo_client_may_not_speak_on_a_guarded_port() {
+    let party = Party::new("node1", &["echo"]);
+    let mut node = party.start("");
+    let client = dealer(&node.tcp, None);
+    client.set_rcvtimeo(200).unwrap();
+    ask(&client, "echo", "x");
+    node.wait_for("who shows no key");
+    assert!(client.recv_multipart(0).is_err());
+    let by_ipc = dealer(&node.ipc(), None);
+    ask(&by_ipc, "echo", "x");
+    assert_eq!(answer(&by_ipc).last().unwrap(), b"x");
+}

@@ -1,0 +1,131 @@
+//! Nodes and routers with keys: who becomes a peer, and of whom nothing is believed.
+
+use super::{Party, distrust, keys_of, trust, wait_for_count};
+use crate::node::{Node, PATIENCE};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Instant;
+use wasmnode::client::Code;
+
+/// Asks until a service can be called at a node, or no longer.
+fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
+    let began = Instant::now();
+    while node.call(service, &[b"x"]).is_ok() != is_served {
+        assert!(began.elapsed() < PATIENCE, "{service}: {}", node.report());
+    }
+}
+
+/// Two nodes that trust each other, the second with `echo` and a seed at the first.
+fn two(as_what: &[&str]) -> (Node, Node) {
+    let (first, second) = (Party::new("node1", &[]), Party::new("node2", &["echo", "echo=secret"]));
+    first.trusts(&second, as_what);
+    second.trusts(&first, &["--role", "peer"]);
+    let first = first.start("");
+    let second = second.start(&format!("seeds = ['node1@{}']", first.tcp));
+    (first, second)
+}
+
+#[test]
+fn peers_with_keys_serve_each_other_over_tcp() {
+    let (first, second) = two(&["--role", "peer"]);
+    wait_for_reply(&first, "echo", true);
+    second.fail("echo@node1", &[b"x"]);
+    assert_eq!(first.call("echo@node2", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn who_is_trusted_as_a_client_only_is_no_peer() {
+    let (mut first, mut second) = two(&[]);
+    first.wait_for("is trusted as a client's, not as a node's");
+    second.wait_for("is trusted as a client's, not as a node's");
+    assert_eq!(first.fail("echo", &[b"x"]).0, Code::UnknownService);
+}
+
+#[test]
+fn a_peer_advertises_what_its_key_lists() {
+    let (mut first, _second) = two(&["--role", "peer", "--offer", "echo"]);
+    wait_for_reply(&first, "echo", true);
+    first.wait_for("advertises secret, but `offer` of its key does not list it");
+    wait_for_count(&first, "forbidden", 1);
+    assert_eq!(first.fail("secret", &[b"x"]).0, Code::UnknownService);
+}
+
+#[test]
+fn nobody_is_a_peer_under_a_name_that_is_not_its_keys() {
+    let (first, second) = (Party::new("node1", &[]), Party::new("node2", &["echo"]));
+    let third = Party::new("node3", &["echo"]);
+    first.trusts(&second, &["--role", "peer"]);
+    first.trusts(&third, &["--role", "peer"]);
+    let mut first = first.start("");
+    // It says that it is node3, with the key of node2.
+    let second = Party { name: "node3", ..second };
+    let keys = second.keys();
+    let told = format!("seeds = ['node1@{}']", first.tcp);
+    let node1 = Party {
+        name: "node1",
+        folder: crate::node::Folder::new(&[]),
+        pair: wasmnode::keys::KeyPair::load(first.folder.path("keys").as_path()).unwrap(),
+    };
+    trust(&keys, &node1, &["--role", "peer"]);
+    let _second = second.start(&told);
+    first.wait_for("trusted as that of node2, so it cannot be used by node node3");
+    assert_eq!(first.fail("echo", &[b"x"]).0, Code::UnknownService);
+}
+
+#[test]
+fn when_trust_in_a_peer_ends_so_does_its_link_and_it_comes_back_with_trust() {
+    let (mut first, second) = two(&["--role", "peer"]);
+    wait_for_reply(&first, "echo", true);
+    let key = wasmnode::keys::KeyPair::load(&second.folder.path("keys")).unwrap();
+    distrust(&keys_of(&first), "node2");
+    first.wait_for("the keys have changed: 0 are trusted");
+    wait_for_reply(&first, "echo", false);
+    assert_eq!(second.call("echo", &[b"x"]).unwrap(), ["x"], "it serves its own all the same");
+    let party = Party { name: "node2", folder: crate::node::Folder::new(&[]), pair: key };
+    trust(&keys_of(&first), &party, &["--role", "peer"]);
+    wait_for_reply(&first, "echo", true);
+}
+
+/// Two zones whose routers have keys for each other, as which zones the first takes the second's for.
+fn zones(taken_for: &str) -> [Node; 3] {
+    let (node, near) = (Party::new("node-b", &["echo"]), Party::new("router-a", &[]));
+    let far = Party::new("router-b", &[]);
+    near.trusts(&far, &["--role", "router", "--zone", taken_for]);
+    far.trusts(&near, &["--role", "router", "--zone", "a"]);
+    far.trusts(&node, &["--role", "peer"]);
+    node.trusts(&far, &["--role", "peer"]);
+    let policy = "export = ['*']\nimport = ['*']";
+    let places = [own_address(), own_address()];
+    let settings = |own: usize, zone: &str| {
+        let other = ["b", "a"][own];
+        format!(
+            "zone = '{zone}'\nlisten = ['ipc://node.ipc', 'tcp://{}:5600']\n[router.neighbour.{other}]\n\
+             router = 'router-{other}'\nendpoint = 'tcp://{}:5600'\n{policy}",
+            places[own],
+            places[1 - own]
+        )
+    };
+    let far = far.start(&settings(1, "b"));
+    let seeds = format!("zone = 'b'\nseeds = ['router-b@{}']", far.tcp);
+    [near.start(&settings(0, "a")), far, node.start(&seeds)]
+}
+
+/// An address of this machine that is this process's, and no other test's.
+fn own_address() -> String {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), LAST.fetch_add(1, SeqCst) + 1);
+    format!("127.{}.{}.{number}", 1 + (process >> 8) % 254, process % 256)
+}
+
+#[test]
+fn routers_with_keys_join_zones() {
+    let [router, _far, _node] = zones("b");
+    wait_for_reply(&router, "echo", true);
+    assert_eq!(router.call("echo@b", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn a_router_speaks_for_the_zone_of_its_key_only() {
+    let [mut router, _far, _node] = zones("c");
+    router.wait_for("is not trusted as a node's there");
+    assert_eq!(router.fail("echo@b", &[b"x"]).0, Code::UnknownService);
+}
