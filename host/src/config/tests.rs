@@ -196,6 +196,20 @@ fn the_examples_are_valid() {
 }
 
 #[test]
+fn with_keys_a_node_may_listen_anywhere_and_knows_its_seeds_by_name() {
+    let config = parse(
+        "node = { listen = ['tcp://0.0.0.0:5555'], advertise = 'tcp://10.0.0.2:5555', seeds = ['node1@tcp://10.0.0.1:5555'] }\n\
+         security = { keys = 'k', ipc-group = 50 }\n\
+         router.neighbour.lyon = { endpoint = 'tcp://10.1.0.1:5555', router = 'lyon1' }",
+    );
+    let seed = Seed { name: Some("node1".parse().unwrap()), endpoint: "tcp://10.0.0.1:5555".into() };
+    assert_eq!(config.node.seeds, [seed]);
+    assert_eq!((config.keys, config.ipc.group), (Some("etc/k".into()), Some(50)));
+    let router = config.node.router.unwrap();
+    assert_eq!((router.neighbours[0].name.as_str(), router.neighbours[0].zone.as_str()), ("lyon1", "lyon"));
+}
+
+#[test]
 fn each_mistake_says_where_what_and_what_instead() {
     let table = [
         ("nod = {}", "etc/node.toml:1: nod: unknown key; did you mean node? (known here: security, node, limits, "),
@@ -240,9 +254,9 @@ fn each_mistake_says_where_what_and_what_instead() {
         ("[node]\nlisten = ['tcp://::1:1']", "an IPv6 address stands in brackets"),
         (
             "[node]\nlisten = ['tcp://*:5555']",
-            "\"tcp://*:5555\": encryption keys are not configured, and listening beyond",
+            "\"tcp://*:5555\": listening beyond this machine without keys would let anybody in; make some with",
         ),
-        ("[node]\nlisten = ['tcp://192.168.0.1:1']", "encryption keys are not configured"),
+        ("[node]\nlisten = ['tcp://192.168.0.1:1']", "set security.keys = \"keys\""),
         ("[node]\nlisten = ['ipc://a', 'ipc://./a']", "node.listen[1]: \"ipc://etc/./a\" is given twice"),
         ("[node]\nlisten = ['tcp://127.0.0.1:1', 'tcp://localhost:1']", "\"tcp://127.0.0.1:1\" is given twice"),
         ("[limits]\nrequests = 0", "limits.requests: the number 0 is out of range; write 1 to 10000000"),
@@ -259,6 +273,18 @@ fn each_mistake_says_where_what_and_what_instead() {
             "[majordomo]\nexpiry = '7s'",
             ":2: majordomo.expiry: an expiry of 7s is less than three heartbeats; set expiry to 7s 500ms",
         ),
+        ("[security]\nkeys = ''", "security.keys: is empty"),
+        ("[security]\nkeys = 'k'\ninsecure = true", ":3: security.insecure: stands beside security.keys"),
+        ("[security]\nipc-group = 'no such group'", ":2: security.ipc-group: \"no such group\" is no group"),
+        (
+            "[security]\nipc-group = []",
+            "security.ipc-group: expected a group such as \"staff\", or its number, got a list",
+        ),
+        (
+            "[security]\nkeys = 'k'\n[node]\nseeds = ['tcp://10.0.0.1:5']",
+            ":4: node.seeds[0]: its key cannot be checked without its name; write \"NAME@tcp://10.0.0.1:5\"",
+        ),
+        ("[node]\nseeds = ['a b@tcp://10.0.0.1:5']", "node.seeds[0]: \"a b@tcp://10.0.0.1:5\": \"a b\" is not a name"),
         ("[majordomo]\nheartbeat = '4s'", ":2: majordomo.heartbeat: an expiry of 10s is less than three heartbeats"),
         ("[majordomo]\non-failure = 'x'", "majordomo.on-failure: expected \"silence\" or \"status\", got \"x\""),
         ("[defaults]\nmemory = '64 potatoes'", ":2: defaults.memory: \"64 potatoes\" is not a size; write \"64MiB\""),
