@@ -23,7 +23,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use wasmnode_core::{Access, Grant, Label, Part, Pattern};
+use wasmnode_core::{Access, Grant, Label, Part, Pattern, Quota};
 
 /// A public or secret key of CURVE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,7 +216,7 @@ impl Keys {
     #[must_use]
     pub fn access(&self, me: &Label) -> Access {
         let all = || vec![Pattern::everything()];
-        let owner = Grant { part: Part::Owner, allow: all(), work: all(), is_admin: true };
+        let owner = Grant { part: Part::Owner, allow: all(), work: all(), is_admin: true, quota: Quota::default() };
         let grants = self.trusted.iter().map(|(name, trusted)| (name.clone(), trusted.grant.clone()));
         Access { grants: grants.chain([(me.clone(), owner)]).collect() }
     }
@@ -224,4 +224,90 @@ impl Keys {
 
 fn own_file(folder: &Path) -> PathBuf {
     folder.join("self.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmnode_core::Quota;
+
+    fn pattern(text: &str) -> Vec<Pattern> {
+        vec![text.parse().unwrap()]
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = KeyPair::generate(folder.path()).unwrap();
+        let quota = Quota { requests_per_second: Some(5), bytes_per_second: Some(1 << 20), outstanding: Some(7) };
+        let parts = [
+            ("shop", Part::Client, quota),
+            ("node2", Part::Peer { offer: pattern("a*") }, Quota::default()),
+            ("lyon1", Part::Router { zone: "lyon".parse().unwrap() }, Quota::default()),
+        ];
+        let mut trusted = BTreeMap::new();
+        for (name, part, quota) in parts {
+            let key = KeyPair::random().unwrap().public;
+            let grant = Grant { part, allow: pattern("storage.*"), work: pattern("print"), is_admin: true, quota };
+            let one = Trusted { credential: Credential::Key(key), grant };
+            let name: Label = name.parse().unwrap();
+            one.save(folder.path(), &name).unwrap();
+            let again = one.save(folder.path(), &name).unwrap_err().to_string();
+            assert!(again.contains("is trusted already"), "{again}");
+            trusted.insert(name, one);
+        }
+        let grant = Grant {
+            part: Part::Client,
+            allow: pattern("*"),
+            work: Vec::new(),
+            is_admin: false,
+            quota: Quota::default(),
+        };
+        let user = Trusted { credential: Credential::Uid(1001), grant };
+        user.save(folder.path(), &"backup".parse().unwrap()).unwrap();
+        trusted.insert("backup".parse().unwrap(), user);
+        assert_eq!(Keys::load(folder.path()).unwrap(), Keys { own, trusted });
+        distrust(folder.path(), &"backup".parse().unwrap()).unwrap();
+        assert!(distrust(folder.path(), &"backup".parse().unwrap()).is_err());
+        assert_eq!(Keys::load(folder.path()).unwrap().trusted.len(), 3);
+    }
+
+    #[test]
+    fn each_mistake_in_a_key_says_what_to_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |text: &str| {
+            KeyPair::load(folder.path()).or_else(|_| KeyPair::generate(folder.path())).unwrap();
+            fs::create_dir_all(folder.path().join("trusted")).unwrap();
+            fs::write(folder.path().join("trusted/x.toml"), text).unwrap();
+            Keys::load(folder.path()).unwrap_err().to_string()
+        };
+        let key = KeyPair::random().unwrap().public;
+        for (text, why) in [
+            (String::new(), "key: is missing: its public key"),
+            ("key = 'short'".into(), "\"short\" is not a key: 40 characters of Z85"),
+            (format!("key = '{}'", "\u{e9}".repeat(20)), "is not a key"),
+            (format!("key = '{}'", "#".repeat(40)), "is not a key"),
+            (format!("key = '{key}'\nuid = 1"), "uid: stands beside a key"),
+            (format!("key = '{key}'\nrole = 'router'"), "zone: is missing"),
+            (format!("key = '{key}'\nzone = 'a'"), "zone: is only for a router"),
+            (format!("key = '{key}'\noffer = ['a']"), "offer: is only for a peer"),
+            (format!("key = '{key}'\nrole = 'king'"), "expected \"client\" or \"peer\" or \"router\""),
+            (format!("key = '{key}'\nalow = ['a']"), "did you mean allow?"),
+        ] {
+            let said = said(&text);
+            assert!(said.contains(why), "{text}: {said}");
+        }
+        let own = KeyPair::load(folder.path()).unwrap().public;
+        assert!(said(&format!("key = '{own}'")).contains("this node's own key"));
+        fs::write(folder.path().join("trusted/y.toml"), format!("key = '{key}'")).unwrap();
+        assert!(said(&format!("key = '{key}'")).contains("is the same key as that of x"));
+        fs::write(folder.path().join("trusted/a b.toml"), "").unwrap();
+        assert!(said(&format!("key = '{key}'")).contains("is not named after anybody"));
+    }
+
+    #[test]
+    fn a_key_is_never_shown_by_accident() {
+        let pair = KeyPair::random().unwrap();
+        assert!(!format!("{pair:?}").contains(&pair.secret.to_string()));
+    }
 }

@@ -9,7 +9,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
-use wasmnode::client::{Ask, Client, Code, Error, Proof};
+use wasmnode::client::{Ask, Client, Code, Error, Proof, Reply};
 use wasmnode::keys::KeyPair;
 
 /// Somebody with keys in a folder of its own; a node, if it is started.
@@ -256,7 +256,7 @@ fn a_worker_cannot_answer_what_it_was_not_asked() {
     let (answered, reply) = client.receive(Some(PATIENCE)).unwrap();
     assert_eq!(answered, id);
     match reply {
-        wasmnode::client::Reply::Final(body) => assert_eq!(body, ["true"]),
+        Reply::Final(body) => assert_eq!(body, ["true"]),
         other => panic!("{other:?}"),
     }
 }
@@ -336,4 +336,32 @@ fn a_plain_majordomo_client_may_not_speak_on_a_guarded_port() {
     let by_ipc = dealer(&node.ipc(), None);
     ask(&by_ipc, "echo", "x");
     assert_eq!(answer(&by_ipc).last().unwrap(), b"x");
+}
+
+#[test]
+fn who_asks_more_than_its_key_allows_is_told_to_wait_and_the_others_are_served() {
+    let (party, greedy, shop) = (Party::new("node1", &["echo"]), Party::new("greedy", &[]), Party::new("shop", &[]));
+    party.trusts(&greedy, &["--requests-per-second", "50"]);
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let (mut client, mut other) = (greedy.client(&node, &key), shop.client(&node, &key));
+    for _ in 0..1_000 {
+        client.send(Ask::new("echo").body(["x"]).deadline(PATIENCE)).unwrap();
+    }
+    assert_eq!(told(&mut other, "echo").unwrap(), b"x");
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        match client.receive(Some(PATIENCE)).unwrap().1 {
+            Reply::Final(body) => assert_eq!(body, ["x"]),
+            Reply::Failure(failure) => {
+                assert_eq!(failure.code, Code::Overloaded);
+                assert!(failure.reason.contains("requests-per-second = 50 of the key of greedy"), "{failure}");
+                refused += 1;
+            }
+            Reply::Partial(body) => panic!("{body:?}"),
+        }
+    }
+    assert!((1..=950).contains(&refused), "{refused}");
+    assert_eq!(node.report()["counters"]["failed"]["429 overloaded"], refused);
 }

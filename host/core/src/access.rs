@@ -27,6 +27,19 @@ pub struct Grant {
     pub work: Vec<Pattern>,
     /// Whether it may change what the node serves (`node.plugins`).
     pub is_admin: bool,
+    /// How much it may ask.
+    pub quota: Quota,
+}
+
+/// How much a principal may ask, on all its connections together; `None` as much as it likes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Requests.
+    pub requests_per_second: Option<u64>,
+    /// Bytes of their bodies.
+    pub bytes_per_second: Option<u64>,
+    /// Requests without an answer.
+    pub outstanding: Option<usize>,
 }
 
 /// What a principal is.
@@ -159,6 +172,7 @@ mod tests {
             allow: patterns(allow),
             work: patterns(work),
             is_admin: false,
+            quota: Quota::default(),
         };
         let grants = [
             ("shop", grant(Part::Client, &["print", "storage.*"], &["resize"])),

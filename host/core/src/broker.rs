@@ -10,9 +10,11 @@ mod explain;
 mod forwarding;
 mod hops;
 mod pending;
+mod quotas;
 mod replies;
 mod runs;
 mod service;
+mod turns;
 mod types;
 mod ways;
 mod workers;
@@ -22,6 +24,7 @@ pub use types::{
     Submission, Way, Where,
 };
 
+use crate::access::Access;
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, PeerId, Reply};
 use crate::name::ServiceName;
@@ -31,6 +34,7 @@ use budget::Budget;
 use forwarding::Forwarded;
 use hops::{Ending, Hops};
 use pending::{Client, Pending, Stage};
+use quotas::Quotas;
 use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,6 +61,7 @@ pub struct Broker {
     starved: BTreeSet<ServiceName>,
     budget: Budget,
     replies: Replies,
+    quotas: Quotas,
     next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
@@ -75,6 +80,10 @@ impl Broker {
     pub fn new(settings: NodeSettings) -> Self {
         let hops = Hops::new(settings.limits.requests_per_peer, settings.seed);
         let budget = Budget::new(settings.peers.retry_budget);
+        let mut quotas = Quotas::default();
+        if let Some(access) = &settings.access {
+            quotas.set(access, Time::ZERO);
+        }
         let replies = Replies::new(settings.limits.kept_replies, settings.limits.kept_bytes);
         Self {
             settings,
@@ -83,6 +92,7 @@ impl Broker {
             starved: BTreeSet::new(),
             budget,
             replies,
+            quotas,
             next_forward: 1,
             services: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -128,6 +138,11 @@ impl Broker {
         self.counters.forbidden += 1;
     }
 
+    /// Other quotas hold from now on.
+    pub fn set_quotas(&mut self, access: &Access, now: Time) {
+        self.quotas.set(access, now);
+    }
+
     /// Everybody who waits for an answer or serves as a worker.
     pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
         self.clients.keys().chain(self.workers.keys())
@@ -155,7 +170,7 @@ impl Broker {
 
     /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
     pub fn submit(&mut self, submission: Submission, now: Time) {
-        if let Err(failure) = self.may_submit(&submission) {
+        if let Err(failure) = self.may_submit(&submission, now) {
             return self.refuse(submission.asker, submission.service, failure);
         }
         let id = RequestId(self.next_request);
@@ -170,6 +185,8 @@ impl Broker {
         };
         let bytes = message::size(&body);
         self.remember(&asker, id);
+        let entry = self.service(&service);
+        let turn = entry.turns.take(&asker, id, entry.queued());
         self.counters.accepted += 1;
         self.held_bytes += bytes;
         self.timers.insert((timer, id));
@@ -178,6 +195,7 @@ impl Broker {
             service,
             place,
             stage: Stage::Queued,
+            turn,
             body,
             bytes,
             deadline,
@@ -275,15 +293,17 @@ impl Broker {
 
     fn dispatch_here(&mut self, name: &ServiceName, now: Time) {
         while let Some(service) = self.services.get_mut(name) {
-            let Some(request) = service.next_local() else { return };
+            let Some(turn) = service.next_local() else { return };
+            let request = turn.request;
             if self.requests.get(&request).is_some_and(|pending| pending.deadline <= now) {
                 // Its time is up, although the wake-up that will notice has not come yet: it must not start.
                 self.end_overdue(request, now);
                 continue;
             }
             let Some(provider) = service.take_provider() else { return };
-            service.anywhere.remove(&request);
-            service.here.remove(&request);
+            service.anywhere.remove(&turn);
+            service.here.remove(&turn);
+            service.turns.serve(turn);
             match provider {
                 Provider::Plugin => self.run(request),
                 Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
@@ -311,9 +331,9 @@ impl Broker {
     fn give_back(&mut self, id: RequestId) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
-        let (service, place) = (pending.service.clone(), pending.place.clone());
+        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         self.counters.retried += 1;
-        self.service(&service).enqueue(id, &place);
+        self.service(&service).enqueue(turn, &place);
     }
 
     fn end_overdue(&mut self, id: RequestId, now: Time) {

@@ -34,7 +34,7 @@ pub mod routes;
 pub mod settings;
 mod time;
 
-pub use access::{Access, Grant, Part};
+pub use access::{Access, Grant, Part, Quota};
 pub use broker::{CallId, Caller, Counters, Event, HopStatus, Request, RequestId, ServiceStatus};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};

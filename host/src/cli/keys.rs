@@ -1,12 +1,13 @@
 //! `wasmnode keygen`, `trust` and `distrust`: who may connect, and as what.
 
 use super::{Failed, print};
+use bytesize::ByteSize;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::Config;
 use wasmnode::keys::{self, Credential, Key, KeyError, KeyPair, Role, Trusted};
-use wasmnode_core::{Grant, Label, Part, Pattern};
+use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
 
 pub(crate) const KEYS: &str = "\
 Examples:
@@ -72,6 +73,15 @@ pub(crate) struct Trust {
     /// It may change what the node serves (`wasmnode plugins rollback`)
     #[arg(long)]
     admin: bool,
+    /// How many requests it may send in a second, on average
+    #[arg(long, value_name = "COUNT")]
+    requests_per_second: Option<u64>,
+    /// How many bytes they may have (10MiB)
+    #[arg(long, value_name = "SIZE")]
+    bytes_per_second: Option<ByteSize>,
+    /// How many of its requests may wait for their answers
+    #[arg(long, value_name = "COUNT")]
+    outstanding: Option<usize>,
     #[command(flatten)]
     folder: Folder,
 }
@@ -117,7 +127,12 @@ pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Fai
             return Err(Failed { message: "--zone is only for --role router".into(), exit: 2 });
         }
     };
-    let grant = Grant { part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin };
+    let quota = Quota {
+        requests_per_second: args.requests_per_second,
+        bytes_per_second: args.bytes_per_second.map(|bytes| bytes.as_u64()),
+        outstanding: args.outstanding,
+    };
+    let grant = Grant { part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin, quota };
     let file = Trusted { credential, grant }.save(&args.folder.path(config)?, &args.name)?;
     print(&vec![format!("{} is trusted: {}\n", args.name, file.display()).into()])?;
     Ok(ExitCode::SUCCESS)

@@ -101,7 +101,7 @@ pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
 }
 
 /// Bytes: text with a unit, or a plain number.
-pub(super) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<usize> {
+pub(crate) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<usize> {
     move |value| {
         let bytes = match value {
             DeValue::Integer(number) => integer(number).and_then(|bytes| u64::try_from(bytes).ok()),

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
-use wasmnode_core::{Grant, Label, Part, Pattern};
+use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
 
 /// Somebody who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,11 @@ impl Trusted {
         let (allow, work, offer) = (patterns("allow", &all), patterns("work", &[]), patterns("offer", &all));
         let zone = fields.take("zone", values::label);
         let is_admin = fields.take("admin", values::boolean).unwrap_or(false);
+        let quota = Quota {
+            requests_per_second: fields.take("requests-per-second", values::number(1..=1_000_000_000)),
+            bytes_per_second: fields.take("bytes-per-second", values::size(1..=1 << 40)).map(|bytes| bytes as u64),
+            outstanding: fields.take("outstanding", values::number(1..=10_000_000)),
+        };
         match role {
             Role::Router if zone.is_none() && !fields.has("zone") => {
                 fields.complain("zone", "is missing: the zone that this router is of");
@@ -87,7 +92,7 @@ impl Trusted {
             (Role::Peer, _) => Part::Peer { offer },
             _ => Part::Client,
         };
-        Some(Self { credential: by_key.or(by_uid)?, grant: Grant { part, allow, work, is_admin } })
+        Some(Self { credential: by_key.or(by_uid)?, grant: Grant { part, allow, work, is_admin, quota } })
     }
 
     /// The key, if it is one that it proves itself with.
@@ -124,7 +129,7 @@ impl Trusted {
             let quoted: Vec<String> = patterns.iter().map(|pattern| quoted(&pattern.to_string())).collect();
             format!("[{}]", quoted.join(", "))
         };
-        let Grant { part, allow, work, is_admin } = &self.grant;
+        let Grant { part, allow, work, is_admin, quota } = &self.grant;
         let mut text = match self.credential {
             Credential::Key(key) => format!("key   = \"{key}\"\n"),
             Credential::Uid(uid) => format!("uid   = {uid}\n"),
@@ -137,6 +142,16 @@ impl Trusted {
         text.push_str(&part);
         let _writing_to_a_string_succeeds =
             write!(text, "allow = {}\nwork  = {}\nadmin = {is_admin}\n", list(allow), list(work));
+        let Quota { requests_per_second, bytes_per_second, outstanding } = quota;
+        let outstanding = outstanding.map(|most| most as u64);
+        let quotas = [
+            ("requests-per-second", *requests_per_second),
+            ("bytes-per-second", *bytes_per_second),
+            ("outstanding", outstanding),
+        ];
+        for (key, quota) in quotas.into_iter().filter_map(|(key, quota)| Some((key, quota?))) {
+            let _writing_to_a_string_succeeds = writeln!(text, "{key} = {quota}");
+        }
         text
     }
 }

@@ -4,9 +4,10 @@ use super::{Asker, Broker, Pending, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
 use crate::name::ServiceName;
+use crate::time::Time;
 
 impl Broker {
-    pub(super) fn may_submit(&self, submission: &Submission) -> Result<(), Failure> {
+    pub(super) fn may_submit(&mut self, submission: &Submission, now: Time) -> Result<(), Failure> {
         let limits = &self.settings.limits;
         let refuse = |code, reason: String| Err(Failure::new(code, reason));
         let is_call = matches!(submission.asker, Asker::Call { .. });
@@ -22,7 +23,11 @@ impl Broker {
             return refuse(Code::Overloaded, format!("limits.held-bytes = {} is reached", limits.held_bytes));
         }
         self.may_ask(&submission.asker)?;
-        self.may_queue(submission)
+        self.may_queue(submission)?;
+        match &submission.asker {
+            Asker::Client { peer, .. } => peer.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now)),
+            Asker::Call { .. } => Ok(()),
+        }
     }
 
     /// Whether a body, of a request or a reply, is within the limits of a message.

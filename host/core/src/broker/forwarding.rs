@@ -5,6 +5,7 @@
 
 use super::hops::{Choice, Ending};
 use super::service::Queue;
+use super::turns::Turn;
 use super::types::Where;
 use super::ways::Step;
 use super::{Broker, Effect, Pending, RequestId, Stage};
@@ -183,11 +184,12 @@ impl Broker {
 
     /// Forwards at most so many of those waiting for one place.
     fn forward_some(&mut self, name: &ServiceName, place: &Where, mut most: usize, now: Time) {
-        let mut after = RequestId(0);
+        let mut after = Turn::FIRST;
         while most > 0
-            && let Some(id) = self.next_waiting(name, place, after)
+            && let Some(turn) = self.next_waiting(name, place, after)
         {
-            after = id;
+            after = turn;
+            let id = turn.request;
             let Some(pending) = self.requests.get(&id) else { continue };
             if pending.deadline <= now {
                 self.end_overdue(id, now);
@@ -207,9 +209,9 @@ impl Broker {
         }
     }
 
-    fn next_waiting(&self, name: &ServiceName, place: &Where, after: RequestId) -> Option<RequestId> {
+    fn next_waiting(&self, name: &ServiceName, place: &Where, after: Turn) -> Option<Turn> {
         let service = self.services.get(name)?;
-        let next = |queue: &Queue| queue.range(RequestId(after.0 + 1)..).next().copied();
+        let next = |queue: &Queue| queue.range(after.next()..).next().copied();
         match place {
             Where::Anywhere | Where::Home => next(&service.anywhere),
             Where::Here => None,
@@ -249,9 +251,11 @@ impl Broker {
             // It stays here as well, for the case that the peer dies.
             body: pending.body.clone(),
         };
-        let (service, place, has_key) =
-            (pending.service.clone(), pending.place.clone(), pending.idempotency_key.is_some());
-        self.service(&service).dequeue(id, &place);
+        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
+        let has_key = pending.idempotency_key.is_some();
+        let queues = self.service(&service);
+        queues.dequeue(turn, &place);
+        queues.turns.serve(turn);
         let address = match zone {
             Some(zone) => Address::in_zone(service, zone),
             None => service.into(),

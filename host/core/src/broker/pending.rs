@@ -1,5 +1,6 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
+use super::turns::Turn;
 use super::{Asker, Broker, Caller, RequestId, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Frame, LinkId, PeerId};
@@ -15,6 +16,7 @@ pub(super) struct Pending {
     pub(super) service: ServiceName,
     pub(super) place: Where,
     pub(super) stage: Stage,
+    pub(super) turn: Turn,
     /// Empty while a plugin has it.
     pub(super) body: Body,
     pub(super) bytes: usize,
@@ -99,10 +101,13 @@ impl Broker {
         self.timers.remove(&(pending.timer, id));
         self.held_bytes -= pending.bytes;
         if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
-            service.dequeue(id, &pending.place);
+            service.dequeue(pending.turn, &pending.place);
         }
         match &pending.asker {
             Asker::Client { peer, dialect, id: number, .. } => {
+                if let Some(user) = peer.principal() {
+                    self.quotas.end(user);
+                }
                 if let Some(client) = self.clients.get_mut(peer) {
                     client.requests.remove(&id);
                     if dialect.has_ids() {
@@ -126,6 +131,9 @@ impl Broker {
     pub(super) fn remember(&mut self, asker: &Asker, request: RequestId) {
         match asker {
             Asker::Client { peer, dialect, id, .. } => {
+                if let Some(user) = peer.principal() {
+                    self.quotas.begin(user);
+                }
                 let client = self.clients.entry(peer.clone()).or_default();
                 client.requests.insert(request);
                 if dialect.has_ids() {

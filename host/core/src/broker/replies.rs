@@ -113,14 +113,14 @@ impl Broker {
     /// Lets a new request go its way, unless its key has a reply already or will have one.
     pub(super) fn start(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
-        let (service, place) = (pending.service.clone(), pending.place.clone());
+        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         let start = match key_of(pending) {
             Some(key) => self.replies.start(key, id, now),
             None => Start::Leads,
         };
         match start {
             Start::Leads => {
-                self.service(&service).enqueue(id, &place);
+                self.service(&service).enqueue(turn, &place);
                 self.dispatch(&service, now);
             }
             Start::Follows => {

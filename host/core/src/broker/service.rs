@@ -1,3 +1,4 @@
+use super::turns::{Turn, Turns};
 use super::types::{RequestId, ServiceStatus, Where};
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
@@ -20,6 +21,7 @@ pub(super) struct Service {
     pub(super) busy: usize,
     /// Peers that offer it, in order.
     pub(super) hops: Vec<LinkId>,
+    pub(super) turns: Turns,
     /// Requests waiting for whoever serves them.
     pub(super) anywhere: Queue,
     /// Requests waiting for this node to serve them.
@@ -34,8 +36,8 @@ pub(super) struct Service {
     pub(super) failed: u64,
 }
 
-/// Requests in order of arrival: one that is given back has the lowest number, and so goes first.
-pub(super) type Queue = BTreeSet<RequestId>;
+/// Requests in order of their turns: one that is given back keeps its own, and so goes first.
+pub(super) type Queue = BTreeSet<Turn>;
 
 /// How a service of another zone is reached: the links, and what each costs.
 #[derive(Debug, Default)]
@@ -97,21 +99,21 @@ impl Service {
         self.anywhere.len() + self.here.len() + self.there.values().map(Queue::len).sum::<usize>()
     }
 
-    pub(super) fn enqueue(&mut self, id: RequestId, place: &Where) {
+    pub(super) fn enqueue(&mut self, turn: Turn, place: &Where) {
         match place {
-            Where::Anywhere | Where::Home => self.anywhere.insert(id),
-            Where::Here => self.here.insert(id),
-            elsewhere => self.there.entry(elsewhere.clone()).or_default().insert(id),
+            Where::Anywhere | Where::Home => self.anywhere.insert(turn),
+            Where::Here => self.here.insert(turn),
+            elsewhere => self.there.entry(elsewhere.clone()).or_default().insert(turn),
         };
     }
 
-    pub(super) fn dequeue(&mut self, id: RequestId, place: &Where) {
+    pub(super) fn dequeue(&mut self, turn: Turn, place: &Where) {
         match place {
-            Where::Anywhere | Where::Home => drop(self.anywhere.remove(&id)),
-            Where::Here => drop(self.here.remove(&id)),
+            Where::Anywhere | Where::Home => drop(self.anywhere.remove(&turn)),
+            Where::Here => drop(self.here.remove(&turn)),
             elsewhere => {
                 if let Some(queue) = self.there.get_mut(elsewhere) {
-                    queue.remove(&id);
+                    queue.remove(&turn);
                     if queue.is_empty() {
                         self.there.remove(elsewhere);
                     }
@@ -132,13 +134,13 @@ impl Service {
     }
 
     /// The request that this node would serve next.
-    pub(super) fn next_local(&self) -> Option<RequestId> {
+    pub(super) fn next_local(&self) -> Option<Turn> {
         self.anywhere.first().into_iter().chain(self.here.first()).min().copied()
     }
 
     /// All requests waiting.
     pub(super) fn waiting(&self) -> impl Iterator<Item = RequestId> {
-        self.anywhere.iter().chain(&self.here).chain(self.there.values().flatten()).copied()
+        self.anywhere.iter().chain(&self.here).chain(self.there.values().flatten()).map(|turn| turn.request)
     }
 
     /// Takes the provider whose turn it is: plugin and workers alternate, and among the workers the longest idle is

@@ -5,8 +5,8 @@ use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
-    Access, CallId, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId, Request,
-    RequestId, ServiceName, ServiceSettings, Time,
+    Access, CallId, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId, Quota,
+    Request, RequestId, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -344,10 +344,19 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them.
+/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them, `outstanding=` and `rate=`.
 fn trust(access: &mut Access, name: &str, grants: &[&str]) -> Outcome {
-    let mut grant = Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false };
+    let mut grant =
+        Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota: Quota::default() };
     for given in grants {
+        if let Some(most) = given.strip_prefix("outstanding=") {
+            grant.quota.outstanding = most.parse().ok();
+            continue;
+        }
+        if let Some(rate) = given.strip_prefix("rate=") {
+            grant.quota.requests_per_second = rate.parse().ok();
+            continue;
+        }
         let (key, patterns) = given.split_once('=').ok_or(format!("{given} is no grant"))?;
         let patterns = patterns.split(',').map(|pattern| pattern.parse().map_err(|_| format!("{pattern}: no pattern")));
         let patterns = patterns.collect::<Result<_, _>>()?;

@@ -134,7 +134,7 @@ fn a_part_of_an_answer_told_twice_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "no request waits for it")]
+#[should_panic(expected = "nobody's next request")]
 fn a_second_execution_is_noticed() {
     let mut trial = Trial::new();
     trial.lying(asks(1, "a"), twice);

@@ -1,10 +1,11 @@
 //! Strangers: peers that say anything at all, and what they make of messages that were valid.
 
 use crate::actors::{Cue, Errand};
-use crate::scenario::{chance, pick, up_to};
+use crate::scenario::{chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::time::Duration;
 use wasmnode_core::Frame;
+use wasmnode_core::message::{Message, decode};
 
 const HEADERS: [&[u8]; 6] = [b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"WNODC1", b"MDPC03"];
 
@@ -27,11 +28,12 @@ impl Stranger {
         let overheard = cue.overheard.get(cue.rng.usize(..=cue.overheard.len()));
         let frames = match (overheard, cue.rng.u8(..8)) {
             (Some(frames), 0..3) => mutated(frames, cue.rng),
-            // What others said, word for word.
+            // What others said, almost word for word.
             (Some(frames), 3..5) => frames.clone(),
             (_, 5) => mutated(&self.heard, cue.rng),
             _ => random(cue.rng),
         };
+        let frames = told_apart(frames, cue.rng);
         cue.say(frames);
         let pause = up_to(cue.rng, Duration::from_millis(200));
         cue.wake_in(pause, Errand::Harass);
@@ -40,6 +42,14 @@ impl Stranger {
     pub(crate) fn hear(&mut self, frames: &[Frame]) {
         self.heard = frames.to_vec();
     }
+}
+
+/// A request that no other is like, for the checker knows requests by their bodies; anything else as it is.
+fn told_apart(mut frames: Vec<Frame>, rng: &mut Rng) -> Vec<Frame> {
+    if let Ok(Message::Request { .. }) = decode(frames.clone()) {
+        frames.push(frame(format!("stranger {}", rng.u64(..))));
+    }
+    frames
 }
 
 fn random(rng: &mut Rng) -> Vec<Frame> {

@@ -5,7 +5,7 @@ use crate::keys::{Credential, KeyPair, Keys, Trusted};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
-use wasmnode_core::{Grant, Part, Pattern};
+use wasmnode_core::{Grant, Part, Pattern, Quota};
 
 fn pair(folder: &TempDir, name: &str) -> KeyPair {
     KeyPair::generate(&folder.path().join(name)).unwrap()
@@ -13,7 +13,8 @@ fn pair(folder: &TempDir, name: &str) -> KeyPair {
 
 /// The keys of somebody who trusts those others.
 fn trusting(own: KeyPair, others: &[(&str, KeyPair)]) -> Keys {
-    let grant = Grant { part: Part::Client, allow: vec![Pattern::everything()], work: Vec::new(), is_admin: false };
+    let (allow, quota) = (vec![Pattern::everything()], Quota::default());
+    let grant = Grant { part: Part::Client, allow, work: Vec::new(), is_admin: false, quota };
     let trusted = others.iter().map(|(name, pair)| {
         let trusted = Trusted { credential: Credential::Key(pair.public), grant: grant.clone() };
         (name.parse().unwrap(), trusted)

@@ -3,6 +3,7 @@
 use super::book::{Ask, AskId, Asker, Place};
 use super::truth::is_same;
 use super::{Checker, Held, MAX_RETRIES, Registered, Run};
+use std::collections::BTreeSet;
 use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
 use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName};
@@ -14,6 +15,8 @@ struct Start<'a> {
     dialect: Option<Dialect>,
     /// How the worker is to name the request.
     token: Option<&'a Frame>,
+    /// The client whose request it is, if that is told.
+    caller: Option<&'a PeerId>,
 }
 
 impl Checker {
@@ -109,31 +112,48 @@ impl Checker {
         }
     }
 
-    /// The next request of a service: nobody is served out of turn, and none is started that does not wait.
+    /// The request of a service that is started: the oldest of its caller that waits.
     fn take_waiting(&mut self, service: &ServiceName, start: &Start<'_>) -> AskId {
-        let waiting = self.desks.get(service).into_iter().flat_map(|desk| desk.waiting.iter().copied());
-        let mut waiting = waiting.filter_map(|id| Some((id, self.book.get(id)?)));
-        let next = if self.moment.gone.is_empty() {
-            waiting.next()
-        } else {
-            // Where connections are lost one after the other, earlier ones may have been on their way to such.
-            let same = |(_, ask): &(AskId, &Ask)| is_same(&ask.body, start.body, start.dialect);
-            let known = waiting.clone().find(|(_, ask)| start.token.is_some() && ask.token.as_ref() == start.token);
-            known.or_else(|| waiting.find(same))
+        let fronts: Vec<(AskId, &Ask)> =
+            self.fronts(service).into_iter().filter_map(|id| Some((id, self.book.get(id)?))).collect();
+        let known = fronts.iter().find(|(_, ask)| start.token.is_some() && ask.token.as_ref() == start.token);
+        let fits = |ask: &Ask| {
+            let is_new = start.token.is_none() || ask.token.is_none();
+            let is_callers = start.caller.is_none() || ask.asker.peer() == start.caller;
+            is_new && is_callers && is_same(&ask.body, start.body, start.dialect)
         };
-        let next = next.map(|(id, _)| id);
-        let Some(id) = next else { self.fail(&format!("{service} is started, but no request waits for it")) };
+        let next = known.or_else(|| fronts.iter().find(|(_, ask)| fits(ask))).map(|(id, _)| *id);
+        let Some(id) = next else {
+            self.fail(&format!("{service} is started with {:?}, which is nobody's next request for it", start.body))
+        };
         self.at_desk(service, |desk| {
             desk.waiting.remove(&id);
         });
         id
     }
 
+    /// The oldest of each caller's requests that wait for a service, the oldest first; each call is a caller's only one.
+    fn fronts(&self, service: &ServiceName) -> Vec<AskId> {
+        let (mut fronts, mut callers) = (Vec::new(), BTreeSet::new());
+        for id in self.desks.get(service).into_iter().flat_map(|desk| desk.waiting.iter().copied()) {
+            let caller = self.book.get(id).and_then(|ask| ask.asker.peer());
+            // Where connections are lost one after the other, earlier ones may have been on their way to such.
+            if !self.moment.gone.is_empty() || caller.is_none_or(|caller| callers.insert(caller)) {
+                fronts.push(id);
+            }
+        }
+        fronts
+    }
+
     fn started(&mut self, request: &Request) {
         let service = &request.service;
         let offered = self.desks.get(service).is_some_and(|desk| desk.offered);
         self.require(offered, || format!("runs {service}, which no plugin offers"));
-        let start = Start { body: &request.body, dialect: None, token: None };
+        let caller = match &request.caller {
+            Caller::Client(peer) => Some(peer),
+            _ => None,
+        };
+        let start = Start { body: &request.body, dialect: None, token: None, caller };
         let id = self.take_waiting(service, &start);
         self.at_desk(service, |desk| desk.running += 1);
         self.check_start(id, &start);
@@ -165,7 +185,7 @@ impl Checker {
         let rested = present.filter(|(_, other)| other.held.is_none() && other.service == service);
         let longest = rested.map(|(_, other)| other.idle_since).min() == Some(worker.idle_since);
         self.require(longest, || format!("hands a request to {to}, though another worker is idle for longer"));
-        let start = Start { body, dialect, token: Some(token) };
+        let start = Start { body, dialect, token: Some(token), caller: None };
         let id = self.take_waiting(&service, &start);
         self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle - 1, desk.busy + 1));
         if self.desks.get(&service).is_some_and(|desk| desk.offered) {

@@ -1,0 +1,171 @@
+//! How much each user may ask: requests and bytes per second, and requests without an answer.
+//!
+//! Rates are token buckets that hold one second's worth. A request is let in while there is anything left, and may take
+//! more than that: the next ones wait for it, so that on average the rate holds however large one is.
+
+use crate::access::{Access, Quota};
+use crate::failure::{Code, Failure};
+use crate::name::Label;
+use crate::time::Time;
+use std::collections::BTreeMap;
+
+/// The accounts of all users that have a quota.
+#[derive(Debug, Default)]
+pub(super) struct Quotas(BTreeMap<Label, Account>);
+
+#[derive(Debug)]
+struct Account {
+    quota: Quota,
+    requests: Bucket,
+    bytes: Bucket,
+    outstanding: usize,
+}
+
+/// What is left, in millionths; below zero after something large.
+#[derive(Debug, Default)]
+struct Bucket {
+    left: i64,
+    filled: Time,
+}
+
+impl Bucket {
+    /// Whether anything is left, at this many per second.
+    fn has_some(&mut self, rate: u64, now: Time) -> bool {
+        let rate = i64::try_from(rate).unwrap_or(i64::MAX);
+        let full = rate.saturating_mul(1_000_000);
+        let elapsed = i64::try_from(now.since(self.filled).as_micros()).unwrap_or(i64::MAX);
+        (self.left, self.filled) = (self.left.saturating_add(rate.saturating_mul(elapsed)).min(full), now);
+        self.left > 0
+    }
+
+    fn take(&mut self, amount: usize) {
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        self.left = self.left.saturating_sub(amount);
+    }
+}
+
+impl Quotas {
+    /// Other quotas hold from now on. What somebody has used of one that stays the same is not forgotten.
+    pub(super) fn set(&mut self, access: &Access, now: Time) {
+        let mut before = std::mem::take(&mut self.0);
+        for (name, grant) in access.grants.iter().filter(|(_, grant)| grant.quota != Quota::default()) {
+            let known = before.remove(name);
+            let account = match known {
+                Some(account) if account.quota == grant.quota => account,
+                known => {
+                    // Full, as it fills within a second.
+                    let full = |rate: Option<u64>| {
+                        let left =
+                            i64::try_from(rate.unwrap_or_default()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+                        Bucket { left, filled: now }
+                    };
+                    let (requests, bytes) = (full(grant.quota.requests_per_second), full(grant.quota.bytes_per_second));
+                    let outstanding = known.map_or(0, |account| account.outstanding);
+                    Account { quota: grant.quota.clone(), requests, bytes, outstanding }
+                }
+            };
+            self.0.insert(name.clone(), account);
+        }
+    }
+
+    /// Counts a request of a user, and refuses it if that is too much.
+    pub(super) fn admit(&mut self, user: &Label, bytes: usize, now: Time) -> Result<(), Failure> {
+        let Some(account) = self.0.get_mut(user) else { return Ok(()) };
+        let over = |what: &str, limit: String| {
+            Err(Failure::new(Code::Overloaded, format!("{what} = {limit} of the key of {user} is reached")))
+        };
+        let Quota { requests_per_second, bytes_per_second, outstanding } = account.quota;
+        if let Some(most) = outstanding.filter(|most| account.outstanding >= *most) {
+            return over("outstanding", most.to_string());
+        }
+        if let Some(rate) = requests_per_second.filter(|rate| !account.requests.has_some(*rate, now)) {
+            return over("requests-per-second", rate.to_string());
+        }
+        if let Some(rate) = bytes_per_second.filter(|rate| !account.bytes.has_some(*rate, now)) {
+            return over("bytes-per-second", rate.to_string());
+        }
+        account.requests.take(1);
+        account.bytes.take(bytes);
+        Ok(())
+    }
+
+    /// A request that was let in waits for its answer.
+    pub(super) fn begin(&mut self, user: &Label) {
+        if let Some(account) = self.0.get_mut(user) {
+            account.outstanding += 1;
+        }
+    }
+
+    /// It has its answer.
+    pub(super) fn end(&mut self, user: &Label) {
+        if let Some(account) = self.0.get_mut(user) {
+            account.outstanding = account.outstanding.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Grant, Part};
+    use std::time::Duration;
+
+    fn user() -> Label {
+        "shop".parse().unwrap()
+    }
+
+    fn access(quota: Quota) -> Access {
+        let grant = Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota };
+        Access { grants: [(user(), grant)].into() }
+    }
+
+    fn quotas(quota: Quota) -> Quotas {
+        let mut quotas = Quotas::default();
+        quotas.set(&access(quota), Time::ZERO);
+        quotas
+    }
+
+    /// How many of so many requests are let in at once.
+    fn admitted(quotas: &mut Quotas, requests: usize, bytes: usize, now: Time) -> usize {
+        (0..requests).filter(|_| quotas.admit(&user(), bytes, now).is_ok()).count()
+    }
+
+    #[test]
+    fn a_rate_allows_a_second_at_once_and_no_more_on_average() {
+        let mut quotas = quotas(Quota { requests_per_second: Some(100), ..Quota::default() });
+        assert_eq!(admitted(&mut quotas, 1_000, 1, Time::ZERO), 100);
+        let mut now = Time::ZERO;
+        let later: usize = (0..1_000)
+            .map(|_| {
+                now = now + Duration::from_millis(10);
+                admitted(&mut quotas, 10, 1, now)
+            })
+            .sum();
+        assert_eq!(later, 1_000, "in ten seconds");
+        assert_eq!(admitted(&mut quotas, 1_000, 1, now + Duration::from_secs(3_600)), 100, "nothing is saved up");
+    }
+
+    #[test]
+    fn something_larger_than_a_second_is_let_in_and_paid_for() {
+        let mut quotas = quotas(Quota { bytes_per_second: Some(1_000), ..Quota::default() });
+        assert_eq!(admitted(&mut quotas, 2, 5_000, Time::ZERO), 1);
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        assert_eq!(admitted(&mut quotas, 1, 1, at(4)), 0);
+        assert_eq!(admitted(&mut quotas, 1, 1, at(5)), 1);
+    }
+
+    #[test]
+    fn what_is_outstanding_is_counted_and_a_new_quota_does_not_forget_it() {
+        let mut quotas = quotas(Quota { outstanding: Some(1), ..Quota::default() });
+        assert!(quotas.admit(&user(), 1, Time::ZERO).is_ok());
+        quotas.begin(&user());
+        let refused = quotas.admit(&user(), 1, Time::ZERO).unwrap_err();
+        assert!(refused.reason.contains("outstanding = 1 of the key of shop"), "{refused}");
+        quotas.set(&access(Quota { outstanding: Some(2), ..Quota::default() }), Time::ZERO);
+        assert!(quotas.admit(&user(), 1, Time::ZERO).is_ok());
+        quotas.begin(&user());
+        assert!(quotas.admit(&user(), 1, Time::ZERO).is_err());
+        quotas.end(&user());
+        assert!(quotas.admit(&user(), 1, Time::ZERO).is_ok());
+    }
+}
