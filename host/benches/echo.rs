@@ -3,6 +3,8 @@
 //! ```console
 //! $ cargo bench                  # ten rounds
 //! $ cargo bench -- 30            # thirty
+//! $ cargo bench -- 10 pinned     # every process on the first core
+//! $ cargo bench -- 10 reused     # only the bare echoes and what has "reused" in its name
 //! ```
 //!
 //! The bare echo is a ROUTER in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
@@ -10,7 +12,8 @@
 //! it was asked, in an instance that is kept, and in a new one for each request; `peer` asks the same of a second node,
 //! with which the first is linked over ipc. `zones` is a service of another zone, through two routers over tcp, against the
 //! sum of bare echoes of the connections on its way: one over ipc, three over tcp. All take turns in each round, so
-//! that whatever else the machine does hits all of them alike; the figures are medians over the rounds.
+//! that whatever else the machine does hits all of them alike; the figures are medians over the rounds. Left to the
+//! scheduler, a wake-up may cross cores, which costs more than most of what is measured: pinned figures show the work.
 
 #[path = "../../tests/guests/mod.rs"]
 mod guests;
@@ -54,7 +57,13 @@ fn main() -> Result<()> {
     {
         return bare_echo(endpoint);
     }
-    let rounds = arguments.first().map_or(Ok(10), |rounds| rounds.parse())?;
+    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(10);
+    let is_pinned = arguments.iter().any(|argument| argument == "pinned");
+    let names: Vec<_> =
+        arguments.iter().filter(|argument| argument.parse::<usize>().is_err() && *argument != "pinned").collect();
+    if is_pinned {
+        pin()?;
+    }
     let folder = tempfile::tempdir()?;
     let _bare = Stopped(start_bare(&format!("ipc://{}/bare.ipc", folder.path().display()))?);
     let bare_tcp = free_endpoint()?;
@@ -65,6 +74,10 @@ fn main() -> Result<()> {
     let _far = Stopped(start_node(folder.path(), "far", &["peer-fresh", "peer-reused"], &seed)?);
     let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
     let mut contenders = contenders(folder.path(), &bare_tcp);
+    contenders.retain(|contender| {
+        let name = contender.name;
+        name.contains("bare") || names.is_empty() || names.iter().any(|wanted| name.contains(*wanted))
+    });
     for round in 0..=rounds {
         for contender in &mut contenders {
             let turn = turn(contender)?;
@@ -74,8 +87,15 @@ fn main() -> Result<()> {
             }
         }
     }
-    report(&contenders);
+    report(&contenders, if is_pinned { "pinned to one core" } else { "left to the scheduler" });
     Ok(())
+}
+
+/// Keeps this process and all that it starts on the first core.
+fn pin() -> Result<()> {
+    let mut first = rustix::thread::CpuSet::new();
+    first.set(0);
+    Ok(rustix::thread::sched_setaffinity(None, &first)?)
 }
 
 /// A process that ends with its owner.
@@ -248,9 +268,9 @@ impl Requests {
     }
 }
 
-fn report(contenders: &[Contender]) {
+fn report(contenders: &[Contender], how: &str) {
     println!(
-        "{BODY} bytes of body over ipc; medians of {} rounds; in brackets: against bare",
+        "{BODY} bytes of body over ipc, {how}; medians of {} rounds; in brackets: against bare",
         contenders[0].turns.len()
     );
     let p50 = |name: &str| {

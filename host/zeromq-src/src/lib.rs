@@ -5,12 +5,17 @@
 //! that the build script of `zmq-sys` calls, and answers them with the current `zeromq-src` and the libsodium that
 //! `libsodium-sys-stable` builds from its bundled, signed source.
 //!
-//! It also has libzmq tell which user is behind an ipc socket, where the system does: upstream leaves that to the
-//! `configure` script that it does not run.
+//! `zeromq-src` builds libzmq with an empty `platform.hpp`, and so without what libzmq's own build finds on Linux: its
+//! threads would wake each other through socket pairs, TCP keep-alives would be ignored, and nobody could tell which user is
+//! behind an ipc socket. The folder that it is told
+//! to find libsodium's header in comes before its own, so this crate's `platform.hpp` stands there.
 //!
-//! Drop it when a `zmq` release offers both by itself.
+//! Drop it when a `zmq` release offers CURVE by itself.
 
+use std::path::{Path, PathBuf};
 use upstream::LibLocation;
+
+const PLATFORM: &str = include_str!("platform.hpp");
 
 /// Builds and links libzmq; the interface of `zeromq_src::Build` as far as `zmq-sys` uses it.
 #[derive(Debug, Default)]
@@ -30,19 +35,22 @@ impl Build {
 
     /// Compiles libzmq and prints the link instructions of the build script that calls it.
     pub fn build(&mut self) {
-        tell_users();
-        let libsodium = LibLocation::new(env!("SODIUM_LIB"), env!("SODIUM_INCLUDE"));
-        upstream::Build::new().with_libsodium(Some(libsodium)).build();
+        match headers() {
+            Ok(headers) => {
+                let libsodium = LibLocation::new(env!("SODIUM_LIB"), headers);
+                upstream::Build::new().with_libsodium(Some(libsodium)).build();
+            }
+            Err(error) => println!("cargo::error=cannot write the headers that libzmq is built with: {error}"),
+        }
     }
 }
 
-/// Has the C++ compiler, which is called with the flags in the environment, define what `configure` would.
-fn tell_users() {
-    let define = match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("linux" | "android") => "-DZMQ_HAVE_SO_PEERCRED",
-        Ok("macos" | "freebsd") => "-DZMQ_HAVE_LOCAL_PEERCRED",
-        _ => return,
-    };
-    let flags = std::env::var("CXXFLAGS").unwrap_or_default();
-    std::env::set_var("CXXFLAGS", format!("{flags} {define}"));
+/// Makes the folder of the two headers.
+fn headers() -> std::io::Result<PathBuf> {
+    let out = std::env::var_os("OUT_DIR").ok_or_else(|| std::io::Error::other("OUT_DIR is not set"))?;
+    let folder = Path::new(&out).join("headers");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("platform.hpp"), PLATFORM)?;
+    std::fs::write(folder.join("sodium.h"), concat!("#include \"", env!("SODIUM_INCLUDE"), "/sodium.h\"\n"))?;
+    Ok(folder)
 }
