@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod grants;
 mod peers;
+mod provenance;
 mod router;
 mod service;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod value;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub use grants::{FolderGrant, Grants, HttpGrant};
+pub use provenance::{Provenance, Signer};
 pub use traffic::{Rhythm, Sender, Traffic};
 
 use error::Report;
@@ -59,6 +61,8 @@ pub struct Config {
     /// Whether the node may listen beyond this machine although nobody has to show a key. `security.insecure`, default
     /// false.
     pub insecure: bool,
+    /// Where plugins must come from. `security.plugins`, default `None`: any file is loaded.
+    pub provenance: Option<Provenance>,
     /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
     pub plugins: PathBuf,
     /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
@@ -171,6 +175,7 @@ impl Config {
         let mut root = Fields::root(table, report);
         let mut security = root.table("security");
         let insecure = security.take("insecure", value::boolean).unwrap_or(false);
+        let provenance = Provenance::read(&mut security, folder);
         security.done();
         let default = NodeSettings::default();
         let mut node = root.table("node");
@@ -219,6 +224,7 @@ impl Config {
             listen,
             advertise,
             insecure,
+            provenance,
             plugins,
             services,
             cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),

@@ -151,6 +151,8 @@ pub struct CounterReport {
     pub forwarded: u64,
     /// Messages given up because their receiver did not read.
     pub dropped: u64,
+    /// Files of plugins that were refused.
+    pub plugins_refused: u64,
 }
 
 /// All that is known of one service's plugin.
@@ -241,6 +243,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, now: T
             retried: counters.retried,
             forwarded: counters.forwarded,
             dropped: sockets.dropped(),
+            plugins_refused: plugins.refused(),
         },
     };
     serde_json::to_string(&report).unwrap_or_default()
