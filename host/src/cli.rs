@@ -1,8 +1,10 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod file;
 mod keys;
 mod new;
 mod plugins;
+mod sign;
 mod to;
 mod traffic;
 mod zone;
@@ -11,6 +13,8 @@ use keys::KEYS;
 pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
+use sign::SIGNING;
+pub(crate) use sign::{Sign, sign};
 use to::To;
 use traffic::TRAFFIC;
 pub(crate) use traffic::{Traffic, traffic};
@@ -41,6 +45,7 @@ Examples:
   wasmnode new hello --lang python                begin a service in rust, c, zig, go, python, javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
+  wasmnode sign hello.wasm                        sign it, for nodes that load only what is signed; see sign --help
   wasmnode plugins rollback hello                 serve the version before
   wasmnode traffic --config traffic.toml          random requests between zones, and what became of them
   wasmnode keygen                                 make this machine's keys; trust --help tells the rest
@@ -105,6 +110,9 @@ pub(crate) enum Command {
     Plugins(Plugins),
     /// Put a component into the plugin folder, safely, and wait until it serves
     Deploy(Deploy),
+    /// Sign plugins, for nodes that load only what is signed; or make the keys for it
+    #[command(after_help = SIGNING)]
+    Sign(Sign),
     /// Write a small project for a new service
     New(New),
     /// Say what a file is, what it wants of the host, and whether it could serve

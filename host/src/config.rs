@@ -10,6 +10,7 @@ mod error;
 mod fields;
 mod grants;
 mod peers;
+mod provenance;
 mod router;
 mod security;
 mod service;
@@ -22,6 +23,7 @@ pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub(crate) use fields::Fields;
 pub use grants::{FolderGrant, Grants, HttpGrant};
+pub use provenance::{Provenance, Signer};
 pub use security::Permissions;
 pub use traffic::{Rhythm, Sender, Traffic};
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub keys: Option<PathBuf>,
     /// Who may connect to ipc sockets. `security.ipc-group`, default nobody but the node's own user.
     pub ipc: Permissions,
+    /// Where plugins must come from. `security.plugins`, default `None`: any file is loaded.
+    pub provenance: Option<Provenance>,
     /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
     pub plugins: PathBuf,
     /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
@@ -228,6 +232,7 @@ impl Config {
             insecure: security.insecure,
             keys: security.keys,
             ipc: security.ipc,
+            provenance: security.provenance,
             plugins,
             services,
             cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),

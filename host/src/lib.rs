@@ -13,4 +13,4 @@ mod sockets;
 mod throttle;
 pub mod traffic;
 
-pub use plugins::{GenerationState, Inspection, PluginStatus, Refusal, digest, inspect};
+pub use plugins::{GenerationState, Inspection, PluginStatus, Refusal, digest, inspect, signature_of};

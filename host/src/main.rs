@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Some(Command::Explain(explain)) => cli::explain(explain, config),
         Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
+        Some(Command::Sign(sign)) => cli::sign(sign),
         Some(Command::New(new)) => cli::new(new),
         Some(Command::Inspect(inspect)) => cli::inspect(inspect),
         Some(Command::Traffic(traffic)) => cli::traffic(traffic, config),

@@ -18,8 +18,10 @@ mod inspect;
 mod instance;
 mod loader;
 mod outgoing;
+mod provenance;
 mod slow_lane;
 
+pub use folder::signature_of;
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};
 pub use loader::digest;
@@ -52,6 +54,7 @@ pub(crate) struct Plugins {
     sending: Sending,
     epoch: Epoch,
     in_pool: Arc<AtomicUsize>,
+    refused: u64,
 }
 
 /// What happened to the file of a service.
@@ -117,7 +120,7 @@ impl Plugins {
         if !config.node.is_router() {
             loader.start(sending.clone())?;
         }
-        Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool })
+        Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool, refused: 0 })
     }
 
     /// Takes note of what happened to a file; returns what the core has to know of it.
@@ -130,6 +133,7 @@ impl Plugins {
                 (number == 1).then_some(Input::Offered(service))
             }
             News::Refused(service, refusal) => {
+                self.refused += 1;
                 self.services.entry(service).or_default().refuse(refusal);
                 None
             }
@@ -147,6 +151,11 @@ impl Plugins {
             let all = generations.all().map(|(number, state, plugin)| plugin.status(number, state)).collect();
             (service, all, generations.refused())
         })
+    }
+
+    /// How many files were refused so far.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// The version that serves.

@@ -155,6 +155,8 @@ pub struct CounterReport {
     pub forbidden: u64,
     /// Connections and messages of those who are not trusted.
     pub turned_away: u64,
+    /// Files of plugins that were refused.
+    pub plugins_refused: u64,
 }
 
 /// All that is known of one service's plugin.
@@ -247,6 +249,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, turned
             dropped: sockets.dropped(),
             forbidden: counters.forbidden,
             turned_away,
+            plugins_refused: plugins.refused(),
         },
     };
     serde_json::to_string(&report).unwrap_or_default()

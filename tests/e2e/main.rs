@@ -17,6 +17,7 @@ mod load;
 mod majordomo;
 mod node;
 mod partitions;
+mod provenance;
 mod proxy;
 mod python;
 mod serving;

@@ -172,11 +172,12 @@ impl Node {
         loop {
             let plugins: Value = serde_json::from_slice(&self.call("node.plugins", &[]).unwrap()[0]).unwrap();
             let plugins = plugins.as_array().unwrap();
-            let found = plugins.iter().find(|plugin| plugin["service"] == service).unwrap();
-            if found["refused"]["why"].as_str().is_some_and(|said| said.contains(why)) {
+            let found = plugins.iter().find(|plugin| plugin["service"] == service);
+            let said = found.and_then(|plugin| plugin["refused"]["why"].as_str());
+            if said.is_some_and(|said| said.contains(why)) {
                 return;
             }
-            assert!(Instant::now() < until, "{found}");
+            assert!(Instant::now() < until, "{found:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `[security]`: who may reach the node at all.
 
 use super::fields::Fields;
+use super::provenance::Provenance;
 use super::value::{self, describe, quoted};
 use std::fs::{self, Permissions as Mode};
 use std::io;
@@ -14,6 +15,7 @@ pub(super) struct Security {
     pub(super) keys: Option<PathBuf>,
     pub(super) insecure: bool,
     pub(super) ipc: Permissions,
+    pub(super) provenance: Option<Provenance>,
 }
 
 impl Security {
@@ -24,8 +26,9 @@ impl Security {
             given.complain("insecure", "stands beside security.keys, which make it pointless; leave it out");
         }
         let ipc = Permissions { group: given.take("ipc-group", group) };
+        let provenance = Provenance::read(&mut given, folder);
         given.done();
-        Self { keys, insecure, ipc }
+        Self { keys, insecure, ipc, provenance }
     }
 
     /// Whether the node may listen where others than users of this machine can come.

@@ -3,6 +3,9 @@
 use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
 use crate::config::Config;
 use std::borrow::Cow;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
 use tracing::warn;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -123,9 +126,8 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
 
 fn cache(config: &Config) -> Option<Cache> {
     let folder = &config.cache;
-    let opened = std::fs::create_dir_all(folder)
-        .and_then(|()| std::path::absolute(folder))
-        .map_err(|error| error.to_string())
+    let opened = private_folder(folder)
+        .and_then(|()| std::path::absolute(folder).map_err(|error| error.to_string()))
         .and_then(|folder| {
             let mut settings = CacheConfig::new();
             settings.with_directory(folder);
@@ -134,4 +136,39 @@ fn cache(config: &Config) -> Option<Cache> {
     opened
         .inspect_err(|why| warn!("plugins will be compiled at each start: no cache in {}: {why}", folder.display()))
         .ok()
+}
+
+/// Makes the folder if it is not there. What lies in it is machine code that runs without a look at it: whoever could
+/// write there would need no plugin that is trusted.
+fn private_folder(folder: &Path) -> Result<(), String> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let metadata = made.and_then(|()| std::fs::metadata(folder)).map_err(|error| error.to_string())?;
+    if metadata.mode() & 0o022 != 0 {
+        return Err("others may write there; take that away with chmod go-w".into());
+    }
+    if ![0, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) {
+        return Err("it belongs to another user; name one of your own in node.cache".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_cache_that_others_may_write_to_is_not_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        assert_eq!(private_folder(&folder), Ok(()));
+        assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        for mode in [0o720, 0o702, 0o1777] {
+            set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+            assert!(private_folder(&folder).unwrap_err().contains("chmod go-w"), "{mode:o}");
+        }
+        set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(private_folder(&folder), Ok(()));
+    }
 }

@@ -24,6 +24,8 @@ pub struct Refusal {
     pub digest: String,
     /// Why it cannot serve.
     pub why: String,
+    /// When that was found (RFC 3339, UTC, to the microsecond).
+    pub at: String,
 }
 
 struct Generation {

@@ -1,9 +1,10 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
 use super::engine::Sandbox;
-use super::folder::{Change, Folder, Stamp, is_plugin, list};
+use super::folder::{Change, Folder, Stamp, is_of_plugin, list, signature_of};
 use super::guest::Calls;
 use super::instance::{Origin, Plugin};
+use super::provenance::vouch;
 use super::slow_lane::{LARGE, SlowLane};
 use super::{News, Refusal};
 use crate::config::Config;
@@ -13,6 +14,8 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -35,6 +38,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How old a file is at the start that nobody is likely to be still writing.
 const OLD: Duration = Duration::from_secs(2);
+
+/// Bytes of a signature that are read; minisign writes comments of up to 9 KiB.
+const SIGNATURE_BYTES: u64 = 16 << 10;
 
 /// What it takes to load plugins.
 pub(super) struct Loader {
@@ -104,7 +110,7 @@ impl Loader {
                 warn!("node.services lists {name}, but there is no {name}.wasm in {path}");
             }
         }
-        if found.is_empty() {
+        if !found.iter().any(|file| file.extension().is_some_and(|extension| extension == "wasm")) {
             warn!("there is no plugin in {path} yet; drop one in");
         }
     }
@@ -166,9 +172,10 @@ impl Loader {
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
         let (digest, loaded) = match self.read_whole(file, stamp) {
-            Ok(bytes) => {
-                let digest = digest(&bytes);
-                (digest.clone(), self.build(service, file, &bytes, digest))
+            Ok(content) => {
+                let digest = digest(&content.bytes);
+                let admitted = self.admit(file, &content, &digest);
+                (digest.clone(), admitted.and_then(|()| self.build(service, file, &content.bytes, digest)))
             }
             Err(why) => (String::new(), Err(why)),
         };
@@ -176,24 +183,35 @@ impl Loader {
             Ok(plugin) => News::Loaded(service.clone(), Box::new(plugin)),
             Err(why) => {
                 error!("{} is not loaded: {why}", file.display());
-                News::Refused(service.clone(), Refusal { digest, why })
+                let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+                News::Refused(service.clone(), Refusal { digest, why, at })
             }
         }
     }
 
-    /// Reads a file at one go; what is compiled is what was read.
-    fn read_whole(&self, file: &Path, stamp: Stamp) -> Result<Vec<u8>, String> {
+    /// Reads a file at one go; what is verified and compiled is what was read.
+    fn read_whole(&self, file: &Path, stamp: Stamp) -> Result<Content, String> {
         let limit = self.config.plugin_bytes;
         if stamp.bytes() > limit {
             return Err(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes()));
         }
         let unreadable = |error| format!("cannot read it: {error}");
         let bytes = std::fs::read(file).map_err(unreadable)?;
+        let signature = if stamp.is_signed() { read_signature(file) } else { None };
         if Stamp::of(file).map_err(unreadable)? == stamp {
-            Ok(bytes)
+            Ok(Content { bytes, signature })
         } else {
             Err("it changed while it was read; it is tried again when it has settled".into())
         }
+    }
+
+    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
+    fn admit(&self, file: &Path, content: &Content, digest: &str) -> Result<(), String> {
+        if let Some(policy) = &self.config.provenance {
+            let why = vouch(policy, file, &content.bytes, digest, content.signature.as_deref())?;
+            info!("{} may be loaded: {why}", file.display());
+        }
+        Ok(())
     }
 
     fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
@@ -209,6 +227,19 @@ impl Loader {
         info!("{} can serve {service} (loaded in {:?})", file.display(), began.elapsed());
         Ok(plugin)
     }
+}
+
+/// A plugin's file and the signature beside it, read while neither changed.
+struct Content {
+    bytes: Vec<u8>,
+    signature: Option<String>,
+}
+
+/// The text of the signature beside a file; `None` if it cannot be read.
+fn read_signature(file: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    File::open(signature_of(file)).and_then(|file| file.take(SIGNATURE_BYTES).read_to_end(&mut text)).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// The name of a file's content: its SHA-256, hexadecimal.
@@ -252,7 +283,7 @@ fn watcher(folder: &Path, hints: Sender<notify::Result<Event>>) -> notify::Resul
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         let concerns_plugins = event
             .as_ref()
-            .map_or(true, |event| event.paths.iter().any(|path| is_plugin(path)) && !is_reading(&event.kind));
+            .map_or(true, |event| event.paths.iter().any(|path| is_of_plugin(path)) && !is_reading(&event.kind));
         if concerns_plugins {
             let _the_node_ends = hints.send(event);
         }

@@ -1,0 +1,37 @@
+//! Files that appear at one stroke.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file that is written, and not yet where it belongs; without that it is removed.
+pub(super) struct Unfinished {
+    here: PathBuf,
+    target: PathBuf,
+}
+
+impl Unfinished {
+    /// Writes beside the final name. What is written survives a power failure.
+    pub(super) fn write(target: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let here = target.with_file_name(format!(".{name}.{}", std::process::id()));
+        let unfinished = Self { here, target: target.into() };
+        let mut file = File::create(&unfinished.here)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(unfinished)
+    }
+
+    /// Moves it to its final name: whoever looks sees what was there before, or all of it.
+    pub(super) fn finish(self) -> io::Result<()> {
+        fs::rename(&self.here, &self.target)?;
+        let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _it_is_moved_or_was_never_there = fs::remove_file(&self.here);
+    }
+}
