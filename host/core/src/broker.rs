@@ -24,7 +24,7 @@ pub use types::{
 
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, PeerId, Reply};
-use crate::name::ServiceName;
+use crate::name::{Label, ServiceName};
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use budget::Budget;
@@ -51,6 +51,8 @@ pub struct Broker {
     timers: BTreeSet<(Time, RequestId)>,
     clients: BTreeMap<PeerId, Client>,
     hops: Hops,
+    /// The zones that routers lead to, with how many services of each are known.
+    zones: BTreeMap<Label, usize>,
     /// What peers have, by its number on the wire.
     forwarded: BTreeMap<u64, Forwarded>,
     /// Services with requests for which no peer has room.
@@ -79,6 +81,7 @@ impl Broker {
         Self {
             settings,
             hops,
+            zones: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             starved: BTreeSet::new(),
             budget,

@@ -51,9 +51,7 @@ impl Broker {
     pub fn hop_down(&mut self, link: LinkId, why: &str, now: Time) {
         let Some((hop, addresses)) = self.hops.remove(link) else { return };
         for address in &addresses {
-            if let Some(entry) = self.services.get_mut(&address.service) {
-                entry.drop_way(link, address);
-            }
+            self.drop_way(link, address);
         }
         for id in hop.outstanding {
             let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);
