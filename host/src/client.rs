@@ -89,6 +89,7 @@ impl Ask {
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
             wait: false,
+            trace: false,
             traceparent: None,
             idempotency_key: None,
             body: Vec::new(),
@@ -113,6 +114,14 @@ impl Ask {
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.0.wait = wait;
+        self
+    }
+
+    /// Runs nothing: what comes, as a partial reply, are the records of the nodes on the way ([`message::trace`]), and then
+    /// the answer: an empty reply where the request would be served, or the failure that it would get.
+    #[must_use]
+    pub fn trace(mut self) -> Self {
+        self.0.trace = true;
         self
     }
 
@@ -208,19 +217,32 @@ impl Client {
         native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
     }
 
-    fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
-        let failed = |error| match error {
-            zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
-            error => Error::Socket { endpoint: self.endpoint.clone(), error },
-        };
+    /// Waits until the connection stands, as the first message would: who measures a request does not measure that too.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no connection stands within two seconds.
+    pub fn wait_for_connection(&mut self) -> Result<(), Error> {
         if let Some(connected) = &self.connected {
             let wait = i64::try_from(CONNECT.as_millis()).unwrap_or(i64::MAX);
-            if connected.poll(zmq::POLLIN, wait).map_err(failed)? == 0 {
-                return Err(failed(zmq::Error::EAGAIN));
+            if connected.poll(zmq::POLLIN, wait).map_err(|error| self.failed(error))? == 0 {
+                return Err(self.failed(zmq::Error::EAGAIN));
             }
         }
-        self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(failed)?;
         self.connected = None;
         Ok(())
+    }
+
+    fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
+        self.wait_for_connection()?;
+        let sent = self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0);
+        sent.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: zmq::Error) -> Error {
+        let endpoint = self.endpoint.clone();
+        match error {
+            zmq::Error::EAGAIN => Error::Unreachable { endpoint },
+            error => Error::Socket { endpoint, error },
+        }
     }
 }

@@ -13,6 +13,7 @@ mod pending;
 mod replies;
 mod runs;
 mod service;
+mod trace;
 mod types;
 mod ways;
 mod workers;
@@ -35,6 +36,7 @@ use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use trace::Trace;
 use workers::Worker;
 
 /// How many nodes and routers a request may be passed on to.
@@ -149,7 +151,7 @@ impl Broker {
     /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
     pub fn submit(&mut self, submission: Submission, now: Time) {
         if let Err(failure) = self.may_submit(&submission) {
-            return self.refuse(submission.asker, submission.service, failure);
+            return self.refuse_submission(submission, failure);
         }
         let id = RequestId(self.next_request);
         self.next_request += 1;
@@ -188,6 +190,7 @@ impl Broker {
             crossed: submission.crossed,
             hops: submission.hops,
             is_outward: submission.is_outward,
+            trace: submission.is_trace.then(|| Trace::new(now)),
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);
@@ -377,7 +380,7 @@ impl Broker {
 
     /// The one place where an accepted request gets its answer.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
-        let Some(pending) = self.take(id) else { return };
+        let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         let result = result.map_err(|failure| pending.in_truth(failure));
         self.settle_followers(id, &pending, &result, now);
@@ -387,17 +390,20 @@ impl Broker {
         let entry = self.service(&pending.service);
         let reply = match result {
             Ok(body) => {
-                entry.replied += 1;
+                entry.replied += u64::from(pending.trace.is_none());
                 self.counters.replied += 1;
                 Reply::Final(body)
             }
             Err(failure) => {
-                entry.failed += 1;
+                entry.failed += u64::from(pending.trace.is_none());
                 *self.counters.failed.entry(failure.code).or_default() += 1;
                 Reply::Failure(failure)
             }
         };
         self.forget_if_unused(&pending.service);
+        if pending.trace.is_some() {
+            self.tell_trace(&mut pending, &reply, now);
+        }
         self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
     }
 

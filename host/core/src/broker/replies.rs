@@ -118,6 +118,7 @@ impl Broker {
             None => Start::Leads,
         };
         match start {
+            Start::Leads if pending.trace.is_some() => self.trace_on(id, now),
             Start::Leads => {
                 self.service(&service).enqueue(id, &place);
                 self.dispatch(&service, now);
@@ -159,7 +160,7 @@ impl Broker {
 
 fn key_of(pending: &Pending) -> Option<Key> {
     let key = pending.idempotency_key.clone()?;
-    (!pending.service.is_reserved()).then(|| (pending.service.clone(), key))
+    (pending.trace.is_none() && !pending.service.is_reserved()).then(|| (pending.service.clone(), key))
 }
 
 #[cfg(test)]
