@@ -184,6 +184,7 @@ fn contenders(folder: &Path, bare_tcp: &str) -> Vec<Contender> {
             deadline_ms: None,
             // The nodes may still be about to find each other.
             wait: true,
+            trace: false,
             traceparent: None,
             idempotency_key: None,
             body: vec![vec![b'x'; BODY].into()],

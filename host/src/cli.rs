@@ -6,6 +6,7 @@ mod new;
 mod plugins;
 mod sign;
 mod to;
+mod trace;
 mod traffic;
 mod zone;
 
@@ -16,6 +17,8 @@ pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
 use sign::SIGNING;
 pub(crate) use sign::{Sign, sign};
 use to::To;
+use trace::TRACE;
+pub(crate) use trace::{Trace, trace};
 use traffic::TRAFFIC;
 pub(crate) use traffic::{Traffic, traffic};
 pub(crate) use zone::{Explain, Listing, explain, members, services};
@@ -42,6 +45,7 @@ Examples:
   wasmnode services                               what can be called, and how it does
   wasmnode members                                which nodes are in the zone
   wasmnode explain afficher                       where a request would go, and why
+  wasmnode trace afficher@lyon                    which way it goes, hop by hop, and how long each takes
   wasmnode new hello --lang python                begin a service in rust, c, zig, go, python, javascript
   wasmnode inspect hello.wasm                     what it is, and what it wants
   wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
@@ -106,6 +110,9 @@ pub(crate) enum Command {
     Members(Listing),
     /// Say where a request would go, and why
     Explain(Explain),
+    /// Send a request that runs nothing, and say which way it took: each hop with its time and its decision
+    #[command(after_help = TRACE)]
+    Trace(Trace),
     /// List the plugins in all their versions, or go back to the one before
     Plugins(Plugins),
     /// Put a component into the plugin folder, safely, and wait until it serves

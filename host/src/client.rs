@@ -110,6 +110,7 @@ impl Ask {
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
             wait: false,
+            trace: false,
             traceparent: None,
             idempotency_key: None,
             body: Vec::new(),
@@ -134,6 +135,14 @@ impl Ask {
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.0.wait = wait;
+        self
+    }
+
+    /// Runs nothing: what comes, as a partial reply, are the records of the nodes on the way ([`message::trace`]), and then
+    /// the answer: an empty reply where the request would be served, or the failure that it would get.
+    #[must_use]
+    pub fn trace(mut self) -> Self {
+        self.0.trace = true;
         self
     }
 
@@ -248,25 +257,35 @@ impl Client {
         native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
     }
 
-    /// Waits until the connection stands, by what libzmq tells of its attempts.
-    fn wait_for(&self, connected: &zmq::Socket) -> Result<(), Error> {
-        let failed = |error| Error::Socket { endpoint: self.endpoint.clone(), error };
+    /// Where the node listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Waits until the connection stands, as the first message would: who measures a request does not measure that too.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no connection stands within two seconds, [`Error::Refused`] if the node does not let
+    /// this client in.
+    pub fn wait_for_connection(&mut self) -> Result<(), Error> {
+        let Some(connected) = &self.connected else { return Ok(()) };
         let refused = |why| Error::Refused { endpoint: self.endpoint.clone(), why };
         let (began, mut is_shut_out) = (Instant::now(), false);
         loop {
-            let left = CONNECT.saturating_sub(began.elapsed()).as_millis();
-            if connected.poll(zmq::POLLIN, i64::try_from(left).unwrap_or(i64::MAX)).map_err(failed)? == 0 {
+            let left = i64::try_from(CONNECT.saturating_sub(began.elapsed()).as_millis()).unwrap_or(i64::MAX);
+            if connected.poll(zmq::POLLIN, left).map_err(|error| self.failed(error))? == 0 {
                 return Err(match is_shut_out {
                     true => {
                         refused("it ends each connection at once; it may ask for a key, or have another than expected")
                     }
-                    false => Error::Unreachable { endpoint: self.endpoint.clone() },
+                    false => self.failed(zmq::Error::EAGAIN),
                 });
             }
-            let event = connected.recv_multipart(0).map_err(failed)?;
+            let event = connected.recv_multipart(0).map_err(|error| self.failed(error))?;
             let number = event.first().and_then(|event| Some(u16::from_ne_bytes([*event.first()?, *event.get(1)?])));
             match number.map(zmq::SocketEvent::from_raw) {
-                Some(HANDSHAKE_SUCCEEDED) => return Ok(()),
+                Some(HANDSHAKE_SUCCEEDED) => break,
                 Some(HANDSHAKE_FAILED_AUTH) => {
                     return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
                 }
@@ -278,18 +297,21 @@ impl Client {
                 _ => is_shut_out = true,
             }
         }
+        self.connected = None;
+        Ok(())
     }
 
     fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
-        let failed = |error| match error {
-            zmq::Error::EAGAIN => Error::Unreachable { endpoint: self.endpoint.clone() },
-            error => Error::Socket { endpoint: self.endpoint.clone(), error },
-        };
-        if let Some(connected) = &self.connected {
-            self.wait_for(connected)?;
+        self.wait_for_connection()?;
+        let sent = self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0);
+        sent.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: zmq::Error) -> Error {
+        let endpoint = self.endpoint.clone();
+        match error {
+            zmq::Error::EAGAIN => Error::Unreachable { endpoint },
+            error => Error::Socket { endpoint, error },
         }
-        self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).map_err(failed)?;
-        self.connected = None;
-        Ok(())
     }
 }

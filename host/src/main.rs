@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Some(Command::Services(listing)) => cli::services(listing, config),
         Some(Command::Members(listing)) => cli::members(listing, config),
         Some(Command::Explain(explain)) => cli::explain(explain, config),
+        Some(Command::Trace(trace)) => cli::trace(trace, config),
         Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
         Some(Command::Sign(sign)) => cli::sign(sign),

@@ -58,6 +58,7 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
         service: Frame::copy_from_slice(service.as_bytes()),
         deadline_ms: None,
         wait: false,
+        trace: false,
         traceparent: None,
         idempotency_key: None,
         body: vec![Frame::from_static(b"x")],

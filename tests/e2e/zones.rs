@@ -4,6 +4,7 @@ mod chain;
 mod partition;
 mod policy;
 mod redundancy;
+mod trace;
 
 use crate::majordomo::{answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE};
@@ -136,7 +137,9 @@ fn what_nobody_offers_is_answered_at_once_and_says_which_zones_were_asked() {
     let zones = two(&["echo"], "", OPEN, OPEN);
     wait_until_reachable(&zones.node_a, "echo", true);
     let began = Instant::now();
-    for (address, asked) in [("nothing", "zone a, and"), ("nothing@b", "zone b"), ("echo@mars", "zone mars")] {
+    for (address, asked) in
+        [("nothing", "asked zone a and zone b"), ("nothing@b", "zone b"), ("echo@mars", "zone mars")]
+    {
         let (code, reason) = zones.node_a.fail(address, &[b"x"]);
         assert!(code == Code::UnknownService && reason.contains(asked), "{address}: {reason}");
     }

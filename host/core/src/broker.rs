@@ -14,6 +14,7 @@ mod quotas;
 mod replies;
 mod runs;
 mod service;
+mod trace;
 mod turns;
 mod types;
 mod ways;
@@ -27,7 +28,7 @@ pub use types::{
 use crate::access::Access;
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, PeerId, Reply};
-use crate::name::ServiceName;
+use crate::name::{Label, ServiceName};
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use budget::Budget;
@@ -39,6 +40,7 @@ use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use trace::Trace;
 use workers::Worker;
 
 /// How many nodes and routers a request may be passed on to.
@@ -55,6 +57,8 @@ pub struct Broker {
     timers: BTreeSet<(Time, RequestId)>,
     clients: BTreeMap<PeerId, Client>,
     hops: Hops,
+    /// The zones that routers lead to, with how many services of each are known.
+    zones: BTreeMap<Label, usize>,
     /// What peers have, by its number on the wire.
     forwarded: BTreeMap<u64, Forwarded>,
     /// Services with requests for which no peer has room.
@@ -88,6 +92,7 @@ impl Broker {
         Self {
             settings,
             hops,
+            zones: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             starved: BTreeSet::new(),
             budget,
@@ -171,7 +176,7 @@ impl Broker {
     /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
     pub fn submit(&mut self, submission: Submission, now: Time) {
         if let Err(failure) = self.may_submit(&submission, now) {
-            return self.refuse(submission.asker, submission.service, failure);
+            return self.refuse_submission(submission, failure);
         }
         let id = RequestId(self.next_request);
         self.next_request += 1;
@@ -213,6 +218,7 @@ impl Broker {
             crossed: submission.crossed,
             hops: submission.hops,
             is_outward: submission.is_outward,
+            trace: submission.is_trace.then(|| Trace::new(now)),
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);
@@ -404,7 +410,7 @@ impl Broker {
 
     /// The one place where an accepted request gets its answer.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
-        let Some(pending) = self.take(id) else { return };
+        let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         let result = result.map_err(|failure| pending.in_truth(failure));
         self.settle_followers(id, &pending, &result, now);
@@ -414,17 +420,20 @@ impl Broker {
         let entry = self.service(&pending.service);
         let reply = match result {
             Ok(body) => {
-                entry.replied += 1;
+                entry.replied += u64::from(pending.trace.is_none());
                 self.counters.replied += 1;
                 Reply::Final(body)
             }
             Err(failure) => {
-                entry.failed += 1;
+                entry.failed += u64::from(pending.trace.is_none());
                 *self.counters.failed.entry(failure.code).or_default() += 1;
                 Reply::Failure(failure)
             }
         };
         self.forget_if_unused(&pending.service);
+        if pending.trace.is_some() {
+            self.tell_trace(&mut pending, &reply, now);
+        }
         self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
     }
 

@@ -303,6 +303,11 @@ impl Node {
             }
         };
         if service.as_str().starts_with("mmi.") {
+            if ask.trace {
+                let records = vec![self.broker.record_at_once(MAX_HOPS, format!("answers {service} itself"))];
+                self.reply(from, dialect, ask.id, &ask.service, Reply::Partial(records));
+                return self.reply(from, dialect, ask.id, &ask.service, Reply::Final(Vec::new()));
+            }
             let code = self.management(&service, &ask.body);
             let reply = Reply::Final(vec![Frame::from_static(code)]);
             return self.reply(from, dialect, ask.id, &ask.service, reply);
@@ -327,6 +332,7 @@ impl Node {
             crossed: Vec::new(),
             hops: MAX_HOPS,
             is_outward: false,
+            is_trace: ask.trace,
             body: ask.body,
             deadline,
             patience,

@@ -6,6 +6,7 @@ use crate::node::{Node, PATIENCE};
 use std::time::Duration;
 use wasmnode::client::{Code, Reply};
 use wasmnode_core::message::peer::{self, Forward, Member, PeerMessage, Role};
+use wasmnode_core::message::trace::{self, Record};
 use wasmnode_core::{Failure, Frame};
 
 #[test]
@@ -94,6 +95,7 @@ impl Forger {
             id: self.last,
             remaining: Duration::from_secs(60),
             hops: 30,
+            is_trace: false,
             service: service.parse().unwrap(),
             caller: "forger".into(),
             traceparent: None,
@@ -108,6 +110,24 @@ impl Forger {
         self.say(PeerMessage::Request(forward));
         match self.hear() {
             PeerMessage::Reply { id, reply } if id == self.last => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Traces a service: who is on the way, and the answer. No more is told of the other zone.
+    fn trace(&mut self, service: &str) -> (Vec<String>, Reply) {
+        let Reply::Partial(records) = self.ask(service, |forward| forward.is_trace = true) else {
+            panic!("no records of {service}");
+        };
+        let records = records.into_iter().map(|record| trace::decode(record).unwrap());
+        let name = |record: Record| {
+            let known = ["goes to node node-b", "runs here", "refuses it: 403 forbidden"];
+            assert!(known.contains(&record.decision.as_str()), "{record:?}");
+            record.node.to_string()
+        };
+        let names = records.map(name).collect();
+        match self.hear() {
+            PeerMessage::Reply { id, reply } if id == self.last => (names, reply),
             other => panic!("{other:?}"),
         }
     }
@@ -138,6 +158,8 @@ fn a_neighbour_that_forges_its_requests_gets_nothing_that_is_not_exported() {
     let mut forger = Forger::new(&site, "a", &router);
     forger.open(b"echo");
     assert_eq!(forger.ask("echo", |_| {}), Reply::Final(vec!["x".into()]));
+    let way = vec!["router-b".to_owned(), "node-b".to_owned()];
+    assert_eq!(forger.trace("echo"), (way, Reply::Final(Vec::new())));
     assert_eq!(forger.fail("secret", |_| {}), Code::Forbidden);
     assert_eq!(forger.fail("secret", |forward| forward.zone = None), Code::Forbidden);
     assert_eq!(forger.fail("secret", |forward| forward.node = Some("node-b".parse().unwrap())), Code::Forbidden);
@@ -147,6 +169,10 @@ fn a_neighbour_that_forges_its_requests_gets_nothing_that_is_not_exported() {
         let at = |forward: &mut Forward| forward.node = Some(node.parse().unwrap());
         assert_eq!(forger.fail("node.services", at), Code::Forbidden);
     }
+    // A trace of it is refused in the same words, and names nobody but the router.
+    let Reply::Failure(refused) = forger.ask("secret", |_| {}) else { panic!("secret was let in") };
+    let (names, reply) = forger.trace("secret");
+    assert_eq!((names, reply), (vec!["router-b".to_owned()], Reply::Failure(refused)));
     // Policy lets these pass, but nobody was told of them.
     assert_eq!(forger.fail("echo", |forward| forward.zone = Some("c".parse().unwrap())), Code::UnknownService);
     assert_eq!(forger.fail("echo", |forward| forward.zone = Some("a".parse().unwrap())), Code::UnknownService);

@@ -13,14 +13,14 @@ use wasmnode::client::{Ask, Code, Reply};
 /// Requests that a client has outstanding.
 const WINDOW: u64 = 32;
 
-struct Pairs {
-    node_a: Node,
-    node_b: Node,
+pub(super) struct Pairs {
+    pub(super) node_a: Node,
+    pub(super) node_b: Node,
     /// Two of zone a, then two of zone b; each of a is joined with one of b.
-    routers: Vec<Node>,
+    pub(super) routers: Vec<Node>,
 }
 
-fn pairs() -> Pairs {
+pub(super) fn pairs() -> Pairs {
     let sites = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(name, zone)| Site::new(name, zone, &[]));
     let at: Vec<String> = sites.iter().map(|site| site.endpoint.clone()).collect();
     let (seed_a, seed_b) = (at[0].clone(), at[2].clone());
@@ -38,7 +38,7 @@ fn pairs() -> Pairs {
 
 impl Pairs {
     /// Waits until so many routers lead from node a to this service.
-    fn wait_for_ways(&self, service: &str, ways: usize) {
+    pub(super) fn wait_for_ways(&self, service: &str, ways: usize) {
         let until = Instant::now() + PATIENCE;
         loop {
             let report = self.node_a.report();

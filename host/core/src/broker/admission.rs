@@ -3,8 +3,11 @@
 use super::{Asker, Broker, Pending, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
-use crate::name::ServiceName;
+use crate::name::{Label, ServiceName};
 use crate::time::Time;
+
+/// The zones that a failure names.
+const MAX_ZONES: usize = 8;
 
 impl Broker {
     pub(super) fn may_submit(&mut self, submission: &Submission, now: Time) -> Result<(), Failure> {
@@ -95,7 +98,7 @@ impl Broker {
         let (node, zone) = (&self.settings.name, &self.settings.zone);
         let reason = match place {
             Where::Anywhere => {
-                format!("nobody offers {service} at node {node}; asked zone {zone}, and those that its routers know")
+                format!("nobody offers {service} at node {node}; asked zone {zone}{}", self.other_zones())
             }
             Where::Home => format!("nobody offers {service} in zone {zone}, as far as node {node} knows"),
             Where::Zone(asked) | Where::NodeIn { zone: asked, .. } => {
@@ -105,5 +108,51 @@ impl Broker {
             Where::Node(asked) => format!("nobody offers {service} at node {asked}, as far as node {node} knows"),
         };
         Failure::new(Code::UnknownService, reason)
+    }
+
+    /// The zones that routers lead to, as far as they are few enough to be told: ` and zones lyon, nice`.
+    fn other_zones(&self) -> String {
+        let named: Vec<&str> = self.zones.keys().take(MAX_ZONES).map(Label::as_str).collect();
+        match (named.as_slice(), self.zones.len() - named.len()) {
+            ([], _) => ", and no router leads to another".into(),
+            ([one], _) => format!(" and zone {one}"),
+            (all, 0) => format!(" and zones {}", all.join(", ")),
+            (first, more) => format!(" and zones {} and {more} more", first.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::LinkId;
+    use crate::name::Address;
+    use crate::settings::NodeSettings;
+    use crate::time::Time;
+
+    fn reason(broker: &Broker) -> String {
+        broker.unknown(&"nothing".parse().unwrap(), &Where::Anywhere).reason
+    }
+
+    #[test]
+    fn a_service_that_nobody_offers_is_refused_with_the_zones_that_were_asked_as_long_as_they_are_few() {
+        let (mut broker, now, link) = (Broker::new(NodeSettings::default()), Time::ZERO, LinkId(1));
+        broker.hop_up(link, &"r".parse().unwrap(), None, true, now);
+        assert!(reason(&broker).ends_with("asked zone local, and no router leads to another"));
+        let offer = |broker: &mut Broker, address: &str| {
+            broker.hop_offers(link, &address.parse::<Address>().unwrap(), false, 1, now);
+        };
+        offer(&mut broker, "print@lyon");
+        offer(&mut broker, "scan@lyon");
+        assert!(reason(&broker).ends_with("asked zone local and zone lyon"));
+        offer(&mut broker, "print@nice");
+        assert!(reason(&broker).ends_with("asked zone local and zones lyon, nice"));
+        broker.hop_withdraws(link, &"print@lyon".parse().unwrap(), now);
+        broker.hop_withdraws(link, &"print@nice".parse().unwrap(), now);
+        assert!(reason(&broker).ends_with("and zone lyon"), "scan is there still: {}", reason(&broker));
+        (0..12).for_each(|number| offer(&mut broker, &format!("print@a{number:02}")));
+        assert!(reason(&broker).ends_with("and zones a00, a01, a02, a03, a04, a05, a06, a07 and 5 more"));
+        broker.hop_down(link, "it was cut", now);
+        assert!(reason(&broker).ends_with("and no router leads to another"));
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Forwarded {
     idempotent: bool,
     /// Whether it has an idempotency key that lets this node try it again.
     has_key: bool,
+    /// Whether it is a trace, which tells nothing of how long that peer takes to serve.
+    is_trace: bool,
 }
 
 impl Broker {
@@ -52,9 +54,7 @@ impl Broker {
     pub fn hop_down(&mut self, link: LinkId, why: &str, now: Time) {
         let Some((hop, addresses)) = self.hops.remove(link) else { return };
         for address in &addresses {
-            if let Some(entry) = self.services.get_mut(&address.service) {
-                entry.drop_way(link, address);
-            }
+            self.drop_way(link, address);
         }
         for id in hop.outstanding {
             let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);
@@ -96,8 +96,10 @@ impl Broker {
         let request = forwarded.request;
         match reply {
             Reply::Partial(body) => {
-                if let Some(pending) = self.requests.get_mut(&request) {
-                    pending.told_in_part = true;
+                match self.requests.get_mut(&request) {
+                    Some(Pending { trace: Some(trace), .. }) => return trace.collect(body),
+                    Some(pending) => pending.told_in_part = true,
+                    None => {}
                 }
                 self.pass_on(request, body, now);
             }
@@ -219,7 +221,7 @@ impl Broker {
         }
     }
 
-    fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
+    pub(super) fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
         let own_zone = &self.settings.zone;
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;
@@ -234,6 +236,7 @@ impl Broker {
             id: number,
             remaining: pending.deadline.since(now),
             hops: pending.hops.saturating_sub(1),
+            is_trace: pending.trace.is_some(),
             service: pending.service.clone(),
             caller: pending.caller().to_string(),
             traceparent: pending.traceparent.clone(),
@@ -264,14 +267,17 @@ impl Broker {
         let has_key = !self.settings.is_router() && has_key;
         // A router leaves it to the first node whether what may have run is tried again.
         let idempotent = !self.settings.is_router() && self.hops.is_idempotent(link, &address);
-        self.forwarded.insert(number, Forwarded { request: id, link, address, since: now, idempotent, has_key });
+        let is_trace = forward.is_trace;
+        self.forwarded
+            .insert(number, Forwarded { request: id, link, address, since: now, idempotent, has_key, is_trace });
         self.rearm(id);
         self.effects.push_back(Effect::Forward { link, forward });
     }
 
     /// Takes a request out of its peer's account.
     pub(super) fn leave_hop(&mut self, id: u64, ending: Ending, now: Time) -> Option<RequestId> {
-        let Forwarded { request, link, address, since, .. } = self.forwarded.remove(&id)?;
+        let Forwarded { request, link, address, since, is_trace, .. } = self.forwarded.remove(&id)?;
+        let ending = if is_trace { Ending::Cancelled } else { ending };
         let was_full = !self.hops.has_room(link);
         self.hops.end(link, &address, id, ending, now.since(since), now);
         if was_full {
@@ -283,7 +289,7 @@ impl Broker {
     /// A request comes back from a peer without an answer: it goes elsewhere, waits, or fails.
     fn come_back(&mut self, id: u64, failure: Failure, may_have_run: bool, now: Time) {
         let Some(forwarded) = self.forwarded.get(&id) else { return };
-        let request = forwarded.request;
+        let (request, is_trace) = (forwarded.request, forwarded.is_trace);
         let pending = self.requests.get(&request);
         let may_repeat = pending.is_some_and(|pending| !may_have_run || Self::may_repeat(pending, forwarded));
         self.leave_hop(id, if may_have_run { Ending::Badly } else { Ending::Cancelled }, now);
@@ -300,6 +306,9 @@ impl Broker {
         if !self.budget.spend() {
             let reason = format!("{}; it is not tried again: the retry budget is spent", failure.reason);
             return self.answer(request, Err(Failure::new(failure.code, reason)), now);
+        }
+        if is_trace {
+            return self.trace_elsewhere(request, failure.code, now);
         }
         self.give_back(request);
         self.arm_patience(request, now);

@@ -1,5 +1,6 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
+use super::trace::Trace;
 use super::turns::Turn;
 use super::{Asker, Broker, Caller, RequestId, Where};
 use crate::failure::{Code, Failure};
@@ -44,6 +45,8 @@ pub(super) struct Pending {
     pub(super) hops: u8,
     /// Whether it has to leave this zone with the next link.
     pub(super) is_outward: bool,
+    /// If it is a trace: it runs nowhere.
+    pub(super) trace: Option<Box<Trace>>,
     /// The services on whose behalf this one is called, outermost first.
     pub(super) chain: Vec<ServiceName>,
     /// Calls that the plugin made for this request and that have no answer.

@@ -119,6 +119,7 @@ impl Broker {
             None => Start::Leads,
         };
         match start {
+            Start::Leads if pending.trace.is_some() => self.trace_on(id, now),
             Start::Leads => {
                 self.service(&service).enqueue(turn, &place);
                 self.dispatch(&service, now);
@@ -160,7 +161,8 @@ impl Broker {
 
 fn key_of(pending: &Pending) -> Option<Key> {
     let key = pending.idempotency_key.clone()?;
-    (!pending.service.is_reserved()).then(|| (pending.on_behalf_of(), pending.service.clone(), key))
+    let is_kept = pending.trace.is_none() && !pending.service.is_reserved();
+    is_kept.then(|| (pending.on_behalf_of(), pending.service.clone(), key))
 }
 
 #[cfg(test)]

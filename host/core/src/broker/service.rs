@@ -122,15 +122,15 @@ impl Service {
         }
     }
 
-    /// This link leads to it there no longer.
-    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
-        let Place::Named(zone) = &address.place else { return self.hops.retain(|other| *other != link) };
-        if let Some(abroad) = self.abroad.get_mut(zone) {
-            abroad.0.remove(&link);
-            if abroad.0.is_empty() {
-                self.abroad.remove(zone);
-            }
-        }
+    /// This link leads to it there no longer; returns whether it was the last that did, if there is another zone.
+    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
+        let Place::Named(zone) = &address.place else {
+            self.hops.retain(|other| *other != link);
+            return false;
+        };
+        let Some(abroad) = self.abroad.get_mut(zone) else { return false };
+        abroad.0.remove(&link);
+        abroad.0.is_empty() && self.abroad.remove(zone).is_some()
     }
 
     /// The request that this node would serve next.

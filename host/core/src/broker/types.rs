@@ -92,6 +92,8 @@ pub struct Submission {
     pub hops: u8,
     /// Whether it has to leave this zone with the next link, because a router of it passed it on.
     pub is_outward: bool,
+    /// Whether nothing is to be run, and only the way be told.
+    pub is_trace: bool,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.

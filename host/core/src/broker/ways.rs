@@ -17,8 +17,12 @@ impl Broker {
     pub fn hop_offers(&mut self, link: LinkId, address: &Address, idempotent: bool, cost: u32, now: Time) {
         self.hops.offer(link, address, idempotent);
         let entry = self.service(&address.service);
+        let mut new_zone = None;
         match &address.place {
-            Place::Named(zone) => entry.abroad.entry(zone.clone()).or_default().put(link, cost),
+            Place::Named(zone) => {
+                new_zone = (!entry.abroad.contains_key(zone)).then_some(zone);
+                entry.abroad.entry(zone.clone()).or_default().put(link, cost);
+            }
             _ => {
                 if let Err(place) = entry.hops.binary_search(&link) {
                     entry.hops.insert(place, link);
@@ -26,6 +30,9 @@ impl Broker {
             }
         }
         let waiting: Vec<RequestId> = entry.waiting().collect();
+        if let Some(zone) = new_zone {
+            *self.zones.entry(zone.clone()).or_default() += 1;
+        }
         for id in waiting {
             if let Some(pending) = self.requests.get_mut(&id) {
                 // It may have said that it does not serve this; now it does.
@@ -38,9 +45,20 @@ impl Broker {
     /// The peer on this link no longer offers a service; what it has of it goes on.
     pub fn hop_withdraws(&mut self, link: LinkId, address: &Address, now: Time) {
         self.hops.withdraw(link, address);
-        if let Some(entry) = self.services.get_mut(&address.service) {
-            entry.drop_way(link, address);
-            self.provider_left(&address.service, now);
+        self.drop_way(link, address);
+        self.provider_left(&address.service, now);
+    }
+
+    /// This link leads to a service there no longer.
+    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
+        let Some(entry) = self.services.get_mut(&address.service) else { return };
+        if let (true, Place::Named(zone)) = (entry.drop_way(link, address), &address.place)
+            && let Some(services) = self.zones.get_mut(zone)
+        {
+            *services -= 1;
+            if *services == 0 {
+                self.zones.remove(zone);
+            }
         }
     }
 

@@ -66,6 +66,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
         deadline_ms: None,
         // RFC 7 and 18 let a request wait for its service; for how long is the node's to decide.
         wait: true,
+        trace: false,
         traceparent: None,
         idempotency_key: None,
         body: frames,

@@ -7,6 +7,7 @@ pub mod majordomo;
 pub mod native;
 pub mod path;
 pub mod peer;
+pub mod trace;
 mod wire;
 
 use crate::failure::Failure;
@@ -151,6 +152,8 @@ pub struct Ask {
     pub deadline_ms: Option<u32>,
     /// Whether to wait for a service that nobody offers yet, until the deadline.
     pub wait: bool,
+    /// Whether nothing is to be run, and only the way that the request would take be told ([`trace`]).
+    pub trace: bool,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
     /// Requests with the same key ask for the same effect, once.

@@ -11,7 +11,8 @@
 //!
 //! REQUEST  client to node
 //!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service
-//!     19    1  flags: bit 0 = wait for a service that nobody offers yet; the others are 0
+//!     19    1  flags: bit 0 = wait for a service that nobody offers yet, bit 1 = trace: run nothing, and tell the way that
+//!              the request would take; the others are 0
 //!     20    1  n, the length of the service name
 //!     21    n  service name
 //!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes);
@@ -26,6 +27,9 @@
 //!
 //! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499. Answers
 //! come in the order in which they are ready, so one connection carries many requests at a time.
+//!
+//! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then FINAL without
+//! a body where the request would be served, or the FAILURE that the request would get. Its idempotency key does not count.
 
 use super::wire::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, numbered,
@@ -40,6 +44,7 @@ pub use super::wire::MAX_IDEMPOTENCY_KEY;
 pub const MAGIC: &[u8] = b"WNODC1";
 
 const FLAG_WAIT: u8 = 1;
+const FLAG_TRACE: u8 = 2;
 
 /// Reads what a client sent; the caller has seen [`MAGIC`].
 pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
@@ -62,7 +67,7 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
 fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
     let deadline_ms = header.u32()?;
     let flags = header.u8()?;
-    if flags & !FLAG_WAIT != 0 {
+    if flags & !(FLAG_WAIT | FLAG_TRACE) != 0 {
         return Err("has unknown flags");
     }
     let length = header.u8()?;
@@ -72,6 +77,7 @@ fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
         service,
         deadline_ms: (deadline_ms > 0).then_some(deadline_ms),
         wait: flags & FLAG_WAIT != 0,
+        trace: flags & FLAG_TRACE != 0,
         traceparent: None,
         idempotency_key: None,
         body,
@@ -91,7 +97,7 @@ fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
 pub fn encode_request(ask: &Ask) -> Vec<Frame> {
     let mut header = numbered(MAGIC, REQUEST, ask.id, 64 + ask.service.len());
     header.put_u32(ask.deadline_ms.unwrap_or(0));
-    header.put_u8(if ask.wait { FLAG_WAIT } else { 0 });
+    header.put_u8(if ask.wait { FLAG_WAIT } else { 0 } | if ask.trace { FLAG_TRACE } else { 0 });
     put_short(&mut header, &ask.service);
     for (kind, value) in [(FIELD_TRACEPARENT, &ask.traceparent), (FIELD_IDEMPOTENCY_KEY, &ask.idempotency_key)] {
         if let Some(value) = value {
@@ -148,6 +154,7 @@ mod tests {
             service: Frame::from_static(b"print"),
             deadline_ms: Some(250),
             wait: true,
+            trace: false,
             traceparent: Some(Frame::from_static(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
             idempotency_key: Some(Frame::from_static(b"order-1")),
             body: vec![Frame::from_static(b"a"), Frame::new()],
@@ -157,7 +164,8 @@ mod tests {
     #[test]
     fn a_request_comes_back_as_it_was_sent() {
         let bare = Ask { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
-        for ask in [full_ask(), bare] {
+        let trace = Ask { wait: false, trace: true, ..full_ask() };
+        for ask in [full_ask(), bare, trace] {
             let decoded = decode(encode_request(&ask)).unwrap();
             assert_eq!(decoded, Message::Request { dialect: Dialect::Native, ask });
         }

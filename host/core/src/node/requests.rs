@@ -30,7 +30,13 @@ impl Node {
         let place = match forbidden.and_then(|()| self.destination(guest, zone.as_ref(), &forward)) {
             Ok(place) => place,
             Err(failure) => {
-                let reply = PeerMessage::Reply { id: forward.id, reply: Reply::Failure(failure) };
+                let id = forward.id;
+                if forward.is_trace {
+                    let decision = format!("refuses it: {}", failure.code);
+                    let records = vec![self.broker.record_at_once(forward.hops, decision)];
+                    self.send(from, peer::encode(PeerMessage::Reply { id, reply: Reply::Partial(records) }));
+                }
+                let reply = PeerMessage::Reply { id, reply: Reply::Failure(failure) };
                 return self.send(from, peer::encode(reply));
             }
         };
@@ -47,6 +53,7 @@ impl Node {
             crossed,
             hops: forward.hops,
             is_outward: zone.is_none() && guest.role == Role::Router,
+            is_trace: forward.is_trace,
             asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
             service: forward.service,
             place,

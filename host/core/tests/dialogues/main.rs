@@ -65,6 +65,7 @@ files! {
     majordomo_clients_are_answered_in_their_dialect: "majordomo-clients.txt",
     native_clients_pipeline_cancel_and_are_told_of_failures: "native-clients.txt",
     requests_are_shared_out_queued_and_limited: "sharing.txt",
+    traces_tell_the_way_and_run_nothing: "traces.txt",
     requests_with_a_key_run_once: "keys.txt",
     services_call_services_within_bounds: "calls.txt",
     nobody_does_what_its_key_does_not_allow: "trust.txt",

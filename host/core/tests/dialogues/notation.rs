@@ -123,7 +123,7 @@ fn pattern(word: &str) -> Result<Pattern, String> {
     Ok(Pattern::Exactly(bytes.into()))
 }
 
-/// `ask(7 print wait deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404 "reason")`.
+/// `ask(7 print wait trace deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404 "reason")`.
 fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     let number = |index: usize| {
         let word = words.get(index).ok_or(format!("{name}(...) is too short"))?;
@@ -153,6 +153,7 @@ fn ask(id: u64, words: &[String]) -> Result<Ask, String> {
         service: service.into(),
         deadline_ms: None,
         wait: false,
+        trace: false,
         traceparent: None,
         idempotency_key: None,
         body: Vec::new(),
@@ -160,6 +161,7 @@ fn ask(id: u64, words: &[String]) -> Result<Ask, String> {
     for word in &words[1..] {
         match word.split_once('=') {
             None if word == "wait" => ask.wait = true,
+            None if word == "trace" => ask.trace = true,
             Some(("deadline", ms)) => ask.deadline_ms = Some(ms.parse().map_err(|_| "deadline=... is milliseconds")?),
             Some(("key", key)) => ask.idempotency_key = Some(key.to_owned().into()),
             Some(("trace", parent)) => ask.traceparent = Some(parent.to_owned().into()),

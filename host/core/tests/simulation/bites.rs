@@ -55,7 +55,8 @@ fn says(from: &'static str, frames: Vec<Frame>) -> Input {
 fn asks(id: u64, body: &str) -> Input {
     let body = vec![frame(body)];
     let (deadline_ms, service) = (None, frame("add"));
-    let ask = Ask { id, service, deadline_ms, wait: true, traceparent: None, idempotency_key: None, body };
+    let ask =
+        Ask { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
     says("client", native::encode_request(&ask))
 }
 
@@ -131,6 +132,23 @@ fn a_part_of_an_answer_told_twice_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));
     trial.lying(Input::Partial { request: RequestId(1), body: body("half") }, twice);
+}
+
+#[test]
+#[should_panic(expected = "answers a trace without a record of it")]
+fn a_trace_that_is_not_recorded_is_noticed() {
+    let (deadline_ms, service) = (None, frame("add"));
+    let (traceparent, idempotency_key) = (None, None);
+    let ask =
+        Ask { id: 1, service, deadline_ms, wait: false, trace: true, traceparent, idempotency_key, body: body("a") };
+    let is_record = |output: &Output| match output {
+        Output::Send { frames, .. } => matches!(native::decode_reply(frames.clone()), Ok((1, Reply::Partial(_)))),
+        _ => false,
+    };
+    let mut trial = Trial::new();
+    trial.lying(says("client", native::encode_request(&ask)), |output| {
+        if is_record(&output) { Vec::new() } else { vec![output] }
+    });
 }
 
 #[test]

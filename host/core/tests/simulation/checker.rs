@@ -14,7 +14,7 @@ use crate::tally::Tally;
 use book::{AskId, Asker, Book};
 use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::message::Dialect;
-use wasmnode_core::{Code, Frame, NodeSettings, PeerId, RequestId, ServiceName, ServiceSettings, Time};
+use wasmnode_core::{Body, Code, Frame, NodeSettings, PeerId, RequestId, ServiceName, ServiceSettings, Time};
 
 /// How often the node gives a request of an idempotent service to another worker.
 const MAX_RETRIES: u32 = 3;
@@ -72,7 +72,9 @@ struct Own {
     asker: Asker,
     dialect: Dialect,
     /// The body, or `None` for a failure "malformed".
-    body: Option<&'static [u8]>,
+    body: Option<Body>,
+    /// Whether it is of a trace, so that a record of it is to come first.
+    record_due: bool,
 }
 
 /// One service.

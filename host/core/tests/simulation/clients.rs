@@ -157,6 +157,7 @@ impl Client {
             service,
             deadline_ms: chance(rng, 300).then(|| rng.u32(..1_000)),
             wait: chance(rng, 300),
+            trace: chance(rng, 50),
             traceparent: chance(rng, 200).then(|| frame(format!("00-{}-{}-01", self.number, self.asked))),
             // What requests with a key do to each other is told in `dialogues/keys.txt`; here strangers repeat what they overhear.
             idempotency_key: None,

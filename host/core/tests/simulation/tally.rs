@@ -47,6 +47,7 @@ const REASONS: &[(Option<Code>, &str)] = &[
 /// Everything else that has to occur; the reasons for which workers leave are the core's own words.
 const OCCASIONS: &[&str] = &[
     "final reply",
+    "traced",
     "partial reply",
     "reply too large",
     "failure told natively",

@@ -57,7 +57,7 @@ fn client() -> PeerId {
 fn ask() -> Ask {
     let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
     let (body, service) = (vec![frame("q7")], frame("add"));
-    Ask { id: 7, service, deadline_ms, wait: false, traceparent, idempotency_key, body }
+    Ask { id: 7, service, deadline_ms, wait: false, trace: false, traceparent, idempotency_key, body }
 }
 
 fn asks() -> Input {

@@ -25,6 +25,7 @@ pub(crate) fn ask(number: u64, nodes: usize, is_gentle: bool, rng: &mut Rng) -> 
         service: frame(address),
         deadline_ms: pick(rng, deadlines),
         wait: chance(rng, 300),
+        trace: false,
         traceparent: None,
         idempotency_key: chance(rng, 250).then(|| frame(format!("key {number}"))),
         body: vec![frame(format!("q{number}"))],

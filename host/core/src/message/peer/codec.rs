@@ -32,6 +32,8 @@ const STILL: u8 = 3;
 
 const OFFER_IDEMPOTENT: u8 = 1;
 
+const FLAG_TRACE: u8 = 1;
+
 /// The bytes of the shortest offer.
 const OFFER_LEAST: usize = 8;
 
@@ -86,7 +88,7 @@ fn request(forward: &Forward) -> Vec<u8> {
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
     header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
     header.put_u8(forward.hops);
-    header.put_u8(0);
+    header.put_u8(if forward.is_trace { FLAG_TRACE } else { 0 });
     put_short(&mut header, service);
     fields().for_each(|(kind, value)| put_field(&mut header, kind, value));
     header
@@ -238,13 +240,15 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
 fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static str> {
     let remaining = Duration::from_micros(header.u64()?);
     let hops = header.u8()?;
-    if header.u8()? != 0 {
+    let flags = header.u8()?;
+    if flags & !FLAG_TRACE != 0 {
         return Err("has unknown flags");
     }
     let mut forward = Forward {
         id,
         remaining,
         hops,
+        is_trace: flags & FLAG_TRACE != 0,
         service: service(header)?,
         caller: String::new(),
         traceparent: None,

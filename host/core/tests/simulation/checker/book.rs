@@ -55,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) token: Option<Frame>,
     /// Parts of its answer that are not told yet.
     pub(crate) parts: Vec<Body>,
+    /// It is a trace, and this node's record of it is not told yet.
+    pub(crate) record_due: bool,
     /// What its run or worker made of it.
     pub(crate) outcome: Option<Result<Body, Failure>>,
     /// What was made of it is over a limit.

@@ -56,7 +56,7 @@ impl Checker {
         match sender {
             Sender::NativeClient(id) => {
                 let asker = Asker::Native(from.clone(), id);
-                self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None });
+                self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None, record_due: false });
             }
             Sender::Worker(_) => self.expect_farewell(from),
             Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
@@ -76,25 +76,37 @@ impl Checker {
             _ => Asker::Majordomo(from.clone(), ask.service.clone()),
         };
         let Ok(service) = ServiceName::from_bytes(&ask.service) else {
-            self.moment.own = Some(Own { asker, dialect, body: None });
+            self.moment.own = Some(Own { asker, dialect, body: None, record_due: false });
             return;
         };
         if service.as_str().starts_with("mmi.") {
-            let body = Some(self.management(&service, &ask.body));
-            self.moment.own = Some(Own { asker, dialect, body });
+            let code = self.management(&service, &ask.body);
+            let body = if ask.trace { Vec::new() } else { vec![Frame::from_static(code)] };
+            self.moment.own = Some(Own { asker, dialect, body: Some(body), record_due: ask.trace });
             return;
         }
         let longest = self.settings_of(&service).deadline;
         let asked = ask.deadline_ms.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
-        let patience = if native { ask.wait.then_some(Duration::MAX) } else { Some(self.settings.majordomo.wait) };
-        self.open(Ask {
+        let patience = if ask.trace {
+            None
+        } else if native {
+            ask.wait.then_some(Duration::MAX)
+        } else {
+            Some(self.settings.majordomo.wait)
+        };
+        let id = self.open(Ask {
             dialect: Some(dialect),
             due: self.now + asked.min(longest),
             patience,
             traceparent: ask.traceparent,
             idempotency_key: ask.idempotency_key,
+            record_due: ask.trace,
+            outcome: (ask.trace && self.is_reachable(&service)).then(|| Ok(Vec::new())),
             ..self.blank(asker, service, &ask.body)
         });
+        if ask.trace {
+            self.moment.must_be_closed.push(id);
+        }
     }
 
     fn management(&mut self, service: &ServiceName, body: &Body) -> &'static [u8] {
@@ -147,6 +159,7 @@ impl Checker {
             last_in_vain: false,
             token: None,
             parts: Vec::new(),
+            record_due: false,
             outcome: None,
             oversized: false,
             cancelled: false,

@@ -298,6 +298,7 @@ impl Checker {
     /// The request that ends here, if it was open, is in no desk's way any more.
     pub(super) fn close(&mut self, id: AskId) -> Option<Ask> {
         let ask = self.book.close(id)?;
+        self.require(!ask.record_due, || format!("answers a trace without a record of it: {ask:?}"));
         self.moment.must_be_closed.extend(&ask.calls);
         self.at_desk(&ask.service, |desk| {
             desk.waiting.remove(&id);

@@ -2,12 +2,15 @@
 
 use super::book::{Ask, AskId, Asker, Place};
 use super::{Checker, Desk};
-use wasmnode_core::message::{Dialect, Reply, size};
+use wasmnode_core::message::{Dialect, Reply, size, trace};
 use wasmnode_core::{Code, Failure, Frame, Time};
 
 impl Checker {
     /// An answer, or a part of one, was told to `asker`, or would have been if its dialect had words for it.
     pub(super) fn answered(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: Reply) {
+        if self.is_record(asker, dialect, &reply) {
+            return self.tally.count("traced");
+        }
         if self.is_own_answer(asker, dialect, &reply) {
             self.moment.own = None;
             return;
@@ -68,13 +71,29 @@ impl Checker {
         }
     }
 
+    /// Whether it is this node's record of a trace, which has none yet.
+    fn is_record(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: &Reply) -> bool {
+        let Reply::Partial(records) = reply else { return false };
+        let [record] = records.as_slice() else { return false };
+        let is_mine = |record: trace::Record| (record.node, record.distance) == (self.settings.name.clone(), 0);
+        if dialect != Some(Dialect::Native) || !trace::decode(record.clone()).is_ok_and(is_mine) {
+            return false;
+        }
+        if let Some(own) = self.moment.own.as_mut().filter(|own| own.asker == *asker) {
+            return std::mem::take(&mut own.record_due);
+        }
+        let due = |id: &&AskId| self.book.get(**id).is_some_and(|ask| ask.record_due);
+        let traced = self.book.of(asker).iter().find(due).copied();
+        traced.and_then(|id| self.book.get_mut(id)).is_some_and(|ask| std::mem::take(&mut ask.record_due))
+    }
+
     fn is_own_answer(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: &Reply) -> bool {
         let Some(own) = &self.moment.own else { return false };
         if own.asker != *asker || dialect.is_some_and(|dialect| dialect != own.dialect) {
             return false;
         }
-        match (reply, own.body) {
-            (Reply::Final(body), Some(expected)) => body == &[expected],
+        match (reply, &own.body) {
+            (Reply::Final(body), Some(expected)) => body == expected && !own.record_due,
             (Reply::Failure(failure), None) if failure.code == Code::Malformed => {
                 self.tally.count_reason(Some(Code::Malformed), &failure.reason);
                 true

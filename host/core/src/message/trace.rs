@@ -1,0 +1,159 @@
+//! What the nodes on the way of a trace record of it.
+//!
+//! A trace is a request that runs nowhere: it goes the way that the request would go, and the node that would serve it
+//! answers instead. Each node puts its record before those that came back to it, so the records stand in the order of the
+//! way. Where a node has tried several hops, those of the first come before those of the next.
+//!
+//! Each record is one frame. Integers are unsigned, in network byte order.
+//!
+//! ```text
+//! offset size
+//!      0    1  distance: how many nodes had the trace before this one on its way here
+//!      1    1  role: 1 node, 2 router
+//!      2    8  microseconds from the trace's arrival at this node to this node's answer, by its own clock
+//!     10    1  n, the length of the name
+//!     11    n  the node's name
+//!   11+n    1  m, the length of the name of its zone
+//!   12+n    m  zone
+//! 12+n+m    2  k, the length of the decision, at most 1,024
+//! 14+n+m    k  what the node decided and why: UTF-8 without control characters
+//!      …    …  fields; none yet
+//! ```
+//!
+//! A node of another zone than the asker's records no names but that of the next hop, and no figures. A record is what its
+//! sender says of itself: nothing is decided by it.
+
+use super::Frame;
+use super::peer::Role;
+use super::wire::{Reader, put_long, put_short};
+use crate::name::Label;
+use bytes::BufMut;
+use std::time::Duration;
+
+/// The most records that the answer to a trace has; those beyond are left out.
+pub const MAX_RECORDS: usize = 64;
+
+/// The longest decision, in bytes; a longer one is cut.
+pub const MAX_DECISION: usize = 1024;
+
+/// The longest record that a node passes on, in bytes.
+pub const MAX_RECORD: usize = 2048;
+
+const NODE: u8 = 1;
+const ROUTER: u8 = 2;
+
+/// What one node records of a trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// How many nodes had the trace before.
+    pub distance: u8,
+    /// The node.
+    pub node: Label,
+    /// Its zone.
+    pub zone: Label,
+    /// What it does.
+    pub role: Role,
+    /// From the trace's arrival to the node's answer; whole microseconds travel.
+    pub elapsed: Duration,
+    /// What it decided, and why.
+    pub decision: String,
+}
+
+/// Writes a record. A decision over [`MAX_DECISION`] bytes is cut between characters, and control characters in it become
+/// spaces.
+#[must_use]
+pub fn encode(record: &Record) -> Frame {
+    let mut out = Vec::with_capacity(256);
+    out.put_u8(record.distance);
+    out.put_u8(match record.role {
+        Role::Node => NODE,
+        Role::Router => ROUTER,
+    });
+    out.put_u64(u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX));
+    put_short(&mut out, record.node.as_str().as_bytes());
+    put_short(&mut out, record.zone.as_str().as_bytes());
+    let decision = record.decision.replace(char::is_control, " ");
+    put_long(&mut out, &decision.as_bytes()[..decision.floor_char_boundary(MAX_DECISION)]);
+    out.into()
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// Says which rule it breaks; reads on from "the record ...".
+pub fn decode(mut frame: Frame) -> Result<Record, &'static str> {
+    let distance = frame.u8()?;
+    let role = match frame.u8()? {
+        NODE => Role::Node,
+        ROUTER => Role::Router,
+        _ => return Err("has an unknown role"),
+    };
+    let elapsed = Duration::from_micros(frame.u64()?);
+    let (node, zone) = (label(&mut frame)?, label(&mut frame)?);
+    let length = frame.u16()?;
+    let decision = frame.view(length.into(), decision)??;
+    while frame.field()?.is_some() {}
+    Ok(Record { distance, node, zone, role, elapsed, decision })
+}
+
+fn label(from: &mut Frame) -> Result<Label, &'static str> {
+    let length = from.u8()?;
+    let parsed =
+        from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()))?;
+    parsed.ok_or("has the name of a node or a zone that is none")
+}
+
+fn decision(bytes: &[u8]) -> Result<String, &'static str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.len() <= MAX_DECISION && !text.contains(char::is_control) => Ok(text.to_owned()),
+        _ => Err("has a decision that is not at most 1,024 bytes of UTF-8 without control characters"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            distance: 1,
+            node: "r1".parse().unwrap(),
+            zone: "paris".parse().unwrap(),
+            role: Role::Router,
+            elapsed: Duration::from_micros(258),
+            decision: "goes to node é".into(),
+        }
+    }
+
+    #[test]
+    fn a_record_stands_byte_for_byte_as_documented_and_comes_back() {
+        let documented = b"\x01\x02\0\0\0\0\0\0\x01\x02\x02r1\x05paris\0\x0fgoes to node \xc3\xa9";
+        assert_eq!(encode(&record()), documented.as_slice());
+        let with_a_field = [documented.as_slice(), b"\x63\0\x01x"].concat();
+        for frame in [documented.to_vec(), with_a_field] {
+            assert_eq!(decode(frame.into()), Ok(record()));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_could_confuse_a_terminal_is_refused() {
+        let whole = encode(&record());
+        for length in 0..whole.len() {
+            assert!(decode(whole.slice(..length)).is_err(), "cut at {length}");
+        }
+        let mut colourful = whole.to_vec();
+        let end = colourful.len() - 3;
+        colourful[end] = 0x1b;
+        assert!(decode(colourful.into()).unwrap_err().contains("control characters"));
+    }
+
+    #[test]
+    fn what_a_node_writes_can_always_be_read_and_passed_on() {
+        let label = "x".repeat(Label::MAX).parse::<Label>().unwrap();
+        for decision in ["é".repeat(MAX_DECISION), "a\nb\u{85}".into()] {
+            let frame = encode(&Record { node: label.clone(), zone: label.clone(), decision, ..record() });
+            assert!(frame.len() <= MAX_RECORD);
+            assert!(decode(frame).is_ok_and(|read| read.decision.len() >= 3 && !read.decision.contains('\n')));
+        }
+    }
+}

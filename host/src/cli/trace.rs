@@ -1,0 +1,209 @@
+//! `wasmnode trace`: the way of a request, hop by hop.
+
+use super::{Failed, To, print};
+use clap::Args;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use wasmnode::client::{self, Ask, Reply};
+use wasmnode_core::message::peer::Role;
+use wasmnode_core::message::trace::{self, Record};
+
+pub(super) const TRACE: &str = "\
+The trace goes the way that a request would go now, by the same rules, but is not run. TIME is what each hop adds: the time from
+its arrival there to the answer, less that of the hops after it, each by its own clock; so it holds the way to the next hop and
+back. Where a hop was tried in vain, the hops after it stand before those of the next try. Nodes of other zones say only where it goes.
+
+Where a request would fail, the hops up to there are printed, then the failure, and the exit code is that of `wasmnode call`.
+
+Example:
+  wasmnode trace afficher@lyon --to tcp://127.0.0.1:5611";
+
+/// How much longer than its deadline the answer is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// The service, as a client would call it: NAME, NAME@ZONE, NAME@NODE or NAME@NODE.ZONE
+    address: String,
+    #[command(flatten)]
+    to: To,
+    /// How long to wait for the answer; the service's own deadline may be shorter
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The way of a request.
+#[derive(Debug, Serialize)]
+struct Way {
+    address: String,
+    /// The node that was asked.
+    endpoint: String,
+    /// From the sending of the trace to its answer, microseconds.
+    total_us: u64,
+    /// Of those, what the way to the first node and back took.
+    client_us: u64,
+    hops: Vec<Hop>,
+    /// Records that are none.
+    unreadable: usize,
+    /// Why a request would have no reply, if it would not.
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Hop {
+    /// How many nodes had it before.
+    distance: u8,
+    node: String,
+    zone: String,
+    role: &'static str,
+    /// What this hop adds, microseconds.
+    own_us: u64,
+    decision: String,
+}
+
+/// Sends a trace, and prints its way.
+pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let mut client = args.to.connect(config)?;
+    client.wait_for_connection()?;
+    let (began, mut frames) = (Instant::now(), Vec::new());
+    let id = client.send(Ask::new(&args.address).deadline(args.timeout).trace())?;
+    let failure = loop {
+        // When the time is over the node says so, if it has a little longer.
+        match client.receive(Some(args.timeout + GRACE))? {
+            (answered, _) if answered != id => {}
+            (_, Reply::Partial(records)) => frames.extend(records),
+            (_, Reply::Final(_)) => break None,
+            (_, Reply::Failure(failure)) => break Some(failure),
+        }
+    };
+    let total = began.elapsed();
+    let (records, unreadable): (Vec<_>, Vec<_>) = frames.into_iter().map(trace::decode).partition(Result::is_ok);
+    let records: Vec<Record> = records.into_iter().flatten().collect();
+    let way = Way {
+        address: args.address.clone(),
+        endpoint: client.endpoint().to_owned(),
+        total_us: micros(total),
+        client_us: micros(total.saturating_sub(beyond(&records, 0))),
+        hops: (0..records.len()).map(|index| hop(&records[index], &records[index + 1..])).collect(),
+        unreadable: unreadable.len(),
+        failure: failure.as_ref().map(ToString::to_string),
+    };
+    let text = if args.json { serde_json::to_string(&way).unwrap_or_default() + "\n" } else { table(&way) };
+    print(&vec![text.into()])?;
+    failure.map_or(Ok(ExitCode::SUCCESS), |failure| Err(client::Error::Failure(failure).into()))
+}
+
+fn hop(record: &Record, after: &[Record]) -> Hop {
+    let distance = record.distance;
+    Hop {
+        distance,
+        node: record.node.to_string(),
+        zone: record.zone.to_string(),
+        role: match record.role {
+            Role::Node => "node",
+            Role::Router => "router",
+        },
+        own_us: micros(record.elapsed.saturating_sub(beyond(after, distance.saturating_add(1)))),
+        decision: record.decision.clone(),
+    }
+}
+
+/// How long the nodes of this distance had the trace, of those that follow one another at that distance or further on.
+fn beyond(records: &[Record], distance: u8) -> Duration {
+    let within = records.iter().take_while(|record| record.distance >= distance);
+    within
+        .filter(|record| record.distance == distance)
+        .fold(Duration::ZERO, |sum, record| sum.saturating_add(record.elapsed))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn table(way: &Way) -> String {
+    let asks = format!("asks {}", way.endpoint);
+    let mut lines = vec![["HOP", "NODE", "ZONE", "ROLE", "TIME", "DECISION"].map(str::to_owned)];
+    lines.push(["0", "this client", "-", "client", &time(way.client_us), &asks].map(str::to_owned));
+    lines.extend(way.hops.iter().map(|hop| {
+        let number = (u32::from(hop.distance) + 1).to_string();
+        [number, hop.node.clone(), hop.zone.clone(), hop.role.to_owned(), time(hop.own_us), hop.decision.clone()]
+    }));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let [number, node, zone, role, time_width] = [0, 1, 2, 3, 4].map(width);
+    let mut text = String::new();
+    for [hop, name, its_zone, its_role, took, decision] in &lines {
+        let _writing_to_a_string_succeeds = writeln!(
+            text,
+            "{hop:>number$}  {name:<node$}  {its_zone:<zone$}  {its_role:<role$}  {took:>time_width$}  {decision}"
+        );
+    }
+    if way.unreadable > 0 {
+        let _writing_to_a_string_succeeds =
+            writeln!(text, "{} records cannot be read, and are left out", way.unreadable);
+    }
+    let end = match (&way.failure, way.hops.last()) {
+        (None, Some(last)) => format!("would be served at node {} of zone {}", last.node, last.zone),
+        (None, None) => "would be served".into(),
+        (Some(_), _) => "would fail".into(),
+    };
+    let _writing_to_a_string_succeeds =
+        writeln!(text, "=> {} {end}; there and back in {}", way.address, time(way.total_us));
+    text
+}
+
+fn time(us: u64) -> String {
+    format!("{us} µs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(distance: u8, node: &str, us: u64) -> Record {
+        let (node, zone) = (node.parse().unwrap(), "paris".parse().unwrap());
+        let elapsed = Duration::from_micros(us);
+        Record { distance, node, zone, role: Role::Node, elapsed, decision: String::new() }
+    }
+
+    #[test]
+    fn each_hop_counts_what_those_after_it_do_not_also_where_one_was_tried_in_vain() {
+        let records =
+            [record(0, "a", 100), record(1, "b", 30), record(2, "c", 10), record(1, "d", 50), record(2, "e", 5)];
+        let own: Vec<u64> = (0..5).map(|index| hop(&records[index], &records[index + 1..]).own_us).collect();
+        assert_eq!(own, [20, 20, 10, 45, 5]);
+        assert_eq!(beyond(&records, 0), Duration::from_micros(100));
+    }
+
+    #[test]
+    fn clocks_that_run_differently_or_lie_yield_no_nonsense() {
+        let records = [record(0, "a", 10), record(1, "b", u64::MAX), record(1, "c", u64::MAX)];
+        let own: Vec<u64> = (0..3).map(|index| hop(&records[index], &records[index + 1..]).own_us).collect();
+        assert_eq!(own, [0, u64::MAX, u64::MAX]);
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let hop = |node: &str, own_us| Hop {
+            distance: 0,
+            node: node.into(),
+            zone: "z".into(),
+            role: "node",
+            own_us,
+            decision: "DECISION".into(),
+        };
+        let hops = vec![hop("é", 1), hop("a-much-longer-name", 1_000_000)];
+        let (address, endpoint) = ("print".into(), "DECISION".into());
+        let way = Way { address, endpoint, total_us: 9, client_us: 8, hops, unreadable: 0, failure: None };
+        let text = table(&way);
+        let at = |line: &str| line.find("DECISION").map(|at| line[..at].chars().count());
+        let places: Vec<_> = text.lines().filter_map(at).collect();
+        assert_eq!(places[0], places[2]);
+        assert_eq!(places[2], places[3]);
+    }
+}
