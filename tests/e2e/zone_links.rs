@@ -5,8 +5,11 @@ use crate::node::{Node, PATIENCE};
 use crate::proxy::{Proxy, Way};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Code};
+
+/// How long a node that is told to stop answers its peers in any case.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
@@ -113,6 +116,37 @@ fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
     proxy.heal();
     let waiting = Ask::new("job").body([unique_body()]).wait(true);
     assert!(front.client().call(waiting, |_| {}).is_ok());
+    assert_eq!(runs.repeated(), [""; 0]);
+}
+
+#[test]
+fn the_last_answer_of_a_node_that_stops_arrives_although_the_news_that_it_is_gone_overtakes_it() {
+    let (runs, front, proxy) = (Runs::default(), node("front", &[], &[], ""), Proxy::new());
+    let mut far = behind(&proxy, "far", &[], &[&front], "[defaults]\ndeadline = '3m'\n");
+    // Answers come through the proxy; what the node tells of itself comes on its own link, without delay.
+    proxy.delay(Duration::from_millis(100));
+    let (crew, mut client) = (Crew::new(&far, "job", 1, &runs), front.client());
+    for round in 0..3 {
+        wait_for_peers(&front, "job", &["far"]);
+        crew.hold();
+        let body = [unique_body(), vec![0; 4 << 20]].concat();
+        let sent = client.send(Ask::new("job").body([body.clone()]).deadline(PATIENCE)).unwrap();
+        far.wait_for_busy_workers("job", 1);
+        far.signal("-TERM");
+        far.wait_for("stopping");
+        let told = Instant::now();
+        wait_for_peers(&front, "job", &[]);
+        // From then on nothing but the request holds it up.
+        while told.elapsed() <= GOODBYE {
+            assert_eq!(far.call("mmi.service", &[b"x"]).unwrap(), ["404"]);
+        }
+        crew.release();
+        let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
+        let answer = result(reply).unwrap_or_else(|failure| panic!("round {round}: {failure}"));
+        assert!(id == sent && answer == [body]);
+        far.start_again();
+        far.wait_for_workers("job", 1);
+    }
     assert_eq!(runs.repeated(), [""; 0]);
 }
 
