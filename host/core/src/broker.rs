@@ -185,10 +185,12 @@ impl Broker {
             crossed: submission.crossed,
             hops: submission.hops,
             is_outward: submission.is_outward,
+            has_alternative: submission.has_alternative,
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);
         self.start(id, now);
+        self.give_up_if_stuck(id, now);
     }
 
     /// A native client withdraws its request; no effect if that is answered already.

@@ -307,6 +307,7 @@ impl Node {
             crossed: Vec::new(),
             hops: MAX_HOPS,
             is_outward: false,
+            has_alternative: false,
             body: ask.body,
             deadline,
             patience,

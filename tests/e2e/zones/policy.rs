@@ -94,6 +94,7 @@ impl Forger {
             id: self.last,
             remaining: Duration::from_secs(60),
             hops: 30,
+            has_alternative: false,
             service: service.parse().unwrap(),
             caller: "forger".into(),
             traceparent: None,

@@ -13,6 +13,9 @@ use wasmnode::client::{Ask, Code, Reply};
 /// Requests that a client has outstanding.
 const WINDOW: u64 = 32;
 
+/// Less than `peers.expiry`, after which the connection to a router that is silent is given up.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(4);
+
 struct Pairs {
     node_a: Node,
     node_b: Node,
@@ -97,12 +100,23 @@ impl Drop for Team {
 
 /// Calls a service so often, with [`WINDOW`] requests outstanding, and lets something happen after a third of the answers.
 /// Returns the replies by request.
-fn load(node: &Node, service: &str, requests: u64, mut happens: impl FnMut()) -> BTreeMap<u64, Reply> {
+fn load(node: &Node, service: &str, requests: u64, happens: impl FnMut()) -> BTreeMap<u64, Reply> {
+    load_within(PATIENCE, node, service, requests, happens)
+}
+
+/// The same, with so much time for each request.
+fn load_within(
+    deadline: Duration,
+    node: &Node,
+    service: &str,
+    requests: u64,
+    mut happens: impl FnMut(),
+) -> BTreeMap<u64, Reply> {
     let (mut client, mut sent, mut replies) = (node.client(), 0, BTreeMap::new());
     while (replies.len() as u64) < requests {
         while sent < requests && sent - (replies.len() as u64) < WINDOW {
             sent += 1;
-            let ask = Ask::new(service).body([sent.to_string()]).deadline(PATIENCE);
+            let ask = Ask::new(service).body([sent.to_string()]).deadline(deadline);
             assert_eq!(client.send(ask).unwrap(), sent);
         }
         let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
@@ -232,7 +246,8 @@ fn idempotent_requests_survive_the_silence_of(victim: usize) {
     pairs.node_b.wait_for_workers("job", 8);
     pairs.wait_for_ways("job", 2);
     let began = Instant::now();
-    let replies = load(&pairs.node_a, "job", 900, || pairs.routers[victim].signal("-STOP"));
+    let freeze = || pairs.routers[victim].signal("-STOP");
+    let replies = load_within(BEFORE_EXPIRY, &pairs.node_a, "job", 900, freeze);
     println!("{} requests took {:?} with router {victim} frozen", replies.len(), began.elapsed());
     for (id, reply) in &replies {
         assert!(is_answered(*id, reply), "{id}: {reply:?}");
@@ -251,4 +266,20 @@ fn idempotent_requests_survive_the_silence_of_a_router_of_their_own_zone() {
 #[test]
 fn idempotent_requests_survive_the_silence_of_a_router_of_the_other_zone() {
     idempotent_requests_survive_the_silence_of(2);
+}
+
+#[test]
+fn what_must_not_run_twice_goes_another_way_once_a_router_of_the_other_zone_is_known_to_be_silent() {
+    let mut pairs = pairs();
+    let team = Team::new(&pairs.node_b, "once", 8);
+    pairs.node_b.wait_for_workers("once", 8);
+    pairs.wait_for_ways("once", 2);
+    pairs.routers[2].signal("-STOP");
+    pairs.routers[0].wait_for("gives no sign of life");
+    let replies = load_within(BEFORE_EXPIRY, &pairs.node_a, "once", 300, || {});
+    pairs.routers[2].signal("-CONT");
+    for (id, reply) in &replies {
+        assert!(is_answered(*id, reply), "{id}: {reply:?}");
+    }
+    assert!(team.runs().len() == 300 && team.runs().values().all(|runs| *runs == 1));
 }

@@ -42,6 +42,8 @@ pub(super) struct Pending {
     pub(super) hops: u8,
     /// Whether it has to leave this zone with the next link.
     pub(super) is_outward: bool,
+    /// Whether whoever passed it on has another way for it.
+    pub(super) has_alternative: bool,
     /// The services on whose behalf this one is called, outermost first.
     pub(super) chain: Vec<ServiceName>,
     /// Calls that the plugin made for this request and that have no answer.

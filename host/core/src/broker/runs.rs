@@ -86,6 +86,7 @@ impl Broker {
             crossed: Vec::new(),
             hops: MAX_HOPS,
             is_outward: false,
+            has_alternative: false,
             body,
             deadline: Some(pending.deadline.since(now)),
             patience: None,

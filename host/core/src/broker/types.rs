@@ -92,6 +92,8 @@ pub struct Submission {
     pub hops: u8,
     /// Whether it has to leave this zone with the next link, because a router of it passed it on.
     pub is_outward: bool,
+    /// Whether whoever passes it on has another way for it, and wants it back if no way here gives a sign of life.
+    pub has_alternative: bool,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.

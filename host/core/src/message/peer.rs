@@ -13,7 +13,8 @@
 //!      7    8  request id: chosen by the sender, ascending on each link
 //!     15    8  the time that is left to answer, in microseconds
 //!     23    1  hops: how many more nodes it may be passed on to
-//!     24    1  flags: none yet, all 0; a request with a flag that the receiver does not know is malformed
+//!     24    1  flags: bit 0 = the sender has another way for the request, and wants it back from a router whose way has
+//!              fallen silent; a request with another flag is malformed
 //!     25    1  n, the length of the service name
 //!     26    n  service name
 //!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose behalf
@@ -212,6 +213,8 @@ pub struct Forward {
     pub remaining: Duration,
     /// How many more nodes it may be passed on to.
     pub hops: u8,
+    /// Whether there is another way for it, so that a router whose way has fallen silent is to give it back.
+    pub has_alternative: bool,
     /// The service.
     pub service: ServiceName,
     /// Who asked, as the first node saw it, in at most [`MAX_CALLER`] bytes; empty if it did not say.

@@ -46,6 +46,7 @@ impl Node {
             crossed,
             hops: forward.hops,
             is_outward: zone.is_none() && guest.role == Role::Router,
+            has_alternative: self.router.is_some() && forward.has_alternative,
             asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
             service: forward.service,
             place,

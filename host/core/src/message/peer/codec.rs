@@ -86,7 +86,7 @@ fn request(forward: &Forward) -> Vec<u8> {
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
     header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
     header.put_u8(forward.hops);
-    header.put_u8(0);
+    header.put_u8(u8::from(forward.has_alternative));
     put_short(&mut header, service);
     fields().for_each(|(kind, value)| put_field(&mut header, kind, value));
     header
@@ -238,13 +238,15 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
 fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static str> {
     let remaining = Duration::from_micros(header.u64()?);
     let hops = header.u8()?;
-    if header.u8()? != 0 {
-        return Err("has unknown flags");
-    }
+    let has_alternative = match header.u8()? {
+        flags @ 0..=1 => flags == 1,
+        _ => return Err("has unknown flags"),
+    };
     let mut forward = Forward {
         id,
         remaining,
         hops,
+        has_alternative,
         service: service(header)?,
         caller: String::new(),
         traceparent: None,
