@@ -4,6 +4,7 @@ mod chain;
 mod partition;
 mod policy;
 mod redundancy;
+mod storm;
 
 use crate::majordomo::{answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE};

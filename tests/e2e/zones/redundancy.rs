@@ -16,14 +16,14 @@ const WINDOW: u64 = 32;
 /// Less than `peers.expiry`, after which the connection to a router that is silent is given up.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(4);
 
-struct Pairs {
-    node_a: Node,
-    node_b: Node,
+pub(super) struct Pairs {
+    pub(super) node_a: Node,
+    pub(super) node_b: Node,
     /// Two of zone a, then two of zone b; each of a is joined with one of b.
-    routers: Vec<Node>,
+    pub(super) routers: Vec<Node>,
 }
 
-fn pairs() -> Pairs {
+pub(super) fn pairs() -> Pairs {
     let sites = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(name, zone)| Site::new(name, zone, &[]));
     let at: Vec<String> = sites.iter().map(|site| site.endpoint.clone()).collect();
     let (seed_a, seed_b) = (at[0].clone(), at[2].clone());
@@ -39,18 +39,22 @@ fn pairs() -> Pairs {
     Pairs { node_a, node_b, routers }
 }
 
-impl Pairs {
-    /// Waits until so many routers lead from node a to this service.
-    fn wait_for_ways(&self, service: &str, ways: usize) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let report = self.node_a.report();
-            let entry = report["services"].as_array().unwrap().iter().find(|entry| entry["name"] == service);
-            if entry.is_some_and(|entry| entry["peers"].as_array().unwrap().len() == ways) {
-                return;
-            }
-            assert!(Instant::now() < until, "{ways} ways to {service}: {report}");
+/// Waits until so many routers lead from a node to this service.
+pub(super) fn wait_for_ways(node: &Node, service: &str, ways: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let report = node.report();
+        let entry = report["services"].as_array().unwrap().iter().find(|entry| entry["name"] == service);
+        if entry.is_some_and(|entry| entry["peers"].as_array().unwrap().len() == ways) {
+            return;
         }
+        assert!(Instant::now() < until, "{ways} ways to {service}: {report}");
+    }
+}
+
+impl Pairs {
+    pub(super) fn wait_for_ways(&self, service: &str, ways: usize) {
+        wait_for_ways(&self.node_a, service, ways);
     }
 
     fn passed_on_by(&self, router: usize) -> u64 {
@@ -59,14 +63,14 @@ impl Pairs {
 }
 
 /// Workers of one service on threads of their own, and how often each body was served.
-struct Team {
+pub(super) struct Team {
     runs: Arc<Mutex<BTreeMap<String, u64>>>,
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Team {
-    fn new(node: &Node, service: &str, members: usize) -> Self {
+    pub(super) fn new(node: &Node, service: &str, members: usize) -> Self {
         let (runs, is_over) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let member = |_| {
             let worker = Worker::v2(&node.ipc(), service);
@@ -86,7 +90,7 @@ impl Team {
         Self { runs, is_over, threads }
     }
 
-    fn runs(&self) -> BTreeMap<String, u64> {
+    pub(super) fn runs(&self) -> BTreeMap<String, u64> {
         self.runs.lock().unwrap().clone()
     }
 }
