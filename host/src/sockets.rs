@@ -32,6 +32,9 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Inputs taken in a row before all sockets are looked at again, as long as there are links.
 const LOOK_AGAIN: usize = 64;
 
+/// The longest time to live that ZMTP can tell, in milliseconds.
+const LONGEST_TTL: i32 = 6_553_500;
+
 /// How long what waits may take to leave when the node ends, in milliseconds.
 const LINGER: i32 = 500;
 
@@ -84,7 +87,9 @@ impl Sockets {
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
     pub(crate) fn listen(config: &Config, lookups: Sending) -> Result<Self, ListenError> {
-        let mut sockets = Self::open(config.node.limits.message, config.unread_bytes, Patience::default(), lookups)
+        // The core gives a silent peer up first, and can say why.
+        let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
+        let mut sockets = Self::open(config.node.limits.message, config.unread_bytes, patience, lookups)
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint) {
@@ -98,7 +103,7 @@ impl Sockets {
     fn open(max_message: usize, max_unread: usize, patience: Patience, lookups: Sending) -> Result<Self, zmq::Error> {
         let context = zmq::Context::new();
         Ok(Self {
-            listener: Listener::open(&context, max_message)?,
+            listener: Listener::open(&context, max_message, patience.silence)?,
             dialer: Dialer::open(&context, max_message, patience, lookups)?,
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
@@ -329,7 +334,12 @@ fn try_send(listener: &Listener, dialer: &Dialer, to: &To, frames: &[Frame]) -> 
 }
 
 /// A ROUTER with what all of the node's sockets have in common.
-fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> Result<zmq::Socket, zmq::Error> {
+fn router(
+    context: &zmq::Context,
+    max_message: usize,
+    high_water_mark: i32,
+    silence: Duration,
+) -> Result<zmq::Socket, zmq::Error> {
     let router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory.
@@ -337,8 +347,9 @@ fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> R
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
     router.set_heartbeat_ivl(1_000)?;
-    router.set_heartbeat_timeout(5_000)?;
-    router.set_heartbeat_ttl(10_000)?;
+    let silence = i32::try_from(silence.as_millis()).unwrap_or(i32::MAX);
+    router.set_heartbeat_timeout(silence)?;
+    router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
     router.set_tcp_keepalive(1)?;
     Ok(router)
 }

@@ -6,7 +6,7 @@ use crate::proxy::{Proxy, Way};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Ask, Code, Error};
 
 /// How long a node that is told to stop answers its peers in any case.
 const GOODBYE: Duration = Duration::from_millis(100);
@@ -163,4 +163,29 @@ fn of_two_peers_the_nearer_one_is_chosen() {
     let (far, near) = (replied(&far, "echo"), replied(&near, "echo"));
     println!("{near} of {REQUESTS} went to the near peer");
     assert!(near + far == REQUESTS && near >= REQUESTS * 8 / 10, "{near} near, {far} far");
+}
+
+/// Sends a body through a narrow proxy to a node, which sends it back.
+fn through_a_narrow_link(bytes: usize, rate: u64, expiry: &str) -> Result<usize, Error> {
+    let settings = format!("[peers]\nexpiry = '{expiry}'\n[defaults]\ndeadline = '3m'\n");
+    let (front, proxy, _far, _near) = zone(&["echo"], &settings);
+    proxy.throttle(rate);
+    let ask = Ask::new("echo@far").body([vec![7; bytes]]).deadline(PATIENCE);
+    front.client().call(ask, |_| {}).map(|body| body[0].len())
+}
+
+#[test]
+fn a_message_that_takes_longer_than_five_seconds_passes_where_peers_may_be_silent_for_so_long() {
+    assert_eq!(through_a_narrow_link(3 << 20, 1 << 19, "30s").unwrap(), 3 << 20);
+}
+
+#[test]
+fn a_message_that_takes_longer_than_peers_may_be_silent_fails_and_says_so() {
+    match through_a_narrow_link(3 << 20, 1 << 20, "1s") {
+        Err(Error::Failure(failure)) => {
+            let rule = "it gives no sign of life within 1s; every message on its way must pass within peers.expiry";
+            assert!(failure.code == Code::Lost && failure.reason.contains(rule), "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

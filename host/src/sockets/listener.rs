@@ -7,6 +7,7 @@ use crate::config::Endpoint;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracing::info;
 use wasmnode_core::{Frame, PeerId};
 
@@ -20,8 +21,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn open(context: &zmq::Context, max_message: usize) -> Result<Self, zmq::Error> {
-        let router = router(context, max_message, HIGH_WATER_MARK)?;
+    pub(super) fn open(context: &zmq::Context, max_message: usize, silence: Duration) -> Result<Self, zmq::Error> {
+        let router = router(context, max_message, HIGH_WATER_MARK, silence)?;
         router.set_router_handover(true)?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(5_000)?;
