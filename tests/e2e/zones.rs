@@ -1,6 +1,7 @@
 //! Zones joined by routers, as real processes: what crosses, what does not, and what is said when it does not.
 
 mod chain;
+mod links;
 mod partition;
 mod policy;
 mod redundancy;

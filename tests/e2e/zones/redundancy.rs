@@ -3,6 +3,7 @@
 use super::{OPEN, Site, neighbour, wait_until_reachable};
 use crate::majordomo::Worker;
 use crate::node::{Node, PATIENCE};
+use crate::proxy::Proxy;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,15 +25,24 @@ pub(super) struct Pairs {
 }
 
 pub(super) fn pairs() -> Pairs {
+    pairs_behind(&[])
+}
+
+/// The same, where each router is dialled by its neighbour through a proxy, if there are any.
+pub(super) fn pairs_behind(proxies: &[Proxy]) -> Pairs {
     let sites = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(name, zone)| Site::new(name, zone, &[]));
     let at: Vec<String> = sites.iter().map(|site| site.endpoint.clone()).collect();
     let (seed_a, seed_b) = (at[0].clone(), at[2].clone());
     let start = |(number, site): (usize, Site)| {
         // Each pair of routers of one zone has the other as its seed, so that either may start again alone.
         let zone = format!("zone = '{}'\n{OPEN}", if number < 2 { "b" } else { "a" });
-        site.start(&at[number ^ 1], &neighbour("pair", &at[number ^ 2], &zone))
+        let pair = proxies.get(number ^ 2).map_or(&at[number ^ 2], |proxy| &proxy.endpoint);
+        site.start(&at[number ^ 1], &neighbour("pair", pair, &zone))
     };
-    let routers = sites.into_iter().enumerate().map(start).collect();
+    let routers: Vec<Node> = sites.into_iter().enumerate().map(start).collect();
+    for (proxy, router) in proxies.iter().zip(&routers) {
+        proxy.lead_to(&router.tcp);
+    }
     let settings = "[majordomo]\nheartbeat = '5m'\nexpiry = '20m'\n[defaults]\ndeadline = '3m'\n[service.job]\nidempotent = true\n";
     let node_a = Site::new("node-a", "a", &[]).start(&seed_a, "[defaults]\ndeadline = '3m'\n");
     let node_b = Site::new("node-b", "b", &[]).start(&seed_b, settings);
