@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Inputs taken in a row before all sockets are looked at again, as long as there are links.
 const LOOK_AGAIN: usize = 64;
 
+/// The longest time to live that ZMTP can tell, in milliseconds.
+const LONGEST_TTL: i32 = 6_553_500;
+
 /// How long what waits may take to leave when the node ends, in milliseconds.
 const LINGER: i32 = 500;
 
@@ -88,7 +91,9 @@ impl Sockets {
     pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let (message, unread) = (config.node.limits.message, config.unread_bytes);
-        let mut sockets = Self::open(message, unread, Patience::default(), keys, lookups)
+        // The core gives a silent peer up first, and can say why.
+        let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
+        let mut sockets = Self::open(message, unread, patience, keys, lookups)
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
@@ -115,7 +120,7 @@ impl Sockets {
                 keys.as_ref().map(|(keys, _)| keys.clone()),
                 lookups.clone(),
             )?,
-            listener: Listener::open(&context, max_message, keys, lookups)?,
+            listener: Listener::open(&context, max_message, patience.silence, keys, lookups)?,
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
@@ -357,7 +362,12 @@ fn try_send(listener: &Listener, dialer: &Dialer, to: &To, frames: &[Frame]) -> 
 }
 
 /// A ROUTER with what all of the node's sockets have in common.
-fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> Result<zmq::Socket, zmq::Error> {
+fn router(
+    context: &zmq::Context,
+    max_message: usize,
+    high_water_mark: i32,
+    silence: Duration,
+) -> Result<zmq::Socket, zmq::Error> {
     let router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory.
@@ -365,8 +375,9 @@ fn router(context: &zmq::Context, max_message: usize, high_water_mark: i32) -> R
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
     router.set_heartbeat_ivl(1_000)?;
-    router.set_heartbeat_timeout(5_000)?;
-    router.set_heartbeat_ttl(10_000)?;
+    let silence = i32::try_from(silence.as_millis()).unwrap_or(i32::MAX);
+    router.set_heartbeat_timeout(silence)?;
+    router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
     router.set_tcp_keepalive(1)?;
     Ok(router)
 }

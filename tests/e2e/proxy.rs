@@ -1,4 +1,4 @@
-//! A tcp proxy between two nodes that treats what passes as a bad network would: it delays, holds back, or resets.
+//! A tcp proxy between two nodes that treats what passes as a bad network would: it delays, narrows, holds back, or resets.
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
@@ -30,6 +30,8 @@ struct Network {
     /// Where it leads; nobody is let in before that is known.
     target: Mutex<Option<String>>,
     delay_us: AtomicU64,
+    /// Bytes that pass in a second, each way and on each connection; 0 = all that come.
+    rate: AtomicU64,
     is_held: [AtomicBool; 2],
     /// Connections of an earlier age are reset.
     age: AtomicU64,
@@ -55,6 +57,11 @@ impl Proxy {
     /// Whatever comes now arrives so much later.
     pub(crate) fn delay(&self, delay: Duration) {
         self.network.delay_us.store(u64::try_from(delay.as_micros()).unwrap(), SeqCst);
+    }
+
+    /// No more bytes pass in a second, each way and on each connection, from now on; what comes faster waits.
+    pub(crate) fn throttle(&self, bytes: u64) {
+        self.network.rate.store(bytes, SeqCst);
     }
 
     /// Nothing passes this way, until [`Self::heal`]; the connections stand.
@@ -115,7 +122,7 @@ impl Network {
     }
 
     fn read(&self, mut from: TcpStream, chunks: &Sender<(Instant, Vec<u8>)>, age: u64) {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = [0; 16 << 10];
         while self.age.load(SeqCst) == age {
             match from.read(&mut buffer) {
                 Ok(length) if length > 0 => {
@@ -131,8 +138,12 @@ impl Network {
     }
 
     fn write(&self, way: Way, mut to: TcpStream, chunks: &Receiver<(Instant, Vec<u8>)>, age: u64) {
+        let mut free = Instant::now();
         for (due, bytes) in chunks {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            std::thread::sleep(due.max(free).saturating_duration_since(Instant::now()));
+            if let Some(us) = (bytes.len() as u64 * 1_000_000).checked_div(self.rate.load(SeqCst)) {
+                free = free.max(Instant::now()) + Duration::from_micros(us);
+            }
             while self.is_held[way as usize].load(SeqCst) && self.age.load(SeqCst) == age {
                 std::thread::sleep(STEP);
             }

@@ -5,8 +5,11 @@ use crate::node::{Node, PATIENCE};
 use crate::proxy::{Proxy, Way};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
-use std::time::Duration;
-use wasmnode::client::{Ask, Code};
+use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Code, Error};
+
+/// How long a node that is told to stop answers its peers in any case.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
@@ -117,6 +120,37 @@ fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
 }
 
 #[test]
+fn the_last_answer_of_a_node_that_stops_arrives_although_the_news_that_it_is_gone_overtakes_it() {
+    let (runs, front, proxy) = (Runs::default(), node("front", &[], &[], ""), Proxy::new());
+    let mut far = behind(&proxy, "far", &[], &[&front], "[defaults]\ndeadline = '3m'\n");
+    // Answers come through the proxy; what the node tells of itself comes on its own link, without delay.
+    proxy.delay(Duration::from_millis(100));
+    let (crew, mut client) = (Crew::new(&far, "job", 1, &runs), front.client());
+    for round in 0..3 {
+        wait_for_peers(&front, "job", &["far"]);
+        crew.hold();
+        let body = [unique_body(), vec![0; 4 << 20]].concat();
+        let sent = client.send(Ask::new("job").body([body.clone()]).deadline(PATIENCE)).unwrap();
+        far.wait_for_busy_workers("job", 1);
+        far.signal("-TERM");
+        far.wait_for("stopping");
+        let told = Instant::now();
+        wait_for_peers(&front, "job", &[]);
+        // From then on nothing but the request holds it up.
+        while told.elapsed() <= GOODBYE {
+            assert_eq!(far.call("mmi.service", &[b"x"]).unwrap(), ["404"]);
+        }
+        crew.release();
+        let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
+        let answer = result(reply).unwrap_or_else(|failure| panic!("round {round}: {failure}"));
+        assert!(id == sent && answer == [body]);
+        far.start_again();
+        far.wait_for_workers("job", 1);
+    }
+    assert_eq!(runs.repeated(), [""; 0]);
+}
+
+#[test]
 fn of_two_peers_the_nearer_one_is_chosen() {
     const REQUESTS: u64 = 300;
     let (front, proxy, far, near) = zone(&["echo"], "");
@@ -129,4 +163,29 @@ fn of_two_peers_the_nearer_one_is_chosen() {
     let (far, near) = (replied(&far, "echo"), replied(&near, "echo"));
     println!("{near} of {REQUESTS} went to the near peer");
     assert!(near + far == REQUESTS && near >= REQUESTS * 8 / 10, "{near} near, {far} far");
+}
+
+/// Sends a body through a narrow proxy to a node, which sends it back.
+fn through_a_narrow_link(bytes: usize, rate: u64, expiry: &str) -> Result<usize, Error> {
+    let settings = format!("[peers]\nexpiry = '{expiry}'\n[defaults]\ndeadline = '3m'\n");
+    let (front, proxy, _far, _near) = zone(&["echo"], &settings);
+    proxy.throttle(rate);
+    let ask = Ask::new("echo@far").body([vec![7; bytes]]).deadline(PATIENCE);
+    front.client().call(ask, |_| {}).map(|body| body[0].len())
+}
+
+#[test]
+fn a_message_that_takes_longer_than_five_seconds_passes_where_peers_may_be_silent_for_so_long() {
+    assert_eq!(through_a_narrow_link(3 << 20, 1 << 19, "30s").unwrap(), 3 << 20);
+}
+
+#[test]
+fn a_message_that_takes_longer_than_peers_may_be_silent_fails_and_says_so() {
+    match through_a_narrow_link(3 << 20, 1 << 20, "1s") {
+        Err(Error::Failure(failure)) => {
+            let rule = "it gives no sign of life within 1s; every message on its way must pass within peers.expiry";
+            assert!(failure.code == Code::Lost && failure.reason.contains(rule), "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

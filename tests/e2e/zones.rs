@@ -1,9 +1,11 @@
 //! Zones joined by routers, as real processes: what crosses, what does not, and what is said when it does not.
 
 mod chain;
+mod links;
 mod partition;
 mod policy;
 mod redundancy;
+mod storm;
 mod trace;
 
 use crate::majordomo::{answer, ask, dealer};

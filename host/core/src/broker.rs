@@ -219,10 +219,12 @@ impl Broker {
             hops: submission.hops,
             is_outward: submission.is_outward,
             trace: submission.is_trace.then(|| Trace::new(now)),
+            has_alternative: submission.has_alternative,
             calls: BTreeSet::new(),
         };
         self.requests.insert(id, pending);
         self.start(id, now);
+        self.give_up_if_stuck(id, now);
     }
 
     /// A native client withdraws its request; no effect if that is answered already.

@@ -381,7 +381,8 @@ impl Links {
             return self.set_timer(endpoint, Some(due));
         }
         if silence >= expiry {
-            return self.part(endpoint, "it gives no sign of life", true, now);
+            let rule = "every message on its way must pass within peers.expiry";
+            return self.part(endpoint, &format!("it gives no sign of life within {expiry:?}; {rule}"), true, now);
         }
         line.pings += 1;
         let link = line.link;

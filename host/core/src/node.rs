@@ -333,6 +333,7 @@ impl Node {
             hops: MAX_HOPS,
             is_outward: false,
             is_trace: ask.trace,
+            has_alternative: false,
             body: ask.body,
             deadline,
             patience,

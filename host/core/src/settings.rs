@@ -164,7 +164,8 @@ pub struct PeerSettings {
     /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request until
     /// it gives one. Default 250 ms.
     pub heartbeat: Duration,
-    /// How long a peer may give no sign of life before its link is given up. Default 5 s.
+    /// How long a peer may give no sign of life before its link is given up. A sign waits behind the message that is on its
+    /// way, so this is longer than the largest takes to pass. Default 5 s.
     pub expiry: Duration,
     /// How many requests in a hundred may be tried a second time at another node. Default 20.
     pub retry_budget: u64,

@@ -50,11 +50,13 @@ const LINK: u8 = b'L';
 pub(super) struct Patience {
     pub(super) connect: Duration,
     pub(super) handshake: Duration,
+    /// A connection on which no whole message comes for so long, not even libzmq's own sign of life, is given up.
+    pub(super) silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), handshake: Duration::from_secs(5) }
+        Self { connect: Duration::from_secs(3), handshake: Duration::from_secs(5), silence: Duration::from_secs(10) }
     }
 }
 
@@ -104,7 +106,7 @@ impl Dialer {
         reports: Sending,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
-        let router = router(context, max_message, HIGH_WATER_MARK)?;
+        let router = router(context, max_message, HIGH_WATER_MARK, patience.silence)?;
         router.set_reconnect_ivl(WEEKS)?;
         router.set_linger(0)?;
         router.set_connect_timeout(milliseconds(patience.connect))?;

@@ -11,6 +11,7 @@ use crate::mailbox::{Mail, Sending};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tracing::info;
 use wasmnode_core::{Frame, Label, PeerId};
 
@@ -36,10 +37,11 @@ impl Listener {
     pub(super) fn open(
         context: &zmq::Context,
         max_message: usize,
+        silence: Duration,
         keys: Option<(Keys, Label)>,
         tell: Sending,
     ) -> Result<Self, zmq::Error> {
-        let mut router = router(context, max_message, HIGH_WATER_MARK)?;
+        let mut router = router(context, max_message, HIGH_WATER_MARK, silence)?;
         router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(5_000)?;

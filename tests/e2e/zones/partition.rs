@@ -60,6 +60,31 @@ fn zone(network: &Network, number: u8, node: Site, router: Site) -> (Node, Node)
 }
 
 #[test]
+fn a_slow_link_between_zones_serves_slowly() {
+    if !tools::has("unshare", &["unshare", "--net", "ip", "link", "set", "lo", "up"]) {
+        return;
+    }
+    let [network_a, network_b] = [Network::new(), Network::new()];
+    network_a.join(&network_b);
+    let (node_a, _router_a) = zone(&network_a, 1, Site::new("node-a", "a", &[]), Site::new("router-a", "a", &[]));
+    let (_node_b, _router_b) =
+        zone(&network_b, 2, Site::new("node-b", "b", &["echo"]), Site::new("router-b", "b", &[]));
+    wait_until_reachable(&node_a, "echo", true);
+    let narrow = "tc qdisc add dev leg root tbf rate 2mbit burst 8kb latency 100ms";
+    let narrow = [network_a.inside(), narrow.split(' ').map(String::from).collect()].concat();
+    if !tools::has("tbf", &narrow.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return;
+    }
+    let (mut client, began, body) = (node_a.client(), Instant::now(), vec![0; 20_000]);
+    for _ in 0..10 {
+        let ask = Ask::new("echo").body([body.clone()]).deadline(PATIENCE);
+        assert!(client.call(ask, |_| {}).unwrap() == [&body[..]]);
+    }
+    println!("10 answers of 20 KB took {:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_millis(500), "{:?} is too quick for 2 Mbit/s", began.elapsed());
+}
+
+#[test]
 fn a_partition_between_zones_is_answered_in_time_and_heals() {
     if !tools::has("unshare", &["unshare", "--net", "ip", "link", "set", "lo", "up"]) {
         return;

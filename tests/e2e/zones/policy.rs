@@ -96,6 +96,7 @@ impl Forger {
             remaining: Duration::from_secs(60),
             hops: 30,
             is_trace: false,
+            has_alternative: false,
             service: service.parse().unwrap(),
             caller: "forger".into(),
             traceparent: None,

@@ -3,6 +3,7 @@
 use super::{OPEN, Site, neighbour, wait_until_reachable};
 use crate::majordomo::Worker;
 use crate::node::{Node, PATIENCE};
+use crate::proxy::Proxy;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,9 @@ use wasmnode::client::{Ask, Code, Reply};
 /// Requests that a client has outstanding.
 const WINDOW: u64 = 32;
 
+/// Less than `peers.expiry`, after which the connection to a router that is silent is given up.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(4);
+
 pub(super) struct Pairs {
     pub(super) node_a: Node,
     pub(super) node_b: Node,
@@ -21,33 +25,46 @@ pub(super) struct Pairs {
 }
 
 pub(super) fn pairs() -> Pairs {
+    pairs_behind(&[])
+}
+
+/// The same, where each router is dialled by its neighbour through a proxy, if there are any.
+pub(super) fn pairs_behind(proxies: &[Proxy]) -> Pairs {
     let sites = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(name, zone)| Site::new(name, zone, &[]));
     let at: Vec<String> = sites.iter().map(|site| site.endpoint.clone()).collect();
     let (seed_a, seed_b) = (at[0].clone(), at[2].clone());
     let start = |(number, site): (usize, Site)| {
         // Each pair of routers of one zone has the other as its seed, so that either may start again alone.
         let zone = format!("zone = '{}'\n{OPEN}", if number < 2 { "b" } else { "a" });
-        site.start(&at[number ^ 1], &neighbour("pair", &at[number ^ 2], &zone))
+        let pair = proxies.get(number ^ 2).map_or(&at[number ^ 2], |proxy| &proxy.endpoint);
+        site.start(&at[number ^ 1], &neighbour("pair", pair, &zone))
     };
-    let routers = sites.into_iter().enumerate().map(start).collect();
+    let routers: Vec<Node> = sites.into_iter().enumerate().map(start).collect();
+    for (proxy, router) in proxies.iter().zip(&routers) {
+        proxy.lead_to(&router.tcp);
+    }
     let settings = "[majordomo]\nheartbeat = '5m'\nexpiry = '20m'\n[defaults]\ndeadline = '3m'\n[service.job]\nidempotent = true\n";
     let node_a = Site::new("node-a", "a", &[]).start(&seed_a, "[defaults]\ndeadline = '3m'\n");
     let node_b = Site::new("node-b", "b", &[]).start(&seed_b, settings);
     Pairs { node_a, node_b, routers }
 }
 
-impl Pairs {
-    /// Waits until so many routers lead from node a to this service.
-    pub(super) fn wait_for_ways(&self, service: &str, ways: usize) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let report = self.node_a.report();
-            let entry = report["services"].as_array().unwrap().iter().find(|entry| entry["name"] == service);
-            if entry.is_some_and(|entry| entry["peers"].as_array().unwrap().len() == ways) {
-                return;
-            }
-            assert!(Instant::now() < until, "{ways} ways to {service}: {report}");
+/// Waits until so many routers lead from a node to this service.
+pub(super) fn wait_for_ways(node: &Node, service: &str, ways: usize) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let report = node.report();
+        let entry = report["services"].as_array().unwrap().iter().find(|entry| entry["name"] == service);
+        if entry.is_some_and(|entry| entry["peers"].as_array().unwrap().len() == ways) {
+            return;
         }
+        assert!(Instant::now() < until, "{ways} ways to {service}: {report}");
+    }
+}
+
+impl Pairs {
+    pub(super) fn wait_for_ways(&self, service: &str, ways: usize) {
+        wait_for_ways(&self.node_a, service, ways);
     }
 
     fn passed_on_by(&self, router: usize) -> u64 {
@@ -56,14 +73,14 @@ impl Pairs {
 }
 
 /// Workers of one service on threads of their own, and how often each body was served.
-struct Team {
+pub(super) struct Team {
     runs: Arc<Mutex<BTreeMap<String, u64>>>,
     is_over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Team {
-    fn new(node: &Node, service: &str, members: usize) -> Self {
+    pub(super) fn new(node: &Node, service: &str, members: usize) -> Self {
         let (runs, is_over) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(AtomicBool::new(false)));
         let member = |_| {
             let worker = Worker::v2(&node.ipc(), service);
@@ -83,7 +100,7 @@ impl Team {
         Self { runs, is_over, threads }
     }
 
-    fn runs(&self) -> BTreeMap<String, u64> {
+    pub(super) fn runs(&self) -> BTreeMap<String, u64> {
         self.runs.lock().unwrap().clone()
     }
 }
@@ -97,12 +114,23 @@ impl Drop for Team {
 
 /// Calls a service so often, with [`WINDOW`] requests outstanding, and lets something happen after a third of the answers.
 /// Returns the replies by request.
-fn load(node: &Node, service: &str, requests: u64, mut happens: impl FnMut()) -> BTreeMap<u64, Reply> {
+fn load(node: &Node, service: &str, requests: u64, happens: impl FnMut()) -> BTreeMap<u64, Reply> {
+    load_within(PATIENCE, node, service, requests, happens)
+}
+
+/// The same, with so much time for each request.
+fn load_within(
+    deadline: Duration,
+    node: &Node,
+    service: &str,
+    requests: u64,
+    mut happens: impl FnMut(),
+) -> BTreeMap<u64, Reply> {
     let (mut client, mut sent, mut replies) = (node.client(), 0, BTreeMap::new());
     while (replies.len() as u64) < requests {
         while sent < requests && sent - (replies.len() as u64) < WINDOW {
             sent += 1;
-            let ask = Ask::new(service).body([sent.to_string()]).deadline(PATIENCE);
+            let ask = Ask::new(service).body([sent.to_string()]).deadline(deadline);
             assert_eq!(client.send(ask).unwrap(), sent);
         }
         let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
@@ -232,7 +260,8 @@ fn idempotent_requests_survive_the_silence_of(victim: usize) {
     pairs.node_b.wait_for_workers("job", 8);
     pairs.wait_for_ways("job", 2);
     let began = Instant::now();
-    let replies = load(&pairs.node_a, "job", 900, || pairs.routers[victim].signal("-STOP"));
+    let freeze = || pairs.routers[victim].signal("-STOP");
+    let replies = load_within(BEFORE_EXPIRY, &pairs.node_a, "job", 900, freeze);
     println!("{} requests took {:?} with router {victim} frozen", replies.len(), began.elapsed());
     for (id, reply) in &replies {
         assert!(is_answered(*id, reply), "{id}: {reply:?}");
@@ -251,4 +280,20 @@ fn idempotent_requests_survive_the_silence_of_a_router_of_their_own_zone() {
 #[test]
 fn idempotent_requests_survive_the_silence_of_a_router_of_the_other_zone() {
     idempotent_requests_survive_the_silence_of(2);
+}
+
+#[test]
+fn what_must_not_run_twice_goes_another_way_once_a_router_of_the_other_zone_is_known_to_be_silent() {
+    let mut pairs = pairs();
+    let team = Team::new(&pairs.node_b, "once", 8);
+    pairs.node_b.wait_for_workers("once", 8);
+    pairs.wait_for_ways("once", 2);
+    pairs.routers[2].signal("-STOP");
+    pairs.routers[0].wait_for("gives no sign of life");
+    let replies = load_within(BEFORE_EXPIRY, &pairs.node_a, "once", 300, || {});
+    pairs.routers[2].signal("-CONT");
+    for (id, reply) in &replies {
+        assert!(is_answered(*id, reply), "{id}: {reply:?}");
+    }
+    assert!(team.runs().len() == 300 && team.runs().values().all(|runs| *runs == 1));
 }

@@ -2,6 +2,12 @@
 //!
 //! What certainly was not started goes elsewhere. What may have run does so only if that does no harm: its service is
 //! idempotent, or the request has an idempotency key. Both within the retry budget.
+//!
+//! A router tries again only what was not started; the rest it leaves to the first node. When its way falls silent it gives
+//! back what the node has another way for; what it is the only way for waits, for silence may end.
+
+#[cfg(test)]
+mod tests;
 
 use super::hops::{Choice, Ending};
 use super::service::Queue;
@@ -25,11 +31,9 @@ pub(super) struct Forwarded {
     link: LinkId,
     address: Address,
     since: Time,
-    /// Whether it may safely run twice there. What the peer said when it got the request counts, for a peer that dies
-    /// offers nothing any more.
-    idempotent: bool,
-    /// Whether it has an idempotency key that lets this node try it again.
-    has_key: bool,
+    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer said
+    /// when it got the request counts, for a peer that dies offers nothing any more.
+    is_repeatable: bool,
     /// Whether it is a trace, which tells nothing of how long that peer takes to serve.
     is_trace: bool,
 }
@@ -66,7 +70,7 @@ impl Broker {
     }
 
     /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has goes
-    /// elsewhere if it may run twice.
+    /// elsewhere if it may run twice, and what waits for it if there is another way.
     pub fn hop_silent(&mut self, link: LinkId, is_silent: bool, now: Time) {
         if !self.hops.set_silent(link, is_silent) {
             return;
@@ -78,12 +82,26 @@ impl Broker {
         for id in ids {
             let Some(forwarded) = self.forwarded.get(&id) else { continue };
             let Some(pending) = self.requests.get(&forwarded.request) else { continue };
-            if Self::may_repeat(pending, forwarded) && self.has_another(pending, link) {
+            let goes_elsewhere = self.may_repeat(pending, forwarded) && self.has_another(pending, link);
+            if goes_elsewhere || pending.has_alternative && is_harmless(pending, forwarded) {
                 let reason =
                     format!("node {}, which had the request, does not answer; it may have run", self.hops.name(link));
                 self.effects.push_back(Effect::CancelForward { link, id });
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
+        }
+        let waiting = self.requests.iter().filter(|(_, pending)| pending.has_alternative).map(|(id, _)| *id);
+        let waiting: Vec<RequestId> = waiting.collect();
+        waiting.into_iter().for_each(|id| self.give_up_if_stuck(id, now));
+    }
+
+    /// Gives a request back that waits for ways which give no sign of life, if whoever passed it on has another.
+    pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
+        let waits = |pending: &Pending| pending.has_alternative && pending.stage == Stage::Queued;
+        if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Choice::Silent, _)) {
+            let router = &self.settings.name;
+            let reason = format!("the ways of router {router} give no sign of life; the request was not started");
+            self.end(id, Failure::new(Code::Unreachable, reason), now);
         }
     }
 
@@ -113,6 +131,8 @@ impl Broker {
                 match failure.code {
                     // We have not cancelled it, or it would not be there: the peer takes us for dead.
                     Code::Cancelled => self.come_back(id, Failure { code: Code::Lost, ..failure }, true, now),
+                    // A router that it has been at, or one too many: another way may be shorter.
+                    Code::Loop => self.come_back(id, failure, false, now),
                     code if code.was_not_started() => self.come_back(id, failure, false, now),
                     Code::Lost => self.come_back(id, failure, true, now),
                     code => {
@@ -202,7 +222,7 @@ impl Broker {
                     most -= 1;
                     self.forward(id, (link, zone), now);
                 }
-                (Choice::Full, _) => {
+                (Choice::Full | Choice::Silent, _) => {
                     self.starved.insert(name.clone());
                     return;
                 }
@@ -223,6 +243,7 @@ impl Broker {
 
     pub(super) fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
         let own_zone = &self.settings.zone;
+        let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;
         self.next_forward += 1;
@@ -237,6 +258,7 @@ impl Broker {
             remaining: pending.deadline.since(now),
             hops: pending.hops.saturating_sub(1),
             is_trace: pending.trace.is_some(),
+            has_alternative,
             service: pending.service.clone(),
             caller: pending.caller().to_string(),
             traceparent: pending.traceparent.clone(),
@@ -264,12 +286,9 @@ impl Broker {
             None => service.into(),
         };
         self.hops.begin(link, &address, number);
-        let has_key = !self.settings.is_router() && has_key;
-        // A router leaves it to the first node whether what may have run is tried again.
-        let idempotent = !self.settings.is_router() && self.hops.is_idempotent(link, &address);
+        let is_repeatable = has_key || self.hops.is_idempotent(link, &address);
         let is_trace = forward.is_trace;
-        self.forwarded
-            .insert(number, Forwarded { request: id, link, address, since: now, idempotent, has_key, is_trace });
+        self.forwarded.insert(number, Forwarded { request: id, link, address, since: now, is_repeatable, is_trace });
         self.rearm(id);
         self.effects.push_back(Effect::Forward { link, forward });
     }
@@ -291,8 +310,9 @@ impl Broker {
         let Some(forwarded) = self.forwarded.get(&id) else { return };
         let (request, is_trace) = (forwarded.request, forwarded.is_trace);
         let pending = self.requests.get(&request);
-        let may_repeat = pending.is_some_and(|pending| !may_have_run || Self::may_repeat(pending, forwarded));
-        self.leave_hop(id, if may_have_run { Ending::Badly } else { Ending::Cancelled }, now);
+        let may_repeat = pending.is_some_and(|pending| !may_have_run || self.may_repeat(pending, forwarded));
+        let is_bad = may_have_run || failure.code == Code::Unreachable;
+        self.leave_hop(id, if is_bad { Ending::Badly } else { Ending::Cancelled }, now);
         let Some(pending) = self.requests.get_mut(&request) else { return };
         if !may_repeat || pending.tried.len() >= MAX_FORWARDS {
             return self.answer(request, Err(failure), now);
@@ -321,8 +341,20 @@ impl Broker {
         }
     }
 
-    /// Whether the request may run a second time although it may have run at that peer.
-    fn may_repeat(pending: &Pending, at: &Forwarded) -> bool {
-        (at.has_key || at.idempotent) && !pending.told_in_part
+    /// Whether this node may try the request again although it may have run at that peer: a router leaves that to the
+    /// first node.
+    fn may_repeat(&self, pending: &Pending, at: &Forwarded) -> bool {
+        !self.settings.is_router() && is_harmless(pending, at)
     }
+
+    /// Whether the router on this link is to give the request back when its way falls silent.
+    fn has_alternative(&self, pending: &Pending, link: LinkId) -> bool {
+        let may_go_on = || pending.tried.len() + 1 < MAX_FORWARDS && self.has_another(pending, link);
+        self.hops.is_router(link) && (pending.has_alternative || may_go_on())
+    }
+}
+
+/// Whether a second run of the request does no harm.
+fn is_harmless(pending: &Pending, at: &Forwarded) -> bool {
+    at.is_repeatable && !pending.told_in_part
 }

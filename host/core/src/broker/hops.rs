@@ -62,8 +62,10 @@ struct Record {
 pub(super) enum Choice {
     /// This peer.
     Hop(LinkId),
-    /// Those that could serve have as many requests as they may have.
+    /// Those that could serve have as many requests as they may have, or give no sign of life.
     Full,
+    /// Those that could serve give no sign of life.
+    Silent,
     /// Nobody that was not tried already.
     Nobody,
 }
@@ -179,13 +181,22 @@ impl Hops {
         }
         // Whoever is left out for its failures is better than nobody.
         let fresh = || offering.iter().copied().filter(|link| !tried.contains(link));
-        let open = fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_silent));
-        let mut open = open.filter(|&link| self.has_room(link)).map(|link| (self.cost(link, service, now), link));
-        match open.by_ref().min() {
+        let live = || fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_silent));
+        let open = live().filter(|&link| self.has_room(link)).map(|link| (self.cost(link, service, now), link));
+        match open.min() {
             Some((_, link)) => Choice::Hop(link),
-            None if fresh().next().is_some() => Choice::Full,
+            None if live().next().is_some() => Choice::Full,
+            None if fresh().next().is_some() => Choice::Silent,
             None => Choice::Nobody,
         }
+    }
+
+    pub(super) fn is_silent(&self, link: LinkId) -> bool {
+        self.get(link).is_some_and(|hop| hop.is_silent)
+    }
+
+    pub(super) fn is_router(&self, link: LinkId) -> bool {
+        self.get(link).is_some_and(|hop| hop.is_router)
     }
 
     /// Whether a request can go there now.
@@ -363,7 +374,7 @@ mod tests {
     fn a_silent_peer_is_not_chosen_even_if_it_is_the_only_one() {
         let (mut hops, now) = (two(), Time::ZERO);
         assert!(hops.set_silent(A, true) && !hops.set_silent(A, true));
-        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Full);
+        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Silent);
         assert_eq!(hops.choose(&service(), &[A, B], &[], now), Choice::Hop(B));
         assert!(hops.set_silent(A, false));
         assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Hop(A));

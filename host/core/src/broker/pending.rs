@@ -47,6 +47,8 @@ pub(super) struct Pending {
     pub(super) is_outward: bool,
     /// If it is a trace: it runs nowhere.
     pub(super) trace: Option<Box<Trace>>,
+    /// Whether whoever passed it on has another way for it.
+    pub(super) has_alternative: bool,
     /// The services on whose behalf this one is called, outermost first.
     pub(super) chain: Vec<ServiceName>,
     /// Calls that the plugin made for this request and that have no answer.

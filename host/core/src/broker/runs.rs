@@ -87,6 +87,7 @@ impl Broker {
             hops: MAX_HOPS,
             is_outward: false,
             is_trace: false,
+            has_alternative: false,
             body,
             deadline: Some(pending.deadline.since(now)),
             patience: None,

@@ -63,7 +63,11 @@ impl Broker {
                 self.note(id, |broker, pending| broker.why(&step, pending, is_told_all, now));
                 self.forward(id, step, now);
             }
-            (Choice::Full, _) => {
+            (Choice::Silent, _) if self.requests.get(&id).is_some_and(|pending| pending.has_alternative) => {
+                self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
+                self.give_up_if_stuck(id, now);
+            }
+            (Choice::Full | Choice::Silent, _) => {
                 self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
                 let reason = format!(
                     "a request would wait at node {} until another node has room or gives a sign of life, at most until its deadline",
@@ -237,6 +241,7 @@ mod tests {
             hops: MAX_HOPS - 1,
             is_outward: false,
             is_trace: true,
+            has_alternative: false,
             body: Vec::new(),
             deadline: None,
             patience: None,

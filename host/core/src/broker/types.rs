@@ -94,6 +94,8 @@ pub struct Submission {
     pub is_outward: bool,
     /// Whether nothing is to be run, and only the way be told.
     pub is_trace: bool,
+    /// Whether whoever passes it on has another way for it, and wants it back if no way here gives a sign of life.
+    pub has_alternative: bool,
     /// The client's frames.
     pub body: Body,
     /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.

@@ -78,6 +78,7 @@ impl Broker {
             },
             Where::Node(node) => match hops.find(node, &pending.service) {
                 Some(link) if !closed.contains(&link) && hops.is_open(link) => (Choice::Hop(link), None),
+                Some(link) if !closed.contains(&link) && hops.is_silent(link) => (Choice::Silent, None),
                 Some(link) if !closed.contains(&link) => (Choice::Full, None),
                 _ => NOBODY,
             },
@@ -150,13 +151,15 @@ fn choose_nearest(
 ) -> (Choice, Option<Label>) {
     let mut zones: Vec<(&Label, &Abroad)> = service.abroad.iter().collect();
     zones.sort_by_key(|(zone, abroad)| (abroad.cost(), *zone));
+    let mut last = (Choice::Nobody, None);
     for (zone, abroad) in zones {
         match choose_abroad(pending, zone, abroad, closed, hops, now) {
             Choice::Nobody => {}
+            Choice::Silent => last = (Choice::Silent, Some(zone.clone())),
             choice => return (choice, Some(zone.clone())),
         }
     }
-    (Choice::Nobody, None)
+    last
 }
 
 /// The cheapest links share the load; the others are for when those are closed.
@@ -170,7 +173,7 @@ fn choose_abroad(
 ) -> Choice {
     let address = Address::in_zone(pending.service.clone(), zone.clone());
     match hops.choose(&address, &abroad.cheapest(), closed, now) {
-        Choice::Nobody => hops.choose(&address, &abroad.links().collect::<Vec<_>>(), closed, now),
+        Choice::Nobody | Choice::Silent => hops.choose(&address, &abroad.links().collect::<Vec<_>>(), closed, now),
         choice => choice,
     }
 }

@@ -13,7 +13,8 @@
 //!      7    8  request id: chosen by the sender, ascending on each link
 //!     15    8  the time that is left to answer, in microseconds
 //!     23    1  hops: how many more nodes it may be passed on to
-//!     24    1  flags: bit 0 = trace, as in WNODC1; the others are 0. A request with a flag that the receiver does not know is
+//!     24    1  flags: bit 0 = trace, as in WNODC1; bit 1 = the sender has another way for the request, and wants it back from a
+//!              router whose way has fallen silent; the others are 0. A request with a flag that the receiver does not know is
 //!              malformed
 //!     25    1  n, the length of the service name
 //!     26    n  service name
@@ -215,6 +216,8 @@ pub struct Forward {
     pub hops: u8,
     /// Whether nothing is to be run, and only the way that the request would take be told ([`super::trace`]).
     pub is_trace: bool,
+    /// Whether there is another way for it, so that a router whose way has fallen silent is to give it back.
+    pub has_alternative: bool,
     /// The service.
     pub service: ServiceName,
     /// Who asked, as the first node saw it, in at most [`MAX_CALLER`] bytes; empty if it did not say.

@@ -54,6 +54,7 @@ impl Node {
             hops: forward.hops,
             is_outward: zone.is_none() && guest.role == Role::Router,
             is_trace: forward.is_trace,
+            has_alternative: self.router.is_some() && forward.has_alternative,
             asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
             service: forward.service,
             place,

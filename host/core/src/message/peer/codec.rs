@@ -33,6 +33,7 @@ const STILL: u8 = 3;
 const OFFER_IDEMPOTENT: u8 = 1;
 
 const FLAG_TRACE: u8 = 1;
+const FLAG_ALTERNATIVE: u8 = 2;
 
 /// The bytes of the shortest offer.
 const OFFER_LEAST: usize = 8;
@@ -88,7 +89,8 @@ fn request(forward: &Forward) -> Vec<u8> {
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
     header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
     header.put_u8(forward.hops);
-    header.put_u8(if forward.is_trace { FLAG_TRACE } else { 0 });
+    let alternative = if forward.has_alternative { FLAG_ALTERNATIVE } else { 0 };
+    header.put_u8(alternative | if forward.is_trace { FLAG_TRACE } else { 0 });
     put_short(&mut header, service);
     fields().for_each(|(kind, value)| put_field(&mut header, kind, value));
     header
@@ -241,7 +243,7 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
     let remaining = Duration::from_micros(header.u64()?);
     let hops = header.u8()?;
     let flags = header.u8()?;
-    if flags & !FLAG_TRACE != 0 {
+    if flags & !(FLAG_TRACE | FLAG_ALTERNATIVE) != 0 {
         return Err("has unknown flags");
     }
     let mut forward = Forward {
@@ -249,6 +251,7 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
         remaining,
         hops,
         is_trace: flags & FLAG_TRACE != 0,
+        has_alternative: flags & FLAG_ALTERNATIVE != 0,
         service: service(header)?,
         caller: String::new(),
         traceparent: None,

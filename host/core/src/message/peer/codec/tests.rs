@@ -16,6 +16,7 @@ fn full_forward() -> Forward {
         remaining: Duration::from_micros(250_000),
         hops: 3,
         is_trace: false,
+        has_alternative: true,
         service: name("print"),
         caller: "client:00éf".into(),
         traceparent: Some(Frame::from_static(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
@@ -33,6 +34,7 @@ fn bare_forward() -> Forward {
     let (caller, body) = (String::new(), Vec::new());
     let (zone, node, crossed) = (None, None, Vec::new());
     Forward {
+        has_alternative: false,
         caller,
         traceparent: None,
         idempotency_key: None,
@@ -113,7 +115,7 @@ fn every_message_comes_back_as_it_was_sent() {
 fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
     let forward = Forward { traceparent: None, ..full_forward() };
     let documented = [
-        b"WNODP1\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\x03\xd0\x90\x03\0\x05print".as_slice(),
+        b"WNODP1\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\x03\xd0\x90\x03\x02\x05print".as_slice(),
         b"\x02\0\x07order-1\x03\0\x03web\x03\0\x0eimp\xc3\xb4ts.calcul\x04\0\x0cclient:00\xc3\xa9f",
         b"\x05\0\x04lyon\x06\0\x05node2\x07\0\x05paris\x07\0\x05dijon",
     ];
