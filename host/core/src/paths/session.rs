@@ -212,14 +212,21 @@ impl Session {
         }
     }
 
-    /// Tells signs of life of origins that the neighbour knows of.
+    /// Tells signs of life of origins that the neighbour knows of, if they are newer than all routes of them.
     fn tell_fresh(&mut self, writer: &mut Writer) {
         let fresh = std::mem::take(&mut self.fresh);
-        if !fresh.is_empty() {
-            let origins: BTreeSet<&RouterId> =
-                self.sent.values().filter_map(|(route, _)| Some(&route.path.last()?.at)).collect();
-            writer.fresh.extend(fresh.into_iter().filter(|fresh| origins.contains(&fresh.origin)));
+        if fresh.is_empty() {
+            return;
         }
+        let mut told: BTreeMap<&RouterId, u64> = BTreeMap::new();
+        for (route, _) in self.sent.values() {
+            if let Some(origin) = route.path.last() {
+                let version = told.entry(&origin.at).or_default();
+                *version = route.version.max(*version);
+            }
+        }
+        let is_news = |fresh: &Fresh| told.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
+        writer.fresh.extend(fresh.into_iter().filter(is_news));
     }
 
     fn start_over(&mut self, view: &View<'_>) {

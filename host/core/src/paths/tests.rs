@@ -284,6 +284,22 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
 }
 
 #[test]
+fn a_new_session_begins_with_the_newest_signs_of_life() {
+    let mut paths = paris(&["gate.lyon"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let fresh = Fresh { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
+    tell(&mut paths, 1, News { fresh: vec![fresh.clone()], ..News::default() });
+    paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
+    let news = told(&mut paths, 2);
+    assert_eq!((news[0].groups.len(), &news[0].fresh), (1, &vec![fresh]));
+    // Who knows nothing newer than the routes has nothing to add to them.
+    let mut paths = paris(&["gate.lyon"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
+    assert_eq!(told(&mut paths, 2)[0].fresh, []);
+}
+
+#[test]
 fn whoever_leaves_says_that_nothing_of_it_counts() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     paths.offer(&service("scan"), true, Time::ZERO);
