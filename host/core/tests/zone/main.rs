@@ -7,6 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/graph.rs"]
+mod graph;
+#[path = "../common/lies.rs"]
+mod lies;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
@@ -16,6 +20,7 @@ mod clients;
 mod log;
 mod machine;
 mod plugins;
+mod scale;
 mod scenario;
 mod tally;
 mod world;
@@ -31,6 +36,9 @@ const SEEDS: u64 = 1_500;
 
 /// With fewer seeds, rare things may not happen.
 const ENOUGH: u64 = 1_000;
+
+/// Seeds of zones that are joined by routers.
+const JOINED_SEEDS: u64 = 200;
 
 /// Seeds of zones that are larger than most.
 const LARGE: u64 = 3;
@@ -87,4 +95,21 @@ fn the_same_seed_writes_the_same_log() {
         let log = || World::new(seed, Scenario::draw(seed, Size::Small), Log::Kept(String::new())).run().log;
         assert!(log() == log(), "seed {seed} went two ways");
     }
+}
+
+#[test]
+fn joined_zones_keep_every_invariant() {
+    if let Some(seed) = number_from("WASMNODE_SEED") {
+        let outcome = World::new(seed, Scenario::zones(seed), Log::Printed).run();
+        println!("seed {seed} kept every invariant in {} steps", outcome.steps);
+        return;
+    }
+    let seeds = number_from("WASMNODE_SEEDS").unwrap_or(JOINED_SEEDS);
+    let (mut tally, mut steps) = (Tally::default(), 0);
+    for seed in 0..seeds {
+        let outcome = World::new(seed, Scenario::zones(seed), Log::None).run();
+        tally.add(&outcome.tally);
+        steps += outcome.steps;
+    }
+    println!("{steps} steps\n{}", tally.report());
 }

@@ -113,6 +113,10 @@ impl Tally {
         other.most.iter().for_each(|(what, value)| self.most(what, *value));
     }
 
+    pub(crate) fn times(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or(0)
+    }
+
     pub(crate) fn has(&self, what: &str) -> bool {
         self.counts.contains_key(what)
     }
