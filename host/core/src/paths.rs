@@ -424,6 +424,7 @@ impl Paths {
         if let Change::Ended(version) = *change {
             let service = Some(service.clone());
             let tombstone = Tombstone { origin: self.me.clone(), boot: self.boot, version, service };
+            self.sessions.values_mut().for_each(|session| session.mark_ended(&tombstone, now));
             self.causes.add_tombstone(tombstone, now);
         }
         self.mark(&Key { zone: self.me.zone.clone(), service: service.clone() }, now);
