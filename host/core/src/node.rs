@@ -7,6 +7,8 @@
 mod requests;
 mod router;
 mod status;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod zone;
 mod zone_event;

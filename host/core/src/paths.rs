@@ -264,7 +264,11 @@ impl Paths {
             Kind::External { cost, import, export } => Kind::External { cost: cost.max(1), import, export },
             Kind::Internal => Kind::Internal,
         };
-        self.sessions.insert(link, Session::new(with, kind, epoch));
+        let mut session = Session::new(with, kind, epoch);
+        // It may have missed them for as long as there was no session, and give up who lives.
+        let own = Fresh { origin: self.me.clone(), boot: self.boot, version: self.own.version() };
+        self.origins.signs().chain([own]).for_each(|fresh| session.mark_fresh(fresh, now));
+        self.sessions.insert(link, session);
         self.mark_everything(link, now);
     }
 
@@ -420,6 +424,7 @@ impl Paths {
         if let Change::Ended(version) = *change {
             let service = Some(service.clone());
             let tombstone = Tombstone { origin: self.me.clone(), boot: self.boot, version, service };
+            self.sessions.values_mut().for_each(|session| session.mark_ended(&tombstone, now));
             self.causes.add_tombstone(tombstone, now);
         }
         self.mark(&Key { zone: self.me.zone.clone(), service: service.clone() }, now);

@@ -79,7 +79,9 @@ impl Forger {
                     PeerMessage::Welcome { zone: "a".parse().unwrap(), member: self.me.clone() }
                 }
                 PeerMessage::Ping { .. } => PeerMessage::Pong { unknown: Vec::new() },
-                PeerMessage::Paths(update) if update.windows(service.len()).any(|bytes| bytes == service) => return,
+                PeerMessage::Paths { update, .. } if update.windows(service.len()).any(|bytes| bytes == service) => {
+                    return;
+                }
                 _ => continue,
             };
             let reply = peer::encode(reply);

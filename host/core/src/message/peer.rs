@@ -61,7 +61,8 @@
 //! OPEN     begins a session between routers
 //!      7    8  epoch
 //! PATHS    an update on a session
-//!      7    …  the update, as [`super::path`] says
+//!      7    8  epoch of the session: the greater of what both opened it with, and one more
+//!     15    …  the update, as [`super::path`] says
 //!
 //! SERVICE  within adverts
 //!      0    1  n, the length of the service's name
@@ -177,8 +178,13 @@ pub enum PeerMessage {
         /// The sender's epoch.
         epoch: u64,
     },
-    /// What a router tells another of paths ([`super::path`]).
-    Paths(Frame),
+    /// What a router tells another of paths.
+    Paths {
+        /// The epoch of the session that it is told on ([`crate::paths::link_epoch`]).
+        epoch: u64,
+        /// The update ([`super::path`]).
+        update: Frame,
+    },
     /// A request to serve, from the one who dialled.
     Request(Forward),
     /// What became of a request, from the one who was dialled.

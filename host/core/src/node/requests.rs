@@ -84,8 +84,8 @@ impl Node {
         if forward.hops == 0 || forward.crossed.len() >= peer::MAX_CROSSED {
             return Err(Failure::new(Code::Loop, format!("the request came too far, to router {me} of zone {own}")));
         }
-        if from.is_some() {
-            self.may_pass(guest, zone, &forward.service)?;
+        if let Some(from) = from {
+            self.may_pass(guest, from, zone, &forward.service)?;
         }
         Ok(match (&forward.node, zone == own) {
             (Some(node), true) => Where::Node(node.clone()),

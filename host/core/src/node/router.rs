@@ -8,7 +8,7 @@ use super::{Node, Output, ZoneEvent};
 use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::message::path;
-use crate::message::peer::{Member, Offer, PeerMessage, Role};
+use crate::message::peer::{self, Member, Offer, PeerMessage, Role};
 use crate::message::{Frame, LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
@@ -100,9 +100,10 @@ impl Router {
         self.joints.iter().map(|joint| (&joint.neighbour.zone, &joint.links))
     }
 
-    /// The session with this router.
-    pub(super) fn session_with(&self, member: &Member) -> Option<LinkId> {
-        self.sessions.iter().find(|(_, (other, _))| other.is_same_process(member)).map(|(link, _)| *link)
+    /// The session with this router, of that zone if it is another.
+    pub(super) fn session_with(&self, member: &Member, zone: Option<&Label>) -> Option<LinkId> {
+        let mut sessions = self.sessions.iter().filter(|(link, _)| self.zone_behind(**link) == zone);
+        sessions.find(|(_, (other, _))| other.is_same_process(member)).map(|(link, _)| *link)
     }
 
     fn next_link_effect(&mut self) -> Option<LinkEffect> {
@@ -134,13 +135,13 @@ impl Node {
     }
 
     /// The other router has opened too, or anew.
-    pub(super) fn session_opened(&mut self, member: &Member, now: Time) {
-        let Some(link) = self.link_to_router(member) else { return };
+    pub(super) fn session_opened(&mut self, member: &Member, zone: Option<&Label>, now: Time) {
+        let Some(link) = self.link_to_router(member, zone) else { return };
         self.begin_session(link, member, now);
     }
 
     fn begin_session(&mut self, link: LinkId, member: &Member, now: Time) {
-        let theirs = self.zone.opened_by(member);
+        let theirs = self.zone.opened_by(member, self.zone_behind(link));
         let (Some(router), Some((theirs, their_zone))) = (&mut self.router, theirs) else { return };
         let Some(&mine) = router.opened.get(&link) else { return };
         let mut epoch = link_epoch(mine, theirs);
@@ -191,42 +192,63 @@ impl Node {
     }
 
     /// The other router's connection is gone: it takes the session for ended, too.
-    pub(super) fn router_left(&mut self, member: &Member, now: Time) {
-        if let Some(link) = self.router.as_ref().and_then(|router| router.session_with(member)) {
+    pub(super) fn router_left(&mut self, member: &Member, zone: Option<&Label>, now: Time) {
+        if let Some(link) = self.router.as_ref().and_then(|router| router.session_with(member, zone)) {
             self.end_session(link, now);
         }
     }
 
-    fn link_to_router(&self, member: &Member) -> Option<LinkId> {
+    fn link_to_router(&self, member: &Member, zone: Option<&Label>) -> Option<LinkId> {
         let router = self.router.as_ref()?;
-        let is_it = |link: LinkId, links: &Links| links.member(link).is_some_and(|other| other.is_same_process(member));
-        let of_zone = self.zone.links.to(&member.name).filter(|link| is_it(*link, &self.zone.links));
-        of_zone.or_else(|| {
-            let mut ways = router.joints.iter().filter_map(|joint| Some((joint.links.to(&member.name)?, &joint.links)));
-            ways.find(|(link, links)| is_it(*link, links)).map(|(link, _)| link)
+        let joints = router.joints.iter().filter(|joint| zone == Some(&joint.neighbour.zone)).map(|joint| &joint.links);
+        let own = zone.is_none().then_some(&self.zone.links);
+        own.into_iter().chain(joints).find_map(|links| {
+            let link = links.to(&member.name)?;
+            links.member(link)?.is_same_process(member).then_some(link)
         })
     }
 
     /// An update of paths arrived from another router.
-    pub(super) fn hear_paths(&mut self, from: &PeerId, member: &Member, update: &Frame, now: Time) {
+    pub(super) fn hear_paths(&mut self, from: &PeerId, member: &Member, epoch: u64, update: &Frame, now: Time) {
+        let link = self.link_to_router(member, self.zone.zone_of_guest(from));
         let Some(router) = &mut self.router else {
             return self.refuse_guest(from, "tells paths, and this node is no router");
         };
-        // Without a session, what it says belongs to one that has ended.
-        let Some(session) = router.session_with(member) else { return };
+        // Without a link, a session is to begin anyway. With one, what is of an earlier session has come late.
+        let Some(link) = link else { return };
+        let stands = router.sessions.get(&link).map(|(_, epoch)| *epoch);
+        if stands != Some(epoch) {
+            let last = stands.or_else(|| router.ended.get(&link).copied());
+            if last.is_none_or(|last| last < epoch) {
+                self.lacks_open(from);
+            }
+            return;
+        }
         match path::decode(update.clone()) {
-            Ok(update) => router.paths.hear(session, update, now),
+            Ok(update) => router.paths.hear(link, update, now),
             Err(why) => {
-                router.paths.garbled(session, now);
+                router.paths.garbled(link, now);
                 self.refuse_guest(from, &format!("tells paths in an update that {why}"));
             }
         }
     }
 
+    /// What another router opened a session with got lost: it is to dial again, which begins a new one.
+    pub(super) fn lacks_open(&mut self, from: &PeerId) {
+        self.broker.count_malformed();
+        let why = format!("router {} does not know of the session", self.zone.me().name);
+        self.send(from, peer::encode(PeerMessage::Refused(why)));
+    }
+
     fn path_effect(&mut self, effect: PathEffect, now: Time) {
         match effect {
             PathEffect::Send { session, update } => {
-                self.post(session, PeerMessage::Paths(path::encode(&update)));
+                let router = self.router.as_ref().and_then(|router| router.sessions.get(&session));
+                // A session that has ended meanwhile carries nothing.
+                if let Some((_, epoch)) = router {
+                    let (epoch, update) = (*epoch, path::encode(&update));
+                    self.post(session, PeerMessage::Paths { epoch, update });
+                }
             }
             PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
                 let address = Address::in_zone(service, zone);
@@ -294,10 +316,16 @@ impl Node {
     /// Whether a request that came from another zone may be served here or passed on. What policy forbids is refused for
     /// good. What the neighbour may know of but is not told of now was on its way when that changed: it was not started,
     /// and may go another way.
-    pub(super) fn may_pass(&self, member: &Member, zone: &Label, service: &ServiceName) -> Result<(), Failure> {
+    pub(super) fn may_pass(
+        &self,
+        member: &Member,
+        from: &Label,
+        zone: &Label,
+        service: &ServiceName,
+    ) -> Result<(), Failure> {
         let (me, own, their) = (&self.zone.me().name, &self.zone.zone, &member.name);
         let refuse = |code, reason: String| Err(Failure::new(code, format!("router {me} of zone {own} {reason}")));
-        let session = self.router.as_ref().and_then(|router| Some((router, router.session_with(member)?)));
+        let session = self.router.as_ref().and_then(|router| Some((router, router.session_with(member, Some(from))?)));
         let Some((router, session)) = session else {
             return refuse(Code::UnknownService, format!("has no session with router {their}"));
         };

@@ -4,6 +4,7 @@ use super::Node;
 use crate::broker::{Candidate, Way, Where};
 use crate::message::peer::Member;
 use crate::name::{Address, Place};
+use crate::paths::PathSizes;
 use crate::time::Time;
 
 /// One member of the zone, as this node sees it.
@@ -61,6 +62,12 @@ impl Node {
             }
         });
         std::iter::once(me).chain(others).collect()
+    }
+
+    /// How large the tables of paths are, if the node is a router.
+    #[must_use]
+    pub fn path_sizes(&self) -> Option<PathSizes> {
+        self.router.as_ref().map(|router| router.paths.sizes())
     }
 
     /// Why a request for this address would go where it would go.

@@ -47,8 +47,13 @@ struct Guest {
 }
 
 impl Guest {
-    fn is_of_another_process(&self, member: &Member) -> bool {
-        self.member.name == member.name && self.zone.is_none() && !self.member.is_same_process(member)
+    fn is_of_another_process(&self, member: &Member, zone: Option<&Label>) -> bool {
+        self.is_called(&member.name, zone) && !self.member.is_same_process(member)
+    }
+
+    /// Zones know nothing of each other's names: two nodes of different zones may be called the same.
+    fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
+        self.member.name == *name && self.zone.as_ref() == zone
     }
 }
 
@@ -83,10 +88,15 @@ impl Zone {
         self.members.get(&member.name).is_some_and(|alive| alive.is_same_process(member))
     }
 
+    /// Zones know nothing of each other's names: a process of another zone may have the same, and have started with this one.
+    fn is_myself(&self, zone: &Label, member: &Member) -> bool {
+        *zone == self.zone && member.is_same_process(self.me())
+    }
+
     /// What this router has opened a session with, and its zone.
-    pub(super) fn opened_by(&self, member: &Member) -> Option<(u64, Label)> {
-        let guest =
-            self.guests.values().find(|guest| guest.member.is_same_process(member) && guest.opened.is_some())?;
+    pub(super) fn opened_by(&self, member: &Member, zone: Option<&Label>) -> Option<(u64, Label)> {
+        let is_it = |guest: &&Guest| guest.is_called(&member.name, zone) && guest.member.is_same_process(member);
+        let guest = self.guests.values().filter(is_it).find(|guest| guest.opened.is_some())?;
         Some((guest.opened?, guest.zone.clone().unwrap_or_else(|| self.zone.clone())))
     }
 
@@ -156,7 +166,8 @@ impl Node {
             let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
             return self.send(from, peer::encode(PeerMessage::Refused(why)));
         };
-        let (name, member, is_of_this_zone) = (guest.member.name.clone(), guest.member.clone(), guest.zone.is_none());
+        let (name, member, zone) = (guest.member.name.clone(), guest.member.clone(), guest.zone.clone());
+        let is_of_this_zone = zone.is_none();
         if !std::mem::replace(&mut guest.is_used, true) {
             self.supersede(from, now);
         }
@@ -169,11 +180,17 @@ impl Node {
             }
             PeerMessage::Advert(advert) if is_of_this_zone => self.zone.routes.hear(&name, advert, now),
             PeerMessage::Pull if is_of_this_zone => self.zone.routes.pulled(&name, now),
+            // It opens a session before that.
+            PeerMessage::Ping { .. } | PeerMessage::Paths { .. }
+                if guest.opened.is_none() && guest.member.role == Role::Router && self.router.is_some() =>
+            {
+                self.lacks_open(from);
+            }
             PeerMessage::Open { epoch } => {
                 guest.opened = Some(epoch);
-                self.session_opened(&member, now);
+                self.session_opened(&member, zone.as_ref(), now);
             }
-            PeerMessage::Paths(update) => self.hear_paths(from, &member, &update, now),
+            PeerMessage::Paths { epoch, update } => self.hear_paths(from, &member, epoch, &update, now),
             PeerMessage::Request(forward) if forward.id <= guest.last_request => self.broker.count_malformed(),
             PeerMessage::Request(forward) => {
                 guest.last_request = forward.id;
@@ -191,8 +208,7 @@ impl Node {
     /// A message on a link that this node made.
     pub(super) fn host_says(&mut self, link: LinkId, message: PeerMessage, now: Time) {
         let expected = self.zone_behind(link).unwrap_or(&self.zone.zone).clone();
-        let is_me = |member: &Member, node: &Self| member.is_same_process(node.zone.me());
-        let is_myself = matches!(&message, PeerMessage::Welcome { member, .. } if is_me(member, self));
+        let is_myself = matches!(&message, PeerMessage::Welcome { zone, member } if self.zone.is_myself(zone, member));
         let Some(links) = self.links_of(link) else { return };
         links.heard(link, now);
         match message {
@@ -221,7 +237,7 @@ impl Node {
         let is_neighbour = member.role == Role::Router
             && *zone != self.zone.zone
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
-        let foreign = is_neighbour.then(|| zone.clone());
+        let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
         if let Err(why) = self.is_who_it_says(from, zone, &member).and(is_welcome) {
             self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
@@ -229,7 +245,6 @@ impl Node {
             return self.outputs.push_back(Output::Zone(event));
         }
         let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
-        let is_myself = member.is_same_process(&me);
         self.send(from, peer::encode(PeerMessage::Welcome { zone, member: me }));
         if is_myself {
             return;
@@ -239,7 +254,8 @@ impl Node {
         }
         self.zone.forget_dead_guests();
         let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
-        let is_used = self.zone.guests.values().any(|other| other.is_of_another_process(&member));
+        let is_another = |other: &Guest| other.is_of_another_process(&member, foreign.as_ref());
+        let is_used = self.zone.guests.values().any(is_another);
         self.zone.guests.insert(from.clone(), Guest { member, last_request, is_used, zone: foreign, opened: None });
         if is_used {
             self.supersede(from, now);
@@ -252,7 +268,7 @@ impl Node {
         let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else {
             return;
         };
-        let is_same = |guest: &Guest| guest.member.name == *name && guest.zone == *zone;
+        let is_same = |guest: &Guest| guest.is_called(name, zone.as_ref());
         let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
@@ -262,7 +278,7 @@ impl Node {
     pub(super) fn guest_left(&mut self, peer: &PeerId, now: Time) {
         if let Some(guest) = self.zone.guests.remove(peer) {
             self.broker.gone(peer, now);
-            self.router_left(&guest.member, now);
+            self.router_left(&guest.member, guest.zone.as_ref(), now);
         }
     }
 
@@ -418,7 +434,8 @@ impl Node {
         self.settle_routes(now);
         let broker = &self.broker;
         self.zone.links.unwant(&member, |link| broker.is_hop_busy(link), now);
-        let its = self.zone.guests.iter().filter(|(_, guest)| guest.member.is_same_process(&member));
+        let is_its = |guest: &Guest| guest.zone.is_none() && guest.member.is_same_process(&member);
+        let its = self.zone.guests.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
         // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
         its.iter().for_each(|peer| self.broker.gone(peer, now));

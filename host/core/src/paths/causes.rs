@@ -3,7 +3,7 @@
 
 use super::Route;
 use crate::message::path::{DeadLink, Hop, Key, RouterId, Tombstone};
-use crate::name::ServiceName;
+use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,14 +11,17 @@ use std::time::Duration;
 /// A boot and a version: what an origin said later is greater.
 type Said = (u64, u64);
 
+/// What ended: a service, or all services, of a zone, as one of its routers told them.
+type Ended = (Label, Option<ServiceName>, Label);
+
 #[derive(Debug)]
 pub(super) struct Causes {
     memory: Duration,
     limit: usize,
     /// By the two routers of the link, the lesser first: the newest epoch that is dead.
     links: BTreeMap<(RouterId, RouterId), (u64, Time)>,
-    /// By origin and service: the last boot and version that do not count.
-    ended: BTreeMap<(RouterId, Option<ServiceName>), (Said, Time)>,
+    /// By zone, service and router: the last boot and version that do not count.
+    ended: BTreeMap<Ended, (Said, Time)>,
 }
 
 impl Causes {
@@ -34,7 +37,8 @@ impl Causes {
     /// Remembers a tombstone. Whether it is news.
     pub(super) fn add_tombstone(&mut self, end: Tombstone, now: Time) -> bool {
         let upto = (end.boot, end.version);
-        remember(&mut self.ended, (end.origin, end.service), upto, now + self.memory, self.limit)
+        let ended = (end.origin.zone, end.service, end.origin.router);
+        remember(&mut self.ended, ended, upto, now + self.memory, self.limit)
     }
 
     /// Forgets what is old. Whether a link was among it, so that what was said of it may count again.
@@ -69,12 +73,23 @@ impl Causes {
             return None;
         }
         let find = |service: Option<ServiceName>| {
-            let place = (origin.clone(), service);
-            let ((boot, version), _) = *self.ended.get(&place)?;
-            let ends = (boot, version) >= (route.boot, route.version);
-            ends.then_some(Tombstone { origin: place.0, boot, version, service: place.1 })
+            let ended = (origin.zone.clone(), service, origin.router.clone());
+            let (said, _) = *self.ended.get(&ended)?;
+            (said >= (route.boot, route.version)).then(|| as_tombstone(&ended, said))
         };
         find(Some(key.service.clone())).or_else(|| find(None))
+    }
+
+    /// The tombstones of a service by all routers of its zone, if one of them ends this route: that a zone serves something no
+    /// longer is told by each of its routers, and is one loss.
+    pub(super) fn tombstones(&self, key: &Key, route: &Route) -> Vec<Tombstone> {
+        let Some(first) = self.tombstone(key, route) else { return Vec::new() };
+        // No name comes before this one.
+        let begin = (key.zone.clone(), Some(key.service.clone()), Label::of("-"));
+        let is_of_it = |(zone, service, _): &Ended| (zone, service) == (&begin.0, &begin.1);
+        let all = self.ended.range(&begin..).take_while(|(ended, _)| is_of_it(ended));
+        let others = all.map(|(ended, (said, _))| as_tombstone(ended, *said)).filter(|other| *other != first);
+        others.chain([first.clone()]).collect()
     }
 
     /// Whether a route that was told is lost for one of the reasons known here.
@@ -85,6 +100,11 @@ impl Causes {
     pub(super) fn len(&self) -> usize {
         self.links.len() + self.ended.len()
     }
+}
+
+fn as_tombstone((zone, service, router): &Ended, (boot, version): Said) -> Tombstone {
+    let origin = RouterId { zone: zone.clone(), router: router.clone() };
+    Tombstone { origin, boot, version, service: service.clone() }
 }
 
 /// Keeps the greatest value for each key; of too many keys, it forgets the one that is the oldest.

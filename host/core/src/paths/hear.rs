@@ -210,12 +210,13 @@ impl Paths {
         told.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
     }
 
-    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends.
+    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends. It may know of those of all routers
+    /// of a zone, whichever its own route leads to; routers of one zone speak for it.
     fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Told) -> Option<bool> {
         let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
         let key = Key { zone: tombstone.origin.zone.clone(), service: service.clone() };
-        let route = self.table.heard(link, &key)?;
-        (route.path.last()?.at == tombstone.origin).then(|| self.imports(link, &key))
+        let is_own = key.zone == self.me.zone && self.sessions.get(&link).is_some_and(|s| s.with == tombstone.origin);
+        (is_own || self.table.heard(link, &key).is_some()).then(|| self.imports(link, &key))
     }
 
     /// What a neighbour told, by what it may end: one look at its routes, however much an update ends.

@@ -59,6 +59,16 @@ impl Origins {
         }
     }
 
+    /// The newest sign of life of each origin.
+    pub(super) fn signs(&self) -> impl Iterator<Item = Fresh> {
+        let sign = |(at, origin): (&RouterId, &Origin)| Fresh {
+            origin: at.clone(),
+            boot: origin.boot,
+            version: origin.version,
+        };
+        self.known.iter().map(sign)
+    }
+
     /// Whether the route comes from the newest process of its origin's name, which has not been given up.
     pub(super) fn counts(&self, route: &Route) -> bool {
         let origin = route.path.last().and_then(|last| self.known.get(&last.at));

@@ -121,6 +121,11 @@ impl Own {
         }
     }
 
+    /// Of the last change, or sign of life.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Makes a version that changes nothing.
     pub(super) fn next_version(&mut self) -> u64 {
         self.version += 1;

@@ -45,6 +45,8 @@ pub(super) struct Session {
     urgent: BTreeSet<Key>,
     calm: BTreeSet<Key>,
     fresh: BTreeSet<Fresh>,
+    /// What the own zone serves no longer, for another router of it.
+    ended: BTreeSet<Tombstone>,
     /// Whether the neighbour asked for everything.
     pub(super) is_asked: bool,
     /// From when on routes are told again.
@@ -99,6 +101,7 @@ impl Session {
             urgent: BTreeSet::new(),
             calm: BTreeSet::new(),
             fresh: BTreeSet::new(),
+            ended: BTreeSet::new(),
             is_asked: false,
             announce_after: Time::ZERO,
             due: None,
@@ -132,6 +135,15 @@ impl Session {
         self.wake_at(self.announce_after.max(now + GATHER));
     }
 
+    /// The own zone serves something no longer. Another router of it hears that at once, so that what each of them tells
+    /// other zones in a moment names the tombstones of all: nobody there tries one router after the other.
+    pub(super) fn mark_ended(&mut self, tombstone: &Tombstone, now: Time) {
+        if self.kind == Kind::Internal {
+            self.ended.insert(tombstone.clone());
+            self.wake_at(now);
+        }
+    }
+
     pub(super) fn mark_asked(&mut self, now: Time) {
         self.is_asked = true;
         self.wake_at(self.announce_after.max(now + GATHER));
@@ -152,7 +164,7 @@ impl Session {
     ) {
         self.due = None;
         let may_announce = now >= self.announce_after;
-        let mut writer = Writer::default();
+        let mut writer = Writer { tombstones: std::mem::take(&mut self.ended), ..Writer::default() };
         let everything = self.is_asked && may_announce;
         if everything {
             self.start_over(view);
@@ -191,7 +203,7 @@ impl Session {
         }
         if let Some(old) = old {
             writer.causes.extend(view.causes.on_path(&old.path));
-            writer.tombstones.extend(view.causes.tombstone(&key, old));
+            writer.tombstones.extend(view.causes.tombstones(&key, old));
         }
         match wanted {
             None => {
@@ -212,14 +224,21 @@ impl Session {
         }
     }
 
-    /// Tells signs of life of origins that the neighbour knows of.
+    /// Tells signs of life of origins that the neighbour knows of, if they are newer than all routes of them.
     fn tell_fresh(&mut self, writer: &mut Writer) {
         let fresh = std::mem::take(&mut self.fresh);
-        if !fresh.is_empty() {
-            let origins: BTreeSet<&RouterId> =
-                self.sent.values().filter_map(|(route, _)| Some(&route.path.last()?.at)).collect();
-            writer.fresh.extend(fresh.into_iter().filter(|fresh| origins.contains(&fresh.origin)));
+        if fresh.is_empty() {
+            return;
         }
+        let mut told: BTreeMap<&RouterId, u64> = BTreeMap::new();
+        for (route, _) in self.sent.values() {
+            if let Some(origin) = route.path.last() {
+                let version = told.entry(&origin.at).or_default();
+                *version = route.version.max(*version);
+            }
+        }
+        let is_news = |fresh: &Fresh| told.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
+        writer.fresh.extend(fresh.into_iter().filter(is_news));
     }
 
     fn start_over(&mut self, view: &View<'_>) {

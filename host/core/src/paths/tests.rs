@@ -284,6 +284,51 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
 }
 
 #[test]
+fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
+    let mut paths = paris(&["gate.lyon", "other.paris"]);
+    paths.offer(&service("print"), true, Time::ZERO);
+    told(&mut paths, 1);
+    let ended = |version| Tombstone {
+        origin: RouterId { zone: label("paris"), router: label("other") },
+        boot: 1_000,
+        version,
+        service: Some(service("print")),
+    };
+    let now = Time::ZERO + LATER;
+    paths.withdraw(&service("print"), now);
+    assert_eq!(paths.next_wake(), now, "the other router hears it at once");
+    let effects = tell(&mut paths, 2, News { tombstones: vec![ended(4)], ..News::default() });
+    assert_eq!(effects, [], "each router speaks for its zone");
+    paths.wake(now + Duration::from_millis(5));
+    let news = told(&mut paths, 1);
+    assert_eq!((news.len(), news[0].withdrawn.len(), news[0].tombstones.len()), (1, 1, 2));
+
+    // Who was told of one way to it believes the tombstones of all.
+    let mut rome = paris(&["gate.lyon", "gate.metz"]);
+    tell_path(&mut rome, 1, &["gate.lyon", "a.rome"]);
+    tell_path(&mut rome, 2, &["gate.metz", "b.rome"]);
+    let of = |router: &str| Tombstone { origin: speaker(router).id(), ..ended(1) };
+    let effects = tell(&mut rome, 1, News { tombstones: vec![of("a.rome"), of("b.rome")], ..News::default() });
+    assert!(matches!(effects[..], [PathEffect::Unreachable { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_new_session_begins_with_the_newest_signs_of_life() {
+    let mut paths = paris(&["gate.lyon"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let fresh = Fresh { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
+    tell(&mut paths, 1, News { fresh: vec![fresh.clone()], ..News::default() });
+    paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
+    let news = told(&mut paths, 2);
+    assert_eq!((news[0].groups.len(), &news[0].fresh), (1, &vec![fresh]));
+    // Who knows nothing newer than the routes has nothing to add to them.
+    let mut paths = paris(&["gate.lyon"]);
+    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
+    assert_eq!(told(&mut paths, 2)[0].fresh, []);
+}
+
+#[test]
 fn whoever_leaves_says_that_nothing_of_it_counts() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     paths.offer(&service("scan"), true, Time::ZERO);

@@ -84,6 +84,18 @@ fn a_hundred_zones_of_three_routers_settle_within_a_second() {
     }
 }
 
+/// Each pair of the zones has two links, each of which told of a way that is lost: 36 updates for the other zones of the
+/// clique, and some more within each zone.
+#[test]
+fn what_a_zone_of_three_routers_withdraws_is_one_loss() {
+    let mut world = Plan { routers: 3, ..Plan::new(Family::Mesh, 20, 2) }.build();
+    world.start();
+    world.network.run_for(Duration::from_secs(2));
+    world.measure(|world| world.offer(7, &service("print"), true));
+    let withdrawn = world.measure(|world| world.withdraw(7, &service("print")));
+    assert!(withdrawn.updates <= 41 * 20 && withdrawn.most <= 20, "{withdrawn:?}");
+}
+
 #[test]
 fn a_thousand_zones_settle_within_a_second_over_links_of_1_to_50_ms() {
     for family in [Family::Random, Family::SmallWorld, Family::ScaleFree, Family::Mesh] {

@@ -1,53 +1,13 @@
 //! A router that lies, between honest ones: what they know of others stays right, and when it is gone, everything is.
 
 use crate::graph::Family;
-use crate::router::BOOT;
+use crate::lies::{lie, router};
 use crate::world::{Plan, World, service};
 use std::time::Duration;
-use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone};
-
-fn router(zone: usize) -> RouterId {
-    RouterId { zone: format!("z{zone}").parse().unwrap(), router: "r0".parse().unwrap() }
-}
+use wasmnode_core::message::path::{Key, Say};
 
 fn key(zone: usize) -> Key {
     Key { zone: router(zone).zone, service: service("print") }
-}
-
-fn path(zones: &[usize], epoch: u64) -> Vec<Hop> {
-    let hop =
-        |(nth, zone): (usize, &usize)| Hop { at: router(*zone), epoch: if nth + 1 < zones.len() { epoch } else { 0 } };
-    zones.iter().enumerate().map(hop).collect()
-}
-
-fn group(path: Vec<Hop>, boot: u64, cost: u32) -> Group {
-    let offered = Offered { service: service("print"), version: u64::MAX, idempotent: false };
-    Group { path, boot, cost, services: vec![offered] }
-}
-
-/// Something that is not so, or breaks a rule.
-fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize) -> News {
-    let mut news = News::default();
-    let mut any = || rng.usize(..zones);
-    let (a, b, c) = (any(), any(), any());
-    let epoch = [0, 1, BOOT + 1_000_000, u64::MAX][rng.usize(..4)];
-    let boot = [0, BOOT, BOOT + 1, u64::MAX][rng.usize(..4)];
-    match rng.u8(..7) {
-        0 => news.groups.push(group(path(&[a, b], epoch), boot, 1)),
-        1 => news.groups.push(group(path(&[liar, a, b, c], epoch), boot, 3)),
-        2 => news.groups.push(group(path(&[liar, a, liar], epoch), boot, 9)),
-        3 => news.groups.push(group(Vec::new(), boot, u32::MAX)),
-        4 => news.causes.push(DeadLink::new(router(a), router(b), epoch)),
-        5 => {
-            let service = rng.bool().then(|| service("print"));
-            news.tombstones.push(Tombstone { origin: router(a), boot, version: u64::MAX, service });
-        }
-        _ => {
-            news.fresh.push(Fresh { origin: router(a), boot, version: u64::MAX });
-            news.withdrawn.push(key(b));
-        }
-    }
-    news
 }
 
 /// A liar in the middle of a small world; nobody imports from it but what its own zone serves.
@@ -68,7 +28,7 @@ fn with_liar(seed: u64, is_confined: bool) -> World {
     world.network.check_rest().unwrap();
     world.network.tamper = Some(Box::new(move |router, _, mut update| {
         if router == liar && rng.u8(..4) > 0 {
-            update.say = Say::News(lie(&mut rng, liar, zones));
+            update.say = Say::News(lie(&mut rng, liar, zones, &service("print")));
         }
         vec![update]
     }));

@@ -8,12 +8,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/graph.rs"]
+mod graph;
+#[path = "../common/lies.rs"]
+mod lies;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
 mod bites;
 mod figures;
-mod graph;
 mod liar;
 mod network;
 mod oracle;

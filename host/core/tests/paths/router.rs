@@ -1,13 +1,11 @@
 //! One router process, what its zone serves, and what its effects have told: compared after each step.
 
+use crate::lies::BOOT;
 use std::collections::BTreeMap;
 use wasmnode_core::message::path::{Key, MAX_HOPS};
 use wasmnode_core::paths::{EQUAL, Speaker};
 use wasmnode_core::settings::PathSettings;
 use wasmnode_core::{LinkId, PathEffect, Paths, ServiceName, Time};
-
-/// When the first process of all started.
-pub(crate) const BOOT: u64 = 1_700_000_000_000_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {

@@ -4,13 +4,18 @@
 //! the truth; limits hold; nobody spins. What holds between nodes is in [`zone`].
 
 mod books;
+mod crossing;
+mod reach;
 mod zone;
+
+pub(crate) use reach::Reach;
 
 use crate::machine::{Clock, ProcessId};
 use crate::plugins::RunId;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
 use books::{Ask, Asker, Book, Run};
+use crossing::Arrival;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
@@ -41,13 +46,23 @@ pub(crate) struct Checker {
     runs: BTreeMap<RunId, (u64, usize)>,
     /// Since when a node that is dead or frozen owes an answer to another.
     unanswered: BTreeMap<(ProcessId, ProcessId), Time>,
+    /// How copies of a request came to a process.
+    arrivals: BTreeMap<(ProcessId, u64), Vec<Arrival>>,
+    /// Where the router listens that lies.
+    liar: Option<String>,
+    /// What may be wrong for longer, because it has to be forgotten, or found by sums.
+    forgets_within: Duration,
+    test: &'static str,
     pub(crate) tally: Tally,
 }
 
 impl Checker {
     pub(crate) fn new(seed: u64, scenario: &Scenario) -> Self {
         let weather = &scenario.weather;
-        let slow = scenario.nodes.iter().map(|plan| plan.slow).max().unwrap_or_default();
+        let liar = scenario.joined.and_then(|joined| joined.liar);
+        let routers = scenario.nodes.iter().filter_map(|plan| plan.settings.router.as_ref());
+        let paths = routers.map(|router| &router.paths).next().cloned().unwrap_or_default();
+        let slow = scenario.nodes.iter().map(|plan| plan.slow).max().unwrap_or_default() + weather.between;
         Self {
             seed,
             now: Time::ZERO,
@@ -60,6 +75,10 @@ impl Checker {
             books: BTreeMap::new(),
             runs: BTreeMap::new(),
             unanswered: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            liar: liar.map(|liar| scenario.nodes[liar].settings.endpoint.clone()),
+            forgets_within: if scenario.is_gentle { Duration::ZERO } else { paths.lease + 2 * paths.still },
+            test: scenario.test,
             tally: Tally::default(),
         }
     }
@@ -121,7 +140,11 @@ impl Checker {
             self.tally.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
         }
         let mut new = Ask::new(Asker::Client(from), service, home);
-        new.node = place.split('.').next().filter(|node| node.starts_with('n')).map(str::to_owned);
+        let own_zone = self.books[&home].settings.zone.as_str();
+        let (node, zone) =
+            place.split_once('.').unwrap_or(if place.starts_with('n') { (place, own_zone) } else { ("", place) });
+        new.node = (!node.is_empty()).then(|| node.to_owned());
+        new.zone = (!zone.is_empty()).then(|| zone.to_owned());
         new.deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         new.key.clone_from(&ask.idempotency_key);
         self.asks.insert(ask.id, new);
@@ -242,9 +265,13 @@ impl Checker {
         if ask.service != request.service.as_str() || ask.key != request.idempotency_key {
             self.fail(&format!("{name} runs something else than request {number}: {request:?}"));
         }
-        if ask.node.as_ref().is_some_and(|node| *node != name) {
-            self.fail(&format!("{name} runs request {number}, which was for {:?}", ask.node));
+        let (zone, home) = (&self.books[&id].settings.zone, &self.books[&ask.home].settings.zone);
+        let is_meant = ask.node.as_ref().is_none_or(|node| *node == name)
+            && ask.zone.as_ref().is_none_or(|asked| asked.as_str() == zone.as_str());
+        if !is_meant && self.liar.is_none() {
+            self.fail(&format!("{name} of {zone} runs request {number}, which was for {:?}@{:?}", ask.node, ask.zone));
         }
+        let is_abroad = zone != home;
         // One that runs only once where that is not safe to repeat may run elsewhere, before or after.
         if !is_idempotent && ask.key.is_none() && ask.runs.iter().any(|run| !run.is_idempotent) {
             self.fail(&format!("request {number} runs a second time, at {name}, but may not"));
@@ -257,6 +284,9 @@ impl Checker {
         }
         if ask.home != id {
             self.tally.count("ran at a peer");
+        }
+        if is_abroad {
+            self.tally.count("ran in another zone");
         }
         let run = Run { at: id, is_idempotent, result: None };
         let ask = self.ask_mut(number);
@@ -299,6 +329,9 @@ impl Checker {
                     self.fail(&format!("request {number} gets its answer and its parts from two runs"));
                 }
                 self.ask_mut(number).is_answered = true;
+                if self.asks[&number].must_succeed == Some(false) {
+                    self.fail(&format!("in calm, request {number} is answered from where no rule lets it pass"));
+                }
                 self.tally.count("final reply");
                 if self.asks[&number].runs[index].at != id {
                     self.tally.count("final reply of a peer");
@@ -326,8 +359,9 @@ impl Checker {
         self.tally.count(failure.code.name());
         self.tally.count_reason(&failure.reason);
         let ask = &self.asks[&number];
-        if ask.must_succeed {
-            self.fail(&format!("in calm, request {number} of {} fails: {failure}", ask.service));
+        if ask.must_succeed == Some(true) {
+            let (home, zone) = (self.books[&id].name(), &ask.zone);
+            self.fail(&format!("in calm, request {number} of {}@{zone:?} fails at {home}: {failure}", ask.service));
         }
         if failure.code.was_not_started() && !ask.runs.is_empty() {
             self.fail(&format!("request {number} has run, and its failure says that it has not: {failure}"));
@@ -368,8 +402,12 @@ impl Checker {
                 wrong = Some(format!("{status:?} is over {limits:?}"));
             }
             for peer in status.peers {
-                *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
                 full += u64::from(peer.is_full);
+                if settings.is_router() {
+                    // Its neighbours have the same names as the members of its own zone.
+                    continue;
+                }
+                *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
             }
         }
         self.tally.count_many("peer full", full);
@@ -398,10 +436,10 @@ impl Checker {
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
-        let Self { seed, steps, now, .. } = self;
+        let Self { seed, steps, now, test, .. } = self;
         panic!(
             "{text}\n  in step {steps} of seed {seed}, at {} us\n  \
-             replay: WASMNODE_SEED={seed} cargo test -p wasmnode-core --test zone -- --nocapture",
+             replay: WASMNODE_SEED={seed} cargo test -p wasmnode-core --test zone {test} -- --nocapture",
             now.as_micros()
         );
     }

@@ -1,22 +1,31 @@
-//! Clients: each asks one node for services anywhere in the zone, and withdraws some of what it asked.
+//! Clients: each asks one node for services anywhere, and withdraws some of what it asked.
 
-use crate::scenario::{SERVICES, ZONE, chance, frame, pick};
+use crate::scenario::{SERVICES, chance, frame, pick};
 use fastrand::Rng;
 use wasmnode_core::message::Ask;
 
-/// What a client asks for as its request of this number, at a zone of so many nodes.
-pub(crate) fn ask(number: u64, nodes: usize, is_gentle: bool, rng: &mut Rng) -> Ask {
+/// Where a node is.
+pub(crate) struct Place {
+    pub(crate) node: String,
+    pub(crate) zone: String,
+}
+
+/// What a client of the node at `home` asks for as its request of this number, where these are all nodes.
+pub(crate) fn ask(number: u64, home: &Place, nodes: &[Place], is_gentle: bool, rng: &mut Rng) -> Ask {
     let service = pick(rng, &SERVICES);
-    let node = rng.usize(..nodes);
+    let Place { node, zone } = &nodes[rng.usize(..nodes.len())];
+    let home = &home.zone;
     let address = match rng.u32(..100) {
+        0..50 if is_gentle && zone != home => format!("{service}@{zone}"),
         _ if is_gentle => service.to_owned(),
-        0..12 => format!("{service}@n{node}"),
-        12..15 => format!("{service}@n{node}.{ZONE}"),
-        15..18 => format!("{service}@{ZONE}"),
-        18 => format!("{service}@n{node}.elsewhere"),
+        0..12 => format!("{service}@{node}"),
+        12..15 => format!("{service}@{node}.{zone}"),
+        15..18 => format!("{service}@{home}"),
+        18 => format!("{service}@{node}.elsewhere"),
         19 => format!("{service}@nobody"),
         20 => "nothing".to_owned(),
         21 => format!("{service}@"),
+        22..55 if zone != home => format!("{service}@{zone}"),
         _ => service.to_owned(),
     };
     let deadlines = if is_gentle { &[None, Some(2_000)][..] } else { &[None, None, Some(50), Some(300), Some(3_000)] };

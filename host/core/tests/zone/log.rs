@@ -1,6 +1,6 @@
 //! What happened, in lines that a person can read.
 
-use wasmnode_core::message::{self, Message, Reply, native, peer};
+use wasmnode_core::message::{self, Message, Reply, native, path, peer};
 use wasmnode_core::{Frame, Input, Output, Time};
 
 /// What becomes of every input and output. Most seeds do without: writing takes longer than deciding.
@@ -60,6 +60,9 @@ fn said(frames: &[Frame]) -> String {
             format!("Request {} {} {:?}: {}", forward.id, forward.service, forward.remaining, body_text(&forward.body))
         }
         Ok(Message::Peer(peer::PeerMessage::Reply { id, reply })) => format!("Reply {id}: {}", reply_text(&reply)),
+        Ok(Message::Peer(peer::PeerMessage::Paths { epoch, update })) => {
+            format!("Paths of {epoch}: {:?}", path::decode(update))
+        }
         Ok(Message::Peer(other)) => format!("{other:?}"),
         other => format!("{other:?}"),
     }

@@ -1,5 +1,6 @@
 //! A place where a node runs: its clock, its process while there is one, and what waits while that is frozen.
 
+use crate::scenario::Plan;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{Input, LinkId, Node, NodeSettings, PeerId, ServiceName, Time};
@@ -15,7 +16,40 @@ pub(crate) struct Machine {
     pub(crate) slow: Duration,
     /// What its plugins offer at times.
     pub(crate) loadable: Vec<ServiceName>,
+    /// Whether others find their zone through it.
+    pub(crate) is_seed: bool,
+    /// The number of its zone.
+    pub(crate) zone: usize,
     pub(crate) process: Option<Process>,
+    /// Whether there was a process before.
+    pub(crate) has_run: bool,
+    /// Whether none is to run any more.
+    pub(crate) is_retired: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            settings: plan.settings.clone(),
+            slow: plan.slow,
+            loadable: plan.services.clone(),
+            is_seed: plan.is_seed,
+            zone: plan.zone,
+            process: None,
+            has_run: false,
+            is_retired: false,
+        }
+    }
+
+    /// What it is called in the log.
+    pub(crate) fn title(&self) -> String {
+        format!("{}.{}", self.settings.name, self.settings.zone)
+    }
+
+    /// Whether it has the name of another.
+    pub(crate) fn is_twin(&self) -> bool {
+        self.settings.endpoint == "tcp://twin"
+    }
 }
 
 /// A node that runs.

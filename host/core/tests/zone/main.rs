@@ -1,12 +1,17 @@
-//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them.
+//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them; one zone, or
+//! several that routers join.
 //!
 //! The nodes are driven through their three verbs alone, and everything that passes between them is frames. After each
 //! step [`checker`] compares what they did with its own books; once the faults stop, they have to agree again. A seed that
 //! fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone seeds -- --nocapture` (`joined_zones` for those of several zones). `WASMNODE_SEEDS=n` sets how many are run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/graph.rs"]
+mod graph;
+#[path = "../common/lies.rs"]
+mod lies;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
@@ -16,6 +21,7 @@ mod clients;
 mod log;
 mod machine;
 mod plugins;
+mod scale;
 mod scenario;
 mod tally;
 mod world;
@@ -23,7 +29,7 @@ mod world;
 use log::Log;
 use scenario::{Scenario, Size};
 use seeds::number_from;
-use tally::Tally;
+use tally::{JOINED, Tally};
 use world::World;
 
 /// How many seeds are run, half of them in each test: the two tests run at the same time.
@@ -31,6 +37,9 @@ const SEEDS: u64 = 1_500;
 
 /// With fewer seeds, rare things may not happen.
 const ENOUGH: u64 = 1_000;
+
+/// Seeds of zones that are joined by routers.
+const JOINED_SEEDS: u64 = 200;
 
 /// Seeds of zones that are larger than most.
 const LARGE: u64 = 3;
@@ -85,6 +94,33 @@ fn a_zone_that_is_asked_for_too_much_keeps_every_invariant_and_its_retry_budget(
 fn the_same_seed_writes_the_same_log() {
     for seed in 0..6 {
         let log = || World::new(seed, Scenario::draw(seed, Size::Small), Log::Kept(String::new())).run().log;
+        assert!(log() == log(), "seed {seed} went two ways");
+    }
+}
+
+#[test]
+fn joined_zones_keep_every_invariant() {
+    if let Some(seed) = number_from("WASMNODE_SEED") {
+        let outcome = World::new(seed, Scenario::zones(seed), Log::Printed).run();
+        println!("seed {seed} kept every invariant in {} steps", outcome.steps);
+        return;
+    }
+    let seeds = number_from("WASMNODE_SEEDS").unwrap_or(JOINED_SEEDS);
+    let (mut tally, mut steps) = (Tally::default(), 0);
+    for seed in 0..seeds {
+        let outcome = World::new(seed, Scenario::zones(seed), Log::None).run();
+        tally.add(&outcome.tally);
+        steps += outcome.steps;
+    }
+    println!("{steps} steps\n{}", tally.report());
+    let missing = tally.missing_of(JOINED);
+    assert!(missing.is_empty() || seeds < JOINED_SEEDS, "no seed has reached: {missing:#?}");
+}
+
+#[test]
+fn the_same_seed_of_joined_zones_writes_the_same_log() {
+    for seed in 0..4 {
+        let log = || World::new(seed, Scenario::zones(seed), Log::Kept(String::new())).run().log;
         assert!(log() == log(), "seed {seed} went two ways");
     }
 }

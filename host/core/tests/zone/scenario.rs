@@ -3,6 +3,10 @@
 //! Limits are small, so that they are reached; times are short, so that much happens within few steps. Each fault is
 //! switched per seed: where all are on all the time, none of them meets an otherwise healthy zone.
 
+mod zones;
+
+pub(crate) use zones::{Extent, policies};
+
 use fastrand::Rng;
 use std::time::Duration;
 use wasmnode_core::{
@@ -42,6 +46,21 @@ pub(crate) struct Scenario {
     pub(crate) calm: Time,
     /// Only single nodes crash or freeze, and not two within a short time: no request may fail for that.
     pub(crate) is_gentle: bool,
+    /// How its zones are joined, if there are several.
+    pub(crate) joined: Option<Joined>,
+    /// What the test is called that replays it.
+    pub(crate) test: &'static str,
+}
+
+/// Zones that routers join.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined {
+    /// How many.
+    pub(crate) zones: usize,
+    /// A router that lies.
+    pub(crate) liar: Option<usize>,
+    /// Routers tell again what they told long ago.
+    pub(crate) is_stale: bool,
 }
 
 /// One node.
@@ -52,6 +71,10 @@ pub(crate) struct Plan {
     pub(crate) services: Vec<ServiceName>,
     /// Whether it runs from the beginning.
     pub(crate) starts: bool,
+    /// Whether others find their zone through it.
+    pub(crate) is_seed: bool,
+    /// The number of its zone.
+    pub(crate) zone: usize,
 }
 
 /// What goes wrong at one moment.
@@ -75,6 +98,8 @@ pub(crate) enum Accident {
     Break,
     /// A second node of the same name starts.
     Twin(usize),
+    /// A router is started anew with other rules.
+    Policy(usize),
 }
 
 /// What the network and the plugins do. Chances are per mille.
@@ -82,6 +107,8 @@ pub(crate) enum Accident {
 pub(crate) struct Weather {
     /// The longest time that a message takes.
     pub(crate) latency: Duration,
+    /// How much longer from one zone to another.
+    pub(crate) between: Duration,
     pub(crate) loss: u32,
     pub(crate) doubling: u32,
     pub(crate) overtaking: u32,
@@ -107,6 +134,7 @@ impl Weather {
     fn draw(rng: &mut Rng, is_gentle: bool) -> Self {
         let mut weather = Self {
             latency: Duration::from_micros(pick(rng, &[200, 2_000, 50_000])),
+            between: Duration::ZERO,
             loss: 0,
             doubling: 0,
             overtaking: 0,
@@ -148,7 +176,7 @@ impl Scenario {
             let mut settings = nodes[twin].settings.clone();
             settings.endpoint = "tcp://twin".into();
             let services = nodes[twin].services.clone();
-            nodes.push(Plan { settings, slow: Duration::ZERO, services, starts: false });
+            nodes.push(Plan { settings, slow: Duration::ZERO, services, starts: false, is_seed: false, zone: 0 });
             accidents.push((Time::from_micros(rng.u64(..calm.as_micros())), Accident::Twin(count)));
         }
         Self {
@@ -160,6 +188,8 @@ impl Scenario {
             accidents,
             calm,
             is_gentle,
+            joined: None,
+            test: "seeds",
         }
     }
 }
@@ -283,7 +313,8 @@ fn plan(rng: &mut Rng, number: usize, count: usize, common: &NodeSettings) -> Pl
     let most = if count > 12 { 100 } else { 500 };
     let services = SERVICES.into_iter().filter(|_| chance(rng, most)).map(name).collect();
     let slow = Duration::from_millis(if chance(rng, 50) { rng.u64(1..60) } else { 0 });
-    Plan { settings, slow, services, starts: number == 0 || count > 12 || chance(rng, 900) }
+    let starts = number == 0 || count > 12 || chance(rng, 900);
+    Plan { settings, slow, services, starts, is_seed: number == 0, zone: 0 }
 }
 
 fn endpoint(number: usize) -> String {

@@ -6,20 +6,24 @@
 
 mod accidents;
 mod calm;
+mod lies;
 mod network;
+mod scale;
 
 use crate::checker::Checker;
-use crate::clients;
+use crate::clients::{self, Place};
 use crate::log::{self, Log};
 use crate::machine::{Clock, Machine, Process, ProcessId};
 use crate::plugins::{Plugins, RunId, Step};
 use crate::scenario::{Accident, Scenario, Weather, chance, frame, up_to};
 use crate::tally::Tally;
+use calm::Trial;
 use fastrand::Rng;
 use network::{Conn, Way};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::message::native;
+use wasmnode_core::message::path::Say;
 use wasmnode_core::{CallId, Frame, Input, Node, NodeSettings, Output, PeerId, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
@@ -104,17 +108,21 @@ pub(crate) struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     noted: u64,
     machines: Vec<Machine>,
-    /// How many there are of them without the second one of a name.
-    nodes: usize,
+    /// Where they listen.
+    places: BTreeMap<String, usize>,
+    /// Those that serve clients: what they are called, in which zone.
+    nodes: Vec<Place>,
     conns: Vec<Conn>,
     /// Between which machines nothing passes now, by direction, and for how many reasons.
     blocked: BTreeMap<(usize, usize), u32>,
     plugins: Plugins,
+    /// What routers have told, on each connection, if they tell it again.
+    said: BTreeMap<usize, Vec<Say>>,
     scenario: Scenario,
     next_ask: u64,
     next_process: u64,
     /// What is tried at the end: which service from where.
-    to_try: VecDeque<(usize, &'static str)>,
+    to_try: VecDeque<Trial>,
     is_calm: bool,
     is_over: bool,
     log: Log,
@@ -123,12 +131,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, scenario: Scenario, mut log: Log) -> Self {
         log.write(Time::ZERO, || format!("{scenario:#?}"));
-        let nodes = scenario.nodes.iter().filter(|plan| plan.settings.endpoint != "tcp://twin").count();
-        let machine = |plan: &crate::scenario::Plan| Machine {
-            settings: plan.settings.clone(),
-            slow: plan.slow,
-            loadable: plan.services.clone(),
-            process: None,
+        let machines: Vec<_> = scenario.nodes.iter().map(Machine::new).collect();
+        let places = machines.iter().enumerate().map(|(number, machine)| (machine.settings.endpoint.clone(), number));
+        let nodes = machines.iter().filter(|machine| !machine.is_twin() && !machine.settings.is_router());
+        let place = |machine: &Machine| Place {
+            node: machine.settings.name.to_string(),
+            zone: machine.settings.zone.to_string(),
         };
         let mut world = Self {
             checker: Checker::new(seed, &scenario),
@@ -137,8 +145,10 @@ impl World {
             weather: scenario.weather.clone(),
             agenda: BTreeMap::new(),
             noted: 0,
-            machines: scenario.nodes.iter().map(machine).collect(),
-            nodes,
+            places: places.collect(),
+            nodes: nodes.map(place).collect(),
+            machines,
+            said: BTreeMap::new(),
             conns: Vec::new(),
             blocked: BTreeMap::new(),
             plugins: Plugins::default(),
@@ -173,16 +183,21 @@ impl World {
 
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Outcome {
+        self.run_until(Time::from_micros(u64::MAX));
+        let Self { mut checker, nodes, log, .. } = self;
+        let log = if let Log::Kept(log) = log { log } else { String::new() };
+        Outcome { nodes: nodes.len(), steps: checker.steps(), tally: std::mem::take(&mut checker.tally), log }
+    }
+
+    fn run_until(&mut self, end: Time) {
         while !self.is_over
-            && let Some(((time, _), happening)) = self.agenda.pop_first()
+            && let Some(next) = self.agenda.first_entry().filter(|next| next.key().0 <= end)
         {
+            let ((time, _), happening) = next.remove_entry();
             self.now = time;
             self.checker.at(time);
             self.happen(happening);
         }
-        let Self { mut checker, nodes, log, .. } = self;
-        let log = if let Log::Kept(log) = log { log } else { String::new() };
-        Outcome { nodes, steps: checker.steps(), tally: std::mem::take(&mut checker.tally), log }
     }
 
     fn note(&mut self, time: Time, happening: Happening) {
@@ -223,7 +238,7 @@ impl World {
     }
 
     fn start(&mut self, machine: usize) {
-        if self.machines[machine].process.is_some() {
+        if self.machines[machine].process.is_some() || self.machines[machine].is_retired {
             return;
         }
         let id = ProcessId(self.next_process);
@@ -235,7 +250,7 @@ impl World {
             seed: self.rng.u64(..),
             ..self.machines[machine].settings.clone()
         };
-        self.log.write(self.now, || format!("{} starts as process {}", settings.name, id.0));
+        self.log.write(self.now, || format!("{} starts as process {}", self.machines[machine].title(), id.0));
         self.checker.started(id, &settings, clock);
         self.machines[machine].process = Some(Process {
             id,
@@ -248,7 +263,9 @@ impl World {
             guests: BTreeMap::new(),
             is_draining: false,
         });
-        self.tcp_answers_with_reset(machine);
+        if std::mem::replace(&mut self.machines[machine].has_run, true) {
+            self.tcp_answers_with_reset(machine);
+        }
         for service in self.machines[machine].loadable.clone() {
             self.deliver(machine, id, Input::Offered(service));
         }
@@ -293,8 +310,8 @@ impl World {
         self.tell(machine, input);
         while let Some(output) = self.machines[machine].process.as_mut().and_then(|process| process.node.next_output())
         {
-            let name = &self.machines[machine].settings.name;
-            self.log.write(self.now, || format!("{name} {}", log::output(&output)));
+            let title = || self.machines[machine].title();
+            self.log.write(self.now, || format!("{} {}", title(), log::output(&output)));
             self.checker.output(id, &output);
             // What an action yields at once is told in turn, as the driver does it.
             if let Some(happened) = self.act(machine, id, output) {
@@ -311,8 +328,8 @@ impl World {
         if let Input::LinkDown { link, .. } = input {
             self.forget_link(machine, link);
         }
-        let Machine { settings, process: Some(process), .. } = &mut self.machines[machine] else { return };
-        self.log.write(self.now, || format!("{} {}", settings.name, log::input(&input)));
+        self.log.write(self.now, || format!("{} {}", self.machines[machine].title(), log::input(&input)));
+        let Some(process) = &mut self.machines[machine].process else { return };
         self.checker.input(process.id, &input);
         let shows = process.clock.shows(self.now);
         process.node.handle(input, shows);
@@ -377,12 +394,13 @@ impl World {
         }
         let pause = up_to(&mut self.rng, self.scenario.pause);
         self.note(self.now + pause, Happening::Asks { client });
-        let machine = client % self.nodes;
+        let machine = client % self.nodes.len();
         let Some(process) = &self.machines[machine].process else { return };
         let id = process.id;
         let many = if chance(&mut self.rng, 100) { self.scenario.burst } else { 1 };
         for _ in 0..many {
-            let mut ask = clients::ask(self.next_ask, self.nodes, self.scenario.is_gentle, &mut self.rng);
+            let mut ask =
+                clients::ask(self.next_ask, &self.nodes[machine], &self.nodes, self.scenario.is_gentle, &mut self.rng);
             if self.scenario.nodes.len() > 12 && ask.deadline_ms == Some(50) {
                 ask.deadline_ms = None;
             }

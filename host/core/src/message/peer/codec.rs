@@ -66,7 +66,11 @@ pub fn encode(message: PeerMessage) -> Vec<Frame> {
         PeerMessage::Advert(advert) => put_advert(&advert),
         PeerMessage::Pull => opaque(PULL, &[]),
         PeerMessage::Open { epoch } => opaque(OPEN, &epoch.to_be_bytes()),
-        PeerMessage::Paths(update) => opaque(PATHS, &update),
+        PeerMessage::Paths { epoch, update } => {
+            let mut header = wire::numbered(MAGIC, PATHS, epoch, update.len());
+            header.put_slice(&update);
+            header
+        }
         PeerMessage::Ping { outstanding } => numbers(PING, &outstanding),
         PeerMessage::Pong { unknown } => numbers(PONG, &unknown),
     };
@@ -227,7 +231,7 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
         ADVERT => PeerMessage::Advert(advert(&mut header)?),
         PULL => PeerMessage::Pull,
         OPEN => PeerMessage::Open { epoch: header.u64()? },
-        PATHS => PeerMessage::Paths(mem::take(&mut header)),
+        PATHS => PeerMessage::Paths { epoch: header.u64()?, update: mem::take(&mut header) },
         PING => PeerMessage::Ping { outstanding: named(&mut header)? },
         PONG => PeerMessage::Pong { unknown: named(&mut header)? },
         _ => return Err("has an unknown command"),

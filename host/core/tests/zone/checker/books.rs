@@ -12,6 +12,8 @@ pub(super) struct Ask {
     pub(super) home: ProcessId,
     /// The node that is to serve it.
     pub(super) node: Option<String>,
+    /// The zone where it is to be served.
+    pub(super) zone: Option<String>,
     pub(super) deadline: Option<Duration>,
     pub(super) key: Option<Frame>,
     /// Whether the node has received it, and when.
@@ -24,7 +26,8 @@ pub(super) struct Ask {
     pub(super) is_cancelled: bool,
     pub(super) is_answered: bool,
     pub(super) failed_with: Option<Code>,
-    pub(super) must_succeed: bool,
+    /// In calm, whether it has to succeed, or to fail.
+    pub(super) must_succeed: Option<bool>,
     /// How often it was sent to a peer.
     pub(super) forwards: usize,
 }
@@ -74,6 +77,7 @@ impl Ask {
             service: service.to_owned(),
             home,
             node: None,
+            zone: None,
             deadline: None,
             key: None,
             is_open: false,
@@ -84,7 +88,7 @@ impl Ask {
             is_cancelled: false,
             is_answered: false,
             failed_with: None,
-            must_succeed: false,
+            must_succeed: None,
             forwards: 0,
         }
     }

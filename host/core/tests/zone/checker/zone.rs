@@ -2,11 +2,13 @@
 
 use super::Checker;
 use super::books::{Ask, Asker, Book};
+use super::reach::{Expected, Reach};
 use crate::machine::{Process, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use wasmnode_core::message::path::Key;
 use wasmnode_core::message::peer;
-use wasmnode_core::{Failure, Frame, Node, ServiceName, ZoneEvent};
+use wasmnode_core::{Failure, Frame, Label, Node, ServiceName, ZoneEvent};
 
 /// After an accident, this is how long nothing is demanded of the nodes concerned: they dial again after up to 2 s, and
 /// may wait 3 s for a welcome.
@@ -26,6 +28,13 @@ const AGREE_WITHIN: Duration = Duration::from_secs(13);
 /// probed once in two turns at the latest.
 const TURNS: u32 = 2;
 
+/// How a zone is.
+#[derive(Default)]
+struct Truth<'a> {
+    names: BTreeSet<&'a str>,
+    offers: BTreeMap<&'a ServiceName, BTreeSet<&'a str>>,
+}
+
 impl Checker {
     /// A node sends something to the process at the other end of a link.
     pub(crate) fn posts(&mut self, from: ProcessId, to: Option<ProcessId>, frames: &[Frame]) {
@@ -34,12 +43,20 @@ impl Checker {
             Some(5) => return self.tally.count("cancel travels"),
             Some(11) => return self.tally.count("pull"),
             Some(12) => return self.tally.count("ping"),
+            Some(15) => {
+                let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
+                self.tally.count_many("bytes of updates of paths", bytes as u64);
+                return self.tally.count("update of paths");
+            }
             _ => return,
         }
         self.book(from).forwards += 1;
         let number = frames.get(1).and_then(|mark| super::number_in(mark)).map(|(number, _)| number);
         if let Some(number) = number.filter(|number| self.asks.contains_key(number)) {
             self.forwards(from, number);
+            if let Some(to) = to {
+                self.crosses(from, to, number, frames);
+            }
         }
         if let Some(to) = to.filter(|to| self.books.get(to).is_some_and(|book| !book.is_alive || book.is_frozen)) {
             self.asks_the_dead(from, to);
@@ -84,7 +101,8 @@ impl Checker {
     pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
         let (ask, home) = (&self.asks[&number], &self.books[&id]);
         let settled = |book: &Book| book.is_well() && book.troubled + RECOVERY <= ask.opened;
-        let is_plain = matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && !ask.is_cancelled;
+        let is_plain =
+            matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && ask.zone.is_none() && !ask.is_cancelled;
         // It is at work again soon after it was frozen, for its links stand.
         let is_ready =
             home.is_well() && home.started + RECOVERY <= ask.opened && home.troubled + THAWED_WITHIN <= ask.opened;
@@ -98,7 +116,9 @@ impl Checker {
             return;
         }
         let offers = |book: &&Book| {
-            settled(book) && book.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
+            settled(book)
+                && book.settings.zone == home.settings.zone
+                && book.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
         };
         if let Some(other) = self.books.values().find(offers) {
             let (home, other) = (home.name(), other.name());
@@ -122,57 +142,60 @@ impl Checker {
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
             ZoneEvent::PeerRefused { .. } => "peer refused",
-            ZoneEvent::SessionUp { .. } | ZoneEvent::SessionDown { .. } => {
-                self.fail(&format!("speaks of routers, although there are none: {event:?}"));
+            ZoneEvent::SessionUp { .. } | ZoneEvent::SessionDown { .. } if !self.books[&id].settings.is_router() => {
+                self.fail(&format!("speaks of routers, although it is none: {event:?}"));
             }
+            ZoneEvent::SessionUp { .. } => "session up",
+            ZoneEvent::SessionDown { .. } => "session down",
             ZoneEvent::Unlisted { .. } => "unlisted",
         };
         self.tally.count(what);
+    }
+
+    /// How many updates of paths were told, and their bytes.
+    pub(crate) fn told_of_paths(&self) -> (u64, u64) {
+        (self.tally.times("update of paths"), self.tally.times("bytes of updates of paths"))
     }
 
     pub(crate) fn has_lost_its_name(&self, id: ProcessId) -> bool {
         self.books[&id].has_lost_its_name
     }
 
-    /// Whether anybody who lives offers a service.
-    pub(crate) fn is_offered_anywhere(&self, service: &ServiceName) -> bool {
-        self.books.values().any(|book| book.is_well() && book.offers.contains_key(service))
-    }
-
     pub(crate) fn is_answered(&self, ask: u64) -> bool {
         self.asks[&ask].is_answered
     }
 
-    /// This request may not fail.
-    pub(crate) fn must_succeed(&mut self, ask: u64) {
-        self.ask_mut(ask).must_succeed = true;
+    /// This request may not fail, or may not succeed.
+    pub(crate) fn must_succeed(&mut self, ask: u64, must_succeed: Option<bool>) {
+        self.ask_mut(ask).must_succeed = must_succeed;
     }
 
-    /// What two of the living see differently, if anything.
-    pub(crate) fn disagreement(&self, living: &[&Process]) -> Option<String> {
-        let names: BTreeSet<_> = living.iter().map(|process| self.books[&process.id].name()).collect();
-        let mut offers: BTreeMap<&ServiceName, BTreeSet<&str>> = BTreeMap::new();
+    /// What can be reached from where, if no accident happens.
+    pub(crate) fn reach(&self, living: &[&Process]) -> Reach {
+        Reach::new(living.iter().map(|process| &self.books[&process.id]))
+    }
+
+    /// What two of the living see differently, or see although it is not so.
+    pub(crate) fn disagreement(&self, living: &[&Process], reach: &Reach) -> Option<String> {
+        let mut truths: BTreeMap<&Label, Truth<'_>> = BTreeMap::new();
         for process in living {
             let book = &self.books[&process.id];
+            let truth = truths.entry(&book.settings.zone).or_default();
+            truth.names.insert(book.name());
             for service in book.offers.keys() {
-                offers.entry(service).or_default().insert(book.name());
+                truth.offers.entry(service).or_default().insert(book.name());
             }
         }
         living.iter().find_map(|process| {
             let book = &self.books[&process.id];
-            let view = self.view(book, &process.node, &names, &offers);
-            view.map(|what| format!("{}: {what}", book.name()))
+            let view = self.view(book, &process.node, &truths[&book.settings.zone], reach);
+            view.map(|what| format!("{} of {}: {what}", book.name(), book.settings.zone))
         })
     }
 
     /// What a node sees differently.
-    fn view(
-        &self,
-        book: &Book,
-        node: &Node,
-        names: &BTreeSet<&str>,
-        offers: &BTreeMap<&ServiceName, BTreeSet<&str>>,
-    ) -> Option<String> {
+    fn view(&self, book: &Book, node: &Node, truth: &Truth<'_>, reach: &Reach) -> Option<String> {
+        let Truth { names, offers } = truth;
         let members = node.members();
         let seen: BTreeSet<_> = members.iter().map(|status| status.member.name.as_str()).collect();
         if seen != *names {
@@ -182,11 +205,17 @@ impl Checker {
             return Some(format!("has no link to {}", apart.member.name));
         }
         let mut seen: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
+        let mut abroad: BTreeMap<Key, u32> = BTreeMap::new();
         for status in node.services(book.clock.shows(self.now)) {
             if let Some(silent) = status.peers.iter().find(|peer| peer.is_silent) {
                 return Some(format!("takes {} for silent", silent.node));
             }
-            let peers = status.peers.iter().map(|peer| peer.node.to_string());
+            for peer in &status.peers {
+                let Some(zone) = &peer.zone else { continue };
+                let cost = abroad.entry(Key { zone: zone.clone(), service: status.name.clone() }).or_insert(u32::MAX);
+                *cost = peer.cost.min(*cost);
+            }
+            let peers = status.peers.iter().filter(|peer| peer.zone.is_none()).map(|peer| peer.node.to_string());
             let here = status.plugin.then(|| book.name().to_owned());
             let all: BTreeSet<_> = peers.chain(here).collect();
             if !all.is_empty() {
@@ -197,7 +226,10 @@ impl Checker {
             && seen.iter().zip(offers).all(|((name, by), (service, nodes))| {
                 name == *service && by.iter().map(String::as_str).eq(nodes.iter().copied())
             });
-        (!same).then(|| format!("sees {seen:?}, but offered is {offers:?}"))
+        if !same {
+            return Some(format!("sees {seen:?}, but offered is {offers:?}"));
+        }
+        abroad_is_wrong(&book.settings.zone, &abroad, reach)
     }
 
     pub(crate) fn agreed_after(&mut self, time: Duration) {
@@ -208,7 +240,7 @@ impl Checker {
         let names: BTreeSet<_> = self.books.values().map(Book::name).collect();
         let period = self.books.values().map(|book| book.settings.members.probe_period).max().unwrap_or_default();
         let nodes = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        if calm_for > AGREE_WITHIN + period * TURNS * nodes {
+        if calm_for > AGREE_WITHIN + self.forgets_within + period * TURNS * nodes {
             self.fail(&format!("{calm_for:?} after the faults, {what}"));
         }
     }
@@ -230,4 +262,18 @@ impl Checker {
             self.fail(&format!("somebody waits for ever for request {number}"));
         }
     }
+}
+
+/// What a node of a zone thinks of other zones that is not so.
+fn abroad_is_wrong(home: &Label, abroad: &BTreeMap<Key, u32>, reach: &Reach) -> Option<String> {
+    let is_wrong = |key: &&Key| {
+        *home != key.zone
+            && match (abroad.get(*key), reach.expects(home, key)) {
+                (Some(cost), Expected::Reached(expected)) => *cost != expected,
+                (None, Expected::Reached(_)) | (Some(_), Expected::Unreached) => true,
+                _ => false,
+            }
+    };
+    let key = reach.keys().find(is_wrong).or_else(|| abroad.keys().find(is_wrong))?;
+    Some(format!("reaches {key} at {:?}, but expected is {:?}", abroad.get(key), reach.expects(home, key)))
 }

@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::machine::ProcessId;
-use crate::scenario::{Accident, chance, up_to};
+use crate::scenario::{Accident, chance, policies, up_to};
 use std::time::Duration;
 use wasmnode_core::Input;
 
@@ -30,6 +30,7 @@ impl World {
                 }
             }
             Accident::Twin(machine) => self.start(machine),
+            Accident::Policy(machine) => self.change_policy(machine),
         }
     }
 
@@ -42,13 +43,21 @@ impl World {
             self.checker.tally.count("crashed with the whole machine");
         }
         self.ended(machine, id, is_silent);
-        if machine == 0 || chance(&mut self.rng, 700) {
+        if self.machines[machine].is_seed || chance(&mut self.rng, 700) {
             self.restart_after(machine, Duration::from_secs(6));
         }
     }
 
+    /// A process ends without a word, and no other takes its place.
+    pub(super) fn crash_for_good(&mut self, machine: usize) {
+        self.machines[machine].is_retired = true;
+        if let Some(id) = self.machines[machine].process.as_ref().map(|process| process.id) {
+            self.ended(machine, id, false);
+        }
+    }
+
     fn restart_after(&mut self, machine: usize, longest: Duration) {
-        if machine >= self.nodes {
+        if self.machines[machine].is_twin() {
             // Two nodes of one name are a mistake, which somebody mends.
             return;
         }
@@ -143,18 +152,32 @@ impl World {
             }
         }
         self.ended(machine, id, false);
-        if machine == 0 || chance(&mut self.rng, 700) {
+        if self.machines[machine].is_seed || chance(&mut self.rng, 700) {
             self.restart_after(machine, Duration::from_secs(3));
         }
+    }
+
+    /// A router is started anew with other rules.
+    fn change_policy(&mut self, machine: usize) {
+        let neighbours = self.machines[machine].settings.router.iter_mut().flat_map(|router| &mut router.neighbours);
+        for neighbour in neighbours {
+            (neighbour.import, neighbour.export) = policies(&mut self.rng, true);
+        }
+        self.checker.tally.count("a policy changes");
+        self.drain(machine);
     }
 
     fn partition(&mut self) {
         self.checker.tally.count("partition");
         let left = self.rng.u64(..);
-        let is_left = |machine: usize| left >> (machine % 64) & 1 == 1;
+        // Zones hold together, or fall apart with all others.
+        let by_zone = self.scenario.joined.is_some() && self.rng.bool();
+        let sides: Vec<bool> = (0..self.machines.len())
+            .map(|machine| left >> (if by_zone { self.machines[machine].zone } else { machine } % 64) & 1 == 1)
+            .collect();
         let count = self.machines.len();
         let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
-        self.cut(pairs.filter(|(from, to)| is_left(*from) != is_left(*to)).collect());
+        self.cut(pairs.filter(|(from, to)| sides[*from] != sides[*to]).collect());
     }
 
     fn cut(&mut self, pairs: Vec<(usize, usize)>) {

@@ -1,11 +1,13 @@
 //! The end: the faults stop, all have to agree within a stated time, and then every service is reachable from everywhere.
 
 use super::{Happening, World};
+use crate::checker::Reach;
 use crate::clients;
 use crate::scenario::{SERVICES, frame, name, up_to};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use wasmnode_core::message::{Ask, native};
-use wasmnode_core::{Input, PeerId};
+use wasmnode_core::{Input, Label, PeerId};
 
 /// How often it is looked whether all agree.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -15,6 +17,14 @@ const LONGEST: Duration = Duration::from_millis(4_100);
 
 /// Nodes from which every service is tried at the end.
 const SAMPLE: usize = 12;
+
+/// A request that is to show what can be reached.
+pub(crate) struct Trial {
+    machine: usize,
+    address: String,
+    /// Whether it has to be answered, or refused.
+    is_served: Option<bool>,
+}
 
 impl World {
     pub(super) fn calm_down(&mut self) {
@@ -31,8 +41,11 @@ impl World {
                 self.note(self.now + guest, Happening::GuestIsGone { conn });
             }
         }
+        if let Some(liar) = self.scenario.joined.and_then(|joined| joined.liar) {
+            self.crash_for_good(liar);
+        }
         for machine in 0..self.machines.len() {
-            let is_twin = machine >= self.nodes;
+            let is_twin = self.machines[machine].is_twin();
             let Some(process) = &self.machines[machine].process else { continue };
             let id = process.id;
             if process.is_draining {
@@ -47,8 +60,10 @@ impl World {
                 self.thaw(machine, id);
             }
         }
-        if self.machines[0].process.is_none() {
-            self.note(self.now, Happening::Starts { machine: 0 });
+        for machine in 0..self.machines.len() {
+            if self.machines[machine].is_seed && self.machines[machine].process.is_none() {
+                self.note(self.now, Happening::Starts { machine });
+            }
         }
         // Those that were to start later start now.
         let late: Vec<_> = self.agenda.iter().filter(|(_, what)| matches!(what, Happening::Starts { .. })).collect();
@@ -79,11 +94,12 @@ impl World {
             }
         }
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
-        match self.checker.disagreement(&living) {
+        let reach = self.checker.reach(&living);
+        match self.checker.disagreement(&living, &reach) {
             None => {
                 self.log.write(self.now, || format!("all agree after {calm_for:?}"));
                 self.checker.agreed_after(calm_for);
-                self.try_everything();
+                self.try_everything(&reach);
             }
             Some(text) => {
                 self.checker.may_disagree(calm_for, &text);
@@ -92,11 +108,24 @@ impl World {
         }
     }
 
-    /// Every service has to be reachable from every node. They are asked one after another, lest a limit is reached.
-    fn try_everything(&mut self) {
+    /// Every service has to be reachable from every node, and from every zone from which rules let it be. They are asked
+    /// one after another, lest a limit is reached.
+    fn try_everything(&mut self, reach: &Reach) {
         let every = self.machines.len().div_ceil(SAMPLE);
+        let zones: BTreeSet<&Label> = self.machines.iter().map(|machine| &machine.settings.zone).collect();
         for machine in (0..self.machines.len()).step_by(every) {
-            self.to_try.extend(SERVICES.iter().map(|service| (machine, *service)));
+            let home = &self.machines[machine].settings.zone;
+            for service in SERVICES {
+                let is_served = reach.is_served(home, &name(service), None);
+                self.to_try.push_back(Trial { machine, address: service.to_owned(), is_served });
+                if self.scenario.joined.is_some() {
+                    self.to_try.extend(zones.iter().map(|zone| Trial {
+                        machine,
+                        address: format!("{service}@{zone}"),
+                        is_served: reach.is_served(home, &name(service), Some(zone)),
+                    }));
+                }
+            }
         }
         let time = self.now.max(self.scenario.calm + LONGEST);
         self.note(time, Happening::Tries { last: None });
@@ -106,27 +135,29 @@ impl World {
         if last.is_some_and(|ask| !self.checker.is_answered(ask)) {
             return self.note(self.now + Duration::from_millis(20), Happening::Tries { last });
         }
-        let Some((machine, service)) = self.to_try.pop_front() else {
+        let Some(Trial { machine, address, is_served }) = self.to_try.pop_front() else {
             return self.note(self.now + Duration::from_secs(1), Happening::Closes);
         };
         let number = self.next_ask;
-        let id = self.machines[machine].process.as_ref().map(|process| process.id);
-        let Some(id) = id.filter(|_| self.checker.is_offered_anywhere(&name(service))) else {
+        let Some(id) = self.machines[machine].process.as_ref().map(|process| process.id) else {
             return self.note(self.now, Happening::Tries { last: None });
         };
-        let ask = clients::ask(number, self.nodes, true, &mut self.rng);
-        let ask = Ask { service: frame(service), deadline_ms: None, wait: false, ..ask };
+        let service = frame(address);
+        let home = &self.nodes[machine % self.nodes.len()];
+        let ask = clients::ask(number, home, &self.nodes, true, &mut self.rng);
+        let ask = Ask { service, deadline_ms: None, wait: false, ..ask };
         self.next_ask += 1;
         let from = PeerId::new(format!("client of the end {number}"));
         self.checker.asks(from.clone(), &ask, id);
-        self.checker.must_succeed(number);
+        self.checker.must_succeed(number, is_served);
         self.deliver(machine, id, Input::Message { from, frames: native::encode_request(&ask) });
         self.note(self.now, Happening::Tries { last: Some(number) });
     }
 
     pub(super) fn close(&mut self) {
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
-        if let Some(text) = self.checker.disagreement(&living) {
+        let reach = self.checker.reach(&living);
+        if let Some(text) = self.checker.disagreement(&living, &reach) {
             self.checker.fail(&format!("all agreed, and then no more: {text}"));
         }
         self.checker.at_end(&living);

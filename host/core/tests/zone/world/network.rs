@@ -46,7 +46,7 @@ pub(crate) struct Conn {
 impl World {
     pub(super) fn dial(&mut self, machine: usize, id: ProcessId, link: LinkId, endpoint: &str) {
         let place = endpoint.trim_end_matches(ALIAS);
-        let target = self.machines.iter().position(|machine| machine.settings.endpoint == place);
+        let target = self.places.get(place).copied();
         let conn = self.conns.len();
         self.conns.push(Conn {
             host: (machine, id),
@@ -108,6 +108,7 @@ impl World {
         }
         if conn.is_open || conn.is_broken {
             let to = conn.guest_of;
+            let frames = self.tampered(machine, number, frames);
             self.checker.posts(id, to, &frames);
             self.transmit(number, Way::Out, frames);
         } else {
@@ -271,7 +272,9 @@ impl World {
     }
 
     fn latency(&mut self, from: usize, to: usize) -> Duration {
-        let slow = self.machines[from].slow + self.machines[to].slow;
+        let (from, to) = (&self.machines[from], &self.machines[to]);
+        let between = if from.zone == to.zone { Duration::ZERO } else { self.weather.between };
+        let slow = from.slow + to.slow + between;
         Duration::from_micros(100) + slow + up_to(&mut self.rng, self.weather.latency)
     }
 }

@@ -77,7 +77,7 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Advert(Advert::Still { version: u64::MAX }),
         PeerMessage::Pull,
         PeerMessage::Open { epoch: 5 },
-        PeerMessage::Paths(Frame::from_static(b"an update")),
+        PeerMessage::Paths { epoch: 5, update: Frame::from_static(b"an update") },
         PeerMessage::Request(full_forward()),
         PeerMessage::Request(bare_forward()),
         PeerMessage::Request(Forward { is_trace: true, ..bare_forward() }),
@@ -124,7 +124,7 @@ fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
 
 #[test]
 fn the_other_headers_stand_byte_for_byte_as_documented() {
-    let documented: [(_, &[u8]); 9] = [
+    let documented: [(_, &[u8]); 10] = [
         (
             PeerMessage::Hello { zone: name("paris"), member: Member { boot: 258, ..member() } },
             b"\x06\x01\x05paris\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\x10tcp://[::1]:5555",
@@ -137,6 +137,7 @@ fn the_other_headers_stand_byte_for_byte_as_documented() {
         (PeerMessage::Advert(Advert::Still { version: 2 }), b"\x0a\x03\0\0\0\0\0\0\0\x02"),
         (PeerMessage::Pull, b"\x0b"),
         (PeerMessage::Open { epoch: 3 }, b"\x0e\0\0\0\0\0\0\0\x03"),
+        (PeerMessage::Paths { epoch: 4, update: Frame::from_static(b"x") }, b"\x0f\0\0\0\0\0\0\0\x04x"),
         (PeerMessage::Cancel { id: 1 }, b"\x05\0\0\0\0\0\0\0\x01"),
         (
             PeerMessage::Reply { id: 1, reply: Reply::Failure(Failure::new(Code::Deadline, "late")) },
@@ -175,7 +176,8 @@ fn every_message_that_is_cut_short_is_malformed_except_between_fields_and_in_fre
             let may_end = match &message {
                 PeerMessage::Request(forward) => field_ends(forward).contains(&length),
                 PeerMessage::Reply { reply: Reply::Failure(_), .. } => length >= 17,
-                PeerMessage::Refused(_) | PeerMessage::Gossip(_) | PeerMessage::Paths(_) => length >= 7,
+                PeerMessage::Refused(_) | PeerMessage::Gossip(_) => length >= 7,
+                PeerMessage::Paths { .. } => length >= 15,
                 _ => false,
             };
             assert_eq!(result.is_ok(), may_end, "{message:?} cut at {length}");
@@ -215,7 +217,7 @@ fn a_field_of_an_unknown_type_is_passed_over() {
             PeerMessage::Reply { reply: Reply::Failure(_), .. }
             | PeerMessage::Refused(_)
             | PeerMessage::Gossip(_)
-            | PeerMessage::Paths(_) => {}
+            | PeerMessage::Paths { .. } => {}
             _ => assert_eq!(refusal(frames), "has a header that goes on after its end", "{message:?}"),
         }
     }

@@ -1,0 +1,108 @@
+//! Two routers that are neighbours, with nothing but their frames between them.
+
+use super::*;
+use crate::message::path::{self, Say, Update};
+use crate::paths::Policy;
+use crate::settings::{Neighbour, RouterSettings};
+
+const BOOT: u64 = 1_000;
+
+/// A router called `gate`, of one zone, that is joined with the `gate` of another.
+fn gate(zone: &str, other: &str) -> Node {
+    let neighbour = Neighbour {
+        name: "b".parse().unwrap(),
+        zone: other.parse().unwrap(),
+        endpoint: format!("tcp://{other}"),
+        cost: 1,
+        import: Policy::everything(),
+        export: Policy::everything(),
+    };
+    Node::new(NodeSettings {
+        name: "gate".parse().unwrap(),
+        zone: zone.parse().unwrap(),
+        boot: BOOT,
+        endpoint: format!("tcp://{zone}"),
+        router: Some(RouterSettings { neighbours: vec![neighbour], ..RouterSettings::default() }),
+        ..NodeSettings::default()
+    })
+}
+
+/// What a node does now.
+fn outputs(node: &mut Node) -> Vec<Output> {
+    std::iter::from_fn(|| node.next_output()).collect()
+}
+
+/// Both are dialled by the other under its zone's name; whatever they send arrives, until neither says anything.
+fn talk(nodes: &mut [Node; 2], now: Time) -> Vec<ZoneEvent> {
+    let names = [PeerId::new("paris".to_owned()), PeerId::new("lyon".to_owned())];
+    let (mut links, mut events) = ([LinkId(0); 2], Vec::new());
+    nodes.iter_mut().for_each(|node| node.handle(Input::Tick, now));
+    loop {
+        let said: Vec<_> = nodes.iter_mut().map(outputs).collect();
+        if said.iter().all(Vec::is_empty) {
+            return events;
+        }
+        for (at, output) in said.into_iter().enumerate().flat_map(|(at, all)| all.into_iter().map(move |o| (at, o))) {
+            match output {
+                Output::Dial { link, .. } => links[at] = link,
+                Output::Post { frames, .. } => {
+                    nodes[1 - at].handle(Input::Message { from: names[at].clone(), frames }, now);
+                }
+                Output::Send { frames, .. } => {
+                    nodes[1 - at].handle(Input::LinkMessage { link: links[1 - at], frames }, now);
+                }
+                Output::Zone(event) => events.push(event),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn paris_and_lyon() -> ([Node; 2], Vec<ZoneEvent>) {
+    let mut nodes = [gate("paris", "lyon"), gate("lyon", "paris")];
+    let events = talk(&mut nodes, Time::ZERO);
+    (nodes, events)
+}
+
+/// An update from lyon, as paris hears it.
+fn paths(epoch: u64, number: u64) -> Input {
+    let update = path::encode(&Update { number, say: Say::Begin });
+    let frames = peer::encode(PeerMessage::Paths { epoch, update });
+    Input::Message { from: PeerId::new("lyon".to_owned()), frames }
+}
+
+fn asks_for_everything(node: &mut Node) -> bool {
+    let is_ask = |output: &Output| match output {
+        Output::Post { frames, .. } => match peer::decode(frames.clone()) {
+            Ok(PeerMessage::Paths { update, .. }) => path::decode(update).unwrap().say == Say::Ask,
+            _ => false,
+        },
+        _ => false,
+    };
+    outputs(node).iter().any(is_ask)
+}
+
+#[test]
+fn routers_of_two_zones_may_have_one_name_and_start_at_one_instant() {
+    let (_, events) = paris_and_lyon();
+    let up = events.iter().filter(|event| matches!(event, ZoneEvent::SessionUp { .. })).count();
+    assert_eq!(up, 2, "{events:?}");
+}
+
+#[test]
+fn an_update_of_an_earlier_session_is_dropped() {
+    let ([mut paris, _], _) = paris_and_lyon();
+    paris.handle(paths(BOOT, 7), Time::ZERO);
+    assert!(!asks_for_everything(&mut paris), "the number counts in its own session only");
+    paris.handle(paths(BOOT + 1, 7), Time::ZERO);
+    assert!(asks_for_everything(&mut paris), "six updates are missing");
+}
+
+#[test]
+fn who_tells_paths_of_a_session_that_is_not_known_is_to_dial_again() {
+    let ([mut paris, _], _) = paris_and_lyon();
+    paris.handle(paths(BOOT + 2, 1), Time::ZERO);
+    let outputs = outputs(&mut paris);
+    let [Output::Send { frames, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
+}

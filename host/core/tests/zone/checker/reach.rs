@@ -1,0 +1,107 @@
+//! What can be reached from which zone, and at what cost, found in another way than the routers do.
+//!
+//! Rules let pass by service and zone, never by path, and every link costs something: so the best ways are the shortest ones
+//! over the links that let a service pass, for each service of each zone.
+
+use super::books::Book;
+use std::collections::{BTreeMap, BTreeSet};
+use wasmnode_core::message::path::{Key, MAX_HOPS};
+use wasmnode_core::{Label, Neighbour, ServiceName};
+
+/// What is to be expected of a service of another zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// It is reached at this cost.
+    Reached(u32),
+    Unreached,
+    /// Its path may be too long, or just not.
+    Either,
+}
+
+/// For each service of a zone: what it costs from the others, and how many links it is away.
+#[derive(Debug, Default)]
+pub(crate) struct Reach {
+    ways: BTreeMap<Key, BTreeMap<Label, (u32, usize)>>,
+    /// The most routers that a path crosses in one zone.
+    routers: usize,
+}
+
+/// A link, as what it lets pass travels: from the zone of the one who exports.
+struct Link<'a> {
+    to: &'a Label,
+    export: &'a Neighbour,
+    import: &'a Neighbour,
+}
+
+impl Reach {
+    pub(super) fn new<'a>(living: impl Iterator<Item = &'a Book> + Clone) -> Self {
+        let routers: BTreeMap<&str, &Book> = living
+            .clone()
+            .filter(|book| book.settings.is_router())
+            .map(|book| (book.settings.endpoint.as_str(), book))
+            .collect();
+        let mut links: BTreeMap<&Label, Vec<Link<'_>>> = BTreeMap::new();
+        for (endpoint, router) in &routers {
+            for import in neighbours(router) {
+                let other = routers.get(import.endpoint.as_str());
+                let export = other.and_then(|other| neighbours(other).find(|back| back.endpoint == *endpoint));
+                if let Some(export) = export {
+                    let to = &router.settings.zone;
+                    links.entry(&import.zone).or_default().push(Link { to, export, import });
+                }
+            }
+        }
+        let mut by_zone: BTreeMap<&Label, usize> = BTreeMap::new();
+        routers.values().for_each(|router| *by_zone.entry(&router.settings.zone).or_default() += 1);
+        let keys: BTreeSet<Key> = living
+            .flat_map(|book| book.offers.keys().map(|service| (book.settings.zone.clone(), service.clone())))
+            .map(|(zone, service)| Key { zone, service })
+            .collect();
+        let routers = by_zone.values().copied().max().unwrap_or(0).min(2);
+        Self { ways: keys.into_iter().map(|key| (key.clone(), ways_to(&key, &links))).collect(), routers }
+    }
+
+    /// What is expected in a zone of a service of another, or of its own.
+    pub(crate) fn expects(&self, home: &Label, key: &Key) -> Expected {
+        match self.ways.get(key).and_then(|ways| ways.get(home)) {
+            Some((cost, far)) if far * self.routers.max(1) <= MAX_HOPS => Expected::Reached(*cost),
+            Some((_, far)) if *far <= MAX_HOPS => Expected::Either,
+            _ => Expected::Unreached,
+        }
+    }
+
+    /// All services of all zones.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.ways.keys()
+    }
+
+    /// Whether a service is served where a request goes that names a zone, or none; `None` if that cannot be said.
+    pub(crate) fn is_served(&self, home: &Label, service: &ServiceName, zone: Option<&Label>) -> Option<bool> {
+        let keys = self.keys().filter(|key| key.service == *service && zone.is_none_or(|zone| *zone == key.zone));
+        let all: Vec<_> = keys.map(|key| self.expects(home, key)).collect();
+        let is_reached = all.iter().any(|expected| matches!(expected, Expected::Reached(_)));
+        (is_reached || !all.contains(&Expected::Either)).then_some(is_reached)
+    }
+}
+
+fn neighbours(router: &Book) -> impl Iterator<Item = &Neighbour> {
+    router.settings.router.iter().flat_map(|router| &router.neighbours)
+}
+
+/// What a service costs from each zone that it can be reached from, the cheapest first (Dijkstra, 1959).
+fn ways_to(key: &Key, links: &BTreeMap<&Label, Vec<Link<'_>>>) -> BTreeMap<Label, (u32, usize)> {
+    let mut found = BTreeMap::new();
+    let mut next = BTreeSet::from([(0, 0, &key.zone)]);
+    while let Some((cost, far, zone)) = next.pop_first() {
+        if found.contains_key(zone) {
+            continue;
+        }
+        found.insert(zone.clone(), (cost, far));
+        for Link { to, export, import } in links.get(zone).into_iter().flatten() {
+            if export.export.lets_pass(key) && import.import.lets_pass(key) {
+                next.insert((cost + import.cost, far + 1, *to));
+            }
+        }
+    }
+    found
+}

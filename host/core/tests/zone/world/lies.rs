@@ -1,0 +1,60 @@
+//! What bad company makes of what it sends: a router that lies about paths and about where requests have been, and routers
+//! that tell again what they told long ago.
+
+use super::World;
+use crate::lies::lie;
+use crate::scenario::{SERVICES, chance, name, pick};
+use wasmnode_core::Frame;
+use wasmnode_core::message::path::{self, Say};
+use wasmnode_core::message::peer::{self, PeerMessage};
+
+impl World {
+    /// What is sent on a connection in place of what the node meant to send.
+    pub(super) fn tampered(&mut self, machine: usize, conn: usize, frames: Vec<Frame>) -> Vec<Frame> {
+        let Some(joined) = self.scenario.joined.filter(|_| !self.is_calm) else { return frames };
+        let is_liar = joined.liar == Some(machine);
+        if !is_liar && !joined.is_stale {
+            return frames;
+        }
+        match peer::decode(frames.clone()) {
+            Ok(PeerMessage::Paths { epoch, update }) => {
+                let mut update = path::decode(update).unwrap();
+                if is_liar && chance(&mut self.rng, 500) {
+                    self.checker.tally.count("a lie about paths");
+                    let (liar, service) = (self.machines[machine].zone, name(pick(&mut self.rng, &SERVICES)));
+                    update.say = Say::News(lie(&mut self.rng, liar, joined.zones, &service));
+                } else if joined.is_stale {
+                    self.tell_old(conn, &mut update.say);
+                }
+                peer::encode(PeerMessage::Paths { epoch, update: path::encode(&update) })
+            }
+            Ok(PeerMessage::Request(mut forward)) if is_liar && chance(&mut self.rng, 500) => {
+                self.checker.tally.count("a lie about where a request was");
+                let zones = joined.zones;
+                forward.crossed.clear();
+                while self.rng.bool() {
+                    forward.crossed.push(format!("z{}", self.rng.usize(..zones)).parse().unwrap());
+                }
+                forward.hops = self.rng.u8(..);
+                if let Some(zone) = forward.zone.as_mut().filter(|_| self.rng.bool()) {
+                    *zone = format!("z{}", self.rng.usize(..zones)).parse().unwrap();
+                }
+                peer::encode(PeerMessage::Request(forward))
+            }
+            _ => frames,
+        }
+    }
+
+    /// Now and then, news is of long ago.
+    fn tell_old(&mut self, conn: usize, say: &mut Say) {
+        if !matches!(say, Say::News(_)) {
+            return;
+        }
+        let said = self.said.entry(conn).or_default();
+        said.push(say.clone());
+        if chance(&mut self.rng, 200) {
+            self.checker.tally.count("old news");
+            *say = said[self.rng.usize(..said.len())].clone();
+        }
+    }
+}
