@@ -1,13 +1,13 @@
 //! How other threads reach the driver: a channel, and a file descriptor that becomes readable when the channel does.
 //!
-//! The driver sleeps in `zmq_poll`, which waits for sockets and file descriptors but not for channels. A byte is written
+//! The driver sleeps in `poll`, which waits for file descriptors but not for channels. A byte is written
 //! only when the driver may be asleep, so a burst of messages costs one system call.
 
 use crate::keys::Keys;
 use crate::plugins::News;
 use crate::sockets::Lookup;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,9 +88,9 @@ impl Sending {
 }
 
 impl Mailbox {
-    /// What `zmq_poll` waits for.
-    pub(crate) fn fd(&self) -> RawFd {
-        self.bell.as_raw_fd()
+    /// What becomes readable.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 
     /// Allows the next sender to ring again; call it after waking up and before [`Self::next`].

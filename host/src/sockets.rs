@@ -21,9 +21,10 @@ use backlog::{Backlog, To};
 use dialer::{Dialer, Patience};
 use listener::Listener;
 pub(crate) use place::Lookup;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use tracing::warn;
 use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
@@ -49,6 +50,7 @@ pub(crate) struct Sockets {
     /// What links have brought and nobody has received yet.
     news: VecDeque<Input>,
     ready: Ready,
+    touched: Touched,
     /// Inputs received since the sockets were last looked at.
     received: usize,
     /// Messages given up because their receiver did not read.
@@ -65,6 +67,14 @@ struct Ready {
 
 impl Ready {
     const UNKNOWN: Self = Self { listener: true, links: true, events: true };
+}
+
+/// Which sockets were used since they were last found to have nothing to read. libzmq may take note of arrivals in any
+/// call, and its descriptor tells only of what it has not noted yet: before sleeping, these have to be asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Touched {
+    listener: bool,
+    links: bool,
 }
 
 /// Why a node cannot listen.
@@ -124,6 +134,7 @@ impl Sockets {
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
+            touched: Touched::default(),
             received: 0,
             dropped: 0,
         })
@@ -165,6 +176,10 @@ impl Sockets {
 
     /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
     pub(crate) fn retry(&mut self) -> Vec<Input> {
+        if self.backlog.is_empty() {
+            return Vec::new();
+        }
+        self.touched = Touched { listener: true, links: true };
         let (listener, dialer) = (&self.listener, &self.dialer);
         let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, to, frames));
         for message in &unsent {
@@ -180,6 +195,7 @@ impl Sockets {
     /// The number must not have been used before. With keys, `name` tells whose is expected.
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.hear_links();
+        self.touched.links = true;
         if let Err(why) = self.dialer.dial(link, endpoint, name) {
             self.news.push_back(Input::LinkDown { link, why });
         }
@@ -188,6 +204,7 @@ impl Sockets {
     /// Goes on with a link whose endpoint has a name for a host.
     pub(crate) fn go_on(&mut self, lookup: Lookup) {
         self.hear_links();
+        self.touched.links = true;
         if let Err((link, why)) = self.dialer.go_on(lookup) {
             self.tell_down(link, why);
         }
@@ -210,26 +227,32 @@ impl Sockets {
     /// Ends the connection of somebody who is not trusted any more.
     pub(crate) fn disconnect(&mut self, peer: &PeerId) {
         self.backlog.take(&To::Peer(peer.clone())).for_each(drop);
+        self.touched.listener = true;
         self.listener.disconnect(peer.as_bytes());
     }
 
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
     pub(crate) fn hang_up(&mut self, link: LinkId) {
+        self.touched.links = true;
         self.dialer.hang_up(link);
         self.backlog.take(&To::Link(link)).for_each(drop);
         self.news.retain(|news| !is_about(news, link));
     }
 
     /// Sleeps until something arrives, `bell` is readable, or the time is over (`None`: however long it takes).
-    pub(crate) fn wait(&mut self, bell: RawFd, timeout: Option<Duration>) {
+    pub(crate) fn wait(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
         let timeout = match timeout {
-            _ if !self.news.is_empty() || self.dialer.has_ended() => 0,
-            _ if self.has_to_retry() => RETRY.as_millis(),
-            // Rounded up: waking up before the time would mean to wake up twice.
-            Some(timeout) => timeout.as_micros().div_ceil(1000),
-            None => return self.poll(bell, -1),
+            _ if !self.news.is_empty() || self.dialer.has_ended() => Some(Duration::ZERO),
+            _ if self.has_to_retry() => Some(RETRY),
+            timeout => timeout,
         };
-        self.poll(bell, i64::try_from(timeout).unwrap_or(i64::MAX));
+        let Touched { listener, links } = std::mem::take(&mut self.touched);
+        let (listener, links) = (listener || self.ready.listener, links || self.ready.links);
+        self.ready.listener = listener && self.listener.has_input();
+        self.ready.links = links && !self.dialer.is_unused() && self.dialer.has_input();
+        if !self.ready.listener && !self.ready.links {
+            self.poll(bell, timeout);
+        }
     }
 
     /// Gives the endpoints free and removes the ipc files.
@@ -243,7 +266,9 @@ impl Sockets {
             return None;
         }
         let received = self.listener.receive();
-        self.ready.listener = received.is_some();
+        if received.is_none() {
+            (self.ready.listener, self.touched.listener) = (false, false);
+        }
         received.map(|(from, frames)| Input::Message { from, frames })
     }
 
@@ -271,7 +296,7 @@ impl Sockets {
                     self.news.push_back(Input::LinkMessage { link, frames });
                     return true;
                 }
-                self.ready.links = false;
+                (self.ready.links, self.touched.links) = (false, false);
             }
             // No messages are left, so none of the link's either.
             if let Some((link, why)) = self.dialer.next_ended() {
@@ -296,6 +321,10 @@ impl Sockets {
     fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
         if self.backlog.waits_for(&to) {
             return self.keep(to, frames);
+        }
+        match to {
+            To::Peer(_) => self.touched.listener = true,
+            To::Link(_) => self.touched.links = true,
         }
         match try_send(&self.listener, &self.dialer, &to, &frames) {
             Ok(()) => Ok(()),
@@ -329,14 +358,16 @@ impl Sockets {
         })
     }
 
-    fn poll(&mut self, bell: RawFd, timeout: i64) {
-        let [links, events] = self.dialer.poll_items();
-        let bell = zmq::PollItem::from_fd(bell, zmq::POLLIN);
-        let mut items = [self.listener.poll_item(), bell, links, events];
+    /// Waits for descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
+    fn poll(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
+        let [links, events] = self.dialer.descriptors();
+        let mut items =
+            [bell, self.listener.descriptor(), links, events].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let used = if self.dialer.is_unused() { 2 } else { items.len() };
-        self.ready = match zmq::poll(&mut items[..used], timeout) {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        self.ready = match rustix::event::poll(&mut items[..used], timeout.as_ref()) {
             Ok(_) => {
-                let [listener, _, links, events] = items.map(|item| item.is_readable());
+                let [_, listener, links, events] = items.map(|item| !item.revents().is_empty());
                 Ready { listener, links, events }
             }
             Err(_interrupted) => Ready::UNKNOWN,
@@ -394,6 +425,11 @@ fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T
         frames.push(Frame::copy_from_slice(&frame));
     }
     Some((id, frames))
+}
+
+/// Whether there is a message at a ROUTER.
+fn has_input(router: &zmq::Socket) -> bool {
+    uninterrupted(|| router.get_events()).is_ok_and(|events| events.contains(zmq::POLLIN))
 }
 
 fn send(router: &zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {

@@ -45,6 +45,10 @@ impl Backlog {
         Self { queues: BTreeMap::new(), bytes: 0, max }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
     /// Whoever something waits for.
     pub(super) fn receivers(&self) -> impl Iterator<Item = &To> {
         self.queues.keys()

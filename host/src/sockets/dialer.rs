@@ -21,10 +21,11 @@
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::place::{self, Lookup, Place, Target};
-use super::{LINGER, options, receive, router, send, uninterrupted};
+use super::{LINGER, has_input, options, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use wasmnode_core::{Frame, Label, LinkId};
 use zmq::SocketEvent::{
@@ -259,9 +260,14 @@ impl Dialer {
         }
     }
 
+    /// Whether there is a message to receive.
+    pub(super) fn has_input(&self) -> bool {
+        has_input(&self.router)
+    }
+
     /// What to wait for: messages, and news of connections.
-    pub(super) fn poll_items(&self) -> [zmq::PollItem<'_>; 2] {
-        [self.router.as_poll_item(zmq::POLLIN), self.monitor.as_poll_item(zmq::POLLIN)]
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [options::descriptor(&self.router), options::descriptor(&self.monitor)]
     }
 
     /// Lets what waits leave, within the time that everything has when the node ends.

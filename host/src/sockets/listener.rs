@@ -4,10 +4,11 @@
 //! off, as it would also let one peer take over what is meant for another.
 
 use super::doorkeeper::Doorkeeper;
-use super::{LINGER, receive, router, send};
+use super::{LINGER, has_input, options, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::{Mail, Sending};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -142,8 +143,13 @@ impl Listener {
         send(&self.router, to.as_bytes(), frames)
     }
 
-    pub(super) fn poll_item(&self) -> zmq::PollItem<'_> {
-        self.router.as_poll_item(zmq::POLLIN)
+    /// Whether there is a message to receive.
+    pub(super) fn has_input(&self) -> bool {
+        has_input(&self.router)
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        options::descriptor(&self.router)
     }
 
     /// Gives the endpoints free and removes the ipc files.

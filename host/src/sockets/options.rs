@@ -1,4 +1,6 @@
-//! Socket options that libzmq has and the `zmq` crate does not: the only unsafe code of the node.
+//! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Under which routing id a ROUTER addresses the next connection that it makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
@@ -19,4 +21,12 @@ pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result
     }
     let errno = std::io::Error::last_os_error().raw_os_error();
     Err(errno.map_or(zmq::Error::EINVAL, zmq::Error::from_raw))
+}
+
+/// What becomes readable when the socket has something to tell. It becomes so once for each time, not for as long as
+/// there is something to read (`ZMQ_FD` in `zmq_getsockopt(3)`).
+#[allow(unsafe_code, reason = "the crate gives only the number of the descriptor")]
+pub(super) fn descriptor(socket: &zmq::Socket) -> BorrowedFd<'_> {
+    // SAFETY: libzmq keeps a socket's descriptor open until the socket is closed, and it is borrowed here.
+    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }

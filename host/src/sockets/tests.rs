@@ -363,3 +363,22 @@ fn sockets_without_links_wait_for_peers_only() {
     let ready = near.sockets.ready;
     assert!(!ready.listener && !ready.links && !ready.events && near.sockets.receive().is_none());
 }
+
+#[test]
+fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
+    far.converse(1, &mut near);
+    far.post(1, "first").unwrap();
+    let Input::Message { from, .. } = near.next() else { panic!("not a message") };
+    assert!(near.sockets.receive().is_none());
+    far.post(1, "second").unwrap();
+    let start = Instant::now();
+    while !near.sockets.listener.has_input() {
+        // From here on the descriptor is silent, as it is when a send has taken note of the message.
+        assert!(start.elapsed() < DEADLINE);
+    }
+    near.sockets.send(from, frames("answer")).unwrap();
+    near.sockets.wait(near.mailbox.fd(), Some(DEADLINE));
+    assert!(near.sockets.receive().is_some());
+}
