@@ -3,8 +3,13 @@
 use crate::checker::Checker;
 use crate::machine::{Clock, ProcessId};
 use crate::scenario::{Scenario, Size, frame, name};
+use std::time::Duration;
+use wasmnode_core::message::peer::{self, Forward, PeerMessage};
 use wasmnode_core::message::{Ask, Reply, native};
-use wasmnode_core::{Code, Failure, Input, Node, NodeSettings, Output, PeerId, RequestId, Time};
+use wasmnode_core::paths::{Filter, Policy};
+use wasmnode_core::{
+    Code, Failure, Input, Neighbour, Node, NodeSettings, Output, PeerId, RequestId, RouterSettings, Time,
+};
 
 const HOME: ProcessId = ProcessId(0);
 const START: Time = Time::from_micros(1_000_000);
@@ -111,4 +116,85 @@ fn the_answer_to_another_request_is_noticed() {
 fn a_node_that_spins_is_noticed() {
     let mut trial = Trial::asked();
     (0..4).for_each(|_| trial.checker.woken(HOME));
+}
+
+const GATE: ProcessId = ProcessId(1);
+const LYON: ProcessId = ProcessId(2);
+const ROME: ProcessId = ProcessId(3);
+
+/// Routers of three zones in a row: local, lyon and rome; lyon exports to local what this lets pass.
+fn routers(export: &str) -> Trial {
+    let mut trial = Trial::asked();
+    let neighbour = |zone: &str, export: &str| {
+        let export = Policy { allow: vec![export.parse::<Filter>().unwrap()], deny: Vec::new() };
+        let (zone, endpoint) = (zone.parse().unwrap(), format!("tcp://{zone}"));
+        Neighbour { zone, endpoint, cost: 1, import: Policy::everything(), export }
+    };
+    let neighbours = [
+        (GATE, "local", vec![neighbour("lyon", "*")]),
+        (LYON, "lyon", vec![neighbour("local", export), neighbour("rome", "*")]),
+        (ROME, "rome", vec![neighbour("lyon", "*")]),
+    ];
+    for (id, zone, neighbours) in neighbours {
+        let router = Some(RouterSettings { neighbours, ..RouterSettings::default() });
+        let (zone, endpoint) = (zone.parse().unwrap(), format!("tcp://{zone}"));
+        trial.checker.started(id, &NodeSettings { zone, endpoint, router, ..NodeSettings::default() }, CLOCK);
+    }
+    trial
+}
+
+impl Trial {
+    /// A request for rome is sent on, by a sender who says that it has entered these zones.
+    fn passes(&mut self, from: ProcessId, to: ProcessId, crossed: &[&str]) {
+        let forward = Forward {
+            id: 1,
+            remaining: Duration::from_secs(1),
+            hops: 9,
+            service: name("add"),
+            caller: String::new(),
+            traceparent: None,
+            idempotency_key: None,
+            chain: Vec::new(),
+            zone: Some("rome".parse().unwrap()),
+            node: None,
+            crossed: crossed.iter().map(|zone| zone.parse().unwrap()).collect(),
+            body: vec![frame("q7")],
+        };
+        self.checker.posts(from, Some(to), &peer::encode(PeerMessage::Request(forward)));
+    }
+}
+
+#[test]
+fn a_request_that_goes_from_zone_to_zone_passes() {
+    let mut trial = routers("*");
+    trial.passes(HOME, GATE, &["local"]);
+    trial.passes(GATE, LYON, &["local"]);
+    trial.passes(LYON, ROME, &["local", "lyon"]);
+}
+
+#[test]
+#[should_panic(expected = "into local again")]
+fn a_request_that_enters_a_zone_again_is_noticed() {
+    let mut trial = routers("*");
+    trial.passes(HOME, GATE, &["local"]);
+    trial.passes(GATE, LYON, &["local"]);
+    trial.passes(LYON, GATE, &["local", "lyon"]);
+}
+
+#[test]
+#[should_panic(expected = "says of request 7 where it was not")]
+fn a_router_that_forgets_where_a_request_was_is_noticed() {
+    let mut trial = routers("*");
+    trial.passes(HOME, GATE, &["local"]);
+    trial.passes(GATE, LYON, &["local"]);
+    trial.passes(LYON, ROME, &["lyon"]);
+}
+
+#[test]
+#[should_panic(expected = "which it does not export")]
+fn a_request_that_passes_a_rule_is_noticed() {
+    let mut trial = routers("print");
+    trial.passes(HOME, GATE, &["local"]);
+    trial.passes(GATE, LYON, &["local"]);
+    trial.passes(LYON, ROME, &["local", "lyon"]);
 }

@@ -84,6 +84,27 @@ const OCCASIONS: &[&str] = &[
     "unreachable",
 ];
 
+/// What has to occur besides where zones are joined.
+pub(crate) const JOINED: &[&str] = &[
+    "a lie about paths",
+    "a lie about where a request was",
+    "a policy changes",
+    "asymmetric cut",
+    "crashed",
+    "cut",
+    "drained",
+    "enters a zone",
+    "frozen",
+    "loop",
+    "old news",
+    "partition",
+    "ran a second time",
+    "ran in another zone",
+    "restarted",
+    "session down",
+    "tried at another node",
+];
+
 impl Tally {
     pub(crate) fn count(&mut self, what: &'static str) {
         self.count_many(what, 1);
@@ -121,9 +142,13 @@ impl Tally {
         self.counts.contains_key(what)
     }
 
-    /// Everything that should have happened, and did not.
+    /// Everything that should have happened in a zone, and did not.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        REASONS.iter().chain(OCCASIONS).copied().filter(|what| !self.counts.contains_key(what)).collect()
+        [self.missing_of(REASONS), self.missing_of(OCCASIONS)].concat()
+    }
+
+    pub(crate) fn missing_of(&self, what: &[&'static str]) -> Vec<&'static str> {
+        what.iter().copied().filter(|what| !self.counts.contains_key(what)).collect()
     }
 
     /// One line each, for a person.
