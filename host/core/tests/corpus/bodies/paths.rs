@@ -78,7 +78,12 @@ impl World {
             _ => Kind::External { cost: 1, import: policy(link), export: policy(link) },
         };
         self.paths.session_up(link, &Speaker { zone, router, boot: 1 }, kind, epoch, self.now);
-        self.numbers.insert(link, (0, 1));
+        // One that is refused leaves an earlier one as it was.
+        let first = self.paths.next_effect();
+        if !matches!(first, Some(PathEffect::Refused { .. })) {
+            self.numbers.insert(link, (0, 1));
+        }
+        first.into_iter().for_each(|effect| self.take(effect));
     }
 
     fn hear(&mut self, link: LinkId, input: &mut Reader<'_>) {
@@ -107,12 +112,16 @@ impl World {
 
     fn drain(&mut self) {
         while let Some(effect) = self.paths.next_effect() {
-            if let PathEffect::Send { session, update } = effect {
-                let (_, next) = self.numbers.get_mut(&session).unwrap();
-                assert_eq!(update.number, *next, "on {session}");
-                *next += 1;
-                assert_eq!(path::decode(path::encode(&update)), Ok(update));
-            }
+            self.take(effect);
+        }
+    }
+
+    fn take(&mut self, effect: PathEffect) {
+        if let PathEffect::Send { session, update } = effect {
+            let (_, next) = self.numbers.get_mut(&session).unwrap();
+            assert_eq!(update.number, *next, "on {session}");
+            *next += 1;
+            assert_eq!(path::decode(path::encode(&update)), Ok(update));
         }
     }
 
