@@ -296,9 +296,12 @@ impl Links {
         }
     }
 
-    /// The dialled node is this one: there is no need to dial it again.
+    /// The dialled node is this one: there is no need to dial it again. Of no effect once another has welcomed us there.
     pub fn is_myself(&mut self, link: LinkId) {
-        if let Some(endpoint) = self.links.remove(&link) {
+        let endpoint = self.links.get(&link).cloned();
+        let state = endpoint.as_ref().and_then(|endpoint| self.targets.get(endpoint)).map(|target| &target.state);
+        if let (Some(endpoint), Some(State::Dialled(..))) = (endpoint, state) {
+            self.links.remove(&link);
             self.set_timer(&endpoint, None);
             self.targets.remove(&endpoint);
             self.effects.push_back(LinkEffect::HangUp(link));

@@ -196,3 +196,13 @@ fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
     }
     assert!((10_000..15_000).contains(&now), "{now}");
 }
+
+#[test]
+fn whoever_has_welcomed_us_is_not_taken_for_ourselves_whatever_it_says_next() {
+    let (mut scene, link) = Scene::linked();
+    scene.0.is_myself(link);
+    assert_eq!(scene.effects(), []);
+    assert_eq!(scene.0.to(&member(1).name), Some(link));
+    scene.0.down(link, "gone", at(0));
+    assert_eq!(scene.0.to(&member(1).name), None);
+}

@@ -1,0 +1,239 @@
+//! What a node owes, and whether it pays: at most one answer for each request at any time, exactly one once it has stopped.
+
+use super::settings::OUTSTANDING;
+use std::collections::{BTreeMap, BTreeSet};
+use wasmnode_core::message::peer::{self, PeerMessage};
+use wasmnode_core::message::{self, Dialect, Message, Reply, Sender, native};
+use wasmnode_core::{
+    Access, Address, CallId, Event, Frame, Input, LinkId, Node, NodeSettings, Output, PeerId, RequestId, Time,
+};
+
+/// Who is owed an answer, for requests that cannot be told apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Asker {
+    Native(PeerId, u64),
+    Majordomo(PeerId),
+    /// A peer need not get an answer: for a copy, and for what it asks before its hello, there is none.
+    Peer(PeerId, u64),
+    Call(CallId),
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    asked: u64,
+    answered: u64,
+}
+
+impl Account {
+    fn open(&self) -> u64 {
+        self.asked - self.answered
+    }
+}
+
+#[derive(Debug)]
+pub struct Books {
+    settings: NodeSettings,
+    accounts: BTreeMap<Asker, Account>,
+    /// Requests that certainly reached the broker, and those of peers, which may have.
+    arrived: u64,
+    may_have_arrived: u64,
+    /// Runs, each with whether it was stopped.
+    runs: BTreeMap<RequestId, bool>,
+    ever_run: BTreeSet<RequestId>,
+    /// All links so far, each with whether it stands.
+    links: BTreeMap<LinkId, bool>,
+    workers: usize,
+    is_stopped: bool,
+}
+
+impl Books {
+    pub fn new(settings: &NodeSettings) -> Self {
+        Self {
+            settings: settings.clone(),
+            accounts: BTreeMap::new(),
+            arrived: 0,
+            may_have_arrived: 0,
+            runs: BTreeMap::new(),
+            ever_run: BTreeSet::new(),
+            links: BTreeMap::new(),
+            workers: 0,
+            is_stopped: false,
+        }
+    }
+
+    pub fn access(&self) -> Option<&Access> {
+        self.settings.access.as_ref()
+    }
+
+    pub fn happens(&mut self, input: &Input) {
+        match input {
+            Input::Message { from, frames } => self.arrives(from, frames.clone()),
+            Input::Call { call, .. } => {
+                self.arrived += 1;
+                self.owe(Asker::Call(*call));
+            }
+            Input::Finished { request, .. } => drop(self.runs.remove(request)),
+            Input::LinkDown { link, .. } => drop(self.links.insert(*link, false)),
+            Input::Stop => self.is_stopped = true,
+            _ => {}
+        }
+    }
+
+    fn arrives(&mut self, from: &PeerId, frames: Vec<Frame>) {
+        match message::decode(frames) {
+            Ok(Message::Request { dialect, ask }) => {
+                let address = Address::from_bytes(&ask.service);
+                let is_asked = address.is_ok_and(|address| !address.service.as_str().starts_with("mmi."));
+                self.arrived += u64::from(is_asked);
+                self.owe(match dialect {
+                    Dialect::Native => Asker::Native(from.clone(), ask.id),
+                    _ => Asker::Majordomo(from.clone()),
+                });
+            }
+            Ok(Message::Peer(PeerMessage::Request(forward))) => {
+                self.may_have_arrived += 1;
+                self.owe(Asker::Peer(from.clone(), forward.id));
+            }
+            Err(malformed) => {
+                if let Sender::NativeClient(id) = malformed.sender {
+                    self.owe(Asker::Native(from.clone(), id));
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn owe(&mut self, asker: Asker) {
+        self.accounts.entry(asker).or_default().asked += 1;
+    }
+
+    pub fn acts(&mut self, output: &Output) {
+        match output {
+            Output::Send { to, frames } => self.sends(to, frames),
+            Output::Answer { call, .. } => self.answers(&Asker::Call(*call)),
+            Output::Event(Event::Untold { peer, .. }) => self.answers(&Asker::Majordomo(peer.clone())),
+            Output::Event(Event::Refused { peer, why }) if why.starts_with("asks wrongly") => {
+                self.answers(&Asker::Majordomo(peer.clone()));
+            }
+            Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
+            Output::Event(Event::WorkerLeft { .. }) => self.workers -= 1,
+            Output::Run(request) => {
+                assert!(self.ever_run.insert(request.id), "{:?} runs twice", request.id);
+                self.runs.insert(request.id, false);
+            }
+            Output::Stop(request) => {
+                assert_eq!(self.runs.insert(*request, true), Some(false), "{request:?} is stopped, and does not run");
+            }
+            Output::Dial { link, .. } => assert_eq!(self.links.insert(*link, true), None, "{link} is used again"),
+            Output::HangUp(link) => assert_eq!(self.links.insert(*link, false), Some(true), "{link} does not stand"),
+            Output::Post { link, frames } => {
+                assert_eq!(self.links.get(link), Some(&true), "{link} does not stand");
+                assert!(peer::decode(frames.clone()).is_ok(), "{frames:?} cannot be read");
+            }
+            _ => {}
+        }
+    }
+
+    fn sends(&mut self, to: &PeerId, frames: &[Frame]) {
+        let size = frames.iter().map(Frame::len).sum::<usize>();
+        assert!(size <= self.settings.limits.message + 4_200, "{size} bytes are sent");
+        if let Ok((id, reply)) = native::decode_reply(frames.to_vec()) {
+            return self.replies(&Asker::Native(to.clone(), id), &reply);
+        }
+        match peer::decode(frames.to_vec()) {
+            Ok(PeerMessage::Reply { id, reply }) => return self.replies(&Asker::Peer(to.clone(), id), &reply),
+            Ok(_) => return,
+            Err(_) => {}
+        }
+        let frames = if frames[0].is_empty() { &frames[1..] } else { frames };
+        match (frames[0].as_ref(), frames[1].as_ref()) {
+            (b"MDPC01", _) | (b"MDPC02", [3]) => self.answers(&Asker::Majordomo(to.clone())),
+            (b"MDPC02", [2]) | (b"MDPW01" | b"MDPW02", _) => {}
+            _ => panic!("{frames:?} is of no dialect"),
+        }
+    }
+
+    fn replies(&mut self, asker: &Asker, reply: &Reply) {
+        match reply {
+            Reply::Partial(_) => {
+                let is_open = self.accounts.get(asker).is_some_and(|account| account.open() > 0);
+                assert!(is_open, "{asker:?} gets a partial reply and waits for none");
+            }
+            Reply::Final(_) | Reply::Failure(_) => self.answers(asker),
+        }
+    }
+
+    fn answers(&mut self, asker: &Asker) {
+        let account = self.accounts.entry(asker.clone()).or_default();
+        account.answered += 1;
+        assert!(account.answered <= account.asked, "{asker:?} gets an answer too many");
+    }
+
+    pub fn at_rest(&self, node: &Node, now: Time) {
+        self.check_counters(node);
+        self.check_limits(node, now);
+        if self.is_stopped {
+            self.check_paid();
+        }
+    }
+
+    pub fn at_end(&self, node: &Node) {
+        assert_eq!(node.outstanding(), 0, "something is left over");
+        assert_eq!(self.workers, 0, "a worker is left over");
+    }
+
+    fn check_paid(&self) {
+        for (asker, account) in &self.accounts {
+            let is_paid = account.open() == 0 || matches!(asker, Asker::Peer(..));
+            assert!(is_paid, "{asker:?} waits for ever: {account:?}");
+        }
+    }
+
+    fn check_counters(&self, node: &Node) {
+        let counters = node.counters();
+        let stopping = self.runs.values().filter(|is_stopped| **is_stopped).count();
+        assert!(node.outstanding() >= stopping, "{} outstanding, {stopping} stopping", node.outstanding());
+        let open = node.outstanding() - stopping;
+        let known = counters.replied + counters.failed.values().sum::<u64>() + open as u64;
+        assert!(counters.accepted <= known && counters.replied <= counters.accepted, "{counters:?}, {open} open");
+        let arrived = self.arrived..=self.arrived + self.may_have_arrived;
+        assert!(arrived.contains(&known), "{arrived:?} have arrived: {counters:?}, {open} open");
+        assert!(open <= self.settings.limits.requests, "{open} requests are held");
+    }
+
+    fn check_limits(&self, node: &Node, now: Time) {
+        let limits = &self.settings.limits;
+        assert!(self.workers <= limits.workers);
+        let retried = usize::try_from(node.counters().retried).unwrap();
+        let mut workers = 0;
+        for status in node.services(now) {
+            let settings = self.settings.services.get(&status.name).unwrap_or(&self.settings.defaults);
+            assert!(status.running <= settings.concurrency, "{status:?}");
+            assert!(status.queued <= settings.queue + retried, "{status:?}");
+            workers += status.workers_idle + status.workers_busy;
+            for hop in &status.peers {
+                assert!(hop.outstanding <= limits.requests_per_peer, "{hop:?}");
+            }
+        }
+        assert_eq!(workers, self.workers, "workers");
+        for member in node.members() {
+            assert!(member.offers <= self.settings.routes.offers, "{member:?}");
+        }
+        assert!(node.members().len() <= 1 + self.settings.members.limit);
+        self.check_clients();
+    }
+
+    /// What each connection, and each user, has open; only who is silent about failures may seem to have more.
+    fn check_clients(&self) {
+        let (mut by_peer, mut by_user) = (BTreeMap::new(), BTreeMap::new());
+        for (asker, account) in &self.accounts {
+            let (Asker::Native(peer, _) | Asker::Majordomo(peer)) = asker else { continue };
+            *by_peer.entry(peer).or_insert(0) += account.open();
+            *by_user.entry(peer.principal()).or_insert(0) += account.open();
+        }
+        let most = self.settings.limits.requests_per_client as u64;
+        assert!(by_peer.values().all(|open| *open <= most), "{by_peer:?}");
+        let shop = by_user.iter().find(|(user, _)| user.is_some_and(|user| user.as_str() == "shop"));
+        assert!(shop.is_none_or(|(_, open)| *open <= OUTSTANDING as u64), "{by_user:?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! A router whose neighbours may say anything: its tables keep their limits, no path crosses a zone twice, what it says can
+//! be read, in order, and it does not ask to be woken for ever at one instant.
+
+use super::reader::Reader;
+use super::words::{any_name, any_service, any_update, any_zone, label};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use wasmnode_core::message::path::{self, Hop, RouterId};
+use wasmnode_core::paths::{Kind, Policy, Speaker};
+use wasmnode_core::{LinkId, PathEffect, PathSettings, Paths, Time};
+
+/// The neighbours: two of other zones, one of the own.
+const NEIGHBOURS: [(&str, &str); 3] = [("lyon1", "lyon"), ("nice1", "nice"), ("gate2", "paris")];
+
+struct World {
+    paths: Paths,
+    settings: PathSettings,
+    now: Time,
+    /// What each neighbour said last, and the next number that the router is to say to it.
+    numbers: BTreeMap<LinkId, (u64, u64)>,
+}
+
+pub fn run(input: &[u8]) {
+    let mut input = Reader::new(input);
+    let settings = PathSettings { offers: 3, routes_per_neighbour: 4, routes: 6, causes: 4, ..PathSettings::default() };
+    let me = Speaker { zone: label("paris"), router: label("gate"), boot: 1 };
+    let paths = Paths::new(&me, &settings, 1);
+    let mut world = World { paths, settings, now: Time::ZERO, numbers: BTreeMap::new() };
+    for link in 0..3 {
+        world.session_up(LinkId(link), 1 + link);
+    }
+    world.settle();
+    while !input.is_empty() {
+        world.step(&mut input);
+        world.settle();
+        world.check(&mut input);
+    }
+}
+
+fn neighbour(link: LinkId) -> RouterId {
+    let (name, zone) = NEIGHBOURS[link.0 as usize];
+    RouterId { zone: label(zone), router: label(name) }
+}
+
+/// From lyon everything is believed and told, from nice something.
+fn policy(link: LinkId) -> Policy {
+    match link.0 {
+        0 => Policy::everything(),
+        _ => Policy { allow: vec!["*".parse().unwrap()], deny: vec!["storage.*@lyon".parse().unwrap()] },
+    }
+}
+
+impl World {
+    fn step(&mut self, input: &mut Reader<'_>) {
+        let (action, link) = (input.below(16), LinkId(input.below(3).into()));
+        let now = self.now;
+        match action {
+            0 => self.paths.session_down(link, now),
+            1 => self.session_up(link, input.number()),
+            2 => self.paths.offer(&any_service(input), input.flag(), now),
+            3 => self.paths.withdraw(&any_service(input), now),
+            4 => self.paths.garbled(link, now),
+            5 => self.paths.leave(now),
+            6 => self.paths.set_policy(link, Policy::everything(), policy(link), now),
+            7 => self.paths.set_policy(link, policy(LinkId(1)), Policy::default(), now),
+            8..=10 => {
+                const STEPS: [u64; 6] = [1, 2, 100, 10_000, 600_000, 6_000_000];
+                self.now = now + Duration::from_millis(*input.pick(&STEPS).unwrap());
+            }
+            _ => self.hear(link, input),
+        }
+    }
+
+    fn session_up(&mut self, link: LinkId, epoch: u64) {
+        let RouterId { zone, router } = neighbour(link);
+        let kind = match link.0 {
+            2 => Kind::Internal,
+            _ => Kind::External { cost: 1, import: policy(link), export: policy(link) },
+        };
+        self.paths.session_up(link, &Speaker { zone, router, boot: 1 }, kind, epoch, self.now);
+        // One that is refused leaves an earlier one as it was.
+        let first = self.paths.next_effect();
+        if !matches!(first, Some(PathEffect::Refused { .. })) {
+            self.numbers.insert(link, (0, 1));
+        }
+        first.into_iter().for_each(|effect| self.take(effect));
+    }
+
+    fn hear(&mut self, link: LinkId, input: &mut Reader<'_>) {
+        let (heard, _) = self.numbers.entry(link).or_insert((0, 1));
+        let number = match input.u8() {
+            255 => input.number(),
+            254 => *heard + 2,
+            _ => *heard + 1,
+        };
+        *heard = (*heard).max(number.min(u64::MAX - 2));
+        let update = any_update(&neighbour(link), number, input);
+        let update = path::decode(path::encode(&update)).unwrap();
+        self.paths.hear(link, update, self.now);
+    }
+
+    fn settle(&mut self) {
+        self.drain();
+        let mut rounds = 0;
+        while self.paths.next_wake() <= self.now {
+            self.paths.wake(self.now);
+            self.drain();
+            rounds += 1;
+            assert!(rounds < 100, "is woken for ever at {:?}", self.now);
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.paths.next_effect() {
+            self.take(effect);
+        }
+    }
+
+    fn take(&mut self, effect: PathEffect) {
+        if let PathEffect::Send { session, update } = effect {
+            let (_, next) = self.numbers.get_mut(&session).unwrap();
+            assert_eq!(update.number, *next, "on {session}");
+            *next += 1;
+            assert_eq!(path::decode(path::encode(&update)), Ok(update));
+        }
+    }
+
+    fn check(&self, input: &mut Reader<'_>) {
+        let (sizes, settings) = (self.paths.sizes(), &self.settings);
+        assert!(sizes.heard <= settings.routes && sizes.causes <= 2 * settings.causes, "{sizes:?}");
+        for route in self.paths.routes() {
+            assert!(!route.hops.is_empty(), "{route:?}");
+            let abroad: Vec<&Hop> = route.path.iter().filter(|hop| hop.at.zone.as_str() != "paris").collect();
+            let comes_back = |(place, hop): (usize, &&Hop)| {
+                abroad[..place.saturating_sub(1)].iter().any(|before| before.at.zone == hop.at.zone)
+            };
+            assert!(!abroad.iter().enumerate().any(comes_back), "{route:?}");
+            assert_eq!(abroad.last().map(|hop| &hop.at.zone), Some(&route.key.zone), "{route:?}");
+        }
+        let (zone, service, mut crossed) = (any_zone(input), any_service(input), vec![any_zone(input)]);
+        crossed.push(any_name(input));
+        let _hops = self.paths.hops_around(&zone, &service, &crossed);
+        let _may = self.paths.may_pass(Some(LinkId(0)), &zone, &service);
+    }
+}

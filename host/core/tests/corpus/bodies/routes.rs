@@ -1,0 +1,73 @@
+//! The directory of a zone whose members may advertise anything: it keeps its limits, and each member's offers come and go
+//! in turn.
+
+use super::reader::Reader;
+use super::words::{any_advert, any_name, any_service, label};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use wasmnode_core::message::peer::{self, Offer, PeerMessage};
+use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
+
+pub fn run(input: &[u8]) {
+    let mut input = Reader::new(input);
+    let settings = RoutesSettings { offers: 3, routes: 5, ..RoutesSettings::default() };
+    let mut routes = Routes::new(&settings, 1);
+    let mut now = Time::ZERO;
+    let mut offered = BTreeSet::new();
+    routes.member_up(&label("node2"), now);
+    while !input.is_empty() {
+        step(&mut routes, &mut input, &mut now);
+        let mut rounds = 0;
+        loop {
+            while let Some(effect) = routes.next_effect() {
+                take(effect, &mut offered);
+            }
+            if routes.next_wake().is_none_or(|wake| wake > now) {
+                break;
+            }
+            routes.wake(now);
+            rounds += 1;
+            assert!(rounds < 100, "is woken for ever at {now:?}");
+        }
+        assert!(routes.routes() <= settings.routes && routes.own().count() <= settings.offers);
+        assert_eq!(routes.routes(), offered.len(), "what is known is what was told");
+        for (member, service) in &offered {
+            assert!(routes.offers_of(member).count() <= settings.offers);
+            assert!(routes.providers(service).any(|(by, _)| by == member), "{service} of {member}");
+        }
+    }
+}
+
+fn step(routes: &mut Routes, input: &mut Reader<'_>, now: &mut Time) {
+    match input.below(8) {
+        0 => routes.member_up(&any_name(input), *now),
+        1 => routes.member_down(&any_name(input)),
+        2 => {
+            let service = any_service(input).into();
+            routes.offer(Offer { service, cost: input.u8().into(), idempotent: input.flag() }, *now);
+        }
+        3 => routes.withdraw(&any_service(input).into(), *now),
+        4 => routes.pulled(&any_name(input), *now),
+        5 => {
+            const STEPS: [u64; 5] = [1, 5, 1_000, 10_000, 100_000];
+            *now = *now + Duration::from_millis(*input.pick(&STEPS).unwrap());
+        }
+        _ => {
+            let (from, advert) = (any_name(input), PeerMessage::Advert(any_advert(input)));
+            let Ok(PeerMessage::Advert(advert)) = peer::decode(peer::encode(advert)) else { unreachable!() };
+            routes.hear(&from, advert, *now);
+        }
+    }
+}
+
+fn take(effect: RouteEffect, offered: &mut BTreeSet<(Label, Address)>) {
+    match effect {
+        RouteEffect::Offered { by, offer } => assert!(offered.insert((by, offer.service)), "is offered twice"),
+        RouteEffect::Withdrawn { by, service } => assert!(offered.remove(&(by, service)), "was not offered"),
+        RouteEffect::Tell { advert, .. } => {
+            let said = PeerMessage::Advert(advert);
+            assert_eq!(peer::decode(peer::encode(said.clone())), Ok(said));
+        }
+        RouteEffect::Pull { .. } | RouteEffect::Refused { .. } | RouteEffect::Unlisted { .. } => {}
+    }
+}

@@ -1,0 +1,4 @@
+//! The bodies of the targets, which `cargo test` replays the corpus with, too.
+
+#[path = "../../../host/core/tests/corpus/bodies/mod.rs"]
+pub mod bodies;
