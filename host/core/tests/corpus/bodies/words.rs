@@ -53,6 +53,8 @@ pub fn any_forward(id: u64, body: Body, input: &mut Reader<'_>) -> Forward {
         id,
         remaining: std::time::Duration::from_millis(input.number()),
         hops: input.u8(),
+        is_trace: given & 64 == 64,
+        has_alternative: given & 128 == 128,
         service: any_service(input),
         caller: if given & 1 == 1 { "node:node3/user:shop".into() } else { String::new() },
         traceparent: None,

@@ -127,6 +127,7 @@ impl World {
             service,
             deadline_ms: (given & 1 == 1).then(|| 1 + u32::from(input.u8())),
             wait: given & 2 == 2,
+            trace: given & 16 == 16,
             traceparent: (given & 4 == 4).then(|| Frame::from_static(b"00-00-00-01")),
             idempotency_key: (given & 8 == 8).then(|| Frame::copy_from_slice(&[input.u8()])),
             body: input.body(),
@@ -193,7 +194,8 @@ impl World {
                     0 => RouterId { zone: label("lyon"), router: label("lyon1") },
                     _ => RouterId { zone: label("nice"), router: label("nice1") },
                 };
-                PeerMessage::Paths(path::encode(&any_update(&with, *told, input)))
+                let update = path::encode(&any_update(&with, *told, input));
+                PeerMessage::Paths { epoch: input.number(), update }
             }
             11 | 12 => {
                 *last = if input.u8() == 255 { input.number() } else { last.saturating_add(1) };
