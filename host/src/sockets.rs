@@ -1,4 +1,4 @@
-//! Frames in and out: the only part of the node that names zmq.
+//! Frames in and out: the only part of the node that names zmq, but for the making of keys.
 //!
 //! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
 //! connects (`dialer`). libzmq's ROUTER drops silently what it cannot deliver unless ROUTER_MANDATORY is set; then an
