@@ -226,7 +226,10 @@ impl Node {
     fn path_effect(&mut self, effect: PathEffect, now: Time) {
         match effect {
             PathEffect::Send { session, update } => {
-                self.post(session, PeerMessage::Paths(path::encode(&update)));
+                // One that fell due in the moment in which its link was given up has nobody to go to.
+                if self.router.as_ref().is_some_and(|router| router.sessions.contains_key(&session)) {
+                    self.post(session, PeerMessage::Paths(path::encode(&update)));
+                }
             }
             PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
                 let address = Address::in_zone(service, zone);
