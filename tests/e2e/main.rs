@@ -7,6 +7,7 @@ mod guests;
 
 mod command_line;
 mod commands;
+mod corpus;
 mod dropping;
 mod flood;
 mod hostile_plugins;

@@ -2,3 +2,6 @@
 
 #[path = "../../../host/core/tests/corpus/bodies/mod.rs"]
 pub mod bodies;
+#[cfg(feature = "host")]
+#[path = "../../e2e/corpus/bodies.rs"]
+pub mod host;

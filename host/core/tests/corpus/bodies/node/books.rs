@@ -6,6 +6,7 @@ use wasmnode_core::message::peer::{self, PeerMessage};
 use wasmnode_core::message::{self, Dialect, Message, Reply, Sender, native};
 use wasmnode_core::{
     Access, Address, CallId, Event, Frame, Input, LinkId, Node, NodeSettings, Output, PeerId, RequestId, Time,
+    ZoneEvent,
 };
 
 /// Who is owed an answer, for requests that cannot be told apart.
@@ -43,6 +44,8 @@ pub struct Books {
     /// All links so far, each with whether it stands.
     links: BTreeMap<LinkId, bool>,
     workers: usize,
+    /// With other routers.
+    sessions: usize,
     is_stopped: bool,
 }
 
@@ -57,12 +60,17 @@ impl Books {
             ever_run: BTreeSet::new(),
             links: BTreeMap::new(),
             workers: 0,
+            sessions: 0,
             is_stopped: false,
         }
     }
 
     pub fn access(&self) -> Option<&Access> {
         self.settings.access.as_ref()
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions
     }
 
     pub fn happens(&mut self, input: &Input) {
@@ -117,6 +125,8 @@ impl Books {
             }
             Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
             Output::Event(Event::WorkerLeft { .. }) => self.workers -= 1,
+            Output::Zone(ZoneEvent::SessionUp { .. }) => self.sessions += 1,
+            Output::Zone(ZoneEvent::SessionDown { .. }) => self.sessions -= 1,
             Output::Run(request) => {
                 assert!(self.ever_run.insert(request.id), "{:?} runs twice", request.id);
                 self.runs.insert(request.id, false);

@@ -2,6 +2,7 @@
 //! what a driver may say. After each step [`books`] compares what it did with what it owes.
 
 mod books;
+mod scene;
 mod settings;
 
 use super::reader::Reader;
@@ -50,6 +51,8 @@ struct World {
     forwarded: Vec<(LinkId, u64)>,
     /// The last request and the last update of each guest.
     numbers: BTreeMap<PeerId, (u64, u64)>,
+    /// The epoch of the session with each neighbour.
+    epochs: BTreeMap<PeerId, u64>,
     calls: u64,
 }
 
@@ -69,9 +72,13 @@ pub fn run(input: &[u8]) {
         handed: Vec::new(),
         forwarded: Vec::new(),
         numbers: BTreeMap::new(),
+        epochs: BTreeMap::new(),
         calls: 0,
     };
     world.happens(Input::Tick);
+    if flags & settings::ALONE == 0 {
+        world.settle_in(flags & settings::ROUTER == settings::ROUTER);
+    }
     while !input.is_empty() {
         world.step(&mut input);
     }
@@ -195,7 +202,9 @@ impl World {
                     _ => RouterId { zone: label("nice"), router: label("nice1") },
                 };
                 let update = path::encode(&any_update(&with, *told, input));
-                PeerMessage::Paths { epoch: input.number(), update }
+                let epoch =
+                    if input.below(16) == 0 { input.number() } else { self.epochs.get(&from).copied().unwrap_or(1) };
+                PeerMessage::Paths { epoch, update }
             }
             11 | 12 => {
                 *last = if input.u8() == 255 { input.number() } else { last.saturating_add(1) };
@@ -303,10 +312,14 @@ impl World {
     }
 
     fn time(&mut self, input: &mut Reader<'_>) {
-        const STEPS: [u64; 10] = [0, 1, 10, 100, 250, 1_000, 2_500, 10_000, 600_000, 100_000_000];
-        self.now = match (input.below(16), self.node.next_wake()) {
-            (10.., Some(wake)) => self.now.max(wake),
-            (step, _) => self.now + Duration::from_millis(STEPS[usize::from(step) % STEPS.len()]),
+        const STEPS: [u64; 8] = [1, 10, 50, 100, 250, 250, 1_000, 2_500];
+        let pass = |milliseconds| self.now + Duration::from_millis(milliseconds);
+        self.now = match (input.u8(), self.node.next_wake()) {
+            (255, _) => pass(100_000_000),
+            (254, _) => pass(600_000),
+            (250..254, _) => pass(10_000),
+            (100.., Some(wake)) => self.now.max(wake),
+            (step, _) => pass(STEPS[usize::from(step) % STEPS.len()]),
         };
         self.happens(Input::Tick);
     }

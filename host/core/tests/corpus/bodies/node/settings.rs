@@ -8,9 +8,11 @@ use wasmnode_core::{
     PeerSettings, Quota, RouterSettings, RoutesSettings, Seed, ServiceSettings,
 };
 
-const ROUTER: u8 = 1;
+/// What the first byte of an input may say of the node.
+pub const ROUTER: u8 = 1;
 const KEYS: u8 = 2;
 const SILENCE: u8 = 4;
+pub const ALONE: u8 = 8;
 
 /// What one user may have outstanding, whatever the rules.
 pub const OUTSTANDING: usize = 3;

@@ -1,0 +1,54 @@
+//! A zone that has settled: with peers, and for a router neighbours, that are linked with in both directions and offer
+//! something. So an input need not come that far by itself.
+
+use super::World;
+use crate::bodies::words::{label, service};
+use wasmnode_core::message::path::{self, Group, Hop, News, Offered, RouterId, Say, Update};
+use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role};
+use wasmnode_core::paths::link_epoch;
+use wasmnode_core::{Input, LinkId, PeerId};
+
+impl World {
+    pub(super) fn settle_in(&mut self, is_router: bool) {
+        self.happens(Input::Offered(service("print")));
+        for (place, name) in [(3, "node2"), (4, "node3")] {
+            let guest = self.peers[place].clone();
+            self.is_linked(&guest, LinkId(place as u64 - 2), "paris", name);
+            let offer = |name| Offer { service: service(name).into(), cost: 0, idempotent: name == "resize" };
+            let advert = Advert::Whole { version: 1, offers: vec![offer("print"), offer("resize")] };
+            self.says(guest, peer::encode(PeerMessage::Advert(advert)));
+        }
+        if !is_router {
+            return;
+        }
+        for (place, name, zone) in [(5, "lyon1", "lyon"), (6, "nice1", "nice")] {
+            let guest = self.peers[place].clone();
+            let link = LinkId(((place as u64 - 4) << 40) + 1);
+            self.is_linked(&guest, link, zone, name);
+            self.says(guest.clone(), peer::encode(PeerMessage::Open { epoch: 1 }));
+            let at = RouterId { zone: label(zone), router: label(name) };
+            let offered = |name| Offered { service: service(name), version: 1, idempotent: true };
+            let services = vec![offered("print"), offered("resize")];
+            let groups = vec![Group { path: vec![Hop { at, epoch: 0 }], boot: 1, cost: 0, services }];
+            let update = Update { number: 1, say: Say::News(News { groups, ..News::default() }) };
+            let opened = self.posted.iter().rev().find_map(|(on, frames)| match peer::decode(frames.clone()) {
+                Ok(PeerMessage::Open { epoch }) if *on == link => Some(epoch),
+                _ => None,
+            });
+            let (epoch, update) = (link_epoch(opened.unwrap(), 1), path::encode(&update));
+            self.epochs.insert(guest.clone(), epoch);
+            self.says(guest.clone(), peer::encode(PeerMessage::Paths { epoch, update }));
+            self.numbers.insert(guest, (0, 1));
+        }
+        assert_eq!(self.books.sessions(), 2, "the neighbours are joined");
+    }
+
+    /// It dials this node, and welcomes it.
+    fn is_linked(&mut self, guest: &PeerId, link: LinkId, zone: &str, name: &str) {
+        let role = if zone == "paris" { Role::Node } else { Role::Router };
+        let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == Role::Node { name } else { zone }));
+        let member = Member { name: label(name), boot: 1, renewal: 0, role, endpoint };
+        self.says(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
+        self.happens(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });
+    }
+}

@@ -1,0 +1,47 @@
+//! What the fuzzers run, once for each input. A body panics if a promise is broken, and only then.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+use wasmnode::config::{Config, Traffic};
+use wasmnode::keys::{KeyPair, Keys};
+
+/// The first byte says what the text is of: a node's configuration, a plan of traffic, or somebody who is trusted. Each
+/// mistake takes one line, which begins with the file.
+pub fn texts(input: &[u8]) {
+    let Some((kind, text)) = input.split_first() else { return };
+    let file = Path::new("etc/node.toml");
+    match (kind % 3, std::str::from_utf8(text)) {
+        (0, Ok(text)) => says_where(Config::parse(text, file).map(drop), "etc/node.toml:"),
+        (1, Ok(text)) => says_where(Traffic::parse(text, file).map(drop), "etc/node.toml:"),
+        (2, _) => trusted(text),
+        _ => {}
+    }
+}
+
+fn trusted(text: &[u8]) {
+    let folder = tempfile::tempdir().unwrap();
+    KeyPair::generate(folder.path()).unwrap();
+    let file = folder.path().join("trusted/shop.toml");
+    fs::create_dir(folder.path().join("trusted")).unwrap();
+    fs::write(&file, text).unwrap();
+    says_where(Keys::load(folder.path()).map(drop), &format!("{}:", file.display()));
+}
+
+fn says_where(read: Result<(), impl Display>, place: &str) {
+    let Err(mistakes) = read else { return };
+    let text = mistakes.to_string();
+    assert!(!text.is_empty());
+    for line in text.split('\n') {
+        let says = line.strip_prefix(place).is_some_and(|rest| rest.len() > 1);
+        assert!(says && !line.contains(char::is_control), "{line:?} of {text:?}");
+    }
+}
+
+/// A file from the folder of plugins is taken or refused with a reason, and what is said of it can be printed.
+pub fn plugins(bytes: &[u8]) {
+    match wasmnode::inspect(bytes) {
+        Ok(inspection) => assert!(inspection.to_string().contains("digest")),
+        Err(why) => assert!(!why.is_empty()),
+    }
+}
