@@ -122,7 +122,10 @@ impl Checker {
             let is_callers = start.caller.is_none() || ask.asker.peer() == start.caller;
             is_new && is_callers && is_same(&ask.body, start.body, start.dialect)
         };
-        let next = known.or_else(|| fronts.iter().find(|(_, ask)| fits(ask))).map(|(id, _)| *id);
+        // Of two that look alike, one whose client is known to be gone has hardly been started.
+        let is_gone = |ask: &Ask| ask.asker.peer().is_some_and(|peer| self.moment.gone.contains(peer));
+        let fitting = || fronts.iter().filter(|(_, ask)| fits(ask)).min_by_key(|(id, ask)| (is_gone(ask), *id));
+        let next = known.or_else(fitting).map(|(id, _)| *id);
         let Some(id) = next else {
             self.fail(&format!("{service} is started with {:?}, which is nobody's next request for it", start.body))
         };
