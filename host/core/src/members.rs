@@ -151,7 +151,13 @@ impl Members {
             return;
         }
         self.outbox.now = now;
-        let alive = foca::Member::alive(Identity::from(member.clone()));
+        let identity = Identity::from(member.clone());
+        let is_known = self.foca.iter_membership_state().any(|known| known.id().member().name == member.name);
+        let mut room = self.limit.saturating_sub(self.known());
+        if !is_known && !self.make_room(&mut room) {
+            return;
+        }
+        let alive = foca::Member::alive(identity);
         // It fails only for members that cannot be encoded, and this one has been decoded.
         let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.outbox);
         self.settle();
