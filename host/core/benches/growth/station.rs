@@ -1,0 +1,273 @@
+//! A node that has many of one thing, and a request that can be asked again and again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::str::FromStr;
+use std::time::Duration;
+use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role};
+use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::{
+    Address, Body, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output, PeerId, RequestId,
+    RoutesSettings, ServiceName, ServiceSettings, Time,
+};
+
+pub(crate) struct Station {
+    node: Node,
+    now: Time,
+    /// Who asks, and what for, in turn.
+    questions: Vec<(PeerId, Vec<u8>)>,
+    /// Whether Majordomo workers serve, not plugins or members.
+    workers: bool,
+    /// Requests asked, and answers heard.
+    asked: u64,
+    answers: u64,
+    /// Whether each request has an idempotency key.
+    keys: bool,
+    body: Body,
+    /// What the node has given out to be done, oldest first.
+    tasks: VecDeque<Task>,
+    links: BTreeMap<LinkId, Label>,
+}
+
+/// A request that somebody serves.
+enum Task {
+    Run(RequestId),
+    Forwarded(LinkId, u64),
+    Handed(PeerId, Vec<Frame>),
+}
+
+impl Station {
+    fn new(settings: NodeSettings) -> Self {
+        let (now, questions) = (Time::from_micros(1_000_000), vec![(client(0), b"echo".to_vec())]);
+        let mut station = Self {
+            node: Node::new(settings),
+            now,
+            questions,
+            workers: false,
+            asked: 0,
+            answers: 0,
+            keys: false,
+            body: vec![Frame::from(vec![b'x'; 64])],
+            tasks: VecDeque::new(),
+            links: BTreeMap::new(),
+        };
+        station.handle(Input::Tick);
+        station
+    }
+
+    pub(crate) fn with_services(count: usize) -> Self {
+        let mut station = Self::new(settings());
+        let names: Vec<String> = (0..count).map(|number| format!("service-{number}")).collect();
+        for name in &names {
+            station.handle(Input::Offered(service(name)));
+        }
+        station.questions = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
+        station.spread();
+        station
+    }
+
+    /// Each has a request that waits for another service.
+    pub(crate) fn with_clients(count: usize) -> Self {
+        let mut station = Self::new(settings());
+        station.handle(Input::Offered(service("echo")));
+        for number in 0..count {
+            station.say(client(number), request(b"later", 0, &station.body.clone(), None));
+        }
+        station.questions = (0..count).map(|number| (client(number), b"echo".to_vec())).collect();
+        station.spread();
+        station
+    }
+
+    pub(crate) fn with_workers(count: usize) -> Self {
+        let mut station = Self::new(settings());
+        station.workers = true;
+        for number in 0..count {
+            let ready = [&b"MDPW02"[..], &[1], b"echo"].map(Frame::copy_from_slice);
+            station.say(worker(number), ready.to_vec());
+        }
+        station
+    }
+
+    /// All of them offer the service, and the node asks the one after the other.
+    pub(crate) fn with_members(count: usize) -> Self {
+        let mut station = Self::new(settings());
+        for number in 0..count {
+            station.join(number, Role::Node, vec![offer(service("echo").into())]);
+        }
+        station
+    }
+
+    /// Each has a service of its own, and one router leads to them.
+    pub(crate) fn with_zones(count: usize) -> Self {
+        let mut station = Self::new(settings());
+        let names: Vec<String> = (0..count).map(|number| format!("echo@zone-{number}")).collect();
+        let offers = names.iter().map(|name| offer(Address::from_str(name).unwrap()));
+        station.join(0, Role::Router, offers.collect());
+        station.questions = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
+        station.spread();
+        station
+    }
+
+    /// One runs, the others wait for it; each answer lets the next one run, and another one comes.
+    pub(crate) fn with_waiting(count: usize) -> Self {
+        let services = BTreeMap::from([(service("echo"), ServiceSettings { concurrency: 1, ..patient() })]);
+        let mut station = Self::new(NodeSettings { services, ..settings() });
+        station.handle(Input::Offered(service("echo")));
+        for _ in 0..count {
+            station.send();
+        }
+        station
+    }
+
+    pub(crate) fn with_kept_replies(count: usize) -> Self {
+        let limits = Limits { kept_replies: count, ..settings().limits };
+        let mut station = Self::new(NodeSettings { limits, ..settings() });
+        station.handle(Input::Offered(service("echo")));
+        station.keys = true;
+        for _ in 0..count {
+            station.ask();
+        }
+        station
+    }
+
+    pub(crate) fn with_bodies(bytes: usize) -> Self {
+        let mut station = Self::new(settings());
+        station.handle(Input::Offered(service("echo")));
+        station.body = vec![Frame::from(vec![b'x'; bytes])];
+        station
+    }
+
+    /// Asks one request, and has the oldest one answered that anybody serves.
+    pub(crate) fn ask(&mut self) {
+        self.send();
+        let answers = self.answers;
+        let done = self.tasks.pop_front().unwrap();
+        let body = self.body.clone();
+        match done {
+            Task::Run(request) => self.handle(Input::Finished { request, result: Ok(body) }),
+            Task::Forwarded(link, id) => {
+                let frames = peer::encode(PeerMessage::Reply { id, reply: Reply::Final(body) });
+                self.handle(Input::LinkMessage { link, frames });
+            }
+            Task::Handed(from, mut frames) => {
+                frames[1] = Frame::from_static(&[4]);
+                self.say(from, frames);
+            }
+        }
+        assert_eq!(self.answers, answers + 1, "one request is answered at a time");
+    }
+
+    fn send(&mut self) {
+        let which = usize::try_from(self.asked).unwrap() % self.questions.len();
+        self.asked += 1;
+        self.now = self.now + Duration::from_micros(1);
+        let (peer, name) = self.questions[which].clone();
+        let key = self.keys.then(|| Frame::copy_from_slice(&self.asked.to_be_bytes()));
+        self.say(peer, request(&name, self.asked, &self.body, key));
+    }
+
+    /// So that neighbours in the tables are not asked one after the other.
+    fn spread(&mut self) {
+        let count = self.questions.len();
+        let questions = std::mem::take(&mut self.questions);
+        self.questions = (0..count).map(|place| questions[place * 7_919 % count].clone()).collect();
+    }
+
+    /// A member dials this node, is dialled, and tells what it offers.
+    fn join(&mut self, number: usize, role: Role, offers: Vec<Offer>) {
+        let name: Label = format!("member-{number}").parse().unwrap();
+        let endpoint = format!("tcp://{name}:1");
+        let member = Member { name, boot: 1, renewal: 0, role, endpoint };
+        let (zone, guest) = (settings().zone, PeerId::new(format!("guest-{number}").into_bytes()));
+        self.say(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
+        let link = self.link_to(&member.name);
+        self.handle(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });
+        self.say(guest, peer::encode(PeerMessage::Advert(Advert::Whole { version: 1, offers })));
+    }
+
+    /// The link that the node dials to the member, in its own time.
+    fn link_to(&mut self, name: &Label) -> LinkId {
+        loop {
+            if let Some((link, _)) = self.links.iter().find(|(_, to)| *to == name) {
+                return *link;
+            }
+            self.now = self.node.next_wake().unwrap().max(self.now);
+            self.handle(Input::Tick);
+        }
+    }
+
+    fn say(&mut self, from: PeerId, frames: Vec<Frame>) {
+        self.handle(Input::Message { from, frames });
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.node.handle(input, self.now);
+        while let Some(output) = self.node.next_output() {
+            match output {
+                Output::Run(request) => self.tasks.push_back(Task::Run(request.id)),
+                Output::Dial { link, endpoint, .. } => {
+                    let name = endpoint.trim_start_matches("tcp://").trim_end_matches(":1");
+                    self.links.insert(link, name.parse().unwrap());
+                }
+                Output::Post { link, frames } => {
+                    let id = peer::request_id(&frames);
+                    self.tasks.extend(id.map(|id| Task::Forwarded(link, id)));
+                }
+                Output::Send { to, frames } if frames[0].starts_with(native::MAGIC) => {
+                    let (_, reply) = native::decode_reply(frames).unwrap();
+                    assert!(matches!(reply, Reply::Final(_)), "{to} is told {reply:?}");
+                    self.answers += 1;
+                }
+                Output::Send { to, frames } if self.workers && frames.len() > 2 => {
+                    self.tasks.push_back(Task::Handed(to, frames));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn settings() -> NodeSettings {
+    NodeSettings {
+        endpoint: "tcp://me:1".into(),
+        limits: Limits { workers: 10_000, requests_per_client: 200_000, ..Limits::default() },
+        members: MembersSettings { limit: 1_000, ..MembersSettings::default() },
+        routes: RoutesSettings { offers: 10_000, routes: 100_000, ..RoutesSettings::default() },
+        defaults: patient(),
+        ..NodeSettings::default()
+    }
+}
+
+fn patient() -> ServiceSettings {
+    ServiceSettings { queue: 200_000, ..ServiceSettings::default() }
+}
+
+fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>) -> Vec<Frame> {
+    let service = Frame::copy_from_slice(service);
+    let (trace, traceparent, deadline_ms) = (false, None, Some(1_000_000));
+    native::encode_request(&Ask {
+        id,
+        service,
+        deadline_ms,
+        wait: true,
+        trace,
+        traceparent,
+        idempotency_key,
+        body: body.clone(),
+    })
+}
+
+fn offer(service: Address) -> Offer {
+    Offer { service, cost: 0, idempotent: false }
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+fn client(number: usize) -> PeerId {
+    PeerId::new(format!("client-{number}").into_bytes())
+}
+
+fn worker(number: usize) -> PeerId {
+    PeerId::new(format!("worker-{number}").into_bytes())
+}
