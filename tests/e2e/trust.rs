@@ -2,13 +2,14 @@
 //! others are served meanwhile.
 
 mod peers;
+mod strangers;
 
 use crate::http::component;
 use crate::majordomo::{Worker, answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Client, Code, Error, Proof, Reply};
 use wasmnode::keys::KeyPair;
 
