@@ -1,6 +1,7 @@
 //! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real socket, and
 //! others are served meanwhile.
 
+mod flood;
 mod peers;
 mod strangers;
 
