@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::node::wasmnode;
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use zmq::{Context, Socket};
 
@@ -88,4 +88,43 @@ fn hundreds_of_strangers_at_once_are_counted_and_closed_while_others_are_served_
     assert_eq!(turned_away(&node), everybody as u64, "each once");
     assert!(node.memory() < memory + 8 * 1024, "from {memory} to {} KiB", node.memory());
     assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+}
+
+/// Passes one connection on to a node; returns all that who connected has said, once it has hung up.
+fn record(listener: TcpListener, node: &Node) -> impl FnOnce() -> Vec<u8> + use<> {
+    let target = node.tcp.trim_start_matches("tcp://").to_owned();
+    let recording = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut there = TcpStream::connect(target).unwrap();
+        let (mut back, mut heard) = (there.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut back, &mut heard));
+        let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = client.read(&mut bytes) {
+            said.extend_from_slice(&bytes[..length]);
+            there.write_all(&bytes[..length]).unwrap();
+        }
+        there.shutdown(Shutdown::Both).unwrap();
+        said
+    });
+    || recording.join().unwrap()
+}
+
+#[test]
+fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = format!("tcp://{}", listener.local_addr().unwrap());
+    let recorded = record(listener, &node);
+    let mut client = Client::connect_with(&here, &Proof { own: shop.pair, node: key.public }).unwrap();
+    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    drop(client);
+    let recorded = recorded();
+    assert!(recorded.len() > 500, "a handshake and a request: {} bytes", recorded.len());
+    let again = [(); 3].map(|()| knock(&node, &recorded));
+    wait_for_count(&node, "turned_away", again.len() as u64);
+    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(node.report()["services"][0]["replied"], 2, "nothing of what was said again has run");
 }
