@@ -6,9 +6,11 @@
 //! limits (`backlog`).
 
 mod backlog;
+mod descriptors;
 mod dialer;
 mod doorkeeper;
 mod listener;
+mod newcomers;
 mod options;
 mod place;
 #[cfg(test)]
@@ -37,6 +39,9 @@ const LOOK_AGAIN: usize = 64;
 
 /// The longest time to live that ZMTP can tell, in milliseconds.
 const LONGEST_TTL: i32 = 6_553_500;
+
+/// How long a connection that somebody makes may take until it is known whose it is.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// How long what waits may take to leave when the node ends, in milliseconds.
 const LINGER: i32 = 500;
@@ -99,6 +104,7 @@ impl Sockets {
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
     pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
+        descriptors::raise();
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let (message, unread) = (config.node.limits.message, config.unread_bytes);
         // The core gives a silent peer up first, and can say why.

@@ -75,15 +75,19 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Connects all senders, then lets them send; `tell` hears once a second how far it is.
+/// Asks each sender's node for its zone, then lets all send; `clients` are their connections, in their order; `tell` hears once a second how far it is.
 ///
 /// # Errors
 /// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.
-pub fn run(traffic: &Traffic, mut tell: impl FnMut(Duration, &Progress)) -> Result<Outcome, Trouble> {
+pub fn run(
+    traffic: &Traffic,
+    clients: Vec<Client>,
+    mut tell: impl FnMut(Duration, &Progress),
+) -> Result<Outcome, Trouble> {
     let plans = schedule::plan(traffic);
     let mut connections = Vec::new();
-    for (sender, plan) in traffic.senders.iter().zip(&plans) {
-        let connection = Connection::new(sender, plan);
+    for ((sender, plan), client) in traffic.senders.iter().zip(&plans).zip(clients) {
+        let connection = Connection::new(sender, plan, client);
         connections.push(connection.map_err(|error| Trouble { sender: sender.name.to_string(), error })?);
     }
     let progress = &Progress::default();
@@ -129,9 +133,8 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// Connects, and asks the node for its zone; so the first request finds a connection that stands.
-    fn new(sender: &'a Sender, plan: &'a [Planned]) -> Result<Self, Error> {
-        let mut client = Client::connect(&sender.endpoint.to_string())?;
+    /// Asks the node for its zone; so the first request finds a connection that stands.
+    fn new(sender: &'a Sender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
         let members = client.call(Ask::new(report::MEMBERS).deadline(ANSWER), |_| {})?;
         // A node of another version may tell it in another way; the sender's name then stands for the zone.
         let zone = serde_json::from_slice(&members.concat())

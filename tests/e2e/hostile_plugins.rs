@@ -170,3 +170,19 @@ fn a_plugin_sees_no_environment_no_arguments_no_folders_and_no_network() {
     assert_eq!(node.call("probe", &[&port.to_le_bytes()]).unwrap(), [&[0, 0, 0, ACCESS_DENIED][..]]);
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody connected");
 }
+
+#[test]
+fn a_plugin_finds_nothing_in_its_memory_of_those_who_had_it_before() {
+    // All take the same memory, one after the other.
+    let settings = "[limits]\ninstances = 1\n[service.kept]\nreuse = 2\n";
+    let node = Node::start(&["spy", "spy=other", "spy=kept", "echo"], settings);
+    let secret = "SECRET".repeat(200_000).into_bytes();
+    for _ in 0..3 {
+        assert_eq!(node.call("echo", &[&secret]).unwrap(), [&secret[..]]);
+        for service in ["spy", "other", "spy"] {
+            assert_eq!(node.call(service, &[b"x"]).unwrap(), ["\0"], "{service} found what another had left");
+        }
+    }
+    // It would find it: it does so where it is to keep its memory.
+    assert_eq!(["kept"; 2].map(|service| node.call(service, &[b"x"]).unwrap()[0][0]), [0, 1]);
+}

@@ -1,14 +1,16 @@
 //! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real socket, and
 //! others are served meanwhile.
 
+mod flood;
 mod peers;
+mod strangers;
 
 use crate::http::component;
 use crate::majordomo::{Worker, answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Client, Code, Error, Proof, Reply};
 use wasmnode::keys::KeyPair;
 
@@ -145,6 +147,35 @@ fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
     let config = node.folder.path("node.toml");
     let own = run(&["services", "--config", config.to_str().unwrap(), "--to", &node.tcp]);
     assert!(own.status.success(), "the node's own key: {own:?}");
+}
+
+#[test]
+fn traffic_is_sent_with_keys_where_nodes_ask_for_them() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    let stranger = Party::new("stranger", &[]);
+    party.trusts(&shop, &[]);
+    for other in [&shop, &stranger] {
+        other.trusts(&party, &[]);
+    }
+    let node = party.start("");
+    let send = |party: &Party, keys: &str, name: &str| {
+        let file = party.folder.path("traffic.toml");
+        let sender = format!("endpoint = '{name}{}'\nto = ['echo']\npattern = 'poisson'\nrate = 1000", node.tcp);
+        fs::write(&file, format!("requests = 100\ndeadline = '3m'\n{keys}\n[sender.a]\n{sender}\n")).unwrap();
+        run(&["traffic", "--strict", "--config", file.to_str().unwrap()])
+    };
+    let sent = send(&shop, "keys = 'keys'", "node1@");
+    let report = String::from_utf8(sent.stdout).unwrap();
+    assert!(sent.status.success() && report.contains(": 100 replied to, 0 failed"), "{report}");
+    for (refused, exit, why) in [
+        (send(&stranger, "keys = 'keys'", "node1@"), 8, "sender a: the node at tcp://"),
+        (send(&shop, "", ""), 8, "does not let this client in"),
+        (send(&shop, "keys = 'keys'", "node2@"), 1, "sender a: no key of node2 is trusted"),
+        (send(&shop, "keys = 'keys'", ""), 1, ":5: sender.a.endpoint: its key cannot be checked without its name"),
+    ] {
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains(why) && refused.status.code() == Some(exit), "{said}");
+    }
 }
 
 #[test]

@@ -30,34 +30,33 @@ impl To {
             }
             (None, None) => Contact { name: None, endpoint: Endpoint::Tcp("127.0.0.1:5555".into()) },
         };
-        self.connect_to(&contact, config.as_ref())
+        let folder = self.folder.keys.as_deref().or(config.as_ref().and_then(|config| config.keys.as_deref()));
+        connect(&contact, folder, config.as_ref())
     }
+}
 
-    fn connect_to(&self, contact: &Contact, config: Option<&Config>) -> Result<Client, Failed> {
-        let folder = self.folder.keys.as_deref().or(config.and_then(|config| config.keys.as_deref()));
-        let endpoint = contact.endpoint.to_string();
-        let (Endpoint::Tcp(_), Some(folder)) = (&contact.endpoint, folder) else {
-            return Ok(Client::connect(&endpoint)?);
-        };
-        let keys = Keys::load(folder)?;
-        let is_own = |name: &Label| config.is_some_and(|config| config.node.name == *name);
-        let node: Option<Key> = match &contact.name {
-            // The node that the file is of.
-            None if config.is_some() => Some(keys.own.public),
-            Some(name) if is_own(name) => Some(keys.own.public),
-            Some(name) => Some(keys.key_of(name).ok_or_else(|| Failed {
-                message: format!(
-                    "no key of {name} is trusted in {}; first: wasmnode trust {name} KEY",
-                    folder.display()
-                ),
-                exit: 1,
-            })?),
-            None => None,
-        };
-        let node = node.ok_or_else(|| Failed {
-            message: format!("the node's key cannot be checked without its name; write --to NAME@{endpoint}"),
-            exit: 2,
-        })?;
-        Ok(Client::connect_with(&endpoint, &Proof { own: keys.own, node })?)
-    }
+/// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose own
+/// the keys are.
+pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&Config>) -> Result<Client, Failed> {
+    let endpoint = contact.endpoint.to_string();
+    let (Endpoint::Tcp(_), Some(folder)) = (&contact.endpoint, folder) else {
+        return Ok(Client::connect(&endpoint)?);
+    };
+    let keys = Keys::load(folder)?;
+    let is_own = |name: &Label| config.is_some_and(|config| config.node.name == *name);
+    let node: Option<Key> = match &contact.name {
+        // The node that the file is of.
+        None if config.is_some() => Some(keys.own.public),
+        Some(name) if is_own(name) => Some(keys.own.public),
+        Some(name) => Some(keys.key_of(name).ok_or_else(|| Failed {
+            message: format!("no key of {name} is trusted in {}; first: wasmnode trust {name} KEY", folder.display()),
+            exit: 1,
+        })?),
+        None => None,
+    };
+    let node = node.ok_or_else(|| Failed {
+        message: format!("the node's key cannot be checked without its name; write --to NAME@{endpoint}"),
+        exit: 2,
+    })?;
+    Ok(Client::connect_with(&endpoint, &Proof { own: keys.own, node })?)
 }

@@ -1,8 +1,9 @@
 //! `wasmnode traffic`: random requests between zones, and whether each had its one answer.
 
+use super::to::connect;
 use super::{Failed, print};
 use clap::Args;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,9 +17,10 @@ The file of --config lists who sends what where; all but the senders may be left
   requests = 2000          # of all senders together
   at-most  = \"10s\"         # how long they send, though there were fewer
   deadline = \"5s\"          # from a request to its answer
+  keys     = \"keys\"        # whose keys they send with, where nodes ask for them; none by default
 
   [sender.paris]
-  endpoint = \"tcp://127.0.0.1:5611\"
+  endpoint = \"tcp://127.0.0.1:5611\"       # with keys: \"paris1@tcp://10.0.0.1:5611\"
   to       = [\"afficher\", \"print@lyon\"]   # one is drawn for each request
   bytes    = [16, 1024, 65536]            # and one of these sizes
   pattern  = \"poisson\"                    # independent of one another; or
@@ -35,6 +37,7 @@ Exit codes:
   0  each request had exactly one answer, be it a reply or a failure
   1  a request had no answer or more than one, or the file has mistakes; with --strict also if one failed
   2  wrong arguments
+  8  a node does not let the sender in
   9  no node at an endpoint";
 
 #[derive(Debug, Args)]
@@ -50,13 +53,19 @@ pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode,
         let message = "say who is to send: wasmnode traffic --config FILE; --help shows one";
         return Err(Failed { message: message.into(), exit: 2 });
     };
-    let outcome = traffic::run(&config::Traffic::load(file)?, |time, progress| {
+    let plan = config::Traffic::load(file)?;
+    let of = |sender: &dyn Display, failed: Failed| Failed {
+        message: format!("sender {sender}: {}", failed.message),
+        ..failed
+    };
+    let connect = |sender: &config::Sender| {
+        connect(&sender.endpoint, plan.keys.as_deref(), None).map_err(|failed| of(&sender.name, failed))
+    };
+    let clients = plan.senders.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+    let outcome = traffic::run(&plan, clients, |time, progress| {
         let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "{:>4} s: {progress}", time.as_secs());
     })
-    .map_err(|Trouble { sender, error }| {
-        let failed = Failed::from(error);
-        Failed { message: format!("sender {sender}: {}", failed.message), ..failed }
-    })?;
+    .map_err(|Trouble { sender, error }| of(&sender, error.into()))?;
     print(&vec![summary(&outcome).into()])?;
     match faults(&outcome, args.strict) {
         faults if faults.is_empty() => Ok(ExitCode::SUCCESS),

@@ -47,15 +47,21 @@ impl Peers {
 /// `node.seeds`: where members of the zone may be found. With keys, those on tcp have to be named.
 pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path, with_keys: bool) -> Vec<Seed> {
     let read = |value: &DeValue<'_>| {
-        let text = value::text(value, "an endpoint such as \"tcp://127.0.0.1:5555\"")?;
-        let Contact { name, endpoint } = text.parse().map_err(|error: InvalidEndpoint| error.to_string())?;
-        let endpoint = endpoint.to_dial(folder).map_err(|error| error.to_string())?;
-        if with_keys && name.is_none() && matches!(endpoint, Endpoint::Tcp(_)) {
-            return Err(format!("its key cannot be checked without its name; write \"NAME@{endpoint}\""));
-        }
+        let Contact { name, endpoint } = contact(value, folder, with_keys)?;
         Ok(Seed { name, endpoint: endpoint.to_string() })
     };
     node.list("seeds", read).unwrap_or_default()
+}
+
+/// A node that another process of this machine can dial. With keys, one on tcp has to be named.
+pub(super) fn contact(value: &DeValue<'_>, folder: &Path, with_keys: bool) -> Result<Contact, String> {
+    let text = value::text(value, "an endpoint such as \"tcp://127.0.0.1:5555\"")?;
+    let Contact { name, endpoint } = text.parse().map_err(|error: InvalidEndpoint| error.to_string())?;
+    let endpoint = endpoint.to_dial(folder).map_err(|error| error.to_string())?;
+    if with_keys && name.is_none() && matches!(endpoint, Endpoint::Tcp(_)) {
+        return Err(format!("its key cannot be checked without its name; write \"NAME@{endpoint}\""));
+    }
+    Ok(Contact { name, endpoint })
 }
 
 /// `node.advertise`: where peers find this node. What it listens at must tell, or it must be said.

@@ -1,12 +1,12 @@
 //! What `wasmnode traffic` is told: who sends what where, and in which rhythm. Read like the node's own configuration.
 
-use super::endpoint::Endpoint;
+use super::endpoint::Contact;
 use super::error::{ConfigError, Report};
 use super::fields::Fields;
-use super::peers::to_dial;
+use super::peers::contact;
 use super::value::{self, number, quoted, size, text};
 use super::{folder_of, parse, text_of};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 use wasmnode_core::{Address, Label};
@@ -34,6 +34,8 @@ pub struct Traffic {
     pub at_most: Duration,
     /// From a request to its answer; a second later, the answer counts as missing. `deadline`, default 5 s.
     pub deadline: Duration,
+    /// The folder of the keys of who sends and of the nodes. `keys`, default none.
+    pub keys: Option<PathBuf>,
     /// Who sends; at least one, at most 100. `[sender.NAME]`.
     pub senders: Vec<Sender>,
 }
@@ -43,8 +45,8 @@ pub struct Traffic {
 pub struct Sender {
     /// Its name in what is told of it.
     pub name: Label,
-    /// The node. `endpoint`.
-    pub endpoint: Endpoint,
+    /// The node. `endpoint`; with `keys`, one on tcp comes after its name: `node1@tcp://10.0.0.1:5555`.
+    pub endpoint: Contact,
     /// One is drawn for each request; given twice, it is drawn twice as often. `to`, at least one.
     pub to: Vec<Address>,
     /// Sizes of a request's body, of which one is drawn for each. `bytes`, default `[64]`.
@@ -106,7 +108,10 @@ impl Traffic {
 
     fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
         let mut root = Fields::root(table, report);
+        let keys = root.take("keys", value::path).map(|path| folder.join(path));
+        let with_keys = keys.is_some();
         let traffic = Self {
+            keys,
             seed: root.take("seed", number(0..=u64::MAX)).unwrap_or(1),
             requests: root.take("requests", number(1..=1_000_000)).unwrap_or(1_000),
             at_most: root.take("at-most", value::duration).unwrap_or(Duration::from_secs(60)),
@@ -118,7 +123,7 @@ impl Traffic {
                     let problem = format!("there are {count}; write 1 to {MOST_SENDERS} tables such as [sender.paris]");
                     root.complain("sender", &problem);
                 }
-                entries.into_iter().filter_map(|(name, given)| sender(name, given, folder)).collect()
+                entries.into_iter().filter_map(|(name, given)| sender(name, given, folder, with_keys)).collect()
             },
         };
         root.done();
@@ -131,8 +136,9 @@ fn label(name: &str) -> Result<Label, String> {
 }
 
 /// Reads one sender; nothing if a part is missing, which is told.
-fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path) -> Option<Sender> {
-    let endpoint = needed(&mut given, "endpoint", "the node, such as \"tcp://127.0.0.1:5555\"", |v| to_dial(v, folder));
+fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: bool) -> Option<Sender> {
+    let endpoint =
+        needed(&mut given, "endpoint", "the node, such as \"tcp://127.0.0.1:5555\"", |v| contact(v, folder, with_keys));
     let to = filled(&mut given, "to", "an address such as \"print\" or \"afficher@lyon\"", address);
     if !given.has("to") {
         given.complain("to", "is missing: addresses such as [\"print\", \"afficher@lyon\"]");
@@ -214,6 +220,7 @@ fn filled<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Endpoint;
     use super::*;
 
     fn mistakes(text: &str) -> String {
@@ -224,11 +231,12 @@ mod tests {
     fn every_key_reaches_its_field() {
         let text = r#"
             seed = 7
+            keys = "keys"
             requests = 9
             at-most = "2s"
             deadline = "3s"
             [sender.a]
-            endpoint = "ipc://a.ipc"
+            endpoint = "node1@ipc://a.ipc"
             to = ["print", "print@lyon"]
             bytes = [0, "1KiB"]
             pattern = "on-off"
@@ -239,10 +247,11 @@ mod tests {
         let traffic = Traffic::parse(text, Path::new("/etc/traffic.toml")).unwrap();
         let rhythm = Rhythm::OnOff { on: Duration::from_secs(4), off: Duration::from_secs(5), rate: 6 };
         let to = ["print", "print@lyon"].map(|address| address.parse().unwrap()).to_vec();
-        let endpoint = Endpoint::Ipc("/etc/a.ipc".into());
+        let endpoint = Contact { name: Some("node1".parse().unwrap()), endpoint: Endpoint::Ipc("/etc/a.ipc".into()) };
+        let keys = Some("/etc/keys".into());
         let sender = Sender { name: "a".parse().unwrap(), endpoint, to, bytes: vec![0, 1024], rhythm };
         let (at_most, deadline) = (Duration::from_secs(2), Duration::from_secs(3));
-        assert_eq!(traffic, Traffic { seed: 7, requests: 9, at_most, deadline, senders: vec![sender] });
+        assert_eq!(traffic, Traffic { seed: 7, requests: 9, at_most, deadline, keys, senders: vec![sender] });
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
+use super::newcomers::Newcomers;
 use super::{options, uninterrupted};
 use crate::keys::{Credential, Keys};
 use crate::mailbox::{Mail, Sending};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use wasmnode_core::Label;
-use zmq::SocketEvent::{HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL};
 
 /// Where libzmq asks.
 const ZAP: &str = "inproc://zeromq.zap.01";
@@ -19,7 +20,7 @@ const ZAP: &str = "inproc://zeromq.zap.01";
 /// The domain of all of the node's sockets.
 const DOMAIN: &str = "wasmnode";
 
-/// Where libzmq tells of connections that did not come to be.
+/// Where libzmq tells of connections, and of those that did not come to be.
 const EVENTS: &str = "inproc://strangers";
 
 /// Where the thread is told to end.
@@ -68,8 +69,7 @@ impl Doorkeeper {
     ) -> Result<Self, zmq::Error> {
         guarded.set_zap_domain(DOMAIN)?;
         options::set(guarded, options::ZAP_ENFORCE_DOMAIN, &1_i32.to_ne_bytes())?;
-        let failures = HANDSHAKE_FAILED_NO_DETAIL.to_raw() | HANDSHAKE_FAILED_PROTOCOL.to_raw();
-        guarded.monitor(EVENTS, failures.into())?;
+        guarded.monitor(EVENTS, Newcomers::events())?;
         let events = context.socket(zmq::PAIR)?;
         events.connect(EVENTS)?;
         let zap = context.socket(zmq::ROUTER)?;
@@ -81,7 +81,7 @@ impl Doorkeeper {
         ended.connect(END)?;
         let names = Names::default();
         names.set(keys, &me);
-        let door = Door { zap, events, ended, names: names.clone(), tell };
+        let door = Door { zap, events, ended, newcomers: Newcomers::default(), names: names.clone(), tell };
         let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
         Ok(Self { names, me, end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
@@ -109,16 +109,17 @@ struct Door {
     zap: zmq::Socket,
     events: zmq::Socket,
     ended: zmq::Socket,
+    newcomers: Newcomers,
     names: Names,
     tell: Sending,
 }
 
 impl Door {
-    fn keep(self) {
+    fn keep(mut self) {
         loop {
             let sockets = [&self.zap, &self.events, &self.ended];
             let mut items = sockets.map(|socket| socket.as_poll_item(zmq::POLLIN));
-            match zmq::poll(&mut items, -1) {
+            match zmq::poll(&mut items, self.newcomers.timeout(Instant::now())) {
                 Err(zmq::Error::EINTR) => continue,
                 Err(_ended) => return,
                 Ok(_) if items[2].is_readable() => return,
@@ -127,11 +128,19 @@ impl Door {
             while let Ok(question) = uninterrupted(|| self.zap.recv_multipart(zmq::DONTWAIT)) {
                 self.answer(&question);
             }
-            while uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)).is_ok() {
-                let why = "somebody connected who shows no key, or does not speak ZeroMQ as this node does";
-                self.tell.send(Mail::TurnedAway(why.into()));
+            while let Ok(event) = uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)) {
+                if self.newcomers.hear(&event, Instant::now()) {
+                    self.turn_away("somebody connected who shows no key, or does not speak ZeroMQ as this node does");
+                }
+            }
+            for _ in 0..self.newcomers.take_unheard(Instant::now()) {
+                self.turn_away("somebody connected who does not speak ZeroMQ");
             }
         }
+    }
+
+    fn turn_away(&self, why: &str) {
+        self.tell.send(Mail::TurnedAway(why.into()));
     }
 
     /// Answers a question, and says who was turned away and what would let it in.
@@ -141,7 +150,7 @@ impl Door {
         let is_trusted = user.as_ref().is_some_and(|user| self.names.get(user).is_some());
         let user = user.unwrap_or_default();
         if !is_trusted {
-            self.tell.send(Mail::TurnedAway(question.verdict(&user)));
+            self.turn_away(&question.verdict(&user));
         }
         let (code, text) = if is_trusted { ("200", "") } else { ("400", "not trusted") };
         let fields: [&[u8]; 6] = [b"1.0", question.id, code.as_bytes(), text.as_bytes(), user.as_bytes(), b""];

@@ -1,0 +1,22 @@
+//! How many connections and files the system lets the node have at a time.
+//!
+//! Systems start programs with a low limit that each may raise up to a high one, for the sake of programs that use `select`;
+//! this one uses `poll` and `epoll`. At the low one, a thousand strangers who say nothing would take all there are.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+/// Raises the limit as far as the system allows.
+pub(super) fn raise() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            warn!("cannot raise the limit of open files: {error}");
+        }
+    }
+    match getrlimit(Resource::Nofile).current {
+        Some(files) => info!("may have {files} connections and files open at a time"),
+        None => info!("may have any number of connections and files open at a time"),
+    }
+}

@@ -1,0 +1,28 @@
+//! The flood of `flood`, over tcp and with keys: of one who may do everything, and of one who may do little.
+
+use super::*;
+use crate::flood::{flood, messages};
+use std::cell::Cell;
+
+/// Messages if it is not said otherwise: encrypted ones, and a handshake for each hundred, take longer.
+const MESSAGES: usize = 20_000;
+
+#[test]
+fn thousands_of_good_and_bad_messages_of_trusted_keys_later_the_node_answers_and_has_not_grown() {
+    let (party, all, little) =
+        (Party::new("node1", &["echo", "trap"]), Party::new("all", &[]), Party::new("little", &[]));
+    party.trusts(&all, &["--work", "*"]);
+    party.trusts(&little, &["--allow", "echo"]);
+    let key = party.pair;
+    let node = party.start("[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n");
+    let connections = Cell::new(0);
+    flood(&node, messages(MESSAGES), &|| {
+        connections.set(connections.get() + 1);
+        let who = if connections.get() % 2 == 0 { &all } else { &little };
+        who.dealer(&node, &key)
+    });
+    let counters = node.report()["counters"].clone();
+    println!("{} connections; {counters}", connections.get());
+    assert!(counters["forbidden"].as_u64().unwrap() > 100, "{counters}");
+    assert_eq!(counters["turned_away"], 0, "they are trusted: {counters}");
+}

@@ -1,0 +1,130 @@
+//! Hundreds of strangers at once: what they open is closed, each is counted, and others are served meanwhile.
+
+use super::*;
+use crate::node::wasmnode;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use zmq::{Context, Socket};
+
+/// Strangers of each kind.
+const OF_EACH: usize = 50;
+
+/// How a stranger without ZeroMQ begins; the first three then wait for something to happen.
+const OPENINGS: [fn() -> Vec<u8>; 7] = [
+    Vec::new,
+    || greeting("NULL")[..10].to_vec(),
+    || greeting("CURVE"),
+    || greeting("NULL"),
+    || [greeting("CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 194]].concat(),
+    || b"GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_vec(),
+    || (0..=255).cycle().take(2_000).collect(),
+];
+
+/// The greeting of ZMTP 3.1 (RFC 37), of a client.
+fn greeting(mechanism: &str) -> Vec<u8> {
+    let mut bytes = [b"\xff\0\0\0\0\0\0\0\0\x7f\x03\x01", mechanism.as_bytes()].concat();
+    bytes.resize(64, 0);
+    bytes
+}
+
+fn knock(node: &Node, opening: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(node.tcp.trim_start_matches("tcp://")).unwrap();
+    stream.write_all(opening).unwrap();
+    stream
+}
+
+/// Those who speak ZeroMQ: a key that nobody trusts, a trusted one that takes the node for another, and no key.
+fn pretend(context: &Context, node: &Node, key: &KeyPair, stranger: &Party, shop: &Party) -> [Socket; 3] {
+    let plain = context.socket(zmq::DEALER).unwrap();
+    plain.set_linger(0).unwrap();
+    let sockets = [stranger.socket(context, key), shop.socket(context, &stranger.pair), plain];
+    for socket in &sockets {
+        socket.set_reconnect_ivl(-1).unwrap();
+        socket.connect(&node.tcp).unwrap();
+        ask(socket, "echo", "let me in");
+    }
+    sockets
+}
+
+/// A node that the system starts with few descriptors, and that may have more.
+fn start_with_few_descriptors(party: Party) -> Node {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 128; exec \"$0\" \"$@\""]).arg(wasmnode().get_program()).env_remove("RUST_LOG");
+    Node::start_by(command, party.folder, "name = 'node1'\n[security]\nkeys = 'keys'\n", &[])
+}
+
+#[test]
+fn hundreds_of_strangers_at_once_are_counted_and_closed_while_others_are_served_and_come_in() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    let stranger = Party::new("stranger", &[]);
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let mut node = start_with_few_descriptors(party);
+    let mut served = shop.client(&node, &key);
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    // What is said of each is too much to be logged, later.
+    drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
+    node.wait_for("somebody connected who does not speak ZeroMQ");
+    let (descriptors, memory) = (node.descriptors(), node.memory());
+    let context = Context::new();
+    let strangers = OPENINGS.map(|opening| [(); OF_EACH].map(|()| knock(&node, &opening())));
+    let pretenders = [(); OF_EACH].map(|()| pretend(&context, &node, &key, &stranger, &shop));
+    let everybody = 1 + strangers.as_flattened().len() + pretenders.as_flattened().len();
+    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x", "who comes anew is let in");
+    let (began, mut calls, mut slowest, mut most) = (Instant::now(), 0, Duration::ZERO, 0);
+    let turned_away = |node: &Node| node.report()["counters"]["turned_away"].as_u64().unwrap();
+    while turned_away(&node) < everybody as u64 || node.descriptors() > descriptors {
+        let asked = Instant::now();
+        assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+        (calls, slowest, most) = (calls + 1, slowest.max(asked.elapsed()), most.max(node.descriptors()));
+        assert!(began.elapsed() < PATIENCE, "{} descriptors: {}", node.descriptors(), node.report());
+    }
+    println!(
+        "{everybody} strangers: up to {most} descriptors, {descriptors} before; {} KiB, {memory} before; {calls} calls, \
+         the slowest took {slowest:?}",
+        node.memory()
+    );
+    assert_eq!(turned_away(&node), everybody as u64, "each once");
+    assert!(node.memory() < memory + 8 * 1024, "from {memory} to {} KiB", node.memory());
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+}
+
+/// Passes one connection on to a node; returns all that who connected has said, once it has hung up.
+fn record(listener: TcpListener, node: &Node) -> impl FnOnce() -> Vec<u8> + use<> {
+    let target = node.tcp.trim_start_matches("tcp://").to_owned();
+    let recording = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut there = TcpStream::connect(target).unwrap();
+        let (mut back, mut heard) = (there.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut back, &mut heard));
+        let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = client.read(&mut bytes) {
+            said.extend_from_slice(&bytes[..length]);
+            there.write_all(&bytes[..length]).unwrap();
+        }
+        there.shutdown(Shutdown::Both).unwrap();
+        said
+    });
+    || recording.join().unwrap()
+}
+
+#[test]
+fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = format!("tcp://{}", listener.local_addr().unwrap());
+    let recorded = record(listener, &node);
+    let mut client = Client::connect_with(&here, &Proof { own: shop.pair, node: key.public }).unwrap();
+    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    drop(client);
+    let recorded = recorded();
+    assert!(recorded.len() > 500, "a handshake and a request: {} bytes", recorded.len());
+    let again = [(); 3].map(|()| knock(&node, &recorded));
+    wait_for_count(&node, "turned_away", again.len() as u64);
+    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(node.report()["services"][0]["replied"], 2, "nothing of what was said again has run");
+}
