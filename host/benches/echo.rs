@@ -11,7 +11,8 @@
 //! request that the node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what
 //! it was asked, in an instance that is kept, and in a new one for each request; `peer` asks the same of a second node,
 //! with which the first is linked over ipc. `zones` is a service of another zone, through two routers over tcp, against the
-//! sum of bare echoes of the connections on its way: one over ipc, three over tcp. All take turns in each round, so
+//! sum of bare echoes of the connections on its way: one over ipc, three over tcp. `tcp` is the same echo over tcp, without
+//! keys (NULL) and with (CURVE). All take turns in each round, so
 //! that whatever else the machine does hits all of them alike; the figures are medians over the rounds. Left to the
 //! scheduler, a wake-up may cross cores, which costs more than most of what is measured: pinned figures show the work.
 
@@ -46,16 +47,18 @@ struct Turn {
 struct Contender {
     name: &'static str,
     endpoint: String,
+    /// The server's public key, in Z85, where it asks for keys.
+    server: Option<String>,
     frames: Vec<Vec<u8>>,
     turns: Vec<Turn>,
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [flag, endpoint] = &arguments[..]
+    if let [flag, endpoint, secret @ ..] = &arguments[..]
         && flag == "--bare-echo"
     {
-        return bare_echo(endpoint);
+        return bare_echo(endpoint, secret.first());
     }
     let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(10);
     let is_pinned = arguments.iter().any(|argument| argument == "pinned");
@@ -65,22 +68,23 @@ fn main() -> Result<()> {
         pin()?;
     }
     let folder = tempfile::tempdir()?;
-    let _bare = Stopped(start_bare(&format!("ipc://{}/bare.ipc", folder.path().display()))?);
-    let bare_tcp = free_endpoint()?;
-    let _bare_tcp = Stopped(start_bare(&bare_tcp)?);
+    let _bare = Stopped(start_bare(&format!("ipc://{}/bare.ipc", folder.path().display()), None)?);
+    let client = zmq::CurveKeyPair::new()?;
+    let tcp = Tcp::prepare(folder.path(), &client)?;
+    let _tcp = tcp.start(folder.path())?;
     let _zones = start_zones(folder.path())?;
     // The far one ends last, and is missed by nobody.
     let seed = format!("seeds = ['ipc://{}/near.ipc']", folder.path().display());
     let _far = Stopped(start_node(folder.path(), "far", &["peer-fresh", "peer-reused"], &seed)?);
     let _near = Stopped(start_node(folder.path(), "near", &["fresh", "reused"], "")?);
-    let mut contenders = contenders(folder.path(), &bare_tcp);
+    let mut contenders = contenders(folder.path(), &tcp);
     contenders.retain(|contender| {
         let name = contender.name;
         name.contains("bare") || names.is_empty() || names.iter().any(|wanted| name.contains(*wanted))
     });
     for round in 0..=rounds {
         for contender in &mut contenders {
-            let turn = turn(contender)?;
+            let turn = turn(contender, &client)?;
             // The first round warms up.
             if round > 0 {
                 contender.turns.push(turn);
@@ -108,8 +112,57 @@ impl Drop for Stopped {
     }
 }
 
-fn start_bare(endpoint: &str) -> Result<Child> {
-    Ok(Command::new(std::env::current_exe()?).args(["--bare-echo", endpoint]).spawn()?)
+fn start_bare(endpoint: &str, secret: Option<&str>) -> Result<Child> {
+    Ok(Command::new(std::env::current_exe()?).args(["--bare-echo", endpoint]).args(secret).spawn()?)
+}
+
+/// A bare echo and a node over tcp, without keys and with.
+struct Tcp {
+    bare: String,
+    bare_curve: String,
+    node: String,
+    node_curve: String,
+    bare_keys: zmq::CurveKeyPair,
+    node_key: String,
+}
+
+impl Tcp {
+    /// Makes the node's keys, and has it trust the client.
+    fn prepare(folder: &Path, client: &zmq::CurveKeyPair) -> Result<Self> {
+        wasmnode(folder, &["keygen"])?;
+        wasmnode(folder, &["trust", "bench", "--", &zmq::z85_encode(&client.public_key)?])?;
+        let own = std::fs::read_to_string(folder.join("keys/self.toml"))?;
+        let node_key = own.lines().find_map(|line| line.strip_prefix("public = ")).ok_or("no public key")?;
+        Ok(Self {
+            bare: free_endpoint()?,
+            bare_curve: free_endpoint()?,
+            node: free_endpoint()?,
+            node_curve: free_endpoint()?,
+            bare_keys: zmq::CurveKeyPair::new()?,
+            node_key: node_key.trim_matches('"').to_owned(),
+        })
+    }
+
+    fn start(&self, folder: &Path) -> Result<Vec<Stopped>> {
+        let services = ["fresh", "reused"];
+        let keys = "[security]\nkeys = 'keys'";
+        Ok(vec![
+            Stopped(start_bare(&self.bare, None)?),
+            Stopped(start_bare(&self.bare_curve, Some(&zmq::z85_encode(&self.bare_keys.secret_key)?))?),
+            Stopped(start_node_at(folder, "tcp", &[&self.node], &services, "")?),
+            Stopped(start_node_at(folder, "curve", &[&self.node_curve], &services, keys)?),
+        ])
+    }
+}
+
+/// Runs a command of the product's in a folder.
+fn wasmnode(folder: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_wasmnode")).args(arguments).current_dir(folder).output()?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("wasmnode {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into())
+    }
 }
 
 /// A tcp endpoint that was free a moment ago.
@@ -136,8 +189,12 @@ fn start_zones(folder: &Path) -> Result<Vec<Stopped>> {
     Ok(started)
 }
 
-fn bare_echo(endpoint: &str) -> Result<()> {
+fn bare_echo(endpoint: &str, secret: Option<&String>) -> Result<()> {
     let router = zmq::Context::new().socket(zmq::ROUTER)?;
+    if let Some(secret) = secret {
+        router.set_curve_server(true)?;
+        router.set_curve_secretkey(&zmq::z85_decode(secret)?)?;
+    }
     router.bind(endpoint)?;
     let mut frame = zmq::Message::new();
     loop {
@@ -175,7 +232,7 @@ fn start_node_at(folder: &Path, name: &str, listen: &[&str], services: &[&str], 
     Ok(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "warn"]).spawn()?)
 }
 
-fn contenders(folder: &Path, bare_tcp: &str) -> Vec<Contender> {
+fn contenders(folder: &Path, tcp: &Tcp) -> Vec<Contender> {
     let (bare, node) = (format!("ipc://{}/bare.ipc", folder.display()), format!("ipc://{}/near.ipc", folder.display()));
     let native = |service: &str| {
         let ask = Ask {
@@ -192,8 +249,18 @@ fn contenders(folder: &Path, bare_tcp: &str) -> Vec<Contender> {
         native::encode_request(&ask).into_iter().map(Into::into).collect::<Vec<Vec<u8>>>()
     };
     let majordomo = |service: &str| vec![b"MDPC02".to_vec(), vec![1], service.into(), vec![b'x'; BODY]];
-    let contender =
-        |name, endpoint: &String, frames| Contender { name, endpoint: endpoint.clone(), frames, turns: Vec::new() };
+    let contender = |name, endpoint: &String, frames| Contender {
+        name,
+        endpoint: endpoint.clone(),
+        server: None,
+        frames,
+        turns: Vec::new(),
+    };
+    let keyed = |name, endpoint, key: &str, service| Contender {
+        server: Some(key.to_owned()),
+        ..contender(name, endpoint, native(service))
+    };
+    let bare_key = zmq::z85_encode(&tcp.bare_keys.public_key).unwrap_or_default();
     vec![
         contender("native: bare", &bare, native("fresh")),
         contender("native: core", &node, native("mmi.service")),
@@ -206,14 +273,27 @@ fn contenders(folder: &Path, bare_tcp: &str) -> Vec<Contender> {
         contender("MDP 0.2: reused", &node, majordomo("reused")),
         contender("MDP 0.2: fresh", &node, majordomo("fresh")),
         contender("MDP 0.2: peer, reused", &node, majordomo("peer-reused")),
-        contender("zones: bare tcp", &bare_tcp.to_owned(), native("fresh")),
+        contender("tcp: bare, NULL", &tcp.bare, native("fresh")),
+        keyed("tcp: bare, CURVE", &tcp.bare_curve, &bare_key, "fresh"),
+        contender("tcp: core, NULL", &tcp.node, native("mmi.service")),
+        keyed("tcp: core, CURVE", &tcp.node_curve, &tcp.node_key, "mmi.service"),
+        contender("tcp: reused, NULL", &tcp.node, native("reused")),
+        keyed("tcp: reused, CURVE", &tcp.node_curve, &tcp.node_key, "reused"),
+        contender("tcp: fresh, NULL", &tcp.node, native("fresh")),
+        keyed("tcp: fresh, CURVE", &tcp.node_curve, &tcp.node_key, "fresh"),
+        contender("zones: bare tcp", &tcp.bare, native("fresh")),
         contender("zones: two routers", &format!("ipc://{}/node-here.ipc", folder.display()), native("abroad-reused")),
     ]
 }
 
-fn turn(contender: &Contender) -> Result<Turn> {
+fn turn(contender: &Contender, client: &zmq::CurveKeyPair) -> Result<Turn> {
     let socket = zmq::Context::new().socket(zmq::DEALER)?;
     socket.set_rcvtimeo(10_000)?;
+    if let Some(server) = &contender.server {
+        socket.set_curve_serverkey(&zmq::z85_decode(server)?)?;
+        socket.set_curve_publickey(&client.public_key)?;
+        socket.set_curve_secretkey(&client.secret_key)?;
+    }
     socket.connect(&contender.endpoint)?;
     let mut requests = Requests { socket, frames: contender.frames.clone(), next_id: 1 };
     for _ in 0..100 {
