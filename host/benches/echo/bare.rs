@@ -1,0 +1,59 @@
+//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets.
+
+use crate::Result;
+use crate::connection::{Dialect, Keys};
+use crate::contender::{Contender, Wanted};
+use crate::stage::{self, Stage};
+
+pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let server = zmq::CurveKeyPair::new()?;
+    let client = zmq::CurveKeyPair::new()?;
+    let keys = Keys {
+        server: server.public_key.to_vec(),
+        client: client.public_key.to_vec(),
+        client_secret: client.secret_key.to_vec(),
+    };
+    let secret = zmq::z85_encode(&server.secret_key)?;
+    let ipc = format!("ipc://{}/bare.ipc", stage.folder().display());
+    let (native, majordomo) = (Dialect::Native("fresh".into()), Dialect::Majordomo2("fresh".into()));
+    let all = [
+        ("bare ipc", ipc.as_str(), None, native.clone()),
+        ("bare ipc, MDP", &format!("{ipc}.mdp"), None, majordomo),
+        ("bare tcp", "tcp://127.0.0.1:*", None, native.clone()),
+        ("bare tcp, CURVE", "tcp://127.0.0.1:*", Some(keys), native),
+    ];
+    let mut contenders = Vec::new();
+    for (name, endpoint, keys, dialect) in all {
+        if wanted.is(name) {
+            let arguments: &[&str] = if keys.is_some() { &["bare", endpoint, &secret] } else { &["bare", endpoint] };
+            let (id, endpoint) = stage.start_role(arguments)?;
+            contenders.push(Contender::over_zeromq(name, vec![id], (context, &endpoint, keys.as_ref()), dialect));
+        }
+    }
+    Ok(contenders)
+}
+
+/// Sends back what it gets; with a secret key, to whoever knows the public one.
+pub(crate) fn echo(endpoint: &str, secret: Option<&String>) -> Result<()> {
+    let router = zmq::Context::new().socket(zmq::ROUTER)?;
+    router.set_sndhwm(0)?;
+    router.set_rcvhwm(0)?;
+    if let Some(secret) = secret {
+        router.set_curve_server(true)?;
+        router.set_curve_secretkey(&zmq::z85_decode(secret)?)?;
+    }
+    router.bind(endpoint)?;
+    stage::ready(&router.get_last_endpoint()?.unwrap_or_default());
+    let mut frame = zmq::Message::new();
+    loop {
+        router.recv(&mut frame, 0)?;
+        loop {
+            let more = if frame.get_more() { zmq::SNDMORE } else { 0 };
+            router.send(std::mem::replace(&mut frame, zmq::Message::new()), more)?;
+            if more == 0 {
+                break;
+            }
+            router.recv(&mut frame, 0)?;
+        }
+    }
+}

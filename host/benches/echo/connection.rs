@@ -1,0 +1,137 @@
+//! How a client talks to a contender, and the connection of those that speak ZeroMQ.
+//!
+//! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers come.
+
+use crate::Result;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use wasmnode_core::message::{Ask, Frame, native};
+
+/// After this time without an answer the run fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The bytes of the body that hold the stamp.
+pub(crate) const STAMP: usize = 8;
+
+pub(crate) trait Connection {
+    /// Sends a request with a stamp, at the latest when an answer is waited for.
+    fn send(&mut self, stamp: u64) -> Result<()>;
+
+    /// Takes an answer's stamp. Without `wait`, there may be none yet.
+    fn receive(&mut self, wait: bool) -> Result<Option<u64>>;
+
+    /// Becomes readable when there is something new to receive, once everything before it was received.
+    fn fd(&self) -> Result<BorrowedFd<'_>>;
+}
+
+/// What is said over ZeroMQ.
+#[derive(Clone)]
+pub(crate) enum Dialect {
+    /// Ours, with the service's name.
+    Native(String),
+    /// Majordomo 0.2.
+    Majordomo2(String),
+    /// Majordomo 0.1, of which the guide's broker is.
+    Majordomo1(String),
+}
+
+/// Keys of both sides, where the server asks for them.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    pub(crate) server: Vec<u8>,
+    pub(crate) client: Vec<u8>,
+    pub(crate) client_secret: Vec<u8>,
+}
+
+pub(crate) struct ZeroMq {
+    socket: zmq::Socket,
+    dialect: Dialect,
+    frames: Vec<Vec<u8>>,
+    payload: usize,
+}
+
+impl ZeroMq {
+    pub(crate) fn connect(
+        context: &zmq::Context,
+        endpoint: &str,
+        keys: Option<&Keys>,
+        dialect: Dialect,
+        payload: usize,
+    ) -> Result<Self> {
+        let socket = context.socket(zmq::DEALER)?;
+        socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis())?)?;
+        socket.set_linger(0)?;
+        socket.set_sndhwm(0)?;
+        socket.set_rcvhwm(0)?;
+        if let Some(keys) = keys {
+            socket.set_curve_serverkey(&keys.server)?;
+            socket.set_curve_publickey(&keys.client)?;
+            socket.set_curve_secretkey(&keys.client_secret)?;
+        }
+        socket.connect(endpoint)?;
+        Ok(Self { socket, frames: frames(&dialect, payload), dialect, payload })
+    }
+}
+
+fn frames(dialect: &Dialect, payload: usize) -> Vec<Vec<u8>> {
+    let body = vec![b'x'; payload];
+    match dialect {
+        Dialect::Native(service) => {
+            let ask = Ask {
+                id: 1,
+                service: Frame::copy_from_slice(service.as_bytes()),
+                deadline_ms: None,
+                // The nodes may still be about to find each other.
+                wait: true,
+                trace: false,
+                traceparent: None,
+                idempotency_key: None,
+                body: vec![body.into()],
+            };
+            native::encode_request(&ask).into_iter().map(Into::into).collect()
+        }
+        Dialect::Majordomo2(service) => vec![b"MDPC02".to_vec(), vec![1], service.clone().into(), body],
+        Dialect::Majordomo1(service) => vec![vec![], b"MDPC01".to_vec(), service.clone().into(), body],
+    }
+}
+
+impl Connection for ZeroMq {
+    fn send(&mut self, stamp: u64) -> Result<()> {
+        if matches!(self.dialect, Dialect::Native(_)) {
+            self.frames[0][7..15].copy_from_slice(&stamp.to_be_bytes());
+        } else if let Some(body) = self.frames.last_mut() {
+            body[..STAMP].copy_from_slice(&stamp.to_be_bytes());
+        }
+        Ok(self.socket.send_multipart(&self.frames, 0)?)
+    }
+
+    fn receive(&mut self, wait: bool) -> Result<Option<u64>> {
+        let mut frame = zmq::Message::new();
+        match self.socket.recv(&mut frame, if wait { 0 } else { zmq::DONTWAIT }) {
+            Err(zmq::Error::EAGAIN) if !wait => return Ok(None),
+            Err(zmq::Error::EAGAIN) => return Err("no answer".into()),
+            received => received?,
+        }
+        // A final answer of ours, or our own request from a bare echo.
+        let is_native = frame.starts_with(native::MAGIC) && matches!(frame.get(6), Some(1 | 3));
+        let header: Option<[u8; 8]> = if is_native { frame.get(7..15).and_then(|id| id.try_into().ok()) } else { None };
+        if matches!(self.dialect, Dialect::Native(_)) && !is_native {
+            return Err(format!("not an answer: {}", String::from_utf8_lossy(&frame)).into());
+        }
+        while frame.get_more() {
+            self.socket.recv(&mut frame, 0)?;
+        }
+        let is_echo = !matches!(&self.dialect, Dialect::Native(service) if service.starts_with("mmi."));
+        if is_echo && frame.len() != self.payload {
+            return Err(format!("an answer of {} bytes instead of {}", frame.len(), self.payload).into());
+        }
+        let stamp = header.or_else(|| frame.get(..STAMP).and_then(|stamp| stamp.try_into().ok()));
+        Ok(Some(u64::from_be_bytes(stamp.ok_or("an answer without a stamp")?)))
+    }
+
+    #[allow(unsafe_code, reason = "the crate gives only the number of the descriptor")]
+    fn fd(&self) -> Result<BorrowedFd<'_>> {
+        // SAFETY: the descriptor is open as long as the socket, which outlives the borrow.
+        Ok(unsafe { BorrowedFd::borrow_raw(self.socket.get_fd()?) })
+    }
+}

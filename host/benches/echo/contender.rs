@@ -1,0 +1,70 @@
+//! What takes part in a run.
+
+use crate::Result;
+use crate::connection::{Connection, Dialect, Keys, ZeroMq};
+use crate::load::Turn;
+use crate::stage;
+use std::collections::BTreeMap;
+
+/// Opens a connection for requests with this many bytes of body.
+type Connect = Box<dyn Fn(usize) -> Result<Box<dyn Connection>>>;
+
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    /// The processes whose time and memory count.
+    pub(crate) processes: Vec<u32>,
+    pub(crate) connect: Connect,
+    /// Whether a connection carries one request at a time.
+    pub(crate) is_serial: bool,
+    /// What was measured, by the cell's place among all.
+    pub(crate) turns: BTreeMap<usize, Vec<Turn>>,
+    /// Why a cell could not be measured.
+    pub(crate) failures: BTreeMap<usize, String>,
+}
+
+impl Contender {
+    pub(crate) fn new(
+        name: &str,
+        processes: Vec<u32>,
+        connect: impl Fn(usize) -> Result<Box<dyn Connection>> + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            processes,
+            connect: Box::new(connect),
+            is_serial: false,
+            turns: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn over_zeromq(
+        name: &str,
+        processes: Vec<u32>,
+        (context, endpoint, keys): (&zmq::Context, &str, Option<&Keys>),
+        dialect: Dialect,
+    ) -> Self {
+        let (context, endpoint, keys) = (context.clone(), endpoint.to_owned(), keys.cloned());
+        Self::new(name, processes, move |payload| {
+            Ok(Box::new(ZeroMq::connect(&context, &endpoint, keys.as_ref(), dialect.clone(), payload)?))
+        })
+    }
+}
+
+/// Which contenders a run is about.
+pub(crate) struct Wanted(pub(crate) Vec<String>);
+
+impl Wanted {
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    /// Whether a program is there; says so if it is not.
+    pub(crate) fn is_installed(&self, program: &str) -> bool {
+        let is_installed = stage::is_installed(program);
+        if !is_installed {
+            println!("{program} is not installed: left out");
+        }
+        is_installed
+    }
+}

@@ -1,0 +1,150 @@
+//! Nodes: alone, with a peer, and in two zones that routers join; over ipc, tcp, and tcp with keys.
+//!
+//! A service whose name ends in `reused` keeps its instance; others get a new one for each request.
+
+use crate::Result;
+use crate::connection::{Dialect, Keys};
+use crate::contender::{Contender, Wanted};
+use crate::guests;
+use crate::stage::{self, Stage};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+const SERVICES: &[&str] = &["fresh", "reused"];
+
+pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let mut contenders = local(stage, wanted, context)?;
+    contenders.extend(tcp(stage, wanted, context)?);
+    contenders.extend(curve(stage, wanted, context)?);
+    contenders.extend(zones(stage, wanted, context)?);
+    Ok(contenders)
+}
+
+/// The contenders among these that are wanted, all at one endpoint.
+fn select(
+    all: &[(&str, Dialect)],
+    wanted: &Wanted,
+    processes: &[u32],
+    at: (&zmq::Context, &str, Option<&Keys>),
+) -> Vec<Contender> {
+    let wanted = all.iter().filter(|(name, _)| wanted.is(name));
+    wanted.map(|(name, dialect)| Contender::over_zeromq(name, processes.to_vec(), at, dialect.clone())).collect()
+}
+
+fn native(service: &str) -> Dialect {
+    Dialect::Native(service.to_owned())
+}
+
+/// A node over ipc, and its peer.
+fn local(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let alone = [
+        ("node ipc, core", native("mmi.service")),
+        ("node ipc, reused", native("reused")),
+        ("node ipc, fresh", native("fresh")),
+        ("node ipc, MDP, reused", Dialect::Majordomo2("reused".into())),
+        ("node ipc, MDP, fresh", Dialect::Majordomo2("fresh".into())),
+    ];
+    let with_peer = [("peer ipc, reused", native("peer-reused")), ("peer ipc, fresh", native("peer-fresh"))];
+    let has_peer = with_peer.iter().any(|(name, _)| wanted.is(name));
+    if !has_peer && !alone.iter().any(|(name, _)| wanted.is(name)) {
+        return Ok(Vec::new());
+    }
+    let endpoint = format!("ipc://{}/near.ipc", stage.folder().display());
+    let near = start(stage, "near", &["ipc://near.ipc"], SERVICES, "")?;
+    let mut contenders = select(&alone, wanted, &[near], (context, &endpoint, None));
+    if has_peer {
+        let services = &["peer-fresh", "peer-reused"];
+        let far = start(stage, "far", &["ipc://far.ipc"], services, &format!("seeds = ['{endpoint}']"))?;
+        contenders.extend(select(&with_peer, wanted, &[near, far], (context, &endpoint, None)));
+    }
+    Ok(contenders)
+}
+
+fn tcp(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let all = [("node tcp, reused", native("reused")), ("node tcp, fresh", native("fresh"))];
+    if !all.iter().any(|(name, _)| wanted.is(name)) {
+        return Ok(Vec::new());
+    }
+    let endpoint = free_endpoint()?;
+    let node = start(stage, "tcp", &[&endpoint], SERVICES, "")?;
+    Ok(select(&all, wanted, &[node], (context, &endpoint, None)))
+}
+
+/// A node that asks for keys, which are made as its user makes them.
+fn curve(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let all = [("node tcp, CURVE, reused", native("reused")), ("node tcp, CURVE, fresh", native("fresh"))];
+    if !all.iter().any(|(name, _)| wanted.is(name)) {
+        return Ok(Vec::new());
+    }
+    let client = zmq::CurveKeyPair::new()?;
+    run(stage.folder(), &["keygen"])?;
+    run(stage.folder(), &["trust", "bench", "--", &zmq::z85_encode(&client.public_key)?])?;
+    let own = std::fs::read_to_string(stage.folder().join("keys/self.toml"))?;
+    let public = own.lines().find_map(|line| line.strip_prefix("public = ")).ok_or("no public key")?;
+    let keys = Keys {
+        server: zmq::z85_decode(public.trim_matches('"'))?,
+        client: client.public_key.to_vec(),
+        client_secret: client.secret_key.to_vec(),
+    };
+    let endpoint = free_endpoint()?;
+    let node = start(stage, "curve", &[&endpoint], SERVICES, "[security]\nkeys = 'keys'")?;
+    Ok(select(&all, wanted, &[node], (context, &endpoint, Some(&keys))))
+}
+
+/// Two zones of a node and a router each. Clients come by ipc, all else is told over tcp.
+fn zones(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let all = [("zones, reused", native("abroad-reused")), ("zones, fresh", native("abroad-fresh"))];
+    if !all.iter().any(|(name, _)| wanted.is(name)) {
+        return Ok(Vec::new());
+    }
+    let routers = [("here", free_endpoint()?), ("there", free_endpoint()?)];
+    let mut processes = Vec::new();
+    for (index, (zone, endpoint)) in routers.iter().enumerate() {
+        let (other, its_endpoint) = &routers[1 - index];
+        let router = format!(
+            "zone = '{zone}'\nadvertise = '{endpoint}'\n[router.neighbour.{other}]\nendpoint = '{its_endpoint}'\n\
+             export = ['*']\nimport = ['*']"
+        );
+        processes.push(start(stage, &format!("router-{zone}"), &[endpoint], &[], &router)?);
+        let (name, ipc) = (format!("node-{zone}"), format!("ipc://node-{zone}.ipc"));
+        let services: &[&str] = if index == 1 { &["abroad-reused", "abroad-fresh"] } else { &[] };
+        let node = format!("zone = '{zone}'\nseeds = ['{endpoint}']");
+        processes.push(start(stage, &name, &[&ipc, "tcp://127.0.0.1:0"], services, &node)?);
+    }
+    let endpoint = format!("ipc://{}/node-here.ipc", stage.folder().display());
+    Ok(select(&all, wanted, &processes, (context, &endpoint, None)))
+}
+
+fn free_endpoint() -> Result<String> {
+    Ok(format!("tcp://{}", stage::free_address()?))
+}
+
+/// Starts a node that serves these, each by an echo.
+fn start(stage: &mut Stage, name: &str, listen: &[&str], services: &[&str], settings: &str) -> Result<u32> {
+    let folder = stage.folder();
+    let plugins = folder.join(name);
+    std::fs::create_dir(&plugins)?;
+    let echo = guests::component(include_str!("../../../tests/guests/echo.wat"));
+    let mut text =
+        format!("[node]\nname = '{name}'\nlisten = {listen:?}\nplugins = '{name}'\ncache = 'cache'\n{settings}\n");
+    for service in services {
+        std::fs::write(plugins.join(format!("{service}.wasm")), &echo)?;
+        if service.ends_with("reused") {
+            writeln!(text, "[service.{service}]\nreuse = 1_000_000_000")?;
+        }
+    }
+    let config = folder.join(format!("{name}.toml"));
+    std::fs::write(&config, text)?;
+    stage.start(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "error"]))
+}
+
+/// Runs a command of the product's in a folder.
+fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_wasmnode")).args(arguments).current_dir(folder).output()?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("wasmnode {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into())
+    }
+}

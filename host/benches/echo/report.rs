@@ -1,0 +1,84 @@
+//! Figures as text: a table for each cell, then one of all cells for each figure.
+
+use crate::contender::Contender;
+use crate::load::{Cell, Turn};
+
+type Figure = (&'static str, fn(&Turn) -> f64);
+
+const FIGURES: [Figure; 6] = [
+    ("p50 µs", |turn| turn.p50 * 1e6),
+    ("p99 µs", |turn| turn.p99 * 1e6),
+    ("p99.9 µs", |turn| turn.p999 * 1e6),
+    ("requests/s", |turn| turn.rate),
+    ("CPU µs", |turn| turn.processor * 1e6),
+    ("memory MB", |turn| turn.memory / 1e6),
+];
+
+/// Those of all cells in one table.
+const COMPARED: [usize; 2] = [0, 3];
+
+pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
+    for (index, cell) in cells.iter().enumerate() {
+        print!("\n{:<28}", title(*cell));
+        FIGURES.iter().for_each(|(name, _)| print!(" {name:>11}"));
+        println!();
+        for contender in contenders {
+            if contender.turns.contains_key(&index) {
+                print!("{:<28}", contender.name);
+                FIGURES.iter().for_each(|(_, figure)| print!(" {:>11}", number(median(contender, index, *figure))));
+                println!();
+            } else if let Some(why) = contender.failures.get(&index) {
+                println!("{:<28} failed: {why}", contender.name);
+            }
+        }
+    }
+    for (name, figure) in COMPARED.map(|index| FIGURES[index]) {
+        print!("\n{name:<28}");
+        cells.iter().for_each(|cell| print!(" {:>11}", short(*cell)));
+        println!();
+        for contender in contenders {
+            print!("{:<28}", contender.name);
+            (0..cells.len()).for_each(|index| print!(" {:>11}", number(median(contender, index, figure))));
+            println!();
+        }
+    }
+}
+
+pub(crate) fn title(cell: Cell) -> String {
+    let Cell { outstanding, clients, .. } = cell;
+    if cell.is_half {
+        return format!("{}, half of that load", size(cell.payload));
+    }
+    let clients = if clients == 1 { String::new() } else { format!(" of {clients}") };
+    format!("{}, {outstanding} outstanding{clients}", size(cell.payload))
+}
+
+/// Payload, outstanding, clients.
+fn short(cell: Cell) -> String {
+    let load = if cell.is_half { "half".to_owned() } else { format!("{}/{}", cell.outstanding, cell.clients) };
+    format!("{} {load}", size(cell.payload))
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
+fn number(figure: f64) -> String {
+    match figure {
+        _ if figure.is_nan() => "-".to_owned(),
+        _ if figure < 100.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.0}"),
+    }
+}
+
+/// The median over the rounds; not a number where there was none.
+pub(crate) fn median(contender: &Contender, cell: usize, figure: impl Fn(&Turn) -> f64) -> f64 {
+    let turns = contender.turns.get(&cell).map_or(&[][..], Vec::as_slice);
+    let mut figures: Vec<f64> = turns.iter().map(figure).collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
