@@ -1,4 +1,5 @@
-//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets.
+//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets, and the same at the end of a way
+//! of proxies as long as that to another zone.
 
 use crate::Result;
 use crate::connection::{Dialect, Keys};
@@ -30,7 +31,41 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
             contenders.push(Contender::over_zeromq(name, vec![id], (context, &endpoint, keys.as_ref()), dialect));
         }
     }
+    let name = "zones, bare";
+    if wanted.is(name) {
+        let (processes, endpoint) = way_of_proxies(stage)?;
+        let at = (context, endpoint.as_str(), None);
+        contenders.push(Contender::over_zeromq(name, processes, at, Dialect::Native("fresh".into())));
+    }
     Ok(contenders)
+}
+
+/// The connections of a request to another zone, without nodes and routers: one over ipc and three over tcp, with a proxy of
+/// libzmq between each two.
+fn way_of_proxies(stage: &mut Stage) -> Result<(Vec<u32>, String)> {
+    let (id, mut next) = stage.start_role(&["bare", "tcp://127.0.0.1:*"])?;
+    let mut processes = vec![id];
+    let ipc = format!("ipc://{}/proxies.ipc", stage.folder().display());
+    for endpoint in ["tcp://127.0.0.1:*", "tcp://127.0.0.1:*", &ipc] {
+        let (id, endpoint) = stage.start_role(&["bare-proxy", endpoint, &next])?;
+        processes.push(id);
+        next = endpoint;
+    }
+    Ok((processes, next))
+}
+
+/// Passes on what it gets.
+pub(crate) fn proxy(endpoint: &str, next: &str) -> Result<()> {
+    let context = zmq::Context::new();
+    let (router, dealer) = (context.socket(zmq::ROUTER)?, context.socket(zmq::DEALER)?);
+    for socket in [&router, &dealer] {
+        socket.set_sndhwm(0)?;
+        socket.set_rcvhwm(0)?;
+    }
+    dealer.connect(next)?;
+    router.bind(endpoint)?;
+    stage::ready(&router.get_last_endpoint()?.unwrap_or_default());
+    Ok(zmq::proxy(&router, &dealer)?)
 }
 
 /// Sends back what it gets; with a secret key, to whoever knows the public one.

@@ -118,6 +118,7 @@ fn play(role: &str, arguments: &[String]) -> Result<()> {
     let address = arguments.first().ok_or("a role without an address")?;
     match role {
         "bare" => bare::echo(address, arguments.get(1)),
+        "bare-proxy" => bare::proxy(address, arguments.get(1).ok_or("a proxy without a next address")?),
         "majordomo-broker" => majordomo::broker(address),
         "majordomo-worker" => majordomo::work(address),
         "nats-responder" => nats::respond(address),
