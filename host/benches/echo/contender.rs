@@ -5,6 +5,7 @@ use crate::connection::{Connection, Dialect, Keys, ZeroMq};
 use crate::load::Turn;
 use crate::stage;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Opens a connection for requests with this many bytes of body.
 type Connect = Box<dyn Fn(usize) -> Result<Box<dyn Connection>>>;
@@ -59,12 +60,12 @@ impl Wanted {
         self.0.is_empty() || self.0.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// Whether a program is there; says so if it is not.
-    pub(crate) fn is_installed(&self, program: &str) -> bool {
-        let is_installed = stage::is_installed(program);
-        if !is_installed {
+    /// Where a program is; says so if it is not installed.
+    pub(crate) fn find(program: &str) -> Option<PathBuf> {
+        let found = stage::find(program);
+        if found.is_none() {
             println!("{program} is not installed: left out");
         }
-        is_installed
+        found
     }
 }

@@ -96,6 +96,9 @@ fn main() -> Result<()> {
     contenders.extend(majordomo::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(nats::contenders(&mut stage, &wanted)?);
     contenders.extend(http::contenders(&mut stage, &wanted)?);
+    if contenders.is_empty() {
+        return Err("nobody takes part: no contender that is installed has such a name".into());
+    }
     for round in 1..=arguments.rounds {
         for (index, cell) in cells.iter().enumerate() {
             println!("round {round} of {}: {}", arguments.rounds, report::title(*cell));

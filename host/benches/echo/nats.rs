@@ -10,19 +10,20 @@ use std::os::fd::BorrowedFd;
 use std::process::Command;
 use std::time::Duration;
 
-pub(crate) const NAME: &str = "NATS tcp";
+const NAME: &str = "NATS tcp";
 
 /// Bodies of a mebibyte are more than the server takes by default, and many of them more than it holds for a reader.
 const SETTINGS: &str = "max_payload: 8MB\nmax_pending: 512MB\n";
 
 pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Contender>> {
-    if !wanted.is(NAME) || !wanted.is_installed("nats-server") {
+    if !wanted.is(NAME) {
         return Ok(Vec::new());
     }
+    let Some(program) = Wanted::find("nats-server") else { return Ok(Vec::new()) };
     let address = stage::free_address()?;
     let settings = stage.folder().join("nats.conf");
     std::fs::write(&settings, SETTINGS)?;
-    let mut command = Command::new("nats-server");
+    let mut command = Command::new(program);
     command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--log", "nats.log", "--config"]);
     let server = stage.start(command.arg(settings))?;
     let (responder, _) = stage.start_role(&["nats-responder", &address.to_string()])?;

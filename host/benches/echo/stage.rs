@@ -3,7 +3,7 @@
 use crate::Result;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -90,9 +90,11 @@ pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     }
 }
 
-pub(crate) fn is_installed(program: &str) -> bool {
+/// Where a program is, if it is installed. Debian puts servers where the PATH of users does not lead.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// The processor time that these processes have taken, to within 10 ms each.
