@@ -425,12 +425,29 @@ fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T
     uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
     let id = read_id(&mut frame);
     let mut frames = Vec::with_capacity(4);
-    while frame.get_more() {
+    let mut more = frame.get_more();
+    while more {
         // The parts of a message arrive together.
         uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
-        frames.push(Frame::copy_from_slice(&frame));
+        more = frame.get_more();
+        frames.push(take(&mut frame));
     }
     Some((id, frames))
+}
+
+/// What arrived, without copying it if it is large. A small one would keep all that libzmq read together with it, 8 KiB.
+fn take(frame: &mut zmq::Message) -> Frame {
+    const LARGE: usize = 16 << 10;
+    struct Large(zmq::Message);
+    impl AsRef<[u8]> for Large {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    if frame.len() < LARGE {
+        return Frame::copy_from_slice(frame);
+    }
+    Frame::from_owner(Large(std::mem::replace(frame, zmq::Message::new())))
 }
 
 /// Whether there is a message at a ROUTER.
