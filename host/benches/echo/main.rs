@@ -26,7 +26,7 @@ use clap::Parser as _;
 use contender::{Contender, Wanted};
 use load::Cell;
 use stage::Stage;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -62,7 +62,8 @@ struct Arguments {
     /// Connections
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=500))]
     clients: Vec<u32>,
-    /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file
+    /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file, as seen from the
+    /// project's folder
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Cargo adds it
@@ -87,6 +88,11 @@ fn main() -> Result<()> {
     if arguments.pinned {
         stage::pin()?;
     }
+    // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
+    let plot = arguments.plot.as_ref().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file));
+    if let Some(file) = &plot {
+        std::fs::write(file, "").map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     let cells = cells(&arguments);
     let wanted = Wanted(arguments.contenders);
     let context = zmq::Context::new();
@@ -108,9 +114,8 @@ fn main() -> Result<()> {
     let how = if arguments.pinned { "pinned to one core" } else { "left to the scheduler" };
     println!("medians of {} turns of {:?}, {how}", arguments.rounds, arguments.turn);
     report::print(&contenders, &cells);
-    if let Some(file) = arguments.plot {
-        std::fs::write(&file, plot::draw(&contenders, &cells, how))
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+    if let Some(file) = plot {
+        std::fs::write(file, plot::draw(&contenders, &cells, how))?;
     }
     Ok(())
 }

@@ -34,11 +34,11 @@ pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
     }
     for (name, figure) in COMPARED.map(|index| FIGURES[index]) {
         print!("\n{name:<28}");
-        cells.iter().for_each(|cell| print!(" {:>11}", short(*cell)));
+        cells.iter().for_each(|cell| print!(" {:>12}", short(*cell)));
         println!();
         for contender in contenders {
             print!("{:<28}", contender.name);
-            (0..cells.len()).for_each(|index| print!(" {:>11}", number(median(contender, index, figure))));
+            (0..cells.len()).for_each(|index| print!(" {:>12}", number(median(contender, index, figure))));
             println!();
         }
     }
