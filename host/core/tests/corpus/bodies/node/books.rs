@@ -38,6 +38,8 @@ pub struct Books {
     /// Requests that certainly reached the broker, and those of peers, which may have.
     arrived: u64,
     may_have_arrived: u64,
+    /// Requests with an idempotency key.
+    keyed: usize,
     /// Runs, each with whether it was stopped.
     runs: BTreeMap<RequestId, bool>,
     ever_run: BTreeSet<RequestId>,
@@ -56,6 +58,7 @@ impl Books {
             accounts: BTreeMap::new(),
             arrived: 0,
             may_have_arrived: 0,
+            keyed: 0,
             runs: BTreeMap::new(),
             ever_run: BTreeSet::new(),
             links: BTreeMap::new(),
@@ -93,6 +96,7 @@ impl Books {
                 let address = Address::from_bytes(&ask.service);
                 let is_asked = address.is_ok_and(|address| !address.service.as_str().starts_with("mmi."));
                 self.arrived += u64::from(is_asked);
+                self.keyed += usize::from(ask.idempotency_key.is_some());
                 self.owe(match dialect {
                     Dialect::Native => Asker::Native(from.clone(), ask.id),
                     _ => Asker::Majordomo(from.clone()),
@@ -100,6 +104,7 @@ impl Books {
             }
             Ok(Message::Peer(PeerMessage::Request(forward))) => {
                 self.may_have_arrived += 1;
+                self.keyed += usize::from(forward.idempotency_key.is_some());
                 self.owe(Asker::Peer(from.clone(), forward.id));
             }
             Err(malformed) => {
@@ -221,7 +226,7 @@ impl Books {
             assert!(status.running <= settings.concurrency, "{status:?}");
             // What was let in once is not turned away: neither what comes back, nor what waited for the reply to its key
             // and goes its own way now that there was none.
-            let let_in = retried + usize::try_from(status.failed).unwrap();
+            let let_in = retried + self.keyed.min(usize::try_from(status.failed).unwrap());
             assert!(status.queued <= settings.queue + let_in, "{status:?}");
             workers += status.workers_idle + status.workers_busy;
             for hop in &status.peers {
