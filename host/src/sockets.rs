@@ -412,11 +412,16 @@ fn router(
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
     router.set_heartbeat_ivl(1_000)?;
-    let silence = i32::try_from(silence.as_millis()).unwrap_or(i32::MAX);
+    let silence = milliseconds(silence);
     router.set_heartbeat_timeout(silence)?;
     router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
     router.set_tcp_keepalive(1)?;
     Ok(router)
+}
+
+/// A time as libzmq's options take it.
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.

@@ -122,14 +122,20 @@ fn who_has_a_trusted_key_calls_what_it_lists_and_is_known_by_name() {
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
 }
 
-#[test]
-fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
+/// One whose node trusts the second, but not the third; both know its key.
+fn acquainted() -> (Party, Party, Party) {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     let stranger = Party::new("stranger", &[]);
     party.trusts(&shop, &[]);
     for other in [&shop, &stranger] {
         other.trusts(&party, &[]);
     }
+    (party, shop, stranger)
+}
+
+#[test]
+fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
+    let (party, shop, stranger) = acquainted();
     let node = party.start("");
     let named = format!("node1@{}", node.tcp);
     let call = |keys: &str, to: &str| run(&["call", "echo", "hello", "--to", to, "--keys", keys]);
@@ -151,12 +157,7 @@ fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
 
 #[test]
 fn traffic_is_sent_with_keys_where_nodes_ask_for_them() {
-    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
-    let stranger = Party::new("stranger", &[]);
-    party.trusts(&shop, &[]);
-    for other in [&shop, &stranger] {
-        other.trusts(&party, &[]);
-    }
+    let (party, shop, stranger) = acquainted();
     let node = party.start("");
     let send = |party: &Party, keys: &str, name: &str| {
         let file = party.folder.path("traffic.toml");

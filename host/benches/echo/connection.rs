@@ -24,6 +24,15 @@ pub(crate) trait Connection {
     fn fd(&self) -> Result<BorrowedFd<'_>>;
 }
 
+/// The stamp that an echo of so many bytes begins with.
+pub(crate) fn stamp_of(body: &[u8], payload: usize) -> Result<u64> {
+    if body.len() != payload {
+        return Err(format!("an answer of {} bytes instead of {payload}", body.len()).into());
+    }
+    let stamp = body.get(..STAMP).ok_or("an answer without a stamp")?;
+    Ok(u64::from_be_bytes(stamp.try_into()?))
+}
+
 /// What is said over ZeroMQ.
 #[derive(Clone)]
 pub(crate) enum Dialect {
@@ -122,11 +131,9 @@ impl Connection for ZeroMq {
             self.socket.recv(&mut frame, 0)?;
         }
         let is_echo = !matches!(&self.dialect, Dialect::Native(service) if service.starts_with("mmi."));
-        if is_echo && frame.len() != self.payload {
-            return Err(format!("an answer of {} bytes instead of {}", frame.len(), self.payload).into());
-        }
-        let stamp = header.or_else(|| frame.get(..STAMP).and_then(|stamp| stamp.try_into().ok()));
-        Ok(Some(u64::from_be_bytes(stamp.ok_or("an answer without a stamp")?)))
+        let in_body = if is_echo { Some(stamp_of(&frame, self.payload)?) } else { None };
+        let stamp = header.map(u64::from_be_bytes).or(in_body);
+        Ok(Some(stamp.ok_or("an answer without a stamp")?))
     }
 
     #[allow(unsafe_code, reason = "the crate gives only the number of the descriptor")]

@@ -4,7 +4,7 @@
 //! HTTP/1.1 carries one request at a time, so there is a connection for each outstanding one.
 
 use crate::Result;
-use crate::connection::{Connection, PATIENCE, STAMP};
+use crate::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::contender::{Contender, Wanted};
 use crate::stage::{self, Stage};
 use crate::stream::{Stream, line};
@@ -68,16 +68,6 @@ impl Client {
         request.resize(request.len() + payload, b'x');
         Ok(Self { stream, request, payload })
     }
-
-    /// Takes the answer's stamp if the answer is there in whole.
-    fn answer(&mut self) -> Result<Option<u64>> {
-        let Some((body, length)) = response(self.stream.input())? else { return Ok(None) };
-        if body.len() != self.payload {
-            return Err(format!("an answer of {} bytes instead of {}", body.len(), self.payload).into());
-        }
-        self.stream.take(length);
-        Ok(body[..STAMP].try_into().map(u64::from_be_bytes).map(Some)?)
-    }
 }
 
 /// The body of a response that is there in whole, and the length of the response.
@@ -125,14 +115,11 @@ impl Connection for Client {
     }
 
     fn receive(&mut self, wait: bool) -> Result<Option<u64>> {
-        loop {
-            if let Some(stamp) = self.answer()? {
-                return Ok(Some(stamp));
-            }
-            if !self.stream.read(wait)? {
-                return Ok(None);
-            }
-        }
+        self.stream.read_until(wait, |stream| {
+            let Some((body, length)) = response(stream.input())? else { return Ok(None) };
+            stream.take(length);
+            stamp_of(&body, self.payload).map(Some)
+        })
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>> {

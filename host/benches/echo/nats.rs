@@ -1,7 +1,7 @@
 //! NATS: the server of the machine, with a responder in a process of its own and clients that speak its text protocol.
 
 use crate::Result;
-use crate::connection::{Connection, PATIENCE, STAMP};
+use crate::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::contender::{Contender, Wanted};
 use crate::stage::{self, Stage};
 use crate::stream::{Stream, line};
@@ -123,17 +123,9 @@ impl Connection for Client {
     }
 
     fn receive(&mut self, wait: bool) -> Result<Option<u64>> {
-        loop {
-            if let Some(message) = message(&mut self.stream)? {
-                if message.body.len() != self.payload {
-                    return Err(format!("an answer of {} bytes instead of {}", message.body.len(), self.payload).into());
-                }
-                return Ok(message.body[..STAMP].try_into().map(u64::from_be_bytes).map(Some)?);
-            }
-            if !self.stream.read(wait)? {
-                return Ok(None);
-            }
-        }
+        self.stream.read_until(wait, |stream| {
+            message(stream)?.map(|message| stamp_of(&message.body, self.payload)).transpose()
+        })
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>> {

@@ -58,6 +58,20 @@ impl Stream {
         }
     }
 
+    /// Reads until `find` takes what it looks for out of the input; without `wait`, that may not be there yet.
+    pub(crate) fn read_until<T>(
+        &mut self,
+        wait: bool,
+        find: impl Fn(&mut Self) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let found = find(self)?;
+            if found.is_some() || !self.read(wait)? {
+                return Ok(found);
+            }
+        }
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }

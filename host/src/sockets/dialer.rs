@@ -21,7 +21,7 @@
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::place::{self, Lookup, Place, Target};
-use super::{LINGER, has_input, options, receive, router, send, uninterrupted};
+use super::{LINGER, has_input, milliseconds, options, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
@@ -341,8 +341,4 @@ fn routing_id(link: LinkId) -> [u8; 9] {
 fn link_of(routing_id: &[u8]) -> Option<LinkId> {
     let number = routing_id.strip_prefix(&[LINK])?;
     Some(LinkId(u64::from_be_bytes(number.try_into().ok()?)))
-}
-
-fn milliseconds(duration: Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }

@@ -4,7 +4,7 @@
 //! off, as it would also let one peer take over what is meant for another.
 
 use super::doorkeeper::Doorkeeper;
-use super::{HANDSHAKE, LINGER, has_input, options, receive, router, send};
+use super::{HANDSHAKE, LINGER, has_input, milliseconds, options, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::{Mail, Sending};
@@ -45,7 +45,7 @@ impl Listener {
         let mut router = router(context, max_message, HIGH_WATER_MARK, silence)?;
         router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
-        router.set_handshake_ivl(i32::try_from(HANDSHAKE.as_millis()).unwrap_or(i32::MAX))?;
+        router.set_handshake_ivl(milliseconds(HANDSHAKE))?;
         let (mut doorkeeper, context) = (None, context.clone());
         if let Some((keys, me)) = &keys {
             doorkeeper = Some(Doorkeeper::open(&context, &mut router, keys, me.clone(), tell.clone())?);
