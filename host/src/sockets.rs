@@ -22,6 +22,7 @@ use crate::mailbox::Sending;
 use backlog::{Backlog, To};
 use dialer::{Dialer, Patience};
 use listener::Listener;
+use options::open_patiently;
 pub(crate) use place::Lookup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
@@ -109,7 +110,7 @@ impl Sockets {
         let (message, unread) = (config.node.limits.message, config.unread_bytes);
         // The core gives a silent peer up first, and can say why.
         let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
-        let mut sockets = Self::open(message, unread, patience, keys, lookups)
+        let mut sockets = open_patiently(|| Self::open(message, unread, patience, keys, lookups))
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {

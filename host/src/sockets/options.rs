@@ -1,6 +1,9 @@
 //! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
 
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use tracing::warn;
 
 /// Under which routing id a ROUTER addresses the next connection that it makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
@@ -19,7 +22,7 @@ pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result
     if result == 0 {
         return Ok(());
     }
-    let errno = std::io::Error::last_os_error().raw_os_error();
+    let errno = io::Error::last_os_error().raw_os_error();
     Err(errno.map_or(zmq::Error::EINVAL, zmq::Error::from_raw))
 }
 
@@ -29,4 +32,63 @@ pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result
 pub(super) fn descriptor(socket: &zmq::Socket) -> BorrowedFd<'_> {
     // SAFETY: libzmq keeps a socket's descriptor open until the socket is closed, and it is borrowed here.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
+}
+
+/// Opens the sockets of a context, whose threads start with the first of them, so that these threads do not interrupt
+/// the one that uses the sockets (`SCHED_BATCH` in `sched(7)`; `ZMQ_THREAD_SCHED_POLICY` in `zmq_ctx_set(3)`).
+///
+/// Each answer wakes the thread that writes to the network. Where the two share a core, it would run at once, write that
+/// one answer, and sleep again; when it waits for its turn, it finds many. Where they do not, nothing changes. The calling
+/// thread stays as it was.
+pub(super) fn open_patiently<T>(open: impl FnOnce() -> T) -> T {
+    match change_policy(libc::SCHED_OTHER, libc::SCHED_BATCH) {
+        Ok(false) => open(),
+        Ok(true) => {
+            let opened = open();
+            if let Err(error) = change_policy(libc::SCHED_BATCH, libc::SCHED_OTHER) {
+                warn!("the node's thread stays one of SCHED_BATCH, which may answer late: {error}");
+            }
+            opened
+        }
+        Err(error) => {
+            warn!("sockets are slower than they could be: the system refuses SCHED_BATCH: {error}");
+            open()
+        }
+    }
+}
+
+/// Gives the calling thread another policy of scheduling, if it has the one that it is thought to have. Threads that it
+/// starts inherit it.
+#[allow(unsafe_code, reason = "no crate in use offers it, and the zmq crate not the handle that zmq_ctx_set needs")]
+fn change_policy(from: i32, to: i32) -> io::Result<bool> {
+    let (mut policy, mut parameters) = (0, MaybeUninit::<libc::sched_param>::uninit());
+    // SAFETY: the calling thread lives, and both places may be written to.
+    match unsafe { libc::pthread_getschedparam(libc::pthread_self(), &raw mut policy, parameters.as_mut_ptr()) } {
+        0 if policy == from => {}
+        0 => return Ok(false),
+        errno => return Err(io::Error::from_raw_os_error(errno)),
+    }
+    // SAFETY: as above; the call before has succeeded, and so filled the parameters in.
+    match unsafe { libc::pthread_setschedparam(libc::pthread_self(), to, parameters.as_ptr()) } {
+        0 => Ok(true),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_of_sockets_wait_for_their_turn_and_their_user_does_not() {
+        let threads = open_patiently(|| std::thread::spawn(policy).join().unwrap());
+        assert_eq!((threads, policy()), (libc::SCHED_BATCH, libc::SCHED_OTHER));
+    }
+
+    /// That of the calling thread (`/proc/pid/stat` in `proc(5)`: field 41; the state after the name is field 3).
+    fn policy() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let after_name = stat.rsplit(')').next().unwrap();
+        after_name.split_whitespace().nth(38).unwrap().parse().unwrap()
+    }
 }
