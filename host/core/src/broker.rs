@@ -14,6 +14,7 @@ mod quotas;
 mod replies;
 mod runs;
 mod service;
+mod table;
 mod trace;
 mod turns;
 mod types;
@@ -40,6 +41,7 @@ use replies::Replies;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use table::Table;
 use trace::Trace;
 use workers::Worker;
 
@@ -50,9 +52,9 @@ pub(crate) const MAX_HOPS: u8 = 32;
 #[derive(Debug)]
 pub struct Broker {
     settings: NodeSettings,
-    services: BTreeMap<ServiceName, Service>,
+    services: Table<ServiceName, Service>,
     workers: BTreeMap<PeerId, Worker>,
-    requests: BTreeMap<RequestId, Pending>,
+    requests: Table<RequestId, Pending>,
     /// Requests in order of the time at which patience ends: the deadline, or earlier for a service that nobody offers.
     timers: BTreeSet<(Time, RequestId)>,
     clients: BTreeMap<PeerId, Client>,
@@ -99,9 +101,9 @@ impl Broker {
             replies,
             quotas,
             next_forward: 1,
-            services: BTreeMap::new(),
+            services: Table::new(),
             workers: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            requests: Table::new(),
             timers: BTreeSet::new(),
             clients: BTreeMap::new(),
             stopping: BTreeMap::new(),
@@ -222,7 +224,7 @@ impl Broker {
             has_alternative: submission.has_alternative,
             calls: BTreeSet::new(),
         };
-        self.requests.insert(id, pending);
+        self.requests.get_or_insert_with(&id, || pending);
         self.start(id, now);
         self.give_up_if_stuck(id, now);
     }
@@ -254,7 +256,7 @@ impl Broker {
     /// Ends everything: requests without an answer fail, workers are told to go.
     pub fn stop(&mut self, now: Time) {
         self.draining = true;
-        while let Some((&request, pending)) = self.requests.first_key_value() {
+        while let Some((&request, pending)) = self.requests.first() {
             let failure = match pending.stage {
                 Stage::Queued => Failure::new(Code::Draining, "the node shut down; the request was not started"),
                 _ => Failure::new(Code::Lost, "the node shut down while the request ran"),
@@ -485,11 +487,9 @@ impl Broker {
     }
 
     fn service(&mut self, name: &ServiceName) -> &mut Service {
-        if !self.services.contains_key(name) {
-            let settings = self.settings_of(name).clone();
-            self.services.insert(name.clone(), Service::new(settings));
-        }
-        self.services.entry(name.clone()).or_default()
+        let NodeSettings { services, defaults, .. } = &self.settings;
+        let settings = || services.get(name).unwrap_or(defaults).clone();
+        self.services.get_or_insert_with(name, || Service::new(settings()))
     }
 
     fn settings_of(&self, name: &ServiceName) -> &ServiceSettings {

@@ -24,6 +24,7 @@ pub(super) mod bindings {
         world: "service",
         imports: { "wasmnode:service/calls.call": async | trappable, default: trappable },
         exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
 
@@ -196,7 +197,7 @@ impl log::Host for Guest {
 }
 
 impl partial::Host for Guest {
-    fn send(&mut self, body: types::Body) -> wasmtime::Result<()> {
+    fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
         let bytes = body.iter().map(|frame| frame.len()).sum::<usize>().max(PARTIAL_OVERHEAD);
         self.reply_left = self.reply_left.checked_sub(bytes).ok_or_else(|| {
             let reason = "its replies, partial ones included, are over the service's `reply` limit";
@@ -213,8 +214,8 @@ impl calls::Host for Guest {
     async fn call(
         &mut self,
         service: String,
-        body: types::Body,
-    ) -> wasmtime::Result<Result<types::Body, calls::CallFailure>> {
+        body: types::BodyResult,
+    ) -> wasmtime::Result<Result<types::BodyResult, calls::CallFailure>> {
         let body = body.into_iter().map(Into::into).collect();
         let result = match service.parse::<ServiceName>() {
             Ok(service) => self.calls.call(self.request, service, body).await,

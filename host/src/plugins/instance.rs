@@ -13,13 +13,14 @@ use super::{GenerationState, PluginStatus};
 use crate::config::{HttpGrant, Reuse, SandboxSettings, Trial};
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{Level, warn};
 use wasmnode_core::message::size;
-use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
+use wasmnode_core::{Body, Code, Failure, Request, ServiceName};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -237,8 +238,9 @@ impl Plugin {
     async fn serve(&self, job: Job) -> Outcome {
         match &self.kind {
             Kind::Service(pre) => self.handle(pre, job).await,
-            Kind::Command(pre) => command::serve(self, pre, job).await,
-            Kind::Http(pre) => http::serve(self, pre, job).await,
+            // Elsewhere, for they are large: what runs most often shall not move their bytes about.
+            Kind::Command(pre) => Box::pin(command::serve(self, pre, job)).await,
+            Kind::Http(pre) => Box::pin(http::serve(self, pre, job)).await,
         }
     }
 
@@ -252,11 +254,12 @@ impl Plugin {
             },
         };
         let remaining_us = job.remaining_us();
-        let request = job.request;
+        let request = &job.request;
         instance.store.data_mut().begin(request.id, self.settings.reply);
         instance.store.set_epoch_deadline(TICKS);
-        let request = lower(request, remaining_us);
-        let called = instance.exports.wasmnode_service_handler().call_handle(&mut instance.store, &request).await;
+        let (texts, frames) = (Texts::of(request), request.body.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        let request = lower(request, remaining_us, &texts, &frames);
+        let called = instance.exports.wasmnode_service_handler().call_handle(&mut instance.store, request).await;
         let guest = instance.store.data_mut();
         guest.end();
         let sent_partials = guest.has_sent_partials();
@@ -315,7 +318,7 @@ impl Plugin {
         }
     }
 
-    fn lift(&self, reply: Result<types::Body, types::Failure>, guest: &Guest) -> Result<Body, Failure> {
+    fn lift(&self, reply: Result<types::BodyResult, types::Failure>, guest: &Guest) -> Result<Body, Failure> {
         let body: Body = match reply {
             Ok(body) => body.into_iter().map(Into::into).collect(),
             Err(types::Failure::Rejected(reason)) => return Err(Failure::new(Code::Rejected, reason)),
@@ -371,18 +374,31 @@ impl Plugin {
     }
 }
 
-fn lower(request: Request, remaining_us: u64) -> types::Request {
-    let text = |frame: Frame| String::from_utf8_lossy(&frame).into_owned();
+/// A request as a guest gets it: copied once, into the guest's memory.
+fn lower<'a>(request: &'a Request, remaining_us: u64, texts: &'a Texts, frames: &'a [&'a [u8]]) -> types::Request<'a> {
     types::Request {
-        service: request.service.as_str().to_owned(),
+        service: request.service.as_str(),
         metadata: types::Metadata {
             request_id: request.id.0,
             remaining_us,
-            caller: request.caller.to_string(),
-            traceparent: request.traceparent.map(text),
-            idempotency_key: request.idempotency_key.map(Into::into),
+            caller: &texts.caller,
+            traceparent: texts.traceparent.as_deref(),
+            idempotency_key: request.idempotency_key.as_deref(),
         },
-        body: request.body.into_iter().map(Into::into).collect(),
+        body: frames,
+    }
+}
+
+/// What is no text in a request, and is for a guest.
+struct Texts<'a> {
+    caller: String,
+    traceparent: Option<Cow<'a, str>>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(request: &'a Request) -> Self {
+        let traceparent = request.traceparent.as_ref().map(|text| String::from_utf8_lossy(text));
+        Self { caller: request.caller.to_string(), traceparent }
     }
 }
 

@@ -148,10 +148,12 @@ impl fmt::Display for Caller {
         match self {
             Self::Client(peer) => match peer.principal() {
                 Some(principal) => write!(f, "user:{principal}"),
-                None => write!(f, "client:{peer}"),
+                None => f.write_str("client:").and_then(|()| peer.fmt(f)),
             },
-            Self::Service(service) => write!(f, "service:{service}"),
-            Self::Remote { node, caller } => write!(f, "node:{node}/{caller}"),
+            Self::Service(service) => f.write_str("service:").and_then(|()| f.write_str(service.as_str())),
+            Self::Remote { node, caller } => {
+                ["node:", node.as_str(), "/", caller].iter().try_for_each(|part| f.write_str(part))
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ mod wire;
 use crate::failure::Failure;
 use crate::name::{InvalidName, Label};
 use peer::PeerMessage;
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// One frame: opaque bytes, cheap to clone.
 pub type Frame = bytes::Bytes;
@@ -67,12 +67,16 @@ impl fmt::Display for PeerId {
         if let Some(principal) = &self.principal {
             write!(f, "{principal}/")?;
         }
-        // By hand: each request that a plugin serves names its caller, and formatting five numbers takes longer.
-        const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-        self.id.iter().try_for_each(|byte| {
-            f.write_char(DIGITS[usize::from(byte >> 4)])?;
-            f.write_char(DIGITS[usize::from(byte & 15)])
-        })
+        // By hand and in one piece: each request that a plugin serves, or that a peer gets, names its caller.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for bytes in self.id.chunks(16) {
+            let mut text = [0; 32];
+            for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+                digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+            f.write_str(std::str::from_utf8(&text[..bytes.len() * 2]).unwrap_or_default())?;
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,112 @@
+//! A map in order of its keys for rows that are looked up many times in a row, as the request in hand and its service are.
+
+use slab::Slab;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// Rows by key. The row found last is found again with one comparison, and rows stay where they are while others come and
+/// go: they are large, and a B-tree would move them.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    index: BTreeMap<K, usize>,
+    rows: Slab<(K, V)>,
+    last: Cell<usize>,
+}
+
+/// Rows for which there is room, at most, per row that is there; more is given back.
+const ROOM: usize = 4;
+
+impl<K: Ord + Clone, V> Table<K, V> {
+    pub(super) fn new() -> Self {
+        Self { index: BTreeMap::new(), rows: Slab::new(), last: Cell::new(0) }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(self.find(key)?).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let row = self.find(key)?;
+        self.rows.get_mut(row).map(|(_, value)| value)
+    }
+
+    pub(super) fn contains_key(&self, key: &K) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The row of this key, made if there is none.
+    pub(super) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
+        let row = self.find(key).unwrap_or_else(|| {
+            let row = self.rows.insert((key.clone(), make()));
+            self.index.insert(key.clone(), row);
+            self.last.set(row);
+            row
+        });
+        &mut self.rows[row].1
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let (_, value) = self.rows.try_remove(self.index.remove(key)?)?;
+        if self.rows.capacity() > ROOM * self.rows.len().max(ROOM) {
+            self.rows.shrink_to_fit();
+        }
+        Some(value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// All rows, in order of their keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.index.values().filter_map(|row| self.rows.get(*row)).map(|(key, value)| (key, value))
+    }
+
+    pub(super) fn first(&self) -> Option<(&K, &V)> {
+        self.iter().next()
+    }
+
+    fn find(&self, key: &K) -> Option<usize> {
+        let last = self.last.get();
+        if self.rows.get(last).is_some_and(|(found, _)| found == key) {
+            return Some(last);
+        }
+        let row = *self.index.get(key)?;
+        self.last.set(row);
+        Some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_found_by_its_key_whatever_was_there_before() {
+        let mut table = Table::new();
+        for key in [3, 1, 2] {
+            *table.get_or_insert_with(&key, || 10 * key) += 1;
+        }
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(&1, &11), (&2, &21), (&3, &31)]);
+        assert_eq!(*table.get_or_insert_with(&3, || 0), 31);
+        assert_eq!(table.get(&2), Some(&21));
+        assert_eq!((table.remove(&2), table.remove(&2)), (Some(21), None));
+        assert_eq!(table.get(&2), None);
+        // In the place of the one that was found last.
+        table.get_or_insert_with(&4, || 41);
+        assert_eq!((table.get(&2), table.get(&4), table.len()), (None, Some(&41), 3));
+    }
+
+    #[test]
+    fn room_for_many_rows_is_given_back_when_they_are_gone() {
+        let mut table = Table::new();
+        for key in 0..1000 {
+            table.get_or_insert_with(&key, || key);
+        }
+        for key in 1..1000 {
+            table.remove(&key);
+        }
+        assert!(table.rows.capacity() <= ROOM * ROOM, "{}", table.rows.capacity());
+        assert_eq!(table.get(&0), Some(&0));
+    }
+}
