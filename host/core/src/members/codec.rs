@@ -65,7 +65,10 @@ impl<'a> Datagram<'a> {
         let sender = View::read(&mut rest)?;
         number::<2>(&mut rest)?;
         let receiver = View::read(&mut rest)?;
-        Kind::read(&mut rest)?;
+        if Kind::read(&mut rest)?.third.is_some_and(|third| third.name == sender.name) {
+            // Whoever passed it on would send what its receiver has to refuse.
+            return Err(MalformedGossip("takes a detour to where it came from"));
+        }
         let header = &data[..data.len() - rest.len()];
         let count = if rest.is_empty() { 0 } else { u16::from_be_bytes(number(&mut rest)?) };
         let updates = rest;
