@@ -41,7 +41,7 @@ pub(super) struct Datagram<'a> {
 }
 
 /// A member, read in place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct View<'a> {
     pub(super) name: &'a str,
     boot: u64,
@@ -65,7 +65,7 @@ impl<'a> Datagram<'a> {
         let sender = View::read(&mut rest)?;
         number::<2>(&mut rest)?;
         let receiver = View::read(&mut rest)?;
-        if Kind::read(&mut rest)?.third.is_some_and(|third| third.name == sender.name) {
+        if Kind::read(&mut rest)?.third == Some(sender) {
             // Whoever passed it on would send what its receiver has to refuse.
             return Err(MalformedGossip("takes a detour to where it came from"));
         }
