@@ -70,6 +70,8 @@ impl ZeroMq {
         let socket = context.socket(zmq::DEALER)?;
         socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis())?)?;
         socket.set_linger(0)?;
+        // Whoever is about to listen is found at once.
+        socket.set_reconnect_ivl(1)?;
         socket.set_sndhwm(0)?;
         socket.set_rcvhwm(0)?;
         if let Some(keys) = keys {

@@ -20,6 +20,7 @@ mod nodes;
 mod plot;
 mod report;
 mod stage;
+mod start;
 mod stream;
 
 use clap::Parser as _;
@@ -62,6 +63,9 @@ struct Arguments {
     /// Connections
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=500))]
     clients: Vec<u32>,
+    /// Measure how soon a node answers after its start, and after a plugin was dropped in, and nothing else
+    #[arg(long)]
+    start: bool,
     /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file, as seen from the
     /// project's folder
     #[arg(long, value_name = "FILE")]
@@ -75,6 +79,7 @@ const EXAMPLES: &str = "Examples:
   cargo bench                                                  the selection, in some minutes
   cargo bench -- --pinned --plot echo.svg                      every process on one core; with a picture
   cargo bench -- --rounds 10 --outstanding 1,64 bare 'node ipc'
+  cargo bench -- --start                                       start and load
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
 fn main() -> Result<()> {
@@ -88,6 +93,10 @@ fn main() -> Result<()> {
     if arguments.pinned {
         stage::pin()?;
     }
+    let context = zmq::Context::new();
+    if arguments.start {
+        return start::measure(&context);
+    }
     // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
     let plot = arguments.plot.as_ref().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file));
     if let Some(file) = &plot {
@@ -95,7 +104,6 @@ fn main() -> Result<()> {
     }
     let cells = cells(&arguments);
     let wanted = Wanted(arguments.contenders);
-    let context = zmq::Context::new();
     let mut stage = Stage::new()?;
     let mut contenders = bare::contenders(&mut stage, &wanted, &context)?;
     contenders.extend(nodes::contenders(&mut stage, &wanted, &context)?);

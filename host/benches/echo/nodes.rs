@@ -8,8 +8,11 @@ use crate::contender::{Contender, Wanted};
 use crate::guests;
 use crate::stage::{self, Stage};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// What answers with what it was asked.
+pub(crate) const ECHO: &str = include_str!("../../../tests/guests/echo.wat");
 
 const SERVICES: &[&str] = &["fresh", "reused"];
 
@@ -122,10 +125,22 @@ fn free_endpoint() -> Result<String> {
 
 /// Starts a node that serves these, each by an echo.
 fn start(stage: &mut Stage, name: &str, listen: &[&str], services: &[&str], settings: &str) -> Result<u32> {
+    let config = prepare(stage, name, listen, services, settings)?;
+    launch(stage, &config)
+}
+
+/// Writes a node's configuration, and its plugins, which echo.
+pub(crate) fn prepare(
+    stage: &Stage,
+    name: &str,
+    listen: &[&str],
+    services: &[&str],
+    settings: &str,
+) -> Result<PathBuf> {
     let folder = stage.folder();
     let plugins = folder.join(name);
     std::fs::create_dir(&plugins)?;
-    let echo = guests::component(include_str!("../../../tests/guests/echo.wat"));
+    let echo = guests::component(ECHO);
     let mut text =
         format!("[node]\nname = '{name}'\nlisten = {listen:?}\nplugins = '{name}'\ncache = 'cache'\n{settings}\n");
     for service in services {
@@ -136,7 +151,11 @@ fn start(stage: &mut Stage, name: &str, listen: &[&str], services: &[&str], sett
     }
     let config = folder.join(format!("{name}.toml"));
     std::fs::write(&config, text)?;
-    stage.start(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(&config).args(["--log", "error"]))
+    Ok(config)
+}
+
+pub(crate) fn launch(stage: &mut Stage, config: &Path) -> Result<u32> {
+    stage.start(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(config).args(["--log", "error"]))
 }
 
 /// Runs a command of the product's in a folder.

@@ -50,6 +50,11 @@ impl Stage {
         Ok(id)
     }
 
+    /// Ends the process that was started last.
+    pub(crate) fn stop_last(&mut self) {
+        self.processes.pop();
+    }
+
     /// Starts one of this program's own roles, waits until it is ready, and tells its id and where it listens.
     pub(crate) fn start_role(&mut self, arguments: &[&str]) -> Result<(u32, String)> {
         let mut command = Command::new(std::env::current_exe()?);
