@@ -18,6 +18,7 @@ mod inspect;
 mod instance;
 mod loader;
 mod outgoing;
+mod outside;
 mod provenance;
 mod slow_lane;
 

@@ -7,6 +7,7 @@ use super::console::Console;
 use super::guest::Guest;
 use super::http::join;
 use super::instance::{Job, Outcome, Plugin};
+use super::outside::Outside;
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::{Code, Failure, Frame, Request};
@@ -21,7 +22,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
     let limit = plugin.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
-    let stderr = Console::with_tail(Arc::clone(&plugin.log), Level::WARN);
+    let stderr = Console::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
     let mut wasi = match plugin.wasi() {
         Ok(wasi) => wasi,
         Err(failure) => return Outcome::failed(failure),
@@ -33,7 +34,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
         .args(&[request.service.as_str()])
         .envs(&environment(&request, remaining_us))
         .build();
-    let mut store = plugin.store(command.engine(), plugin.guest(wasi, vec![stderr.clone()]));
+    let mut store = plugin.store(command.engine(), Some(Outside::new(&plugin.around, wasi, vec![stderr.clone()])));
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {
         Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,

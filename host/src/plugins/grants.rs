@@ -10,14 +10,20 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 /// # Errors
 /// If a folder is not there or may not be opened.
 pub(super) fn context(grants: &Grants) -> Result<WasiCtxBuilder, String> {
-    let mut wasi = WasiCtx::builder();
-    for (name, value) in &grants.env {
-        wasi.env(name, value);
-    }
+    let mut wasi = without_folders(grants);
     for folder in &grants.fs {
         let permissions = if folder.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
         wasi.preopened_dir(&folder.host, &folder.guest, permissions)
             .map_err(|error| format!("cannot open the folder {} that `fs` grants: {error:#}", folder.host.display()))?;
+    }
+    Ok(wasi)
+}
+
+/// A WASI context that has what is granted but the folders.
+pub(super) fn without_folders(grants: &Grants) -> WasiCtxBuilder {
+    let mut wasi = WasiCtx::builder();
+    for (name, value) in &grants.env {
+        wasi.env(name, value);
     }
     if !grants.net.is_empty() {
         let net = grants.net.clone();
@@ -27,7 +33,7 @@ pub(super) fn context(grants: &Grants) -> Result<WasiCtxBuilder, String> {
             Box::pin(async move { is_allowed })
         });
     }
-    Ok(wasi)
+    wasi
 }
 
 fn may_use(net: &[SocketAddr], address: SocketAddr, purpose: SocketAddrUse) -> bool {

@@ -1,7 +1,6 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
-use super::console::{Console, ServiceLog};
-use super::outgoing::{self, Outgoing};
+use super::outside::{Outside, Surroundings};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::collections::BTreeMap;
@@ -13,8 +12,8 @@ use tracing::Level;
 use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 /// The types and traits of `wit/service.wit`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, reason = "generated code")]
@@ -39,13 +38,9 @@ pub(super) const MAX_RESOURCES: usize = 1_000;
 
 /// The host's state of one instance.
 pub(super) struct Guest {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    outgoing: Outgoing,
+    around: Arc<Surroundings>,
+    outside: Option<Outside>,
     resources: ResourceTable,
-    consoles: Vec<Console>,
-    log: Arc<ServiceLog>,
-    calls: Arc<Calls>,
     limits: Limits,
     request: RequestId,
     reply_left: usize,
@@ -75,24 +70,15 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl Guest {
-    pub(super) fn new(
-        memory: usize,
-        wasi: WasiCtx,
-        outgoing: Outgoing,
-        consoles: Vec<Console>,
-        log: Arc<ServiceLog>,
-        calls: Arc<Calls>,
-    ) -> Self {
+    /// An instance that may have so many bytes of memory. Without an outside it gets one that has no folders, when it
+    /// looks for it.
+    pub(super) fn new(around: Arc<Surroundings>, memory: usize, outside: Option<Outside>) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
         Self {
-            wasi,
-            http: outgoing::context(),
-            outgoing,
+            around,
+            outside,
             resources,
-            consoles,
-            log,
-            calls,
             limits: Limits { memory, used: 0, table_elements: 0, exhausted: None },
             request: RequestId(0),
             reply_left: 0,
@@ -113,7 +99,7 @@ impl Guest {
 
     /// The request has ended: what it wrote last becomes a line.
     pub(super) fn end(&self) {
-        self.consoles.iter().for_each(Console::end_line);
+        self.outside.iter().for_each(Outside::end_lines);
     }
 
     pub(super) fn reply_left(&self) -> usize {
@@ -132,13 +118,15 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
+        WasiCtxView { ctx: &mut outside.wasi, table: &mut self.resources }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.resources, ctx: &mut self.http }
+        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
+        WasiHttpCtxView { hooks: &mut outside.outgoing, table: &mut self.resources, ctx: &mut outside.http }
     }
 }
 
@@ -191,7 +179,7 @@ impl log::Host for Guest {
             log::Level::Warn => Level::WARN,
             log::Level::Error => Level::ERROR,
         };
-        self.log.line(level, &message);
+        self.around.log.line(level, &message);
         Ok(())
     }
 }
@@ -205,7 +193,7 @@ impl partial::Host for Guest {
         })?;
         self.sent_partials = true;
         let body = body.into_iter().map(Into::into).collect();
-        self.calls.sending.send(Input::Partial { request: self.request, body });
+        self.around.calls.sending.send(Input::Partial { request: self.request, body });
         Ok(())
     }
 }
@@ -218,7 +206,7 @@ impl calls::Host for Guest {
     ) -> wasmtime::Result<Result<types::BodyResult, calls::CallFailure>> {
         let body = body.into_iter().map(Into::into).collect();
         let result = match service.parse::<ServiceName>() {
-            Ok(service) => self.calls.call(self.request, service, body).await,
+            Ok(service) => self.around.calls.call(self.request, service, body).await,
             Err(invalid) => Err(invalid.into()),
         };
         Ok(result.map(|body| body.into_iter().map(Into::into).collect()).map_err(call_failure))

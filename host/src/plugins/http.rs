@@ -9,17 +9,15 @@
 //! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each request, in
 //! an instance of its own, and the answer is sent when it has returned.
 
-use super::console::Console;
 use super::guest::Guest;
 use super::instance::{Job, Outcome, Plugin};
+use super::outside::Outside;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Builder;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use std::sync::Arc;
 use tokio::sync::oneshot::{self, Receiver, Sender};
-use tracing::Level;
 use wasmnode_core::{Body, Code, Failure, Frame, Request};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
@@ -44,13 +42,12 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: Job) 
         Ok(request) => request,
         Err(why) => return Outcome::failed(Failure::new(Code::Malformed, why)),
     };
-    let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&plugin.log), level));
-    let wasi = match plugin.wasi() {
-        Ok(mut wasi) => wasi.stdout(stdout.clone()).stderr(stderr.clone()).build(),
+    let outside = match plugin.wasi() {
+        Ok(mut wasi) => Outside::logging(&plugin.around, &mut wasi),
         Err(failure) => return Outcome::failed(failure),
     };
     let limit = plugin.settings.reply;
-    let mut store = plugin.store(handler.engine(), plugin.guest(wasi, vec![stdout.clone(), stderr.clone()]));
+    let mut store = plugin.store(handler.engine(), Some(outside));
     store.data_mut().begin(id, limit);
     let (sender, sent) = oneshot::channel();
     let run = async move {
@@ -61,7 +58,6 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: Job) 
     };
     // A response that is too long ends the run at once: nobody would read the rest of it.
     let ended = tokio::try_join!(run, collect(plugin, sent));
-    [stdout, stderr].iter().for_each(Console::end_line);
     match ended {
         Ok(((sent_partials, reply_left), (_, body))) if body.len() > reply_left => {
             Outcome { result: Err(plugin.over_reply_limit()), sent_partials }
@@ -87,7 +83,7 @@ async fn run(
 
 /// Waits for the response, and for the end of its body.
 async fn collect(plugin: &Plugin, sent: Receiver<Sent>) -> Result<(StatusCode, Vec<u8>), Failure> {
-    let failure = |code, what: &str| Failure::new(code, format!("{} {what}", plugin.service));
+    let failure = |code, what: &str| Failure::new(code, format!("{} {what}", plugin.around.service));
     let (head, mut body) = match sent.await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => return Err(failure(Code::Failed, &format!("answered with an error: {error:?}"))),
@@ -113,7 +109,7 @@ fn judge(plugin: &Plugin, status: StatusCode, body: Vec<u8>) -> Result<Body, Fai
     }
     let code = if status.is_client_error() { Code::Rejected } else { Code::Failed };
     let why = String::from_utf8_lossy(&body[..body.len().min(REASON)]);
-    Err(Failure::new(code, format!("{} answered with {status}: {}", plugin.service, why.trim())))
+    Err(Failure::new(code, format!("{} answered with {status}: {}", plugin.around.service, why.trim())))
 }
 
 /// The request as HTTP has it.

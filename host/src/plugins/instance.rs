@@ -1,16 +1,16 @@
 //! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
 use super::command;
-use super::console::{Console, ServiceLog};
+use super::console::ServiceLog;
 use super::engine::Sandbox;
 use super::grants;
 use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS};
 use super::health::Health;
 use super::http;
 use super::inspect;
-use super::outgoing::Outgoing;
+use super::outside::{Outside, Surroundings};
 use super::{GenerationState, PluginStatus};
-use crate::config::{HttpGrant, Reuse, SandboxSettings, Trial};
+use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::borrow::Cow;
@@ -18,13 +18,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tracing::{Level, warn};
+use tracing::warn;
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Request, ServiceName};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
@@ -35,15 +35,11 @@ const HEADROOM: usize = 64 << 10;
 
 /// A loaded plugin.
 pub(crate) struct Plugin {
-    pub(super) service: ServiceName,
+    pub(super) around: Arc<Surroundings>,
     origin: Origin,
     kind: Kind,
     pub(super) settings: SandboxSettings,
     max_body: usize,
-    /// Whom it may ask by HTTP.
-    http: Arc<[HttpGrant]>,
-    calls: Arc<Calls>,
-    pub(super) log: Arc<ServiceLog>,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
     /// How long its runs take.
@@ -163,8 +159,8 @@ impl Plugin {
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
-        let http = settings.grants.http.as_slice().into();
-        Ok(Self { service, origin, kind, settings, max_body, http, calls, log, idle, pace, requests, crashes, health })
+        let around = Arc::new(Surroundings { service, grants: settings.grants.clone(), log, calls });
+        Ok(Self { around, origin, kind, settings, max_body, idle, pace, requests, crashes, health })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -191,7 +187,7 @@ impl Plugin {
             crashes: self.crashes.load(Ordering::Relaxed),
             quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
             mean_us: self.pace.mean_us(),
-            log_lines_dropped: self.log.dropped(),
+            log_lines_dropped: self.around.log.dropped(),
         }
     }
 
@@ -207,7 +203,7 @@ impl Plugin {
             return outcome;
         }
         if let Some(wait) = self.health().record(has_crashed, Instant::now()) {
-            warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.service);
+            warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.around.service);
         }
         outcome
     }
@@ -221,7 +217,8 @@ impl Plugin {
             return Ok(());
         }
         self.health().admit(Instant::now()).map_err(|left| {
-            let reason = format!("{} is in quarantine for {left:.1?} more: it crashed in every request", self.service);
+            let reason =
+                format!("{} is in quarantine for {left:.1?} more: it crashed in every request", self.around.service);
             Failure::new(Code::Crashed, reason)
         })
     }
@@ -275,9 +272,13 @@ impl Plugin {
     }
 
     async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
-        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&self.log), level));
-        let wasi = self.wasi()?.stdout(stdout.clone()).stderr(stderr.clone()).build();
-        let mut store = self.store(pre.engine(), self.guest(wasi, vec![stdout, stderr]));
+        // To open a folder can fail, which is told best before the guest begins.
+        let outside = if self.around.grants.fs.is_empty() {
+            None
+        } else {
+            Some(Outside::logging(&self.around, &mut self.wasi()?))
+        };
+        let mut store = self.store(pre.engine(), outside);
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => Err(self.explain(&error, store.data())),
@@ -286,19 +287,12 @@ impl Plugin {
 
     /// What one instance may reach; its console is still missing.
     pub(super) fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
-        grants::context(&self.settings.grants).map_err(|why| Failure::new(Code::Failed, why))
-    }
-
-    /// The host's state of one instance.
-    pub(super) fn guest(&self, wasi: WasiCtx, consoles: Vec<Console>) -> Guest {
-        let (log, calls) = (Arc::clone(&self.log), Arc::clone(&self.calls));
-        let outgoing = Outgoing::new(self.service.clone(), Arc::clone(&self.http), Arc::clone(&self.log));
-        Guest::new(self.settings.memory, wasi, outgoing, consoles, log, calls)
+        grants::context(&self.around.grants).map_err(|why| Failure::new(Code::Failed, why))
     }
 
     /// Makes the store of one instance, with all limits.
-    pub(super) fn store(&self, engine: &Engine, guest: Guest) -> Store<Guest> {
-        let mut store = Store::new(engine, guest);
+    pub(super) fn store(&self, engine: &Engine, outside: Option<Outside>) -> Store<Guest> {
+        let mut store = Store::new(engine, Guest::new(Arc::clone(&self.around), self.settings.memory, outside));
         store.limiter(Guest::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.settings.reply.max(self.max_body) + HEADROOM);
@@ -331,13 +325,13 @@ impl Plugin {
     }
 
     pub(super) fn over_reply_limit(&self) -> Failure {
-        let (service, limit) = (&self.service, self.settings.reply);
+        let (service, limit) = (&self.around.service, self.settings.reply);
         Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
     }
 
     /// Says why there is no reply; the guest knows best.
     pub(super) fn explain(&self, error: &wasmtime::Error, guest: &Guest) -> Failure {
-        let service = &self.service;
+        let service = &self.around.service;
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));
         }

@@ -3,7 +3,7 @@
 //! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
 //! judged: the host and port that were compared are put back into the request.
 
-use super::console::ServiceLog;
+use super::outside::Surroundings;
 use crate::config::HttpGrant;
 use http::Request;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -11,7 +11,6 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tracing::Level;
-use wasmnode_core::ServiceName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks, default_send_request};
 
 /// Requests that one instance may have on their way at a time: each takes a socket of the node.
@@ -30,27 +29,26 @@ type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Sends the requests of one instance, or refuses them.
 pub(super) struct Outgoing {
-    service: ServiceName,
-    granted: Arc<[HttpGrant]>,
-    log: Arc<ServiceLog>,
+    around: Arc<Surroundings>,
     free: Arc<Semaphore>,
 }
 
 impl Outgoing {
-    pub(super) fn new(service: ServiceName, granted: Arc<[HttpGrant]>, log: Arc<ServiceLog>) -> Self {
-        Self { service, granted, log, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)) }
+    pub(super) fn new(around: Arc<Surroundings>) -> Self {
+        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)) }
     }
 
     /// Puts the host and port that are granted into the request.
     fn judge(&self, request: &mut Request<WasiBody>) -> Result<(), Error> {
         let uri = request.uri();
         let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
-        let is_granted = wanted.as_ref().is_some_and(|wanted| self.granted.iter().any(|it| grants(it, uri, wanted)));
+        let is_granted =
+            wanted.as_ref().is_some_and(|wanted| self.around.grants.http.iter().any(|it| grants(it, uri, wanted)));
         let Some(wanted) = wanted.filter(|_| is_granted) else {
-            let service = &self.service;
+            let service = &self.around.service;
             let asked = uri.authority().map_or("nobody", Authority::as_str).escape_default();
             let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
-            self.log.line(Level::WARN, &line);
+            self.around.log.line(Level::WARN, &line);
             return Err(Error::HttpRequestDenied);
         };
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -90,9 +88,9 @@ impl WasiHttpHooks for Outgoing {
         };
         // Not the whole address: a query may hold a secret.
         let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
-        let log = Arc::clone(&self.log);
+        let around = Arc::clone(&self.around);
         Box::new(async move {
-            let failed = |error: &Error| log.line(Level::WARN, &format!("a request to {whom} failed: {error}"));
+            let failed = |error: &Error| around.log.line(Level::WARN, &format!("a request to {whom} failed: {error}"));
             let (response, rest) = default_send_request(request, options).await.inspect_err(failed)?;
             let rest: Rest = Box::new(async move {
                 let _taken_until_the_end = place;
