@@ -8,6 +8,7 @@
 //! to the scheduler, a wake-up may cross cores, which costs more than most of what is measured: pinned figures show the work.
 
 mod bare;
+mod calls;
 mod connection;
 mod contender;
 #[path = "../../../tests/guests/mod.rs"]
@@ -106,6 +107,7 @@ fn main() -> Result<()> {
     let wanted = Wanted(arguments.contenders);
     let mut stage = Stage::new()?;
     let mut contenders = bare::contenders(&mut stage, &wanted, &context)?;
+    contenders.extend(calls::contenders(&wanted)?);
     contenders.extend(nodes::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(majordomo::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(nats::contenders(&mut stage, &wanted)?);
