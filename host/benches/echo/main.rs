@@ -8,18 +8,19 @@
 //! to the scheduler, a wake-up may cross cores, which costs more than most of what is measured: pinned figures show the work.
 
 mod bare;
-mod connection;
-mod contender;
+pub(crate) mod connection;
+pub(crate) mod contender;
 #[path = "../../../tests/guests/mod.rs"]
 mod guests;
 mod http;
 mod load;
 mod majordomo;
-mod nats;
+pub(crate) mod nats;
 mod nodes;
+mod place;
 mod plot;
 mod report;
-mod stage;
+pub(crate) mod stage;
 mod start;
 mod stream;
 
@@ -27,10 +28,16 @@ use clap::Parser as _;
 use contender::{Contender, Wanted};
 use load::Cell;
 use stage::Stage;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Brings contenders in, those that are wanted.
+pub(crate) type Enter = fn(&mut Stage, &Wanted) -> Result<Vec<Contender>>;
+
+/// What a process does at an address, and the name for it.
+pub(crate) type Role = (&'static str, fn(&str) -> Result<()>);
 
 /// More bytes of requests than this are not sent at once: nodes and others have limits.
 const MOST_BYTES: usize = 32 << 20;
@@ -83,11 +90,16 @@ const EXAMPLES: &str = "Examples:
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
 fn main() -> Result<()> {
+    run(&[], &[])
+}
+
+/// Runs the benchmark, or one of its processes, with contenders more than its own: those of `../rivals`.
+pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, role, rest @ ..] = &words[..]
         && flag == "--role"
     {
-        return play(role, rest);
+        return play(role, rest, roles);
     }
     let arguments = Arguments::parse();
     if arguments.pinned {
@@ -98,7 +110,7 @@ fn main() -> Result<()> {
         return start::measure(&context);
     }
     // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
-    let plot = arguments.plot.as_ref().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file));
+    let plot = arguments.plot.as_ref().map(|file| place::project().join(file));
     if let Some(file) = &plot {
         std::fs::write(file, "").map_err(|error| format!("{}: {error}", file.display()))?;
     }
@@ -109,6 +121,9 @@ fn main() -> Result<()> {
     contenders.extend(nodes::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(majordomo::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(nats::contenders(&mut stage, &wanted)?);
+    for enter in rivals {
+        contenders.extend(enter(&mut stage, &wanted)?);
+    }
     contenders.extend(http::contenders(&mut stage, &wanted)?);
     if contenders.is_empty() {
         return Err("nobody takes part: no contender that is installed has such a name".into());
@@ -129,7 +144,7 @@ fn main() -> Result<()> {
 }
 
 /// What this program does in the processes that it starts.
-fn play(role: &str, arguments: &[String]) -> Result<()> {
+fn play(role: &str, arguments: &[String], others: &[Role]) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let address = arguments.first().ok_or("a role without an address")?;
     match role {
@@ -138,7 +153,10 @@ fn play(role: &str, arguments: &[String]) -> Result<()> {
         "majordomo-broker" => majordomo::broker(address),
         "majordomo-worker" => majordomo::work(address),
         "nats-responder" => nats::respond(address),
-        _ => Err(format!("there is no role {role}").into()),
+        _ => match others.iter().find(|(name, _)| *name == role) {
+            Some((_, other)) => other(address),
+            None => Err(format!("there is no role {role}").into()),
+        },
     }
 }
 
