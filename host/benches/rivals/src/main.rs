@@ -1,4 +1,4 @@
-//! The echo benchmark with contenders more: NATS with its official client.
+//! The echo benchmark with contenders more: NATS with its official client, and zenoh.
 //!
 //! `cargo build --release && cargo run --release --manifest-path host/benches/rivals/Cargo.toml -- --help`
 
@@ -6,7 +6,9 @@
 #[path = "../../echo/main.rs"]
 mod echo;
 mod nats;
+mod zenoh_query;
 
 fn main() -> echo::Result<()> {
-    echo::run(&[nats::contenders], &[nats::RESPONDER])
+    let [peer, client, router] = zenoh_query::ROLES;
+    echo::run(&[nats::contenders, zenoh_query::contenders], &[nats::RESPONDER, peer, client, router])
 }
