@@ -3,7 +3,6 @@
 
 #![allow(clippy::expect_used, reason = "only tests and benchmarks use it, and they fail by panicking")]
 
-use std::path::Path;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -16,8 +15,7 @@ pub(crate) fn component(guest: &str) -> Vec<u8> {
     let text = format!("(module\n{}\n{PRELUDE}\n{})", imports.join("\n"), rest.join("\n"));
     let mut module = wat::parse_str(text).expect("the text of a module");
     let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
-    let (mut package, _) = resolve.push_dir(wit).expect("wit/service.wit");
+    let mut package = resolve.push_str("service.wit", include_str!("../../wit/service.wit")).expect("wit/service.wit");
     if guest.contains("wasi:") {
         package = resolve.push_str("probe.wit", include_str!("probe.wit")).expect("tests/guests/probe.wit");
     }

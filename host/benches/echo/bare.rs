@@ -1,10 +1,10 @@
 //! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets, and the same at the end of a way
 //! of proxies as long as that to another zone.
 
-use crate::Result;
-use crate::connection::{Dialect, Keys};
-use crate::contender::{Contender, Wanted};
-use crate::stage::{self, Stage};
+use super::Result;
+use super::connection::{Dialect, Keys};
+use super::contender::{Contender, Wanted};
+use super::stage::{self, Stage};
 
 pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let server = zmq::CurveKeyPair::new()?;

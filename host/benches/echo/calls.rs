@@ -3,11 +3,12 @@
 //! The engine is set up as a node's, but calls are made without fibers, limits, epochs and a WASI context, so this is less
 //! than a sandbox needs.
 
-use crate::Result;
-use crate::connection::{Connection, STAMP, stamp_of};
-use crate::contender::{Contender, Wanted};
-use crate::guests;
-use crate::nodes::ECHO;
+use crate::suite::Result;
+use crate::suite::connection::{Connection, STAMP, stamp_of};
+use crate::suite::contender::{Contender, Wanted};
+use crate::suite::guests;
+use crate::suite::nodes::ECHO;
+use crate::suite::stage::Stage;
 use bindings::wasmnode::service::types::{Metadata, Request};
 use bindings::{Service, ServicePre};
 use rustix::event::{EventfdFlags, eventfd};
@@ -29,7 +30,7 @@ mod bindings {
 /// Memory that stays mapped, as in a node.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-pub(crate) fn contenders(wanted: &Wanted) -> Result<Vec<Contender>> {
+pub(crate) fn contenders(_: &mut Stage, wanted: &Wanted) -> Result<Vec<Contender>> {
     let all = [("wasmtime alone, reused", true), ("wasmtime alone, fresh", false)];
     let all = all.into_iter().filter(|(name, _)| wanted.is(name));
     all.map(|(name, is_kept)| {

@@ -2,7 +2,7 @@
 //!
 //! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers come.
 
-use crate::Result;
+use super::Result;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use wasmnode_core::message::{Ask, Frame, native};

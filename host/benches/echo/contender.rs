@@ -1,9 +1,9 @@
 //! What takes part in a run.
 
-use crate::Result;
-use crate::connection::{Connection, Dialect, Keys, ZeroMq};
-use crate::load::Turn;
-use crate::stage;
+use super::Result;
+use super::connection::{Connection, Dialect, Keys, ZeroMq};
+use super::load::Turn;
+use super::stage;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -3,14 +3,15 @@
 //!
 //! HTTP/1.1 carries one request at a time, so there is a connection for each outstanding one.
 
-use crate::Result;
-use crate::connection::{Connection, PATIENCE, STAMP, stamp_of};
-use crate::contender::{Contender, Wanted};
-use crate::stage::{self, Stage};
-use crate::stream::{Stream, line};
+use super::Result;
+use super::connection::{Connection, PATIENCE, STAMP, stamp_of};
+use super::contender::{Contender, Wanted};
+use super::place;
+use super::stage::{self, Stage};
+use super::stream::{Stream, line};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The contenders, and the options that they are run with.
@@ -45,10 +46,10 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Conte
 
 /// The component of `tests/guests/web`, built on the spot.
 fn component() -> Result<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let target = place::target().join("tmp/guests");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--quiet", "--locked", "--release", "--package", "web", "--target", "wasm32-wasip2"]);
-    command.arg("--target-dir").arg(&target).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.arg("--target-dir").arg(&target).current_dir(place::project());
     if !command.status()?.success() {
         return Err("the component for wasmtime could not be built".into());
     }

@@ -1,9 +1,9 @@
 //! One turn of a contender: some clients that keep so many requests outstanding, or send at a given rate.
 
-use crate::Result;
-use crate::connection::{Connection, PATIENCE};
-use crate::contender::Contender;
-use crate::stage;
+use super::Result;
+use super::connection::{Connection, PATIENCE};
+use super::contender::Contender;
+use super::stage;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use std::time::{Duration, Instant};
 

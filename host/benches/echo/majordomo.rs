@@ -1,10 +1,10 @@
 //! A broker of Majordomo 0.1 as the ZeroMQ guide describes it, with one worker in a process of its own: a worker gets a
 //! request when it has answered the one before.
 
-use crate::Result;
-use crate::connection::Dialect;
-use crate::contender::{Contender, Wanted};
-use crate::stage::{self, Stage};
+use super::Result;
+use super::connection::Dialect;
+use super::contender::{Contender, Wanted};
+use super::stage::{self, Stage};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
 //! NATS: the server of the machine, with a responder in a process of its own and clients that speak its text protocol.
 
-use crate::Result;
-use crate::connection::{Connection, PATIENCE, STAMP, stamp_of};
-use crate::contender::{Contender, Wanted};
-use crate::stage::{self, Stage};
-use crate::stream::{Stream, line};
+use super::Result;
+use super::connection::{Connection, PATIENCE, STAMP, stamp_of};
+use super::contender::{Contender, Wanted};
+use super::stage::{self, Stage};
+use super::stream::{Stream, line};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::process::Command;
@@ -19,17 +19,22 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Conte
     if !wanted.is(NAME) {
         return Ok(Vec::new());
     }
-    let Some(program) = Wanted::find("nats-server") else { return Ok(Vec::new()) };
-    let address = stage::free_address()?;
-    let settings = stage.folder().join("nats.conf");
-    std::fs::write(&settings, SETTINGS)?;
-    let mut command = Command::new(program);
-    command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--log", "nats.log", "--config"]);
-    let server = stage.start(command.arg(settings))?;
+    let Some((server, address)) = start_server(stage)? else { return Ok(Vec::new()) };
     let (responder, _) = stage.start_role(&["nats-responder", &address.to_string()])?;
     Ok(vec![Contender::new(NAME, vec![server, responder], move |payload| {
         Ok(Box::new(Client::connect(address, payload)?))
     })])
+}
+
+/// Starts the server, if it is installed, and tells its process and where it listens, or is about to.
+pub(crate) fn start_server(stage: &mut Stage) -> Result<Option<(u32, SocketAddr)>> {
+    let Some(program) = Wanted::find("nats-server") else { return Ok(None) };
+    let address = stage::free_address()?;
+    let settings = stage.folder().join(format!("nats-{}.conf", address.port()));
+    std::fs::write(&settings, SETTINGS)?;
+    let mut command = Command::new(program);
+    command.args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--log", "nats.log", "--config"]);
+    Ok(Some((stage.start(command.arg(settings))?, address)))
 }
 
 /// Answers with what it is asked.

@@ -2,11 +2,12 @@
 //!
 //! A service whose name ends in `reused` keeps its instance; others get a new one for each request.
 
-use crate::Result;
-use crate::connection::{Dialect, Keys};
-use crate::contender::{Contender, Wanted};
-use crate::guests;
-use crate::stage::{self, Stage};
+use super::Result;
+use super::connection::{Dialect, Keys};
+use super::contender::{Contender, Wanted};
+use super::guests;
+use super::place;
+use super::stage::{self, Stage};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -155,12 +156,12 @@ pub(crate) fn prepare(
 }
 
 pub(crate) fn launch(stage: &mut Stage, config: &Path) -> Result<u32> {
-    stage.start(Command::new(env!("CARGO_BIN_EXE_wasmnode")).arg("--config").arg(config).args(["--log", "error"]))
+    stage.start(Command::new(place::wasmnode()?).arg("--config").arg(config).args(["--log", "error"]))
 }
 
 /// Runs a command of the product's in a folder.
 fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_wasmnode")).args(arguments).current_dir(folder).output()?;
+    let output = Command::new(place::wasmnode()?).args(arguments).current_dir(folder).output()?;
     if output.status.success() {
         Ok(())
     } else {

@@ -1,8 +1,8 @@
 //! Figures as a picture: a row for each contender, with a bar for its p50 alone and one for its requests per second together.
 
-use crate::contender::Contender;
-use crate::load::Cell;
-use crate::report::{median, title};
+use super::contender::Contender;
+use super::load::Cell;
+use super::report::{median, title};
 use std::fmt::Write as _;
 
 const ROW: usize = 22;

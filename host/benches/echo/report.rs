@@ -1,7 +1,7 @@
 //! Figures as text: a table for each cell, then one of all cells for each figure.
 
-use crate::contender::Contender;
-use crate::load::{Cell, Turn};
+use super::contender::Contender;
+use super::load::{Cell, Turn};
 
 type Figure = (&'static str, fn(&Turn) -> f64);
 

@@ -1,6 +1,6 @@
 //! The processes of a run: where they live, what they cost, and that they end with it.
 
-use crate::Result;
+use super::Result;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! How soon a node answers after its start, and after a plugin was dropped into its folder.
 
-use crate::Result;
-use crate::connection::{Connection as _, Dialect, ZeroMq};
-use crate::guests;
-use crate::nodes::{self, ECHO};
-use crate::stage::{self, Stage};
+use super::Result;
+use super::connection::{Connection as _, Dialect, ZeroMq};
+use super::guests;
+use super::nodes::{self, ECHO};
+use super::stage::{self, Stage};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,6 +1,6 @@
 //! A TCP connection whose reads and writes are gathered, so that a burst of small messages takes few system calls.
 
-use crate::Result;
+use super::Result;
 use rustix::net::{RecvFlags, recv};
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
