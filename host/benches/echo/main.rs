@@ -3,7 +3,8 @@
 //! `bare` is a ROUTER of libzmq in a process of its own that sends back what it gets: what ZeroMQ itself costs. `core` is a
 //! request that a node answers without a plugin (`mmi.service`); `reused` and `fresh` run a plugin that answers with what it
 //! was asked, in an instance that is kept, and in a new one for each request. `peer` asks the same of a second node, with
-//! which the first is linked over ipc, `zones` of another zone, through two routers over tcp. In each round, all take their
+//! which the first is linked over ipc, `zones` of another zone, through two routers over tcp. Nodes with `1,000 services` take
+//! part only if they are named: each request asks another of them, or, with `one`, always the same. In each round, all take their
 //! turns cell by cell, so that whatever else the machine does hits all of them alike; the figures are medians over the rounds. Left
 //! to the scheduler, a wake-up may cross cores, which costs more than most of what is measured: pinned figures show the work.
 
@@ -43,7 +44,7 @@ const MOST_BYTES: usize = 32 << 20;
 #[derive(clap::Parser)]
 #[command(name = "cargo bench --", after_help = EXAMPLES)]
 struct Arguments {
-    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS` ...
+    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS`, `1,000 services` ...
     contenders: Vec<String>,
     /// Keep every process on the first core
     #[arg(long)]
@@ -79,6 +80,7 @@ const EXAMPLES: &str = "Examples:
   cargo bench                                                  the selection, in some minutes
   cargo bench -- --pinned --plot echo.svg                      every process on one core; with a picture
   cargo bench -- --rounds 10 --outstanding 1,64 bare 'node ipc'
+  cargo bench -- --rounds 7 --outstanding 1,64 '1,000 services' 'node ipc, reused' 'node ipc, fresh'
   cargo bench -- --start                                       start and load
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 

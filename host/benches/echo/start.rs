@@ -1,7 +1,7 @@
 //! How soon a node answers after its start, and after a plugin was dropped into its folder.
 
 use crate::Result;
-use crate::connection::{Connection as _, Dialect, ZeroMq};
+use crate::connection::{Connection as _, ZeroMq, native};
 use crate::guests;
 use crate::nodes::{self, ECHO};
 use crate::stage::{self, Stage};
@@ -71,7 +71,7 @@ fn starts(context: &zmq::Context, name: &str, plugins: usize) -> Result<()> {
 /// Asks a service that may not be there yet.
 fn first_answer(context: &zmq::Context, stage: &Stage, service: &str) -> Result<()> {
     let endpoint = format!("ipc://{}/node.ipc", stage.folder().display());
-    let mut client = ZeroMq::connect(context, &endpoint, None, Dialect::Native(service.into()), 64)?;
+    let mut client = ZeroMq::connect(context, &endpoint, None, native(service), 64)?;
     client.send(1)?;
     client.receive(true)?;
     Ok(())
