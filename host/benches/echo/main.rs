@@ -16,6 +16,7 @@ mod guests;
 mod http;
 mod load;
 mod majordomo;
+mod meanwhile;
 mod nats;
 mod nodes;
 mod plot;
@@ -67,6 +68,9 @@ struct Arguments {
     /// Measure how soon a node answers after its start, and after a plugin was dropped in, and nothing else
     #[arg(long)]
     start: bool,
+    /// Measure how long requests take while a plugin compiles, and nothing else
+    #[arg(long, conflicts_with = "start")]
+    compiling: bool,
     /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file, as seen from the
     /// project's folder
     #[arg(long, value_name = "FILE")]
@@ -82,6 +86,7 @@ const EXAMPLES: &str = "Examples:
   cargo bench -- --rounds 10 --outstanding 1,64 bare 'node ipc'
   cargo bench -- --rounds 7 --outstanding 1,64 '1,000 services' 'node ipc, reused' 'node ipc, fresh'
   cargo bench -- --start                                       start and load
+  cargo bench -- --compiling --rounds 7                        requests while a plugin compiles
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
 fn main() -> Result<()> {
@@ -98,6 +103,9 @@ fn main() -> Result<()> {
     let context = zmq::Context::new();
     if arguments.start {
         return start::measure(&context);
+    }
+    if arguments.compiling {
+        return meanwhile::measure(&context, &Wanted(arguments.contenders), arguments.rounds);
     }
     // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
     let plot = arguments.plot.as_ref().map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file));

@@ -14,7 +14,8 @@ use std::process::Command;
 /// What answers with what it was asked.
 pub(crate) const ECHO: &str = include_str!("../../../tests/guests/echo.wat");
 
-const SERVICES: &[&str] = &["reused", "fresh"];
+/// What every node serves.
+pub(crate) const SERVICES: &[&str] = &["reused", "fresh"];
 
 /// Services of a node that has many.
 const MANY: usize = 1_000;
