@@ -5,6 +5,7 @@
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
 mod command;
+mod compilers;
 mod console;
 mod engine;
 mod epoch;

@@ -2,7 +2,7 @@
 //! of proxies as long as that to another zone.
 
 use super::Result;
-use super::connection::{Dialect, Keys};
+use super::connection::{Dialect, Keys, native};
 use super::contender::{Contender, Wanted};
 use super::stage::{self, Stage};
 
@@ -16,12 +16,12 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     };
     let secret = zmq::z85_encode(&server.secret_key)?;
     let ipc = format!("ipc://{}/bare.ipc", stage.folder().display());
-    let (native, majordomo) = (Dialect::Native("fresh".into()), Dialect::Majordomo2("fresh".into()));
+    let majordomo = Dialect::Majordomo2("fresh".into());
     let all = [
-        ("bare ipc", ipc.as_str(), None, native.clone()),
+        ("bare ipc", ipc.as_str(), None, native("fresh")),
         ("bare ipc, MDP", &format!("{ipc}.mdp"), None, majordomo),
-        ("bare tcp", "tcp://127.0.0.1:*", None, native.clone()),
-        ("bare tcp, CURVE", "tcp://127.0.0.1:*", Some(keys), native),
+        ("bare tcp", "tcp://127.0.0.1:*", None, native("fresh")),
+        ("bare tcp, CURVE", "tcp://127.0.0.1:*", Some(keys), native("fresh")),
     ];
     let mut contenders = Vec::new();
     for (name, endpoint, keys, dialect) in all {
@@ -35,7 +35,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     if wanted.is(name) {
         let (processes, endpoint) = way_of_proxies(stage)?;
         let at = (context, endpoint.as_str(), None);
-        contenders.push(Contender::over_zeromq(name, processes, at, Dialect::Native("fresh".into())));
+        contenders.push(Contender::over_zeromq(name, processes, at, native("fresh")));
     }
     Ok(contenders)
 }

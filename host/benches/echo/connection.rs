@@ -36,12 +36,17 @@ pub(crate) fn stamp_of(body: &[u8], payload: usize) -> Result<u64> {
 /// What is said over ZeroMQ.
 #[derive(Clone)]
 pub(crate) enum Dialect {
-    /// Ours, with the service's name.
-    Native(String),
+    /// Ours, with the names of the services, which are asked in turn.
+    Native(Vec<String>),
     /// Majordomo 0.2.
     Majordomo2(String),
     /// Majordomo 0.1, of which the guide's broker is.
     Majordomo1(String),
+}
+
+/// Our dialect, with one service.
+pub(crate) fn native(service: &str) -> Dialect {
+    Dialect::Native(vec![service.to_owned()])
 }
 
 /// Keys of both sides, where the server asks for them.
@@ -55,6 +60,9 @@ pub(crate) struct Keys {
 pub(crate) struct ZeroMq {
     socket: zmq::Socket,
     dialect: Dialect,
+    /// In our dialect, the first frames that requests have in turn.
+    headers: Vec<Vec<u8>>,
+    next_header: usize,
     frames: Vec<Vec<u8>>,
     payload: usize,
 }
@@ -80,27 +88,34 @@ impl ZeroMq {
             socket.set_curve_secretkey(&keys.client_secret)?;
         }
         socket.connect(endpoint)?;
-        Ok(Self { socket, frames: frames(&dialect, payload), dialect, payload })
+        let headers = headers(&dialect);
+        Ok(Self { socket, frames: frames(&dialect, payload), dialect, headers, next_header: 0, payload })
     }
+}
+
+fn headers(dialect: &Dialect) -> Vec<Vec<u8>> {
+    let Dialect::Native(services) = dialect else { return Vec::new() };
+    let header = |service: &String| {
+        let ask = Ask {
+            id: 1,
+            service: Frame::copy_from_slice(service.as_bytes()),
+            deadline_ms: None,
+            // The nodes may still be about to find each other.
+            wait: true,
+            trace: false,
+            traceparent: None,
+            idempotency_key: None,
+            body: Vec::new(),
+        };
+        native::encode_request(&ask).into_iter().next().map(Into::into).unwrap_or_default()
+    };
+    services.iter().map(header).collect()
 }
 
 fn frames(dialect: &Dialect, payload: usize) -> Vec<Vec<u8>> {
     let body = vec![b'x'; payload];
     match dialect {
-        Dialect::Native(service) => {
-            let ask = Ask {
-                id: 1,
-                service: Frame::copy_from_slice(service.as_bytes()),
-                deadline_ms: None,
-                // The nodes may still be about to find each other.
-                wait: true,
-                trace: false,
-                traceparent: None,
-                idempotency_key: None,
-                body: vec![body.into()],
-            };
-            native::encode_request(&ask).into_iter().map(Into::into).collect()
-        }
+        Dialect::Native(_) => vec![vec![], body],
         Dialect::Majordomo2(service) => vec![b"MDPC02".to_vec(), vec![1], service.clone().into(), body],
         Dialect::Majordomo1(service) => vec![vec![], b"MDPC01".to_vec(), service.clone().into(), body],
     }
@@ -108,8 +123,10 @@ fn frames(dialect: &Dialect, payload: usize) -> Vec<Vec<u8>> {
 
 impl Connection for ZeroMq {
     fn send(&mut self, stamp: u64) -> Result<()> {
-        if matches!(self.dialect, Dialect::Native(_)) {
+        if let Some(header) = self.headers.get(self.next_header) {
+            self.frames[0].clone_from(header);
             self.frames[0][7..15].copy_from_slice(&stamp.to_be_bytes());
+            self.next_header = (self.next_header + 1) % self.headers.len();
         } else if let Some(body) = self.frames.last_mut() {
             body[..STAMP].copy_from_slice(&stamp.to_be_bytes());
         }
@@ -132,7 +149,7 @@ impl Connection for ZeroMq {
         while frame.get_more() {
             self.socket.recv(&mut frame, 0)?;
         }
-        let is_echo = !matches!(&self.dialect, Dialect::Native(service) if service.starts_with("mmi."));
+        let is_echo = !matches!(&self.dialect, Dialect::Native(services) if services.iter().all(|service| service.starts_with("mmi.")));
         let in_body = if is_echo { Some(stamp_of(&frame, self.payload)?) } else { None };
         let stamp = header.map(u64::from_be_bytes).or(in_body);
         Ok(Some(stamp.ok_or("an answer without a stamp")?))

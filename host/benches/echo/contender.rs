@@ -60,6 +60,11 @@ impl Wanted {
         self.0.is_empty() || self.0.iter().any(|part| name.contains(part.as_str()))
     }
 
+    /// The same for what takes part only if it is asked for.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        !self.0.is_empty() && self.is(name)
+    }
+
     /// Where a program is; says so if it is not installed.
     pub(crate) fn find(program: &str) -> Option<PathBuf> {
         let found = stage::find(program);

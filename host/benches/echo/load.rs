@@ -33,8 +33,8 @@ pub(crate) struct Turn {
 }
 
 /// Round-trip times, in nanoseconds, and how long it took to get them.
-struct Measured {
-    times: Vec<u64>,
+pub(crate) struct Measured {
+    pub(crate) times: Vec<u64>,
     took: Duration,
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn turn(contender: &Contender, cell: Cell, length: Duration, rate: f6
     let connections = if contender.is_serial { cell.clients.max(cell.outstanding) } else { cell.clients };
     let mut connections: Vec<_> = (0..connections).map(|_| (contender.connect)(cell.payload)).collect::<Result<_>>()?;
     let mut measure = |length| match &mut connections[..] {
-        [one] if cell.is_half => paced(&mut **one, rate, length),
-        [one] => alone(&mut **one, cell.outstanding, length),
+        [one] if cell.is_half => paced(&mut **one, rate, |now| now < nanos(length)),
+        [one] => alone(&mut **one, cell.outstanding, |now| now < nanos(length)),
         many => together(many, cell.outstanding, length),
     };
     measure(length / 4)?;
@@ -88,14 +88,18 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One client that sends a request for each answer.
-fn alone(connection: &mut dyn Connection, outstanding: usize, length: Duration) -> Result<Measured> {
+/// One client that sends a request for each answer, as long as it goes on at an instant since its start.
+pub(crate) fn alone(
+    connection: &mut dyn Connection,
+    outstanding: usize,
+    goes_on: impl Fn(u64) -> bool,
+) -> Result<Measured> {
     let mut stamps = Stamps::new();
     let mut times = Vec::new();
     for _ in 0..outstanding {
         connection.send(stamps.next())?;
     }
-    while stamps.began.elapsed() < length || times.is_empty() {
+    while goes_on(stamps.now()) || times.is_empty() {
         let stamp = connection.receive(true)?.ok_or("no answer")?;
         times.push(stamps.now().saturating_sub(stamp));
         connection.send(stamps.next())?;
@@ -159,16 +163,17 @@ fn together(clients: &mut [Box<dyn Connection>], outstanding: usize, length: Dur
     Ok(Measured { times, took: took.unwrap_or_default() })
 }
 
-/// One client that sends so many requests per second, whether answers come or not. Times count from when a request was due.
-fn paced(connection: &mut dyn Connection, rate: f64, length: Duration) -> Result<Measured> {
+/// One client that sends so many requests per second, whether answers come or not, as long as it goes on when one is due.
+/// Times count from then.
+pub(crate) fn paced(connection: &mut dyn Connection, rate: f64, goes_on: impl Fn(u64) -> bool) -> Result<Measured> {
     // Sleeps end up to 50 µs late by default.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
     let interval = nanos(Duration::from_secs_f64(1.0 / rate)).max(1);
-    let (stamps, end) = (Stamps::new(), nanos(length));
+    let stamps = Stamps::new();
     let (mut due, mut missing, mut last_answer) = (0, 0_usize, 0);
     let mut times = Vec::new();
-    while due < end || missing > 0 {
-        while due < end && due <= stamps.now() {
+    while goes_on(due) || missing > 0 {
+        while goes_on(due) && due <= stamps.now() {
             connection.send(due)?;
             due += interval;
             missing += 1;
@@ -179,11 +184,12 @@ fn paced(connection: &mut dyn Connection, rate: f64, length: Duration) -> Result
             missing -= 1;
         }
         let now = stamps.now();
-        if now > last_answer.max(end) + nanos(PATIENCE) {
+        if now > last_answer.max(due) + nanos(PATIENCE) {
             return Err("no answer".into());
         }
-        let wait = if due < end { Duration::from_nanos(due.saturating_sub(now)) } else { PATIENCE };
-        if (due < end || missing > 0) && !wait.is_zero() {
+        let is_over = !goes_on(due);
+        let wait = if !is_over { Duration::from_nanos(due.saturating_sub(now)) } else { PATIENCE };
+        if (!is_over || missing > 0) && !wait.is_zero() {
             poll(&mut [PollFd::from_borrowed_fd(connection.fd()?, PollFlags::IN)], Some(&timespec(wait)?))?;
         }
     }

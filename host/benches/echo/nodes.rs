@@ -3,7 +3,7 @@
 //! A service whose name ends in `reused` keeps its instance; others get a new one for each request.
 
 use super::Result;
-use super::connection::{Dialect, Keys};
+use super::connection::{Dialect, Keys, native};
 use super::contender::{Contender, Wanted};
 use super::guests;
 use super::place;
@@ -15,10 +15,15 @@ use std::process::Command;
 /// What answers with what it was asked.
 pub(crate) const ECHO: &str = include_str!("../../../tests/guests/echo.wat");
 
-const SERVICES: &[&str] = &["fresh", "reused"];
+/// What every node serves.
+pub(crate) const SERVICES: &[&str] = &["reused", "fresh"];
+
+/// Services of a node that has many.
+const MANY: usize = 1_000;
 
 pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let mut contenders = local(stage, wanted, context)?;
+    contenders.extend(many(stage, wanted, context)?);
     contenders.extend(tcp(stage, wanted, context)?);
     contenders.extend(curve(stage, wanted, context)?);
     contenders.extend(zones(stage, wanted, context)?);
@@ -34,10 +39,6 @@ fn select(
 ) -> Vec<Contender> {
     let wanted = all.iter().filter(|(name, _)| wanted.is(name));
     wanted.map(|(name, dialect)| Contender::over_zeromq(name, processes.to_vec(), at, dialect.clone())).collect()
-}
-
-fn native(service: &str) -> Dialect {
-    Dialect::Native(service.to_owned())
 }
 
 /// A node over ipc, and its peer.
@@ -61,6 +62,31 @@ fn local(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<V
         let services = &["peer-fresh", "peer-reused"];
         let far = start(stage, "far", &["ipc://far.ipc"], services, &format!("seeds = ['{endpoint}']"))?;
         contenders.extend(select(&with_peer, wanted, &[near, far], (context, &endpoint, None)));
+    }
+    Ok(contenders)
+}
+
+/// Nodes with a thousand services over ipc, of which another is asked in each request, or always the same.
+fn many(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
+    let mut contenders = Vec::new();
+    for kind in SERVICES {
+        let mut services: Vec<String> = (0..MANY).map(|number| format!("s{number}-{kind}")).collect();
+        // Neighbours in the node's memory shall not be neighbours in time.
+        fastrand::Rng::with_seed(1).shuffle(&mut services);
+        let all = [
+            (format!("1,000 services, {kind}"), Dialect::Native(services.clone())),
+            (format!("1,000 services, one, {kind}"), native(&services[0])),
+        ];
+        let all = all.each_ref().map(|(name, dialect)| (name.as_str(), dialect.clone()));
+        if !all.iter().any(|(name, _)| wanted.names(name)) {
+            continue;
+        }
+        let (name, socket) = (format!("many-{kind}"), format!("ipc://many-{kind}.ipc"));
+        let services: Vec<&str> = services.iter().map(String::as_str).collect();
+        // All keep an instance, and a second while the first is at work.
+        let node = start(stage, &name, &[&socket], &services, &format!("[limits]\ninstances = {}", 2 * MANY))?;
+        let endpoint = format!("ipc://{}/{name}.ipc", stage.folder().display());
+        contenders.extend(select(&all, wanted, &[node], (context, &endpoint, None)));
     }
     Ok(contenders)
 }

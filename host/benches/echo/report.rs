@@ -67,7 +67,7 @@ fn size(bytes: usize) -> String {
     }
 }
 
-fn number(figure: f64) -> String {
+pub(crate) fn number(figure: f64) -> String {
     match figure {
         _ if figure.is_nan() => "-".to_owned(),
         _ if figure < 100.0 => format!("{figure:.1}"),

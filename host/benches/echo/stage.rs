@@ -42,6 +42,11 @@ impl Stage {
         self.folder.path()
     }
 
+    /// Where a process in the folder listens on a socket of this name.
+    pub(crate) fn endpoint(&self, name: &str) -> String {
+        format!("ipc://{}/{name}.ipc", self.folder().display())
+    }
+
     /// Starts a process in the folder, and tells its id.
     pub(crate) fn start(&mut self, command: &mut Command) -> Result<u32> {
         let child = command.current_dir(self.folder()).spawn().map_err(|error| format!("{command:?}: {error}"))?;

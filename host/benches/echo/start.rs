@@ -1,7 +1,7 @@
 //! How soon a node answers after its start, and after a plugin was dropped into its folder.
 
 use super::Result;
-use super::connection::{Connection as _, Dialect, ZeroMq};
+use super::connection::{Connection as _, ZeroMq, native};
 use super::guests;
 use super::nodes::{self, ECHO};
 use super::stage::{self, Stage};
@@ -69,16 +69,15 @@ fn starts(context: &zmq::Context, name: &str, plugins: usize) -> Result<()> {
 }
 
 /// Asks a service that may not be there yet.
-fn first_answer(context: &zmq::Context, stage: &Stage, service: &str) -> Result<()> {
-    let endpoint = format!("ipc://{}/node.ipc", stage.folder().display());
-    let mut client = ZeroMq::connect(context, &endpoint, None, Dialect::Native(service.into()), 64)?;
+pub(crate) fn first_answer(context: &zmq::Context, stage: &Stage, service: &str) -> Result<()> {
+    let mut client = ZeroMq::connect(context, &stage.endpoint("node"), None, native(service), 64)?;
     client.send(1)?;
     client.receive(true)?;
     Ok(())
 }
 
 /// The time from the moment that a plugin is in the folder.
-fn drop_in(context: &zmq::Context, stage: &Stage, service: &str, component: &[u8]) -> Result<Duration> {
+pub(crate) fn drop_in(context: &zmq::Context, stage: &Stage, service: &str, component: &[u8]) -> Result<Duration> {
     let file = stage.folder().join(service);
     std::fs::write(&file, component)?;
     let place = stage.folder().join("node").join(format!("{service}.wasm"));
@@ -91,7 +90,7 @@ fn drop_in(context: &zmq::Context, stage: &Stage, service: &str, component: &[u8
 }
 
 /// An echo of so many bytes and functions more, which differs from time to time.
-fn component(data: usize, functions: usize, time: usize) -> Vec<u8> {
+pub(crate) fn component(data: usize, functions: usize, time: usize) -> Vec<u8> {
     let mut text = String::from(ECHO);
     let _a_string_takes_all = write!(text, "(data \"{time:03}{}\")", "x".repeat(data));
     for _ in 0..functions {

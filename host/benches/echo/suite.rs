@@ -8,6 +8,7 @@ pub(crate) mod guests;
 mod http;
 mod load;
 mod majordomo;
+mod meanwhile;
 pub(crate) mod nats;
 pub(crate) mod nodes;
 mod place;
@@ -43,7 +44,7 @@ const MOST_BYTES: usize = 32 << 20;
 #[derive(clap::Parser)]
 #[command(name = "cargo bench --", after_help = EXAMPLES)]
 struct Arguments {
-    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS` ...
+    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS`, `1,000 services` ...
     contenders: Vec<String>,
     /// Keep every process on the first core
     #[arg(long)]
@@ -66,6 +67,9 @@ struct Arguments {
     /// Measure how soon a node answers after its start, and after a plugin was dropped in, and nothing else
     #[arg(long)]
     start: bool,
+    /// Measure how long requests take while a plugin compiles, and nothing else
+    #[arg(long, conflicts_with = "start")]
+    compiling: bool,
     /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file, as seen from the
     /// project's folder
     #[arg(long, value_name = "FILE")]
@@ -79,7 +83,9 @@ const EXAMPLES: &str = "Examples:
   cargo bench                                                  the selection, in some minutes
   cargo bench -- --pinned --plot echo.svg                      every process on one core; with a picture
   cargo bench -- --rounds 10 --outstanding 1,64 bare 'node ipc'
+  cargo bench -- --rounds 7 --outstanding 1,64 '1,000 services' 'node ipc, reused' 'node ipc, fresh'
   cargo bench -- --start                                       start and load
+  cargo bench -- --compiling --rounds 7                        requests while a plugin compiles
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
 /// Runs the benchmark, or one of its processes, with contenders more: those that not everybody who has the rest can build.
@@ -97,6 +103,9 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let context = zmq::Context::new();
     if arguments.start {
         return start::measure(&context);
+    }
+    if arguments.compiling {
+        return meanwhile::measure(&context, &Wanted(arguments.contenders), arguments.rounds);
     }
     // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
     let plot = arguments.plot.as_ref().map(|file| place::project().join(file));

@@ -1,5 +1,6 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
+use super::compilers;
 use super::engine::Sandbox;
 use super::folder::{Change, Folder, Stamp, is_of_plugin, list, signature_of};
 use super::guest::Calls;
@@ -116,6 +117,9 @@ impl Loader {
     }
 
     fn run(&self, mut folder: Folder, mut watch: Watch, slow_lane: &SlowLane, sending: &Sending) {
+        let _helpers = compilers::helping_me(compilers::cores()).inspect_err(|error| {
+            warn!("requests may wait for a plugin that compiles: the system refuses a thread: {error}");
+        });
         let mut is_readable = true;
         loop {
             let rescan = if watch.watcher.is_some() { RESCAN } else { RESCAN_BLIND };

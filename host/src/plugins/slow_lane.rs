@@ -1,15 +1,16 @@
 //! Where large files compile, one after the other, while small ones pass by.
 //!
-//! Its threads are half as many as the machine has cores, so that requests are served meanwhile. What happens to one
-//! service stays in order: while anything of it waits or compiles here, all that happens to it later waits here too.
+//! Its threads are half as many as the machine has cores, and come last, so that requests are served meanwhile. What
+//! happens to one service stays in order: while anything of it waits or compiles here, all that happens to it later waits
+//! here too.
 
+use super::compilers;
 use super::folder::{Change, Stamp};
 use super::loader::Loader;
 use crate::mailbox::Sending;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use std::collections::BTreeMap;
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::info;
@@ -55,9 +56,7 @@ impl SlowLane {
     /// # Errors
     /// If the system refuses a thread.
     pub(super) fn start(loader: Arc<Loader>, sending: Sending) -> io::Result<Self> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let pool = ThreadPoolBuilder::new().num_threads(cores.div_ceil(2)).thread_name(|_| "compile".into());
-        let pool = pool.build().map_err(io::Error::other)?;
+        let pool = compilers::patient(compilers::cores().div_ceil(2)).map_err(io::Error::other)?;
         let (queue, queued) = channel();
         let unfinished = Arc::new(Unfinished::default());
         let counts = Arc::clone(&unfinished);
