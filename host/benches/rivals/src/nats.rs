@@ -12,7 +12,7 @@ use crate::echo::stage::{self, Stage};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use rustix::net::getpeername;
+use rustix::net::{getpeername, getsockname};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -75,7 +75,7 @@ struct Requester {
 
 impl Requester {
     fn connect(address: SocketAddr, payload: usize) -> Result<Self> {
-        let before = descriptors()?;
+        let before: Vec<SocketAddr> = connections(address)?.into_iter().map(|(own, _)| own).collect();
         let runtime = runtime()?;
         let (client, answers, inbox) = runtime.block_on(async {
             let client = connect(address).await?;
@@ -83,7 +83,9 @@ impl Requester {
             let answers = client.subscribe(inbox.clone()).await?;
             Result::Ok((client, answers, inbox))
         })?;
-        Ok(Self { answers, client, inbox, body: vec![b'x'; payload], socket: socket(address, &before)?, runtime })
+        let new = connections(address)?.into_iter().find(|(own, _)| !before.contains(own));
+        let (_, socket) = new.ok_or("the client has no connection")?;
+        Ok(Self { answers, client, inbox, body: vec![b'x'; payload], socket, runtime })
     }
 
     fn stamp(&self, answer: Option<Message>) -> Result<Option<u64>> {
@@ -92,25 +94,22 @@ impl Requester {
     }
 }
 
-/// The numbers of this process's descriptors.
-fn descriptors() -> Result<Vec<i32>> {
-    let entries = std::fs::read_dir("/proc/self/fd")?;
-    entries.map(|entry| Ok(entry?.file_name().to_str().unwrap_or_default().parse()?)).collect()
-}
-
-/// The client's socket, which it does not show: the one that was not there before and leads to the server.
-fn socket(address: SocketAddr, before: &[i32]) -> Result<OwnedFd> {
+/// This process's connections to a server, with their near ends: copies of the descriptors, which the client does not show.
+fn connections(server: SocketAddr) -> Result<Vec<(SocketAddr, OwnedFd)>> {
     let process = pidfd_open(getpid(), PidfdFlags::empty())?;
-    for number in descriptors()?.into_iter().filter(|number| !before.contains(number)) {
-        // The folder was one of them while it was read.
+    let mut connections = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().unwrap_or_default().parse()?;
+        // Another thread may have closed it meanwhile.
         let Ok(copy) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else { continue };
-        if let Ok(Some(peer)) = getpeername(&copy)
-            && SocketAddr::try_from(peer).is_ok_and(|peer| peer == address)
+        if let (Ok(Some(peer)), Ok(own)) = (getpeername(&copy), getsockname(&copy))
+            && let (Ok(peer), Ok(own)) = (SocketAddr::try_from(peer), SocketAddr::try_from(own))
+            && peer == server
         {
-            return Ok(copy);
+            connections.push((own, copy));
         }
     }
-    Err("the client has no connection".into())
+    Ok(connections)
 }
 
 impl Connection for Requester {
