@@ -15,7 +15,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
         client_secret: client.secret_key.to_vec(),
     };
     let secret = zmq::z85_encode(&server.secret_key)?;
-    let ipc = format!("ipc://{}/bare.ipc", stage.folder().display());
+    let ipc = stage.endpoint("bare");
     let majordomo = Dialect::Majordomo2("fresh".into());
     let all = [
         ("bare ipc", ipc.as_str(), None, native("fresh")),
@@ -45,7 +45,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
 fn way_of_proxies(stage: &mut Stage) -> Result<(Vec<u32>, String)> {
     let (id, mut next) = stage.start_role(&["bare", "tcp://127.0.0.1:*"])?;
     let mut processes = vec![id];
-    let ipc = format!("ipc://{}/proxies.ipc", stage.folder().display());
+    let ipc = stage.endpoint("proxies");
     for endpoint in ["tcp://127.0.0.1:*", "tcp://127.0.0.1:*", &ipc] {
         let (id, endpoint) = stage.start_role(&["bare-proxy", endpoint, &next])?;
         processes.push(id);

@@ -27,7 +27,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     if !wanted.is(NAME) {
         return Ok(Vec::new());
     }
-    let endpoint = format!("ipc://{}/majordomo.ipc", stage.folder().display());
+    let endpoint = stage.endpoint("majordomo");
     let (broker, endpoint) = stage.start_role(&["majordomo-broker", &endpoint])?;
     let (worker, _) = stage.start_role(&["majordomo-worker", &endpoint])?;
     let at = (context, endpoint.as_str(), None);

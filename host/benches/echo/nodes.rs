@@ -55,7 +55,7 @@ fn local(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<V
     if !has_peer && !alone.iter().any(|(name, _)| wanted.is(name)) {
         return Ok(Vec::new());
     }
-    let endpoint = format!("ipc://{}/near.ipc", stage.folder().display());
+    let endpoint = stage.endpoint("near");
     let near = start(stage, "near", &["ipc://near.ipc"], SERVICES, "")?;
     let mut contenders = select(&alone, wanted, &[near], (context, &endpoint, None));
     if has_peer {
@@ -85,7 +85,7 @@ fn many(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Ve
         let services: Vec<&str> = services.iter().map(String::as_str).collect();
         // All keep an instance, and a second while the first is at work.
         let node = start(stage, &name, &[&socket], &services, &format!("[limits]\ninstances = {}", 2 * MANY))?;
-        let endpoint = format!("ipc://{}/{name}.ipc", stage.folder().display());
+        let endpoint = stage.endpoint(&name);
         contenders.extend(select(&all, wanted, &[node], (context, &endpoint, None)));
     }
     Ok(contenders)
@@ -142,7 +142,7 @@ fn zones(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<V
         let node = format!("zone = '{zone}'\nseeds = ['{endpoint}']");
         processes.push(start(stage, &name, &[&ipc, "tcp://127.0.0.1:0"], services, &node)?);
     }
-    let endpoint = format!("ipc://{}/node-here.ipc", stage.folder().display());
+    let endpoint = stage.endpoint("node-here");
     Ok(select(&all, wanted, &processes, (context, &endpoint, None)))
 }
 

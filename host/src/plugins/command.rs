@@ -19,7 +19,7 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job) -> Outcome {
     let remaining_us = job.remaining_us();
     let request = job.request;
-    let limit = plugin.settings.reply;
+    let limit = plugin.around.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
     let stderr = Console::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
@@ -41,7 +41,6 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
         Err(error) => Err(error),
     };
     let guest = store.data();
-    guest.end();
     let (reply_left, sent_partials) = (guest.reply_left(), guest.has_sent_partials());
     let failed = |failure| Outcome { result: Err(failure), sent_partials };
     let printed = stdout.contents();

@@ -70,9 +70,9 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl Guest {
-    /// An instance that may have so many bytes of memory. Without an outside it gets one that has no folders, when it
-    /// looks for it.
-    pub(super) fn new(around: Arc<Surroundings>, memory: usize, outside: Option<Outside>) -> Self {
+    /// Without an outside it gets one that has no folders, when it looks for it.
+    pub(super) fn new(around: Arc<Surroundings>, outside: Option<Outside>) -> Self {
+        let memory = around.settings.memory;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
         Self {
@@ -110,6 +110,12 @@ impl Guest {
         self.sent_partials
     }
 
+    /// The outside, made now if it was not there, and what the guest has open.
+    fn look_outside(&mut self) -> (&mut Outside, &mut ResourceTable) {
+        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
+        (outside, &mut self.resources)
+    }
+
     /// What the instance was refused, if anything.
     pub(super) fn exhausted(&self) -> Option<Exhausted> {
         self.limits.exhausted
@@ -118,15 +124,15 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
-        WasiCtxView { ctx: &mut outside.wasi, table: &mut self.resources }
+        let (outside, table) = self.look_outside();
+        WasiCtxView { ctx: &mut outside.wasi, table }
     }
 }
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
-        WasiHttpCtxView { hooks: &mut outside.outgoing, table: &mut self.resources, ctx: &mut outside.http }
+        let (outside, table) = self.look_outside();
+        WasiHttpCtxView { hooks: &mut outside.outgoing, table, ctx: &mut outside.http }
     }
 }
 

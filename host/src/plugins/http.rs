@@ -46,7 +46,7 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: Job) 
         Ok(mut wasi) => Outside::logging(&plugin.around, &mut wasi),
         Err(failure) => return Outcome::failed(failure),
     };
-    let limit = plugin.settings.reply;
+    let limit = plugin.around.settings.reply;
     let mut store = plugin.store(handler.engine(), Some(outside));
     store.data_mut().begin(id, limit);
     let (sender, sent) = oneshot::channel();
@@ -94,7 +94,7 @@ async fn collect(plugin: &Plugin, sent: Receiver<Sent>) -> Result<(StatusCode, V
         let frame = frame.map_err(|_| failure(Code::Crashed, "broke its response off"))?;
         // What is no data are trailers, which have no place in a reply.
         let data = frame.into_data().unwrap_or_default();
-        if whole.len() + data.len() > plugin.settings.reply {
+        if whole.len() + data.len() > plugin.around.settings.reply {
             return Err(plugin.over_reply_limit());
         }
         whole.extend_from_slice(&data);

@@ -38,7 +38,6 @@ pub(crate) struct Plugin {
     pub(super) around: Arc<Surroundings>,
     origin: Origin,
     kind: Kind,
-    pub(super) settings: SandboxSettings,
     max_body: usize,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
@@ -159,8 +158,8 @@ impl Plugin {
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
-        let around = Arc::new(Surroundings { service, grants: settings.grants.clone(), log, calls });
-        Ok(Self { around, origin, kind, settings, max_body, idle, pace, requests, crashes, health })
+        let around = Arc::new(Surroundings { service, settings, log, calls });
+        Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -170,7 +169,7 @@ impl Plugin {
 
     /// Whether it has crashed in more of its first requests than the service allows.
     pub(super) fn is_condemned(&self) -> bool {
-        let Trial { requests, crashes } = self.settings.trial;
+        let Trial { requests, crashes } = self.around.settings.trial;
         let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
         served <= u64::from(requests) && crashed * 100 > u64::from(requests) * u64::from(crashes)
     }
@@ -252,7 +251,7 @@ impl Plugin {
         };
         let remaining_us = job.remaining_us();
         let request = &job.request;
-        instance.store.data_mut().begin(request.id, self.settings.reply);
+        instance.store.data_mut().begin(request.id, self.around.settings.reply);
         instance.store.set_epoch_deadline(TICKS);
         let (texts, frames) = (Texts::of(request), request.body.iter().map(AsRef::as_ref).collect::<Vec<_>>());
         let request = lower(request, remaining_us, &texts, &frames);
@@ -273,7 +272,7 @@ impl Plugin {
 
     async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
         // To open a folder can fail, which is told best before the guest begins.
-        let outside = if self.around.grants.fs.is_empty() {
+        let outside = if self.around.settings.grants.fs.is_empty() {
             None
         } else {
             Some(Outside::logging(&self.around, &mut self.wasi()?))
@@ -287,15 +286,15 @@ impl Plugin {
 
     /// What one instance may reach; its console is still missing.
     pub(super) fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
-        grants::context(&self.around.grants).map_err(|why| Failure::new(Code::Failed, why))
+        grants::context(&self.around.settings.grants).map_err(|why| Failure::new(Code::Failed, why))
     }
 
     /// Makes the store of one instance, with all limits.
     pub(super) fn store(&self, engine: &Engine, outside: Option<Outside>) -> Store<Guest> {
-        let mut store = Store::new(engine, Guest::new(Arc::clone(&self.around), self.settings.memory, outside));
+        let mut store = Store::new(engine, Guest::new(Arc::clone(&self.around), outside));
         store.limiter(Guest::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
-        store.set_hostcall_fuel(self.settings.reply.max(self.max_body) + HEADROOM);
+        store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
         store.set_epoch_deadline(TICKS);
         store
@@ -303,7 +302,7 @@ impl Plugin {
 
     fn keep(&self, mut instance: Instance) {
         instance.served += 1;
-        let is_kept = match self.settings.reuse {
+        let is_kept = match self.around.settings.reuse {
             Reuse::Requests(requests) => instance.served < requests.get(),
             Reuse::Singleton => true,
         };
@@ -325,7 +324,7 @@ impl Plugin {
     }
 
     pub(super) fn over_reply_limit(&self) -> Failure {
-        let (service, limit) = (&self.around.service, self.settings.reply);
+        let (service, limit) = (&self.around.service, self.around.settings.reply);
         Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
     }
 
@@ -337,9 +336,10 @@ impl Plugin {
         }
         if let Some(exhausted) = guest.exhausted() {
             let (what, limit) = match exhausted {
-                Exhausted::Memory(bytes) => {
-                    (format!("{bytes} bytes of memory"), format!("service.{service}.memory = {}", self.settings.memory))
-                }
+                Exhausted::Memory(bytes) => (
+                    format!("{bytes} bytes of memory"),
+                    format!("service.{service}.memory = {}", self.around.settings.memory),
+                ),
                 Exhausted::Tables(elements) => {
                     (format!("{elements} elements of tables"), format!("it may have {MAX_TABLE_ELEMENTS}"))
                 }

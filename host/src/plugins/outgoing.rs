@@ -42,8 +42,9 @@ impl Outgoing {
     fn judge(&self, request: &mut Request<WasiBody>) -> Result<(), Error> {
         let uri = request.uri();
         let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
-        let is_granted =
-            wanted.as_ref().is_some_and(|wanted| self.around.grants.http.iter().any(|it| grants(it, uri, wanted)));
+        let is_granted = wanted
+            .as_ref()
+            .is_some_and(|wanted| self.around.settings.grants.http.iter().any(|it| grants(it, uri, wanted)));
         let Some(wanted) = wanted.filter(|_| is_granted) else {
             let service = &self.around.service;
             let asked = uri.authority().map_or("nobody", Authority::as_str).escape_default();

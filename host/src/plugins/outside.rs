@@ -5,7 +5,7 @@ use super::console::{Console, ServiceLog};
 use super::grants;
 use super::guest::Calls;
 use super::outgoing::{self, Outgoing};
-use crate::config::Grants;
+use crate::config::SandboxSettings;
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::ServiceName;
@@ -15,7 +15,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 /// What all instances of a plugin have in common.
 pub(super) struct Surroundings {
     pub(super) service: ServiceName,
-    pub(super) grants: Grants,
+    pub(super) settings: SandboxSettings,
     pub(super) log: Arc<ServiceLog>,
     pub(super) calls: Arc<Calls>,
 }
@@ -50,7 +50,7 @@ impl Outside {
 
     /// The same for a service that is granted no folder: nothing of that can fail.
     pub(super) fn without_folders(around: &Arc<Surroundings>) -> Self {
-        Self::logging(around, &mut grants::without_folders(&around.grants))
+        Self::logging(around, &mut grants::without_folders(&around.settings.grants))
     }
 
     /// What was written last becomes a line.

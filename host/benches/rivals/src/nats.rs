@@ -3,12 +3,11 @@
 //! Both run in the thread that uses them, so that no message has to change threads. The client does what one does who has
 //! many requests outstanding: it has one subscription for all answers, and publishes requests that name it.
 
-use crate::echo::Result;
-use crate::echo::Role;
 use crate::echo::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::echo::contender::{Contender, Wanted};
 use crate::echo::nats::start_server;
 use crate::echo::stage::{self, Stage};
+use crate::echo::{Result, Role};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
