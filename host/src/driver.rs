@@ -17,14 +17,14 @@ use wasmnode_core::{
 };
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
-const BATCH: usize = 64;
+const BATCH: u32 = 64;
 
-/// Of these, how many are received, decided, run and answered together: a processor does one thing eight times in less time than
-/// eight things in turn.
-const STRIDE: usize = 8;
+/// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times in
+/// less time than eight things in turn.
+const STRIDE: u32 = 8;
 
-/// How long runs may take before those that have ended are answered.
-const PATIENCE: Duration = Duration::from_micros(100);
+/// How long a message may wait for those that it is answered with.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Refused messages and the like that are logged; the rest is counted.
 const WARNINGS_PER_SECOND: u32 = 20;
@@ -108,7 +108,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         sockets,
         plugins,
         mailbox,
-        happened: Vec::with_capacity(STRIDE),
+        happened: Vec::new(),
         started,
         config: config.clone(),
         warnings,
@@ -210,21 +210,27 @@ impl Driver {
         info!("stopped");
     }
 
-    /// Takes messages from the sockets, and brings each to its end as far as it goes at once.
-    fn receive_batch(&mut self) -> usize {
+    /// Takes messages from the sockets, and brings each to its end as far as it goes at once: as many together as take no
+    /// longer than [`PATIENCE`], by what the ones before took.
+    fn receive_batch(&mut self) -> u32 {
         // The first goes alone: when there is no other, its answer need not wait until the sockets have said so.
         let (mut received, mut most) = (0, 1);
         while received < BATCH {
-            let now = self.now();
-            let Self { sockets, node, .. } = self;
-            let inputs = std::iter::from_fn(|| sockets.receive()).take(most);
-            let taken = inputs.map(|input| node.handle(input, now)).count();
-            self.settle(now);
+            let began = self.now();
+            let mut taken = 0;
+            while taken < most
+                && let Some(input) = self.sockets.receive()
+            {
+                self.node.handle(input, began);
+                taken += 1;
+            }
+            let spent = self.settle(began).since(began);
             received += taken;
             if taken < most {
                 break;
             }
-            most = STRIDE;
+            let each = spent / taken;
+            most = (1..=STRIDE).rev().find(|most| each * *most <= PATIENCE).unwrap_or(1);
         }
         received
     }
@@ -297,25 +303,18 @@ impl Driver {
     }
 
     /// Does everything that the core has decided. What an action yields at once (a short run's result, an undeliverable
-    /// message) is told in turn.
-    fn settle(&mut self, mut now: Time) {
+    /// message) is told in turn. Returns when the last of that came.
+    fn settle(&mut self, mut now: Time) -> Time {
         loop {
-            let began = now;
             while let Some(output) = self.node.next_output() {
-                let is_run = matches!(output, Output::Run(_));
                 if let Some(happened) = self.act(output, now) {
                     self.happened.push(happened);
                 }
-                if is_run {
-                    now = self.now();
-                    if now.since(began) > PATIENCE && !self.happened.is_empty() {
-                        break;
-                    }
-                }
             }
             if self.happened.is_empty() {
-                return;
+                return now;
             }
+            now = self.now();
             for input in self.happened.drain(..) {
                 self.node.handle(input, now);
             }
