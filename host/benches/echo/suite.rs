@@ -3,6 +3,7 @@
 mod bare;
 pub(crate) mod connection;
 pub(crate) mod contender;
+mod direct;
 #[path = "../../../tests/guests/mod.rs"]
 pub(crate) mod guests;
 mod http;
@@ -116,6 +117,7 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let wanted = Wanted(arguments.contenders);
     let mut stage = Stage::new()?;
     let mut contenders = bare::contenders(&mut stage, &wanted, &context)?;
+    contenders.extend(direct::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(nodes::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(majordomo::contenders(&mut stage, &wanted, &context)?);
     contenders.extend(nats::contenders(&mut stage, &wanted)?);
@@ -148,6 +150,7 @@ fn play(role: &str, arguments: &[String], others: &[Role]) -> Result<()> {
     match role {
         "bare" => bare::echo(address, arguments.get(1)),
         "bare-proxy" => bare::proxy(address, arguments.get(1).ok_or("a proxy without a next address")?),
+        "direct" => direct::echo(address),
         "majordomo-broker" => majordomo::broker(address),
         "majordomo-worker" => majordomo::work(address),
         "nats-responder" => nats::respond(address),
