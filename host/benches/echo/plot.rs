@@ -57,7 +57,7 @@ fn panel(svg: &mut String, left: f64, title: &str, contenders: &[Contender], fig
 
 fn colour(name: &str) -> &'static str {
     match name {
-        _ if name.starts_with("bare") => "#9e9e9e",
+        _ if name.contains("bare") => "#9e9e9e",
         _ if ["node", "peer", "zones"].iter().any(|ours| name.starts_with(ours)) => "#1565c0",
         _ => "#ef6c00",
     }
