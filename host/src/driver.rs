@@ -214,9 +214,8 @@ impl Driver {
     /// longer than [`PATIENCE`], by what the ones before took.
     fn receive_batch(&mut self) -> u32 {
         // The first goes alone: when there is no other, its answer need not wait until the sockets have said so.
-        let (mut received, mut most) = (0, 1);
+        let (mut received, mut most, mut began) = (0, 1, self.now());
         while received < BATCH {
-            let began = self.now();
             let mut taken = 0;
             while taken < most
                 && let Some(input) = self.sockets.receive()
@@ -224,13 +223,15 @@ impl Driver {
                 self.node.handle(input, began);
                 taken += 1;
             }
-            let spent = self.settle(began).since(began);
+            self.settle(began);
             received += taken;
             if taken < most {
                 break;
             }
-            let each = spent / taken;
-            most = (1..=STRIDE).rev().find(|most| each * *most <= PATIENCE).unwrap_or(1);
+            let ended = self.now();
+            let each = ended.since(began) / taken;
+            most = (1..=STRIDE).rev().find(|many| each * *many <= PATIENCE).unwrap_or(1);
+            began = ended;
         }
         received
     }
@@ -303,8 +304,8 @@ impl Driver {
     }
 
     /// Does everything that the core has decided. What an action yields at once (a short run's result, an undeliverable
-    /// message) is told in turn. Returns when the last of that came.
-    fn settle(&mut self, mut now: Time) -> Time {
+    /// message) is told in turn.
+    fn settle(&mut self, mut now: Time) {
         loop {
             while let Some(output) = self.node.next_output() {
                 if let Some(happened) = self.act(output, now) {
@@ -312,7 +313,7 @@ impl Driver {
                 }
             }
             if self.happened.is_empty() {
-                return now;
+                return;
             }
             now = self.now();
             for input in self.happened.drain(..) {
