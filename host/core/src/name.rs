@@ -44,12 +44,15 @@ impl std::str::FromStr for ServiceName {
             "" => Err(InvalidName("is empty")),
             _ if name.len() > Self::MAX => Err(InvalidName("is longer than 255 bytes")),
             _ if name.contains('@') => Err(InvalidName("contains '@', which is kept for addresses")),
-            _ if name.chars().any(|c| c.is_whitespace() || c.is_control()) => {
-                Err(InvalidName("contains white space or a control character"))
-            }
+            _ if !is_printable(name) => Err(InvalidName("contains white space or a control character")),
             _ => Ok(Self(name.into())),
         }
     }
+}
+
+/// Without white space and control characters; of ASCII, which most names are, that is quickly said.
+fn is_printable(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic()) || !name.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 impl Borrow<str> for ServiceName {

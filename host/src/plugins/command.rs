@@ -16,9 +16,9 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
 /// Serves one request.
-pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job) -> Outcome {
+pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Job) -> Outcome {
     let remaining_us = job.remaining_us();
-    let request = job.request;
+    let request = &job.request;
     let limit = plugin.around.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
@@ -32,7 +32,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: Job
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .args(&[request.service.as_str()])
-        .envs(&environment(&request, remaining_us))
+        .envs(&environment(request, remaining_us))
         .build();
     let mut store = plugin.store(command.engine(), Some(Outside::new(&plugin.around, wasi, vec![stderr.clone()])));
     store.data_mut().begin(request.id, limit);

@@ -35,7 +35,7 @@ const REASON: usize = 1 << 10;
 type Sent = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Serves one request.
-pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: Job) -> Outcome {
+pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job) -> Outcome {
     let remaining_us = job.remaining_us();
     let id = job.request.id;
     let request = match incoming(&job.request, remaining_us) {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::warn;
 use wasmnode_core::message::size;
-use wasmnode_core::{Body, Code, Failure, Request, ServiceName};
+use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -191,20 +191,27 @@ impl Plugin {
     }
 
     /// Serves one request, in a fresh instance or one that is kept.
-    pub(super) async fn run(self: Arc<Self>, job: Job) -> Outcome {
-        let outcome = self.serve(job).await;
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let has_crashed = matches!(&outcome.result, Err(Failure { code: Code::Crashed | Code::Exhausted, .. }));
-        if has_crashed {
-            self.crashes.fetch_add(1, Ordering::Relaxed);
+    #[expect(clippy::manual_async_fn, reason = "it would be larger by a copy of the job, and each run is moved once")]
+    pub(super) fn run(self: Arc<Self>, job: Job) -> impl Future<Output = Outcome> + Send {
+        async move {
+            let outcome = self.serve(&job).await;
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let has_crashed = matches!(&outcome.result, Err(Failure { code: Code::Crashed | Code::Exhausted, .. }));
+            if has_crashed {
+                self.crashes.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.has_ever_crashed() {
+                self.take_note(has_crashed);
+            }
+            outcome
         }
-        if !self.has_ever_crashed() {
-            return outcome;
-        }
+    }
+
+    /// A request has ended, of a plugin that has crashed in this or in others.
+    fn take_note(&self, has_crashed: bool) {
         if let Some(wait) = self.health().record(has_crashed, Instant::now()) {
             warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.around.service);
         }
-        outcome
     }
 
     /// Whether a request may be tried.
@@ -231,7 +238,7 @@ impl Plugin {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(&self, job: Job) -> Outcome {
+    async fn serve(&self, job: &Job) -> Outcome {
         match &self.kind {
             Kind::Service(pre) => self.handle(pre, job).await,
             // Elsewhere, for they are large: what runs most often shall not move their bytes about.
@@ -240,11 +247,11 @@ impl Plugin {
         }
     }
 
-    async fn handle(&self, pre: &ServicePre<Guest>, job: Job) -> Outcome {
-        let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut instance = match kept {
+    async fn handle(&self, pre: &ServicePre<Guest>, job: &Job) -> Outcome {
+        let mut instance = match self.take_kept() {
             Some(instance) => instance,
-            None => match self.instantiate(pre).await {
+            // Elsewhere for the same reason.
+            None => match Box::pin(self.instantiate(pre)).await {
                 Ok(instance) => instance,
                 Err(failure) => return Outcome::failed(failure),
             },
@@ -300,6 +307,10 @@ impl Plugin {
         store
     }
 
+    fn take_kept(&self) -> Option<Instance> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
     fn keep(&self, mut instance: Instance) {
         instance.served += 1;
         let is_kept = match self.around.settings.reuse {
@@ -313,7 +324,12 @@ impl Plugin {
 
     fn lift(&self, reply: Result<types::BodyResult, types::Failure>, guest: &Guest) -> Result<Body, Failure> {
         let body: Body = match reply {
-            Ok(body) => body.into_iter().map(Into::into).collect(),
+            Ok(frames) => {
+                // With room for the header that it will be sent with.
+                let mut body = Body::with_capacity(frames.len() + 1);
+                body.extend(frames.into_iter().map(Frame::from));
+                body
+            }
             Err(types::Failure::Rejected(reason)) => return Err(Failure::new(Code::Rejected, reason)),
             Err(types::Failure::Failed(reason)) => return Err(Failure::new(Code::Failed, reason)),
         };
@@ -392,7 +408,7 @@ struct Texts<'a> {
 impl<'a> Texts<'a> {
     fn of(request: &'a Request) -> Self {
         let traceparent = request.traceparent.as_ref().map(|text| String::from_utf8_lossy(text));
-        Self { caller: request.caller.to_string(), traceparent }
+        Self { caller: request.caller.to_text(), traceparent }
     }
 }
 

@@ -106,7 +106,7 @@ impl Listener {
 
     pub(super) fn receive(&self) -> Option<(PeerId, Vec<Frame>)> {
         let Some(doorkeeper) = &self.doorkeeper else {
-            return receive(&self.router, |id| PeerId::new(Frame::copy_from_slice(id)));
+            return receive(&self.router, |id| PeerId::new(&**id));
         };
         loop {
             let ((id, name), frames) =

@@ -110,7 +110,7 @@ impl Forger {
             body: vec![Frame::from_static(b"x")],
         };
         forge(&mut forward);
-        self.say(PeerMessage::Request(forward));
+        self.say(PeerMessage::Request(forward.into()));
         match self.hear() {
             PeerMessage::Reply { id, reply } if id == self.last => reply,
             other => panic!("{other:?}"),

@@ -253,14 +253,14 @@ impl Broker {
             self.budget.earn();
         }
         pending.tried.push(link);
-        let forward = Forward {
+        let forward = Box::new(Forward {
             id: number,
             remaining: pending.deadline.since(now),
             hops: pending.hops.saturating_sub(1),
             is_trace: pending.trace.is_some(),
             has_alternative,
             service: pending.service.clone(),
-            caller: pending.caller().to_string(),
+            caller: pending.caller().to_text(),
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
             chain: pending.chain.clone(),
@@ -275,7 +275,7 @@ impl Broker {
             zone: zone.clone(),
             // It stays here as well, for the case that the peer dies.
             body: pending.body.clone(),
-        };
+        });
         let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         let has_key = pending.idempotency_key.is_some();
         let queues = self.service(&service);

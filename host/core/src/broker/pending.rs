@@ -101,7 +101,7 @@ pub(super) struct Client {
 
 impl Broker {
     /// Removes a request from every table.
-    pub(super) fn take(&mut self, id: RequestId) -> Option<Pending> {
+    pub(super) fn take(&mut self, id: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&id)?;
         self.timers.remove(&(pending.timer, id));
         self.held_bytes -= pending.bytes;

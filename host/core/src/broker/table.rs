@@ -4,12 +4,12 @@ use slab::Slab;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// Rows by key. The row found last is found again with one comparison, and rows stay where they are while others come and
-/// go: they are large, and a B-tree would move them.
+/// Rows by key. The row found last is found again with one comparison, and rows stay where they are from their beginning to
+/// their end, since they are large.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
     index: BTreeMap<K, usize>,
-    rows: Slab<(K, V)>,
+    rows: Slab<(K, Box<V>)>,
     last: Cell<usize>,
 }
 
@@ -22,12 +22,12 @@ impl<K: Ord + Clone, V> Table<K, V> {
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(self.find(key)?).map(|(_, value)| value)
+        self.rows.get(self.find(key)?).map(|(_, value)| &**value)
     }
 
     pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let row = self.find(key)?;
-        self.rows.get_mut(row).map(|(_, value)| value)
+        self.rows.get_mut(row).map(|(_, value)| &mut **value)
     }
 
     pub(super) fn contains_key(&self, key: &K) -> bool {
@@ -37,7 +37,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
     /// The row of this key, made if there is none.
     pub(super) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
         let row = self.find(key).unwrap_or_else(|| {
-            let row = self.rows.insert((key.clone(), make()));
+            let row = self.rows.insert((key.clone(), Box::new(make())));
             self.index.insert(key.clone(), row);
             self.last.set(row);
             row
@@ -45,7 +45,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
         &mut self.rows[row].1
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(super) fn remove(&mut self, key: &K) -> Option<Box<V>> {
         let (_, value) = self.rows.try_remove(self.index.remove(key)?)?;
         if self.rows.capacity() > ROOM * self.rows.len().max(ROOM) {
             self.rows.shrink_to_fit();
@@ -59,7 +59,7 @@ impl<K: Ord + Clone, V> Table<K, V> {
 
     /// All rows, in order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.index.values().filter_map(|row| self.rows.get(*row)).map(|(key, value)| (key, value))
+        self.index.values().filter_map(|row| self.rows.get(*row)).map(|(key, value)| (key, &**value))
     }
 
     pub(super) fn first(&self) -> Option<(&K, &V)> {
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(table.iter().collect::<Vec<_>>(), [(&1, &11), (&2, &21), (&3, &31)]);
         assert_eq!(*table.get_or_insert_with(&3, || 0), 31);
         assert_eq!(table.get(&2), Some(&21));
-        assert_eq!((table.remove(&2), table.remove(&2)), (Some(21), None));
+        assert_eq!((table.remove(&2), table.remove(&2)), (Some(Box::new(21)), None));
         assert_eq!(table.get(&2), None);
         // In the place of the one that was found last.
         table.get_or_insert_with(&4, || 41);

@@ -7,7 +7,7 @@ use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
 use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// The node's number for a request: unique while the node runs, and ascending in order of arrival.
@@ -143,6 +143,16 @@ pub enum Caller {
     },
 }
 
+impl Caller {
+    /// As `Display` has it, in one allocation: each request that a plugin serves, or a peer gets, says who asks.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(64);
+        let _never_fails = write!(text, "{self}");
+        text
+    }
+}
+
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,8 +197,8 @@ pub enum Effect {
     Forward {
         /// The link to it.
         link: LinkId,
-        /// The request.
-        forward: Forward,
+        /// The request; in a box, as it is the largest of the effects.
+        forward: Box<Forward>,
     },
     /// Tell a peer that a request is no longer wanted.
     CancelForward {

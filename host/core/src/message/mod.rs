@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::name::{InvalidName, Label};
 use peer::PeerMessage;
 use std::fmt;
+use std::sync::Arc;
 
 /// One frame: opaque bytes, cheap to clone.
 pub type Frame = bytes::Bytes;
@@ -32,21 +33,21 @@ pub fn size(body: &[Frame]) -> usize {
 /// It is one principal's: who comes with the same routing id and another principal is another peer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
-    id: Frame,
+    id: Arc<[u8]>,
     principal: Option<Label>,
 }
 
 impl PeerId {
     /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
-    pub fn new(id: impl Into<Frame>) -> Self {
-        Self { id: id.into(), principal: None }
+    pub fn new(id: impl AsRef<[u8]>) -> Self {
+        Self { id: id.as_ref().into(), principal: None }
     }
 
     /// Wraps the routing id of somebody who has proved who it is.
     #[must_use]
-    pub fn authenticated(id: impl Into<Frame>, principal: Label) -> Self {
-        Self { id: id.into(), principal: Some(principal) }
+    pub fn authenticated(id: impl AsRef<[u8]>, principal: Label) -> Self {
+        Self { id: id.as_ref().into(), principal: Some(principal) }
     }
 
     /// The name under which the key of this connection is trusted, where keys are asked for.

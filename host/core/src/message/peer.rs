@@ -186,7 +186,7 @@ pub enum PeerMessage {
         update: Frame,
     },
     /// A request to serve, from the one who dialled.
-    Request(Forward),
+    Request(Box<Forward>),
     /// What became of a request, from the one who was dialled.
     Reply {
         /// The request.

@@ -162,7 +162,7 @@ impl Trial {
             crossed: crossed.iter().map(|zone| zone.parse().unwrap()).collect(),
             body: vec![frame("q7")],
         };
-        self.checker.posts(from, Some(to), &peer::encode(PeerMessage::Request(forward)));
+        self.checker.posts(from, Some(to), &peer::encode(PeerMessage::Request(forward.into())));
     }
 }
 

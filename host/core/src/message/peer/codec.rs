@@ -218,7 +218,7 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
     let message = match header.u8()? {
         REQUEST => {
             let id = *request.insert(header.u64()?);
-            PeerMessage::Request(forward(id, &mut header, mem::take(&mut body))?)
+            PeerMessage::Request(Box::new(forward(id, &mut header, mem::take(&mut body))?))
         }
         PARTIAL => PeerMessage::Reply { id: header.u64()?, reply: Reply::Partial(mem::take(&mut body)) },
         FINAL => PeerMessage::Reply { id: header.u64()?, reply: Reply::Final(mem::take(&mut body)) },

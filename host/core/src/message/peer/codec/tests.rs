@@ -78,9 +78,9 @@ fn messages() -> Vec<PeerMessage> {
         PeerMessage::Pull,
         PeerMessage::Open { epoch: 5 },
         PeerMessage::Paths { epoch: 5, update: Frame::from_static(b"an update") },
-        PeerMessage::Request(full_forward()),
-        PeerMessage::Request(bare_forward()),
-        PeerMessage::Request(Forward { is_trace: true, ..bare_forward() }),
+        PeerMessage::Request(full_forward().into()),
+        PeerMessage::Request(bare_forward().into()),
+        PeerMessage::Request(Box::new(Forward { is_trace: true, ..bare_forward() })),
         reply(Reply::Partial(body.clone())),
         reply(Reply::Final(body)),
         reply(Reply::Failure(Failure::new(Code::Overloaded, "the queue is full"))),
@@ -119,7 +119,7 @@ fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
         b"\x02\0\x07order-1\x03\0\x03web\x03\0\x0eimp\xc3\xb4ts.calcul\x04\0\x0cclient:00\xc3\xa9f",
         b"\x05\0\x04lyon\x06\0\x05node2\x07\0\x05paris\x07\0\x05dijon",
     ];
-    assert_eq!(encode(PeerMessage::Request(forward))[0], documented.concat());
+    assert_eq!(encode(PeerMessage::Request(forward.into()))[0], documented.concat());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_header_costs_one_allocation_and_a_body_none() {
     let introduction = introduction(HELLO, &name("paris"), &member());
     assert_eq!(introduction.len(), introduction.capacity());
 
-    let frames = encode(PeerMessage::Request(full_forward()));
+    let frames = encode(PeerMessage::Request(full_forward().into()));
     let place = frames.as_ptr();
     let again = encode(decode(frames).unwrap());
     assert_eq!(again.as_ptr(), place, "a body that came in a message leaves in the same memory");
@@ -255,7 +255,7 @@ fn an_offer_may_say_what_an_older_node_does_not_know_but_a_request_may_not() {
     let decoded = decode(vec![advert.into()]).unwrap();
     assert_eq!(decoded, PeerMessage::Advert(Advert::Whole { version: 9, offers: offers() }));
 
-    let mut request = encode(PeerMessage::Request(bare_forward()))[0].to_vec();
+    let mut request = encode(PeerMessage::Request(bare_forward().into()))[0].to_vec();
     request[24] = 0x80;
     let malformed = Malformed { sender: Sender::Peer { request: Some(7) }, reason: "has unknown flags" };
     assert_eq!(decode(vec![request.into()]), Err(malformed));
@@ -275,7 +275,7 @@ fn what_is_over_a_limit_is_cut_or_refused() {
         idempotency_key: Some(vec![0; 255].into()),
         ..full_forward()
     };
-    assert_eq!(decode(encode(PeerMessage::Request(longest.clone()))), Ok(PeerMessage::Request(longest)));
+    assert_eq!(decode(encode(PeerMessage::Request(longest.clone().into()))), Ok(PeerMessage::Request(longest.into())));
     for forward in [
         Forward { chain: vec![name("x"); MAX_CHAIN + 1], ..full_forward() },
         Forward { caller: "x".repeat(MAX_CALLER + 1), ..full_forward() },
@@ -284,7 +284,7 @@ fn what_is_over_a_limit_is_cut_or_refused() {
         Forward { idempotency_key: Some(vec![0; 256].into()), ..full_forward() },
         Forward { traceparent: Some(Frame::from_static(b"\xff")), ..full_forward() },
     ] {
-        refusal(encode(PeerMessage::Request(forward)));
+        refusal(encode(PeerMessage::Request(forward.into())));
     }
     for endpoint in ["x".repeat(MAX_ENDPOINT + 1), "x".repeat(100_000), "tcp://a\nb".into(), "\u{7f}".into()] {
         let member = Member { endpoint, ..member() };

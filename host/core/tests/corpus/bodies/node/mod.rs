@@ -209,7 +209,7 @@ impl World {
             11 | 12 => {
                 *last = if input.u8() == 255 { input.number() } else { last.saturating_add(1) };
                 let body = input.body();
-                PeerMessage::Request(any_forward(*last, body, input))
+                PeerMessage::Request(any_forward(*last, body, input).into())
             }
             13 => PeerMessage::Cancel { id: *last },
             14 => PeerMessage::Ping { outstanding: vec![*last, input.number()] },
