@@ -30,7 +30,7 @@ use crate::access::Access;
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, PeerId, Reply};
 use crate::name::{Label, ServiceName};
-use crate::settings::{NodeSettings, ServiceSettings};
+use crate::settings::NodeSettings;
 use crate::time::Time;
 use budget::Budget;
 use forwarding::Forwarded;
@@ -163,6 +163,12 @@ impl Broker {
         })
     }
 
+    /// The name of a service that is offered or waited for, from its bytes: who asks for it need not make another.
+    #[must_use]
+    pub fn known(&self, name: &[u8]) -> Option<&ServiceName> {
+        self.services.key(std::str::from_utf8(name).ok()?)
+    }
+
     /// Whether anybody offers this service there.
     #[must_use]
     pub fn is_reachable(&self, service: &ServiceName, place: &Where) -> bool {
@@ -271,7 +277,7 @@ impl Broker {
         if self.workers.contains_key(peer) {
             self.delete_worker(peer, "its connection is gone", now);
         }
-        while let Some(&request) = self.clients.get(peer).and_then(|client| client.requests.first()) {
+        while let Some(request) = self.clients.get(peer).and_then(Client::first) {
             self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
         }
     }
@@ -487,13 +493,7 @@ impl Broker {
     }
 
     fn service(&mut self, name: &ServiceName) -> &mut Service {
-        let NodeSettings { services, defaults, .. } = &self.settings;
-        let settings = || services.get(name).unwrap_or(defaults).clone();
-        self.services.get_or_insert_with(name, || Service::new(settings()))
-    }
-
-    fn settings_of(&self, name: &ServiceName) -> &ServiceSettings {
-        self.settings.services.get(name).unwrap_or(&self.settings.defaults)
+        self.services.get_or_insert_with(name, || Service::new(self.settings.of(name).clone()))
     }
 
     fn push_event(&mut self, event: Event) {

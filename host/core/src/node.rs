@@ -297,7 +297,8 @@ impl Node {
     }
 
     fn request(&mut self, from: &PeerId, dialect: Dialect, ask: Ask, now: Time) {
-        let Address { service, place } = match Address::from_bytes(&ask.service) {
+        let known = self.broker.known(&ask.service).cloned().map(Address::from);
+        let Address { service, place } = match known.map_or_else(|| Address::from_bytes(&ask.service), Ok) {
             Ok(address) => address,
             Err(invalid) => {
                 self.broker.count_malformed();

@@ -47,6 +47,12 @@ impl NodeSettings {
     pub fn is_router(&self) -> bool {
         self.router.is_some()
     }
+
+    /// The settings of a service.
+    #[must_use]
+    pub fn of(&self, service: &ServiceName) -> &ServiceSettings {
+        self.services.get(service).unwrap_or(&self.defaults)
+    }
 }
 
 /// Where a member of the zone may be found.

@@ -54,7 +54,7 @@ impl Broker {
             message::Dialect::Peer => ("limits.requests-per-peer", limits.requests_per_peer),
             _ => ("limits.requests-per-client", limits.requests_per_client),
         };
-        if client.requests.len() >= limit {
+        if client.outstanding() >= limit {
             let reason = format!("{name} = {limit} is reached; wait for answers");
             return Err(Failure::new(Code::Overloaded, reason));
         }
@@ -80,7 +80,7 @@ impl Broker {
 
     pub(super) fn may_call(&self, caller: &Pending, callee: &ServiceName) -> Result<(), Failure> {
         let name = &caller.service;
-        if !self.settings_of(name).calls.iter().any(|pattern| pattern.matches(callee)) {
+        if !self.settings.of(name).calls.iter().any(|pattern| pattern.matches(callee)) {
             let reason = format!("service {name} may not call {callee}; service.{name}.calls would have to list it");
             return Err(Failure::new(Code::Forbidden, reason));
         }

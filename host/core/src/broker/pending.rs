@@ -94,9 +94,20 @@ impl Pending {
 /// What a client has outstanding.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    pub(super) requests: BTreeSet<RequestId>,
-    /// Of those, the ones with a number of the client's own.
+    /// By the client's own numbers.
     pub(super) numbered: BTreeMap<u64, RequestId>,
+    /// In dialects without numbers.
+    unnumbered: BTreeSet<RequestId>,
+}
+
+impl Client {
+    pub(super) fn outstanding(&self) -> usize {
+        self.numbered.len() + self.unnumbered.len()
+    }
+
+    pub(super) fn first(&self) -> Option<RequestId> {
+        self.numbered.values().chain(&self.unnumbered).next().copied()
+    }
 }
 
 impl Broker {
@@ -114,11 +125,12 @@ impl Broker {
                     self.quotas.end(user);
                 }
                 if let Some(client) = self.clients.get_mut(peer) {
-                    client.requests.remove(&id);
                     if dialect.has_ids() {
                         client.numbered.remove(number);
+                    } else {
+                        client.unnumbered.remove(&id);
                     }
-                    if client.requests.is_empty() {
+                    if client.outstanding() == 0 {
                         self.clients.remove(peer);
                     }
                 }
@@ -140,9 +152,10 @@ impl Broker {
                     self.quotas.begin(user);
                 }
                 let client = self.clients.entry(peer.clone()).or_default();
-                client.requests.insert(request);
                 if dialect.has_ids() {
                     client.numbered.insert(*id, request);
+                } else {
+                    client.unnumbered.insert(request);
                 }
             }
             Asker::Call { parent, .. } => {

@@ -1,6 +1,7 @@
 //! A map in order of its keys for rows that are looked up many times in a row, as the request in hand and its service are.
 
 use slab::Slab;
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -66,9 +67,20 @@ impl<K: Ord + Clone, V> Table<K, V> {
         self.iter().next()
     }
 
-    fn find(&self, key: &K) -> Option<usize> {
+    /// The key of this row.
+    pub(super) fn key<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&K>
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.get(self.find(key)?).map(|(key, _)| key)
+    }
+
+    fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+    {
         let last = self.last.get();
-        if self.rows.get(last).is_some_and(|(found, _)| found == key) {
+        if self.rows.get(last).is_some_and(|(found, _)| found.borrow() == key) {
             return Some(last);
         }
         let row = *self.index.get(key)?;

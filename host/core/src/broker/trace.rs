@@ -232,7 +232,7 @@ mod tests {
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
         let submission = Submission {
-            asker: Asker::Client { peer: PeerId::new("c".to_owned()), dialect: Dialect::Native, id: 1, asked: None },
+            asker: Asker::Client { peer: PeerId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
             service: "print".parse().unwrap(),
             place: Where::Anywhere,
             caller: None,

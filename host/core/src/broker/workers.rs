@@ -193,7 +193,7 @@ impl Broker {
             return;
         }
         let service = pending.service.clone();
-        if self.settings_of(&service).idempotent && pending.attempts <= MAX_RETRIES {
+        if self.settings.of(&service).idempotent && pending.attempts <= MAX_RETRIES {
             return self.give_back(request);
         }
         let reason = format!("the worker that had the request is gone ({why}); the request may have run");

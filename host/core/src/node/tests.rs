@@ -34,7 +34,7 @@ fn outputs(node: &mut Node) -> Vec<Output> {
 
 /// Both are dialled by the other under its zone's name; whatever they send arrives, until neither says anything.
 fn talk(nodes: &mut [Node; 2], now: Time) -> Vec<ZoneEvent> {
-    let names = [PeerId::new("paris".to_owned()), PeerId::new("lyon".to_owned())];
+    let names = [PeerId::new("paris"), PeerId::new("lyon")];
     let (mut links, mut events) = ([LinkId(0); 2], Vec::new());
     nodes.iter_mut().for_each(|node| node.handle(Input::Tick, now));
     loop {
@@ -68,7 +68,7 @@ fn paris_and_lyon() -> ([Node; 2], Vec<ZoneEvent>) {
 fn paths(epoch: u64, number: u64) -> Input {
     let update = path::encode(&Update { number, say: Say::Begin });
     let frames = peer::encode(PeerMessage::Paths { epoch, update });
-    Input::Message { from: PeerId::new("lyon".to_owned()), frames }
+    Input::Message { from: PeerId::new("lyon"), frames }
 }
 
 fn asks_for_everything(node: &mut Node) -> bool {

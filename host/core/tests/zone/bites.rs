@@ -56,7 +56,7 @@ impl Trial {
 }
 
 fn client() -> PeerId {
-    PeerId::new("client0".to_owned())
+    PeerId::new("client0")
 }
 
 fn ask() -> Ask {
