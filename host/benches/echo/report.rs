@@ -44,6 +44,38 @@ pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
     }
 }
 
+/// How much longer the ways through other processes take than bare echoes over each of their connections, one after the other.
+pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
+    let named = |name| contenders.iter().find(|contender| contender.name == name);
+    let (Some(ipc), Some(tcp)) = (named("bare ipc"), named("bare tcp")) else { return };
+    let ways = contenders.iter().filter_map(|way| connections(&way.name).map(|over| (way, over)));
+    let lone = |cell: &(usize, &Cell)| cell.1.outstanding == 1 && cell.1.clients == 1;
+    let (ways, lone): (Vec<_>, Vec<_>) = (ways.collect(), cells.iter().enumerate().filter(lone).collect());
+    if ways.is_empty() || lone.is_empty() {
+        return;
+    }
+    print!("\n{:<28}", "p50 / bare echoes of its way");
+    lone.iter().for_each(|(_, cell)| print!(" {:>12}", short(**cell)));
+    println!();
+    for (way, (over_ipc, over_tcp)) in ways {
+        print!("{:<28}", way.name);
+        for (cell, _) in &lone {
+            let p50 = |contender| median(contender, *cell, FIGURES[0].1);
+            print!(" {:>12.2}", p50(way) / (over_ipc * p50(ipc) + over_tcp * p50(tcp)));
+        }
+        println!();
+    }
+}
+
+/// Over how many connections of ipc and of tcp such a contender's requests go, if over more than one.
+fn connections(contender: &str) -> Option<(f64, f64)> {
+    match contender {
+        _ if contender.starts_with("peer ipc") => Some((2.0, 0.0)),
+        _ if contender.starts_with("zones") => Some((1.0, 3.0)),
+        _ => None,
+    }
+}
+
 pub(crate) fn title(cell: Cell) -> String {
     let Cell { outstanding, clients, .. } = cell;
     if cell.is_half {

@@ -137,6 +137,7 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let how = if arguments.pinned { "pinned to one core" } else { "left to the scheduler" };
     println!("medians of {} turns of {:?}, {how}", arguments.rounds, arguments.turn);
     report::print(&contenders, &cells);
+    report::print_ways(&contenders, &cells);
     if let Some(file) = plot {
         std::fs::write(file, plot::draw(&contenders, &cells, how))?;
     }
