@@ -32,15 +32,26 @@ pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
             }
         }
     }
+    let all: Vec<(usize, &Cell)> = cells.iter().enumerate().collect();
     for (name, figure) in COMPARED.map(|index| FIGURES[index]) {
-        print!("\n{name:<28}");
-        cells.iter().for_each(|cell| print!(" {:>12}", short(*cell)));
+        compare(name, contenders.iter(), &all, |contender, cell| number(median(contender, cell, figure)));
+    }
+}
+
+/// One figure of some contenders in some cells, each with its place among all.
+fn compare<'a>(
+    name: &str,
+    contenders: impl Iterator<Item = &'a Contender>,
+    cells: &[(usize, &Cell)],
+    figure: impl Fn(&Contender, usize) -> String,
+) {
+    print!("\n{name:<28}");
+    cells.iter().for_each(|(_, cell)| print!(" {:>12}", short(**cell)));
+    println!();
+    for contender in contenders {
+        print!("{:<28}", contender.name);
+        cells.iter().for_each(|(index, _)| print!(" {:>12}", figure(contender, *index)));
         println!();
-        for contender in contenders {
-            print!("{:<28}", contender.name);
-            (0..cells.len()).for_each(|index| print!(" {:>12}", number(median(contender, index, figure))));
-            println!();
-        }
     }
 }
 
@@ -48,23 +59,18 @@ pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
 pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
     let named = |name| contenders.iter().find(|contender| contender.name == name);
     let (Some(ipc), Some(tcp)) = (named("bare ipc"), named("bare tcp")) else { return };
-    let ways = contenders.iter().filter_map(|way| connections(&way.name).map(|over| (way, over)));
-    let lone = |cell: &(usize, &Cell)| cell.1.outstanding == 1 && cell.1.clients == 1;
-    let (ways, lone): (Vec<_>, Vec<_>) = (ways.collect(), cells.iter().enumerate().filter(lone).collect());
-    if ways.is_empty() || lone.is_empty() {
+    let ways = contenders.iter().filter(|contender| connections(&contender.name).is_some());
+    let lone = cells.iter().enumerate().filter(|(_, cell)| cell.outstanding == 1 && cell.clients == 1);
+    let (mut ways, lone) = (ways.peekable(), lone.collect::<Vec<_>>());
+    if ways.peek().is_none() || lone.is_empty() {
         return;
     }
-    print!("\n{:<28}", "p50 / bare echoes of its way");
-    lone.iter().for_each(|(_, cell)| print!(" {:>12}", short(**cell)));
-    println!();
-    for (way, (over_ipc, over_tcp)) in ways {
-        print!("{:<28}", way.name);
-        for (cell, _) in &lone {
-            let p50 = |contender| median(contender, *cell, FIGURES[0].1);
-            print!(" {:>12.2}", p50(way) / (over_ipc * p50(ipc) + over_tcp * p50(tcp)));
-        }
-        println!();
-    }
+    compare("p50 / bare echoes of its way", ways, &lone, |way, cell| {
+        let p50 = |contender| median(contender, cell, FIGURES[0].1);
+        let bare =
+            connections(&way.name).map_or(f64::NAN, |(over_ipc, over_tcp)| over_ipc * p50(ipc) + over_tcp * p50(tcp));
+        format!("{:.2}", p50(way) / bare)
+    });
 }
 
 /// Over how many connections of ipc and of tcp such a contender's requests go, if over more than one.

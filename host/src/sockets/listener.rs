@@ -109,13 +109,16 @@ impl Listener {
             return receive(&self.router, |id| PeerId::new(&**id));
         };
         loop {
-            let ((id, name), frames) =
-                receive(&self.router, |id| (Frame::copy_from_slice(id), doorkeeper.name_of(id)))?;
-            if let Some(name) = name {
-                return Some((PeerId::authenticated(id, name), frames));
-            }
+            let (sender, frames) = receive(&self.router, |id| match doorkeeper.name_of(id) {
+                Some(name) => Ok(PeerId::authenticated(&**id, name)),
+                None => Err(Frame::copy_from_slice(id)),
+            })?;
+            let stranger = match sender {
+                Ok(sender) => return Some((sender, frames)),
+                Err(stranger) => stranger,
+            };
             self.tell.send(Mail::TurnedAway("a message came from somebody who is not trusted any more".into()));
-            self.disconnect(&id);
+            self.disconnect(&stranger);
         }
     }
 
