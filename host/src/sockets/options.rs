@@ -11,6 +11,12 @@ pub(super) const CONNECT_ROUTING_ID: i32 = 61;
 /// Whether a socket lets nobody in while there is nobody to ask who is trusted.
 pub(super) const ZAP_ENFORCE_DOMAIN: i32 = 93;
 
+/// Bytes that a connection reads at a time: `ZMQ_IN_BATCH_SIZE`, one of libzmq's drafts.
+pub(super) const IN_BATCH_SIZE: i32 = 101;
+
+/// Bytes that a connection gathers before it writes them: `ZMQ_OUT_BATCH_SIZE`, another.
+pub(super) const OUT_BATCH_SIZE: i32 = 102;
+
 /// Sets an option of a socket, which libzmq copies and checks.
 ///
 /// # Errors

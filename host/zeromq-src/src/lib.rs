@@ -10,6 +10,9 @@
 //! behind an ipc socket. The folder that it is told
 //! to find libsodium's header in comes before its own, so this crate's `platform.hpp` stands there.
 //!
+//! How much a connection reads and writes at a time can be set only among libzmq's drafts, so these are built in; a node uses
+//! nothing else of them.
+//!
 //! Drop it when a `zmq` release offers CURVE by itself.
 
 use std::path::{Path, PathBuf};
@@ -38,7 +41,7 @@ impl Build {
         match headers() {
             Ok(headers) => {
                 let libsodium = LibLocation::new(env!("SODIUM_LIB"), headers);
-                upstream::Build::new().with_libsodium(Some(libsodium)).build();
+                upstream::Build::new().with_libsodium(Some(libsodium)).enable_draft(true).build();
             }
             Err(error) => println!("cargo::error=cannot write the headers that libzmq is built with: {error}"),
         }
