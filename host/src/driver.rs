@@ -217,12 +217,8 @@ impl Driver {
         let (mut received, mut most, mut began) = (0, 1, self.now());
         while received < BATCH {
             let mut taken = 0;
-            while taken < most
-                && let Some(input) = self.sockets.receive()
-            {
-                self.node.handle(input, began);
-                taken += 1;
-            }
+            let inputs = (0..most).map_while(|_| self.sockets.receive());
+            self.node.handle_all(inputs.inspect(|_| taken += 1), began);
             self.settle(began);
             received += taken;
             if taken < most {
@@ -307,8 +303,9 @@ impl Driver {
     /// message) is told in turn.
     fn settle(&mut self, mut now: Time) {
         loop {
+            let mut clock = None;
             while let Some(output) = self.node.next_output() {
-                if let Some(happened) = self.act(output, now) {
+                if let Some(happened) = self.act(output, now, &mut clock) {
                     self.happened.push(happened);
                 }
             }
@@ -316,13 +313,13 @@ impl Driver {
                 return;
             }
             now = self.now();
-            for input in self.happened.drain(..) {
-                self.node.handle(input, now);
-            }
+            self.node.handle_all(self.happened.drain(..), now);
         }
     }
 
-    fn act(&mut self, output: Output, now: Time) -> Option<Input> {
+    /// `clock` is the time, if the output before was a run that has ended.
+    fn act(&mut self, output: Output, now: Time, clock: &mut Option<Instant>) -> Option<Input> {
+        let mut time = clock.take();
         match output {
             Output::Send { to, frames } => {
                 let undeliverable = self.sockets.send(to, frames).err()?;
@@ -338,7 +335,9 @@ impl Driver {
             Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
             Output::Run(request) => {
                 let remaining = request.deadline.since(now);
-                return self.plugins.start(request, remaining);
+                let ended = self.plugins.start(request, remaining, &mut time);
+                *clock = time;
+                return ended;
             }
             Output::Stop(request) => self.plugins.stop(request),
             Output::Answer { call, result } => self.plugins.answer(call, result),

@@ -187,7 +187,14 @@ impl Plugins {
     }
 
     /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the mailbox.
-    pub(crate) fn start(&mut self, request: Request, remaining: Duration) -> Option<Input> {
+    ///
+    /// `clock` is the time, if it is known because another run has just ended; then it is when this one has.
+    pub(crate) fn start(
+        &mut self,
+        request: Box<Request>,
+        remaining: Duration,
+        clock: &mut Option<Instant>,
+    ) -> Option<Input> {
         let id = request.id;
         let Some(plugin) = self.services.get_mut(&request.service).and_then(serving_or_better) else {
             let failure = Failure::new(Code::UnknownService, format!("the plugin of {} is gone", request.service));
@@ -200,9 +207,9 @@ impl Plugins {
         let mut run = Box::pin(Arc::clone(plugin).run(Job { request, remaining }));
         if is_quick {
             self.epoch.keep_ticking();
-            let began = Instant::now();
+            let began = clock.take().unwrap_or_else(Instant::now);
             if let Poll::Ready(ended) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                plugin.pace.record(began.elapsed());
+                plugin.pace.record(clock.insert(Instant::now()).duration_since(began));
                 let input = Input::Finished { request: id, result: ended.result };
                 if ended.sent_partials {
                     // The partial replies are in the mailbox; the answer must not overtake them.

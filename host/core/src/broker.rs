@@ -12,9 +12,11 @@ mod hops;
 mod pending;
 mod quotas;
 mod replies;
+mod requests;
 mod runs;
 mod service;
 mod table;
+mod timers;
 mod trace;
 mod turns;
 mod types;
@@ -38,10 +40,12 @@ use hops::{Ending, Hops};
 use pending::{Client, Pending, Stage};
 use quotas::Quotas;
 use replies::Replies;
+use requests::Requests;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use table::Table;
+use timers::Timers;
 use trace::Trace;
 use workers::Worker;
 
@@ -54,9 +58,9 @@ pub struct Broker {
     settings: NodeSettings,
     services: Table<ServiceName, Service>,
     workers: BTreeMap<PeerId, Worker>,
-    requests: Table<RequestId, Pending>,
-    /// Requests in order of the time at which patience ends: the deadline, or earlier for a service that nobody offers.
-    timers: BTreeSet<(Time, RequestId)>,
+    requests: Requests<Pending>,
+    /// When patience with each ends: at its deadline, or earlier for a service that nobody offers.
+    timers: Timers,
     clients: BTreeMap<PeerId, Client>,
     hops: Hops,
     /// The zones that routers lead to, with how many services of each are known.
@@ -72,7 +76,6 @@ pub struct Broker {
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
     held_bytes: usize,
-    next_request: u64,
     next_stamp: u64,
     next_heartbeat: Option<Time>,
     draining: bool,
@@ -103,12 +106,11 @@ impl Broker {
             next_forward: 1,
             services: Table::new(),
             workers: BTreeMap::new(),
-            requests: Table::new(),
-            timers: BTreeSet::new(),
+            requests: Requests::new(),
+            timers: Timers::default(),
             clients: BTreeMap::new(),
             stopping: BTreeMap::new(),
             held_bytes: 0,
-            next_request: 1,
             next_stamp: 0,
             next_heartbeat: None,
             draining: false,
@@ -125,8 +127,7 @@ impl Broker {
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        let timer = self.timers.first().map(|(time, _)| *time);
-        timer.into_iter().chain(self.next_heartbeat).min()
+        self.timers.next().into_iter().chain(self.next_heartbeat).min()
     }
 
     /// What became of everything that arrived.
@@ -186,24 +187,24 @@ impl Broker {
         if let Err(failure) = self.may_submit(&submission, now) {
             return self.refuse_submission(submission, failure);
         }
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
+        let id = self.requests.next_id();
         let Submission { asker, service, place, caller, chain, body, deadline, patience, .. } = submission;
+        self.remember(&asker, id);
+        let is_router = self.settings.is_router();
+        let entry = self.service(&service);
+        let turn = entry.turns.take(&asker, id, entry.queued());
         // In passing through a router, a request has the time that its first node gave it.
-        let longest = if self.settings.is_router() { Duration::MAX } else { self.service(&service).settings.deadline };
+        let longest = if is_router { Duration::MAX } else { entry.settings.deadline };
         let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
         let timer = match patience {
             Some(patience) if !self.is_reachable(&service, &place) => deadline.min(now + patience),
             _ => deadline,
         };
         let bytes = message::size(&body);
-        self.remember(&asker, id);
-        let entry = self.service(&service);
-        let turn = entry.turns.take(&asker, id, entry.queued());
         self.counters.accepted += 1;
         self.held_bytes += bytes;
-        self.timers.insert((timer, id));
-        let pending = Pending {
+        self.timers.insert(timer, id, now);
+        self.requests.push(Pending {
             asker,
             service,
             place,
@@ -229,8 +230,7 @@ impl Broker {
             trace: submission.is_trace.then(|| Trace::new(now)),
             has_alternative: submission.has_alternative,
             calls: BTreeSet::new(),
-        };
-        self.requests.get_or_insert_with(&id, || pending);
+        });
         self.start(id, now);
         self.give_up_if_stuck(id, now);
     }
@@ -245,10 +245,11 @@ impl Broker {
 
     /// Lets time pass: ends what is overdue, sends heartbeats, purges silent workers.
     pub fn wake(&mut self, now: Time) {
-        while let Some(&(time, request)) = self.timers.first() {
-            if time > now {
-                break;
-            }
+        if let Some(first) = self.timers.grown(now) {
+            let timers = self.requests.since(first).map(|(id, pending)| (pending.timer, id));
+            self.timers.grow(timers, self.requests.next_id());
+        }
+        while let Some(request) = self.timers.overdue(now) {
             self.end_overdue(request, now);
         }
         self.heartbeat(now);
@@ -262,7 +263,7 @@ impl Broker {
     /// Ends everything: requests without an answer fail, workers are told to go.
     pub fn stop(&mut self, now: Time) {
         self.draining = true;
-        while let Some((&request, pending)) = self.requests.first() {
+        while let Some((request, pending)) = self.requests.first() {
             let failure = match pending.stage {
                 Stage::Queued => Failure::new(Code::Draining, "the node shut down; the request was not started"),
                 _ => Failure::new(Code::Lost, "the node shut down while the request ran"),
@@ -301,8 +302,25 @@ impl Broker {
         self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
     }
 
+    /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
+    fn serve_or_queue(&mut self, id: RequestId, now: Time) {
+        let Some(Pending { service: name, place, turn, deadline, .. }) = self.requests.get(&id) else { return };
+        let service = self.services.get_or_insert_with(name, || Service::new(self.settings.of(name).clone()));
+        let may_go = service.next_local().is_none() && place.may_be_here() && *deadline > now;
+        if may_go && let Some(provider) = service.take_provider() {
+            service.turns.serve(*turn);
+            return self.hand_to(provider, id, now);
+        }
+        service.enqueue(*turn, place);
+        let name = name.clone();
+        self.dispatch(&name, now);
+    }
+
     /// Gives waiting requests to whoever is free: this node first, then its peers.
     fn dispatch(&mut self, name: &ServiceName, now: Time) {
+        if self.services.get(name).is_none_or(|service| service.queued() == 0) {
+            return;
+        }
         self.dispatch_here(name, now);
         self.dispatch_elsewhere(name, now);
     }
@@ -320,26 +338,30 @@ impl Broker {
             service.anywhere.remove(&turn);
             service.here.remove(&turn);
             service.turns.serve(turn);
-            match provider {
-                Provider::Plugin => self.run(request),
-                Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
-            }
+            self.hand_to(provider, request, now);
+        }
+    }
+
+    fn hand_to(&mut self, provider: Provider, request: RequestId, now: Time) {
+        match provider {
+            Provider::Plugin => self.run(request, now),
+            Provider::Worker(peer) => self.hand_to_worker(request, &peer, now),
         }
     }
 
     /// A request that has found a provider has until its deadline.
-    fn rearm(&mut self, id: RequestId) {
+    fn rearm(&mut self, id: RequestId, now: Time) {
         if let Some(pending) = self.requests.get(&id) {
-            self.set_timer(id, pending.deadline);
+            self.set_timer(id, pending.deadline, now);
         }
     }
 
-    fn set_timer(&mut self, id: RequestId, time: Time) {
+    fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         if pending.timer != time {
-            self.timers.remove(&(pending.timer, id));
+            self.timers.remove(pending.timer, id);
             pending.timer = time;
-            self.timers.insert((time, id));
+            self.timers.insert(time, id, now);
         }
     }
 
@@ -357,7 +379,7 @@ impl Broker {
         let reachable = self.can_be_served(id);
         if reachable && now < pending.deadline {
             // Its patience is over, but somebody offers the service now.
-            return self.rearm(id);
+            return self.rearm(id, now);
         }
         let failure = match &pending.stage {
             Stage::Queued if !reachable => match &pending.last_failure {
@@ -428,19 +450,20 @@ impl Broker {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
         }
         let entry = self.service(&pending.service);
+        *(if result.is_ok() { &mut entry.replied } else { &mut entry.failed }) += u64::from(pending.trace.is_none());
+        if entry.is_forgettable() {
+            self.services.remove(&pending.service);
+        }
         let reply = match result {
             Ok(body) => {
-                entry.replied += u64::from(pending.trace.is_none());
                 self.counters.replied += 1;
                 Reply::Final(body)
             }
             Err(failure) => {
-                entry.failed += u64::from(pending.trace.is_none());
                 *self.counters.failed.entry(failure.code).or_default() += 1;
                 Reply::Failure(failure)
             }
         };
-        self.forget_if_unused(&pending.service);
         if pending.trace.is_some() {
             self.tell_trace(&mut pending, &reply, now);
         }
@@ -467,7 +490,7 @@ impl Broker {
             return;
         }
         match patience {
-            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience)),
+            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience), now),
             None => self.end(id, self.unknown(service, place), now),
         }
     }

@@ -141,7 +141,7 @@ pub enum Output {
     /// End the connection of somebody who is no longer trusted.
     Disconnect(PeerId),
     /// Run a plugin.
-    Run(Request),
+    Run(Box<Request>),
     /// Stop a run.
     Stop(RequestId),
     /// Answer a call of a run.
@@ -180,8 +180,24 @@ impl Node {
 
     /// One thing happened.
     pub fn handle(&mut self, input: Input, now: Time) {
+        self.handle_all([input], now);
+    }
+
+    /// These things happened, in this order. Each costs less than alone.
+    pub fn handle_all(&mut self, inputs: impl IntoIterator<Item = Input>, now: Time) {
+        inputs.into_iter().for_each(|input| self.take(input, now));
+        if self.broker.next_wake().is_some_and(|due| due <= now) {
+            self.broker.wake(now);
+        }
+        if self.next_zone_wake().is_some_and(|due| due <= now) {
+            self.wake_zone(now);
+        }
+        self.settle(now);
+    }
+
+    fn take(&mut self, input: Input, now: Time) {
         match input {
-            Input::Message { from, frames } => self.receive(&from, frames, now),
+            Input::Message { from, frames } => self.receive(from, frames, now),
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
             Input::LinkMessage { link, frames } => self.receive_on_link(link, frames, now),
             Input::Unsent { link, frames } => self.unsent(link, &frames, now),
@@ -209,13 +225,6 @@ impl Node {
                 self.broker.stop(now);
             }
         }
-        if self.broker.next_wake().is_some_and(|due| due <= now) {
-            self.broker.wake(now);
-        }
-        if self.next_zone_wake().is_some_and(|due| due <= now) {
-            self.wake_zone(now);
-        }
-        self.settle(now);
     }
 
     /// The next thing to do.
@@ -269,13 +278,13 @@ impl Node {
         self.broker.counters()
     }
 
-    fn receive(&mut self, from: &PeerId, frames: Vec<Frame>, now: Time) {
+    fn receive(&mut self, from: PeerId, frames: Vec<Frame>, now: Time) {
         match message::decode(frames) {
             Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
-            Ok(Message::Cancel { id }) => self.broker.cancel(from, id, now),
-            Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command, now),
-            Ok(Message::Peer(message)) => self.guest_says(from, message, now),
-            Err(malformed) => self.refuse(from, &malformed, now),
+            Ok(Message::Cancel { id }) => self.broker.cancel(&from, id, now),
+            Ok(Message::Worker { dialect, command }) => self.worker_says(&from, dialect, command, now),
+            Ok(Message::Peer(message)) => self.guest_says(&from, message, now),
+            Err(malformed) => self.refuse(&from, &malformed, now),
         }
     }
 
@@ -290,13 +299,13 @@ impl Node {
             }
             Sender::NativeClient(id) => {
                 let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));
-                self.send(from, native::encode_reply(id, Reply::Failure(failure)));
+                self.send(from.clone(), native::encode_reply(id, Reply::Failure(failure)));
             }
             Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
     }
 
-    fn request(&mut self, from: &PeerId, dialect: Dialect, ask: Ask, now: Time) {
+    fn request(&mut self, from: PeerId, dialect: Dialect, ask: Ask, now: Time) {
         let known = self.broker.known(&ask.service).cloned().map(Address::from);
         let Address { service, place } = match known.map_or_else(|| Address::from_bytes(&ask.service), Ok) {
             Ok(address) => address,
@@ -308,7 +317,7 @@ impl Node {
         if service.as_str().starts_with("mmi.") {
             if ask.trace {
                 let records = vec![self.broker.record_at_once(MAX_HOPS, format!("answers {service} itself"))];
-                self.reply(from, dialect, ask.id, &ask.service, Reply::Partial(records));
+                self.reply(from.clone(), dialect, ask.id, &ask.service, Reply::Partial(records));
                 return self.reply(from, dialect, ask.id, &ask.service, Reply::Final(Vec::new()));
             }
             let code = self.management(&service, &ask.body);
@@ -316,8 +325,9 @@ impl Node {
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
         let asked = (place != Place::Nearest).then(|| ask.service.clone());
-        let asker = Asker::Client { peer: from.clone(), dialect, id: ask.id, asked };
-        if let Some(failure) = self.forbids(from, &service) {
+        let forbidden = self.forbids(&from, &service);
+        let asker = Asker::Client { peer: from, dialect, id: ask.id, asked };
+        if let Some(failure) = forbidden {
             return self.broker.refuse(asker, service, failure);
         }
         let place = self.locate(&place);
@@ -404,11 +414,11 @@ impl Node {
     fn translate(&mut self, effect: Effect, now: Time) {
         match effect {
             Effect::Reply { asker: Asker::Client { peer, dialect: Dialect::Peer, id, .. }, reply, .. } => {
-                self.send(&peer, peer::encode(PeerMessage::Reply { id, reply }));
+                self.send(peer, peer::encode(PeerMessage::Reply { id, reply }));
             }
             Effect::Reply { asker: Asker::Client { peer, dialect, id, asked }, service, reply } => {
-                let service = asked.unwrap_or_else(|| Frame::copy_from_slice(service.as_str().as_bytes()));
-                self.reply(&peer, dialect, id, &service, reply);
+                let asked = asked.as_deref().unwrap_or(service.as_str().as_bytes());
+                self.reply(peer, dialect, id, asked, reply);
             }
             Effect::Reply { asker: Asker::Call { call, .. }, reply, .. } => match reply {
                 // The contract of `calls` has no partial replies.
@@ -418,7 +428,7 @@ impl Node {
             },
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
-            Effect::Worker { peer, dialect, command } => self.tell_worker(&peer, dialect, command),
+            Effect::Worker { peer, dialect, command } => self.tell_worker(peer, dialect, command),
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
                 if let Some(links) = self.links_of(link) {
@@ -438,7 +448,7 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, to: &PeerId, dialect: Dialect, id: u64, service: &Frame, reply: Reply) {
+    fn reply(&mut self, to: PeerId, dialect: Dialect, id: u64, service: &[u8], reply: Reply) {
         if dialect == Dialect::Native {
             return self.send(to, native::encode_reply(id, reply));
         }
@@ -446,8 +456,8 @@ impl Node {
         if let (Reply::Failure(failure), false) = (&reply, tell) {
             let service = ServiceName::from_bytes(service).ok();
             let event = match service {
-                Some(service) => Event::Untold { peer: to.clone(), service, failure: failure.clone() },
-                None => Event::Refused { peer: to.clone(), why: format!("asks wrongly: {}", failure.reason) },
+                Some(service) => Event::Untold { peer: to, service, failure: failure.clone() },
+                None => Event::Refused { peer: to, why: format!("asks wrongly: {}", failure.reason) },
             };
             return self.outputs.push_back(Output::Event(event));
         }
@@ -456,11 +466,11 @@ impl Node {
         }
     }
 
-    fn tell_worker(&mut self, peer: &PeerId, dialect: Dialect, command: ToWorker) {
+    fn tell_worker(&mut self, peer: PeerId, dialect: Dialect, command: ToWorker) {
         self.send(peer, majordomo::encode_to_worker(dialect, command));
     }
 
-    fn send(&mut self, to: &PeerId, frames: Vec<Frame>) {
-        self.outputs.push_back(Output::Send { to: to.clone(), frames });
+    fn send(&mut self, to: PeerId, frames: Vec<Frame>) {
+        self.outputs.push_back(Output::Send { to, frames });
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Origin {
 
 /// A request to run, and how long it may take.
 pub(super) struct Job {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     pub(super) remaining: Duration,
 }
 

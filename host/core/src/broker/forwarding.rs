@@ -90,7 +90,7 @@ impl Broker {
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
         }
-        let waiting = self.requests.iter().filter(|(_, pending)| pending.has_alternative).map(|(id, _)| *id);
+        let waiting = self.requests.iter().filter(|(_, pending)| pending.has_alternative).map(|(id, _)| id);
         let waiting: Vec<RequestId> = waiting.collect();
         waiting.into_iter().for_each(|id| self.give_up_if_stuck(id, now));
     }
@@ -289,7 +289,7 @@ impl Broker {
         let is_repeatable = has_key || self.hops.is_idempotent(link, &address);
         let is_trace = forward.is_trace;
         self.forwarded.insert(number, Forwarded { request: id, link, address, since: now, is_repeatable, is_trace });
-        self.rearm(id);
+        self.rearm(id, now);
         self.effects.push_back(Effect::Forward { link, forward });
     }
 

@@ -114,7 +114,10 @@ impl Broker {
     /// Removes a request from every table.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&id)?;
-        self.timers.remove(&(pending.timer, id));
+        self.timers.remove(pending.timer, id);
+        if self.requests.len() == 0 {
+            self.timers.grow(std::iter::empty(), self.requests.next_id());
+        }
         self.held_bytes -= pending.bytes;
         if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
             service.dequeue(pending.turn, &pending.place);
@@ -151,7 +154,10 @@ impl Broker {
                 if let Some(user) = peer.principal() {
                     self.quotas.begin(user);
                 }
-                let client = self.clients.entry(peer.clone()).or_default();
+                let client = match self.clients.get_mut(peer) {
+                    Some(client) => client,
+                    None => self.clients.entry(peer.clone()).or_default(),
+                };
                 if dialect.has_ids() {
                     client.numbered.insert(*id, request);
                 } else {

@@ -113,20 +113,16 @@ impl Broker {
     /// Lets a new request go its way, unless its key has a reply already or will have one.
     pub(super) fn start(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
-        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         let start = match key_of(pending) {
             Some(key) => self.replies.start(key, id, now),
             None => Start::Leads,
         };
         match start {
             Start::Leads if pending.trace.is_some() => self.trace_on(id, now),
-            Start::Leads => {
-                self.service(&service).enqueue(turn, &place);
-                self.dispatch(&service, now);
-            }
+            Start::Leads => self.serve_or_queue(id, now),
             Start::Follows => {
                 pending.stage = Stage::Following;
-                self.rearm(id);
+                self.rearm(id, now);
             }
             Start::Has(body) => {
                 pending.stage = Stage::Following;

@@ -22,10 +22,10 @@ impl Broker {
         }
     }
 
-    pub(super) fn run(&mut self, id: RequestId) {
+    pub(super) fn run(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Plugin;
-        let request = Request {
+        let request = Box::new(Request {
             id,
             service: pending.service.clone(),
             caller: pending.caller(),
@@ -33,8 +33,8 @@ impl Broker {
             deadline: pending.deadline,
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
-        };
-        self.rearm(id);
+        });
+        self.set_timer(id, request.deadline, now);
         self.effects.push_back(Effect::Run(request));
     }
 
@@ -58,11 +58,12 @@ impl Broker {
             self.counters.unclaimed += 1;
             return;
         };
-        if let Some(entry) = self.services.get_mut(&service) {
-            entry.running = entry.running.saturating_sub(1);
+        let Some(entry) = self.services.get_mut(&service) else { return };
+        entry.running = entry.running.saturating_sub(1);
+        if entry.queued() > 0 || !entry.plugin {
+            self.dispatch(&service, now);
+            self.forget_if_unused(&service);
         }
-        self.dispatch(&service, now);
-        self.forget_if_unused(&service);
     }
 
     /// A plugin that runs `parent` calls a service, subject to its `calls` setting, the depth limit and the loop check.

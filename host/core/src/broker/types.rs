@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// The node's number for a request: unique while the node runs, and ascending in order of arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
@@ -71,6 +71,13 @@ pub enum Where {
         /// The node.
         node: Label,
     },
+}
+
+impl Where {
+    /// Whether this node may serve it.
+    pub(super) fn may_be_here(&self) -> bool {
+        matches!(self, Self::Anywhere | Self::Here | Self::Home)
+    }
 }
 
 /// A request as it reaches the broker.
@@ -181,7 +188,7 @@ pub enum Effect {
         reply: Reply,
     },
     /// Start the service's plugin. It must be confirmed by exactly one `finish`.
-    Run(Request),
+    Run(Box<Request>),
     /// Stop that run; it is still to be confirmed.
     Stop(RequestId),
     /// Tell a worker.

@@ -143,7 +143,7 @@ impl Broker {
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
-        self.rearm(request);
+        self.rearm(request, now);
         self.tell(peer, dialect, command);
     }
 

@@ -119,7 +119,7 @@ fn take(frames: &mut Vec<Frame>, sender: Sender, reason: &'static str) -> Result
 /// Writes what a Majordomo client gets; `None` where its version has no such message: partial replies in 0.1, and
 /// failures in both unless `tell_failures` (then a final reply with [`FAILURE_MARK`], code and reason).
 #[must_use]
-pub fn encode_reply(dialect: Dialect, service: &Frame, reply: Reply, tell_failures: bool) -> Option<Vec<Frame>> {
+pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, tell_failures: bool) -> Option<Vec<Frame>> {
     let (command, body) = match reply {
         Reply::Partial(_) if dialect == Dialect::Majordomo01 => return None,
         Reply::Partial(body) => (CLIENT_PARTIAL, body),
@@ -134,7 +134,7 @@ pub fn encode_reply(dialect: Dialect, service: &Frame, reply: Reply, tell_failur
     if dialect != Dialect::Majordomo01 {
         frames.push(Frame::copy_from_slice(&[command]));
     }
-    frames.push(service.clone());
+    frames.push(Frame::copy_from_slice(service));
     push_body(&mut frames, body);
     Some(frames)
 }

@@ -31,7 +31,7 @@ pub fn size(body: &[Frame]) -> usize {
 /// The routing id of a connection: opaque bytes that the driver chose (libzmq's own begin with a zero byte).
 ///
 /// It is one principal's: who comes with the same routing id and another principal is another peer.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PeerId {
     id: Arc<[u8]>,
     principal: Option<Label>,
@@ -88,7 +88,7 @@ impl fmt::Debug for PeerId {
 }
 
 /// A connection that this node has made to another; the node's own number for it, never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
 impl fmt::Display for LinkId {

@@ -40,7 +40,7 @@ pub const MAX_HOPS: usize = 32;
 pub const MAX_UPDATE: usize = 256 << 10;
 
 /// A router by its names. Written like a node of another zone: `gate.paris`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouterId {
     /// Its zone.
     pub zone: Label,

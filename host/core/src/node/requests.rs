@@ -34,10 +34,10 @@ impl Node {
                 if forward.is_trace {
                     let decision = format!("refuses it: {}", failure.code);
                     let records = vec![self.broker.record_at_once(forward.hops, decision)];
-                    self.send(from, peer::encode(PeerMessage::Reply { id, reply: Reply::Partial(records) }));
+                    self.send(from.clone(), peer::encode(PeerMessage::Reply { id, reply: Reply::Partial(records) }));
                 }
                 let reply = PeerMessage::Reply { id, reply: Reply::Failure(failure) };
-                return self.send(from, peer::encode(reply));
+                return self.send(from.clone(), peer::encode(reply));
             }
         };
         let mut crossed = forward.crossed;

@@ -237,7 +237,7 @@ impl Node {
     pub(super) fn lacks_open(&mut self, from: &PeerId) {
         self.broker.count_malformed();
         let why = format!("router {} does not know of the session", self.zone.me().name);
-        self.send(from, peer::encode(PeerMessage::Refused(why)));
+        self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
     }
 
     fn path_effect(&mut self, effect: PathEffect, now: Time) {

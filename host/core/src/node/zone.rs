@@ -164,7 +164,7 @@ impl Node {
             // Its hello got lost, or another connection has taken the place of this one: it is to dial again.
             self.broker.count_malformed();
             let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
-            return self.send(from, peer::encode(PeerMessage::Refused(why)));
+            return self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
         };
         let (name, member, zone) = (guest.member.name.clone(), guest.member.clone(), guest.zone.clone());
         let is_of_this_zone = zone.is_none();
@@ -199,7 +199,7 @@ impl Node {
             PeerMessage::Cancel { id } => self.broker.cancel(from, id, now),
             PeerMessage::Ping { outstanding } => {
                 let unknown = outstanding.into_iter().filter(|id| !self.broker.has_request(from, *id)).collect();
-                self.send(from, peer::encode(PeerMessage::Pong { unknown }));
+                self.send(from.clone(), peer::encode(PeerMessage::Pong { unknown }));
             }
             _ => self.refuse_guest(from, "says what only the one who was dialled may say"),
         }
@@ -240,12 +240,12 @@ impl Node {
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
         if let Err(why) = self.is_who_it_says(from, zone, &member).and(is_welcome) {
-            self.send(from, peer::encode(PeerMessage::Refused(why.clone())));
+            self.send(from.clone(), peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
             return self.outputs.push_back(Output::Zone(event));
         }
         let (zone, me) = (self.zone.zone.clone(), self.zone.me().clone());
-        self.send(from, peer::encode(PeerMessage::Welcome { zone, member: me }));
+        self.send(from.clone(), peer::encode(PeerMessage::Welcome { zone, member: me }));
         if is_myself {
             return;
         }
