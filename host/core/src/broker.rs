@@ -349,22 +349,6 @@ impl Broker {
         }
     }
 
-    /// A request that has found a provider has until its deadline.
-    fn rearm(&mut self, id: RequestId, now: Time) {
-        if let Some(pending) = self.requests.get(&id) {
-            self.set_timer(id, pending.deadline, now);
-        }
-    }
-
-    fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        if pending.timer != time {
-            self.timers.remove(pending.timer, id);
-            pending.timer = time;
-            self.timers.insert(time, id, now);
-        }
-    }
-
     /// Puts a request back where it came from: in front, by its number.
     fn give_back(&mut self, id: RequestId) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
@@ -372,43 +356,6 @@ impl Broker {
         let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         self.counters.retried += 1;
         self.service(&service).enqueue(turn, &place);
-    }
-
-    fn end_overdue(&mut self, id: RequestId, now: Time) {
-        let Some(pending) = self.requests.get(&id) else { return };
-        let reachable = self.can_be_served(id);
-        if reachable && now < pending.deadline {
-            // Its patience is over, but somebody offers the service now.
-            return self.rearm(id, now);
-        }
-        let failure = match &pending.stage {
-            Stage::Queued if !reachable => match &pending.last_failure {
-                Some(failure) => failure.clone(),
-                None => self.unknown(&pending.service, &pending.place),
-            },
-            Stage::Queued if pending.attempts > 0 || pending.may_have_run => Failure::new(
-                Code::Deadline,
-                "the deadline passed while the request waited for a second worker; it may have run",
-            ),
-            Stage::Queued => {
-                Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
-            }
-            Stage::Following => Failure::new(
-                Code::Deadline,
-                "the deadline passed while a request with the same idempotency key ran; it may yet have its effect",
-            ),
-            Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
-            Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
-            Stage::Forwarded(link, _) => Failure::new(
-                Code::Deadline,
-                format!("the deadline passed while node {} had the request; it may have run", self.hops.name(*link)),
-            ),
-        };
-        let stage = pending.stage.clone();
-        self.end(id, failure, now);
-        if let Stage::Worker(peer) = stage {
-            self.expel_if_overdue(&peer, now);
-        }
     }
 
     /// Fails a request wherever it is, and stops what runs for it.
@@ -481,18 +428,6 @@ impl Broker {
             self.dispatch_elsewhere(name, now);
         }
         self.forget_if_unused(name);
-    }
-
-    /// If nobody can serve a request, it waits for somebody as long as its patience lasts.
-    fn arm_patience(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { patience, deadline, service, place, .. }) = self.requests.get(&id) else { return };
-        if self.can_be_served(id) {
-            return;
-        }
-        match patience {
-            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience), now),
-            None => self.end(id, self.unknown(service, place), now),
-        }
     }
 
     /// Says so when this node begins or ceases to serve a service itself.

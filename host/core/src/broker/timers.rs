@@ -1,6 +1,8 @@
 //! When the patience with each request ends.
 
-use super::RequestId;
+use super::pending::{Pending, Stage};
+use super::{Broker, RequestId};
+use crate::failure::{Code, Failure};
 use crate::time::Time;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -60,6 +62,74 @@ impl Timers {
 
     fn is_set(&self, time: Time, request: RequestId) -> bool {
         request < self.young || self.grown.is_some_and(|grown| time <= grown)
+    }
+}
+
+impl Broker {
+    /// A request that has found a provider has until its deadline.
+    pub(super) fn rearm(&mut self, id: RequestId, now: Time) {
+        if let Some(pending) = self.requests.get(&id) {
+            self.set_timer(id, pending.deadline, now);
+        }
+    }
+
+    pub(super) fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        if pending.timer != time {
+            self.timers.remove(pending.timer, id);
+            pending.timer = time;
+            self.timers.insert(time, id, now);
+        }
+    }
+
+    /// The patience with a request has ended.
+    pub(super) fn end_overdue(&mut self, id: RequestId, now: Time) {
+        let Some(pending) = self.requests.get(&id) else { return };
+        let reachable = self.can_be_served(id);
+        if reachable && now < pending.deadline {
+            // Its patience is over, but somebody offers the service now.
+            return self.rearm(id, now);
+        }
+        let failure = match &pending.stage {
+            Stage::Queued if !reachable => match &pending.last_failure {
+                Some(failure) => failure.clone(),
+                None => self.unknown(&pending.service, &pending.place),
+            },
+            Stage::Queued if pending.attempts > 0 || pending.may_have_run => Failure::new(
+                Code::Deadline,
+                "the deadline passed while the request waited for a second worker; it may have run",
+            ),
+            Stage::Queued => {
+                Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
+            }
+            Stage::Following => Failure::new(
+                Code::Deadline,
+                "the deadline passed while a request with the same idempotency key ran; it may yet have its effect",
+            ),
+            Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
+            Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
+            Stage::Forwarded(link, _) => Failure::new(
+                Code::Deadline,
+                format!("the deadline passed while node {} had the request; it may have run", self.hops.name(*link)),
+            ),
+        };
+        let stage = pending.stage.clone();
+        self.end(id, failure, now);
+        if let Stage::Worker(peer) = stage {
+            self.expel_if_overdue(&peer, now);
+        }
+    }
+
+    /// If nobody can serve a request, it waits for somebody as long as its patience lasts.
+    pub(super) fn arm_patience(&mut self, id: RequestId, now: Time) {
+        let Some(Pending { patience, deadline, service, place, .. }) = self.requests.get(&id) else { return };
+        if self.can_be_served(id) {
+            return;
+        }
+        match patience {
+            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience), now),
+            None => self.end(id, self.unknown(service, place), now),
+        }
     }
 }
 
