@@ -41,6 +41,9 @@ const LOOK_AGAIN: usize = 64;
 /// Bytes that a connection reads or writes at a time: libzmq's own 8 KiB are but seven requests of 1 KiB.
 const BATCH_SIZE: i32 = 16 << 10;
 
+/// Bytes from which on a frame is not copied where it arrives and where it leaves.
+const LARGE: usize = 16 << 10;
+
 /// The longest time to live that ZMTP can tell, in milliseconds.
 const LONGEST_TTL: i32 = 6_553_500;
 
@@ -190,7 +193,7 @@ impl Sockets {
             return Vec::new();
         }
         self.touched = Touched { listener: true, links: true };
-        let (listener, dialer) = (&self.listener, &self.dialer);
+        let (listener, dialer) = (&mut self.listener, &mut self.dialer);
         let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, to, frames));
         for message in &unsent {
             if let Input::Unsent { link, .. } = message {
@@ -336,7 +339,7 @@ impl Sockets {
             To::Peer(_) => self.touched.listener = true,
             To::Link(_) => self.touched.links = true,
         }
-        match try_send(&self.listener, &self.dialer, &to, &frames) {
+        match try_send(&mut self.listener, &mut self.dialer, &to, &frames) {
             Ok(()) => Ok(()),
             Err(zmq::Error::EAGAIN) => self.keep(to, frames),
             Err(_) => {
@@ -395,7 +398,7 @@ fn is_about(input: &Input, link: LinkId) -> bool {
     }
 }
 
-fn try_send(listener: &Listener, dialer: &Dialer, to: &To, frames: &[Frame]) -> Result<(), zmq::Error> {
+fn try_send(listener: &mut Listener, dialer: &mut Dialer, to: &To, frames: &[Frame]) -> Result<(), zmq::Error> {
     match to {
         To::Peer(to) => listener.send(to, frames),
         To::Link(link) => dialer.send(*link, frames),
@@ -450,7 +453,6 @@ fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T
 /// What arrived, without copying it if it is large. A small one would keep all that libzmq read together with it,
 /// [`BATCH_SIZE`].
 fn take(frame: &mut zmq::Message) -> Frame {
-    const LARGE: usize = 16 << 10;
     struct Large(zmq::Message);
     impl AsRef<[u8]> for Large {
         fn as_ref(&self) -> &[u8] {
@@ -468,12 +470,17 @@ fn has_input(router: &zmq::Socket) -> bool {
     uninterrupted(|| router.get_events()).is_ok_and(|events| events.contains(zmq::POLLIN))
 }
 
-fn send(router: &zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
+fn send(router: &mut zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
     // Only the first part can fail: libzmq decides with it whether the whole message fits.
-    uninterrupted(|| router.send(routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
+    uninterrupted(|| options::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
     for (index, frame) in frames.iter().enumerate() {
         let more = if index + 1 < frames.len() { zmq::SNDMORE } else { 0 };
-        uninterrupted(|| router.send(frame.as_ref(), more | zmq::DONTWAIT))?;
+        let flags = more | zmq::DONTWAIT;
+        if frame.len() < LARGE {
+            uninterrupted(|| options::send_copy(router, frame, flags))?;
+        } else {
+            options::send_shared(router, frame, flags)?;
+        }
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ impl Backlog {
 
     /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN); returns what
     /// cannot be sent at all.
-    pub(super) fn retry(&mut self, send: impl Fn(&To, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
+    pub(super) fn retry(&mut self, mut send: impl FnMut(&To, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
         let mut unsent = Vec::new();
         for (to, mut queue) in std::mem::take(&mut self.queues) {
             while let Some(frames) = queue.messages.pop_front() {

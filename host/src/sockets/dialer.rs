@@ -182,11 +182,11 @@ impl Dialer {
     ///
     /// # Errors
     /// EAGAIN if it has to wait, EHOSTUNREACH if there is no such link, or none any more.
-    pub(super) fn send(&self, link: LinkId, frames: &[Frame]) -> Result<(), zmq::Error> {
+    pub(super) fn send(&mut self, link: LinkId, frames: &[Frame]) -> Result<(), zmq::Error> {
         match self.links.get(&link).map(|link| link.state) {
             None | Some(State::Ended) => Err(zmq::Error::EHOSTUNREACH),
             Some(State::LookingUp) => Err(zmq::Error::EAGAIN),
-            Some(_) => send(&self.router, &routing_id(link), frames),
+            Some(_) => send(&mut self.router, &routing_id(link), frames),
         }
     }
 

@@ -142,8 +142,8 @@ impl Listener {
         }
     }
 
-    pub(super) fn send(&self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
-        send(&self.router, to.as_bytes(), frames)
+    pub(super) fn send(&mut self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
+        send(&mut self.router, to.as_bytes(), frames)
     }
 
     /// Whether there is a message to receive.

@@ -1,9 +1,11 @@
 //! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
 
+use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use tracing::warn;
+use wasmnode_core::Frame;
 
 /// Under which routing id a ROUTER addresses the next connection that it makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
@@ -24,8 +26,51 @@ pub(super) const OUT_BATCH_SIZE: i32 = 102;
 #[allow(unsafe_code, reason = "the crate exposes neither these options nor a setter by number")]
 pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result<(), zmq::Error> {
     // SAFETY: `as_mut_ptr` is the live socket of an exclusive borrow; libzmq reads `value.len()` bytes before it returns.
-    let result = unsafe { zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, value.as_ptr().cast(), value.len()) };
-    if result == 0 {
+    checked(unsafe { zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, value.as_ptr().cast(), value.len()) })
+}
+
+/// Sends one part of a message in a copy.
+///
+/// # Errors
+/// libzmq's reason; nothing is sent then.
+#[allow(unsafe_code, reason = "the crate moves a small part about more than it takes to copy it")]
+pub(super) fn send_copy(socket: &mut zmq::Socket, part: &[u8], flags: i32) -> Result<(), zmq::Error> {
+    // SAFETY: the socket is that of an exclusive borrow; libzmq copies `part.len()` bytes before it returns.
+    checked(unsafe { zmq_sys::zmq_send(socket.as_mut_ptr(), part.as_ptr().cast(), part.len(), flags) })
+}
+
+/// Sends one part of a message without copying it: libzmq lets go of the bytes when it has written them.
+///
+/// # Errors
+/// libzmq's reason; nothing is sent then.
+#[allow(unsafe_code, reason = "the crate sends without a copy only bytes that nobody shares")]
+pub(super) fn send_shared(socket: &mut zmq::Socket, part: &Frame, flags: i32) -> Result<(), zmq::Error> {
+    unsafe extern "C" fn release(_bytes: *mut c_void, part: *mut c_void) {
+        // SAFETY: it is the box that was given away below, and libzmq gives it back once.
+        drop(unsafe { Box::from_raw(part.cast::<Frame>()) });
+    }
+    let part = Box::new(part.clone());
+    let (bytes, length) = (part.as_ptr().cast_mut().cast(), part.len());
+    let (part, mut message) = (Box::into_raw(part), MaybeUninit::uninit());
+    // SAFETY: the bytes stay where they are until `release` is called, on whichever thread, and nobody writes to them.
+    let made = unsafe { zmq_sys::zmq_msg_init_data(message.as_mut_ptr(), bytes, length, Some(release), part.cast()) };
+    checked(made).inspect_err(|_| {
+        // SAFETY: libzmq has made no message, so it will not give the box back.
+        drop(unsafe { Box::from_raw(part) });
+    })?;
+    // SAFETY: the message was made above; libzmq takes it over if it sends it.
+    let sent = super::uninterrupted(|| {
+        checked(unsafe { zmq_sys::zmq_msg_send(message.as_mut_ptr(), socket.as_mut_ptr(), flags) })
+    });
+    sent.inspect_err(|_| {
+        // SAFETY: the message was not sent, so it is still there to be closed; that calls `release`.
+        unsafe { zmq_sys::zmq_msg_close(message.as_mut_ptr()) };
+    })
+}
+
+/// What a function of libzmq returned: -1 is for an error.
+fn checked(returned: i32) -> Result<(), zmq::Error> {
+    if returned != -1 {
         return Ok(());
     }
     let errno = io::Error::last_os_error().raw_os_error();
@@ -84,6 +129,22 @@ fn change_policy(from: i32, to: i32) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_is_sent_without_a_copy_is_let_go_of_when_it_is_written_and_when_it_is_not_sent() {
+        let context = zmq::Context::new();
+        let [mut from, to] = [(); 2].map(|()| context.socket(zmq::PAIR).unwrap());
+        to.bind("inproc://parts").unwrap();
+        let part = Frame::from(vec![7; 1 << 20]);
+        assert_eq!(send_shared(&mut from, &part, zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "nobody is there");
+        assert!(part.is_unique());
+        from.connect("inproc://parts").unwrap();
+        send_shared(&mut from, &part, zmq::DONTWAIT).unwrap();
+        let arrived = to.recv_msg(0).unwrap();
+        assert_eq!((&*arrived, part.is_unique()), (&*part, false));
+        drop(arrived);
+        assert!(part.is_unique());
+    }
 
     #[test]
     fn threads_of_sockets_wait_for_their_turn_and_their_user_does_not() {
