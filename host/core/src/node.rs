@@ -183,9 +183,13 @@ impl Node {
         self.handle_all([input], now);
     }
 
-    /// These things happened, in this order. Each costs less than alone.
+    /// These things happened, in this order. Each has all its consequences before the next: what one connection is told in
+    /// answer to both has to be told in this order too.
     pub fn handle_all(&mut self, inputs: impl IntoIterator<Item = Input>, now: Time) {
-        inputs.into_iter().for_each(|input| self.take(input, now));
+        for input in inputs {
+            self.take(input, now);
+            self.settle(now);
+        }
         if self.broker.next_wake().is_some_and(|due| due <= now) {
             self.broker.wake(now);
         }

@@ -1,7 +1,8 @@
-//! Two routers that are neighbours, with nothing but their frames between them.
+//! Routers that are neighbours, and a node and its peer, with nothing but their frames between them.
 
 use super::*;
 use crate::message::path::{self, Say, Update};
+use crate::message::peer::{Forward, Member, Role};
 use crate::paths::Policy;
 use crate::settings::{Neighbour, RouterSettings};
 
@@ -105,4 +106,45 @@ fn who_tells_paths_of_a_session_that_is_not_known_is_to_dial_again() {
     let outputs = outputs(&mut paris);
     let [Output::Send { frames, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
+}
+
+#[test]
+fn what_a_peer_said_together_is_answered_in_that_order() {
+    let (now, guest) = (Time::ZERO, PeerId::new("guest"));
+    let mut node = Node::new(NodeSettings::default());
+    let says = |message| Input::Message { from: guest.clone(), frames: peer::encode(message) };
+    let name: Label = "b".parse().unwrap();
+    let member = Member { name, boot: 1, renewal: 0, role: Role::Node, endpoint: "tcp://b".into() };
+    let forward = Box::new(Forward {
+        id: 1,
+        remaining: Duration::from_secs(1),
+        hops: 1,
+        is_trace: false,
+        has_alternative: false,
+        service: "print".parse().unwrap(),
+        caller: "client:00".into(),
+        traceparent: None,
+        idempotency_key: None,
+        chain: Vec::new(),
+        node: None,
+        crossed: Vec::new(),
+        zone: None,
+        body: Vec::new(),
+    });
+    let zone = NodeSettings::default().zone;
+    let offered = Input::Offered("print".parse().unwrap());
+    node.handle_all([offered, says(PeerMessage::Hello { zone, member }), says(PeerMessage::Request(forward))], now);
+    let run = outputs(&mut node).into_iter().find_map(|output| match output {
+        Output::Run(request) => Some(request.id),
+        _ => None,
+    });
+    // Had the answer not gone ahead of it, the peer would take the request for lost.
+    let finished = Input::Finished { request: run.unwrap(), result: Ok(Vec::new()) };
+    node.handle_all([finished, says(PeerMessage::Ping { outstanding: vec![1] })], now);
+    let told = outputs(&mut node).into_iter().filter_map(|output| match output {
+        Output::Send { frames, .. } => peer::decode(frames).ok(),
+        _ => None,
+    });
+    let reply = PeerMessage::Reply { id: 1, reply: Reply::Final(Vec::new()) };
+    assert_eq!(told.collect::<Vec<_>>(), [reply, PeerMessage::Pong { unknown: vec![1] }]);
 }
