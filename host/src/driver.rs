@@ -217,8 +217,12 @@ impl Driver {
         let (mut received, mut most, mut began) = (0, 1, self.now());
         while received < BATCH {
             let mut taken = 0;
-            let inputs = (0..most).map_while(|_| self.sockets.receive());
-            self.node.handle_all(inputs.inspect(|_| taken += 1), began);
+            while taken < most
+                && let Some(input) = self.sockets.receive()
+            {
+                self.node.handle(input, began);
+                taken += 1;
+            }
             self.settle(began);
             received += taken;
             if taken < most {
@@ -313,7 +317,9 @@ impl Driver {
                 return;
             }
             now = self.now();
-            self.node.handle_all(self.happened.drain(..), now);
+            for input in self.happened.drain(..) {
+                self.node.handle(input, now);
+            }
         }
     }
 

@@ -180,26 +180,6 @@ impl Node {
 
     /// One thing happened.
     pub fn handle(&mut self, input: Input, now: Time) {
-        self.handle_all([input], now);
-    }
-
-    /// These things happened, in this order. Each has all its consequences before the next: what one connection is told in
-    /// answer to both has to be told in this order too.
-    pub fn handle_all(&mut self, inputs: impl IntoIterator<Item = Input>, now: Time) {
-        for input in inputs {
-            self.take(input, now);
-            self.settle(now);
-        }
-        if self.broker.next_wake().is_some_and(|due| due <= now) {
-            self.broker.wake(now);
-        }
-        if self.next_zone_wake().is_some_and(|due| due <= now) {
-            self.wake_zone(now);
-        }
-        self.settle(now);
-    }
-
-    fn take(&mut self, input: Input, now: Time) {
         match input {
             Input::Message { from, frames } => self.receive(from, frames, now),
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
@@ -229,6 +209,13 @@ impl Node {
                 self.broker.stop(now);
             }
         }
+        if self.broker.next_wake().is_some_and(|due| due <= now) {
+            self.broker.wake(now);
+        }
+        if self.next_zone_wake().is_some_and(|due| due <= now) {
+            self.wake_zone(now);
+        }
+        self.settle(now);
     }
 
     /// The next thing to do.

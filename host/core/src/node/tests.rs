@@ -133,14 +133,17 @@ fn what_a_peer_said_together_is_answered_in_that_order() {
     });
     let zone = NodeSettings::default().zone;
     let offered = Input::Offered("print".parse().unwrap());
-    node.handle_all([offered, says(PeerMessage::Hello { zone, member }), says(PeerMessage::Request(forward))], now);
+    for input in [offered, says(PeerMessage::Hello { zone, member }), says(PeerMessage::Request(forward))] {
+        node.handle(input, now);
+    }
     let run = outputs(&mut node).into_iter().find_map(|output| match output {
         Output::Run(request) => Some(request.id),
         _ => None,
     });
     // Had the answer not gone ahead of it, the peer would take the request for lost.
     let finished = Input::Finished { request: run.unwrap(), result: Ok(Vec::new()) };
-    node.handle_all([finished, says(PeerMessage::Ping { outstanding: vec![1] })], now);
+    node.handle(finished, now);
+    node.handle(says(PeerMessage::Ping { outstanding: vec![1] }), now);
     let told = outputs(&mut node).into_iter().filter_map(|output| match output {
         Output::Send { frames, .. } => peer::decode(frames).ok(),
         _ => None,
