@@ -85,17 +85,20 @@ impl World {
 
     pub(super) fn look_around(&mut self) {
         let calm_for = self.now.since(self.scenario.calm);
+        let mut anew = None;
         for machine in 0..self.machines.len() {
             let id = self.machines[machine].process.as_ref().map(|process| process.id);
             if id.is_some_and(|id| self.checker.has_lost_its_name(id)) {
                 // It learnt late of its namesake, which is gone.
                 self.end_in_order_now(machine);
                 self.note(self.now, Happening::Starts { machine });
+                anew = Some("a node that has lost its name starts anew".to_owned());
             }
         }
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
         let reach = self.checker.reach(&living);
-        match self.checker.disagreement(&living, &reach) {
+        // The others may well agree that it is gone.
+        match anew.or_else(|| self.checker.disagreement(&living, &reach)) {
             None => {
                 self.log.write(self.now, || format!("all agree after {calm_for:?}"));
                 self.checker.agreed_after(calm_for);
