@@ -335,6 +335,8 @@ impl Members {
         if self.standing != Standing::Present {
             return;
         }
+        // Under a new identity foca 2.0.0 probes nobody before it has heard of a member again, and all may be dead.
+        let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.outbox);
         let transmissions = transmissions(self.known());
         if self.config.max_transmissions != transmissions {
             self.config.max_transmissions = transmissions;

@@ -108,14 +108,28 @@ fn who_tells_paths_of_a_session_that_is_not_known_is_to_dial_again() {
     assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
 }
 
-#[test]
-fn what_a_peer_said_together_is_answered_in_that_order() {
-    let (now, guest) = (Time::ZERO, PeerId::new("guest"));
+/// A node that offers `print`.
+fn printing() -> Node {
     let mut node = Node::new(NodeSettings::default());
-    let says = |message| Input::Message { from: guest.clone(), frames: peer::encode(message) };
+    node.handle(Input::Offered("print".parse().unwrap()), Time::ZERO);
+    node
+}
+
+/// What a peer says that has dialled a node.
+fn says(guest: &str, message: PeerMessage) -> Input {
+    Input::Message { from: PeerId::new(guest), frames: peer::encode(message) }
+}
+
+/// The hello of a peer called `b`, which has been started at this time.
+fn hello(boot: u64) -> PeerMessage {
     let name: Label = "b".parse().unwrap();
-    let member = Member { name, boot: 1, renewal: 0, role: Role::Node, endpoint: "tcp://b".into() };
-    let forward = Box::new(Forward {
+    let member = Member { name, boot, renewal: 0, role: Role::Node, endpoint: "tcp://b".into() };
+    PeerMessage::Hello { zone: NodeSettings::default().zone, member }
+}
+
+/// A request for `print`.
+fn request() -> PeerMessage {
+    PeerMessage::Request(Box::new(Forward {
         id: 1,
         remaining: Duration::from_secs(1),
         hops: 1,
@@ -130,24 +144,47 @@ fn what_a_peer_said_together_is_answered_in_that_order() {
         crossed: Vec::new(),
         zone: None,
         body: Vec::new(),
-    });
-    let zone = NodeSettings::default().zone;
-    let offered = Input::Offered("print".parse().unwrap());
-    for input in [offered, says(PeerMessage::Hello { zone, member }), says(PeerMessage::Request(forward))] {
-        node.handle(input, now);
-    }
-    let run = outputs(&mut node).into_iter().find_map(|output| match output {
+    }))
+}
+
+/// The first run that a node starts now.
+fn run(node: &mut Node) -> Option<RequestId> {
+    outputs(node).into_iter().find_map(|output| match output {
         Output::Run(request) => Some(request.id),
         _ => None,
-    });
+    })
+}
+
+#[test]
+fn what_a_peer_said_together_is_answered_in_that_order() {
+    let (now, mut node) = (Time::ZERO, printing());
+    node.handle(says("guest", hello(1)), now);
+    node.handle(says("guest", request()), now);
     // Had the answer not gone ahead of it, the peer would take the request for lost.
-    let finished = Input::Finished { request: run.unwrap(), result: Ok(Vec::new()) };
+    let finished = Input::Finished { request: run(&mut node).unwrap(), result: Ok(Vec::new()) };
     node.handle(finished, now);
-    node.handle(says(PeerMessage::Ping { outstanding: vec![1] }), now);
+    node.handle(says("guest", PeerMessage::Ping { outstanding: vec![1] }), now);
     let told = outputs(&mut node).into_iter().filter_map(|output| match output {
         Output::Send { frames, .. } => peer::decode(frames).ok(),
         _ => None,
     });
     let reply = PeerMessage::Reply { id: 1, reply: Reply::Final(Vec::new()) };
     assert_eq!(told.collect::<Vec<_>>(), [reply, PeerMessage::Pong { unknown: vec![1] }]);
+}
+
+#[test]
+fn a_connection_serves_until_another_of_its_node_is_used() {
+    let (now, mut node) = (Time::ZERO, printing());
+    // The same process may come back by another name of this place, with another identity: it uses the first connection.
+    node.handle(says("first", hello(1)), now);
+    node.handle(says("second", hello(2)), now);
+    node.handle(says("first", request()), now);
+    assert!(run(&mut node).is_some());
+    node.handle(says("third", hello(3)), now);
+    node.handle(says("third", PeerMessage::Pull), now);
+    outputs(&mut node);
+    node.handle(says("first", PeerMessage::Ping { outstanding: vec![1] }), now);
+    let outputs = outputs(&mut node);
+    let [Output::Send { frames, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
 }

@@ -47,10 +47,6 @@ struct Guest {
 }
 
 impl Guest {
-    fn is_of_another_process(&self, member: &Member, zone: Option<&Label>) -> bool {
-        self.is_called(&member.name, zone) && !self.member.is_same_process(member)
-    }
-
     /// Zones know nothing of each other's names: two nodes of different zones may be called the same.
     fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
         self.member.name == *name && self.zone.as_ref() == zone
@@ -254,16 +250,13 @@ impl Node {
         }
         self.zone.forget_dead_guests();
         let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
-        let is_another = |other: &Guest| other.is_of_another_process(&member, foreign.as_ref());
-        let is_used = self.zone.guests.values().any(is_another);
-        self.zone.guests.insert(from.clone(), Guest { member, last_request, is_used, zone: foreign, opened: None });
-        if is_used {
-            self.supersede(from, now);
-        }
+        let guest = Guest { member, last_request, is_used: false, zone: foreign, opened: None };
+        self.zone.guests.insert(from.clone(), guest);
     }
 
-    /// This connection takes the place of others of its name: what was asked there is given up. Of one process, only when
-    /// it is used, for a node that has dialled another by two names of its place gives up the later connection.
+    /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used, for a
+    /// node that has dialled another by two names of its place gives up the later connection; and it may have got another
+    /// identity since the first.
     fn supersede(&mut self, by: &PeerId, now: Time) {
         let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else {
             return;

@@ -94,6 +94,23 @@ fn a_suspicion_that_was_slept_over_is_heard_out_first() {
 }
 
 #[test]
+fn who_wakes_under_a_new_identity_finds_that_the_others_have_died() {
+    for seed in 0..20 {
+        let mut network = Network::zone(3, seed);
+        let past = network.me(1);
+        network.freeze(1);
+        network.wait(10 * SECOND, |network| network.holders(&past) == 0).unwrap();
+        network.pass(Duration::from_millis(500 * seed));
+        network.crash(0);
+        network.crash(2);
+        network.pass(SECOND);
+        network.thaw(1);
+        assert_eq!(network.me(1).renewal, 1);
+        assert!(network.wait(30 * SECOND, Network::all_know_all).is_some(), "seed {seed}: it believes in the dead");
+    }
+}
+
+#[test]
 fn a_lonely_node_goes_on_greeting_its_seed() {
     let mut network = Network::new(1);
     let (early, late) = (network.start("early"), network.start("late"));
