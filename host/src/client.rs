@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 /// What a client hears: the types of the core.
 pub use wasmnode_core::message::Reply;
-use wasmnode_core::message::{self, native};
+use wasmnode_core::message::{self, Dialect, native};
 pub use wasmnode_core::{Body, Code, Failure, Frame};
 use zmq::SocketEvent::{
     HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
@@ -231,7 +231,7 @@ impl Client {
     pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
         let id = self.next_id;
         self.next_id += 1;
-        self.send_frames(&native::encode_request(&message::Ask { id, ..ask.0 }))?;
+        self.send_frames(&native::encode_request(Dialect::NativeCompact, &message::Ask { id, ..ask.0 }))?;
         Ok(id)
     }
 

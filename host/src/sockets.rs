@@ -30,6 +30,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use tracing::warn;
+use wasmnode_core::message::native;
 use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
 
 /// How often messages to a receiver that reads too slowly are tried again.
@@ -414,8 +415,10 @@ fn router(
 ) -> Result<zmq::Socket, zmq::Error> {
     let mut router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
-    // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory.
-    router.set_maxmsgsize(i64::try_from(max_message.saturating_mul(2)).unwrap_or(i64::MAX))?;
+    // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory. A
+    // compact message has a header besides.
+    let longest = max_message.saturating_mul(2).saturating_add(native::MAX_COMPACT);
+    router.set_maxmsgsize(i64::try_from(longest).unwrap_or(i64::MAX))?;
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
     router.set_heartbeat_ivl(1_000)?;

@@ -6,7 +6,7 @@ use crate::node::{Node, PATIENCE};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use wasmnode::client::Frame;
-use wasmnode_core::message::{Ask, native};
+use wasmnode_core::message::{Ask, Dialect, native};
 
 const MESSAGES: usize = 100_000;
 
@@ -64,7 +64,7 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
         idempotency_key: None,
         body: vec![Frame::from_static(b"x")],
     };
-    native::encode_request(&ask).into_iter().map(Into::into).collect()
+    native::encode_request(Dialect::Native, &ask).into_iter().map(Into::into).collect()
 }
 
 /// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of frames.

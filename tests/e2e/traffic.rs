@@ -4,7 +4,7 @@ use crate::node::{Folder, Node, run, wasmnode};
 use std::path::Path;
 use std::process::Output;
 use wasmnode::client::Frame;
-use wasmnode_core::message::{self, Message, Reply, native};
+use wasmnode_core::message::{self, Dialect, Message, Reply, native};
 
 /// Writes the configuration into the folder and sends its traffic.
 fn send(folder: &Folder, text: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -81,7 +81,7 @@ fn answer(socket: &zmq::Socket, requests: usize) {
         // The first is the question for the zone.
         let times = [1, 2, 0].get(number).copied().unwrap_or(1);
         for _ in 0..times {
-            let reply = native::encode_reply(ask.id, Reply::Final(body.clone()));
+            let reply = native::encode_reply(Dialect::Native, ask.id, Reply::Final(body.clone()));
             let frames = std::iter::once(&peer).chain(&reply).map(|frame| &frame[..]);
             socket.send_multipart(frames, 0).unwrap();
         }

@@ -3,12 +3,17 @@
 //! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers come.
 
 use super::Result;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Frame, native};
+use wasmnode_core::message::{self, Ask, Frame, native};
 
 /// After this time without an answer the run fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the number of a request stands in our dialect, and where the body of a compact reply begins.
+const ID: Range<usize> = 7..15;
+const BODY: usize = 15 + 3;
 
 /// The bytes of the body that hold the stamp.
 pub(crate) const STAMP: usize = 8;
@@ -31,6 +36,13 @@ pub(crate) fn stamp_of(body: &[u8], payload: usize) -> Result<u64> {
     }
     let stamp = body.get(..STAMP).ok_or("an answer without a stamp")?;
     Ok(u64::from_be_bytes(stamp.try_into()?))
+}
+
+/// The body of a compact message in which only that follows, or of a request of ours with no other field.
+fn only_field(frame: &[u8]) -> &[u8] {
+    let request = |name: &u8| BODY + 6 + usize::from(*name);
+    let at = if frame[ID.start - 1] == 6 { frame.get(BODY + 2).map_or(BODY, request) } else { BODY };
+    frame.get(at..).unwrap_or_default()
 }
 
 /// What is said over ZeroMQ.
@@ -60,10 +72,9 @@ pub(crate) struct Keys {
 pub(crate) struct ZeroMq {
     socket: zmq::Socket,
     dialect: Dialect,
-    /// In our dialect, the first frames that requests have in turn.
-    headers: Vec<Vec<u8>>,
-    next_header: usize,
-    frames: Vec<Vec<u8>>,
+    /// The requests that are sent in turn.
+    requests: Vec<Vec<Vec<u8>>>,
+    next: usize,
     payload: usize,
 }
 
@@ -88,14 +99,13 @@ impl ZeroMq {
             socket.set_curve_secretkey(&keys.client_secret)?;
         }
         socket.connect(endpoint)?;
-        let headers = headers(&dialect);
-        Ok(Self { socket, frames: frames(&dialect, payload), dialect, headers, next_header: 0, payload })
+        Ok(Self { socket, requests: requests(&dialect, payload), dialect, next: 0, payload })
     }
 }
 
-fn headers(dialect: &Dialect) -> Vec<Vec<u8>> {
-    let Dialect::Native(services) = dialect else { return Vec::new() };
-    let header = |service: &String| {
+fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
+    let body = vec![b'x'; payload];
+    let native = |service: &String| {
         let ask = Ask {
             id: 1,
             service: Frame::copy_from_slice(service.as_bytes()),
@@ -105,32 +115,29 @@ fn headers(dialect: &Dialect) -> Vec<Vec<u8>> {
             trace: false,
             traceparent: None,
             idempotency_key: None,
-            body: Vec::new(),
+            body: vec![Frame::copy_from_slice(&body)],
         };
-        native::encode_request(&ask).into_iter().next().map(Into::into).unwrap_or_default()
+        native::encode_request(message::Dialect::NativeCompact, &ask).into_iter().map(Into::into).collect()
     };
-    services.iter().map(header).collect()
-}
-
-fn frames(dialect: &Dialect, payload: usize) -> Vec<Vec<u8>> {
-    let body = vec![b'x'; payload];
     match dialect {
-        Dialect::Native(_) => vec![vec![], body],
-        Dialect::Majordomo2(service) => vec![b"MDPC02".to_vec(), vec![1], service.clone().into(), body],
-        Dialect::Majordomo1(service) => vec![vec![], b"MDPC01".to_vec(), service.clone().into(), body],
+        Dialect::Native(services) => services.iter().map(native).collect(),
+        Dialect::Majordomo2(service) => vec![vec![b"MDPC02".to_vec(), vec![1], service.clone().into(), body]],
+        Dialect::Majordomo1(service) => vec![vec![vec![], b"MDPC01".to_vec(), service.clone().into(), body]],
     }
 }
 
 impl Connection for ZeroMq {
     fn send(&mut self, stamp: u64) -> Result<()> {
-        if let Some(header) = self.headers.get(self.next_header) {
-            self.frames[0].clone_from(header);
-            self.frames[0][7..15].copy_from_slice(&stamp.to_be_bytes());
-            self.next_header = (self.next_header + 1) % self.headers.len();
-        } else if let Some(body) = self.frames.last_mut() {
-            body[..STAMP].copy_from_slice(&stamp.to_be_bytes());
-        }
-        Ok(self.socket.send_multipart(&self.frames, 0)?)
+        let request = &mut self.requests[self.next];
+        let stamped = match (&self.dialect, &mut request[..]) {
+            (Dialect::Native(_), [header, ..]) => header.get_mut(ID),
+            (_, [.., body]) => body.get_mut(..STAMP),
+            _ => None,
+        };
+        stamped.ok_or("no room for the stamp")?.copy_from_slice(&stamp.to_be_bytes());
+        self.socket.send_multipart(&*request, 0)?;
+        self.next = (self.next + 1) % self.requests.len();
+        Ok(())
     }
 
     fn receive(&mut self, wait: bool) -> Result<Option<u64>> {
@@ -141,8 +148,9 @@ impl Connection for ZeroMq {
             received => received?,
         }
         // A final answer of ours, or our own request from a bare echo.
-        let is_native = frame.starts_with(native::MAGIC) && matches!(frame.get(6), Some(1 | 3));
-        let header: Option<[u8; 8]> = if is_native { frame.get(7..15).and_then(|id| id.try_into().ok()) } else { None };
+        let is_compact = matches!(frame.get(native::MAGIC.len()), Some(6 | 8));
+        let is_native = frame.starts_with(native::MAGIC) && (is_compact || matches!(frame.get(6), Some(1 | 3)));
+        let header: Option<[u8; 8]> = if is_native { frame.get(ID).and_then(|id| id.try_into().ok()) } else { None };
         if matches!(self.dialect, Dialect::Native(_)) && !is_native {
             return Err(format!("not an answer: {}", String::from_utf8_lossy(&frame)).into());
         }
@@ -150,7 +158,8 @@ impl Connection for ZeroMq {
             self.socket.recv(&mut frame, 0)?;
         }
         let is_echo = !matches!(&self.dialect, Dialect::Native(services) if services.iter().all(|service| service.starts_with("mmi.")));
-        let in_body = if is_echo { Some(stamp_of(&frame, self.payload)?) } else { None };
+        let body = if is_native && is_compact { only_field(&frame) } else { &frame };
+        let in_body = if is_echo { Some(stamp_of(body, self.payload)?) } else { None };
         let stamp = header.map(u64::from_be_bytes).or(in_body);
         Ok(Some(stamp.ok_or("an answer without a stamp")?))
     }

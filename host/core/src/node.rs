@@ -290,7 +290,7 @@ impl Node {
             }
             Sender::NativeClient(id) => {
                 let failure = Failure::new(Code::Malformed, format!("the message {malformed}"));
-                self.send(from.clone(), native::encode_reply(id, Reply::Failure(failure)));
+                self.send(from.clone(), native::encode_reply(Dialect::Native, id, Reply::Failure(failure)));
             }
             Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
         }
@@ -324,7 +324,7 @@ impl Node {
         let place = self.locate(&place);
         let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let patience = match dialect {
-            Dialect::Native => ask.wait.then_some(Duration::MAX),
+            Dialect::Native | Dialect::NativeCompact => ask.wait.then_some(Duration::MAX),
             _ => Some(self.patience),
         };
         let submission = Submission {
@@ -440,8 +440,8 @@ impl Node {
     }
 
     fn reply(&mut self, to: PeerId, dialect: Dialect, id: u64, service: &[u8], reply: Reply) {
-        if dialect == Dialect::Native {
-            return self.send(to, native::encode_reply(id, reply));
+        if dialect.is_native() {
+            return self.send(to, native::encode_reply(dialect, id, reply));
         }
         let tell = self.on_failure == OnFailure::Status;
         if let (Reply::Failure(failure), false) = (&reply, tell) {

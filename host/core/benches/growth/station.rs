@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role};
-use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{
     Address, Body, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output, PeerId, RequestId,
     RoutesSettings, ServiceName, ServiceSettings, Time,
@@ -244,16 +244,9 @@ fn patient() -> ServiceSettings {
 fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>) -> Vec<Frame> {
     let service = Frame::copy_from_slice(service);
     let (trace, traceparent, deadline_ms) = (false, None, Some(1_000_000));
-    native::encode_request(&Ask {
-        id,
-        service,
-        deadline_ms,
-        wait: true,
-        trace,
-        traceparent,
-        idempotency_key,
-        body: body.clone(),
-    })
+    let body = body.clone();
+    let ask = Ask { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
+    native::encode_request(Dialect::NativeCompact, &ask)
 }
 
 fn offer(service: Address) -> Offer {

@@ -108,15 +108,23 @@ pub enum Dialect {
     Majordomo02Enveloped,
     /// Our own client dialect ([`native`]).
     Native,
+    /// The same, in compact messages.
+    NativeCompact,
     /// Another node ([`peer`]).
     Peer,
 }
 
 impl Dialect {
+    /// Whether it is our own client dialect.
+    #[must_use]
+    pub const fn is_native(self) -> bool {
+        matches!(self, Self::Native | Self::NativeCompact)
+    }
+
     /// Whether requests have numbers, so that one connection carries many at a time.
     #[must_use]
     pub const fn has_ids(self) -> bool {
-        matches!(self, Self::Native | Self::Peer)
+        self.is_native() || matches!(self, Self::Peer)
     }
 }
 

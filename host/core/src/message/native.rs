@@ -1,12 +1,12 @@
 //! Our own client dialect: what Majordomo lacks, in as few frames as possible, because each frame costs.
 //!
-//! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body. Integers are
-//! unsigned, in network byte order.
+//! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body; or, if it is compact,
+//! one frame with the body in its header. Integers are unsigned, in network byte order.
 //!
 //! ```text
 //! offset size
 //!      0    6  "WNODC1": the dialect and its version
-//!      6    1  command: 1 REQUEST, 2 PARTIAL, 3 FINAL, 4 FAILURE, 5 CANCEL
+//!      6    1  command: 1 REQUEST, 2 PARTIAL, 3 FINAL, 4 FAILURE, 5 CANCEL; compact: 6 REQUEST, 7 PARTIAL, 8 FINAL
 //!      7    8  request id: chosen by the client, unique among its requests without an answer
 //!
 //! REQUEST  client to node
@@ -15,11 +15,11 @@
 //!              the request would take; the others are 0
 //!     20    1  n, the length of the service name
 //!     21    n  service name
-//!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes);
-//!              a type that the receiver does not know is passed over
+//!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes),
+//!              3 in a compact message = a frame of the body, in order; a type that the receiver does not know is passed over
 //! CANCEL   client to node: nothing more, no body. Of no effect when the answer is already on its way
-//! PARTIAL  node to client: nothing more; body
-//! FINAL    node to client: nothing more; body
+//! PARTIAL  node to client: nothing more; body. Compact: fields of type 3
+//! FINAL    node to client: nothing more; body. Compact: fields of type 3
 //! FAILURE  node to client
 //!     15    2  code (`Code::number`)
 //!     17    …  reason, UTF-8, at most 4096 bytes; no body
@@ -27,6 +27,9 @@
 //!
 //! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499. Answers
 //! come in the order in which they are ready, so one connection carries many requests at a time.
+//!
+//! Who asks in a compact message understands compact replies, and gets them as long as their fields take no more than
+//! [`MAX_COMPACT`] bytes; nobody else does.
 //!
 //! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then FINAL without
 //! a body where the request would be served, or the FAILURE that the request would get. Its idempotency key does not count.
@@ -43,6 +46,15 @@ pub use super::wire::MAX_IDEMPOTENCY_KEY;
 /// How every header frame begins.
 pub const MAGIC: &[u8] = b"WNODC1";
 
+/// The longest body, in bytes of its fields, that is sent in a compact message: copying more costs as much as a frame.
+pub const MAX_COMPACT: usize = 2_048;
+
+const COMPACT_REQUEST: u8 = 6;
+const COMPACT_PARTIAL: u8 = 7;
+const COMPACT_FINAL: u8 = 8;
+
+const FIELD_BODY: u8 = 3;
+
 const FLAG_WAIT: u8 = 1;
 const FLAG_TRACE: u8 = 2;
 
@@ -55,16 +67,18 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     };
     let malformed = |reason| Malformed { sender: Sender::NativeClient(id), reason };
     match command {
-        REQUEST => ask(id, &mut header, frames)
-            .map(|ask| Message::Request { dialect: Dialect::Native, ask })
-            .map_err(malformed),
+        REQUEST => ask(Dialect::Native, id, &mut header, frames).map_err(malformed),
+        COMPACT_REQUEST if frames.is_empty() => ask(Dialect::NativeCompact, id, &mut header, frames).map_err(malformed),
+        COMPACT_REQUEST => Err(malformed("is compact and has more than one frame")),
         CANCEL => Ok(Message::Cancel { id }),
-        PARTIAL | FINAL | FAILURE => Err(malformed("is a command that only a node sends")),
+        PARTIAL | FINAL | FAILURE | COMPACT_PARTIAL | COMPACT_FINAL => {
+            Err(malformed("is a command that only a node sends"))
+        }
         _ => Err(malformed("has an unknown command")),
     }
 }
 
-fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
+fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Message, &'static str> {
     let deadline_ms = header.u32()?;
     let flags = header.u8()?;
     if flags & !(FLAG_WAIT | FLAG_TRACE) != 0 {
@@ -86,16 +100,33 @@ fn ask(id: u64, header: &mut Frame, body: Body) -> Result<Ask, &'static str> {
         match kind {
             FIELD_TRACEPARENT => ask.traceparent = Some(wire::traceparent(value)?),
             FIELD_IDEMPOTENCY_KEY => ask.idempotency_key = Some(wire::idempotency_key(value)?),
+            FIELD_BODY if dialect == Dialect::NativeCompact => ask.body.push(value),
             _ => {}
         }
     }
-    Ok(ask)
+    Ok(Message::Request { dialect, ask })
 }
 
-/// Writes a client's request. A service name over 255 bytes or a field over 65,535 bytes is cut, and so refused.
+/// Whether this is the body of a compact message.
+fn is_compact(dialect: Dialect, body: &[Frame]) -> bool {
+    dialect == Dialect::NativeCompact && size_of_fields(body) <= MAX_COMPACT
+}
+
+fn size_of_fields(body: &[Frame]) -> usize {
+    body.iter().map(|frame| 3 + frame.len()).sum()
+}
+
+fn put_body(header: &mut Vec<u8>, body: &[Frame]) {
+    body.iter().for_each(|frame| put_field(header, FIELD_BODY, frame));
+}
+
+/// Writes a client's request; in [`Dialect::NativeCompact`] it is compact if its body is short enough. A service name over
+/// 255 bytes or a field over 65,535 bytes is cut, and so refused.
 #[must_use]
-pub fn encode_request(ask: &Ask) -> Vec<Frame> {
-    let mut header = numbered(MAGIC, REQUEST, ask.id, 64 + ask.service.len());
+pub fn encode_request(dialect: Dialect, ask: &Ask) -> Vec<Frame> {
+    let is_compact = is_compact(dialect, &ask.body);
+    let (command, more) = if is_compact { (COMPACT_REQUEST, size_of_fields(&ask.body)) } else { (REQUEST, 0) };
+    let mut header = numbered(MAGIC, command, ask.id, 64 + ask.service.len() + more);
     header.put_u32(ask.deadline_ms.unwrap_or(0));
     header.put_u8(if ask.wait { FLAG_WAIT } else { 0 } | if ask.trace { FLAG_TRACE } else { 0 });
     put_short(&mut header, &ask.service);
@@ -103,6 +134,10 @@ pub fn encode_request(ask: &Ask) -> Vec<Frame> {
         if let Some(value) = value {
             put_field(&mut header, kind, value);
         }
+    }
+    if is_compact {
+        put_body(&mut header, &ask.body);
+        return vec![header.into()];
     }
     with_body(header, ask.body.clone())
 }
@@ -113,10 +148,18 @@ pub fn encode_cancel(id: u64) -> Vec<Frame> {
     vec![numbered(MAGIC, CANCEL, id, 0).into()]
 }
 
-/// Writes what the node sends to a client.
+/// Writes what the node sends to a client; in [`Dialect::NativeCompact`] it is compact if its body is short enough.
 #[must_use]
-pub fn encode_reply(id: u64, reply: Reply) -> Vec<Frame> {
-    wire::encode_reply(MAGIC, id, reply)
+pub fn encode_reply(dialect: Dialect, id: u64, reply: Reply) -> Vec<Frame> {
+    let (command, mut body) = match reply {
+        Reply::Partial(body) if is_compact(dialect, &body) => (COMPACT_PARTIAL, body),
+        Reply::Final(body) if is_compact(dialect, &body) => (COMPACT_FINAL, body),
+        reply => return wire::encode_reply(MAGIC, id, reply),
+    };
+    let mut header = numbered(MAGIC, command, id, size_of_fields(&body));
+    put_body(&mut header, &body);
+    body.clear();
+    with_body(header, body)
 }
 
 /// Reads what the node sent to a client: the request's id, and the reply.
@@ -136,10 +179,25 @@ pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     let reply = match command {
         PARTIAL => Reply::Partial(frames),
         FINAL => Reply::Final(frames),
+        COMPACT_PARTIAL | COMPACT_FINAL if !frames.is_empty() => {
+            return Err(malformed("is compact and has more than one frame"));
+        }
+        COMPACT_PARTIAL => Reply::Partial(body_of(&mut header, frames).map_err(malformed)?),
+        COMPACT_FINAL => Reply::Final(body_of(&mut header, frames).map_err(malformed)?),
         FAILURE => Reply::Failure(header.failure().map_err(malformed)?),
         _ => return Err(malformed("has a command that only a client sends")),
     };
     Ok((id, reply))
+}
+
+/// The body of a compact reply.
+fn body_of(header: &mut Frame, mut body: Body) -> Result<Body, &'static str> {
+    while let Some((kind, value)) = header.field()? {
+        if kind == FIELD_BODY {
+            body.push(value);
+        }
+    }
+    Ok(body)
 }
 
 #[cfg(test)]
@@ -166,20 +224,50 @@ mod tests {
         let bare = Ask { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
         let trace = Ask { wait: false, trace: true, ..full_ask() };
         for ask in [full_ask(), bare, trace] {
-            let decoded = decode(encode_request(&ask)).unwrap();
-            assert_eq!(decoded, Message::Request { dialect: Dialect::Native, ask });
+            for (dialect, frames) in [(Dialect::Native, 3), (Dialect::NativeCompact, 1)] {
+                let encoded = encode_request(dialect, &ask);
+                assert_eq!(encoded.len(), frames);
+                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, ask: ask.clone() });
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_body_is_not_compact() {
+        let body = |length| vec![Frame::from(vec![b'x'; length - 3])];
+        let frames = |length| {
+            let reply = encode_reply(Dialect::NativeCompact, 1, Reply::Final(body(length)));
+            assert_eq!(decode_reply(reply.clone()).unwrap(), (1, Reply::Final(body(length))));
+            let ask = Ask { body: body(length), ..full_ask() };
+            [encode_request(Dialect::NativeCompact, &ask).len(), reply.len()]
+        };
+        assert_eq!([frames(MAX_COMPACT), frames(MAX_COMPACT + 1)], [[1, 1], [2, 2]]);
+    }
+
+    #[test]
+    fn a_compact_message_with_a_second_frame_is_malformed() {
+        for (mut frames, is_reply) in [
+            (encode_request(Dialect::NativeCompact, &full_ask()), false),
+            (encode_reply(Dialect::NativeCompact, 7, Reply::Final(full_ask().body)), true),
+        ] {
+            frames.push(Frame::new());
+            let malformed = if is_reply { decode_reply(frames).unwrap_err() } else { decode(frames).unwrap_err() };
+            assert_eq!(malformed.reason, "is compact and has more than one frame");
         }
     }
 
     #[test]
     fn the_header_stands_byte_for_byte_as_documented() {
-        let frames = encode_request(&Ask { traceparent: None, ..full_ask() });
+        let frames = encode_request(Dialect::Native, &Ask { traceparent: None, ..full_ask() });
         assert_eq!(
             frames[0].as_ref(),
             b"WNODC1\x01\0\0\0\0\0\0\0\x07\0\0\0\xfa\x01\x05print\x02\0\x07order-1".as_slice()
         );
         let failure = Reply::Failure(Failure::new(Code::Deadline, "late"));
-        assert_eq!(encode_reply(7, failure)[0].as_ref(), b"WNODC1\x04\0\0\0\0\0\0\0\x07\x01\xf8late".as_slice());
+        let failure = encode_reply(Dialect::Native, 7, failure);
+        assert_eq!(failure[0].as_ref(), b"WNODC1\x04\0\0\0\0\0\0\0\x07\x01\xf8late".as_slice());
+        let compact = encode_reply(Dialect::NativeCompact, 7, Reply::Final(full_ask().body));
+        assert_eq!(compact[0].as_ref(), b"WNODC1\x08\0\0\0\0\0\0\0\x07\x03\0\x01a\x03\0\0".as_slice());
     }
 
     #[test]
@@ -187,13 +275,15 @@ mod tests {
         let body = vec![Frame::from_static(b"x"), Frame::new()];
         let failure = Failure::new(Code::Overloaded, "the queue is full");
         for reply in [Reply::Partial(body.clone()), Reply::Final(body), Reply::Failure(failure)] {
-            assert_eq!(decode_reply(encode_reply(9, reply.clone())).unwrap(), (9, reply));
+            for dialect in [Dialect::Native, Dialect::NativeCompact] {
+                assert_eq!(decode_reply(encode_reply(dialect, 9, reply.clone())).unwrap(), (9, reply.clone()));
+            }
         }
     }
 
     #[test]
     fn every_header_that_is_cut_short_is_malformed_and_says_whose_it_is() {
-        let whole = encode_request(&full_ask())[0].clone();
+        let whole = encode_request(Dialect::Native, &full_ask())[0].clone();
         let name_end = MAGIC.len() + 9 + 6 + "print".len();
         let field_end = name_end + 3 + full_ask().traceparent.unwrap().len();
         for length in MAGIC.len()..whole.len() {
@@ -210,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_field_of_an_unknown_type_is_passed_over() {
-        let mut header = encode_request(&full_ask())[0].to_vec();
+        let mut header = encode_request(Dialect::Native, &full_ask())[0].to_vec();
         header.extend(b"\x63\0\x02hi");
         let mut frames = vec![Frame::from(header)];
         frames.extend(full_ask().body);
@@ -220,7 +310,9 @@ mod tests {
     #[test]
     fn what_only_a_node_may_send_is_refused_from_a_client() {
         for reply in [Reply::Partial(vec![]), Reply::Final(vec![]), Reply::Failure(Failure::new(Code::Lost, ""))] {
-            assert!(decode(encode_reply(1, reply)).is_err());
+            for dialect in [Dialect::Native, Dialect::NativeCompact] {
+                assert!(decode(encode_reply(dialect, 1, reply.clone())).is_err());
+            }
         }
         assert_eq!(decode(encode_cancel(3)).unwrap(), Message::Cancel { id: 3 });
     }

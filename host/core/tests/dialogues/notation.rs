@@ -131,10 +131,10 @@ fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     };
     let id = number(0)?;
     let frames = match name {
-        "ask" => native::encode_request(&ask(id, &words[1..])?),
+        "ask" => native::encode_request(Dialect::Native, &ask(id, &words[1..])?),
         "cancel" => native::encode_cancel(id),
-        "partial" => native::encode_reply(id, Reply::Partial(Vec::new())),
-        "final" => native::encode_reply(id, Reply::Final(Vec::new())),
+        "partial" => native::encode_reply(Dialect::Native, id, Reply::Partial(Vec::new())),
+        "final" => native::encode_reply(Dialect::Native, id, Reply::Final(Vec::new())),
         "failure" => {
             let code = u16::try_from(number(1)?).map_err(|_| "is no code")?;
             Code::from_number(code).ok_or(format!("{code} is no code"))?;

@@ -3,7 +3,7 @@
 use crate::checker::Checker;
 use crate::scenario::{frame, name};
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{
     Body, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PeerId, RequestId, ServiceSettings, Time,
 };
@@ -57,7 +57,7 @@ fn asks(id: u64, body: &str) -> Input {
     let (deadline_ms, service) = (None, frame("add"));
     let ask =
         Ask { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
-    says("client", native::encode_request(&ask))
+    says("client", native::encode_request(Dialect::Native, &ask))
 }
 
 fn finishes(run: u64, body: &str) -> Input {
@@ -77,7 +77,7 @@ fn never(_: Output) -> Vec<Output> {
 }
 
 fn tells(id: u64, reply: Reply) -> Output {
-    Output::Send { to: peer("client"), frames: native::encode_reply(id, reply) }
+    Output::Send { to: peer("client"), frames: native::encode_reply(Dialect::Native, id, reply) }
 }
 
 fn body(text: &str) -> Body {
@@ -146,7 +146,7 @@ fn a_trace_that_is_not_recorded_is_noticed() {
         _ => false,
     };
     let mut trial = Trial::new();
-    trial.lying(says("client", native::encode_request(&ask)), |output| {
+    trial.lying(says("client", native::encode_request(Dialect::Native, &ask)), |output| {
         if is_record(&output) { Vec::new() } else { vec![output] }
     });
 }

@@ -30,6 +30,8 @@ pub(crate) struct Checker {
     /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
     desks: BTreeMap<ServiceName, Desk>,
     workers: BTreeMap<PeerId, Registered>,
+    /// Clients that have asked in compact messages, and so understand them.
+    compact: BTreeSet<PeerId>,
     /// Runs that are not confirmed as finished.
     runs: BTreeMap<RequestId, Run>,
     draining: bool,
@@ -135,6 +137,7 @@ impl Checker {
             book: Book::default(),
             desks: BTreeMap::new(),
             workers: BTreeMap::new(),
+            compact: BTreeSet::new(),
             runs: BTreeMap::new(),
             draining: false,
             stopped: false,

@@ -44,10 +44,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(number: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
-        let dialect = match rng.u8(..6) {
+        let dialect = match rng.u8(..7) {
             0 => Dialect::Majordomo01,
             1 => Dialect::Majordomo02,
             2 => Dialect::Majordomo02Enveloped,
+            3 => Dialect::NativeCompact,
             _ => Dialect::Native,
         };
         // REQ sockets take turns.
@@ -97,7 +98,7 @@ impl Client {
     }
 
     pub(crate) fn hear(&mut self, frames: &[Frame]) {
-        if self.dialect == Dialect::Native {
+        if self.dialect.is_native() {
             if let Ok((id, reply)) = native::decode_reply(frames.to_vec())
                 && !matches!(reply, wasmnode_core::message::Reply::Partial(_))
             {
@@ -113,7 +114,7 @@ impl Client {
 
     fn ask(&mut self, frames: Vec<Frame>, cue: &mut Cue<'_>) {
         self.open.insert(self.asked, frames.clone());
-        if self.dialect == Dialect::Native {
+        if self.dialect.is_native() {
             if chance(cue.rng, 80) {
                 let pause = up_to(cue.rng, Duration::from_millis(400));
                 cue.wake_in(pause, Errand::Cancel(self.asked));
@@ -136,7 +137,9 @@ impl Client {
             self.body(rng)
         };
         let mut frames = match self.dialect {
-            Dialect::Native => return native::encode_request(&self.native(service, body, rng)),
+            dialect @ (Dialect::Native | Dialect::NativeCompact) => {
+                return native::encode_request(dialect, &self.native(service, body, rng));
+            }
             Dialect::Peer => panic!("no client speaks as a peer"),
             Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],
             Dialect::Majordomo02 => vec![Frame::from_static(b"MDPC02"), Frame::from_static(&[1])],

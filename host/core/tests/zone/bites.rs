@@ -5,7 +5,7 @@ use crate::machine::{Clock, ProcessId};
 use crate::scenario::{Scenario, Size, frame, name};
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Forward, PeerMessage};
-use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::paths::{Filter, Policy};
 use wasmnode_core::{
     Code, Failure, Input, Label, Neighbour, Node, NodeSettings, Output, PeerId, RequestId, RouterSettings, Time,
@@ -50,7 +50,7 @@ impl Trial {
     }
 
     fn tells(&mut self, reply: Reply) {
-        let output = Output::Send { to: client(), frames: native::encode_reply(7, reply) };
+        let output = Output::Send { to: client(), frames: native::encode_reply(Dialect::Native, 7, reply) };
         self.checker.output(HOME, &output);
     }
 }
@@ -66,7 +66,7 @@ fn ask() -> Ask {
 }
 
 fn asks() -> Input {
-    Input::Message { from: client(), frames: native::encode_request(&ask()) }
+    Input::Message { from: client(), frames: native::encode_request(Dialect::Native, &ask()) }
 }
 
 #[test]

@@ -22,8 +22,8 @@ use fastrand::Rng;
 use network::{Conn, Way};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wasmnode_core::message::native;
 use wasmnode_core::message::path::Say;
+use wasmnode_core::message::{Dialect, native};
 use wasmnode_core::{CallId, Frame, Input, Node, NodeSettings, Output, PeerId, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
@@ -411,7 +411,11 @@ impl World {
                 let time = self.now + up_to(&mut self.rng, Duration::from_millis(400));
                 self.note(time, Happening::Cancels { ask: ask.id, to: id, machine });
             }
-            self.deliver(machine, id, Input::Message { from, frames: native::encode_request(&ask) });
+            self.deliver(
+                machine,
+                id,
+                Input::Message { from, frames: native::encode_request(Dialect::NativeCompact, &ask) },
+            );
         }
     }
 }

@@ -70,7 +70,12 @@ impl Checker {
     }
 
     fn request(&mut self, from: &PeerId, dialect: Dialect, ask: message::Ask) {
-        let native = dialect == Dialect::Native;
+        let native = dialect.is_native();
+        if dialect == Dialect::NativeCompact {
+            self.compact.insert(from.clone());
+        }
+        // Its replies are those of the native dialect, whether or not they fit into one frame.
+        let dialect = if native { Dialect::Native } else { dialect };
         let asker = match dialect {
             Dialect::Native => Asker::Native(from.clone(), ask.id),
             _ => Asker::Majordomo(from.clone(), ask.service.clone()),

@@ -69,7 +69,11 @@ impl Checker {
             Some(b"MDPW01") => self.told_worker(to, Dialect::Majordomo01, &rest[1..]),
             Some(b"MDPW02") => self.told_worker(to, version_02, &rest[1..]),
             _ => match native::decode_reply(frames.to_vec()) {
-                Ok((id, reply)) => self.answered(&Asker::Native(to.clone(), id), Some(Dialect::Native), reply),
+                Ok((id, reply)) => {
+                    let is_compact = frames[0][native::MAGIC.len()] > 5;
+                    self.require(!is_compact || self.compact.contains(to), || format!("sends {to} {frames:?}"));
+                    self.answered(&Asker::Native(to.clone(), id), Some(Dialect::Native), reply);
+                }
                 Err(malformed) => self.fail(&format!("sends a message that {malformed}: {frames:?}")),
             },
         }

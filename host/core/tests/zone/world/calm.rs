@@ -6,7 +6,7 @@ use crate::clients;
 use crate::scenario::{SERVICES, frame, name, up_to};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wasmnode_core::message::{Ask, native};
+use wasmnode_core::message::{Ask, Dialect, native};
 use wasmnode_core::{Input, Label, PeerId};
 
 /// How often it is looked whether all agree.
@@ -153,7 +153,11 @@ impl World {
         let from = PeerId::new(format!("client of the end {number}"));
         self.checker.asks(from.clone(), &ask, id);
         self.checker.must_succeed(number, is_served);
-        self.deliver(machine, id, Input::Message { from, frames: native::encode_request(&ask) });
+        self.deliver(
+            machine,
+            id,
+            Input::Message { from, frames: native::encode_request(Dialect::NativeCompact, &ask) },
+        );
         self.note(self.now, Happening::Tries { last: Some(number) });
     }
 

@@ -3,7 +3,7 @@
 use super::settings::OUTSTANDING;
 use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::message::peer::{self, PeerMessage};
-use wasmnode_core::message::{self, Dialect, Message, Reply, Sender, native};
+use wasmnode_core::message::{self, Message, Reply, Sender, native};
 use wasmnode_core::{
     Access, Address, CallId, Event, Frame, Input, LinkId, Node, NodeSettings, Output, PeerId, RequestId, Time,
     ZoneEvent,
@@ -98,7 +98,7 @@ impl Books {
                 self.arrived += u64::from(is_asked);
                 self.keyed += usize::from(ask.idempotency_key.is_some());
                 self.owe(match dialect {
-                    Dialect::Native => Asker::Native(from.clone(), ask.id),
+                    dialect if dialect.is_native() => Asker::Native(from.clone(), ask.id),
                     _ => Asker::Majordomo(from.clone()),
                 });
             }

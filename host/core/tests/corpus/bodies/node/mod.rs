@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::path::{self, RouterId};
 use wasmnode_core::message::peer::{self, PeerMessage};
-use wasmnode_core::message::{Ask, Reply, native};
+use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{CallId, Code, Failure, Frame, Input, LinkId, Node, Output, PeerId, RequestId, Time};
 
 /// What may be asked for: names and addresses, good and bad.
@@ -139,7 +139,7 @@ impl World {
             idempotency_key: (given & 8 == 8).then(|| Frame::copy_from_slice(&[input.u8()])),
             body: input.body(),
         };
-        self.says(from, native::encode_request(&ask));
+        self.says(from, native::encode_request(Dialect::NativeCompact, &ask));
     }
 
     /// A Majordomo client, or a worker.
