@@ -417,7 +417,7 @@ fn router(
     router.set_router_mandatory(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory. A
     // compact message has a header besides.
-    let longest = max_message.saturating_mul(2).saturating_add(native::MAX_COMPACT);
+    let longest = max_message.saturating_mul(2).max(2 * native::MAX_COMPACT);
     router.set_maxmsgsize(i64::try_from(longest).unwrap_or(i64::MAX))?;
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
