@@ -118,6 +118,15 @@ fn the_answer_to_another_request_is_noticed() {
 }
 
 #[test]
+#[should_panic(expected = "is told in a way that it does not speak")]
+fn a_compact_reply_to_one_who_has_not_asked_so_is_noticed() {
+    let mut trial = Trial::new();
+    trial.honest(asks(1, "a"));
+    let frames = native::encode_reply(Dialect::NativeCompact, 1, Reply::Final(body("A")));
+    trial.lying(finishes(1, "A"), |_| vec![Output::Send { to: peer("client"), frames: frames.clone() }]);
+}
+
+#[test]
 #[should_panic(expected = "a failure that is not true")]
 fn a_failure_without_a_cause_is_noticed() {
     let mut trial = Trial::new();

@@ -71,7 +71,9 @@ impl Checker {
             _ => match native::decode_reply(frames.to_vec()) {
                 Ok((id, reply)) => {
                     let is_compact = frames[0][native::MAGIC.len()] > 5;
-                    self.require(!is_compact || self.compact.contains(to), || format!("sends {to} {frames:?}"));
+                    self.require(!is_compact || self.compact.contains(to), || {
+                        format!("{to} is told in a way that it does not speak: {frames:?}")
+                    });
                     self.answered(&Asker::Native(to.clone(), id), Some(Dialect::Native), reply);
                 }
                 Err(malformed) => self.fail(&format!("sends a message that {malformed}: {frames:?}")),
