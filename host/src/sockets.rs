@@ -416,7 +416,7 @@ fn router(
     let mut router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
     // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory. A
-    // compact message has a header besides.
+    // compact message has a header in its frame besides, which counts where the limit is small.
     let longest = max_message.saturating_mul(2).max(2 * native::MAX_COMPACT);
     router.set_maxmsgsize(i64::try_from(longest).unwrap_or(i64::MAX))?;
     router.set_sndhwm(high_water_mark)?;

@@ -323,10 +323,7 @@ impl Node {
         }
         let place = self.locate(&place);
         let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
-        let patience = match dialect {
-            Dialect::Native | Dialect::NativeCompact => ask.wait.then_some(Duration::MAX),
-            _ => Some(self.patience),
-        };
+        let patience = if dialect.is_native() { ask.wait.then_some(Duration::MAX) } else { Some(self.patience) };
         let submission = Submission {
             asker,
             service,

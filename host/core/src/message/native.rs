@@ -68,8 +68,10 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     let malformed = |reason| Malformed { sender: Sender::NativeClient(id), reason };
     match command {
         REQUEST => ask(Dialect::Native, id, &mut header, frames).map_err(malformed),
-        COMPACT_REQUEST if frames.is_empty() => ask(Dialect::NativeCompact, id, &mut header, frames).map_err(malformed),
-        COMPACT_REQUEST => Err(malformed("is compact and has more than one frame")),
+        COMPACT_REQUEST => {
+            let asked = alone(frames).and_then(|body| ask(Dialect::NativeCompact, id, &mut header, body));
+            asked.map_err(malformed)
+        }
         CANCEL => Ok(Message::Cancel { id }),
         PARTIAL | FINAL | FAILURE | COMPACT_PARTIAL | COMPACT_FINAL => {
             Err(malformed("is a command that only a node sends"))
@@ -179,9 +181,6 @@ pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     let reply = match command {
         PARTIAL => Reply::Partial(frames),
         FINAL => Reply::Final(frames),
-        COMPACT_PARTIAL | COMPACT_FINAL if !frames.is_empty() => {
-            return Err(malformed("is compact and has more than one frame"));
-        }
         COMPACT_PARTIAL => Reply::Partial(body_of(&mut header, frames).map_err(malformed)?),
         COMPACT_FINAL => Reply::Final(body_of(&mut header, frames).map_err(malformed)?),
         FAILURE => Reply::Failure(header.failure().map_err(malformed)?),
@@ -190,8 +189,14 @@ pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     Ok((id, reply))
 }
 
+/// What follows the header of a compact message: nothing.
+fn alone(frames: Vec<Frame>) -> Result<Body, &'static str> {
+    if frames.is_empty() { Ok(frames) } else { Err("is compact and has more than one frame") }
+}
+
 /// The body of a compact reply.
-fn body_of(header: &mut Frame, mut body: Body) -> Result<Body, &'static str> {
+fn body_of(header: &mut Frame, frames: Vec<Frame>) -> Result<Body, &'static str> {
+    let mut body = alone(frames)?;
     while let Some((kind, value)) = header.field()? {
         if kind == FIELD_BODY {
             body.push(value);

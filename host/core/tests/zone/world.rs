@@ -23,7 +23,7 @@ use network::{Conn, Way};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::message::path::Say;
-use wasmnode_core::message::{Dialect, native};
+use wasmnode_core::message::{Ask, Dialect, native};
 use wasmnode_core::{CallId, Frame, Input, Node, NodeSettings, Output, PeerId, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
@@ -298,6 +298,12 @@ impl World {
         }
     }
 
+    /// A client asks, in our own dialect.
+    fn put_request(&mut self, machine: usize, id: ProcessId, from: PeerId, ask: &Ask) {
+        let frames = native::encode_request(Dialect::NativeCompact, ask);
+        self.deliver(machine, id, Input::Message { from, frames });
+    }
+
     /// One thing happened: the node decides, and all that it decides is done; unless it is frozen.
     fn deliver(&mut self, machine: usize, id: ProcessId, input: Input) {
         let Some(process) = self.process(machine, id) else { return };
@@ -411,11 +417,7 @@ impl World {
                 let time = self.now + up_to(&mut self.rng, Duration::from_millis(400));
                 self.note(time, Happening::Cancels { ask: ask.id, to: id, machine });
             }
-            self.deliver(
-                machine,
-                id,
-                Input::Message { from, frames: native::encode_request(Dialect::NativeCompact, &ask) },
-            );
+            self.put_request(machine, id, from, &ask);
         }
     }
 }

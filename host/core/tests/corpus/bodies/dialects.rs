@@ -27,7 +27,9 @@ fn whole_message(frames: Vec<Frame>) {
     match message::decode(frames) {
         Ok(Message::Request { dialect, ask }) if dialect.is_native() => {
             let again = message::decode(native::encode_request(dialect, &ask));
-            assert!(matches!(again, Ok(Message::Request { ask: same, .. }) if same == ask));
+            let fields: usize = ask.body.iter().map(|frame| 3 + frame.len()).sum();
+            let dialect = if fields > native::MAX_COMPACT { Dialect::Native } else { dialect };
+            assert_eq!(again, Ok(Message::Request { dialect, ask }));
         }
         Ok(Message::Request { dialect, ask }) => {
             let failure = Reply::Failure(Failure::new(Code::Failed, ""));

@@ -6,8 +6,8 @@ use crate::clients;
 use crate::scenario::{SERVICES, frame, name, up_to};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Dialect, native};
-use wasmnode_core::{Input, Label, PeerId};
+use wasmnode_core::message::Ask;
+use wasmnode_core::{Label, PeerId};
 
 /// How often it is looked whether all agree.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -153,11 +153,7 @@ impl World {
         let from = PeerId::new(format!("client of the end {number}"));
         self.checker.asks(from.clone(), &ask, id);
         self.checker.must_succeed(number, is_served);
-        self.deliver(
-            machine,
-            id,
-            Input::Message { from, frames: native::encode_request(Dialect::NativeCompact, &ask) },
-        );
+        self.put_request(machine, id, from, &ask);
         self.note(self.now, Happening::Tries { last: Some(number) });
     }
 

@@ -4,7 +4,7 @@ use super::World;
 use crate::scenario::{frame, name};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Dialect, native};
+use wasmnode_core::message::Ask;
 use wasmnode_core::paths::PathSizes;
 use wasmnode_core::{Address, Input, PeerId, Time};
 
@@ -91,11 +91,7 @@ impl World {
             let from = PeerId::new(format!("client of the end {number}"));
             self.checker.asks(from.clone(), &ask, id);
             self.checker.must_succeed(number, is_served);
-            self.deliver(
-                machine,
-                id,
-                Input::Message { from, frames: native::encode_request(Dialect::NativeCompact, &ask) },
-            );
+            self.put_request(machine, id, from, &ask);
             asked.push(number);
         }
         self.run_for(Duration::from_secs(4));

@@ -139,7 +139,8 @@ impl World {
             idempotency_key: (given & 8 == 8).then(|| Frame::copy_from_slice(&[input.u8()])),
             body: input.body(),
         };
-        self.says(from, native::encode_request(Dialect::NativeCompact, &ask));
+        let dialect = if given & 32 == 32 { Dialect::NativeCompact } else { Dialect::Native };
+        self.says(from, native::encode_request(dialect, &ask));
     }
 
     /// A Majordomo client, or a worker.
