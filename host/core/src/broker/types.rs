@@ -15,10 +15,15 @@ use std::time::Duration;
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// The address that a worker is given instead of the client's. It names the request, so a reply for any other is
-    /// recognised.
+    /// Address that a worker gets instead of the client's. It names the request, so that a reply for any other is
+    /// recognised, in 16 hexadecimal digits, because some workers keep it as text that ends at a zero byte.
     pub(super) fn token(self) -> Frame {
-        Frame::copy_from_slice(&self.0.to_be_bytes())
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut token = [0; 16];
+        for (index, digit) in token.iter_mut().rev().enumerate() {
+            *digit = DIGITS[(self.0 >> (4 * index)) as usize & 15];
+        }
+        Frame::copy_from_slice(&token)
     }
 }
 

@@ -114,7 +114,7 @@ impl Worker {
             }
             // It answers in another's place: for its last request, for the next one, for a client that it knows.
             5 => {
-                let next = Frame::copy_from_slice(&(cue.rng.u64(..40)).to_be_bytes());
+                let next = frame(format!("{:016x}", cue.rng.u64(..40)));
                 let other = pick(cue.rng, &[0, 1, 2]);
                 let token = [earlier, next, Frame::from_static(&[0, 0, 0, 1])][other].clone();
                 self.say_in(time, self.reply(self.final_number(), token, frame("a lie")), cue);
