@@ -35,11 +35,11 @@ impl ServiceName {
         &self.0
     }
 
-    /// Whether the node answers this name itself, so that neither a plugin nor a worker may offer it: `mmi.*` (RFC 8),
-    /// `node.*`, and `titanic.*` (RFC 9).
+    /// Whether the node answers this name itself, so that neither a plugin nor a worker may offer it: `mmi.*` (RFC 8)
+    /// and `node.*`. `titanic.*` (RFC 9) is open to workers, because the node does not serve it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        ["mmi.", "node.", "titanic."].iter().any(|prefix| self.0.starts_with(prefix))
+        ["mmi.", "node."].iter().any(|prefix| self.0.starts_with(prefix))
     }
 }
 
@@ -290,6 +290,7 @@ mod tests {
     fn the_nodes_own_names_are_reserved() {
         assert!(name("mmi.service").is_reserved());
         assert!(name("node.services").is_reserved());
+        assert!(!name("titanic.request").is_reserved());
         assert!(!name("mmi").is_reserved());
         assert!(!name("nodes").is_reserved());
     }
