@@ -311,7 +311,7 @@ impl Node {
                 self.reply(from.clone(), dialect, ask.id, &ask.service, Reply::Partial(records));
                 return self.reply(from, dialect, ask.id, &ask.service, Reply::Final(Vec::new()));
             }
-            let code = self.management(&service, &ask.body);
+            let code = self.management(&from, &service, &ask.body);
             let reply = Reply::Final(vec![Frame::from_static(code)]);
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
@@ -344,14 +344,16 @@ impl Node {
         self.broker.submit(submission, now);
     }
 
-    /// Answers `mmi.*` (RFC 8): whether a service can be reached; 501 for what is not implemented.
-    fn management(&self, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
+    /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that the
+    /// client may not call does not exist for it, as its calls of one that exists and of one that does not fail alike.
+    fn management(&self, from: &PeerId, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
         if service.as_str() != "mmi.service" {
             return b"501";
         }
         let asked = body.first().and_then(|name| Address::from_bytes(name).ok());
-        let is_reachable =
-            |Address { service, place }: Address| self.broker.is_reachable(&service, &self.locate(&place));
+        let is_reachable = |Address { service, place }: Address| {
+            self.forbids(from, &service).is_none() && self.broker.is_reachable(&service, &self.locate(&place))
+        };
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 
@@ -409,7 +411,7 @@ impl Node {
                 self.reply(peer, dialect, id, asked, reply);
             }
             Effect::Reply { asker: Asker::Call { call, .. }, reply, .. } => match reply {
-                // The contract of `calls` has no partial replies.
+                // The contract of `calls` has none: the broker adds their frames to the final reply.
                 Reply::Partial(_) => {}
                 Reply::Final(body) => self.outputs.push_back(Output::Answer { call, result: Ok(body) }),
                 Reply::Failure(failure) => self.outputs.push_back(Output::Answer { call, result: Err(failure) }),
