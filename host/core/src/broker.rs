@@ -9,6 +9,7 @@ mod budget;
 mod explain;
 mod forwarding;
 mod hops;
+mod parts;
 mod pending;
 mod quotas;
 mod replies;
@@ -37,6 +38,7 @@ use crate::time::Time;
 use budget::Budget;
 use forwarding::Forwarded;
 use hops::{Ending, Hops};
+use parts::Parts;
 use pending::{Client, Pending, Stage};
 use quotas::Quotas;
 use replies::Replies;
@@ -220,6 +222,7 @@ impl Broker {
             may_have_run: false,
             last_failure: None,
             told_in_part: false,
+            parts: Parts::default(),
             caller,
             traceparent: submission.traceparent,
             idempotency_key: submission.idempotency_key,
@@ -351,6 +354,7 @@ impl Broker {
 
     /// Puts a request back where it came from: in front, by its number.
     fn give_back(&mut self, id: RequestId) {
+        self.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
         let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
@@ -376,23 +380,13 @@ impl Broker {
         self.answer(id, Err(failure), now);
     }
 
-    /// Passes on a partial reply, or fails the request if it is over a limit.
-    fn pass_on(&mut self, id: RequestId, body: Body, now: Time) {
-        if let Err(failure) = self.may_carry(&body) {
-            return self.end(id, failure, now);
-        }
-        if let Some(Pending { asker, service, .. }) = self.requests.get(&id) {
-            let (asker, service) = (asker.clone(), service.clone());
-            self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
-        }
-    }
-
     /// The one place where an accepted request gets its answer.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         let result = result.map_err(|failure| pending.in_truth(failure));
-        self.settle_followers(id, &pending, &result, now);
+        let (result, shared) = self.with_parts(&pending.asker, std::mem::take(&mut pending.parts), result);
+        self.settle_followers(id, &pending, shared.as_ref().unwrap_or(&result), now);
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
         }

@@ -35,7 +35,12 @@ impl Broker {
 
     /// Whether a body, of a request or a reply, is within the limits of a message.
     pub(super) fn may_carry(&self, body: &Body) -> Result<(), Failure> {
-        let (limits, bytes, frames) = (&self.settings.limits, message::size(body), body.len());
+        self.may_carry_sum(message::size(body), body.len())
+    }
+
+    /// The same of so many bytes in so many frames.
+    pub(super) fn may_carry_sum(&self, bytes: usize, frames: usize) -> Result<(), Failure> {
+        let limits = &self.settings.limits;
         let reason = if bytes > limits.message {
             format!("a body of {bytes} bytes is over limits.message = {}", limits.message)
         } else if frames > limits.frames {

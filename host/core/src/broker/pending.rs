@@ -1,5 +1,6 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
+use super::parts::Parts;
 use super::trace::Trace;
 use super::turns::Turn;
 use super::{Asker, Broker, Caller, RequestId, Where};
@@ -35,6 +36,8 @@ pub(super) struct Pending {
     pub(super) last_failure: Option<Failure>,
     /// Whether the asker has partial replies, so that a second run would tell them again.
     pub(super) told_in_part: bool,
+    /// Partial replies that are kept until the final one.
+    pub(super) parts: Parts,
     /// Who asked in the first place, if a peer passed the request on.
     pub(super) caller: Option<Caller>,
     pub(super) traceparent: Option<Frame>,

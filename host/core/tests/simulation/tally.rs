@@ -49,6 +49,7 @@ const OCCASIONS: &[&str] = &[
     "final reply",
     "traced",
     "partial reply",
+    "part kept",
     "reply too large",
     "failure told natively",
     "failure told as status",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use wasmnode_core::message::Dialect;
+use wasmnode_core::message::{Dialect, size};
 use wasmnode_core::{Body, CallId, Failure, Frame, PeerId, RequestId, ServiceName, Time};
 
 /// Numbers requests in order of arrival, as the node does.
@@ -55,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) token: Option<Frame>,
     /// Parts of its answer that are not told yet.
     pub(crate) parts: Vec<Body>,
+    /// Frames of parts that come with the answer, because its dialect has no parts.
+    pub(crate) gathered: Body,
     /// It is a trace, and this node's record of it is not told yet.
     pub(crate) record_due: bool,
     /// What its run or worker made of it.
@@ -118,6 +120,22 @@ impl Book {
             }
         }
         Some(ask)
+    }
+
+    /// Keeps a part of an answer until the rest is there.
+    pub(crate) fn gather(&mut self, id: AskId, part: &Body) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        ask.gathered.extend(part.iter().cloned());
+        ask.bytes += size(part);
+        self.held_bytes += size(part);
+    }
+
+    /// Drops the parts that are kept: the request is to be started anew.
+    pub(crate) fn drop_gathered(&mut self, id: AskId) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        let bytes = size(&std::mem::take(&mut ask.gathered));
+        ask.bytes -= bytes;
+        self.held_bytes -= bytes;
     }
 
     pub(crate) fn get(&self, id: AskId) -> Option<&Ask> {

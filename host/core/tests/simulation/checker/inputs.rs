@@ -164,6 +164,7 @@ impl Checker {
             last_in_vain: false,
             token: None,
             parts: Vec::new(),
+            gathered: Vec::new(),
             record_due: false,
             outcome: None,
             oversized: false,
@@ -209,11 +210,20 @@ impl Checker {
             self.moment.must_be_closed.push(id);
             return;
         }
-        // Neither calls nor Majordomo 0.1 know partial replies.
         if ask.dialect.is_some_and(|dialect| dialect != Dialect::Majordomo01) {
             ask.parts.push(body);
             self.moment.told_in_parts.push(id);
+            return;
         }
+        // Neither calls nor Majordomo 0.1 know partial replies: they come with the answer.
+        let whole = [ask.gathered.clone(), body.clone()].concat();
+        let has_room = self.book.held_bytes + message::size(&body) <= self.settings.limits.held_bytes;
+        if has_room && self.fits(&whole) {
+            self.tally.count("part kept");
+            return self.book.gather(id, &body);
+        }
+        self.moment.must_be_closed.push(id);
+        self.book.get_mut(id).into_iter().for_each(|ask| ask.oversized = true);
     }
 
     fn finished(&mut self, request: RequestId, result: &Result<Body, Failure>) {
@@ -225,6 +235,8 @@ impl Checker {
 
     /// A run or worker has made its answer to a request, which may have one already.
     fn ended(&mut self, id: AskId, result: Result<Body, Failure>) {
+        let gathered = self.book.get(id).map(|ask| ask.gathered.clone()).unwrap_or_default();
+        let result = result.map(|body| [gathered, body].concat());
         let fits = result.as_ref().map_or(true, |body| self.fits(body));
         let Some(ask) = self.book.get_mut(id) else { return };
         ask.oversized = !fits;

@@ -295,6 +295,7 @@ impl Checker {
             ask.place = if may_wait { Place::Waiting } else { Place::Adrift(step) };
             may_wait.then_some(id)
         });
+        given_back.into_iter().for_each(|id| self.book.drop_gathered(id));
         if given_back.is_none() {
             self.moment.must_be_closed.extend(worker.held.as_ref().map(|held| held.ask));
         }

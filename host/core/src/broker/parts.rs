@@ -1,0 +1,112 @@
+//! Partial replies that are kept until the final one: for askers whose protocol has none (Majordomo 0.1, calls of
+//! plugins), which get all frames in order as one reply, and for whoever asks again under the same idempotency key.
+//!
+//! Kept frames count against `limits.held-bytes`, and all of a reply against `limits.message` and `limits.frames`.
+
+use super::types::Asker;
+use super::{Broker, Effect, RequestId};
+use crate::failure::{Code, Failure};
+use crate::message::{Body, Dialect, Reply, size};
+use crate::time::Time;
+
+/// The partial replies of one request that are kept.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    frames: Body,
+    /// Whether some were too many to be kept.
+    is_incomplete: bool,
+}
+
+impl Parts {
+    fn is_default(&self) -> bool {
+        self.frames.is_empty() && !self.is_incomplete
+    }
+}
+
+impl Asker {
+    /// Whether its protocol has partial replies.
+    fn has_parts(&self) -> bool {
+        matches!(self, Self::Client { dialect, .. } if *dialect != Dialect::Majordomo01)
+    }
+}
+
+impl Broker {
+    /// Passes on a partial reply, or keeps it for an asker whose protocol has none; fails the request if the reply is over
+    /// a limit.
+    pub(super) fn pass_on(&mut self, id: RequestId, body: Body, now: Time) {
+        if let Err(failure) = self.may_carry(&body) {
+            return self.end(id, failure, now);
+        }
+        let Some(pending) = self.requests.get(&id) else { return };
+        let has_parts = pending.asker.has_parts();
+        if (!has_parts || pending.idempotency_key.is_some())
+            && let Err(failure) = self.keep_part(id, &body)
+        {
+            if !has_parts {
+                return self.end(id, failure, now);
+            }
+            self.drop_parts(id, true);
+        }
+        if has_parts && let Some(pending) = self.requests.get(&id) {
+            let (asker, service) = (pending.asker.clone(), pending.service.clone());
+            self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
+        }
+    }
+
+    fn keep_part(&mut self, id: RequestId, body: &Body) -> Result<(), Failure> {
+        let Some(pending) = self.requests.get(&id).filter(|pending| !pending.parts.is_incomplete) else {
+            return Ok(());
+        };
+        let (kept, bytes, limits) = (&pending.parts, size(body), &self.settings.limits);
+        self.may_carry_both(&kept.frames, body)?;
+        if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
+            let reason = format!("limits.held-bytes = {} is reached by partial replies", limits.held_bytes);
+            return Err(Failure::new(Code::TooLarge, reason));
+        }
+        self.held_bytes += bytes;
+        if let Some(pending) = self.requests.get_mut(&id) {
+            pending.bytes += bytes;
+            pending.parts.frames.extend(body.iter().cloned());
+        }
+        Ok(())
+    }
+
+    /// Drops the partial replies that are kept, because the request runs anew or because they are too many.
+    pub(super) fn drop_parts(&mut self, id: RequestId, is_incomplete: bool) {
+        let Some(pending) = self.requests.get_mut(&id).filter(|pending| !pending.parts.is_default() || is_incomplete)
+        else {
+            return;
+        };
+        let bytes = size(&pending.parts.frames);
+        pending.parts = Parts { frames: Vec::new(), is_incomplete };
+        pending.bytes -= bytes;
+        self.held_bytes -= bytes;
+    }
+
+    /// What the asker of a request gets, and what others get who ask under the same key, if that is something else: the
+    /// partial replies that are kept, and the final one. Of a reply that is too large to be kept others get the final
+    /// part alone, because a request with a key must not run again.
+    pub(super) fn with_parts(
+        &self,
+        asker: &Asker,
+        parts: Parts,
+        result: Result<Body, Failure>,
+    ) -> (Result<Body, Failure>, Option<Result<Body, Failure>>) {
+        if parts.frames.is_empty() {
+            return (result, None);
+        }
+        let whole = result.clone().and_then(|body| {
+            self.may_carry_both(&parts.frames, &body)?;
+            Ok([parts.frames, body].concat())
+        });
+        match (asker.has_parts(), whole) {
+            (true, Ok(whole)) => (result, Some(Ok(whole))),
+            (true, Err(_)) => (result, None),
+            (false, whole) => (whole, None),
+        }
+    }
+
+    fn may_carry_both(&self, kept: &Body, body: &Body) -> Result<(), Failure> {
+        self.may_carry_sum(size(kept).saturating_add(size(body)), kept.len() + body.len())
+    }
+}
