@@ -27,6 +27,7 @@ pub use provenance::{Provenance, Signer};
 pub use security::Permissions;
 pub use traffic::{Rhythm, Sender, Traffic};
 
+use crate::files;
 use error::Report;
 use peers::Peers;
 use security::Security;
@@ -38,6 +39,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeTable;
 use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
+
+/// Largest configuration, plan or file of a trusted key, in bytes: 10,000 services with a table each take a tenth of it.
+const FILE_BYTES: u64 = 16 << 20;
 
 /// Everything that a node is told when it starts.
 ///
@@ -253,7 +257,7 @@ pub(crate) fn read_file<T>(file: &Path, read: impl FnOnce(Fields<'_>) -> T) -> R
 
 /// The text of a file.
 fn text_of(path: &Path) -> Result<String, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let (bytes, _) = files::read(path, FILE_BYTES).map_err(|error| ConfigError::unreadable(path, &error))?;
     String::from_utf8(bytes).map_err(|error| ConfigError::not_text(path, error.as_bytes(), error.utf8_error()))
 }
 

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod config;
 pub mod driver;
+pub mod files;
 pub mod keys;
 mod mailbox;
 mod plugins;

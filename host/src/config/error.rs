@@ -1,5 +1,6 @@
 //! What is wrong with a file: one line per mistake, in the order of the file.
 
+use crate::files::FileError;
 use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl ConfigError {
         Self { file: file.into(), mistakes }
     }
 
-    pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
+    pub(super) fn unreadable(file: &Path, error: &FileError) -> Self {
         let remedy = "name a file that exists and that this user may read, or name none to run with the defaults";
         Self { file: file.into(), mistakes: vec![Mistake { line: None, message: format!("{error}; {remedy}") }] }
     }

@@ -2,9 +2,9 @@
 
 use super::fields::Fields;
 use super::value::{self, quoted};
+use crate::files;
 use minisign_verify::PublicKey;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use toml::de::DeValue;
 
@@ -67,18 +67,15 @@ fn signer(value: &DeValue<'_>, folder: &Path) -> Result<Signer, String> {
 }
 
 fn key_file(path: &Path) -> Result<String, String> {
-    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
-    // To read a pipe would be to wait for its writer.
-    if !metadata.is_file() || metadata.len() > KEY_FILE_BYTES {
-        return Err(format!("it is not a regular file of at most {KEY_FILE_BYTES} bytes"));
-    }
-    fs::read_to_string(path).map_err(|error| error.to_string())
+    let (bytes, _) = files::read(path, KEY_FILE_BYTES).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Config;
     use super::*;
+    use std::fs;
 
     const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
 
@@ -128,10 +125,10 @@ mod tests {
         let expected = [
             ":2: security.plugins.digests[0]: \"sha256:12\" is not a digest",
             ":2: security.plugins.digests[1]: expected the digest of a file",
-            ":4: security.plugins.signers[0]: \"missing.pub\": neither a key, nor a file that can be read: No such file",
+            ":4: security.plugins.signers[0]: \"missing.pub\": neither a key, nor a file that can be read: no such file",
             ":5: security.plugins.signers[1]: \"no.pub\": the file holds no public key",
-            ":6: security.plugins.signers[2]: \"large.pub\": neither a key, nor a file that can be read: it is not a regular",
-            ":7: security.plugins.signers[3]: \".\": neither a key, nor a file that can be read: it is not a regular file",
+            ":6: security.plugins.signers[2]: \"large.pub\": neither a key, nor a file that can be read: longer than 4096",
+            ":7: security.plugins.signers[3]: \".\": neither a key, nor a file that can be read: not a regular file but",
             ":8: security.plugins.signers[4]: is empty",
             ":9: security.plugins.signer: unknown key; did you mean signers?",
         ];

@@ -377,8 +377,19 @@ fn a_default_socket_in_too_deep_a_folder_is_told() {
 #[test]
 fn a_file_that_cannot_be_read_is_told_with_a_remedy() {
     let said = Config::load(Path::new("no/such.toml")).unwrap_err().to_string();
-    assert!(said.starts_with("no/such.toml: No such file") && said.contains("; name a file that exists"), "{said}");
+    assert!(said.starts_with("no/such.toml: no such file") && said.contains("; name a file that exists"), "{said}");
     let error = String::from_utf8(b"a\n\xff".to_vec()).unwrap_err();
     let said = ConfigError::not_text(Path::new("x"), error.as_bytes(), error.utf8_error()).to_string();
     assert_eq!(said, "x:2: not UTF-8; save it as UTF-8 text");
+}
+
+#[test]
+fn a_configuration_that_is_no_regular_file_is_refused_without_waiting_for_a_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("node.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let said = Config::load(&pipe).unwrap_err().to_string();
+    assert!(said.contains("node.toml: not a regular file but a FIFO; name a file"), "{said}");
+    let said = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(said.starts_with("/dev/zero: not a regular file but a device"), "{said}");
 }
