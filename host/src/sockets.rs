@@ -13,6 +13,7 @@ mod listener;
 mod newcomers;
 mod options;
 mod place;
+mod polled;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use dialer::{Dialer, Patience};
 use listener::Listener;
 use options::open_patiently;
 pub(crate) use place::Lookup;
+use polled::Polled;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::fmt;
@@ -63,7 +65,6 @@ pub(crate) struct Sockets {
     /// What links have brought and nobody has received yet.
     news: VecDeque<Input>,
     ready: Ready,
-    touched: Touched,
     /// Inputs received since the sockets were last looked at.
     received: usize,
     /// Messages given up because their receiver did not read.
@@ -80,14 +81,6 @@ struct Ready {
 
 impl Ready {
     const UNKNOWN: Self = Self { listener: true, links: true, events: true };
-}
-
-/// Which sockets were used since they were last found to have nothing to read. libzmq may take note of arrivals in any
-/// call, and its descriptor tells only of what it has not noted yet: before sleeping, these have to be asked.
-#[derive(Debug, Clone, Copy, Default)]
-struct Touched {
-    listener: bool,
-    links: bool,
 }
 
 /// Why a node cannot listen.
@@ -148,7 +141,6 @@ impl Sockets {
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
-            touched: Touched::default(),
             received: 0,
             dropped: 0,
         })
@@ -193,7 +185,6 @@ impl Sockets {
         if self.backlog.is_empty() {
             return Vec::new();
         }
-        self.touched = Touched { listener: true, links: true };
         let (listener, dialer) = (&mut self.listener, &mut self.dialer);
         let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, to, frames));
         for message in &unsent {
@@ -209,7 +200,6 @@ impl Sockets {
     /// The number must not have been used before. With keys, `name` tells whose is expected.
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.hear_links();
-        self.touched.links = true;
         if let Err(why) = self.dialer.dial(link, endpoint, name) {
             self.news.push_back(Input::LinkDown { link, why });
         }
@@ -218,7 +208,6 @@ impl Sockets {
     /// Goes on with a link whose endpoint has a name for a host.
     pub(crate) fn go_on(&mut self, lookup: Lookup) {
         self.hear_links();
-        self.touched.links = true;
         if let Err((link, why)) = self.dialer.go_on(lookup) {
             self.tell_down(link, why);
         }
@@ -241,13 +230,11 @@ impl Sockets {
     /// Ends the connection of somebody who is not trusted any more.
     pub(crate) fn disconnect(&mut self, peer: &PeerId) {
         self.backlog.take(&To::Peer(peer.clone())).for_each(drop);
-        self.touched.listener = true;
         self.listener.disconnect(peer.as_bytes());
     }
 
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
     pub(crate) fn hang_up(&mut self, link: LinkId) {
-        self.touched.links = true;
         self.dialer.hang_up(link);
         self.backlog.take(&To::Link(link)).for_each(drop);
         self.news.retain(|news| !is_about(news, link));
@@ -260,11 +247,14 @@ impl Sockets {
             _ if self.has_to_retry() => Some(RETRY),
             timeout => timeout,
         };
-        let Touched { listener, links } = std::mem::take(&mut self.touched);
-        let (listener, links) = (listener || self.ready.listener, links || self.ready.links);
-        self.ready.listener = listener && self.listener.has_input();
-        self.ready.links = links && !self.dialer.is_unused() && self.dialer.has_input();
-        if !self.ready.listener && !self.ready.links {
+        let is_used = !self.dialer.is_unused();
+        let [links, events] = self.dialer.polled();
+        self.ready = Ready {
+            listener: self.listener.polled().has_unsignalled_input(),
+            links: is_used && links.has_unsignalled_input(),
+            events: is_used && events.has_unsignalled_input(),
+        };
+        if !self.ready.listener && !self.ready.links && !self.ready.events {
             self.poll(bell, timeout);
         }
     }
@@ -281,7 +271,7 @@ impl Sockets {
         }
         let received = self.listener.receive();
         if received.is_none() {
-            (self.ready.listener, self.touched.listener) = (false, false);
+            self.ready.listener = false;
         }
         received.map(|(from, frames)| Input::Message { from, frames })
     }
@@ -310,7 +300,7 @@ impl Sockets {
                     self.news.push_back(Input::LinkMessage { link, frames });
                     return true;
                 }
-                (self.ready.links, self.touched.links) = (false, false);
+                self.ready.links = false;
             }
             // No messages are left, so none of the link's either.
             if let Some((link, why)) = self.dialer.next_ended() {
@@ -335,10 +325,6 @@ impl Sockets {
     fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
         if self.backlog.waits_for(&to) {
             return self.keep(to, frames);
-        }
-        match to {
-            To::Peer(_) => self.touched.listener = true,
-            To::Link(_) => self.touched.links = true,
         }
         match try_send(&mut self.listener, &mut self.dialer, &to, &frames) {
             Ok(()) => Ok(()),
@@ -374,18 +360,17 @@ impl Sockets {
 
     /// Waits for descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
     fn poll(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
-        let [links, events] = self.dialer.descriptors();
-        let mut items =
-            [bell, self.listener.descriptor(), links, events].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let [links, events] = self.dialer.polled();
+        let sockets = [self.listener.polled(), links, events];
+        let [listener, links, events] = sockets.map(Polled::descriptor);
+        let mut items = [bell, listener, links, events].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let used = if self.dialer.is_unused() { 2 } else { items.len() };
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        self.ready = match rustix::event::poll(&mut items[..used], timeout.as_ref()) {
-            Ok(_) => {
-                let [_, listener, links, events] = items.map(|item| !item.revents().is_empty());
-                Ready { listener, links, events }
-            }
-            Err(_interrupted) => Ready::UNKNOWN,
-        };
+        let is_interrupted = rustix::event::poll(&mut items[..used], timeout.as_ref()).is_err();
+        let [_, listener, links, events] = items.map(|item| is_interrupted || !item.revents().is_empty());
+        let signals = [listener, links, events];
+        sockets.iter().zip(signals).filter(|(_, signal)| *signal).for_each(|(socket, _)| socket.signalled());
+        self.ready = Ready { listener, links, events };
         self.received = 0;
     }
 }
@@ -438,7 +423,11 @@ fn milliseconds(duration: Duration) -> i32 {
 }
 
 /// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.
-fn receive<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
+fn receive<T>(router: &Polled, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
+    router.read(|router| receive_at(router, read_id))
+}
+
+fn receive_at<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
     let mut frame = zmq::Message::new();
     uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
     let id = read_id(&mut frame);
@@ -468,12 +457,8 @@ fn take(frame: &mut zmq::Message) -> Frame {
     Frame::from_owner(Large(std::mem::replace(frame, zmq::Message::new())))
 }
 
-/// Whether there is a message at a ROUTER.
-fn has_input(router: &zmq::Socket) -> bool {
-    uninterrupted(|| router.get_events()).is_ok_and(|events| events.contains(zmq::POLLIN))
-}
-
-fn send(router: &mut zmq::Socket, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
+fn send(router: &mut Polled, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
+    let router = router.socket_mut();
     // Only the first part can fail: libzmq decides with it whether the whole message fits.
     uninterrupted(|| options::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
     for (index, frame) in frames.iter().enumerate() {

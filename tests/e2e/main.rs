@@ -29,5 +29,6 @@ mod zone;
 mod zone_chaos;
 mod zone_failures;
 mod zone_links;
+mod zone_pair;
 mod zone_times;
 mod zones;

@@ -21,11 +21,11 @@
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::place::{self, Lookup, Place, Target};
-use super::{LINGER, has_input, milliseconds, options, receive, router, send, uninterrupted};
+use super::polled::Polled;
+use super::{LINGER, milliseconds, options, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use wasmnode_core::{Frame, Label, LinkId};
 use zmq::SocketEvent::{
@@ -62,8 +62,8 @@ impl Default for Patience {
 }
 
 pub(super) struct Dialer {
-    router: zmq::Socket,
-    monitor: zmq::Socket,
+    router: Polled,
+    monitor: Polled,
     patience: Patience,
     keys: Option<Keys>,
     links: BTreeMap<LinkId, Link>,
@@ -126,6 +126,7 @@ impl Dialer {
         // No limit: libzmq's I/O thread would wait for the node to read, and all connections with it.
         monitor.set_rcvhwm(0)?;
         monitor.connect(EVENTS)?;
+        let (router, monitor) = (Polled::new(router), Polled::new(monitor));
         let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
         Ok(Self { router, monitor, patience, keys, links, names, ended, reports, lookups: 0, dials: 0 })
     }
@@ -256,23 +257,18 @@ impl Dialer {
         self.ended.retain(|(ended, _)| *ended != link);
         self.names.remove(&known.name);
         if !known.name.is_empty() {
-            let _libzmq_has_forgotten_it_already = uninterrupted(|| self.router.disconnect(&known.name));
+            let _libzmq_has_forgotten_it_already = uninterrupted(|| self.router.socket().disconnect(&known.name));
         }
     }
 
-    /// Whether there is a message to receive.
-    pub(super) fn has_input(&self) -> bool {
-        has_input(&self.router)
-    }
-
     /// What to wait for: messages, and news of connections.
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [options::descriptor(&self.router), options::descriptor(&self.monitor)]
+    pub(super) fn polled(&self) -> [&Polled; 2] {
+        [&self.router, &self.monitor]
     }
 
     /// Lets what waits leave, within the time that everything has when the node ends.
     pub(super) fn close(self) {
-        let _else_it_is_dropped = self.router.set_linger(LINGER);
+        let _else_it_is_dropped = self.router.socket().set_linger(LINGER);
     }
 
     fn look_up(&mut self, link: LinkId, address: String, expected: Option<&Label>) -> Result<(), String> {
@@ -291,9 +287,10 @@ impl Dialer {
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
-        let connected = options::set(&mut self.router, options::CONNECT_ROUTING_ID, &routing_id(link))
-            .and_then(|()| self.router.set_ipv6(place.is_ipv6()))
-            .and_then(|()| uninterrupted(|| self.router.connect(&name)));
+        let router = self.router.socket_mut();
+        let connected = options::set(router, options::CONNECT_ROUTING_ID, &routing_id(link))
+            .and_then(|()| router.set_ipv6(place.is_ipv6()))
+            .and_then(|()| uninterrupted(|| router.connect(&name)));
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();
@@ -307,7 +304,7 @@ impl Dialer {
         let Some(keys) = &self.keys else { return Ok(()) };
         let refused = |error| format!("ZeroMQ does not take the keys: {error}");
         if matches!(place, Place::Ipc(_)) {
-            return self.router.set_curve_server(false).map_err(refused);
+            return self.router.socket().set_curve_server(false).map_err(refused);
         }
         let name = expected.ok_or("its key cannot be checked, for its name is not known: write NAME@tcp://...")?;
         let key = keys.key_of(name).ok_or_else(|| {
@@ -315,7 +312,7 @@ impl Dialer {
                 "no key of {name} is trusted here; to link with it: wasmnode trust {name} KEY --role peer, or router"
             )
         })?;
-        let (router, own) = (&self.router, &keys.own);
+        let (router, own) = (self.router.socket(), &keys.own);
         router
             .set_curve_publickey(own.public.as_bytes())
             .and_then(|()| router.set_curve_secretkey(own.secret.as_bytes()))
@@ -325,8 +322,9 @@ impl Dialer {
 
     /// The next event, and the endpoint that it is about.
     fn read_event(&self) -> Option<(zmq::SocketEvent, String)> {
-        let event = uninterrupted(|| self.monitor.recv_msg(zmq::DONTWAIT)).ok()?;
-        let name = uninterrupted(|| self.monitor.recv_msg(zmq::DONTWAIT)).ok()?;
+        let read = |monitor: &zmq::Socket| uninterrupted(|| monitor.recv_msg(zmq::DONTWAIT)).ok();
+        let event = self.monitor.read(read)?;
+        let name = self.monitor.read(read)?;
         let event = u16::from_ne_bytes([*event.first()?, *event.get(1)?]);
         Some((zmq::SocketEvent::from_raw(event), String::from_utf8_lossy(&name).into_owned()))
     }

@@ -4,11 +4,11 @@
 //! off, as it would also let one peer take over what is meant for another.
 
 use super::doorkeeper::Doorkeeper;
-use super::{HANDSHAKE, LINGER, has_input, milliseconds, options, receive, router, send};
+use super::polled::Polled;
+use super::{HANDSHAKE, LINGER, milliseconds, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::{Mail, Sending};
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const TAKE_OVER: &str = "inproc://take-over";
 
 pub(super) struct Listener {
     context: zmq::Context,
-    router: zmq::Socket,
+    router: Polled,
     doorkeeper: Option<Doorkeeper>,
     keys: Option<Keys>,
     /// Where it is told who was turned away.
@@ -52,6 +52,7 @@ impl Listener {
             router.bind(TAKE_OVER)?;
         }
         let keys = keys.map(|(keys, _)| keys);
+        let router = Polled::new(router);
         Ok(Self { context, router, doorkeeper, keys, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
@@ -61,11 +62,12 @@ impl Listener {
         }
         self.secure(endpoint).map_err(|error| format!("ZeroMQ does not take the keys: {error}"))?;
         if endpoint.is_ipv6() {
-            self.router.set_ipv6(true).map_err(|error| error.to_string())?;
+            self.router.socket().set_ipv6(true).map_err(|error| error.to_string())?;
         }
+        let bind = || self.router.socket().bind(&endpoint.to_string());
         let bound = match endpoint {
-            Endpoint::Ipc(path) => permissions.of_new_file(path, || self.router.bind(&endpoint.to_string()))?,
-            Endpoint::Tcp(_) => self.router.bind(&endpoint.to_string()),
+            Endpoint::Ipc(path) => permissions.of_new_file(path, bind)?,
+            Endpoint::Tcp(_) => bind(),
         };
         bound.map_err(|error| match error {
             zmq::Error::EADDRINUSE => "another process listens there; stop it, or choose another endpoint".to_owned(),
@@ -75,7 +77,7 @@ impl Listener {
         if let Endpoint::Ipc(path) = endpoint {
             self.ipc_files.push(path.clone());
         }
-        let bound = self.router.get_last_endpoint().ok().and_then(Result::ok);
+        let bound = self.router.socket().get_last_endpoint().ok().and_then(Result::ok);
         let bound = bound.unwrap_or_else(|| endpoint.to_string());
         info!("listening on {bound}");
         self.endpoints.push(bound);
@@ -88,12 +90,13 @@ impl Listener {
 
     /// What is bound next asks for keys, if this node has some and others than users of this machine could come.
     fn secure(&self, endpoint: &Endpoint) -> Result<(), zmq::Error> {
+        let router = self.router.socket();
         match (&self.keys, endpoint) {
             (Some(keys), Endpoint::Tcp(_)) => {
-                self.router.set_curve_server(true)?;
-                self.router.set_curve_secretkey(keys.own.secret.as_bytes())
+                router.set_curve_server(true)?;
+                router.set_curve_secretkey(keys.own.secret.as_bytes())
             }
-            _ => self.router.set_curve_server(false),
+            _ => router.set_curve_server(false),
         }
     }
 
@@ -126,17 +129,18 @@ impl Listener {
     /// reading from the one before: that one ends when its heartbeats stay away, and until then nothing is heard or said
     /// on it.
     pub(super) fn disconnect(&self, routing_id: &[u8]) {
+        let router = self.router.socket();
         let take_over = || {
             let successor = self.context.socket(zmq::DEALER)?;
             successor.set_linger(0)?;
             successor.set_identity(routing_id)?;
-            self.router.set_router_handover(true)?;
+            router.set_router_handover(true)?;
             successor.connect(TAKE_OVER)?;
             // libzmq takes the newcomer in when the socket is used next.
-            self.router.get_events().map(drop)
+            router.get_events().map(drop)
         };
         let taken: Result<(), zmq::Error> = take_over();
-        let _it_was_possible_before = self.router.set_router_handover(false);
+        let _it_was_possible_before = router.set_router_handover(false);
         if let Err(error) = taken {
             self.tell.send(Mail::TurnedAway(format!("its connection cannot be ended: {error}")));
         }
@@ -146,13 +150,9 @@ impl Listener {
         send(&mut self.router, to.as_bytes(), frames)
     }
 
-    /// Whether there is a message to receive.
-    pub(super) fn has_input(&self) -> bool {
-        has_input(&self.router)
-    }
-
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        options::descriptor(&self.router)
+    /// What to wait for.
+    pub(super) fn polled(&self) -> &Polled {
+        &self.router
     }
 
     /// Gives the endpoints free and removes the ipc files.

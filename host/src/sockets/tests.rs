@@ -374,11 +374,25 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
     assert!(near.sockets.receive().is_none());
     far.post(1, "second").unwrap();
     let start = Instant::now();
-    while !near.sockets.listener.has_input() {
+    while !near.sockets.listener.polled().has_input() {
         // From here on the descriptor is silent, as it is when a send has taken note of the message.
         assert!(start.elapsed() < DEADLINE);
     }
     near.sockets.send(from, frames("answer")).unwrap();
     near.sockets.wait(near.mailbox.fd(), Some(DEADLINE));
     assert!(near.sockets.receive().is_some());
+}
+
+#[test]
+fn a_lost_connection_is_told_where_there_was_but_one_link() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
+        let (mut near, mut far) = (Station::new(), Station::new());
+        near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
+        // The driver sleeps before it reads.
+        near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
+        near.converse(1, &mut far);
+        far.sockets.close();
+        assert_eq!(near.down(1), "the connection is lost");
+    }
 }

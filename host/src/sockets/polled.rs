@@ -1,0 +1,64 @@
+//! A ZeroMQ socket whose descriptor is polled.
+//!
+//! libzmq signals an arrival on the descriptor (`ZMQ_FD` in `zmq_getsockopt(3)`) once, and only to an owner that has found
+//! the socket empty before: a socket that was never read from signals nothing, and any call on a socket may take note of
+//! arrivals and so use the signal up. So sleeping on the descriptor is safe only after the latest use of the socket has
+//! found it empty. Every use passes through [`Polled`], which keeps track of that.
+
+use super::{options, uninterrupted};
+use std::cell::Cell;
+use std::os::fd::BorrowedFd;
+
+pub(super) struct Polled {
+    socket: zmq::Socket,
+    /// Whether the latest use has found the socket empty.
+    is_empty: Cell<bool>,
+}
+
+impl Polled {
+    pub(super) fn new(socket: zmq::Socket) -> Self {
+        Self { socket, is_empty: Cell::new(false) }
+    }
+
+    /// The socket, for anything but reading.
+    pub(super) fn socket(&self) -> &zmq::Socket {
+        self.is_empty.set(false);
+        &self.socket
+    }
+
+    /// The socket, for anything but reading.
+    pub(super) fn socket_mut(&mut self) -> &mut zmq::Socket {
+        self.is_empty.set(false);
+        &mut self.socket
+    }
+
+    /// Reads without blocking. `read` returns `None` only if the socket is empty.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&zmq::Socket) -> Option<T>) -> Option<T> {
+        let read = read(&self.socket);
+        self.is_empty.set(read.is_none());
+        read
+    }
+
+    /// Whether there is a message to read.
+    pub(super) fn has_input(&self) -> bool {
+        let has_input = uninterrupted(|| self.socket.get_events()).is_ok_and(|events| events.contains(zmq::POLLIN));
+        self.is_empty.set(!has_input);
+        has_input
+    }
+
+    /// Whether there is a message to read that the descriptor may not signal. A system call only if the socket was used
+    /// since it was found empty.
+    pub(super) fn has_unsignalled_input(&self) -> bool {
+        !self.is_empty.get() && self.has_input()
+    }
+
+    /// The descriptor, which has to be polled only while [`Self::has_unsignalled_input`] returns `false`.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        options::descriptor(&self.socket)
+    }
+
+    /// The descriptor was readable: there may be a message.
+    pub(super) fn signalled(&self) {
+        self.is_empty.set(false);
+    }
+}
