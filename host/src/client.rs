@@ -10,6 +10,7 @@
 //! ```
 
 use crate::keys::{Key, KeyPair};
+use crate::sockets::connect_as_written;
 use std::fmt;
 use std::time::{Duration, Instant};
 /// What a client hears: the types of the core.
@@ -197,7 +198,7 @@ impl Client {
             connected.connect(MONITOR)?;
             socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
             socket.set_linger(500)?;
-            socket.connect(endpoint)?;
+            connect_as_written(&socket, endpoint)?;
             Ok(connected)
         };
         let connected = Some(connect().map_err(failed)?);

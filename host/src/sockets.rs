@@ -24,7 +24,7 @@ use backlog::{Backlog, To};
 use dialer::{Dialer, Patience};
 use listener::Listener;
 use options::open_patiently;
-pub(crate) use place::Lookup;
+pub(crate) use place::{Lookup, connect_as_written};
 use polled::Polled;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;

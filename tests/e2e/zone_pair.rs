@@ -1,6 +1,6 @@
 //! Two nodes that know only each other, so that each has exactly one link.
 
-use crate::node::PATIENCE;
+use crate::node::{Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
 use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Client, Code, Error};
@@ -51,4 +51,53 @@ fn the_loss_of_the_only_link_is_logged_and_the_node_is_linked_with_again_when_it
     wait_for_members(&node1, &[("node2", 1)]);
     let waiting = Ask::new("echo").body(["x"]).wait(true).deadline(PATIENCE);
     assert_eq!(node1.client().call(waiting, |_| {}).unwrap(), ["x"]);
+}
+
+fn listening_at(endpoints: [&str; 2], name: &str, plugins: &[&str], seeds: &[String]) -> Node {
+    Node::start(plugins, &format!("name = '{name}'\nlisten = {endpoints:?}\nseeds = {seeds:?}\n"))
+}
+
+/// What a node listens at, as it says itself.
+fn endpoint_of(node: &mut Node, begins: &str) -> String {
+    let line = node.wait_for(&format!("listening on {begins}"));
+    line.split_once("listening on ").unwrap().1.to_owned()
+}
+
+#[test]
+fn nodes_clients_and_commands_use_ipv6_wherever_a_node_listens_in_whatever_order() {
+    for order in [["tcp://[::1]:*", "ipc://node.ipc"], ["ipc://node.ipc", "tcp://[::1]:*"]] {
+        let mut node1 = listening_at(order, "node1", &["print"], &[]);
+        let six = endpoint_of(&mut node1, "tcp://[::1]:");
+        let node2 = listening_at(order, "node2", &["echo"], std::slice::from_ref(&six));
+        wait_for_members(&node1, &[("node2", 1)]);
+        wait_for_members(&node2, &[("node1", 1)]);
+        assert_eq!(Client::connect(&six).unwrap().call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+        let called = run(&["call", "echo", "from far", "--to", &six]);
+        assert!(called.status.success() && called.stdout.starts_with(b"from far"), "{called:?}");
+    }
+}
+
+#[test]
+fn both_families_are_listened_at_in_any_order_and_each_as_itself() {
+    for order in [["tcp://127.0.0.1:0", "tcp://[::1]:0"], ["tcp://[::1]:0", "tcp://127.0.0.1:0"]] {
+        let settings = format!("name = 'node1'\nlisten = ['ipc://node.ipc', '{}', '{}']\n", order[0], order[1]);
+        let mut node = Node::start(&["echo"], &settings);
+        for begins in ["tcp://127.0.0.1:", "tcp://[::1]:"] {
+            let endpoint = endpoint_of(&mut node, begins);
+            assert_eq!(Client::connect(&endpoint).unwrap().call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+        }
+    }
+}
+
+#[test]
+fn deploy_hears_the_verdict_of_a_node_that_listens_at_an_ipv6_address_only() {
+    let mut node = Node::start(&[], "name = 'node1'\nlisten = ['tcp://[::1]:0', 'ipc://node.ipc']\n");
+    let six = endpoint_of(&mut node, "tcp://[::1]:");
+    let component = node.folder.path("echo.wasm");
+    std::fs::write(&component, crate::guests::component(include_str!("../guests/echo.wat"))).unwrap();
+    let config = node.folder.path("node.toml");
+    let (config, component) = (config.to_str().unwrap(), component.to_str().unwrap());
+    let deployed = run(&["--config", config, "deploy", component, "--to", &six]);
+    let said = String::from_utf8_lossy(&deployed.stdout);
+    assert!(deployed.status.success() && said.contains("generation 1 of echo serves"), "{deployed:?}");
 }

@@ -289,8 +289,7 @@ impl Dialer {
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
         let router = self.router.socket_mut();
         let connected = options::set(router, options::CONNECT_ROUTING_ID, &routing_id(link))
-            .and_then(|()| router.set_ipv6(place.is_ipv6()))
-            .and_then(|()| uninterrupted(|| router.connect(&name)));
+            .and_then(|()| place::connect(router, &name, place.is_ipv6()));
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();

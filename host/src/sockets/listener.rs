@@ -5,7 +5,7 @@
 
 use super::doorkeeper::Doorkeeper;
 use super::polled::Polled;
-use super::{HANDSHAKE, LINGER, milliseconds, receive, router, send};
+use super::{HANDSHAKE, LINGER, milliseconds, place, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::{Mail, Sending};
@@ -61,10 +61,7 @@ impl Listener {
             clear_the_way(path)?;
         }
         self.secure(endpoint).map_err(|error| format!("ZeroMQ does not take the keys: {error}"))?;
-        if endpoint.is_ipv6() {
-            self.router.socket().set_ipv6(true).map_err(|error| error.to_string())?;
-        }
-        let bind = || self.router.socket().bind(&endpoint.to_string());
+        let bind = || place::bind(self.router.socket(), endpoint);
         let bound = match endpoint {
             Endpoint::Ipc(path) => permissions.of_new_file(path, bind)?,
             Endpoint::Tcp(_) => bind(),

@@ -3,6 +3,7 @@
 //! libzmq would look names up in its I/O thread, where everything else of the node waits meanwhile, and would not tell
 //! of a name that does not exist. So a thread of its own does it, and libzmq gets addresses only.
 
+use super::uninterrupted;
 use crate::config::Endpoint;
 use crate::mailbox::Sending;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -63,11 +64,51 @@ pub(super) fn look_up(link: LinkId, address: String, tell: Sending) -> std::io::
 }
 
 /// The first IPv4 address, as nodes listen there; the first of all if there is none.
-fn address_of(address: &str) -> Result<SocketAddr, String> {
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn address_of(address: &str) -> Result<SocketAddr, String> {
     let found = address.to_socket_addrs().map_err(|error| format!("cannot look up {address}: {error}"))?;
     let found: Vec<_> = found.collect();
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
     best.copied().ok_or_else(|| format!("{address} has no address"))
+}
+
+/// Listens at an endpoint.
+///
+/// libzmq takes IPv6 addresses only where `ZMQ_IPV6` is set, and what is bound or connected later keeps that: with it, an
+/// IPv4 address is bound and shown as one of IPv6. So it is set for each endpoint anew, here and in [`connect`] alone.
+///
+/// # Errors
+/// libzmq's reason.
+pub(crate) fn bind(socket: &zmq::Socket, endpoint: &Endpoint) -> Result<(), zmq::Error> {
+    socket.set_ipv6(endpoint.is_ipv6())?;
+    uninterrupted(|| socket.bind(&endpoint.to_string()))
+}
+
+/// Connects to an endpoint, by the name that libzmq is to know it by.
+///
+/// # Errors
+/// libzmq's reason.
+pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str, is_ipv6: bool) -> Result<(), zmq::Error> {
+    socket.set_ipv6(is_ipv6)?;
+    uninterrupted(|| socket.connect(endpoint))
+}
+
+/// Connects to an endpoint as a user writes it. A host's name is looked up in the calling thread, as libzmq would look for
+/// IPv4 addresses only; one that has no address is left to libzmq, which looks again later.
+///
+/// # Errors
+/// libzmq's reason.
+pub(crate) fn connect_as_written(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
+    match read(endpoint) {
+        Ok(Target::Named(address)) => match address_of(&address) {
+            Ok(address) => connect(socket, &format!("tcp://{address}"), address.is_ipv6()),
+            Err(_) => connect(socket, endpoint, false),
+        },
+        Ok(Target::Known(place)) => connect(socket, endpoint, place.is_ipv6()),
+        Err(_) => connect(socket, endpoint, false),
+    }
 }
 
 impl Place {

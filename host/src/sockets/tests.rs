@@ -396,3 +396,21 @@ fn a_lost_connection_is_told_where_there_was_but_one_link() {
         assert_eq!(near.down(1), "the connection is lost");
     }
 }
+
+#[test]
+fn endpoints_of_both_families_are_listened_at_and_dialled_in_any_order() {
+    for order in [["tcp://127.0.0.1:*", "tcp://[::1]:*"], ["tcp://[::1]:*", "tcp://127.0.0.1:*"]] {
+        let mut far = Station::new();
+        let endpoints = order.map(|endpoint| far.bind(endpoint));
+        for (asked, bound) in order.iter().zip(&endpoints) {
+            let host = asked.strip_suffix('*').unwrap();
+            assert!(bound.starts_with(host), "{bound} is not what {asked} asks for");
+        }
+        let mut near = Station::new();
+        for (link, endpoint) in (1..).zip(&endpoints) {
+            near.sockets.dial(LinkId(link), endpoint, None);
+            near.converse(link, &mut far);
+        }
+        near.converse(1, &mut far);
+    }
+}
