@@ -10,6 +10,7 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 /// Distinguishes one content of a file from another without reading it: device, inode, size, and both times.
 ///
@@ -38,10 +39,15 @@ impl Stamp {
         self.bytes
     }
 
-    /// Device and inode: which file it is, whatever its content.
+    /// Time of the last modification, to the second.
     #[must_use]
-    pub fn identity(&self) -> (u64, u64) {
-        (self.device, self.inode)
+    pub fn modified(&self) -> SystemTime {
+        let seconds = Duration::from_secs(self.modified_ns.0.unsigned_abs());
+        let modified = match self.modified_ns.0 {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+        };
+        modified.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     fn of_regular(metadata: &Metadata) -> Result<Self, FileError> {
@@ -55,6 +61,12 @@ impl Stamp {
             modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
             changed_ns: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// Returns a stamp that equals only those made of the same number.
+    #[cfg(test)]
+    pub(crate) fn fake(content: u64) -> Self {
+        Self { device: 1, inode: 1, bytes: content, modified_ns: (0, 0), changed_ns: (0, 0) }
     }
 }
 

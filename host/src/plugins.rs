@@ -7,6 +7,7 @@
 mod command;
 mod compilers;
 mod console;
+mod content;
 mod engine;
 mod epoch;
 mod folder;
@@ -22,6 +23,7 @@ mod outgoing;
 mod outside;
 mod provenance;
 mod slow_lane;
+mod watch;
 
 pub use folder::signature_of;
 pub use generations::{GenerationState, Refusal};
@@ -65,6 +67,8 @@ pub(crate) enum News {
     Loaded(ServiceName, Box<Plugin>),
     /// It cannot serve, and why.
     Refused(ServiceName, Refusal),
+    /// It is in order, and holds what it held before.
+    Unchanged(ServiceName),
     /// It is no longer there.
     Gone(ServiceName),
 }
@@ -74,6 +78,7 @@ impl fmt::Debug for News {
         match self {
             Self::Loaded(service, plugin) => write!(f, "Loaded({service}, {})", plugin.digest()),
             Self::Refused(service, refusal) => write!(f, "Refused({service}, {})", refusal.why),
+            Self::Unchanged(service) => write!(f, "Unchanged({service})"),
             Self::Gone(service) => write!(f, "Gone({service})"),
         }
     }
@@ -117,7 +122,7 @@ impl Plugins {
         let in_pool = Arc::new(AtomicUsize::new(0));
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
-        let loader = Loader { sandbox, config: config.clone(), calls: Arc::clone(&calls) };
+        let loader = Loader::new(sandbox, config.clone(), Arc::clone(&calls));
         // A router serves nothing itself.
         if !config.node.is_router() {
             loader.start(sending.clone())?;
@@ -135,13 +140,18 @@ impl Plugins {
                 (number == 1).then_some(Input::Offered(service))
             }
             News::Refused(service, refusal) => {
-                self.refused += 1;
-                self.services.entry(service).or_default().refuse(refusal);
+                self.refused += u64::from(self.services.entry(service).or_default().refuse(refusal));
+                None
+            }
+            News::Unchanged(service) => {
+                self.services.get_mut(&service)?.accept();
                 None
             }
             News::Gone(service) => {
                 let offered = self.services.remove(&service)?.serving().is_some();
-                info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                if offered {
+                    info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                }
                 offered.then_some(Input::Withdrawn(service))
             }
         }

@@ -10,6 +10,7 @@ mod commands;
 mod corpus;
 mod dropping;
 mod flood;
+mod folder;
 mod hostile_plugins;
 mod http;
 mod languages;

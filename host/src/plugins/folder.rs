@@ -1,4 +1,4 @@
-//! Which files of the plugin folder are whole, and which have gone.
+//! Which files of the plugin folder are whole, which have gone, and which cannot be used.
 //!
 //! A file that is still being copied may already be a valid component, so that it compiles proves nothing. A file counts
 //! as whole when its writer has closed it or it was moved here, and where nobody saw that happen, when it has not
@@ -6,11 +6,17 @@
 //!
 //! The signature beside a file (`print.wasm.minisig`) is part of it: both must be whole, and if either changes, the file
 //! counts as changed. So the two may come in any order.
+//!
+//! A plugin is gone only if its name is not found, or leads nowhere. Every other error is a state of the file of its own:
+//! it is reported once, changes nothing else, and ends when a later scan finds the file in order.
 
+#[cfg(test)]
+mod tests;
+
+use crate::files::{self, FileError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,62 +26,47 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// How long a file must stay as it is if nobody saw its writer close it.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long a file must be missing: some editors remove a file before they write it anew.
+/// How long a file must be missing: some editors remove a file before they write it anew. The same for a file that
+/// cannot be used.
 const MISSING: Duration = Duration::from_millis(300);
 
+/// Pause before the first attempt after a transient error, and the largest; each is twice as long as the one before.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// What a scan finds under one name: the stamp of a regular file, or why there is none.
+pub(super) type Found = Result<files::Stamp, FileError>;
+
 /// What tells one content of a plugin's file and of its signature from another without reading them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
-    plugin: FileStamp,
+    plugin: files::Stamp,
     /// `None` if there is no signature.
-    signature: Option<FileStamp>,
+    signature: Option<Found>,
 }
 
 impl Stamp {
-    /// The size of the plugin's file.
-    pub(super) fn bytes(&self) -> u64 {
-        self.plugin.bytes
+    /// The stamp of the plugin's file alone.
+    pub(super) fn plugin(&self) -> files::Stamp {
+        self.plugin
     }
 
-    /// Whether there is a signature.
-    pub(super) fn is_signed(&self) -> bool {
-        self.signature.is_some()
+    /// The size of the plugin's file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.plugin.bytes()
+    }
+
+    /// The signature's stamp, or why it cannot be read; `None` if there is none.
+    pub(super) fn signature(&self) -> Option<&Found> {
+        self.signature.as_ref()
     }
 
     /// The stamp of a plugin's file and of its signature.
     ///
     /// # Errors
     /// If there is no such plugin, or it is not a regular file.
-    pub(super) fn of(plugin: &Path) -> io::Result<Self> {
-        Ok(Self { plugin: FileStamp::of(plugin)?, signature: FileStamp::of(&signature_of(plugin)).ok() })
-    }
-}
-
-/// The same of a single file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified_ns: (i64, i64),
-    changed_ns: (i64, i64),
-}
-
-impl FileStamp {
-    /// The stamp of a file; a symbolic link may lead to it.
-    fn of(file: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(file)?;
-        if !metadata.is_file() {
-            // To read a pipe would be to wait for its writer.
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified_ns: (metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+    pub(super) fn of(plugin: &Path) -> Result<Self, FileError> {
+        Ok(Self { plugin: files::Stamp::of(plugin)?, signature: look_at(&signature_of(plugin)) })
     }
 }
 
@@ -91,25 +82,42 @@ pub(super) struct Folder {
 struct Known {
     plugin: Seen,
     signature: Seen,
-    /// The content that was reported whole.
-    taken: Option<Stamp>,
+    /// The state that was reported last; `None` if the file was missing.
+    reported: Option<State>,
+    retry: Retry,
+}
+
+/// The state of a plugin's file that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Whole(Stamp),
+    Unusable(FileError),
 }
 
 /// What is known of one file.
 #[derive(Debug)]
 struct Seen {
     /// As the last scan found it; `None` if it was missing.
-    stamp: Option<FileStamp>,
+    found: Option<Found>,
     since: Instant,
     is_closed: bool,
+}
+
+/// When a file that failed for a transient reason is tried again.
+#[derive(Debug, Default)]
+struct Retry {
+    at: Option<Instant>,
+    attempts: u32,
 }
 
 /// What a scan has found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// This file is whole, and new or different.
+    /// This file is whole, and new or different, or an attempt to read it has failed before.
     Whole(PathBuf, Stamp),
-    /// This file, which was whole, is no longer there.
+    /// This file cannot be used, for this reason; if it served before, nothing follows for what serves.
+    Unusable(PathBuf, FileError),
+    /// This file, which was there, is not found any more.
     Gone(PathBuf),
 }
 
@@ -118,7 +126,7 @@ impl Folder {
     /// were moved here, since the last scan.
     pub(super) fn scan(
         &mut self,
-        found: &BTreeMap<PathBuf, FileStamp>,
+        found: &BTreeMap<PathBuf, Found>,
         closed: &BTreeSet<PathBuf>,
         now: Instant,
     ) -> Vec<Change> {
@@ -129,17 +137,20 @@ impl Folder {
         for (file, known) in &mut self.plugins {
             known.plugin.look(file, found, closed, now);
             known.signature.look(&signature_of(file), found, closed, now);
-            if known.due().is_none_or(|due| due > now) {
-                continue;
+            if known.due().is_some_and(|due| due <= now) {
+                changes.extend(known.report(file, now));
             }
-            known.taken = known.stamp();
-            changes.push(match known.taken {
-                Some(stamp) => Change::Whole(file.clone(), stamp),
-                None => Change::Gone(file.clone()),
-            });
         }
         self.plugins.retain(|_, known| !known.is_nothing());
         changes
+    }
+
+    /// An attempt to read this content failed for a reason that may pass: reports the file as whole again later, unless
+    /// it changes before. Returns how much later.
+    pub(super) fn failed(&mut self, file: &Path, stamp: &Stamp, now: Instant) -> Option<Duration> {
+        let known = self.plugins.get_mut(file)?;
+        let is_reported = matches!(&known.reported, Some(State::Whole(reported)) if reported == stamp);
+        is_reported.then(|| known.retry.later(now))
     }
 
     /// When the next change may be due, if nothing happens before.
@@ -150,38 +161,63 @@ impl Folder {
 
 impl Known {
     fn unseen(now: Instant) -> Self {
-        let unseen = || Seen { stamp: None, since: now, is_closed: false };
-        Self { plugin: unseen(), signature: unseen(), taken: None }
+        let unseen = || Seen { found: None, since: now, is_closed: false };
+        Self { plugin: unseen(), signature: unseen(), reported: None, retry: Retry::default() }
     }
 
     /// What is there; `None` if the plugin is missing.
-    fn stamp(&self) -> Option<Stamp> {
-        self.plugin.stamp.map(|plugin| Stamp { plugin, signature: self.signature.stamp })
+    fn state(&self) -> Option<State> {
+        Some(match self.plugin.found.clone()? {
+            Ok(plugin) => State::Whole(Stamp { plugin, signature: self.signature.found.clone() }),
+            Err(error) => State::Unusable(error),
+        })
     }
 
-    /// When what is there counts; `None` if it does already.
+    /// When what is there counts, or is tried again; `None` if neither is to come.
     fn due(&self) -> Option<Instant> {
-        let stamp = self.stamp();
-        if stamp == self.taken {
-            return None;
+        let state = self.state();
+        if state == self.reported {
+            return self.retry.at;
         }
         // A plugin that has no signature, and had none, does not wait for one.
+        let is_signed = |state: &Option<State>| matches!(state, Some(State::Whole(stamp)) if stamp.signature.is_some());
         let waits_for_signature =
-            stamp.is_some_and(|stamp| stamp.is_signed() || self.taken.is_some_and(|t| t.is_signed()));
+            matches!(state, Some(State::Whole(_))) && (is_signed(&state) || is_signed(&self.reported));
         let signature = waits_for_signature.then(|| self.signature.settles());
         Some(self.plugin.settles()).max(signature)
     }
 
+    /// Takes note of what is there, and returns what to do about it.
+    fn report(&mut self, file: &Path, now: Instant) -> Option<Change> {
+        let state = self.state();
+        let is_new = state != self.reported;
+        if is_new {
+            self.retry = Retry::default();
+        }
+        self.retry.at = None;
+        self.reported = state.clone();
+        match state {
+            None => Some(Change::Gone(file.into())),
+            Some(State::Whole(stamp)) => Some(Change::Whole(file.into(), stamp)),
+            Some(State::Unusable(error)) => {
+                if error.is_transient() {
+                    self.retry.later(now);
+                }
+                is_new.then(|| Change::Unusable(file.into(), error))
+            }
+        }
+    }
+
     fn is_nothing(&self) -> bool {
-        self.plugin.stamp.is_none() && self.signature.stamp.is_none() && self.taken.is_none()
+        self.plugin.found.is_none() && self.signature.found.is_none() && self.reported.is_none()
     }
 }
 
 impl Seen {
-    fn look(&mut self, file: &Path, found: &BTreeMap<PathBuf, FileStamp>, closed: &BTreeSet<PathBuf>, now: Instant) {
-        let stamp = found.get(file).copied();
-        if stamp != self.stamp {
-            *self = Self { stamp, since: now, is_closed: false };
+    fn look(&mut self, file: &Path, found: &BTreeMap<PathBuf, Found>, closed: &BTreeSet<PathBuf>, now: Instant) {
+        let found = found.get(file);
+        if found != self.found.as_ref() {
+            *self = Self { found: found.cloned(), since: now, is_closed: false };
         }
         self.is_closed |= closed.contains(file);
     }
@@ -189,31 +225,48 @@ impl Seen {
     /// When it has been as it is for long enough.
     fn settles(&self) -> Instant {
         self.since
-            + match self.stamp {
-                None => MISSING,
-                Some(_) if self.is_closed => SETTLED,
-                Some(_) => QUIET,
+            + match self.found {
+                None | Some(Err(_)) => MISSING,
+                Some(Ok(_)) if self.is_closed => SETTLED,
+                Some(Ok(_)) => QUIET,
             }
     }
 }
 
-/// The plugins and signatures that are in the folder now.
+impl Retry {
+    /// Sets the time of the next attempt, and returns how far away it is.
+    fn later(&mut self, now: Instant) -> Duration {
+        let pause = FIRST_RETRY.saturating_mul(1 << self.attempts.min(6)).min(LAST_RETRY);
+        self.attempts += 1;
+        self.at = Some(now + pause);
+        pause
+    }
+}
+
+/// The plugins and signatures that are in the folder now, each for itself.
 ///
 /// # Errors
-/// If the folder cannot be read.
-pub(super) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, FileStamp>> {
+/// If the folder cannot be read, or not to its end: then nothing is known of what was not listed.
+pub(super) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Found>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        if !is_of_plugin(&file) {
-            continue;
-        }
         // A file may go at any moment; then it is not there.
-        if let Ok(stamp) = FileStamp::of(&file) {
-            found.insert(file, stamp);
+        if is_of_plugin(&file)
+            && let Some(state) = look_at(&file)
+        {
+            found.insert(file, state);
         }
     }
     Ok(found)
+}
+
+/// What is found under a name; `None` if nothing is.
+fn look_at(file: &Path) -> Option<Found> {
+    match files::Stamp::of(file) {
+        Err(FileError::NotFound) => None,
+        found => Some(found),
+    }
 }
 
 /// Whether a file is meant as a plugin, or as the signature of one, by its name. Those that begin with a dot are on
@@ -234,179 +287,4 @@ pub fn signature_of(file: &Path) -> PathBuf {
 /// The plugin's file, if this is its signature; else the file itself.
 fn plugin_of(file: &Path) -> PathBuf {
     if file.extension().is_some_and(|extension| extension == "minisig") { file.with_extension("") } else { file.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "print.wasm";
-    const SIGNATURE: &str = "print.wasm.minisig";
-
-    struct Scene {
-        folder: Folder,
-        start: Instant,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            Self { folder: Folder::default(), start: Instant::now() }
-        }
-
-        /// Scans so many milliseconds after the start; the file has this content, and was closed or not.
-        fn scan(&mut self, ms: u64, content: Option<u64>, closed: bool) -> Vec<Change> {
-            self.scan_both(ms, (content, closed), (None, false))
-        }
-
-        /// The same with a signature.
-        fn scan_both(&mut self, ms: u64, plugin: (Option<u64>, bool), signature: (Option<u64>, bool)) -> Vec<Change> {
-            let files = [(FILE, plugin), (SIGNATURE, signature)];
-            let found =
-                files.iter().filter_map(|(file, (content, _))| Some((file.into(), stamp((*content)?)))).collect();
-            let closed = files.iter().filter(|(_, (_, closed))| *closed).map(|(file, _)| file.into()).collect();
-            self.folder.scan(&found, &closed, self.start + Duration::from_millis(ms))
-        }
-
-        fn next_scan_ms(&self) -> Option<u128> {
-            self.folder.next_scan().map(|next| (next - self.start).as_millis())
-        }
-    }
-
-    fn stamp(content: u64) -> FileStamp {
-        FileStamp { device: 1, inode: 1, bytes: content, modified_ns: (0, 0), changed_ns: (0, 0) }
-    }
-
-    fn whole(content: u64) -> Vec<Change> {
-        vec![Change::Whole(FILE.into(), Stamp { plugin: stamp(content), signature: None })]
-    }
-
-    fn signed(content: u64, signature: u64) -> Vec<Change> {
-        vec![Change::Whole(FILE.into(), Stamp { plugin: stamp(content), signature: Some(stamp(signature)) })]
-    }
-
-    fn gone() -> Vec<Change> {
-        vec![Change::Gone(FILE.into())]
-    }
-
-    #[test]
-    fn a_file_that_was_closed_is_whole_once_it_has_settled() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.scan(0, Some(1), true), []);
-        assert_eq!(scene.next_scan_ms(), Some(50));
-        assert_eq!(scene.scan(49, Some(1), false), []);
-        assert_eq!(scene.scan(50, Some(1), false), whole(1));
-        assert_eq!(scene.scan(9_000, Some(1), false), []);
-        assert_eq!(scene.next_scan_ms(), None);
-    }
-
-    #[test]
-    fn a_copy_that_stalls_is_not_whole_until_it_has_been_quiet_for_long() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.scan(0, Some(1), false), []);
-        assert_eq!(scene.scan(1_900, Some(1), false), []);
-        assert_eq!(scene.scan(1_950, Some(2), false), [], "it went on");
-        assert_eq!(scene.scan(2_100, Some(2), false), []);
-        assert_eq!(scene.next_scan_ms(), Some(3_950));
-        assert_eq!(scene.scan(3_950, Some(2), false), whole(2));
-    }
-
-    #[test]
-    fn a_file_that_changes_after_it_was_closed_waits_for_the_next_close() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), true);
-        assert_eq!(scene.scan(60, Some(2), false), []);
-        assert_eq!(scene.scan(200, Some(2), false), []);
-        assert_eq!(scene.scan(210, Some(2), true), whole(2));
-    }
-
-    #[test]
-    fn a_file_that_an_editor_removes_and_writes_anew_was_never_gone() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), true);
-        scene.scan(50, Some(1), false);
-        assert_eq!(scene.scan(100, None, false), []);
-        assert_eq!(scene.scan(200, Some(2), true), []);
-        assert_eq!(scene.scan(250, Some(2), false), whole(2));
-    }
-
-    #[test]
-    fn a_file_that_stays_away_is_gone_once_and_may_come_back() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), true);
-        scene.scan(50, Some(1), false);
-        scene.scan(100, None, false);
-        assert_eq!(scene.next_scan_ms(), Some(400));
-        assert_eq!(scene.scan(400, None, false), gone());
-        assert_eq!(scene.scan(500, None, false), []);
-        scene.scan(600, Some(1), true);
-        assert_eq!(scene.scan(650, Some(1), false), whole(1));
-    }
-
-    #[test]
-    fn a_file_that_never_was_whole_goes_without_a_word() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), false);
-        scene.scan(10, None, false);
-        assert_eq!(scene.scan(1_000, None, false), []);
-        assert_eq!(scene.next_scan_ms(), None);
-    }
-
-    #[test]
-    fn a_signature_that_comes_at_once_is_taken_with_its_plugin() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), true);
-        assert_eq!(scene.scan_both(40, (Some(1), false), (Some(7), false)), [], "it is still being written");
-        assert_eq!(scene.scan_both(60, (Some(1), false), (Some(8), true)), []);
-        assert_eq!(scene.next_scan_ms(), Some(110));
-        assert_eq!(scene.scan_both(110, (Some(1), false), (Some(8), false)), signed(1, 8));
-        assert_eq!(scene.next_scan_ms(), None);
-    }
-
-    #[test]
-    fn a_signature_that_comes_late_changes_its_plugin() {
-        let mut scene = Scene::new();
-        scene.scan(0, Some(1), true);
-        assert_eq!(scene.scan(50, Some(1), false), whole(1));
-        assert_eq!(scene.scan_both(9_000, (Some(1), false), (Some(7), true)), []);
-        assert_eq!(scene.scan_both(9_050, (Some(1), false), (Some(7), false)), signed(1, 7));
-    }
-
-    #[test]
-    fn a_signature_that_comes_first_waits_for_its_plugin() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.scan_both(0, (None, false), (Some(7), true)), []);
-        assert_eq!(scene.scan_both(9_000, (None, false), (Some(7), false)), []);
-        assert_eq!(scene.next_scan_ms(), None);
-        assert_eq!(scene.scan_both(9_010, (Some(1), false), (Some(7), false)), [], "only the signature is closed");
-        assert_eq!(scene.scan_both(9_020, (Some(1), true), (Some(7), false)), []);
-        assert_eq!(scene.scan_both(9_060, (Some(1), false), (Some(7), false)), signed(1, 7));
-    }
-
-    #[test]
-    fn a_signature_that_goes_leaves_its_plugin_unsigned() {
-        let mut scene = Scene::new();
-        scene.scan_both(0, (Some(1), true), (Some(7), true));
-        assert_eq!(scene.scan_both(50, (Some(1), false), (Some(7), false)), signed(1, 7));
-        assert_eq!(scene.scan(100, Some(1), false), []);
-        assert_eq!(scene.scan(399, Some(1), false), []);
-        assert_eq!(scene.scan(400, Some(1), false), whole(1));
-        scene.scan(500, None, false);
-        assert_eq!(scene.scan(800, None, false), gone());
-    }
-
-    #[test]
-    fn names_tell_plugins_and_their_signatures() {
-        for (name, is_one) in [
-            ("a.wasm", true),
-            ("a.wasm.minisig", true),
-            ("a.minisig", false),
-            (".a.wasm", false),
-            (".a.wasm.minisig", false),
-            ("a.wasm.1.minisig", false),
-            ("a.wasm.minisig.minisig", false),
-        ] {
-            assert_eq!(is_of_plugin(Path::new(name)), is_one, "{name}");
-        }
-        assert_eq!(plugin_of(&signature_of(Path::new("p/a.b.wasm"))), Path::new("p/a.b.wasm"));
-    }
 }

@@ -57,9 +57,17 @@ impl Generations {
         self.refused.as_ref()
     }
 
-    /// Notes that the newest file cannot serve.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
+    /// Notes that the newest file cannot serve; returns `false` if that was known.
+    pub(super) fn refuse(&mut self, refusal: Refusal) -> bool {
+        let is_same = |known: &Refusal| (&known.digest, &known.why) == (&refusal.digest, &refusal.why);
+        let is_known = self.refused.as_ref().is_some_and(is_same);
         self.refused = Some(refusal);
+        !is_known
+    }
+
+    /// Notes that the newest file is in order: it holds what was loaded last.
+    pub(super) fn accept(&mut self) {
+        self.refused = None;
     }
 
     /// All versions, newest first: number, state, plugin.

@@ -1,38 +1,35 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
 use super::compilers;
+use super::content::{self, Content, Trouble};
 use super::engine::Sandbox;
-use super::folder::{Change, Folder, Stamp, is_of_plugin, list, signature_of};
+use super::folder::{Change, Folder, Stamp, list};
 use super::guest::Calls;
 use super::instance::{Origin, Plugin};
 use super::provenance::vouch;
 use super::slow_lane::{LARGE, SlowLane};
+use super::watch::{Hints, Watch};
 use super::{News, Refusal};
 use crate::config::Config;
+use crate::files::FileError;
 use crate::mailbox::Sending;
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use wasmnode_core::ServiceName;
 
 /// How often the folder is scanned without a hint: events may get lost.
 const RESCAN: Duration = Duration::from_secs(15);
 
-/// The same where the system offers no events.
+/// The same where the system offers no events, or while the folder cannot be read.
 const RESCAN_BLIND: Duration = Duration::from_secs(1);
 
-/// How long events are gathered before a scan: a copy makes many.
-const GATHER: Duration = Duration::from_millis(10);
-const GATHER_AT_MOST: Duration = Duration::from_millis(200);
+/// How often it is compared whether the path still names the folder that is watched.
+const COMPARE: Duration = Duration::from_secs(1);
 
 /// How long a young file that is there at the start must stay as it is before it is loaded.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -40,26 +37,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How old a file is at the start that nobody is likely to be still writing.
 const OLD: Duration = Duration::from_secs(2);
 
-/// Bytes of a signature that are read; minisign writes comments of up to 9 KiB.
-const SIGNATURE_BYTES: u64 = 16 << 10;
-
 /// What it takes to load plugins.
 pub(super) struct Loader {
     pub(super) sandbox: Sandbox,
-    pub(super) config: Config,
-    pub(super) calls: Arc<Calls>,
-}
-
-/// What the system tells of the folder.
-struct Watch {
-    /// `None` if it tells nothing.
-    watcher: Option<RecommendedWatcher>,
-    hinted: Receiver<notify::Result<Event>>,
-    /// Keeps the channel open where nothing is told, so that waiting for a hint takes its time.
-    _hints: Sender<notify::Result<Event>>,
+    config: Config,
+    calls: Arc<Calls>,
+    hints: Arc<Hints>,
+    /// By service, the digest of the file that was loaded last: the same bytes again change nothing.
+    loaded: Mutex<BTreeMap<ServiceName, String>>,
+    /// By file, what was said of it last, so that it is said once.
+    said: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 impl Loader {
+    pub(super) fn new(sandbox: Sandbox, config: Config, calls: Arc<Calls>) -> Self {
+        let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
+        Self { sandbox, config, calls, hints, loaded, said }
+    }
+
     /// Loads what is in the folder now; what comes of each file is sent. Then watches the folder until the node ends.
     ///
     /// # Errors
@@ -88,7 +83,7 @@ impl Loader {
         let path = &self.config.plugins;
         let unreadable = |error: std::io::Error| self.unreadable(&error);
         let mut found = list(path).map_err(unreadable)?;
-        if !found.keys().all(|file| is_old(file)) {
+        if !found.values().flatten().all(is_old) {
             std::thread::sleep(FIRST_PAUSE);
             let again = list(path).map_err(unreadable)?;
             // What is still growing is left to the watch.
@@ -99,7 +94,7 @@ impl Loader {
         folder.scan(&found, &closed, now);
         let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
         let concerned = changes.into_iter().filter_map(|change| Some((self.concerned(&change)?, change)));
-        let news: Vec<News> = concerned.map(|(service, change)| self.news(&service, change)).collect();
+        let news: Vec<News> = concerned.flat_map(|(service, change)| self.news(&service, change)).collect();
         self.warn_of_missing(&found.into_keys().collect());
         Ok(news)
     }
@@ -120,102 +115,161 @@ impl Loader {
         let _helpers = compilers::helping_me(compilers::cores()).inspect_err(|error| {
             warn!("requests may wait for a plugin that compiles: the system refuses a thread: {error}");
         });
-        let mut is_readable = true;
+        let path = &self.config.plugins;
+        let (mut is_readable, mut scanned) = (true, Instant::now());
         loop {
-            let rescan = if watch.watcher.is_some() { RESCAN } else { RESCAN_BLIND };
-            let due = folder.next_scan().map_or(rescan, |next| next.saturating_duration_since(Instant::now()));
-            let closed = gather(&watch.hinted, due.min(rescan), &self.config.plugins);
-            match list(&self.config.plugins) {
+            let rescan = scanned + if watch.has_events() && is_readable { RESCAN } else { RESCAN_BLIND };
+            let due = folder.next_scan().map_or(rescan, |next| next.min(rescan));
+            let gathered = self.hints.gather(due.saturating_duration_since(Instant::now()).min(COMPARE));
+            let now = Instant::now();
+            for (file, stamp) in &gathered.failed {
+                folder.failed(file, stamp, now);
+            }
+            if gathered.is_folder_lost() || watch.has_moved(path) {
+                watch = self.watch_folder();
+            } else if !gathered.is_reason_to_scan() && now < due {
+                continue;
+            }
+            scanned = now;
+            match list(path) {
                 Ok(found) => {
                     if !std::mem::replace(&mut is_readable, true) {
-                        // It may be another folder under the same name.
-                        watch = self.watch_folder();
+                        info!("the plugin folder {} can be read again", path.display());
                     }
-                    for change in folder.scan(&found, &closed, Instant::now()) {
-                        let Some(service) = self.concerned(&change) else { continue };
-                        if let Some(change) = slow_lane.take(&service, change) {
-                            sending.send(self.news(&service, change));
-                        }
+                    for change in folder.scan(&found, &gathered.closed(path), now) {
+                        self.follow(change, slow_lane, sending);
                     }
                 }
-                Err(error) => {
-                    watch.watcher = None;
-                    if std::mem::replace(&mut is_readable, false) {
-                        let folder = self.config.plugins.display();
-                        error!("cannot read the plugin folder {folder}: {error}; its plugins serve on");
-                    }
+                Err(error) if std::mem::replace(&mut is_readable, false) => {
+                    error!("cannot read the plugin folder {}: {error}; its plugins serve on", path.display());
                 }
+                Err(_) => {}
             }
+        }
+    }
+
+    /// Has a change looked into, here or by the slow lane.
+    fn follow(&self, change: Change, slow_lane: &SlowLane, sending: &Sending) {
+        let Some(service) = self.concerned(&change) else { return };
+        if let Some(change) = slow_lane.take(&service, change) {
+            self.news(&service, change).into_iter().for_each(|news| sending.send(news));
         }
     }
 
     fn watch_folder(&self) -> Watch {
-        let (hints, hinted) = channel();
-        let watcher = watcher(&self.config.plugins, hints.clone())
-            .inspect_err(|error| {
-                warn!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {error}");
-            })
-            .ok();
-        Watch { watcher, hinted, _hints: hints }
+        let (watch, trouble) = Watch::new(&self.config.plugins, &self.hints);
+        if let Some(why) = trouble {
+            let say = format!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {why}");
+            self.say(&self.config.plugins, say, |say| warn!("{say}"));
+        }
+        watch
+    }
+
+    /// Says something about a file, unless it was the last thing said about it.
+    fn say(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.get(file) == Some(&what) {
+            debug!("again: {what}");
+        } else {
+            how(&what);
+            said.insert(file.into(), what);
+        }
+    }
+
+    /// Forgets what was said about a file: it is in order, or gone.
+    fn unsay(&self, file: &Path) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
     }
 
     /// The service that a change is of, if the node is to serve it.
     fn concerned(&self, change: &Change) -> Option<ServiceName> {
-        let (Change::Whole(file, _) | Change::Gone(file)) = change;
-        let name = service_name(file).inspect_err(|why| error!("{} is not loaded: {why}", file.display()));
+        let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
+        let name = service_name(file).inspect_err(|why| {
+            if matches!(change, Change::Gone(_)) {
+                self.unsay(file);
+            } else {
+                self.say(file, format!("{} is not loaded: {why}", file.display()), |what| error!("{what}"));
+            }
+        });
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
     /// What comes of a change.
-    pub(super) fn news(&self, service: &ServiceName, change: Change) -> News {
+    pub(super) fn news(&self, service: &ServiceName, change: Change) -> Vec<News> {
         match change {
-            Change::Gone(_) => News::Gone(service.clone()),
-            Change::Whole(file, stamp) => self.load(service, &file, stamp),
+            Change::Gone(file) => {
+                self.unsay(&file);
+                vec![self.gone(service)]
+            }
+            Change::Unusable(file, error) => {
+                let gone = error.is_gone().then(|| self.gone(service));
+                let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
+                gone.into_iter().chain([self.refuse(service, &file, String::new(), why)]).collect()
+            }
+            Change::Whole(file, stamp) => vec![self.load(service, &file, stamp)],
         }
+    }
+
+    fn gone(&self, service: &ServiceName) -> News {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        News::Gone(service.clone())
     }
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
-        let (digest, loaded) = match self.read_whole(file, stamp) {
-            Ok(content) => {
-                let digest = digest(&content.bytes);
-                let admitted = self.admit(file, &content, &digest);
-                (digest.clone(), admitted.and_then(|()| self.build(service, file, &content.bytes, digest)))
+        let Content { bytes, signature } = match self.read_whole(file, &stamp) {
+            Ok(content) => content,
+            Err(Trouble::Lasting(why)) => return self.refuse(service, file, String::new(), why),
+            Err(Trouble::Passing(why)) => {
+                self.hints.failed(file.into(), stamp);
+                return self.refuse(service, file, String::new(), format!("{why}; it is tried again"));
             }
-            Err(why) => (String::new(), Err(why)),
         };
-        match loaded {
-            Ok(plugin) => News::Loaded(service.clone(), Box::new(plugin)),
-            Err(why) => {
-                error!("{} is not loaded: {why}", file.display());
-                let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-                News::Refused(service.clone(), Refusal { digest, why, at })
+        let digest = digest(&bytes);
+        let admitted = self.admit(service, file, &bytes, &digest, signature);
+        match admitted.and_then(|is_new| is_new.then(|| self.build(service, file, &bytes, digest.clone())).transpose())
+        {
+            Ok(plugin) => {
+                self.unsay(file);
+                let Some(plugin) = plugin else { return News::Unchanged(service.clone()) };
+                self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), digest);
+                News::Loaded(service.clone(), Box::new(plugin))
             }
+            Err(why) => self.refuse(service, file, digest, why),
         }
+    }
+
+    /// Says why a file cannot serve, once.
+    fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> News {
+        self.say(file, format!("{} is not loaded: {why}", file.display()), |what| error!("{what}"));
+        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        News::Refused(service.clone(), Refusal { digest, why, at })
     }
 
     /// Reads a file at one go; what is verified and compiled is what was read.
-    fn read_whole(&self, file: &Path, stamp: Stamp) -> Result<Content, String> {
-        let limit = self.config.plugin_bytes;
-        if stamp.bytes() > limit {
-            return Err(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes()));
-        }
-        let unreadable = |error| format!("cannot read it: {error}");
-        let bytes = std::fs::read(file).map_err(unreadable)?;
-        let signature = if stamp.is_signed() { read_signature(file) } else { None };
-        if Stamp::of(file).map_err(unreadable)? == stamp {
-            Ok(Content { bytes, signature })
-        } else {
-            Err("it changed while it was read; it is tried again when it has settled".into())
-        }
+    fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, Trouble> {
+        content::read(file, stamp, self.config.plugin_bytes, self.config.provenance.is_some())
     }
 
     /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
-    fn admit(&self, file: &Path, content: &Content, digest: &str) -> Result<(), String> {
+    /// `false` if it may, and is what was loaded last: a change of its name, its times or its mode is no new version.
+    fn admit(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        bytes: &[u8],
+        digest: &str,
+        signature: Option<Result<String, FileError>>,
+    ) -> Result<bool, String> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = loaded.get(service).is_none_or(|loaded| loaded != digest);
+        drop(loaded);
         if let Some(policy) = &self.config.provenance {
-            let why = vouch(policy, file, &content.bytes, digest, content.signature.as_deref())?;
-            info!("{} may be loaded: {why}", file.display());
+            let why = vouch(policy, file, bytes, digest, signature)?;
+            if is_new {
+                info!("{} may be loaded: {why}", file.display());
+            }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
@@ -233,19 +287,6 @@ impl Loader {
     }
 }
 
-/// A plugin's file and the signature beside it, read while neither changed.
-struct Content {
-    bytes: Vec<u8>,
-    signature: Option<String>,
-}
-
-/// The text of the signature beside a file; `None` if it cannot be read.
-fn read_signature(file: &Path) -> Option<String> {
-    let mut text = Vec::new();
-    File::open(signature_of(file)).and_then(|file| file.take(SIGNATURE_BYTES).read_to_end(&mut text)).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
 /// The name of a file's content: its SHA-256, hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
@@ -255,55 +296,8 @@ pub fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// Waits for hints, at most so long, and returns the files that were closed or moved here.
-fn gather(hinted: &Receiver<notify::Result<Event>>, wait: Duration, folder: &Path) -> BTreeSet<PathBuf> {
-    let mut closed = BTreeSet::new();
-    let mut timeout = wait;
-    let last = Instant::now() + wait + GATHER_AT_MOST;
-    while Instant::now() < last {
-        match hinted.recv_timeout(timeout) {
-            Ok(Ok(event)) if is_closing(&event.kind) => {
-                // The folder's name may differ: events have absolute ones.
-                closed.extend(event.paths.iter().filter_map(|path| path.file_name()).map(|name| folder.join(name)));
-            }
-            // Other events hint that it is time to look, and errors that something may have been missed.
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
-        timeout = GATHER;
-    }
-    closed
-}
-
-fn is_closing(kind: &EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
-    )
-}
-
-fn watcher(folder: &Path, hints: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        let concerns_plugins = event
-            .as_ref()
-            .map_or(true, |event| event.paths.iter().any(|path| is_of_plugin(path)) && !is_reading(&event.kind));
-        if concerns_plugins {
-            let _the_node_ends = hints.send(event);
-        }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-/// Whether it is only reading, our own too, that makes no difference.
-fn is_reading(kind: &EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
-}
-
-fn is_old(file: &Path) -> bool {
-    let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age >= OLD))
+fn is_old(stamp: &crate::files::Stamp) -> bool {
+    stamp.modified().elapsed().is_ok_and(|age| age >= OLD)
 }
 
 fn service_name(file: &Path) -> Result<ServiceName, String> {

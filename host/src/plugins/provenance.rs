@@ -6,10 +6,11 @@
 
 use super::folder::signature_of;
 use crate::config::Provenance;
+use crate::files::FileError;
 use minisign_verify::{Error, Signature};
 use std::path::Path;
 
-/// Says what vouches for a file with these bytes; `signature` is the text beside it.
+/// Says what vouches for a file with these bytes; `signature` is the text beside it, or why that cannot be read.
 ///
 /// # Errors
 /// If nothing does; the text tells why, and what to do.
@@ -18,7 +19,7 @@ pub(super) fn vouch(
     file: &Path,
     bytes: &[u8],
     digest: &str,
-    signature: Option<&str>,
+    signature: Option<Result<String, FileError>>,
 ) -> Result<String, String> {
     if policy.digests.contains(digest) {
         return Ok("its digest is listed".into());
@@ -31,7 +32,8 @@ pub(super) fn vouch(
     }
     let why = match signature {
         None => format!("it is not signed: there is no {beside}"),
-        Some(signature) => match verify(policy, bytes, signature) {
+        Some(Err(error)) => format!("{beside} cannot be read: {error}"),
+        Some(Ok(signature)) => match verify(policy, bytes, &signature) {
             Ok(signer) => return Ok(format!("it is signed by {signer}")),
             Err(Error::InvalidSignature) => format!("its bytes are not those that {beside} was made for"),
             Err(Error::UnexpectedKeyId) => format!("{beside} is by a key that security.plugins.signers does not list"),
@@ -87,6 +89,7 @@ mod tests {
     }
 
     fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, String> {
+        let signature = signature.map(|text| Ok(text.to_owned()));
         vouch(policy, Path::new("plugins/print.wasm"), bytes, &digest(bytes), signature)
     }
 
@@ -120,6 +123,14 @@ mod tests {
             );
             assert!(refused.ends_with(&remedy), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_signature_that_cannot_be_read_is_said_so() {
+        let signature = Some(Err(FileError::NotAFile("a FIFO")));
+        let refused = vouch(&trusting(&[KEY]), Path::new("print.wasm"), b"test", &digest(b"test"), signature);
+        let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
+        assert!(refused.as_ref().is_err_and(|refused| refused.starts_with(why)), "{refused:?}");
     }
 
     #[test]

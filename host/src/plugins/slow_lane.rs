@@ -87,7 +87,7 @@ fn work(
         if is_outdated(&change) {
             info!("a newer change of {service} follows");
         } else {
-            sending.send(pool.install(|| loader.news(&service, change)));
+            pool.install(|| loader.news(&service, change)).into_iter().for_each(|news| sending.send(news));
         }
         unfinished.end(&service);
     }
@@ -95,7 +95,7 @@ fn work(
 
 /// Whether the file is no longer as it was when it was found: then that was found too, or will be.
 fn is_outdated(change: &Change) -> bool {
-    matches!(change, Change::Whole(file, stamp) if Stamp::of(file).ok() != Some(*stamp))
+    matches!(change, Change::Whole(file, stamp) if Stamp::of(file).as_ref() != Ok(stamp))
 }
 
 #[cfg(test)]
