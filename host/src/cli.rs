@@ -2,6 +2,7 @@
 
 mod file;
 mod keys;
+mod log_buffer;
 mod new;
 mod plugins;
 mod sign;
@@ -11,6 +12,7 @@ mod traffic;
 mod zone;
 
 use keys::KEYS;
+use log_buffer::LogBuffer;
 pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
@@ -29,7 +31,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use wasmnode::client::{self, Ask};
 use wasmnode::config::{Config, ConfigError};
@@ -68,9 +70,6 @@ Exit codes:
 
 /// How long a node may take to tell of itself.
 const ANSWER: Duration = Duration::from_secs(5);
-
-/// Log lines that wait for a slow terminal.
-const LOG_BUFFER: usize = 10_000;
 
 /// A broker node that serves sandboxed WebAssembly components over ZeroMQ.
 ///
@@ -174,8 +173,7 @@ impl Cli {
             message: format!("{filter:?} does not say what to log: {error}; write \"info\" or \"info,plugin=debug\""),
             exit: 2,
         })?;
-        let writer = NonBlockingBuilder::default().buffered_lines_limit(LOG_BUFFER);
-        let (writer, guard) = writer.finish(std::io::stderr());
+        let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
         let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match self.log_format {
             LogFormat::Human => format.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -10,10 +10,14 @@ use tokio::io::AsyncWrite;
 use tracing::{Level, warn};
 use wasmnode_core::ServiceName;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// The longest line, in bytes; a longer one is broken.
 const MAX_LINE: usize = 8 << 10;
+
+/// Bytes that a guest may write in one call: so many empty lines take about a millisecond, which is as long as a guest may
+/// be on the driver's thread.
+const MAX_WRITE: usize = 16 << 10;
 
 /// What is remembered of the last output, in bytes.
 const TAIL: usize = 1 << 10;
@@ -35,8 +39,9 @@ impl ServiceLog {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes one line.
+    /// Writes one line; what is over [`MAX_LINE`] is cut off.
     pub(super) fn line(&self, level: Level, message: &str) {
+        let message = &message[..message.floor_char_boundary(MAX_LINE)];
         let verdict = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::now());
         let service = self.service.as_str();
         match verdict {
@@ -156,6 +161,10 @@ impl Pollable for Console {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Console {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+        if bytes.len() > MAX_WRITE {
+            let (length, why) = (bytes.len(), "wrote more than check-write allows");
+            return Err(StreamError::Trap(wasmtime::format_err!("{why}: {length} bytes, not {MAX_WRITE}")));
+        }
         Self::write(self, &bytes);
         Ok(())
     }
@@ -165,7 +174,7 @@ impl OutputStream for Console {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 << 10)
+        Ok(MAX_WRITE)
     }
 }
 
