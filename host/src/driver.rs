@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Endpoint};
 use crate::keys::{self, KeyError, Keys};
-use crate::mailbox::{Mail, Mailbox, Sending, mailbox};
+use crate::mailbox::{Letter, Mail, Mailbox, Sending, mailbox};
 use crate::plugins::Plugins;
 use crate::report;
 use crate::sockets::{ListenError, Sockets};
@@ -22,6 +22,17 @@ const BATCH: u32 = 64;
 /// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times in
 /// less time than eight things in turn.
 const STRIDE: u32 = 8;
+
+/// Mails handled in a row, before the sockets get their turn.
+const MAILS: u32 = 64;
+
+/// Time after which a turn takes no further messages from the sockets and no further mails: what each does can take much
+/// longer than it takes on average.
+const TURN: Duration = Duration::from_millis(4);
+
+/// Rounds of actions and their immediate results in one turn of the loop. The end of one run can start the next, and so
+/// on through a whole queue; what is left goes on in the next turn.
+const ROUNDS: u32 = 256;
 
 /// How long a message may wait for those that it is answered with.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -109,6 +120,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         plugins,
         mailbox,
         happened: Vec::new(),
+        rounds: ROUNDS,
         started,
         config: config.clone(),
         warnings,
@@ -168,6 +180,8 @@ struct Driver {
     mailbox: Mailbox,
     /// What actions have yielded and the core does not know yet.
     happened: Vec<Input>,
+    /// How often the core may still be given results in this turn.
+    rounds: u32,
     started: Instant,
     config: Config,
     warnings: Throttle,
@@ -185,13 +199,23 @@ impl Driver {
             self.handle(Input::Offered(service));
         }
         // The plugins that are there already.
-        self.empty_mailbox();
+        while self.empty_mailbox() {
+            self.begin_turn();
+        }
+    }
+
+    /// A new turn has all of its bounds before it.
+    fn begin_turn(&mut self) {
+        self.rounds = ROUNDS;
+        self.plugins.begin_turn();
     }
 
     fn run(mut self) {
         loop {
-            let received = self.receive_batch();
-            self.empty_mailbox();
+            self.begin_turn();
+            self.settle(self.now());
+            let has_messages = self.receive_batch();
+            let has_mail = self.empty_mailbox();
             for unsent in self.sockets.retry() {
                 self.handle(unsent);
             }
@@ -201,8 +225,11 @@ impl Driver {
             if self.is_over() {
                 break;
             }
-            if received < BATCH {
-                self.sockets.wait(self.mailbox.fd(), self.time_to_sleep());
+            if !has_messages {
+                // It looks at the sockets even when it need not sleep.
+                let is_busy = has_mail || !self.happened.is_empty();
+                let sleep = if is_busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
+                self.sockets.wait(self.mailbox.fd(), sleep);
             }
         }
         self.handle(Input::Stop);
@@ -211,11 +238,12 @@ impl Driver {
     }
 
     /// Takes messages from the sockets, and brings each to its end as far as it goes at once: as many together as take no
-    /// longer than [`PATIENCE`], by what the ones before took.
-    fn receive_batch(&mut self) -> u32 {
+    /// longer than [`PATIENCE`], by what the ones before took. Returns whether there may be more.
+    fn receive_batch(&mut self) -> bool {
+        let start = self.now();
         // The first goes alone: when there is no other, its answer need not wait until the sockets have said so.
-        let (mut received, mut most, mut began) = (0, 1, self.now());
-        while received < BATCH {
+        let (mut received, mut most, mut began) = (0, 1, start);
+        while received < BATCH && began.since(start) < TURN {
             let mut taken = 0;
             while taken < most
                 && let Some(input) = self.sockets.receive()
@@ -226,54 +254,62 @@ impl Driver {
             self.settle(began);
             received += taken;
             if taken < most {
-                break;
+                return false;
             }
             let ended = self.now();
             let each = ended.since(began) / taken;
             most = (1..=STRIDE).rev().find(|many| each * *many <= PATIENCE).unwrap_or(1);
             began = ended;
         }
-        received
+        true
     }
 
-    fn empty_mailbox(&mut self) {
+    /// Handles the mails that have come, up to the bounds of a turn. Returns whether there may be more.
+    fn empty_mailbox(&mut self) -> bool {
         self.mailbox.silence();
-        while let Some(mail) = self.mailbox.next() {
-            let input = match mail {
-                Mail::Input(input) => input,
-                Mail::News(news) => match self.plugins.hear(news) {
-                    Some(input) => input,
-                    None => continue,
-                },
-                Mail::Keys(keys) => {
-                    info!("the keys have changed: {} are trusted", keys.trusted.len());
-                    self.sockets.trust(&keys);
-                    Input::Trust(keys.access(&self.config.node.name))
-                }
-                Mail::TurnedAway(why) => {
-                    self.turned_away += 1;
-                    self.warn(&format_args!("turned away: {why}"));
-                    continue;
-                }
-                Mail::Lookup(lookup) => {
-                    self.sockets.go_on(lookup);
-                    continue;
-                }
-            };
-            match input {
-                Input::Drain => {
-                    let drain = self.config.drain;
-                    info!("stopping: {} requests in flight have {drain:?} to end", self.node.outstanding());
-                    let now = Instant::now();
-                    self.end = Some(now + drain);
-                    self.goodbye = self.node.has_peers().then(|| now + GOODBYE.min(drain));
-                }
-                Input::Stop => self.end = Some(Instant::now()),
-                Input::Finished { request, .. } => self.plugins.ended(request),
-                _ => {}
+        let start = self.now();
+        for _ in 0..MAILS {
+            // The letter's room is free again once all that follows from it has been done.
+            let Some(Letter { mail, taken: _taken }) = self.mailbox.next() else { return false };
+            self.open(mail);
+            if self.now().since(start) >= TURN {
+                break;
             }
-            self.handle(input);
         }
+        true
+    }
+
+    fn open(&mut self, mail: Mail) {
+        let input = match mail {
+            Mail::Input(input) => input,
+            Mail::News(news) => match self.plugins.hear(news) {
+                Some(input) => input,
+                None => return,
+            },
+            Mail::Keys(keys) => {
+                info!("the keys have changed: {} are trusted", keys.trusted.len());
+                self.sockets.trust(&keys);
+                Input::Trust(keys.access(&self.config.node.name))
+            }
+            Mail::TurnedAway { why, times } => {
+                self.turned_away += times;
+                return self.warn(&format_args!("turned away: {why}"));
+            }
+            Mail::Lookup(lookup) => return self.sockets.go_on(lookup),
+        };
+        match input {
+            Input::Drain => {
+                let drain = self.config.drain;
+                info!("stopping: {} requests in flight have {drain:?} to end", self.node.outstanding());
+                let now = Instant::now();
+                self.end = Some(now + drain);
+                self.goodbye = self.node.has_peers().then(|| now + GOODBYE.min(drain));
+            }
+            Input::Stop => self.end = Some(Instant::now()),
+            Input::Finished { request, .. } => self.plugins.ended(request),
+            _ => {}
+        }
+        self.handle(input);
     }
 
     fn is_over(&mut self) -> bool {
@@ -304,7 +340,7 @@ impl Driver {
     }
 
     /// Does everything that the core has decided. What an action yields at once (a short run's result, an undeliverable
-    /// message) is told in turn.
+    /// message) is told in turn, as often as the turn allows.
     fn settle(&mut self, mut now: Time) {
         loop {
             let mut clock = None;
@@ -313,9 +349,10 @@ impl Driver {
                     self.happened.push(happened);
                 }
             }
-            if self.happened.is_empty() {
+            if self.happened.is_empty() || self.rounds == 0 {
                 return;
             }
+            self.rounds -= 1;
             now = self.now();
             for input in self.happened.drain(..) {
                 self.node.handle(input, now);

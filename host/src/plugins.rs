@@ -4,6 +4,7 @@
 //! polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
+mod bounds;
 mod command;
 mod compilers;
 mod console;
@@ -21,6 +22,7 @@ mod instance;
 mod loader;
 mod outgoing;
 mod outside;
+mod pace;
 mod provenance;
 mod slow_lane;
 mod watch;
@@ -49,6 +51,10 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName};
 
+/// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the thread
+/// pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new messages.
+const INLINE: Duration = Duration::from_millis(8);
+
 /// The loaded plugins and their runs.
 pub(crate) struct Plugins {
     services: BTreeMap<ServiceName, Generations>,
@@ -58,6 +64,8 @@ pub(crate) struct Plugins {
     sending: Sending,
     epoch: Epoch,
     in_pool: Arc<AtomicUsize>,
+    /// What is left of [`INLINE`] in this turn.
+    inline_left: Duration,
     refused: u64,
 }
 
@@ -127,7 +135,13 @@ impl Plugins {
         if !config.node.is_router() {
             loader.start(sending.clone())?;
         }
-        Ok(Self { services: BTreeMap::new(), runs: BTreeMap::new(), calls, sending, epoch, in_pool, refused: 0 })
+        let (services, runs, inline_left) = (BTreeMap::new(), BTreeMap::new(), INLINE);
+        Ok(Self { services, runs, calls, sending, epoch, in_pool, inline_left, refused: 0 })
+    }
+
+    /// The driver's loop begins a turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.inline_left = INLINE;
     }
 
     /// Takes note of what happened to a file; returns what the core has to know of it.
@@ -213,13 +227,18 @@ impl Plugins {
         if let Err(failure) = plugin.admit() {
             return Some(Input::Finished { request: id, result: Err(failure) });
         }
-        let is_quick = plugin.pace.is_quick();
+        let is_quick = plugin.pace.is_quick() && !self.inline_left.is_zero();
         let mut run = Box::pin(Arc::clone(plugin).run(Job { request, remaining }));
         if is_quick {
             self.epoch.keep_ticking();
             let began = clock.take().unwrap_or_else(Instant::now);
-            if let Poll::Ready(ended) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                plugin.pace.record(clock.insert(Instant::now()).duration_since(began));
+            let polled = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let ended_at = *clock.insert(Instant::now());
+            let took = ended_at.duration_since(began);
+            self.inline_left = self.inline_left.saturating_sub(took);
+            plugin.pace.record_held(took, ended_at);
+            if let Poll::Ready(ended) = polled {
+                plugin.pace.record(took, ended_at);
                 let input = Input::Finished { request: id, result: ended.result };
                 if ended.sent_partials {
                     // The partial replies are in the mailbox; the answer must not overtake them.
@@ -228,6 +247,7 @@ impl Plugins {
                 }
                 return Some(input);
             }
+            *clock = None;
             plugin.pace.record_handover();
         }
         let confirm = Confirm::new(id, self.sending.clone(), Arc::clone(&self.in_pool));
@@ -236,7 +256,8 @@ impl Plugins {
         let task = tokio::spawn(async move {
             let began = Instant::now();
             let ended = run.await;
-            plugin.pace.record(began.elapsed());
+            let now = Instant::now();
+            plugin.pace.record(now.duration_since(began), now);
             confirm.send(ended.result);
         });
         self.runs.insert(id, task.abort_handle());

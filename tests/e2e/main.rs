@@ -19,6 +19,7 @@ mod load;
 mod majordomo;
 mod node;
 mod partitions;
+mod pressure;
 mod provenance;
 mod proxy;
 mod python;

@@ -36,6 +36,8 @@ pub(super) struct Sandbox {
     pub(super) linker: Linker<Guest>,
     /// Bytes that a body may have, in either direction.
     pub(super) max_body: usize,
+    /// Frames that a body may have, in either direction.
+    pub(super) max_frames: usize,
 }
 
 impl Sandbox {
@@ -54,7 +56,8 @@ impl Sandbox {
         })?;
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
-        Ok(Self { engine, linker, max_body: config.node.limits.message })
+        let limits = &config.node.limits;
+        Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames })
     }
 
     /// Compiles a component, or takes it from the cache. A core module that was built for WASI preview 1 is made into one.

@@ -1,5 +1,6 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
+use super::bounds;
 use super::outside::{Outside, Surroundings};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
@@ -21,14 +22,18 @@ pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "service",
-        imports: { "wasmnode:service/calls.call": async | trappable, default: trappable },
+        imports: { "wasmnode:service/calls.call": async | trappable, "wasmnode:service/partial.send": async | trappable, default: trappable },
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
     });
 }
 
-/// What a partial reply counts at least, so that empty ones are not free.
+/// What a partial reply, and each of its frames, counts besides its bytes, so that empty ones are not free.
 const PARTIAL_OVERHEAD: usize = 64;
+
+/// What the partial replies of one service take in the driver's mailbox together, in bytes and overhead: enough for the
+/// driver to have work while a run makes the next one. A larger one is there alone.
+pub(super) const PARTIAL_ROOM: u32 = 256 << 10;
 
 /// Elements that the tables of an instance may have together.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
@@ -65,6 +70,7 @@ impl std::error::Error for Ended {}
 /// If an interface is offered twice, which is a mistake in this file.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    bounds::link(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
@@ -191,15 +197,26 @@ impl log::Host for Guest {
 }
 
 impl partial::Host for Guest {
-    fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
-        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>().max(PARTIAL_OVERHEAD);
-        self.reply_left = self.reply_left.checked_sub(bytes).ok_or_else(|| {
-            let reason = "its replies, partial ones included, are over the service's `reply` limit";
-            wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason)))
-        })?;
+    /// Returns when the driver has taken enough of what went before.
+    async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
+        let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
+        let (frames, limit) = (body.len(), self.around.max_frames);
+        if frames > limit {
+            return too_large(format!("a partial reply of {frames} frames is over limits.frames = {limit}"));
+        }
+        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>() + PARTIAL_OVERHEAD * (frames + 1);
+        let Some(left) = self.reply_left.checked_sub(bytes) else {
+            return too_large(format!(
+                "its replies, partial ones included, are over service.{}.reply = {} bytes; each partial reply and each \
+                 of its frames counts {PARTIAL_OVERHEAD} bytes more",
+                self.around.service, self.around.settings.reply
+            ));
+        };
+        self.reply_left = left;
+        let taken = self.around.partials.take(bytes).await;
         self.sent_partials = true;
         let body = body.into_iter().map(Into::into).collect();
-        self.around.calls.sending.send(Input::Partial { request: self.request, body });
+        self.around.calls.sending.send_in(taken, Input::Partial { request: self.request, body });
         Ok(())
     }
 }

@@ -4,18 +4,20 @@ use super::command;
 use super::console::ServiceLog;
 use super::engine::Sandbox;
 use super::grants;
-use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS};
+use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM};
 use super::health::Health;
 use super::http;
 use super::inspect;
 use super::outside::{Outside, Surroundings};
+use super::pace::Pace;
 use super::{GenerationState, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
+use crate::mailbox::Room;
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::warn;
@@ -158,7 +160,8 @@ impl Plugin {
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
-        let around = Arc::new(Surroundings { service, settings, log, calls });
+        let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
+        let around = Arc::new(Surroundings { service, settings, log, calls, partials, max_frames });
         Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health })
     }
 
@@ -333,6 +336,11 @@ impl Plugin {
             Err(types::Failure::Rejected(reason)) => return Err(Failure::new(Code::Rejected, reason)),
             Err(types::Failure::Failed(reason)) => return Err(Failure::new(Code::Failed, reason)),
         };
+        let (frames, limit) = (body.len(), self.around.max_frames);
+        if frames > limit {
+            let reason = format!("a reply of {} has {frames} frames: over limits.frames = {limit}", self.around.service);
+            return Err(Failure::new(Code::TooLarge, reason));
+        }
         if size(&body) > guest.reply_left() {
             return Err(self.over_reply_limit());
         }
@@ -409,78 +417,5 @@ impl<'a> Texts<'a> {
     fn of(request: &'a Request) -> Self {
         let traceparent = request.traceparent.as_ref().map(|text| String::from_utf8_lossy(text));
         Self { caller: request.caller.to_text(), traceparent }
-    }
-}
-
-/// How long the runs of a plugin take, and so where they begin: on the driver's thread while they are short.
-///
-/// A thread hop costs 4 to 20 µs, so it pays only for runs that take much longer; and a long run on the driver's thread
-/// makes everybody wait.
-pub(super) struct Pace {
-    mean_ns: AtomicU64,
-    is_quick: AtomicBool,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { mean_ns: AtomicU64::new(0), is_quick: AtomicBool::new(true) }
-    }
-}
-
-impl Pace {
-    /// Mean times that change the verdict; they differ, so that a service near one of them does not swing.
-    const SLOW_NS: u64 = 100_000;
-    const QUICK_NS: u64 = 50_000;
-
-    pub(super) fn is_quick(&self) -> bool {
-        self.is_quick.load(Ordering::Relaxed)
-    }
-
-    fn mean_us(&self) -> u64 {
-        self.mean_ns.load(Ordering::Relaxed) / 1000
-    }
-
-    /// Takes the time of one run into account, with a weight of an eighth.
-    pub(super) fn record(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let mean = self.mean_ns.load(Ordering::Relaxed);
-        // Another thread may record at the same time; then one of the two times is lost, which does no harm.
-        self.set(mean - mean / 8 + time / 8);
-    }
-
-    /// A run was not done within its first slice of time.
-    pub(super) fn record_handover(&self) {
-        self.set(self.mean_ns.load(Ordering::Relaxed).max(2 * Self::SLOW_NS));
-    }
-
-    fn set(&self, mean: u64) {
-        self.mean_ns.store(mean, Ordering::Relaxed);
-        if mean > Self::SLOW_NS {
-            self.is_quick.store(false, Ordering::Relaxed);
-        } else if mean < Self::QUICK_NS {
-            self.is_quick.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_moves_to_the_pool_when_slow_and_back_when_quick_again() {
-        let pace = Pace::default();
-        pace.record(Duration::from_micros(20));
-        assert!(pace.is_quick());
-        pace.record_handover();
-        assert!(!pace.is_quick());
-        for _ in 0..10 {
-            pace.record(Duration::from_micros(70));
-        }
-        assert!(!pace.is_quick(), "between the two limits nothing changes");
-        for _ in 0..20 {
-            pace.record(Duration::from_micros(5));
-        }
-        assert!(pace.is_quick());
     }
 }

@@ -6,6 +6,7 @@ use super::grants;
 use super::guest::Calls;
 use super::outgoing::{self, Outgoing};
 use crate::config::SandboxSettings;
+use crate::mailbox::Room;
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::ServiceName;
@@ -18,6 +19,10 @@ pub(super) struct Surroundings {
     pub(super) settings: SandboxSettings,
     pub(super) log: Arc<ServiceLog>,
     pub(super) calls: Arc<Calls>,
+    /// What their partial replies may take in the driver's mailbox.
+    pub(super) partials: Room,
+    /// Frames that a reply may have.
+    pub(super) max_frames: usize,
 }
 
 /// The outside of one instance.

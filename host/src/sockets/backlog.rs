@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use wasmnode_core::message::size;
 use wasmnode_core::{Frame, Input, LinkId, PeerId};
 
-/// What a waiting message counts besides its frames, so that small ones are not free.
+/// What a waiting message, and each of its frames, counts besides the frames' bytes, so that small ones are not free.
 const MESSAGE_OVERHEAD: usize = 256;
+const FRAME_OVERHEAD: usize = 64;
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,5 +110,5 @@ impl Backlog {
 }
 
 fn weight(frames: &[Frame]) -> usize {
-    size(frames) + MESSAGE_OVERHEAD
+    size(frames) + MESSAGE_OVERHEAD + frames.len() * FRAME_OVERHEAD
 }

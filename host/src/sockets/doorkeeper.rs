@@ -7,7 +7,7 @@
 use super::newcomers::Newcomers;
 use super::{options, uninterrupted};
 use crate::keys::{Credential, Keys};
-use crate::mailbox::{Mail, Sending};
+use crate::mailbox::Sending;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -140,7 +140,7 @@ impl Door {
     }
 
     fn turn_away(&self, why: &str) {
-        self.tell.send(Mail::TurnedAway(why.into()));
+        self.tell.turned_away(why);
     }
 
     /// Answers a question, and says who was turned away and what would let it in.

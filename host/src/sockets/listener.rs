@@ -8,7 +8,7 @@ use super::polled::Polled;
 use super::{HANDSHAKE, LINGER, milliseconds, place, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
-use crate::mailbox::{Mail, Sending};
+use crate::mailbox::Sending;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -117,7 +117,7 @@ impl Listener {
                 Ok(sender) => return Some((sender, frames)),
                 Err(stranger) => stranger,
             };
-            self.tell.send(Mail::TurnedAway("a message came from somebody who is not trusted any more".into()));
+            self.tell.turned_away("a message came from somebody who is not trusted any more");
             self.disconnect(&stranger);
         }
     }
@@ -139,7 +139,7 @@ impl Listener {
         let taken: Result<(), zmq::Error> = take_over();
         let _it_was_possible_before = router.set_router_handover(false);
         if let Err(error) = taken {
-            self.tell.send(Mail::TurnedAway(format!("its connection cannot be ended: {error}")));
+            self.tell.turned_away(format!("its connection cannot be ended: {error}"));
         }
     }
 

@@ -64,10 +64,10 @@ impl Station {
 
     fn empty_mailbox(&mut self) {
         self.mailbox.silence();
-        while let Some(mail) = self.mailbox.next() {
-            match mail {
+        while let Some(letter) = self.mailbox.next() {
+            match letter.mail {
                 Mail::Lookup(lookup) => self.sockets.go_on(lookup),
-                Mail::TurnedAway(_) => self.turned_away += 1,
+                Mail::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
                 _ => {}
             }
         }
