@@ -12,8 +12,8 @@ mod traffic;
 mod zone;
 
 use keys::KEYS;
-use log_buffer::LogBuffer;
 pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
+use log_buffer::LogBuffer;
 pub(crate) use new::{New, new};
 pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
 use sign::SIGNING;

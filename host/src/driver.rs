@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use wasmnode_core::{
     Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent,
 };
@@ -42,6 +42,10 @@ const WARNINGS_PER_SECOND: u32 = 20;
 
 /// How long a node that stops still answers its peers: until then they have heard that it goes, and ask others.
 const GOODBYE: Duration = Duration::from_millis(100);
+
+/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not keep
+/// the process alive.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Why a node cannot run.
 #[derive(Debug)]
@@ -88,7 +92,8 @@ impl From<std::io::Error> for RunError {
 }
 
 /// Runs a node until it is told to stop by SIGTERM or SIGINT: then it accepts nothing more, finishes what is in flight
-/// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait.
+/// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait, and the
+/// process with exit code 1 if that takes longer than three seconds, or at a third signal.
 ///
 /// # Errors
 /// If the node cannot start.
@@ -102,7 +107,16 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         .event_interval(4)
         .enable_all()
         .build()?;
-    let _entered = runtime.enter();
+    let ended = {
+        let _entered = runtime.enter();
+        serve(config, started)
+    };
+    // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a name server that is dead.
+    runtime.shutdown_background();
+    ended
+}
+
+fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let (sending, mailbox) = mailbox()?;
     stop_on_signals(&sending)?;
     let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
@@ -169,8 +183,32 @@ fn stop_on_signals(sending: &Sending) -> std::io::Result<()> {
             }
             sending.send(input);
         }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = tokio::time::sleep(LAST_WORDS) => {}
+        }
+        give_up();
     });
     Ok(())
+}
+
+/// Ends the process if it has not ended by itself after [`LAST_WORDS`].
+fn end_in_time() {
+    let give_up_later = || {
+        std::thread::sleep(LAST_WORDS);
+        give_up();
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(give_up_later) {
+        warn!("cannot watch over the end of the process: the system refuses a thread: {error}");
+    }
+}
+
+fn give_up() {
+    error!("the node hangs while it stops; the process ends without what was left to do");
+    // The log is written by another thread, which may hang as well.
+    std::thread::sleep(GOODBYE);
+    std::process::exit(1);
 }
 
 struct Driver {
@@ -232,6 +270,7 @@ impl Driver {
                 self.sockets.wait(self.mailbox.fd(), sleep);
             }
         }
+        end_in_time();
         self.handle(Input::Stop);
         self.sockets.close();
         info!("stopped");

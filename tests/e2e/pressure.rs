@@ -1,6 +1,8 @@
 //! What one plugin makes is bounded, and nobody waits for it.
 
-use crate::node::{Node, PATIENCE};
+use crate::commands::compile;
+use crate::node::{Folder, Node, PATIENCE};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Code, Reply};
 
@@ -75,8 +77,12 @@ fn a_line_of_megabytes_is_cut_at_eight_kib() {
     let grown = node.memory().saturating_sub(before);
     assert!(grown < GROWTH, "{grown} KiB more");
     node.signal("-TERM");
-    let lines: Vec<usize> =
-        node.log_to_its_end().iter().filter(|line| line.contains("zzzz")).map(|line| line.matches('z').count()).collect();
+    let lines: Vec<usize> = node
+        .log_to_its_end()
+        .iter()
+        .filter(|line| line.contains("zzzz"))
+        .map(|line| line.matches('z').count())
+        .collect();
     assert!(lines.len() == 10 && lines.iter().all(|length| (8_000..=8_192).contains(length)), "{lines:?}");
 }
 
@@ -92,7 +98,27 @@ fn more_random_bytes_than_a_call_may_ask_for_are_a_failure_that_names_the_limit(
         for bytes in [65_537, 64 << 20, u32::MAX] {
             let (code, why) = node.fail("greedy", &ask(bytes).each_ref().map(|frame| &frame[..]));
             assert_eq!(code, Code::Exhausted);
-            assert!(why.contains(&format!("asked for {bytes} random bytes in one call, and may ask for 65536")), "{why}");
+            assert!(
+                why.contains(&format!("asked for {bytes} random bytes in one call, and may ask for 65536")),
+                "{why}"
+            );
         }
     }
+}
+
+#[test]
+fn a_node_ends_although_a_plugin_hangs_in_a_file() {
+    let folder = Folder::new(&["echo"]);
+    compile(&folder, "tests/guests/command.rs", "told");
+    std::fs::create_dir(folder.path("open")).unwrap();
+    let pipe = folder.path("open/pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let settings = "drain = '100ms'\n[service.told]\nfs = [{ host = 'open', guest = '/open' }]\ndeadline = '3m'\n";
+    let mut node = Node::start_in(folder, settings, &[]);
+    let mut client = node.client();
+    client.send(Ask::new("told").body(["read /open/pipe"]).deadline(PATIENCE)).unwrap();
+    node.wait_until_running("told");
+    node.signal("-TERM");
+    let status = node.wait_at_most(PATIENCE).expect("it ends");
+    assert!(status.success(), "{status}");
 }

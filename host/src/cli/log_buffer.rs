@@ -95,11 +95,14 @@ impl<W: Write> Write for Drain<W> {
 /// The line that says how many are missing, in the form of all others.
 fn note(left_out: u64, format: LogFormat) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
-    let message = format!("{left_out} log lines are left out: {MAX_BYTES} bytes of them waited for the reader of stderr");
+    let message =
+        format!("{left_out} log lines are left out: {MAX_BYTES} bytes of them waited for the reader of stderr");
     match format {
         LogFormat::Human => format!("{time}  WARN wasmnode: {message}\n"),
         LogFormat::Json => {
-            format!("{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\",\"target\":\"wasmnode\"}}\n")
+            format!(
+                "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\",\"target\":\"wasmnode\"}}\n"
+            )
         }
     }
 }

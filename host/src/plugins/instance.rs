@@ -338,7 +338,8 @@ impl Plugin {
         };
         let (frames, limit) = (body.len(), self.around.max_frames);
         if frames > limit {
-            let reason = format!("a reply of {} has {frames} frames: over limits.frames = {limit}", self.around.service);
+            let reason =
+                format!("a reply of {} has {frames} frames: over limits.frames = {limit}", self.around.service);
             return Err(Failure::new(Code::TooLarge, reason));
         }
         if size(&body) > guest.reply_left() {
