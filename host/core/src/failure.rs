@@ -1,5 +1,6 @@
 //! Why a request has no reply.
 
+use crate::text;
 use std::fmt;
 
 /// The class of a failure. The numbers stand on the wire; they follow HTTP where HTTP has the same class.
@@ -115,15 +116,13 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The longest reason that is kept, in bytes; a longer one is cut.
+    /// Largest reason, in bytes; a longer one is cut.
     pub const MAX_REASON: usize = 4096;
 
-    /// Makes a failure; a reason over [`Self::MAX_REASON`] bytes is cut at a character boundary.
+    /// Makes a failure; its reason becomes one line of at most [`Self::MAX_REASON`] bytes, whoever wrote it.
     #[must_use]
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        reason.truncate(reason.floor_char_boundary(Self::MAX_REASON));
-        Self { code, reason }
+        Self { code, reason: text::into_line(reason.into(), Self::MAX_REASON) }
     }
 }
 
@@ -149,9 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_between_characters() {
+    fn a_long_reason_is_cut_and_says_so() {
         let failure = Failure::new(Code::Failed, "é".repeat(Failure::MAX_REASON));
-        assert_eq!(failure.reason.len(), Failure::MAX_REASON);
-        assert!(Failure::new(Code::Failed, format!("x{}", "é".repeat(Failure::MAX_REASON))).reason.ends_with('é'));
+        assert!(failure.reason.len() <= Failure::MAX_REASON && failure.reason.ends_with("é… [cut]"));
+    }
+
+    #[test]
+    fn a_reason_is_one_line_without_control_characters() {
+        let failure = Failure::new(Code::Failed, "no\nINFO forged\u{1b}[2J\u{202e}\n");
+        assert_eq!(failure.to_string(), r"500 failed: no INFO forged\u{1b}[2J\u{202e}");
     }
 }

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! [`message`] is what can be said, [`access`] by whom, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
-//! alive, [`routes`] where a service is, [`node`] the composition; [`paths`] how zones are joined.
+//! alive, [`routes`] where a service is, [`node`] the composition; [`paths`] how zones are joined; [`text`] is how what others
+//! wrote is shown.
 
 #![forbid(unsafe_code)]
 
@@ -32,6 +33,7 @@ pub mod node;
 pub mod paths;
 pub mod routes;
 pub mod settings;
+pub mod text;
 mod time;
 
 pub use access::{Access, Grant, Part, Quota};

@@ -1,10 +1,12 @@
 //! Names of services, nodes and zones, the addresses made of them, and patterns over services.
 
+use crate::text;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a service: 1 to 255 bytes of UTF-8 without white space, control characters or `@`.
+/// The name of a service: 1 to 255 bytes of UTF-8 without white space, `@`, or characters that are not shown: control, bidi
+/// and invisible ones ([`text::is_shown`]).
 ///
 /// Cheap to clone. `@` is kept for addresses (`afficher@paris`).
 #[derive(Debug, Clone, Eq, PartialOrd, Ord)]
@@ -51,15 +53,15 @@ impl std::str::FromStr for ServiceName {
             "" => Err(InvalidName("is empty")),
             _ if name.len() > Self::MAX => Err(InvalidName("is longer than 255 bytes")),
             _ if name.contains('@') => Err(InvalidName("contains '@', which is kept for addresses")),
-            _ if !is_printable(name) => Err(InvalidName("contains white space or a control character")),
+            _ if !is_printable(name) => Err(InvalidName("contains white space, or a character that is not shown")),
             _ => Ok(Self(name.into())),
         }
     }
 }
 
-/// Without white space and control characters; of ASCII, which most names are, that is quickly said.
+/// Whether each character is shown, and no white space; of ASCII, which most names are, that is quickly said.
 fn is_printable(name: &str) -> bool {
-    name.bytes().all(|byte| byte.is_ascii_graphic()) || !name.chars().any(|c| c.is_whitespace() || c.is_control())
+    name.bytes().all(|byte| byte.is_ascii_graphic()) || name.chars().all(|c| !c.is_whitespace() && text::is_shown(c))
 }
 
 impl Borrow<str> for ServiceName {
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn names_that_could_confuse_a_terminal_or_an_address_are_refused() {
-        for bad in ["", "a b", "a\n", "a\u{1b}", "a@paris", &"x".repeat(256)] {
+        for bad in ["", "a b", "a\n", "a\u{1b}", "a\u{202e}b", "a\u{200b}b", "a\u{feff}", "a@paris", &"x".repeat(256)] {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad:?}");
         }
         assert!(ServiceName::from_bytes(b"\xff").is_err());

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use wasmnode_core::{InvalidLabel, Label};
+use wasmnode_core::{InvalidLabel, Label, text};
 
 /// A ZeroMQ endpoint; shown as ZeroMQ takes it, and read from the same text.
 ///
@@ -177,7 +177,7 @@ fn check_socket(path: PathBuf) -> Result<PathBuf, InvalidEndpoint> {
         Some(text) if text.starts_with('@') || path.ends_with("*") => {
             "no file permissions would protect it; write a path such as \"ipc://node.ipc\"".into()
         }
-        Some(text) if text.chars().any(char::is_control) => "the path contains a control character; rename it".into(),
+        Some(path) if !text::is_line(path) => "the path has a character that is not shown; rename it".into(),
         Some(text) if text.len() > Endpoint::IPC_MAX => format!(
             "the path has {} bytes, and a Unix socket's may have {}; write a shorter one, such as \
              \"ipc:///tmp/node.ipc\"",
@@ -194,7 +194,7 @@ fn parse_tcp(address: &str) -> Result<String, &'static str> {
     const FORM: &str = "expected a host and a port; write \"tcp://127.0.0.1:5555\"";
     const PORT: &str = "the port is a number from 0 to 65535, or '*' for any free one";
     let (host, port) = address.rsplit_once(':').ok_or(FORM)?;
-    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/;@".contains(c)) {
+    if host.is_empty() || host.chars().any(|c| c.is_whitespace() || !text::is_shown(c) || "/;@".contains(c)) {
         return Err(FORM);
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

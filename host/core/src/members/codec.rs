@@ -8,6 +8,7 @@
 use super::identity::{Address, Identity};
 use crate::message::Frame;
 use crate::message::peer::{Member, Role};
+use crate::text;
 use bytes::{Buf, BufMut};
 use foca::{Header, Message, State};
 use std::fmt;
@@ -317,5 +318,6 @@ fn number<const N: usize>(rest: &mut &[u8]) -> Read<[u8; N]> {
 fn text<'a>(rest: &mut &'a [u8], length: usize) -> Read<&'a str> {
     let (text, after) = rest.split_at_checked(length).ok_or(SHORT)?;
     *rest = after;
-    std::str::from_utf8(text).map_err(|_| MalformedGossip("is not UTF-8"))
+    let text = std::str::from_utf8(text).map_err(|_| MalformedGossip("is not UTF-8"))?;
+    if text::is_line(text) { Ok(text) } else { Err(MalformedGossip("has a text with characters that are not shown")) }
 }

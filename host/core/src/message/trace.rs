@@ -27,6 +27,7 @@ use super::Frame;
 use super::peer::Role;
 use super::wire::{Reader, put_long, put_short};
 use crate::name::Label;
+use crate::text;
 use bytes::BufMut;
 use std::time::Duration;
 
@@ -59,8 +60,7 @@ pub struct Record {
     pub decision: String,
 }
 
-/// Writes a record. A decision over [`MAX_DECISION`] bytes is cut between characters, and control characters in it become
-/// spaces.
+/// Writes a record. Its decision becomes one line of at most [`MAX_DECISION`] bytes.
 #[must_use]
 pub fn encode(record: &Record) -> Frame {
     let mut out = Vec::with_capacity(256);
@@ -72,8 +72,7 @@ pub fn encode(record: &Record) -> Frame {
     out.put_u64(u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX));
     put_short(&mut out, record.node.as_str().as_bytes());
     put_short(&mut out, record.zone.as_str().as_bytes());
-    let decision = record.decision.replace(char::is_control, " ");
-    put_long(&mut out, &decision.as_bytes()[..decision.floor_char_boundary(MAX_DECISION)]);
+    put_long(&mut out, text::line(&record.decision, MAX_DECISION).as_bytes());
     out.into()
 }
 
@@ -105,8 +104,8 @@ fn label(from: &mut Frame) -> Result<Label, &'static str> {
 
 fn decision(bytes: &[u8]) -> Result<String, &'static str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.len() <= MAX_DECISION && !text.contains(char::is_control) => Ok(text.to_owned()),
-        _ => Err("has a decision that is not at most 1,024 bytes of UTF-8 without control characters"),
+        Ok(decision) if decision.len() <= MAX_DECISION && text::is_line(decision) => Ok(decision.to_owned()),
+        _ => Err("has a decision that is not one line of at most 1,024 bytes of UTF-8"),
     }
 }
 
@@ -144,7 +143,7 @@ mod tests {
         let mut colourful = whole.to_vec();
         let end = colourful.len() - 3;
         colourful[end] = 0x1b;
-        assert!(decode(colourful.into()).unwrap_err().contains("control characters"));
+        assert!(decode(colourful.into()).unwrap_err().contains("not one line"));
     }
 
     #[test]

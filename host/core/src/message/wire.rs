@@ -5,6 +5,7 @@
 
 use super::{Body, Frame, Reply};
 use crate::failure::{Code, Failure};
+use crate::text;
 use bytes::{Buf, BufMut};
 
 pub(super) const REQUEST: u8 = 1;
@@ -130,17 +131,10 @@ pub(super) trait Reader: Buf {
         Ok(Some((kind, self.bytes(length.into())?)))
     }
 
-    /// The rest as a sentence for a person: at most [`Failure::MAX_REASON`] bytes of it, with U+FFFD for what is not
-    /// UTF-8.
+    /// The rest as a sentence for a person: as much of it as a failure keeps, with U+FFFD for what is not UTF-8.
     fn reason(&mut self) -> String {
         let length = self.remaining();
-        let text = |bytes: &[u8]| {
-            let kept = bytes.get(..Failure::MAX_REASON).unwrap_or(bytes);
-            let mut text = String::from_utf8_lossy(kept).into_owned();
-            text.truncate(text.floor_char_boundary(Failure::MAX_REASON));
-            text
-        };
-        self.view(length, text).unwrap_or_default()
+        self.view(length, |bytes| text::line_of(bytes, Failure::MAX_REASON)).unwrap_or_default()
     }
 
     /// The rest as a failure.

@@ -11,6 +11,7 @@ use crate::message::wire::{
 };
 use crate::message::{Body, Frame, Malformed, Reply, Sender};
 use crate::name::{Address, Label, Place, ServiceName};
+use crate::text;
 use bytes::{Buf, BufMut};
 use std::mem;
 use std::time::Duration;
@@ -59,9 +60,7 @@ pub fn encode(message: PeerMessage) -> Vec<Frame> {
         PeerMessage::Cancel { id } => wire::numbered(MAGIC, CANCEL, id, 0),
         PeerMessage::Hello { zone, member } => introduction(HELLO, &zone, &member),
         PeerMessage::Welcome { zone, member } => introduction(WELCOME, &zone, &member),
-        PeerMessage::Refused(reason) => {
-            opaque(REFUSED, &reason.as_bytes()[..reason.floor_char_boundary(Failure::MAX_REASON)])
-        }
+        PeerMessage::Refused(reason) => opaque(REFUSED, text::line(&reason, Failure::MAX_REASON).as_bytes()),
         PeerMessage::Gossip(datagram) => opaque(GOSSIP, &datagram),
         PeerMessage::Advert(advert) => put_advert(&advert),
         PeerMessage::Pull => opaque(PULL, &[]),
@@ -285,8 +284,8 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
 
 fn caller(bytes: &[u8]) -> Result<String, &'static str> {
     match std::str::from_utf8(bytes) {
-        Ok(caller) if caller.len() <= MAX_CALLER => Ok(caller.to_owned()),
-        _ => Err("has a caller that is not at most 1,024 bytes of UTF-8"),
+        Ok(caller) if caller.len() <= MAX_CALLER && text::is_line(caller) => Ok(caller.to_owned()),
+        _ => Err("has a caller that is not one line of at most 1,024 bytes of UTF-8"),
     }
 }
 
@@ -318,8 +317,8 @@ pub fn decode_member(from: &mut impl Buf) -> Result<Member, &'static str> {
 
 fn endpoint(bytes: &[u8]) -> Result<String, &'static str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.len() <= MAX_ENDPOINT && !text.contains(char::is_control) => Ok(text.to_owned()),
-        _ => Err("has an endpoint that is not at most 1,024 bytes of UTF-8 without control characters"),
+        Ok(endpoint) if endpoint.len() <= MAX_ENDPOINT && text::is_line(endpoint) => Ok(endpoint.to_owned()),
+        _ => Err("has an endpoint that is not one line of at most 1,024 bytes of UTF-8"),
     }
 }
 

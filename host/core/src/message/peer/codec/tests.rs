@@ -266,8 +266,13 @@ fn what_is_over_a_limit_is_cut_or_refused() {
     let many: Vec<u64> = (0..5_000).collect();
     let pong = decode(encode(PeerMessage::Pong { unknown: many.clone() })).unwrap();
     assert_eq!(pong, PeerMessage::Pong { unknown: many[..MAX_NAMED].to_vec() });
-    let refused = decode(encode(PeerMessage::Refused("é".repeat(Failure::MAX_REASON)))).unwrap();
-    assert_eq!(refused, PeerMessage::Refused("é".repeat(Failure::MAX_REASON / 2)));
+    let reason = "é".repeat(Failure::MAX_REASON);
+    let refused = decode(encode(PeerMessage::Refused(reason.clone()))).unwrap();
+    assert_eq!(refused, PeerMessage::Refused(text::line(&reason, Failure::MAX_REASON).into()));
+    for hidden in ["\u{1b}", "\u{202e}", "\n"] {
+        let forward = Forward { caller: format!("user:{hidden}"), ..bare_forward() };
+        assert!(decode(encode(PeerMessage::Request(forward.into()))).is_err(), "{hidden:?}");
+    }
 
     let longest = Forward {
         chain: vec![name(&"x".repeat(255)); MAX_CHAIN],
