@@ -6,14 +6,14 @@ use crate::mailbox::{Letter, Mail, Mailbox, Sending, mailbox};
 use crate::plugins::Plugins;
 use crate::report;
 use crate::sockets::{ListenError, Sockets};
-use crate::throttle::{Throttle, Verdict};
+use crate::throttle::{Kinds, Verdict};
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 use wasmnode_core::{
-    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent,
+    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent, text,
 };
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
@@ -37,7 +37,7 @@ const ROUNDS: u32 = 256;
 /// How long a message may wait for those that it is answered with.
 const PATIENCE: Duration = Duration::from_micros(200);
 
-/// Refused messages and the like that are logged; the rest is counted.
+/// Largest number of warnings of one kind logged per second; the rest is counted.
 const WARNINGS_PER_SECOND: u32 = 20;
 
 /// How long a node that stops still answers its peers: until then they have heard that it goes, and ask others.
@@ -127,7 +127,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     }
     let sockets = Sockets::listen(config, keys, sending)?;
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
-    let warnings = Throttle::new(WARNINGS_PER_SECOND);
+    let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {
         node,
         sockets,
@@ -222,7 +222,7 @@ struct Driver {
     rounds: u32,
     started: Instant,
     config: Config,
-    warnings: Throttle,
+    warnings: Kinds,
     /// Connections and messages of those who are not trusted.
     turned_away: u64,
     /// Once the node is told to stop: until when its peers may still send it something.
@@ -260,6 +260,7 @@ impl Driver {
             if self.node.next_wake().is_some_and(|due| due <= self.now()) {
                 self.handle(Input::Tick);
             }
+            self.warn_of_the_rest();
             if self.is_over() {
                 break;
             }
@@ -332,7 +333,7 @@ impl Driver {
             }
             Mail::TurnedAway { why, times } => {
                 self.turned_away += times;
-                return self.warn(&format_args!("turned away: {why}"));
+                return self.warn(text::beginning(&why), &format_args!("turned away: {why}"));
             }
             Mail::Lookup(lookup) => return self.sockets.go_on(lookup),
         };
@@ -363,7 +364,8 @@ impl Driver {
     fn time_to_sleep(&self) -> Option<Duration> {
         let now = self.now();
         let wake = self.node.next_wake().map(|due| due.since(now));
-        let ends = self.end.into_iter().chain(self.goodbye).map(|end| end.saturating_duration_since(Instant::now()));
+        let ends = self.end.into_iter().chain(self.goodbye).chain(self.warnings.next_left_out());
+        let ends = ends.map(|end| end.saturating_duration_since(Instant::now()));
         wake.into_iter().chain(ends).min()
     }
 
@@ -424,26 +426,38 @@ impl Driver {
             Output::Stop(request) => self.plugins.stop(request),
             Output::Answer { call, result } => self.plugins.answer(call, result),
             Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
-            Output::Event(event) => self.warn(&event),
-            Output::Zone(
-                event @ (ZoneEvent::MemberJoined(_)
-                | ZoneEvent::MemberLeft(_)
-                | ZoneEvent::Renewed(_)
-                | ZoneEvent::SessionUp { .. }),
-            ) => {
-                info!("{event}");
-            }
-            Output::Zone(event) => self.warn(&event),
+            Output::Event(event) => self.warn(event.kind(), &event),
+            Output::Zone(event) => self.tell_of_zone(&event),
         }
         None
     }
 
+    /// Logs what happened in the zone.
+    fn tell_of_zone(&mut self, event: &ZoneEvent) {
+        match event {
+            ZoneEvent::MemberJoined(_)
+            | ZoneEvent::MemberLeft(_)
+            | ZoneEvent::Renewed(_)
+            | ZoneEvent::SessionUp { .. } => info!("{event}"),
+            _ => self.warn(event.kind(), event),
+        }
+    }
+
     /// Whoever sends rubbish does not fill the log with it.
-    fn warn(&mut self, event: &impl fmt::Display) {
-        match self.warnings.check(Instant::now()) {
+    fn warn(&mut self, kind: &str, event: &impl fmt::Display) {
+        match self.warnings.check(kind, Instant::now()) {
             Verdict::Pass => warn!("{event}"),
-            Verdict::PassAfter(dropped) => warn!("{event} (and {dropped} events like this one, left out)"),
+            Verdict::PassAfter(left_out) => warn!("{event} (and {left_out} more of this kind, left out)"),
             Verdict::Drop => {}
+        }
+    }
+
+    /// Logs what was left out of floods that are over.
+    fn warn_of_the_rest(&mut self) {
+        if self.warnings.next_left_out().is_some() {
+            for (kind, left_out) in self.warnings.take_left_out(Instant::now()) {
+                warn!("{left_out} more warnings of one kind were left out: {kind:?}");
+            }
         }
     }
 

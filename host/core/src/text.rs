@@ -91,6 +91,12 @@ pub fn shown(file: &Path) -> String {
     line_of(file.as_os_str().as_encoded_bytes(), MAX_PATH)
 }
 
+/// Returns the first three words of a text: what it has in common with others that differ in names and numbers further on.
+#[must_use]
+pub fn beginning(text: &str) -> &str {
+    text.match_indices(' ').nth(2).map_or(text, |(end, _)| &text[..end])
+}
+
 /// Whether a text is one line in which each character is shown as itself.
 #[must_use]
 pub fn is_line(text: &str) -> bool {

@@ -5,6 +5,7 @@ use crate::message::majordomo::ToWorker;
 use crate::message::peer::Forward;
 use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
 use crate::name::{Label, ServiceName};
+use crate::text;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -278,6 +279,19 @@ impl fmt::Display for Event {
             Self::Untold { peer, service, failure } => {
                 write!(f, "a request of Majordomo client {peer} for {service} ends without a reply: {failure}")
             }
+        }
+    }
+}
+
+impl Event {
+    /// Kind of the event, by which it is counted: events of one kind differ in who and what alone.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::WorkerJoined { .. } => "workers that join",
+            Self::WorkerLeft { .. } => "workers that leave",
+            Self::Refused { why, .. } => text::beginning(why),
+            Self::Untold { .. } => "requests that end without a reply",
         }
     }
 }

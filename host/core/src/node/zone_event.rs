@@ -1,5 +1,6 @@
 use crate::message::peer::Member;
 use crate::name::Label;
+use crate::text;
 use std::fmt;
 
 /// Something about the zone that a person may want to know; `Display` tells it.
@@ -58,6 +59,26 @@ pub enum ZoneEvent {
         /// How many.
         services: usize,
     },
+}
+
+impl ZoneEvent {
+    /// Kind of the event, by which it is counted: events of one kind differ in who and what alone.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::MemberJoined(_) => "members that join",
+            Self::MemberLeft(_) => "members that leave",
+            Self::Renewed(_) => "renewals of this node",
+            Self::NameTaken(_) => "nodes with this name",
+            Self::LinkLost { .. } => "links that are lost",
+            Self::PeerSilent { .. } => "peers that are silent",
+            Self::DialFailed { .. } => "endpoints without a peer",
+            Self::SessionUp { .. } => "sessions that begin",
+            Self::SessionDown { .. } => "sessions that end",
+            Self::PeerRefused { why, .. } => text::beginning(why),
+            Self::Unlisted { .. } => "services over a limit",
+        }
+    }
 }
 
 impl fmt::Display for ZoneEvent {
