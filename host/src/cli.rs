@@ -3,6 +3,7 @@
 mod file;
 mod keys;
 mod log_buffer;
+mod log;
 mod new;
 mod plugins;
 mod sign;
@@ -27,6 +28,7 @@ pub(crate) use zone::{Explain, Listing, explain, members, services};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ use wasmnode::client::{self, Ask};
 use wasmnode::config::{Config, ConfigError};
 use wasmnode::driver::RunError;
 use wasmnode::keys::Keys;
+use wasmnode_core::text::{self, MAX_LINE};
 use wasmnode_core::{Body, Code};
 
 const EXAMPLES: &str = "\
@@ -176,7 +179,7 @@ impl Cli {
         let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
         let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match self.log_format {
-            LogFormat::Human => format.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Human => format.fmt_fields(log::fields()).with_ansi(std::io::stderr().is_terminal()).init(),
             LogFormat::Json => format.json().flatten_event(true).init(),
         }
         Ok(guard)
@@ -193,7 +196,8 @@ pub(crate) struct Failed {
 impl Failed {
     /// Tells the person, and yields the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", self.message);
+        let lines: Vec<_> = self.message.lines().map(|line| text::line(line, MAX_LINE)).collect();
+        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", lines.join("\n"));
         ExitCode::from(self.exit)
     }
 }
@@ -284,10 +288,22 @@ fn print(body: &Body) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Reads what a node tells of itself.
+/// Reads what a node tells of itself; each text in it becomes one line, fit for a terminal.
 fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
-    serde_json::from_slice(&reply.concat())
-        .map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
+    let report = serde_json::from_slice(&reply.concat()).and_then(|report| serde_json::from_value(one_line_each(report)));
+    report.map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
+}
+
+fn one_line_each(report: Value) -> Value {
+    let line = |text| text::into_line(text, MAX_LINE);
+    match report {
+        Value::String(text) => Value::String(line(text)),
+        Value::Array(items) => items.into_iter().map(one_line_each).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (line(name), one_line_each(value))).collect()
+        }
+        other => other,
+    }
 }
 
 /// Checks a configuration.

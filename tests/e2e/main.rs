@@ -11,6 +11,7 @@ mod corpus;
 mod dropping;
 mod flood;
 mod folder;
+mod foreign_text;
 mod hostile_plugins;
 mod http;
 mod languages;

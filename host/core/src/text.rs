@@ -10,6 +10,13 @@
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
+//! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/console.rs` |
+//! | why a file is refused: imports, section contents, comments of signatures | host: `Loader::refuse` in `plugins/loader.rs` |
+//! | names of imports and exports of a file | host: `plugins/inspect.rs` |
+//! | names of files in folders that others write | host: [`shown`] |
+//! | mistakes in TOML files | host: `Report::add` in `config/error.rs` |
+//! | what a node reports, on the way to a terminal | host: `read` in `cli.rs` |
+//! | every field of every line of the node's log, as a second net | host: `cli/log.rs` |
 //!
 //! Bodies of requests and replies are data, not text: they pass byte for byte.
 

@@ -14,7 +14,7 @@ use wasmnode::client::{self, Ask, Client};
 use wasmnode::config::Config;
 use wasmnode::report::{self, PluginReport};
 use wasmnode::{GenerationState, PluginStatus, Refusal, signature_of};
-use wasmnode_core::ServiceName;
+use wasmnode_core::{ServiceName, text};
 
 /// How often `deploy` asks whether the node has it.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -64,7 +64,10 @@ pub(crate) struct Inspect {
 
 /// Says what a file is, and whether it could serve.
 pub(crate) fn inspect(args: &Inspect) -> Result<ExitCode, Failed> {
-    let refused = |why: String| Failed { message: format!("{}: {why}", args.file.display()), exit: 1 };
+    let refused = |why: String| {
+        let (file, why) = (text::shown(&args.file), text::into_line(why, text::MAX_LINE));
+        Failed { message: format!("{file}: {why}"), exit: 1 }
+    };
     let bytes = fs::read(&args.file).map_err(|error| refused(error.to_string()))?;
     let inspection = wasmnode::inspect(&bytes).map_err(refused)?;
     print(&vec![inspection.to_string().into()])?;

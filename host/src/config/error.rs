@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
+use wasmnode_core::text::{self, MAX_LINE};
 
 /// All that is wrong with a configuration; nothing of it was put to use.
 ///
@@ -48,7 +49,7 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
+        let file = text::shown(&self.file);
         for (index, Mistake { line, message }) in self.mistakes.iter().enumerate() {
             let end = if index == 0 { "" } else { "\n" };
             match line {
@@ -78,7 +79,7 @@ impl<'a> Report<'a> {
     /// Notes a mistake at a byte of the text, or in the file as a whole.
     pub(super) fn add(&self, at: Option<usize>, message: String) {
         let line = at.map(|at| line_of(self.text.as_bytes(), at));
-        self.mistakes.borrow_mut().push(Mistake { line, message });
+        self.mistakes.borrow_mut().push(Mistake { line, message: text::into_line(message, MAX_LINE) });
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -54,9 +54,8 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(exit) => exit.0,
             None => {
-                let mut failure = plugin.explain(&error, store.data());
-                failure.reason = format!("{}; it said: {}", failure.reason, stderr.tail());
-                return failed(failure);
+                let Failure { code, reason } = plugin.explain(&error, store.data());
+                return failed(Failure::new(code, format!("{reason}; it said: {}", stderr.tail())));
             }
         },
     };

@@ -8,12 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::io::AsyncWrite;
 use tracing::{Level, warn};
-use wasmnode_core::ServiceName;
+use wasmnode_core::text::{self, MAX_LINE};
+use wasmnode_core::{RequestId, ServiceName};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
-
-/// The longest line, in bytes; a longer one is broken.
-const MAX_LINE: usize = 8 << 10;
 
 /// Bytes that a guest may write in one call: so many empty lines take about a millisecond, which is as long as a guest may
 /// be on the driver's thread.
@@ -31,7 +29,7 @@ pub(super) struct ServiceLog {
 
 impl ServiceLog {
     pub(super) fn new(service: ServiceName, lines_per_second: u32) -> Self {
-        Self { service, throttle: Mutex::new(Throttle::new(lines_per_second)), dropped: AtomicU64::new(0) }
+        Self { service, throttle: Mutex::new(Throttle::new(lines_per_second, Instant::now())), dropped: AtomicU64::new(0) }
     }
 
     /// Lines left out because they were over the rate.
@@ -39,9 +37,8 @@ impl ServiceLog {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes one line; what is over [`MAX_LINE`] is cut off.
-    pub(super) fn line(&self, level: Level, message: &str) {
-        let message = &message[..message.floor_char_boundary(MAX_LINE)];
+    /// Writes what the run of a request said, as one line.
+    pub(super) fn line(&self, level: Level, request: RequestId, message: &str) {
         let verdict = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::now());
         let service = self.service.as_str();
         match verdict {
@@ -54,12 +51,13 @@ impl ServiceLog {
                 return;
             }
         }
+        let (message, request) = (text::line(message, MAX_LINE), request.0);
         match level {
-            Level::TRACE => tracing::trace!(target: "plugin", service, "{message}"),
-            Level::DEBUG => tracing::debug!(target: "plugin", service, "{message}"),
-            Level::INFO => tracing::info!(target: "plugin", service, "{message}"),
-            Level::WARN => tracing::warn!(target: "plugin", service, "{message}"),
-            Level::ERROR => tracing::error!(target: "plugin", service, "{message}"),
+            Level::TRACE => tracing::trace!(target: "plugin", service, request, "{message}"),
+            Level::DEBUG => tracing::debug!(target: "plugin", service, request, "{message}"),
+            Level::INFO => tracing::info!(target: "plugin", service, request, "{message}"),
+            Level::WARN => tracing::warn!(target: "plugin", service, request, "{message}"),
+            Level::ERROR => tracing::error!(target: "plugin", service, request, "{message}"),
         }
     }
 }
@@ -71,6 +69,8 @@ pub(super) struct Console(Arc<Lines>);
 struct Lines {
     log: Arc<ServiceLog>,
     level: Level,
+    /// Request that is written for.
+    request: AtomicU64,
     unfinished: Mutex<Vec<u8>>,
     /// The last of what was written, where somebody will ask for it.
     tail: Option<Mutex<Vec<u8>>>,
@@ -78,12 +78,21 @@ struct Lines {
 
 impl Console {
     pub(super) fn new(log: Arc<ServiceLog>, level: Level) -> Self {
-        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: None }))
+        Self::of(log, level, None)
     }
 
     /// One that remembers the last of what was written.
     pub(super) fn with_tail(log: Arc<ServiceLog>, level: Level) -> Self {
-        Self(Arc::new(Lines { log, level, unfinished: Mutex::default(), tail: Some(Mutex::default()) }))
+        Self::of(log, level, Some(Mutex::default()))
+    }
+
+    fn of(log: Arc<ServiceLog>, level: Level, tail: Option<Mutex<Vec<u8>>>) -> Self {
+        Self(Arc::new(Lines { log, level, request: AtomicU64::new(0), unfinished: Mutex::default(), tail }))
+    }
+
+    /// Names the request that is written for next.
+    pub(super) fn begin(&self, request: RequestId) {
+        self.0.request.store(request.0, Ordering::Relaxed);
     }
 
     /// Makes a line of what is written and not ended.
@@ -132,7 +141,8 @@ impl Lines {
 
     fn emit(&self, bytes: &[u8]) {
         for line in bytes.chunks(MAX_LINE).chain(bytes.is_empty().then_some(bytes)) {
-            self.log.line(self.level, &String::from_utf8_lossy(line));
+            let request = RequestId(self.request.load(Ordering::Relaxed));
+            self.log.line(self.level, request, &String::from_utf8_lossy(line));
         }
     }
 }

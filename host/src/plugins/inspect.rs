@@ -6,8 +6,12 @@ use super::loader::digest;
 use crate::config::Config;
 use std::fmt;
 use std::time::{Duration, Instant};
+use wasmnode_core::text::{self, MAX_LINE};
 use wasmtime::component::Component;
 use wit_component::{DecodedWasm, WitPrinter};
+
+/// Largest name of an import or an export that is shown, in bytes: longer ones are nobody's interface.
+const MAX_NAME: usize = 256;
 
 /// What the host offers, by the beginning of an interface's name, and on which condition. The first that fits counts.
 const OFFERED: [(&str, &str); 11] = [
@@ -88,12 +92,17 @@ fn describe(component: &[u8], exports: Vec<String>) -> Vec<(String, String)> {
 
 /// The names of all that a component imports.
 pub(super) fn imports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
-    component.component_type().imports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect()
+    component.component_type().imports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
 }
 
 /// The names of all that a component exports.
 pub(super) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
-    component.component_type().exports(&sandbox.engine).map(|(name, _)| name.to_owned()).collect()
+    component.component_type().exports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
+}
+
+/// A name that the author of a file chose.
+fn shown(name: &str) -> String {
+    text::line(name, MAX_NAME).into_owned()
 }
 
 /// Whether, and on which condition, the host offers an interface.
@@ -108,7 +117,7 @@ impl fmt::Display for Inspection {
         let adapted = if self.is_adapted { ", adapted from a core module of WASI preview 1" } else { "" };
         match &self.kind {
             Ok(kind) => writeln!(f, "kind      {kind}{adapted}")?,
-            Err(why) => writeln!(f, "kind      none that serves: {why}")?,
+            Err(why) => writeln!(f, "kind      none that serves: {}", text::line(why, MAX_LINE))?,
         }
         writeln!(f, "size      {} bytes", self.bytes)?;
         writeln!(f, "digest    {}", self.digest)?;
@@ -121,7 +130,7 @@ impl fmt::Display for Inspection {
             let lead = if index == 0 { "exports" } else { "" };
             writeln!(f, "{lead:<9} {name}")?;
             for line in content.lines().filter(|line| !line.is_empty()) {
-                writeln!(f, "            {line}")?;
+                writeln!(f, "            {}", text::line(line, MAX_LINE))?;
             }
         }
         Ok(())

@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
-use wasmnode_core::ServiceName;
+use wasmnode_core::text::{self, shown};
+use wasmnode_core::{Failure, ServiceName};
 
 /// How often the folder is scanned without a hint: events may get lost.
 const RESCAN: Duration = Duration::from_secs(15);
@@ -188,7 +189,7 @@ impl Loader {
             if matches!(change, Change::Gone(_)) {
                 self.unsay(file);
             } else {
-                self.say(file, format!("{} is not loaded: {why}", file.display()), |what| error!("{what}"));
+                self.say(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
             }
         });
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
@@ -240,7 +241,8 @@ impl Loader {
 
     /// Says why a file cannot serve, once.
     fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> News {
-        self.say(file, format!("{} is not loaded: {why}", file.display()), |what| error!("{what}"));
+        let why = text::into_line(why, Failure::MAX_REASON);
+        self.say(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
         let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         News::Refused(service.clone(), Refusal { digest, why, at })
     }
@@ -266,7 +268,7 @@ impl Loader {
         if let Some(policy) = &self.config.provenance {
             let why = vouch(policy, file, bytes, digest, signature)?;
             if is_new {
-                info!("{} may be loaded: {why}", file.display());
+                info!("{} may be loaded: {why}", shown(file));
             }
         }
         Ok(is_new)
@@ -274,7 +276,7 @@ impl Loader {
 
     fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
         if bytes.len() as u64 >= LARGE {
-            info!("compiling {} ({} MiB), which can take a while", file.display(), bytes.len() >> 20);
+            info!("compiling {} ({} MiB), which can take a while", shown(file), bytes.len() >> 20);
         }
         let began = Instant::now();
         let component = self.sandbox.compile(bytes)?;
@@ -282,7 +284,7 @@ impl Loader {
         let settings = self.config.sandbox(service).clone();
         let plugin =
             Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
-        info!("{} can serve {service} (loaded in {:?})", file.display(), began.elapsed());
+        info!("{} can serve {service} (loaded in {:?})", shown(file), began.elapsed());
         Ok(plugin)
     }
 }
