@@ -2,8 +2,8 @@
 
 mod file;
 mod keys;
-mod log_buffer;
 mod log;
+mod log_buffer;
 mod new;
 mod plugins;
 mod sign;
@@ -290,7 +290,8 @@ fn print(body: &Body) -> std::io::Result<()> {
 
 /// Reads what a node tells of itself; each text in it becomes one line, fit for a terminal.
 fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
-    let report = serde_json::from_slice(&reply.concat()).and_then(|report| serde_json::from_value(one_line_each(report)));
+    let report =
+        serde_json::from_slice(&reply.concat()).and_then(|report| serde_json::from_value(one_line_each(report)));
     report.map_err(|error| Failed { message: format!("the node's report cannot be read: {error}"), exit: 9 })
 }
 
@@ -299,9 +300,7 @@ fn one_line_each(report: Value) -> Value {
     match report {
         Value::String(text) => Value::String(line(text)),
         Value::Array(items) => items.into_iter().map(one_line_each).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (line(name), one_line_each(value))).collect()
-        }
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (line(name), one_line_each(value))).collect(),
         other => other,
     }
 }

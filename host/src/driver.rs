@@ -3,7 +3,7 @@
 use crate::config::{Config, Endpoint};
 use crate::keys::{self, KeyError, Keys};
 use crate::mailbox::{Letter, Mail, Mailbox, Sending, mailbox};
-use crate::plugins::Plugins;
+use crate::plugins::{Doors, Plugins};
 use crate::report;
 use crate::sockets::{ListenError, Sockets};
 use crate::throttle::{Kinds, Verdict};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 use wasmnode_core::{
-    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent, text,
+    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent,
+    text,
 };
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
@@ -126,6 +127,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         keys::watch(folder, sending.clone());
     }
     let sockets = Sockets::listen(config, keys, sending)?;
+    note_doors(plugins.doors(), config, sockets.endpoints());
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {
@@ -149,6 +151,15 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     info!("node {} of zone {} is ready after {:?}", config.node.name, config.node.zone, started.elapsed());
     driver.run();
     Ok(())
+}
+
+/// Notes where this node listens, and those that its configuration names.
+fn note_doors(doors: &Doors, config: &Config, endpoints: &[String]) {
+    let advertised = config.advertise.as_ref().map(Endpoint::to_string);
+    let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
+    let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
+    let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
+    own.chain(seeds).chain(neighbours).for_each(|endpoint| doors.open(endpoint));
 }
 
 /// The settings of the core, with what is known only now.
@@ -432,8 +443,13 @@ impl Driver {
         None
     }
 
-    /// Logs what happened in the zone.
+    /// Logs what happened in the zone, and notes where its members listen.
     fn tell_of_zone(&mut self, event: &ZoneEvent) {
+        match event {
+            ZoneEvent::MemberJoined(member) => self.plugins.doors().open(&member.endpoint),
+            ZoneEvent::MemberLeft(member) => self.plugins.doors().close(&member.endpoint),
+            _ => {}
+        }
         match event {
             ZoneEvent::MemberJoined(_)
             | ZoneEvent::MemberLeft(_)

@@ -9,8 +9,10 @@ mod command;
 mod compilers;
 mod console;
 mod content;
+mod egress;
 mod engine;
 mod epoch;
+mod exchange;
 mod folder;
 mod generations;
 mod grants;
@@ -34,6 +36,7 @@ pub use loader::digest;
 
 use crate::config::Config;
 use crate::mailbox::Sending;
+pub(crate) use egress::Doors;
 use engine::Sandbox;
 use epoch::Epoch;
 use generations::Generations;
@@ -142,6 +145,11 @@ impl Plugins {
     /// The driver's loop begins a turn.
     pub(crate) fn begin_turn(&mut self) {
         self.inline_left = INLINE;
+    }
+
+    /// Where nodes listen that no guest reaches by a name; whoever learns of one notes it there.
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.calls.doors
     }
 
     /// Takes note of what happened to a file; returns what the core has to know of it.

@@ -85,6 +85,10 @@ fn a_status_that_is_no_success_is_a_failure_with_the_body_as_the_reason() {
         ("error", Code::Failed, "web answered with an error: ErrorCode::DnsTimeout"),
         ("silent", Code::Crashed, "web ended without a response"),
         ("short", Code::Crashed, "web broke its response off"),
+        ("half", Code::Crashed, "web broke its response off"),
+        ("half-streaming", Code::Crashed, "web broke its response off"),
+        ("half-refusal", Code::Crashed, "web broke its response off"),
+        ("dropped", Code::Crashed, "web broke its response off"),
         ("trap", Code::Crashed, "an instance of web crashed: wasm trap"),
     ] {
         let (failed, why) = node.fail("web", &[format!("POST /{head} HTTP/1.1").as_bytes(), b"no such page"]);
@@ -127,7 +131,7 @@ fn only_granted_hosts_are_asked_by_any_kind_of_plugin() {
     let (granted, asked) = server(2);
     let (other, unasked) = server(0);
     let port = granted.port();
-    let settings = format!("[defaults]\nhttp = ['LOCALHOST:{port}', '127.0.0.1']\ndeadline = '3m'\n");
+    let settings = format!("[defaults]\nhttp = ['LOCALHOST@127.0.0.1:{port}', '127.0.0.1']\ndeadline = '3m'\n");
     let mut node = start(&["web", "fetch"], &settings);
     let by = |service, whom: &str| match service {
         "web" => node.call("web", &[format!("GET /fetch/{whom} HTTP/1.1").as_bytes()]).unwrap(),
@@ -144,6 +148,26 @@ fn only_granted_hosts_are_asked_by_any_kind_of_plugin() {
     assert_eq!((asked(), unasked()), (vec!["GET /hello HTTP/1.1".to_owned(); 2], vec![]));
     let line = node.wait_for(&format!("a request to {other} is refused"));
     assert!(line.contains("service.web.http does not grant it"), "{line}");
+}
+
+#[test]
+fn a_name_leads_no_guest_to_this_machine_unless_the_grant_names_the_address() {
+    let (address, asked) = server(2);
+    let port = address.port();
+    let settings = format!("[defaults]\nhttp = ['localhost:{port}', '127.0.0.1:{port}']\ndeadline = '3m'\n");
+    let mut node = start(&["web", "fetch"], &settings);
+    let web = |whom: &str| node.call("web", &[format!("GET /fetch/{whom} HTTP/1.1").as_bytes()]).unwrap();
+    assert_eq!(web(&format!("localhost:{port}")), ["ErrorCode::DestinationIpProhibited"]);
+    let by_command = node.call("fetch", &[format!("localhost:{port}").as_bytes()]).unwrap();
+    assert_eq!(by_command, ["ErrorCode::DestinationIpProhibited"]);
+    for whom in [format!("[::ffff:127.0.0.1]:{port}"), format!("2130706433:{port}"), format!("0.0.0.0:{port}")] {
+        assert_eq!(web(&whom), ["ErrorCode::HttpRequestDenied"], "{whom}");
+    }
+    assert_eq!(web(&format!("127.0.0.1:{port}")), ["201 bonjour"]);
+    assert_eq!(node.call("fetch", &[format!("127.0.0.1:{port}").as_bytes()]).unwrap(), ["201 bonjour"]);
+    assert_eq!(asked().len(), 2);
+    let line = node.wait_for("its name leads to");
+    assert!(line.contains(&format!("service.web.http = [\"localhost@127.0.0.1:{port}\"]")), "{line}");
 }
 
 #[test]

@@ -46,7 +46,8 @@ mod tests {
     fn an_event_is_one_line_whatever_its_fields_hold() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let format = tracing_subscriber::fmt().fmt_fields(fields()).with_ansi(false).with_writer(move || writer.clone());
+        let format =
+            tracing_subscriber::fmt().fmt_fields(fields()).with_ansi(false).with_writer(move || writer.clone());
         tracing::subscriber::with_default(format.without_time().finish(), || {
             let name = "b\u{1b}[2J\u{202e}";
             info!(name, other = %"c\nd", "a\nINFO forged {}", "x\r");

@@ -4,7 +4,7 @@ use super::value::{describe, path, quoted, text};
 use http::uri::Authority;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
@@ -17,7 +17,8 @@ pub struct Grants {
     pub fs: Vec<FolderGrant>,
     /// Where it may connect to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; there is no name lookup.
     pub net: Vec<SocketAddr>,
-    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up.
+    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up, and takes no address that
+    /// is not of the public internet, or is its own or another node's. `"api.internal@10.0.0.5:8080"` names the address.
     pub http: Vec<HttpGrant>,
 }
 
@@ -39,21 +40,34 @@ pub struct HttpGrant {
     pub host: String,
     /// Its port; without one, the usual port of the scheme: 80 for `http`, 443 for `https`.
     pub port: Option<u16>,
+    /// Its address, where the grant names it besides the name: then the name is not looked up.
+    pub address: Option<IpAddr>,
 }
 
 impl fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
+        match self.address {
+            Some(IpAddr::V4(address)) => write!(f, "@{address}")?,
+            Some(IpAddr::V6(address)) => write!(f, "@[{address}]")?,
+            None => {}
+        }
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
 impl HttpGrant {
-    /// Reads `host` or `host:port`; nothing if it is anything else.
+    /// Reads `host`, `host:port`, `host@address` or `host@address:port`; nothing if it is anything else.
     ///
     /// Plugins' requests are read by it too, so that what is compared is what was understood.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        if let Some((name, place)) = text.split_once('@') {
+            let (named, at) = (Self::parse(name)?, Self::parse(place)?);
+            let is_plain = named.port.is_none() && named.address.is_none() && at.address.is_none();
+            let address = Some(at.host.trim_matches(['[', ']']).parse().ok()?);
+            return is_plain.then_some(Self { address, port: at.port, ..named });
+        }
         let authority: Authority = text.parse().ok()?;
         let host = authority.host();
         let port = match text.strip_prefix(host)? {
@@ -61,7 +75,11 @@ impl HttpGrant {
             port => Some(port.strip_prefix(':')?.parse().ok()?),
         };
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
-        (!host.is_empty() && host.bytes().all(is_plain)).then(|| Self { host: host.to_ascii_lowercase(), port })
+        (!host.is_empty() && host.bytes().all(is_plain)).then(|| Self {
+            host: host.to_ascii_lowercase(),
+            port,
+            address: None,
+        })
     }
 }
 
@@ -116,7 +134,11 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
 pub(super) fn http_host(value: &DeValue<'_>) -> Result<HttpGrant, String> {
     let written = text(value, "a host such as \"api.example.org\"")?;
     HttpGrant::parse(written).ok_or_else(|| {
-        format!("{} is not a host; write \"api.example.org\" or \"api.example.org:8080\"", quoted(written))
+        format!(
+            "{} is not a host; write \"api.example.org\", \"api.example.org:8080\", or with its address \
+             \"api.internal@10.0.0.5:8080\"",
+            quoted(written)
+        )
     })
 }
 
@@ -141,11 +163,16 @@ mod tests {
 
     #[test]
     fn a_host_is_granted_with_or_without_a_port() {
-        let granted = |host: &str, port| HttpGrant { host: host.into(), port };
+        let granted = |host: &str, port| HttpGrant { host: host.into(), port, address: None };
         assert_eq!(read("'API.example.org'", http_host), Ok(granted("api.example.org", None)));
         assert_eq!(read("'127.0.0.1:8080'", http_host), Ok(granted("127.0.0.1", Some(8080))));
         assert_eq!(read("'[::1]:8080'", http_host), Ok(granted("[::1]", Some(8080))));
         assert_eq!(granted("[::1]", Some(8080)).to_string(), "[::1]:8080");
+        for text in ["api.internal@10.0.0.5:8080", "api.internal@[fd00::5]:8080", "api.internal@10.0.0.5"] {
+            let HttpGrant { host, port, address } = read(&format!("'{text}'"), http_host).unwrap();
+            assert_eq!((host.as_str(), address.is_some()), ("api.internal", true));
+            assert_eq!(HttpGrant { host, port, address }.to_string(), text);
+        }
     }
 
     #[test]
@@ -169,6 +196,10 @@ mod tests {
             "'https://api.example.org'",
             "'api.example.org/v1'",
             "'user@api.example.org'",
+            "'a:1@10.0.0.5'",
+            "'a@10.0.0.5@10.0.0.6'",
+            "'@10.0.0.5'",
+            "'a@'",
             "'*.example.org'",
             "'api.example.org:'",
             "'api.example.org:http'",

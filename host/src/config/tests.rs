@@ -122,7 +122,7 @@ fn every_key_reaches_its_field() {
             env: BTreeMap::from([("A".into(), "b".into())]),
             fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false }],
             net: vec!["127.0.0.1:9".parse().unwrap()],
-            http: vec![HttpGrant { host: "h.example".into(), port: Some(8) }],
+            http: vec![HttpGrant { host: "h.example".into(), port: Some(8), address: None }],
         },
     };
     assert_eq!(config.sandboxes, BTreeMap::from([(name("print"), sandbox)]));

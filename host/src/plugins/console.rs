@@ -29,7 +29,11 @@ pub(super) struct ServiceLog {
 
 impl ServiceLog {
     pub(super) fn new(service: ServiceName, lines_per_second: u32) -> Self {
-        Self { service, throttle: Mutex::new(Throttle::new(lines_per_second, Instant::now())), dropped: AtomicU64::new(0) }
+        Self {
+            service,
+            throttle: Mutex::new(Throttle::new(lines_per_second, Instant::now())),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Lines left out because they were over the rate.

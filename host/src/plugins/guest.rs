@@ -1,6 +1,7 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
 use super::bounds;
+use super::egress::Doors;
 use super::outside::{Outside, Surroundings};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
@@ -14,6 +15,7 @@ use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 /// The types and traits of `wit/service.wit`.
@@ -101,11 +103,21 @@ impl Guest {
     pub(super) fn begin(&mut self, request: RequestId, reply: usize) {
         (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
         self.limits.exhausted = None;
+        self.outside.iter_mut().for_each(|outside| outside.begin(request));
     }
 
     /// The request has ended: what it wrote last becomes a line.
     pub(super) fn end(&self) {
         self.outside.iter().for_each(Outside::end_lines);
+    }
+
+    /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would look
+    /// whole to its reader.
+    pub(super) fn break_off_bodies(&mut self) {
+        for body in self.resources.iter_mut().filter_map(|resource| resource.downcast_mut::<HostOutgoingBody>()) {
+            let (in_its_place, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, in_its_place).abort();
+        }
     }
 
     pub(super) fn reply_left(&self) -> usize {
@@ -118,7 +130,11 @@ impl Guest {
 
     /// The outside, made now if it was not there, and what the guest has open.
     fn look_outside(&mut self) -> (&mut Outside, &mut ResourceTable) {
-        let outside = self.outside.get_or_insert_with(|| Outside::without_folders(&self.around));
+        let outside = self.outside.get_or_insert_with(|| {
+            let mut outside = Outside::without_folders(&self.around);
+            outside.begin(self.request);
+            outside
+        });
         (outside, &mut self.resources)
     }
 
@@ -191,7 +207,7 @@ impl log::Host for Guest {
             log::Level::Warn => Level::WARN,
             log::Level::Error => Level::ERROR,
         };
-        self.around.log.line(level, &message);
+        self.around.log.line(level, self.request, &message);
         Ok(())
     }
 }
@@ -244,8 +260,11 @@ fn call_failure(failure: Failure) -> calls::CallFailure {
     }
 }
 
-/// The calls that runs make, on their way through the core and back.
+/// What the runs of all services share: the calls that they make, on their way through the core and back, and what the
+/// node knows of its neighbourhood.
 pub(super) struct Calls {
+    /// Where nodes listen, this one included.
+    pub(super) doors: Arc<Doors>,
     sending: Sending,
     next: AtomicU64,
     waiting: Mutex<BTreeMap<CallId, oneshot::Sender<Result<Body, Failure>>>>,
@@ -253,7 +272,7 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(sending: Sending) -> Self {
-        Self { sending, next: AtomicU64::new(1), waiting: Mutex::default() }
+        Self { doors: Arc::default(), sending, next: AtomicU64::new(1), waiting: Mutex::default() }
     }
 
     /// Passes on the answer of a call; a run that has been stopped does not hear it.

@@ -52,8 +52,8 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
     let (sender, sent) = oneshot::channel();
     let run = async move {
         let ran = run(handler, &mut store, request, sender).await;
+        store.data_mut().break_off_bodies();
         let guest = store.data();
-        // With the store goes what the guest has not ended of its response.
         ran.map(|()| (guest.has_sent_partials(), guest.reply_left())).map_err(|error| plugin.explain(&error, guest))
     };
     // A response that is too long ends the run at once: nobody would read the rest of it.

@@ -3,6 +3,7 @@
 use super::command;
 use super::console::ServiceLog;
 use super::engine::Sandbox;
+use super::exchange::Lookups;
 use super::grants;
 use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM};
 use super::health::Health;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::warn;
 use wasmnode_core::message::size;
-use wasmnode_core::{Body, Code, Failure, Frame, Request, ServiceName};
+use wasmnode_core::{Body, Code, Failure, Frame, Request, RequestId, ServiceName, text};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -161,7 +162,8 @@ impl Plugin {
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
         let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
-        let around = Arc::new(Surroundings { service, settings, log, calls, partials, max_frames });
+        let lookups = Lookups::new(Arc::clone(&calls.doors));
+        let around = Arc::new(Surroundings { service, settings, log, calls, partials, max_frames, lookups });
         Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health })
     }
 
@@ -181,7 +183,7 @@ impl Plugin {
         PluginStatus {
             generation,
             state,
-            file: self.origin.file.display().to_string(),
+            file: text::shown(&self.origin.file),
             digest: self.origin.digest.clone(),
             bytes: self.origin.bytes,
             loaded_at: humantime::format_rfc3339_seconds(self.origin.loaded_at).to_string(),
@@ -254,7 +256,7 @@ impl Plugin {
         let mut instance = match self.take_kept() {
             Some(instance) => instance,
             // Elsewhere for the same reason.
-            None => match Box::pin(self.instantiate(pre)).await {
+            None => match Box::pin(self.instantiate(pre, job.request.id)).await {
                 Ok(instance) => instance,
                 Err(failure) => return Outcome::failed(failure),
             },
@@ -280,7 +282,7 @@ impl Plugin {
         Outcome { result, sent_partials }
     }
 
-    async fn instantiate(&self, pre: &ServicePre<Guest>) -> Result<Instance, Failure> {
+    async fn instantiate(&self, pre: &ServicePre<Guest>, request: RequestId) -> Result<Instance, Failure> {
         // To open a folder can fail, which is told best before the guest begins.
         let outside = if self.around.settings.grants.fs.is_empty() {
             None
@@ -288,6 +290,7 @@ impl Plugin {
             Some(Outside::logging(&self.around, &mut self.wasi()?))
         };
         let mut store = self.store(pre.engine(), outside);
+        store.data_mut().begin(request, self.around.settings.reply);
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => Err(self.explain(&error, store.data())),

@@ -1,17 +1,21 @@
 //! What plugins ask of others by HTTP: only hosts that `http` grants, and not too many at a time.
 //!
 //! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
-//! judged: the host and port that were compared are put back into the request.
+//! judged: the host and port that were compared are put back into the request, and the connection goes to an address that
+//! was judged too (`egress.rs`).
 
+use super::egress::Barred;
+use super::exchange::{Failed, Rest, Target, exchange};
 use super::outside::Surroundings;
 use crate::config::HttpGrant;
 use http::Request;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http_body_util::BodyExt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tracing::Level;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks, default_send_request};
+use wasmnode_core::RequestId;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
 /// Requests that one instance may have on their way at a time: each takes a socket of the node.
 const MAX_AT_A_TIME: usize = 16;
@@ -22,48 +26,55 @@ const CHUNK: usize = 16 << 10;
 /// Bytes that the headers of one message take in the host.
 const MAX_HEADERS: usize = 32 << 10;
 
-type Response = http::Response<WasiBody>;
-
-/// The rest of an exchange, which drives the connection.
-type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
+pub(super) type Response = http::Response<WasiBody>;
 
 /// Sends the requests of one instance, or refuses them.
 pub(super) struct Outgoing {
     around: Arc<Surroundings>,
     free: Arc<Semaphore>,
+    /// Request whose run asks.
+    request: RequestId,
 }
 
 impl Outgoing {
     pub(super) fn new(around: Arc<Surroundings>) -> Self {
-        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)) }
+        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RequestId(0) }
     }
 
-    /// Puts the host and port that are granted into the request.
-    fn judge(&self, request: &mut Request<WasiBody>) -> Result<(), Error> {
+    /// Names the request that it is used for next.
+    pub(super) fn begin(&mut self, request: RequestId) {
+        self.request = request;
+    }
+
+    /// Puts the host and port that are granted into the request, and says where to connect to.
+    fn judge(&self, request: &mut Request<WasiBody>) -> Result<Target, Error> {
         let uri = request.uri();
         let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
-        let is_granted = wanted
-            .as_ref()
-            .is_some_and(|wanted| self.around.settings.grants.http.iter().any(|it| grants(it, uri, wanted)));
-        let Some(wanted) = wanted.filter(|_| is_granted) else {
+        let grant = |wanted: &HttpGrant| self.around.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
+        let Some((wanted, grant)) = wanted.and_then(|wanted| grant(&wanted).map(|grant| (wanted, grant))) else {
             let service = &self.around.service;
-            let asked = uri.authority().map_or("nobody", Authority::as_str).escape_default();
+            let asked = uri.authority().map_or("nobody", Authority::as_str);
             let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
-            self.around.log.line(Level::WARN, &line);
+            self.around.log.line(Level::WARN, self.request, &line);
             return Err(Error::HttpRequestDenied);
         };
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
+        let port = wanted.port.unwrap_or_else(|| usual_port(Some(&scheme)));
+        let host = wanted.host.trim_matches(['[', ']']).to_owned();
+        // A host that is an address was granted as one.
+        let address = grant.address.or_else(|| host.parse().ok());
+        let target = Target { host, port, address, is_encrypted: scheme != Scheme::HTTP };
         let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
         *request.uri_mut() = judged.build().map_err(|_| Error::HttpRequestUriInvalid)?;
-        Ok(())
+        Ok(target)
     }
 }
 
 /// The host, and the port that a connection would go to.
 fn target(authority: &Authority, scheme: Option<&Scheme>) -> Option<HttpGrant> {
-    let HttpGrant { host, port } = HttpGrant::parse(authority.as_str())?;
-    Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))) })
+    let HttpGrant { host, port, .. } = HttpGrant::parse(authority.as_str()).filter(|asked| asked.address.is_none())?;
+    Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))), address: None })
 }
 
 fn usual_port(scheme: Option<&Scheme>) -> u16 {
@@ -75,6 +86,19 @@ fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
     granted.host == wanted.host && Some(port) == wanted.port
 }
 
+/// What would grant a host at an address that its name must not lead to.
+fn remedy(around: &Surroundings, host: &str, address: SocketAddr, why: Barred) -> String {
+    let address = match address.ip() {
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    };
+    format!(
+        "a request to {host} is refused: its name leads to {address}, {why}; if the service shall go there, name the \
+         address too: service.{}.http = [\"{host}@{address}\"]",
+        around.service
+    )
+}
+
 impl WasiHttpHooks for Outgoing {
     fn send_request(
         &mut self,
@@ -82,22 +106,32 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _: Rest,
     ) -> Box<dyn Future<Output = Result<(Response, Rest), Error>> + Send> {
-        let place = match (self.judge(&mut request), Arc::clone(&self.free).try_acquire_owned()) {
-            (Ok(()), Ok(place)) => place,
+        let (target, place) = match (self.judge(&mut request), Arc::clone(&self.free).try_acquire_owned()) {
+            (Ok(target), Ok(place)) => (target, place),
             (Err(refused), _) => return Box::new(async move { Err(refused) }),
-            (Ok(()), Err(_)) => return Box::new(async { Err(Error::ConnectionLimitReached) }),
+            (Ok(_), Err(_)) => return Box::new(async { Err(Error::ConnectionLimitReached) }),
         };
-        // Not the whole address: a query may hold a secret.
-        let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
-        let around = Arc::clone(&self.around);
+        let (around, id) = (Arc::clone(&self.around), self.request);
         Box::new(async move {
-            let failed = |error: &Error| around.log.line(Level::WARN, &format!("a request to {whom} failed: {error}"));
-            let (response, rest) = default_send_request(request, options).await.inspect_err(failed)?;
+            // Not the whole address in the log: a query may hold a secret.
+            let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
+            let warn = |line: &str| around.log.line(Level::WARN, id, line);
+            let (response, rest) =
+                exchange(&around.lookups, &target, request, options).await.map_err(|failed| match failed {
+                    Failed::Barred(address, why) => {
+                        warn(&remedy(&around, &target.host, address, why));
+                        Error::DestinationIpProhibited
+                    }
+                    Failed::Http(error) => {
+                        warn(&format!("a request to {whom} failed: {error}"));
+                        error
+                    }
+                })?;
             let rest: Rest = Box::new(async move {
                 let _taken_until_the_end = place;
-                rest.await
+                Box::into_pin(rest).await
             });
-            Ok((response.map(BodyExt::boxed_unsync), rest))
+            Ok((response, rest))
         })
     }
 
@@ -130,6 +164,7 @@ mod tests {
             ("a.example", "https://a.example:443"),
             ("a.example:80", "http://a.example"),
             ("[::1]:8", "http://[::1]:8/"),
+            ("a.example@10.0.0.1:8", "http://a.example:8"),
         ] {
             assert!(is_granted(granted, uri), "{granted} {uri}");
         }
@@ -141,6 +176,8 @@ mod tests {
             ("a.example", "https://a.example@b.example"),
             ("a.example", "https://b@a.example"),
             ("a.example:8", "http://a.example:80008"),
+            ("a.example@10.0.0.1:8", "http://10.0.0.1:8"),
+            ("a.example@10.0.0.1:8", "http://a.example@10.0.0.1:8"),
         ] {
             assert!(!is_granted(granted, uri), "{granted} {uri}");
         }

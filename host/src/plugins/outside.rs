@@ -2,6 +2,7 @@
 //! when one does for the first time: it would take a twentieth of a short request.
 
 use super::console::{Console, ServiceLog};
+use super::exchange::Lookups;
 use super::grants;
 use super::guest::Calls;
 use super::outgoing::{self, Outgoing};
@@ -9,7 +10,7 @@ use crate::config::SandboxSettings;
 use crate::mailbox::Room;
 use std::sync::Arc;
 use tracing::Level;
-use wasmnode_core::ServiceName;
+use wasmnode_core::{RequestId, ServiceName};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
@@ -23,6 +24,7 @@ pub(super) struct Surroundings {
     pub(super) partials: Room,
     /// Frames that a reply may have.
     pub(super) max_frames: usize,
+    pub(super) lookups: Lookups,
 }
 
 /// The outside of one instance.
@@ -56,6 +58,12 @@ impl Outside {
     /// The same for a service that is granted no folder: nothing of that can fail.
     pub(super) fn without_folders(around: &Arc<Surroundings>) -> Self {
         Self::logging(around, &mut grants::without_folders(&around.settings.grants))
+    }
+
+    /// Names the request that it is used for next.
+    pub(super) fn begin(&mut self, request: RequestId) {
+        self.outgoing.begin(request);
+        self.consoles.iter().for_each(|console| console.begin(request));
     }
 
     /// What was written last becomes a line.

@@ -28,6 +28,10 @@ impl Guest for Web {
                 std::hint::spin_loop();
             },
             ("short", _) => short(out),
+            ("half", _) => half(out, 200),
+            ("half-streaming", _) => half_streaming(out),
+            ("dropped", _) => drop(begin(out, 200, Fields::new())),
+            ("half-refusal", _) => half(out, 404),
             ("error", _) => ResponseOutparam::set(out, Err(ErrorCode::DnsTimeout)),
             ("trap", _) => panic!("as it was told"),
             _ => {}
@@ -82,6 +86,21 @@ fn short(out: ResponseOutparam) {
     let body = begin(out, 200, Fields::from_list(&[("content-length".to_owned(), b"9".to_vec())]).unwrap());
     body.write().unwrap().blocking_write_and_flush(b"short").unwrap();
     let _says_so = OutgoingBody::finish(body, None);
+}
+
+/// Half a response, whose body is neither finished nor dropped.
+fn half(out: ResponseOutparam, status: u16) {
+    let body = begin(out, status, Fields::new());
+    body.write().unwrap().blocking_write_and_flush(b"half").unwrap();
+    std::mem::forget(body);
+}
+
+/// The same, with a stream that stays open as well.
+fn half_streaming(out: ResponseOutparam) {
+    let body = begin(out, 200, Fields::new());
+    let stream = body.write().unwrap();
+    stream.blocking_write_and_flush(b"half").unwrap();
+    std::mem::forget((stream, body));
 }
 
 /// Asks a host seventeen times at once, and tells what came of the last.
