@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod deploy;
 mod file;
 mod keys;
 mod log;
@@ -12,11 +13,12 @@ mod trace;
 mod traffic;
 mod zone;
 
+pub(crate) use deploy::{Deploy, deploy};
 use keys::KEYS;
 pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
 use log_buffer::LogBuffer;
 pub(crate) use new::{New, new};
-pub(crate) use plugins::{Deploy, Inspect, Plugins, deploy, inspect, plugins};
+pub(crate) use plugins::{Inspect, Plugins, inspect, plugins};
 use sign::SIGNING;
 pub(crate) use sign::{Sign, sign};
 use to::To;

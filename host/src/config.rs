@@ -84,6 +84,9 @@ pub struct Config {
     /// The folder of compiled plugins. `node.cache`, default `$XDG_CACHE_HOME/wasmnode`, or `~/.cache/wasmnode`, or
     /// `wasmnode-cache` in the folder for temporary files.
     pub cache: PathBuf,
+    /// The folder of what outlives a restart, in which each node has a sub-folder of its name. `node.state`, default
+    /// `$XDG_STATE_HOME/wasmnode`, or `~/.local/state/wasmnode`, or `wasmnode-state` in the folder for temporary files.
+    pub state: PathBuf,
     /// How long a node that was told to stop waits for the requests in flight. `node.drain`, default 10 s, 1 ms to 30
     /// days.
     pub drain: Duration,
@@ -94,6 +97,9 @@ pub struct Config {
     pub unread_bytes: usize,
     /// Bytes of a plugin's file; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
     pub plugin_bytes: u64,
+    /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB, 1
+    /// MiB to 1 TiB.
+    pub state_bytes: u64,
     /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
     pub sandbox_defaults: SandboxSettings,
     /// Sandboxes by service. From `[service.NAME]`.
@@ -183,6 +189,12 @@ impl Config {
         self.sandboxes.get(service).unwrap_or(&self.sandbox_defaults)
     }
 
+    /// The folder of this node's own state.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        self.state.join(self.node.name.as_str())
+    }
+
     /// Reads all tables. The result is worth something only if the report stays empty.
     fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
         let mut root = Fields::root(table, report);
@@ -197,11 +209,13 @@ impl Config {
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
+        let state = node.take("state", value::path).map(|path| folder.join(path));
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 
         let mut given = root.table("limits");
         let Peers { peers, members, routes } = Peers::read(root.table("peers"), &mut given);
+        let state_bytes = given.take("state-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(1 << 30) as u64;
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
@@ -239,11 +253,13 @@ impl Config {
             provenance: security.provenance,
             plugins,
             services,
-            cache: cache.unwrap_or_else(|| cache_folder(|name| std::env::var_os(name))),
+            cache: cache.unwrap_or_else(|| default_folder(&CACHE, |name| std::env::var_os(name))),
+            state: state.unwrap_or_else(|| default_folder(&STATE, |name| std::env::var_os(name))),
             drain,
             instances,
             unread_bytes,
             plugin_bytes,
+            state_bytes,
             sandbox_defaults,
             sandboxes,
         }
@@ -287,12 +303,19 @@ fn host_name() -> Option<Label> {
     host.split('.').next()?.parse().ok()
 }
 
-/// Where compiled plugins are kept if the file does not say. A relative `XDG_CACHE_HOME` is void by its specification.
-fn cache_folder(variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+/// Where files of one kind lie by the rules of XDG: the variable, the folder in the user's home, the folder in that for
+/// temporary files.
+type Xdg = (&'static str, &'static str, &'static str);
+
+const CACHE: Xdg = ("XDG_CACHE_HOME", ".cache", "wasmnode-cache");
+const STATE: Xdg = ("XDG_STATE_HOME", ".local/state", "wasmnode-state");
+
+/// Where the files of a kind lie if the configuration does not say. A relative variable is void by the specification.
+fn default_folder((xdg, in_home, temporary): &Xdg, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let folder = |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
-    folder("XDG_CACHE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-        .map_or_else(|| std::env::temp_dir().join("wasmnode-cache"), |folder| folder.join("wasmnode"))
+    folder(xdg)
+        .or_else(|| folder("HOME").map(|home| home.join(in_home)))
+        .map_or_else(|| std::env::temp_dir().join(temporary), |folder| folder.join("wasmnode"))
 }
 
 fn listen(node: &mut Fields<'_>, folder: &Path, is_anywhere: bool) -> Vec<Endpoint> {

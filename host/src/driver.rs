@@ -13,8 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, error, info, warn};
 use wasmnode_core::{
-    Address, Caller, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent,
-    text,
+    Address, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent, text,
 };
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
@@ -285,6 +284,7 @@ impl Driver {
         end_in_time();
         self.handle(Input::Stop);
         self.sockets.close();
+        self.plugins.close();
         info!("stopped");
     }
 
@@ -427,7 +427,7 @@ impl Driver {
             Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
             Output::Disconnect(peer) => self.sockets.disconnect(&peer),
             Output::HangUp(link) => self.sockets.hang_up(link),
-            Output::Run(request) if request.service.is_reserved() => return Some(self.answer_itself(&request)),
+            Output::Run(request) if request.service.is_reserved() => return self.answer_itself(&request),
             Output::Run(request) => {
                 let remaining = request.deadline.since(now);
                 let ended = self.plugins.start(request, remaining, &mut time);
@@ -477,14 +477,15 @@ impl Driver {
         }
     }
 
-    fn answer_itself(&mut self, request: &Request) -> Input {
+    /// Answers a request of the node's own services; `None` if the answer comes later, by the mailbox.
+    fn answer_itself(&mut self, request: &Request) -> Option<Input> {
         let result = match request.service.as_str() {
-            report::PLUGINS => plugins_command(&mut self.plugins, &self.node, request),
+            report::PLUGINS => return self.plugins.command(&self.node, request),
             report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
             report::EXPLAIN => explain(&self.node, request, self.now()),
             _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.turned_away, self.now())),
         };
-        Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) }
+        Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
     }
 }
 
@@ -499,20 +500,4 @@ fn explain(node: &Node, request: &Request, now: Time) -> Result<String, Failure>
     let address = request.body.first().map(|frame| Address::from_bytes(frame));
     let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
     Ok(report::explain(node, &address.ok_or_else(rejected)??, now))
-}
-
-/// `node.plugins`: without a body the list, with the frames `rollback` and NAME a step back.
-fn plugins_command(plugins: &mut Plugins, node: &Node, request: &Request) -> Result<String, Failure> {
-    let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
-    match (&words.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..], &request.caller) {
-        ([] | [""], _) => Ok(report::plugins(plugins)),
-        (["rollback", service], Caller::Client(peer)) if node.is_admin(peer) => {
-            let (from, to) = plugins.roll_back(&service.parse()?)?;
-            Ok(format!("generation {to} of {service} serves again, in the place of {from}\n"))
-        }
-        (["rollback", _], _) => {
-            Err(Failure::new(Code::Forbidden, "only a client of this node, with a key that says `admin`, may do that"))
-        }
-        _ => Err(Failure::new(Code::Rejected, "node.plugins takes no body, or the frames \"rollback\" and NAME")),
-    }
 }

@@ -14,4 +14,7 @@ mod sockets;
 mod throttle;
 pub mod traffic;
 
-pub use plugins::{GenerationState, Inspection, PluginStatus, Refusal, digest, inspect, signature_of};
+pub use plugins::{
+    FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, digest, inspect,
+    loadable, signature_of,
+};

@@ -4,6 +4,7 @@
 //! polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
+mod admin;
 mod bounds;
 mod command;
 mod compilers;
@@ -18,6 +19,7 @@ mod generations;
 mod grants;
 mod guest;
 mod health;
+mod history;
 mod http;
 mod inspect;
 mod instance;
@@ -26,21 +28,25 @@ mod outgoing;
 mod outside;
 mod pace;
 mod provenance;
+mod resume;
 mod slow_lane;
 mod watch;
 
+pub use admin::{FolderIdentity, PluginFolder, Verdict};
 pub use folder::signature_of;
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};
-pub use loader::digest;
+pub use loader::{digest, loadable};
 
 use crate::config::Config;
 use crate::mailbox::Sending;
+use admin::{Loads, Trials};
 pub(crate) use egress::Doors;
 use engine::Sandbox;
 use epoch::Epoch;
 use generations::Generations;
 use guest::Calls;
+use history::{History, Record};
 use instance::{Job, Plugin};
 use loader::Loader;
 use serde::{Deserialize, Serialize};
@@ -53,6 +59,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName};
+use watch::Hints;
 
 /// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the thread
 /// pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new messages.
@@ -70,12 +77,26 @@ pub(crate) struct Plugins {
     /// What is left of [`INLINE`] in this turn.
     inline_left: Duration,
     refused: u64,
+    /// What is loaded, as those are told who put files into the folder.
+    loads: Loads,
+    hints: Arc<Hints>,
+    trials: Trials,
+    /// `None` if a restart forgets.
+    history: Option<Arc<History>>,
+    /// Requests for a step back to a version that is still being restored.
+    stepping_back: Vec<(ServiceName, RequestId)>,
 }
 
 /// What happened to the file of a service.
 pub(crate) enum News {
     /// It is ready to serve.
     Loaded(ServiceName, Box<Plugin>),
+    /// It served before a restart, in these versions; the plugin is the one that served, if it could be restored.
+    Resumed(ServiceName, Record, Option<Box<Plugin>>),
+    /// A version of the time before a restart, by its number, is ready, or is lost.
+    Restored(ServiceName, u64, Option<Box<Plugin>>),
+    /// What is thought of a staged file.
+    Tried(String, Verdict),
     /// It cannot serve, and why.
     Refused(ServiceName, Refusal),
     /// It is in order, and holds what it held before.
@@ -88,6 +109,9 @@ impl fmt::Debug for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loaded(service, plugin) => write!(f, "Loaded({service}, {})", plugin.digest()),
+            Self::Resumed(service, _, plugin) => write!(f, "Resumed({service}, {})", plugin.is_some()),
+            Self::Restored(service, number, plugin) => write!(f, "Restored({service}, {number}, {})", plugin.is_some()),
+            Self::Tried(staged, verdict) => write!(f, "Tried({staged}, {verdict:?})"),
             Self::Refused(service, refusal) => write!(f, "Refused({service}, {})", refusal.why),
             Self::Unchanged(service) => write!(f, "Unchanged({service})"),
             Self::Gone(service) => write!(f, "Gone({service})"),
@@ -133,13 +157,35 @@ impl Plugins {
         let in_pool = Arc::new(AtomicUsize::new(0));
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
-        let loader = Loader::new(sandbox, config.clone(), Arc::clone(&calls));
         // A router serves nothing itself.
+        let history = if config.node.is_router() { None } else { open_history(config, sending.clone()) };
+        let loader = Loader::new(sandbox, config.clone(), Arc::clone(&calls), history.clone());
+        let hints = loader.hints();
         if !config.node.is_router() {
             loader.start(sending.clone())?;
         }
-        let (services, runs, inline_left) = (BTreeMap::new(), BTreeMap::new(), INLINE);
-        Ok(Self { services, runs, calls, sending, epoch, in_pool, inline_left, refused: 0 })
+        Ok(Self {
+            services: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            calls,
+            sending,
+            epoch,
+            in_pool,
+            inline_left: INLINE,
+            refused: 0,
+            loads: Loads::new(config),
+            hints,
+            trials: Trials::default(),
+            history,
+            stepping_back: Vec::new(),
+        })
+    }
+
+    /// Writes what has to outlive the process.
+    pub(crate) fn close(&self) {
+        if let Some(history) = &self.history {
+            history.close();
+        }
     }
 
     /// The driver's loop begins a turn.
@@ -157,9 +203,28 @@ impl Plugins {
         match news {
             News::Loaded(service, plugin) => {
                 let generations = self.services.entry(service.clone()).or_default();
-                let number = generations.install(*plugin)?;
-                info!("generation {number} of {service} serves from now on");
-                (number == 1).then_some(Input::Offered(service))
+                let was_offered = generations.serving().is_some();
+                let number = generations.install(*plugin);
+                self.keep_record(&service, None);
+                info!("generation {} of {service} serves from now on", number?);
+                (!was_offered).then_some(Input::Offered(service))
+            }
+            News::Resumed(service, record, plugin) => {
+                let generations = Generations::resume(record, plugin.map(|plugin| *plugin));
+                let number = generations.serving_number();
+                self.services.insert(service.clone(), generations);
+                info!("generation {} of {service} serves as before the restart", number?);
+                Some(Input::Offered(service))
+            }
+            News::Restored(service, number, plugin) => {
+                self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
+                self.keep_record(&service, None);
+                self.go_on_stepping_back(&service);
+                None
+            }
+            News::Tried(staged, verdict) => {
+                self.trials.settle(&staged, verdict);
+                None
             }
             News::Refused(service, refusal) => {
                 self.refused += u64::from(self.services.entry(service).or_default().refuse(refusal));
@@ -171,6 +236,8 @@ impl Plugins {
             }
             News::Gone(service) => {
                 let offered = self.services.remove(&service)?.serving().is_some();
+                self.keep_record(&service, None);
+                self.go_on_stepping_back(&service);
                 if offered {
                     info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
                 }
@@ -181,10 +248,7 @@ impl Plugins {
 
     /// All versions of all plugins that are kept, newest first, and why the newest file of a service does not serve.
     pub(crate) fn list(&self) -> impl Iterator<Item = (&ServiceName, Vec<PluginStatus>, Option<&Refusal>)> {
-        self.services.iter().map(|(service, generations)| {
-            let all = generations.all().map(|(number, state, plugin)| plugin.status(number, state)).collect();
-            (service, all, generations.refused())
-        })
+        self.services.iter().map(|(service, generations)| (service, generations.all().collect(), generations.refused()))
     }
 
     /// How many files were refused so far.
@@ -194,28 +258,20 @@ impl Plugins {
 
     /// The version that serves.
     pub(crate) fn status(&self, service: &ServiceName) -> Option<PluginStatus> {
-        let mut all = self.services.get(service)?.all();
-        let serving = all.find(|(_, state, _)| *state == GenerationState::Serving)?;
-        Some(serving.2.status(serving.0, serving.1))
+        self.services.get(service)?.all().find(|status| status.state == GenerationState::Serving)
     }
 
-    /// Makes the version before the serving one serve; returns the numbers of both, from and to.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub(crate) fn roll_back(&mut self, service: &ServiceName) -> Result<(u64, u64), Failure> {
-        let generations = self.services.get_mut(service).ok_or_else(|| {
-            Failure::new(
-                Code::Rejected,
-                format!("no plugin serves {service} here; `wasmnode plugins` lists those that do"),
-            )
-        })?;
-        let rolled_back = generations.roll_back();
-        let (from, to) = rolled_back.ok_or_else(|| {
-            Failure::new(Code::Rejected, format!("there is no generation of {service} before the one that serves"))
-        })?;
-        info!("generation {to} of {service} serves again, in the place of {from}");
-        Ok((from, to))
+    /// Has the record of a service kept, and then a request answered, if one waits for it.
+    fn keep_record(&self, service: &ServiceName, answer: Option<(RequestId, String)>) {
+        match (&self.history, answer) {
+            (Some(history), answer) => {
+                history.record(service, self.services.get(service).and_then(Generations::record), answer);
+            }
+            (None, Some((request, text))) => {
+                self.sending.send(Input::Finished { request, result: Ok(vec![text.into()]) });
+            }
+            (None, None) => {}
+        }
     }
 
     /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the mailbox.
@@ -228,7 +284,14 @@ impl Plugins {
         clock: &mut Option<Instant>,
     ) -> Option<Input> {
         let id = request.id;
-        let Some(plugin) = self.services.get_mut(&request.service).and_then(serving_or_better) else {
+        let mut generations = self.services.get_mut(&request.service);
+        if let Some(generations) = generations.as_deref_mut()
+            && gave_way(generations)
+            && let Some(history) = &self.history
+        {
+            history.record(&request.service, generations.record(), None);
+        }
+        let Some(plugin) = generations.and_then(|generations| generations.serving()) else {
             let failure = Failure::new(Code::UnknownService, format!("the plugin of {} is gone", request.service));
             return Some(Input::Finished { request: id, result: Err(failure) });
         };
@@ -319,12 +382,24 @@ impl Drop for Confirm {
     }
 }
 
-/// The version that serves. One that crashes too often while it is new gives way to the one before it.
-fn serving_or_better(generations: &mut Generations) -> Option<&Arc<Plugin>> {
+/// Whether the serving version has given way to the one before it, because it crashes too often while it is new.
+fn gave_way(generations: &mut Generations) -> bool {
     if generations.serving().is_some_and(|serving| serving.is_condemned())
-        && let Some((from, to)) = generations.roll_back()
+        && let Ok((from, to)) = generations.roll_back()
     {
         warn!("generation {to} serves again: {from} crashed in too many of its first requests (trial-crashes)");
+        return true;
     }
-    generations.serving()
+    false
+}
+
+/// Opens the folder of the node's state. Without it the node serves all the same.
+fn open_history(config: &Config, sending: Sending) -> Option<Arc<History>> {
+    let folder = config.state_folder();
+    History::open(&folder, &config.plugins, config.state_bytes, sending)
+        .inspect_err(|why| {
+            let folder = folder.display();
+            warn!("a restart forgets versions of plugins and rollbacks: no state in {folder}: {why}");
+        })
+        .ok()
 }

@@ -89,7 +89,7 @@ fn a_file_that_is_too_large_is_not_read() {
 }
 
 /// An echo that takes seconds to compile, and is another in each run: compiled plugins are cached.
-fn slow_to_compile() -> Vec<u8> {
+pub(crate) fn slow_to_compile() -> Vec<u8> {
     let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let line = "(local.set 0 (i32.xor (i32.rotl (local.get 0) (i32.const 3)) (i32.load (local.get 0))))\n".repeat(100);
     let function = format!("(func (param i32) (result i32)\n{line}(local.get 0))\n");

@@ -292,7 +292,8 @@ impl Drop for Node {
 
 /// A process and the lines of its log.
 fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Receiver<String>) {
-    command.arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
+    let state = config.parent().unwrap().join("state");
+    command.env("XDG_STATE_HOME", state).arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     let (lines, log) = channel();
     let stderr = BufReader::new(process.stderr.take().unwrap());
@@ -303,7 +304,7 @@ fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Rec
 /// The binary under test.
 pub(crate) fn wasmnode() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmnode"));
-    command.env_remove("RUST_LOG");
+    command.env_remove("RUST_LOG").env("XDG_STATE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("state"));
     command
 }
 

@@ -168,8 +168,9 @@ pub(crate) fn prepare(
     let plugins = folder.join(name);
     std::fs::create_dir(&plugins)?;
     let echo = guests::component(ECHO);
-    let mut text =
-        format!("[node]\nname = '{name}'\nlisten = {listen:?}\nplugins = '{name}'\ncache = 'cache'\n{settings}\n");
+    let mut text = format!(
+        "[node]\nname = '{name}'\nlisten = {listen:?}\nplugins = '{name}'\ncache = 'cache'\nstate = 'state'\n{settings}\n"
+    );
     for service in services {
         std::fs::write(plugins.join(format!("{service}.wasm")), &echo)?;
         if service.ends_with("reused") {

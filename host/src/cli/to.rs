@@ -19,6 +19,11 @@ pub(crate) struct To {
 }
 
 impl To {
+    /// Returns `true` if the command line names the node.
+    pub(super) fn is_named(&self) -> bool {
+        self.to.is_some()
+    }
+
     /// A client of that node.
     pub(super) fn connect(&self, config: Option<&Path>) -> Result<Client, Failed> {
         let config = config.map(Config::load).transpose()?;

@@ -169,15 +169,19 @@ fn paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
-fn compiled_plugins_are_kept_where_the_user_keeps_caches() {
-    let folder = |xdg: &'static str, home: &'static str| {
-        cache_folder(|name| {
-            [("XDG_CACHE_HOME", xdg), ("HOME", home)].into_iter().find(|v| v.0 == name).map(|v| v.1.into())
+fn compiled_plugins_and_state_are_kept_where_the_user_keeps_such_files() {
+    let folder = |kind, xdg: &'static str, home: &'static str| {
+        default_folder(kind, |name| {
+            let value = if name == "HOME" { home } else { xdg };
+            (!value.is_empty()).then(|| value.into())
         })
     };
-    assert_eq!(folder("/xdg", "/home/me"), Path::new("/xdg/wasmnode"));
-    assert_eq!(folder("relative", "/home/me"), Path::new("/home/me/.cache/wasmnode"));
-    assert_eq!(folder("", ""), std::env::temp_dir().join("wasmnode-cache"));
+    assert_eq!(folder(&CACHE, "/caches", "/home/me"), Path::new("/caches/wasmnode"));
+    assert_eq!(folder(&CACHE, "relative", "/home/me"), Path::new("/home/me/.cache/wasmnode"));
+    assert_eq!(folder(&CACHE, "", ""), std::env::temp_dir().join("wasmnode-cache"));
+    assert_eq!(folder(&STATE, "/states", "/home/me"), Path::new("/states/wasmnode"));
+    assert_eq!(folder(&STATE, "", "/home/me"), Path::new("/home/me/.local/state/wasmnode"));
+    assert_eq!(folder(&STATE, "", ""), std::env::temp_dir().join("wasmnode-state"));
 }
 
 #[test]

@@ -143,14 +143,14 @@ fn cache(config: &Config) -> Option<Cache> {
 
 /// Makes the folder if it is not there. What lies in it is machine code that runs without a look at it: whoever could
 /// write there would need no plugin that is trusted.
-fn private_folder(folder: &Path) -> Result<(), String> {
+pub(super) fn private_folder(folder: &Path) -> Result<(), String> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     let metadata = made.and_then(|()| std::fs::metadata(folder)).map_err(|error| error.to_string())?;
     if metadata.mode() & 0o022 != 0 {
         return Err("others may write there; take that away with chmod go-w".into());
     }
     if ![0, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) {
-        return Err("it belongs to another user; name one of your own in node.cache".into());
+        return Err("it belongs to another user; name one of your own".into());
     }
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! The versions of one plugin: which serves, and which it could go back to.
 
-use super::instance::Plugin;
+use super::PluginStatus;
+use super::history::{Record, Version};
+use super::instance::{Origin, Plugin};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Versions that are kept, the serving one included; each takes the memory of its compiled code.
 const KEPT: usize = 4;
@@ -12,8 +15,11 @@ const KEPT: usize = 4;
 pub(super) struct Generations {
     /// Oldest first.
     kept: Vec<Generation>,
-    serving: usize,
-    next_number: u64,
+    /// The index of the version that serves; `None` if none does.
+    serving: Option<usize>,
+    newest: u64,
+    /// The digest of the file that was loaded last.
+    file: String,
     refused: Option<Refusal>,
 }
 
@@ -29,8 +35,10 @@ pub struct Refusal {
 }
 
 struct Generation {
-    number: u64,
-    plugin: Arc<Plugin>,
+    /// Its state is that of the time when it was recorded.
+    version: Version,
+    /// `None` after a restart, until it has been restored.
+    plugin: Option<Arc<Plugin>>,
     is_rolled_back: bool,
 }
 
@@ -46,10 +54,51 @@ pub enum GenerationState {
     RolledBack,
 }
 
+/// Why there is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoWayBack {
+    /// No version before the serving one is left that was not rolled back itself.
+    Nothing,
+    /// This one is being restored after a restart.
+    NotYet(u64),
+}
+
 impl Generations {
+    /// The versions of the time before a restart; `serving` is the one that served then, if it could be restored.
+    pub(super) fn resume(record: Record, serving: Option<Plugin>) -> Self {
+        let Record { file, newest, versions } = record;
+        let index = versions.iter().position(|version| version.state == GenerationState::Serving);
+        let index = index.filter(|_| serving.is_some());
+        let generation = |version: Version| Generation {
+            is_rolled_back: version.state == GenerationState::RolledBack,
+            plugin: None,
+            version,
+        };
+        let mut kept: Vec<Generation> = versions.into_iter().map(generation).collect();
+        if let Some(generation) = index.and_then(|index| kept.get_mut(index)) {
+            generation.plugin = serving.map(Arc::new);
+        } else {
+            kept.retain(|generation| generation.version.state != GenerationState::Serving);
+        }
+        Self { kept, serving: index, newest, file, refused: None }
+    }
+
+    /// What has to be kept so that a restart changes nothing; `None` if there is no version.
+    pub(super) fn record(&self) -> Option<Record> {
+        let versions = self.kept.iter().enumerate();
+        let versions = versions.map(|(index, kept)| Version { state: self.state(index), ..kept.version.clone() });
+        let record = Record { file: self.file.clone(), newest: self.newest, versions: versions.collect() };
+        (!record.versions.is_empty()).then_some(record)
+    }
+
     /// The version that serves.
     pub(super) fn serving(&self) -> Option<&Arc<Plugin>> {
-        self.kept.get(self.serving).map(|generation| &generation.plugin)
+        self.kept.get(self.serving?)?.plugin.as_ref()
+    }
+
+    /// The number of the version that serves.
+    pub(super) fn serving_number(&self) -> Option<u64> {
+        Some(self.kept.get(self.serving?)?.version.number)
     }
 
     /// Why the newest file does not serve, if it does not.
@@ -70,41 +119,101 @@ impl Generations {
         self.refused = None;
     }
 
-    /// All versions, newest first: number, state, plugin.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, GenerationState, &Arc<Plugin>)> {
-        self.kept.iter().enumerate().rev().map(|(index, generation)| {
-            let state = match generation {
-                _ if index == self.serving => GenerationState::Serving,
-                Generation { is_rolled_back: true, .. } => GenerationState::RolledBack,
-                _ => GenerationState::Previous,
-            };
-            (generation.number, state, &generation.plugin)
-        })
+    /// All versions, newest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = PluginStatus> {
+        self.kept.iter().enumerate().rev().map(|(index, kept)| kept.status(self.state(index)))
+    }
+
+    fn state(&self, index: usize) -> GenerationState {
+        match self.kept.get(index) {
+            _ if self.serving == Some(index) => GenerationState::Serving,
+            Some(Generation { is_rolled_back: true, .. }) => GenerationState::RolledBack,
+            _ => GenerationState::Previous,
+        }
     }
 
     /// Makes a new version serve, and returns its number; `None` if it is the serving one over again.
     pub(super) fn install(&mut self, plugin: Plugin) -> Option<u64> {
         self.refused = None;
+        plugin.digest().clone_into(&mut self.file);
         if self.serving().is_some_and(|serving| serving.digest() == plugin.digest()) {
             return None;
         }
-        if self.kept.len() == KEPT {
+        if self.kept.len() >= KEPT {
             // The oldest goes, unless it is the one that serves after a rollback.
-            self.kept.remove(usize::from(self.serving == 0));
+            self.kept.remove(usize::from(self.serving == Some(0)));
         }
-        self.next_number += 1;
-        self.kept.push(Generation { number: self.next_number, plugin: Arc::new(plugin), is_rolled_back: false });
-        self.serving = self.kept.len() - 1;
-        Some(self.next_number)
+        self.newest += 1;
+        let version = version_of(&plugin, self.newest);
+        self.kept.push(Generation { version, plugin: Some(Arc::new(plugin)), is_rolled_back: false });
+        self.serving = Some(self.kept.len() - 1);
+        Some(self.newest)
     }
 
-    /// Makes the version before the serving one serve; returns the numbers of both, from and to.
-    pub(super) fn roll_back(&mut self) -> Option<(u64, u64)> {
-        let previous = self.serving.checked_sub(1)?;
-        let from = self.kept.get_mut(self.serving)?;
-        from.is_rolled_back = true;
-        let from = from.number;
-        self.serving = previous;
-        Some((from, self.kept.get(previous)?.number))
+    /// A version of the time before a restart is ready, or is lost.
+    pub(super) fn restored(&mut self, number: u64, plugin: Option<Plugin>) {
+        // One that is there already came later, under the number of one whose file was gone meanwhile.
+        let is_it = |kept: &Generation| kept.version.number == number && kept.plugin.is_none();
+        let Some(index) = self.kept.iter().position(is_it) else { return };
+        match (plugin, self.kept.get_mut(index)) {
+            (Some(plugin), Some(kept)) => kept.plugin = Some(Arc::new(plugin)),
+            _ => {
+                self.kept.remove(index);
+                self.serving = self.serving.map(|serving| serving - usize::from(index < serving));
+            }
+        }
     }
+
+    /// Makes the version before the serving one serve, and passes over those that were rolled back before; returns the
+    /// numbers of both, from and to.
+    pub(super) fn roll_back(&mut self) -> Result<(u64, u64), NoWayBack> {
+        let serving = self.serving.ok_or(NoWayBack::Nothing)?;
+        let before = self.kept.get(..serving).unwrap_or_default();
+        let previous = before.iter().rposition(|kept| !kept.is_rolled_back).ok_or(NoWayBack::Nothing)?;
+        let to = self.kept.get(previous).ok_or(NoWayBack::Nothing)?;
+        let number = to.version.number;
+        if to.plugin.is_none() {
+            return Err(NoWayBack::NotYet(number));
+        }
+        let from = self.kept.get_mut(serving).ok_or(NoWayBack::Nothing)?;
+        from.is_rolled_back = true;
+        let from = from.version.number;
+        self.serving = Some(previous);
+        Ok((from, number))
+    }
+}
+
+impl Generation {
+    fn status(&self, state: GenerationState) -> PluginStatus {
+        let version = &self.version;
+        match &self.plugin {
+            Some(plugin) => plugin.status(version.number, state),
+            None => PluginStatus {
+                generation: version.number,
+                state,
+                file: String::new(),
+                digest: version.digest.clone(),
+                bytes: version.bytes,
+                loaded_at: rfc3339(version.loaded_at),
+                requests: 0,
+                crashes: 0,
+                quarantine_ms: 0,
+                mean_us: 0,
+                log_lines_dropped: 0,
+            },
+        }
+    }
+}
+
+/// What is kept of a plugin that begins to serve under this number.
+fn version_of(plugin: &Plugin, number: u64) -> Version {
+    let Origin { digest, bytes, signature, loaded_at, .. } = &plugin.origin;
+    let (digest, signature) = (digest.clone(), signature.clone());
+    let loaded_at = loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Version { number, state: GenerationState::Serving, digest, bytes: *bytes, signature, loaded_at }
+}
+
+fn rfc3339(seconds: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -39,7 +39,7 @@ const HEADROOM: usize = 64 << 10;
 /// A loaded plugin.
 pub(crate) struct Plugin {
     pub(super) around: Arc<Surroundings>,
-    origin: Origin,
+    pub(super) origin: Origin,
     kind: Kind,
     max_body: usize,
     /// Instances between two requests, for services that reuse them.
@@ -67,6 +67,8 @@ pub(super) struct Origin {
     pub(super) file: PathBuf,
     pub(super) digest: String,
     pub(super) bytes: u64,
+    /// The signature that it was admitted with.
+    pub(super) signature: Option<String>,
     pub(super) loaded_at: SystemTime,
 }
 

@@ -5,19 +5,20 @@ use super::content::{self, Content, Trouble};
 use super::engine::Sandbox;
 use super::folder::{Change, Folder, Stamp, list};
 use super::guest::Calls;
+use super::history::{History, Version};
 use super::instance::{Origin, Plugin};
 use super::provenance::vouch;
 use super::slow_lane::{LARGE, SlowLane};
-use super::watch::{Hints, Watch};
-use super::{News, Refusal};
+use super::watch::{Hints, Staged, Watch};
+use super::{News, Refusal, Verdict};
 use crate::config::Config;
 use crate::files::FileError;
 use crate::mailbox::Sending;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 use wasmnode_core::text::{self, shown};
@@ -38,22 +39,59 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How old a file is at the start that nobody is likely to be still writing.
 const OLD: Duration = Duration::from_secs(2);
 
+/// Longest name of a service that a file can have: with `.wasm.minisig`, the 255 bytes that file systems allow.
+const NAME_BYTES: usize = 242;
+
 /// What it takes to load plugins.
 pub(super) struct Loader {
     pub(super) sandbox: Sandbox,
-    config: Config,
+    pub(super) config: Config,
     calls: Arc<Calls>,
     hints: Arc<Hints>,
     /// By service, the digest of the file that was loaded last: the same bytes again change nothing.
-    loaded: Mutex<BTreeMap<ServiceName, String>>,
+    pub(super) loaded: Mutex<BTreeMap<ServiceName, String>>,
     /// By file, what was said of it last, so that it is said once.
     said: Mutex<BTreeMap<PathBuf, String>>,
+    pub(super) history: Option<Arc<History>>,
+    /// Versions of the time before a restart that do not serve, and could again.
+    pub(super) restores: Mutex<VecDeque<(ServiceName, Version)>>,
+    /// The staged file that was found good last: it need not be compiled again when it gets its final name.
+    pub(super) candidate: Mutex<Option<Plugin>>,
+}
+
+/// What there is to do for one service.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Something happened to its file.
+    Change(Change),
+    /// A version of the time before a restart is to be made ready.
+    Restore(Version),
+    /// A verdict is wanted on this file of the plugin folder.
+    Try(String, u64),
+}
+
+impl Task {
+    /// Bytes that there are to compile.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Change(Change::Whole(_, stamp)) => stamp.bytes(),
+            Self::Change(_) => 0,
+            Self::Restore(version) => version.bytes,
+            Self::Try(_, bytes) => *bytes,
+        }
+    }
 }
 
 impl Loader {
-    pub(super) fn new(sandbox: Sandbox, config: Config, calls: Arc<Calls>) -> Self {
+    pub(super) fn new(sandbox: Sandbox, config: Config, calls: Arc<Calls>, history: Option<Arc<History>>) -> Self {
         let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
-        Self { sandbox, config, calls, hints, loaded, said }
+        let (restores, candidate) = (Mutex::default(), Mutex::default());
+        Self { sandbox, config, calls, hints, loaded, said, history, restores, candidate }
+    }
+
+    /// Where hints for the thread that scans arrive.
+    pub(super) fn hints(&self) -> Arc<Hints> {
+        Arc::clone(&self.hints)
     }
 
     /// Loads what is in the folder now; what comes of each file is sent. Then watches the folder until the node ends.
@@ -95,7 +133,8 @@ impl Loader {
         folder.scan(&found, &closed, now);
         let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
         let concerned = changes.into_iter().filter_map(|change| Some((self.concerned(&change)?, change)));
-        let news: Vec<News> = concerned.flat_map(|(service, change)| self.news(&service, change)).collect();
+        let news: Vec<News> =
+            concerned.flat_map(|(service, change)| self.work(&service, Task::Change(change))).collect();
         self.warn_of_missing(&found.into_keys().collect());
         Ok(news)
     }
@@ -121,10 +160,19 @@ impl Loader {
         loop {
             let rescan = scanned + if watch.has_events() && is_readable { RESCAN } else { RESCAN_BLIND };
             let due = folder.next_scan().map_or(rescan, |next| next.min(rescan));
-            let gathered = self.hints.gather(due.saturating_duration_since(Instant::now()).min(COMPARE));
+            let restore = lock(&self.restores).pop_front();
+            let wait = if restore.is_some() { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
+            let gathered = self.hints.gather(wait.min(COMPARE));
+            if let Some((service, version)) = restore {
+                self.follow(&service, Task::Restore(version), slow_lane, sending);
+            }
             let now = Instant::now();
             for (file, stamp) in &gathered.failed {
                 folder.failed(file, stamp, now);
+            }
+            for Staged { service, file } in &gathered.staged {
+                let bytes = crate::files::Stamp::of(&path.join(file)).map_or(0, |stamp| stamp.bytes());
+                self.follow(service, Task::Try(file.clone(), bytes), slow_lane, sending);
             }
             if gathered.is_folder_lost() || watch.has_moved(path) {
                 watch = self.watch_folder();
@@ -138,7 +186,9 @@ impl Loader {
                         info!("the plugin folder {} can be read again", path.display());
                     }
                     for change in folder.scan(&found, &gathered.closed(path), now) {
-                        self.follow(change, slow_lane, sending);
+                        if let Some(service) = self.concerned(&change) {
+                            self.follow(&service, Task::Change(change), slow_lane, sending);
+                        }
                     }
                 }
                 Err(error) if std::mem::replace(&mut is_readable, false) => {
@@ -149,11 +199,10 @@ impl Loader {
         }
     }
 
-    /// Has a change looked into, here or by the slow lane.
-    fn follow(&self, change: Change, slow_lane: &SlowLane, sending: &Sending) {
-        let Some(service) = self.concerned(&change) else { return };
-        if let Some(change) = slow_lane.take(&service, change) {
-            self.news(&service, change).into_iter().for_each(|news| sending.send(news));
+    /// Has a task done, here or by the slow lane.
+    fn follow(&self, service: &ServiceName, task: Task, slow_lane: &SlowLane, sending: &Sending) {
+        if let Some(task) = slow_lane.take(service, task) {
+            self.work(service, task).into_iter().for_each(|news| sending.send(news));
         }
     }
 
@@ -168,7 +217,7 @@ impl Loader {
 
     /// Says something about a file, unless it was the last thing said about it.
     fn say(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = lock(&self.said);
         if said.get(file) == Some(&what) {
             debug!("again: {what}");
         } else {
@@ -179,7 +228,7 @@ impl Loader {
 
     /// Forgets what was said about a file: it is in order, or gone.
     fn unsay(&self, file: &Path) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
+        lock(&self.said).remove(file);
     }
 
     /// The service that a change is of, if the node is to serve it.
@@ -195,48 +244,89 @@ impl Loader {
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
-    /// What comes of a change.
-    pub(super) fn news(&self, service: &ServiceName, change: Change) -> Vec<News> {
-        match change {
-            Change::Gone(file) => {
+    /// What comes of a task.
+    pub(super) fn work(&self, service: &ServiceName, task: Task) -> Vec<News> {
+        match task {
+            Task::Change(Change::Gone(file)) => {
                 self.unsay(&file);
                 vec![self.gone(service)]
             }
-            Change::Unusable(file, error) => {
-                let gone = error.is_gone().then(|| self.gone(service));
+            Task::Change(Change::Unusable(file, error)) => {
+                let before = if error.is_gone() { Some(self.gone(service)) } else { self.resume(service, &file, None) };
                 let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
-                gone.into_iter().chain([self.refuse(service, &file, String::new(), why)]).collect()
+                before.into_iter().chain([self.refuse(service, &file, String::new(), why)]).collect()
             }
-            Change::Whole(file, stamp) => vec![self.load(service, &file, stamp)],
+            Task::Change(Change::Whole(file, stamp)) => self.load(service, &file, stamp),
+            Task::Restore(version) => {
+                let restored = self.restore(service, &self.file_of(service), &version, None);
+                let plugin = restored.inspect_err(|why| self.lost(service, &version, why)).ok().map(Box::new);
+                vec![News::Restored(service.clone(), version.number, plugin)]
+            }
+            Task::Try(staged, _) => {
+                let refused = |why| Verdict::Refused(text::into_line(why, Failure::MAX_REASON));
+                let verdict = self.try_staged(service, &staged).map_or_else(refused, Verdict::Accepted);
+                vec![News::Tried(staged, verdict)]
+            }
         }
     }
 
+    pub(super) fn file_of(&self, service: &ServiceName) -> PathBuf {
+        self.config.plugins.join(format!("{service}.wasm"))
+    }
+
     fn gone(&self, service: &ServiceName) -> News {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(service);
+        lock(&self.loaded).remove(service);
         News::Gone(service.clone())
     }
 
-    fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> News {
-        let Content { bytes, signature } = match self.read_whole(file, &stamp) {
-            Ok(content) => content,
-            Err(Trouble::Lasting(why)) => return self.refuse(service, file, String::new(), why),
+    fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> Vec<News> {
+        let read = self.read_whole(file, &stamp).map(|content| (digest(&content.bytes), content));
+        let resumed = self.resume(service, file, read.as_ref().ok());
+        let news = match read {
+            Ok((digest, content)) => self.load_content(service, file, content, digest),
+            Err(Trouble::Lasting(why)) => self.refuse(service, file, String::new(), why),
             Err(Trouble::Passing(why)) => {
                 self.hints.failed(file.into(), stamp);
-                return self.refuse(service, file, String::new(), format!("{why}; it is tried again"));
+                self.refuse(service, file, String::new(), format!("{why}; it is tried again"))
             }
         };
-        let digest = digest(&bytes);
-        let admitted = self.admit(service, file, &bytes, &digest, signature);
-        match admitted.and_then(|is_new| is_new.then(|| self.build(service, file, &bytes, digest.clone())).transpose())
-        {
-            Ok(plugin) => {
+        resumed.into_iter().chain([news]).collect()
+    }
+
+    fn load_content(&self, service: &ServiceName, file: &Path, content: Content, digest: String) -> News {
+        let Content { bytes, signature } = content;
+        let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
+        let built = self.admit(file, &bytes, &digest, signature.clone(), is_new).and_then(|()| {
+            if !is_new {
+                return Ok(None);
+            }
+            let signature = signature.and_then(Result::ok);
+            if let Some(plugin) = self.take_candidate(service, &digest, signature.as_deref()) {
+                return Ok(Some(plugin));
+            }
+            self.build(service, &bytes, origin(file, &digest, bytes.len(), signature)).map(Some)
+        });
+        match built {
+            Ok(None) => {
                 self.unsay(file);
-                let Some(plugin) = plugin else { return News::Unchanged(service.clone()) };
-                self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), digest);
+                News::Unchanged(service.clone())
+            }
+            Ok(Some(plugin)) => {
+                self.unsay(file);
+                if let Some(history) = &self.history {
+                    history.keep(&digest, bytes);
+                }
+                lock(&self.loaded).insert(service.clone(), digest);
                 News::Loaded(service.clone(), Box::new(plugin))
             }
             Err(why) => self.refuse(service, file, digest, why),
         }
+    }
+
+    fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
+        let mut candidate = lock(&self.candidate);
+        let plugin = candidate.take_if(|plugin| plugin.around.service == *service && plugin.digest() == digest)?;
+        (plugin.origin.signature.as_deref() == signature).then_some(plugin)
     }
 
     /// Says why a file cannot serve, once.
@@ -248,45 +338,50 @@ impl Loader {
     }
 
     /// Reads a file at one go; what is verified and compiled is what was read.
-    fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, Trouble> {
+    pub(super) fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, Trouble> {
         content::read(file, stamp, self.config.plugin_bytes, self.config.provenance.is_some())
     }
 
     /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
-    /// `false` if it may, and is what was loaded last: a change of its name, its times or its mode is no new version.
-    fn admit(
+    pub(super) fn admit(
         &self,
-        service: &ServiceName,
         file: &Path,
         bytes: &[u8],
         digest: &str,
         signature: Option<Result<String, FileError>>,
-    ) -> Result<bool, String> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = loaded.get(service).is_none_or(|loaded| loaded != digest);
-        drop(loaded);
+        is_new: bool,
+    ) -> Result<(), String> {
         if let Some(policy) = &self.config.provenance {
             let why = vouch(policy, file, bytes, digest, signature)?;
             if is_new {
                 info!("{} may be loaded: {why}", shown(file));
             }
         }
-        Ok(is_new)
+        Ok(())
     }
 
-    fn build(&self, service: &ServiceName, file: &Path, bytes: &[u8], digest: String) -> Result<Plugin, String> {
+    pub(super) fn build(&self, service: &ServiceName, bytes: &[u8], origin: Origin) -> Result<Plugin, String> {
+        let file = shown(&origin.file);
         if bytes.len() as u64 >= LARGE {
-            info!("compiling {} ({} MiB), which can take a while", shown(file), bytes.len() >> 20);
+            info!("compiling {file} ({} MiB), which can take a while", bytes.len() >> 20);
         }
         let began = Instant::now();
         let component = self.sandbox.compile(bytes)?;
-        let origin = Origin { file: file.to_owned(), digest, bytes: bytes.len() as u64, loaded_at: SystemTime::now() };
         let settings = self.config.sandbox(service).clone();
         let plugin =
             Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
-        info!("{} can serve {service} (loaded in {:?})", shown(file), began.elapsed());
+        info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
         Ok(plugin)
     }
+}
+
+pub(super) fn origin(file: &Path, digest: &str, bytes: usize, signature: Option<String>) -> Origin {
+    let loaded_at = SystemTime::now();
+    Origin { file: file.into(), digest: digest.into(), bytes: bytes as u64, signature, loaded_at }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The name of a file's content: its SHA-256, hexadecimal.
@@ -305,8 +400,21 @@ fn is_old(stamp: &crate::files::Stamp) -> bool {
 fn service_name(file: &Path) -> Result<ServiceName, String> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
     let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
-    if name.is_reserved() {
-        return Err(format!("the node answers {name} itself; rename the file"));
-    }
+    loadable(&name).map_err(|why| format!("{why}; rename the file"))?;
     Ok(name)
+}
+
+/// Checks that a file of the plugin folder could serve under this name.
+///
+/// # Errors
+/// Says why none could.
+pub fn loadable(name: &ServiceName) -> Result<(), String> {
+    let text = name.as_str();
+    match () {
+        () if name.is_reserved() => Err(format!("the node answers {name} itself")),
+        () if text.contains('/') => Err(format!("{name} is a path, and the name of a plugin has no '/'")),
+        () if text.len() > NAME_BYTES => Err(format!("{name} is longer than {NAME_BYTES} bytes, too long for a file")),
+        () if text.starts_with('.') => Err(format!("{name} begins with a dot, and such files are not loaded")),
+        () => Ok(()),
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::compilers;
 use super::folder::{Change, Stamp};
-use super::loader::Loader;
+use super::loader::{Loader, Task};
 use crate::mailbox::Sending;
 use rayon::ThreadPool;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(super) const LARGE: u64 = 1 << 20;
 
 /// The way in.
 pub(super) struct SlowLane {
-    queue: Sender<(ServiceName, Change)>,
+    queue: Sender<(ServiceName, Task)>,
     unfinished: Arc<Unfinished>,
 }
 
@@ -65,13 +65,12 @@ impl SlowLane {
         Ok(Self { queue, unfinished })
     }
 
-    /// Takes a change that has to wait; gives back one that need not.
-    pub(super) fn take(&self, service: &ServiceName, change: Change) -> Option<Change> {
-        let is_slow = matches!(&change, Change::Whole(_, stamp) if stamp.bytes() >= LARGE);
-        if !self.unfinished.begin(service, is_slow) {
-            return Some(change);
+    /// Takes a task that has to wait; gives back one that need not.
+    pub(super) fn take(&self, service: &ServiceName, task: Task) -> Option<Task> {
+        if !self.unfinished.begin(service, task.bytes() >= LARGE) {
+            return Some(task);
         }
-        let _the_node_ends = self.queue.send((service.clone(), change));
+        let _the_node_ends = self.queue.send((service.clone(), task));
         None
     }
 }
@@ -79,23 +78,23 @@ impl SlowLane {
 fn work(
     loader: &Loader,
     pool: &ThreadPool,
-    queued: &Receiver<(ServiceName, Change)>,
+    queued: &Receiver<(ServiceName, Task)>,
     unfinished: &Unfinished,
     sending: &Sending,
 ) {
-    for (service, change) in queued {
-        if is_outdated(&change) {
+    for (service, task) in queued {
+        if is_outdated(&task) {
             info!("a newer change of {service} follows");
         } else {
-            pool.install(|| loader.news(&service, change)).into_iter().for_each(|news| sending.send(news));
+            pool.install(|| loader.work(&service, task)).into_iter().for_each(|news| sending.send(news));
         }
         unfinished.end(&service);
     }
 }
 
 /// Whether the file is no longer as it was when it was found: then that was found too, or will be.
-fn is_outdated(change: &Change) -> bool {
-    matches!(change, Change::Whole(file, stamp) if Stamp::of(file).as_ref() != Ok(stamp))
+fn is_outdated(task: &Task) -> bool {
+    matches!(task, Task::Change(Change::Whole(file, stamp)) if Stamp::of(file).as_ref() != Ok(stamp))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use wasmnode_core::ServiceName;
 
 /// How long events are gathered before a scan: a copy makes many.
 const GATHER: Duration = Duration::from_millis(10);
@@ -68,6 +69,13 @@ pub(super) struct Hints {
     bell: Condvar,
 }
 
+/// A file that lies in the plugin folder under a name that is never loaded, and the service that it is to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Staged {
+    pub(super) service: ServiceName,
+    pub(super) file: String,
+}
+
 /// What was gathered.
 #[derive(Default)]
 pub(super) struct Gathered {
@@ -77,6 +85,8 @@ pub(super) struct Gathered {
     closed: BTreeSet<OsString>,
     /// Files that could not be read for a reason that may pass.
     pub(super) failed: Vec<(PathBuf, Stamp)>,
+    /// Files that `deploy` wants a verdict on.
+    pub(super) staged: Vec<Staged>,
 }
 
 impl Gathered {
@@ -116,6 +126,11 @@ impl Hints {
     /// An attempt to read this content failed for a reason that may pass.
     pub(super) fn failed(&self, file: PathBuf, stamp: Stamp) {
         self.note(|gathered| gathered.failed.push((file, stamp)));
+    }
+
+    /// A verdict is wanted on a file. The caller bounds how many.
+    pub(super) fn stage(&self, staged: Staged) {
+        self.note(|gathered| gathered.staged.push(staged));
     }
 
     fn happened(&self, event: notify::Result<Event>, folder: &Path) {

@@ -1,0 +1,374 @@
+//! `wasmnode deploy`: a component into the plugin folder of a running node, once the node has found it good.
+//!
+//! The node says where its folder is, and gives its verdict on a file that lies there under a name that is never loaded.
+//! Only then the file gets its final name. An end of either process at any point leaves the old file or the new one in
+//! place, and the new one only if it can serve.
+
+use super::{ANSWER, Failed, To, print, read};
+use crate::cli::sign::Signer;
+use clap::Args;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+use wasmnode::client::{self, Ask, Client};
+use wasmnode::config::Config;
+use wasmnode::files::{self, FileError};
+use wasmnode::report::{self, PluginReport};
+use wasmnode::{FolderIdentity, GenerationState, PluginFolder, PluginStatus, Refusal, Verdict, signature_of};
+use wasmnode_core::{Code, ServiceName, text};
+
+/// How often the node is asked whether it has come to a verdict, or serves.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a person is told that the node still compiles.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Largest signature in bytes, as a node reads it.
+const SIGNATURE_BYTES: u64 = 16 << 10;
+
+/// How the names of staged files begin.
+const STAGED: &str = ".deploy-";
+
+/// Age from which a staged file counts as left behind: longer than any compilation takes.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The component
+    file: PathBuf,
+    /// The service's name; by default the file's stem
+    #[arg(long)]
+    name: Option<ServiceName>,
+    /// Sign it with this secret key; by default the signature beside the file, FILE.minisig, comes along if there is one
+    #[arg(long, value_name = "SECRET")]
+    sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    to: To,
+    /// How long to wait until it serves
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// Has a component served by the node that is asked, and waits until it is.
+pub(crate) fn deploy(args: &Deploy, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let service = match &args.name {
+        Some(name) => name.clone(),
+        None => service_of(&args.file)?,
+    };
+    let named = |why| Failed { message: format!("{why}; give the service another name with --name"), exit: 2 };
+    wasmnode::loadable(&service).map_err(named)?;
+    let mut node = args.to.connect(config)?;
+    let said = match folder_of(&mut node)? {
+        Some(folder) => deploy_to(args, &mut node, &service, &folder)?,
+        None => put_without_node(args, config, &service)?,
+    };
+    print(&vec![said.into()])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn service_of(file: &Path) -> Result<ServiceName, Failed> {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    stem.parse().map_err(|error| Failed { message: format!("{error}; give the service's name with --name"), exit: 2 })
+}
+
+/// Where a running node keeps its plugins, and what it loads; `None` if there is no node.
+fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
+    match node.call(Ask::new(report::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
+        Err(client::Error::Unreachable { .. }) => Ok(None),
+        reply => read(&reply?).map(Some),
+    }
+}
+
+fn deploy_to(args: &Deploy, node: &mut Client, service: &ServiceName, folder: &PluginFolder) -> Result<String, Failed> {
+    let began = Instant::now();
+    if folder.services.as_ref().is_some_and(|wanted| !wanted.contains(service.as_str())) {
+        return Err(not_listed(service));
+    }
+    let path = Path::new(&folder.path);
+    check_identity(args, path, &folder.identity)?;
+    let (bytes, signature) = content(args, service, folder.plugin_bytes)?;
+    let digest = wasmnode::digest(&bytes);
+    let staged = Staged::write(path, &bytes, signature.as_deref())?;
+    wait_for_verdict(args, node, service, &staged)?;
+    // What it said of the same bytes before is not what it says of them now.
+    let before = plugin(node, service)?.and_then(|plugin| plugin.refused);
+    if !folder.keeps_versions {
+        keep_previous(&path.join(format!("{service}.wasm")));
+    }
+    staged.put(service)?;
+    let left = args.timeout.saturating_sub(began.elapsed()).max(ANSWER);
+    wait_until_serving(node, service, &digest, before.as_ref(), left)
+}
+
+/// Whether the node's folder is the one that its path names here, for this user.
+fn check_identity(args: &Deploy, path: &Path, expected: &FolderIdentity) -> Result<(), Failed> {
+    match FolderIdentity::of(path) {
+        Ok(identity) if identity == *expected => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(may_not_write(path, &error)),
+        _ => {
+            let (path, file) = (path.display(), args.file.display());
+            let message = format!(
+                "the node's plugin folder {path} is on another machine, or in another container; run deploy there, or \
+                 copy {file} into that folder"
+            );
+            Err(Failed { message, exit: 1 })
+        }
+    }
+}
+
+fn may_not_write(folder: &Path, error: &io::Error) -> Failed {
+    let folder = folder.display();
+    let message = format!("cannot write into the node's plugin folder {folder}: {error}; run deploy as a user who may");
+    Failed { message, exit: if error.kind() == io::ErrorKind::PermissionDenied { 8 } else { 1 } }
+}
+
+/// Puts a component where a node that does not run will find it: into the folder that its configuration names.
+fn put_without_node(args: &Deploy, config: Option<&Path>, service: &ServiceName) -> Result<String, Failed> {
+    let settings = match config {
+        Some(file) => Config::load(file)?,
+        None => Config::embedded(),
+    };
+    let folder = settings.plugins.display();
+    if args.to.is_named() {
+        let message = "no node answers at that endpoint, and only the node knows its plugin folder; nothing was put in \
+                       place; start the node, or leave out --to to name its configuration with --config alone";
+        return Err(Failed { message: message.into(), exit: 9 });
+    }
+    if !settings.plugins.is_dir() {
+        let message = format!(
+            "no node answers, and there is no folder {folder} here; start the node, or name its configuration with \
+             --config"
+        );
+        return Err(Failed { message, exit: 9 });
+    }
+    if settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
+        return Err(not_listed(service));
+    }
+    let (bytes, signature) = content(args, service, settings.plugin_bytes)?;
+    let refused = |why: String| {
+        let why = text::into_line(why, text::MAX_LINE);
+        Failed { message: format!("{service} is refused: {why}"), exit: 1 }
+    };
+    let inspection = wasmnode::inspect(&bytes).map_err(refused)?;
+    if !inspection.can_serve() {
+        return Err(refused("it could not serve; `wasmnode inspect` says what it lacks".into()));
+    }
+    Staged::write(&settings.plugins, &bytes, signature.as_deref())?.put(service)?;
+    Ok(format!("{service} is in place in {folder}; no node runs: it serves from the node's start\n"))
+}
+
+fn not_listed(service: &ServiceName) -> Failed {
+    let message = format!("node.services does not list {service}, so the node would not load it; add it there first");
+    Failed { message, exit: 1 }
+}
+
+/// The bytes of the component and the text of its signature: a new one, or the one that lies beside it.
+fn content(args: &Deploy, service: &ServiceName, limit: u64) -> Result<(Vec<u8>, Option<String>), Failed> {
+    let failed = |file: &Path, error: FileError| Failed { message: format!("{}: {error}", file.display()), exit: 1 };
+    let (bytes, _) = files::read(&args.file, limit).map_err(|error| match error {
+        FileError::TooLarge(limit) => {
+            let size = files::Stamp::of(&args.file).map_or(0, |stamp| stamp.bytes());
+            let message = format!("{service} is refused: its {size} bytes are over limits.plugin = {limit}");
+            Failed { message, exit: 1 }
+        }
+        error => failed(&args.file, error),
+    })?;
+    if let Some(key) = &args.sign_key {
+        let signature = Signer::load(key)?.sign(&args.file, &bytes)?;
+        return Ok((bytes, Some(signature)));
+    }
+    let beside = signature_of(&args.file);
+    match files::read(&beside, SIGNATURE_BYTES) {
+        Ok((signature, _)) => Ok((bytes, Some(String::from_utf8_lossy(&signature).into_owned()))),
+        Err(FileError::NotFound) => Ok((bytes, None)),
+        Err(error) => Err(failed(&beside, error)),
+    }
+}
+
+/// A component and its signature in the plugin folder, under names that are never loaded; removed unless they are put in
+/// place.
+struct Staged {
+    file: PathBuf,
+    is_signed: bool,
+}
+
+impl Staged {
+    fn write(folder: &Path, bytes: &[u8], signature: Option<&str>) -> Result<Self, Failed> {
+        remove_left_behind(folder);
+        let file = folder.join(format!("{STAGED}{:032x}", fastrand::u128(..)));
+        let staged = Self { file, is_signed: signature.is_some() };
+        let written = write_new(&staged.file, bytes).and_then(|()| match signature {
+            Some(signature) => write_new(&signature_of(&staged.file), signature.as_bytes()),
+            None => Ok(()),
+        });
+        written.map_err(|error| may_not_write(folder, &error))?;
+        Ok(staged)
+    }
+
+    fn name(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Gives the component and its signature their final names, so soon after one another that a node takes them as one.
+    /// The signature of another version does not stay.
+    fn put(self, service: &ServiceName) -> Result<(), Failed> {
+        let target = self.file.with_file_name(format!("{service}.wasm"));
+        let beside = signature_of(&target);
+        let put = || {
+            if self.is_signed {
+                fs::rename(signature_of(&self.file), &beside)?;
+            }
+            fs::rename(&self.file, &target)?;
+            if !self.is_signed {
+                match fs::remove_file(&beside) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        put().map_err(|error| Failed { message: format!("{}: {error}", target.display()), exit: 1 })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for file in [&self.file, &signature_of(&self.file)] {
+            let _it_is_in_place_or_was_never_there = fs::remove_file(file);
+        }
+    }
+}
+
+/// Writes a file that survives a power failure, and is nobody else's.
+fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(file)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Removes what a deploy that was killed has left.
+fn remove_left_behind(folder: &Path) {
+    let is_old = |entry: &fs::DirEntry| {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        entry.file_name().to_string_lossy().starts_with(STAGED) && age.is_some_and(|age| age >= LEFT_BEHIND)
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_old) {
+        let _another_deploy_may_have_removed_it = fs::remove_file(entry.path());
+    }
+}
+
+/// Keeps the file that is replaced beside its successor, for a node that does not keep it itself.
+fn keep_previous(target: &Path) {
+    let previous = target.with_file_name(format!(".{}.previous", target.file_name().unwrap_or_default().display()));
+    let _there_may_be_none = fs::remove_file(&previous);
+    let _there_may_be_no_file_yet = fs::hard_link(target, &previous);
+}
+
+/// Asks the node for its verdict on a staged file until it has one.
+fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, staged: &Staged) -> Result<(), Failed> {
+    let mut progress = Progress::new(service);
+    let began = Instant::now();
+    loop {
+        let words = ["try".to_owned(), service.to_string(), staged.name()];
+        let verdict = match node.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
+            Ok(reply) => read(&reply)?,
+            Err(client::Error::Failure(failure)) if failure.code == Code::Overloaded => Verdict::Pending,
+            Err(error) => {
+                let mut failed = Failed::from(error);
+                failed.message.push_str("; nothing was put in place");
+                return Err(failed);
+            }
+        };
+        match verdict {
+            Verdict::Accepted(_) => return Ok(()),
+            Verdict::Refused(why) => {
+                return Err(Failed { message: format!("{service} is refused: {why}"), exit: 1 });
+            }
+            Verdict::Pending => {}
+        }
+        if began.elapsed() >= args.timeout {
+            let message = format!(
+                "the node has come to no verdict on {service} after {:?} (--timeout), and may still compile it; nothing was \
+                 put in place",
+                args.timeout
+            );
+            return Err(Failed { message, exit: 4 });
+        }
+        progress.show();
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// What a person at a terminal sees while the node compiles.
+struct Progress {
+    service: String,
+    began: Instant,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    fn new(service: &ServiceName) -> Self {
+        Self { service: service.to_string(), began: Instant::now(), shown: None }
+    }
+
+    fn show(&mut self) {
+        let mut stderr = io::stderr();
+        if !stderr.is_terminal() || self.shown.unwrap_or(self.began).elapsed() < PROGRESS {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let seconds = self.began.elapsed().as_secs();
+        let _nobody_sees_it = write!(stderr, "\r{}: the node compiles it, {seconds} s", self.service);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            let _nobody_sees_it = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// What the node reports of a service's plugin; `None` if nothing, or if the node is gone.
+fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginReport>, Failed> {
+    let reply = node.call(Ask::new(report::PLUGINS).deadline(ANSWER), |_| {})?;
+    let plugins: Vec<PluginReport> = read(&reply)?;
+    Ok(plugins.into_iter().find(|plugin| plugin.service == service.as_str()))
+}
+
+/// What the node says now of a file that was put into place, if it says anything. `before` is what it had refused then.
+fn outcome(plugin: PluginReport, digest: &str, before: Option<&Refusal>) -> Option<Result<String, Failed>> {
+    let is_it =
+        |generation: &&PluginStatus| generation.digest == digest && generation.state == GenerationState::Serving;
+    if let Some(serving) = plugin.generations.iter().find(is_it) {
+        return Some(Ok(format!("generation {} of {} serves\n", serving.generation, plugin.service)));
+    }
+    let refused = plugin.refused.filter(|refused| refused.digest == digest && Some(refused) != before)?;
+    Some(Err(Failed { message: format!("{} is in place, but refused: {}", plugin.service, refused.why), exit: 1 }))
+}
+
+/// Asks until the node serves what was put into place.
+fn wait_until_serving(
+    node: &mut Client,
+    service: &ServiceName,
+    digest: &str,
+    before: Option<&Refusal>,
+    timeout: Duration,
+) -> Result<String, Failed> {
+    let began = Instant::now();
+    loop {
+        if let Some(outcome) = plugin(node, service)?.and_then(|plugin| outcome(plugin, digest, before)) {
+            return outcome;
+        }
+        if began.elapsed() >= timeout {
+            let message =
+                format!("{service} is in place, but does not serve after {timeout:?}; the node's log tells why");
+            return Err(Failed { message, exit: 4 });
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}

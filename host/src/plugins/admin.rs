@@ -1,0 +1,228 @@
+//! What `node.plugins` is asked for: the list, a step back, and what `deploy` needs: the folder, and a verdict on a file
+//! that lies in it under a name that is never loaded.
+//!
+//! A step back needs a key that says `admin`. A trial does not: whoever names a staged file could read the folder, and
+//! whoever put it there could write to it, and so could have had it loaded by its final name.
+
+use super::Plugins;
+use super::generations::NoWayBack;
+use super::watch::Staged;
+use crate::config::Config;
+use crate::report;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tracing::info;
+use wasmnode_core::{Caller, Code, Failure, Input, Node, Request, RequestId, ServiceName};
+
+/// Trials whose verdict nobody may have asked for yet.
+const TRIALS: usize = 64;
+
+/// Longest name of a staged file in bytes, as file systems have it.
+const STAGED_BYTES: usize = 255;
+
+/// What a program that puts files into the plugin folder needs to know of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginFolder {
+    /// Its path on the node's machine.
+    pub path: String,
+    /// Which folder that is; on another machine or in another container the path names another one, or none.
+    pub identity: FolderIdentity,
+    /// Largest file that the node loads, in bytes: `limits.plugin`.
+    pub plugin_bytes: u64,
+    /// The services that the node loads; `None`: all.
+    pub services: Option<BTreeSet<String>>,
+    /// Whether the node keeps the bytes of versions that were replaced.
+    pub keeps_versions: bool,
+}
+
+/// Distinguishes one folder from another, as far as one can without writing to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderIdentity {
+    device: u64,
+    inode: u64,
+    /// The running system, if it has a name: `/proc/sys/kernel/random/boot_id`.
+    boot: Option<String>,
+}
+
+impl FolderIdentity {
+    /// Returns which folder this path names here.
+    ///
+    /// # Errors
+    /// If it names none that can be looked at.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let found = fs::metadata(folder)?;
+        if !found.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|boot| boot.trim().to_owned());
+        Ok(Self { device: found.dev(), inode: found.ino(), boot })
+    }
+}
+
+/// What a node thinks of a file that lies in its plugin folder under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is still being looked into.
+    Pending,
+    /// It could serve; its digest is this.
+    Accepted(String),
+    /// It cannot serve, for this reason.
+    Refused(String),
+}
+
+/// What is loaded, from where.
+pub(super) struct Loads {
+    folder: PathBuf,
+    plugin_bytes: u64,
+    services: Option<BTreeSet<String>>,
+    is_router: bool,
+}
+
+impl Loads {
+    pub(super) fn new(config: &Config) -> Self {
+        let services = config.services.as_ref();
+        Self {
+            folder: config.plugins.clone(),
+            plugin_bytes: config.plugin_bytes,
+            services: services.map(|services| services.iter().map(ToString::to_string).collect()),
+            is_router: config.node.is_router(),
+        }
+    }
+
+    fn refuse_as_router(&self) -> Result<(), Failure> {
+        if self.is_router {
+            return Err(Failure::new(Code::Rejected, "this node is a router, which loads no plugins"));
+        }
+        Ok(())
+    }
+
+    fn describe(&self, keeps_versions: bool) -> Result<PluginFolder, String> {
+        let path = std::path::absolute(&self.folder).map_err(|error| error.to_string())?;
+        let identity = FolderIdentity::of(&path)
+            .map_err(|error| format!("the plugin folder {} cannot be read: {error}", path.display()))?;
+        let path = path.to_str().ok_or("the path of the plugin folder is not UTF-8")?.to_owned();
+        let (plugin_bytes, services) = (self.plugin_bytes, self.services.clone());
+        Ok(PluginFolder { path, identity, plugin_bytes, services, keeps_versions })
+    }
+}
+
+/// The files that were tried, by their name.
+#[derive(Default)]
+pub(super) struct Trials(BTreeMap<String, Verdict>);
+
+impl Trials {
+    /// Returns the verdict on a file, and whether this is the first time that it is asked for.
+    fn ask(&mut self, staged: &str) -> Result<(Verdict, bool), Failure> {
+        if let Some(verdict) = self.0.get(staged) {
+            return Ok((verdict.clone(), false));
+        }
+        if self.0.len() >= TRIALS {
+            self.0.retain(|_, verdict| *verdict == Verdict::Pending);
+        }
+        if self.0.len() >= TRIALS {
+            return Err(Failure::new(Code::Overloaded, format!("{TRIALS} files are being tried; try again later")));
+        }
+        self.0.insert(staged.into(), Verdict::Pending);
+        Ok((Verdict::Pending, true))
+    }
+
+    /// Notes the verdict on a file.
+    pub(super) fn settle(&mut self, staged: &str, verdict: Verdict) {
+        if let Some(pending) = self.0.get_mut(staged) {
+            *pending = verdict;
+        }
+    }
+}
+
+impl Plugins {
+    /// Answers a request to `node.plugins`; `None` if the answer comes later, by the mailbox.
+    pub(crate) fn command(&mut self, node: &Node, request: &Request) -> Option<Input> {
+        let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        let result = match (&words[..], &request.caller) {
+            ([] | [""], _) => Ok(report::plugins(self)),
+            (["folder"], _) => self.folder_report(),
+            (["try", service, staged], _) => self.try_staged(service, staged),
+            (["rollback", service], Caller::Client(peer)) if node.is_admin(peer) => {
+                match service.parse().map_err(Failure::from).and_then(|service| self.step_back(service, request.id)) {
+                    Ok(()) => return None,
+                    Err(failure) => Err(failure),
+                }
+            }
+            (["rollback", _], _) => {
+                let reason = "only a client of this node, with a key that says `admin`, may do that";
+                Err(Failure::new(Code::Forbidden, reason))
+            }
+            _ => {
+                let reason = "node.plugins takes no body, or the frames \"rollback\" and NAME, \"folder\", or \"try\", \
+                              NAME and the name of a file in that folder";
+                Err(Failure::new(Code::Rejected, reason))
+            }
+        };
+        Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
+    }
+
+    fn folder_report(&self) -> Result<String, Failure> {
+        self.loads.refuse_as_router()?;
+        let folder = self.loads.describe(self.history.is_some()).map_err(|why| Failure::new(Code::Failed, why))?;
+        json(&folder)
+    }
+
+    fn try_staged(&mut self, service: &str, staged: &str) -> Result<String, Failure> {
+        self.loads.refuse_as_router()?;
+        let service: ServiceName = service.parse()?;
+        if !staged.starts_with('.') || staged.contains('/') || staged.len() > STAGED_BYTES {
+            return Err(Failure::new(Code::Rejected, "the name of a staged file begins with a dot, and is no path"));
+        }
+        let (verdict, is_first) = self.trials.ask(staged)?;
+        if is_first {
+            self.hints.stage(Staged { service, file: staged.into() });
+        }
+        json(&verdict)
+    }
+
+    /// Makes the version before the serving one serve; the request is answered once that outlives a restart.
+    fn step_back(&mut self, service: ServiceName, request: RequestId) -> Result<(), Failure> {
+        let rejected = |why: String| Failure::new(Code::Rejected, why);
+        let generations = self.services.get_mut(&service).ok_or_else(|| {
+            rejected(format!("no plugin serves {service} here; `wasmnode plugins` lists those that do"))
+        })?;
+        match generations.roll_back() {
+            Ok((from, to)) => {
+                info!("generation {to} of {service} serves again, in the place of {from}");
+                let text = format!("generation {to} of {service} serves again, in the place of {from}\n");
+                self.keep_record(&service, Some((request, text)));
+                Ok(())
+            }
+            // It is being restored: the request waits for it.
+            Err(NoWayBack::NotYet(_)) => {
+                self.stepping_back.push((service, request));
+                Ok(())
+            }
+            Err(NoWayBack::Nothing) => {
+                Err(rejected(format!("there is no generation of {service} before the one that serves")))
+            }
+        }
+    }
+
+    /// A version has been restored, or is lost: goes on with the requests that wait for it.
+    pub(super) fn go_on_stepping_back(&mut self, restored: &ServiceName) {
+        let (due, others) = std::mem::take(&mut self.stepping_back).into_iter().partition(|(of, _)| of == restored);
+        self.stepping_back = others;
+        let due: Vec<(ServiceName, RequestId)> = due;
+        for (service, request) in due {
+            if let Err(failure) = self.step_back(service, request) {
+                self.sending.send(Input::Finished { request, result: Err(failure) });
+            }
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(Code::Failed, error.to_string()))
+}

@@ -1,0 +1,210 @@
+//! What outlives a restart: which versions of each plugin served, and their bytes.
+//!
+//! The plugin folder holds the newest file of each service, and that is not always what serves: it may have been rolled
+//! back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name) therefore keeps
+//! a record per service and the bytes of its versions, so that after a restart the same versions serve under the same
+//! numbers. Without it (unwritable, damaged, used by another node) the node serves all the same, and forgets.
+//!
+//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one before
+//! in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked against
+//! their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve last.
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+use super::GenerationState;
+use crate::mailbox::Sending;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use store::Store;
+use tracing::warn;
+use wasmnode_core::{Input, RequestId, ServiceName};
+
+/// Bytes of versions that wait to be written; a loader that has more waits.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// How long a node that stops waits for what is still to be written.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// The versions of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The digest of the file that was loaded last.
+    pub(super) file: String,
+    /// The number of the newest version.
+    pub(super) newest: u64,
+    /// Oldest first.
+    pub(super) versions: Vec<Version>,
+}
+
+/// One version of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(super) number: u64,
+    pub(super) state: GenerationState,
+    /// SHA-256 of its bytes, hexadecimal: the name under which they are kept.
+    pub(super) digest: String,
+    pub(super) bytes: u64,
+    /// The signature that it was admitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) signature: Option<String>,
+    /// Seconds since 1970.
+    pub(super) loaded_at: u64,
+}
+
+impl Record {
+    /// The version that serves.
+    pub(super) fn serving(&self) -> Option<&Version> {
+        self.versions.iter().find(|version| version.state == GenerationState::Serving)
+    }
+
+    fn digests(&self) -> impl Iterator<Item = &str> {
+        self.versions.iter().map(|version| version.digest.as_str())
+    }
+}
+
+/// The way in for the threads that have something to keep, and for what a start needs to know.
+pub(super) struct History {
+    /// What was kept before the start and no loader has asked for.
+    before: Mutex<BTreeMap<ServiceName, Record>>,
+    store: Store,
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Waiting {
+    versions: VecDeque<(String, Vec<u8>)>,
+    bytes: usize,
+    /// Digests whose bytes are on disk, or wait.
+    kept: BTreeSet<String>,
+    /// The newest record of each service; `None` for one whose file is gone.
+    records: BTreeMap<ServiceName, Option<Record>>,
+    /// Requests whose answer waits until the records are on disk.
+    answers: Vec<(RequestId, String)>,
+    is_over: bool,
+    has_ended: bool,
+}
+
+impl History {
+    /// Opens the folder of a node's state, and starts the thread that writes there. `plugins` is the folder that the
+    /// records are of, `limit` the number of bytes that may be kept.
+    ///
+    /// # Errors
+    /// Says why nothing can be kept.
+    pub(super) fn open(folder: &Path, plugins: &Path, limit: u64, sending: Sending) -> Result<Arc<Self>, String> {
+        let (store, before) = Store::open(folder, plugins, limit)?;
+        let kept = store.kept();
+        let waiting = Mutex::new(Waiting { kept, ..Waiting::default() });
+        let history = Arc::new(Self { before: Mutex::new(before), store, waiting, bell: Condvar::new() });
+        let writer = Arc::clone(&history);
+        let thread = std::thread::Builder::new().name("history".into());
+        thread.spawn(move || writer.write(&sending)).map_err(|error| error.to_string())?;
+        Ok(history)
+    }
+
+    /// What was kept of a service before the start; once.
+    pub(super) fn take(&self, service: &ServiceName) -> Option<Record> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(service)
+    }
+
+    /// The bytes of a version.
+    ///
+    /// # Errors
+    /// If they are not kept, or are not what they were.
+    pub(super) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
+        self.store.bytes(digest)
+    }
+
+    /// Keeps the bytes of a version that a record will name; waits while others wait to be written. Not for the loop.
+    pub(super) fn keep(&self, digest: &str, bytes: Vec<u8>) {
+        let is_full = |waiting: &mut Waiting| waiting.bytes > WAITING_BYTES && !waiting.has_ended;
+        let waited = self.bell.wait_while(self.lock(), is_full);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.kept.insert(digest.into()) {
+            waiting.bytes += bytes.len();
+            waiting.versions.push_back((digest.into(), bytes));
+            self.bell.notify_all();
+        }
+    }
+
+    /// Replaces the record of a service. The answer to a request, if one depends on it, is sent once that is on disk.
+    pub(super) fn record(&self, service: &ServiceName, record: Option<Record>, answer: Option<(RequestId, String)>) {
+        let mut waiting = self.lock();
+        waiting.records.insert(service.clone(), record);
+        waiting.answers.extend(answer);
+        self.bell.notify_all();
+    }
+
+    /// Waits until all is written, but not for long.
+    pub(super) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_over = true;
+        self.bell.notify_all();
+        let _it_may_take_too_long = self.bell.wait_timeout_while(waiting, LAST_WRITE, |waiting| !waiting.has_ended);
+    }
+
+    fn write(&self, sending: &Sending) {
+        let mut said = None;
+        loop {
+            let is_idle = |waiting: &mut Waiting| {
+                waiting.versions.is_empty()
+                    && waiting.records.is_empty()
+                    && waiting.answers.is_empty()
+                    && !waiting.is_over
+            };
+            let waited = self.bell.wait_while(self.lock(), is_idle);
+            let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+            let mut trouble = None;
+            if let Some((digest, bytes)) = waiting.versions.pop_front() {
+                drop(waiting);
+                trouble = self.store.write_version(&digest, &bytes).err();
+                let mut waiting = self.lock();
+                waiting.bytes -= bytes.len();
+                if trouble.is_some() {
+                    waiting.kept.remove(&digest);
+                }
+                self.bell.notify_all();
+            } else {
+                let (records, answers) = (std::mem::take(&mut waiting.records), std::mem::take(&mut waiting.answers));
+                let is_over = waiting.is_over;
+                drop(waiting);
+                match self.store.write_records(records) {
+                    Ok(removed) => {
+                        let mut waiting = self.lock();
+                        waiting.kept.retain(|digest| !removed.contains(digest));
+                    }
+                    Err(why) => trouble = Some(why),
+                }
+                answer(answers, trouble.as_deref(), sending);
+                if is_over {
+                    self.lock().has_ended = true;
+                    self.bell.notify_all();
+                    return;
+                }
+            }
+            if trouble.is_some() && trouble != said {
+                warn!("a restart would forget versions of plugins: {}", trouble.as_deref().unwrap_or_default());
+                said = trouble;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer(answers: Vec<(RequestId, String)>, trouble: Option<&str>, sending: &Sending) {
+    for (request, mut text) in answers {
+        if let Some(why) = trouble {
+            text = format!("{}; a restart would forget it: {why}\n", text.trim_end());
+        }
+        sending.send(Input::Finished { request, result: Ok(vec![text.into()]) });
+    }
+}

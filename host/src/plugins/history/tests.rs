@@ -1,0 +1,189 @@
+use super::*;
+use crate::mailbox::{Mail, Mailbox, mailbox};
+use crate::plugins::loader::digest;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const LIMIT: u64 = 1 << 20;
+
+struct Scene {
+    folder: TempDir,
+    sending: Sending,
+    mailbox: Mailbox,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (sending, mailbox) = mailbox().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), sending, mailbox }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("state").join(name)
+    }
+
+    fn try_open(&self, plugins: &str, limit: u64) -> Result<Arc<History>, String> {
+        History::open(&self.path(""), Path::new(plugins), limit, self.sending.clone())
+    }
+
+    fn open(&self) -> Arc<History> {
+        self.try_open("/plugins", LIMIT).unwrap()
+    }
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+fn version(number: u64, content: &[u8], state: GenerationState) -> Version {
+    let (digest, bytes) = (digest(content), content.len() as u64);
+    Version { number, state, digest, bytes, signature: None, loaded_at: number }
+}
+
+/// Version 2, which the file holds, was rolled back to version 1.
+fn rolled_back() -> Record {
+    let versions = vec![version(1, b"one", GenerationState::Serving), version(2, b"two", GenerationState::RolledBack)];
+    Record { file: digest(b"two"), newest: 2, versions }
+}
+
+/// Keeps a record with the bytes of its versions, and ends the writer as a node that stops does.
+fn keep(history: &History, name: &str, record: Record, contents: &[&[u8]]) {
+    for content in contents {
+        history.keep(&digest(content), content.to_vec());
+    }
+    history.record(&service(name), Some(record), None);
+    history.close();
+}
+
+/// Waits until the thread of a history that was closed has let go of the folder.
+fn release(history: Arc<History>) {
+    let history = Arc::downgrade(&{ history });
+    while history.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Opens the folder again.
+fn reopen(scene: &Scene, history: Arc<History>, plugins: &str, limit: u64) -> Arc<History> {
+    release(history);
+    scene.try_open(plugins, limit).unwrap()
+}
+
+#[test]
+fn what_was_kept_is_there_after_a_restart() {
+    let scene = Scene::new();
+    let history = scene.open();
+    keep(&history, "a", rolled_back(), &[b"one", b"two"]);
+    let history = reopen(&scene, history, "/plugins", LIMIT);
+    assert_eq!(history.take(&service("a")), Some(rolled_back()));
+    assert_eq!(history.take(&service("a")), None, "once");
+    assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
+    assert_eq!(history.bytes(&digest(b"two")), Ok(b"two".to_vec()));
+}
+
+#[test]
+fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
+    let scene = Scene::new();
+    let history = scene.open();
+    keep(&history, "a", rolled_back(), &[b"one", b"two"]);
+    let history = reopen(&scene, history, "/others", LIMIT);
+    assert_eq!(history.take(&service("a")), None);
+    history.close();
+    let history = reopen(&scene, history, "/plugins", LIMIT);
+    assert_eq!(history.take(&service("a")), Some(rolled_back()), "and are left alone by another");
+}
+
+#[test]
+fn an_answer_is_sent_when_its_record_is_on_disk() {
+    let mut scene = Scene::new();
+    let history = scene.open();
+    let request = RequestId(7);
+    history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
+    let mail = loop {
+        if let Some(letter) = scene.mailbox.next() {
+            break letter.mail;
+        }
+        std::thread::yield_now();
+    };
+    assert!(fs::read_to_string(scene.path("versions.json")).unwrap().contains("\"service\":\"a\""));
+    let Mail::Input(Input::Finished { request: answered, result }) = mail else { panic!("{mail:?}") };
+    assert_eq!((answered, result.unwrap()), (request, vec!["done\n".into()]));
+}
+
+#[test]
+fn a_folder_in_use_or_open_to_others_is_refused() {
+    let scene = Scene::new();
+    let _first = scene.open();
+    let second = scene.try_open("/plugins", LIMIT).err().unwrap();
+    assert!(second.contains("another node of this name uses it"), "{second}");
+    let other = Scene::new();
+    fs::create_dir(other.path("")).unwrap();
+    fs::set_permissions(other.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    let open = other.try_open("/plugins", LIMIT).err().unwrap();
+    assert!(open.contains("chmod go-w"), "{open}");
+}
+
+#[test]
+fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
+    let scene = Scene::new();
+    let history = scene.open();
+    keep(&history, "a", rolled_back(), &[b"one", b"two"]);
+    fs::write(scene.path("versions").join(digest(b"one")), "1").unwrap();
+    let history = reopen(&scene, history, "/plugins", LIMIT);
+    assert!(history.bytes(&digest(b"one")).unwrap_err().ends_with("is damaged"));
+    assert_eq!(history.bytes(&digest(b"two")), Ok(b"two".to_vec()));
+    history.close();
+    release(history);
+    for damage in ["", "{\"format\":1,\"services\":[{}]}", "{\"format\":2,\"services\":[]}"] {
+        fs::write(scene.path("versions.json"), damage).unwrap();
+        let _ = fs::remove_file(scene.path("versions.json.damaged"));
+        let history = scene.open();
+        assert_eq!(history.take(&service("a")), None);
+        assert_eq!(fs::read_to_string(scene.path("versions.json.damaged")).unwrap(), damage);
+        history.close();
+        release(history);
+    }
+}
+
+#[test]
+fn a_digest_that_is_a_path_is_no_record() {
+    let scene = Scene::new();
+    let history = scene.open();
+    let mut record = rolled_back();
+    record.versions[0].digest = format!("../../{}", "x".repeat(58));
+    keep(&history, "a", record, &[]);
+    let history = reopen(&scene, history, "/plugins", LIMIT);
+    assert_eq!(history.take(&service("a")), None);
+}
+
+#[test]
+fn beyond_the_limit_the_oldest_go_first_and_what_serves_goes_last() {
+    const LARGE: usize = 400 << 10;
+    let scene = Scene::new();
+    let history = scene.try_open("/plugins", 1 << 20).unwrap();
+    let contents: Vec<Vec<u8>> = (1..=3).map(|number| vec![number; LARGE]).collect();
+    let states = [GenerationState::Serving, GenerationState::RolledBack, GenerationState::RolledBack];
+    let versions = (1..).zip(&contents).zip(states);
+    let versions: Vec<Version> = versions.map(|((number, content), state)| version(number, content, state)).collect();
+    let record = Record { file: versions[2].digest.clone(), newest: 3, versions };
+    let borrowed: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
+    keep(&history, "a", record, &borrowed);
+    let is_kept = contents.iter().map(|content| history.bytes(&digest(content)).is_ok());
+    assert_eq!(is_kept.collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[test]
+fn bytes_that_no_record_names_any_more_are_removed() {
+    let scene = Scene::new();
+    let history = scene.open();
+    keep(&history, "a", rolled_back(), &[b"one", b"two"]);
+    let history = reopen(&scene, history, "/plugins", LIMIT);
+    fs::write(scene.path("versions/left-behind.new"), "x").unwrap();
+    history.record(&service("a"), None, None);
+    history.close();
+    assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 1, "but for what nobody knows");
+    let _history = reopen(&scene, history, "/plugins", LIMIT);
+    assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 0);
+}

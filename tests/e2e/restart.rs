@@ -1,0 +1,168 @@
+//! What a restart keeps: which version of a plugin serves, and the versions that it could go back to.
+
+use crate::guests::component;
+use crate::node::{Folder, Node, run};
+use std::fs;
+use std::path::Path;
+use wasmnode::client::Code;
+
+const ECHO: &str = include_str!("../guests/echo.wat");
+const COUNTER: &str = include_str!("../guests/counter.wat");
+const TRAP: &str = include_str!("../guests/trap.wat");
+
+/// Puts a new version of `echo` into the folder, and waits until it serves.
+fn drop_in(node: &mut Node, guest: &str, generation: u64) {
+    let unfinished = node.folder.path("unfinished");
+    fs::write(&unfinished, component(guest)).unwrap();
+    fs::rename(&unfinished, node.folder.path("plugins/echo.wasm")).unwrap();
+    node.wait_for(&format!("generation {generation} of echo serves from now on"));
+}
+
+fn plugins(node: &Node, arguments: &[&str]) -> String {
+    let done = run(&[&["plugins", "--to", &node.ipc()], arguments].concat());
+    String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+}
+
+/// Number and state of each version, newest first.
+fn versions(node: &Node) -> Vec<String> {
+    let list = plugins(node, &[]);
+    let rows = list.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.map(|row| format!("{} {}", row[1], row[2])).collect()
+}
+
+/// Ends the node as a crash would, and starts it again.
+fn restart(node: &mut Node) {
+    node.kill();
+    node.start_again();
+}
+
+#[test]
+fn a_version_that_was_rolled_back_to_serves_after_a_restart_under_its_number() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
+    for _ in 0..2 {
+        restart(&mut node);
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+        assert_eq!(versions(&node), ["2 rolled", "1 serving"]);
+    }
+    // What lies in the folder is known, whatever its times.
+    let file = node.folder.path("plugins/echo.wasm");
+    fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop_in(&mut node, TRAP, 3);
+    assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, in the place of 3"));
+}
+
+#[test]
+fn a_version_that_crashed_too_often_does_not_come_back_with_a_restart() {
+    let mut node = Node::start(&["echo"], "[service.echo]\ntrial-requests = 10\ntrial-crashes = 20\n");
+    drop_in(&mut node, TRAP, 2);
+    for _ in 0..3 {
+        assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
+    }
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    node.signal("-TERM");
+    node.start_again();
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    assert_eq!(versions(&node), ["2 rolled", "1 serving"]);
+}
+
+#[test]
+fn a_step_back_after_a_restart_reaches_the_versions_before_it() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    restart(&mut node);
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, in the place of 2"));
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    let said = plugins(&node, &["rollback", "echo"]);
+    assert!(said.contains("there is no generation of echo before the one that serves"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_refused_does_not_take_the_place_of_what_serves_with_a_restart() {
+    let mut node = Node::start(&["echo"], "");
+    fs::write(node.folder.path("plugins/echo.wasm"), "rubbish").unwrap();
+    node.wait_for_refusal("echo", "not a WebAssembly file");
+    restart(&mut node);
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    node.wait_for_refusal("echo", "not a WebAssembly file");
+    // What came while it was down is new.
+    node.kill();
+    fs::write(node.folder.path("plugins/echo.wasm"), component(COUNTER)).unwrap();
+    node.start_again();
+    node.wait_for("generation 2 of echo serves from now on");
+    assert_eq!(versions(&node), ["2 serving", "1 previous"]);
+}
+
+#[test]
+fn a_file_that_was_removed_while_the_node_was_down_is_gone() {
+    let mut node = Node::start(&["echo", "print"], "");
+    node.kill();
+    fs::remove_file(node.folder.path("plugins/echo.wasm")).unwrap();
+    node.start_again();
+    assert_eq!(node.fail("echo", &[b"x"]).0, Code::UnknownService);
+}
+
+#[test]
+fn a_version_whose_bytes_are_lost_gives_way_to_the_file() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1"));
+    node.kill();
+    let version = Path::new("state/wasmnode/under-test/versions").join(wasmnode::digest(&component(ECHO)));
+    fs::write(node.folder.path(version.to_str().unwrap()), "damaged").unwrap();
+    node.start_again();
+    node.wait_for("generation 1 of echo is lost with the restart");
+    node.wait_for("generation 3 of echo serves from now on");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+}
+
+#[test]
+fn what_was_kept_serves_only_if_the_configuration_admits_it() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1"));
+    node.kill();
+    let config = node.folder.path("node.toml");
+    let listed = wasmnode::digest(&component(COUNTER));
+    let policy = format!("[security]\nplugins = {{ digests = ['sha256:{listed}'] }}\n");
+    fs::write(&config, fs::read_to_string(&config).unwrap() + &policy).unwrap();
+    node.start_again();
+    node.wait_for("generation 1 of echo is lost with the restart: security.plugins.digests does not list it");
+    node.wait_for("generation 3 of echo serves from now on");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+}
+
+#[test]
+fn without_a_usable_state_folder_the_node_warns_once_and_serves() {
+    let folder = Folder::new(&["echo"]);
+    fs::write(folder.path("no-folder"), "").unwrap();
+    let mut node = Node::start_in(folder, "name = 'under-test'\nstate = 'no-folder'\n", &[]);
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    drop_in(&mut node, COUNTER, 2);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
+    node.signal("-TERM");
+    node.wait();
+    let said = node.log_to_its_end().iter().filter(|line| line.contains("a restart forgets versions"));
+    assert_eq!(said.count(), 1);
+
+    let mut node = Node::start(&["echo"], "");
+    node.kill();
+    fs::write(node.folder.path("state/wasmnode/under-test/versions.json"), "rubbish").unwrap();
+    node.start_again();
+    node.wait_for("versions.json.damaged");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn two_nodes_of_one_name_do_not_share_their_state() {
+    let first = Node::start(&["echo"], "");
+    let state = first.folder.path("state/wasmnode");
+    let settings = format!("name = 'under-test'\nstate = '{}'\n", state.display());
+    let mut second = Node::start_in(Folder::new(&["echo"]), &settings, &[]);
+    second.wait_for("another node of this name uses it");
+    assert_eq!(second.call("echo", &[b"x"]).unwrap(), ["x"]);
+    assert_eq!(first.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
