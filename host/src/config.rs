@@ -92,6 +92,9 @@ pub struct Config {
     pub drain: Duration,
     /// Instances of all plugins together; each reserves address space. `limits.instances`, default 1,000, 1 to 100,000.
     pub instances: u32,
+    /// File descriptors of all plugins together: files, folders and connections that they have open.
+    /// `limits.plugin-descriptors`, default a quarter of those that the system allows the node, 0 to 10,000,000.
+    pub plugin_descriptors: Option<usize>,
     /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter. `limits.unread-bytes`,
     /// default 256 MiB, 1 MiB to 1 TiB.
     pub unread_bytes: usize,
@@ -216,6 +219,7 @@ impl Config {
         let mut given = root.table("limits");
         let Peers { peers, members, routes } = Peers::read(root.table("peers"), &mut given);
         let state_bytes = given.take("state-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(1 << 30) as u64;
+        let plugin_descriptors = given.take("plugin-descriptors", value::number(0..=10_000_000));
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
@@ -257,6 +261,7 @@ impl Config {
             state: state.unwrap_or_else(|| default_folder(&STATE, |name| std::env::var_os(name))),
             drain,
             instances,
+            plugin_descriptors,
             unread_bytes,
             plugin_bytes,
             state_bytes,

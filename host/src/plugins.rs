@@ -5,6 +5,7 @@
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
 mod admin;
+mod blocking;
 mod bounds;
 mod command;
 mod compilers;
@@ -15,6 +16,7 @@ mod engine;
 mod epoch;
 mod exchange;
 mod folder;
+mod fs;
 mod generations;
 mod grants;
 mod guest;
@@ -27,9 +29,11 @@ mod loader;
 mod outgoing;
 mod outside;
 mod pace;
+mod places;
 mod provenance;
 mod resume;
 mod slow_lane;
+mod tcp;
 mod watch;
 
 pub use admin::{FolderIdentity, PluginFolder, Verdict};

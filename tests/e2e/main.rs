@@ -12,6 +12,7 @@ mod deploy;
 mod dropping;
 mod flood;
 mod folder;
+mod folders;
 mod foreign_text;
 mod hostile_plugins;
 mod http;

@@ -1,8 +1,6 @@
 //! What one plugin makes is bounded, and nobody waits for it.
 
-use crate::commands::compile;
-use crate::node::{Folder, Node, PATIENCE};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use crate::node::{Node, PATIENCE};
 use std::time::{Duration, Instant};
 use wasmnode::client::{Ask, Code, Reply};
 
@@ -104,21 +102,4 @@ fn more_random_bytes_than_a_call_may_ask_for_are_a_failure_that_names_the_limit(
             );
         }
     }
-}
-
-#[test]
-fn a_node_ends_although_a_plugin_hangs_in_a_file() {
-    let folder = Folder::new(&["echo"]);
-    compile(&folder, "tests/guests/command.rs", "told");
-    std::fs::create_dir(folder.path("open")).unwrap();
-    let pipe = folder.path("open/pipe");
-    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-    let settings = "drain = '100ms'\n[service.told]\nfs = [{ host = 'open', guest = '/open' }]\ndeadline = '3m'\n";
-    let mut node = Node::start_in(folder, settings, &[]);
-    let mut client = node.client();
-    client.send(Ask::new("told").body(["read /open/pipe"]).deadline(PATIENCE)).unwrap();
-    node.wait_until_running("told");
-    node.signal("-TERM");
-    let status = node.wait_at_most(PATIENCE).expect("it ends");
-    assert!(status.success(), "{status}");
 }

@@ -1,6 +1,6 @@
 //! What a plugin may reach beyond its sandbox: nothing, unless the file of the node says so.
 
-use super::value::{describe, path, quoted, text};
+use super::value::{describe, number, path, quoted, size, text};
 use http::uri::Authority;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,8 @@ use toml::de::{DeTable, DeValue};
 pub struct Grants {
     /// Environment variables. `env = { LANG = "fr" }`.
     pub env: BTreeMap<String, String>,
-    /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true }]`; `write` is false by default.
+    /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true, bytes = "1GiB", files = 10000 }]`; `write`
+    /// is false by default, and the limits are those that stand here.
     pub fs: Vec<FolderGrant>,
     /// Where it may connect to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; there is no name lookup.
     pub net: Vec<SocketAddr>,
@@ -31,6 +32,16 @@ pub struct FolderGrant {
     pub guest: String,
     /// Whether the plugin may change it.
     pub write: bool,
+    /// Bytes of all files that may lie there once the plugin has added to them; a sparse file counts in full.
+    pub bytes: u64,
+    /// Files, folders and links that may lie there once the plugin has added to them.
+    pub files: u64,
+}
+
+impl FolderGrant {
+    /// What may lie in a folder by default.
+    pub(crate) const BYTES: u64 = 1 << 30;
+    pub(crate) const FILES: u64 = 10_000;
 }
 
 /// A host that a plugin may send HTTP requests to.
@@ -101,6 +112,8 @@ pub(super) fn folder(value: &DeValue<'_>) -> Result<FolderGrant, String> {
     const FORM: &str = "a table such as { host = \"data\", guest = \"/data\", write = false }";
     let table = table(value, FORM)?;
     let (mut host, mut guest, mut write) = (None, None, false);
+    let (mut bytes, mut files) = (FolderGrant::BYTES, FolderGrant::FILES);
+    let within = |key: &str, problem: String| format!("{key}: {problem}");
     for (key, value) in table {
         let value = value.get_ref();
         match key.get_ref().as_ref() {
@@ -110,7 +123,11 @@ pub(super) fn folder(value: &DeValue<'_>) -> Result<FolderGrant, String> {
                 let problem = || format!("write: expected true or false, got {}", describe(value));
                 write = value.as_bool().ok_or_else(problem)?;
             }
-            other => return Err(format!("{}: unknown key (known here: host, guest, write)", quoted(other))),
+            "bytes" => bytes = size(0..=1 << 60)(value).map_err(|problem| within("bytes", problem))? as u64,
+            "files" => files = number(0..=1 << 40)(value).map_err(|problem| within("files", problem))?,
+            other => {
+                return Err(format!("{}: unknown key (known here: host, guest, write, bytes, files)", quoted(other)));
+            }
         }
     }
     let (Some(host), Some(guest)) = (host, guest) else {
@@ -119,7 +136,7 @@ pub(super) fn folder(value: &DeValue<'_>) -> Result<FolderGrant, String> {
     if !guest.starts_with('/') {
         return Err(format!("guest {} is not an absolute path; write \"/data\"", quoted(&guest)));
     }
-    Ok(FolderGrant { host, guest, write })
+    Ok(FolderGrant { host, guest, write, bytes, files })
 }
 
 /// A TCP address.
@@ -156,9 +173,10 @@ mod tests {
 
     #[test]
     fn a_folder_is_read_only_unless_said_otherwise() {
-        let granted = |write| FolderGrant { host: "d".into(), guest: "/d".into(), write };
-        assert_eq!(read("{ host = 'd', guest = '/d' }", folder), Ok(granted(false)));
-        assert_eq!(read("{ host = 'd', guest = '/d', write = true }", folder), Ok(granted(true)));
+        let granted = |write, bytes, files| FolderGrant { host: "d".into(), guest: "/d".into(), write, bytes, files };
+        assert_eq!(read("{ host = 'd', guest = '/d' }", folder), Ok(granted(false, 1 << 30, 10_000)));
+        let limited = "{ host = 'd', guest = '/d', write = true, bytes = '2MiB', files = 3 }";
+        assert_eq!(read(limited, folder), Ok(granted(true, 2 << 20, 3)));
     }
 
     #[test]
@@ -184,6 +202,8 @@ mod tests {
             "{ host = 'd', guest = 'd' }",
             "{ host = 'd', guest = '/d', write = 'yes' }",
             "{ host = 'd', guest = '/d', wirte = true }",
+            "{ host = 'd', guest = '/d', bytes = 'much' }",
+            "{ host = 'd', guest = '/d', files = -1 }",
         ] {
             assert!(read(bad, folder).is_err(), "{bad}");
         }

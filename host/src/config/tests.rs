@@ -36,7 +36,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.services, None);
     assert!(config.cache.is_absolute());
     assert_eq!(config.drain, Duration::from_secs(10));
-    assert_eq!(config.instances, 1_000);
+    assert_eq!((config.instances, config.plugin_descriptors), (1_000, None));
     assert_eq!(config.sandbox_defaults, SandboxSettings::default());
     assert!(config.sandboxes.is_empty());
 }
@@ -48,7 +48,7 @@ fn every_key_reaches_its_field() {
         node = { name = "n", zone = "z-eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
                  seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", kept-replies = 14, kept-bytes = "15KiB", message = 4096, frames = 50, workers = 6,
-                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, unread-bytes = "9MiB", plugin = "7KiB" }
+                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB", plugin = "7KiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
         defaults.queue = 9
@@ -66,7 +66,7 @@ fn every_key_reaches_its_field() {
         trial-crashes = 8
         quarantine-after = 9
         env = { A = "b" }
-        fs = [{ host = "d", guest = "/d" }]
+        fs = [{ host = "d", guest = "/d", bytes = "7KiB", files = 8 }]
         net = ["tcp:127.0.0.1:9"]
         http = ["h.example:8"]
         calls = ["print", "storage.*"]
@@ -77,6 +77,7 @@ fn every_key_reaches_its_field() {
     assert_eq!((config.plugins, config.cache), ("/p".into(), "etc/c".into()));
     assert_eq!(config.services, Some(BTreeSet::new()));
     assert_eq!((config.drain, config.instances), (Duration::from_secs(60), 8));
+    assert_eq!(config.plugin_descriptors, Some(16));
     assert_eq!((config.unread_bytes, config.plugin_bytes), (9 << 20, 7 << 10));
     assert_eq!(config.node.seeds, ["ipc:///a.ipc", "tcp://127.0.0.1:1"].map(Seed::at));
     assert_eq!(config.advertise, Some(Endpoint::Tcp("[::1]:2".into())));
@@ -120,7 +121,7 @@ fn every_key_reaches_its_field() {
         quarantine_after: 9,
         grants: Grants {
             env: BTreeMap::from([("A".into(), "b".into())]),
-            fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false }],
+            fs: vec![FolderGrant { host: "etc/d".into(), guest: "/d".into(), write: false, bytes: 7 << 10, files: 8 }],
             net: vec!["127.0.0.1:9".parse().unwrap()],
             http: vec![HttpGrant { host: "h.example".into(), port: Some(8), address: None }],
         },

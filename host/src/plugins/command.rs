@@ -4,6 +4,7 @@
 //! request, in an instance of its own. WASI 0.2 knows two exit codes, 0 and 1.
 
 use super::console::Console;
+use super::grants;
 use super::guest::Guest;
 use super::http::join;
 use super::instance::{Job, Outcome, Plugin};
@@ -23,18 +24,19 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
     let stderr = Console::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
-    let mut wasi = match plugin.wasi() {
-        Ok(wasi) => wasi,
+    let roots = match plugin.around.open_folders().await {
+        Ok(roots) => roots,
         Err(failure) => return Outcome::failed(failure),
     };
-    let wasi = wasi
+    let wasi = grants::context(&plugin.around.settings.grants)
         .stdin(MemoryInputPipe::new(join(&request.body)))
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .args(&[request.service.as_str()])
         .envs(&environment(request, remaining_us))
         .build();
-    let mut store = plugin.store(command.engine(), Some(Outside::new(&plugin.around, wasi, vec![stderr.clone()])));
+    let outside = Outside::new(&plugin.around, wasi, roots, vec![stderr.clone()]);
+    let mut store = plugin.store(command.engine(), Some(outside));
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {
         Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,

@@ -1,11 +1,14 @@
 //! The engine that all plugins share, tuned for instances that live for one request.
 
 use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
+use super::outside::Shares;
+use super::places::Places;
 use crate::config::Config;
 use std::borrow::Cow;
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 use tracing::warn;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -38,6 +41,7 @@ pub(super) struct Sandbox {
     pub(super) max_body: usize,
     /// Frames that a body may have, in either direction.
     pub(super) max_frames: usize,
+    pub(super) shares: Arc<Shares>,
 }
 
 impl Sandbox {
@@ -57,7 +61,9 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
         let limits = &config.node.limits;
-        Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames })
+        let places = Arc::new(Places::new(config.plugin_descriptors));
+        let shares = Arc::new(Shares { places, usages: Arc::default() });
+        Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames, shares })
     }
 
     /// Compiles a component, or takes it from the cache. A core module that was built for WASI preview 1 is made into one.

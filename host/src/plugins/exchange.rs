@@ -1,6 +1,7 @@
 //! One exchange of HTTP/1.1 with a host: its name is resolved once, the addresses are judged, and the connection goes to one
 //! of those that passed.
 
+use super::blocking::Blocking;
 use super::egress::{self, Barred, Doors};
 use super::outgoing::Response;
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,10 +26,6 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
-
-/// Names that one service may have looked up at a time. A look-up takes a thread of the pool that all services share, and
-/// cannot be cancelled while a name server does not answer.
-pub(super) const MAX_LOOKUPS: usize = 8;
 
 /// How long a step of an exchange may take if the guest does not say; the deadline of its request is shorter as a rule.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -51,7 +47,8 @@ pub(super) struct Target {
 /// What a service has for looking names up.
 #[derive(Debug, Clone)]
 pub(super) struct Lookups {
-    free: Arc<Semaphore>,
+    /// A look-up cannot be cancelled while a name server does not answer. Apart from files, so that neither waits for the other.
+    blocking: Blocking,
     doors: Arc<Doors>,
 }
 
@@ -81,7 +78,7 @@ impl fmt::Display for Failed {
 
 impl Lookups {
     pub(super) fn new(doors: Arc<Doors>) -> Self {
-        Self { free: Arc::new(Semaphore::new(MAX_LOOKUPS)), doors }
+        Self { blocking: Blocking::new(), doors }
     }
 
     /// The addresses of a host that may be reached.
@@ -90,10 +87,8 @@ impl Lookups {
             return Ok(vec![(address, target.port).into()]);
         }
         let dns_error = |error: &dyn fmt::Display| Error::DnsError { rcode: Some(error.to_string()), info_code: None };
-        let place = Arc::clone(&self.free).acquire_owned().await.map_err(|closed| dns_error(&closed))?;
         let (host, port, doors) = (target.host.clone(), target.port, Arc::clone(&self.doors));
-        let lookup = tokio::task::spawn_blocking(move || {
-            let _taken_until_the_name_server_has_answered = place;
+        let lookup = self.blocking.run(move || {
             let found = (host.as_str(), port).to_socket_addrs()?;
             Ok::<_, std::io::Error>(found.map(|address| (address, egress::judge(address, &doors))).collect::<Vec<_>>())
         });

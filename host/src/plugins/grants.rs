@@ -3,24 +3,10 @@
 use crate::config::Grants;
 use std::net::SocketAddr;
 use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-/// A WASI context that has what is granted, and nothing else.
-///
-/// # Errors
-/// If a folder is not there or may not be opened.
-pub(super) fn context(grants: &Grants) -> Result<WasiCtxBuilder, String> {
-    let mut wasi = without_folders(grants);
-    for folder in &grants.fs {
-        let permissions = if folder.write { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-        wasi.preopened_dir(&folder.host, &folder.guest, permissions)
-            .map_err(|error| format!("cannot open the folder {} that `fs` grants: {error:#}", folder.host.display()))?;
-    }
-    Ok(wasi)
-}
-
-/// A WASI context that has what is granted but the folders.
-pub(super) fn without_folders(grants: &Grants) -> WasiCtxBuilder {
+/// A WASI context that has what is granted; the folders are in `fs.rs`.
+pub(super) fn context(grants: &Grants) -> WasiCtxBuilder {
     let mut wasi = WasiCtx::builder();
     for (name, value) in &grants.env {
         wasi.env(name, value);

@@ -2,7 +2,9 @@
 
 use super::bounds;
 use super::egress::Doors;
+use super::fs::{self, Root};
 use super::outside::{Outside, Surroundings};
+use super::tcp::{self, Sockets};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::collections::BTreeMap;
@@ -48,6 +50,7 @@ pub(super) struct Guest {
     around: Arc<Surroundings>,
     outside: Option<Outside>,
     resources: ResourceTable,
+    pub(super) sockets: Sockets,
     limits: Limits,
     request: RequestId,
     reply_left: usize,
@@ -73,6 +76,8 @@ impl std::error::Error for Ended {}
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     bounds::link(linker)?;
+    fs::link(linker)?;
+    tcp::link(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
@@ -87,6 +92,7 @@ impl Guest {
             around,
             outside,
             resources,
+            sockets: Sockets::default(),
             limits: Limits { memory, used: 0, table_elements: 0, exhausted: None },
             request: RequestId(0),
             reply_left: 0,
@@ -107,8 +113,9 @@ impl Guest {
     }
 
     /// The request has ended: what it wrote last becomes a line.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&mut self) {
         self.outside.iter().for_each(Outside::end_lines);
+        self.forget_closed_sockets();
     }
 
     /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would look
@@ -128,10 +135,34 @@ impl Guest {
         self.sent_partials
     }
 
+    /// The request that it serves.
+    pub(super) fn request(&self) -> RequestId {
+        self.request
+    }
+
+    /// What all instances of the service have in common.
+    pub(super) fn around(&self) -> &Arc<Surroundings> {
+        &self.around
+    }
+
+    /// What it has open.
+    pub(super) fn resources(&self) -> &ResourceTable {
+        &self.resources
+    }
+
+    pub(super) fn resources_mut(&mut self) -> &mut ResourceTable {
+        &mut self.resources
+    }
+
+    /// The folders that it may see.
+    pub(super) fn roots(&self) -> Vec<Arc<Root>> {
+        self.outside.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
+    }
+
     /// The outside, made now if it was not there, and what the guest has open.
     fn look_outside(&mut self) -> (&mut Outside, &mut ResourceTable) {
         let outside = self.outside.get_or_insert_with(|| {
-            let mut outside = Outside::without_folders(&self.around);
+            let mut outside = Outside::logging(&self.around, Vec::new());
             outside.begin(self.request);
             outside
         });

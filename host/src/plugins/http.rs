@@ -42,8 +42,8 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
         Ok(request) => request,
         Err(why) => return Outcome::failed(Failure::new(Code::Malformed, why)),
     };
-    let outside = match plugin.wasi() {
-        Ok(mut wasi) => Outside::logging(&plugin.around, &mut wasi),
+    let outside = match plugin.around.open_folders().await {
+        Ok(roots) => Outside::logging(&plugin.around, roots),
         Err(failure) => return Outcome::failed(failure),
     };
     let limit = plugin.around.settings.reply;

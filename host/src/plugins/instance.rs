@@ -1,10 +1,11 @@
 //! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
+use super::blocking::Blocking;
 use super::command;
 use super::console::ServiceLog;
 use super::engine::Sandbox;
 use super::exchange::Lookups;
-use super::grants;
+use super::fs::Folder;
 use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM};
 use super::health::Health;
 use super::http;
@@ -26,7 +27,6 @@ use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, RequestId, ServiceName, text};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
@@ -158,14 +158,27 @@ impl Plugin {
     ) -> Result<Self, String> {
         let kind = Kind::of(sandbox, component)?;
         // A grant that cannot be given is found out now, not with the first request.
-        grants::context(&settings.grants)?;
+        settings.grants.fs.iter().try_for_each(Folder::check)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Health::new(settings.quarantine_after));
         let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
         let lookups = Lookups::new(Arc::clone(&calls.doors));
-        let around = Arc::new(Surroundings { service, settings, log, calls, partials, max_frames, lookups });
+        let folders = settings.grants.fs.iter().cloned().map(Folder::new).collect();
+        let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shares));
+        let around = Arc::new(Surroundings {
+            service,
+            settings,
+            log,
+            calls,
+            partials,
+            max_frames,
+            lookups,
+            folders,
+            blocking,
+            shares,
+        });
         Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health })
     }
 
@@ -289,7 +302,7 @@ impl Plugin {
         let outside = if self.around.settings.grants.fs.is_empty() {
             None
         } else {
-            Some(Outside::logging(&self.around, &mut self.wasi()?))
+            Some(Outside::logging(&self.around, self.around.open_folders().await?))
         };
         let mut store = self.store(pre.engine(), outside);
         store.data_mut().begin(request, self.around.settings.reply);
@@ -297,11 +310,6 @@ impl Plugin {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => Err(self.explain(&error, store.data())),
         }
-    }
-
-    /// What one instance may reach; its console is still missing.
-    pub(super) fn wasi(&self) -> Result<WasiCtxBuilder, Failure> {
-        grants::context(&self.around.settings.grants).map_err(|why| Failure::new(Code::Failed, why))
     }
 
     /// Makes the store of one instance, with all limits.

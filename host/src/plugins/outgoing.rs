@@ -106,10 +106,13 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _: Rest,
     ) -> Box<dyn Future<Output = Result<(Response, Rest), Error>> + Send> {
-        let (target, place) = match (self.judge(&mut request), Arc::clone(&self.free).try_acquire_owned()) {
-            (Ok(target), Ok(place)) => (target, place),
-            (Err(refused), _) => return Box::new(async move { Err(refused) }),
-            (Ok(_), Err(_)) => return Box::new(async { Err(Error::ConnectionLimitReached) }),
+        let target = match self.judge(&mut request) {
+            Ok(target) => target,
+            Err(refused) => return Box::new(async move { Err(refused) }),
+        };
+        let free = Arc::clone(&self.free).try_acquire_owned().ok();
+        let Some(place) = free.and_then(|free| Some((free, self.around.take_place(self.request)?))) else {
+            return Box::new(async { Err(Error::ConnectionLimitReached) });
         };
         let (around, id) = (Arc::clone(&self.around), self.request);
         Box::new(async move {

@@ -1,17 +1,20 @@
 //! What an instance sees of the outside: WASI, its console, and others by HTTP. Many a guest never looks, so it is made
 //! when one does for the first time: it would take a twentieth of a short request.
 
+use super::blocking::Blocking;
 use super::console::{Console, ServiceLog};
 use super::exchange::Lookups;
+use super::fs::{Folder, Root, Usages};
 use super::grants;
 use super::guest::Calls;
 use super::outgoing::{self, Outgoing};
+use super::places::{Place, Places};
 use crate::config::SandboxSettings;
 use crate::mailbox::Room;
 use std::sync::Arc;
 use tracing::Level;
-use wasmnode_core::{RequestId, ServiceName};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmnode_core::{Code, Failure, RequestId, ServiceName};
+use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 /// What all instances of a plugin have in common.
@@ -24,7 +27,48 @@ pub(super) struct Surroundings {
     pub(super) partials: Room,
     /// Frames that a reply may have.
     pub(super) max_frames: usize,
+    /// How it looks names up.
     pub(super) lookups: Lookups,
+    /// The folders that it is granted.
+    pub(super) folders: Vec<Arc<Folder>>,
+    /// Where its calls run that may block.
+    pub(super) blocking: Blocking,
+    /// What all plugins share.
+    pub(super) shares: Arc<Shares>,
+}
+
+/// What all plugins of a node share.
+pub(super) struct Shares {
+    /// File descriptors.
+    pub(super) places: Arc<Places>,
+    /// What lies in the folders that are granted.
+    pub(super) usages: Arc<Usages>,
+}
+
+impl Surroundings {
+    /// Takes a place among the plugins' descriptors; without one, the service's log says so.
+    pub(super) fn take_place(&self, request: RequestId) -> Option<Place> {
+        let place = self.shares.places.take();
+        if place.is_none() {
+            let limit = self.shares.places.limit();
+            let why = "descriptors that plugins may have together (limits.plugin-descriptors) are in use";
+            self.log.line(Level::WARN, request, &format!("all {limit} {why}"));
+        }
+        place
+    }
+
+    /// Opens the folders that are granted.
+    ///
+    /// # Errors
+    /// If one is not there, or may not be opened.
+    pub(super) async fn open_folders(&self) -> Result<Vec<Arc<Root>>, Failure> {
+        let mut roots = Vec::with_capacity(self.folders.len());
+        for folder in &self.folders {
+            let opened = folder.open(&self.blocking, &self.shares.usages, &self.log).await;
+            roots.push(opened.map_err(|why| Failure::new(Code::Failed, why))?);
+        }
+        Ok(roots)
+    }
 }
 
 /// The outside of one instance.
@@ -32,6 +76,8 @@ pub(super) struct Outside {
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
     pub(super) outgoing: Outgoing,
+    /// The folders that are granted.
+    pub(super) roots: Vec<Arc<Root>>,
     consoles: Vec<Console>,
 }
 
@@ -44,20 +90,21 @@ impl Drop for Outside {
 
 impl Outside {
     /// What is written to the consoles is written to them by `wasi`.
-    pub(super) fn new(around: &Arc<Surroundings>, wasi: WasiCtx, consoles: Vec<Console>) -> Self {
-        Self { wasi, http: outgoing::context(), outgoing: Outgoing::new(Arc::clone(around)), consoles }
+    pub(super) fn new(
+        around: &Arc<Surroundings>,
+        wasi: WasiCtx,
+        roots: Vec<Arc<Root>>,
+        consoles: Vec<Console>,
+    ) -> Self {
+        Self { wasi, http: outgoing::context(), outgoing: Outgoing::new(Arc::clone(around)), roots, consoles }
     }
 
     /// What is printed goes to the log, errors as warnings.
-    pub(super) fn logging(around: &Arc<Surroundings>, wasi: &mut WasiCtxBuilder) -> Self {
+    pub(super) fn logging(around: &Arc<Surroundings>, roots: Vec<Arc<Root>>) -> Self {
+        let mut wasi = grants::context(&around.settings.grants);
         let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&around.log), level));
         let wasi = wasi.stdout(stdout.clone()).stderr(stderr.clone()).build();
-        Self::new(around, wasi, vec![stdout, stderr])
-    }
-
-    /// The same for a service that is granted no folder: nothing of that can fail.
-    pub(super) fn without_folders(around: &Arc<Surroundings>) -> Self {
-        Self::logging(around, &mut grants::without_folders(&around.settings.grants))
+        Self::new(around, wasi, roots, vec![stdout, stderr])
     }
 
     /// Names the request that it is used for next.

@@ -1,0 +1,203 @@
+//! What plugins do with the folders that they are granted: within limits, and without holding up anybody.
+
+use crate::commands::compile;
+use crate::http;
+use crate::node::{Folder, Node, PATIENCE};
+use crate::tools::has;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::fs;
+use std::os::unix::net::UnixListener;
+use wasmnode::client::Ask;
+
+/// What wasi-libc makes of a write to a stream that fails, whatever its error code is: an error of input or output.
+const FULL: &str = "Uncategorized";
+
+/// A node with the service `files`, which has the folders `a` and `b` for writing.
+fn start(limits: &str, settings: &str) -> Node {
+    let folder = Folder::new(&["echo"]);
+    compile(&folder, "tests/guests/files.rs", "files");
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path(name)).unwrap();
+    }
+    let grant = |name: &str| format!("{{ host = '{name}', guest = '/{name}', write = true{limits} }}");
+    let (a, b) = (grant("a"), grant("b"));
+    let settings = format!("{settings}\n[service.files]\ndeadline = '3m'\nfs = [{a}, {b}]\n");
+    Node::start_in(folder, &settings, &[])
+}
+
+fn told(node: &Node, what: &str) -> String {
+    String::from_utf8(node.call("files", &[what.as_bytes()]).unwrap()[0].to_vec()).unwrap()
+}
+
+#[test]
+fn files_are_read_written_listed_and_renamed() {
+    let node = start("", "");
+    let long = "x".repeat(200_000);
+    for (what, answer) in [
+        ("write /a/one bonjour", "ok"),
+        ("read /a/one", "bonjour"),
+        ("append /a/one !", "ok"),
+        ("append /a/two first", "ok"),
+        ("rename /a/one /a/three", "ok"),
+        ("read /a/three", "bonjour!"),
+        ("read /a/one", "NotFound"),
+        ("far /a/far 100000 5", "100005"),
+        ("touch /a/far", "0ns"),
+        ("folders /a 2", "2"),
+        ("list /a", "5 2"),
+        ("many /b 700", "700"),
+        ("list /b", "700 0"),
+        ("read /a/../../etc/passwd", "PermissionDenied"),
+        (&format!("write /a/long {long}"), "ok"),
+        ("read /a/long", &long),
+        ("remove /a/long", "ok"),
+        ("read /a", "IsADirectory"),
+    ] {
+        assert_eq!(told(&node, what), answer, "{what:.40}");
+    }
+    assert_eq!(fs::read_to_string(node.folder.path("a/three")).unwrap(), "bonjour!");
+}
+
+#[test]
+fn what_is_neither_a_file_nor_a_folder_is_not_opened() {
+    let mut node = start("", "");
+    mknodat(CWD, node.folder.path("a/pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let _listener = UnixListener::bind(node.folder.path("a/socket")).unwrap();
+    std::os::unix::fs::symlink("pipe", node.folder.path("a/link")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", node.folder.path("a/out")).unwrap();
+    for path in ["/a/pipe", "/a/link", "/a/out"] {
+        for what in
+            [format!("read {path}"), format!("write {path} x"), format!("append {path} x"), format!("touch {path}")]
+        {
+            assert_eq!(told(&node, &what), "PermissionDenied", "{what}");
+        }
+    }
+    assert_eq!(told(&node, "read /a/socket"), "PermissionDenied");
+    node.wait_for("pipe in /a is neither a file nor a folder, and is not opened");
+    if mknodat(CWD, node.folder.path("a/zero"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), 0x105).is_ok() {
+        assert_eq!(told(&node, "read /a/zero"), "PermissionDenied");
+    }
+    assert_eq!(told(&node, "list /a").split(' ').nth(1), Some("0"));
+}
+
+#[test]
+fn a_folder_holds_as_many_bytes_as_its_grant_says() {
+    let mut node = start(", bytes = '1MiB'", "");
+    fs::write(node.folder.path("a/before"), vec![0; 500_000]).unwrap();
+    for (what, answer) in [
+        ("set-size /a/sparse 1099511627776", "StorageFull"),
+        ("set-size /a/sparse 548576", "ok"),
+        ("write /a/x 1", FULL),
+        ("append /a/sparse 1", FULL),
+        ("far /a/far 0 1", FULL),
+        ("far /b/far 1000000 48576", "1048576"),
+        ("far /b/far 1000000 48577", FULL),
+    ] {
+        assert_eq!(told(&node, what), answer, "{what}");
+    }
+    let line = node.wait_for("/a is full");
+    assert!(line.contains("its grant in `fs` says bytes = 1048576"), "{line}");
+    assert_eq!(told(&node, "remove /a/sparse"), "ok");
+    // The folder is measured again before it is said to be full; how soon depends on how long that takes.
+    while told(&node, "far /a/x 0 500000") != "500000" {}
+    // What others remove counts as well.
+    fs::remove_file(node.folder.path("a/before")).unwrap();
+    while told(&node, "far /a/y 0 500000") != "500000" {}
+    assert_eq!(told(&node, "far /a/z 0 500000"), FULL);
+}
+
+#[test]
+fn what_was_there_before_a_restart_counts_after_it() {
+    let mut node = start(", bytes = '1MiB', files = 3", "");
+    assert_eq!(told(&node, "far /a/x 0 1000000"), "1000000");
+    node.signal("-TERM");
+    node.start_again();
+    assert_eq!(told(&node, "far /a/y 0 1000000"), FULL);
+    assert_eq!(told(&node, "far /a/z 0 40000"), "40000");
+    // `y` is there too, and empty.
+    assert_eq!(told(&node, "many /a 1"), "0 StorageFull");
+}
+
+#[test]
+fn a_deleted_file_that_is_open_still_counts() {
+    let node = start(", bytes = '1MiB'", "");
+    let written: u64 = told(&node, "unseen /a/x 100000000").parse().unwrap();
+    assert!((900_000..=1 << 20).contains(&written), "{written}");
+    // Its instance has ended, and with it the file.
+    while told(&node, "far /a/y 0 1000000") != "1000000" {}
+}
+
+#[test]
+fn a_folder_holds_as_many_files_folders_and_links_as_its_grant_says() {
+    let node = start(", files = 10", "");
+    assert_eq!(told(&node, "many /a 4"), "4");
+    assert_eq!(told(&node, "links /a/0 3"), "3");
+    assert_eq!(told(&node, "folders /a 100"), "3 StorageFull");
+    assert_eq!(told(&node, "many /b 17000"), "10 StorageFull");
+    assert_eq!(fs::read_dir(node.folder.path("b")).unwrap().count(), 10);
+}
+
+#[test]
+fn nothing_is_moved_or_linked_from_one_granted_folder_to_another() {
+    let node = start("", "");
+    assert_eq!(told(&node, "write /a/x 1"), "ok");
+    assert_eq!(told(&node, "rename /a/x /b/x"), "CrossesDevices");
+    assert_eq!(told(&node, "link /a/x /b/x"), "CrossesDevices");
+}
+
+#[test]
+fn plugins_have_a_share_of_the_nodes_descriptors_and_newcomers_the_rest() {
+    let mut node = start("", "[limits]\nplugin-descriptors = 50");
+    fs::write(node.folder.path("a/file"), "content").unwrap();
+    let before = node.descriptors();
+    for _ in 0..3 {
+        let held = told(&node, "hold /a/file 1000");
+        let (held, _) = held.split_once(' ').expect("it does not get a thousand");
+        assert_eq!(held, "50");
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    }
+    node.wait_for("all 50 descriptors that plugins may have together (limits.plugin-descriptors) are in use");
+    // Those of instances that have ended are free again.
+    assert_eq!(told(&node, "read /a/file"), "content");
+    node.wait_until_quiet(PATIENCE);
+    assert!(node.descriptors() < before + 50, "{before} {}", node.descriptors());
+}
+
+#[test]
+fn by_default_plugins_have_a_quarter_of_the_descriptors() {
+    let folder = Folder::new(&["echo"]);
+    compile(&folder, "tests/guests/files.rs", "files");
+    fs::create_dir(folder.path("a")).unwrap();
+    fs::write(folder.path("a/file"), "content").unwrap();
+    let settings = "[service.files]\ndeadline = '3m'\nfs = [{ host = 'a', guest = '/a' }]\n";
+    let before = ["sh", "-c", "ulimit -n 400 && exec \"$0\" \"$@\""].map(str::to_owned);
+    let node = Node::start_inside(&before, folder, settings);
+    let held = told(&node, "hold /a/file 1000");
+    assert!(held.starts_with("100 "), "{held}");
+}
+
+/// A resolver that never answers: on an interface that drops everything.
+const DEAF_RESOLVER: &str = "mount --bind $0 /etc/resolv.conf && ip link add deaf type dummy \
+    && ip addr add 10.99.0.1/24 dev deaf && ip link set deaf up && ip link set lo up && exec \"$@\"";
+
+#[test]
+fn a_node_ends_although_a_name_lookup_hangs() {
+    if !has("netns", &["unshare", "-mn", "sh", "-c", "ip link add deaf type dummy"]) {
+        return;
+    }
+    let folder = Folder::new(&[]);
+    folder.plugin("fetch", &http::component("fetch"));
+    fs::write(folder.path("resolv.conf"), "nameserver 10.99.0.2\noptions timeout:30 attempts:5\n").unwrap();
+    let resolver = folder.path("resolv.conf").display().to_string();
+    let before = ["unshare", "-mn", "sh", "-c", DEAF_RESOLVER, &resolver].map(str::to_owned);
+    let settings = "drain = '100ms'\n[service.fetch]\nhttp = ['api.example.org']\ndeadline = '3m'\n";
+    let mut node = Node::start_inside(&before, folder, settings);
+    let mut client = node.client();
+    client.send(Ask::new("fetch").body(["api.example.org"]).deadline(PATIENCE)).unwrap();
+    node.wait_until_running("fetch");
+    node.signal("-TERM");
+    let asked = std::time::Instant::now();
+    let status = node.wait_at_most(PATIENCE).expect("it ends");
+    assert!(status.success(), "{status}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(30), "{:?}", asked.elapsed());
+}

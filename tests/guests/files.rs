@@ -1,0 +1,80 @@
+//! A WASI command that does with files what its standard input says, and prints what became of it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, Read, Result, Seek, SeekFrom, Write};
+use std::time::SystemTime;
+
+fn main() {
+    let mut told = String::new();
+    std::io::stdin().read_to_string(&mut told).unwrap();
+    let words: Vec<&str> = told.split(' ').collect();
+    match obey(&words) {
+        Ok(text) => print!("{text}"),
+        Err(error) => print!("{:?}", error.kind()),
+    }
+}
+
+fn obey(words: &[&str]) -> Result<String> {
+    let number = |word: &str| word.parse::<u64>().map_err(Error::other);
+    Ok(match *words {
+        ["read", path] => fs::read_to_string(path)?,
+        ["write", path, text] => fs::write(path, text).map(|()| "ok".into())?,
+        ["append", path, text] => {
+            OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())?;
+            "ok".into()
+        }
+        ["set-size", path, bytes] => {
+            OpenOptions::new().write(true).create(true).open(path)?.set_len(number(bytes)?)?;
+            "ok".into()
+        }
+        // So many bytes far behind the end.
+        ["far", path, offset, bytes] => {
+            let mut file = File::create(path)?;
+            file.seek(SeekFrom::Start(number(offset)?))?;
+            file.write_all(&vec![b'x'; number(bytes)? as usize])?;
+            file.metadata()?.len().to_string()
+        }
+        // Deletes a file that it has open, and goes on writing; how far it gets.
+        ["unseen", path, bytes] => {
+            let mut file = File::create(path)?;
+            fs::remove_file(path)?;
+            let mut written = 0;
+            while written < number(bytes)? && file.write_all(&[b'x'; 4096]).is_ok() {
+                written += 4096;
+            }
+            written.to_string()
+        }
+        // How many new files it can make, and why no more.
+        ["many", folder, most] => count(number(most)?, |name| File::create_new(format!("{folder}/{name}")).map(drop)),
+        ["folders", folder, most] => count(number(most)?, |name| fs::create_dir(format!("{folder}/d{name}"))),
+        ["links", path, most] => count(number(most)?, |name| fs::hard_link(path, format!("{path}-{name}"))),
+        // How often it can have a file open at a time, and why no more.
+        ["hold", path, most] => {
+            let mut held = Vec::new();
+            count(number(most)?, |_| File::open(path).map(|file| held.push(file)))
+        }
+        ["rename", from, to] => fs::rename(from, to).map(|()| "ok".into())?,
+        ["link", from, to] => fs::hard_link(from, to).map(|()| "ok".into())?,
+        ["remove", path] => fs::remove_file(path).map(|()| "ok".into())?,
+        ["list", folder] => {
+            let entries = fs::read_dir(folder)?;
+            let kinds = entries.map(|entry| Ok((entry?.file_type()?.is_dir(), 1)));
+            let all = kinds.collect::<Result<Vec<_>>>()?;
+            format!("{} {}", all.len(), all.iter().filter(|(is_folder, _)| *is_folder).count())
+        }
+        ["touch", path] => {
+            File::open(path)?.set_times(fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))?;
+            format!("{:?}", fs::metadata(path)?.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap())
+        }
+        _ => panic!("what is {words:?}?"),
+    })
+}
+
+fn count(most: u64, mut each: impl FnMut(u64) -> Result<()>) -> String {
+    for done in 0..most {
+        if let Err(error) = each(done) {
+            return format!("{done} {:?}", error.kind());
+        }
+    }
+    format!("{most}")
+}
