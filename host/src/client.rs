@@ -18,7 +18,7 @@ pub use wasmnode_core::message::Reply;
 use wasmnode_core::message::{self, Dialect, native};
 pub use wasmnode_core::{Body, Code, Failure, Frame};
 use zmq::SocketEvent::{
-    HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
+    DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
 };
 
 /// How long a request waits for the connection before the node counts as absent.
@@ -27,14 +27,29 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Where the context of each client tells whether the connection stands.
 const MONITOR: &str = "inproc://connected";
 
+/// Interval of the heartbeats that a client sends, in milliseconds.
+const HEARTBEAT: i32 = 5_000;
+
+/// How long a connection may bring nothing, in milliseconds, before this side gives it up, or the other: the time to live
+/// that heartbeats contain. A frame of `limits.message` has to pass within it.
+const TIME_TO_LIVE: i32 = 20_000;
+
+/// How long an answer is waited for before the state of the connection is watched as well.
+const SOON: Duration = Duration::from_millis(20);
+
 /// How much longer than a request's deadline its answer is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// One connection to a node. It carries any number of requests at a time.
 pub struct Client {
     socket: zmq::Socket,
-    /// Becomes readable when the connection stands for the first time, or is refused; `None` once it stands.
-    connected: Option<zmq::Socket>,
+    /// Becomes readable when the connection is made, refused or lost.
+    events: zmq::Socket,
+    is_connected: bool,
+    /// Requests that have no answer yet; none of those from before a lost connection get one.
+    pending: usize,
+    /// Whether the connection was lost with requests pending, which is not reported yet.
+    is_lost: bool,
     endpoint: String,
     next_id: u64,
 }
@@ -69,6 +84,11 @@ pub enum Error {
         /// What it said, as far as that is known.
         why: &'static str,
     },
+    /// The connection ended before the answer came.
+    Lost {
+        /// Where the node is.
+        endpoint: String,
+    },
     /// No message arrived in time.
     Silence {
         /// How long was waited.
@@ -93,6 +113,11 @@ impl fmt::Display for Error {
                 write!(f, "no node answers at {endpoint}; is it running, and listening there?")
             }
             Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} does not let this client in: {why}"),
+            Self::Lost { endpoint } => write!(
+                f,
+                "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection; \
+                 a message of more than twice its limits.message is one reason, which its log gives"
+            ),
             Self::Silence { waited } => write!(f, "no answer within {waited:?}"),
             Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),
             Self::Socket { endpoint, error } => write!(f, "cannot connect to {endpoint}: {error}"),
@@ -186,23 +211,33 @@ impl Client {
         let connect = || {
             // ZMQ_IMMEDIATE would tell as well that nobody is there, but with it libzmq throws away the answers that
             // have arrived and are not read yet when the connection ends.
-            let events =
-                [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_FAILED_NO_DETAIL];
+            let events = [
+                HANDSHAKE_SUCCEEDED,
+                HANDSHAKE_FAILED_AUTH,
+                HANDSHAKE_FAILED_PROTOCOL,
+                HANDSHAKE_FAILED_NO_DETAIL,
+                DISCONNECTED,
+            ];
             socket.monitor(MONITOR, events.iter().fold(0, |all, event| all | i32::from(event.to_raw())))?;
             if let Some(proof) = proof {
                 socket.set_curve_publickey(proof.own.public.as_bytes())?;
                 socket.set_curve_secretkey(proof.own.secret.as_bytes())?;
                 socket.set_curve_serverkey(proof.node.as_bytes())?;
             }
-            let connected = context.socket(zmq::PAIR)?;
-            connected.connect(MONITOR)?;
+            let events = context.socket(zmq::PAIR)?;
+            // No limit: libzmq's thread would wait until they are read.
+            events.set_rcvhwm(0)?;
+            events.connect(MONITOR)?;
+            socket.set_heartbeat_ivl(HEARTBEAT)?;
+            socket.set_heartbeat_timeout(TIME_TO_LIVE)?;
+            socket.set_heartbeat_ttl(TIME_TO_LIVE)?;
             socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
             socket.set_linger(500)?;
             connect_as_written(&socket, endpoint)?;
-            Ok(connected)
+            Ok(events)
         };
-        let connected = Some(connect().map_err(failed)?);
-        Ok(Self { socket, connected, endpoint: endpoint.to_owned(), next_id: 1 })
+        let (events, endpoint) = (connect().map_err(failed)?, endpoint.to_owned());
+        Ok(Self { socket, events, is_connected: false, pending: 0, is_lost: false, endpoint, next_id: 1 })
     }
 
     /// Sends a request and waits for its answer; partial replies are passed on as they come.
@@ -233,6 +268,7 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         self.send_frames(&native::encode_request(Dialect::NativeCompact, &message::Ask { id, ..ask.0 }))?;
+        self.pending += 1;
         Ok(id)
     }
 
@@ -247,15 +283,50 @@ impl Client {
     /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
     ///
     /// # Errors
-    /// [`Error::Silence`] if none came in time, [`Error::Malformed`] if it is not of the protocol.
+    /// [`Error::Silence`] if none came in time, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
+    /// the connection was lost with requests pending: none of those that were sent until then gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
-        let ms = timeout.map_or(-1, |timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
-        let failed = |error| Error::Socket { endpoint: self.endpoint.clone(), error };
-        if self.socket.poll(zmq::POLLIN, ms).map_err(failed)? == 0 {
+        if !self.wait(timeout)? {
             return Err(Error::Silence { waited: timeout.unwrap_or_default() });
         }
-        let frames = self.socket.recv_multipart(0).map_err(failed)?;
-        native::decode_reply(frames.into_iter().map(Into::into).collect()).map_err(Error::Malformed)
+        let frames = self.socket.recv_multipart(0).map_err(|error| self.failed(error))?;
+        let reply = native::decode_reply(frames.into_iter().map(Into::into).collect());
+        if !matches!(reply, Ok((_, Reply::Partial(_)))) {
+            self.pending = self.pending.saturating_sub(1);
+        }
+        reply.map_err(Error::Malformed)
+    }
+
+    /// Waits for a message; `false` if none came in time.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        // Most answers come within this time, and one socket is faster to wait for than two.
+        let soon = timeout.map_or(SOON, |timeout| timeout.min(SOON));
+        if self.socket.poll(zmq::POLLIN, milliseconds(soon)).map_err(|error| self.failed(error))? > 0 {
+            return Ok(true);
+        }
+        loop {
+            // Whatever arrived before the connection ended has been received by now.
+            self.read_events();
+            if std::mem::take(&mut self.is_lost) {
+                return Err(Error::Lost { endpoint: self.endpoint.clone() });
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let mut items = [&self.socket, &self.events].map(|socket| socket.as_poll_item(zmq::POLLIN));
+            let ready = zmq::poll(&mut items, left.map_or(-1, milliseconds)).map_err(|error| self.failed(error))?;
+            if items[0].is_readable() || ready == 0 {
+                return Ok(ready > 0);
+            }
+        }
+    }
+
+    /// Reads what has become of the connection, once it has been made.
+    fn read_events(&mut self) {
+        while let Ok(event) = self.events.recv_multipart(zmq::DONTWAIT) {
+            if kind(&event) == Some(DISCONNECTED) && self.pending > 0 {
+                (self.pending, self.is_lost) = (0, true);
+            }
+        }
     }
 
     /// Where the node listens.
@@ -270,12 +341,14 @@ impl Client {
     /// [`Error::Unreachable`] if no connection stands within two seconds, [`Error::Refused`] if the node does not let
     /// this client in.
     pub fn wait_for_connection(&mut self) -> Result<(), Error> {
-        let Some(connected) = &self.connected else { return Ok(()) };
+        if self.is_connected {
+            return Ok(());
+        }
         let refused = |why| Error::Refused { endpoint: self.endpoint.clone(), why };
         let (began, mut is_shut_out) = (Instant::now(), false);
         loop {
             let left = i64::try_from(CONNECT.saturating_sub(began.elapsed()).as_millis()).unwrap_or(i64::MAX);
-            if connected.poll(zmq::POLLIN, left).map_err(|error| self.failed(error))? == 0 {
+            if self.events.poll(zmq::POLLIN, left).map_err(|error| self.failed(error))? == 0 {
                 return Err(match is_shut_out {
                     true => {
                         refused("it ends each connection at once; it may ask for a key, or have another than expected")
@@ -283,9 +356,8 @@ impl Client {
                     false => self.failed(zmq::Error::EAGAIN),
                 });
             }
-            let event = connected.recv_multipart(0).map_err(|error| self.failed(error))?;
-            let number = event.first().and_then(|event| Some(u16::from_ne_bytes([*event.first()?, *event.get(1)?])));
-            match number.map(zmq::SocketEvent::from_raw) {
+            let event = self.events.recv_multipart(0).map_err(|error| self.failed(error))?;
+            match kind(&event) {
                 Some(HANDSHAKE_SUCCEEDED) => break,
                 Some(HANDSHAKE_FAILED_AUTH) => {
                     return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
@@ -298,12 +370,14 @@ impl Client {
                 _ => is_shut_out = true,
             }
         }
-        self.connected = None;
+        self.is_connected = true;
         Ok(())
     }
 
     fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
         self.wait_for_connection()?;
+        // A loss until now concerns the requests before, not this one.
+        self.read_events();
         let sent = self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0);
         sent.map_err(|error| self.failed(error))
     }
@@ -315,4 +389,14 @@ impl Client {
             error => Error::Socket { endpoint, error },
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What a monitor's event is about.
+fn kind(event: &[Vec<u8>]) -> Option<zmq::SocketEvent> {
+    let event = event.first()?;
+    Some(zmq::SocketEvent::from_raw(u16::from_ne_bytes([*event.first()?, *event.get(1)?])))
 }

@@ -174,7 +174,7 @@ impl<'a> Connection<'a> {
                 match self.client.receive(Some(Duration::from_millis(wait.try_into().unwrap_or(u64::MAX)))) {
                     Ok(received) => received,
                     Err(Error::Silence { .. }) if left.is_zero() => return,
-                    Err(Error::Silence { .. }) => continue,
+                    Err(Error::Silence { .. } | Error::Lost { .. }) => continue,
                     Err(error) => {
                         let is_malformed = matches!(error, Error::Malformed(_));
                         self.trouble.get_or_insert(error);
