@@ -98,6 +98,9 @@ pub struct Config {
     /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter. `limits.unread-bytes`,
     /// default 256 MiB, 1 MiB to 1 TiB.
     pub unread_bytes: usize,
+    /// Bytes of the unfinished messages of all connections; one that would add to more is ended. `limits.unfinished-bytes`,
+    /// default 256 MiB, from 1 MiB to 1 TiB; it counts as at least twice `limits.message`.
+    pub unfinished_bytes: usize,
     /// Bytes of a plugin's file; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
     pub plugin_bytes: u64,
     /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB, 1
@@ -220,6 +223,7 @@ impl Config {
         let Peers { peers, members, routes } = Peers::read(root.table("peers"), &mut given);
         let state_bytes = given.take("state-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(1 << 30) as u64;
         let plugin_descriptors = given.take("plugin-descriptors", value::number(0..=10_000_000));
+        let unfinished_bytes = given.take("unfinished-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(256 << 20);
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
@@ -263,6 +267,7 @@ impl Config {
             instances,
             plugin_descriptors,
             unread_bytes,
+            unfinished_bytes,
             plugin_bytes,
             state_bytes,
             sandbox_defaults,

@@ -140,6 +140,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         config: config.clone(),
         warnings,
         turned_away: 0,
+        over_limit: 0,
         goodbye: None,
         end: None,
     };
@@ -235,6 +236,8 @@ struct Driver {
     warnings: Kinds,
     /// Connections and messages of those who are not trusted.
     turned_away: u64,
+    /// Connections that exceeded a limit and were ended.
+    over_limit: u64,
     /// Once the node is told to stop: until when its peers may still send it something.
     goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
@@ -345,6 +348,10 @@ impl Driver {
             Mail::TurnedAway { why, times } => {
                 self.turned_away += times;
                 return self.warn(text::beginning(&why), &format_args!("turned away: {why}"));
+            }
+            Mail::OverLimit { what, times } => {
+                self.over_limit += times;
+                return self.warn("connections over a limit", &what);
             }
             Mail::Lookup(lookup) => return self.sockets.go_on(lookup),
         };
@@ -483,7 +490,10 @@ impl Driver {
             report::PLUGINS => return self.plugins.command(&self.node, request),
             report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
             report::EXPLAIN => explain(&self.node, request, self.now()),
-            _ => Ok(report::services(&self.node, &self.plugins, &self.sockets, self.turned_away, self.now())),
+            _ => {
+                let counters = [self.turned_away, self.over_limit];
+                Ok(report::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
+            }
         };
         Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
     }

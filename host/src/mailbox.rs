@@ -43,6 +43,13 @@ pub(crate) enum Mail {
         /// How many were refused, with those before it whose reasons found no room.
         times: u64,
     },
+    /// A connection exceeded a limit and was ended.
+    OverLimit {
+        /// Which connection, and which limit.
+        what: String,
+        /// How many were ended, with those before it that found no room.
+        times: u64,
+    },
 }
 
 /// A mail, and the room that it takes until it has been handled.
@@ -116,8 +123,10 @@ pub(crate) struct Sending {
     bell: Arc<UnixStream>,
     rung: Arc<AtomicBool>,
     refusals: Room,
-    /// Refusals that found no room.
-    uncounted: Arc<AtomicU64>,
+    /// Connections and messages turned away whose reports found no room.
+    turned_away: Arc<AtomicU64>,
+    /// Connections over a limit whose reports found no room.
+    over_limit: Arc<AtomicU64>,
 }
 
 /// Makes both ends.
@@ -135,7 +144,8 @@ pub(crate) fn mailbox() -> std::io::Result<(Sending, Mailbox)> {
         bell: Arc::new(ring),
         rung: Arc::clone(&rung),
         refusals: Room::new(REFUSALS),
-        uncounted: Arc::default(),
+        turned_away: Arc::default(),
+        over_limit: Arc::default(),
     };
     Ok((sending, Mailbox { mails: receiver, bell, rung }))
 }
@@ -156,12 +166,20 @@ impl Sending {
 
     /// Reports a connection or message that was refused. While too many such reports wait, it is only counted.
     pub(crate) fn turned_away(&self, why: impl Into<String>) {
+        self.report(&self.turned_away, |times| Mail::TurnedAway { why: why.into(), times });
+    }
+
+    /// Reports a connection that exceeded a limit and was ended. While too many such reports wait, it is only counted.
+    pub(crate) fn over_limit(&self, what: impl Into<String>) {
+        self.report(&self.over_limit, |times| Mail::OverLimit { what: what.into(), times });
+    }
+
+    fn report(&self, unreported: &AtomicU64, mail: impl FnOnce(u64) -> Mail) {
         let Some(taken) = self.refusals.try_take() else {
-            self.uncounted.fetch_add(1, Ordering::Relaxed);
+            unreported.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let times = self.uncounted.swap(0, Ordering::Relaxed) + 1;
-        self.send_in(Some(taken), Mail::TurnedAway { why: why.into(), times });
+        self.send_in(Some(taken), mail(unreported.swap(0, Ordering::Relaxed) + 1));
     }
 }
 

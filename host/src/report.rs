@@ -155,6 +155,8 @@ pub struct CounterReport {
     pub forbidden: u64,
     /// Connections and messages of those who are not trusted.
     pub turned_away: u64,
+    /// Connections that exceeded a limit before their message was complete, and were ended.
+    pub over_limit: u64,
     /// Files of plugins that were refused.
     pub plugins_refused: u64,
 }
@@ -217,7 +219,15 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
 }
 
 /// Writes the state of everything that can be called.
-pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, turned_away: u64, now: Time) -> String {
+///
+/// `turned_away` and `over_limit` are counters that the driver keeps.
+pub(crate) fn services(
+    node: &Node,
+    plugins: &Plugins,
+    sockets: &Sockets,
+    [turned_away, over_limit]: [u64; 2],
+    now: Time,
+) -> String {
     let counters = node.counters();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -249,6 +259,7 @@ pub(crate) fn services(node: &Node, plugins: &Plugins, sockets: &Sockets, turned
             dropped: sockets.dropped(),
             forbidden: counters.forbidden,
             turned_away,
+            over_limit,
             plugins_refused: plugins.refused(),
         },
     };

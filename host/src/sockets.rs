@@ -9,6 +9,8 @@ mod backlog;
 mod descriptors;
 mod dialer;
 mod doorkeeper;
+mod intake;
+mod keepalive;
 mod listener;
 mod newcomers;
 mod options;
@@ -22,6 +24,7 @@ use crate::keys::Keys;
 use crate::mailbox::Sending;
 use backlog::{Backlog, To};
 use dialer::{Dialer, Patience};
+use intake::Intake;
 use listener::Listener;
 use options::open_patiently;
 pub(crate) use place::{Lookup, connect_as_written};
@@ -32,7 +35,6 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use tracing::warn;
-use wasmnode_core::message::native;
 use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
 
 /// How often messages to a receiver that reads too slowly are tried again.
@@ -46,9 +48,6 @@ const BATCH_SIZE: i32 = 16 << 10;
 
 /// Bytes from which on a frame is not copied where it arrives and where it leaves.
 const LARGE: usize = 16 << 10;
-
-/// The longest time to live that ZMTP can tell, in milliseconds.
-const LONGEST_TTL: i32 = 6_553_500;
 
 /// How long a connection that somebody makes may take until it is known whose it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -107,10 +106,11 @@ impl Sockets {
     pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
         descriptors::raise();
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
-        let (message, unread) = (config.node.limits.message, config.unread_bytes);
+        let limits = &config.node.limits;
+        let intake = Intake { message: limits.message, frames: limits.frames, unfinished: config.unfinished_bytes };
         // The core gives a silent peer up first, and can say why.
         let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
-        let mut sockets = open_patiently(|| Self::open(message, unread, patience, keys, lookups))
+        let mut sockets = open_patiently(|| Self::open(intake, config.unread_bytes, patience, keys, lookups))
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
@@ -122,7 +122,7 @@ impl Sockets {
     }
 
     fn open(
-        max_message: usize,
+        intake: Intake,
         max_unread: usize,
         patience: Patience,
         keys: Option<(Keys, Label)>,
@@ -132,12 +132,12 @@ impl Sockets {
         Ok(Self {
             dialer: Dialer::open(
                 &context,
-                max_message,
+                intake,
                 patience,
                 keys.as_ref().map(|(keys, _)| keys.clone()),
                 lookups.clone(),
             )?,
-            listener: Listener::open(&context, max_message, patience.silence, keys, lookups)?,
+            listener: Listener::open(&context, intake, keys, lookups)?,
             backlog: Backlog::new(max_unread),
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
@@ -227,7 +227,7 @@ impl Sockets {
         self.dialer.trust(keys);
     }
 
-    /// Ends the connection of somebody who is not trusted any more.
+    /// Ends a connection, with all that waits for its receiver.
     pub(crate) fn disconnect(&mut self, peer: &PeerId) {
         self.backlog.take(&To::Peer(peer.clone())).for_each(drop);
         self.listener.disconnect(peer.as_bytes());
@@ -392,25 +392,13 @@ fn try_send(listener: &mut Listener, dialer: &mut Dialer, to: &To, frames: &[Fra
 }
 
 /// A ROUTER with what all of the node's sockets have in common.
-fn router(
-    context: &zmq::Context,
-    max_message: usize,
-    high_water_mark: i32,
-    silence: Duration,
-) -> Result<zmq::Socket, zmq::Error> {
+fn router(context: &zmq::Context, intake: Intake, high_water_mark: i32) -> Result<zmq::Socket, zmq::Error> {
     let mut router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
-    // A frame over the limit gets an answer; one over twice the limit ends its connection before it fills the memory. A
-    // compact message has a header in its frame besides, which counts where the limit is small.
-    let longest = max_message.saturating_mul(2).max(2 * native::MAX_COMPACT);
-    router.set_maxmsgsize(i64::try_from(longest).unwrap_or(i64::MAX))?;
+    intake.apply(&mut router)?;
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
-    router.set_heartbeat_ivl(1_000)?;
-    let silence = milliseconds(silence);
-    router.set_heartbeat_timeout(silence)?;
-    router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
-    router.set_tcp_keepalive(1)?;
+    keepalive::apply(&mut router)?;
     for option in [options::IN_BATCH_SIZE, options::OUT_BATCH_SIZE] {
         options::set(&mut router, option, &BATCH_SIZE.to_ne_bytes())?;
     }

@@ -4,9 +4,12 @@
 
 #[path = "../guests/mod.rs"]
 mod guests;
+#[path = "../zmtp.rs"]
+mod zmtp;
 
 mod command_line;
 mod commands;
+mod connections;
 mod corpus;
 mod deploy;
 mod dropping;

@@ -1,10 +1,15 @@
 //! Nodes in network namespaces of their own, on a network that the test makes, breaks, narrows and removes.
 
+use crate::connections::wait_for_descriptors;
 use crate::load::{Crew, Runs, assert_all_well, failures, load, unique_body};
 use crate::node::{Folder, Node, PATIENCE};
 use crate::tools::has;
+use crate::zmtp::{RawPeer, message};
 use crate::zone::wait_for_members;
 use crate::zone_failures::{wait_for_peers, wait_until_used};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -72,6 +77,16 @@ impl Network {
         if both_ways {
             ip(&["-n", &self.hosts[number], "route", "del", "blackhole", "10.0.0.0/16"]);
         }
+    }
+
+    /// Does something in a thread that is on a host.
+    fn on_host<T: Send>(&self, number: usize, act: impl FnOnce() -> T + Send) -> T {
+        let host = File::open(format!("/run/netns/{}", self.hosts[number])).unwrap();
+        let act = || {
+            move_into_link_name_space(host.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            act()
+        };
+        std::thread::scope(|scope| scope.spawn(act).join().unwrap())
     }
 
     fn in_router(&self, command: &[&str]) {
@@ -167,4 +182,26 @@ fn a_slow_link_serves_slowly() {
     let took = began.elapsed();
     println!("10 answers of 20 KB took {took:?}");
     assert!(took > Duration::from_millis(500), "{took:?} is too quick for 2 Mbit/s");
+}
+
+#[test]
+fn a_lost_cable_ends_the_connections_of_clients_within_half_a_minute() {
+    let Some(network) = Network::new(2) else { return };
+    let node = network.node(0, "front", &["echo"], "");
+    let mut client = node.client();
+    client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap();
+    let before = node.descriptors();
+    let endpoint = format!("tcp://{}:5555", address(0));
+    // One is idle, to the other the node sends heartbeats. Neither sends any of its own.
+    let _clients = network.on_host(1, || {
+        let (idle, mut worker) = (RawPeer::open(&endpoint, b""), RawPeer::open(&endpoint, b""));
+        worker.send(&message(&[b"MDPW02", b"\x01", b"job"]));
+        (idle, worker)
+    });
+    node.wait_for_workers("job", 1);
+    assert!(node.descriptors() >= before + 2);
+    network.cut_off(1, true);
+    let noticed = wait_for_descriptors(&node, &mut client, before);
+    println!("noticed after {noticed:?}");
+    assert!(noticed < Duration::from_secs(30), "{noticed:?}");
 }

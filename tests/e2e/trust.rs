@@ -1,6 +1,7 @@
 //! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real socket, and
 //! others are served meanwhile.
 
+mod connections;
 mod flood;
 mod peers;
 mod strangers;
@@ -315,9 +316,12 @@ fn nobody_takes_over_the_answers_of_another_by_its_routing_id() {
     is_in.connect("inproc://thief").unwrap();
     steals.connect(&node.tcp).unwrap();
     is_in.recv_multipart(0).unwrap();
-    ask(&steals, "echo", "x");
+    ask(&steals, "echo", "its own");
     worker.reply(&asker, &body);
     assert_eq!(answer(&asks).last().unwrap(), b"mine");
+    // It is served within a second, under another id.
+    assert_eq!(steals.poll(zmq::POLLIN, 1_000).unwrap(), 1);
+    assert_eq!(answer(&steals).last().unwrap(), b"its own");
     assert_eq!(steals.poll(zmq::POLLIN, 0).unwrap(), 0);
 }
 

@@ -48,7 +48,8 @@ fn every_key_reaches_its_field() {
         node = { name = "n", zone = "z-eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
                  seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", kept-replies = 14, kept-bytes = "15KiB", message = 4096, frames = 50, workers = 6,
-                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB", plugin = "7KiB" }
+                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB",
+                   unfinished-bytes = "10MiB", plugin = "7KiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
         defaults.queue = 9
@@ -79,6 +80,7 @@ fn every_key_reaches_its_field() {
     assert_eq!((config.drain, config.instances), (Duration::from_secs(60), 8));
     assert_eq!(config.plugin_descriptors, Some(16));
     assert_eq!((config.unread_bytes, config.plugin_bytes), (9 << 20, 7 << 10));
+    assert_eq!(config.unfinished_bytes, 10 << 20);
     assert_eq!(config.node.seeds, ["ipc:///a.ipc", "tcp://127.0.0.1:1"].map(Seed::at));
     assert_eq!(config.advertise, Some(Endpoint::Tcp("[::1]:2".into())));
     let (heartbeat, expiry) = (Duration::from_millis(10), Duration::from_secs(1));

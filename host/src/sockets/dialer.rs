@@ -10,7 +10,8 @@
 //! | silence, or an end, in the handshake | CONNECTED, HANDSHAKE_FAILED_NO_DETAIL, DISCONNECTED, CONNECT_RETRIED |
 //! | another protocol or security | CONNECTED, HANDSHAKE_FAILED_PROTOCOL or _AUTH, DISCONNECTED |
 //! | lost, or no heartbeat | CONNECTED, HANDSHAKE_SUCCEEDED, DISCONNECTED, CONNECT_RETRIED |
-//! | a message that breaks ZMTP or is too long | CONNECTED, HANDSHAKE_SUCCEEDED, DISCONNECTED |
+//! | a message that breaks ZMTP | CONNECTED, HANDSHAKE_SUCCEEDED, DISCONNECTED |
+//! | a message over a limit (`intake`) | CONNECTED, HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_PROTOCOL, DISCONNECTED |
 //! | hung up while connecting | CLOSED |
 //! | hung up later | none |
 //!
@@ -20,6 +21,7 @@
 //! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is told to reconnect, but only
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
+use super::intake::{Exceeded, Intake};
 use super::place::{self, Lookup, Place, Target};
 use super::polled::Polled;
 use super::{LINGER, milliseconds, options, receive, router, send, uninterrupted};
@@ -36,6 +38,12 @@ use zmq::SocketEvent::{
 /// Messages that libzmq holds for one link, in each direction. The core bounds what is outstanding on a link, so this is
 /// not a limit to live with but one never to meet: over it, libzmq reads no more from the connection.
 const HIGH_WATER_MARK: i32 = 20_000;
+
+/// Interval of libzmq's own heartbeats, in milliseconds. Peers that speak ZMTP 3.0 get none, because it has no PING.
+const HEARTBEAT: i32 = 1_000;
+
+/// Largest time to live of a heartbeat, in milliseconds: libzmq 4.3.5 counts it in 16 bits when it arrives.
+const LONGEST_TTL: i32 = 65_500;
 
 /// "Never" of ZMQ_RECONNECT_IVL, in milliseconds: 24 days.
 const WEEKS: i32 = i32::MAX;
@@ -101,13 +109,17 @@ enum State {
 impl Dialer {
     pub(super) fn open(
         context: &zmq::Context,
-        max_message: usize,
+        intake: Intake,
         patience: Patience,
         keys: Option<Keys>,
         reports: Sending,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
-        let router = router(context, max_message, HIGH_WATER_MARK, patience.silence)?;
+        let router = router(context, intake, HIGH_WATER_MARK)?;
+        let silence = milliseconds(patience.silence);
+        router.set_heartbeat_ivl(HEARTBEAT)?;
+        router.set_heartbeat_timeout(silence)?;
+        router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
         router.set_reconnect_ivl(WEEKS)?;
         router.set_linger(0)?;
         router.set_connect_timeout(milliseconds(patience.connect))?;
@@ -205,13 +217,16 @@ impl Dialer {
     /// Reads what libzmq tells of connections; returns whether links have ended. What arrived on them can be read until
     /// [`Self::next_ended`] has told of them.
     pub(super) fn read_events(&mut self) -> bool {
-        while let Some((event, name)) = self.read_event() {
+        while let Some((event, exceeded, name)) = self.read_event() {
             let Some(&link) = self.names.get(&name) else { continue };
             let Some(known) = self.links.get_mut(&link) else { continue };
             match event {
                 CONNECTED => known.state = State::Shaking,
                 HANDSHAKE_SUCCEEDED => known.state = State::Open,
-                HANDSHAKE_FAILED_PROTOCOL => known.mishap = Some("the other side speaks another protocol or version"),
+                HANDSHAKE_FAILED_PROTOCOL => {
+                    let other = "the other side speaks another protocol or version";
+                    known.mishap = Some(exceeded.map_or(other, Exceeded::why));
+                }
                 HANDSHAKE_FAILED_AUTH => known.mishap = Some("the other side does not let this node in"),
                 DISCONNECTED | CLOSED | CONNECT_RETRIED => self.end(link),
                 _ => {}
@@ -319,13 +334,14 @@ impl Dialer {
             .map_err(refused)
     }
 
-    /// The next event, and the endpoint that it is about.
-    fn read_event(&self) -> Option<(zmq::SocketEvent, String)> {
+    /// The next event, the limit that it reports if it does, and the endpoint that it is about.
+    fn read_event(&self) -> Option<(zmq::SocketEvent, Option<Exceeded>, String)> {
         let read = |monitor: &zmq::Socket| uninterrupted(|| monitor.recv_msg(zmq::DONTWAIT)).ok();
         let event = self.monitor.read(read)?;
         let name = self.monitor.read(read)?;
-        let event = u16::from_ne_bytes([*event.first()?, *event.get(1)?]);
-        Some((zmq::SocketEvent::from_raw(event), String::from_utf8_lossy(&name).into_owned()))
+        let kind = u16::from_ne_bytes([*event.first()?, *event.get(1)?]);
+        let name = String::from_utf8_lossy(&name).into_owned();
+        Some((zmq::SocketEvent::from_raw(kind), Exceeded::of_event(&event), name))
     }
 }
 

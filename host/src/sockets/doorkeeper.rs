@@ -1,9 +1,11 @@
-//! Who is let in: the ZAP handler (ZeroMQ RFC 27) of the node's sockets, in a thread of its own.
+//! Who is let in: the ZAP handler (ZeroMQ RFC 27) of the node's sockets, in a thread of its own. The thread also reads what
+//! libzmq reports of connections, and passes on which of them exceeded a limit; without keys it does only that.
 //!
 //! libzmq asks it about each connection before anything else is heard on it, and marks every message with what it answered:
 //! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
+use super::intake::Exceeded;
 use super::newcomers::Newcomers;
 use super::{options, uninterrupted};
 use crate::keys::{Credential, Keys};
@@ -13,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use wasmnode_core::Label;
+use zmq::SocketEvent;
 
 /// Where libzmq asks.
 const ZAP: &str = "inproc://zeromq.zap.01";
@@ -53,42 +56,49 @@ impl Names {
 
 pub(super) struct Doorkeeper {
     names: Names,
-    me: Label,
+    /// The node's own name; `None` where no keys are asked for.
+    me: Option<Label>,
     end: zmq::Socket,
     thread: JoinHandle<()>,
 }
 
 impl Doorkeeper {
-    /// Stands at a socket that nothing is bound to yet. Who is turned away is told to `tell`.
+    /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of the
+    /// others is reported to `tell`.
     pub(super) fn open(
         context: &zmq::Context,
         guarded: &mut zmq::Socket,
-        keys: &Keys,
-        me: Label,
+        keys: Option<&(Keys, Label)>,
         tell: Sending,
     ) -> Result<Self, zmq::Error> {
-        guarded.set_zap_domain(DOMAIN)?;
-        options::set(guarded, options::ZAP_ENFORCE_DOMAIN, &1_i32.to_ne_bytes())?;
-        guarded.monitor(EVENTS, Newcomers::events())?;
+        let (names, mut zap) = (Names::default(), None);
+        if let Some((keys, me)) = keys {
+            guarded.set_zap_domain(DOMAIN)?;
+            options::set(guarded, options::ZAP_ENFORCE_DOMAIN, &1_i32.to_ne_bytes())?;
+            names.set(keys, me);
+            let handler = context.socket(zmq::ROUTER)?;
+            handler.set_linger(0)?;
+            handler.bind(ZAP)?;
+            zap = Some(handler);
+        }
+        let failures = SocketEvent::HANDSHAKE_FAILED_PROTOCOL.to_raw().into();
+        guarded.monitor(EVENTS, if keys.is_some() { Newcomers::events() } else { failures })?;
         let events = context.socket(zmq::PAIR)?;
         events.connect(EVENTS)?;
-        let zap = context.socket(zmq::ROUTER)?;
-        zap.set_linger(0)?;
-        zap.bind(ZAP)?;
         let (end, ended) = (context.socket(zmq::PAIR)?, context.socket(zmq::PAIR)?);
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let names = Names::default();
-        names.set(keys, &me);
         let door = Door { zap, events, ended, newcomers: Newcomers::default(), names: names.clone(), tell };
         let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
-        Ok(Self { names, me, end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
+        Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
 
     /// Others are trusted from now on.
     pub(super) fn trust(&self, keys: &Keys) {
-        self.names.set(keys, &self.me);
+        if let Some(me) = &self.me {
+            self.names.set(keys, me);
+        }
     }
 
     /// The name under which the sender of a message is trusted, if it is.
@@ -106,7 +116,8 @@ impl Doorkeeper {
 
 /// What the thread has.
 struct Door {
-    zap: zmq::Socket,
+    /// Where libzmq asks; `None` where everybody is let in.
+    zap: Option<zmq::Socket>,
     events: zmq::Socket,
     ended: zmq::Socket,
     newcomers: Newcomers,
@@ -117,25 +128,40 @@ struct Door {
 impl Door {
     fn keep(mut self) {
         loop {
-            let sockets = [&self.zap, &self.events, &self.ended];
-            let mut items = sockets.map(|socket| socket.as_poll_item(zmq::POLLIN));
+            let sockets = [&self.ended, &self.events].into_iter().chain(&self.zap);
+            let mut items: Vec<_> = sockets.map(|socket| socket.as_poll_item(zmq::POLLIN)).collect();
             match zmq::poll(&mut items, self.newcomers.timeout(Instant::now())) {
                 Err(zmq::Error::EINTR) => continue,
                 Err(_ended) => return,
-                Ok(_) if items[2].is_readable() => return,
+                Ok(_) if items[0].is_readable() => return,
                 Ok(_) => {}
             }
-            while let Ok(question) = uninterrupted(|| self.zap.recv_multipart(zmq::DONTWAIT)) {
-                self.answer(&question);
+            while let Some(zap) = &self.zap
+                && let Ok(question) = uninterrupted(|| zap.recv_multipart(zmq::DONTWAIT))
+            {
+                self.answer(zap, &question);
             }
             while let Ok(event) = uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)) {
-                if self.newcomers.hear(&event, Instant::now()) {
-                    self.turn_away("somebody connected who shows no key, or does not speak ZeroMQ as this node does");
-                }
+                self.hear(&event);
             }
             for _ in 0..self.newcomers.take_unheard(Instant::now()) {
                 self.turn_away("somebody connected who does not speak ZeroMQ");
             }
+        }
+    }
+
+    fn hear(&mut self, event: &[Vec<u8>]) {
+        let exceeded = event.first().and_then(|event| Exceeded::of_event(event));
+        // Any other limit is one for those who were let in.
+        if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.newcomers.hear(event, Instant::now()) {
+            return;
+        }
+        let from = event.get(1).map(|address| String::from_utf8_lossy(address)).unwrap_or_default();
+        match exceeded {
+            Some(Exceeded::Handshake) => self.turn_away(&format!("somebody at {from}: {}", Exceeded::Handshake)),
+            Some(limit) => self.tell.over_limit(format!("the connection with {from} is ended: {limit}")),
+            None if self.zap.is_none() => {}
+            None => self.turn_away("somebody connected who shows no key, or does not speak ZeroMQ as this node does"),
         }
     }
 
@@ -144,7 +170,7 @@ impl Door {
     }
 
     /// Answers a question, and says who was turned away and what would let it in.
-    fn answer(&self, frames: &[Vec<u8>]) {
+    fn answer(&self, zap: &zmq::Socket, frames: &[Vec<u8>]) {
         let Some(question) = Question::read(frames) else { return };
         let user = question.user();
         let is_trusted = user.as_ref().is_some_and(|user| self.names.get(user).is_some());
@@ -156,7 +182,7 @@ impl Door {
         let fields: [&[u8]; 6] = [b"1.0", question.id, code.as_bytes(), text.as_bytes(), user.as_bytes(), b""];
         let frames = [question.asker, b""].into_iter().chain(fields);
         // It waits for the answer; if it is gone, it needs none.
-        let _gone = self.zap.send_multipart(frames, zmq::DONTWAIT);
+        let _gone = zap.send_multipart(frames, zmq::DONTWAIT);
     }
 }
 

@@ -1,31 +1,33 @@
 //! The ROUTER that serves clients and workers, bound to all endpoints.
 //!
-//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection. Where keys are asked for it is
-//! off, as it would also let one peer take over what is meant for another.
+//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection, and ends the one before. Where
+//! keys are asked for it is off, as it would also let one peer take over what is meant for another: there, a peer whose
+//! routing id is taken gets another (`libzmq.patch`).
+//!
+//! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs none.
+//! A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
+//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection and, at
+//! most, their share of `limits.unread-bytes`.
 
 use super::doorkeeper::Doorkeeper;
+use super::intake::Intake;
 use super::polled::Polled;
-use super::{HANDSHAKE, LINGER, milliseconds, place, receive, router, send};
+use super::{HANDSHAKE, LINGER, milliseconds, options, place, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tracing::info;
 use wasmnode_core::{Frame, Label, PeerId};
 
 /// Messages that libzmq holds for one peer, in each direction; its own default.
 const HIGH_WATER_MARK: i32 = 1_000;
 
-/// Where connections are taken over that are to end.
-const TAKE_OVER: &str = "inproc://take-over";
-
 pub(super) struct Listener {
-    context: zmq::Context,
     router: Polled,
-    doorkeeper: Option<Doorkeeper>,
+    doorkeeper: Doorkeeper,
     keys: Option<Keys>,
     /// Where it is told who was turned away.
     tell: Sending,
@@ -37,23 +39,18 @@ impl Listener {
     /// Opens the socket; with keys, for those only who are trusted.
     pub(super) fn open(
         context: &zmq::Context,
-        max_message: usize,
-        silence: Duration,
+        intake: Intake,
         keys: Option<(Keys, Label)>,
         tell: Sending,
     ) -> Result<Self, zmq::Error> {
-        let mut router = router(context, max_message, HIGH_WATER_MARK, silence)?;
+        let mut router = router(context, intake, HIGH_WATER_MARK)?;
         router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(milliseconds(HANDSHAKE))?;
-        let (mut doorkeeper, context) = (None, context.clone());
-        if let Some((keys, me)) = &keys {
-            doorkeeper = Some(Doorkeeper::open(&context, &mut router, keys, me.clone(), tell.clone())?);
-            router.bind(TAKE_OVER)?;
-        }
+        let doorkeeper = Doorkeeper::open(context, &mut router, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
-        Ok(Self { context, router, doorkeeper, keys, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
+        Ok(Self { router, doorkeeper, keys, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
@@ -99,17 +96,15 @@ impl Listener {
 
     /// Others are trusted from now on.
     pub(super) fn trust(&mut self, keys: &Keys) {
-        if let Some(doorkeeper) = &self.doorkeeper {
-            doorkeeper.trust(keys);
-        }
+        self.doorkeeper.trust(keys);
     }
 
-    pub(super) fn receive(&self) -> Option<(PeerId, Vec<Frame>)> {
-        let Some(doorkeeper) = &self.doorkeeper else {
+    pub(super) fn receive(&mut self) -> Option<(PeerId, Vec<Frame>)> {
+        if self.keys.is_none() {
             return receive(&self.router, |id| PeerId::new(&**id));
-        };
+        }
         loop {
-            let (sender, frames) = receive(&self.router, |id| match doorkeeper.name_of(id) {
+            let (sender, frames) = receive(&self.router, |id| match self.doorkeeper.name_of(id) {
                 Some(name) => Ok(PeerId::authenticated(&**id, name)),
                 None => Err(Frame::copy_from_slice(id)),
             })?;
@@ -122,25 +117,9 @@ impl Listener {
         }
     }
 
-    /// Ends a connection. libzmq has no call for that, but lets another connection take the routing id over, and stops
-    /// reading from the one before: that one ends when its heartbeats stay away, and until then nothing is heard or said
-    /// on it.
-    pub(super) fn disconnect(&self, routing_id: &[u8]) {
-        let router = self.router.socket();
-        let take_over = || {
-            let successor = self.context.socket(zmq::DEALER)?;
-            successor.set_linger(0)?;
-            successor.set_identity(routing_id)?;
-            router.set_router_handover(true)?;
-            successor.connect(TAKE_OVER)?;
-            // libzmq takes the newcomer in when the socket is used next.
-            router.get_events().map(drop)
-        };
-        let taken: Result<(), zmq::Error> = take_over();
-        let _it_was_possible_before = router.set_router_handover(false);
-        if let Err(error) = taken {
-            self.tell.turned_away(format!("its connection cannot be ended: {error}"));
-        }
+    /// Ends a connection: nothing more is received from it, and nothing that waits for it is sent.
+    pub(super) fn disconnect(&mut self, routing_id: &[u8]) {
+        let _it_has_ended_already = options::set(self.router.socket_mut(), options::END_CONNECTION, routing_id);
     }
 
     pub(super) fn send(&mut self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
@@ -154,9 +133,7 @@ impl Listener {
 
     /// Gives the endpoints free and removes the ipc files.
     pub(super) fn close(self) {
-        if let Some(doorkeeper) = self.doorkeeper {
-            doorkeeper.close();
-        }
+        self.doorkeeper.close();
         for file in &self.ipc_files {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
         }

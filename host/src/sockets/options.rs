@@ -19,6 +19,18 @@ pub(super) const IN_BATCH_SIZE: i32 = 101;
 /// Bytes that a connection gathers before it writes them: `ZMQ_OUT_BATCH_SIZE`, another.
 pub(super) const OUT_BATCH_SIZE: i32 = 102;
 
+/// How long what was sent may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of `tcp(7)`.
+pub(super) const TCP_MAXRT: i32 = 80;
+
+/// Most frames of one message that arrives; one of the options of `libzmq.patch`, as the two below.
+pub(super) const MAX_FRAMES: i32 = 1001;
+
+/// Most bytes of the unfinished messages of all connections of the process.
+pub(super) const MAX_UNFINISHED: i32 = 1002;
+
+/// Ends the connection with the routing id that is set.
+pub(super) const END_CONNECTION: i32 = 1003;
+
 /// Sets an option of a socket, which libzmq copies and checks.
 ///
 /// # Errors

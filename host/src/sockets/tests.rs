@@ -1,6 +1,9 @@
 //! Links between real sockets of one process: each test has its own ports, chosen by the system, or a folder.
 
 mod guarded;
+mod hostile;
+#[path = "../../../tests/zmtp.rs"]
+mod zmtp;
 
 use super::*;
 use crate::config::Permissions;
@@ -17,7 +20,11 @@ struct Station {
     sockets: Sockets,
     mailbox: Mailbox,
     turned_away: usize,
+    over_limit: usize,
 }
+
+/// What the stations let a connection send.
+const INTAKE: Intake = Intake { message: 1 << 20, frames: 256, unfinished: 256 << 20 };
 
 impl Station {
     fn new() -> Self {
@@ -35,7 +42,8 @@ impl Station {
 
     fn open(patience: Patience, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, mailbox) = mailbox().unwrap();
-        Self { sockets: Sockets::open(1 << 20, max_unread, patience, keys, sending).unwrap(), mailbox, turned_away: 0 }
+        let sockets = Sockets::open(INTAKE, max_unread, patience, keys, sending).unwrap();
+        Self { sockets, mailbox, turned_away: 0, over_limit: 0 }
     }
 
     /// Listens at a free port, or at an endpoint; returns where.
@@ -62,12 +70,23 @@ impl Station {
         panic!("nothing happens")
     }
 
+    /// Runs until this holds; nothing else happens.
+    fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < DEADLINE && self.sockets.receive().is_none());
+            self.sockets.wait(self.mailbox.fd(), Some(Duration::from_millis(10)));
+            self.empty_mailbox();
+        }
+    }
+
     fn empty_mailbox(&mut self) {
         self.mailbox.silence();
         while let Some(letter) = self.mailbox.next() {
             match letter.mail {
                 Mail::Lookup(lookup) => self.sockets.go_on(lookup),
                 Mail::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
+                Mail::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
                 _ => {}
             }
         }
@@ -320,7 +339,7 @@ fn a_message_that_is_too_long_ends_the_link() {
     near.post(1, "question").unwrap();
     let Input::Message { from, .. } = far.next() else { panic!("not a message") };
     far.sockets.send(from, vec![vec![0; (2 << 20) + 1].into()]).unwrap();
-    assert_eq!(near.down(1), "the connection is lost");
+    assert_eq!(near.down(1), "a message was longer than twice limits.message");
     near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
     near.converse(2, &mut other);
 }

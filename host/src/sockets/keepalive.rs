@@ -1,0 +1,28 @@
+//! How a lost cable is noticed: by the system, for each tcp connection, within [`LOST_AFTER`] seconds.
+//!
+//! An idle connection is probed. While data is unacknowledged the system sends no probes but the data, again and again; then
+//! the time since the last progress counts. It counts as well while the other side leaves no room for more, so a process
+//! that is frozen with full buffers loses its connection too.
+
+use super::options;
+
+/// Silence after which the other side is probed, in seconds.
+const IDLE: i32 = 8;
+
+/// Interval of the probes, in seconds.
+const INTERVAL: i32 = 4;
+
+/// Number of probes without an answer after which the connection ends.
+const PROBES: i32 = 3;
+
+/// Seconds after which a connection without a sign of life has ended.
+const LOST_AFTER: i32 = IDLE + INTERVAL * PROBES;
+
+/// Sets the options of the connections that a socket makes or accepts from here on.
+pub(super) fn apply(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
+    socket.set_tcp_keepalive(1)?;
+    socket.set_tcp_keepalive_idle(IDLE)?;
+    socket.set_tcp_keepalive_intvl(INTERVAL)?;
+    socket.set_tcp_keepalive_cnt(PROBES)?;
+    options::set(socket, options::TCP_MAXRT, &(LOST_AFTER * 1_000).to_ne_bytes())
+}

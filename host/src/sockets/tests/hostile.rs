@@ -1,0 +1,179 @@
+//! Peers and listeners that break rules, byte by byte.
+
+use super::zmtp::{MORE, RawPeer, declaration, frame, greeting, message, ping};
+use super::*;
+
+/// Longer than three of libzmq's heartbeats.
+const STALL: Duration = Duration::from_millis(3_500);
+
+/// Receives all that has arrived until the link is down, or, without a link, until a good client is served.
+fn heard(station: &mut Station) -> usize {
+    let mut heard = 0;
+    loop {
+        match station.next() {
+            Input::LinkDown { .. } => return heard,
+            Input::Message { frames, .. } if frames == [Frame::from_static(b"last")] => return heard,
+            Input::Message { .. } | Input::LinkMessage { .. } => heard += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A listener to dial that is a raw peer once it is connected.
+fn listener(near: &mut Station, link: u64, minor: u8) -> RawPeer {
+    let (listener, endpoint) = stranger();
+    near.sockets.dial(LinkId(link), &endpoint, None);
+    RawPeer::on(listener.accept().unwrap().0).shaken(minor, b"")
+}
+
+#[test]
+fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
+        let mut near = Station::new();
+        let endpoint = near.bind(&endpoint);
+        for fixed in [&b""[..], b"fixed"] {
+            let mut hostile = RawPeer::open(&endpoint, fixed);
+            // More than libzmq holds; then what it answers when it reads on.
+            hostile.send(&[message(&[b"x"]).repeat(1_500), ping(0), message(&[b"x"]), ping(0)].concat());
+            hostile.reset();
+        }
+        // The loop is stalled while libzmq's thread runs and its timers expire.
+        std::thread::sleep(STALL);
+        let mut good = RawPeer::open(&endpoint, b"");
+        good.send(&message(&[b"last"]));
+        assert!(heard(&mut near) >= 1_000);
+    }
+}
+
+#[test]
+fn a_listener_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    let mut hostile = listener(&mut near, 1, 1);
+    hostile.send(&[message(&[b"x"]).repeat(25_000), ping(0), message(&[b"x"]), ping(0)].concat());
+    hostile.reset();
+    std::thread::sleep(STALL);
+    assert!(heard(&mut near) >= 20_000);
+    near.sockets.dial(LinkId(2), &far.bind("tcp://127.0.0.1:*"), None);
+    near.converse(2, &mut far);
+}
+
+#[test]
+fn who_announces_zmtp_3_0_gets_no_ping_and_may_be_idle() {
+    let mut near = Station::new();
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    let mut peers = [RawPeer::connect(&endpoint).shaken(0, b""), listener(&mut near, 1, 0)];
+    let mut modern = listener(&mut near, 2, 1);
+    for peer in &mut peers {
+        assert!(peer.is_silent_for(STALL / 2));
+        peer.send(&message(&[b"x"]));
+    }
+    let mut heard = [near.next(), near.next()].map(|input| matches!(input, Input::Message { .. }));
+    heard.sort_unstable();
+    assert_eq!(heard, [false, true], "one as a client, one as a link");
+    assert!(modern.read_frame().unwrap().1.starts_with(b"\x04PING"), "links to those who know it have heartbeats");
+}
+
+#[test]
+fn a_listener_that_exceeds_a_limit_ends_the_link_and_the_reason_names_it() {
+    let (mut near, mut far) = (Station::new(), Station::new());
+    let cases: [(&[u8], &str); 3] = [
+        (&declaration(0, (2 << 20) + 1), "longer than twice limits.message"),
+        (&frame(MORE, b"").repeat(600), "more than twice limits.frames"),
+        (&frame(MORE, &[0; 1 << 10]).repeat(2_100)[..], "more than twice limits.frames"),
+    ];
+    for (link, (bytes, why)) in (1..).zip(cases) {
+        let mut hostile = listener(&mut near, link, 1);
+        hostile.flood(bytes, bytes.len());
+        let told = near.down(link);
+        assert!(told.contains(why), "{told}");
+    }
+    let large = frame(MORE, &vec![0; 128 << 10]);
+    let mut hostile = listener(&mut near, 8, 1);
+    hostile.flood(&large, 4 << 20);
+    assert!(near.down(8).contains("longer than twice limits.message"), "the sum of its frames counts");
+
+    let (listener, endpoint) = stranger();
+    near.sockets.dial(LinkId(9), &endpoint, None);
+    let mut hostile = RawPeer::on(listener.accept().unwrap().0);
+    hostile.send(&[greeting(1, "NULL"), declaration(4, 5_000)].concat());
+    let told = near.down(9);
+    assert!(told.contains("handshake was longer than 4 KiB"), "{told}");
+    near.sockets.dial(LinkId(10), &far.bind("tcp://127.0.0.1:*"), None);
+    near.converse(10, &mut far);
+}
+
+#[test]
+fn a_message_of_just_twice_the_limits_arrives() {
+    let mut near = Station::new();
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    let mut client = RawPeer::open(&endpoint, b"");
+    let (part, count) = (vec![0; 4 << 10], 512 + 16);
+    for bytes in [vec![&b""[..]; count + 1], vec![&part[..]; 512], vec![&vec![0; 2 << 20][..]]] {
+        client.send(&message(&bytes));
+        match near.next() {
+            Input::Message { frames, .. } => assert_eq!(frames.len(), bytes.len()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_id_that_looks_like_one_of_libzmq_s_is_replaced_by_one() {
+    let mut near = Station::new();
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    let mut ids = std::collections::BTreeSet::new();
+    let mut peers: Vec<RawPeer> = Vec::new();
+    let mut next = Vec::new();
+    for round in 0..4 {
+        for is_chosen in [false, true, true] {
+            let identity = if is_chosen { next } else { Vec::new() };
+            let mut peer = RawPeer::open(&endpoint, &identity);
+            peer.send(&message(&[b"x"]));
+            let Input::Message { from, .. } = near.next() else { panic!("not a message") };
+            assert_eq!((from.as_bytes()[0], from.as_bytes().len()), (0, 5), "{identity:?}");
+            let number = u32::from_be_bytes(from.as_bytes()[1..].try_into().unwrap());
+            next = [&[0][..], &number.wrapping_add(1).to_be_bytes()].concat();
+            assert!(ids.insert(from.as_bytes().to_vec()), "round {round}: {from} was there already");
+            peers.push(peer);
+        }
+    }
+    let mut long = RawPeer::open(&endpoint, &[b'x'; 300]);
+    long.send(&message(&[b"x"]));
+    let Input::Message { from, .. } = near.next() else { panic!("not a message") };
+    assert_eq!(from.as_bytes()[0], 0);
+}
+
+#[test]
+fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
+    let mut near = Station::new();
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    let mut peer = RawPeer::open(&endpoint, b"");
+    peer.send(&frame(4, b"\x04PING"));
+    peer.send(&frame(4, b"\x04PING\0\0context"));
+    assert_eq!(peer.read_frame().unwrap().1, b"\x04PONGcontext");
+}
+
+#[test]
+fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_they_held() {
+    // The bound is one of the process, and other tests count too.
+    let intake = Intake { unfinished: 48 << 20, ..INTAKE };
+    let (sending, mailbox) = mailbox().unwrap();
+    let sockets = Sockets::open(intake, 1 << 20, Patience::default(), None, sending).unwrap();
+    let mut near = Station { sockets, mailbox, turned_away: 0, over_limit: 0 };
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    for _ in 0..3 {
+        let part = frame(MORE, &vec![0; 1 << 20]);
+        let mut peers: Vec<_> = (0..64).map(|_| RawPeer::open(&endpoint, b"")).collect();
+        for peer in &mut peers {
+            peer.flood(&part, part.len());
+        }
+        near.wait_until(|near| near.over_limit > 0);
+        near.over_limit = 0;
+        drop(peers);
+        // All that they held is free again.
+        let mut good = RawPeer::open(&endpoint, b"");
+        good.send(&message(&[&vec![0; 1 << 20]]));
+        while !matches!(near.next(), Input::Message { .. }) {}
+    }
+}

@@ -1,0 +1,231 @@
+//! What one connection may do to a node and to the others: peers that speak ZMTP byte by byte, twins, the frozen and the
+//! lost.
+
+use crate::majordomo::{Worker, dealer};
+use crate::node::{Node, PATIENCE, wasmnode};
+use crate::zmtp::{MORE, RawPeer, declaration, frame, greeting, request};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Client, Error, Reply};
+
+/// A second; what is promised within it.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Longer than libzmq's timers would take to meet a connection that is gone.
+const AFTERMATH: Duration = Duration::from_secs(4);
+
+/// Small limits, so that what exceeds them is quickly sent.
+const SMALL: &str = "[limits]\nmessage = '1MiB'\nunfinished-bytes = '8MiB'\n";
+
+/// Asks and is answered.
+fn is_served(peer: &mut RawPeer) {
+    peer.send(&request("echo", b"x"));
+    assert_eq!(peer.read_message().unwrap().last().unwrap(), b"x");
+}
+
+/// The node serves all the time, until long after.
+pub(crate) fn serves_on(node: &Node) {
+    let began = Instant::now();
+    while began.elapsed() < AFTERMATH {
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    }
+}
+
+#[test]
+fn of_two_with_one_identity_the_second_is_served_and_the_first_ends() {
+    let node = Node::start(&["echo"], "");
+    for endpoint in [node.tcp.clone(), node.ipc()] {
+        let mut first = RawPeer::open(&endpoint, b"twin");
+        is_served(&mut first);
+        let began = Instant::now();
+        let mut second = RawPeer::open(&endpoint, b"twin");
+        is_served(&mut second);
+        assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+        // It may have ended already.
+        first.flood(&request("echo", b"late"), 1);
+        first.wait_for_end();
+        assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
+        first.reset();
+        is_served(&mut second);
+    }
+    serves_on(&node);
+}
+
+#[test]
+fn copies_of_a_worker_with_one_identity_do_not_end_the_node() {
+    let node = Node::start(&["echo"], "");
+    let worker = |endpoint: &str| Worker::on(dealer(endpoint, Some(b"worker")), "job");
+    for endpoint in [node.tcp.clone(), node.ipc()] {
+        let first = worker(&endpoint);
+        node.wait_for_workers("job", 1);
+        let second = worker(&endpoint);
+        first.heartbeat();
+        drop(first);
+        second.heartbeat();
+    }
+    serves_on(&node);
+}
+
+/// A stranger's command of the handshake, of so many bytes, but for the last.
+fn unfinished(mechanism: &str, bytes: usize) -> Vec<u8> {
+    [greeting(1, mechanism), declaration(4, bytes as u64), vec![b'x'; bytes - 1]].concat()
+}
+
+#[test]
+fn unfinished_handshakes_cost_little_and_long_ones_are_ended() {
+    // The last two are of ZMTP 1.0 and 2.0, whose handshake is a frame with the identity.
+    let old = [&[0xff, 0, 0, 0, 0, 2, 0, 0, 0, 0][..], &vec![b'x'; 32 << 20]].concat();
+    let older = [&b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x05"[..], &declaration(0, 32 << 20), &vec![b'x'; 32 << 20]].concat();
+    let mut node = Node::start(&["echo"], "");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    let (before, descriptors) = (node.memory(), node.descriptors());
+    let mut most = 0;
+    for hello in [unfinished("NULL", 32 << 20), unfinished("NULL", 4 << 10), old, older] {
+        let is_long = hello.len() > 1 << 20;
+        let mut strangers: Vec<_> = (0..80).map(|_| RawPeer::connect(&node.tcp)).collect();
+        for stranger in &mut strangers {
+            assert_eq!(stranger.flood(&hello, 1), !is_long, "a long one is ended while it is sent");
+        }
+        most = most.max(node.memory());
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+        strangers.iter_mut().for_each(RawPeer::wait_for_end);
+    }
+    assert!(most < before + 20 * 1024, "from {before} to {most} KiB");
+    assert!(node.descriptors() <= descriptors + 2);
+    node.wait_for("a command of its handshake was longer than 4 KiB");
+}
+
+#[test]
+fn an_unfinished_message_never_costs_more_than_its_bound() {
+    let mut node = Node::start(&["echo"], SMALL);
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    let before = node.memory();
+    for endpoint in [node.tcp.clone(), node.ipc()] {
+        for (part, why) in [
+            (frame(MORE, b""), "more than twice limits.frames"),
+            (frame(MORE, &[b'x'; 34]), "more than twice limits.frames"),
+            (frame(MORE, &vec![b'x'; 100 << 10]), "longer than twice limits.message"),
+            (declaration(0, 1 << 40), "longer than twice limits.message"),
+        ] {
+            let mut peer = RawPeer::open(&endpoint, b"");
+            is_served(&mut peer);
+            assert!(!peer.flood(&part, 256 << 20), "it is ended while it sends");
+            node.wait_for(why);
+            node.forget_log();
+        }
+    }
+    let after = node.memory();
+    assert!(after < before + 8 * 1024, "from {before} to {after} KiB");
+    assert_eq!(node.report()["counters"]["over_limit"], 8);
+
+    // Each keeps to its own bound, and all together to theirs.
+    let part = frame(MORE, &vec![b'x'; 1 << 20]);
+    let mut peers: Vec<_> = (0..64).map(|_| RawPeer::open(&node.tcp, b"")).collect();
+    for peer in &mut peers {
+        peer.flood(&part, 1);
+    }
+    node.wait_for("limits.unfinished-bytes");
+    assert!(node.memory() < before + 24 * 1024, "from {before} to {} KiB", node.memory());
+    drop(peers);
+    assert_eq!(node.call("echo", &[&[b'x'; 1 << 20]]).unwrap().concat().len(), 1 << 20);
+}
+
+#[test]
+fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
+    let mut node = Node::start(&["echo"], &format!("{SMALL}[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n"));
+    let long = vec![b'x'; 3 << 20];
+    let mut client = node.client();
+    let call = Ask::new("echo").body([long.clone()]).deadline(PATIENCE);
+    let began = Instant::now();
+    match client.call(call, |_| {}) {
+        Err(error @ Error::Lost { .. }) => assert!(error.to_string().contains("limits.message"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(began.elapsed() < PATIENCE / 2);
+    node.wait_for("is ended: a message was longer than twice limits.message");
+    node.forget_log();
+    // The next request of the same client goes on a new connection.
+    let call = Ask::new("echo").body(["x"]).deadline(PATIENCE);
+    assert_eq!(client.call(call, |_| {}).unwrap(), ["x"]);
+
+    let worker = Worker::v2(&node.ipc(), "big");
+    node.wait_for_workers("big", 1);
+    let call = Ask::new("big").body(["x"]).deadline(PATIENCE);
+    let id = client.send(call).unwrap();
+    let (asker, _) = worker.request();
+    worker.reply(&asker, &[long.into()]);
+    node.wait_for("is ended: a message was longer than twice limits.message");
+    let (answered, reply) = client.receive(Some(PATIENCE)).unwrap();
+    assert!(answered == id && matches!(reply, Reply::Failure(_)), "{reply:?}");
+}
+
+#[test]
+fn a_hostile_listener_that_is_dialled_costs_no_more_than_the_bound() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let seed = format!("tcp://{}", listener.local_addr().unwrap());
+    let mut node = Node::start(
+        &["echo"],
+        &format!("name = 'n'\nlisten = ['ipc://node.ipc', 'tcp://127.0.0.1:0']\nseeds = ['{seed}']\n{SMALL}"),
+    );
+    let before = node.memory();
+    for (opening, why) in [
+        (frame(MORE, b""), "more than twice limits.frames"),
+        (frame(MORE, &vec![b'x'; 100 << 10]), "longer than twice limits.message"),
+    ] {
+        let mut hostile = RawPeer::on(listener.accept().unwrap().0).shaken(1, b"");
+        assert!(!hostile.flood(&opening, 256 << 20));
+        node.wait_for(why);
+    }
+    let mut hostile = RawPeer::on(listener.accept().unwrap().0);
+    assert!(!hostile.flood(&unfinished("NULL", 32 << 20), 1));
+    node.wait_for("a command of its handshake was longer than 4 KiB");
+    assert!(node.memory() < before + 8 * 1024, "from {before} to {} KiB", node.memory());
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn who_speaks_zmtp_3_0_may_be_idle() {
+    let node = Node::start(&["echo"], "");
+    for endpoint in [node.tcp.clone(), node.ipc()] {
+        let mut peer = RawPeer::connect(&endpoint).shaken(0, b"");
+        is_served(&mut peer);
+        assert!(peer.is_silent_for(Duration::from_secs(3)));
+        is_served(&mut peer);
+    }
+}
+
+/// Waits until a node has at most so many descriptors, and serves meanwhile; returns how long that took.
+pub(crate) fn wait_for_descriptors(node: &Node, client: &mut Client, most: usize) -> Duration {
+    let began = Instant::now();
+    while node.descriptors() > most {
+        assert!(began.elapsed() < PATIENCE, "{} descriptors, {most} were expected", node.descriptors());
+        assert_eq!(client.call(Ask::new("echo").body(["x"]).deadline(PATIENCE), |_| {}).unwrap(), ["x"]);
+    }
+    began.elapsed()
+}
+
+#[test]
+fn a_frozen_client_of_this_crate_is_noticed_by_the_time_to_live_of_its_heartbeats() {
+    let node = Node::start(&["echo"], "");
+    let mut client = node.client();
+    client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap();
+    let before = node.descriptors();
+    let worker = Worker::v2(&node.ipc(), "slow");
+    node.wait_for_workers("slow", 1);
+    let mut frozen = wasmnode()
+        .args(["call", "slow", "x", "--to", &node.ipc()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    worker.request();
+    let id = frozen.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    assert!(node.descriptors() >= before + 2, "the worker's and the frozen client's");
+    let noticed = wait_for_descriptors(&node, &mut client, before + 1);
+    frozen.kill().unwrap();
+    frozen.wait().unwrap();
+    println!("noticed after {noticed:?}");
+    assert!(noticed < Duration::from_secs(30), "{noticed:?}");
+}

@@ -1,0 +1,121 @@
+//! Connections where keys are asked for: how they end, who comes back, and what they may cost.
+
+use super::*;
+use crate::connections::serves_on;
+use crate::zmtp::{RawPeer, declaration, greeting, request};
+use zmq::SocketEvent;
+
+/// A socket of a party, and one that becomes readable when its connection ends.
+fn watched(party: &Party, node: &Node, key: &KeyPair, id: &[u8]) -> (zmq::Socket, zmq::Socket) {
+    let context = zmq::Context::new();
+    let (socket, ends) = (party.socket(&context, key), context.socket(zmq::PAIR).unwrap());
+    socket.set_identity(id).unwrap();
+    socket.set_reconnect_ivl(-1).unwrap();
+    socket.monitor("inproc://ends", SocketEvent::DISCONNECTED.to_raw().into()).unwrap();
+    ends.connect("inproc://ends").unwrap();
+    socket.connect(&node.tcp).unwrap();
+    (socket, ends)
+}
+
+fn is_served(socket: &zmq::Socket) {
+    ask(socket, "echo", "x");
+    assert_eq!(answer(socket).last().unwrap(), b"x");
+}
+
+#[test]
+fn who_is_trusted_no_more_is_cut_off_within_a_second_whatever_it_sends() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    let key = party.pair;
+    let mut node = party.start("");
+    for id in [&b"fixed"[..], &[b'x'; 255]] {
+        trust(&keys_of(&node), &shop, &[]);
+        node.wait_for("the keys have changed: 1 are trusted");
+        let (socket, ends) = watched(&shop, &node, &key, id);
+        is_served(&socket);
+        distrust(&keys_of(&node), "shop");
+        node.wait_for("the keys have changed: 0 are trusted");
+        let began = Instant::now();
+        // It goes on sending, and closes.
+        while ends.poll(zmq::POLLIN, 1).unwrap() == 0 {
+            let _it_may_have_ended = socket.send_multipart([&b"MDPC02"[..], b"\x01", b"echo", b"late"], zmq::DONTWAIT);
+            assert!(began.elapsed() < Duration::from_secs(1));
+        }
+        assert_eq!(socket.poll(zmq::POLLIN, 0).unwrap(), 0);
+        drop(socket);
+        node.forget_log();
+    }
+    serves_on(&node);
+}
+
+#[test]
+fn of_two_with_one_identity_both_are_served_and_none_ends_the_node() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let began = Instant::now();
+    let [(first, _), (second, _)] = [(); 2].map(|()| watched(&shop, &node, &key, b"twin"));
+    is_served(&first);
+    is_served(&second);
+    is_served(&first);
+    drop(first);
+    is_served(&second);
+    // By ipc, where users of this machine come without keys, too.
+    let mut twins = [(); 2].map(|()| RawPeer::open(&node.ipc(), b"twin"));
+    for twin in &mut twins {
+        twin.send(&request("echo", b"x"));
+        assert_eq!(twin.read_message().unwrap().last().unwrap(), b"x");
+    }
+    println!("all were served within {:?}", began.elapsed());
+    let [first, _second] = twins;
+    first.reset();
+    serves_on(&node);
+}
+
+#[test]
+fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_counted() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &[]);
+    let key = party.pair;
+    let mut node = party.start("");
+    let mut served = shop.client(&node, &key);
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    let before = node.memory();
+    let hello = |bytes: usize| [greeting(1, "CURVE"), declaration(4, bytes as u64), vec![5; bytes - 1]].concat();
+    let (short, long) = (hello(4 << 10), hello(32 << 20));
+    let mut strangers: Vec<_> = (0..80).map(|_| RawPeer::connect(&node.tcp)).collect();
+    for stranger in &mut strangers {
+        assert!(stranger.flood(&short, 1));
+    }
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert!(node.memory() < before + 20 * 1024, "from {before} to {} KiB", node.memory());
+    let mut others: Vec<_> = (0..80).map(|_| RawPeer::connect(&node.tcp)).collect();
+    for other in &mut others {
+        assert!(!other.flood(&long, 1), "it is ended while it sends");
+    }
+    assert!(node.memory() < before + 20 * 1024, "from {before} to {} KiB", node.memory());
+    node.wait_for("a command of its handshake was longer than 4 KiB");
+    strangers.iter_mut().for_each(RawPeer::wait_for_end);
+    wait_for_count(&node, "turned_away", 160);
+    assert_eq!(node.report()["counters"]["turned_away"], 160, "each once");
+    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+}
+
+#[test]
+fn a_message_of_a_million_frames_by_a_client_with_a_key_costs_no_more_than_its_bound() {
+    let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
+    party.trusts(&shop, &["--allow", "print"]);
+    let key = party.pair;
+    let mut node = party.start("");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    let before = node.memory();
+    let (socket, ends) = watched(&shop, &node, &key, b"prints");
+    for frame in [&b"MDPC02"[..], b"\x01", b"print"].into_iter().chain((0..1_000_000).map(|_| &b""[..])) {
+        socket.send(frame, zmq::SNDMORE).unwrap();
+    }
+    socket.send("", 0).unwrap();
+    assert_eq!(ends.poll(zmq::POLLIN, PATIENCE.as_millis().try_into().unwrap()).unwrap(), 1);
+    node.wait_for("more than twice limits.frames");
+    assert!(node.memory() < before + 8 * 1024, "from {before} to {} KiB", node.memory());
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
