@@ -2,12 +2,13 @@
 
 use crate::dropping::slow_to_compile;
 use crate::guests::component;
-use crate::node::{Folder, Node, run, wasmnode};
+use crate::node::{Folder, Node, PATIENCE, run, wasmnode};
 use crate::tools;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Code};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
@@ -115,6 +116,37 @@ fn a_version_that_was_rolled_back_serves_again_if_it_is_deployed_again() {
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(deploy(&node, "echo.wasm", &[]), (Some(0), "generation 3 of echo serves\n".into()));
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+}
+
+#[test]
+fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
+    let node = Node::start(&["echo"], "");
+    let ask = |service: &str, staged: &str| {
+        let body = ["try", service, staged].map(|word| word.as_bytes().to_vec());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match node.client().call(Ask::new("node.plugins").body(body.clone()).deadline(PATIENCE), |_| {}) {
+                Ok(said) if said == ["\"pending\""] => assert!(Instant::now() < until),
+                Ok(said) => return String::from_utf8(said.concat()).unwrap(),
+                Err(error) => return error.to_string(),
+            }
+        }
+    };
+    for outside in ["../node.toml", "/etc/passwd", "echo.wasm", "./.x", ".x/../y", ""] {
+        let said = ask("hello", outside);
+        assert!(said.contains("422") && said.contains("begins with a dot, and is no path"), "{outside}: {said}");
+    }
+    assert!(ask("hello", ".missing").contains("no such file"));
+    fs::write(node.folder.path("plugins/.staged"), component(ECHO)).unwrap();
+    assert!(ask("node.x", ".staged").contains("the node answers node.x itself"));
+    assert!(ask("a/b", ".staged-too").contains("is a path"));
+    // What is asked for is bounded, and verdicts that nobody needs make room.
+    for number in 0..100 {
+        assert!(ask("hello", &format!(".missing-{number}")).contains("no such file"));
+    }
+    assert!(ask("hello", ".staged").contains(&wasmnode::digest(&component(ECHO))));
+    assert_eq!(names(&node), [".staged", "echo.wasm"]);
+    assert_eq!(node.fail("hello", &[]).0, Code::UnknownService, "a verdict puts nothing in place");
 }
 
 /// Deploys what takes seconds to compile, and waits until the node has begun with it.

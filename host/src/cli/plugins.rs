@@ -11,8 +11,8 @@ use wasmnode::files;
 use wasmnode::report::{self, PluginReport};
 use wasmnode_core::{ServiceName, text};
 
-/// Largest file that is inspected, in bytes: the most that `limits.plugin` may be.
-const FILE_BYTES: u64 = 4 << 30;
+/// Largest file that is inspected or signed, in bytes: the most that `limits.plugin` may be.
+pub(super) const FILE_BYTES: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct Plugins {

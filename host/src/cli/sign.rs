@@ -1,6 +1,7 @@
 //! `wasmnode sign`: signatures for plugins, as the tool minisign makes them.
 
 use super::file::Unfinished;
+use super::plugins::FILE_BYTES;
 use super::{Failed, print};
 use clap::Args;
 use ct_codecs::{Base64, Decoder};
@@ -11,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-use wasmnode::signature_of;
+use wasmnode::{files, signature_of};
 
 pub(crate) const SIGNING: &str = "\
 Examples:
@@ -55,7 +56,7 @@ pub(crate) fn sign(args: &Sign) -> Result<ExitCode, Failed> {
     };
     let signer = Signer::load(&key)?;
     for file in &args.files {
-        let bytes = fs::read(file).map_err(|error| failed(file, &error))?;
+        let (bytes, _) = files::read(file, FILE_BYTES).map_err(|error| failed(file, &error))?;
         let beside = signature_of(file);
         let signature = signer.sign(file, &bytes)?;
         let written = Unfinished::write(&beside, signature.as_bytes()).and_then(Unfinished::finish);

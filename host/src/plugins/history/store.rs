@@ -42,6 +42,10 @@ struct Content {
     unsynced: Vec<String>,
     /// Bytes of `versions.json`.
     records_bytes: u64,
+    /// Whether `versions.json` is older than `records`.
+    is_outdated: bool,
+    /// Digests that a record named which is there no more.
+    dropped: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,8 +193,6 @@ impl Store {
     /// Says what failed; what was on disk before still is.
     pub(super) fn write_records(&self, news: BTreeMap<ServiceName, Option<Record>>) -> Result<Vec<String>, String> {
         let mut content = self.lock();
-        let mut has_changed = false;
-        let mut dropped = BTreeSet::new();
         for (service, record) in news {
             let key = (self.plugins.clone(), service);
             let before = match &record {
@@ -198,18 +200,20 @@ impl Store {
                 Some(record) => content.records.insert(key, record.clone()),
                 None => content.records.remove(&key),
             };
-            has_changed |= before.is_some() || record.is_some();
-            dropped.extend(before.iter().flat_map(Record::digests).map(String::from));
+            content.is_outdated |= before.is_some() || record.is_some();
+            content.dropped.extend(before.iter().flat_map(Record::digests).map(String::from));
         }
-        if !has_changed {
+        if !content.is_outdated {
             return Ok(Vec::new());
         }
         content.forget_foreign(&self.plugins);
         let named: BTreeSet<&str> = content.records.values().flat_map(Record::digests).collect();
-        dropped.retain(|digest| !named.contains(digest.as_str()));
-        let mut removed: Vec<String> = dropped.into_iter().collect();
+        let dropped = content.dropped.iter().filter(|digest| !named.contains(digest.as_str()));
+        let mut removed: Vec<String> = dropped.cloned().collect();
         removed.extend(content.over(self.limit, &removed));
         self.write_all_records(&mut content).map_err(|error| format!("{}: {error}", self.folder.display()))?;
+        content.is_outdated = false;
+        content.dropped.clear();
         for digest in &removed {
             content.versions.remove(digest);
             let _it_is_found_at_the_next_start = fs::remove_file(self.version_file(digest));
@@ -218,12 +222,13 @@ impl Store {
     }
 
     fn write_all_records(&self, content: &mut Content) -> io::Result<()> {
-        for digest in content.unsynced.drain(..) {
-            match File::open(self.version_file(&digest)) {
+        while let Some(digest) = content.unsynced.last() {
+            match File::open(self.version_file(digest)) {
                 Ok(file) => file.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
+            content.unsynced.pop();
         }
         File::open(self.folder.join("versions"))?.sync_all()?;
         let services = content.records.iter().map(|((plugins, service), record)| Entry {

@@ -95,21 +95,42 @@ fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
     assert_eq!(history.take(&service("a")), Some(rolled_back()), "and are left alone by another");
 }
 
-#[test]
-fn an_answer_is_sent_when_its_record_is_on_disk() {
-    let mut scene = Scene::new();
-    let history = scene.open();
-    let request = RequestId(7);
-    history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
+/// The text of the next answer, and the request that it is for.
+fn next_answer(scene: &mut Scene) -> (RequestId, String) {
     let mail = loop {
         if let Some(letter) = scene.mailbox.next() {
             break letter.mail;
         }
         std::thread::yield_now();
     };
+    let Mail::Input(Input::Finished { request, result }) = mail else { panic!("{mail:?}") };
+    (request, String::from_utf8(result.unwrap().concat()).unwrap())
+}
+
+#[test]
+fn an_answer_is_sent_when_its_record_is_on_disk() {
+    let mut scene = Scene::new();
+    let history = scene.open();
+    let request = RequestId(7);
+    history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
+    assert_eq!(next_answer(&mut scene), (request, "done\n".into()));
     assert!(fs::read_to_string(scene.path("versions.json")).unwrap().contains("\"service\":\"a\""));
-    let Mail::Input(Input::Finished { request: answered, result }) = mail else { panic!("{mail:?}") };
-    assert_eq!((answered, result.unwrap()), (request, vec!["done\n".into()]));
+}
+
+#[test]
+fn an_answer_whose_record_cannot_be_written_says_so() {
+    let mut scene = Scene::new();
+    let history = scene.open();
+    fs::create_dir(scene.path("versions.json")).unwrap();
+    let request = RequestId(7);
+    history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
+    let (answered, text) = next_answer(&mut scene);
+    assert_eq!(answered, request);
+    assert!(text.starts_with("done; a restart would forget it: "), "{text}");
+    fs::remove_dir(scene.path("versions.json")).unwrap();
+    history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
+    assert_eq!(next_answer(&mut scene).1, "done\n", "it is written once that is possible");
+    assert!(scene.path("versions.json").is_file());
 }
 
 #[test]
