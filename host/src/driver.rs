@@ -264,7 +264,9 @@ impl Driver {
     fn run(mut self) {
         loop {
             self.begin_turn();
-            self.settle(self.now());
+            if !self.happened.is_empty() {
+                self.settle(self.now());
+            }
             let has_messages = self.receive_batch();
             let has_mail = self.empty_mailbox();
             for unsent in self.sockets.retry() {

@@ -8,6 +8,10 @@ use wasmnode_core::{Frame, Input, LinkId, PeerId};
 const MESSAGE_OVERHEAD: usize = 256;
 const FRAME_OVERHEAD: usize = 64;
 
+/// Messages that are tried again in one turn of the driver's loop: as long as a few milliseconds. What is left is tried in
+/// the next, beginning with the next receiver.
+const ATTEMPTS: u32 = 1_024;
+
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum To {
@@ -33,6 +37,8 @@ pub(super) struct Backlog {
     queues: BTreeMap<To, Queue>,
     bytes: usize,
     max: usize,
+    /// The receiver that comes first when messages are tried again; nothing if all have had their turn.
+    next: Option<To>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +49,7 @@ struct Queue {
 
 impl Backlog {
     pub(super) fn new(max: usize) -> Self {
-        Self { queues: BTreeMap::new(), bytes: 0, max }
+        Self { queues: BTreeMap::new(), bytes: 0, max, next: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -76,12 +82,20 @@ impl Backlog {
         Ok(())
     }
 
-    /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN); returns what
-    /// cannot be sent at all.
+    /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN), and not more than
+    /// [`ATTEMPTS`] in all; returns what cannot be sent at all.
     pub(super) fn retry(&mut self, mut send: impl FnMut(&To, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
-        let mut unsent = Vec::new();
-        for (to, mut queue) in std::mem::take(&mut self.queues) {
-            while let Some(frames) = queue.messages.pop_front() {
+        let (mut unsent, mut left) = (Vec::new(), ATTEMPTS);
+        let mut waited = std::mem::take(&mut self.queues);
+        let first = self.next.take().map(|next| waited.split_off(&next)).unwrap_or_default();
+        for (to, mut queue) in first.into_iter().chain(waited) {
+            if left == 0 && self.next.is_none() {
+                self.next = Some(to.clone());
+            }
+            while left > 0
+                && let Some(frames) = queue.messages.pop_front()
+            {
+                left -= 1;
                 let weight = weight(&frames);
                 match send(&to, &frames) {
                     Ok(()) => {}
@@ -111,4 +125,61 @@ impl Backlog {
 
 fn weight(frames: &[Frame]) -> usize {
     size(frames) + MESSAGE_OVERHEAD + frames.len() * FRAME_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(number: u64) -> To {
+        To::Link(LinkId(number))
+    }
+
+    #[test]
+    fn a_turn_has_an_end_and_every_receiver_gets_one() {
+        let mut backlog = Backlog::new(1 << 30);
+        for number in 0..3 {
+            for _ in 0..ATTEMPTS {
+                backlog.keep(to(number), vec![Frame::new()]).unwrap();
+            }
+        }
+        for turn in [[0, 0], [1, 1], [2, 2]] {
+            let mut sent = Vec::new();
+            let unsent = backlog.retry(|to, _| {
+                sent.push(to.clone());
+                Ok(())
+            });
+            assert!(unsent.is_empty());
+            assert_eq!(sent.len(), ATTEMPTS as usize);
+            assert_eq!([&sent[0], &sent[sent.len() - 1]], turn.map(to).each_ref());
+        }
+        assert!(backlog.is_empty());
+        assert_eq!(backlog.bytes, 0);
+    }
+
+    #[test]
+    fn a_receiver_that_reads_quickly_does_not_keep_the_next_from_its_turn() {
+        let mut backlog = Backlog::new(1 << 30);
+        for number in 0..2 {
+            for _ in 0..3 * ATTEMPTS {
+                backlog.keep(to(number), vec![Frame::new()]).unwrap();
+            }
+        }
+        for expected in [0, 1, 0, 1, 0, 1] {
+            let mut turn = Vec::new();
+            backlog.retry(|to, _| {
+                turn.push(to.clone());
+                Ok(())
+            });
+            assert!(turn.iter().all(|at| *at == to(expected)), "{expected}");
+        }
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn frames_count_also_when_they_are_empty() {
+        let mut backlog = Backlog::new(1 << 20);
+        let kept = (0..10_000).filter(|_| backlog.keep(to(0), vec![Frame::new(); 200]).is_ok()).count();
+        assert_eq!(kept, (1 << 18) / (MESSAGE_OVERHEAD + 200 * FRAME_OVERHEAD));
+    }
 }
