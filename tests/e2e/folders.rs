@@ -6,7 +6,9 @@ use crate::node::{Folder, Node, PATIENCE};
 use crate::tools::has;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 use wasmnode::client::Ask;
 
 /// What wasi-libc makes of a write to a stream that fails, whatever its error code is: an error of input or output.
@@ -185,19 +187,42 @@ fn a_node_ends_although_a_name_lookup_hangs() {
     if !has("netns", &["unshare", "-mn", "sh", "-c", "ip link add deaf type dummy"]) {
         return;
     }
+    for (drain, signals) in [("100ms", 1), ("10m", 2)] {
+        let folder = Folder::new(&[]);
+        folder.plugin("fetch", &http::component("fetch"));
+        fs::write(folder.path("resolv.conf"), "nameserver 10.99.0.2\noptions timeout:30 attempts:5\n").unwrap();
+        let resolver = folder.path("resolv.conf").display().to_string();
+        let before = ["unshare", "-mn", "sh", "-c", DEAF_RESOLVER, &resolver].map(str::to_owned);
+        let grant = "[service.fetch]\nhttp = ['api.example.org']\ndeadline = '3m'\n";
+        let mut node = Node::start_inside(&before, folder, &format!("drain = '{drain}'\n{grant}"));
+        let mut client = node.client();
+        client.send(Ask::new("fetch").body(["api.example.org"]).deadline(PATIENCE)).unwrap();
+        node.wait_until_running("fetch");
+        let asked = Instant::now();
+        node.signal("-TERM");
+        if signals == 2 {
+            node.wait_for("stopping: 1 requests in flight");
+            node.signal("-TERM");
+        }
+        let status = node.wait_at_most(PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}");
+        // The resolver gives up after minutes.
+        assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn connections_take_descriptors_of_the_plugins_share() {
     let folder = Folder::new(&[]);
+    compile(&folder, "tests/guests/command.rs", "told");
     folder.plugin("fetch", &http::component("fetch"));
-    fs::write(folder.path("resolv.conf"), "nameserver 10.99.0.2\noptions timeout:30 attempts:5\n").unwrap();
-    let resolver = folder.path("resolv.conf").display().to_string();
-    let before = ["unshare", "-mn", "sh", "-c", DEAF_RESOLVER, &resolver].map(str::to_owned);
-    let settings = "drain = '100ms'\n[service.fetch]\nhttp = ['api.example.org']\ndeadline = '3m'\n";
-    let mut node = Node::start_inside(&before, folder, settings);
-    let mut client = node.client();
-    client.send(Ask::new("fetch").body(["api.example.org"]).deadline(PATIENCE)).unwrap();
-    node.wait_until_running("fetch");
-    node.signal("-TERM");
-    let asked = std::time::Instant::now();
-    let status = node.wait_at_most(PATIENCE).expect("it ends");
-    assert!(status.success(), "{status}");
-    assert!(asked.elapsed() < std::time::Duration::from_secs(30), "{:?}", asked.elapsed());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let grants = format!("[service.told]\nnet = ['tcp:{address}']\n[service.fetch]\nhttp = ['{address}']\n");
+    let mut node = Node::start_in(folder, &format!("[limits]\nplugin-descriptors = 0\n{grants}"), &[]);
+    let connected = node.call("told", &[format!("connect {address}").as_bytes()]).unwrap();
+    assert!(connected[0].starts_with(b"Err("), "{connected:?}");
+    let fetched = node.call("fetch", &[address.to_string().as_bytes()]).unwrap();
+    assert_eq!(fetched, ["ErrorCode::ConnectionLimitReached"]);
+    node.wait_for("all 0 descriptors that plugins may have together");
 }

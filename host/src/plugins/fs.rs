@@ -24,8 +24,9 @@ use super::console::ServiceLog;
 use super::guest::Guest;
 use crate::config::FolderGrant;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Level;
@@ -38,6 +39,9 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 /// How long an opened folder is handed out; then its path is opened again, since it may lead to another folder by then.
 const REOPEN: Duration = Duration::from_secs(1);
+
+/// How long the folder may take to open when its plugin loads: other plugins wait for that.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// A folder that a service is granted.
 pub(super) struct Folder {
@@ -72,7 +76,9 @@ impl Folder {
     /// # Errors
     /// Says why not.
     pub(super) fn check(grant: &FolderGrant) -> Result<(), String> {
-        open(grant).map(drop).map_err(|error| cannot_be_opened(grant, &error))
+        let tried = grant.clone();
+        let checked = within(OPENING, move || open(&tried).map(drop)).and_then(|opened| opened);
+        checked.map_err(|error| cannot_be_opened(grant, &error))
     }
 
     pub(super) fn new(grant: FolderGrant) -> Arc<Self> {
@@ -114,6 +120,16 @@ impl Folder {
     }
 }
 
+/// What a call returns, unless it takes longer; then its thread is left behind.
+fn within<R: Send + 'static>(limit: Duration, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
+    let (sender, receiver) = channel();
+    let work = move || {
+        let _nobody_waits_any_longer = sender.send(call());
+    };
+    std::thread::Builder::new().name("grant".into()).spawn(work)?;
+    receiver.recv_timeout(limit).map_err(|_| io::Error::new(ErrorKind::TimedOut, format!("no answer in {limit:?}")))
+}
+
 fn open(grant: &FolderGrant) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(&grant.host)
 }
@@ -148,5 +164,19 @@ impl Root {
     fn grow(&self, file: &File, end: u64, request: RequestId) -> io::Result<()> {
         let length = file.metadata()?.len();
         if end > length { self.add(end - length, 0, request) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_is_left_behind() {
+        let (end, ended) = channel::<()>();
+        let hangs = within(Duration::from_millis(1), move || ended.recv().is_err());
+        assert_eq!(hangs.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(end);
+        assert_eq!(within(Duration::from_secs(60), || 7).unwrap(), 7);
     }
 }
