@@ -149,6 +149,20 @@ fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
     assert_eq!(node.fail("hello", &[]).0, Code::UnknownService, "a verdict puts nothing in place");
 }
 
+#[test]
+fn a_node_that_keeps_no_versions_has_the_old_file_kept_beside_the_new_one() {
+    let folder = Folder::new(&["echo"]);
+    fs::write(folder.path("no-folder"), "").unwrap();
+    let node = Node::start_in(folder, "name = 'under-test'\nstate = 'no-folder'\n", &[]);
+    for (guest, generation, previous) in [(COUNTER, 2, ECHO), (ECHO, 3, COUNTER)] {
+        fs::write(node.folder.path("echo.wasm"), component(guest)).unwrap();
+        let served = format!("generation {generation} of echo serves\n");
+        assert_eq!(deploy(&node, "echo.wasm", &[]), (Some(0), served));
+        assert_eq!(names(&node), [".echo.wasm.previous", "echo.wasm"]);
+        assert_eq!(fs::read(node.folder.path("plugins/.echo.wasm.previous")).unwrap(), component(previous));
+    }
+}
+
 /// Deploys what takes seconds to compile, and waits until the node has begun with it.
 fn begin_slow(node: &mut Node) -> Child {
     fs::write(node.folder.path("slow.wasm"), slow_to_compile()).unwrap();

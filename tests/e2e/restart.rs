@@ -1,10 +1,11 @@
 //! What a restart keeps: which version of a plugin serves, and the versions that it could go back to.
 
 use crate::guests::component;
-use crate::node::{Folder, Node, run};
+use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::path::Path;
-use wasmnode::client::Code;
+use std::time::Instant;
+use wasmnode::{client::Code, digest};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
@@ -28,6 +29,15 @@ fn versions(node: &Node) -> Vec<String> {
     let list = plugins(node, &[]);
     let rows = list.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     rows.map(|row| format!("{} {}", row[1], row[2])).collect()
+}
+
+/// Waits until a version is on record on disk: a crash before that is one at which the version had not served.
+fn wait_until_kept(node: &Node, guest: &str) {
+    let (file, digest) = (node.folder.path("state/wasmnode/under-test/versions.json"), digest(&component(guest)));
+    let until = Instant::now() + PATIENCE;
+    while !fs::read_to_string(&file).is_ok_and(|records| records.contains(&digest)) {
+        assert!(Instant::now() < until, "{digest} is not kept");
+    }
 }
 
 /// Ends the node as a crash would, and starts it again.
@@ -71,6 +81,7 @@ fn a_version_that_crashed_too_often_does_not_come_back_with_a_restart() {
 #[test]
 fn a_step_back_after_a_restart_reaches_the_versions_before_it() {
     let mut node = Node::start(&["echo"], "");
+    wait_until_kept(&node, ECHO);
     drop_in(&mut node, COUNTER, 2);
     restart(&mut node);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
@@ -85,6 +96,7 @@ fn a_file_that_is_refused_does_not_take_the_place_of_what_serves_with_a_restart(
     let mut node = Node::start(&["echo"], "");
     fs::write(node.folder.path("plugins/echo.wasm"), "rubbish").unwrap();
     node.wait_for_refusal("echo", "not a WebAssembly file");
+    wait_until_kept(&node, ECHO);
     restart(&mut node);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.wait_for_refusal("echo", "not a WebAssembly file");
@@ -111,7 +123,7 @@ fn a_version_whose_bytes_are_lost_gives_way_to_the_file() {
     drop_in(&mut node, COUNTER, 2);
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1"));
     node.kill();
-    let version = Path::new("state/wasmnode/under-test/versions").join(wasmnode::digest(&component(ECHO)));
+    let version = Path::new("state/wasmnode/under-test/versions").join(digest(&component(ECHO)));
     fs::write(node.folder.path(version.to_str().unwrap()), "damaged").unwrap();
     node.start_again();
     node.wait_for("generation 1 of echo is lost with the restart");
@@ -126,7 +138,7 @@ fn what_was_kept_serves_only_if_the_configuration_admits_it() {
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1"));
     node.kill();
     let config = node.folder.path("node.toml");
-    let listed = wasmnode::digest(&component(COUNTER));
+    let listed = digest(&component(COUNTER));
     let policy = format!("[security]\nplugins = {{ digests = ['sha256:{listed}'] }}\n");
     fs::write(&config, fs::read_to_string(&config).unwrap() + &policy).unwrap();
     node.start_again();
