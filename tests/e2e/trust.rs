@@ -3,6 +3,7 @@
 
 mod connections;
 mod flood;
+mod idempotency;
 mod peers;
 mod strangers;
 

@@ -79,12 +79,6 @@ impl Pending {
         failure
     }
 
-    /// The user that asked, as far as it, or the node that passed it on, has proved who it is.
-    pub(super) fn on_behalf_of(&self) -> Option<String> {
-        let caller = self.caller().to_string();
-        caller.rsplit('/').next().filter(|first| first.starts_with("user:")).map(str::to_owned)
-    }
-
     pub(super) fn caller(&self) -> Caller {
         match (&self.caller, &self.asker) {
             (Some(caller), _) => caller.clone(),

@@ -1,5 +1,11 @@
 //! Replies by idempotency key: who asks again under a key gets the reply that was given, or waits for the one that is on
-//! its way. So a request with a key may be sent twice, and runs once at one node, for as long as the reply is kept.
+//! its way. So a request with a key may be sent twice, and runs once at one node, for as long as the reply is kept: until
+//! its time is over, the node ends, or its owner has more than a fair share of what may be kept.
+
+mod owner;
+mod shares;
+#[cfg(test)]
+mod tests;
 
 use super::pending::{Pending, Stage};
 use super::{Broker, RequestId};
@@ -7,25 +13,29 @@ use crate::failure::Failure;
 use crate::message::{Body, Frame, size};
 use crate::name::ServiceName;
 use crate::time::Time;
-use std::collections::{BTreeMap, VecDeque};
+use owner::Owner;
+use shares::{Measure, Share};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a reply is kept.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// What a reply counts besides its frames.
-const OVERHEAD: usize = 256;
+/// What a reply counts besides its frames: its key and its owner, in the tables that they stand in.
+const OVERHEAD: usize = 512;
 
-/// On whose behalf, where that is proved; for which service; under which key.
-type Key = (Option<String>, ServiceName, Frame);
+/// Whose it is, for which service, and what its owner calls it.
+type Key = (Owner, ServiceName, Frame);
 
 /// The replies that are kept, and the requests that will make some.
 #[derive(Debug)]
 pub(super) struct Replies {
     by_key: BTreeMap<Key, Entry>,
-    /// Those that are there, oldest first.
-    kept: VecDeque<(Time, Key)>,
-    bytes: usize,
+    /// Those that are there by their numbers, the oldest first, each with the time until which it is kept.
+    kept: BTreeMap<u64, (Time, Key)>,
+    next_number: u64,
+    /// What is kept, by owner and service.
+    shares: Share,
     max_replies: usize,
     max_bytes: usize,
 }
@@ -52,12 +62,21 @@ enum Start {
 
 impl Replies {
     pub(super) fn new(max_replies: usize, max_bytes: usize) -> Self {
-        Self { by_key: BTreeMap::new(), kept: VecDeque::new(), bytes: 0, max_replies, max_bytes }
+        Self {
+            by_key: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            next_number: 0,
+            shares: Share::default(),
+            max_replies,
+            max_bytes,
+        }
     }
 
     fn start(&mut self, key: Key, id: RequestId, now: Time) -> Start {
-        while self.kept.front().is_some_and(|(until, _)| *until <= now) {
-            self.drop_oldest();
+        while let Some((number, (until, _))) = self.kept.first_key_value()
+            && *until <= now
+        {
+            self.forget(*number);
         }
         match self.by_key.get_mut(&key) {
             Some(Entry::Kept(body)) => Start::Has(body.clone()),
@@ -92,19 +111,31 @@ impl Replies {
         if bytes > self.max_bytes || self.max_replies == 0 {
             return;
         }
-        while self.kept.len() >= self.max_replies || self.bytes + bytes > self.max_bytes {
-            self.drop_oldest();
-        }
-        self.bytes += bytes;
-        self.kept.push_back((now + LIFETIME, key.clone()));
+        let (number, shares) = (self.next_number, shares_of(&key));
+        self.next_number += 1;
+        self.shares.add(&shares, number, bytes);
+        self.kept.insert(number, (now + LIFETIME, key.clone()));
         self.by_key.insert(key, Entry::Kept(body));
+        // The new one counts, so that its owner gives way if it is the one that has the most.
+        while let Some(measure) = self.is_over()
+            && let Some(first) = self.shares.first_to_go(measure)
+        {
+            self.forget(first);
+        }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, key)) = self.kept.pop_front()
+    /// Which limit is exceeded.
+    fn is_over(&self) -> Option<Measure> {
+        let room = self.shares.room();
+        let over = [(room.replies > self.max_replies, Measure::Replies), (room.bytes > self.max_bytes, Measure::Bytes)];
+        over.into_iter().find(|(is_over, _)| *is_over).map(|(_, measure)| measure)
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some((_, key)) = self.kept.remove(&number)
             && let Some(Entry::Kept(body)) = self.by_key.remove(&key)
         {
-            self.bytes -= size(&body) + OVERHEAD;
+            self.shares.remove(&shares_of(&key), number, size(&body) + OVERHEAD);
         }
     }
 }
@@ -158,69 +189,10 @@ impl Broker {
 fn key_of(pending: &Pending) -> Option<Key> {
     let key = pending.idempotency_key.clone()?;
     let is_kept = pending.trace.is_none() && !pending.service.is_reserved();
-    is_kept.then(|| (pending.on_behalf_of(), pending.service.clone(), key))
+    is_kept.then(|| (Owner::of(pending), pending.service.clone(), key))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(text: &'static str) -> Key {
-        (None, "print".parse().unwrap(), Frame::from_static(text.as_bytes()))
-    }
-
-    fn body(bytes: usize) -> Body {
-        vec![vec![0; bytes].into()]
-    }
-
-    fn run(replies: &mut Replies, text: &'static str, bytes: usize, now: Time) {
-        assert!(matches!(replies.start(key(text), RequestId(1), now), Start::Leads));
-        replies.end(&key(text), RequestId(1), &Ok(body(bytes)), now);
-    }
-
-    fn failed() -> Result<Body, Failure> {
-        Err(Failure::new(crate::Code::Failed, ""))
-    }
-
-    fn is_kept(replies: &mut Replies, text: &'static str, now: Time) -> bool {
-        match replies.start(key(text), RequestId(9), now) {
-            Start::Has(_) => true,
-            Start::Follows => false,
-            Start::Leads => {
-                replies.end(&key(text), RequestId(9), &failed(), now);
-                false
-            }
-        }
-    }
-
-    #[test]
-    fn the_oldest_replies_give_way_by_number_by_size_and_by_age() {
-        let (mut replies, now) = (Replies::new(2, 10_000), Time::ZERO);
-        run(&mut replies, "a", 1, now);
-        run(&mut replies, "b", 1, now);
-        assert!(is_kept(&mut replies, "a", now) && is_kept(&mut replies, "b", now));
-        run(&mut replies, "c", 1, now);
-        assert!(!is_kept(&mut replies, "a", now) && is_kept(&mut replies, "b", now));
-        run(&mut replies, "d", 9_000, now);
-        assert!(is_kept(&mut replies, "c", now) && is_kept(&mut replies, "d", now));
-        run(&mut replies, "e", 9_000, now);
-        assert!(!is_kept(&mut replies, "d", now) && is_kept(&mut replies, "e", now));
-        run(&mut replies, "f", 20_000, now);
-        assert!(!is_kept(&mut replies, "f", now), "it would not fit");
-        assert!(!is_kept(&mut replies, "e", now + LIFETIME));
-        assert_eq!((replies.bytes, replies.by_key.len()), (0, 0));
-    }
-
-    #[test]
-    fn who_comes_meanwhile_follows_and_takes_the_lead_if_the_first_fails() {
-        let (mut replies, now) = (Replies::new(10, 10_000), Time::ZERO);
-        assert!(matches!(replies.start(key("a"), RequestId(1), now), Start::Leads));
-        assert!(matches!(replies.start(key("a"), RequestId(2), now), Start::Follows));
-        assert!(matches!(replies.start(key("a"), RequestId(3), now), Start::Follows));
-        assert_eq!(replies.end(&key("a"), RequestId(2), &failed(), now), [], "it gave up waiting");
-        assert_eq!(replies.end(&key("a"), RequestId(1), &failed(), now), [RequestId(3)]);
-        assert!(matches!(replies.start(key("a"), RequestId(3), now), Start::Leads));
-        assert_eq!(replies.end(&key("a"), RequestId(3), &Ok(body(1)), now), []);
-        assert!(is_kept(&mut replies, "a", now));
-    }
+fn shares_of((owner, service, _): &Key) -> [String; 3] {
+    let [source, user] = owner.shares();
+    [source, user, service.as_str().to_owned()]
 }
