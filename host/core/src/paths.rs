@@ -15,6 +15,7 @@ mod check;
 mod choose;
 mod hear;
 mod origins;
+mod outrank;
 mod own;
 mod policy;
 mod session;
@@ -177,6 +178,8 @@ pub struct Paths {
     settings: PathSettings,
     me: RouterId,
     boot: u64,
+    /// How many earlier processes of this router neighbours have held for later ones.
+    replaced: u32,
     /// The highest of all sessions so far; it begins with the boot, so that it grows over restarts.
     epoch: u64,
     sessions: BTreeMap<LinkId, Session>,
@@ -205,6 +208,7 @@ impl Paths {
             origins: Origins::new(settings.lease),
             me: id,
             boot: me.boot,
+            replaced: 0,
             epoch: me.boot,
             sessions: BTreeMap::new(),
             counters: PathCounters::default(),
@@ -252,7 +256,10 @@ impl Paths {
         }
         if epoch > self.latest(now) {
             // It would be the epoch of all later sessions too, and no router would believe them.
-            let why = "begins a session with an epoch from nowhere: its clock is more than a day ahead".into();
+            let why =
+                "begins a session with an epoch from nowhere: its clock and the one here differ by more than a day; \
+                       set the one that is wrong, and start that router anew"
+                    .into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });
         }
         let earlier = self.sessions.iter().find(|(other, session)| **other == link || session.with == with);

@@ -157,7 +157,7 @@ pub struct News {
     pub withdrawn: Vec<Key>,
     /// What it reaches, in place of what it said of the same services before.
     pub groups: Vec<Group>,
-    /// Origins that are alive.
+    /// Origins that are alive. One that is the receiver itself is the latest process of its name that the sender knows of.
     pub fresh: Vec<Fresh>,
 }
 

@@ -115,6 +115,9 @@ impl Paths {
         for group in &news.groups {
             self.hear_group(link, group, &mut keys, &mut refused, now);
         }
+        if let Some(past) = news.fresh.iter().filter(|fresh| fresh.origin == self.me).map(|fresh| fresh.boot).max() {
+            self.outrank(link, past, now);
+        }
         if !news.fresh.is_empty() {
             let told = self.told(link);
             let believed = news.fresh.iter().filter(|fresh| told.origins.get(&fresh.origin) == Some(&true));
@@ -253,6 +256,12 @@ impl Paths {
         }
         if let Err(why) = checked {
             refused.add(why);
+        } else if let [Hop { at, .. }] = &group.path[..]
+            && let Some(later) = self.origins.later(at, group.boot)
+        {
+            // It started anew with its clock set back, and has to know what it is compared with.
+            let news = News { fresh: vec![later], ..News::default() };
+            session.send(link, Say::News(news), &mut self.effects);
         }
         let path: Arc<[_]> = group.path.clone().into();
         let limits = (self.settings.routes_per_neighbour, self.settings.routes);
@@ -306,7 +315,7 @@ impl Paths {
         now.as_micros().saturating_add(self.boot).saturating_add(AHEAD)
     }
 
-    fn refuse(&mut self, session: LinkId, why: String) {
+    pub(super) fn refuse(&mut self, session: LinkId, why: String) {
         self.counters.refused += 1;
         self.effects.push_back(PathEffect::Refused { session, why });
     }

@@ -41,6 +41,12 @@ impl Origins {
         is_another
     }
 
+    /// The last sign of life of another process of this name that counts as later.
+    pub(super) fn later(&self, origin: &RouterId, boot: u64) -> Option<Fresh> {
+        let known = self.known.get(origin).filter(|known| known.boot > boot)?;
+        Some(Fresh { origin: origin.clone(), boot: known.boot, version: known.version })
+    }
+
     /// Takes note of a sign of life. `None` if it is none; else whether the origin had been given up: then whatever it
     /// says is news, so that a lie about its boot or version does not last.
     pub(super) fn renew(&mut self, fresh: &Fresh, now: Time) -> Option<bool> {

@@ -132,6 +132,16 @@ impl Own {
         self.version
     }
 
+    /// Says all that is told as a process that started then.
+    pub(super) fn start_anew(&mut self, boot: u64) {
+        self.boot = boot;
+        self.version += 1;
+        let (path, version) = (self.path.clone(), self.version);
+        for told in self.services.values_mut().filter_map(|state| state.told.as_mut()) {
+            *told = Arc::new(Route { path: path.clone(), boot, version, idempotent: told.idempotent, cost: 0 });
+        }
+    }
+
     /// Serves nothing from now on.
     pub(super) fn clear(&mut self) {
         self.services.clear();

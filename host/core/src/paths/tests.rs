@@ -390,3 +390,54 @@ fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_ep
     paths.session_up(LinkId(3), &speaker("gate.lyon"), open(1), epoch, Time::ZERO);
     assert_eq!(reachable(&tell_path(&mut paths, 3, &["gate.lyon", "a.rome"])), Some((2, vec![3])));
 }
+
+#[test]
+fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the_one_it_was() {
+    let started = |boot| Speaker { boot, ..speaker("gate.lyon") };
+    let mut lyon = Paths::new(&started(700), &PathSettings::default(), 7);
+    lyon.session_up(LinkId(1), &speaker("gate.paris"), open(1), 2_000, Time::ZERO);
+    lyon.offer(&service("print"), true, Time::ZERO);
+    let mut paris = paris(&["gate.lyon"]);
+    // What was told before the restart.
+    assert!(reachable(&tell_path(&mut paris, 1, &["gate.lyon"])).is_some());
+    paris.session_up(LinkId(2), &started(700), open(1), 2_000, Time::ZERO);
+    assert!(matches!(drain(&mut paris)[..], [PathEffect::Unreachable { .. }]));
+    let [past] = &told(&mut lyon, 1)[..] else { panic!() };
+    assert_eq!(past.groups[0].boot, 700);
+    let effects = tell(&mut paris, 2, past.clone());
+    let answer = effects.iter().find_map(|effect| match effect {
+        PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } => Some(news.clone()),
+        _ => None,
+    });
+    assert_eq!(reachable(&effects), None, "the earlier start was later by the clock");
+    let answer = answer.unwrap();
+    assert_eq!(answer.fresh, [Fresh { origin: speaker("gate.lyon").id(), boot: 1_000, version: 1 }]);
+    assert_eq!(tell(&mut lyon, 1, answer.clone()), []);
+    lyon.wake(Time::ZERO + 2 * LATER);
+    let again = drain(&mut lyon).into_iter().find_map(|effect| match effect {
+        PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } => Some(news),
+        _ => None,
+    });
+    let again = again.unwrap();
+    assert!(again.groups[0].boot > 1_000, "{again:?}");
+    assert_eq!(reachable(&tell(&mut paris, 2, again)), Some((1, vec![2])));
+    // What it knows already changes nothing.
+    assert_eq!(tell(&mut lyon, 1, answer), []);
+    assert_eq!(told(&mut lyon, 1), []);
+}
+
+#[test]
+fn a_neighbour_that_invents_starts_of_this_router_is_believed_a_few_times_only_and_never_beyond_a_day() {
+    let mut paths = paris(&["gate.lyon"]);
+    paths.offer(&service("print"), true, Time::ZERO);
+    let claim =
+        |boot| News { fresh: vec![Fresh { origin: speaker("gate.paris").id(), boot, version: 1 }], ..News::default() };
+    let effects = tell(&mut paths, 1, claim(u64::MAX));
+    assert!(refused(&effects).contains("set the clock that is wrong"), "{effects:?}");
+    assert_eq!(paths.boot, 1_000);
+    for _ in 0..100 {
+        let boot = paths.boot + 1;
+        tell(&mut paths, 1, claim(boot));
+    }
+    assert!((1_001..1_100).contains(&paths.boot), "{}", paths.boot);
+}

@@ -16,6 +16,7 @@ mod lies;
 mod seeds;
 
 mod bites;
+mod clocks;
 mod figures;
 mod liar;
 mod network;

@@ -32,6 +32,8 @@ pub(crate) struct Router {
     pub(crate) sessions: BTreeMap<LinkId, (usize, usize)>,
     pub(crate) wake: Option<Time>,
     last_session: u64,
+    /// By so many microseconds when it starts.
+    pub(crate) clock_is_behind: u64,
     /// What the effects have told.
     pub(crate) told: BTreeMap<Key, (u32, Vec<LinkId>, bool)>,
     pub(crate) tally: Tally,
@@ -50,13 +52,14 @@ impl Router {
             sessions: BTreeMap::new(),
             wake: None,
             last_session: 0,
+            clock_is_behind: 0,
             told: BTreeMap::new(),
             tally: Tally::default(),
         }
     }
 
     pub(crate) fn start(&mut self, now: Time) {
-        self.me.boot = BOOT + now.as_micros();
+        self.me.boot = BOOT + now.as_micros() - self.clock_is_behind;
         // The driver's clock starts with the process; here all have the same, so the boot stays that of the first.
         let mut paths = Paths::new(&self.me, &self.settings, self.seed ^ self.me.boot);
         for (service, idempotent) in &self.offers {
