@@ -38,6 +38,7 @@ mod zone;
 mod zone_chaos;
 mod zone_failures;
 mod zone_links;
+mod zone_names;
 mod zone_pair;
 mod zone_times;
 mod zones;

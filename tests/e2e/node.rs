@@ -237,6 +237,12 @@ impl Node {
         self.seen.clear();
     }
 
+    /// All log lines so far, but for those that were forgotten.
+    pub(crate) fn log_so_far(&mut self) -> &[String] {
+        self.seen.extend(self.log.try_iter());
+        &self.seen
+    }
+
     /// All log lines until the log ends, with those seen before.
     pub(crate) fn log_to_its_end(&mut self) -> &[String] {
         self.seen.extend(self.log.iter());

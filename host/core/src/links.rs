@@ -228,7 +228,7 @@ impl Links {
         target.wanted = Some(member.clone());
         match &target.state {
             State::Apart => self.set_timer(&member.endpoint, Some(now)),
-            State::Up(line) if line.member.name == member.name && line.member.boot < member.boot => {
+            State::Up(line) if line.member < *member && !line.member.is_same_process(member) => {
                 self.part(&member.endpoint, "it has started anew", true, now);
                 self.set_timer(&member.endpoint, Some(now));
             }

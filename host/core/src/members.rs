@@ -6,6 +6,7 @@
 
 mod codec;
 mod identity;
+mod names;
 mod outbox;
 
 pub use codec::MalformedGossip;
@@ -15,7 +16,7 @@ use crate::message::peer::Member;
 use crate::name::Label;
 use crate::settings::MembersSettings;
 use crate::time::Time;
-use codec::{Codec, Datagram, Update, View};
+use codec::{Codec, Datagram, Update};
 use foca::{Foca, NoCustomBroadcast, PeriodicParams, State};
 use identity::Identity;
 use outbox::Outbox;
@@ -40,6 +41,10 @@ pub struct Members {
     lonely: Option<Time>,
     /// Ascends, so that a lonely node greets its dead in turn.
     greetings: usize,
+    /// How many processes that were known at this node's own endpoint it has replaced.
+    replaced: usize,
+    /// What all chance comes from; ascends with each try to get the name back.
+    seed: u64,
 }
 
 /// What the node has to do, or to know.
@@ -58,7 +63,7 @@ pub enum MemberEffect {
     Down(Member),
     /// We live on under this identity, because the one before was taken for dead.
     Renewed(Member),
-    /// This process, started later, has our name. We have fallen silent, and know nobody any more.
+    /// This process, started later, has our name. We have fallen silent until [`Members::try_again`], and know nobody.
     NameTaken(Member),
     /// This newcomer was not let in: we know as many members as we may.
     Refused(Member),
@@ -78,9 +83,8 @@ impl Members {
     pub fn new(me: Member, settings: &MembersSettings, seed: u64) -> Self {
         let config = config(settings);
         let outbox = Outbox::new(me.name.clone());
-        let random = Xoshiro256PlusPlus::seed_from_u64(seed);
         Self {
-            foca: Foca::new(me.into(), config.clone(), random, Codec),
+            foca: Foca::new(me.into(), config.clone(), Xoshiro256PlusPlus::seed_from_u64(seed), Codec),
             outbox,
             config,
             reunion: settings.reunion.max(SHORTEST),
@@ -89,6 +93,8 @@ impl Members {
             greeted: None,
             lonely: None,
             greetings: 0,
+            replaced: 0,
+            seed,
         }
     }
 
@@ -214,7 +220,10 @@ impl Members {
     fn hear_whole(&mut self, datagram: &Datagram<'_>, data: &[u8]) -> Result<(), MalformedGossip> {
         let sender = datagram.sender;
         if let Some((rival, state)) = self.rival(datagram)? {
+            let is_past = self.is_past(&rival, datagram);
+            self.replaced += usize::from(is_past && state != State::Down);
             return match state {
+                _ if is_past => self.succeed(&rival, sender),
                 State::Down => self.succeed(&rival, sender),
                 State::Alive | State::Suspect => {
                     self.give_up_name(rival);
@@ -239,65 +248,6 @@ impl Members {
             foca::Error::Decode(_) => MalformedGossip("has a name that is none"),
             _ => MalformedGossip("breaks a rule of SWIM"),
         })
-    }
-
-    /// A process that has our name and started later, if the datagram is from, for or about one.
-    fn rival(&self, datagram: &Datagram<'_>) -> Result<Option<(Member, State)>, MalformedGossip> {
-        let ends = [datagram.sender, datagram.receiver].map(|end| (end, State::Alive));
-        let updates = datagram.updates().map(|update| (update.member, update.state));
-        for (member, state) in ends.into_iter().chain(updates) {
-            if member.name == self.me().name.as_str() {
-                let member = member.to_member()?;
-                if member > *self.me() {
-                    return Ok(Some((member, state)));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Who has replaced the sender under its name: another process, or the sender's own later identity.
-    fn successor(&self, sender: View<'_>) -> Result<Option<(Identity, State)>, MalformedGossip> {
-        let me = self.foca.identity();
-        if sender.name == me.member().name.as_str() {
-            return Ok(Some((me.clone(), State::Alive)));
-        }
-        if self.outbox.alive.get(sender.name).is_some_and(|known| sender.is(known.member())) {
-            return Ok(None);
-        }
-        let (sender, address) = (sender.to_member()?, sender.address());
-        let mut known = self.foca.iter_membership_state();
-        let known = known.find(|known| foca::Identity::addr(known.id()) == address);
-        let successor = known.filter(|known| *known.id().member() > sender);
-        Ok(successor.map(|known| (known.id().clone(), known.state())))
-    }
-
-    fn tell(&mut self, to: View<'_>, news: &Identity, state: State) -> Result<(), MalformedGossip> {
-        let to = to.to_member()?;
-        let data = codec::tell(self.foca.identity(), &to.clone().into(), news, state)?;
-        self.outbox.effects.push_back(MemberEffect::Gossip { to, data });
-        Ok(())
-    }
-
-    /// Another process lives under our name, with more right to it.
-    fn give_up_name(&mut self, rival: Member) {
-        self.fall_silent(Standing::NameTaken);
-        self.outbox.all_down();
-        self.outbox.effects.push_back(MemberEffect::NameTaken(rival));
-    }
-
-    /// The zone remembers a dead process under our name that started later: ours is on a machine whose clock was set back.
-    fn succeed(&mut self, dead: &Member, teller: View<'_>) -> Result<(), MalformedGossip> {
-        let me = self.foca.identity().after(dead);
-        let teller = Identity::from(teller.to_member()?);
-        if *me.member() <= *dead || teller.member().name == me.member().name {
-            self.give_up_name(dead.clone());
-            return Ok(());
-        }
-        self.outbox.effects.push_back(MemberEffect::Renewed(me.member().clone()));
-        self.foca.change_identity(me, &mut self.outbox).map_err(|_| MalformedGossip("leaves us no identity"))?;
-        self.greet(teller);
-        Ok(())
     }
 
     fn fall_silent(&mut self, standing: Standing) {

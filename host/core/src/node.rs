@@ -4,6 +4,7 @@
 //! the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
+mod claim;
 mod requests;
 mod router;
 mod status;

@@ -27,8 +27,8 @@ impl Identity {
     /// The same process under an identity that replaces `past`, which may be its own or that of a dead namesake.
     pub(super) fn after(&self, past: &Member) -> Self {
         let (boot, renewal) = match past.renewal.checked_add(1) {
-            Some(renewal) if past.boot == self.member.boot => (past.boot, renewal),
-            _ => (past.boot.saturating_add(1), 0),
+            Some(renewal) if past.is_same_process(&self.member) => (past.boot, renewal),
+            _ => (self.member.boot_after(past.boot), 0),
         };
         Member { boot, renewal, ..self.member().clone() }.into()
     }

@@ -121,7 +121,8 @@ pub const MAX_NAMED: usize = 1024;
 pub struct Member {
     /// Its name, unique in its zone.
     pub name: Label,
-    /// When its process started, in microseconds since 1970: of two with one name, the later is right.
+    /// When its process started, in microseconds since 1970: of two with one name, the later is right. A process that has
+    /// to outrank an earlier one takes a later time; the bits of [`Self::PROCESS`] stay as they were.
     pub boot: u64,
     /// How often it has come back under a new identity since its start, because it was taken for dead.
     pub renewal: u16,
@@ -132,10 +133,23 @@ pub struct Member {
 }
 
 impl Member {
+    /// The bits of [`Self::boot`] by which processes of one name and endpoint are told apart: 17 s of microseconds, so
+    /// that a process and its successor agree in them once in 17 million starts.
+    pub const PROCESS: u64 = (1 << 24) - 1;
+
     /// Whether it is the same process, under whatever identity.
     #[must_use]
     pub fn is_same_process(&self, other: &Self) -> bool {
-        (&self.name, self.boot) == (&other.name, other.boot)
+        let process = |member: &Self| member.boot & Self::PROCESS;
+        (&self.name, process(self), &self.endpoint) == (&other.name, process(other), &other.endpoint)
+    }
+
+    /// The earliest time after another at which this process could have started, as far as [`Self::PROCESS`] tells; the
+    /// last time of all if there is none.
+    #[must_use]
+    pub fn boot_after(&self, other: u64) -> u64 {
+        let boot = (other & !Self::PROCESS) | (self.boot & Self::PROCESS);
+        if boot > other { boot } else { boot.saturating_add(Self::PROCESS + 1) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! it answers goes back on the connection on which it was asked. So a request and its answer share one connection, and
 //! with that connection both know what was lost.
 
+use super::claim::Claim;
 use super::{Node, Output, ZoneEvent};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
@@ -25,8 +26,10 @@ pub(super) struct Zone {
     pub(super) routes: Routes,
     /// The nodes that have dialled this one, by connection.
     guests: BTreeMap<PeerId, Guest>,
-    /// The members that the links and the directory know of, by name, with their boot.
-    joined: BTreeMap<Label, u64>,
+    /// The members that the links and the directory know of, by name.
+    joined: BTreeMap<Label, Member>,
+    /// Once another process has taken this node's name, and until a member knows this node again.
+    claim: Option<Claim>,
     /// How many of them there may be before those of the dead are forgotten.
     most_guests: usize,
     heartbeat: Duration,
@@ -69,6 +72,7 @@ impl Zone {
             routes: Routes::new(&settings.routes, settings.boot),
             guests: BTreeMap::new(),
             joined: BTreeMap::new(),
+            claim: None,
             most_guests: settings.members.limit.saturating_mul(2),
             heartbeat: settings.peers.heartbeat,
             is_leaving: false,
@@ -76,7 +80,9 @@ impl Zone {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        [self.members.next_wake(), self.links.next_wake(), self.routes.next_wake()].into_iter().flatten().min()
+        let claim = self.claim.as_ref().and_then(Claim::next_wake);
+        let wakes = [self.members.next_wake(), self.links.next_wake(), self.routes.next_wake(), claim];
+        wakes.into_iter().flatten().min()
     }
 
     /// Whether the process that was this member is a member still, under whatever identity.
@@ -132,9 +138,9 @@ impl Zone {
             Err(format!("the name {name} is taken in zone {zone} by the node at {place}: change node.name of one"))
         };
         if *name == me.name {
-            return if guest.boot == me.boot { Ok(()) } else { taken(me) };
+            return if guest.is_same_process(me) { Ok(()) } else { taken(me) };
         }
-        if let Some(known) = self.members.get(name).filter(|known| known.boot != guest.boot)
+        if let Some(known) = self.members.get(name).filter(|known| !known.is_same_process(guest))
             && known.endpoint != guest.endpoint
             && self.links.to(name).is_some_and(|link| !self.links.is_silent(link))
         {
@@ -258,10 +264,11 @@ impl Node {
     /// node that has dialled another by two names of its place gives up the later connection; and it may have got another
     /// identity since the first.
     fn supersede(&mut self, by: &PeerId, now: Time) {
-        let Some((name, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member.name, &guest.zone)) else {
-            return;
-        };
-        let is_same = |guest: &Guest| guest.is_called(name, zone.as_ref());
+        let Some((member, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
+        // One that is outranked in its zone will be told so, and takes nobody's place.
+        let outranks =
+            |guest: &Guest| zone.is_none() && guest.member > *member && !guest.member.is_same_process(member);
+        let is_same = |guest: &Guest| guest.is_called(&member.name, zone.as_ref()) && !outranks(guest);
         let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
@@ -290,6 +297,9 @@ impl Node {
         let (zone, broker) = (&mut self.zone, &self.broker);
         zone.links.wake(|link| broker.is_hop_busy(link), now);
         zone.members.wake(now);
+        if zone.claim.as_mut().is_some_and(|claim| claim.is_due(now)) {
+            zone.members.try_again(now);
+        }
         zone.routes.wake(now);
         if let Some(router) = &mut self.router {
             router.wake(now);
@@ -402,8 +412,10 @@ impl Node {
                 None => self.zone.links.want_briefly(&to, now),
             },
             MemberEffect::Up(member) => {
+                self.zone.claim = None;
                 self.zone.links.want(&member, now);
-                let is_renewed = self.zone.joined.insert(member.name.clone(), member.boot) == Some(member.boot);
+                let before = self.zone.joined.insert(member.name.clone(), member.clone());
+                let is_renewed = before.is_some_and(|before| before.is_same_process(&member));
                 if !is_renewed {
                     self.zone.routes.member_up(&member.name, now);
                     self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
@@ -413,7 +425,10 @@ impl Node {
             MemberEffect::Down(member) if self.zone.is_alive(&member) => {}
             MemberEffect::Down(member) => self.member_left(member, now),
             MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
-            MemberEffect::NameTaken(member) => self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member))),
+            MemberEffect::NameTaken(member) => {
+                self.zone.claim = Some(Claim::after(self.zone.claim.take(), now));
+                self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member)));
+            }
             MemberEffect::Refused(member) => {
                 let why = "is not let in: limits.members is reached".to_owned();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.name.to_string(), why }));

@@ -91,7 +91,8 @@ impl fmt::Display for ZoneEvent {
             Self::Renewed(_) => f.write_str("the zone took this node for dead; it is back"),
             Self::NameTaken(member) => write!(
                 f,
-                "the node at {} has this node's name, {}, and started later: this node has left the zone; change node.name",
+                "the node at {} has this node's name, {}, and started later: this node has left the zone, and comes back if \
+                 that one is gone; change node.name of one",
                 member.endpoint, member.name
             ),
             Self::LinkLost { node, why } => write!(f, "the link to node {node} is gone: {why}"),

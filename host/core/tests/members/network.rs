@@ -118,6 +118,11 @@ impl Network {
         self.act(process);
     }
 
+    pub(crate) fn try_again(&mut self, process: usize) {
+        self.processes[process].members.try_again(self.now);
+        self.act(process);
+    }
+
     pub(crate) fn leave(&mut self, process: usize) {
         self.processes[process].members.leave(self.now);
         self.act(process);

@@ -46,6 +46,8 @@ pub(crate) struct Scenario {
     pub(crate) calm: Time,
     /// Only single nodes crash or freeze, and not two within a short time: no request may fail for that.
     pub(crate) is_gentle: bool,
+    /// By how much clocks are wrong when a process starts, at most, either way.
+    pub(crate) clocks: Duration,
     /// How its zones are joined, if there are several.
     pub(crate) joined: Option<Joined>,
     /// What the test is called that replays it.
@@ -179,8 +181,10 @@ impl Scenario {
             nodes.push(Plan { settings, slow: Duration::ZERO, services, starts: false, is_seed: false, zone: 0 });
             accidents.push((Time::from_micros(rng.u64(..calm.as_micros())), Accident::Twin(count)));
         }
+        let clocks = wrong_clocks(rng, &[HOURS, YEARS]);
         Self {
             nodes,
+            clocks,
             weather: Weather::draw(rng, is_gentle),
             clients: if size == Size::Large { 20 } else { rng.usize(1..6) },
             pause: Duration::from_millis(if is_idle { 1_000 } else { pick(rng, &[50, 200]) }),
@@ -214,10 +218,18 @@ impl Scenario {
         }
         (scenario.clients, scenario.burst) = (1, 300);
         (scenario.pause, scenario.calm) = (Duration::from_millis(25), Time::from_micros(6_000_000));
-        (scenario.accidents, scenario.is_gentle) = (Vec::new(), false);
+        (scenario.accidents, scenario.is_gentle, scenario.clocks) = (Vec::new(), false, Duration::ZERO);
         scenario.weather = Weather { run: Duration::from_millis(1_500), ..Weather::draw(rng, true) };
         scenario
     }
+}
+
+/// Clocks that are set, and clocks that were never set.
+const HOURS: Duration = Duration::from_secs(2 * 3_600);
+const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+fn wrong_clocks(rng: &mut Rng, by: &[Duration]) -> Duration {
+    if chance(rng, 300) { pick(rng, by) } else { Duration::ZERO }
 }
 
 /// One node after another has an accident, with time to recover between them.

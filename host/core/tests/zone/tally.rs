@@ -31,6 +31,7 @@ const RARE: &[&str] = &["the retry budget is spent"];
 
 /// Everything else that has to occur.
 const OCCASIONS: &[&str] = &[
+    "a clock is wrong",
     "asked a node by name",
     "asked the dead",
     "asked the zone by name",
@@ -86,6 +87,7 @@ const OCCASIONS: &[&str] = &[
 
 /// What has to occur besides where zones are joined.
 pub(crate) const JOINED: &[&str] = &[
+    "a clock is wrong",
     "a lie about paths",
     "a lie about where a request was",
     "a policy changes",

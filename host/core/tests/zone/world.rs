@@ -245,11 +245,13 @@ impl World {
         self.next_process += 1;
         let drift = self.rng.u64(10_000 - self.weather.drift..=10_000 + self.weather.drift);
         let clock = Clock { started: self.now, ticks: drift };
-        let settings = NodeSettings {
-            boot: 1_700_000_000_000_000 + self.now.as_micros(),
-            seed: self.rng.u64(..),
-            ..self.machines[machine].settings.clone()
-        };
+        let mut boot = 1_700_000_000_000_000 + self.now.as_micros();
+        if !self.scenario.clocks.is_zero() {
+            self.checker.tally.count("a clock is wrong");
+            boot += up_to(&mut self.rng, 2 * self.scenario.clocks).as_micros() as u64;
+            boot -= self.scenario.clocks.as_micros() as u64;
+        }
+        let settings = NodeSettings { boot, seed: self.rng.u64(..), ..self.machines[machine].settings.clone() };
         self.log.write(self.now, || format!("{} starts as process {}", self.machines[machine].title(), id.0));
         self.checker.started(id, &settings, clock);
         self.machines[machine].process = Some(Process {

@@ -131,6 +131,9 @@ impl Checker {
             ZoneEvent::MemberJoined(_) => "member joined",
             ZoneEvent::MemberLeft(_) => "member left",
             ZoneEvent::Renewed(_) => "taken for dead, and back",
+            ZoneEvent::NameTaken(rival) if rival.endpoint == self.books[&id].settings.endpoint => {
+                self.fail(&format!("{} gives its name up to the process that it was itself", self.books[&id].name()));
+            }
             ZoneEvent::NameTaken(_) => {
                 self.book(id).has_lost_its_name = true;
                 "name taken"

@@ -58,7 +58,8 @@ impl Scenario {
         let (joined, test) = (Some(Joined { zones, liar: None, is_stale: false }), "many_zones");
         let (clients, pause, burst) = (20, Duration::from_secs(1), 1);
         let (accidents, calm, is_gentle) = (Vec::new(), Time::from_micros(u64::MAX), true);
-        Self { nodes, weather, clients, pause, burst, accidents, calm, is_gentle, joined, test }
+        let clocks = Duration::ZERO;
+        Self { nodes, weather, clients, pause, burst, accidents, calm, is_gentle, clocks, joined, test }
     }
 
     /// Two to six zones of one to ten nodes each.
@@ -99,8 +100,11 @@ impl Scenario {
         let (is_alone, is_stale) = (routers == 1, !is_gentle && chance(rng, 200));
         let liar = is_alone && zones > 2 && !is_gentle && chance(rng, 300);
         let liar = liar.then(|| zones * count + rng.usize(..zones));
+        // Routers believe clocks that differ by up to a day.
+        let clocks = super::wrong_clocks(rng, &[super::HOURS]);
         Self {
             nodes,
+            clocks,
             weather: Weather { between: Duration::from_millis(pick(rng, &[0, 10])), ..Weather::draw(rng, is_gentle) },
             clients: rng.usize(1..6),
             pause: Duration::from_millis(pick(rng, &[50, 200, 1_000])),

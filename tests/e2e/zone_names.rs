@@ -1,0 +1,102 @@
+//! One name, several processes, and clocks that are wrong: the order of two starts by the clock is not that of two lives.
+//!
+//! A process that started with its clock ahead is played by a connection that says hello in its name, and then is gone.
+
+use crate::load::{assert_all_well, load};
+use crate::node::{Node, PATIENCE};
+use crate::zone::node;
+use crate::zone_failures::{wait_for_peers, wait_until_used};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant, SystemTime};
+use wasmnode_core::message::peer::{self, Member, PeerMessage, Role};
+
+const AN_HOUR: Duration = Duration::from_secs(3_600);
+
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
+
+/// How soon a zone has settled who has a name: a frozen process goes on, is told, and falls silent.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Says hello to a node as a process called `a` that listens there and whose clock is ahead by so much, and is gone once
+/// the node knows it.
+fn lives_and_dies(front: &mut Node, endpoint: &str, ahead: Duration) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let boot = u64::try_from((now + ahead).as_micros()).unwrap();
+    let (name, endpoint) = ("a".parse().unwrap(), endpoint.to_owned());
+    let member = Member { name, boot, renewal: 0, role: Role::Node, endpoint: endpoint.clone() };
+    let hello = peer::encode(PeerMessage::Hello { zone: "local".parse().unwrap(), member });
+    let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
+    socket.set_linger(0).unwrap();
+    socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
+    socket.connect(&front.tcp).unwrap();
+    front.forget_log();
+    socket.send_multipart(hello.iter().map(AsRef::<[u8]>::as_ref), 0).unwrap();
+    let answer = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
+    assert!(matches!(peer::decode(answer), Ok(PeerMessage::Welcome { .. })));
+    front.wait_for(&format!("node a at {endpoint} is a peer"));
+}
+
+/// An endpoint of this machine that nobody listens at.
+fn nowhere() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    format!("tcp://{}", listener.local_addr().unwrap())
+}
+
+/// How often a node has logged something so far.
+fn count(node: &mut Node, text: &str) -> usize {
+    node.log_so_far().iter().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn a_node_that_restarts_with_its_clock_an_hour_back_takes_its_own_place() {
+    let mut front = node("front", &[], &[], "");
+    let b = node("b", &[], &[&front], "");
+    let mut a = node("a", &["echo"], &[&front, &b], "");
+    wait_for_peers(&front, "echo", &["a"]);
+    a.kill();
+    lives_and_dies(&mut front, &a.tcp.clone(), AN_HOUR);
+    a.start_again();
+    for other in [&front, &b] {
+        println!("it is back after {:?}", wait_for_peers(other, "echo", &["a"]));
+        assert_eq!(other.call("echo@a", &[b"x"]).unwrap(), ["x"]);
+    }
+    assert_eq!(count(&mut a, "has this node's name"), 0, "the process at its own endpoint is the one that it was");
+}
+
+#[test]
+fn a_node_that_restarts_elsewhere_with_its_clock_an_hour_back_comes_in_when_the_one_it_was_is_taken_for_dead() {
+    let mut front = node("front", &[], &[], "");
+    lives_and_dies(&mut front, &nowhere(), AN_HOUR);
+    let mut a = node("a", &["echo"], &[&front], "");
+    a.wait_for("has this node's name");
+    println!("it is in after {:?}", wait_for_peers(&front, "echo", &["a"]));
+    assert_eq!(front.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
+#[test]
+fn a_name_that_lives_three_times_is_settled_soon_and_the_last_one_serves() {
+    let mut front = node("front", &[], &[], IDEMPOTENT);
+    let b = node("b", &[], &[&front], IDEMPOTENT);
+    let early = nowhere();
+    lives_and_dies(&mut front, &early, TEN_YEARS);
+    front.wait_for(&format!("node a at {early} is no longer a peer"));
+    let mut frozen = node("a", &["echo"], &[&front], IDEMPOTENT);
+    wait_for_peers(&front, "echo", &["a"]);
+    frozen.signal("-STOP");
+    front.wait_for(&format!("node a at {} is no longer a peer", frozen.tcp));
+    let last = node("a", &["echo"], &[&front], IDEMPOTENT);
+    for other in [&front, &b] {
+        wait_for_peers(other, "echo", &["a"]);
+    }
+    front.forget_log();
+    frozen.signal("-CONT");
+    let began = Instant::now();
+    frozen.wait_for("has this node's name");
+    println!("it has given its name up after {:?}", began.elapsed());
+    assert!(began.elapsed() < SETTLED_WITHIN);
+    assert_all_well(&load(&front, &["echo"], 300, |_| {}));
+    wait_until_used(&front, &last, "echo");
+    assert!(count(&mut front, "the link to node a is gone") <= 2, "{:?}", front.log_so_far());
+}
