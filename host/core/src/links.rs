@@ -226,9 +226,10 @@ impl Links {
     pub fn want(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         target.wanted = Some(member.clone());
-        match &target.state {
+        match &mut target.state {
             State::Apart => self.set_timer(&member.endpoint, Some(now)),
-            State::Up(line) if line.member < *member && !line.member.is_same_process(member) => {
+            State::Up(line) if line.member.is_same_process(member) => line.member = member.clone(),
+            State::Up(line) if line.member.name == member.name && line.member < *member => {
                 self.part(&member.endpoint, "it has started anew", true, now);
                 self.set_timer(&member.endpoint, Some(now));
             }
@@ -261,15 +262,18 @@ impl Links {
     /// The node at the other end of this link says who it is. What it says twice counts once.
     pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
         let Some(endpoint) = self.links.get(&link).cloned() else { return };
-        // The same node by another name of its place.
-        let is_double = |line: &Line| line.member.is_same_process(&member);
-        let is_double = self.members.get(&member.name).and_then(|other| self.line(*other)).is_some_and(is_double);
+        // The same node by another name of its place, or one that has lost its name to another and is yet to learn it.
+        let is_there = |line: &Line| {
+            let is_outranked = line.member > member && line.pings < TOLERANCE;
+            line.member.is_same_process(&member) || is_outranked
+        };
+        let is_there = self.members.get(&member.name).and_then(|other| self.line(*other)).is_some_and(is_there);
         let Some(target) = self.targets.get_mut(&endpoint) else { return };
         if !matches!(target.state, State::Dialled(dialled, _) if dialled == link) {
             return;
         }
         target.pause = Duration::ZERO;
-        if is_double {
+        if is_there {
             target.state = State::Apart;
             self.links.remove(&link);
             self.effects.push_back(LinkEffect::HangUp(link));

@@ -5,6 +5,7 @@
 //! plugins than the core does.
 
 mod claim;
+mod guest;
 mod requests;
 mod router;
 mod status;

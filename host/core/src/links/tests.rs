@@ -167,6 +167,25 @@ fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
 }
 
 #[test]
+fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
+    let (mut scene, link) = Scene::linked();
+    let elsewhere = |boot| Member { endpoint: "tcp://elsewhere".into(), ..member(boot) };
+    for (ms, boot, is_taken) in [(10, 0, false), (20_000, 0, false), (40_000, 2, true)] {
+        scene.0.want_briefly(&elsewhere(boot), at(ms));
+        let [LinkEffect::Dial { link: other, .. }] = scene.wake(ms, false)[..] else { panic!("it should dial") };
+        scene.0.welcomed(other, elsewhere(boot), at(ms));
+        let effects = scene.effects();
+        if is_taken {
+            let up = LinkEffect::Up { link: other, member: elsewhere(boot) };
+            assert!(effects.contains(&LinkEffect::HangUp(link)) && effects.contains(&up), "{effects:?}");
+        } else {
+            assert_eq!(effects, [LinkEffect::HangUp(other)]);
+            assert_eq!(scene.0.to(&member(1).name), Some(link));
+        }
+    }
+}
+
+#[test]
 fn two_places_of_one_node_make_one_link() {
     let (mut scene, _) = Scene::linked();
     let other = Member { endpoint: "tcp://alias".into(), ..member(1) };

@@ -5,6 +5,7 @@
 //! with that connection both know what was lost.
 
 use super::claim::Claim;
+use super::guest::Guest;
 use super::{Node, Output, ZoneEvent};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
@@ -34,26 +35,6 @@ pub(super) struct Zone {
     most_guests: usize,
     heartbeat: Duration,
     is_leaving: bool,
-}
-
-#[derive(Debug)]
-struct Guest {
-    member: Member,
-    /// The number of its last request: they ascend, so what comes again is a copy.
-    last_request: u64,
-    /// Whether it has said more than hello.
-    is_used: bool,
-    /// The zone that it is of, if it is another.
-    zone: Option<Label>,
-    /// What it has opened a session with, if it is a router.
-    opened: Option<u64>,
-}
-
-impl Guest {
-    /// Zones know nothing of each other's names: two nodes of different zones may be called the same.
-    fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
-        self.member.name == *name && self.zone.as_ref() == zone
-    }
 }
 
 impl Zone {
@@ -265,10 +246,7 @@ impl Node {
     /// identity since the first.
     fn supersede(&mut self, by: &PeerId, now: Time) {
         let Some((member, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
-        // One that is outranked in its zone will be told so, and takes nobody's place.
-        let outranks =
-            |guest: &Guest| zone.is_none() && guest.member > *member && !guest.member.is_same_process(member);
-        let is_same = |guest: &Guest| guest.is_called(&member.name, zone.as_ref()) && !outranks(guest);
+        let is_same = |guest: &Guest| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
         let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
@@ -413,6 +391,7 @@ impl Node {
             },
             MemberEffect::Up(member) => {
                 self.zone.claim = None;
+                self.zone.guests.values_mut().for_each(|guest| guest.is_now(&member));
                 self.zone.links.want(&member, now);
                 let before = self.zone.joined.insert(member.name.clone(), member.clone());
                 let is_renewed = before.is_some_and(|before| before.is_same_process(&member));
