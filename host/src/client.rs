@@ -11,6 +11,7 @@
 
 use crate::keys::{Key, KeyPair};
 use crate::sockets::connect_as_written;
+use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, Instant};
 /// What a client hears: the types of the core.
@@ -23,6 +24,16 @@ use zmq::SocketEvent::{
 
 /// How long a request waits for the connection before the node counts as absent.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// Connections that a node ends within the handshake before it counts as one that lets nobody in: it may have been killed
+/// within the first.
+const SHUT_OUT: u32 = 2;
+
+const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
+                      show yours with --keys FOLDER --to NAME@ENDPOINT";
+
+const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name, or asks \
+                         for none";
 
 /// Where the context of each client tells whether the connection stands.
 const MONITOR: &str = "inproc://connected";
@@ -51,6 +62,7 @@ pub struct Client {
     /// Whether the connection was lost with requests pending, which is not reported yet.
     is_lost: bool,
     endpoint: String,
+    shows_key: bool,
     next_id: u64,
 }
 
@@ -126,6 +138,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
 
 impl Ask {
     /// Asks a service, with an empty body.
@@ -236,8 +254,8 @@ impl Client {
             connect_as_written(&socket, endpoint)?;
             Ok(events)
         };
-        let (events, endpoint) = (connect().map_err(failed)?, endpoint.to_owned());
-        Ok(Self { socket, events, is_connected: false, pending: 0, is_lost: false, endpoint, next_id: 1 })
+        let (events, endpoint, shows_key) = (connect().map_err(failed)?, endpoint.to_owned(), proof.is_some());
+        Ok(Self { socket, events, is_connected: false, pending: 0, is_lost: false, endpoint, shows_key, next_id: 1 })
     }
 
     /// Sends a request and waits for its answer; partial replies are passed on as they come.
@@ -245,14 +263,35 @@ impl Client {
     /// # Errors
     /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request ran.
     pub fn call(&mut self, ask: Ask, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
+        let Ok(reply) = self.call_while::<Infallible>(ask, |body| {
+            partial(body);
+            Ok(())
+        })?;
+        Ok(reply)
+    }
+
+    /// The same, but that `partial` may end it: then the request is withdrawn, and the result is what `partial` returned.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn call_while<E>(
+        &mut self,
+        ask: Ask,
+        mut partial: impl FnMut(Body) -> Result<(), E>,
+    ) -> Result<Result<Body, E>, Error> {
         let patience = ask.0.deadline_ms.map(|ms| Duration::from_millis(ms.into()) + GRACE);
         let began = Instant::now();
         let id = self.send(ask)?;
         loop {
             let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
             match self.receive(left)? {
-                (answered, Reply::Partial(body)) if answered == id => partial(body),
-                (answered, Reply::Final(body)) if answered == id => return Ok(body),
+                (answered, Reply::Partial(body)) if answered == id => {
+                    if let Err(ended) = partial(body) {
+                        self.cancel(id)?;
+                        return Ok(Err(ended));
+                    }
+                }
+                (answered, Reply::Final(body)) if answered == id => return Ok(Ok(body)),
                 (answered, Reply::Failure(failure)) if answered == id => return Err(Error::Failure(failure)),
                 // The late answer of a request that was given up.
                 _ => {}
@@ -263,11 +302,14 @@ impl Client {
     /// Sends a request; its number comes back with each of its replies.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no connection stands within two seconds.
+    /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule: nothing is sent
+    /// then. [`Error::Unreachable`] if no connection stands within two seconds.
     pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
+        native::check(&ask.0)?;
         let id = self.next_id;
+        let frames = native::encode_request(Dialect::NativeCompact, &message::Ask { id, ..ask.0 })?;
         self.next_id += 1;
-        self.send_frames(&native::encode_request(Dialect::NativeCompact, &message::Ask { id, ..ask.0 }))?;
+        self.send_frames(&frames)?;
         self.pending += 1;
         Ok(id)
     }
@@ -345,16 +387,11 @@ impl Client {
             return Ok(());
         }
         let refused = |why| Error::Refused { endpoint: self.endpoint.clone(), why };
-        let (began, mut is_shut_out) = (Instant::now(), false);
+        let (began, mut shut_out) = (Instant::now(), 0);
         loop {
             let left = i64::try_from(CONNECT.saturating_sub(began.elapsed()).as_millis()).unwrap_or(i64::MAX);
             if self.events.poll(zmq::POLLIN, left).map_err(|error| self.failed(error))? == 0 {
-                return Err(match is_shut_out {
-                    true => {
-                        refused("it ends each connection at once; it may ask for a key, or have another than expected")
-                    }
-                    false => self.failed(zmq::Error::EAGAIN),
-                });
+                return Err(self.failed(zmq::Error::EAGAIN));
             }
             let event = self.events.recv_multipart(0).map_err(|error| self.failed(error))?;
             match kind(&event) {
@@ -362,12 +399,14 @@ impl Client {
                 Some(HANDSHAKE_FAILED_AUTH) => {
                     return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
                 }
-                Some(HANDSHAKE_FAILED_PROTOCOL) => {
-                    return Err(refused(
-                        "one of the two asks for a key, and the other does not; with keys: --keys FOLDER",
-                    ));
+                Some(HANDSHAKE_FAILED_PROTOCOL) if self.shows_key => {
+                    return Err(refused("a key was shown, and it asks for none; leave --keys and the name out"));
                 }
-                _ => is_shut_out = true,
+                Some(HANDSHAKE_FAILED_PROTOCOL) => return Err(refused(NO_KEY)),
+                _ => shut_out += 1,
+            }
+            if shut_out == SHUT_OUT {
+                return Err(refused(if self.shows_key { OTHER_KEY } else { NO_KEY }));
             }
         }
         self.is_connected = true;

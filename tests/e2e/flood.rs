@@ -64,7 +64,7 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
         idempotency_key: None,
         body: vec![Frame::from_static(b"x")],
     };
-    native::encode_request(Dialect::Native, &ask).into_iter().map(Into::into).collect()
+    native::encode_request(Dialect::Native, &ask).unwrap().into_iter().map(Into::into).collect()
 }
 
 /// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of frames.

@@ -117,7 +117,9 @@ fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
             idempotency_key: None,
             body: vec![Frame::copy_from_slice(&body)],
         };
-        native::encode_request(message::Dialect::NativeCompact, &ask).into_iter().map(Into::into).collect()
+        // The names of services under test are short.
+        let frames = native::encode_request(message::Dialect::NativeCompact, &ask).unwrap_or_default();
+        frames.into_iter().map(Into::into).collect()
     };
     match dialect {
         Dialect::Native(services) => services.iter().map(native).collect(),

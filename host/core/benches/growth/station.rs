@@ -246,7 +246,7 @@ fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>)
     let (trace, traceparent, deadline_ms) = (false, None, Some(1_000_000));
     let body = body.clone();
     let ask = Ask { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
-    native::encode_request(Dialect::NativeCompact, &ask)
+    native::encode_request(Dialect::NativeCompact, &ask).unwrap()
 }
 
 fn offer(service: Address) -> Offer {

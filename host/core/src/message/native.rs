@@ -35,10 +35,12 @@
 //! a body where the request would be served, or the FAILURE that the request would get. Its idempotency key does not count.
 
 use super::wire::{
-    self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, numbered,
-    put_field, put_short, with_body,
+    self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, MAX_FIELD, PARTIAL, REQUEST, Reader,
+    numbered, put_field, put_short, with_body,
 };
 use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender};
+use crate::failure::{Code, Failure};
+use crate::name::Address;
 use bytes::{Buf, BufMut};
 
 pub use super::wire::MAX_IDEMPOTENCY_KEY;
@@ -122,26 +124,43 @@ fn put_body(header: &mut Vec<u8>, body: &[Frame]) {
     body.iter().for_each(|frame| put_field(header, FIELD_BODY, frame));
 }
 
-/// Writes a client's request; in [`Dialect::NativeCompact`] it is compact if its body is short enough. A service name over
-/// 255 bytes or a field over 65,535 bytes is cut, and so refused.
-#[must_use]
-pub fn encode_request(dialect: Dialect, ask: &Ask) -> Vec<Frame> {
+/// Checks what a client is about to ask, by the rules that every node checks it by.
+///
+/// # Errors
+/// Failure 400, as the node would answer: the address, the traceparent or the idempotency key breaks a rule.
+pub fn check(ask: &Ask) -> Result<(), Failure> {
+    Address::from_bytes(&ask.service)?;
+    let traceparent = ask.traceparent.clone().map_or(Ok(()), |value| wire::traceparent(value).map(drop));
+    let key = ask.idempotency_key.clone().map_or(Ok(()), |value| wire::idempotency_key(value).map(drop));
+    traceparent.and(key).map_err(|reason| Failure::new(Code::Malformed, format!("the message {reason}")))
+}
+
+/// Writes a client's request; in [`Dialect::NativeCompact`] it is compact if its body is short enough.
+///
+/// # Errors
+/// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is cut,
+/// because what is left would be another request.
+pub fn encode_request(dialect: Dialect, ask: &Ask) -> Result<Vec<Frame>, Failure> {
+    let malformed = |reason| Failure::new(Code::Malformed, format!("the message {reason}"));
     let is_compact = is_compact(dialect, &ask.body);
     let (command, more) = if is_compact { (COMPACT_REQUEST, size_of_fields(&ask.body)) } else { (REQUEST, 0) };
     let mut header = numbered(MAGIC, command, ask.id, 64 + ask.service.len() + more);
     header.put_u32(ask.deadline_ms.unwrap_or(0));
     header.put_u8(if ask.wait { FLAG_WAIT } else { 0 } | if ask.trace { FLAG_TRACE } else { 0 });
-    put_short(&mut header, &ask.service);
+    put_short(&mut header, &ask.service).map_err(malformed)?;
     for (kind, value) in [(FIELD_TRACEPARENT, &ask.traceparent), (FIELD_IDEMPOTENCY_KEY, &ask.idempotency_key)] {
         if let Some(value) = value {
+            if value.len() > MAX_FIELD {
+                return Err(malformed("has a field of more than 65,535 bytes"));
+            }
             put_field(&mut header, kind, value);
         }
     }
     if is_compact {
         put_body(&mut header, &ask.body);
-        return vec![header.into()];
+        return Ok(vec![header.into()]);
     }
-    with_body(header, ask.body.clone())
+    Ok(with_body(header, ask.body.clone()))
 }
 
 /// Writes a client's wish to withdraw its request.
@@ -209,7 +228,6 @@ fn body_of(header: &mut Frame, frames: Vec<Frame>) -> Result<Body, &'static str>
 mod tests {
     use super::super::decode;
     use super::*;
-    use crate::failure::{Code, Failure};
 
     fn full_ask() -> Ask {
         Ask {
@@ -230,10 +248,41 @@ mod tests {
         let trace = Ask { wait: false, trace: true, ..full_ask() };
         for ask in [full_ask(), bare, trace] {
             for (dialect, frames) in [(Dialect::Native, 3), (Dialect::NativeCompact, 1)] {
-                let encoded = encode_request(dialect, &ask);
+                let encoded = encode_request(dialect, &ask).unwrap();
                 assert_eq!(encoded.len(), frames);
                 assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, ask: ask.clone() });
             }
+        }
+    }
+
+    #[test]
+    fn what_its_length_cannot_count_is_refused_and_never_cut() {
+        let (long, field) = ("a".repeat(255), "0".repeat(MAX_FIELD));
+        let service = |name: String| Ask { service: name.into(), ..full_ask() };
+        let parent = |text: String| Ask { traceparent: Some(text.into()), ..full_ask() };
+        let key = |text: String| Ask { idempotency_key: Some(text.into()), ..full_ask() };
+        for dialect in [Dialect::Native, Dialect::NativeCompact] {
+            for whole in [service(long.clone()), parent(field.clone())] {
+                let encoded = encode_request(dialect, &whole).unwrap();
+                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, ask: whole });
+            }
+            let more = |text: &str| text.to_owned() + "-delete-everything";
+            for over in [service(more(&long)), parent(more(&field)), key(more(&field))] {
+                assert_eq!(encode_request(dialect, &over).unwrap_err().code, Code::Malformed);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_node_would_refuse_can_be_known_before_it_is_sent() {
+        let service = |name: &str| Ask { service: Frame::copy_from_slice(name.as_bytes()), ..full_ask() };
+        let key = |length| Ask { idempotency_key: Some(vec![b'k'; length].into()), ..full_ask() };
+        let parent = Ask { traceparent: Some(Frame::from_static(b"\xff")), ..full_ask() };
+        for good in [full_ask(), service("print@node2.paris"), key(255)] {
+            assert_eq!(check(&good), Ok(()));
+        }
+        for bad in [service(""), service("print@"), service(&"a".repeat(256)), key(0), key(256), parent] {
+            assert_eq!(check(&bad).unwrap_err().code, Code::Malformed, "{bad:?}");
         }
     }
 
@@ -244,7 +293,7 @@ mod tests {
             let reply = encode_reply(Dialect::NativeCompact, 1, Reply::Final(body(length)));
             assert_eq!(decode_reply(reply.clone()).unwrap(), (1, Reply::Final(body(length))));
             let ask = Ask { body: body(length), ..full_ask() };
-            [encode_request(Dialect::NativeCompact, &ask).len(), reply.len()]
+            [encode_request(Dialect::NativeCompact, &ask).unwrap().len(), reply.len()]
         };
         assert_eq!([frames(MAX_COMPACT), frames(MAX_COMPACT + 1)], [[1, 1], [2, 2]]);
     }
@@ -252,7 +301,7 @@ mod tests {
     #[test]
     fn a_compact_message_with_a_second_frame_is_malformed() {
         for (mut frames, is_reply) in [
-            (encode_request(Dialect::NativeCompact, &full_ask()), false),
+            (encode_request(Dialect::NativeCompact, &full_ask()).unwrap(), false),
             (encode_reply(Dialect::NativeCompact, 7, Reply::Final(full_ask().body)), true),
         ] {
             frames.push(Frame::new());
@@ -263,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_header_stands_byte_for_byte_as_documented() {
-        let frames = encode_request(Dialect::Native, &Ask { traceparent: None, ..full_ask() });
+        let frames = encode_request(Dialect::Native, &Ask { traceparent: None, ..full_ask() }).unwrap();
         assert_eq!(
             frames[0].as_ref(),
             b"WNODC1\x01\0\0\0\0\0\0\0\x07\0\0\0\xfa\x01\x05print\x02\0\x07order-1".as_slice()
@@ -288,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_header_that_is_cut_short_is_malformed_and_says_whose_it_is() {
-        let whole = encode_request(Dialect::Native, &full_ask())[0].clone();
+        let whole = encode_request(Dialect::Native, &full_ask()).unwrap()[0].clone();
         let name_end = MAGIC.len() + 9 + 6 + "print".len();
         let field_end = name_end + 3 + full_ask().traceparent.unwrap().len();
         for length in MAGIC.len()..whole.len() {
@@ -305,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_field_of_an_unknown_type_is_passed_over() {
-        let mut header = encode_request(Dialect::Native, &full_ask())[0].to_vec();
+        let mut header = encode_request(Dialect::Native, &full_ask()).unwrap()[0].to_vec();
         header.extend(b"\x63\0\x02hi");
         let mut frames = vec![Frame::from(header)];
         frames.extend(full_ask().body);

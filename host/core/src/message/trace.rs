@@ -25,7 +25,7 @@
 
 use super::Frame;
 use super::peer::Role;
-use super::wire::{Reader, put_long, put_short};
+use super::wire::{Reader, put_long, put_name};
 use crate::name::Label;
 use crate::text;
 use bytes::BufMut;
@@ -70,8 +70,8 @@ pub fn encode(record: &Record) -> Frame {
         Role::Router => ROUTER,
     });
     out.put_u64(u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX));
-    put_short(&mut out, record.node.as_str().as_bytes());
-    put_short(&mut out, record.zone.as_str().as_bytes());
+    put_name(&mut out, Some(&record.node));
+    put_name(&mut out, Some(&record.zone));
     put_long(&mut out, text::line(&record.decision, MAX_DECISION).as_bytes());
     out.into()
 }

@@ -5,6 +5,7 @@
 
 use super::{Body, Frame, Reply};
 use crate::failure::{Code, Failure};
+use crate::name::{Label, ServiceName};
 use crate::text;
 use bytes::{Buf, BufMut};
 
@@ -19,6 +20,9 @@ pub(super) const FIELD_IDEMPOTENCY_KEY: u8 = 2;
 
 /// The longest idempotency key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+/// The longest value of a field, in bytes: its length has two.
+pub(super) const MAX_FIELD: usize = u16::MAX as usize;
 
 const SHORT: &str = "has a header that ends too early";
 
@@ -56,21 +60,52 @@ pub(super) fn encode_reply(magic: &[u8], id: u64, reply: Reply) -> Vec<Frame> {
     }
 }
 
-/// Writes a length of one byte and the bytes, cut where the length ends.
-pub(super) fn put_short(out: &mut impl BufMut, bytes: &[u8]) {
-    let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
-    out.put_u8(length);
-    out.put_slice(&bytes[..usize::from(length)]);
+/// A name whose type bounds its length to what one byte can count, so that no encoder has to cut it.
+pub(super) trait Name {
+    fn text(&self) -> &str;
 }
 
-/// Writes a length of two bytes and the bytes, cut where the length ends.
+const _: () = assert!(Label::MAX <= u8::MAX as usize);
+const _: () = assert!(ServiceName::MAX <= u8::MAX as usize);
+
+impl Name for Label {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Name for ServiceName {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// Writes a length of one byte and the name; nothing but the length 0 if there is none.
+pub(super) fn put_name(out: &mut impl BufMut, name: Option<&impl Name>) {
+    let name = name.map_or("", Name::text).as_bytes();
+    out.put_u8(name.len() as u8);
+    out.put_slice(name);
+}
+
+/// Writes a length of one byte and the bytes.
+///
+/// # Errors
+/// If they are over 255. Nothing is written then: a name that is cut is the name of another service.
+pub(super) fn put_short(out: &mut impl BufMut, bytes: &[u8]) -> Result<(), &'static str> {
+    out.put_u8(u8::try_from(bytes.len()).map_err(|_| "has a service name of more than 255 bytes")?);
+    out.put_slice(bytes);
+    Ok(())
+}
+
+/// Writes a length of two bytes and the bytes, cut where the length ends: only for what is bounded below that, or refused
+/// by its reader where it is not.
 pub(super) fn put_long(out: &mut impl BufMut, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.put_u16(length);
     out.put_slice(&bytes[..usize::from(length)]);
 }
 
-/// Writes a field: its type, and its value as [`put_long`] does.
+/// Writes a field: its type, and its value, of at most [`MAX_FIELD`] bytes, as [`put_long`] does.
 pub(super) fn put_field(out: &mut impl BufMut, kind: u8, value: &[u8]) {
     out.put_u8(kind);
     put_long(out, value);

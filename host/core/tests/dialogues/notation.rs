@@ -131,7 +131,7 @@ fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     };
     let id = number(0)?;
     let frames = match name {
-        "ask" => native::encode_request(Dialect::Native, &ask(id, &words[1..])?),
+        "ask" => native::encode_request(Dialect::Native, &ask(id, &words[1..])?).unwrap(),
         "cancel" => native::encode_cancel(id),
         "partial" => native::encode_reply(Dialect::Native, id, Reply::Partial(Vec::new())),
         "final" => native::encode_reply(Dialect::Native, id, Reply::Final(Vec::new())),

@@ -57,7 +57,7 @@ fn asks(id: u64, body: &str) -> Input {
     let (deadline_ms, service) = (None, frame("add"));
     let ask =
         Ask { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
-    says("client", native::encode_request(Dialect::Native, &ask))
+    says("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}")))
 }
 
 fn finishes(run: u64, body: &str) -> Input {
@@ -155,9 +155,12 @@ fn a_trace_that_is_not_recorded_is_noticed() {
         _ => false,
     };
     let mut trial = Trial::new();
-    trial.lying(says("client", native::encode_request(Dialect::Native, &ask)), |output| {
-        if is_record(&output) { Vec::new() } else { vec![output] }
-    });
+    trial.lying(
+        says("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}"))),
+        |output| {
+            if is_record(&output) { Vec::new() } else { vec![output] }
+        },
+    );
 }
 
 #[test]

@@ -138,7 +138,8 @@ impl Client {
         };
         let mut frames = match self.dialect {
             dialect @ (Dialect::Native | Dialect::NativeCompact) => {
-                return native::encode_request(dialect, &self.native(service, body, rng));
+                return native::encode_request(dialect, &self.native(service, body, rng))
+                    .unwrap_or_else(|failure| panic!("{failure}"));
             }
             Dialect::Peer => panic!("no client speaks as a peer"),
             Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],

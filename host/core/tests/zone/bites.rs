@@ -66,7 +66,7 @@ fn ask() -> Ask {
 }
 
 fn asks() -> Input {
-    Input::Message { from: client(), frames: native::encode_request(Dialect::Native, &ask()) }
+    Input::Message { from: client(), frames: native::encode_request(Dialect::Native, &ask()).unwrap() }
 }
 
 #[test]

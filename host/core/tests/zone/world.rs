@@ -302,7 +302,7 @@ impl World {
 
     /// A client asks, in our own dialect.
     fn put_request(&mut self, machine: usize, id: ProcessId, from: PeerId, ask: &Ask) {
-        let frames = native::encode_request(Dialect::NativeCompact, ask);
+        let frames = native::encode_request(Dialect::NativeCompact, ask).unwrap();
         self.deliver(machine, id, Input::Message { from, frames });
     }
 

@@ -2,7 +2,7 @@
 
 use super::{DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, News, Offered, RouterId, Say, Tombstone, Update};
 use crate::message::Frame;
-use crate::message::wire::{Reader, put_short};
+use crate::message::wire::{Reader, put_name};
 use crate::name::{Label, ServiceName};
 use bytes::BufMut;
 
@@ -44,11 +44,11 @@ fn put_news(out: &mut Vec<u8>, news: &News) {
         put_router(out, &tombstone.origin);
         out.put_u64(tombstone.boot);
         out.put_u64(tombstone.version);
-        put_short(out, tombstone.service.as_ref().map_or("", ServiceName::as_str).as_bytes());
+        put_name(out, tombstone.service.as_ref());
     });
     put_list(out, &news.withdrawn, |out, key| {
-        put_short(out, key.zone.as_str().as_bytes());
-        put_short(out, key.service.as_str().as_bytes());
+        put_name(out, Some(&key.zone));
+        put_name(out, Some(&key.service));
     });
     put_list(out, &news.groups, put_group);
     put_list(out, &news.fresh, |out, fresh| {
@@ -68,15 +68,15 @@ fn put_group(out: &mut Vec<u8>, group: &Group) {
     out.put_u64(group.boot);
     out.put_u32(group.cost);
     put_list(out, &group.services, |out, offered| {
-        put_short(out, offered.service.as_str().as_bytes());
+        put_name(out, Some(&offered.service));
         out.put_u64(offered.version);
         out.put_u8(if offered.idempotent { IDEMPOTENT } else { 0 });
     });
 }
 
 fn put_router(out: &mut Vec<u8>, router: &RouterId) {
-    put_short(out, router.zone.as_str().as_bytes());
-    put_short(out, router.router.as_str().as_bytes());
+    put_name(out, Some(&router.zone));
+    put_name(out, Some(&router.router));
 }
 
 /// No process holds so many entries that the count could be wrong.

@@ -7,7 +7,7 @@ use super::{
 use crate::failure::Failure;
 use crate::message::wire::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, put_field,
-    put_long, put_short,
+    put_long, put_name,
 };
 use crate::message::{Body, Frame, Malformed, Reply, Sender};
 use crate::name::{Address, Label, Place, ServiceName};
@@ -77,7 +77,7 @@ pub fn encode(message: PeerMessage) -> Vec<Frame> {
 }
 
 fn request(forward: &Forward) -> Vec<u8> {
-    let (service, caller) = (forward.service.as_str().as_bytes(), forward.caller.as_bytes());
+    let caller = forward.caller.as_bytes();
     let fields = || {
         let traceparent = forward.traceparent.iter().map(|value| (FIELD_TRACEPARENT, value.as_ref()));
         let key = forward.idempotency_key.iter().map(|value| (FIELD_IDEMPOTENCY_KEY, value.as_ref()));
@@ -88,22 +88,21 @@ fn request(forward: &Forward) -> Vec<u8> {
         let crossed = forward.crossed.iter().map(|zone| (FIELD_CROSSED, zone.as_str().as_bytes()));
         traceparent.chain(key).chain(chain).chain(caller).chain(zone).chain(node).chain(crossed)
     };
-    let length = 11 + service.len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
+    let length = 11 + forward.service.as_str().len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
     header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
     header.put_u8(forward.hops);
     let alternative = if forward.has_alternative { FLAG_ALTERNATIVE } else { 0 };
     header.put_u8(alternative | if forward.is_trace { FLAG_TRACE } else { 0 });
-    put_short(&mut header, service);
+    put_name(&mut header, Some(&forward.service));
     fields().for_each(|(kind, value)| put_field(&mut header, kind, value));
     header
 }
 
 fn introduction(command: u8, zone: &Label, member: &Member) -> Vec<u8> {
-    let zone = zone.as_str().as_bytes();
-    let mut header = wire::header(MAGIC, command, 2 + zone.len() + member_len(member));
+    let mut header = wire::header(MAGIC, command, 2 + zone.as_str().len() + member_len(member));
     header.put_u8(VERSION);
-    put_short(&mut header, zone);
+    put_name(&mut header, Some(zone));
     encode_member(member, &mut header);
     header
 }
@@ -115,7 +114,7 @@ fn introduction(command: u8, zone: &Label, member: &Member) -> Vec<u8> {
 /// # Panics
 /// If `out` has no room for [`member_len`] bytes, as every writer of [`bytes`] does.
 pub fn encode_member(member: &Member, out: &mut impl BufMut) {
-    put_short(out, member.name.as_str().as_bytes());
+    put_name(out, Some(&member.name));
     out.put_u64(member.boot);
     out.put_u16(member.renewal);
     out.put_u8(match member.role {
@@ -132,7 +131,8 @@ pub fn member_len(member: &Member) -> usize {
 }
 
 fn put_advert(advert: &Advert) -> Vec<u8> {
-    let address_len = |address: &Address| 2 + address.service.as_str().len() + zone_of(address).len();
+    let address_len =
+        |address: &Address| 2 + address.service.as_str().len() + zone_of(address).map_or(0, |zone| zone.as_str().len());
     let offer = |offer: &Offer| 5 + address_len(&offer.service);
     let (kind, version, offers, withdrawn): (_, _, &[Offer], &[Address]) = match advert {
         Advert::Whole { version, offers } => (WHOLE, *version, offers, &[]),
@@ -159,15 +159,15 @@ fn put_advert(advert: &Advert) -> Vec<u8> {
 }
 
 fn put_address(out: &mut Vec<u8>, address: &Address) {
-    put_short(out, address.service.as_str().as_bytes());
-    put_short(out, zone_of(address));
+    put_name(out, Some(&address.service));
+    put_name(out, zone_of(address));
 }
 
 /// Adverts are of services and zones, never of nodes.
-fn zone_of(address: &Address) -> &[u8] {
+fn zone_of(address: &Address) -> Option<&Label> {
     match &address.place {
-        Place::Nearest => b"",
-        Place::Named(zone) | Place::Node { zone, .. } => zone.as_str().as_bytes(),
+        Place::Nearest => None,
+        Place::Named(zone) | Place::Node { zone, .. } => Some(zone),
     }
 }
 

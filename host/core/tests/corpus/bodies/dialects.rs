@@ -26,7 +26,7 @@ fn whole_message(frames: Vec<Frame>) {
     let _client = majordomo::client_of_request(&frames);
     match message::decode(frames) {
         Ok(Message::Request { dialect, ask }) if dialect.is_native() => {
-            let again = message::decode(native::encode_request(dialect, &ask));
+            let again = message::decode(native::encode_request(dialect, &ask).unwrap());
             let fields: usize = ask.body.iter().map(|frame| 3 + frame.len()).sum();
             let dialect = if fields > native::MAX_COMPACT { Dialect::Native } else { dialect };
             assert_eq!(again, Ok(Message::Request { dialect, ask }));

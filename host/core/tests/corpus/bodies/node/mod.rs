@@ -140,7 +140,7 @@ impl World {
             body: input.body(),
         };
         let dialect = if given & 32 == 32 { Dialect::NativeCompact } else { Dialect::Native };
-        self.says(from, native::encode_request(dialect, &ask));
+        self.says(from, native::encode_request(dialect, &ask).unwrap());
     }
 
     /// A Majordomo client, or a worker.
