@@ -5,6 +5,7 @@
 //! for the bad value so that the rest is checked too, and the whole is thrown away at the end. Keys that nobody asked
 //! for are mistakes. Relative paths start at the folder of the file, wherever the node was started.
 
+mod claims;
 mod endpoint;
 mod error;
 mod fields;
@@ -14,6 +15,7 @@ mod provenance;
 mod router;
 mod security;
 mod service;
+mod source;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -25,9 +27,12 @@ pub(crate) use fields::Fields;
 pub use grants::{FolderGrant, Grants, HttpGrant};
 pub use provenance::{Provenance, Signer};
 pub use security::Permissions;
+pub use source::Source;
 pub use traffic::{Rhythm, Sender, Traffic};
+pub use value::{parse_duration, parse_size};
 
 use crate::files;
+use claims::Needs;
 use error::Report;
 use peers::Peers;
 use security::Security;
@@ -110,6 +115,8 @@ pub struct Config {
     pub sandbox_defaults: SandboxSettings,
     /// Sandboxes by service. From `[service.NAME]`.
     pub sandboxes: BTreeMap<ServiceName, SandboxSettings>,
+    /// The file that all this was read from, if it was one.
+    pub source: Option<Source>,
 }
 
 /// What one instance of a plugin may use, and how long it lives.
@@ -172,7 +179,22 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or any of what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&text_of(path)?, path)
+        let text = text_of(path)?;
+        let config = Self::parse(&text, path)?;
+        Ok(Self { source: Some(Source::new(path, text)), ..config })
+    }
+
+    /// Reads a file as [`Config::load`] does, and finds what is missing on this machine for a node to run with it: folders
+    /// that it names, and mistakes in its folder of keys.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn check(path: &Path) -> Result<Self, ConfigError> {
+        parse(&text_of(path)?, path, |table, report| {
+            let config = Self::read(table, folder_of(path), report);
+            report.check_claims();
+            config
+        })
     }
 
     /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
@@ -213,9 +235,12 @@ impl Config {
         let advertise = peers::advertise(&mut node, &listen, folder);
         let seeds = peers::seeds(&mut node, folder, security.keys.is_some());
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
+        node.claim("plugins", &plugins, Needs::Folder);
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
+        cache.iter().for_each(|cache| node.claim("cache", cache, Needs::FolderIfThere));
         let state = node.take("state", value::path).map(|path| folder.join(path));
+        state.iter().for_each(|state| node.claim("state", state, Needs::FolderIfThere));
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 
@@ -227,17 +252,17 @@ impl Config {
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
-        let defaults = Service::read(root.table("defaults"), &Service::default());
-        let named = service::named(root.table("service"), &defaults);
+        let defaults = Service::read(root.table("defaults"), &Service::default(), folder);
+        let named = service::named(root.table("service"), &defaults, folder);
         root.done();
 
         let (mut settings, mut sandboxes) = (BTreeMap::new(), BTreeMap::new());
         for (name, service) in named {
-            let (core, sandbox) = service.settle(folder);
+            let (core, sandbox) = service.settle();
             settings.insert(name.clone(), core);
             sandboxes.insert(name, sandbox);
         }
-        let (defaults, sandbox_defaults) = defaults.settle(folder);
+        let (defaults, sandbox_defaults) = defaults.settle();
         Self {
             node: NodeSettings {
                 name,
@@ -272,18 +297,27 @@ impl Config {
             state_bytes,
             sandbox_defaults,
             sandboxes,
+            source: None,
         }
     }
 }
 
-/// Reads a file of the same kind, with the same care for mistakes: `read` gets its table.
-pub(crate) fn read_file<T>(file: &Path, read: impl FnOnce(Fields<'_>) -> T) -> Result<T, ConfigError> {
-    parse(&text_of(file)?, file, |table, report| read(Fields::root(table, report)))
+/// Reads the content of a file of the same kind, with the same care for mistakes: `read` gets its table.
+pub(crate) fn read_content<T>(
+    file: &Path,
+    content: Vec<u8>,
+    read: impl FnOnce(Fields<'_>) -> T,
+) -> Result<T, ConfigError> {
+    parse(&text_in(file, content)?, file, |table, report| read(Fields::root(table, report)))
 }
 
 /// The text of a file.
 fn text_of(path: &Path) -> Result<String, ConfigError> {
     let (bytes, _) = files::read(path, FILE_BYTES).map_err(|error| ConfigError::unreadable(path, &error))?;
+    text_in(path, bytes)
+}
+
+fn text_in(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| ConfigError::not_text(path, error.as_bytes(), error.utf8_error()))
 }
 
@@ -350,6 +384,11 @@ fn listen(node: &mut Fields<'_>, folder: &Path, is_anywhere: bool) -> Vec<Endpoi
             Ok(ipc) => listen = vec![ipc, Endpoint::Tcp("127.0.0.1:5555".into())],
             Err(error) => node.complain("listen", &format!("the default {error}")),
         },
+    }
+    for endpoint in &listen {
+        if let Endpoint::Ipc(path) = endpoint {
+            node.claim("listen", path, Needs::FolderOfSocket);
+        }
     }
     listen
 }

@@ -1,17 +1,19 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
 use crate::config::{Config, Endpoint};
-use crate::keys::{self, KeyError, Keys};
-use crate::mailbox::{Letter, Mail, Mailbox, Sending, mailbox};
+use crate::keys::{KeyError, Trust};
+use crate::mailbox::{Letter, Mail, Mailbox, mailbox};
 use crate::plugins::{Doors, Plugins};
+use crate::reload;
+use crate::repeats::Repeats;
 use crate::report;
+use crate::signals;
 use crate::sockets::{ListenError, Sockets};
 use crate::throttle::{Kinds, Verdict};
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use wasmnode_core::{
     Address, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent, text,
 };
@@ -42,10 +44,6 @@ const WARNINGS_PER_SECOND: u32 = 20;
 
 /// How long a node that stops still answers its peers: until then they have heard that it goes, and ask others.
 const GOODBYE: Duration = Duration::from_millis(100);
-
-/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not keep
-/// the process alive.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Why a node cannot run.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// Runs a node until it is told to stop by SIGTERM or SIGINT: then it accepts nothing more, finishes what is in flight
+/// Runs a node until it is told to stop by a signal ([`signals`]): then it accepts nothing more, finishes what is in flight
 /// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait, and the
 /// process with exit code 1 if that takes longer than three seconds, or at a third signal.
 ///
@@ -118,13 +116,12 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 
 fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let (sending, mailbox) = mailbox()?;
-    stop_on_signals(&sending)?;
+    let hung_up = signals::listen(&sending)?;
     let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
-    let keys = config.keys.as_deref().map(Keys::load).transpose()?;
+    let trust = config.keys.as_deref().map(Trust::open).transpose()?;
+    let keys = trust.as_ref().map(Trust::current).cloned();
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
-    if let Some(folder) = &config.keys {
-        keys::watch(folder, sending.clone());
-    }
+    reload::start(config, trust, hung_up, sending.clone())?;
     let sockets = Sockets::listen(config, keys, sending)?;
     note_doors(plugins.doors(), config, sockets.endpoints());
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
@@ -141,6 +138,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         warnings,
         turned_away: 0,
         over_limit: 0,
+        refusals: Repeats::default(),
         goodbye: None,
         end: None,
     };
@@ -183,45 +181,6 @@ fn absolute(endpoint: &str) -> String {
     }
 }
 
-fn stop_on_signals(sending: &Sending) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let sending = sending.clone();
-    tokio::spawn(async move {
-        for input in [Input::Drain, Input::Stop] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            sending.send(input);
-        }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = tokio::time::sleep(LAST_WORDS) => {}
-        }
-        give_up();
-    });
-    Ok(())
-}
-
-/// Ends the process if it has not ended by itself after [`LAST_WORDS`].
-fn end_in_time() {
-    let give_up_later = || {
-        std::thread::sleep(LAST_WORDS);
-        give_up();
-    };
-    if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(give_up_later) {
-        warn!("cannot watch over the end of the process: the system refuses a thread: {error}");
-    }
-}
-
-fn give_up() {
-    error!("the node hangs while it stops; the process ends without what was left to do");
-    // The log is written by another thread, which may hang as well.
-    std::thread::sleep(GOODBYE);
-    std::process::exit(1);
-}
-
 struct Driver {
     node: Node,
     sockets: Sockets,
@@ -238,6 +197,8 @@ struct Driver {
     turned_away: u64,
     /// Connections that exceeded a limit and were ended.
     over_limit: u64,
+    /// What was logged of them lately.
+    refusals: Repeats,
     /// Once the node is told to stop: until when its peers may still send it something.
     goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
@@ -286,7 +247,7 @@ impl Driver {
                 self.sockets.wait(self.mailbox.fd(), sleep);
             }
         }
-        end_in_time();
+        signals::end_in_time();
         self.handle(Input::Stop);
         self.sockets.close();
         self.plugins.close();
@@ -349,7 +310,10 @@ impl Driver {
             }
             Mail::TurnedAway { why, times } => {
                 self.turned_away += times;
-                return self.warn(text::beginning(&why), &format_args!("turned away: {why}"));
+                let line = self.refusals.check(&why, Instant::now());
+                return line.into_iter().for_each(|line| {
+                    self.warn(text::beginning(&why), &format_args!("turned away: {line}"));
+                });
             }
             Mail::OverLimit { what, times } => {
                 self.over_limit += times;

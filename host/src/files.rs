@@ -50,6 +50,14 @@ impl Stamp {
         modified.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
+    /// Returns `true` if the last change of the file was before this time, by the clock of its file system.
+    #[must_use]
+    pub fn is_older_than(&self, time: SystemTime) -> bool {
+        let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.changed_ns < (seconds, time.subsec_nanos().into())
+    }
+
     fn of_regular(metadata: &Metadata) -> Result<Self, FileError> {
         if !metadata.is_file() {
             return Err(FileError::NotAFile(kind(metadata.file_type())));

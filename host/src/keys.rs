@@ -9,13 +9,18 @@
 //!
 //! Keys are those of CURVE (ZeroMQ RFC 26), 32 bytes, written in Z85 (ZeroMQ RFC 32).
 
+mod folder;
+mod guard;
+mod trust;
 mod trusted;
-mod watch;
 
-pub use trusted::{Credential, Role, Trusted, distrust};
-pub(crate) use watch::watch;
+pub(crate) use trust::Trust;
+pub use trusted::{BYTES_PER_SECOND, Credential, OUTSTANDING, REQUESTS_PER_SECOND, Role, Trusted, distrust};
 
 use crate::config::{ConfigError, Fields};
+use crate::files::{self, FileError};
+use folder::{FILE_BYTES, TrustFolder};
+use guard::Guard;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -23,6 +28,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Instant;
 use wasmnode_core::{Access, Grant, Label, Part, Pattern, Quota};
 
 /// A public or secret key of CURVE.
@@ -160,15 +166,20 @@ impl KeyPair {
     /// If there is none, if others may read it, or if the file has mistakes.
     pub fn load(folder: &Path) -> Result<Self, KeyError> {
         let file = own_file(folder);
-        let metadata = match fs::metadata(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyError::None(folder.into())),
-            metadata => metadata.map_err(|error| KeyError::File(file.clone(), error.to_string()))?,
+        let refused = |why: String| KeyError::File(file.clone(), why);
+        let (content, _) = match files::read(&file, FILE_BYTES) {
+            Err(FileError::NotFound) => return Err(KeyError::None(folder.into())),
+            read => read.map_err(|error| refused(format!("cannot be read: {error}")))?,
         };
-        if metadata.mode() & 0o077 != 0 {
+        let mode = fs::metadata(&file).map_err(|error| refused(error.to_string()))?.mode();
+        if mode & 0o077 != 0 {
             let why = format!("others may read the secret key; keep it yours with: chmod 600 {}", file.display());
-            return Err(KeyError::File(file, why));
+            return Err(refused(why));
         }
-        let pair = crate::config::read_file(&file, |mut fields: Fields<'_>| {
+        if let Guard::Open(why) = guard::examine(&file).map_err(|error| refused(error.to_string()))? {
+            return Err(refused(why));
+        }
+        let pair = crate::config::read_content(&file, content, |mut fields: Fields<'_>| {
             let pair = (trusted::key(&mut fields, "public"), trusted::key(&mut fields, "secret"));
             for (key, found) in [("public", pair.0), ("secret", pair.1)] {
                 if found.is_none() && !fields.has(key) {
@@ -184,26 +195,26 @@ impl KeyPair {
 }
 
 impl Keys {
-    /// Reads a folder.
+    /// Reads a folder. A file that cannot be believed lets nobody in, and keeps nobody else out; [`Self::mistakes`] names it.
     ///
     /// # Errors
-    /// Whatever keeps the own pair or one of the trusted from being read.
+    /// Whatever keeps the own pair from being read.
     pub fn load(folder: &Path) -> Result<Self, KeyError> {
         let own = KeyPair::load(folder)?;
-        let mut trusted: BTreeMap<Label, Trusted> = BTreeMap::new();
-        for (name, file) in trusted::files(folder)? {
-            let read = Trusted::load(&file)?;
-            if let Some((other, _)) = trusted.iter().find(|(_, other)| other.credential == read.credential) {
-                let why = format!("is the same key as that of {other}; remove one of the two files");
-                return Err(KeyError::File(file, why));
-            }
-            if read.credential == Credential::Key(own.public) {
-                let why = "is this node's own key, which is always trusted; remove the file".to_owned();
-                return Err(KeyError::File(file, why));
-            }
-            trusted.insert(name, read);
-        }
+        let trusted = TrustFolder::new(folder, Some(own.public)).look(Instant::now()).trusted;
         Ok(Self { own, trusted })
+    }
+
+    /// Every mistake in a folder of keys, with the name of its file.
+    #[must_use]
+    pub fn mistakes(folder: &Path) -> Vec<String> {
+        let (own, mistake) = match KeyPair::load(folder) {
+            Ok(pair) => (Some(pair.public), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let remarks = TrustFolder::new(folder, own).look(Instant::now()).remarks;
+        let of_others = remarks.into_iter().filter(|remark| remark.is_mistake).map(|remark| remark.to_string());
+        mistake.into_iter().chain(of_others).collect()
     }
 
     /// The key under which a process of this name is expected.
@@ -279,7 +290,8 @@ mod tests {
             KeyPair::load(folder.path()).or_else(|_| KeyPair::generate(folder.path())).unwrap();
             fs::create_dir_all(folder.path().join("trusted")).unwrap();
             fs::write(folder.path().join("trusted/x.toml"), text).unwrap();
-            Keys::load(folder.path()).unwrap_err().to_string()
+            assert!(!Keys::load(folder.path()).unwrap().trusted.contains_key("x"));
+            Keys::mistakes(folder.path()).join("\n")
         };
         let key = KeyPair::random().unwrap().public;
         for (text, why) in [
@@ -299,8 +311,8 @@ mod tests {
         }
         let own = KeyPair::load(folder.path()).unwrap().public;
         assert!(said(&format!("key = '{own}'")).contains("this node's own key"));
-        fs::write(folder.path().join("trusted/y.toml"), format!("key = '{key}'")).unwrap();
-        assert!(said(&format!("key = '{key}'")).contains("is the same key as that of x"));
+        fs::write(folder.path().join("trusted/a.toml"), format!("key = '{key}'")).unwrap();
+        assert!(said(&format!("key = '{key}'")).contains("is the same key as that of a"));
         fs::write(folder.path().join("trusted/a b.toml"), "").unwrap();
         assert!(said(&format!("key = '{key}'")).contains("is not named after anybody"));
     }

@@ -31,6 +31,7 @@ mod proxy;
 mod python;
 mod restart;
 mod serving;
+mod signals;
 mod tools;
 mod traffic;
 mod trust;

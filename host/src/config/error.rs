@@ -1,5 +1,6 @@
 //! What is wrong with a file: one line per mistake, in the order of the file.
 
+use super::claims::Claim;
 use crate::files::FileError;
 use std::cell::RefCell;
 use std::fmt;
@@ -69,17 +70,30 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Report<'a> {
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
+    claims: RefCell<Vec<Claim>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, mistakes: RefCell::default() }
+        Self { text, mistakes: RefCell::default(), claims: RefCell::default() }
     }
 
     /// Notes a mistake at a byte of the text, or in the file as a whole.
     pub(super) fn add(&self, at: Option<usize>, message: String) {
         let line = at.map(|at| line_of(self.text.as_bytes(), at));
         self.mistakes.borrow_mut().push(Mistake { line, message: text::into_line(message, MAX_LINE) });
+    }
+
+    /// Notes what has to be there when a node starts.
+    pub(super) fn claim(&self, claim: Claim) {
+        self.claims.borrow_mut().push(claim);
+    }
+
+    /// Notes what is missing of it.
+    pub(super) fn check_claims(&self) {
+        for claim in self.claims.borrow().iter() {
+            claim.mistakes().into_iter().for_each(|mistake| self.add(claim.at, format!("{}: {mistake}", claim.key)));
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

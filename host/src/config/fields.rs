@@ -1,8 +1,11 @@
 //! A table of the file that is asked for its keys by name, notes what is wrong, and at the end names those left over.
 
+use super::claims::{Claim, Needs};
 use super::error::Report;
 use super::value::describe;
+use crate::near::nearest;
 use std::ops::Range;
+use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -60,6 +63,38 @@ impl<'a> Fields<'a> {
         Some(list)
     }
 
+    /// What those tables of a list yield of which each is whole; nothing if the key is absent or no list. `read` asks each for
+    /// its keys, so that every mistake in it is noted.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Fields<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let value = self.ask(key)?;
+        let Some(items) = value.get_ref().as_array() else {
+            let problem = Err(format!("expected a list of tables, got {}", describe(value.get_ref())));
+            return self.note(key, "", value, problem);
+        };
+        let table = |(index, item)| self.element(&format!("{key}[{index}]"), item);
+        let tables: Vec<_> = items.iter().enumerate().map(table).collect();
+        Some(tables.into_iter().filter_map(&mut read).collect())
+    }
+
+    /// The values of this table, whose keys are names that the file gives; without those that cannot be read.
+    pub(super) fn values<T>(self, read: impl Fn(&str, &DeValue<'_>) -> Result<T, String>) -> Vec<T> {
+        let mut values = Vec::new();
+        for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
+            match read(key.get_ref(), value.get_ref()) {
+                Ok(value) => values.push(value),
+                Err(problem) => {
+                    let message = format!("{}{}: {problem}", self.path, written(key.get_ref()));
+                    self.report.add(Some(key.span().start), message);
+                }
+            }
+        }
+        values
+    }
+
     /// All tables inside this one, whose keys are names that the file gives; no name for a key that cannot be one.
     pub(super) fn entries<T>(self, read: impl Fn(&str) -> Result<T, String>) -> Vec<(Option<T>, Self)> {
         let mut entries = Vec::new();
@@ -71,6 +106,11 @@ impl<'a> Fields<'a> {
             entries.push((name.ok(), self.inner(key.get_ref(), Some(value))));
         }
         entries
+    }
+
+    /// Whether the file has the table, and it is one.
+    pub(super) fn is_table(&self) -> bool {
+        self.table.is_some()
     }
 
     /// Whether the file has the key.
@@ -85,10 +125,14 @@ impl<'a> Fields<'a> {
 
     /// Notes that a value, though readable, makes no sense; on the line of the table where the key is left out.
     pub(crate) fn complain(&mut self, key: &'static str, problem: &str) {
-        let value = self.table.and_then(|table| table.get(key));
-        let at = value.map(Spanned::span).or_else(|| self.span.clone()).map(|span| span.start);
-        self.report.add(at, format!("{}{key}: {problem}", self.path));
+        self.report.add(self.place_of(key), format!("{}{key}: {problem}", self.path));
         self.mistaken.push(key);
+    }
+
+    /// Notes what has to lie at a path when a node starts: that of a key, or its default.
+    pub(super) fn claim(&self, key: &str, path: &Path, needs: Needs) {
+        let at = self.place_of(key);
+        self.report.claim(Claim { at, key: format!("{}{key}", self.path), path: path.into(), needs });
     }
 
     /// Notes each key that nobody asked for.
@@ -102,13 +146,27 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where a key stands; where its table does, if it is left out.
+    fn place_of(&self, key: &str) -> Option<usize> {
+        let value = self.table.and_then(|table| table.get(key));
+        value.map(Spanned::span).or_else(|| self.span.clone()).map(|span| span.start)
+    }
+
     fn ask(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
         self.table?.get(key)
     }
 
     fn inner(&self, key: &str, value: Option<&'a Spanned<DeValue<'a>>>) -> Self {
-        let path = format!("{}{}", self.path, written(key));
+        self.sub_table(&written(key), value)
+    }
+
+    fn element(&self, place: &str, value: &'a Spanned<DeValue<'a>>) -> Self {
+        self.sub_table(place, Some(value))
+    }
+
+    fn sub_table(&self, place: &str, value: Option<&'a Spanned<DeValue<'a>>>) -> Self {
+        let path = format!("{}{place}", self.path);
         if let Some(value) = value.filter(|value| !value.get_ref().is_table()) {
             let problem = format!("{path}: expected a table, [{path}], got {}", describe(value.get_ref()));
             self.report.add(Some(value.span().start), problem);
@@ -134,9 +192,9 @@ impl<'a> Fields<'a> {
     }
 
     fn unknown(&self, key: &str, value: &DeValue<'_>) -> String {
-        let near = self.asked.iter().map(|known| (distance(key, known), known)).min();
+        let near = nearest(key, self.asked.iter().copied());
         let hint = match (near, self.path.strip_prefix("service.")) {
-            (Some((1..=2, known)), _) => format!("; did you mean {known}?"),
+            (Some(known), _) => format!("; did you mean {known}?"),
             (_, Some(name)) if value.is_table() => {
                 format!("; a service name with a dot stands in quotes: [service.\"{name}{}\"]", key.escape_debug())
             }
@@ -147,36 +205,14 @@ impl<'a> Fields<'a> {
 }
 
 /// A key as it would be written in a file.
-fn written(key: &str) -> String {
+pub(super) fn written(key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     if bare { key.into() } else { format!("{key:?}") }
-}
-
-/// How many letters must be put in, left out or replaced to turn one word into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, b) in to.chars().enumerate() {
-            next.push((row[j] + usize::from(a != b)).min(row[j + 1] + 1).min(next[j] + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_distance_between_words_counts_letters() {
-        assert_eq!(distance("", "memory"), 6);
-        assert_eq!(distance("memory", "memory"), 0);
-        assert_eq!(distance("memroy", "memory"), 2);
-        assert_eq!(distance("log_lines", "log-lines"), 1);
-        assert_eq!(distance("é", "e"), 1);
-    }
 
     #[test]
     fn keys_are_shown_as_they_would_be_written() {

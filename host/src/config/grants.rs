@@ -1,12 +1,14 @@
 //! What a plugin may reach beyond its sandbox: nothing, unless the file of the node says so.
 
-use super::value::{describe, number, path, quoted, size, text};
+use super::claims::Needs;
+use super::fields::Fields;
+use super::value::{boolean, number, path, quoted, size, text};
 use http::uri::Authority;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use toml::de::{DeTable, DeValue};
+use std::path::{Path, PathBuf};
+use toml::de::DeValue;
 
 /// What the instances of one service may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,48 +97,38 @@ impl HttpGrant {
 }
 
 /// A table of environment variables.
-pub(super) fn env(value: &DeValue<'_>) -> Result<BTreeMap<String, String>, String> {
-    let table = table(value, "a table such as { LANG = \"fr\" }")?;
+pub(super) fn env(given: Fields<'_>) -> BTreeMap<String, String> {
     let variable = |name: &str, value: &DeValue<'_>| {
-        let value = text(value, "text such as \"fr\"").map_err(|problem| format!("{}: {problem}", quoted(name)))?;
+        let value = text(value, "text such as \"fr\"")?;
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(format!("{} cannot be an environment variable", quoted(name)));
         }
         Ok((name.to_owned(), value.to_owned()))
     };
-    table.iter().map(|(name, value)| variable(name.get_ref(), value.get_ref())).collect()
+    given.values(variable).into_iter().collect()
 }
 
-/// A folder.
-pub(super) fn folder(value: &DeValue<'_>) -> Result<FolderGrant, String> {
-    const FORM: &str = "a table such as { host = \"data\", guest = \"/data\", write = false }";
-    let table = table(value, FORM)?;
-    let (mut host, mut guest, mut write) = (None, None, false);
-    let (mut bytes, mut files) = (FolderGrant::BYTES, FolderGrant::FILES);
-    let within = |key: &str, problem: String| format!("{key}: {problem}");
-    for (key, value) in table {
-        let value = value.get_ref();
-        match key.get_ref().as_ref() {
-            "host" => host = Some(path(value)?),
-            "guest" => guest = Some(text(value, "a path such as \"/data\"")?.to_owned()),
-            "write" => {
-                let problem = || format!("write: expected true or false, got {}", describe(value));
-                write = value.as_bool().ok_or_else(problem)?;
-            }
-            "bytes" => bytes = size(0..=1 << 60)(value).map_err(|problem| within("bytes", problem))? as u64,
-            "files" => files = number(0..=1 << 40)(value).map_err(|problem| within("files", problem))?,
-            other => {
-                return Err(format!("{}: unknown key (known here: host, guest, write, bytes, files)", quoted(other)));
-            }
+/// A folder; a relative path starts at `base`.
+pub(super) fn folder(mut given: Fields<'_>, base: &Path) -> Option<FolderGrant> {
+    let absolute = |value: &DeValue<'_>| match text(value, "a path such as \"/data\"")? {
+        guest if guest.starts_with('/') => Ok(guest.to_owned()),
+        guest => Err(format!("{} is not an absolute path; write \"/data\"", quoted(guest))),
+    };
+    let host = given.take("host", path).map(|host| base.join(host));
+    host.iter().for_each(|host| given.claim("host", host, Needs::Folder));
+    let guest = given.take("guest", absolute);
+    let write = given.take("write", boolean).unwrap_or(false);
+    let bytes = given.take("bytes", size(0..=1 << 60)).map_or(FolderGrant::BYTES, |bytes| bytes as u64);
+    let files = given.take("files", number(0..=1 << 40)).unwrap_or(FolderGrant::FILES);
+    for (key, what) in
+        [("host", "the folder, such as \"data\""), ("guest", "where the plugin sees it, such as \"/data\"")]
+    {
+        if given.is_table() && !given.has(key) {
+            given.complain(key, &format!("is missing: {what}"));
         }
     }
-    let (Some(host), Some(guest)) = (host, guest) else {
-        return Err(format!("host or guest is missing; write {FORM}"));
-    };
-    if !guest.starts_with('/') {
-        return Err(format!("guest {} is not an absolute path; write \"/data\"", quoted(&guest)));
-    }
-    Ok(FolderGrant { host, guest, write, bytes, files })
+    given.done();
+    Some(FolderGrant { host: host?, guest: guest?, write, bytes, files })
 }
 
 /// A TCP address.
@@ -159,24 +151,45 @@ pub(super) fn http_host(value: &DeValue<'_>) -> Result<HttpGrant, String> {
     })
 }
 
-fn table<'a, 'b>(value: &'a DeValue<'b>, form: &str) -> Result<&'a DeTable<'b>, String> {
-    value.as_table().ok_or_else(|| format!("expected {form}, got {}", describe(value)))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
 
     fn read<T>(toml: &str, read: impl FnOnce(&DeValue<'_>) -> Result<T, String>) -> Result<T, String> {
         read(DeValue::parse(toml).unwrap().get_ref())
     }
 
+    fn given(defaults: &str) -> Result<Grants, String> {
+        let config = Config::parse(&format!("[defaults]\n{defaults}"), Path::new("/etc/n.toml"));
+        config.map(|config| config.sandbox_defaults.grants).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn a_folder_is_read_only_unless_said_otherwise() {
-        let granted = |write, bytes, files| FolderGrant { host: "d".into(), guest: "/d".into(), write, bytes, files };
-        assert_eq!(read("{ host = 'd', guest = '/d' }", folder), Ok(granted(false, 1 << 30, 10_000)));
-        let limited = "{ host = 'd', guest = '/d', write = true, bytes = '2MiB', files = 3 }";
-        assert_eq!(read(limited, folder), Ok(granted(true, 2 << 20, 3)));
+        let granted =
+            |write, bytes, files| vec![FolderGrant { host: "/etc/d".into(), guest: "/d".into(), write, bytes, files }];
+        assert_eq!(given("fs = [{ host = 'd', guest = '/d' }]").unwrap().fs, granted(false, 1 << 30, 10_000));
+        let limited = "fs = [{ host = 'd', guest = '/d', write = true, bytes = '2MiB', files = 3 }]";
+        assert_eq!(given(limited).unwrap().fs, granted(true, 2 << 20, 3));
+    }
+
+    #[test]
+    fn every_mistake_in_one_grant_is_named() {
+        let mistakes =
+            given("env = { 'A=B' = 'c', D = 1 }\nfs = [{ guest = 'd', write = 'yes', wirte = true }, 5]").unwrap_err();
+        for said in [
+            "n.toml:2: defaults.env.\"A=B\": \"A=B\" cannot be an environment variable",
+            "n.toml:2: defaults.env.D: expected text such as \"fr\", got the number 1",
+            "n.toml:3: defaults.fs[0].host: is missing",
+            "n.toml:3: defaults.fs[0].guest: \"d\" is not an absolute path",
+            "n.toml:3: defaults.fs[0].write: expected true or false",
+            "n.toml:3: defaults.fs[0].wirte: unknown key; did you mean write?",
+            "n.toml:3: defaults.fs[1]: expected a table",
+        ] {
+            assert!(mistakes.contains(said), "no {said} in\n{mistakes}");
+        }
+        assert_eq!(mistakes.lines().count(), 7, "{mistakes}");
     }
 
     #[test]
@@ -205,7 +218,7 @@ mod tests {
             "{ host = 'd', guest = '/d', bytes = 'much' }",
             "{ host = 'd', guest = '/d', files = -1 }",
         ] {
-            assert!(read(bad, folder).is_err(), "{bad}");
+            assert!(given(&format!("fs = [{bad}]")).is_err(), "{bad}");
         }
         for bad in
             ["'127.0.0.1:1'", "'tcp:localhost:1'", "'tcp:127.0.0.1'", "'udp:127.0.0.1:1'", "'tcp:127.0.0.1:*'", "1"]
@@ -231,7 +244,7 @@ mod tests {
             assert!(read(bad, http_host).is_err(), "{bad}");
         }
         for bad in ["'LANG=fr'", "{ LANG = 1 }", "{ 'A=B' = 'c' }"] {
-            assert!(read(bad, env).is_err(), "{bad}");
+            assert!(given(&format!("env = {bad}")).is_err(), "{bad}");
         }
     }
 }

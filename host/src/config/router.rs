@@ -23,13 +23,17 @@ pub(super) fn router(mut given: Fields<'_>, folder: &Path) -> Option<RouterSetti
         ..default
     };
     let entries = given.table("neighbour").entries(label);
-    let neighbours: Vec<Neighbour> =
-        entries.into_iter().filter_map(|(name, given)| neighbour(&name?, given, folder)).collect();
+    // One with an impossible name is checked too, then left out.
+    let read = |(name, given): (Option<Label>, _)| {
+        let read = neighbour(name.as_ref(), given, folder);
+        read.filter(|_| name.is_some())
+    };
+    let neighbours: Vec<Neighbour> = entries.into_iter().filter_map(read).collect();
     given.done();
     is_there.then_some(RouterSettings { paths, neighbours })
 }
 
-fn neighbour(name: &Label, mut given: Fields<'_>, folder: &Path) -> Option<Neighbour> {
+fn neighbour(name: Option<&Label>, mut given: Fields<'_>, folder: &Path) -> Option<Neighbour> {
     let endpoint = given.take("endpoint", |value| to_dial(value, folder));
     if endpoint.is_none() && !given.has("endpoint") {
         given.complain("endpoint", "is missing: where the other router listens, such as \"tcp://127.0.0.1:5600\"");
@@ -41,16 +45,11 @@ fn neighbour(name: &Label, mut given: Fields<'_>, folder: &Path) -> Option<Neigh
         Policy { allow: only(allow), deny: only(deny) }
     };
     let (import, export) = (policy("import"), policy("export"));
-    let neighbour = Neighbour {
-        name: given.take("router", value::label).unwrap_or_else(|| name.clone()),
-        zone: given.take("zone", value::label).unwrap_or_else(|| name.clone()),
-        endpoint: endpoint?.to_string(),
-        cost: given.take("cost", number(1..=1_000_000)).unwrap_or(1),
-        import,
-        export,
-    };
+    let (router, zone) = (given.take("router", value::label), given.take("zone", value::label));
+    let cost = given.take("cost", number(1..=1_000_000)).unwrap_or(1);
     given.done();
-    Some(neighbour)
+    let (name, zone) = (router.or_else(|| name.cloned())?, zone.or_else(|| name.cloned())?);
+    Some(Neighbour { name, zone, endpoint: endpoint?.to_string(), cost, import, export })
 }
 
 fn label(name: &str) -> Result<Label, String> {

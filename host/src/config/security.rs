@@ -1,5 +1,6 @@
 //! `[security]`: who may reach the node at all.
 
+use super::claims::Needs;
 use super::fields::Fields;
 use super::provenance::Provenance;
 use super::value::{self, describe, quoted};
@@ -21,6 +22,7 @@ pub(super) struct Security {
 impl Security {
     pub(super) fn read(mut given: Fields<'_>, folder: &Path) -> Self {
         let keys = given.take("keys", value::path).map(|path| folder.join(path));
+        keys.iter().for_each(|keys| given.claim("keys", keys, Needs::Keys));
         let insecure = given.take("insecure", value::boolean).unwrap_or(false);
         if insecure && given.has("keys") {
             given.complain("insecure", "stands beside security.keys, which make it pointless; leave it out");

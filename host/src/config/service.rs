@@ -38,8 +38,8 @@ impl Default for Service {
 }
 
 impl Service {
-    /// Reads one table; what it leaves out is as in `default`.
-    pub(super) fn read(mut given: Fields<'_>, default: &Self) -> Self {
+    /// Reads one table; what it leaves out is as in `default`. Relative paths start at `folder`.
+    pub(super) fn read(mut given: Fields<'_>, default: &Self, folder: &Path) -> Self {
         let lifetimes = [("request", Lifetime::Request), ("singleton", Lifetime::Singleton)];
         let lifetime = given.take("lifetime", value::choice(&lifetimes)).unwrap_or(default.lifetime);
         let reuse = given.take("reuse", number(1..=u32::MAX.into())).and_then(NonZeroU32::new);
@@ -67,8 +67,10 @@ impl Service {
                     .take("quarantine-after", number(0..=1_000_000))
                     .unwrap_or(sandbox.quarantine_after),
                 grants: Grants {
-                    env: given.take("env", grants::env).unwrap_or_else(|| sandbox.grants.env.clone()),
-                    fs: given.list("fs", grants::folder).unwrap_or_else(|| sandbox.grants.fs.clone()),
+                    env: if given.has("env") { grants::env(given.table("env")) } else { sandbox.grants.env.clone() },
+                    fs: given
+                        .tables("fs", |given| grants::folder(given, folder))
+                        .unwrap_or_else(|| sandbox.grants.fs.clone()),
                     net: given.list("net", grants::address).unwrap_or_else(|| sandbox.grants.net.clone()),
                     http: given.list("http", grants::http_host).unwrap_or_else(|| sandbox.grants.http.clone()),
                 },
@@ -94,12 +96,9 @@ impl Service {
         service
     }
 
-    /// Divides the settings into those of the core and those of the sandbox; relative paths start at `folder`.
-    pub(super) fn settle(self, folder: &Path) -> (ServiceSettings, SandboxSettings) {
+    /// Divides the settings into those of the core and those of the sandbox.
+    pub(super) fn settle(self) -> (ServiceSettings, SandboxSettings) {
         let Self { mut settings, mut sandbox, lifetime, reuse } = self;
-        for grant in &mut sandbox.grants.fs {
-            grant.host = folder.join(&grant.host);
-        }
         match lifetime {
             Lifetime::Request => sandbox.reuse = Reuse::Requests(reuse),
             Lifetime::Singleton => {
@@ -112,8 +111,8 @@ impl Service {
 }
 
 /// Reads every `[service.NAME]`. A service with an impossible name is checked too, then left out.
-pub(super) fn named(services: Fields<'_>, defaults: &Service) -> Vec<(ServiceName, Service)> {
+pub(super) fn named(services: Fields<'_>, defaults: &Service, folder: &Path) -> Vec<(ServiceName, Service)> {
     let entries = services.entries(value::service_name).into_iter();
-    let read = entries.map(|(name, given)| (name, Service::read(given, defaults)));
+    let read = entries.map(|(name, given)| (name, Service::read(given, defaults, folder)));
     read.filter_map(|(name, service)| Some((name?, service))).collect()
 }

@@ -89,7 +89,14 @@ pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>
 
 /// A time span.
 pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
-    let written = text(value, "a duration such as \"2s\" or \"250ms\"")?;
+    parse_duration(text(value, "a duration such as \"2s\" or \"250ms\"")?)
+}
+
+/// Reads a time span as the configuration has them, `2s` or `250ms`, of 1 ms to 30 days.
+///
+/// # Errors
+/// Says what is wrong, and what to write.
+pub fn parse_duration(written: &str) -> Result<Duration, String> {
     // humantime panics where seconds of 20 digits meet a full second of the smaller units; 12 digits cannot get there.
     let digits = written.chars().filter(char::is_ascii_digit).count();
     let duration = if digits <= 12 { humantime::parse_duration(written).ok() } else { None };
@@ -105,16 +112,30 @@ pub(crate) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> P
     move |value| {
         let bytes = match value {
             DeValue::Integer(number) => integer(number).and_then(|bytes| u64::try_from(bytes).ok()),
-            value => {
-                let written = text(value, "a size such as \"64MiB\" or a number of bytes")?;
-                let size = written.parse::<ByteSize>();
-                Some(size.map_err(|_| format!("{} is not a size; write \"64MiB\"", quoted(written)))?.as_u64())
-            }
+            value => Some(bytes_of(text(value, "a size such as \"64MiB\" or a number of bytes")?)?),
         };
         let bytes = bytes.filter(|bytes| range.contains(bytes)).and_then(|bytes| usize::try_from(bytes).ok());
-        let (least, most) = (size_text(*range.start()), size_text(*range.end()));
-        bytes.ok_or_else(|| format!("{} is out of range; write a size from {least} to {most}", describe(value)))
+        bytes.ok_or_else(|| out_of_range(&describe(value), &range))
     }
+}
+
+/// Reads a size within a range as the configuration has them, `64MiB` or a number of bytes.
+///
+/// # Errors
+/// Says what is wrong, and what to write.
+pub fn parse_size(written: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
+    let bytes = bytes_of(written)?;
+    if range.contains(&bytes) { Ok(bytes) } else { Err(out_of_range(&quoted(written), range)) }
+}
+
+fn bytes_of(written: &str) -> Parsed<u64> {
+    let size = written.parse::<ByteSize>();
+    Ok(size.map_err(|_| format!("{} is not a size; write \"64MiB\"", quoted(written)))?.as_u64())
+}
+
+fn out_of_range(written: &str, range: &RangeInclusive<u64>) -> String {
+    let (least, most) = (size_text(*range.start()), size_text(*range.end()));
+    format!("{written} is out of range; write a size from {least} to {most}")
 }
 
 /// A whole number within a range that `T` can hold.

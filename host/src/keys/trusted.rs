@@ -1,12 +1,19 @@
 //! Who is trusted: one file for each, `trusted/NAME.toml`.
 
+use super::folder::{FILE_BYTES, TrustFolder};
 use super::{Key, KeyError};
 use crate::config::value::{self as values, quoted};
-use crate::config::{Fields, read_file};
+use crate::config::{Fields, read_content};
+use crate::files;
+use crate::near::nearest;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use toml::de::DeValue;
 use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
 
@@ -20,7 +27,7 @@ pub struct Trusted {
 }
 
 /// What somebody proves itself with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Credential {
     /// A key, on tcp.
     Key(Key),
@@ -41,15 +48,22 @@ pub enum Role {
 
 const ROLES: [(&str, Role); 3] = [("client", Role::Client), ("peer", Role::Peer), ("router", Role::Router)];
 
+/// What `requests-per-second` may be.
+pub const REQUESTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000_000;
+/// What `bytes-per-second` may be.
+pub const BYTES_PER_SECOND: RangeInclusive<u64> = 1..=1 << 40;
+/// What `outstanding` may be.
+pub const OUTSTANDING: RangeInclusive<u64> = 1..=10_000_000;
+
 impl Trusted {
-    /// Reads a file.
+    /// Reads the content of a file.
     ///
     /// # Errors
-    /// If it cannot be read, or has mistakes.
-    pub(super) fn load(file: &Path) -> Result<Self, KeyError> {
+    /// If it has mistakes.
+    pub(super) fn parse(file: &Path, content: Vec<u8>) -> Result<Self, KeyError> {
         // Without mistakes there is one.
         let why = || KeyError::File(file.into(), "names neither a key nor a uid".into());
-        read_file(file, Self::read)?.ok_or_else(why)
+        read_content(file, content, Self::read)?.ok_or_else(why)
     }
 
     fn read(mut fields: Fields<'_>) -> Option<Self> {
@@ -69,9 +83,9 @@ impl Trusted {
         let zone = fields.take("zone", values::label);
         let is_admin = fields.take("admin", values::boolean).unwrap_or(false);
         let quota = Quota {
-            requests_per_second: fields.take("requests-per-second", values::number(1..=1_000_000_000)),
-            bytes_per_second: fields.take("bytes-per-second", values::size(1..=1 << 40)).map(|bytes| bytes as u64),
-            outstanding: fields.take("outstanding", values::number(1..=10_000_000)),
+            requests_per_second: fields.take("requests-per-second", values::number(REQUESTS_PER_SECOND)),
+            bytes_per_second: fields.take("bytes-per-second", values::size(BYTES_PER_SECOND)).map(|bytes| bytes as u64),
+            outstanding: fields.take("outstanding", values::number(OUTSTANDING)),
         };
         match role {
             Role::Router if zone.is_none() && !fields.has("zone") => {
@@ -104,23 +118,31 @@ impl Trusted {
         }
     }
 
-    /// Writes the file of somebody who is trusted from now on; one that is there stays.
+    /// Writes the file of somebody who is trusted from then on; one that is there stays.
     ///
     /// # Errors
-    /// If the name is taken, or the folder cannot be written.
+    /// If the name is taken, if the key is trusted already under another, or if the folder cannot be written.
     pub fn save(&self, folder: &Path, name: &Label) -> Result<PathBuf, KeyError> {
         let file = file_of(folder, name);
-        let failed = |error: &io::Error| KeyError::File(file.clone(), error.to_string());
-        fs::create_dir_all(folder.join("trusted")).map_err(|error| failed(&error))?;
-        if file.exists() {
+        let refused = |why: String| KeyError::File(file.clone(), why);
+        let failed = |error: io::Error| refused(error.to_string());
+        if file.symlink_metadata().is_ok() {
             let why = format!("{name} is trusted already; to trust another key, first: wasmnode distrust {name}");
-            return Err(KeyError::File(file, why));
+            return Err(refused(why));
         }
+        let text = self.text();
+        Self::parse(&file, text.clone().into_bytes())?;
+        if let Some((other, _)) = trusted_in(folder).iter().find(|(_, other)| other.credential == self.credential) {
+            let why = format!(
+                "the same key is trusted as {other}; to give it another name, first: wasmnode distrust {other}"
+            );
+            return Err(refused(why));
+        }
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700).create(folder.join("trusted")).map_err(failed)?;
         // Whole or not at all: a running node may read it at any time.
         let unfinished = file.with_extension("new");
-        fs::write(&unfinished, self.text())
-            .and_then(|()| fs::rename(&unfinished, &file))
-            .map_err(|error| failed(&error))?;
+        fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &file)).map_err(failed)?;
         Ok(file)
     }
 
@@ -159,35 +181,32 @@ impl Trusted {
 /// Ends the trust in somebody.
 ///
 /// # Errors
-/// If it was not trusted, or its file cannot be removed.
+/// If it was not trusted, if its file cannot be removed, or if it is trusted still, because another file holds its key.
 pub fn distrust(folder: &Path, name: &Label) -> Result<(), KeyError> {
     let file = file_of(folder, name);
+    let failed = |why: String| KeyError::File(file.clone(), why);
+    let before = files::read(&file, FILE_BYTES).ok().and_then(|(content, _)| Trusted::parse(&file, content).ok());
     fs::remove_file(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => KeyError::File(file, format!("{name} is not trusted, as there is no such file")),
-        _ => KeyError::File(file, error.to_string()),
-    })
+        io::ErrorKind::NotFound => {
+            let others = trusted_in(folder);
+            let near = nearest(name.as_str(), others.keys().map(Label::as_str));
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            failed(format!("{name} is not trusted, as there is no such file{hint}"))
+        }
+        _ => failed(error.to_string()),
+    })?;
+    let Some(before) = before else { return Ok(()) };
+    match trusted_in(folder).iter().find(|(_, other)| other.credential == before.credential) {
+        Some((other, _)) => {
+            let why = format!("is removed, but the same key is trusted as {other}; also: wasmnode distrust {other}");
+            Err(failed(why))
+        }
+        None => Ok(()),
+    }
 }
 
-/// The files of everybody who is trusted, by name.
-pub(super) fn files(folder: &Path) -> Result<Vec<(Label, PathBuf)>, KeyError> {
-    let folder = folder.join("trusted");
-    let failed = |error: &io::Error| KeyError::File(folder.clone(), error.to_string());
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| failed(&error))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(|error| failed(&error))?.path();
-        if file.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
-        let name = file.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-        let why = "is not named after anybody: 1 to 63 letters of A-Z, a-z, 0-9, '_' and '-' before \".toml\"";
-        files.push((name.ok_or_else(|| KeyError::File(file.clone(), why.into()))?, file));
-    }
-    files.sort();
-    Ok(files)
+fn trusted_in(folder: &Path) -> BTreeMap<Label, Trusted> {
+    TrustFolder::new(folder, None).look(Instant::now()).trusted
 }
 
 /// A key of a table, if it is there and can be read.

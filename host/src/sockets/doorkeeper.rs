@@ -82,7 +82,7 @@ impl Doorkeeper {
             zap = Some(handler);
         }
         let failures = SocketEvent::HANDSHAKE_FAILED_PROTOCOL.to_raw().into();
-        guarded.monitor(EVENTS, if keys.is_some() { Newcomers::events() } else { failures })?;
+        options::monitor(guarded, EVENTS, if keys.is_some() { Newcomers::events() } else { failures })?;
         let events = context.socket(zmq::PAIR)?;
         events.connect(EVENTS)?;
         let (end, ended) = (context.socket(zmq::PAIR)?, context.socket(zmq::PAIR)?);
@@ -125,6 +125,20 @@ struct Door {
     tell: Sending,
 }
 
+/// An event of the second version in the form of the first, but with the address of the other end in the place of the own.
+fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
+    let [kind, _count, value, .., remote] = event else { return None };
+    let number = |frame: &[u8]| Some(u64::from_ne_bytes(frame.try_into().ok()?));
+    let (kind, value) = (u16::try_from(number(kind)?).ok()?, number(value)? as u32);
+    Some([[&kind.to_ne_bytes()[..], &value.to_ne_bytes()].concat(), remote.clone()])
+}
+
+/// Who it is at the other end, as far as that is known: without the port, which is another each time.
+fn somebody(remote: &[u8]) -> String {
+    let address = std::str::from_utf8(remote).ok().and_then(|remote| remote.strip_prefix("tcp://")?.rsplit_once(':'));
+    address.map_or_else(|| "somebody".into(), |(host, _port)| format!("somebody at {host}"))
+}
+
 impl Door {
     fn keep(mut self) {
         loop {
@@ -142,7 +156,9 @@ impl Door {
                 self.answer(zap, &question);
             }
             while let Ok(event) = uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)) {
-                self.hear(&event);
+                if let Some(event) = with_other_end(&event) {
+                    self.hear(&event);
+                }
             }
             for _ in 0..self.newcomers.take_unheard(Instant::now()) {
                 self.turn_away("somebody connected who does not speak ZeroMQ");
@@ -156,12 +172,16 @@ impl Door {
         if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.newcomers.hear(event, Instant::now()) {
             return;
         }
-        let from = event.get(1).map(|address| String::from_utf8_lossy(address)).unwrap_or_default();
+        let remote = event.get(1).map(Vec::as_slice).unwrap_or_default();
+        let (who, from) = (somebody(remote), String::from_utf8_lossy(remote));
         match exceeded {
-            Some(Exceeded::Handshake) => self.turn_away(&format!("somebody at {from}: {}", Exceeded::Handshake)),
+            Some(Exceeded::Handshake) => self.turn_away(&format!("{who}: {}", Exceeded::Handshake)),
             Some(limit) => self.tell.over_limit(format!("the connection with {from} is ended: {limit}")),
             None if self.zap.is_none() => {}
-            None => self.turn_away("somebody connected who shows no key, or does not speak ZeroMQ as this node does"),
+            None => self.turn_away(&format!(
+                "{who} shows no key, or does not speak ZeroMQ as this node does; a client shows its key with \
+                 --keys FOLDER --to NODE@ENDPOINT, and is let in by: wasmnode trust NAME KEY"
+            )),
         }
     }
 

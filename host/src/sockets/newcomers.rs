@@ -29,10 +29,10 @@ pub(super) struct Newcomers {
 
 impl Newcomers {
     /// The events of a socket that it has to hear.
-    pub(super) fn events() -> i32 {
+    pub(super) fn events() -> u64 {
         let outcomes =
             [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_FAILED_NO_DETAIL];
-        [ACCEPTED, DISCONNECTED].iter().chain(&outcomes).fold(0, |all, event| all | i32::from(event.to_raw()))
+        [ACCEPTED, DISCONNECTED].iter().chain(&outcomes).fold(0, |all, event| all | u64::from(event.to_raw()))
     }
 
     /// Hears an event of the monitored socket; says whether it tells of somebody who was turned away without being

@@ -1,6 +1,6 @@
 //! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
 
-use std::ffi::c_void;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -95,6 +95,32 @@ fn checked(returned: i32) -> Result<(), zmq::Error> {
 pub(super) fn descriptor(socket: &zmq::Socket) -> BorrowedFd<'_> {
     // SAFETY: libzmq keeps a socket's descriptor open until the socket is closed, and it is borrowed here.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
+}
+
+#[allow(unsafe_code, reason = "the crate does not declare it")]
+unsafe extern "C" {
+    /// One of libzmq's drafts (`zmq_socket_monitor_versioned(3)`).
+    fn zmq_socket_monitor_versioned(
+        socket: *mut c_void,
+        endpoint: *const c_char,
+        events: u64,
+        version: c_int,
+        kind: c_int,
+    ) -> c_int;
+}
+
+/// Has the events of a socket told at an endpoint, in their second version: the event, the number of its values and each
+/// value, as frames of eight bytes; then the address here, and the one of the other end.
+///
+/// # Errors
+/// libzmq's reason for refusing the endpoint.
+#[allow(unsafe_code, reason = "the crate knows only the first version, which leaves the other end's address out")]
+pub(super) fn monitor(socket: &mut zmq::Socket, endpoint: &str, events: u64) -> Result<(), zmq::Error> {
+    let endpoint = CString::new(endpoint).map_err(|_| zmq::Error::EINVAL)?;
+    const VERSION: c_int = 2;
+    let kind = zmq::PAIR as c_int;
+    // SAFETY: the socket is that of an exclusive borrow, and libzmq reads the endpoint before it returns.
+    checked(unsafe { zmq_socket_monitor_versioned(socket.as_mut_ptr(), endpoint.as_ptr(), events, VERSION, kind) })
 }
 
 /// Opens the sockets of a context, whose threads start with the first of them, so that these threads do not interrupt

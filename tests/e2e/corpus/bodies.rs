@@ -7,7 +7,7 @@ use wasmnode::config::{Config, Traffic};
 use wasmnode::keys::{KeyPair, Keys};
 
 /// The first byte says what the text is of: a node's configuration, a plan of traffic, or somebody who is trusted. Each
-/// mistake takes one line, which begins with the file.
+/// mistake takes one line, which begins with the file; those of somebody who is trusted stand in one.
 pub fn texts(input: &[u8]) {
     let Some((kind, text)) = input.split_first() else { return };
     let file = Path::new("etc/node.toml");
@@ -25,7 +25,9 @@ fn trusted(text: &[u8]) {
     let file = folder.path().join("trusted/shop.toml");
     fs::create_dir(folder.path().join("trusted")).unwrap();
     fs::write(&file, text).unwrap();
-    says_where(Keys::load(folder.path()).map(drop), &format!("{}:", file.display()));
+    let (keys, mistakes) = (Keys::load(folder.path()).unwrap(), Keys::mistakes(folder.path()));
+    assert_eq!(keys.trusted.len() + mistakes.len(), 1, "trusted, or not for a reason");
+    says_where(mistakes.first().map_or(Ok(()), Err), &format!("{}:", file.display()));
 }
 
 fn says_where(read: Result<(), impl Display>, place: &str) {

@@ -1,0 +1,73 @@
+//! What a configuration takes for granted on the machine, for `wasmnode check`.
+
+use crate::keys::Keys;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// A path of the file, and what has to be there when a node starts.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// Where it stands in the text.
+    pub(super) at: Option<usize>,
+    /// The key, with those that lead to it.
+    pub(super) key: String,
+    pub(super) path: PathBuf,
+    pub(super) needs: Needs,
+}
+
+/// What has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// A folder that can be listed.
+    Folder,
+    /// The same, or nothing at all: the node makes it.
+    FolderIfThere,
+    /// A folder in which the socket's file can be made.
+    FolderOfSocket,
+    /// A folder of keys without mistakes.
+    Keys,
+}
+
+impl Claim {
+    /// Every mistake, as it stands behind the key and a colon.
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let path = self.path.as_path();
+        match self.needs {
+            Needs::Folder => folder(path, Some("make it, or name another")).err().into_iter().collect(),
+            Needs::FolderIfThere => folder(path, None).err().into_iter().collect(),
+            Needs::FolderOfSocket => folder_of_socket(path).err().into_iter().collect(),
+            Needs::Keys => Keys::mistakes(path).into_iter().map(|mistake| mistake.replace('\n', "; ")).collect(),
+        }
+    }
+}
+
+fn folder(path: &Path, if_missing: Option<&str>) -> Result<(), String> {
+    let shown = path.display();
+    match (fs::read_dir(path).map(drop), if_missing) {
+        (Err(error), None) if error.kind() == ErrorKind::NotFound => Ok(()),
+        (Err(error), Some(remedy)) if error.kind() == ErrorKind::NotFound => {
+            Err(format!("the folder {shown} does not exist; {remedy}"))
+        }
+        (Err(error), _) if error.kind() == ErrorKind::NotADirectory => Err(format!("{shown} is not a folder")),
+        (Err(error), _) => Err(format!("the folder {shown} cannot be listed: {error}")),
+        (Ok(()), _) => Ok(()),
+    }
+}
+
+fn folder_of_socket(socket: &Path) -> Result<(), String> {
+    use rustix::fs::{Access, access};
+    let parent = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder(parent, Some("make it, or listen elsewhere"))?;
+    if fs::symlink_metadata(socket).is_ok_and(|found| !found.file_type().is_socket()) {
+        return Err(format!(
+            "a file that is not a socket lies at {}; move it away, or listen elsewhere",
+            socket.display()
+        ));
+    }
+    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = io::Error::from(error);
+        format!("no socket can be made in the folder {}: {error}", parent.display())
+    })
+}

@@ -1,0 +1,399 @@
+//! The folder of those who are trusted, each file for itself.
+//!
+//! - A file that is gone ends its trust immediately, whatever became of the others. So does one that is no longer a regular
+//!   file: a link to nothing, a folder, a FIFO.
+//! - A file that is there and cannot be believed (it cannot be read, has mistakes, or every user may write to it) has a state of
+//!   its own: what it said last counts for [`GRACE`] longer, so that neither an editor's half-written file nor a full table of
+//!   descriptors ends connections, and then its trust ends. It is read again at each look.
+//! - What has no name of a file of this folder (dot files, `shop (copy).toml`) trusts nobody.
+//!
+//! Each of these is said once. Nothing here waits for anybody: files are opened without blocking.
+
+use super::guard::{Guard, examine};
+use super::trusted::Trusted;
+use super::{Credential, Key};
+use crate::files::{self, FileError, Stamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use wasmnode_core::{Label, text};
+
+/// How long the last content of a file counts that is there and cannot be read.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// Largest file of one who is trusted, in bytes; those that `wasmnode trust` writes have a few hundred.
+pub(super) const FILE_BYTES: u64 = 64 << 10;
+
+/// Largest number of files that are read; more would make a look at the folder slow.
+const FILES: usize = 10_000;
+
+/// How old the last change of a file has to be for its stamp to be believed: file systems count time in steps of some
+/// milliseconds, so that two changes within one step have one stamp.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The folder `trusted`, as far as it is known.
+#[derive(Debug)]
+pub(super) struct TrustFolder {
+    folder: PathBuf,
+    /// The keys and users that are trusted anyway, and need no file.
+    own: Vec<Credential>,
+    files: BTreeMap<PathBuf, Known>,
+    /// What was said of each path, so that it is said once.
+    said: BTreeMap<PathBuf, Remark>,
+}
+
+/// One file of the folder.
+#[derive(Debug)]
+struct Known {
+    name: Label,
+    /// Of the content that `state` is of, if it is certain that another one would have another.
+    stamp: Option<Stamp>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Good(Trusted),
+    /// Why it cannot be believed, since when, and what it said before.
+    Bad {
+        why: String,
+        since: Instant,
+        last: Option<Trusted>,
+    },
+}
+
+/// Something that an administrator has to know of a path of the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remark {
+    /// The path.
+    path: PathBuf,
+    /// What there is to know, with the path.
+    text: String,
+    /// Whether it is a mistake, and not only something that is passed over.
+    pub(super) is_mistake: bool,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Remark {
+    fn mistake(path: &Path, text: &str) -> Self {
+        Self { path: path.into(), text: at(path, text), is_mistake: true }
+    }
+}
+
+/// A text about a path.
+fn at(path: &Path, what: impl fmt::Display) -> String {
+    format!("{}: {what}", text::shown(path))
+}
+
+/// What a look at the folder found.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Everybody who is trusted now.
+    pub(super) trusted: BTreeMap<Label, Trusted>,
+    /// What is to be said, and was not before.
+    pub(super) remarks: Vec<Remark>,
+}
+
+impl TrustFolder {
+    /// The folder `trusted` of a folder of keys; `own` is the public key that is trusted without a file, if there is one.
+    pub(super) fn new(keys: &Path, own: Option<Key>) -> Self {
+        let users = [rustix::process::geteuid().as_raw(), 0].map(Credential::Uid);
+        let own = users.into_iter().chain(own.map(Credential::Key)).collect();
+        Self { folder: keys.join("trusted"), own, files: BTreeMap::new(), said: BTreeMap::new() }
+    }
+
+    /// Forgets what was said, so that the next look says it again.
+    pub(super) fn repeat_remarks(&mut self) {
+        self.said.clear();
+    }
+
+    /// Looks at every file.
+    pub(super) fn look(&mut self, now: Instant) -> Look {
+        let mut remarks = Vec::new();
+        match self.list(&mut remarks) {
+            Ok(found) => {
+                self.files.retain(|path, _| found.contains_key(path));
+                let of_folder = if found.is_empty() { Ok(()) } else { believe(&self.folder, &mut remarks) };
+                if let Err(why) = &of_folder {
+                    remarks.push(Remark { path: self.folder.clone(), text: why.clone(), is_mistake: true });
+                }
+                for (path, name) in found {
+                    self.examine(&path, &name, &of_folder, now, &mut remarks);
+                }
+            }
+            // Which files are there is not known, so none is gone.
+            Err(why) => {
+                remarks.push(Remark { path: self.folder.clone(), text: why.clone(), is_mistake: true });
+                self.files.values_mut().for_each(|known| known.spoil(&why, now));
+            }
+        }
+        self.files.iter_mut().for_each(|(path, known)| remarks.extend(known.age(path, now)));
+        let trusted = self.settle(&mut remarks);
+        Look { trusted, remarks: self.not_said_before(remarks) }
+    }
+
+    /// The files that may be of somebody, by path, and remarks about the others.
+    fn list(&self, remarks: &mut Vec<Remark>) -> Result<BTreeMap<PathBuf, Label>, String> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            entries => entries.map_err(|error| at(&self.folder, format_args!("cannot be listed: {error}")))?,
+        };
+        let (mut found, mut are_too_many) = (BTreeMap::new(), false);
+        for entry in entries {
+            let path = entry.map_err(|error| at(&self.folder, format_args!("cannot be listed: {error}")))?.path();
+            let Some(stem) = path.file_name().and_then(|name| name.as_bytes().strip_suffix(b".toml")) else { continue };
+            if let Some(name) = std::str::from_utf8(stem).ok().and_then(|name| name.parse().ok()) {
+                found.insert(path, name);
+            } else {
+                // What editors and other systems leave behind begins with a dot.
+                let is_mistake = !stem.starts_with(b".");
+                let text = "is passed over, because it is not named after anybody: 1 to 63 letters of A-Z, a-z, 0-9, '_' \
+                            and '-' before \".toml\"";
+                remarks.push(Remark { is_mistake, ..Remark::mistake(&path, text) });
+            }
+            if found.len() > FILES {
+                found.pop_last();
+                are_too_many = true;
+            }
+        }
+        if are_too_many {
+            let text = format!("has more than {FILES} files; those that come last by name are passed over");
+            remarks.push(Remark::mistake(&self.folder, &text));
+        }
+        Ok(found)
+    }
+
+    fn examine(
+        &mut self,
+        path: &Path,
+        name: &Label,
+        of_folder: &Result<(), String>,
+        now: Instant,
+        remarks: &mut Vec<Remark>,
+    ) {
+        let known = self.files.get(path);
+        match (Stamp::of(path), known.and_then(|known| known.stamp)) {
+            (Ok(found), Some(stamp)) if found == stamp => return,
+            (Err(error @ (FileError::NotFound | FileError::DanglingLink | FileError::NotAFile(_))), _) => {
+                self.files.remove(path);
+                if error != FileError::NotFound {
+                    remarks.push(Remark::mistake(path, &format!("is passed over: {error}")));
+                }
+                return;
+            }
+            _ => {}
+        }
+        let before = SystemTime::now();
+        match of_folder.clone().and_then(|()| read(path, remarks)) {
+            Ok((trusted, stamp)) => {
+                let stamp = stamp.is_older_than(before.checked_sub(SETTLED).unwrap_or(before)).then_some(stamp);
+                self.files.insert(path.into(), Known { name: name.clone(), stamp, state: State::Good(trusted) });
+            }
+            Err(why) => {
+                let new = || Known {
+                    name: name.clone(),
+                    stamp: None,
+                    state: State::Bad { why: why.clone(), since: now, last: None },
+                };
+                self.files.entry(path.into()).or_insert_with(new).spoil(&why, now);
+            }
+        }
+    }
+
+    /// Everybody who is trusted by a file that counts. Of two files of one key, the first by name counts.
+    fn settle(&self, remarks: &mut Vec<Remark>) -> BTreeMap<Label, Trusted> {
+        let (mut trusted, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for (path, known) in &self.files {
+            let Some(found) = known.trusted() else { continue };
+            let text = match (names.get(&found.credential), found.credential) {
+                (Some(other), _) => format!("is passed over, as it is the same key as that of {other}; remove one"),
+                (None, own @ Credential::Key(_)) if self.own.contains(&own) => {
+                    "is passed over: this node's own key is always trusted; remove the file".into()
+                }
+                (None, own @ Credential::Uid(uid)) if self.own.contains(&own) => {
+                    format!("is passed over: user {uid} is always trusted here; remove the file")
+                }
+                (None, credential) => {
+                    names.insert(credential, known.name.clone());
+                    trusted.insert(known.name.clone(), found.clone());
+                    continue;
+                }
+            };
+            remarks.push(Remark::mistake(path, &text));
+        }
+        trusted
+    }
+
+    /// Of these remarks, those that were not made at the last look.
+    fn not_said_before(&mut self, remarks: Vec<Remark>) -> Vec<Remark> {
+        let paths: BTreeSet<&PathBuf> = remarks.iter().map(|remark| &remark.path).collect();
+        self.said.retain(|path, _| paths.contains(path));
+        let is_new = |remark: &Remark| self.said.insert(remark.path.clone(), remark.clone()).as_ref() != Some(remark);
+        remarks.into_iter().filter(is_new).collect()
+    }
+}
+
+impl Known {
+    /// It is there, and cannot be believed.
+    fn spoil(&mut self, reason: &str, now: Instant) {
+        self.stamp = None;
+        match &mut self.state {
+            State::Bad { why, .. } => reason.clone_into(why),
+            State::Good(trusted) => {
+                self.state = State::Bad { why: reason.into(), since: now, last: Some(trusted.clone()) };
+            }
+        }
+    }
+
+    /// Ends the trust of a file that has not been believed for too long; says what is wrong with it.
+    fn age(&mut self, path: &Path, now: Instant) -> Option<Remark> {
+        let State::Bad { why, since, last } = &mut self.state else { return None };
+        if now.saturating_duration_since(*since) >= GRACE {
+            *last = None;
+        }
+        let consequence = match last {
+            Some(_) => format!("; what it said before counts for {} s, if that does not change", GRACE.as_secs()),
+            None => format!("; {} is not trusted", self.name),
+        };
+        Some(Remark { path: path.into(), text: format!("{why}{consequence}"), is_mistake: true })
+    }
+
+    fn trusted(&self) -> Option<&Trusted> {
+        match &self.state {
+            State::Good(trusted) => Some(trusted),
+            State::Bad { last, .. } => last.as_ref(),
+        }
+    }
+}
+
+/// Reads one file.
+fn read(path: &Path, remarks: &mut Vec<Remark>) -> Result<(Trusted, Stamp), String> {
+    let (bytes, stamp) =
+        files::read(path, FILE_BYTES).map_err(|error| at(path, format_args!("cannot be read: {error}")))?;
+    believe(path, remarks)?;
+    Trusted::parse(path, bytes).map(|trusted| (trusted, stamp)).map_err(|error| error.to_string().replace('\n', "; "))
+}
+
+/// Whether what lies there can only be of those who may decide who is trusted.
+fn believe(path: &Path, remarks: &mut Vec<Remark>) -> Result<(), String> {
+    let guard = examine(path).map_err(|error| at(path, format_args!("cannot be examined: {error}")))?;
+    match guard {
+        Guard::Kept => {}
+        Guard::Shared(why) => remarks.push(Remark { path: path.into(), text: at(path, why), is_mistake: false }),
+        Guard::Open(why) => return Err(at(path, format_args!("is not believed, because {why}"))),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use tempfile::TempDir;
+
+    const SHOP: &str = "uid = 1001\n";
+
+    /// A folder of keys with one file, after the first look.
+    fn scene() -> (TempDir, TrustFolder, Instant) {
+        let keys = tempfile::tempdir().unwrap();
+        fs::create_dir(keys.path().join("trusted")).unwrap();
+        fs::write(keys.path().join("trusted/shop.toml"), SHOP).unwrap();
+        let mut folder = TrustFolder::new(keys.path(), None);
+        let now = Instant::now();
+        assert_eq!(names(&folder.look(now)), ["shop"]);
+        (keys, folder, now)
+    }
+
+    fn names(look: &Look) -> Vec<&str> {
+        look.trusted.keys().map(Label::as_str).collect()
+    }
+
+    fn said(look: &Look) -> String {
+        look.remarks.iter().map(Remark::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_a_file_said_counts_for_a_while_after_it_could_be_read_last_and_then_its_trust_ends() {
+        let (keys, mut folder, now) = scene();
+        let file = keys.path().join("trusted/shop.toml");
+        let circle = |file: &Path| {
+            fs::remove_file(file).unwrap();
+            symlink(file, file).unwrap();
+        };
+        let mistake = |file: &Path| fs::write(file, "uid = 'x'").unwrap();
+        for spoil in [&circle as &dyn Fn(&Path), &mistake] {
+            spoil(&file);
+            let look = folder.look(now);
+            assert_eq!(names(&look), ["shop"]);
+            assert!(said(&look).contains("what it said before counts for 10 s"), "{}", said(&look));
+            assert_eq!(said(&folder.look(now + GRACE / 2)), "", "it is said once");
+            let look = folder.look(now + GRACE);
+            assert_eq!(names(&look), [""; 0]);
+            assert!(said(&look).ends_with("; shop is not trusted"), "{}", said(&look));
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, SHOP).unwrap();
+            assert_eq!(names(&folder.look(now + GRACE)), ["shop"], "it is read again at each look");
+        }
+        spoil_neighbour_and_remove(&file, &mut folder, now);
+    }
+
+    /// What is gone is gone immediately, even if a neighbour cannot be read.
+    fn spoil_neighbour_and_remove(file: &Path, folder: &mut TrustFolder, now: Instant) {
+        fs::write(file.with_file_name("typo.toml"), "uid =").unwrap();
+        fs::write(file.with_file_name("lab.toml"), "uid = 1002").unwrap();
+        assert_eq!(names(&folder.look(now)), ["lab", "shop"]);
+        fs::remove_file(file).unwrap();
+        assert_eq!(names(&folder.look(now)), ["lab"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_ends_no_trust_before_a_while_and_one_that_is_gone_ends_all() {
+        let (keys, mut folder, now) = scene();
+        let [trusted, away] = ["trusted", "away"].map(|name| keys.path().join(name));
+        fs::rename(&trusted, &away).unwrap();
+        fs::write(&trusted, "no folder").unwrap();
+        let look = folder.look(now);
+        assert_eq!(names(&look), ["shop"]);
+        assert!(said(&look).contains("trusted: cannot be listed: Not a directory"), "{}", said(&look));
+        assert_eq!(names(&folder.look(now + GRACE)), [""; 0]);
+        fs::remove_file(&trusted).unwrap();
+        fs::rename(&away, &trusted).unwrap();
+        assert_eq!(names(&folder.look(now + GRACE)), ["shop"]);
+        fs::rename(&trusted, &away).unwrap();
+        assert_eq!(names(&folder.look(now + GRACE)), [""; 0]);
+    }
+
+    #[test]
+    fn two_changes_within_one_step_of_the_file_systems_clock_are_both_seen() {
+        let (keys, mut folder, now) = scene();
+        let file = keys.path().join("trusted/shop.toml");
+        for uid in 1002..1102 {
+            fs::write(&file, format!("uid = {uid}\n")).unwrap();
+            let look = folder.look(now);
+            assert_eq!(look.trusted.values().next().unwrap().credential, Credential::Uid(uid));
+        }
+    }
+
+    #[test]
+    fn of_two_files_of_one_key_the_first_by_name_counts_and_the_nodes_own_need_none() {
+        let (keys, mut folder, now) = scene();
+        let path = |name: &str| keys.path().join("trusted").join(name);
+        fs::write(path("again.toml"), SHOP).unwrap();
+        fs::write(path("root.toml"), "uid = 0").unwrap();
+        let look = folder.look(now);
+        assert_eq!(names(&look), ["again"]);
+        assert!(said(&look).contains("shop.toml: is passed over, as it is the same key as that of again"));
+        assert!(said(&look).contains("root.toml: is passed over: user 0 is always trusted here"));
+        fs::remove_file(path("again.toml")).unwrap();
+        assert_eq!(names(&folder.look(now)), ["shop"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Who besides the node's user may change a file of keys. Whoever may can let anybody in.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use wasmnode_core::text;
+
+const OTHERS_MAY_WRITE: u32 = 0o002;
+const GROUP_MAY_WRITE: u32 = 0o020;
+/// Of a folder: only the owner of an entry may rename or remove it.
+const STICKY: u32 = 0o1000;
+
+/// What the modes of a file and of the folders above it permit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Nobody but its owner, root, and perhaps members of a group change it.
+    Kept,
+    /// A group, or another user, may: what to tell the administrator.
+    Shared(String),
+    /// Every user of the machine may: why the file is not believed, and the remedy.
+    Open(String),
+}
+
+/// Examines a path of the folder of keys, and every folder above it up to `/`.
+///
+/// A folder above may belong to everybody if it is sticky, as /tmp is: nobody can put another in the place of the next.
+///
+/// # Errors
+/// If one of them cannot be examined.
+pub(super) fn examine(path: &Path) -> io::Result<Guard> {
+    let absolute = std::path::absolute(path)?;
+    for folder in absolute.ancestors().skip(1) {
+        let mode = fs::metadata(folder)?.mode();
+        if mode & OTHERS_MAY_WRITE != 0 && mode & STICKY == 0 {
+            return Ok(open(folder));
+        }
+    }
+    let metadata = fs::metadata(&absolute)?;
+    let me = rustix::process::geteuid().as_raw();
+    let shown = text::shown(path);
+    Ok(match metadata.mode() {
+        mode if mode & OTHERS_MAY_WRITE != 0 => open(path),
+        _ if ![0, me].contains(&metadata.uid()) => Guard::Shared(format!(
+            "{shown} belongs to user {}, who can let anybody in; make it this node's user's own with chown",
+            metadata.uid()
+        )),
+        mode if mode & GROUP_MAY_WRITE != 0 => Guard::Shared(format!(
+            "group {} may write to {shown}, and so let anybody in; keep it to the user with: chmod g-w {shown}",
+            metadata.gid()
+        )),
+        _ => Guard::Kept,
+    })
+}
+
+fn open(path: &Path) -> Guard {
+    let shown = text::shown(path);
+    Guard::Open(format!(
+        "every user may write to {shown}, and so let anybody in; keep it to its user with: chmod o-w {shown}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn whatever_every_user_may_write_to_is_named_up_to_the_root() {
+        let top = tempfile::tempdir().unwrap();
+        let folder = top.path().join("keys");
+        let file = folder.join("x.toml");
+        fs::create_dir(&folder).unwrap();
+        set(&folder, 0o755);
+        fs::write(&file, "").unwrap();
+        set(&file, 0o644);
+        assert_eq!(examine(&file).unwrap(), Guard::Kept);
+        for (path, mode, back) in [(&file, 0o646, 0o644), (&folder, 0o757, 0o755), (&top.path().into(), 0o777, 0o700)] {
+            set(path, mode);
+            match examine(&file).unwrap() {
+                Guard::Open(why) => assert!(why.contains(&format!("chmod o-w {}", path.display())), "{why}"),
+                other => panic!("{path:?}: {other:?}"),
+            }
+            set(path, back);
+        }
+        set(top.path(), 0o1777);
+        assert_eq!(examine(&file).unwrap(), Guard::Kept, "a sticky folder, as /tmp is one");
+        set(&folder, 0o1777);
+        assert!(matches!(examine(&folder).unwrap(), Guard::Open(_)), "but others may add files to it");
+        set(&file, 0o664);
+        set(&folder, 0o700);
+        assert!(matches!(examine(&file).unwrap(), Guard::Shared(_)));
+    }
+}

@@ -1,0 +1,73 @@
+//! Who is trusted while a node runs.
+
+use super::folder::{Look, TrustFolder};
+use super::{KeyError, KeyPair, Keys};
+use crate::files::Stamp;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tracing::{info, warn};
+
+/// A folder of keys that a node uses, and looks at again and again.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    keys: PathBuf,
+    others: TrustFolder,
+    current: Keys,
+    /// Of the file of the own pair, when it was read or last spoken of.
+    own_file: Option<Stamp>,
+}
+
+impl Trust {
+    /// Reads a folder; what cannot be believed in it is logged.
+    ///
+    /// # Errors
+    /// Whatever keeps the own pair from being read.
+    pub(crate) fn open(keys: &Path) -> Result<Self, KeyError> {
+        let own_file = Stamp::of(&super::own_file(keys)).ok();
+        let own = KeyPair::load(keys)?;
+        let mut others = TrustFolder::new(keys, Some(own.public));
+        let trusted = said(others.look(Instant::now()));
+        Ok(Self { keys: keys.into(), others, current: Keys { own, trusted }, own_file })
+    }
+
+    /// The keys, as they are now.
+    pub(crate) fn current(&self) -> &Keys {
+        &self.current
+    }
+
+    /// Looks at the folder: the keys, if something of them has changed. What cannot be believed is logged once, or with
+    /// `anew` again.
+    pub(crate) fn look(&mut self, anew: bool) -> Option<Keys> {
+        if anew {
+            self.others.repeat_remarks();
+        }
+        self.look_at_own(anew);
+        let trusted = said(self.others.look(Instant::now()));
+        if trusted == self.current.trusted {
+            return None;
+        }
+        self.current.trusted = trusted;
+        Some(self.current.clone())
+    }
+
+    /// The own pair is read at the start: the sockets cannot change theirs.
+    fn look_at_own(&mut self, anew: bool) {
+        let stamp = Stamp::of(&super::own_file(&self.keys)).ok();
+        if stamp == self.own_file && !anew {
+            return;
+        }
+        self.own_file = stamp;
+        match KeyPair::load(&self.keys) {
+            Ok(own) if own == self.current.own => {}
+            Ok(_) => warn!("this node has new keys of its own; restart it to use them"),
+            Err(error) => warn!("this node goes on with the keys of its own that it started with: {error}"),
+        }
+    }
+}
+
+fn said(look: Look) -> std::collections::BTreeMap<wasmnode_core::Label, super::Trusted> {
+    for remark in look.remarks {
+        if remark.is_mistake { warn!("{remark}") } else { info!("{remark}") }
+    }
+    look.trusted
+}

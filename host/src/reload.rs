@@ -1,0 +1,79 @@
+//! Files that an administrator changes while the node runs: the keys, which it looks at by itself and on SIGHUP, and the
+//! configuration, of which SIGHUP says what a restart would change.
+//!
+//! All of it is done by one thread, so that a slow disk holds up nothing else. It outlives a panic of its own.
+
+use crate::config::{Config, Source};
+use crate::keys::Trust;
+use crate::mailbox::{Mail, Sending};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// How often the folder of keys is looked at: trust begins and ends within a second.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// How often a node without keys looks at nothing.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+struct Reload {
+    source: Option<Source>,
+    trust: Option<Trust>,
+    tell: Sending,
+}
+
+/// Looks after the files for as long as the node runs. Each message of `hung_up` is a SIGHUP.
+///
+/// # Errors
+/// If the system refuses a thread.
+pub(crate) fn start(config: &Config, trust: Option<Trust>, hung_up: Receiver<()>, tell: Sending) -> io::Result<()> {
+    let mut reload = Reload { source: config.source.clone(), trust, tell };
+    let period = if reload.trust.is_some() { PERIOD } else { NEVER };
+    let run = move || {
+        loop {
+            let is_asked = match hung_up.recv_timeout(period) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if catch_unwind(AssertUnwindSafe(|| reload.look(is_asked))).is_err() {
+                error!("a look at the keys and the configuration failed (above), and is repeated");
+            }
+        }
+    };
+    std::thread::Builder::new().name("reload".into()).spawn(run).map(drop)
+}
+
+impl Reload {
+    fn look(&mut self, is_asked: bool) {
+        if let Some(trust) = &mut self.trust {
+            if let Some(keys) = trust.look(is_asked) {
+                self.tell.send(Mail::Keys(keys));
+            }
+            if is_asked {
+                info!("SIGHUP: the keys were read again, {} are trusted", trust.current().trusted.len());
+            }
+        }
+        if is_asked {
+            self.compare();
+        }
+    }
+
+    /// Says what a restart would change.
+    fn compare(&self) {
+        let Some(source) = &self.source else {
+            return info!("SIGHUP: this node was started without a configuration");
+        };
+        let file = source.file().display();
+        match source.changes() {
+            Ok(keys) if keys.is_empty() => info!("SIGHUP: {file} is as it was at the start"),
+            Ok(keys) => warn!("SIGHUP: {file} has changed; restart the node to use it: {}", keys.join(", ")),
+            Err(mistakes) => {
+                let mistakes = mistakes.to_string().replace('\n', "; ");
+                warn!("SIGHUP: the configuration has mistakes, and would not start a node: {mistakes}");
+            }
+        }
+    }
+}

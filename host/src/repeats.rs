@@ -1,0 +1,68 @@
+//! The same line again and again: a client that is turned away tries again ten times a second.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a line is not said again.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Largest number of different lines that are remembered; others pass.
+const LINES: usize = 1_000;
+
+/// The lines that were said lately, and how often each was left out since.
+#[derive(Debug, Default)]
+pub(crate) struct Repeats(BTreeMap<String, (Instant, u64)>);
+
+impl Repeats {
+    /// The line as it is to be said now, if it is.
+    pub(crate) fn check(&mut self, line: &str, now: Instant) -> Option<String> {
+        let is_over = |said: Instant| now.saturating_duration_since(said) >= PERIOD;
+        if let Some((said, left_out)) = self.0.get_mut(line) {
+            if !is_over(*said) {
+                *left_out += 1;
+                return None;
+            }
+            let times = std::mem::take(left_out);
+            *said = now;
+            return Some(if times > 0 {
+                format!("{line} (and {times} times more since that was said last)")
+            } else {
+                line.into()
+            });
+        }
+        if self.0.len() >= LINES {
+            self.0.retain(|_, (said, _)| !is_over(*said));
+        }
+        if self.0.len() < LINES {
+            self.0.insert(line.into(), (now, 0));
+        }
+        Some(line.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_said_once_a_minute_with_the_number_of_those_left_out() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let mut check = |line, after| repeats.check(line, start + Duration::from_secs(after));
+        assert_eq!(check("a", 0), Some("a".into()));
+        assert_eq!([check("a", 1), check("a", 59)], [None, None]);
+        assert_eq!(check("b", 59), Some("b".into()));
+        assert_eq!(check("a", 60), Some("a (and 2 times more since that was said last)".into()));
+        assert_eq!(check("a", 120), Some("a".into()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        for number in 0..2 * LINES {
+            assert!(repeats.check(&number.to_string(), start).is_some());
+        }
+        assert_eq!(repeats.0.len(), LINES);
+        assert!(repeats.check("new", start + PERIOD).is_some());
+        assert_eq!(repeats.0.len(), 1);
+    }
+}

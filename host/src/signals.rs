@@ -1,0 +1,141 @@
+//! What signals do to a node. Every signal that would end a process by default has a meaning here, because an end without
+//! draining loses what is in flight:
+//!
+//! | signal | meaning |
+//! |---|---|
+//! | TERM, INT, QUIT, PWR, XCPU | drain, then end; the second of them ends the wait, the third the process |
+//! | HUP | read again what can be ([`crate::reload`]); drain, if it came because the node's terminal was closed |
+//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ | logged, and passed over |
+//!
+//! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults: they are
+//! for an end without draining. So do those of real time, which no system sends by itself.
+
+use crate::mailbox::Sending;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use wasmnode_core::Input;
+
+const ENDING: [i32; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGPWR, libc::SIGXCPU];
+
+const PASSED_OVER: [(i32, &str); 8] = [
+    (libc::SIGUSR1, "SIGUSR1"),
+    (libc::SIGUSR2, "SIGUSR2"),
+    (libc::SIGALRM, "SIGALRM"),
+    (libc::SIGVTALRM, "SIGVTALRM"),
+    (libc::SIGPROF, "SIGPROF"),
+    (libc::SIGIO, "SIGIO"),
+    (libc::SIGSTKFLT, "SIGSTKFLT"),
+    // Writing beyond `ulimit -f` fails, and whoever writes says so.
+    (libc::SIGXFSZ, "SIGXFSZ"),
+];
+
+/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not keep
+/// the process alive.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// How long the thread that writes the log has for the last line of a process that hangs.
+const LAST_LINE: Duration = Duration::from_millis(100);
+
+/// Ends the node as signals say; each SIGHUP that asks to read files again is received from the result.
+///
+/// To be called within the runtime.
+///
+/// # Errors
+/// If the system refuses a handler.
+pub(crate) fn listen(sending: &Sending) -> io::Result<Receiver<()>> {
+    let end = End { sending: sending.clone(), signals: Arc::default() };
+    for number in ENDING {
+        let (mut received, end) = (signal(SignalKind::from_raw(number))?, end.clone());
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                end.advance();
+            }
+        });
+    }
+    for (number, name) in PASSED_OVER {
+        let mut received = signal(SignalKind::from_raw(number))?;
+        tokio::spawn(async move {
+            while received.recv().await.is_some() {
+                info!("{name} was received and has no effect");
+            }
+        });
+    }
+    // One that has not been taken yet stands for those that follow.
+    let (hang_up, hung_up) = sync_channel(1);
+    listen_for_hang_ups(end, hang_up)?;
+    Ok(hung_up)
+}
+
+fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
+    // Under nohup the node is to outlive its terminal.
+    let has_terminal = !is_ignored(libc::SIGHUP) && is_on_terminal();
+    let mut received = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while received.recv().await.is_some() {
+            if has_terminal && !is_on_terminal() {
+                info!("the terminal was closed");
+                end.advance();
+            } else {
+                let _one_is_on_its_way = hang_up.try_send(());
+            }
+        }
+    });
+    Ok(())
+}
+
+#[derive(Debug, Clone)]
+struct End {
+    sending: Sending,
+    signals: Arc<AtomicU32>,
+}
+
+impl End {
+    fn advance(&self) {
+        match self.signals.fetch_add(1, Ordering::SeqCst) {
+            0 => self.sending.send(Input::Drain),
+            1 => {
+                self.sending.send(Input::Stop);
+                end_in_time();
+            }
+            _ => give_up(),
+        }
+    }
+}
+
+/// Ends the process if it has not ended by itself after [`LAST_WORDS`].
+pub(crate) fn end_in_time() {
+    let give_up_later = || {
+        std::thread::sleep(LAST_WORDS);
+        give_up();
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(give_up_later) {
+        warn!("cannot watch over the end of the process: the system refuses a thread: {error}");
+    }
+}
+
+fn give_up() {
+    error!("the node hangs while it stops; the process ends without what was left to do");
+    // The log is written by another thread, which may hang as well.
+    std::thread::sleep(LAST_LINE);
+    std::process::exit(1);
+}
+
+/// Whether the process has a controlling terminal that is still there.
+fn is_on_terminal() -> bool {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/dev/tty").is_ok()
+}
+
+/// Whether whoever started this process had it ignore a signal (`SigIgn` in `proc_pid_status(5)`).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (signal - 1)) != 0
+}
