@@ -1,10 +1,15 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod before;
+mod call;
+mod check;
 mod deploy;
 mod file;
+mod filter;
 mod keys;
 mod log;
 mod log_buffer;
+mod names;
 mod new;
 mod plugins;
 mod sign;
@@ -13,7 +18,12 @@ mod trace;
 mod traffic;
 mod zone;
 
+use before::Before;
+use call::CALL;
+pub(crate) use call::{Call, call};
+pub(crate) use check::{Check, check};
 pub(crate) use deploy::{Deploy, deploy};
+use filter::Filter;
 use keys::KEYS;
 pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
 use log_buffer::LogBuffer;
@@ -28,21 +38,20 @@ use traffic::TRAFFIC;
 pub(crate) use traffic::{Traffic, traffic};
 pub(crate) use zone::{Explain, Listing, explain, members, services};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
-use wasmnode::client::{self, Ask};
-use wasmnode::config::{Config, ConfigError};
+use wasmnode::client;
+use wasmnode::config::ConfigError;
 use wasmnode::driver::RunError;
-use wasmnode::keys::Keys;
 use wasmnode_core::text::{self, MAX_LINE};
-use wasmnode_core::{Body, Code};
+use wasmnode_core::{Body, Code, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +77,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  a reply                              5  too many requests, or the node is stopping: try again later
   1  the program could not do its work    6  the service crashed, or exceeded a limit
-  2  wrong arguments                      7  the service says that the request is wrong, or that it failed
+  2  wrong arguments, a malformed name    7  the service says that the request is wrong, or that it failed
   3  no such service                      8  not allowed
   4  no answer in time                    9  no node at the endpoint, or it broke the protocol
                                          10  lost or cancelled: the request may have run";
@@ -85,12 +94,14 @@ pub(crate) struct Cli {
     /// The node's configuration, or for `traffic` what is sent; without it, a node serves plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// What to log: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
-    #[arg(long, value_name = "FILTER")]
-    log: Option<String>,
-    /// How to log, to stderr
-    #[arg(long, value_enum, default_value = "human", value_name = "FORMAT")]
+    /// What a node logs: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
+    #[arg(long, value_name = "FILTER", global = true, value_parser = Filter::parse)]
+    log: Option<Filter>,
+    /// How a node logs, to stderr
+    #[arg(long, value_enum, default_value = "human", value_name = "FORMAT", global = true)]
     log_format: LogFormat,
+    #[command(flatten)]
+    before: Before,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -106,7 +117,7 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Call a service and print its reply, partial replies as they come
-    #[command(after_help = EXIT_CODES)]
+    #[command(before_help = CALL, after_help = EXIT_CODES)]
     Call(Call),
     /// List what can be called, and how it does
     Services(Listing),
@@ -132,7 +143,7 @@ pub(crate) enum Command {
     #[command(after_help = TRAFFIC)]
     Traffic(Traffic),
     /// Check a configuration and list every mistake
-    Check,
+    Check(Check),
     /// Make the keys of this machine, so that its nodes and clients can prove who they are
     #[command(after_help = KEYS)]
     Keygen(Keygen),
@@ -144,48 +155,40 @@ pub(crate) enum Command {
     Distrust(Distrust),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Call {
-    /// The service's name; `NAME@NODE` asks for it on that node
-    service: String,
-    /// The body; "-" reads it from stdin
-    #[arg(default_value = "")]
-    body: String,
-    #[command(flatten)]
-    to: To,
-    /// How long to wait for the answer; the service's own deadline may be shorter
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// Wait for a service that nobody offers yet
-    #[arg(long)]
-    wait: bool,
-    /// Requests with the same key ask for the same effect, once
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
-    /// A W3C traceparent to pass on
-    #[arg(long)]
-    traceparent: Option<String>,
-}
-
 impl Cli {
+    /// Gives options that stand before the command to the command.
+    pub(crate) fn settle(&mut self) -> Result<(), Failed> {
+        self.before.hand_to(&mut self.command)
+    }
+
     /// Logs to stderr from now on, by a thread of its own: a slow terminal does not hold up the node. What that thread
     /// cannot keep up with is left out.
     pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
-        let given = self.log.clone().or_else(|| std::env::var(EnvFilter::DEFAULT_ENV).ok());
-        let filter = given.filter(|given| !given.is_empty()).unwrap_or_else(|| "info".into());
+        let wrong = |message| Failed { message, exit: 2 };
+        let filter = match &self.log {
+            Some(filter) => filter.clone(),
+            None => Filter::of_environment().map_err(wrong)?.unwrap_or_default(),
+        };
         // What that crate has to say about guests is in the log of their service, where it counts.
-        let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{filter}")).map_err(|error| Failed {
-            message: format!("{filter:?} does not say what to log: {error}; write \"info\" or \"info,plugin=debug\""),
-            exit: 2,
-        })?;
+        let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{}", filter.as_str()))
+            .map_err(|error| wrong(error.to_string()))?;
         let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
         let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match self.log_format {
-            LogFormat::Human => format.fmt_fields(log::fields()).with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Human => {
+                let is_colourful = is_colourful(std::io::stderr().is_terminal());
+                format.fmt_fields(log::fields()).with_ansi(is_colourful).init();
+            }
             LogFormat::Json => format.json().flatten_event(true).init(),
         }
         Ok(guard)
     }
+}
+
+/// Whether to write in colours: on a terminal that has them, unless the user wants none (<https://no-color.org>).
+fn is_colourful(is_terminal: bool) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Why a command did not succeed.
@@ -196,11 +199,21 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
+    /// The end of a command whose reader has enough: quiet, and no failure.
+    const QUIET: Self = Self { message: String::new(), exit: 0 };
+
     /// Tells the person, and yields the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let lines: Vec<_> = self.message.lines().map(|line| text::line(line, MAX_LINE)).collect();
-        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", lines.join("\n"));
+        if !self.message.is_empty() {
+            let lines: Vec<_> = self.message.lines().map(|line| text::line(line, MAX_LINE)).collect();
+            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", lines.join("\n"));
+        }
         ExitCode::from(self.exit)
+    }
+
+    /// What a node answered, or would answer.
+    fn of(failure: &Failure) -> Self {
+        Self { message: failure.to_string(), exit: exit_code(failure.code) }
     }
 }
 
@@ -218,6 +231,9 @@ impl From<RunError> for Failed {
 
 impl From<std::io::Error> for Failed {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == ErrorKind::BrokenPipe {
+            return Self::QUIET;
+        }
         Self { message: format!("cannot read stdin or write stdout: {error}"), exit: 1 }
     }
 }
@@ -225,7 +241,7 @@ impl From<std::io::Error> for Failed {
 impl From<client::Error> for Failed {
     fn from(error: client::Error) -> Self {
         let exit = match &error {
-            client::Error::Failure(failure) => exit_code(failure.code),
+            client::Error::Failure(failure) => return Self::of(failure),
             client::Error::Silence { .. } => 4,
             client::Error::Refused { .. } => 8,
             client::Error::Unreachable { .. } | client::Error::Lost { .. } | client::Error::Malformed(_) => 9,
@@ -237,45 +253,15 @@ impl From<client::Error> for Failed {
 
 fn exit_code(code: Code) -> u8 {
     match code {
+        Code::Malformed => 2,
         Code::UnknownService => 3,
         Code::Deadline => 4,
         Code::Overloaded | Code::Draining | Code::Unreachable => 5,
         Code::Crashed | Code::Exhausted | Code::TooLarge | Code::Loop => 6,
         Code::Rejected | Code::Failed => 7,
         Code::Forbidden => 8,
-        Code::Malformed => 9,
         Code::Lost | Code::Cancelled => 10,
     }
-}
-
-/// Calls a service.
-pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let mut client = args.to.connect(config)?;
-    let mut ask = Ask::new(&args.service).body([body(&args.body)?]).deadline(args.timeout).wait(args.wait);
-    if let Some(traceparent) = &args.traceparent {
-        ask = ask.traceparent(traceparent);
-    }
-    if let Some(key) = &args.idempotency_key {
-        ask = ask.idempotency_key(key.as_bytes());
-    }
-    let mut written = Ok(());
-    let reply = client.call(ask, |partial| {
-        if written.is_ok() {
-            written = print(&partial);
-        }
-    })?;
-    written?;
-    print(&reply)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn body(argument: &str) -> Result<Vec<u8>, Failed> {
-    if argument != "-" {
-        return Ok(argument.as_bytes().to_vec());
-    }
-    let mut body = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut body)?;
-    Ok(body)
 }
 
 /// Writes the frames as they are; on a terminal each ends its line.
@@ -305,18 +291,4 @@ fn one_line_each(report: Value) -> Value {
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (line(name), one_line_each(value))).collect(),
         other => other,
     }
-}
-
-/// Checks a configuration.
-pub(crate) fn check(file: Option<&Path>) -> Result<ExitCode, Failed> {
-    let Some(file) = file else {
-        return Err(Failed { message: "say which file to check: wasmnode check --config FILE".into(), exit: 2 });
-    };
-    let config = Config::load(file)?;
-    if let Some(folder) = &config.keys {
-        Keys::load(folder)?;
-    }
-    let summary = format!("{}: no mistakes; node {} of zone {}\n", file.display(), config.node.name, config.node.zone);
-    print(&vec![summary.into()])?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -9,10 +9,15 @@ use wasmnode::config::Config;
 use wasmnode::driver;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    let done = cli.settle().and_then(|()| obey(&cli));
+    done.unwrap_or_else(|failed| failed.report())
+}
+
+fn obey(cli: &Cli) -> Result<ExitCode, cli::Failed> {
     let config = cli.config.as_deref();
-    let done = match &cli.command {
-        None => run(&cli),
+    match &cli.command {
+        None => run(cli),
         Some(Command::Call(call)) => cli::call(call, config),
         Some(Command::Services(listing)) => cli::services(listing, config),
         Some(Command::Members(listing)) => cli::members(listing, config),
@@ -27,9 +32,8 @@ fn main() -> ExitCode {
         Some(Command::Keygen(keygen)) => cli::keygen(keygen, config),
         Some(Command::Trust(trust)) => cli::trust(trust, config),
         Some(Command::Distrust(distrust)) => cli::distrust(distrust, config),
-        Some(Command::Check) => cli::check(config),
-    };
-    done.unwrap_or_else(|failed| failed.report())
+        Some(Command::Check(check)) => cli::check(check, config),
+    }
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {

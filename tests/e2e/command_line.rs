@@ -1,6 +1,8 @@
 //! What a user types, and what the exit code says.
 
+use crate::majordomo::Worker;
 use crate::node::{Folder, Node, run, wasmnode};
+use serde_json::json;
 use std::io::Write;
 use std::process::{Output, Stdio};
 
@@ -22,13 +24,41 @@ fn call_prints_the_reply_and_partial_replies_as_they_come() {
 }
 
 #[test]
-fn call_reads_the_body_from_stdin() {
-    let node = Node::start(&["echo"], "");
+fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_file() {
+    let node = Node::start(&["echo", "echo=echo#method"], "");
+    let send = |arguments: &[&str], stdin: Stdio, written: &[u8]| {
+        let mut command = wasmnode();
+        command.args(["call", "--to", &node.tcp]).args(arguments).stdin(stdin).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        if let Some(mut stdin) = process.stdin.take() {
+            // What does not read it may be gone.
+            let _gone = stdin.write_all(written);
+        }
+        process.wait_with_output().unwrap().stdout
+    };
+    let bytes = [0, 255, 10];
+    assert_eq!(send(&["echo", "-"], Stdio::piped(), &bytes), bytes);
+    assert_eq!(send(&["echo"], Stdio::piped(), &bytes), bytes, "a pipe");
+    let file = node.folder.path("body");
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(send(&["echo"], std::fs::File::open(&file).unwrap().into(), &[]), bytes, "a file");
+    assert!(send(&["echo", ""], Stdio::piped(), &bytes).is_empty(), "an empty body was given");
+    assert_eq!(send(&["echo", "x"], Stdio::piped(), &bytes), b"x");
+    assert!(send(&["echo"], Stdio::null(), &[]).is_empty(), "a device");
+    assert!(send(&["echo#method"], Stdio::piped(), &bytes).is_empty(), "a name with '#'");
+    assert_eq!(send(&["echo#method", "-"], Stdio::piped(), &bytes), bytes);
+}
+
+#[test]
+fn the_timeout_of_a_call_covers_the_reading_of_stdin() {
     let mut command = wasmnode();
-    command.args(["call", "echo", "-", "--to", &node.tcp]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["call", "echo", "--timeout", "50ms"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    process.stdin.take().unwrap().write_all(&[0, 255, 10]).unwrap();
-    assert_eq!(process.wait_with_output().unwrap().stdout, [0, 255, 10]);
+    let never_closed = process.stdin.take();
+    let done = process.wait_with_output().unwrap();
+    drop(never_closed);
+    let said = text(&done.stderr);
+    assert!(done.status.code() == Some(4) && said.contains("stdin did not end within 50ms (--timeout)"), "{said}");
 }
 
 #[test]
@@ -41,12 +71,137 @@ fn the_exit_code_tells_the_class_of_the_failure() {
         (&["trap", "x"], 6, "502 crashed"),
         (&["reject", "x"], 7, "ask for something else"),
         (&["trap", &"x".repeat(2000)], 6, "limits.message = 1024"),
-        (&["not a name", "x"], 9, "400 malformed"),
+        (&["trap", "x", "--idempotency-key", ""], 2, "400 malformed: the message has an idempotency key"),
     ] {
         let done = call(&node, arguments);
         let stderr = text(&done.stderr);
         assert_eq!(done.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.starts_with("wasmnode: ") && stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn a_name_is_checked_before_anything_is_sent_and_alike_in_every_command() {
+    let long = "a".repeat(255);
+    let (node, longer) = (Node::start(&[], ""), format!("{long}-delete-everything"));
+    let _worker = Worker::v2(&node.ipc(), &long);
+    node.wait_for_workers(&long, 1);
+    let endpoint = node.ipc();
+    for name in [&longer, "not a name", "a@", "a@b@c", "a\nb"] {
+        for command in [&["call", name, "x"][..], &["explain", name], &["trace", name], &["plugins", "rollback", name]]
+        {
+            let done = run(&[command, &["--to", &endpoint]].concat());
+            let said = text(&done.stderr);
+            assert_eq!(done.status.code(), Some(2), "{command:?}: {said}");
+            assert!(said.contains("400 malformed: the service name") && done.stdout.is_empty(), "{command:?}: {said}");
+        }
+    }
+    // The library sends nothing either, not even to a node that is not there.
+    let mut nowhere = wasmnode::client::Client::connect("ipc:///nowhere.ipc").unwrap();
+    let refused = nowhere.call(wasmnode::client::Ask::new(&longer), |_| {});
+    assert!(
+        matches!(&refused, Err(wasmnode::client::Error::Failure(failure)) if failure.code.number() == 400),
+        "{refused:?}"
+    );
+    let counters = &node.report()["counters"];
+    assert_eq!([&counters["malformed"], &counters["failed"]], [&json!(0), &json!({})]);
+}
+
+#[test]
+fn what_nobody_offers_is_exit_code_3_everywhere_with_the_name_that_was_perhaps_meant() {
+    let node = Node::start(&["print", "echo"], "");
+    let endpoint = node.ipc();
+    for command in
+        [&["call", "pritn", "x"][..], &["explain", "pritn"], &["trace", "pritn"], &["plugins", "rollback", "pritn"]]
+    {
+        let done = run(&[command, &["--to", &endpoint]].concat());
+        let said = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(3), "{command:?}: {said}");
+        assert!(
+            said.contains("404 unknown service") && said.ends_with("; did you mean print?\n"),
+            "{command:?}: {said}"
+        );
+    }
+    let explained = run(&["explain", "nothing-alike", "--to", &endpoint]);
+    assert_eq!(explained.status.code(), Some(3));
+    assert!(text(&explained.stdout).contains("=> 404: nobody offers it"), "{explained:?}");
+    assert!(!text(&explained.stderr).contains("did you mean"), "{explained:?}");
+    assert_eq!(run(&["explain", "print", "--to", &endpoint]).status.code(), Some(0));
+}
+
+#[test]
+fn a_time_or_a_quota_that_the_configuration_would_refuse_is_refused_as_an_option_too() {
+    let folder = Folder::new(&["echo"]);
+    let file = folder.path("plugins/echo.wasm");
+    for time in ["18446744073709551615s 1000ms", "0s", "31d", "1us", "soon"] {
+        for command in [&["call", "echo", "x"][..], &["trace", "echo"], &["deploy", file.to_str().unwrap()]] {
+            let done = run(&[command, &["--timeout", time]].concat());
+            let said = text(&done.stderr);
+            assert!(done.status.code() == Some(2) && said.contains("write"), "{command:?} {time}: {said}");
+        }
+    }
+    let keys = folder.path("keys");
+    for quota in [
+        ["--requests-per-second", "0"],
+        ["--requests-per-second", "1000000001"],
+        ["--bytes-per-second", "0"],
+        ["--bytes-per-second", "2TiB"],
+        ["--outstanding", "10000001"],
+        ["--offer", "print"],
+    ] {
+        let trust = ["trust", "shop", "--uid", "1001", "--keys", keys.to_str().unwrap()];
+        let done = run(&[&trust[..], &quota].concat());
+        assert_eq!(done.status.code(), Some(2), "{quota:?}: {}", text(&done.stderr));
+    }
+    assert!(!keys.exists(), "nothing was written");
+}
+
+#[test]
+fn options_stand_before_the_command_or_behind_it() {
+    let folder = Folder::new(&[]);
+    folder.plugin("echo", &std::fs::read(Folder::new(&["print"]).path("plugins/print.wasm")).unwrap());
+    let node = Node::start_in(folder, "", &[]);
+    let endpoint = node.ipc();
+    let to = ["--to", endpoint.as_str()];
+    for command in [
+        &[&["--log", "info", "--json"][..], &to, &["services"]].concat()[..],
+        &[&["services", "--json", "--log", "info", "--log-format", "json"][..], &to].concat(),
+        &[&to[..], &["plugins", "--json"]].concat(),
+        &[&["plugins"][..], &to, &["--json"]].concat(),
+    ] {
+        let done = run(command);
+        let is_json = matches!(done.stdout.first(), Some(b'[' | b'{'));
+        assert!(done.status.success() && is_json, "{command:?}: {done:?}");
+    }
+    // There is nothing to go back to, but the node was asked.
+    for rollback in [
+        [&["plugins", "rollback", "echo"][..], &to].concat(),
+        [&["plugins"][..], &to, &["rollback", "echo"]].concat(),
+        [&to[..], &["plugins", "rollback", "echo", "--keys", "nowhere"]].concat(),
+    ] {
+        let done = run(&rollback);
+        assert!(text(&done.stderr).starts_with("wasmnode: 4"), "{rollback:?}: {done:?}");
+    }
+    let misplaced = run(&[&to[..], &["new", "x"]].concat());
+    assert_eq!(misplaced.status.code(), Some(2));
+    assert!(text(&misplaced.stderr).contains("--to is not an option of this command"), "{misplaced:?}");
+}
+
+#[test]
+fn a_command_whose_reader_has_enough_ends_quietly_and_withdraws_its_request() {
+    let node = Node::start(&["partials", "echo"], "");
+    let endpoint = node.ipc();
+    let body = format!("\u{7f}{}", "x".repeat(100_000));
+    for command in
+        [&["services"][..], &["members"], &["explain", "echo"], &["call", "echo", "x"], &["call", "partials", &body]]
+    {
+        let mut process = wasmnode();
+        process.args(command).args(["--to", &endpoint]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = process.spawn().unwrap();
+        // The pipe has no reader before anything is written to it.
+        drop(process.stdout.take());
+        let done = process.wait_with_output().unwrap();
+        assert_eq!((done.status.code(), text(&done.stderr)), (Some(0), String::new()), "{command:?}");
     }
 }
 
@@ -85,6 +240,46 @@ fn check_names_every_mistake_with_its_line() {
     {
         assert!(stderr.contains(mistake), "no {mistake} in\n{stderr}");
     }
+    assert_eq!(text(&run(&["check", file.to_str().unwrap()]).stderr), stderr, "the file may be named without --config");
+    let unsaid = run(&["check"]);
+    assert_eq!(unsaid.status.code(), Some(2));
+    assert!(text(&unsaid.stderr).contains("check FILE, or wasmnode check --config FILE"), "{unsaid:?}");
+}
+
+#[test]
+fn check_finds_what_is_missing_on_the_machine_with_every_other_mistake() {
+    let folder = Folder::new(&[]);
+    let own = folder.path("keys");
+    assert!(run(&["keygen", "--keys", own.to_str().unwrap()]).status.success());
+    std::fs::create_dir(own.join("trusted")).unwrap();
+    std::fs::write(own.join("trusted/typo.toml"), "kye = 'x'\n").unwrap();
+    std::fs::create_dir(own.join("trusted/folder.toml")).unwrap();
+    std::fs::write(own.join("trusted/._x.toml"), "left behind").unwrap();
+    std::fs::write(folder.path("cache"), "no folder").unwrap();
+    let file = folder.path("node.toml");
+    let config = "[node]\nplugins = 'none'\ncache = 'cache'\nlisten = ['ipc://away/node.ipc']\n[security]\nkeys = 'keys'\n\
+                  [service.told]\nfs = [{ host = 'gone', guest = 'd', wirte = true }]\nmemory = 'much'\n";
+    std::fs::write(&file, config).unwrap();
+    let done = run(&["check", file.to_str().unwrap()]);
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(1));
+    for mistake in [
+        "node.toml:2: node.plugins: the folder ",
+        "none does not exist; make it, or name another",
+        "node.toml:3: node.cache: ",
+        "cache is not a folder",
+        "node.toml:4: node.listen: the folder ",
+        "node.toml:6: security.keys: ",
+        "typo.toml:1: kye: unknown key; did you mean key?",
+        "folder.toml: is passed over: not a regular file but a folder",
+        "node.toml:8: service.told.fs[0].host: the folder ",
+        "node.toml:8: service.told.fs[0].guest: \"d\" is not an absolute path",
+        "node.toml:8: service.told.fs[0].wirte: unknown key; did you mean write?",
+        "node.toml:9: service.told.memory: ",
+    ] {
+        assert!(said.contains(mistake), "no {mistake} in\n{said}");
+    }
+    assert!(!said.contains("._x"), "{said}");
 }
 
 #[test]
@@ -97,10 +292,20 @@ fn the_examples_are_without_mistakes() {
 }
 
 #[test]
-fn a_wrong_log_filter_is_refused() {
-    let done = run(&["--log", "loud=very"]);
-    assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("loud=very"), "{}", text(&done.stderr));
+fn a_wrong_log_filter_is_refused_with_what_was_perhaps_meant() {
+    for (filter, said) in [("loud=very", "loud=very"), ("inof", "did you mean info?"), ("plugin", "plugin=debug")] {
+        for arguments in [&["--log", filter][..], &["services", "--log", filter]] {
+            let done = run(arguments);
+            assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
+            assert!(text(&done.stderr).contains(said), "{}", text(&done.stderr));
+        }
+    }
+    let done = wasmnode().env("RUST_LOG", "info,plugin=debgu").output().unwrap();
+    let said = text(&done.stderr);
+    assert!(
+        done.status.code() == Some(2) && said.contains("RUST_LOG: \"debgu\" is not a level; did you mean debug?"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use wasmnode::client::{self, Ask, Client};
-use wasmnode::config::Config;
+use wasmnode::config::{Config, parse_duration};
 use wasmnode::files::{self, FileError};
 use wasmnode::report::{self, PluginReport};
 use wasmnode::{FolderIdentity, GenerationState, PluginFolder, PluginStatus, Refusal, Verdict, signature_of};
@@ -39,15 +39,15 @@ pub(crate) struct Deploy {
     /// The component
     file: PathBuf,
     /// The service's name; by default the file's stem
-    #[arg(long)]
+    #[arg(long, value_parser = super::names::service)]
     name: Option<ServiceName>,
     /// Sign it with this secret key; by default the signature beside the file, FILE.minisig, comes along if there is one
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
-    to: To,
+    pub(super) to: To,
     /// How long to wait until it serves
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
 }
 

@@ -1,12 +1,13 @@
 //! `wasmnode keygen`, `trust` and `distrust`: who may connect, and as what.
 
 use super::{Failed, print};
-use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, value_parser};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasmnode::config::Config;
-use wasmnode::keys::{self, Credential, Key, KeyError, KeyPair, Role, Trusted};
+use wasmnode::config::{Config, parse_size};
+use wasmnode::keys::{
+    self, BYTES_PER_SECOND, Credential, Key, KeyError, KeyPair, OUTSTANDING, REQUESTS_PER_SECOND, Role, Trusted,
+};
 use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
 
 pub(crate) const KEYS: &str = "\
@@ -21,11 +22,14 @@ Examples:
 
 A running node takes the change up by itself. Keys are files in the folder, keys/trusted/NAME.toml; edit them if you like.";
 
+/// The folder of keys, if nothing else is said.
+pub(super) const DEFAULT_KEYS: &str = "keys";
+
 /// The folder of keys.
 #[derive(Debug, Args)]
 pub(crate) struct Folder {
     /// The folder of keys; by default security.keys of the file of --config, or keys
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     pub(super) keys: Option<PathBuf>,
 }
 
@@ -35,14 +39,14 @@ impl Folder {
             (None, Some(file)) => Config::load(file)?.keys,
             _ => None,
         };
-        Ok(self.keys.clone().or(configured).unwrap_or_else(|| "keys".into()))
+        Ok(self.keys.clone().or(configured).unwrap_or_else(|| DEFAULT_KEYS.into()))
     }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Keygen {
     #[command(flatten)]
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 #[derive(Debug, Args)]
@@ -67,23 +71,23 @@ pub(crate) struct Trust {
     /// The services that it may serve as a worker
     #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
     work: Vec<Pattern>,
-    /// The services that a peer may advertise
-    #[arg(long, value_name = "SERVICES", value_delimiter = ',', default_value = "*")]
-    offer: Vec<Pattern>,
+    /// The services that a peer may advertise; by default all
+    #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
+    offer: Option<Vec<Pattern>>,
     /// It may change what the node serves (`wasmnode plugins rollback`)
     #[arg(long)]
     admin: bool,
     /// How many requests it may send in a second, on average
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(REQUESTS_PER_SECOND))]
     requests_per_second: Option<u64>,
     /// How many bytes they may have (10MiB)
-    #[arg(long, value_name = "SIZE")]
-    bytes_per_second: Option<ByteSize>,
+    #[arg(long, value_name = "SIZE", value_parser = |size: &str| parse_size(size, &BYTES_PER_SECOND))]
+    bytes_per_second: Option<u64>,
     /// How many of its requests may wait for their answers
-    #[arg(long, value_name = "COUNT")]
-    outstanding: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(OUTSTANDING))]
+    outstanding: Option<u64>,
     #[command(flatten)]
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 #[derive(Debug, Args)]
@@ -91,7 +95,7 @@ pub(crate) struct Distrust {
     /// What it is called here
     name: Label,
     #[command(flatten)]
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 impl From<KeyError> for Failed {
@@ -119,18 +123,19 @@ pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Fai
         (Some(key), _) => Credential::Key(key),
         (None, uid) => Credential::Uid(uid.unwrap_or_default()),
     };
+    let misplaced =
+        |option: &str, role: &str| Failed { message: format!("{option} is only for --role {role}"), exit: 2 };
     let part = match (args.role, &args.zone) {
+        (Role::Client | Role::Peer, Some(_)) => return Err(misplaced("--zone", "router")),
+        (Role::Client | Role::Router, _) if args.offer.is_some() => return Err(misplaced("--offer", "peer")),
         (Role::Router, Some(zone)) => Part::Router { zone: zone.clone() },
-        (Role::Peer, None) => Part::Peer { offer: args.offer.clone() },
-        (_, None) => Part::Client,
-        (_, Some(_)) => {
-            return Err(Failed { message: "--zone is only for --role router".into(), exit: 2 });
-        }
+        (Role::Peer, _) => Part::Peer { offer: args.offer.clone().unwrap_or_else(|| vec![Pattern::everything()]) },
+        (Role::Client | Role::Router, _) => Part::Client,
     };
     let quota = Quota {
         requests_per_second: args.requests_per_second,
-        bytes_per_second: args.bytes_per_second.map(|bytes| bytes.as_u64()),
-        outstanding: args.outstanding,
+        bytes_per_second: args.bytes_per_second,
+        outstanding: args.outstanding.and_then(|most| usize::try_from(most).ok()),
     };
     let grant = Grant { part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin, quota };
     let file = Trusted { credential, grant }.save(&args.folder.path(config)?, &args.name)?;

@@ -1,5 +1,6 @@
 //! `wasmnode plugins` and `wasmnode inspect`: what serves, and what could.
 
+use super::names::suggest;
 use super::{ANSWER, Failed, To, print, read};
 use clap::{Args, Subcommand};
 use std::fmt::Write as _;
@@ -19,10 +20,10 @@ pub(crate) struct Plugins {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    to: To,
+    pub(super) to: To,
     /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[arg(long, global = true)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,7 @@ enum Action {
     /// Make the version before the serving one serve
     Rollback {
         /// The service's name
+        #[arg(value_parser = super::names::service)]
         service: ServiceName,
     },
 }
@@ -59,7 +61,11 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],
         None => Vec::new(),
     };
-    let reply = client.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {})?;
+    let reply = client.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {});
+    let reply = reply.map_err(|error| match &args.action {
+        Some(Action::Rollback { service }) => suggest(&mut client, service, error),
+        None => error.into(),
+    })?;
     if args.json || args.action.is_some() {
         print(&reply)?;
     } else {

@@ -1,21 +1,23 @@
 //! Which node a command asks, and how it proves who asks.
 
 use super::Failed;
-use super::keys::Folder;
+use super::keys::DEFAULT_KEYS;
 use clap::Args;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmnode::client::{Client, Proof};
 use wasmnode::config::{Config, Contact, Endpoint};
 use wasmnode::keys::{Key, Keys};
+use wasmnode::near::nearest;
 use wasmnode_core::Label;
 
 #[derive(Debug, Args)]
 pub(crate) struct To {
     /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists, or tcp://127.0.0.1:5555
-    #[arg(long, value_name = "[NAME@]ENDPOINT")]
-    to: Option<Contact>,
-    #[command(flatten)]
-    folder: Folder,
+    #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
+    pub(super) to: Option<Contact>,
+    /// The folder of the keys to show; by default security.keys of the file of --config, or keys where --to has a name
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub(super) keys: Option<PathBuf>,
 }
 
 impl To {
@@ -35,8 +37,9 @@ impl To {
             }
             (None, None) => Contact { name: None, endpoint: Endpoint::Tcp("127.0.0.1:5555".into()) },
         };
-        let folder = self.folder.keys.as_deref().or(config.as_ref().and_then(|config| config.keys.as_deref()));
-        connect(&contact, folder, config.as_ref())
+        let of_config = config.as_ref().and_then(|config| config.keys.as_deref());
+        let default = contact.name.is_some().then_some(Path::new(DEFAULT_KEYS));
+        connect(&contact, self.keys.as_deref().or(of_config).or(default), config.as_ref())
     }
 }
 
@@ -53,9 +56,12 @@ pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&
         // The node that the file is of.
         None if config.is_some() => Some(keys.own.public),
         Some(name) if is_own(name) => Some(keys.own.public),
-        Some(name) => Some(keys.key_of(name).ok_or_else(|| Failed {
-            message: format!("no key of {name} is trusted in {}; first: wasmnode trust {name} KEY", folder.display()),
-            exit: 1,
+        Some(name) => Some(keys.key_of(name).ok_or_else(|| {
+            let near = nearest(name.as_str(), keys.trusted.keys().map(Label::as_str));
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let folder = folder.display();
+            let message = format!("no key of {name} is trusted in {folder}; first: wasmnode trust {name} KEY{hint}");
+            Failed { message, exit: 1 }
         })?),
         None => None,
     };

@@ -1,5 +1,6 @@
 //! `wasmnode trace`: the way of a request, hop by hop.
 
+use super::names::{address, suggest};
 use super::{Failed, To, print};
 use clap::Args;
 use serde::Serialize;
@@ -8,6 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use wasmnode::client::{self, Ask, Reply};
+use wasmnode::config::parse_duration;
+use wasmnode_core::Address;
 use wasmnode_core::message::peer::Role;
 use wasmnode_core::message::trace::{self, Record};
 
@@ -27,15 +30,16 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     /// The service, as a client would call it: NAME, NAME@ZONE, NAME@NODE or NAME@NODE.ZONE
-    address: String,
+    #[arg(value_parser = address)]
+    address: Address,
     #[command(flatten)]
-    to: To,
+    pub(super) to: To,
     /// How long to wait for the answer; the service's own deadline may be shorter
-    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The way of a request.
@@ -72,7 +76,7 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     let mut client = args.to.connect(config)?;
     client.wait_for_connection()?;
     let (began, mut frames) = (Instant::now(), Vec::new());
-    let id = client.send(Ask::new(&args.address).deadline(args.timeout).trace())?;
+    let id = client.send(Ask::new(&args.address.to_string()).deadline(args.timeout).trace())?;
     let failure = loop {
         // When the time is over the node says so, if it has a little longer.
         match client.receive(Some(args.timeout + GRACE))? {
@@ -86,7 +90,7 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     let (records, unreadable): (Vec<_>, Vec<_>) = frames.into_iter().map(trace::decode).partition(Result::is_ok);
     let records: Vec<Record> = records.into_iter().flatten().collect();
     let way = Way {
-        address: args.address.clone(),
+        address: args.address.to_string(),
         endpoint: client.endpoint().to_owned(),
         total_us: micros(total),
         client_us: micros(total.saturating_sub(beyond(&records, 0))),
@@ -96,7 +100,10 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     };
     let text = if args.json { serde_json::to_string(&way).unwrap_or_default() + "\n" } else { table(&way) };
     print(&vec![text.into()])?;
-    failure.map_or(Ok(ExitCode::SUCCESS), |failure| Err(client::Error::Failure(failure).into()))
+    match failure {
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => Err(suggest(&mut client, &args.address.service, client::Error::Failure(failure))),
+    }
 }
 
 fn hop(record: &Record, after: &[Record]) -> Hop {

@@ -1,59 +1,69 @@
 //! `wasmnode services`, `wasmnode members` and `wasmnode explain`: what can be called, where, and why there.
 
+use super::names::{address, suggest};
 use super::{ANSWER, Failed, To, print, read};
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use wasmnode::client::Ask;
+use wasmnode::client::{self, Ask, Client};
 use wasmnode::report::{self, ExplainReport, PeerReport, Report, ZoneReport};
-use wasmnode_core::Body;
+use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]
 pub(crate) struct Listing {
     #[command(flatten)]
-    to: To,
+    pub(super) to: To,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The service, as a client would call it: NAME, or NAME@NODE
-    service: String,
+    #[arg(value_parser = address)]
+    service: Address,
     #[command(flatten)]
-    listing: Listing,
+    pub(super) listing: Listing,
 }
 
 /// Lists what can be called.
 pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(args, config, Ask::new(report::SERVICES), |reply| Ok(service_table(&read(reply)?)))
+    tell(&mut args.to.connect(config)?, args, Ask::new(report::SERVICES), |reply| Ok(service_table(&read(reply)?)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Lists the nodes of the zone.
 pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(args, config, Ask::new(report::MEMBERS), |reply| Ok(member_table(&read(reply)?)))
+    tell(&mut args.to.connect(config)?, args, Ask::new(report::MEMBERS), |reply| Ok(member_table(&read(reply)?)))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Says where a request would go, and why.
+/// Says where a request would go, and why; one that would go nowhere fails as `call` would.
 pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    let ask = Ask::new(report::EXPLAIN).body([args.service.clone()]);
-    tell(&args.listing, config, ask, |reply| Ok(explanation(&read(reply)?)))
+    let mut client = args.listing.to.connect(config)?;
+    let ask = Ask::new(report::EXPLAIN).body([args.service.to_string()]);
+    let reply = tell(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
+    if !read::<ExplainReport>(&reply)?.candidates.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reason = format!("nobody offers {}, as far as the node at {} knows", args.service, client.endpoint());
+    let failure = client::Error::Failure(Failure::new(Code::UnknownService, reason));
+    Err(suggest(&mut client, &args.service.service, failure))
 }
 
 /// Asks the node and prints what it tells, as it is or for a person.
 fn tell(
+    client: &mut Client,
     args: &Listing,
-    config: Option<&Path>,
     ask: Ask,
     table: impl FnOnce(&Body) -> Result<String, Failed>,
-) -> Result<ExitCode, Failed> {
-    let mut client = args.to.connect(config)?;
+) -> Result<Body, Failed> {
     let reply = client.call(ask.deadline(ANSWER), |_| {})?;
     let text = if args.json { reply.concat().into() } else { table(&reply)?.into() };
     print(&if args.json { vec![text, "\n".into()] } else { vec![text] })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(reply)
 }
 
 fn service_table(report: &Report) -> String {

@@ -190,7 +190,8 @@ impl Plugins {
     fn step_back(&mut self, service: ServiceName, request: RequestId) -> Result<(), Failure> {
         let rejected = |why: String| Failure::new(Code::Rejected, why);
         let generations = self.services.get_mut(&service).ok_or_else(|| {
-            rejected(format!("no plugin serves {service} here; `wasmnode plugins` lists those that do"))
+            let why = format!("no plugin serves {service} here; `wasmnode plugins` lists those that do");
+            Failure::new(Code::UnknownService, why)
         })?;
         match generations.roll_back() {
             Ok((from, to)) => {

@@ -1,0 +1,83 @@
+//! Options of the command that stand before it: `wasmnode --to ENDPOINT services`.
+
+use super::{Command, Failed, To};
+use clap::Args;
+use std::path::PathBuf;
+use wasmnode::config::Contact;
+
+/// Options that every command has which asks a node, where they were written before it. They are not shown twice.
+#[derive(Debug, Args)]
+pub(super) struct Before {
+    #[arg(long, value_name = "[NAME@]ENDPOINT", hide = true)]
+    to: Option<Contact>,
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    keys: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    json: bool,
+}
+
+impl Before {
+    /// Gives the options to the command, as if they had been written behind it.
+    ///
+    /// # Errors
+    /// If the command has no such option.
+    pub(super) fn hand_to(&mut self, command: &mut Option<Command>) -> Result<(), Failed> {
+        let (mut folder, mut json) = (None, None);
+        let to: Option<&mut To> = match command {
+            Some(Command::Call(call)) => Some(&mut call.to),
+            Some(Command::Services(listing) | Command::Members(listing)) => {
+                json = Some(&mut listing.json);
+                Some(&mut listing.to)
+            }
+            Some(Command::Explain(explain)) => {
+                json = Some(&mut explain.listing.json);
+                Some(&mut explain.listing.to)
+            }
+            Some(Command::Trace(trace)) => {
+                json = Some(&mut trace.json);
+                Some(&mut trace.to)
+            }
+            Some(Command::Plugins(plugins)) => {
+                json = Some(&mut plugins.json);
+                Some(&mut plugins.to)
+            }
+            Some(Command::Deploy(deploy)) => Some(&mut deploy.to),
+            Some(Command::Keygen(keygen)) => {
+                folder = Some(&mut keygen.folder);
+                None
+            }
+            Some(Command::Trust(trust)) => {
+                folder = Some(&mut trust.folder);
+                None
+            }
+            Some(Command::Distrust(distrust)) => {
+                folder = Some(&mut distrust.folder);
+                None
+            }
+            _ => None,
+        };
+        let (to, keys) = to.map(|to| (&mut to.to, &mut to.keys)).unzip();
+        hand("--to", self.to.take(), to)?;
+        hand("--keys", self.keys.take(), folder.map(|folder| &mut folder.keys).or(keys))?;
+        match json {
+            Some(json) => *json |= self.json,
+            None if self.json => return Err(misplaced("--json")),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn hand<T>(option: &str, given: Option<T>, place: Option<&mut Option<T>>) -> Result<(), Failed> {
+    match (given, place) {
+        (None, _) => {}
+        // What is written behind the command is nearer to it.
+        (given, Some(place)) => *place = place.take().or(given),
+        (Some(_), None) => return Err(misplaced(option)),
+    }
+    Ok(())
+}
+
+fn misplaced(option: &str) -> Failed {
+    Failed { message: format!("{option} is not an option of this command; --help lists those that it has"), exit: 2 }
+}

@@ -1,0 +1,105 @@
+//! `wasmnode call`: one request, and its reply as it comes.
+
+use super::names::{address, suggest};
+use super::{Failed, To, print};
+use clap::Args;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use wasmnode::client::Ask;
+use wasmnode::config::parse_duration;
+use wasmnode_core::{Address, Code, Failure};
+
+/// Largest body that is read from stdin, in bytes: the most that `limits.message` can be.
+const MAX_STDIN: u64 = 1 << 30;
+
+pub(super) const CALL: &str = "\
+The body is BODY; without one it is stdin, if that is a pipe or a file and the service's name has no '#'. In a script that has a
+stdin of its own, write '' for an empty body. --timeout counts from the start, and so covers the reading of stdin.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Call {
+    /// The service's name; `NAME@NODE` asks for it on that node
+    #[arg(value_parser = address)]
+    service: Address,
+    /// The body; "" is an empty one, "-" reads it from stdin, as a pipe or a file is without it
+    body: Option<String>,
+    #[command(flatten)]
+    pub(super) to: To,
+    /// How long to wait for the answer; the service's own deadline may be shorter
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Wait for a service that nobody offers yet
+    #[arg(long)]
+    wait: bool,
+    /// Requests with the same key ask for the same effect, once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// A W3C traceparent to pass on
+    #[arg(long)]
+    traceparent: Option<String>,
+}
+
+/// Calls a service.
+pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let began = Instant::now();
+    let mut client = args.to.connect(config)?;
+    let body = body(args)?;
+    let left = args.timeout.saturating_sub(began.elapsed());
+    let mut ask = Ask::new(&args.service.to_string()).body([body]).deadline(left).wait(args.wait);
+    if let Some(traceparent) = &args.traceparent {
+        ask = ask.traceparent(traceparent);
+    }
+    if let Some(key) = &args.idempotency_key {
+        ask = ask.idempotency_key(key.as_bytes());
+    }
+    let reply = client.call_while(ask, |partial| print(&partial));
+    print(&reply.map_err(|error| suggest(&mut client, &args.service.service, error))??)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn body(args: &Call) -> Result<Vec<u8>, Failed> {
+    match args.body.as_deref() {
+        Some("-") => stdin_within(args.timeout),
+        Some(body) => Ok(body.as_bytes().to_vec()),
+        None if !args.service.to_string().contains('#') && is_piped()? => stdin_within(args.timeout),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Whether stdin is a pipe, a socket in the place of one, or a file; not a terminal, and not /dev/null.
+fn is_piped() -> io::Result<bool> {
+    let kind = File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()?.file_type();
+    Ok(kind.is_fifo() || kind.is_socket() || kind.is_file())
+}
+
+/// All of stdin, by a thread that is left behind if it does not end in time.
+fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
+    let (sender, read) = channel();
+    std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        let mut body = Vec::new();
+        let done = io::stdin().lock().take(MAX_STDIN + 1).read_to_end(&mut body);
+        let _it_is_late = sender.send(done.map(|_| body));
+    })?;
+    let late = || Failed {
+        message: format!(
+            "stdin did not end within {timeout:?} (--timeout), and nothing was sent; write BODY or '' if it is not to be read"
+        ),
+        exit: 4,
+    };
+    let body = match read.recv_timeout(timeout) {
+        Ok(body) => body?,
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(late()),
+    };
+    if body.len() as u64 > MAX_STDIN {
+        let reason =
+            format!("stdin has more than {MAX_STDIN} bytes, the most that limits.message can be; nothing was sent");
+        return Err(Failed::of(&Failure::new(Code::TooLarge, reason)));
+    }
+    Ok(body)
+}

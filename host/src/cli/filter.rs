@@ -1,0 +1,103 @@
+//! What `--log` and RUST_LOG say: a filter as the crate tracing-subscriber has them, but for names without a level. It takes
+//! `inof` for a part of the program of which everything is to be logged, and logs nothing else.
+
+use tracing_subscriber::EnvFilter;
+use wasmnode::near::nearest;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// What `--log` may be, for the text of an error.
+const FORM: &str = "write error, warn, info, debug or trace, or \"info,plugin=debug\"";
+
+/// A filter that has been checked, as it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Filter(String);
+
+impl Filter {
+    /// Checks a filter. An empty one is the default.
+    ///
+    /// # Errors
+    /// Says which part of it is wrong, and what to write.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        for directive in directives(text) {
+            let (is_bare, level) = match directive.rsplit_once('=') {
+                _ if directive.ends_with([']', '}']) => continue,
+                Some((_, level)) => (false, level.trim()),
+                None => (true, directive),
+            };
+            if !is_level(level) {
+                return Err(match (nearest(&level.to_ascii_lowercase(), LEVELS), is_bare) {
+                    (Some(near), _) => format!("{level:?} is not a level; did you mean {near}?"),
+                    (None, true) => {
+                        format!("{level:?} is not a level; for a part of the program, {level}=debug; {FORM}")
+                    }
+                    (None, false) => format!("{directive:?} ends in no level; {FORM}"),
+                });
+            }
+        }
+        let joined = directives(text).collect::<Vec<_>>().join(",");
+        EnvFilter::try_new(&joined).map_err(|error| format!("{text:?} does not say what to log: {error}; {FORM}"))?;
+        Ok(Self(joined))
+    }
+
+    /// The filter of the environment, if it has one.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub(super) fn of_environment() -> Result<Option<Self>, String> {
+        let given = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+        given.map(|text| Self::parse(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self("info".into())
+    }
+}
+
+/// The parts between commas.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Levels have names, in letters of any size, and numbers.
+fn is_level(word: &str) -> bool {
+    LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) || matches!(word, "0" | "1" | "2" | "3" | "4" | "5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_crate_understands_is_taken_as_it_is() {
+        for good in ["info", "DEBUG", "3", "info,plugin=debug", "plugin[run{id=1}]=debug", "off"] {
+            assert_eq!(Filter::parse(good).map(|filter| filter.0), Ok(good.into()));
+        }
+        assert_eq!(Filter::parse(" warn , plugin=trace,").map(|filter| filter.0), Ok("warn,plugin=trace".into()));
+        assert_eq!(Filter::parse(" ").map(|filter| filter.0), Ok("info".into()));
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused_with_the_one_that_was_meant() {
+        for (bad, said) in [
+            ("inof", "\"inof\" is not a level; did you mean info?"),
+            ("Wran", "did you mean warn?"),
+            ("info,plugin=debgu", "\"debgu\" is not a level; did you mean debug?"),
+            ("plugin", "for a part of the program, plugin=debug; write error"),
+            ("plugin=", "\"plugin=\" ends in no level"),
+            ("info,[", "\"[\" is not a level"),
+        ] {
+            let why = Filter::parse(bad).unwrap_err();
+            assert!(why.contains(said), "{bad}: {why}");
+        }
+    }
+}
