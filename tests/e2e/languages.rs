@@ -40,12 +40,34 @@ fn compile_zig(folder: &Folder, source: &Path, plugin: &Path) {
     succeed(command.arg(emit).env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
 }
 
-/// Builds what `source` names in the folder `place`. Its cache outlives the test: to compile Go's own library takes long.
-fn compile_go(place: &Path, source: &str, plugin: &Path) {
+/// A command of Go for WASI. Its cache outlives the test: to compile Go's own library takes long.
+fn go(arguments: &[&str]) -> Command {
     let mut command = Command::new("go");
-    command.args(["build", "-ldflags", "-s -w", "-o"]).arg(plugin).arg(source).current_dir(place);
-    command.env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
-    succeed(command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache")));
+    command.args(arguments).env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
+    command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache"));
+    command
+}
+
+/// Whether Go is here, and of a version (1.21) that can compile for WASI: one package that imports nothing shows it.
+fn has_go() -> bool {
+    tools::has_for("go", &mut go(&["build", "-o", "/dev/null", "internal/goarch"]))
+}
+
+/// Builds what `source` names in the folder `place`.
+fn compile_go(place: &Path, source: &str, plugin: &Path) {
+    let mut command = go(&["build", "-ldflags", "-s -w", "-o"]);
+    succeed(command.arg(plugin).arg(source).current_dir(place));
+}
+
+/// Whether Zig is here as a compiler of C.
+fn has_c() -> bool {
+    tools::has("ziglang", &["python3", "-c", "import ziglang"])
+}
+
+/// Whether Zig is here in a version whose library the examples use.
+fn has_zig() -> bool {
+    let version = "import importlib.metadata as m; assert [*map(int, m.version('ziglang').split('.')[:2])] >= [0, 15]";
+    tools::has("ziglang", &["python3", "-c", version])
 }
 
 #[test]
@@ -57,7 +79,7 @@ fn rust_counts() {
 
 #[test]
 fn c_counts() {
-    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+    if !has_c() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -67,7 +89,7 @@ fn c_counts() {
 
 #[test]
 fn zig_counts() {
-    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+    if !has_zig() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -77,7 +99,7 @@ fn zig_counts() {
 
 #[test]
 fn go_counts() {
-    if !tools::has("go", &["go", "version"]) {
+    if !has_go() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -144,7 +166,7 @@ fn a_new_rust_project_serves() {
 
 #[test]
 fn a_new_c_project_serves() {
-    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+    if !has_c() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -155,7 +177,7 @@ fn a_new_c_project_serves() {
 
 #[test]
 fn a_new_zig_project_serves() {
-    if !tools::has("ziglang", &["python3", "-c", "import ziglang"]) {
+    if !has_zig() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -166,7 +188,7 @@ fn a_new_zig_project_serves() {
 
 #[test]
 fn a_new_go_project_serves() {
-    if !tools::has("go", &["go", "version"]) {
+    if !has_go() {
         return;
     }
     let folder = Folder::new(&[]);
@@ -189,7 +211,7 @@ fn a_new_python_project_serves() {
 
 #[test]
 fn a_new_javascript_project_serves() {
-    if !tools::has("jco", &["jco", "--version"]) {
+    if !tools::has("jco", &["jco", "--version"]) || !tools::has("npm", &["npm", "--version"]) {
         return;
     }
     let folder = Folder::new(&[]);

@@ -6,12 +6,16 @@ use std::process::{Command, Stdio};
 /// Whether a tool is there: `probe` must run and succeed.
 pub(crate) fn has(tool: &str, probe: &[&str]) -> bool {
     let mut command = Command::new(probe[0]);
-    command.args(&probe[1..]).stdout(Stdio::null()).stderr(Stdio::null());
-    if command.status().is_ok_and(|status| status.success()) {
+    has_for(tool, command.args(&probe[1..]))
+}
+
+/// Whether a tool is there and can do what a test needs: the command must run and succeed.
+pub(crate) fn has_for(tool: &str, command: &mut Command) -> bool {
+    if command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
         return true;
     }
     let required = std::env::var("WASMNODE_TEST_REQUIRED").unwrap_or_default();
-    assert!(!required.split_whitespace().any(|word| word == tool), "{tool} is required and not here: {probe:?}");
-    println!("not tested, because {tool} is not here: {probe:?}");
+    assert!(!required.split_whitespace().any(|word| word == tool), "{tool} is required and not here: {command:?}");
+    println!("not tested, because {tool} is not here: {command:?}");
     false
 }
