@@ -153,6 +153,9 @@ pub(crate) enum Command {
     /// Let somebody in no more
     #[command(after_help = KEYS)]
     Distrust(Distrust),
+    /// Compile one file for a node, by a protocol of its own on standard input and output
+    #[command(hide = true)]
+    CompileProcess,
 }
 
 impl Cli {

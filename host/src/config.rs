@@ -6,6 +6,7 @@
 //! for are mistakes. Relative paths start at the folder of the file, wherever the node was started.
 
 mod claims;
+mod compile;
 mod endpoint;
 mod error;
 mod fields;
@@ -21,6 +22,7 @@ mod tests;
 mod traffic;
 pub(crate) mod value;
 
+pub use compile::CompileSettings;
 pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub(crate) use fields::Fields;
@@ -111,6 +113,8 @@ pub struct Config {
     /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB, 1
     /// MiB to 1 TiB.
     pub state_bytes: u64,
+    /// What compiling a plugin may take, and what is kept of it. From `[limits]`.
+    pub compile: CompileSettings,
     /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
     pub sandbox_defaults: SandboxSettings,
     /// Sandboxes by service. From `[service.NAME]`.
@@ -249,6 +253,7 @@ impl Config {
         let state_bytes = given.take("state-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(1 << 30) as u64;
         let plugin_descriptors = given.take("plugin-descriptors", value::number(0..=10_000_000));
         let unfinished_bytes = given.take("unfinished-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(256 << 20);
+        let compile = CompileSettings::read(&mut given);
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
@@ -294,6 +299,7 @@ impl Config {
             unread_bytes,
             unfinished_bytes,
             plugin_bytes,
+            compile,
             state_bytes,
             sandbox_defaults,
             sandboxes,

@@ -1,5 +1,7 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
+mod startup;
+
 use crate::config::{Config, Endpoint};
 use crate::keys::{KeyError, Trust};
 use crate::mailbox::{Letter, Mail, Mailbox, mailbox};
@@ -117,13 +119,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let (sending, mailbox) = mailbox()?;
     let hung_up = signals::listen(&sending)?;
-    let plugins = Plugins::load(config, sending.clone()).map_err(RunError::Plugins)?;
+    let plugins = Plugins::new(config, sending.clone()).map_err(RunError::Plugins)?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
     let keys = trust.as_ref().map(Trust::current).cloned();
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
     reload::start(config, trust, hung_up, sending.clone())?;
     let sockets = Sockets::listen(config, keys, sending)?;
     note_doors(plugins.doors(), config, sockets.endpoints());
+    plugins.start_loading().map_err(RunError::Plugins)?;
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {
@@ -141,12 +144,12 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         refusals: Repeats::default(),
         goodbye: None,
         end: None,
+        is_ready: false,
     };
     if config.insecure {
         warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
     }
     driver.offer();
-    info!("node {} of zone {} is ready after {:?}", config.node.name, config.node.zone, started.elapsed());
     driver.run();
     Ok(())
 }
@@ -203,6 +206,8 @@ struct Driver {
     goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
     end: Option<Instant>,
+    /// Whether the log says that the node is ready.
+    is_ready: bool,
 }
 
 impl Driver {
@@ -211,9 +216,7 @@ impl Driver {
             self.handle(Input::Offered(service));
         }
         // The plugins that are there already.
-        while self.empty_mailbox() {
-            self.begin_turn();
-        }
+        self.wait_for_plugins();
     }
 
     /// A new turn has all of its bounds before it.
@@ -230,6 +233,9 @@ impl Driver {
             }
             let has_messages = self.receive_batch();
             let has_mail = self.empty_mailbox();
+            if !self.is_ready {
+                self.log_readiness();
+            }
             for unsent in self.sockets.retry() {
                 self.handle(unsent);
             }
@@ -325,6 +331,7 @@ impl Driver {
             Input::Drain => {
                 let drain = self.config.drain;
                 info!("stopping: {} requests in flight have {drain:?} to end", self.node.outstanding());
+                self.plugins.stop_compiling();
                 let now = Instant::now();
                 self.end = Some(now + drain);
                 self.goodbye = self.node.has_peers().then(|| now + GOODBYE.min(drain));
@@ -350,7 +357,8 @@ impl Driver {
         let wake = self.node.next_wake().map(|due| due.since(now));
         let ends = self.end.into_iter().chain(self.goodbye).chain(self.warnings.next_left_out());
         let ends = ends.map(|end| end.saturating_duration_since(Instant::now()));
-        wake.into_iter().chain(ends).min()
+        let ready = (!self.is_ready).then(|| startup::READY.saturating_sub(self.started.elapsed()));
+        wake.into_iter().chain(ends).chain(ready).min()
     }
 
     fn now(&self) -> Time {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod driver;
 pub mod files;
+mod guard;
 pub mod keys;
 mod mailbox;
 pub mod near;
@@ -19,6 +20,6 @@ mod throttle;
 pub mod traffic;
 
 pub use plugins::{
-    FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, digest, inspect,
-    loadable, signature_of,
+    FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, compile_process, digest,
+    inspect, loadable, signature_of,
 };

@@ -12,12 +12,14 @@
 use crate::keys::Keys;
 use crate::plugins::News;
 use crate::sockets::Lookup;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmnode_core::Input;
 
@@ -200,6 +202,12 @@ impl Mailbox {
             Err(error) => error.kind() == ErrorKind::Interrupted,
         } {}
         self.rung.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until there may be something, at most so long.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let mut bell = [PollFd::new(&self.bell, PollFlags::IN)];
+        let _an_interruption_is_a_reason_to_look = poll(&mut bell, Timespec::try_from(timeout).ok().as_ref());
     }
 
     /// What comes next, if anything has.

@@ -27,12 +27,13 @@ fn obey(cli: &Cli) -> Result<ExitCode, cli::Failed> {
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
         Some(Command::Sign(sign)) => cli::sign(sign),
         Some(Command::New(new)) => cli::new(new),
-        Some(Command::Inspect(inspect)) => cli::inspect(inspect),
+        Some(Command::Inspect(inspect)) => cli::inspect(inspect, config),
         Some(Command::Traffic(traffic)) => cli::traffic(traffic, config),
         Some(Command::Keygen(keygen)) => cli::keygen(keygen, config),
         Some(Command::Trust(trust)) => cli::trust(trust, config),
         Some(Command::Distrust(distrust)) => cli::distrust(distrust, config),
         Some(Command::Check(check)) => cli::check(check, config),
+        Some(Command::CompileProcess) => Ok(wasmnode::compile_process()),
     }
 }
 

@@ -8,7 +8,7 @@ mod admin;
 mod blocking;
 mod bounds;
 mod command;
-mod compilers;
+mod compile;
 mod console;
 mod content;
 mod egress;
@@ -33,10 +33,12 @@ mod places;
 mod provenance;
 mod resume;
 mod slow_lane;
+mod task;
 mod tcp;
 mod watch;
 
 pub use admin::{FolderIdentity, PluginFolder, Verdict};
+pub use compile::compile_process;
 pub use folder::signature_of;
 pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};
@@ -54,7 +56,7 @@ use history::{History, Record};
 use instance::{Job, Plugin};
 use loader::Loader;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,6 +89,10 @@ pub(crate) struct Plugins {
     trials: Trials,
     /// `None` if a restart forgets.
     history: Option<Arc<History>>,
+    /// `None` for a router, which serves nothing itself.
+    loader: Option<Arc<Loader>>,
+    /// Of what was there at the start, the services whose files are still being compiled; `None` until all were tried.
+    unfinished: Option<BTreeSet<ServiceName>>,
     /// Requests for a step back to a version that is still being restored.
     stepping_back: Vec<(ServiceName, RequestId)>,
 }
@@ -107,6 +113,8 @@ pub(crate) enum News {
     Unchanged(ServiceName),
     /// It is no longer there.
     Gone(ServiceName),
+    /// All files that were there at the start have been tried; those of these services take longer.
+    FirstPass(Vec<ServiceName>),
 }
 
 impl fmt::Debug for News {
@@ -119,6 +127,7 @@ impl fmt::Debug for News {
             Self::Refused(service, refusal) => write!(f, "Refused({service}, {})", refusal.why),
             Self::Unchanged(service) => write!(f, "Unchanged({service})"),
             Self::Gone(service) => write!(f, "Gone({service})"),
+            Self::FirstPass(unfinished) => write!(f, "FirstPass({unfinished:?})"),
         }
     }
 }
@@ -151,11 +160,11 @@ pub struct PluginStatus {
 }
 
 impl Plugins {
-    /// Loads every plugin that is there and that the configuration asks for, and watches the folder from then on.
+    /// Prepares to run plugins.
     ///
     /// # Errors
-    /// If the engine cannot start, or the folder cannot be read.
-    pub(crate) fn load(config: &Config, sending: Sending) -> Result<Self, String> {
+    /// If the engine cannot start.
+    pub(crate) fn new(config: &Config, sending: Sending) -> Result<Self, String> {
         let sandbox = Sandbox::new(config)?;
         let calls = Arc::new(Calls::new(sending.clone()));
         let in_pool = Arc::new(AtomicUsize::new(0));
@@ -163,11 +172,10 @@ impl Plugins {
         let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
         // A router serves nothing itself.
         let history = if config.node.is_router() { None } else { open_history(config, sending.clone()) };
-        let loader = Loader::new(sandbox, config.clone(), Arc::clone(&calls), history.clone());
-        let hints = loader.hints();
-        if !config.node.is_router() {
-            loader.start(sending.clone())?;
-        }
+        let load = || Arc::new(Loader::new(sandbox, config.clone(), Arc::clone(&calls), history.clone()));
+        let loader = (!config.node.is_router()).then(load);
+        let hints = loader.as_ref().map(|loader| loader.hints()).unwrap_or_default();
+        let unfinished = loader.is_none().then(BTreeSet::new);
         Ok(Self {
             services: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -181,12 +189,42 @@ impl Plugins {
             hints,
             trials: Trials::default(),
             history,
+            loader,
+            unfinished,
             stepping_back: Vec::new(),
         })
     }
 
-    /// Writes what has to outlive the process.
+    /// Starts to load every plugin that is there and that the configuration asks for, and to watch the folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the system refuses a thread.
+    pub(crate) fn start_loading(&self) -> Result<(), String> {
+        self.loader.as_ref().map_or(Ok(()), |loader| loader.start(self.sending.clone()))
+    }
+
+    /// Ends what is being compiled, without waiting for it, and compiles nothing more.
+    pub(crate) fn stop_compiling(&self) {
+        if let Some(loader) = &self.loader {
+            loader.compiler().stop();
+        }
+    }
+
+    /// Whether all files that were there at the start have been tried.
+    pub(crate) fn has_tried_all(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// Of what was there at the start, the services whose files are still being compiled.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &ServiceName> {
+        self.unfinished.iter().flatten()
+    }
+
+    /// Ends what is being compiled, and writes what has to outlive the process.
     pub(crate) fn close(&self) {
+        if let Some(loader) = &self.loader {
+            loader.compiler().end();
+        }
         if let Some(history) = &self.history {
             history.close();
         }
@@ -204,7 +242,13 @@ impl Plugins {
 
     /// Takes note of what happened to a file; returns what the core has to know of it.
     pub(crate) fn hear(&mut self, news: News) -> Option<Input> {
+        self.note_finished(&news);
         match news {
+            News::FirstPass(unfinished) => {
+                // What a loader that began anew finds is not the start.
+                self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
+                None
+            }
             News::Loaded(service, plugin) => {
                 let generations = self.services.entry(service.clone()).or_default();
                 let was_offered = generations.serving().is_some();
@@ -247,6 +291,18 @@ impl Plugins {
                 }
                 offered.then_some(Input::Withdrawn(service))
             }
+        }
+    }
+
+    /// A file that was there at the start has been compiled, if the news is of one.
+    fn note_finished(&mut self, news: &News) {
+        let finished = match news {
+            News::Loaded(service, _) | News::Refused(service, _) => service,
+            News::Unchanged(service) | News::Gone(service) => service,
+            News::Resumed(..) | News::Restored(..) | News::Tried(..) | News::FirstPass(_) => return,
+        };
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.remove(finished);
         }
     }
 

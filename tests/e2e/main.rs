@@ -9,6 +9,7 @@ mod zmtp;
 
 mod command_line;
 mod commands;
+mod compiling;
 mod connections;
 mod corpus;
 mod deploy;

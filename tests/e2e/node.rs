@@ -104,6 +104,28 @@ impl Node {
         node
     }
 
+    /// Starts a node in a folder that is prepared, and waits only until it listens.
+    pub(crate) fn start_unready(folder: Folder, settings: &str) -> Self {
+        let config = folder.configure(settings);
+        let (process, log) = spawn(wasmnode(), &config, &[]);
+        let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
+        node.wait_for("listening on tcp://");
+        node.learn_endpoint();
+        node
+    }
+
+    /// Starts a node whose cache is in its own folder, not the one that tests share.
+    pub(crate) fn start_with_cache(folder: Folder, cache: &str, settings: &str) -> Self {
+        let config = folder.configure(settings);
+        let text = fs::read_to_string(&config).unwrap();
+        let shared = text.lines().find(|line| line.starts_with("cache = ")).unwrap();
+        fs::write(&config, text.replace(shared, &format!("cache = '{cache}'"))).unwrap();
+        let (process, log) = spawn(wasmnode(), &config, &[]);
+        let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
+        node.wait_until_ready();
+        node
+    }
+
     /// Starts it again once it has ended, in its folder and at its endpoints; what it had logged is forgotten.
     pub(crate) fn start_again(&mut self) {
         self.wait();
@@ -117,6 +139,10 @@ impl Node {
 
     fn wait_until_ready(&mut self) {
         self.wait_for("is ready");
+        self.learn_endpoint();
+    }
+
+    fn learn_endpoint(&mut self) {
         let listening = self.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
         self.tcp = format!("tcp://{}", listening.unwrap().1);
     }

@@ -151,7 +151,7 @@ fn put_without_node(args: &Deploy, config: Option<&Path>, service: &ServiceName)
         let why = text::into_line(why, text::MAX_LINE);
         Failed { message: format!("{service} is refused: {why}"), exit: 1 }
     };
-    let inspection = wasmnode::inspect(&bytes).map_err(refused)?;
+    let inspection = wasmnode::inspect(&bytes, &settings).map_err(refused)?;
     if !inspection.can_serve() {
         return Err(refused("it could not serve; `wasmnode inspect` says what it lacks".into()));
     }

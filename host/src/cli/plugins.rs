@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::GenerationState;
 use wasmnode::client::Ask;
+use wasmnode::config::Config;
 use wasmnode::files;
 use wasmnode::report::{self, PluginReport};
 use wasmnode_core::{ServiceName, text};
 
-/// Largest file that is inspected or signed, in bytes: the most that `limits.plugin` may be.
+/// Largest file that is signed, in bytes: the most that `limits.plugin` may be.
 pub(super) const FILE_BYTES: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
@@ -43,13 +44,17 @@ pub(crate) struct Inspect {
 }
 
 /// Says what a file is, and whether it could serve.
-pub(crate) fn inspect(args: &Inspect) -> Result<ExitCode, Failed> {
+pub(crate) fn inspect(args: &Inspect, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    let config = match config {
+        Some(file) => Config::load(file)?,
+        None => Config::embedded(),
+    };
     let refused = |why: String| {
         let (file, why) = (text::shown(&args.file), text::into_line(why, text::MAX_LINE));
         Failed { message: format!("{file}: {why}"), exit: 1 }
     };
-    let (bytes, _) = files::read(&args.file, FILE_BYTES).map_err(|error| refused(error.to_string()))?;
-    let inspection = wasmnode::inspect(&bytes).map_err(refused)?;
+    let (bytes, _) = files::read(&args.file, config.plugin_bytes).map_err(|error| refused(error.to_string()))?;
+    let inspection = wasmnode::inspect(&bytes, &config).map_err(refused)?;
     print(&vec![inspection.to_string().into()])?;
     Ok(if inspection.can_serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

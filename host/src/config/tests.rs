@@ -49,7 +49,8 @@ fn every_key_reaches_its_field() {
                  seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", kept-replies = 14, kept-bytes = "15KiB", message = 4096, frames = 50, workers = 6,
                    call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB",
-                   unfinished-bytes = "10MiB", plugin = "7KiB" }
+                   unfinished-bytes = "10MiB", plugin = "7KiB",
+                   compile-time = "15s", compile-time-per-mib = "16s", compile-memory = "67MiB", cache-bytes = "18MiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
         majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
         defaults.queue = 9
@@ -101,6 +102,14 @@ fn every_key_reaches_its_field() {
         workers: 6,
         call_depth: 7,
     };
+    let compile = CompileSettings {
+        time: Duration::from_secs(15),
+        time_per_mib: Duration::from_secs(16),
+        memory: 67 << 20,
+        cache_bytes: 18 << 20,
+        ..CompileSettings::default()
+    };
+    assert_eq!(config.compile, compile);
     assert_eq!(config.node.limits, limits);
     let [heartbeat, expiry, wait] = [1, 3, 4].map(Duration::from_secs);
     assert_eq!(config.node.majordomo, Majordomo { heartbeat, expiry, wait, on_failure: OnFailure::Status });

@@ -113,6 +113,11 @@ impl History {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(service)
     }
 
+    /// Takes back what could not be made use of yet.
+    pub(super) fn give_back(&self, service: &ServiceName, record: Record) {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), record);
+    }
+
     /// The bytes of a version.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What a file is, what it wants of the host, and whether it could serve.
 
-use super::engine::{Sandbox, as_component, is_core_module};
+use super::compile::{CompileError, Compiler, Effort, is_core_module};
+use super::engine::Sandbox;
 use super::instance::Kind;
 use super::loader::digest;
 use crate::config::Config;
@@ -8,7 +9,6 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use wasmnode_core::text::{self, MAX_LINE};
 use wasmtime::component::Component;
-use wit_component::{DecodedWasm, WitPrinter};
 
 /// Largest name of an import or an export that is shown, in bytes: longer ones are nobody's interface.
 const MAX_NAME: usize = 256;
@@ -50,44 +50,40 @@ impl Inspection {
     }
 }
 
-/// Looks into the bytes of a file.
+/// Looks into the bytes of a file. It is compiled under the limits of `config`, and with its cache.
 ///
 /// # Errors
 /// If they are no component, and cannot be made into one.
-pub fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
-    let sandbox = Sandbox::new(&Config { instances: 1, ..Config::embedded() })?;
+pub fn inspect(bytes: &[u8], config: &Config) -> Result<Inspection, String> {
+    if bytes.len() as u64 > config.plugin_bytes {
+        return Err(format!("its {} bytes are over limits.plugin = {}", bytes.len(), config.plugin_bytes));
+    }
+    let config = Config { instances: 1, ..config.clone() };
+    let sandbox = Sandbox::new(&config)?;
+    let compiler = Compiler::new(&sandbox.engine, &config);
+    let refused = |error: CompileError| match error {
+        CompileError::Refused(why) | CompileError::Unavailable(why) => why,
+        CompileError::MoreEffort | CompileError::Stopped => "it was not compiled to the end".into(),
+    };
+    let digest = digest(bytes);
     let began = Instant::now();
-    let encoded = as_component(bytes)?;
-    let component = sandbox.compile(&encoded)?;
-    let exports = exports(&sandbox, &component);
+    let component = compiler.component(bytes, &digest, Effort::Full).map_err(refused)?;
+    let compiled_in = began.elapsed();
+    // What holds no text of interfaces serves all the same.
+    let mut described = compiler.describe(bytes).unwrap_or_default();
+    let exports = exports(&sandbox, &component).into_iter().map(|name| {
+        let content = described.remove(&name).unwrap_or_default();
+        (name, content)
+    });
     Ok(Inspection {
         bytes: bytes.len(),
-        digest: digest(bytes),
+        digest,
         is_adapted: is_core_module(bytes),
-        compiled_in: began.elapsed(),
+        compiled_in,
         imports: imports(&sandbox, &component),
-        exports: describe(&encoded, exports),
+        exports: exports.collect(),
         kind: Kind::of(&sandbox, &component).map(|kind| kind.name()),
     })
-}
-
-/// What the exported interfaces hold: types and functions. Components carry no documentation of the interfaces of a package.
-fn describe(component: &[u8], exports: Vec<String>) -> Vec<(String, String)> {
-    let Ok(DecodedWasm::Component(resolve, _)) = wit_component::decode(component) else {
-        return exports.into_iter().map(|name| (name, String::new())).collect();
-    };
-    let content = |name: &String| {
-        // The exported one comes after an imported one of the same name.
-        let (id, _) = resolve.interfaces.iter().rfind(|(id, _)| resolve.id_of(*id).as_ref() == Some(name))?;
-        let mut printer = WitPrinter::default();
-        printer.emit_docs(false).print_interface(&resolve, id).ok()?;
-        Some(printer.output.to_string())
-    };
-    let described = |name: String| {
-        let content = content(&name).unwrap_or_default();
-        (name, content)
-    };
-    exports.into_iter().map(described).collect()
 }
 
 /// The names of all that a component imports.

@@ -1,6 +1,6 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
-use super::compilers;
+use super::compile::{CompileError, Compiler, Effort};
 use super::content::{self, Content, Trouble};
 use super::engine::Sandbox;
 use super::folder::{Change, Folder, Stamp, list};
@@ -8,11 +8,13 @@ use super::guest::Calls;
 use super::history::{History, Version};
 use super::instance::{Origin, Plugin};
 use super::provenance::vouch;
-use super::slow_lane::{LARGE, SlowLane};
+use super::slow_lane::{LARGE, Lane, SlowLane};
+use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
 use super::{News, Refusal, Verdict};
 use crate::config::Config;
 use crate::files::FileError;
+use crate::guard;
 use crate::mailbox::Sending;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,7 +46,8 @@ const NAME_BYTES: usize = 242;
 
 /// What it takes to load plugins.
 pub(super) struct Loader {
-    pub(super) sandbox: Sandbox,
+    sandbox: Sandbox,
+    compiler: Compiler,
     pub(super) config: Config,
     calls: Arc<Calls>,
     hints: Arc<Hints>,
@@ -59,34 +62,12 @@ pub(super) struct Loader {
     pub(super) candidate: Mutex<Option<Plugin>>,
 }
 
-/// What there is to do for one service.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// Something happened to its file.
-    Change(Change),
-    /// A version of the time before a restart is to be made ready.
-    Restore(Version),
-    /// A verdict is wanted on this file of the plugin folder.
-    Try(String, u64),
-}
-
-impl Task {
-    /// Bytes that there are to compile.
-    pub(super) fn bytes(&self) -> u64 {
-        match self {
-            Self::Change(Change::Whole(_, stamp)) => stamp.bytes(),
-            Self::Change(_) => 0,
-            Self::Restore(version) => version.bytes,
-            Self::Try(_, bytes) => *bytes,
-        }
-    }
-}
-
 impl Loader {
     pub(super) fn new(sandbox: Sandbox, config: Config, calls: Arc<Calls>, history: Option<Arc<History>>) -> Self {
+        let compiler = Compiler::new(&sandbox.engine, &config);
         let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
         let (restores, candidate) = (Mutex::default(), Mutex::default());
-        Self { sandbox, config, calls, hints, loaded, said, history, restores, candidate }
+        Self { sandbox, compiler, config, calls, hints, loaded, said, history, restores, candidate }
     }
 
     /// Where hints for the thread that scans arrive.
@@ -94,23 +75,22 @@ impl Loader {
         Arc::clone(&self.hints)
     }
 
-    /// Loads what is in the folder now; what comes of each file is sent. Then watches the folder until the node ends.
+    /// Starts to load what is in the folder, and watches it until the node ends; what comes of each file is sent. Once all
+    /// that was there at the start has been tried, [`News::FirstPass`] follows.
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses a thread.
-    pub(super) fn start(self, sending: Sending) -> Result<(), String> {
+    pub(super) fn start(self: &Arc<Self>, sending: Sending) -> Result<(), String> {
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         list(&self.config.plugins).map_err(|error| self.unreadable(&error))?;
-        // Before the first look, so that nothing that comes after it goes unseen.
-        let watch = self.watch_folder();
-        let mut folder = Folder::default();
-        // They reach the driver by the mailbox like all that come later.
-        self.load_present(&mut folder)?.into_iter().for_each(|news| sending.send(news));
-        let loader = Arc::new(self);
-        let slow_lane = SlowLane::start(Arc::clone(&loader), sending.clone()).map_err(refused)?;
-        let thread = std::thread::Builder::new().name("folder".into());
-        thread.spawn(move || loader.run(folder, watch, &slow_lane, &sending)).map_err(refused)?;
-        Ok(())
+        let slow_lane = SlowLane::start(self, &sending).map_err(refused)?;
+        let loader = Arc::clone(self);
+        guard::spawn("folder", move || loader.run(&slow_lane, &sending)).map_err(refused)
+    }
+
+    /// What compiles the files.
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.compiler
     }
 
     fn unreadable(&self, error: &std::io::Error) -> String {
@@ -118,13 +98,31 @@ impl Loader {
         format!("cannot read the plugin folder {path}: {error}; create it, or name another in node.plugins")
     }
 
-    fn load_present(&self, folder: &mut Folder) -> Result<Vec<News>, String> {
+    /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
+    fn load_present(&self, folder: &mut Folder, slow_lane: &SlowLane, sending: &Sending) {
+        let present = self.present(folder).unwrap_or_else(|error| {
+            error!("{}", self.unreadable(&error));
+            Vec::new()
+        });
+        let mut uncached = Vec::new();
+        for (service, task) in present {
+            let done = self.work(&service, &task, Effort::Cached);
+            done.news.into_iter().for_each(|news| sending.send(news));
+            uncached.extend(done.postponed.map(|_| (service, task)));
+        }
+        for (service, task) in uncached {
+            self.follow(&service, task, slow_lane, sending);
+        }
+        slow_lane.report(|unfinished| sending.send(News::FirstPass(unfinished)));
+    }
+
+    /// What is in the folder at the start, and can be expected to be whole.
+    fn present(&self, folder: &mut Folder) -> std::io::Result<Vec<(ServiceName, Task)>> {
         let path = &self.config.plugins;
-        let unreadable = |error: std::io::Error| self.unreadable(&error);
-        let mut found = list(path).map_err(unreadable)?;
+        let mut found = list(path)?;
         if !found.values().flatten().all(is_old) {
             std::thread::sleep(FIRST_PAUSE);
-            let again = list(path).map_err(unreadable)?;
+            let again = list(path)?;
             // What is still growing is left to the watch.
             found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
         }
@@ -132,11 +130,9 @@ impl Loader {
         let now = Instant::now();
         folder.scan(&found, &closed, now);
         let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
-        let concerned = changes.into_iter().filter_map(|change| Some((self.concerned(&change)?, change)));
-        let news: Vec<News> =
-            concerned.flat_map(|(service, change)| self.work(&service, Task::Change(change))).collect();
         self.warn_of_missing(&found.into_keys().collect());
-        Ok(news)
+        let task = |change: Change| Some((self.concerned(&change)?, Task::Change(change)));
+        Ok(changes.into_iter().filter_map(task).collect())
     }
 
     fn warn_of_missing(&self, found: &BTreeSet<PathBuf>) {
@@ -151,10 +147,11 @@ impl Loader {
         }
     }
 
-    fn run(&self, mut folder: Folder, mut watch: Watch, slow_lane: &SlowLane, sending: &Sending) {
-        let _helpers = compilers::helping_me(compilers::cores()).inspect_err(|error| {
-            warn!("requests may wait for a plugin that compiles: the system refuses a thread: {error}");
-        });
+    fn run(&self, slow_lane: &SlowLane, sending: &Sending) {
+        // Before the first look, so that nothing that comes after it goes unseen.
+        let mut watch = self.watch_folder();
+        let mut folder = Folder::default();
+        self.load_present(&mut folder, slow_lane, sending);
         let path = &self.config.plugins;
         let (mut is_readable, mut scanned) = (true, Instant::now());
         loop {
@@ -199,10 +196,17 @@ impl Loader {
         }
     }
 
-    /// Has a task done, here or by the slow lane.
+    /// Does a task if that takes little time, and else leaves it to the slow lane.
     fn follow(&self, service: &ServiceName, task: Task, slow_lane: &SlowLane, sending: &Sending) {
-        if let Some(task) = slow_lane.take(service, task) {
-            self.work(service, task).into_iter().for_each(|news| sending.send(news));
+        let Some(task) = slow_lane.keep_order(service, task) else { return };
+        let is_large = task.bytes() >= LARGE;
+        let (effort, lane) = if is_large { (Effort::Cached, Lane::Large) } else { (Effort::Brief, Lane::Small) };
+        let done = self.work(service, &task, effort);
+        done.news.into_iter().for_each(|news| sending.send(news));
+        if done.postponed == Some(Postponed::MoreEffort) {
+            let (file, size) = (self.file_of(service), bytesize::ByteSize(task.bytes()));
+            info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
+            slow_lane.put(service.clone(), task, lane);
         }
     }
 
@@ -244,28 +248,63 @@ impl Loader {
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
-    /// What comes of a task.
-    pub(super) fn work(&self, service: &ServiceName, task: Task) -> Vec<News> {
+    /// Does a task with this effort. A panic of this process's own code on what a file holds is a reason to refuse it.
+    pub(super) fn work(&self, service: &ServiceName, task: &Task, effort: Effort) -> Done {
+        guard::guarded(|| self.work_unguarded(service, task, effort)).unwrap_or_else(|panic| {
+            let why = format!("loading it failed within the node: {panic}");
+            match task {
+                Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
+                Task::Restore(version) => {
+                    self.lost(service, version, &why);
+                    vec![News::Restored(service.clone(), version.number, None)]
+                }
+                Task::Try(staged, _) => vec![News::Tried(staged.clone(), refused(why))],
+            }
+            .into()
+        })
+    }
+
+    fn work_unguarded(&self, service: &ServiceName, task: &Task, effort: Effort) -> Done {
         match task {
             Task::Change(Change::Gone(file)) => {
-                self.unsay(&file);
-                vec![self.gone(service)]
+                self.unsay(file);
+                vec![self.gone(service)].into()
             }
             Task::Change(Change::Unusable(file, error)) => {
-                let before = if error.is_gone() { Some(self.gone(service)) } else { self.resume(service, &file, None) };
+                let before = match error.is_gone() {
+                    true => Ok(Some(self.gone(service))),
+                    false => self.resume(service, file, None, effort),
+                };
+                let before = match before {
+                    Ok(before) => before,
+                    Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                };
                 let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
-                before.into_iter().chain([self.refuse(service, &file, String::new(), why)]).collect()
+                before.into_iter().chain([self.refuse(service, file, String::new(), why)]).collect::<Vec<_>>().into()
             }
-            Task::Change(Change::Whole(file, stamp)) => self.load(service, &file, stamp),
+            Task::Change(Change::Whole(file, stamp)) => self.load(service, file, stamp, effort),
             Task::Restore(version) => {
-                let restored = self.restore(service, &self.file_of(service), &version, None);
-                let plugin = restored.inspect_err(|why| self.lost(service, &version, why)).ok().map(Box::new);
-                vec![News::Restored(service.clone(), version.number, plugin)]
+                let plugin = match self.restore(service, &self.file_of(service), version, None, effort) {
+                    Ok(plugin) => Some(Box::new(plugin)),
+                    Err(error) => match why(error) {
+                        Ok(why) => {
+                            self.lost(service, version, &why);
+                            None
+                        }
+                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                    },
+                };
+                vec![News::Restored(service.clone(), version.number, plugin)].into()
             }
             Task::Try(staged, _) => {
-                let refused = |why| Verdict::Refused(text::into_line(why, Failure::MAX_REASON));
-                let verdict = self.try_staged(service, &staged).map_or_else(refused, Verdict::Accepted);
-                vec![News::Tried(staged, verdict)]
+                let verdict = match self.try_staged(service, staged, effort) {
+                    Ok(digest) => Verdict::Accepted(digest),
+                    Err(error) => match why(error) {
+                        Ok(why) => refused(why),
+                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                    },
+                };
+                vec![News::Tried(staged.clone(), verdict)].into()
             }
         }
     }
@@ -279,48 +318,60 @@ impl Loader {
         News::Gone(service.clone())
     }
 
-    fn load(&self, service: &ServiceName, file: &Path, stamp: Stamp) -> Vec<News> {
-        let read = self.read_whole(file, &stamp).map(|content| (digest(&content.bytes), content));
-        let resumed = self.resume(service, file, read.as_ref().ok());
-        let news = match read {
-            Ok((digest, content)) => self.load_content(service, file, content, digest),
-            Err(Trouble::Lasting(why)) => self.refuse(service, file, String::new(), why),
-            Err(Trouble::Passing(why)) => {
-                self.hints.failed(file.into(), stamp);
-                self.refuse(service, file, String::new(), format!("{why}; it is tried again"))
-            }
+    fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, effort: Effort) -> Done {
+        let read = self.read_whole(file, stamp).map(|content| (digest(&content.bytes), content));
+        let mut news = match self.resume(service, file, read.as_ref().ok(), effort) {
+            Ok(resumed) => Vec::from_iter(resumed),
+            Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
         };
-        resumed.into_iter().chain([news]).collect()
+        let try_again = |digest: String, why: String| {
+            self.hints.failed(file.into(), stamp.clone());
+            self.refuse(service, file, digest, format!("{why}; it is tried again"))
+        };
+        let loaded = match read {
+            Ok((digest, content)) => match self.load_content(service, file, content, &digest, effort) {
+                Ok(loaded) => loaded,
+                Err(CompileError::Refused(why)) => self.refuse(service, file, digest, why),
+                Err(CompileError::Unavailable(why)) => try_again(digest, why),
+                Err(CompileError::MoreEffort) => return Done { news, postponed: Some(Postponed::MoreEffort) },
+                Err(CompileError::Stopped) => return Done { news, postponed: Some(Postponed::Stopped) },
+            },
+            Err(Trouble::Lasting(why)) => self.refuse(service, file, String::new(), why),
+            Err(Trouble::Passing(why)) => try_again(String::new(), why),
+        };
+        news.push(loaded);
+        news.into()
     }
 
-    fn load_content(&self, service: &ServiceName, file: &Path, content: Content, digest: String) -> News {
+    fn load_content(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        content: Content,
+        digest: &str,
+        effort: Effort,
+    ) -> Result<News, CompileError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
-        let built = self.admit(file, &bytes, &digest, signature.clone(), is_new).and_then(|()| {
-            if !is_new {
-                return Ok(None);
-            }
-            let signature = signature.and_then(Result::ok);
-            if let Some(plugin) = self.take_candidate(service, &digest, signature.as_deref()) {
-                return Ok(Some(plugin));
-            }
-            self.build(service, &bytes, origin(file, &digest, bytes.len(), signature)).map(Some)
-        });
-        match built {
-            Ok(None) => {
-                self.unsay(file);
-                News::Unchanged(service.clone())
-            }
-            Ok(Some(plugin)) => {
-                self.unsay(file);
-                if let Some(history) = &self.history {
-                    history.keep(&digest, bytes);
-                }
-                lock(&self.loaded).insert(service.clone(), digest);
-                News::Loaded(service.clone(), Box::new(plugin))
-            }
-            Err(why) => self.refuse(service, file, digest, why),
+        let vouched = self.admit(file, &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
+        if !is_new {
+            self.unsay(file);
+            return Ok(News::Unchanged(service.clone()));
         }
+        let signature = signature.and_then(Result::ok);
+        let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
+            Some(plugin) => plugin,
+            None => self.build(service, &bytes, origin(file, digest, bytes.len(), signature), effort)?,
+        };
+        if let Some(why) = vouched {
+            info!("{} may be loaded: {why}", shown(file));
+        }
+        self.unsay(file);
+        if let Some(history) = &self.history {
+            history.keep(digest, bytes);
+        }
+        lock(&self.loaded).insert(service.clone(), digest.to_owned());
+        Ok(News::Loaded(service.clone(), Box::new(plugin)))
     }
 
     fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
@@ -342,37 +393,39 @@ impl Loader {
         content::read(file, stamp, self.config.plugin_bytes, self.config.provenance.is_some())
     }
 
-    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
+    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache. Says
+    /// who vouches for it, where somebody has to.
     pub(super) fn admit(
         &self,
         file: &Path,
         bytes: &[u8],
         digest: &str,
         signature: Option<Result<String, FileError>>,
-        is_new: bool,
-    ) -> Result<(), String> {
-        if let Some(policy) = &self.config.provenance {
-            let why = vouch(policy, file, bytes, digest, signature)?;
-            if is_new {
-                info!("{} may be loaded: {why}", shown(file));
-            }
-        }
-        Ok(())
+    ) -> Result<Option<String>, String> {
+        let policy = self.config.provenance.as_ref();
+        policy.map(|policy| vouch(policy, file, bytes, digest, signature)).transpose()
     }
 
-    pub(super) fn build(&self, service: &ServiceName, bytes: &[u8], origin: Origin) -> Result<Plugin, String> {
+    pub(super) fn build(
+        &self,
+        service: &ServiceName,
+        bytes: &[u8],
+        origin: Origin,
+        effort: Effort,
+    ) -> Result<Plugin, CompileError> {
         let file = shown(&origin.file);
-        if bytes.len() as u64 >= LARGE {
-            info!("compiling {file} ({} MiB), which can take a while", bytes.len() >> 20);
-        }
         let began = Instant::now();
-        let component = self.sandbox.compile(bytes)?;
-        let settings = self.config.sandbox(service).clone();
-        let plugin =
-            Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, Arc::clone(&self.calls))?;
+        let component = self.compiler.component(bytes, &origin.digest, effort)?;
+        let (settings, calls) = (self.config.sandbox(service).clone(), Arc::clone(&self.calls));
+        let plugin = Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls)
+            .map_err(CompileError::Refused)?;
         info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
         Ok(plugin)
     }
+}
+
+fn refused(why: String) -> Verdict {
+    Verdict::Refused(text::into_line(why, Failure::MAX_REASON))
 }
 
 pub(super) fn origin(file: &Path, digest: &str, bytes: usize, signature: Option<String>) -> Origin {

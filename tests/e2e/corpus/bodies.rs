@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmnode::config::{Config, Traffic};
 use wasmnode::keys::{KeyPair, Keys};
 
@@ -40,9 +40,19 @@ fn says_where(read: Result<(), impl Display>, place: &str) {
     }
 }
 
+/// The program that compiles: the tests' own build, and for a fuzzer what `WASMNODE_PROGRAM` names.
+fn program() -> PathBuf {
+    let built = option_env!("CARGO_BIN_EXE_wasmnode").map(PathBuf::from);
+    built
+        .or_else(|| std::env::var_os("WASMNODE_PROGRAM").map(PathBuf::from))
+        .expect("WASMNODE_PROGRAM names the binary")
+}
+
 /// A file from the folder of plugins is taken or refused with a reason, and what is said of it can be printed.
 pub fn plugins(bytes: &[u8]) {
-    match wasmnode::inspect(bytes) {
+    let mut config = Config::embedded();
+    config.compile.program = program();
+    match wasmnode::inspect(bytes, &config) {
         Ok(inspection) => assert!(inspection.to_string().contains("digest")),
         Err(why) => assert!(!why.is_empty()),
     }

@@ -3,7 +3,7 @@
 use super::{Record, Version};
 use crate::files;
 use crate::plugins::GenerationState;
-use crate::plugins::engine::private_folder;
+use crate::plugins::compile::private_folder;
 use crate::plugins::loader::digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};

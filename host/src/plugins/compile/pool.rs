@@ -1,10 +1,8 @@
-//! The threads that compile while the node serves, and how they leave the cores to requests. What is there at the start
-//! compiles before that, on all cores.
+//! The threads of a compiler process, and how they leave the cores to requests.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use rustix::process::setpriority_process;
 use std::num::NonZeroUsize;
-use tracing::warn;
 
 /// The priority of those who take what nobody else wants (`nice(2)`).
 const LAST: i32 = 19;
@@ -30,9 +28,7 @@ fn builder(threads: usize) -> ThreadPoolBuilder {
     // It is not called for a thread that was there before.
     named.start_handler(|_| {
         // On Linux, each thread has its own priority.
-        if let Err(error) = setpriority_process(None, LAST) {
-            warn!("requests may wait for a plugin that compiles: the system refuses a low priority: {error}");
-        }
+        let _no_system_refuses_a_lower_priority = setpriority_process(None, LAST);
     })
 }
 

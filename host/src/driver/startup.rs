@@ -1,0 +1,51 @@
+//! From listening to ready. The node listens before it loads plugins, because a file may take a minute to compile; so what
+//! clients and signals may expect meanwhile is decided here.
+
+use super::Driver;
+use std::time::{Duration, Instant};
+use tracing::info;
+use wasmnode_core::ServiceName;
+
+/// Upper bound on the time from a node's start until it serves, while plugins that were there load. Until then clients
+/// connect, and their requests wait; so a restart with compiled plugins in the cache fails none for want of a plugin.
+const FIRST_PLUGINS: Duration = Duration::from_secs(2);
+
+/// Upper bound on the time from a node's start until it logs that it is ready, whatever still compiles.
+pub(super) const READY: Duration = Duration::from_secs(30);
+
+impl Driver {
+    /// Reads no message before the plugins that were there at the start have been tried, or [`FIRST_PLUGINS`] have passed.
+    /// Signals count.
+    pub(super) fn wait_for_plugins(&mut self) {
+        let until = self.started + FIRST_PLUGINS;
+        while !self.plugins.has_tried_all() && self.end.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.mailbox.wait(left);
+            self.begin_turn();
+            self.empty_mailbox();
+        }
+    }
+
+    /// Logs once that all plugins that were there at the start are loaded or refused, or that this takes long.
+    pub(super) fn log_readiness(&mut self) {
+        let elapsed = self.started.elapsed();
+        let unfinished: Vec<&str> = self.plugins.unfinished().map(ServiceName::as_str).collect();
+        let is_complete = self.plugins.has_tried_all() && unfinished.is_empty();
+        if !is_complete && elapsed < READY {
+            return;
+        }
+        let (name, zone) = (&self.config.node.name, &self.config.node.zone);
+        if is_complete {
+            info!("node {name} of zone {zone} is ready after {elapsed:?}");
+        } else if self.plugins.has_tried_all() {
+            let unfinished = unfinished.join(", ");
+            info!("node {name} of zone {zone} is ready after {elapsed:?}, while plugins still load: {unfinished}");
+        } else {
+            info!("node {name} of zone {zone} is ready after {elapsed:?}, while plugins still load");
+        }
+        self.is_ready = true;
+    }
+}

@@ -1,0 +1,77 @@
+//! Panics that end nothing but what panicked: of one step of work, or of a thread that the node cannot do without.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Builder;
+use std::time::Duration;
+use tracing::error;
+
+/// Time before the work of a thread that panicked begins again, so that a panic each time does not keep a core busy.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs `work`, and returns the text of a panic. What `work` has changed stays as it was at the panic.
+///
+/// # Errors
+/// If it panicked.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
+}
+
+/// Starts a thread for work that ends when the node does. A panic is logged, and the work begins again after a pause.
+///
+/// # Errors
+/// If the system refuses a thread.
+pub(crate) fn spawn(name: &'static str, work: impl Fn() + Send + 'static) -> io::Result<()> {
+    let again = move || {
+        while let Err(panic) = guarded(&work) {
+            error!("the thread {name} panicked, and begins again in {PAUSE:?}: {panic}");
+            std::thread::sleep(PAUSE);
+        }
+    };
+    Builder::new().name(name.into()).spawn(again).map(drop)
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for a reason without words".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_panic_becomes_its_text() {
+        let number = 7;
+        assert_eq!(guarded(|| number), Ok(7));
+        assert_eq!(
+            guarded(|| if number == 7 {
+                panic!("seven")
+            }),
+            Err("seven".into())
+        );
+        assert_eq!(
+            guarded(|| if number == 7 {
+                panic!("number {number}")
+            }),
+            Err("number 7".into())
+        );
+    }
+
+    #[test]
+    fn the_work_of_a_thread_that_panicked_begins_again() {
+        let (sender, receiver) = channel();
+        let tries = AtomicU32::new(0);
+        let work = move || {
+            let tried = tries.fetch_add(1, Ordering::SeqCst);
+            assert!(tried > 0, "the first try fails");
+            sender.send(tried).unwrap();
+        };
+        spawn("test", work).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
+        assert!(receiver.recv().is_err(), "it ended well, and is not repeated");
+    }
+}

@@ -1,0 +1,59 @@
+//! Foreign bytes to a component, and what its exports hold. Called in a compiler process only: these parsers panic on some
+//! files.
+
+use std::borrow::Cow;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_component::{ComponentEncoder, DecodedWasm, WitPrinter};
+
+/// The adapters that core modules are completed with, for the digest of what compiled plugins depend on.
+pub(super) const ADAPTERS: [&[u8]; 2] =
+    [WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER];
+
+/// The bytes of a component; a core module that was built for WASI preview 1 is made into one.
+///
+/// # Errors
+/// If they are neither.
+pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !super::is_wasm(bytes) {
+        return Err("it is not a WebAssembly file".into());
+    }
+    if super::is_core_module(bytes) { adapt(bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
+}
+
+/// Makes a component of a core module: of a command, which has a `_start`, or else of a library.
+fn adapt(module: &[u8]) -> Result<Vec<u8>, String> {
+    let encode = |adapter: &[u8]| {
+        let encoder = ComponentEncoder::default().validate(true).module(module)?;
+        encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?.encode()
+    };
+    encode(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER).or_else(|_| encode(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)).map_err(
+        |error| {
+            format!(
+                "it is a core WebAssembly module that cannot be made into a component: {error:#}; build it for \
+                 wasm32-wasip2, or as a WASI command"
+            )
+        },
+    )
+}
+
+/// The exported interfaces of a component by name, each with its types and functions as WIT. Components carry no
+/// documentation of the interfaces of a package.
+pub(super) fn describe(component: &[u8]) -> Vec<(String, String)> {
+    let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else { return Vec::new() };
+    let Some(world) = resolve.worlds.get(world) else { return Vec::new() };
+    let names = world.exports.keys().map(|key| resolve.name_world_key(key));
+    let content = |name: &String| {
+        // The exported one comes after an imported one of the same name.
+        let (id, _) = resolve.interfaces.iter().rfind(|(id, _)| resolve.id_of(*id).as_ref() == Some(name))?;
+        let mut printer = WitPrinter::default();
+        printer.emit_docs(false).print_interface(&resolve, id).ok()?;
+        Some(printer.output.to_string())
+    };
+    let described = |name: String| {
+        let content = content(&name).unwrap_or_default();
+        (name, content)
+    };
+    names.map(described).collect()
+}

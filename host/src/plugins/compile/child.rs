@@ -1,0 +1,103 @@
+//! A compiler process: limits itself, reads one file, compiles it, and ends.
+//!
+//! The limits come before the first foreign byte. Whatever the file makes of the parsers and the compiler, a panic, an
+//! endless loop, all memory or a stack overflow, ends this process and not the node, which says so of that file.
+
+use super::adapt::{as_component, describe};
+use super::pool;
+use super::protocol::{self, Answer, Job, Wanted};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+/// Address space beyond the memory that the process may have: the program itself, stacks, and what allocators reserve and do
+/// not use.
+const ADDRESS_SPACE: u64 = 4 << 30;
+
+/// Serves one job on standard input and output, as the hidden command [`super::COMMAND`] of the binary.
+#[must_use]
+pub fn compile_process() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let _nowhere_else_to_say_it = writeln!(io::stderr(), "{panic}");
+    }));
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _nowhere_else_to_say_it = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), String> {
+    end_with_the_node().map_err(|error| format!("cannot watch the node: {error}"))?;
+    let engine = super::engine().map_err(|error| format!("cannot start the WebAssembly engine: {error:#}"))?;
+    let broken = |error: io::Error| format!("cannot read the job or write the answer: {error}");
+    let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
+    stdout.write_all(&protocol::greeting(&super::settings_digest(&engine))).map_err(broken)?;
+    stdout.flush().map_err(broken)?;
+
+    let job: Job = protocol::read(&mut stdin).map_err(broken)?;
+    limit(&job).map_err(|error| format!("cannot limit itself: {error}"))?;
+    let threads = if job.is_patient { pool::patient(job.threads) } else { pool::helping_me(job.threads) };
+    let threads = threads.map_err(|error| format!("the system refuses a thread: {error}"))?;
+    let mut bytes = vec![0; usize::try_from(job.bytes).map_err(|error| error.to_string())?];
+    stdin.read_exact(&mut bytes).map_err(broken)?;
+    let (answer, code) = threads.install(|| work(&engine, &bytes, job.wanted));
+    protocol::write(&mut stdout, &answer, &code).map_err(broken)
+}
+
+fn work(engine: &wasmtime::Engine, bytes: &[u8], wanted: Wanted) -> (Answer, Vec<u8>) {
+    let component = match as_component(bytes) {
+        Ok(component) => component,
+        Err(why) => return (Answer::Refused(why), Vec::new()),
+    };
+    if wanted == Wanted::Description {
+        return (Answer::Description(describe(&component)), Vec::new());
+    }
+    match engine.precompile_component(&component) {
+        Ok(code) => (Answer::Code { bytes: code.len() as u64 }, code),
+        Err(error) => {
+            let why = format!("it is not a valid component; perhaps it was copied in part: {error:#}");
+            (Answer::Refused(why), Vec::new())
+        }
+    }
+}
+
+/// Ends this process when the node's end of standard input closes, which happens however the node ends. A death signal
+/// (`prctl(2)`) would come when the node's *thread* ends.
+fn end_with_the_node() -> io::Result<()> {
+    let watch = || {
+        let stdin = io::stdin();
+        loop {
+            // Without a wanted event only the hang-up is reported, whatever there is to read.
+            let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
+            match poll(&mut watched, None) {
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        let _it_ends_with_this_call = kill_process(getpid(), Signal::KILL);
+    };
+    std::thread::Builder::new().name("node-watch".into()).spawn(watch).map(drop)
+}
+
+/// Sets the limits of this process; none can be raised again.
+fn limit(job: &Job) -> io::Result<()> {
+    let address_space = job.memory.saturating_add(ADDRESS_SPACE);
+    // One second more than the signal that says why.
+    lower(Resource::Cpu, job.seconds, job.seconds.saturating_add(1))?;
+    // What is written to, and, where the system does not count that, what is reserved.
+    lower(Resource::Data, job.memory, job.memory)?;
+    lower(Resource::As, address_space, address_space)?;
+    lower(Resource::Core, 0, 0)?;
+    lower(Resource::Fsize, 0, 0)
+}
+
+fn lower(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let limit = Rlimit { current: Some(current.min(most)), maximum: Some(maximum.min(most)) };
+    Ok(setrlimit(resource, limit)?)
+}

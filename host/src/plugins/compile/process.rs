@@ -1,0 +1,345 @@
+//! The node's side of compiler processes: starts one per file, and ends it whatever happens.
+//!
+//! One process serves one file, so that what a file does to the compiler concerns no other file, and the system counts
+//! processor time and memory per file. Starting one costs a few milliseconds, so none is kept waiting.
+
+use super::exchange::{Exchange, Trouble};
+use super::protocol::{self, Answer, GREETING, Job};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Upper bound on the time from a process's last word to its end; one that lives longer is killed.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Interval at which a process that is about to end is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Signal that the system sends at the limit of processor time (`SIGXCPU`).
+const SIGXCPU: i32 = 24;
+
+/// Compiler processes of one node.
+pub(super) struct Processes {
+    program: PathBuf,
+    greeting: [u8; GREETING],
+    running: Mutex<Running>,
+    /// Why the program is not started again.
+    unusable: OnceLock<String>,
+}
+
+#[derive(Default)]
+struct Running {
+    is_closed: bool,
+    started: u64,
+    children: BTreeMap<u64, Arc<Mutex<Child>>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The system could not start the process.
+    CannotStart(PathBuf, io::Error),
+    /// The program is not a compiler process of this build.
+    Unusable(String),
+    /// It used up its processor time.
+    ProcessorTime,
+    /// It did not end in this time.
+    WallTime(Duration),
+    /// It used up its memory.
+    Memory,
+    /// It ended before its answer, with this status and these last words.
+    Crashed(ExitStatus, String),
+    /// It sent something else than an answer.
+    Garbled(io::Error),
+    /// The node stops.
+    Stopped,
+}
+
+impl Processes {
+    /// Processes of this program, whose engine has settings of this digest.
+    pub(super) fn new(program: PathBuf, settings: &[u8; 32]) -> Self {
+        let greeting = protocol::greeting(settings);
+        Self { program, greeting, running: Mutex::default(), unusable: OnceLock::new() }
+    }
+
+    /// Has a process do a job with a file, within `wall` as measured by the clock; returns its answer and the bytes that
+    /// follow it, at most `most`.
+    ///
+    /// # Errors
+    /// Says how the process ended instead.
+    pub(super) fn run(&self, job: &Job, file: &[u8], most: u64, wall: Duration) -> Result<(Answer, Vec<u8>), Ending> {
+        if let Some(why) = self.unusable.get() {
+            return Err(Ending::Unusable(why.clone()));
+        }
+        let job = protocol::encode(job).map_err(Ending::Garbled)?;
+        let (one, mut exchange) = self.start(&job, file, most)?;
+        let ended = exchange.run(Instant::now() + wall);
+        let trouble = match ended {
+            Ok(answer) => return Ok(answer),
+            Err(_) if self.lock().is_closed => return Err(Ending::Stopped),
+            Err(trouble) => trouble,
+        };
+        Err(match trouble {
+            Trouble::Late if exchange.has_greeted() => Ending::WallTime(wall),
+            Trouble::Late => self.give_up("does not greet"),
+            Trouble::Imposter(said) => self.give_up(&format!("greets with {said:?}")),
+            Trouble::Garbled(error) => Ending::Garbled(error),
+            Trouble::Ended => {
+                let status = one.end().map_err(Ending::Garbled)?;
+                let words = exchange.last_words();
+                match status.signal() {
+                    Some(SIGXCPU) => Ending::ProcessorTime,
+                    _ if is_out_of_memory(&words) => Ending::Memory,
+                    // A signal says nothing about the program.
+                    None if !exchange.has_greeted() => self.give_up(&format!("ends with {status} and {words:?}")),
+                    _ => Ending::Crashed(status, words),
+                }
+            }
+        })
+    }
+
+    /// Kills all processes, and starts no other. Does not wait for their ends.
+    pub(super) fn close(&self) {
+        let mut running = self.lock();
+        running.is_closed = true;
+        for child in running.children.values() {
+            let _it_may_have_ended = lock(child).kill();
+        }
+    }
+
+    /// Closes, and returns when no process is left.
+    pub(super) fn end(&self) {
+        self.close();
+        let children: Vec<Arc<Mutex<Child>>> = self.lock().children.values().cloned().collect();
+        children.iter().for_each(|child| kill(child));
+    }
+
+    fn start<'a>(&'a self, job: &'a [u8], file: &'a [u8], most: u64) -> Result<(One<'a>, Exchange<'a>), Ending> {
+        let mut running = self.lock();
+        if running.is_closed {
+            return Err(Ending::Stopped);
+        }
+        let cannot = |error: io::Error| Ending::CannotStart(self.program.clone(), error);
+        let mut command = Command::new(&self.program);
+        command.arg0("wasmnode").arg(super::COMMAND);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Keys pressed at the node's terminal are the node's.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(cannot)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let child = Arc::new(Mutex::new(child));
+        running.started += 1;
+        let number = running.started;
+        running.children.insert(number, Arc::clone(&child));
+        drop(running);
+        let one = One { processes: self, number, child };
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(cannot(io::Error::other("it has no pipes")));
+        };
+        let exchange = Exchange::new((stdin, stdout, stderr), &self.greeting, [job, file], most).map_err(cannot)?;
+        Ok((one, exchange))
+    }
+
+    /// Notes that the program is not to be started again.
+    fn give_up(&self, why: &str) -> Ending {
+        Ending::Unusable(self.unusable.get_or_init(|| format!("{} {why}", self.program.display())).clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One process, which is gone when this is dropped.
+struct One<'a> {
+    processes: &'a Processes,
+    number: u64,
+    child: Arc<Mutex<Child>>,
+}
+
+impl One<'_> {
+    /// Waits for a process that has closed its output.
+    fn end(&self) -> io::Result<ExitStatus> {
+        let until = Instant::now() + ENDING;
+        loop {
+            if let Some(status) = lock(&self.child).try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= until {
+                kill(&self.child);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        kill(&self.child);
+        self.processes.lock().children.remove(&self.number);
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends a process that may have ended, and waits for that.
+fn kill(child: &Mutex<Child>) {
+    let mut child = lock(child);
+    let _it_may_have_ended = child.kill();
+    let _it_may_have_been_waited_for = child.wait();
+}
+
+/// Whether these are the last words of a program that the system refused memory.
+fn is_out_of_memory(words: &str) -> bool {
+    words.contains("memory allocation of") || words.contains("Cannot allocate memory")
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CannotStart(program, error) => {
+                write!(f, "cannot start {} as the process that compiles it: {error}", program.display())
+            }
+            Self::Unusable(why) => write!(
+                f,
+                "nothing can be compiled: {why} where this version of wasmnode is expected; it is not started again, \
+                 so restart the node"
+            ),
+            Self::ProcessorTime => f.write_str("compiling it takes more processor time than it may have"),
+            Self::WallTime(wall) => write!(f, "compiling it did not end within {wall:?}"),
+            Self::Memory => f.write_str("compiling it takes more memory than it may have"),
+            Self::Crashed(status, words) if words.is_empty() => {
+                write!(f, "the process that compiled it ended with {status}")
+            }
+            Self::Crashed(status, words) => {
+                write!(f, "the process that compiled it ended with {status}: {words}")
+            }
+            Self::Garbled(error) => write!(f, "the process that compiled it broke the protocol: {error}"),
+            Self::Stopped => f.write_str("the node stops"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::Wanted;
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    const SETTINGS: [u8; 32] = [b's'; 32];
+    const WALL: Duration = Duration::from_secs(60);
+
+    /// A program that notes each start, and then does this.
+    fn program(does: &str) -> (TempDir, Processes) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let greeting = folder.path().join("greeting");
+        fs::write(&greeting, protocol::greeting(&SETTINGS)).unwrap();
+        let starts = folder.path().join("starts");
+        let does = does.replace("GREETING", &greeting.display().to_string());
+        fs::write(&path, format!("#!/bin/sh\necho >> {}\n{does}\n", starts.display())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        (folder, Processes::new(path, &SETTINGS))
+    }
+
+    fn starts(folder: &TempDir) -> usize {
+        // A process that is killed early notes nothing.
+        fs::read_to_string(folder.path().join("starts")).unwrap_or_default().lines().count()
+    }
+
+    fn run(processes: &Processes, wall: Duration) -> Result<(Answer, Vec<u8>), Ending> {
+        let job = Job { bytes: 4, seconds: 1, memory: 1 << 30, threads: 1, is_patient: false, wanted: Wanted::Code };
+        processes.run(&job, b"file", 100, wall)
+    }
+
+    fn said(processes: &Processes) -> String {
+        run(processes, WALL).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_program_that_does_not_greet_as_expected_is_not_started_again() {
+        for (does, why) in [
+            ("echo 'wasmnode compiler process, 2'; cat > /dev/null", "greets with \"wasmnode compiler process, 2\\n\""),
+            ("head -c 60 GREETING", "ends with exit status: 0"),
+            ("echo trouble >&2; exit 3", "ends with exit status: 3 and \"trouble\""),
+        ] {
+            let (folder, processes) = program(does);
+            for _ in 0..3 {
+                let said = said(&processes);
+                assert!(said.contains(why) && said.contains("it is not started again"), "{said}");
+            }
+            assert_eq!(starts(&folder), 1, "{does}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_killed_or_fails_with_one_file_serves_the_next() {
+        for (does, why) in [
+            ("kill -9 $$", "signal: 9 (SIGKILL)"),
+            ("cat GREETING; echo 'it panicked' >&2; exit 101", "exit status: 101: it panicked"),
+            ("cat GREETING; echo 'memory allocation of 7 bytes failed' >&2; kill -6 $$", "more memory"),
+            ("cat GREETING; kill -24 $$", "more processor time"),
+            ("cat GREETING; printf '\\377\\377\\377\\377'", "broke the protocol: a message is over"),
+            ("cat GREETING; printf '\\4\\0\\0\\0what'", "broke the protocol: expected value"),
+            ("cat GREETING; printf '\\26\\0\\0\\0{\"Code\":{\"bytes\":101}}'", "has 101 bytes, and may have 100"),
+            ("cat GREETING; printf '\\24\\0\\0\\0{\"Code\":{\"bytes\":4}}abcde'", "more follows the answer"),
+        ] {
+            let (folder, processes) = program(does);
+            for _ in 0..2 {
+                let said = said(&processes);
+                assert!(said.contains(why), "{does}: {said}");
+            }
+            assert_eq!(starts(&folder), 2, "{does}");
+        }
+    }
+
+    #[test]
+    fn an_answer_and_its_bytes_are_taken_from_a_process_that_does_not_end() {
+        let (_folder, processes) =
+            program("cat GREETING; printf '\\24\\0\\0\\0{\"Code\":{\"bytes\":4}}abcd'; sleep 1000");
+        assert_eq!(run(&processes, WALL).unwrap(), (Answer::Code { bytes: 4 }, b"abcd".to_vec()));
+    }
+
+    #[test]
+    fn a_process_that_does_nothing_or_floods_is_ended_at_its_time() {
+        for does in ["cat GREETING; sleep 1000", "cat GREETING; while :; do echo flood >&2; done"] {
+            let (_folder, processes) = program(does);
+            let wall = Duration::from_secs(3);
+            assert!(matches!(run(&processes, wall), Err(Ending::WallTime(_))), "{does}");
+            assert!(processes.lock().children.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_said_and_tried_again() {
+        let processes = Processes::new("/nowhere/wasmnode".into(), &SETTINGS);
+        for _ in 0..2 {
+            assert!(matches!(run(&processes, WALL), Err(Ending::CannotStart(..))));
+        }
+    }
+
+    #[test]
+    fn once_closed_no_process_is_left_and_none_is_started() {
+        let (folder, processes) = program("cat GREETING; sleep 1000");
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| run(&processes, WALL));
+            while processes.lock().children.is_empty() {
+                std::thread::yield_now();
+            }
+            processes.end();
+            assert!(matches!(running.join().unwrap(), Err(Ending::Stopped)));
+        });
+        assert!(matches!(run(&processes, WALL), Err(Ending::Stopped)));
+        assert!(processes.lock().children.is_empty());
+        assert!(starts(&folder) <= 1);
+    }
+}

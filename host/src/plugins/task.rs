@@ -1,0 +1,64 @@
+//! What the loader has to do for a service, and what comes of it.
+
+use super::News;
+use super::compile::CompileError;
+use super::folder::Change;
+use super::history::Version;
+
+/// What there is to do for one service.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Something happened to its file.
+    Change(Change),
+    /// A version of the time before a restart is to be made ready.
+    Restore(Version),
+    /// A verdict is wanted on this file of the plugin folder.
+    Try(String, u64),
+}
+
+impl Task {
+    /// Bytes that there are to compile.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Change(Change::Whole(_, stamp)) => stamp.bytes(),
+            Self::Change(_) => 0,
+            Self::Restore(version) => version.bytes,
+            Self::Try(_, bytes) => *bytes,
+        }
+    }
+}
+
+/// What comes of a task.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) news: Vec<News>,
+    /// Why something is left to do.
+    pub(super) postponed: Option<Postponed>,
+}
+
+/// Why a task is not done to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Postponed {
+    /// It takes a larger effort.
+    MoreEffort,
+    /// The node stops.
+    Stopped,
+}
+
+impl From<Vec<News>> for Done {
+    fn from(news: Vec<News>) -> Self {
+        Self { news, postponed: None }
+    }
+}
+
+/// Why there is no component.
+///
+/// # Errors
+/// If there may be one with a larger effort, or the node stops.
+pub(super) fn why(error: CompileError) -> Result<String, Postponed> {
+    match error {
+        CompileError::Refused(why) | CompileError::Unavailable(why) => Ok(why),
+        CompileError::MoreEffort => Err(Postponed::MoreEffort),
+        CompileError::Stopped => Err(Postponed::Stopped),
+    }
+}
