@@ -48,6 +48,8 @@ pub(crate) struct Scenario {
     pub(crate) is_gentle: bool,
     /// By how much clocks are wrong when a process starts, at most, either way.
     pub(crate) clocks: Duration,
+    /// The machine whose first process has a clock that is ahead by years.
+    pub(crate) ahead: Option<usize>,
     /// How its zones are joined, if there are several.
     pub(crate) joined: Option<Joined>,
     /// What the test is called that replays it.
@@ -185,6 +187,7 @@ impl Scenario {
         Self {
             nodes,
             clocks,
+            ahead: None,
             weather: Weather::draw(rng, is_gentle),
             clients: if size == Size::Large { 20 } else { rng.usize(1..6) },
             pause: Duration::from_millis(if is_idle { 1_000 } else { pick(rng, &[50, 200]) }),
@@ -224,9 +227,35 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// A name that lives three times: a node whose clock is years ahead crashes, the next one at its place freezes, and a
+    /// third takes the name elsewhere before that one goes on.
+    pub(crate) fn three_lives(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let mut scenario = Self::draw(seed, Size::Small);
+        let common = common(rng, true);
+        scenario.nodes = (0..4).map(|number| plan(rng, number, 4, &common)).collect();
+        scenario.nodes.iter_mut().for_each(|plan| plan.starts = true);
+        let mut twin = plan(rng, 2, 4, &common);
+        (twin.settings.endpoint, twin.starts) = ("tcp://twin".into(), false);
+        scenario.nodes.push(twin);
+        let mut at = |from: u64, to: u64| Time::from_micros(rng.u64(from..to) * 1_000);
+        scenario.accidents = vec![
+            (at(2_000, 3_000), Accident::Crash(2)),
+            (at(9_000, 10_000), Accident::Freeze(2)),
+            (at(12_000, 16_000), Accident::Twin(4)),
+        ];
+        scenario.weather = Weather { drift: 0, ..Weather::draw(rng, true) };
+        (scenario.is_gentle, scenario.clocks, scenario.ahead) = (false, Duration::ZERO, Some(2));
+        scenario.calm = Time::from_micros(30_000_000);
+        scenario.test = "three";
+        scenario
+    }
+}
+
 /// Clocks that are set, and clocks that were never set.
 const HOURS: Duration = Duration::from_secs(2 * 3_600);
-const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+pub(crate) const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 fn wrong_clocks(rng: &mut Rng, by: &[Duration]) -> Duration {
     if chance(rng, 300) { pick(rng, by) } else { Duration::ZERO }

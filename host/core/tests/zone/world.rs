@@ -15,7 +15,7 @@ use crate::clients::{self, Place};
 use crate::log::{self, Log};
 use crate::machine::{Clock, Machine, Process, ProcessId};
 use crate::plugins::{Plugins, RunId, Step};
-use crate::scenario::{Accident, Scenario, Weather, chance, frame, up_to};
+use crate::scenario::{Accident, Scenario, Weather, YEARS, chance, frame, up_to};
 use crate::tally::Tally;
 use calm::Trial;
 use fastrand::Rng;
@@ -250,6 +250,9 @@ impl World {
             self.checker.tally.count("a clock is wrong");
             boot += up_to(&mut self.rng, 2 * self.scenario.clocks).as_micros() as u64;
             boot -= self.scenario.clocks.as_micros() as u64;
+        }
+        if self.scenario.ahead == Some(machine) && !self.machines[machine].has_run {
+            boot += YEARS.as_micros() as u64;
         }
         let settings = NodeSettings { boot, seed: self.rng.u64(..), ..self.machines[machine].settings.clone() };
         self.log.write(self.now, || format!("{} starts as process {}", self.machines[machine].title(), id.0));

@@ -58,8 +58,8 @@ impl Scenario {
         let (joined, test) = (Some(Joined { zones, liar: None, is_stale: false }), "many_zones");
         let (clients, pause, burst) = (20, Duration::from_secs(1), 1);
         let (accidents, calm, is_gentle) = (Vec::new(), Time::from_micros(u64::MAX), true);
-        let clocks = Duration::ZERO;
-        Self { nodes, weather, clients, pause, burst, accidents, calm, is_gentle, clocks, joined, test }
+        let (clocks, ahead) = (Duration::ZERO, None);
+        Self { nodes, weather, clients, pause, burst, accidents, calm, is_gentle, clocks, ahead, joined, test }
     }
 
     /// Two to six zones of one to ten nodes each.
@@ -105,6 +105,7 @@ impl Scenario {
         Self {
             nodes,
             clocks,
+            ahead: None,
             weather: Weather { between: Duration::from_millis(pick(rng, &[0, 10])), ..Weather::draw(rng, is_gentle) },
             clients: rng.usize(1..6),
             pause: Duration::from_millis(pick(rng, &[50, 200, 1_000])),
