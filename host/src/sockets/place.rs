@@ -6,6 +6,7 @@
 use super::uninterrupted;
 use crate::config::Endpoint;
 use crate::mailbox::Sending;
+use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wasmnode_core::LinkId;
 
@@ -101,6 +102,7 @@ pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str, is_ipv6: bool) -> Re
 /// # Errors
 /// libzmq's reason.
 pub(crate) fn connect_as_written(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
+    let endpoint = &*on_this_machine(endpoint);
     match read(endpoint) {
         Ok(Target::Named(address)) => match address_of(&address) {
             Ok(address) => connect(socket, &format!("tcp://{address}"), address.is_ipv6()),
@@ -109,6 +111,16 @@ pub(crate) fn connect_as_written(socket: &zmq::Socket, endpoint: &str) -> Result
         Ok(Target::Known(place)) => connect(socket, endpoint, place.is_ipv6()),
         Err(_) => connect(socket, endpoint, false),
     }
+}
+
+/// Where a client of this machine finds who listens at all of its addresses: at the loopback address of that family.
+fn on_this_machine(endpoint: &str) -> Cow<'_, str> {
+    let all = [("*", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")];
+    let one = all.into_iter().find_map(|(all, one)| {
+        let port = endpoint.strip_prefix("tcp://")?.strip_prefix(all)?.strip_prefix(':')?;
+        Some(format!("tcp://{one}:{port}"))
+    });
+    one.map_or(Cow::Borrowed(endpoint), Cow::Owned)
 }
 
 impl Place {
@@ -175,6 +187,19 @@ mod tests {
         assert_ne!(place.spell(31, |text| text != first).unwrap(), first);
         assert_eq!(place.spell(31, |_| false), None);
         assert!(!spellings("tcp://127.0.0.1:1").contains("tcp://127.0.0.1:1"), "libzmq's own text");
+    }
+
+    #[test]
+    fn who_listens_at_all_addresses_is_found_at_one() {
+        for (listened, found) in [
+            ("tcp://*:5555", "tcp://127.0.0.1:5555"),
+            ("tcp://0.0.0.0:5555", "tcp://127.0.0.1:5555"),
+            ("tcp://[::]:5555", "tcp://[::1]:5555"),
+            ("tcp://10.0.0.0:5555", "tcp://10.0.0.0:5555"),
+            ("ipc://*:1", "ipc://*:1"),
+        ] {
+            assert_eq!(on_this_machine(listened), found);
+        }
     }
 
     #[test]
