@@ -54,6 +54,9 @@ use workers::Worker;
 /// How many nodes and routers a request may be passed on to.
 pub(crate) const MAX_HOPS: u8 = 32;
 
+/// Overdue requests that one call of [`Broker::wake`] ends: about as many as a millisecond allows.
+const ENDED_AT_A_TIME: usize = 1_024;
+
 /// The state machine of one node's requests.
 #[derive(Debug)]
 pub struct Broker {
@@ -252,7 +255,9 @@ impl Broker {
             let timers = self.requests.since(first).map(|(id, pending)| (pending.timer, id));
             self.timers.grow(timers, self.requests.next_id());
         }
-        while let Some(request) = self.timers.overdue(now) {
+        // `next_wake` stays due while there are more.
+        for _ in 0..ENDED_AT_A_TIME {
+            let Some(request) = self.timers.overdue(now) else { break };
             self.end_overdue(request, now);
         }
         self.heartbeat(now);

@@ -4,7 +4,7 @@ use super::*;
 use crate::message::path::{self, Say, Update};
 use crate::message::peer::{Forward, Member, Role};
 use crate::paths::Policy;
-use crate::settings::{Neighbour, RouterSettings};
+use crate::settings::{Neighbour, RouterSettings, ServiceSettings};
 
 const BOOT: u64 = 1_000;
 
@@ -187,4 +187,37 @@ fn a_connection_serves_until_another_of_its_node_is_used() {
     let outputs = outputs(&mut node);
     let [Output::Send { frames, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
+}
+
+#[test]
+fn requests_that_are_overdue_together_end_in_several_turns() {
+    const ASKED: u64 = 5_000;
+    let defaults = ServiceSettings { queue: 10_000, ..ServiceSettings::default() };
+    let mut node = Node::new(NodeSettings { defaults, ..NodeSettings::default() });
+    let service: ServiceName = "slow".parse().unwrap();
+    node.handle(Input::Offered(service), Time::ZERO);
+    for id in 0..ASKED {
+        let ask = Ask {
+            id,
+            service: "slow".into(),
+            deadline_ms: Some(1_000),
+            wait: false,
+            trace: false,
+            traceparent: None,
+            idempotency_key: None,
+            body: Vec::new(),
+        };
+        let frames = native::encode_request(Dialect::Native, &ask).unwrap();
+        node.handle(Input::Message { from: PeerId::new("client"), frames }, Time::ZERO);
+    }
+    outputs(&mut node);
+    let late = Time::from_micros(1_000_000);
+    let mut failed = 0;
+    while node.next_wake().is_some_and(|due| due <= late) {
+        node.handle(Input::Tick, late);
+        let sent = outputs(&mut node).iter().filter(|output| matches!(output, Output::Send { .. })).count();
+        assert!(sent <= 1_024, "{sent} in one turn");
+        failed += sent as u64;
+    }
+    assert_eq!(failed, ASKED);
 }
