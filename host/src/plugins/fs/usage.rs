@@ -36,6 +36,8 @@ pub(super) struct Usage {
 struct Counted {
     bytes: u64,
     files: u64,
+    /// Why it could not be measured the last time.
+    error: Option<Errno>,
     /// When it may be measured again; nothing if it never was.
     next: Option<Instant>,
     /// Files that are open for writing.
@@ -64,11 +66,12 @@ impl Usage {
     pub(super) fn add(&self, root: &File, limits: Limits, bytes: u64, files: u64) -> Result<(), Full> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if counted.next.is_none() {
-            counted.measure(root, limits.files, now)?;
+        let is_known = counted.next.is_some() && counted.error.is_none();
+        if !(is_known && counted.has_room(limits, bytes, files)) && counted.next.is_none_or(|next| next <= now) {
+            counted.measure(root, limits.files, now);
         }
-        if !counted.has_room(limits, bytes, files) && counted.next.is_some_and(|next| next <= now) {
-            counted.measure(root, limits.files, now)?;
+        if let Some(error) = counted.error {
+            return Err(Full::Unknown(error));
         }
         if !counted.has_room(limits, bytes, files) {
             return Err(Full::Over { bytes: counted.bytes, files: counted.files });
@@ -94,15 +97,16 @@ impl Counted {
             && self.files.checked_add(files).is_some_and(|files| files <= limits.files)
     }
 
-    fn measure(&mut self, root: &File, most_files: u64, start: Instant) -> Result<(), Full> {
+    fn measure(&mut self, root: &File, most_files: u64, start: Instant) {
         self.open.retain(|open| open.strong_count() > 0);
         let deleted = self.open.iter().filter_map(Weak::upgrade).filter_map(|file| file.metadata().ok());
         let deleted: u64 = deleted.filter(|metadata| metadata.nlink() == 0).map(|metadata| metadata.len()).sum();
         let measured = measure(root, most_files);
         self.next = Some(Instant::now() + start.elapsed() * MEASURING);
-        let (bytes, files) = measured.map_err(Full::Unknown)?;
-        (self.bytes, self.files) = (bytes.saturating_add(deleted), files);
-        Ok(())
+        self.error = measured.err();
+        if let Ok((bytes, files)) = measured {
+            (self.bytes, self.files) = (bytes.saturating_add(deleted), files);
+        }
     }
 }
 
@@ -220,6 +224,26 @@ mod tests {
         let root = File::open(folder.path()).unwrap();
         assert_eq!(measure(&root, 10).unwrap().1, 11);
         assert!(full(&Usage::default(), &root, 1, 0));
+    }
+
+    #[test]
+    fn nothing_is_added_where_it_cannot_be_measured_what_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = File::open(folder.path()).unwrap();
+        // Deeper than a path can name.
+        let mut deep = root.try_clone().unwrap();
+        for _ in 0..20 {
+            let name = "d".repeat(255);
+            rustix::fs::mkdirat(&deep, &name, Mode::from_raw_mode(0o700)).unwrap();
+            deep = openat(&deep, &name, OFlags::DIRECTORY, Mode::empty()).unwrap().into();
+        }
+        let (usage, limits) = (Usage::default(), Limits { bytes: 1_000, files: 100 });
+        for _ in 0..3 {
+            assert_eq!(usage.add(&root, limits, 1, 0), Err(Full::Unknown(Errno::NAMETOOLONG)));
+        }
+        fs::rename(folder.path().join("d".repeat(255)).join("d".repeat(255)), folder.path().join("e")).unwrap();
+        wait(&usage);
+        assert!(usage.add(&root, limits, 1, 0).is_err(), "it is still too deep");
     }
 
     #[test]
