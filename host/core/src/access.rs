@@ -94,6 +94,13 @@ impl Access {
         }
     }
 
+    /// What it may call, if that is not everything.
+    #[must_use]
+    pub fn allowed(&self, peer: &PeerId) -> Option<&[Pattern]> {
+        let allow = self.grant_of(peer).map_or(&[][..], |grant| &grant.allow);
+        (!allow.contains(&Pattern::everything())).then_some(allow)
+    }
+
     /// Whether it may serve a service as a worker; the reason reads on from "refused a message: it ...".
     ///
     /// # Errors

@@ -151,9 +151,10 @@ impl Broker {
         self.counters.forbidden += 1;
     }
 
-    /// Other quotas hold from now on.
-    pub fn set_quotas(&mut self, access: &Access, now: Time) {
+    /// Other rules hold: the quotas of users, and what is called in their name.
+    pub fn trust(&mut self, access: &Access, now: Time) {
         self.quotas.set(access, now);
+        self.settings.access = Some(access.clone());
     }
 
     /// Everybody who waits for an answer or serves as a worker.
@@ -227,6 +228,7 @@ impl Broker {
             told_in_part: false,
             parts: Parts::default(),
             caller,
+            allowed: submission.allowed,
             traceparent: submission.traceparent,
             idempotency_key: submission.idempotency_key,
             chain,
@@ -315,7 +317,7 @@ impl Broker {
         let Some(Pending { service: name, place, turn, deadline, .. }) = self.requests.get(&id) else { return };
         let service = self.services.get_or_insert_with(name, || Service::new(self.settings.of(name).clone()));
         let may_go = service.next_local().is_none() && place.may_be_here() && *deadline > now;
-        if may_go && let Some(provider) = service.take_provider() {
+        if may_go && let Some(provider) = service.take_provider(now) {
             service.turns.serve(*turn);
             return self.hand_to(provider, id, now);
         }
@@ -342,7 +344,7 @@ impl Broker {
                 self.end_overdue(request, now);
                 continue;
             }
-            let Some(provider) = service.take_provider() else { return };
+            let Some(provider) = service.take_provider(now) else { return };
             service.anywhere.remove(&turn);
             service.here.remove(&turn);
             service.turns.serve(turn);

@@ -46,7 +46,7 @@ pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use routes::{RouteEffect, Routes};
 pub use settings::{
-    Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings, RouterSettings,
-    RoutesSettings, Seed, ServiceSettings,
+    CallsAs, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings,
+    RouterSettings, RoutesSettings, Seed, ServiceSettings,
 };
 pub use time::Time;

@@ -240,6 +240,28 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Returns the pattern of the names that both patterns stand for, if there are any.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let is_within = |narrow: &str, wide: &str| match wide.strip_suffix('*') {
+            Some(beginning) => narrow.starts_with(beginning),
+            None => narrow == wide,
+        };
+        match () {
+            () if is_within(&self.0, &other.0) => Some(self.clone()),
+            () if is_within(&other.0, &self.0) => Some(other.clone()),
+            () => None,
+        }
+    }
+
+    /// The pattern as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -305,6 +327,17 @@ mod tests {
         assert!(pattern("storage.*").matches(&name("storage.read")));
         assert!(!pattern("storage.*").matches(&name("storage")));
         assert!(pattern("*").matches(&name("anything")));
+        let both = |one, other| pattern(one).and(&pattern(other)).map(|both| both.to_string());
+        for (one, other, expected) in [
+            ("print", "print", Some("print")),
+            ("print", "prin*", Some("print")),
+            ("storage.*", "storage.read.*", Some("storage.read.*")),
+            ("*", "print", Some("print")),
+            ("print", "printer", None),
+            ("a*", "b*", None),
+        ] {
+            assert_eq!((both(one, other).as_deref(), both(other, one).as_deref()), (expected, expected));
+        }
         assert!("a*b".parse::<Pattern>().is_err());
         assert!("".parse::<Pattern>().is_err());
     }

@@ -77,6 +77,14 @@ pub enum Input {
     Offered(ServiceName),
     /// The plugin of this service is gone.
     Withdrawn(ServiceName),
+    /// The plugin of this service crashed in every request, and for so long requests are refused without a run; zero if
+    /// they are run again.
+    Quarantine {
+        /// The service.
+        service: ServiceName,
+        /// How long.
+        lasts: Duration,
+    },
     /// A run sends a partial reply.
     Partial {
         /// Which run.
@@ -194,6 +202,7 @@ impl Node {
             }
             Input::Offered(service) => self.broker.offer(&service, now),
             Input::Withdrawn(service) => self.broker.withdraw(&service, now),
+            Input::Quarantine { service, lasts } => self.broker.quarantine(&service, now + lasts),
             Input::Partial { request, body } => self.broker.partial(request, body, now),
             Input::Finished { request, result } => self.broker.finish(request, result, now),
             Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
@@ -331,6 +340,7 @@ impl Node {
             service,
             place,
             caller: None,
+            allowed: None,
             chain: Vec::new(),
             crossed: Vec::new(),
             hops: MAX_HOPS,

@@ -300,6 +300,18 @@ pub struct ServiceSettings {
     pub idempotent: bool,
     /// Which services its plugin may call. Default none.
     pub calls: Vec<Pattern>,
+    /// In whose name its plugin calls. Default its own.
+    pub calls_as: CallsAs,
+}
+
+/// In whose name a plugin calls other services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CallsAs {
+    /// In its own: `calls` alone counts, so whoever may call the service reaches through it what it calls.
+    #[default]
+    Service,
+    /// In that of the user who asked in the first place: `calls` counts, and what that user's key may call.
+    Caller,
 }
 
 impl Default for ServiceSettings {
@@ -311,6 +323,7 @@ impl Default for ServiceSettings {
             spill: 64,
             idempotent: false,
             calls: Vec::new(),
+            calls_as: CallsAs::Service,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::value::{self, number, size};
 use super::{Reuse, SandboxSettings, Trial};
 use std::num::NonZeroU32;
 use std::path::Path;
-use wasmnode_core::{ServiceName, ServiceSettings};
+use wasmnode_core::{CallsAs, ServiceName, ServiceSettings};
 
 /// One `[service.NAME]` or `[defaults]`, complete but not yet divided between the core and the sandbox.
 ///
@@ -19,6 +19,9 @@ pub(super) struct Service {
     lifetime: Lifetime,
     reuse: NonZeroU32,
 }
+
+/// In whose name a plugin may call.
+const CALLS_AS: [(&str, CallsAs); 2] = [("service", CallsAs::Service), ("caller", CallsAs::Caller)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lifetime {
@@ -52,6 +55,7 @@ impl Service {
                 queue: given.take("queue", number(0..=1_000_000)).unwrap_or(settings.queue),
                 spill: given.take("spill", number(0..=1_000_000)).unwrap_or(settings.spill),
                 idempotent: given.take("idempotent", value::boolean).unwrap_or(settings.idempotent),
+                calls_as: given.take("calls-as", value::choice(&CALLS_AS)).unwrap_or(settings.calls_as),
                 calls: given.list("calls", value::pattern).unwrap_or_else(|| settings.calls.clone()),
             },
             sandbox: SandboxSettings {

@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::{PeerSettings, RoutesSettings, Seed, ServiceSettings};
+use wasmnode_core::{CallsAs, PeerSettings, RoutesSettings, Seed, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -72,6 +72,7 @@ fn every_key_reaches_its_field() {
         net = ["tcp:127.0.0.1:9"]
         http = ["h.example:8"]
         calls = ["print", "storage.*"]
+        calls-as = "caller"
         "#,
     );
     assert_eq!((config.node.name.as_str(), config.node.zone.as_str()), ("n", "z-eu"));
@@ -120,6 +121,7 @@ fn every_key_reaches_its_field() {
         spill: 2,
         idempotent: true,
         calls: vec!["print".parse().unwrap(), "storage.*".parse().unwrap()],
+        calls_as: CallsAs::Caller,
     };
     assert_eq!(config.node.services, BTreeMap::from([(name("print"), print)]));
     let reuse = Reuse::Requests(NonZeroU32::new(4).unwrap());

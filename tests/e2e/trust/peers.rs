@@ -4,7 +4,7 @@ use super::{Party, distrust, keys_of, trust, wait_for_count};
 use crate::node::{Node, PATIENCE};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
-use wasmnode::client::Code;
+use wasmnode::client::{Ask, Code};
 
 /// Asks until a service can be called at a node, or no longer.
 fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
@@ -128,4 +128,29 @@ fn a_router_speaks_for_the_zone_of_its_key_only() {
     let [mut router, _far, _node] = zones("c");
     router.wait_for("is not trusted as a node's there");
     assert_eq!(router.fail("echo@b", &[b"x"]).0, Code::UnknownService);
+}
+
+#[test]
+fn a_service_that_calls_in_its_callers_name_reaches_what_the_callers_own_node_lets_it_call() {
+    let (first, second) = (Party::new("node1", &["relay", "echo", "echo=secret"]), Party::new("node2", &[]));
+    let (shop, boss) = (Party::new("shop", &[]), Party::new("boss", &[]));
+    first.trusts(&second, &["--role", "peer"]);
+    second.trusts(&first, &["--role", "peer"]);
+    for node in [&first, &second] {
+        node.trusts(&boss, &[]);
+    }
+    second.trusts(&shop, &["--allow", "relay,echo"]);
+    let key = second.pair;
+    let settings = "[service.relay]\ncalls = ['*']\ncalls-as = 'caller'\n";
+    let first = first.start(settings);
+    let second = second.start(&format!("seeds = ['node1@{}']", first.tcp));
+    wait_for_reply(&second, "echo", true);
+    let ask = |user: &Party, whom: &str| {
+        let asked = Ask::new("relay").body([whom.to_owned(), "x".to_owned()]).deadline(PATIENCE);
+        user.client(&second, &key).call(asked, |_| {}).map(|reply| reply.concat()).map_err(|why| why.to_string())
+    };
+    assert_eq!(ask(&shop, "echo").as_deref(), Ok(&b"x"[..]));
+    let refused = ask(&shop, "secret").unwrap_err();
+    assert!(refused.contains("user:shop may not call secret"), "{refused}");
+    assert_eq!(ask(&boss, "secret").as_deref(), Ok(&b"x"[..]));
 }

@@ -101,6 +101,7 @@ impl Forger {
             has_alternative: false,
             service: service.parse().unwrap(),
             caller: "forger".into(),
+            allowed: None,
             traceparent: None,
             idempotency_key: None,
             chain: Vec::new(),

@@ -3,7 +3,8 @@
 use super::{Asker, Broker, Pending, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
-use crate::name::{Label, ServiceName};
+use crate::name::{Label, Pattern, ServiceName};
+use crate::settings::CallsAs;
 use crate::time::Time;
 
 /// The zones that a failure names.
@@ -89,6 +90,9 @@ impl Broker {
             let reason = format!("service {name} may not call {callee}; service.{name}.calls would have to list it");
             return Err(Failure::new(Code::Forbidden, reason));
         }
+        if self.settings.of(name).calls_as == CallsAs::Caller {
+            self.may_be_called_for(caller, callee)?;
+        }
         if name == callee || caller.chain.contains(callee) {
             return Err(Failure::new(Code::Loop, format!("{callee} is already part of this chain of calls")));
         }
@@ -97,6 +101,38 @@ impl Broker {
             return Err(Failure::new(Code::Loop, format!("the chain of calls is over limits.call-depth = {limit}")));
         }
         Ok(())
+    }
+
+    /// Whether the user in whose name a request was made in the first place may call a service.
+    fn may_be_called_for(&self, request: &Pending, callee: &ServiceName) -> Result<(), Failure> {
+        let may = |allowed: Vec<Pattern>| allowed.iter().any(|pattern| pattern.matches(callee));
+        if self.allowed(request).is_none_or(may) {
+            return Ok(());
+        }
+        let (name, caller) = (&request.service, request.caller());
+        let reason = format!(
+            "service {name} calls in its caller's name (service.{name}.calls-as), and {caller} may not call {callee}; \
+             `allow` of the user's key would have to list it"
+        );
+        Err(Failure::new(Code::Forbidden, reason))
+    }
+
+    /// What the user in whose name a request was made in the first place may call, if that is not everything: by the rules
+    /// of the node that the user asked, and by this one's for the connection that the request came on.
+    pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
+        let (peer, told) = match &request.asker {
+            Asker::Client { peer, .. } => (peer, request.allowed.as_deref()),
+            // A call ends with the request that makes it; of one that is gone, nothing is known.
+            Asker::Call { parent, .. } => return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it)),
+        };
+        let here = self.settings.access.as_ref().and_then(|access| access.allowed(peer));
+        match (here, told) {
+            (None, None) => None,
+            (Some(only), None) | (None, Some(only)) => Some(only.to_vec()),
+            (Some(here), Some(told)) => {
+                Some(here.iter().flat_map(|one| told.iter().filter_map(|other| one.and(other))).collect())
+            }
+        }
     }
 
     pub(super) fn unknown(&self, service: &ServiceName, place: &Where) -> Failure {

@@ -244,6 +244,7 @@ impl Broker {
     pub(super) fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
         let own_zone = &self.settings.zone;
         let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
+        let allowed = self.requests.get(&id).and_then(|pending| self.allowed(pending));
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let number = self.next_forward;
         self.next_forward += 1;
@@ -261,6 +262,7 @@ impl Broker {
             has_alternative,
             service: pending.service.clone(),
             caller: pending.caller().to_text(),
+            allowed,
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
             chain: pending.chain.clone(),

@@ -6,7 +6,7 @@ use super::turns::Turn;
 use super::{Asker, Broker, Caller, RequestId, Where};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Frame, LinkId, PeerId};
-use crate::name::{Label, ServiceName};
+use crate::name::{Label, Pattern, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub(super) struct Pending {
     pub(super) parts: Parts,
     /// Who asked in the first place, if a peer passed the request on.
     pub(super) caller: Option<Caller>,
+    /// What that user may call there, if that is not everything.
+    pub(super) allowed: Option<Vec<Pattern>>,
     pub(super) traceparent: Option<Frame>,
     pub(super) idempotency_key: Option<Frame>,
     /// The zones that it has entered so far, if a peer passed it on.

@@ -9,7 +9,8 @@ use crate::time::Time;
 impl Broker {
     /// A plugin offers a service from now on.
     pub fn offer(&mut self, service: &ServiceName, now: Time) {
-        self.service(service).plugin = true;
+        let entry = self.service(service);
+        (entry.plugin, entry.quarantined_until) = (true, Time::ZERO);
         self.tell_offer(service);
         self.dispatch(service, now);
     }
@@ -19,6 +20,13 @@ impl Broker {
         if let Some(entry) = self.services.get_mut(service) {
             entry.plugin = false;
             self.provider_left(service, now);
+        }
+    }
+
+    /// Until then, requests to the plugin of this service are refused: it crashed in every one.
+    pub fn quarantine(&mut self, service: &ServiceName, until: Time) {
+        if let Some(entry) = self.services.get_mut(service) {
+            entry.quarantined_until = until;
         }
     }
 
@@ -83,6 +91,7 @@ impl Broker {
             service,
             place: Where::Anywhere,
             caller: None,
+            allowed: None,
             chain,
             crossed: Vec::new(),
             hops: MAX_HOPS,

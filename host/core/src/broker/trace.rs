@@ -54,8 +54,9 @@ impl Broker {
         let Some(pending) = self.requests.get(&id) else { return };
         let is_told_all = self.is_told_all(&pending.crossed);
         if let Some(decision) = self.how_it_is_served(pending, is_told_all, now) {
+            let refused = self.quarantined(&pending.service, now);
             self.note(id, |_, _| decision);
-            return self.answer(id, Ok(Vec::new()), now);
+            return self.answer(id, refused.map_or(Ok(Vec::new()), Err), now);
         }
         match self.choose_way(id, now) {
             (Choice::Hop(link), zone) => {
@@ -153,13 +154,18 @@ impl Broker {
     fn how_it_is_served(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<String> {
         let may_be_here = matches!(pending.place, Where::Here | Where::Home | Where::Anywhere);
         let service = self.services.get(&pending.service).filter(|service| may_be_here && service.is_local())?;
+        let is_refused = self.quarantined(&pending.service, now).is_some();
         if !is_told_all {
-            return Some("runs here".into());
+            return Some(if is_refused { "is refused here".into() } else { "runs here".into() });
         }
         let offers = self.explain(&pending.service, &Where::Here, now);
         let (is_ready, waiting) = (offers.iter().any(|offer| offer.is_ready), service.queued());
         let offers: Vec<String> = offers.iter().map(|offer| format!("{}: {}", offer.what, offer.why)).collect();
-        let verdict = if is_ready { "runs here" } else { "waits here" };
+        let verdict = match (is_refused, is_ready) {
+            (true, _) => "is refused here",
+            (false, true) => "runs here",
+            (false, false) => "waits here",
+        };
         Some(format!("{verdict}; {}; {waiting} in the queue", offers.join("; ")))
     }
 
@@ -236,6 +242,7 @@ mod tests {
             service: "print".parse().unwrap(),
             place: Where::Anywhere,
             caller: None,
+            allowed: None,
             chain: Vec::new(),
             crossed: crossed.iter().map(|zone| zone.parse().unwrap()).collect(),
             hops: MAX_HOPS - 1,

@@ -4,7 +4,7 @@ use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
 use crate::message::peer::Forward;
 use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
-use crate::name::{Label, ServiceName};
+use crate::name::{Label, Pattern, ServiceName};
 use crate::text;
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ pub enum Where {
 
 impl Where {
     /// Whether this node may serve it.
-    pub(super) fn may_be_here(&self) -> bool {
+    pub(crate) fn may_be_here(&self) -> bool {
         matches!(self, Self::Anywhere | Self::Here | Self::Home)
     }
 }
@@ -97,6 +97,8 @@ pub struct Submission {
     pub place: Where,
     /// Who asked in the first place, if a peer passes the request on.
     pub caller: Option<Caller>,
+    /// What the user who asked in the first place may call, if a peer passes the request on and that is not everything.
+    pub allowed: Option<Vec<Pattern>>,
     /// The services on whose behalf this one is called, outermost first.
     pub chain: Vec<ServiceName>,
     /// The zones that it has entered so far, if a peer passes the request on.

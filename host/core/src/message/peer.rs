@@ -21,7 +21,9 @@
 //!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose behalf
 //!              the request is made (again for each, outermost first, at most 255), 4 = caller (UTF-8, at most 1,024
 //!              bytes), 5 = the zone that is to serve it, 6 = the node that is to serve it, 7 = a zone that it has entered (again
-//!              for each, in order, at most 32). Of two traceparents, keys, callers, zones or nodes the last counts
+//!              for each, in order, at most 32), 8 = a pattern of the services that the user who asked may call, where that
+//!              is not everything (again for each, at most 256; an empty one stands for none). Of two traceparents, keys,
+//!              callers, zones or nodes the last counts
 //! PARTIAL  body
 //! FINAL    body
 //!      7    8  request id; nothing more
@@ -88,7 +90,7 @@
 //! a later version comes only to nodes that know it; to the others it is malformed.
 
 use super::{Body, Frame, Reply};
-use crate::name::{Address, Label, ServiceName};
+use crate::name::{Address, Label, Pattern, ServiceName};
 use std::time::Duration;
 
 mod codec;
@@ -106,6 +108,8 @@ pub const MAX_ENDPOINT: usize = 1024;
 
 /// The longest caller, in bytes.
 pub const MAX_CALLER: usize = 1024;
+/// Largest number of patterns of what a user may call.
+pub const MAX_ALLOWED: usize = 256;
 
 /// The most services on whose behalf a request can be made.
 pub const MAX_CHAIN: usize = 255;
@@ -242,6 +246,8 @@ pub struct Forward {
     pub service: ServiceName,
     /// Who asked, as the first node saw it, in at most [`MAX_CALLER`] bytes; empty if it did not say.
     pub caller: String,
+    /// What the user who asked may call, if that is not everything; more than [`MAX_ALLOWED`] patterns are cut.
+    pub allowed: Option<Vec<Pattern>>,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
     /// Requests with the same key ask for the same effect, once.

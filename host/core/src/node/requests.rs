@@ -59,6 +59,7 @@ impl Node {
             service: forward.service,
             place,
             caller: Some(Caller::Remote { node, caller: forward.caller }),
+            allowed: forward.allowed,
             chain: forward.chain,
             body: forward.body,
             deadline: Some(forward.remaining),

@@ -137,6 +137,7 @@ fn request() -> PeerMessage {
         has_alternative: false,
         service: "print".parse().unwrap(),
         caller: "client:00".into(),
+        allowed: None,
         traceparent: None,
         idempotency_key: None,
         chain: Vec::new(),

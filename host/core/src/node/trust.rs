@@ -80,7 +80,7 @@ impl Node {
                 router.links_up().filter(|(_, name, zone)| !access.may_be_asked(name, Some(zone))).map(|up| up.0),
             );
         }
-        self.broker.set_quotas(&access, now);
+        self.broker.trust(&access, now);
         self.access = Some(access);
         for peer in workers {
             self.broker.expel_worker(&peer, "its key may no longer serve it", now);

@@ -5,8 +5,8 @@ use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
-    Access, CallId, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId, Quota,
-    Request, RequestId, ServiceName, ServiceSettings, Time,
+    Access, CallId, CallsAs, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId,
+    Quota, Request, RequestId, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -64,6 +64,9 @@ impl Stage {
             [peer, ">", frames @ ..] => self.input(Input::Message { from: id_of(peer), frames: self.sent(frames)? }),
             [peer, "<", frames @ ..] => self.expect_send(peer, frames, words),
             [time] if time.starts_with('+') => self.pass(duration(&time[1..])?),
+            ["quarantine", service, time] => {
+                self.input(Input::Quarantine { service: name(service)?, lasts: duration(time)? })
+            }
             ["plugin", service] => self.input(Input::Offered(name(service)?)),
             ["withdraw", service] => self.input(Input::Withdrawn(name(service)?)),
             ["run", rest @ ..] => self.expect_run(rest, words),
@@ -381,6 +384,7 @@ fn configure_service(service: &mut ServiceSettings, key: &str, values: &[&str]) 
             let parsed = patterns.iter().map(|pattern| pattern.parse().map_err(|_| format!("{pattern}: no pattern")));
             service.calls = parsed.collect::<Result<_, _>>()?;
         }
+        ("calls-as", ["caller"]) => service.calls_as = CallsAs::Caller,
         _ => return Err(format!("a service has no setting {key}")),
     }
     Ok(())

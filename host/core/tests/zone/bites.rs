@@ -154,6 +154,7 @@ impl Trial {
             has_alternative: false,
             service: name("add"),
             caller: String::new(),
+            allowed: None,
             traceparent: None,
             idempotency_key: None,
             chain: Vec::new(),

@@ -33,6 +33,7 @@ fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
         service: name(service),
         place: Where::Zone(name("b")),
         caller: None,
+        allowed: None,
         chain: Vec::new(),
         crossed: Vec::new(),
         hops: MAX_HOPS,

@@ -1,8 +1,8 @@
 //! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
 
 use super::{
-    Advert, Forward, MAGIC, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer, PeerMessage,
-    Role, VERSION,
+    Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer,
+    PeerMessage, Role, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::wire::{
@@ -10,7 +10,7 @@ use crate::message::wire::{
     put_long, put_name,
 };
 use crate::message::{Body, Frame, Malformed, Reply, Sender};
-use crate::name::{Address, Label, Place, ServiceName};
+use crate::name::{Address, Label, Pattern, Place, ServiceName};
 use crate::text;
 use bytes::{Buf, BufMut};
 use std::mem;
@@ -44,6 +44,7 @@ const FIELD_CALLER: u8 = 4;
 const FIELD_ZONE: u8 = 5;
 const FIELD_NODE: u8 = 6;
 const FIELD_CROSSED: u8 = 7;
+const FIELD_ALLOWED: u8 = 8;
 
 const NODE: u8 = 1;
 const ROUTER: u8 = 2;
@@ -86,7 +87,11 @@ fn request(forward: &Forward) -> Vec<u8> {
         let zone = forward.zone.iter().map(|zone| (FIELD_ZONE, zone.as_str().as_bytes()));
         let node = forward.node.iter().map(|node| (FIELD_NODE, node.as_str().as_bytes()));
         let crossed = forward.crossed.iter().map(|zone| (FIELD_CROSSED, zone.as_str().as_bytes()));
-        traceparent.chain(key).chain(chain).chain(caller).chain(zone).chain(node).chain(crossed)
+        let allowed = forward.allowed.iter().flat_map(|allowed| {
+            let patterns = allowed.iter().take(MAX_ALLOWED).map(Pattern::as_str);
+            patterns.chain(allowed.is_empty().then_some("")).map(|pattern| (FIELD_ALLOWED, pattern.as_bytes()))
+        });
+        traceparent.chain(key).chain(chain).chain(caller).chain(zone).chain(node).chain(crossed).chain(allowed)
     };
     let length = 11 + forward.service.as_str().len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
@@ -257,6 +262,7 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
         has_alternative: flags & FLAG_ALTERNATIVE != 0,
         service: service(header)?,
         caller: String::new(),
+        allowed: None,
         traceparent: None,
         idempotency_key: None,
         chain: Vec::new(),
@@ -276,10 +282,24 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
             FIELD_NODE => forward.node = Some(label_of(&value)?),
             FIELD_CROSSED if forward.crossed.len() == MAX_CROSSED => return Err("has entered more than 32 zones"),
             FIELD_CROSSED => forward.crossed.push(label_of(&value)?),
+            FIELD_ALLOWED => allow(forward.allowed.get_or_insert_default(), &value)?,
             _ => {}
         }
     }
     Ok(forward)
+}
+
+fn allow(allowed: &mut Vec<Pattern>, pattern: &[u8]) -> Result<(), &'static str> {
+    const NONE: &str = "has a pattern of services that is none";
+    match std::str::from_utf8(pattern) {
+        Ok("") => Ok(()),
+        Ok(_) if allowed.len() == MAX_ALLOWED => Err("has more than 256 patterns of services"),
+        Ok(pattern) => {
+            allowed.push(pattern.parse().map_err(|_| NONE)?);
+            Ok(())
+        }
+        Err(_) => Err(NONE),
+    }
 }
 
 fn caller(bytes: &[u8]) -> Result<String, &'static str> {

@@ -57,6 +57,7 @@ pub fn any_forward(id: u64, body: Body, input: &mut Reader<'_>) -> Forward {
         has_alternative: given & 128 == 128,
         service: any_service(input),
         caller: if given & 1 == 1 { "node:node3/user:shop".into() } else { String::new() },
+        allowed: None,
         traceparent: None,
         idempotency_key: (given & 2 == 2).then(|| Frame::from_static(b"key")),
         chain: if given & 4 == 4 { few(input, any_service) } else { Vec::new() },

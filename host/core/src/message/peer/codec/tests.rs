@@ -19,6 +19,7 @@ fn full_forward() -> Forward {
         has_alternative: true,
         service: name("print"),
         caller: "client:00éf".into(),
+        allowed: None,
         traceparent: Some(Frame::from_static(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         idempotency_key: Some(Frame::from_static(b"order-1")),
         chain: vec![name("web"), name("impôts.calcul")],
@@ -269,6 +270,17 @@ fn what_is_over_a_limit_is_cut_or_refused() {
     let reason = "é".repeat(Failure::MAX_REASON);
     let refused = decode(encode(PeerMessage::Refused(reason.clone()))).unwrap();
     assert_eq!(refused, PeerMessage::Refused(text::line(&reason, Failure::MAX_REASON).into()));
+    for allowed in [vec![], vec!["print".parse().unwrap(), "storage.*".parse().unwrap()]] {
+        let forward = Forward { allowed: Some(allowed), ..bare_forward() };
+        assert_eq!(
+            decode(encode(PeerMessage::Request(forward.clone().into()))),
+            Ok(PeerMessage::Request(forward.into()))
+        );
+    }
+    let many = vec!["print".parse().unwrap(); MAX_ALLOWED + 1];
+    let cut = Forward { allowed: Some(many[1..].to_vec()), ..bare_forward() };
+    let forward = Forward { allowed: Some(many), ..bare_forward() };
+    assert_eq!(decode(encode(PeerMessage::Request(forward.into()))), Ok(PeerMessage::Request(cut.into())));
     for hidden in ["\u{1b}", "\u{202e}", "\n"] {
         let forward = Forward { caller: format!("user:{hidden}"), ..bare_forward() };
         assert!(decode(encode(PeerMessage::Request(forward.into()))).is_err(), "{hidden:?}");
