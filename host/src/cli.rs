@@ -267,16 +267,32 @@ fn exit_code(code: Code) -> u8 {
     }
 }
 
-/// Writes the frames as they are; on a terminal each ends its line.
+/// Writes the frames as they are; on a terminal each ends its line, and no character of it moves the cursor or reorders
+/// others.
 fn print(body: &Body) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     for frame in body {
-        stdout.write_all(frame)?;
-        if stdout.is_terminal() && !frame.ends_with(b"\n") {
-            stdout.write_all(b"\n")?;
+        if stdout.is_terminal() {
+            stdout.write_all(for_terminal(frame).as_bytes())?;
+        } else {
+            stdout.write_all(frame)?;
         }
     }
     stdout.flush()
+}
+
+/// A frame as lines in which no character moves the cursor or reorders others.
+fn for_terminal(frame: &[u8]) -> String {
+    let text = String::from_utf8_lossy(frame);
+    let mut shown = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        let is_escaped = !matches!(c, '\n' | '\t') && (c.is_control() || text::is_bidi(c));
+        if is_escaped { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    if !shown.ends_with('\n') {
+        shown.push('\n');
+    }
+    shown
 }
 
 /// Reads what a node tells of itself; each text in it becomes one line, fit for a terminal.
@@ -293,5 +309,24 @@ fn one_line_each(report: Value) -> Value {
         Value::Array(items) => items.into_iter().map(one_line_each).collect(),
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (line(name), one_line_each(value))).collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_on_a_terminal_moves_no_cursor() {
+        assert_eq!(for_terminal("┌─┐\n│a│\tb".as_bytes()), "┌─┐\n│a│\tb\n");
+        assert_eq!(for_terminal(b"\x1b[2Jx\r\xff\n"), "\\u{1b}[2Jx\\r\u{fffd}\n");
+        assert_eq!(for_terminal("a\u{202e}b\u{9b}c".as_bytes()), "a\\u{202e}b\\u{9b}c\n");
+    }
+
+    #[test]
+    fn each_text_of_a_report_becomes_one_line() {
+        let told = vec![r#"{"a\nb": ["\u001b[2J", {"c": 1}], "d": "\u202e"}"#.into()];
+        let report: Value = read(&told).unwrap();
+        assert_eq!(report.to_string(), r#"{"a b":["\\u{1b}[2J",{"c":1}],"d":"\\u{202e}"}"#);
     }
 }

@@ -11,6 +11,7 @@
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
 //! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/console.rs` |
+//! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
 //! | why a file is refused: imports, section contents, comments of signatures | host: `Loader::refuse` in `plugins/loader.rs` |
 //! | names of imports and exports of a file | host: `plugins/inspect.rs` |
 //! | names of files in folders that others write | host: [`shown`] |
@@ -18,7 +19,8 @@
 //! | what a node reports, on the way to a terminal | host: `read` in `cli.rs` |
 //! | every field of every line of the node's log, as a second net | host: `cli/log.rs` |
 //!
-//! Bodies of requests and replies are data, not text: they pass byte for byte.
+//! Bodies of requests and replies are data, not text: they pass byte for byte, except that the command line escapes control
+//! and bidi characters of a body that it prints on a terminal.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -134,6 +136,12 @@ pub fn is_shown(c: char) -> bool {
         _ if c.is_alphanumeric() || c.is_whitespace() => true,
         _ => is_printable(c),
     }
+}
+
+/// Whether a character changes the direction of the text around it.
+#[must_use]
+pub fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether a character ends a line, somewhere.

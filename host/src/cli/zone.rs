@@ -3,6 +3,7 @@
 use super::names::{address, suggest};
 use super::{ANSWER, Failed, To, print, read};
 use clap::Args;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -61,8 +62,8 @@ fn tell(
     table: impl FnOnce(&Body) -> Result<String, Failed>,
 ) -> Result<Body, Failed> {
     let reply = client.call(ask.deadline(ANSWER), |_| {})?;
-    let text = if args.json { reply.concat().into() } else { table(&reply)?.into() };
-    print(&if args.json { vec![text, "\n".into()] } else { vec![text] })?;
+    let text = if args.json { format!("{}\n", read::<Value>(&reply)?) } else { table(&reply)? };
+    print(&vec![text.into()])?;
     Ok(reply)
 }
 
