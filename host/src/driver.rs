@@ -415,7 +415,7 @@ impl Driver {
                 *clock = time;
                 return ended;
             }
-            Output::Stop(request) => self.plugins.stop(request),
+            Output::Stop(request) => self.plugins.stop(request, now),
             Output::Answer { call, result } => self.plugins.answer(call, result),
             Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
             Output::Event(event) => self.warn(event.kind(), &event),

@@ -5,6 +5,7 @@
 //! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
 
 mod admin;
+mod backtrace;
 mod blocking;
 mod bounds;
 mod command;
@@ -15,6 +16,7 @@ mod egress;
 mod engine;
 mod epoch;
 mod exchange;
+mod failed_runs;
 mod folder;
 mod fs;
 mod generations;
@@ -58,24 +60,29 @@ use loader::Loader;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
-use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName};
+use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName, Time};
 use watch::Hints;
 
 /// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the thread
 /// pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new messages.
 const INLINE: Duration = Duration::from_millis(8);
 
+/// How long a run that computes past its deadline has to stop itself. It does so at the next tick of the epoch, as soon as
+/// a thread of the pool is free for it; one that begins to wait for the host instead is stopped after this time.
+const LAST_TICKS: Duration = Duration::from_secs(1);
+
 /// The loaded plugins and their runs.
 pub(crate) struct Plugins {
     services: BTreeMap<ServiceName, Generations>,
     /// Runs in the thread pool.
-    runs: BTreeMap<RequestId, AbortHandle>,
+    runs: BTreeMap<RequestId, PooledRun>,
     calls: Arc<Calls>,
     sending: Sending,
     epoch: Epoch,
@@ -97,6 +104,14 @@ pub(crate) struct Plugins {
     stepping_back: Vec<(ServiceName, RequestId)>,
 }
 
+/// A run in the thread pool.
+struct PooledRun {
+    task: AbortHandle,
+    deadline: Time,
+    /// Whether it last gave its thread back because its slice of time was over, and not to wait for the host.
+    computes: Arc<AtomicBool>,
+}
+
 /// What happened to the file of a service.
 pub(crate) enum News {
     /// It is ready to serve.
@@ -115,6 +130,15 @@ pub(crate) enum News {
     Gone(ServiceName),
     /// All files that were there at the start have been tried; those of these services take longer.
     FirstPass(Vec<ServiceName>),
+    /// One of its versions refuses requests for so long, because it crashed in every one; zero if it does so no more.
+    Quarantine {
+        /// The service.
+        service: ServiceName,
+        /// Which version.
+        generation: u64,
+        /// How long.
+        lasts: Duration,
+    },
 }
 
 impl fmt::Debug for News {
@@ -128,6 +152,9 @@ impl fmt::Debug for News {
             Self::Unchanged(service) => write!(f, "Unchanged({service})"),
             Self::Gone(service) => write!(f, "Gone({service})"),
             Self::FirstPass(unfinished) => write!(f, "FirstPass({unfinished:?})"),
+            Self::Quarantine { service, generation, lasts } => {
+                write!(f, "Quarantine({service}, {generation}, {lasts:?})")
+            }
         }
     }
 }
@@ -255,7 +282,8 @@ impl Plugins {
                 let number = generations.install(*plugin);
                 self.keep_record(&service, None);
                 info!("generation {} of {service} serves from now on", number?);
-                (!was_offered).then_some(Input::Offered(service))
+                let fit = Input::Quarantine { service: service.clone(), lasts: Duration::ZERO };
+                Some(if was_offered { fit } else { Input::Offered(service) })
             }
             News::Resumed(service, record, plugin) => {
                 let generations = Generations::resume(record, plugin.map(|plugin| *plugin));
@@ -278,6 +306,10 @@ impl Plugins {
                 self.refused += u64::from(self.services.entry(service).or_default().refuse(refusal));
                 None
             }
+            News::Quarantine { service, generation, lasts } => {
+                let serving = self.services.get(&service)?.serving()?;
+                (serving.generation() == generation).then_some(Input::Quarantine { service, lasts })
+            }
             News::Unchanged(service) => {
                 self.services.get_mut(&service)?.accept();
                 None
@@ -299,7 +331,8 @@ impl Plugins {
         let finished = match news {
             News::Loaded(service, _) | News::Refused(service, _) => service,
             News::Unchanged(service) | News::Gone(service) => service,
-            News::Resumed(..) | News::Restored(..) | News::Tried(..) | News::FirstPass(_) => return,
+            News::Resumed(..) | News::Restored(..) | News::Tried(..) => return,
+            News::FirstPass(_) | News::Quarantine { .. } => return,
         };
         if let Some(unfinished) = &mut self.unfinished {
             unfinished.remove(finished);
@@ -343,7 +376,7 @@ impl Plugins {
         remaining: Duration,
         clock: &mut Option<Instant>,
     ) -> Option<Input> {
-        let id = request.id;
+        let (id, deadline) = (request.id, request.deadline);
         let mut generations = self.services.get_mut(&request.service);
         if let Some(generations) = generations.as_deref_mut()
             && gave_way(generations)
@@ -384,27 +417,51 @@ impl Plugins {
         let confirm = Confirm::new(id, self.sending.clone(), Arc::clone(&self.in_pool));
         self.epoch.keep_ticking();
         let plugin = Arc::clone(plugin);
+        let computes = Arc::new(AtomicBool::new(false));
+        let noted = Arc::clone(&computes);
         let task = tokio::spawn(async move {
+            // Dropped after the run, so that the end is confirmed when the run has said what it has to say.
+            let confirm = confirm;
+            let mut run = run;
             let began = Instant::now();
-            let ended = run.await;
+            let ended = poll_fn(|context| {
+                guest::take_yielded();
+                let polled = run.as_mut().poll(context);
+                noted.store(guest::take_yielded(), Ordering::Relaxed);
+                polled
+            });
+            let ended = ended.await;
             let now = Instant::now();
             plugin.pace.record(now.duration_since(began), now);
             confirm.send(ended.result);
         });
-        self.runs.insert(id, task.abort_handle());
+        self.runs.insert(id, PooledRun { task: task.abort_handle(), deadline, computes });
         None
     }
 
     /// Stops a run; its end is confirmed by the mailbox like any other.
-    pub(crate) fn stop(&mut self, request: RequestId) {
-        if let Some(run) = self.runs.remove(&request) {
-            run.abort();
+    ///
+    /// One that computes past its deadline is left to stop itself at its next tick of the epoch, because then the log can
+    /// tell where it was.
+    pub(crate) fn stop(&mut self, request: RequestId, now: Time) {
+        let Some(PooledRun { task, deadline, computes }) = self.runs.remove(&request) else { return };
+        if now < deadline {
+            return task.abort();
         }
+        self.calls.overdue(request);
+        if !computes.load(Ordering::Relaxed) {
+            return task.abort();
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_TICKS).await;
+            task.abort();
+        });
     }
 
     /// A run in the thread pool has confirmed its end.
     pub(crate) fn ended(&mut self, request: RequestId) {
         self.runs.remove(&request);
+        self.calls.is_over(request);
     }
 
     /// Passes on the answer of a call that a run made.
@@ -447,7 +504,10 @@ fn gave_way(generations: &mut Generations) -> bool {
     if generations.serving().is_some_and(|serving| serving.is_condemned())
         && let Ok((from, to)) = generations.roll_back()
     {
-        warn!("generation {to} serves again: {from} crashed in too many of its first requests (trial-crashes)");
+        let service = generations.serving().map_or("?", |serving| serving.around.service.as_str());
+        warn!(
+            "generation {to} of {service} serves again: {from} crashed in too many of its first requests (trial-crashes)"
+        );
         return true;
     }
     false

@@ -149,8 +149,19 @@ fn a_new_version_that_crashes_too_often_gives_way_to_the_one_before() {
         assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
     }
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
-    node.wait_for("generation 1 serves again: 2 crashed in too many");
+    node.wait_for("generation 1 of echo serves again: 2 crashed in too many");
     assert!(plugins(&node, &[]).contains("rolled back"));
+}
+
+#[test]
+fn a_new_version_that_only_crashes_gives_way_before_a_quarantine_begins() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&node, "echo", &component(TRAP));
+    node.wait_for("generation 2 of echo serves from now on");
+    let failures: Vec<String> = (0..11).map(|_| node.fail("echo", &[b"x"]).1).collect();
+    assert!(failures.iter().all(|why| why.contains("unreachable")), "{failures:?}");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    node.wait_for("generation 1 of echo serves again: 2 crashed in too many");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod connections;
 mod corpus;
 mod deploy;
 mod dropping;
+mod failed_runs;
 mod flood;
 mod folder;
 mod folders;

@@ -3,6 +3,7 @@
 use super::names::suggest;
 use super::{ANSWER, Failed, To, print, read};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,8 +72,10 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
         Some(Action::Rollback { service }) => suggest(&mut client, service, error),
         None => error.into(),
     })?;
-    if args.json || args.action.is_some() {
-        print(&reply)?;
+    if args.action.is_some() {
+        print(&vec![format!("{}\n", text::line_of(&reply.concat(), text::MAX_LINE)).into()])?;
+    } else if args.json {
+        print(&vec![format!("{}\n", read::<Value>(&reply)?).into()])?;
     } else {
         print(&vec![table(&read::<Vec<PluginReport>>(&reply)?).into()])?;
     }
@@ -101,6 +104,11 @@ fn table(plugins: &[PluginReport]) -> String {
                 generation.crashes,
                 generation.loaded_at
             );
+        }
+        let serving = plugin.generations.iter().find(|generation| generation.state == GenerationState::Serving);
+        if let Some(ms) = serving.map(|serving| serving.quarantine_ms).filter(|ms| *ms > 0) {
+            let _writing_to_a_string_succeeds =
+                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
         }
         if let Some(refused) = &plugin.refused {
             let _writing_to_a_string_succeeds = writeln!(text, "{:<24}    - refused: {}", plugin.service, refused.why);

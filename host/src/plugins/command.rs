@@ -3,6 +3,7 @@
 //! A command has no notion of frames: those of a request are joined, and the reply is one frame. It runs once for each
 //! request, in an instance of its own. WASI 0.2 knows two exit codes, 0 and 1.
 
+use super::backtrace;
 use super::console::Console;
 use super::grants;
 use super::guest::Guest;
@@ -44,7 +45,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
     };
     let guest = store.data();
     let (reply_left, sent_partials) = (guest.reply_left(), guest.has_sent_partials());
-    let failed = |failure| Outcome { result: Err(failure), sent_partials };
+    let failed = |failure| Outcome { result: Err(failure), sent_partials, backtrace: None };
     let printed = stdout.contents();
     if printed.len() > reply_left {
         // Whatever it died of after that.
@@ -57,7 +58,8 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
             Some(exit) => exit.0,
             None => {
                 let Failure { code, reason } = plugin.explain(&error, store.data());
-                return failed(Failure::new(code, format!("{reason}; it said: {}", stderr.tail())));
+                let failure = Failure::new(code, format!("{reason}; it said: {}", stderr.tail()));
+                return Outcome { backtrace: backtrace::of(&error), ..failed(failure) };
             }
         },
     };
@@ -65,7 +67,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
         let reason = format!("{} ended with exit code {exit}: {}", request.service, stderr.tail());
         return failed(Failure::new(Code::Failed, reason));
     }
-    Outcome { result: Ok(vec![printed]), sent_partials }
+    Outcome { result: Ok(vec![printed]), sent_partials, backtrace: None }
 }
 
 /// What the command is told about the request; all else of the node's environment stays the node's.

@@ -1,10 +1,12 @@
 //! The engine that all plugins share, tuned for instances that live for one request.
 
+use super::backtrace;
 use super::compile;
 use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
 use super::outside::Shares;
 use super::places::Places;
 use crate::config::Config;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -43,6 +45,7 @@ impl Sandbox {
     /// If the system does not have what the engine needs: address space above all.
     pub(super) fn new(config: &Config) -> Result<Self, String> {
         let mut settings = compile::settings();
+        settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));
         settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
         let engine = Engine::new(&settings).map_err(|error| {
             format!("cannot start the WebAssembly engine for limits.instances = {}: {error:#}", config.instances)

@@ -75,7 +75,9 @@ impl Generations {
             version,
         };
         let mut kept: Vec<Generation> = versions.into_iter().map(generation).collect();
+        let has_fallback = kept.iter().take(index.unwrap_or_default()).any(|before| !before.is_rolled_back);
         if let Some(generation) = index.and_then(|index| kept.get_mut(index)) {
+            serving.iter().for_each(|serving| serving.installed(generation.version.number, has_fallback));
             generation.plugin = serving.map(Arc::new);
         } else {
             kept.retain(|generation| generation.version.state != GenerationState::Serving);
@@ -144,6 +146,7 @@ impl Generations {
             self.kept.remove(usize::from(self.serving == Some(0)));
         }
         self.newest += 1;
+        plugin.installed(self.newest, self.kept.iter().any(|kept| !kept.is_rolled_back));
         let version = version_of(&plugin, self.newest);
         self.kept.push(Generation { version, plugin: Some(Arc::new(plugin)), is_rolled_back: false });
         self.serving = Some(self.kept.len() - 1);
@@ -155,8 +158,12 @@ impl Generations {
         // One that is there already came later, under the number of one whose file was gone meanwhile.
         let is_it = |kept: &Generation| kept.version.number == number && kept.plugin.is_none();
         let Some(index) = self.kept.iter().position(is_it) else { return };
+        let has_fallback = self.kept.iter().take(index).any(|before| !before.is_rolled_back);
         match (plugin, self.kept.get_mut(index)) {
-            (Some(plugin), Some(kept)) => kept.plugin = Some(Arc::new(plugin)),
+            (Some(plugin), Some(kept)) => {
+                plugin.installed(number, has_fallback);
+                kept.plugin = Some(Arc::new(plugin));
+            }
             _ => {
                 self.kept.remove(index);
                 self.serving = self.serving.map(|serving| serving - usize::from(index < serving));
@@ -179,6 +186,8 @@ impl Generations {
         from.is_rolled_back = true;
         let from = from.version.number;
         self.serving = Some(previous);
+        // It may be in a quarantine of its own.
+        self.serving().into_iter().for_each(|serving| serving.tell_quarantine());
         Ok((from, number))
     }
 }

@@ -7,15 +7,16 @@ use super::outside::{Outside, Surroundings};
 use super::tcp::{self, Sockets};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tracing::Level;
 use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
-use wasmtime::ResourceLimiter;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
@@ -44,6 +45,19 @@ pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
 pub(super) const MAX_RESOURCES: usize = 1_000;
+
+thread_local! {
+    /// Whether a guest gave this thread back because its slice of time was over.
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a guest gave this thread back, since this was asked last, because its slice of time was over.
+pub(super) fn take_yielded() -> bool {
+    YIELDED.take()
+}
+
+/// Why a run ended that was past its deadline.
+pub(super) const STOPPED: &str = "the run was stopped at its deadline";
 
 /// The host's state of one instance.
 pub(super) struct Guest {
@@ -167,6 +181,18 @@ impl Guest {
             outside
         });
         (outside, &mut self.resources)
+    }
+
+    /// Whether it may go on, as it is asked at each tick of the epoch.
+    ///
+    /// # Errors
+    /// If its request is past its deadline.
+    pub(super) fn go_on(&self) -> wasmtime::Result<UpdateDeadline> {
+        if self.around.calls.is_overdue(self.request) {
+            return Err(wasmtime::Error::new(Ended(Failure::new(Code::Deadline, STOPPED))));
+        }
+        YIELDED.set(true);
+        Ok(UpdateDeadline::Yield(1))
     }
 
     /// What the instance was refused, if anything.
@@ -296,14 +322,37 @@ fn call_failure(failure: Failure) -> calls::CallFailure {
 pub(super) struct Calls {
     /// Where nodes listen, this one included.
     pub(super) doors: Arc<Doors>,
-    sending: Sending,
+    pub(super) sending: Sending,
+    /// Runs past their deadlines, which stop at their next tick of the epoch.
+    overdue: Mutex<BTreeSet<RequestId>>,
     next: AtomicU64,
     waiting: Mutex<BTreeMap<CallId, oneshot::Sender<Result<Body, Failure>>>>,
 }
 
 impl Calls {
     pub(super) fn new(sending: Sending) -> Self {
-        Self { doors: Arc::default(), sending, next: AtomicU64::new(1), waiting: Mutex::default() }
+        Self {
+            doors: Arc::default(),
+            sending,
+            overdue: Mutex::default(),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// The run of a request is past its deadline.
+    pub(super) fn overdue(&self, request: RequestId) {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner).insert(request);
+    }
+
+    /// Whether the run of a request is past its deadline.
+    pub(super) fn is_overdue(&self, request: RequestId) -> bool {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner).contains(&request)
+    }
+
+    /// The run of a request is over.
+    pub(super) fn is_over(&self, request: RequestId) {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
     }
 
     /// Passes on the answer of a call; a run that has been stopped does not hear it.

@@ -16,11 +16,13 @@ pub(super) struct Health {
     wait: Duration,
     /// The end of the quarantine; then one request is let through to see.
     until: Option<Instant>,
+    /// Whether that one has not ended yet.
+    is_probing: bool,
 }
 
 impl Health {
     pub(super) fn new(tolerance: u32) -> Self {
-        Self { tolerance, in_a_row: 0, wait: Duration::ZERO, until: None }
+        Self { tolerance, in_a_row: 0, wait: Duration::ZERO, until: None, is_probing: false }
     }
 
     /// Lets a request through, or says how long the quarantine lasts still.
@@ -31,7 +33,13 @@ impl Health {
         }
         // The one that is let through may never end; the next is, after the same time again.
         self.until = self.until.map(|_| now + self.wait);
+        self.is_probing = self.until.is_some();
         Ok(())
+    }
+
+    /// Whether requests are refused, but for one now and then.
+    pub(super) fn is_in_quarantine(&self) -> bool {
+        self.until.is_some()
     }
 
     /// How long the quarantine lasts still; zero if there is none.
@@ -46,7 +54,9 @@ impl Health {
             return None;
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        if self.tolerance == 0 || self.in_a_row < self.tolerance {
+        // Of those that were let in before the quarantine began, none makes it longer.
+        let is_known = !std::mem::take(&mut self.is_probing) && self.is_in_quarantine();
+        if self.tolerance == 0 || self.in_a_row < self.tolerance || is_known {
             return None;
         }
         self.wait = (self.wait * 2).clamp(FIRST, LONGEST);
@@ -84,6 +94,15 @@ mod tests {
             now += SECOND * seconds;
             assert_eq!(health.admit(now), Ok(()));
         }
+    }
+
+    #[test]
+    fn requests_that_were_let_in_before_do_not_make_the_quarantine_longer() {
+        let (mut health, now) = (Health::new(1), Instant::now());
+        assert_eq!(health.record(true, now), Some(SECOND));
+        assert_eq!([(); 9].map(|()| health.record(true, now)), [None; 9]);
+        assert_eq!(health.admit(now + SECOND), Ok(()));
+        assert_eq!(health.record(true, now + SECOND), Some(2 * SECOND), "the one that was to see");
     }
 
     #[test]

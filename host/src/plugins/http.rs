@@ -9,6 +9,7 @@
 //! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each request, in
 //! an instance of its own, and the answer is sent when it has returned.
 
+use super::backtrace;
 use super::guest::Guest;
 use super::instance::{Job, Outcome, Plugin};
 use super::outside::Outside;
@@ -54,17 +55,21 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
         let ran = run(handler, &mut store, request, sender).await;
         store.data_mut().break_off_bodies();
         let guest = store.data();
-        ran.map(|()| (guest.has_sent_partials(), guest.reply_left())).map_err(|error| plugin.explain(&error, guest))
+        ran.map(|()| (guest.has_sent_partials(), guest.reply_left()))
+            .map_err(|error| (plugin.explain(&error, guest), backtrace::of(&error)))
     };
     // A response that is too long ends the run at once: nobody would read the rest of it.
-    let ended = tokio::try_join!(run, collect(plugin, sent));
+    let collect = async { collect(plugin, sent).await.map_err(|failure| (failure, None)) };
+    let ended = tokio::try_join!(run, collect);
     match ended {
         Ok(((sent_partials, reply_left), (_, body))) if body.len() > reply_left => {
-            Outcome { result: Err(plugin.over_reply_limit()), sent_partials }
+            Outcome { result: Err(plugin.over_reply_limit()), sent_partials, backtrace: None }
         }
-        Ok(((sent_partials, _), (status, body))) => Outcome { result: judge(plugin, status, body), sent_partials },
+        Ok(((sent_partials, _), (status, body))) => {
+            Outcome { result: judge(plugin, status, body), sent_partials, backtrace: None }
+        }
         // Partial replies may have been sent; it must not overtake them.
-        Err(failure) => Outcome { result: Err(failure), sent_partials: true },
+        Err((failure, backtrace)) => Outcome { result: Err(failure), sent_partials: true, backtrace },
     }
 }
 

@@ -1,32 +1,34 @@
 //! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
+use super::backtrace;
 use super::blocking::Blocking;
 use super::command;
 use super::console::ServiceLog;
 use super::engine::Sandbox;
 use super::exchange::Lookups;
+use super::failed_runs::FailedRuns;
 use super::fs::Folder;
-use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM};
+use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM, STOPPED};
 use super::health::Health;
 use super::http;
 use super::inspect;
 use super::outside::{Outside, Surroundings};
 use super::pace::Pace;
-use super::{GenerationState, PluginStatus};
+use super::{GenerationState, News, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::mailbox::Room;
 use crate::plugins::guest::bindings::wasmnode::service::types;
 use crate::plugins::guest::bindings::{Service, ServicePre};
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tracing::warn;
+use tracing::{info, warn};
 use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, RequestId, ServiceName, text};
 use wasmtime::component::{Component, ResourceTableError};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
@@ -50,6 +52,10 @@ pub(crate) struct Plugin {
     /// Requests whose instance trapped, or asked for more than it may have.
     crashes: AtomicU64,
     health: Mutex<Health>,
+    /// Its number among the versions of the plugin.
+    generation: AtomicU64,
+    /// Whether there is a version before it that could serve in its place.
+    has_fallback: AtomicBool,
 }
 
 /// How a plugin is spoken to.
@@ -90,11 +96,13 @@ pub(super) struct Outcome {
     pub(super) result: Result<Body, Failure>,
     /// Whether partial replies went ahead of it, by the mailbox.
     pub(super) sent_partials: bool,
+    /// Where the guest was when it was ended.
+    pub(super) backtrace: Option<Box<str>>,
 }
 
 impl Outcome {
     pub(super) fn failed(failure: Failure) -> Self {
-        Self { result: Err(failure), sent_partials: false }
+        Self { result: Err(failure), sent_partials: false, backtrace: None }
     }
 }
 
@@ -178,8 +186,10 @@ impl Plugin {
             folders,
             blocking,
             shares,
+            failed_runs: FailedRuns::new(),
         });
-        Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health })
+        let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health, generation, has_fallback })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -214,7 +224,12 @@ impl Plugin {
     #[expect(clippy::manual_async_fn, reason = "it would be larger by a copy of the job, and each run is moved once")]
     pub(super) fn run(self: Arc<Self>, job: Job) -> impl Future<Output = Outcome> + Send {
         async move {
+            let mut watch = Watch { plugin: &self, request: &job.request, has_ended: false };
             let outcome = self.serve(&job).await;
+            watch.has_ended = true;
+            if let Err(failure) = &outcome.result {
+                self.log_failure(&job.request, failure, outcome.backtrace.as_deref());
+            }
             self.requests.fetch_add(1, Ordering::Relaxed);
             let has_crashed = matches!(&outcome.result, Err(Failure { code: Code::Crashed | Code::Exhausted, .. }));
             if has_crashed {
@@ -227,11 +242,52 @@ impl Plugin {
         }
     }
 
+    fn log_failure(&self, request: &Request, failure: &Failure, backtrace: Option<&str>) {
+        self.around.failed_runs.log(request, self.generation(), failure, backtrace);
+    }
+
+    /// It is the version of this number from now on; whether there is one before it that could serve in its place.
+    pub(super) fn installed(&self, generation: u64, has_fallback: bool) {
+        self.generation.store(generation, Ordering::Relaxed);
+        self.has_fallback.store(has_fallback, Ordering::Relaxed);
+    }
+
     /// A request has ended, of a plugin that has crashed in this or in others.
     fn take_note(&self, has_crashed: bool) {
-        if let Some(wait) = self.health().record(has_crashed, Instant::now()) {
-            warn!("{} is in quarantine for {wait:?}: it crashes in every request", self.around.service);
+        // A version that can be replaced is judged by its first requests, and a quarantine would keep it from them.
+        if has_crashed && self.is_on_trial() {
+            return;
         }
+        let (was_quarantined, wait) = {
+            let mut health = self.health();
+            (health.is_in_quarantine(), health.record(has_crashed, Instant::now()))
+        };
+        let service = &self.around.service;
+        match wait {
+            Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashes in every request"),
+            None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
+            None => return,
+        }
+        self.tell_quarantine();
+    }
+
+    /// Whether it is judged by its first requests, and the version before it serves if it fails.
+    fn is_on_trial(&self) -> bool {
+        let Trial { requests, crashes } = self.around.settings.trial;
+        let served = self.requests.load(Ordering::Relaxed);
+        self.has_fallback.load(Ordering::Relaxed) && served <= u64::from(requests) && crashes < 100
+    }
+
+    /// Number among the versions of the plugin.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Says how long requests are refused still, so that whoever asks is told so.
+    pub(super) fn tell_quarantine(&self) {
+        let (service, generation) = (self.around.service.clone(), self.generation());
+        let lasts = self.health().quarantine(Instant::now());
+        self.around.calls.sending.send(News::Quarantine { service, generation, lasts });
     }
 
     /// Whether a request may be tried.
@@ -273,7 +329,7 @@ impl Plugin {
             // Elsewhere for the same reason.
             None => match Box::pin(self.instantiate(pre, job.request.id)).await {
                 Ok(instance) => instance,
-                Err(failure) => return Outcome::failed(failure),
+                Err(outcome) => return outcome,
             },
         };
         let remaining_us = job.remaining_us();
@@ -286,29 +342,36 @@ impl Plugin {
         let guest = instance.store.data_mut();
         guest.end();
         let sent_partials = guest.has_sent_partials();
+        let mut backtrace = None;
         let result = match called {
             Ok(reply) => {
                 let result = self.lift(reply, guest);
                 self.keep(instance);
                 result
             }
-            Err(error) => Err(self.explain(&error, guest)),
+            Err(error) => {
+                backtrace = backtrace::of(&error);
+                Err(self.explain(&error, guest))
+            }
         };
-        Outcome { result, sent_partials }
+        Outcome { result, sent_partials, backtrace }
     }
 
-    async fn instantiate(&self, pre: &ServicePre<Guest>, request: RequestId) -> Result<Instance, Failure> {
+    async fn instantiate(&self, pre: &ServicePre<Guest>, request: RequestId) -> Result<Instance, Outcome> {
         // To open a folder can fail, which is told best before the guest begins.
         let outside = if self.around.settings.grants.fs.is_empty() {
             None
         } else {
-            Some(Outside::logging(&self.around, self.around.open_folders().await?))
+            Some(Outside::logging(&self.around, self.around.open_folders().await.map_err(Outcome::failed)?))
         };
         let mut store = self.store(pre.engine(), outside);
         store.data_mut().begin(request, self.around.settings.reply);
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
-            Err(error) => Err(self.explain(&error, store.data())),
+            Err(error) => {
+                let failed = Outcome::failed(self.explain(&error, store.data()));
+                Err(Outcome { backtrace: backtrace::of(&error), ..failed })
+            }
         }
     }
 
@@ -318,7 +381,7 @@ impl Plugin {
         store.limiter(Guest::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.epoch_deadline_callback(|context| context.data().go_on());
         store.set_epoch_deadline(TICKS);
         store
     }
@@ -403,6 +466,22 @@ impl Plugin {
             None => cause,
         };
         Failure::new(Code::Crashed, format!("an instance of {service} crashed: {what}"))
+    }
+}
+
+/// Sees to it that a run which is stopped while it waits for the host has its line in the log too.
+struct Watch<'a> {
+    plugin: &'a Plugin,
+    request: &'a Request,
+    has_ended: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended && self.plugin.around.calls.is_overdue(self.request.id) {
+            let reason = format!("{}: {STOPPED}, while it waited for the host", self.request.service);
+            self.plugin.log_failure(self.request, &Failure::new(Code::Deadline, reason), None);
+        }
     }
 }
 

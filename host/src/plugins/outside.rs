@@ -4,6 +4,7 @@
 use super::blocking::Blocking;
 use super::console::{Console, ServiceLog};
 use super::exchange::Lookups;
+use super::failed_runs::FailedRuns;
 use super::fs::{Folder, Root, Usages};
 use super::grants;
 use super::guest::Calls;
@@ -29,6 +30,7 @@ pub(super) struct Surroundings {
     pub(super) max_frames: usize,
     /// How it looks names up.
     pub(super) lookups: Lookups,
+    pub(super) failed_runs: FailedRuns,
     /// The folders that it is granted.
     pub(super) folders: Vec<Arc<Folder>>,
     /// Where its calls run that may block.

@@ -3,8 +3,10 @@
 use super::service::Service;
 use super::types::{Candidate, HopStatus, Way};
 use super::{Broker, Where};
+use crate::failure::{Code, Failure};
 use crate::name::{Address, ServiceName};
 use crate::time::Time;
+use std::time::Duration;
 
 impl Broker {
     /// All who could serve a service at a place, best first as far as that is fixed, with what speaks for or against each.
@@ -12,7 +14,7 @@ impl Broker {
     pub fn explain(&self, service: &ServiceName, place: &Where, now: Time) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         if !matches!(place, Where::Node(_)) {
-            candidates.extend(self.explain_here(service));
+            candidates.extend(self.explain_here(service, now));
         }
         if !matches!(place, Where::Here) {
             candidates.extend(self.explain_peers(service, place, now));
@@ -20,19 +22,27 @@ impl Broker {
         candidates
     }
 
-    fn explain_here(&self, service: &ServiceName) -> Vec<Candidate> {
+    /// Why a request that this node's plugin would serve is refused, if that is so: it is in quarantine, and no worker is
+    /// idle.
+    pub(crate) fn quarantined(&self, service: &ServiceName, now: Time) -> Option<Failure> {
+        let entry = self.services.get(service)?;
+        let left = entry.quarantined_until.since(now);
+        let is_refused = entry.plugin && entry.idle.is_empty() && !left.is_zero();
+        is_refused.then(|| Failure::new(Code::Crashed, format!("{service} is {}", in_quarantine(left))))
+    }
+
+    fn explain_here(&self, service: &ServiceName, now: Time) -> Vec<Candidate> {
         let Some(entry) = self.services.get(service) else { return Vec::new() };
         let node = self.settings.name.to_string();
         let mut candidates = Vec::new();
         if entry.plugin {
             let (running, most) = (entry.running, entry.settings.concurrency);
-            candidates.push(Candidate {
-                node: node.clone(),
-                way: Way::Here,
-                what: "plugin".into(),
-                is_ready: running < most,
-                why: format!("{running} of {most} running (service.{service}.concurrency)"),
-            });
+            let left = entry.quarantined_until.since(now);
+            let (is_ready, why) = match left.is_zero() {
+                true => (running < most, format!("{running} of {most} running (service.{service}.concurrency)")),
+                false => (false, in_quarantine(left)),
+            };
+            candidates.push(Candidate { node: node.clone(), way: Way::Here, what: "plugin".into(), is_ready, why });
         }
         let (idle, busy) = (entry.idle.len(), entry.busy);
         if idle + busy > 0 {
@@ -70,6 +80,10 @@ impl Broker {
         statuses.sort_by_key(|status| (status.cost, promise(status)));
         statuses.iter().map(peer).collect()
     }
+}
+
+fn in_quarantine(left: Duration) -> String {
+    format!("in quarantine for {left:.1?} more: it crashed in every request")
 }
 
 fn peer(status: &HopStatus) -> Candidate {

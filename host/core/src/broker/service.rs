@@ -3,6 +3,7 @@ use super::types::{RequestId, ServiceStatus, Where};
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::settings::ServiceSettings;
+use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service: who offers it, and who waits for it.
@@ -11,6 +12,8 @@ pub(super) struct Service {
     pub(super) settings: ServiceSettings,
     /// Whether a plugin offers it.
     pub(super) plugin: bool,
+    /// Until when its plugin refuses requests, because it crashed in every one.
+    pub(super) quarantined_until: Time,
     /// Whether the others were told that this node serves it.
     pub(super) is_told: bool,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
@@ -145,8 +148,11 @@ impl Service {
 
     /// Takes the provider whose turn it is: plugin and workers alternate, and among the workers the longest idle is
     /// first. `None` while all are occupied.
-    pub(super) fn take_provider(&mut self) -> Option<Provider> {
-        let plugin_is_free = self.plugin && self.running < self.settings.concurrency;
+    ///
+    /// A plugin in quarantine has its turn only if no worker is idle.
+    pub(super) fn take_provider(&mut self, now: Time) -> Option<Provider> {
+        let is_fit = self.idle.is_empty() || self.quarantined_until <= now;
+        let plugin_is_free = self.plugin && is_fit && self.running < self.settings.concurrency;
         if plugin_is_free && (self.idle.is_empty() || !self.worker_is_next) {
             self.worker_is_next = true;
             self.running += 1;

@@ -89,7 +89,8 @@ impl Node {
             (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };
         let candidates = self.broker.explain(service, &located, now);
-        let verdict = verdict(&candidates);
+        let refused = self.broker.quarantined(service, now).filter(|_| located.may_be_here());
+        let verdict = refused.map_or_else(|| verdict(&candidates), |failure| failure.to_string());
         Explanation { meaning, candidates, verdict }
     }
 }

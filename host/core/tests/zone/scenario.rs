@@ -332,6 +332,7 @@ fn service_settings(rng: &mut Rng, is_gentle: bool) -> ServiceSettings {
         spill: pick(rng, &[0, 1, 64]),
         idempotent: rng.bool(),
         calls: vec!["*".parse().unwrap()],
+        calls_as: default.calls_as,
     }
 }
 

@@ -21,6 +21,7 @@ impl Checker {
             Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {
                 self.fail(&format!("a lone node has no links: {input:?}"));
             }
+            Input::Quarantine { .. } => self.fail("no plugin crashes here"),
             Input::Trust(_) => self.fail("nobody asks for keys here"),
             Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
