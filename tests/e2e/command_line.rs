@@ -1,7 +1,7 @@
 //! What a user types, and what the exit code says.
 
 use crate::majordomo::Worker;
-use crate::node::{Folder, Node, run, wasmnode};
+use crate::node::{Folder, Node, PATIENCE, run, wasmnode};
 use serde_json::json;
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -47,6 +47,25 @@ fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_f
     assert!(send(&["echo"], Stdio::null(), &[]).is_empty(), "a device");
     assert!(send(&["echo#method"], Stdio::piped(), &bytes).is_empty(), "a name with '#'");
     assert_eq!(send(&["echo#method", "-"], Stdio::piped(), &bytes), bytes);
+}
+
+#[test]
+fn call_waits_for_a_service_as_long_as_its_timeout_says_and_names_it_when_that_is_over() {
+    let node = Node::start(&[], "[defaults]\ndeadline = '100ms'\n");
+    let endpoint = node.ipc();
+    let mut command = wasmnode();
+    command.args(["call", "late", "x", "--wait", "--timeout", "3m", "--to", &endpoint]);
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = std::time::Instant::now();
+    while node.report()["counters"]["failed"]["404 unknown service"].as_u64().unwrap_or_default() < 2 {
+        assert!(began.elapsed() < PATIENCE, "it does not outlast the deadline of a service");
+    }
+    node.folder.plugin("late", &std::fs::read(Folder::new(&["echo"]).path("plugins/echo.wasm")).unwrap());
+    let done = waiting.wait_with_output().unwrap();
+    assert_eq!(text(&done.stdout), "x", "{}", text(&done.stderr));
+    let never = call(&node, &["never", "x", "--wait", "--timeout", "300ms"]);
+    let said = text(&never.stderr);
+    assert!(never.status.code() == Some(3) && said.contains("--wait ended after 300ms (--timeout)"), "{said}");
 }
 
 #[test]

@@ -11,12 +11,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::Ask;
+use wasmnode::client::{self, Ask};
 use wasmnode::config::parse_duration;
 use wasmnode_core::{Address, Code, Failure};
 
 /// Largest body that is read from stdin, in bytes: the most that `limits.message` can be.
 const MAX_STDIN: u64 = 1 << 30;
+
+/// Pause before a node is asked again for a service that it does not know yet.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(super) const CALL: &str = "\
 The body is BODY; without one it is stdin, if that is a pipe or a file and the service's name has no '#'. In a script that has a
@@ -34,7 +37,7 @@ pub(crate) struct Call {
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Wait for a service that nobody offers yet
+    /// Wait for a service that nobody offers yet, as long as --timeout says
     #[arg(long)]
     wait: bool,
     /// Requests with the same key ask for the same effect, once
@@ -49,16 +52,28 @@ pub(crate) struct Call {
 pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let began = Instant::now();
     let mut client = args.to.connect(config)?;
-    let body = body(args)?;
-    let left = args.timeout.saturating_sub(began.elapsed());
-    let mut ask = Ask::new(&args.service.to_string()).body([body]).deadline(left).wait(args.wait);
+    let mut ask = Ask::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
     if let Some(traceparent) = &args.traceparent {
         ask = ask.traceparent(traceparent);
     }
     if let Some(key) = &args.idempotency_key {
         ask = ask.idempotency_key(key.as_bytes());
     }
-    let reply = client.call_while(ask, |partial| print(&partial));
+    let reply = loop {
+        let left = args.timeout.saturating_sub(began.elapsed());
+        match client.call_while(ask.clone().deadline(left), |partial| print(&partial)) {
+            // It was not started, and the node waits no longer than the deadline that it has for every service.
+            Err(client::Error::Failure(mut failure)) if args.wait && failure.code == Code::UnknownService => {
+                if began.elapsed() + ASK_AGAIN >= args.timeout {
+                    let waited = format!("; --wait ended after {:?} (--timeout)", args.timeout);
+                    failure.reason.push_str(&waited);
+                    break Err(client::Error::Failure(failure));
+                }
+                std::thread::sleep(ASK_AGAIN);
+            }
+            reply => break reply,
+        }
+    };
     print(&reply.map_err(|error| suggest(&mut client, &args.service.service, error))??)?;
     Ok(ExitCode::SUCCESS)
 }
