@@ -169,7 +169,7 @@ impl Cli {
     pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
         let wrong = |message| Failed { message, exit: 2 };
         let filter = match &self.log {
-            Some(filter) => filter.clone(),
+            Some(filter) => filter.of_own_parts(),
             None => Filter::of_environment().map_err(wrong)?.unwrap_or_default(),
         };
         // What that crate has to say about guests is in the log of their service, where it counts.
@@ -180,7 +180,7 @@ impl Cli {
         match self.log_format {
             LogFormat::Human => {
                 let is_colourful = is_colourful(std::io::stderr().is_terminal());
-                format.fmt_fields(log::fields()).with_ansi(is_colourful).init();
+                format.fmt_fields(log::fields()).with_ansi(is_colourful).with_target(false).init();
             }
             LogFormat::Json => format.json().flatten_event(true).init(),
         }

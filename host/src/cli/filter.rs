@@ -52,6 +52,19 @@ impl Filter {
         given.map(|text| Self::parse(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
     }
 
+    /// The same filter, in which a level alone that is finer than `info` means the node's own parts and plugins, because
+    /// the crates that it uses write ten thousands of lines at `debug`.
+    pub(super) fn of_own_parts(&self) -> Self {
+        let narrowed = directives(&self.0).map(|directive| {
+            if ["debug", "trace", "4", "5"].contains(&directive.to_ascii_lowercase().as_str()) {
+                format!("info,wasmnode={directive},wasmnode_core={directive},plugin={directive}")
+            } else {
+                directive.to_owned()
+            }
+        });
+        Self(narrowed.collect::<Vec<_>>().join(","))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,6 +97,18 @@ mod tests {
         }
         assert_eq!(Filter::parse(" warn , plugin=trace,").map(|filter| filter.0), Ok("warn,plugin=trace".into()));
         assert_eq!(Filter::parse(" ").map(|filter| filter.0), Ok("info".into()));
+    }
+
+    #[test]
+    fn a_fine_level_alone_means_the_own_parts_and_others_are_named() {
+        let narrowed = |text: &str| Filter::parse(text).unwrap().of_own_parts().0;
+        for unchanged in ["info", "warn,plugin=trace", "cranelift_codegen=debug", "off"] {
+            assert_eq!(narrowed(unchanged), unchanged);
+        }
+        assert_eq!(narrowed("DEBUG"), "info,wasmnode=DEBUG,wasmnode_core=DEBUG,plugin=DEBUG");
+        let both = narrowed("trace,hyper=debug");
+        assert_eq!(both, "info,wasmnode=trace,wasmnode_core=trace,plugin=trace,hyper=debug");
+        assert!(EnvFilter::try_new(both).is_ok());
     }
 
     #[test]
