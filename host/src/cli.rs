@@ -247,7 +247,8 @@ impl From<client::Error> for Failed {
             client::Error::Failure(failure) => return Self::of(failure),
             client::Error::Silence { .. } => 4,
             client::Error::Refused { .. } => 8,
-            client::Error::Unreachable { .. } | client::Error::Lost { .. } | client::Error::Malformed(_) => 9,
+            client::Error::Unreachable { .. } | client::Error::Malformed(_) => 9,
+            client::Error::Lost { .. } => 10,
             client::Error::Socket { .. } => 2,
         };
         Self { message: error.to_string(), exit }

@@ -39,7 +39,7 @@ const OTHER_KEY: &str = "it ends the connection: it has another key than the one
 const MONITOR: &str = "inproc://connected";
 
 /// Interval of the heartbeats that a client sends, in milliseconds.
-const HEARTBEAT: i32 = 5_000;
+const HEARTBEAT: i32 = 1_000;
 
 /// How long a connection may bring nothing, in milliseconds, before this side gives it up, or the other: the time to live
 /// that heartbeats contain. A frame of `limits.message` has to pass within it.

@@ -6,8 +6,8 @@
 //!
 //! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs none.
 //! A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
-//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection and, at
-//! most, their share of `limits.unread-bytes`.
+//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
+//! libzmq queues for it (64 MiB and a message), and their share of `limits.unread-bytes`.
 
 use super::doorkeeper::Doorkeeper;
 use super::intake::Intake;
@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 use wasmnode_core::{Frame, Label, PeerId};
 
-/// Messages that libzmq holds for one peer, in each direction; its own default.
+/// Messages that libzmq holds for one peer, in each direction; its own default. Each counts once more for each 64 KiB
+/// (`libzmq.patch`).
 const HIGH_WATER_MARK: i32 = 1_000;
 
 pub(super) struct Listener {
