@@ -430,6 +430,7 @@ fn majordomo(mut given: Fields<'_>) -> Majordomo {
         heartbeat: given.take("heartbeat", value::duration).unwrap_or(default.heartbeat),
         expiry: given.take("expiry", value::duration).unwrap_or(default.expiry),
         wait: given.take("wait", value::duration).unwrap_or(default.wait),
+        deadline: given.take("deadline", value::duration).or(default.deadline),
         on_failure: given.take("on-failure", value::choice(&on_failure)).unwrap_or(default.on_failure),
     };
     let least = majordomo.heartbeat * 3;

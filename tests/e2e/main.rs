@@ -27,6 +27,7 @@ mod load;
 mod majordomo;
 mod node;
 mod partitions;
+mod patience;
 mod pressure;
 mod provenance;
 mod proxy;

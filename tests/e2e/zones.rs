@@ -3,6 +3,7 @@
 mod chain;
 mod links;
 mod partition;
+mod patience;
 mod policy;
 mod redundancy;
 mod storm;

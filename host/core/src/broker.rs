@@ -6,6 +6,7 @@
 
 mod admission;
 mod budget;
+mod deadlines;
 mod explain;
 mod forwarding;
 mod hops;
@@ -36,6 +37,7 @@ use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
 use budget::Budget;
+use deadlines::{Clock, Deadline, Kind};
 use forwarding::Forwarded;
 use hops::{Ending, Hops};
 use parts::Parts;
@@ -45,7 +47,6 @@ use replies::Replies;
 use requests::Requests;
 use service::{Provider, Service};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 use table::Table;
 use timers::Timers;
 use trace::Trace;
@@ -196,15 +197,15 @@ impl Broker {
         let id = self.requests.next_id();
         let Submission { asker, service, place, caller, chain, body, deadline, patience, .. } = submission;
         self.remember(&asker, id);
-        let is_router = self.settings.is_router();
+        let at_node = matches!(place, Where::Node(_)).then(|| self.kind(&service, &place));
         let entry = self.service(&service);
+        let kind = if submission.is_trace { Kind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(&place)) };
+        let clock = Clock::new(Deadline::asked(&asker, deadline, now), patience, kind, now);
         let turn = entry.turns.take(&asker, id, entry.queued());
-        // In passing through a router, a request has the time that its first node gave it.
-        let longest = if is_router { Duration::MAX } else { entry.settings.deadline };
-        let deadline = now + deadline.map_or(longest, |asked| asked.min(longest));
+        let deadline = clock.deadline(&entry.terms);
         let timer = match patience {
-            Some(patience) if !self.is_reachable(&service, &place) => deadline.min(now + patience),
-            _ => deadline,
+            Some(patience) if !self.is_reachable(&service, &place) => deadline.at.min(now + patience),
+            _ => deadline.at,
         };
         let bytes = message::size(&body);
         self.counters.accepted += 1;
@@ -219,6 +220,7 @@ impl Broker {
             body,
             bytes,
             deadline,
+            clock,
             timer,
             patience,
             attempts: 0,
@@ -295,14 +297,14 @@ impl Broker {
 
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
     /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
-    pub fn not_handed_over(&mut self, peer: &PeerId, client: &Frame) {
+    pub fn not_handed_over(&mut self, peer: &PeerId, client: &Frame, now: Time) {
         let request = self.workers.get(peer).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
             self.detach_worker(peer);
             if let Some(pending) = self.requests.get_mut(&request) {
                 pending.attempts -= 1;
             }
-            self.give_back(request);
+            self.give_back(request, now);
         }
     }
 
@@ -315,8 +317,8 @@ impl Broker {
     /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
     fn serve_or_queue(&mut self, id: RequestId, now: Time) {
         let Some(Pending { service: name, place, turn, deadline, .. }) = self.requests.get(&id) else { return };
-        let service = self.services.get_or_insert_with(name, || Service::new(self.settings.of(name).clone()));
-        let may_go = service.next_local().is_none() && place.may_be_here() && *deadline > now;
+        let service = self.services.get_or_insert_with(name, || Service::new(&self.settings, name));
+        let may_go = service.next_local().is_none() && place.may_be_here() && deadline.at > now;
         if may_go && let Some(provider) = service.take_provider(now) {
             service.turns.serve(*turn);
             return self.hand_to(provider, id, now);
@@ -339,7 +341,7 @@ impl Broker {
         while let Some(service) = self.services.get_mut(name) {
             let Some(turn) = service.next_local() else { return };
             let request = turn.request;
-            if self.requests.get(&request).is_some_and(|pending| pending.deadline <= now) {
+            if self.requests.get(&request).is_some_and(|pending| pending.deadline.at <= now) {
                 // Its time is up, although the wake-up that will notice has not come yet: it must not start.
                 self.end_overdue(request, now);
                 continue;
@@ -360,13 +362,14 @@ impl Broker {
     }
 
     /// Puts a request back where it came from: in front, by its number.
-    fn give_back(&mut self, id: RequestId) {
+    fn give_back(&mut self, id: RequestId, now: Time) {
         self.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
         let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
         self.counters.retried += 1;
         self.service(&service).enqueue(turn, &place);
+        self.retime_one(id, now);
     }
 
     /// Fails a request wherever it is, and stops what runs for it.
@@ -422,26 +425,29 @@ impl Broker {
     /// the entry goes if nothing needs it.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
         self.tell_offer(name);
+        self.retime(name, now);
         let Some(service) = self.services.get(name) else { return };
-        if !service.is_local() {
-            let waiting: Vec<RequestId> = service.waiting().collect();
-            waiting.into_iter().for_each(|request| self.arm_patience(request, now));
+        // What waits for a certain node or zone does not wait for this one.
+        let is_local = service.is_local();
+        let waiting: Vec<RequestId> =
+            if is_local { service.elsewhere().collect() } else { service.waiting().collect() };
+        waiting.into_iter().for_each(|request| self.arm_patience(request, now));
+        if !is_local {
             self.dispatch_elsewhere(name, now);
         }
         self.forget_if_unused(name);
     }
 
-    /// Says so when this node begins or ceases to serve a service itself.
+    /// Says so when this node begins or ceases to serve a service itself, or serves it otherwise.
     fn tell_offer(&mut self, name: &ServiceName) {
         let Some(service) = self.services.get_mut(name) else { return };
-        let is_local = service.is_local();
-        if name.is_reserved() || std::mem::replace(&mut service.is_told, is_local) == is_local {
+        let traits = service.traits();
+        if name.is_reserved() || std::mem::replace(&mut service.told, traits) == traits {
             return;
         }
-        self.effects.push_back(if is_local {
-            Effect::Serves { service: name.clone(), idempotent: service.settings.idempotent }
-        } else {
-            Effect::Ceases(name.clone())
+        self.effects.push_back(match traits {
+            Some(traits) => Effect::Serves { service: name.clone(), traits },
+            None => Effect::Ceases(name.clone()),
         });
     }
 
@@ -452,7 +458,7 @@ impl Broker {
     }
 
     fn service(&mut self, name: &ServiceName) -> &mut Service {
-        self.services.get_or_insert_with(name, || Service::new(self.settings.of(name).clone()))
+        self.services.get_or_insert_with(name, || Service::new(&self.settings, name))
     }
 
     fn push_event(&mut self, event: Event) {

@@ -45,6 +45,7 @@ pub use name::{Address, InvalidLabel, Label, Pattern, Place, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use routes::{RouteEffect, Routes};
+pub use settings::PLUGIN_DEADLINE;
 pub use settings::{
     CallsAs, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings,
     RouterSettings, RoutesSettings, Seed, ServiceSettings,

@@ -375,7 +375,7 @@ impl Node {
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
         let mut take_back = |frames: &[Frame]| {
             let client = majordomo::client_of_request(frames);
-            client.inspect(|client| broker.not_handed_over(to, client)).is_some()
+            client.inspect(|client| broker.not_handed_over(to, client, now)).is_some()
         };
         take_back(frames);
         outputs.retain(|output| match output {
@@ -442,8 +442,8 @@ impl Node {
                     self.post(link, PeerMessage::Cancel { id });
                 }
             }
-            Effect::Serves { service, idempotent } => {
-                self.zone.routes.offer(Offer { service: service.into(), cost: 0, idempotent }, now);
+            Effect::Serves { service, traits } => {
+                self.zone.routes.offer(Offer { service: service.into(), cost: 0, traits }, now);
             }
             Effect::Ceases(service) => self.zone.routes.withdraw(&service.into(), now),
             Effect::Event(event) => self.outputs.push_back(Output::Event(event)),

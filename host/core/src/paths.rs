@@ -25,6 +25,7 @@ mod tests;
 
 use crate::message::LinkId;
 use crate::message::path::{DeadLink, Fresh, Hop, Key, RouterId, Tombstone, Update};
+use crate::message::peer::Traits;
 use crate::name::{Label, ServiceName};
 use crate::settings::PathSettings;
 use crate::time::Time;
@@ -77,8 +78,8 @@ pub enum PathEffect {
         zone: Label,
         /// The service.
         service: ServiceName,
-        /// Whether a request may safely run twice.
-        idempotent: bool,
+        /// How it is served.
+        traits: Traits,
         /// The cost of all links on the way.
         cost: u32,
         /// The sessions that are equally good next hops, at most [`EQUAL`]: into other zones, or all to routers of the own
@@ -118,7 +119,7 @@ struct Route {
     /// When the process of the origin started, and the version of what it says.
     boot: u64,
     version: u64,
-    idempotent: bool,
+    traits: Traits,
     /// From the first router on the path.
     cost: u32,
 }
@@ -130,8 +131,8 @@ pub struct PathStatus<'a> {
     pub key: &'a Key,
     /// The cost of all links on the way.
     pub cost: u32,
-    /// Whether a request may safely run twice.
-    pub idempotent: bool,
+    /// How it is served.
+    pub traits: Traits,
     /// The version that its origin told last.
     pub version: u64,
     /// The next hops.
@@ -224,8 +225,8 @@ impl Paths {
     }
 
     /// The own zone serves a service from now on, or serves it differently.
-    pub fn offer(&mut self, service: &ServiceName, idempotent: bool, now: Time) {
-        match self.own.want(service, Some(idempotent), now) {
+    pub fn offer(&mut self, service: &ServiceName, traits: Traits, now: Time) {
+        match self.own.want(service, Some(traits), now) {
             Some(change) => self.tell_own(service, &change, now),
             None => self.effects.push_back(PathEffect::Unlisted { service: service.clone() }),
         }
@@ -391,7 +392,7 @@ impl Paths {
         self.table.choices().map(|(key, choice)| PathStatus {
             key,
             cost: choice.cost,
-            idempotent: choice.heard.idempotent,
+            traits: choice.heard.traits,
             version: choice.heard.version,
             hops: &choice.hops,
             path: &choice.heard.path,

@@ -258,9 +258,12 @@ pub struct Majordomo {
     pub heartbeat: Duration,
     /// How long an idle worker may be silent. Default 10 s, four of its heartbeats.
     pub expiry: Duration,
-    /// How long a request waits for a service that nobody offers, at most its deadline. Default 2 s, so that it is gone
-    /// before the 2.5 s pass after which the guide's clients ask again.
+    /// How long a Majordomo client's request waits while nobody offers its service. Default 2 s, so that it is gone before
+    /// the 2.5 s pass after which the guide's clients ask again.
     pub wait: Duration,
+    /// Deadline of services that only workers serve and whose own settings have none. Default none, as in the RFCs: a
+    /// request ends with its worker or its client.
+    pub deadline: Option<Duration>,
     /// What a client hears of a failure: Majordomo has no message for it.
     pub on_failure: OnFailure,
 }
@@ -271,6 +274,7 @@ impl Default for Majordomo {
             heartbeat: Duration::from_millis(2500),
             expiry: Duration::from_secs(10),
             wait: Duration::from_secs(2),
+            deadline: None,
             on_failure: OnFailure::Silence,
         }
     }
@@ -285,11 +289,15 @@ pub enum OnFailure {
     Status,
 }
 
+/// Deadline of plugins' services where none is configured: as long as a person waits without wondering.
+pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(2);
+
 /// The settings of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
-    /// How long a request may take from arrival to answer; a client may ask for less. Default 2 s.
-    pub deadline: Duration,
+    /// How long a request may take from arrival to answer; a client may ask for less. Default: where a plugin serves it
+    /// that of [`NodeSettings::defaults`], and there [`PLUGIN_DEADLINE`]; where only workers do, [`Majordomo::deadline`].
+    pub deadline: Option<Duration>,
     /// Requests that run in this node's plugin at once. Default 64.
     pub concurrency: usize,
     /// Requests that wait. Default 100,000.
@@ -317,7 +325,7 @@ pub enum CallsAs {
 impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
-            deadline: Duration::from_secs(2),
+            deadline: None,
             concurrency: 64,
             queue: 100_000,
             spill: 64,

@@ -9,6 +9,9 @@ impl Time {
     /// The moment the driver started.
     pub const ZERO: Self = Self(0);
 
+    /// Later than anything that happens: when what has no deadline is due.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The time that lies `micros` microseconds after the start.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {

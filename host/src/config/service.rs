@@ -50,7 +50,8 @@ impl Service {
         let (settings, sandbox) = (&default.settings, &default.sandbox);
         let service = Self {
             settings: ServiceSettings {
-                deadline: given.take("deadline", value::duration).unwrap_or(settings.deadline),
+                // That of [defaults] is not inherited: it is the deadline of plugins, and workers may serve this one.
+                deadline: given.take("deadline", value::duration),
                 concurrency: concurrency.unwrap_or(settings.concurrency),
                 queue: given.take("queue", number(0..=1_000_000)).unwrap_or(settings.queue),
                 spill: given.take("spill", number(0..=1_000_000)).unwrap_or(settings.spill),

@@ -52,7 +52,7 @@ fn every_key_reaches_its_field() {
                    unfinished-bytes = "10MiB", plugin = "7KiB",
                    compile-time = "15s", compile-time-per-mib = "16s", compile-memory = "67MiB", cache-bytes = "18MiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
-        majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", on-failure = "status" }
+        majordomo = { heartbeat = "1s", expiry = "3s", wait = "4s", deadline = "5s", on-failure = "status" }
         defaults.queue = 9
         [service.print]
         memory = "1MiB"
@@ -113,9 +113,10 @@ fn every_key_reaches_its_field() {
     assert_eq!(config.compile, compile);
     assert_eq!(config.node.limits, limits);
     let [heartbeat, expiry, wait] = [1, 3, 4].map(Duration::from_secs);
-    assert_eq!(config.node.majordomo, Majordomo { heartbeat, expiry, wait, on_failure: OnFailure::Status });
+    let (deadline, on_failure) = (Some(Duration::from_secs(5)), OnFailure::Status);
+    assert_eq!(config.node.majordomo, Majordomo { heartbeat, expiry, wait, deadline, on_failure });
     let print = ServiceSettings {
-        deadline: Duration::from_millis(2500),
+        deadline: Some(Duration::from_millis(2500)),
         concurrency: 3,
         queue: 9,
         spill: 2,
@@ -349,6 +350,14 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
         "etc/node.toml19 service.\"a b\".queue",
     ];
     assert_eq!(places, expected, "{said}");
+}
+
+#[test]
+fn the_deadline_of_defaults_is_that_of_plugins_and_no_other_services_own() {
+    let config = parse("[defaults]\ndeadline = '5s'\n[service.a]\nqueue = 1\n[service.b]\ndeadline = '1s'");
+    let own = |service| config.node.services[&name(service)].deadline;
+    assert_eq!((config.node.defaults.deadline, own("a")), (Some(Duration::from_secs(5)), None));
+    assert_eq!((own("b"), config.node.majordomo.deadline), (Some(Duration::from_secs(1)), None));
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Forger {
         self.last += 1;
         let mut forward = Forward {
             id: self.last,
-            remaining: Duration::from_secs(60),
+            remaining: Some(Duration::from_secs(60)),
             hops: 30,
             is_trace: false,
             has_alternative: false,

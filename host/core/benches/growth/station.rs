@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::time::Duration;
-use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role};
+use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role, Traits};
 use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{
     Address, Body, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output, PeerId, RequestId,
@@ -250,7 +250,7 @@ fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>)
 }
 
 fn offer(service: Address) -> Offer {
-    Offer { service, cost: 0, idempotent: false }
+    Offer { service, cost: 0, traits: Traits::default() }
 }
 
 fn service(name: &str) -> ServiceName {

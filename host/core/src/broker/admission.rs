@@ -167,6 +167,7 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::message::LinkId;
+    use crate::message::peer::Traits;
     use crate::name::Address;
     use crate::settings::NodeSettings;
     use crate::time::Time;
@@ -181,7 +182,7 @@ mod tests {
         broker.hop_up(link, &"r".parse().unwrap(), None, true, now);
         assert!(reason(&broker).ends_with("asked zone local, and no router leads to another"));
         let offer = |broker: &mut Broker, address: &str| {
-            broker.hop_offers(link, &address.parse::<Address>().unwrap(), false, 1, now);
+            broker.hop_offers(link, &address.parse::<Address>().unwrap(), Traits::default(), 1, now);
         };
         offer(&mut broker, "print@lyon");
         offer(&mut broker, "scan@lyon");

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::deadlines::Kind;
 use super::hops::{Choice, Ending};
 use super::service::Queue;
 use super::turns::Turn;
@@ -126,7 +127,13 @@ impl Broker {
                 self.answer(request, Ok(body), now);
             }
             Reply::Failure(failure) => {
-                let reason = format!("at node {}: {}", self.hops.name(link), failure.reason);
+                let mut reason = format!("at node {}: {}", self.hops.name(link), failure.reason);
+                if failure.code == Code::Deadline
+                    && let Some(pending) = self.requests.get(&request).filter(|pending| pending.deadline.at <= now)
+                {
+                    // It was this node's limit, which the other one does not know.
+                    reason = format!("{reason}; here {}", self.limit_of(pending));
+                }
                 let failure = Failure::new(failure.code, reason);
                 match failure.code {
                     // We have not cancelled it, or it would not be there: the peer takes us for dead.
@@ -213,7 +220,7 @@ impl Broker {
             after = turn;
             let id = turn.request;
             let Some(pending) = self.requests.get(&id) else { continue };
-            if pending.deadline <= now {
+            if pending.deadline.at <= now {
                 self.end_overdue(id, now);
                 continue;
             }
@@ -242,6 +249,13 @@ impl Broker {
     }
 
     pub(super) fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
+        let Some(service) = self.requests.get(&id).map(|pending| pending.service.clone()) else { return };
+        let address = match &zone {
+            Some(zone) => Address::in_zone(service, zone.clone()),
+            None => service.into(),
+        };
+        let is_by_workers = self.hops.is_by_workers(link, &address);
+        self.turn_to(id, if is_by_workers { Kind::Workers } else { Kind::Plugin }, now);
         let own_zone = &self.settings.zone;
         let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
         let allowed = self.requests.get(&id).and_then(|pending| self.allowed(pending));
@@ -256,7 +270,7 @@ impl Broker {
         pending.tried.push(link);
         let forward = Box::new(Forward {
             id: number,
-            remaining: pending.deadline.since(now),
+            remaining: pending.deadline.left(now),
             hops: pending.hops.saturating_sub(1),
             is_trace: pending.trace.is_some(),
             has_alternative,
@@ -283,10 +297,6 @@ impl Broker {
         let queues = self.service(&service);
         queues.dequeue(turn, &place);
         queues.turns.serve(turn);
-        let address = match zone {
-            Some(zone) => Address::in_zone(service, zone),
-            None => service.into(),
-        };
         self.hops.begin(link, &address, number);
         let is_repeatable = has_key || self.hops.is_idempotent(link, &address);
         let is_trace = forward.is_trace;
@@ -332,7 +342,7 @@ impl Broker {
         if is_trace {
             return self.trace_elsewhere(request, failure.code, now);
         }
-        self.give_back(request);
+        self.give_back(request, now);
         self.arm_patience(request, now);
         self.dispatch_of(request, now);
     }

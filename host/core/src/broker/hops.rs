@@ -6,6 +6,7 @@
 
 use super::types::HopStatus;
 use crate::message::LinkId;
+use crate::message::peer::Traits;
 use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ pub(super) struct Hop {
 /// How a peer does with one service.
 #[derive(Debug, Default)]
 struct Record {
-    idempotent: bool,
+    traits: Traits,
     outstanding: usize,
     /// Recent time to answer, microseconds; peaks count at once, and fade.
     latency_us: u64,
@@ -112,9 +113,9 @@ impl Hops {
         self.by_link.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_silent, is_silent) != is_silent)
     }
 
-    pub(super) fn offer(&mut self, link: LinkId, service: &Address, idempotent: bool) {
+    pub(super) fn offer(&mut self, link: LinkId, service: &Address, traits: Traits) {
         if let Some(hop) = self.by_link.get_mut(&link) {
-            hop.offers.entry(service.clone()).or_default().idempotent = idempotent;
+            hop.offers.entry(service.clone()).or_default().traits = traits;
         }
     }
 
@@ -144,8 +145,13 @@ impl Hops {
         self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
     }
 
+    /// Whether only workers serve it there.
+    pub(super) fn is_by_workers(&self, link: LinkId, service: &Address) -> bool {
+        self.record(link, service).is_some_and(|record| record.traits.by_workers)
+    }
+
     pub(super) fn is_idempotent(&self, link: LinkId, service: &Address) -> bool {
-        self.record(link, service).is_some_and(|record| record.idempotent)
+        self.record(link, service).is_some_and(|record| record.traits.idempotent)
     }
 
     /// A request goes to this peer.
@@ -222,7 +228,7 @@ impl Hops {
                 is_silent: hop.is_silent,
                 is_full: !self.has_room(link),
                 paused_for: record.paused_until.since(now),
-                idempotent: record.idempotent,
+                idempotent: record.traits.idempotent,
             })
         };
         offering.iter().filter_map(status).collect()
@@ -300,7 +306,7 @@ mod tests {
         let mut hops = Hops::new(2, 7);
         for (link, name) in [(A, "a"), (B, "b")] {
             hops.add(link, name.parse().unwrap(), None, false);
-            hops.offer(link, &service(), true);
+            hops.offer(link, &service(), Traits::of_plugin(true));
         }
         hops
     }
@@ -330,7 +336,7 @@ mod tests {
         let links: Vec<LinkId> = (1..=5).map(LinkId).collect();
         for (link, number) in links.iter().zip(1..) {
             hops.add(*link, format!("n{number}").parse().unwrap(), None, false);
-            hops.offer(*link, &service(), true);
+            hops.offer(*link, &service(), Traits::of_plugin(true));
             serve(&mut hops, *link, u64::from(number), Ending::Well, MS * number, now);
         }
         let chosen: Vec<Choice> = (0..500).map(|_| hops.choose(&service(), &links, &[], now)).collect();

@@ -1,5 +1,6 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
+use super::deadlines::{Clock, Deadline};
 use super::parts::Parts;
 use super::trace::Trace;
 use super::turns::Turn;
@@ -22,7 +23,8 @@ pub(super) struct Pending {
     /// Empty while a plugin has it.
     pub(super) body: Body,
     pub(super) bytes: usize,
-    pub(super) deadline: Time,
+    pub(super) deadline: Deadline,
+    pub(super) clock: Clock,
     pub(super) timer: Time,
     /// How long it waits for a service that nobody offers; `None` fails at once.
     pub(super) patience: Option<Duration>,

@@ -1,5 +1,6 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
+use super::deadlines::Kind;
 use super::{Asker, Broker, CallId, Effect, MAX_HOPS, Pending, Request, RequestId, Stage, Submission, Where};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
@@ -12,6 +13,7 @@ impl Broker {
         let entry = self.service(service);
         (entry.plugin, entry.quarantined_until) = (true, Time::ZERO);
         self.tell_offer(service);
+        self.retime(service, now);
         self.dispatch(service, now);
     }
 
@@ -31,6 +33,7 @@ impl Broker {
     }
 
     pub(super) fn run(&mut self, id: RequestId, now: Time) {
+        self.turn_to(id, Kind::Plugin, now);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Plugin;
         let request = Box::new(Request {
@@ -38,7 +41,7 @@ impl Broker {
             service: pending.service.clone(),
             caller: pending.caller(),
             body: std::mem::take(&mut pending.body),
-            deadline: pending.deadline,
+            deadline: pending.deadline.at,
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
         });
@@ -99,7 +102,7 @@ impl Broker {
             is_trace: false,
             has_alternative: false,
             body,
-            deadline: Some(pending.deadline.since(now)),
+            deadline: pending.deadline.left(now),
             patience: None,
             traceparent: pending.traceparent.clone(),
             idempotency_key: None,

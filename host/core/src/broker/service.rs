@@ -1,21 +1,25 @@
+use super::deadlines::Terms;
 use super::turns::{Turn, Turns};
 use super::types::{RequestId, ServiceStatus, Where};
+use crate::message::peer::Traits;
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
-use crate::settings::ServiceSettings;
+use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service: who offers it, and who waits for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Service {
     pub(super) settings: ServiceSettings,
     /// Whether a plugin offers it.
     pub(super) plugin: bool,
     /// Until when its plugin refuses requests, because it crashed in every one.
     pub(super) quarantined_until: Time,
-    /// Whether the others were told that this node serves it.
-    pub(super) is_told: bool,
+    /// How long its requests may take.
+    pub(super) terms: Terms,
+    /// What the others were told of how this node serves it, if it does.
+    pub(super) told: Option<Traits>,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
     pub(super) running: usize,
     /// Idle workers, the longest idle first.
@@ -24,6 +28,8 @@ pub(super) struct Service {
     pub(super) busy: usize,
     /// Peers that offer it, in order.
     pub(super) hops: Vec<LinkId>,
+    /// Those of them that have only workers for it.
+    pub(super) by_workers: BTreeSet<LinkId>,
     pub(super) turns: Turns,
     /// Requests waiting for whoever serves them.
     pub(super) anywhere: Queue,
@@ -42,13 +48,17 @@ pub(super) struct Service {
 /// Requests in order of their turns: one that is given back keeps its own, and so goes first.
 pub(super) type Queue = BTreeSet<Turn>;
 
-/// How a service of another zone is reached: the links, and what each costs.
+/// How a service of another zone is reached: the links, what each costs, and whether only workers serve it there.
 #[derive(Debug, Default)]
-pub(super) struct Abroad(BTreeMap<LinkId, u32>);
+pub(super) struct Abroad(BTreeMap<LinkId, (u32, bool)>);
 
 impl Abroad {
-    pub(super) fn put(&mut self, link: LinkId, cost: u32) {
-        self.0.insert(link, cost);
+    pub(super) fn put(&mut self, link: LinkId, cost: u32, by_workers: bool) {
+        self.0.insert(link, (cost, by_workers));
+    }
+
+    pub(super) fn is_by_workers(&self) -> bool {
+        self.0.values().all(|(_, by_workers)| *by_workers)
     }
 
     pub(super) fn links(&self) -> impl Iterator<Item = LinkId> {
@@ -56,17 +66,17 @@ impl Abroad {
     }
 
     pub(super) fn cost(&self) -> u32 {
-        self.0.values().min().copied().unwrap_or(u32::MAX)
+        self.0.values().map(|(cost, _)| *cost).min().unwrap_or(u32::MAX)
     }
 
     pub(super) fn cost_of(&self, link: LinkId) -> u32 {
-        self.0.get(&link).copied().unwrap_or(u32::MAX)
+        self.0.get(&link).map_or(u32::MAX, |(cost, _)| *cost)
     }
 
     /// The links that cost the least, in order.
     pub(super) fn cheapest(&self) -> Vec<LinkId> {
         let least = self.cost();
-        self.0.iter().filter(|(_, cost)| **cost == least).map(|(link, _)| *link).collect()
+        self.0.iter().filter(|(_, (cost, _))| *cost == least).map(|(link, _)| *link).collect()
     }
 }
 
@@ -78,8 +88,32 @@ pub(super) enum Provider {
 }
 
 impl Service {
-    pub(super) fn new(settings: ServiceSettings) -> Self {
-        Self { settings, ..Self::default() }
+    pub(super) fn new(settings: &NodeSettings, name: &ServiceName) -> Self {
+        Self {
+            settings: settings.of(name).clone(),
+            plugin: false,
+            quarantined_until: Time::ZERO,
+            terms: Terms::new(settings, name),
+            told: None,
+            running: 0,
+            idle: BTreeMap::new(),
+            busy: 0,
+            hops: Vec::new(),
+            by_workers: BTreeSet::new(),
+            turns: Turns::default(),
+            anywhere: Queue::new(),
+            here: Queue::new(),
+            there: BTreeMap::new(),
+            abroad: BTreeMap::new(),
+            worker_is_next: false,
+            replied: 0,
+            failed: 0,
+        }
+    }
+
+    /// How this node serves it, if it does.
+    pub(super) fn traits(&self) -> Option<Traits> {
+        self.is_local().then_some(Traits { idempotent: self.settings.idempotent, by_workers: !self.plugin })
     }
 
     /// Whether this node serves it itself.
@@ -129,6 +163,7 @@ impl Service {
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
         let Place::Named(zone) = &address.place else {
             self.hops.retain(|other| *other != link);
+            self.by_workers.remove(&link);
             return false;
         };
         let Some(abroad) = self.abroad.get_mut(zone) else { return false };
@@ -139,6 +174,11 @@ impl Service {
     /// The request that this node would serve next.
     pub(super) fn next_local(&self) -> Option<Turn> {
         self.anywhere.first().into_iter().chain(self.here.first()).min().copied()
+    }
+
+    /// The requests waiting for a certain peer or zone.
+    pub(super) fn elsewhere(&self) -> impl Iterator<Item = RequestId> {
+        self.there.values().flatten().map(|turn| turn.request)
     }
 
     /// All requests waiting.

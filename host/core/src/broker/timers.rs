@@ -34,6 +34,9 @@ impl Timers {
 
     /// Sets the timer of a request that has none.
     pub(super) fn insert(&mut self, time: Time, request: RequestId, now: Time) {
+        if time == Time::NEVER {
+            return;
+        }
         if request >= self.young {
             self.grown.get_or_insert(now + YOUNG);
         }
@@ -56,7 +59,7 @@ impl Timers {
 
     /// Those that were young get these timers; those from `next` on are young.
     pub(super) fn grow(&mut self, timers: impl Iterator<Item = (Time, RequestId)>, next: RequestId) {
-        self.set.extend(timers);
+        self.set.extend(timers.filter(|(time, _)| *time != Time::NEVER));
         (self.young, self.grown) = (next, None);
     }
 
@@ -69,7 +72,7 @@ impl Broker {
     /// A request that has found a provider has until its deadline.
     pub(super) fn rearm(&mut self, id: RequestId, now: Time) {
         if let Some(pending) = self.requests.get(&id) {
-            self.set_timer(id, pending.deadline, now);
+            self.set_timer(id, pending.deadline.at, now);
         }
     }
 
@@ -86,38 +89,51 @@ impl Broker {
     pub(super) fn end_overdue(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
         let reachable = self.can_be_served(id);
-        if reachable && now < pending.deadline {
+        if reachable && now < pending.deadline.at {
             // Its patience is over, but somebody offers the service now.
             return self.rearm(id, now);
         }
-        let failure = match &pending.stage {
-            Stage::Queued if !reachable => match &pending.last_failure {
-                Some(failure) => failure.clone(),
-                None => self.unknown(&pending.service, &pending.place),
-            },
-            Stage::Queued if pending.attempts > 0 || pending.may_have_run => Failure::new(
-                Code::Deadline,
-                "the deadline passed while the request waited for a second worker; it may have run",
-            ),
-            Stage::Queued => {
-                Failure::new(Code::Deadline, "the deadline passed while the request waited; it was not started")
-            }
-            Stage::Following => Failure::new(
-                Code::Deadline,
-                "the deadline passed while a request with the same idempotency key ran; it may yet have its effect",
-            ),
-            Stage::Plugin => Failure::new(Code::Deadline, "the deadline passed while the plugin ran; it was stopped"),
-            Stage::Worker(_) => Failure::new(Code::Deadline, "the deadline passed while a worker had the request"),
-            Stage::Forwarded(link, _) => Failure::new(
-                Code::Deadline,
-                format!("the deadline passed while node {} had the request; it may have run", self.hops.name(*link)),
-            ),
+        let failure = if pending.stage == Stage::Queued && !reachable {
+            self.waited_in_vain(pending, now)
+        } else {
+            let how = self.how_far(pending);
+            Failure::new(Code::Deadline, format!("the deadline passed while {how}: {}", self.limit_of(pending)))
         };
         let stage = pending.stage.clone();
         self.end(id, failure, now);
         if let Stage::Worker(peer) = stage {
             self.expel_if_overdue(&peer, now);
         }
+    }
+
+    /// Which setting, or whose wish, gives a request the time that it has.
+    pub(super) fn limit_of(&self, pending: &Pending) -> String {
+        pending.deadline.named(&pending.service).to_string()
+    }
+
+    /// Where a request is whose deadline has passed, and whether it may have run.
+    fn how_far(&self, pending: &Pending) -> String {
+        match &pending.stage {
+            Stage::Queued if pending.attempts > 0 || pending.may_have_run => {
+                "the request waited for a second worker; it may have run".into()
+            }
+            Stage::Queued => "the request waited; it was not started".into(),
+            Stage::Following => "a request with the same idempotency key ran; it may yet have its effect".into(),
+            Stage::Plugin => "the plugin ran; it was stopped".into(),
+            Stage::Worker(_) => "a worker had the request; it may have run".into(),
+            Stage::Forwarded(link, _) => format!("node {} had the request; it may have run", self.hops.name(*link)),
+        }
+    }
+
+    /// Nobody has offered the service of a request for as long as it could wait.
+    fn waited_in_vain(&self, pending: &Pending, now: Time) -> Failure {
+        let unknown = || self.unknown(&pending.service, &pending.place);
+        let failure = pending.last_failure.clone().unwrap_or_else(unknown);
+        let limit = match pending.patience {
+            Some(patience) if now < pending.deadline.at => format!("majordomo.wait = {patience:?}"),
+            _ => self.limit_of(pending),
+        };
+        Failure::new(failure.code, format!("{}; it waited for {limit}", failure.reason))
     }
 
     /// If nobody can serve a request, it waits for somebody as long as its patience lasts.
@@ -127,7 +143,7 @@ impl Broker {
             return;
         }
         match patience {
-            Some(patience) => self.set_timer(id, (*deadline).min(now + *patience), now),
+            Some(patience) => self.set_timer(id, deadline.at.min(now + *patience), now),
             None => self.end(id, self.unknown(service, place), now),
         }
     }

@@ -70,8 +70,9 @@ impl Broker {
             }
             (Choice::Full | Choice::Silent, _) => {
                 self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
+                let limit = self.requests.get(&id).map(|pending| self.limit_of(pending)).unwrap_or_default();
                 let reason = format!(
-                    "a request would wait at node {} until another node has room or gives a sign of life, at most until its deadline",
+                    "a request would wait at node {} until another node has room or gives a sign of life, at most until its deadline: {limit}",
                     self.settings.name
                 );
                 self.answer(id, Err(Failure::new(Code::Deadline, reason)), now);
@@ -220,6 +221,7 @@ fn left_out(candidates: &[Candidate]) -> String {
 mod tests {
     use super::*;
     use crate::broker::Asker;
+    use crate::message::peer::Traits;
     use crate::message::{Dialect, LinkId, PeerId};
     use crate::name::Address;
     use crate::settings::NodeSettings;
@@ -231,7 +233,7 @@ mod tests {
         let mut broker = Broker::new(NodeSettings::default());
         for (link, name) in LINKS.into_iter().zip(["r1", "r2"]) {
             broker.hop_up(link, &name.parse().unwrap(), None, true, Time::ZERO);
-            broker.hop_offers(link, &"print@lyon".parse::<Address>().unwrap(), false, 10, Time::ZERO);
+            broker.hop_offers(link, &"print@lyon".parse::<Address>().unwrap(), Traits::default(), 10, Time::ZERO);
         }
         broker
     }

@@ -2,7 +2,7 @@
 
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
-use crate::message::peer::Forward;
+use crate::message::peer::{Forward, Traits};
 use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
 use crate::name::{Label, Pattern, ServiceName};
 use crate::text;
@@ -226,8 +226,8 @@ pub enum Effect {
     Serves {
         /// The service.
         service: ServiceName,
-        /// Whether a request may safely run twice.
-        idempotent: bool,
+        /// How it is served.
+        traits: Traits,
     },
     /// This node no longer serves a service itself.
     Ceases(ServiceName),

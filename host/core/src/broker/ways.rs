@@ -5,6 +5,7 @@ use super::service::{Abroad, Service};
 use super::types::Where;
 use super::{Broker, Pending, RequestId};
 use crate::message::LinkId;
+use crate::message::peer::Traits;
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::time::Time;
 
@@ -14,18 +15,23 @@ pub(super) type Step = (LinkId, Option<Label>);
 impl Broker {
     /// The peer on this link offers a service, or offers it anew: its own, or one of another zone that it leads to at this
     /// cost.
-    pub fn hop_offers(&mut self, link: LinkId, address: &Address, idempotent: bool, cost: u32, now: Time) {
-        self.hops.offer(link, address, idempotent);
+    pub fn hop_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
+        self.hops.offer(link, address, traits);
         let entry = self.service(&address.service);
         let mut new_zone = None;
         match &address.place {
             Place::Named(zone) => {
                 new_zone = (!entry.abroad.contains_key(zone)).then_some(zone);
-                entry.abroad.entry(zone.clone()).or_default().put(link, cost);
+                entry.abroad.entry(zone.clone()).or_default().put(link, cost, traits.by_workers);
             }
             _ => {
                 if let Err(place) = entry.hops.binary_search(&link) {
                     entry.hops.insert(place, link);
+                }
+                if traits.by_workers {
+                    entry.by_workers.insert(link);
+                } else {
+                    entry.by_workers.remove(&link);
                 }
             }
         }
@@ -38,6 +44,7 @@ impl Broker {
                 // It may have said that it does not serve this; now it does.
                 pending.tried.retain(|tried| *tried != link);
             }
+            self.retime_one(id, now);
         }
         self.dispatch(&address.service, now);
     }

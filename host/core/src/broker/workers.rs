@@ -1,15 +1,18 @@
 //! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
 
+use super::deadlines::Kind;
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
 use crate::message::{Dialect, Frame, PeerId, Reply, WorkerCommand};
 use crate::name::ServiceName;
 use crate::time::Time;
-use std::time::Duration;
 
 /// How often a request of an idempotent service is given to another worker.
 const MAX_RETRIES: u32 = 3;
+
+/// Heartbeats of a busy worker after which more are expected: one may have been on its way when it got its request.
+const HEARTBEATS: u32 = 2;
 
 /// A registered worker.
 #[derive(Debug)]
@@ -25,8 +28,9 @@ enum State {
     /// Waiting, since this stamp.
     Idle(u64),
     /// Serving this request, which may have been answered otherwise meanwhile. The worker has until this time, the
-    /// service's whole deadline: a request that waited for long, or a client in a hurry, does not make it a dead one.
-    Busy(RequestId, Time),
+    /// service's whole deadline, if it has one: a request that waited for long, or a client in a hurry, does not make it a
+    /// dead one. So many heartbeats have come meanwhile.
+    Busy(RequestId, Time, u32),
 }
 
 impl Worker {
@@ -34,7 +38,7 @@ impl Worker {
     pub(super) fn request(&self) -> Option<RequestId> {
         match self.state {
             State::Idle(_) => None,
-            State::Busy(request, _) => Some(request),
+            State::Busy(request, ..) => Some(request),
         }
     }
 }
@@ -52,7 +56,7 @@ impl Broker {
             WorkerCommand::Ready { .. } => {
                 self.expel_worker(peer, "it registered twice", now);
             }
-            WorkerCommand::Heartbeat => {}
+            WorkerCommand::Heartbeat => self.count_heartbeat(peer),
             WorkerCommand::Disconnect => self.delete_worker(peer, "it said so", now),
             WorkerCommand::Partial { client, body } => self.worker_reply(peer, &client, Reply::Partial(body), now),
             WorkerCommand::Final { client, body } => self.worker_reply(peer, &client, Reply::Final(body), now),
@@ -113,6 +117,7 @@ impl Broker {
         self.push_event(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
         self.make_idle(peer);
         self.tell_offer(service);
+        self.retime(service, now);
         self.dispatch(service, now);
     }
 
@@ -129,12 +134,12 @@ impl Broker {
         let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(peer)) else {
             return;
         };
-        let deadline = self.services.get(&worker.service).map_or(Duration::ZERO, |service| service.settings.deadline);
-        worker.state = State::Busy(request, now + deadline);
+        let until = self.services.get(&worker.service).and_then(|service| service.terms.of_workers());
+        worker.state = State::Busy(request, until.map_or(Time::NEVER, |time| now + time), 0);
         if now.since(worker.heard) > self.settings.majordomo.expiry {
             // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
             self.detach_worker(peer);
-            self.give_back(request);
+            self.give_back(request, now);
             self.expel_worker(peer, "it was silent for too long", now);
             return;
         }
@@ -143,13 +148,14 @@ impl Broker {
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
+        self.turn_to(request, Kind::Workers, now);
         self.rearm(request, now);
         self.tell(peer, dialect, command);
     }
 
     fn worker_reply(&mut self, peer: &PeerId, client: &Frame, reply: Reply, now: Time) {
         let Some(worker) = self.workers.get(peer) else { return };
-        let State::Busy(request, _) = worker.state else {
+        let State::Busy(request, ..) = worker.state else {
             self.expel_worker(peer, "it replied without having a request", now);
             return;
         };
@@ -180,6 +186,8 @@ impl Broker {
         self.detach_worker(peer);
         let Some(worker) = self.workers.remove(peer) else { return };
         self.push_event(Event::WorkerLeft { peer: peer.clone(), service: worker.service.clone(), why });
+        // What waited for it is not overdue any more if nobody is left whose deadline it has.
+        self.retime(&worker.service, now);
         if let Some(request) = request {
             self.settle(request, peer, why, now);
         }
@@ -194,7 +202,7 @@ impl Broker {
         }
         let service = pending.service.clone();
         if self.settings.of(&service).idempotent && pending.attempts <= MAX_RETRIES {
-            return self.give_back(request);
+            return self.give_back(request, now);
         }
         let reason = format!("the worker that had the request is gone ({why}); the request may have run");
         self.end(request, Failure::new(Code::Lost, reason), now);
@@ -212,9 +220,15 @@ impl Broker {
         }
     }
 
+    fn count_heartbeat(&mut self, peer: &PeerId) {
+        if let Some(Worker { state: State::Busy(.., heartbeats), .. }) = self.workers.get_mut(peer) {
+            *heartbeats = heartbeats.saturating_add(1);
+        }
+    }
+
     /// Ends the registration of a worker that has had a request for longer than its service allows.
     pub(super) fn expel_if_overdue(&mut self, peer: &PeerId, now: Time) {
-        if let Some(Worker { state: State::Busy(_, until), .. }) = self.workers.get(peer)
+        if let Some(Worker { state: State::Busy(_, until, _), .. }) = self.workers.get(peer)
             && *until <= now
         {
             self.expel_worker(peer, "it did not answer within the service's deadline", now);
@@ -223,6 +237,9 @@ impl Broker {
 
     /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on to
     /// a request past its deadline.
+    ///
+    /// Many workers send nothing while they work, those of the guide among them, so the silence of a busy one counts only
+    /// if it has sent heartbeats while it had this request.
     pub(super) fn heartbeat(&mut self, now: Time) {
         if self.next_heartbeat.is_none_or(|due| due > now) {
             return;
@@ -235,10 +252,10 @@ impl Broker {
             .collect();
         for (peer, dialect, state, heard) in workers {
             match state {
-                State::Idle(_) if now.since(heard) > expiry => {
+                State::Idle(_) | State::Busy(_, _, HEARTBEATS..) if now.since(heard) > expiry => {
                     self.expel_worker(&peer, "it was silent for too long", now);
                 }
-                State::Busy(_, until) if until <= now => self.expel_if_overdue(&peer, now),
+                State::Busy(_, until, _) if until <= now => self.expel_if_overdue(&peer, now),
                 _ => self.tell(&peer, dialect, ToWorker::Heartbeat),
             }
         }

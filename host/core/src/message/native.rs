@@ -10,7 +10,7 @@
 //!      7    8  request id: chosen by the client, unique among its requests without an answer
 //!
 //! REQUEST  client to node
-//!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service
+//!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service, which may have none
 //!     19    1  flags: bit 0 = wait for a service that nobody offers yet, bit 1 = trace: run nothing, and tell the way that
 //!              the request would take; the others are 0
 //!     20    1  n, the length of the service name

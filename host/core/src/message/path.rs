@@ -14,7 +14,8 @@
 //!              tombstones: ROUTER, boot (8), version (8), name of the service, empty for all that the router serves
 //!              withdrawn: name of the zone, name of the service
 //!              groups: PATH, boot of its origin (8), cost (4), and after their count (4) services: name, version (8),
-//!                  flags (1): bit 0 = a request may safely run twice; other bits are passed over
+//!                  flags (1): bit 0 = a request may safely run twice, bit 1 = only Majordomo workers serve it; other
+//!                  bits are passed over
 //!              signs of life: ROUTER, boot (8), version (8)
 //! BEGIN    all that counts follows, nothing more
 //! COMPLETE all that counts has been told since BEGIN, nothing more
@@ -26,6 +27,7 @@
 //! PATH     hops (1), at most 32; for each, nearest first: ROUTER, epoch (8) of its session with the next; 0 for the last
 //! ```
 
+use super::peer::Traits;
 use crate::name::{Label, ServiceName};
 use std::fmt;
 
@@ -116,8 +118,8 @@ pub struct Offered {
     pub service: ServiceName,
     /// Orders what the origin says.
     pub version: u64,
-    /// Whether a request may safely run twice.
-    pub idempotent: bool,
+    /// How it is served.
+    pub traits: Traits,
 }
 
 /// A sign of life of an origin: all that it offers counts for another lease.

@@ -11,7 +11,8 @@
 //!
 //! REQUEST  body
 //!      7    8  request id: chosen by the sender, ascending on each link
-//!     15    8  the time that is left to answer, in microseconds
+//!     15    8  the time that is left to answer, in microseconds; all ones = no deadline, which a node that does not know that
+//!              reads as a very long time
 //!     23    1  hops: how many more nodes it may be passed on to
 //!     24    1  flags: bit 0 = trace, as in WNODC1; bit 1 = the sender has another way for the request, and wants it back from a
 //!              router whose way has fallen silent; the others are 0. A request with a flag that the receiver does not know is
@@ -50,8 +51,9 @@
 //!      7    1  kind: 1 all services, 2 what has changed, 3 nothing has changed
 //!      8    8  version of the advert
 //!     16    4  n, the number of services that are offered; kinds 1 and 2 only
-//!     20    …  n times: flags (1), SERVICE, cost (4). Bit 0 of the flags = a request may safely run twice. Other bits say
-//!              more of the service and are passed over, so that a newer node can say it to older ones
+//!     20    …  n times: flags (1), SERVICE, cost (4). Bit 0 of the flags = a request may safely run twice, bit 1 = only
+//!              Majordomo workers serve it. Other bits say more of the service and are passed over, so that a newer node can
+//!              say it to older ones: to a node that does not know bit 1, a plugin serves it
 //!      …    4  m, the number of services that are withdrawn; kind 2 only
 //!      …    …  m times: SERVICE
 //! PULL     nothing more
@@ -234,8 +236,8 @@ pub enum PeerMessage {
 pub struct Forward {
     /// The sender's number for it, ascending on each link.
     pub id: u64,
-    /// The time that is left to answer; whole microseconds travel.
-    pub remaining: Duration,
+    /// The time that is left to answer; whole microseconds travel. `None` if it has no deadline.
+    pub remaining: Option<Duration>,
     /// How many more nodes it may be passed on to.
     pub hops: u8,
     /// Whether nothing is to be run, and only the way that the request would take be told ([`super::trace`]).
@@ -297,6 +299,41 @@ pub struct Offer {
     pub service: Address,
     /// What it costs to get there: 0 for what the member serves itself.
     pub cost: u32,
+    /// How it is served.
+    pub traits: Traits,
+}
+
+/// How a service is served, as far as whoever passes requests on has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Traits {
     /// Whether a request may safely run twice.
     pub idempotent: bool,
+    /// Whether only Majordomo workers serve it, so that a request has the deadline of workers.
+    pub by_workers: bool,
+}
+
+impl Traits {
+    const IDEMPOTENT: u8 = 1;
+    const BY_WORKERS: u8 = 2;
+
+    /// Those of a service that a plugin serves.
+    #[must_use]
+    pub fn of_plugin(idempotent: bool) -> Self {
+        Self { idempotent, by_workers: false }
+    }
+
+    /// What holds of all of several providers.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { idempotent: self.idempotent && other.idempotent, by_workers: self.by_workers && other.by_workers }
+    }
+
+    /// As adverts and updates of paths carry them. Bits that this version does not know are passed over.
+    pub(super) fn from_flags(flags: u8) -> Self {
+        Self { idempotent: flags & Self::IDEMPOTENT != 0, by_workers: flags & Self::BY_WORKERS != 0 }
+    }
+
+    pub(super) fn to_flags(self) -> u8 {
+        (if self.idempotent { Self::IDEMPOTENT } else { 0 }) | (if self.by_workers { Self::BY_WORKERS } else { 0 })
+    }
 }

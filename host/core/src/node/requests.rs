@@ -62,7 +62,7 @@ impl Node {
             allowed: forward.allowed,
             chain: forward.chain,
             body: forward.body,
-            deadline: Some(forward.remaining),
+            deadline: forward.remaining,
             patience: None,
             traceparent: forward.traceparent,
             idempotency_key: forward.idempotency_key,

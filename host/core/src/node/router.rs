@@ -8,7 +8,7 @@ use super::{Node, Output, ZoneEvent};
 use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::message::path;
-use crate::message::peer::{self, Member, Offer, PeerMessage, Role};
+use crate::message::peer::{self, Member, Offer, PeerMessage, Role, Traits};
 use crate::message::{Frame, LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
@@ -250,12 +250,12 @@ impl Node {
                     self.post(session, PeerMessage::Paths { epoch, update });
                 }
             }
-            PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
+            PathEffect::Reachable { zone, service, traits, cost, hops } => {
                 let address = Address::in_zone(service, zone);
-                self.set_ways(&address, &hops, idempotent, cost, now);
+                self.set_ways(&address, &hops, traits, cost, now);
             }
             PathEffect::Unreachable { zone, service } => {
-                self.set_ways(&Address::in_zone(service, zone), &[], false, 0, now);
+                self.set_ways(&Address::in_zone(service, zone), &[], Traits::default(), 0, now);
             }
             PathEffect::Broken { session } => {
                 self.end_session(session, now);
@@ -277,7 +277,7 @@ impl Node {
 
     /// A service of another zone is reached on these links from now on. The own zone is told only of ways that leave it
     /// here: of the others it hears from the router where they do.
-    fn set_ways(&mut self, address: &Address, hops: &[LinkId], idempotent: bool, cost: u32, now: Time) {
+    fn set_ways(&mut self, address: &Address, hops: &[LinkId], traits: Traits, cost: u32, now: Time) {
         let Some(router) = &mut self.router else { return };
         let before = router.ways.insert(address.clone(), hops.to_vec()).unwrap_or_default();
         if hops.is_empty() {
@@ -285,13 +285,13 @@ impl Node {
         }
         let leaves_here = hops.iter().any(|link| router.joint_of(*link).is_some());
         for link in hops {
-            self.broker.hop_offers(*link, address, idempotent, cost, now);
+            self.broker.hop_offers(*link, address, traits, cost, now);
         }
         for link in before.iter().filter(|link| !hops.contains(link)) {
             self.broker.hop_withdraws(*link, address, now);
         }
         if leaves_here {
-            self.zone.routes.offer(Offer { service: address.clone(), idempotent, cost }, now);
+            self.zone.routes.offer(Offer { service: address.clone(), traits, cost }, now);
         } else {
             self.zone.routes.withdraw(address, now);
         }
@@ -303,13 +303,12 @@ impl Node {
             return;
         }
         let may_offer = |(member, _): &(&Label, &Offer)| self.may_offer(member, &address.service);
-        let offers: Vec<bool> =
-            self.zone.routes.providers(address).filter(may_offer).map(|(_, offer)| offer.idempotent).collect();
+        let offers = self.zone.routes.providers(address).filter(may_offer).map(|(_, offer)| offer.traits);
+        let traits = offers.reduce(Traits::and);
         let Some(router) = &mut self.router else { return };
-        if offers.is_empty() {
-            router.paths.withdraw(&address.service, now);
-        } else {
-            router.paths.offer(&address.service, !offers.contains(&false), now);
+        match traits {
+            Some(traits) => router.paths.offer(&address.service, traits, now),
+            None => router.paths.withdraw(&address.service, now),
         }
     }
 

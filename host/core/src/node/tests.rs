@@ -131,7 +131,7 @@ fn hello(boot: u64) -> PeerMessage {
 fn request() -> PeerMessage {
     PeerMessage::Request(Box::new(Forward {
         id: 1,
-        remaining: Duration::from_secs(1),
+        remaining: Some(Duration::from_secs(1)),
         hops: 1,
         is_trace: false,
         has_alternative: false,

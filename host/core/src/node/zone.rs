@@ -357,7 +357,7 @@ impl Node {
         let offers = self.zone.routes.offers_of(&member.name).filter(|offer| self.counts(member, &offer.service));
         let offers: Vec<_> = offers.cloned().collect();
         for offer in offers {
-            self.broker.hop_offers(link, &offer.service, offer.idempotent, offer.cost, now);
+            self.broker.hop_offers(link, &offer.service, offer.traits, offer.cost, now);
         }
         self.open_session(link, member, now);
     }
@@ -449,7 +449,7 @@ impl Node {
                     return;
                 }
                 if let Some(link) = self.zone.links.to(&by) {
-                    self.broker.hop_offers(link, &offer.service, offer.idempotent, offer.cost, now);
+                    self.broker.hop_offers(link, &offer.service, offer.traits, offer.cost, now);
                 }
                 self.tell_other_zones(&offer.service, now);
             }

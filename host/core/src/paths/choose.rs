@@ -76,7 +76,7 @@ impl Paths {
             self.table.choose(key, choice);
             return;
         }
-        let told = |choice: &Choice| (choice.cost, choice.hops.clone(), choice.heard.idempotent);
+        let told = |choice: &Choice| (choice.cost, choice.hops.clone(), choice.heard.traits);
         let exported = |choice: &Choice| (choice.route.clone(), choice.external);
         let is_told = before.map(told) != choice.as_ref().map(told);
         let is_exported = before.map(exported) != choice.as_ref().map(exported);
@@ -86,7 +86,7 @@ impl Paths {
                 Some(choice) => PathEffect::Reachable {
                     zone,
                     service,
-                    idempotent: choice.heard.idempotent,
+                    traits: choice.heard.traits,
                     cost: choice.cost,
                     hops: choice.hops.clone(),
                 },

@@ -271,7 +271,7 @@ impl Paths {
                 path: path.clone(),
                 boot: group.boot,
                 version: offered.version,
-                idempotent: offered.idempotent,
+                traits: offered.traits,
                 cost: group.cost,
             };
             let told = digest(&key, &route);

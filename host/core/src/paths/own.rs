@@ -2,6 +2,7 @@
 
 use super::Route;
 use crate::message::path::{Hop, RouterId};
+use crate::message::peer::Traits;
 use crate::name::ServiceName;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +26,8 @@ pub(super) struct Own {
 /// A service, and what was told of it.
 #[derive(Debug)]
 struct State {
-    /// Whether a request may safely run twice, if it is served.
-    wanted: Option<bool>,
+    /// How it is served, if it is.
+    wanted: Option<Traits>,
     told: Option<Arc<Route>>,
     /// When all its changes are forgotten: each puts it off by an interval.
     calm: Time,
@@ -58,7 +59,7 @@ impl Own {
     }
 
     /// Takes note of what is served; `None` if it is over the limit.
-    pub(super) fn want(&mut self, service: &ServiceName, wanted: Option<bool>, now: Time) -> Option<Change> {
+    pub(super) fn want(&mut self, service: &ServiceName, wanted: Option<Traits>, now: Time) -> Option<Change> {
         if !self.services.contains_key(service) {
             if wanted.is_none() {
                 return Some(Change::Nothing);
@@ -97,7 +98,7 @@ impl Own {
     /// Tells what is wanted, unless there were too many changes.
     fn settle(&mut self, service: &ServiceName, now: Time) -> Change {
         let Some(state) = self.services.get_mut(service) else { return Change::Nothing };
-        if state.told.as_ref().map(|route| route.idempotent) == state.wanted {
+        if state.told.as_ref().map(|route| route.traits) == state.wanted {
             return Change::Nothing;
         }
         // A token bucket: as many changes as fit between now and the time at which all are forgotten.
@@ -113,8 +114,8 @@ impl Own {
         state.calm = calm;
         self.version += 1;
         let (version, boot) = (self.version, self.boot);
-        let route = |idempotent| Route { path: self.path.clone(), boot, version, idempotent, cost: 0 };
-        let ended = std::mem::replace(&mut state.told, state.wanted.map(|idempotent| Arc::new(route(idempotent))));
+        let route = |traits| Route { path: self.path.clone(), boot, version, traits, cost: 0 };
+        let ended = std::mem::replace(&mut state.told, state.wanted.map(|traits| Arc::new(route(traits))));
         match (&state.told, ended) {
             (None, Some(_)) => Change::Ended(version),
             _ => Change::Offered,
@@ -138,7 +139,7 @@ impl Own {
         self.version += 1;
         let (path, version) = (self.path.clone(), self.version);
         for told in self.services.values_mut().filter_map(|state| state.told.as_mut()) {
-            *told = Arc::new(Route { path: path.clone(), boot, version, idempotent: told.idempotent, cost: 0 });
+            *told = Arc::new(Route { path: path.clone(), boot, version, traits: told.traits, cost: 0 });
         }
     }
 

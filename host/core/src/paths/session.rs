@@ -300,8 +300,8 @@ struct Writer {
 impl Writer {
     fn announce(&mut self, key: &Key, route: &Route) {
         self.announces = true;
-        let Route { version, idempotent, .. } = *route;
-        let offered = Offered { service: key.service.clone(), version, idempotent };
+        let Route { version, traits, .. } = *route;
+        let offered = Offered { service: key.service.clone(), version, traits };
         self.groups.entry((route.path.clone(), route.boot, route.cost)).or_default().push(offered);
     }
 

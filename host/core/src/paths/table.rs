@@ -196,7 +196,8 @@ pub(super) fn digest(key: &Key, route: &Route) -> u64 {
     add(&route.boot.to_be_bytes());
     add(&route.version.to_be_bytes());
     add(&route.cost.to_be_bytes());
-    add(&[u8::from(route.idempotent)]);
+    // What else may change of a route changes its version too; routers of the first version digest no more than this.
+    add(&[u8::from(route.traits.idempotent)]);
     mix(hash)
 }
 

@@ -34,7 +34,7 @@ fn paris(neighbours: &[&str]) -> Paths {
 fn group(path: &[&str], services: &[&str]) -> Group {
     let mut path: Vec<Hop> = path.iter().map(|name| Hop { at: speaker(name).id(), epoch: 50 }).collect();
     path.last_mut().unwrap().epoch = 0;
-    let offered = |name: &&str| Offered { service: service(name), version: 1, idempotent: false };
+    let offered = |name: &&str| Offered { service: service(name), version: 1, traits: Traits::default() };
     Group { cost: path.len() as u32 - 1, path, boot: 1_000, services: services.iter().map(offered).collect() }
 }
 
@@ -80,11 +80,14 @@ fn refused(effects: &[PathEffect]) -> &str {
 #[test]
 fn what_the_zone_serves_is_told_with_this_router_as_the_path() {
     let mut paths = paris(&["gate.lyon", "back.paris"]);
-    paths.offer(&service("print"), true, Time::ZERO);
+    paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let news = told(&mut paths, 1);
     let [News { groups, .. }] = &news[..] else { panic!("{news:?}") };
     assert_eq!(groups[0].path, [Hop { at: speaker("gate.paris").id(), epoch: 0 }]);
-    assert_eq!(groups[0].services, [Offered { service: service("print"), version: 1, idempotent: true }]);
+    assert_eq!(
+        groups[0].services,
+        [Offered { service: service("print"), version: 1, traits: Traits::of_plugin(true) }]
+    );
     assert!(paths.may_pass(Some(LinkId(1)), &label("paris"), &service("print")));
     assert!(!paths.may_pass(Some(LinkId(1)), &label("paris"), &service("other")));
 }
@@ -223,7 +226,7 @@ fn a_missing_update_or_another_sum_has_everything_told_again() {
 #[test]
 fn whoever_asks_is_told_everything_between_two_marks() {
     let mut paths = paris(&["gate.lyon"]);
-    paths.offer(&service("print"), true, Time::ZERO);
+    paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     assert_eq!(told(&mut paths, 1).len(), 1);
     let now = Time::ZERO + LATER;
     paths.hear(LinkId(1), Update { number: 1, say: Say::Ask }, now);
@@ -245,7 +248,7 @@ fn a_service_that_comes_and_goes_is_told_once_a_second_and_the_last_word_counts(
     for round in 0..1_000 {
         if round < 500 {
             if round % 2 == 0 {
-                paths.offer(&service("print"), false, now);
+                paths.offer(&service("print"), Traits::of_plugin(false), now);
             } else {
                 paths.withdraw(&service("print"), now);
             }
@@ -286,7 +289,7 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
 #[test]
 fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
     let mut paths = paris(&["gate.lyon", "other.paris"]);
-    paths.offer(&service("print"), true, Time::ZERO);
+    paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     told(&mut paths, 1);
     let ended = |version| Tombstone {
         origin: RouterId { zone: label("paris"), router: label("other") },
@@ -331,7 +334,7 @@ fn a_new_session_begins_with_the_newest_signs_of_life() {
 #[test]
 fn whoever_leaves_says_that_nothing_of_it_counts() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
-    paths.offer(&service("scan"), true, Time::ZERO);
+    paths.offer(&service("scan"), Traits::of_plugin(true), Time::ZERO);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     assert_eq!(told(&mut paths, 2).len(), 1);
     paths.leave(Time::ZERO + LATER);
@@ -396,7 +399,7 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
     let started = |boot| Speaker { boot, ..speaker("gate.lyon") };
     let mut lyon = Paths::new(&started(700), &PathSettings::default(), 7);
     lyon.session_up(LinkId(1), &speaker("gate.paris"), open(1), 2_000, Time::ZERO);
-    lyon.offer(&service("print"), true, Time::ZERO);
+    lyon.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let mut paris = paris(&["gate.lyon"]);
     // What was told before the restart.
     assert!(reachable(&tell_path(&mut paris, 1, &["gate.lyon"])).is_some());
@@ -429,7 +432,7 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
 #[test]
 fn a_neighbour_that_invents_starts_of_this_router_is_believed_a_few_times_only_and_never_beyond_a_day() {
     let mut paths = paris(&["gate.lyon"]);
-    paths.offer(&service("print"), true, Time::ZERO);
+    paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let claim =
         |boot| News { fresh: vec![Fresh { origin: speaker("gate.paris").id(), boot, version: 1 }], ..News::default() };
     let effects = tell(&mut paths, 1, claim(u64::MAX));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::message::peer::Traits;
 
 const BOOT: u64 = 1_000;
 
@@ -11,7 +12,7 @@ fn service(name: &str) -> Address {
 }
 
 fn offer(name: &str) -> Offer {
-    Offer { service: service(name), cost: 0, idempotent: false }
+    Offer { service: service(name), cost: 0, traits: Traits::default() }
 }
 
 fn at(millis: u64) -> Time {
@@ -125,8 +126,8 @@ fn what_changes_nothing_is_not_told() {
     routes.withdraw(&service("print"), at(107));
     routes.offer(offer("print"), at(108));
     assert_eq!(wake(&mut routes, 112), []);
-    routes.offer(Offer { idempotent: true, ..offer("print") }, at(120));
-    let offers = vec![Offer { idempotent: true, ..offer("print") }];
+    routes.offer(Offer { traits: Traits::of_plugin(true), ..offer("print") }, at(120));
+    let offers = vec![Offer { traits: Traits::of_plugin(true), ..offer("print") }];
     let advert = Advert::Change { version: BOOT + 2, offers, withdrawn: vec![] };
     assert_eq!(wake(&mut routes, 125), [tell("ann", advert)]);
 }
@@ -190,7 +191,7 @@ fn a_pull_without_a_whole_is_repeated_each_second() {
 fn a_whole_replaces_everything_and_only_differences_are_told() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(3, &["a", "b", "c"]), 10);
-    let offers = vec![offer("d"), Offer { idempotent: true, ..offer("b") }, offer("c")];
+    let offers = vec![offer("d"), Offer { traits: Traits::of_plugin(true), ..offer("b") }, offer("c")];
     let told = hear(&mut routes, "ann", Advert::Whole { version: 5, offers: offers.clone() }, 20);
     let by = label("ann");
     let changed = RouteEffect::Offered { by: by.clone(), offer: offers[1].clone() };

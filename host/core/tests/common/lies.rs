@@ -2,6 +2,7 @@
 
 use wasmnode_core::ServiceName;
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Tombstone};
+use wasmnode_core::message::peer::Traits;
 
 /// When the first process of all started.
 pub(crate) const BOOT: u64 = 1_700_000_000_000_000;
@@ -24,7 +25,7 @@ pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &
     let epoch = [0, 1, BOOT + 1_000_000, u64::MAX][rng.usize(..4)];
     let boot = [0, BOOT, BOOT + 1, u64::MAX][rng.usize(..4)];
     let group = |path: Vec<Hop>, cost: u32| {
-        let offered = Offered { service: service.clone(), version: u64::MAX, idempotent: false };
+        let offered = Offered { service: service.clone(), version: u64::MAX, traits: Traits::default() };
         Group { path, boot, cost, services: vec![offered] }
     };
     match rng.u8(..7) {

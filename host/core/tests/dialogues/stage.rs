@@ -336,7 +336,12 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
         ["workers", limit] => limits.workers = number(limit)?,
         ["call-depth", limit] => limits.call_depth = number(limit)?,
         ["trust", name, grants @ ..] => trust(settings.access.get_or_insert_default(), name, grants)?,
+        ["majordomo-heartbeat", heartbeat, expiry] => {
+            (majordomo.heartbeat, majordomo.expiry) = (duration(heartbeat)?, duration(expiry)?);
+        }
         ["wait", time] => majordomo.wait = duration(time)?,
+        ["majordomo-deadline", time] => majordomo.deadline = Some(duration(time)?),
+        ["default-deadline", time] => settings.defaults.deadline = Some(duration(time)?),
         ["on-failure", "status"] => majordomo.on_failure = OnFailure::Status,
         [key, service, values @ ..] => {
             let service = settings.services.entry(name(service)?).or_default();
@@ -379,7 +384,7 @@ fn configure_service(service: &mut ServiceSettings, key: &str, values: &[&str]) 
         ("idempotent", []) => service.idempotent = true,
         ("concurrency", [limit]) => service.concurrency = number(limit)?,
         ("queue", [limit]) => service.queue = number(limit)?,
-        ("deadline", [time]) => service.deadline = duration(time)?,
+        ("deadline", [time]) => service.deadline = Some(duration(time)?),
         ("calls", patterns) => {
             let parsed = patterns.iter().map(|pattern| pattern.parse().map_err(|_| format!("{pattern}: no pattern")));
             service.calls = parsed.collect::<Result<_, _>>()?;

@@ -41,7 +41,7 @@ impl Network {
             let Some(paths) = &router.paths else { continue };
             let routes: BTreeMap<Key, _> = paths
                 .routes()
-                .map(|route| (route.key.clone(), (route.cost, route.hops.to_vec(), route.idempotent)))
+                .map(|route| (route.key.clone(), (route.cost, route.hops.to_vec(), route.traits)))
                 .collect();
             ensure!(routes == router.told, "{} told something else than it knows", router.name);
             let nobodys = routes.keys().find(|key| !keys.contains_key(key));
@@ -60,12 +60,12 @@ impl Network {
             let best = expected.map(|way| &way.4);
             ensure!(known.as_ref() == best, "{} goes {known:?} to {key}, and not {best:?}", router.name);
             let (Some(path), Some(way)) = (path, expected) else { continue };
-            let (cost, hops, idempotent) = &router.told[key];
+            let (cost, hops, traits) = &router.told[key];
             ensure!(*cost == way.0, "{} to {key} costs {cost}, and not {}", router.name, way.0);
             self.check_chain(number, path)?;
             let origin = &self.routers[self.number(&path[path.len() - 1])];
             let offered = origin.offers.get(&key.service);
-            ensure!(offered == Some(idempotent), "{} knows an old {key}", router.name);
+            ensure!(offered == Some(traits), "{} knows an old {key}", router.name);
             hops.iter().try_for_each(|hop| self.check_walk(number, *hop, key))?;
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::lies::BOOT;
 use std::collections::BTreeMap;
 use wasmnode_core::message::path::{Key, MAX_HOPS};
+use wasmnode_core::message::peer::Traits;
 use wasmnode_core::paths::{EQUAL, Speaker};
 use wasmnode_core::settings::PathSettings;
 use wasmnode_core::{LinkId, PathEffect, Paths, ServiceName, Time};
@@ -25,7 +26,7 @@ pub(crate) struct Router {
     /// `None` if no process runs.
     pub(crate) paths: Option<Paths>,
     /// What the zone serves, with whether a request may run twice.
-    pub(crate) offers: BTreeMap<ServiceName, bool>,
+    pub(crate) offers: BTreeMap<ServiceName, Traits>,
     /// The links that it has an end of.
     pub(crate) links: Vec<usize>,
     /// The link and its end, of each session.
@@ -35,7 +36,7 @@ pub(crate) struct Router {
     /// By so many microseconds when it starts.
     pub(crate) clock_is_behind: u64,
     /// What the effects have told.
-    pub(crate) told: BTreeMap<Key, (u32, Vec<LinkId>, bool)>,
+    pub(crate) told: BTreeMap<Key, (u32, Vec<LinkId>, Traits)>,
     pub(crate) tally: Tally,
 }
 
@@ -62,8 +63,8 @@ impl Router {
         self.me.boot = BOOT + now.as_micros() - self.clock_is_behind;
         // The driver's clock starts with the process; here all have the same, so the boot stays that of the first.
         let mut paths = Paths::new(&self.me, &self.settings, self.seed ^ self.me.boot);
-        for (service, idempotent) in &self.offers {
-            paths.offer(service, *idempotent, now);
+        for (service, traits) in &self.offers {
+            paths.offer(service, *traits, now);
         }
         self.paths = Some(paths);
     }
@@ -91,10 +92,10 @@ impl Router {
     /// What holds of each effect at once.
     pub(crate) fn check(&mut self, effect: &PathEffect, now: Time) {
         match effect {
-            PathEffect::Reachable { zone, service, idempotent, cost, hops } => {
+            PathEffect::Reachable { zone, service, traits, cost, hops } => {
                 let key = Key { zone: zone.clone(), service: service.clone() };
                 assert!((1..=EQUAL).contains(&hops.len()), "{} has {hops:?}", self.name);
-                let told = (*cost, hops.clone(), *idempotent);
+                let told = (*cost, hops.clone(), *traits);
                 assert!(self.told.get(&key) != Some(&told), "{} says {key} twice", self.name);
                 self.told.insert(key, told);
                 self.changed(now);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use wasmnode_core::LinkId;
 use wasmnode_core::message::path::Update;
+use wasmnode_core::message::peer::Traits;
 use wasmnode_core::paths::{Filter, Policy};
 
 /// How long after the last accident the network rests: a second to begin sessions anew, a second for a service that
@@ -141,8 +142,9 @@ impl Trouble {
             self.world.withdraw(zone, &name);
         } else {
             self.count("a service comes");
-            let idempotent = self.rng.bool();
-            self.world.offer(zone, &name, idempotent);
+            let drawn = self.rng.u8(..);
+            let traits = Traits { idempotent: drawn & 1 == 0, by_workers: drawn & 6 == 6 };
+            self.world.offer_as(zone, &name, traits);
         }
     }
 

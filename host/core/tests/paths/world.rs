@@ -5,6 +5,7 @@ use crate::network::Network;
 use crate::router::{Router, Tally};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use wasmnode_core::message::peer::Traits;
 use wasmnode_core::settings::PathSettings;
 use wasmnode_core::{ServiceName, Time};
 
@@ -110,11 +111,15 @@ impl World {
     }
 
     pub(crate) fn offer(&mut self, zone: usize, name: &ServiceName, idempotent: bool) {
+        self.offer_as(zone, name, Traits::of_plugin(idempotent));
+    }
+
+    pub(crate) fn offer_as(&mut self, zone: usize, name: &ServiceName, traits: Traits) {
         for router in self.routers_of(zone) {
-            self.network.routers[router].offers.insert(name.clone(), idempotent);
+            self.network.routers[router].offers.insert(name.clone(), traits);
             let now = self.network.now;
             if let Some(paths) = &mut self.network.routers[router].paths {
-                paths.offer(name, idempotent, now);
+                paths.offer(name, traits, now);
                 self.network.act(router, &format!("offers {name}"));
             }
         }

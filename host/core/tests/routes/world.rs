@@ -4,7 +4,7 @@ use crate::station::{Say, Station};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
-use wasmnode_core::message::peer::{Advert, Offer};
+use wasmnode_core::message::peer::{Advert, Offer, Traits};
 use wasmnode_core::{Address, Label, RouteEffect, RoutesSettings, Time};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -243,7 +243,11 @@ impl World {
         for _ in 0..self.rng.usize(1..4) {
             let service = self.services[self.rng.usize(..self.services.len())].clone();
             if self.rng.bool() {
-                let offer = Offer { service, cost: 0, idempotent: self.rng.u8(..8) == 0 };
+                let offer = Offer {
+                    service,
+                    cost: 0,
+                    traits: Traits { idempotent: self.rng.u8(..8) == 0, by_workers: self.rng.u8(..8) == 0 },
+                };
                 self.stations[n].routes.offer(offer, self.now);
             } else {
                 self.stations[n].routes.withdraw(&service, self.now);

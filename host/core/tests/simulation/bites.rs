@@ -189,7 +189,7 @@ fn a_worker_that_never_registered_is_noticed() {
 #[test]
 #[should_panic(expected = "would be woken only at")]
 fn a_node_that_would_oversleep_is_noticed() {
-    let impatient = ServiceSettings { deadline: Duration::from_millis(1), ..ServiceSettings::default() };
+    let impatient = ServiceSettings { deadline: Some(Duration::from_millis(1)), ..ServiceSettings::default() };
     let mut trial = Trial::with(NodeSettings { defaults: impatient, ..NodeSettings::default() });
     trial.honest(Input::Withdrawn(name("add")));
     trial.honest(asks(1, "a"));

@@ -5,6 +5,7 @@
 //! a reply is what was produced for that very request, a failure names something that has happened.
 
 mod book;
+mod clock;
 mod inputs;
 mod outputs;
 mod rest;
@@ -18,6 +19,9 @@ use wasmnode_core::{Body, Code, Frame, NodeSettings, PeerId, RequestId, ServiceN
 
 /// How often the node gives a request of an idempotent service to another worker.
 const MAX_RETRIES: u32 = 3;
+
+/// Heartbeats of a busy worker after which its silence counts.
+const HEARTBEATS: u32 = 2;
 
 /// The books.
 pub(crate) struct Checker {
@@ -118,6 +122,8 @@ struct Held {
     ask: AskId,
     /// How long it may take, whatever becomes of the request meanwhile.
     until: Time,
+    /// Heartbeats that the worker has sent since.
+    heartbeats: u32,
 }
 
 struct Run {
@@ -171,9 +177,11 @@ impl Checker {
         if was_reachable && !desk.is_reachable() {
             desk.unreachable_since = self.now;
         }
+        let (kind, waiting) = (desk.kind(), desk.waiting.clone());
         if !desk.is_needed() {
             self.desks.remove(service);
         }
+        waiting.into_iter().for_each(|ask| self.turn(ask, kind));
     }
 
     fn require(&self, holds: bool, otherwise: impl FnOnce() -> String) {

@@ -161,6 +161,7 @@ fn settings(rng: &mut Rng) -> NodeSettings {
         heartbeat,
         expiry: heartbeat * pick(rng, &[1, 2, 4]),
         wait: Duration::from_millis(pick(rng, &[0, 50, 500, 2_000])),
+        deadline: pick(rng, &[None, None, Some(Duration::from_millis(300)), Some(MAX_DEADLINE)]),
         on_failure: if rng.bool() { OnFailure::Silence } else { OnFailure::Status },
     };
     let default = Limits::default();
@@ -175,7 +176,7 @@ fn settings(rng: &mut Rng) -> NodeSettings {
         call_depth: if rng.bool() { 1 } else { default.call_depth },
         ..default
     };
-    let defaults = ServiceSettings { deadline: Duration::from_millis(500), ..ServiceSettings::default() };
+    let defaults = ServiceSettings { deadline: Some(Duration::from_millis(500)), ..ServiceSettings::default() };
     let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng))).collect();
     NodeSettings { limits, majordomo, defaults, services, ..NodeSettings::default() }
 }
@@ -188,7 +189,10 @@ fn service_settings(rng: &mut Rng) -> ServiceSettings {
         _ => &[],
     };
     ServiceSettings {
-        deadline: pick(rng, &[Duration::from_millis(100), Duration::from_secs(1), MAX_DEADLINE]),
+        deadline: pick(
+            rng,
+            &[None, Some(Duration::from_millis(100)), Some(Duration::from_secs(1)), Some(MAX_DEADLINE)],
+        ),
         concurrency: pick(rng, &[1, 2, 64]),
         queue: pick(rng, &[1, 3, 1_000]),
         idempotent: rng.bool(),

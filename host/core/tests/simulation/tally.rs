@@ -79,6 +79,7 @@ const OCCASIONS: &[&str] = &[
     "the node shuts down",
     "retried",
     "unclaimed",
+    "kept by a worker that stalls",
     "drained",
     "stopped",
     "pipe filled",

@@ -148,7 +148,7 @@ impl Trial {
     fn passes(&mut self, from: ProcessId, to: ProcessId, crossed: &[&str]) {
         let forward = Forward {
             id: 1,
-            remaining: Duration::from_secs(1),
+            remaining: Some(Duration::from_secs(1)),
             hops: 9,
             is_trace: false,
             has_alternative: false,

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
 use wasmnode_core::{
-    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PeerId, Request, RequestId,
-    ServiceName, Time,
+    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PLUGIN_DEADLINE, PeerId, Request,
+    RequestId, ServiceName, Time,
 };
 
 /// How late an answer may be: a clock's step, and nothing else.
@@ -145,6 +145,7 @@ impl Checker {
             place.split_once('.').unwrap_or(if place.starts_with('n') { (place, own_zone) } else { ("", place) });
         new.node = (!node.is_empty()).then(|| node.to_owned());
         new.zone = (!zone.is_empty()).then(|| zone.to_owned());
+        new.waits = ask.wait;
         new.deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         new.key.clone_from(&ask.idempotency_key);
         self.asks.insert(ask.id, new);
@@ -227,11 +228,17 @@ impl Checker {
         let now = self.now;
         let ask = self.ask_mut(number);
         ask.opened = now;
+        let ask = &self.asks[&number];
         let (home, service, asked) = (ask.home, ask.service.clone(), ask.deadline);
         let Book { settings, clock, .. } = &self.books[&home];
-        let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name));
-        let longest = longest.unwrap_or(&settings.defaults).deadline;
-        let due = clock.when(clock.shows(now) + asked.map_or(longest, |asked| asked.min(longest)));
+        let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name)?.deadline);
+        let longest = longest.or(settings.defaults.deadline).unwrap_or(PLUGIN_DEADLINE);
+        let time = match asked {
+            // The service's own time begins when somebody offers it.
+            Some(asked) if ask.waits => asked,
+            asked => asked.map_or(longest, |asked| asked.min(longest)),
+        };
+        let due = clock.when(clock.shows(now) + time);
         self.due.insert((due, number));
     }
 

@@ -326,7 +326,7 @@ fn common(rng: &mut Rng, is_gentle: bool) -> NodeSettings {
 fn service_settings(rng: &mut Rng, is_gentle: bool) -> ServiceSettings {
     let (narrow, default) = (!is_gentle && chance(rng, 400), ServiceSettings::default());
     ServiceSettings {
-        deadline: Duration::from_millis(if is_gentle { 2_000 } else { pick(rng, &[300, 2_000, 4_000]) }),
+        deadline: Some(Duration::from_millis(if is_gentle { 2_000 } else { pick(rng, &[300, 2_000, 4_000]) })),
         concurrency: if narrow { pick(rng, &[1, 2]) } else { default.concurrency },
         queue: if narrow { pick(rng, &[1, 5, 50]) } else { default.queue },
         spill: pick(rng, &[0, 1, 64]),

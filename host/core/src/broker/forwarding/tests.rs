@@ -1,5 +1,6 @@
 use super::super::{Asker, MAX_HOPS, Submission};
 use super::*;
+use crate::message::peer::Traits;
 use crate::message::{Dialect, Frame, PeerId};
 use crate::settings::{NodeSettings, RouterSettings};
 
@@ -22,8 +23,8 @@ fn broker(router: Option<RouterSettings>) -> Broker {
 }
 
 fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
-    broker.hop_offers(link, &name("once@b"), false, cost, NOW);
-    broker.hop_offers(link, &name("often@b"), true, cost, NOW);
+    broker.hop_offers(link, &name("once@b"), Traits::of_plugin(false), cost, NOW);
+    broker.hop_offers(link, &name("often@b"), Traits::of_plugin(true), cost, NOW);
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {

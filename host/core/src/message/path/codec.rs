@@ -2,6 +2,7 @@
 
 use super::{DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, News, Offered, RouterId, Say, Tombstone, Update};
 use crate::message::Frame;
+use crate::message::peer::Traits;
 use crate::message::wire::{Reader, put_name};
 use crate::name::{Label, ServiceName};
 use bytes::BufMut;
@@ -11,8 +12,6 @@ const BEGIN: u8 = 2;
 const COMPLETE: u8 = 3;
 const STILL: u8 = 4;
 const ASK: u8 = 5;
-
-const IDEMPOTENT: u8 = 1;
 
 /// Writes an update. A path of more than 255 hops is cut, and refused by who reads it.
 #[must_use]
@@ -70,7 +69,7 @@ fn put_group(out: &mut Vec<u8>, group: &Group) {
     put_list(out, &group.services, |out, offered| {
         put_name(out, Some(&offered.service));
         out.put_u64(offered.version);
-        out.put_u8(if offered.idempotent { IDEMPOTENT } else { 0 });
+        out.put_u8(offered.traits.to_flags());
     });
 }
 
@@ -131,7 +130,7 @@ fn group(from: &mut Frame) -> Result<Group, &'static str> {
     let path: Result<_, &'static str> = (0..hops).map(|_| Ok(Hop { at: router(from)?, epoch: from.u64()? })).collect();
     let (path, boot, cost) = (path?, from.u64()?, from.u32()?);
     let services = list(from, 11, |from| {
-        Ok(Offered { service: service(from)?, version: from.u64()?, idempotent: from.u8()? & IDEMPOTENT != 0 })
+        Ok(Offered { service: service(from)?, version: from.u64()?, traits: Traits::from_flags(from.u8()?) })
     })?;
     Ok(Group { path, boot, cost, services })
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer,
-    PeerMessage, Role, VERSION,
+    PeerMessage, Role, Traits, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::wire::{
@@ -31,7 +31,8 @@ const WHOLE: u8 = 1;
 const CHANGE: u8 = 2;
 const STILL: u8 = 3;
 
-const OFFER_IDEMPOTENT: u8 = 1;
+/// What stands for the time that is left where there is no deadline.
+const NO_DEADLINE: u64 = u64::MAX;
 
 const FLAG_TRACE: u8 = 1;
 const FLAG_ALTERNATIVE: u8 = 2;
@@ -95,7 +96,8 @@ fn request(forward: &Forward) -> Vec<u8> {
     };
     let length = 11 + forward.service.as_str().len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
     let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
-    header.put_u64(u64::try_from(forward.remaining.as_micros()).unwrap_or(u64::MAX));
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(NO_DEADLINE);
+    header.put_u64(forward.remaining.map_or(NO_DEADLINE, micros));
     header.put_u8(forward.hops);
     let alternative = if forward.has_alternative { FLAG_ALTERNATIVE } else { 0 };
     header.put_u8(alternative | if forward.is_trace { FLAG_TRACE } else { 0 });
@@ -151,7 +153,7 @@ fn put_advert(advert: &Advert) -> Vec<u8> {
     if kind != STILL {
         header.put_u32(count(offers.len()));
         for offer in offers {
-            header.put_u8(if offer.idempotent { OFFER_IDEMPOTENT } else { 0 });
+            header.put_u8(offer.traits.to_flags());
             put_address(&mut header, &offer.service);
             header.put_u32(offer.cost);
         }
@@ -248,7 +250,7 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
 }
 
 fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static str> {
-    let remaining = Duration::from_micros(header.u64()?);
+    let remaining = Some(header.u64()?).filter(|micros| *micros != NO_DEADLINE).map(Duration::from_micros);
     let hops = header.u8()?;
     let flags = header.u8()?;
     if flags & !(FLAG_TRACE | FLAG_ALTERNATIVE) != 0 {
@@ -386,7 +388,7 @@ fn advert(header: &mut Frame) -> Result<Advert, &'static str> {
 fn offer(header: &mut Frame) -> Result<Offer, &'static str> {
     let flags = header.u8()?;
     let service = address(header)?;
-    Ok(Offer { service, cost: header.u32()?, idempotent: flags & OFFER_IDEMPOTENT != 0 })
+    Ok(Offer { service, cost: header.u32()?, traits: Traits::from_flags(flags) })
 }
 
 /// Reads a count and as many entries, none of which is shorter than `least` bytes.

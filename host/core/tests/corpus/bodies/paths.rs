@@ -2,7 +2,7 @@
 //! be read, in order, and it does not ask to be woken for ever at one instant.
 
 use super::reader::Reader;
-use super::words::{any_name, any_service, any_update, any_zone, label};
+use super::words::{any_name, any_service, any_traits, any_update, any_zone, label};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wasmnode_core::message::path::{self, Hop, RouterId};
@@ -57,7 +57,7 @@ impl World {
         match action {
             0 => self.paths.session_down(link, now),
             1 => self.session_up(link, input.number()),
-            2 => self.paths.offer(&any_service(input), input.flag(), now),
+            2 => self.paths.offer(&any_service(input), any_traits(input), now),
             3 => self.paths.withdraw(&any_service(input), now),
             4 => self.paths.garbled(link, now),
             5 => self.paths.leave(now),

@@ -2,7 +2,7 @@
 //! in turn.
 
 use super::reader::Reader;
-use super::words::{any_advert, any_name, any_service, label};
+use super::words::{any_advert, any_name, any_service, any_traits, label};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Offer, PeerMessage};
@@ -44,7 +44,7 @@ fn step(routes: &mut Routes, input: &mut Reader<'_>, now: &mut Time) {
         1 => routes.member_down(&any_name(input)),
         2 => {
             let service = any_service(input).into();
-            routes.offer(Offer { service, cost: input.u8().into(), idempotent: input.flag() }, *now);
+            routes.offer(Offer { service, cost: input.u8().into(), traits: any_traits(input) }, *now);
         }
         3 => routes.withdraw(&any_service(input).into(), *now),
         4 => routes.pulled(&any_name(input), *now),

@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone, Update};
-use wasmnode_core::message::peer::{Advert, Forward, Member, Offer, Role, encode_member};
+use wasmnode_core::message::peer::{Advert, Forward, Member, Offer, Role, Traits, encode_member};
 use wasmnode_core::message::{Body, Frame};
 use wasmnode_core::{Address, Label, ServiceName};
 
@@ -51,7 +51,7 @@ pub fn any_forward(id: u64, body: Body, input: &mut Reader<'_>) -> Forward {
     let given = input.u8();
     Forward {
         id,
-        remaining: std::time::Duration::from_millis(input.number()),
+        remaining: Some(input.number()).filter(|ms| ms % 8 != 7).map(std::time::Duration::from_millis),
         hops: input.u8(),
         is_trace: given & 64 == 64,
         has_alternative: given & 128 == 128,
@@ -73,8 +73,13 @@ fn any_address(input: &mut Reader<'_>) -> Address {
     if input.flag() { Address::in_zone(service, any_zone(input)) } else { service.into() }
 }
 
+pub fn any_traits(input: &mut Reader<'_>) -> Traits {
+    let flags = input.u8();
+    Traits { idempotent: flags & 1 == 1, by_workers: flags & 2 == 2 }
+}
+
 fn any_offer(input: &mut Reader<'_>) -> Offer {
-    Offer { service: any_address(input), cost: input.number() as u32, idempotent: input.flag() }
+    Offer { service: any_address(input), cost: input.number() as u32, traits: any_traits(input) }
 }
 
 pub fn any_advert(input: &mut Reader<'_>) -> Advert {
@@ -107,7 +112,7 @@ fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
     let offered = |input: &mut Reader<'_>| Offered {
         service: any_service(input),
         version: input.number(),
-        idempotent: input.flag(),
+        traits: any_traits(input),
     };
     Group { path, boot, cost, services: few(input, offered) }
 }

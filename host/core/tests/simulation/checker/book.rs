@@ -1,5 +1,6 @@
 //! Who is owed an answer: every request that reached the node, from its arrival to its answer.
 
+use super::clock::Clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{Dialect, size};
@@ -40,6 +41,8 @@ pub(crate) struct Ask {
     /// The step and the time at which it arrived.
     pub(crate) arrived: (u64, Time),
     pub(crate) due: Time,
+    /// What that is made of.
+    pub(crate) clock: Clock,
     pub(crate) patience: Option<Duration>,
     /// The request on whose behalf it is called.
     pub(crate) parent: Option<AskId>,
@@ -120,6 +123,19 @@ impl Book {
             }
         }
         Some(ask)
+    }
+
+    /// Gives a request another time.
+    pub(crate) fn set_clock(&mut self, id: AskId, clock: Clock, due: Time) {
+        let Some(ask) = self.asks.get_mut(&id) else { return };
+        self.by_due.remove(&(ask.due, id));
+        (ask.clock, ask.due) = (clock, due);
+        self.by_due.insert((due, id));
+    }
+
+    /// The requests without an answer.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Ask> {
+        self.asks.values()
     }
 
     /// Keeps a part of an answer until the rest is there.

@@ -1,7 +1,8 @@
 //! What the inputs mean: which requests arrive, and what becomes of runs and workers.
 
 use super::book::{Ask, AskId, Asker, Place};
-use super::{Checker, Own};
+use super::clock::{Clock, Kind};
+use super::{Checker, Desk, Own};
 use std::time::Duration;
 use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
 use wasmnode_core::{Body, CallId, Failure, Frame, Input, PeerId, RequestId, ServiceName, Time};
@@ -91,8 +92,6 @@ impl Checker {
             self.moment.own = Some(Own { asker, dialect, body: Some(body), record_due: ask.trace });
             return;
         }
-        let longest = self.settings_of(&service).deadline;
-        let asked = ask.deadline_ms.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
         let patience = if ask.trace {
             None
         } else if native {
@@ -100,9 +99,16 @@ impl Checker {
         } else {
             Some(self.settings.majordomo.wait)
         };
+        let clock = Clock {
+            asked: ask.deadline_ms.map_or(Time::NEVER, |ms| self.now + Duration::from_millis(ms.into())),
+            is_open: ask.deadline_ms.is_none() && patience == Some(Duration::MAX),
+            kind: if ask.trace { Kind::Plugin } else { self.kind(&service) },
+            since: self.now,
+        };
         let id = self.open(Ask {
             dialect: Some(dialect),
-            due: self.now + asked.min(longest),
+            due: self.due(&clock, &service),
+            clock,
             patience,
             traceparent: ask.traceparent,
             idempotency_key: ask.idempotency_key,
@@ -130,31 +136,33 @@ impl Checker {
         let Some(run) = self.runs.get(&parent) else { self.fail("the simulation calls for a run that has ended") };
         let parent = run.ask;
         let mut ask = self.blank(Asker::Call(call), service.clone(), body);
-        let longest = self.now + self.settings_of(service).deadline;
         if let Some(caller) = self.book.get(parent) {
-            ask.due = longest.min(caller.due);
+            ask.clock.asked = caller.due;
             ask.chain.clone_from(&caller.chain);
             ask.chain.push(caller.service.clone());
             ask.traceparent.clone_from(&caller.traceparent);
-        } else {
-            ask.due = longest;
         }
+        ask.due = self.due(&ask.clock, service);
         ask.parent = Some(parent);
         let id = self.open(ask);
         self.book.get_mut(parent).into_iter().for_each(|caller| caller.calls.push(id));
+    }
+
+    fn kind(&self, service: &ServiceName) -> Kind {
+        self.desks.get(service).map_or(Kind::Nobody, Desk::kind)
     }
 
     fn blank(&self, asker: Asker, service: ServiceName, body: &Body) -> Ask {
         Ask {
             asker,
             dialect: None,
-            service,
             bytes: message::size(body),
             body: body.clone(),
             traceparent: None,
             idempotency_key: None,
             arrived: (self.step, self.now),
             due: self.now,
+            clock: Clock { asked: Time::NEVER, is_open: false, kind: self.kind(&service), since: self.now },
             patience: None,
             parent: None,
             calls: Vec::new(),
@@ -170,6 +178,7 @@ impl Checker {
             outcome: None,
             oversized: false,
             cancelled: false,
+            service,
         }
     }
 
@@ -260,7 +269,7 @@ impl Checker {
                     None => self.expect_farewell(from),
                 }
             }
-            WorkerCommand::Heartbeat if known.is_some() => {}
+            WorkerCommand::Heartbeat if known.is_some() => self.count_heartbeat(from),
             _ if !is_busy => self.expect_farewell(from),
             WorkerCommand::Ready { .. } => self.expect_farewell(from),
             WorkerCommand::Partial { client, body } => {
@@ -271,6 +280,11 @@ impl Checker {
             WorkerCommand::Final { client, body } => self.final_of_worker(from, &client, body),
             WorkerCommand::Heartbeat => {}
         }
+    }
+
+    fn count_heartbeat(&mut self, worker: &PeerId) {
+        let held = self.workers.get_mut(worker).and_then(|worker| worker.held.as_mut());
+        held.into_iter().for_each(|held| held.heartbeats += 1);
     }
 
     /// A worker is heard only if it names the request that it has.

@@ -1,12 +1,13 @@
 //! What the outputs say: each answer is owed, each start is due, each worker is one.
 
 use super::book::{Ask, AskId, Asker, Place};
+use super::clock::Kind;
 use super::truth::is_same;
-use super::{Checker, Held, MAX_RETRIES, Registered, Run};
+use super::{Checker, HEARTBEATS, Held, MAX_RETRIES, Registered, Run};
 use std::collections::BTreeSet;
 use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
-use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName};
+use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName, Time};
 
 /// What a plugin or worker is told of the request that it is to serve.
 struct Start<'a> {
@@ -203,12 +204,13 @@ impl Checker {
         self.check_start(id, &start);
         let again = self.book.get(id).is_some_and(|ask| ask.starts > 1);
         self.tally.count(if again { "handed to another worker" } else { "handed to a worker" });
-        let until = self.now + self.settings_of(&service).deadline;
+        let until = self.patience_with_workers(&service).map_or(Time::NEVER, |time| self.now + time);
         let (Some(ask), Some(worker)) = (self.book.get_mut(id), self.workers.get_mut(to)) else { return };
         ask.place = Place::Worker(to.clone());
-        worker.held = Some(Held { token: token.clone(), ask: id, until });
+        worker.held = Some(Held { token: token.clone(), ask: id, until, heartbeats: 0 });
         let same = ask.token.get_or_insert_with(|| token.clone()) == token;
         self.require(same, || "a request changes its token".to_owned());
+        self.turn(id, Kind::Workers);
     }
 
     /// Whether this request may be started, now and in this way.
@@ -275,7 +277,10 @@ impl Checker {
         let Some(worker) = self.workers.remove(peer) else { self.fail(&format!("dismisses {peer}, no worker")) };
         self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
         let is_true = match why {
-            "it was silent for too long" => self.now.since(worker.heard) > self.settings.majordomo.expiry,
+            "it was silent for too long" => {
+                let is_expected = worker.held.as_ref().is_none_or(|held| held.heartbeats >= HEARTBEATS);
+                is_expected && self.now.since(worker.heard) > self.settings.majordomo.expiry
+            }
             "it did not answer within the service's deadline" => {
                 worker.held.as_ref().is_some_and(|held| held.until <= self.now)
             }

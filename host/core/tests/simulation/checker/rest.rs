@@ -1,9 +1,10 @@
 //! A node at rest: it agrees with the books, keeps its limits, lets nobody wait in vain, and asks to be woken in time.
 
-use super::Checker;
-use super::book::Place;
+use super::book::{Ask, Place};
+use super::clock::Kind;
+use super::{Checker, HEARTBEATS, Registered};
 use crate::scenario::LATEST;
-use wasmnode_core::{Node, PeerId, ServiceStatus};
+use wasmnode_core::{Node, PeerId, ServiceStatus, Time};
 
 impl Checker {
     /// To be called when the node has no more outputs.
@@ -19,14 +20,33 @@ impl Checker {
 
     /// To be called when the faults have stopped for longer than any deadline; `lives` tells which workers do.
     pub(crate) fn at_end(&mut self, node: &Node, lives: impl Fn(&PeerId) -> bool) {
-        self.require(self.book.len() == 0, || "somebody waits for ever".to_owned());
-        self.require(node.outstanding() == 0, || format!("{} requests or runs are left over", node.outstanding()));
-        if let Some(dead) = self.workers.keys().find(|worker| !lives(worker)) {
+        // Without a deadline, a request ends with its worker.
+        let is_kept = |ask: &&Ask| {
+            let desk = self.desks.get(&ask.service);
+            let is_held = desk.is_some_and(|desk| desk.kind() == Kind::Workers && desk.idle == 0);
+            let is_with_workers = matches!(ask.place, Place::Worker(_)) || ask.place == Place::Waiting && is_held;
+            // A garbled message may ask for more time than the simulation has.
+            let wants_to_wait = ask.clock.kind == Kind::Nobody && ask.due == ask.clock.asked;
+            ask.due > self.now && (ask.due == Time::NEVER && is_with_workers || wants_to_wait)
+        };
+        let kept = self.book.iter().filter(is_kept).count();
+        self.tally.count_many("kept by a worker that stalls", kept as u64);
+        if let Some(left) = self.book.iter().find(|ask| !is_kept(ask)) {
+            self.fail(&format!("somebody waits for ever: {left:?}"));
+        }
+        self.require(node.outstanding() == kept, || format!("{} requests or runs are left over", node.outstanding()));
+        // What a worker that sends nothing while it works is doing, nobody knows.
+        let may_work = |worker: &Registered| {
+            worker.held.as_ref().is_some_and(|held| held.until == Time::NEVER && held.heartbeats < HEARTBEATS)
+        };
+        if let Some((dead, _)) = self.workers.iter().find(|(peer, worker)| !lives(peer) && !may_work(worker)) {
             self.fail(&format!("worker {dead} is still registered, though it is dead"));
         }
         let counters = node.counters();
         let failed: u64 = counters.failed.values().sum();
-        self.require(counters.replied + failed == self.book.arrived(), || format!("does not add up: {counters:?}"));
+        self.require(counters.replied + failed + kept as u64 == self.book.arrived(), || {
+            format!("does not add up: {counters:?}")
+        });
         self.tally.count_many("retried", counters.retried);
         self.tally.count_many("unclaimed", counters.unclaimed);
     }
@@ -85,6 +105,9 @@ impl Checker {
             let told = worker.told + round >= self.now;
             self.require(told, || format!("leaves worker {peer} without a heartbeat"));
             let may_stay = match &worker.held {
+                Some(held) if held.heartbeats >= HEARTBEATS => {
+                    held.until + round >= self.now && worker.heard + majordomo.expiry + round >= self.now
+                }
                 Some(held) => held.until + round >= self.now,
                 None => worker.heard + majordomo.expiry + round >= self.now,
             };

@@ -15,6 +15,8 @@ pub(super) struct Ask {
     /// The zone where it is to be served.
     pub(super) zone: Option<String>,
     pub(super) deadline: Option<Duration>,
+    /// Whether it waits while nobody offers its service.
+    pub(super) waits: bool,
     pub(super) key: Option<Frame>,
     /// Whether the node has received it, and when.
     pub(super) is_open: bool,
@@ -79,6 +81,7 @@ impl Ask {
             node: None,
             zone: None,
             deadline: None,
+            waits: false,
             key: None,
             is_open: false,
             opened: Time::ZERO,

@@ -70,7 +70,7 @@ impl Scenario {
         let mut common = common(rng, is_gentle);
         for service in common.services.values_mut() {
             // The way there and back through all zones takes its time.
-            service.deadline = service.deadline.max(Duration::from_secs(2));
+            service.deadline = service.deadline.max(Some(Duration::from_secs(2)));
         }
         let family = pick(rng, &Family::ALL);
         let (zones, count, routers) =

@@ -21,7 +21,7 @@ fn some<T>(rng: &mut fastrand::Rng, most: usize, mut make: impl FnMut(&mut fastr
 fn any_group(rng: &mut fastrand::Rng) -> Group {
     let offered = |rng: &mut fastrand::Rng| {
         let service = any_service(rng);
-        Offered { service, version: rng.u64(..), idempotent: rng.bool() }
+        Offered { service, version: rng.u64(..), traits: Traits { idempotent: rng.bool(), by_workers: rng.bool() } }
     };
     Group {
         path: some(rng, MAX_HOPS, |rng| Hop { at: any_router(rng), epoch: rng.u64(..) }),

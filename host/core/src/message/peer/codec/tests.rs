@@ -13,7 +13,7 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 fn full_forward() -> Forward {
     Forward {
         id: 7,
-        remaining: Duration::from_micros(250_000),
+        remaining: Some(Duration::from_micros(250_000)),
         hops: 3,
         is_trace: false,
         has_alternative: true,
@@ -55,8 +55,8 @@ fn member() -> Member {
 
 fn offers() -> Vec<Offer> {
     vec![
-        Offer { service: name("print"), cost: 0, idempotent: true },
-        Offer { service: name("afficher@lyon"), cost: 7, idempotent: false },
+        Offer { service: name("print"), cost: 0, traits: Traits { idempotent: true, by_workers: false } },
+        Offer { service: name("afficher@lyon"), cost: 7, traits: Traits { idempotent: false, by_workers: true } },
     ]
 }
 
@@ -133,7 +133,7 @@ fn the_other_headers_stand_byte_for_byte_as_documented() {
         (PeerMessage::Refused("no".into()), b"\x08no"),
         (
             PeerMessage::Advert(Advert::Change { version: 2, offers: offers(), withdrawn: vec![name("x")] }),
-            b"\x0a\x02\0\0\0\0\0\0\0\x02\0\0\0\x02\x01\x05print\0\0\0\0\0\0\x08afficher\x04lyon\0\0\0\x07\0\0\0\x01\x01x\0",
+            b"\x0a\x02\0\0\0\0\0\0\0\x02\0\0\0\x02\x01\x05print\0\0\0\0\0\x02\x08afficher\x04lyon\0\0\0\x07\0\0\0\x01\x01x\0",
         ),
         (PeerMessage::Advert(Advert::Still { version: 2 }), b"\x0a\x03\0\0\0\0\0\0\0\x02"),
         (PeerMessage::Pull, b"\x0b"),
@@ -252,7 +252,7 @@ fn a_node_of_a_later_version_is_understood() {
 #[test]
 fn an_offer_may_say_what_an_older_node_does_not_know_but_a_request_may_not() {
     let mut advert = encode(PeerMessage::Advert(Advert::Whole { version: 9, offers: offers() }))[0].to_vec();
-    advert[20] |= 0xfe;
+    advert[20] |= 0xfc;
     let decoded = decode(vec![advert.into()]).unwrap();
     assert_eq!(decoded, PeerMessage::Advert(Advert::Whole { version: 9, offers: offers() }));
 

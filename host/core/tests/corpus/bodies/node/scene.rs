@@ -4,7 +4,7 @@
 use super::World;
 use crate::bodies::words::{label, service};
 use wasmnode_core::message::path::{self, Group, Hop, News, Offered, RouterId, Say, Update};
-use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role};
+use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role, Traits};
 use wasmnode_core::paths::link_epoch;
 use wasmnode_core::{Input, LinkId, PeerId};
 
@@ -14,7 +14,8 @@ impl World {
         for (place, name) in [(3, "node2"), (4, "node3")] {
             let guest = self.peers[place].clone();
             self.is_linked(&guest, LinkId(place as u64 - 2), "paris", name);
-            let offer = |name| Offer { service: service(name).into(), cost: 0, idempotent: name == "resize" };
+            let offer =
+                |name| Offer { service: service(name).into(), cost: 0, traits: Traits::of_plugin(name == "resize") };
             let advert = Advert::Whole { version: 1, offers: vec![offer("print"), offer("resize")] };
             self.says(guest, peer::encode(PeerMessage::Advert(advert)));
         }
@@ -27,7 +28,7 @@ impl World {
             self.is_linked(&guest, link, zone, name);
             self.says(guest.clone(), peer::encode(PeerMessage::Open { epoch: 1 }));
             let at = RouterId { zone: label(zone), router: label(name) };
-            let offered = |name| Offered { service: service(name), version: 1, idempotent: true };
+            let offered = |name| Offered { service: service(name), version: 1, traits: Traits::of_plugin(true) };
             let services = vec![offered("print"), offered("resize")];
             let groups = vec![Group { path: vec![Hop { at, epoch: 0 }], boot: 1, cost: 0, services }];
             let update = Update { number: 1, say: Say::News(News { groups, ..News::default() }) };

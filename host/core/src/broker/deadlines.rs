@@ -1,0 +1,258 @@
+//! How long a request may take: which setting says so, from when it counts, and how a failure names it.
+//!
+//! What its asker allows always counts. Besides, a service has a deadline of its own, by who serves it: a plugin's is
+//! `[service.NAME] deadline`, else `[defaults] deadline`; that of Majordomo workers is `[service.NAME] deadline`, else
+//! `majordomo.deadline`, else none, because their protocol knows none. It counts from the request's arrival, or from when
+//! somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
+
+use super::pending::{Pending, Stage};
+use super::service::Service;
+use super::types::{Asker, Where};
+use super::{Broker, RequestId};
+use crate::message::Dialect;
+use crate::name::{Address, ServiceName};
+use crate::settings::NodeSettings;
+use crate::time::Time;
+use std::fmt;
+use std::time::Duration;
+
+/// Who serves a service at a place, as far as deadlines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A plugin, or something else that is not known to be workers alone.
+    Plugin,
+    /// Majordomo workers alone.
+    Workers,
+    /// Nobody.
+    Nobody,
+}
+
+impl Kind {
+    /// The kind of this place, or of the next one if nobody is here.
+    pub(super) fn or(self, next: impl FnOnce() -> Self) -> Self {
+        if self == Self::Nobody { next() } else { self }
+    }
+}
+
+/// Whose limit a deadline is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Client,
+    /// The node that passed the request on.
+    Node,
+    /// The request on whose behalf it is called.
+    Caller,
+    Service,
+    Defaults,
+    Majordomo,
+}
+
+/// Until when a request has to be answered, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deadline {
+    pub(super) at: Time,
+    limit: Option<(Source, Duration)>,
+}
+
+impl Deadline {
+    const NONE: Self = Self { at: Time::NEVER, limit: None };
+
+    fn after(since: Time, limit: Option<(Source, Duration)>) -> Self {
+        limit.map_or(Self::NONE, |(_, time)| Self { at: since + time, limit })
+    }
+
+    /// What an asker allows.
+    pub(super) fn asked(asker: &Asker, time: Option<Duration>, now: Time) -> Self {
+        let source = match asker {
+            Asker::Call { .. } => Source::Caller,
+            Asker::Client { dialect: Dialect::Peer, .. } => Source::Node,
+            Asker::Client { .. } => Source::Client,
+        };
+        Self::after(now, time.map(|time| (source, time)))
+    }
+
+    fn min(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
+    }
+
+    /// How much of it is left, if there is one.
+    pub(super) fn left(&self, now: Time) -> Option<Duration> {
+        (self.at != Time::NEVER).then(|| self.at.since(now))
+    }
+
+    /// The limit, as a failure of a request for this service names it.
+    pub(super) fn named<'a>(&'a self, service: &'a ServiceName) -> impl fmt::Display + 'a {
+        Named { deadline: self, service }
+    }
+}
+
+struct Named<'a> {
+    deadline: &'a Deadline,
+    service: &'a ServiceName,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { deadline, service } = self;
+        let Some((source, time)) = deadline.limit else { return f.write_str("no deadline is set") };
+        match source {
+            Source::Client => write!(f, "the client's deadline of {time:?}"),
+            Source::Node => write!(f, "the {time:?} that the node before left"),
+            Source::Caller => write!(f, "the {time:?} that the calling request had left"),
+            Source::Service => write!(f, "service.{service}.deadline = {time:?}"),
+            Source::Defaults => write!(f, "defaults.deadline = {time:?}, as service.{service}.deadline is not set"),
+            Source::Majordomo => write!(f, "majordomo.deadline = {time:?}, as service.{service}.deadline is not set"),
+        }
+    }
+}
+
+/// The deadlines of one service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    plugin: Option<(Source, Duration)>,
+    workers: Option<(Source, Duration)>,
+}
+
+impl Terms {
+    pub(super) fn new(settings: &NodeSettings, service: &ServiceName) -> Self {
+        if settings.is_router() {
+            // In passing through a router, a request has the time that its first node gave it.
+            return Self { plugin: None, workers: None };
+        }
+        let own = settings.services.get(service).and_then(|service| service.deadline);
+        let own = own.map(|time| (Source::Service, time));
+        let default = (Source::Defaults, settings.defaults.deadline.unwrap_or(crate::settings::PLUGIN_DEADLINE));
+        let majordomo = settings.majordomo.deadline.map(|time| (Source::Majordomo, time));
+        Self { plugin: own.or(Some(default)), workers: own.or(majordomo) }
+    }
+
+    /// How long a worker may keep a request.
+    pub(super) fn of_workers(&self) -> Option<Duration> {
+        self.workers.map(|(_, time)| time)
+    }
+
+    fn of(&self, kind: Kind) -> Option<(Source, Duration)> {
+        match kind {
+            Kind::Plugin => self.plugin,
+            Kind::Workers => self.workers,
+            Kind::Nobody => None,
+        }
+    }
+}
+
+/// What a request's deadline is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    asked: Deadline,
+    /// Whether it may wait for its service without a limit of its own: then the deadline of a plugin is one, from its
+    /// arrival.
+    is_open: bool,
+    kind: Kind,
+    since: Time,
+}
+
+impl Clock {
+    pub(super) fn new(asked: Deadline, patience: Option<Duration>, kind: Kind, now: Time) -> Self {
+        let is_open = asked == Deadline::NONE && patience == Some(Duration::MAX);
+        Self { asked, is_open, kind, since: now }
+    }
+
+    /// The time of a service begins anew for what waited while nobody offered it, and for what workers could have kept for
+    /// as long as they like.
+    fn turn(&mut self, kind: Kind, now: Time) {
+        let begins = match (self.kind, kind) {
+            (Kind::Nobody, Kind::Plugin | Kind::Workers) => !self.is_open,
+            (Kind::Workers, Kind::Plugin) => true,
+            (Kind::Workers, Kind::Nobody) => self.is_open,
+            _ => false,
+        };
+        if begins {
+            self.since = now;
+        }
+        self.kind = kind;
+    }
+
+    pub(super) fn deadline(&self, terms: &Terms) -> Deadline {
+        let kind = if self.is_open && self.kind == Kind::Nobody { Kind::Plugin } else { self.kind };
+        self.asked.min(Deadline::after(self.since, terms.of(kind)))
+    }
+}
+
+impl Service {
+    /// Who serves it at a place that is no certain node.
+    pub(super) fn kind(&self, place: &Where) -> Kind {
+        let here = if self.plugin {
+            Kind::Plugin
+        } else if self.is_local() {
+            Kind::Workers
+        } else {
+            Kind::Nobody
+        };
+        let peers = || match (self.hops.len(), self.by_workers.len()) {
+            (0, _) => Kind::Nobody,
+            (all, by_workers) if all == by_workers => Kind::Workers,
+            _ => Kind::Plugin,
+        };
+        match place {
+            Where::Here => here,
+            Where::Home => here.or(peers),
+            Where::Anywhere => here.or(peers).or(|| match self.abroad.values().map(|abroad| abroad.is_by_workers()) {
+                mut all => all.next().map_or(Kind::Nobody, |first| kind_if(first && all.all(|more| more))),
+            }),
+            Where::Zone(zone) | Where::NodeIn { zone, .. } => {
+                self.abroad.get(zone).map_or(Kind::Nobody, |abroad| kind_if(abroad.is_by_workers()))
+            }
+            Where::Node(_) => Kind::Nobody,
+        }
+    }
+}
+
+fn kind_if(by_workers: bool) -> Kind {
+    if by_workers { Kind::Workers } else { Kind::Plugin }
+}
+
+impl Broker {
+    /// Who serves a service at a place.
+    pub(super) fn kind(&self, service: &ServiceName, place: &Where) -> Kind {
+        match place {
+            Where::Node(node) => self
+                .hops
+                .find(node, service)
+                .map_or(Kind::Nobody, |link| kind_if(self.hops.is_by_workers(link, &Address::from(service.clone())))),
+            place => self.services.get(service).map_or(Kind::Nobody, |service| service.kind(place)),
+        }
+    }
+
+    /// A request is to be served by somebody of this kind: its deadline changes accordingly, but not its timer.
+    pub(super) fn turn_to(&mut self, id: RequestId, kind: Kind, now: Time) {
+        let Some(pending) = self.requests.get_mut(&id) else { return };
+        // A trace waits for no worker.
+        let kind = if pending.trace.is_some() { Kind::Plugin } else { kind };
+        if pending.clock.kind == kind {
+            return;
+        }
+        pending.clock.turn(kind, now);
+        let terms =
+            self.services.get_or_insert_with(&pending.service, || Service::new(&self.settings, &pending.service));
+        pending.deadline = pending.clock.deadline(&terms.terms);
+    }
+
+    /// Who serves a service has changed: so do the deadlines of what waits for it.
+    pub(super) fn retime(&mut self, name: &ServiceName, now: Time) {
+        let Some(service) = self.services.get(name) else { return };
+        let waiting: Vec<RequestId> = service.waiting().collect();
+        waiting.into_iter().for_each(|id| self.retime_one(id, now));
+    }
+
+    pub(super) fn retime_one(&mut self, id: RequestId, now: Time) {
+        let Some(Pending { service, place, clock, stage: Stage::Queued, .. }) = self.requests.get(&id) else { return };
+        let kind = self.kind(service, place);
+        if kind == clock.kind {
+            return;
+        }
+        self.turn_to(id, kind, now);
+        if kind != Kind::Nobody {
+            self.rearm(id, now);
+        }
+    }
+}
