@@ -41,6 +41,9 @@ pub struct ServiceReport {
     pub name: String,
     /// Its plugin, if one is loaded.
     pub plugin: Option<PluginStatus>,
+    /// Whether workers take requests that the plugin would serve.
+    #[serde(default)]
+    pub is_shared: bool,
     /// Requests running in the plugin.
     pub running: usize,
     /// Workers waiting for a request.
@@ -239,6 +242,7 @@ pub(crate) fn services(
             .map(|service| ServiceReport {
                 name: service.name.to_string(),
                 plugin: plugins.status(&service.name),
+                is_shared: service.is_shared,
                 running: service.running,
                 workers_idle: service.workers_idle,
                 workers_busy: service.workers_busy,

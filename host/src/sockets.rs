@@ -410,24 +410,26 @@ fn milliseconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id.
-fn receive<T>(router: &Polled, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
+/// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id and its other frames.
+fn receive<T>(router: &Polled, read_id: impl FnOnce(&mut zmq::Message, &[Frame]) -> T) -> Option<(T, Vec<Frame>)> {
     router.read(|router| receive_at(router, read_id))
 }
 
-fn receive_at<T>(router: &zmq::Socket, read_id: impl FnOnce(&mut zmq::Message) -> T) -> Option<(T, Vec<Frame>)> {
-    let mut frame = zmq::Message::new();
-    uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
-    let id = read_id(&mut frame);
+fn receive_at<T>(
+    router: &zmq::Socket,
+    read_id: impl FnOnce(&mut zmq::Message, &[Frame]) -> T,
+) -> Option<(T, Vec<Frame>)> {
+    let (mut id, mut frame) = (zmq::Message::new(), zmq::Message::new());
+    uninterrupted(|| router.recv(&mut id, zmq::DONTWAIT)).ok()?;
     let mut frames = Vec::with_capacity(4);
-    let mut more = frame.get_more();
+    let mut more = id.get_more();
     while more {
         // The parts of a message arrive together.
         uninterrupted(|| router.recv(&mut frame, zmq::DONTWAIT)).ok()?;
         more = frame.get_more();
         frames.push(take(&mut frame));
     }
-    Some((id, frames))
+    Some((read_id(&mut id, &frames), frames))
 }
 
 /// What arrived, without copying it if it is large. A small one would keep all that libzmq read together with it,

@@ -1,9 +1,9 @@
 //! Majordomo peers over real sockets, written to the letter of RFC 7 and RFC 18. What the frames mean is tested with
 //! dialogues in the core; this tests what sockets add.
 
-use crate::node::{Node, PATIENCE};
-use std::time::Duration;
-use wasmnode::client::{Ask, Body, Code, Error, Frame};
+use crate::node::{Node, PATIENCE, run};
+use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Body, Client, Code, Error, Frame};
 use wasmnode_core::message::native;
 
 pub(crate) type Frames = Vec<Vec<u8>>;
@@ -138,7 +138,7 @@ fn a_client_of_each_version_is_served_in_its_own() {
 #[test]
 fn workers_of_both_versions_and_a_plugin_serve_side_by_side() {
     let node = Node::start(&["echo"], "[service.echo]\nconcurrency = 1\n");
-    let workers = [Worker::v1(&node.ipc(), "echo"), Worker::v2(&node.tcp, "echo")];
+    let workers = [Worker::v1(&node.ipc(), "echo"), Worker::v2(&node.ipc(), "echo")];
     node.wait_for_workers("echo", 2);
     // With both workers busy, it is the plugin that answers.
     let client = dealer(&node.ipc(), None);
@@ -230,4 +230,82 @@ fn mmi_says_what_can_be_reached_now() {
         ask(&client, name, service);
         assert_eq!(answer(&client)[3], code.as_bytes());
     }
+}
+
+#[test]
+fn who_comes_by_tcp_without_a_key_may_call_but_neither_roll_back_nor_serve_under_a_plugins_name() {
+    let mut node = Node::start(&["echo"], "");
+    node.wait_for("without security.keys, any user who reaches the tcp endpoint may call every service");
+    let mut stranger = Client::connect(&node.tcp).unwrap();
+    let ask = |service: &str, body: &[&str]| {
+        Ask::new(service).body(body.iter().map(|frame| (*frame).to_owned())).deadline(PATIENCE)
+    };
+    assert_eq!(stranger.call(ask("echo", &["x"]), |_| {}).unwrap(), ["x"]);
+    assert!(stranger.call(ask("node.plugins", &[]), |_| {}).is_ok(), "it may look");
+    match stranger.call(ask("node.plugins", &["rollback", "echo"]), |_| {}) {
+        Err(Error::Failure(failure)) => assert_eq!(failure.code, Code::Forbidden, "{failure}"),
+        other => panic!("{other:?}"),
+    }
+    // By ipc it is allowed, and fails for another reason.
+    assert_ne!(node.fail("node.plugins", &[b"rollback", b"echo"]).0, Code::Forbidden);
+    let majordomo = dealer(&node.tcp, None);
+    majordomo.send_multipart(["MDPC02", "\x01", "node.plugins", "rollback", "echo"], 0).unwrap();
+    node.wait_for("for node.plugins ends without a reply: 403 forbidden");
+    for rival in [Worker::v1(&node.tcp, "echo"), Worker::v2(&node.tcp, "echo")] {
+        rival.expect_disconnect();
+    }
+    node.wait_for("registers a worker for echo, which a plugin serves, and may be any user of this machine");
+    let other = Worker::v2(&node.tcp, "other");
+    node.wait_for_workers("other", 1);
+    assert_eq!(node.report()["services"][0]["workers_idle"], 0);
+    drop(other);
+}
+
+#[test]
+fn a_plugin_that_comes_later_does_not_share_its_name_with_a_worker_that_may_be_anybodys() {
+    let node = Node::start(&[], "");
+    let (stranger, own) = (Worker::v2(&node.tcp, "echo"), Worker::v2(&node.ipc(), "echo"));
+    node.wait_for_workers("echo", 2);
+    node.folder.plugin("echo", &crate::guests::component(include_str!("../guests/echo.wat")));
+    stranger.expect_disconnect();
+    node.wait_for_workers("echo", 1);
+    drop(own);
+}
+
+#[test]
+fn a_worker_under_a_plugins_name_is_said_once_as_a_warning_and_shown() {
+    let mut node = Node::start(&["echo"], "");
+    let first = Worker::v2(&node.ipc(), "echo");
+    let line = node.wait_for("workers share echo with its plugin, and take every second request");
+    assert!(line.contains("WARN"), "{line}");
+    let second = Worker::v1(&node.ipc(), "echo");
+    node.wait_for_workers("echo", 2);
+    assert_eq!(node.report()["services"][0]["is_shared"], true);
+    let shown = run(&["services", "--to", &node.ipc()]);
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("  shared: workers take every second request"),
+        "{shown:?}"
+    );
+    drop((first, second));
+    node.signal("-TERM");
+    let said = node.log_to_its_end().iter().filter(|line| line.contains("workers share echo")).count();
+    assert_eq!(said, 1);
+}
+
+#[test]
+fn a_worker_that_is_refused_and_connects_anew_immediately_is_told_later_and_later() {
+    let mut node = Node::start(&[], "[limits]\nworkers = 0\n");
+    let began = Instant::now();
+    for _ in 0..6 {
+        Worker::v2(&node.ipc(), "job").expect_disconnect();
+    }
+    let took = began.elapsed();
+    // 0 + 100 + 200 + 400 + 800 + 1,600 ms.
+    assert!(took >= Duration::from_millis(3_000), "{took:?}");
+    let other = Instant::now();
+    Worker::v2(&node.ipc(), "other").expect_disconnect();
+    assert!(other.elapsed() < Duration::from_secs(3), "another name is told immediately");
+    node.signal("-TERM");
+    let said = node.log_to_its_end().iter().filter(|line| line.contains("registers a worker for job")).count();
+    assert_eq!(said, 6);
 }

@@ -13,6 +13,7 @@ mod hops;
 mod parts;
 mod pending;
 mod quotas;
+mod refusals;
 mod replies;
 mod requests;
 mod runs;
@@ -43,6 +44,7 @@ use hops::{Ending, Hops};
 use parts::Parts;
 use pending::{Client, Pending, Stage};
 use quotas::Quotas;
+use refusals::Refusals;
 use replies::Replies;
 use requests::Requests;
 use service::{Provider, Service};
@@ -78,6 +80,7 @@ pub struct Broker {
     budget: Budget,
     replies: Replies,
     quotas: Quotas,
+    refusals: Refusals,
     next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
@@ -109,6 +112,7 @@ impl Broker {
             budget,
             replies,
             quotas,
+            refusals: Refusals::default(),
             next_forward: 1,
             services: Table::new(),
             workers: BTreeMap::new(),
@@ -133,7 +137,7 @@ impl Broker {
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.timers.next().into_iter().chain(self.next_heartbeat).min()
+        self.timers.next().into_iter().chain(self.next_heartbeat).chain(self.refusals.next()).min()
     }
 
     /// What became of everything that arrived.
@@ -265,6 +269,9 @@ impl Broker {
             self.end_overdue(request, now);
         }
         self.heartbeat(now);
+        while let Some((peer, dialect)) = self.refusals.pop(now) {
+            self.disconnect(&peer, dialect);
+        }
     }
 
     /// Accepts no request any more; those accepted go on.
@@ -287,6 +294,7 @@ impl Broker {
 
     /// A connection is gone: its worker is no more, and nobody waits for its client's requests.
     pub fn gone(&mut self, peer: &PeerId, now: Time) {
+        self.refusals.take(peer);
         if self.workers.contains_key(peer) {
             self.delete_worker(peer, "its connection is gone", now);
         }

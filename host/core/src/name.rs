@@ -19,6 +19,9 @@ impl PartialEq for ServiceName {
     }
 }
 
+/// How the names of services begin that the node answers itself, but for `mmi.*`.
+pub(crate) const OF_THE_NODE: &str = "node.";
+
 impl ServiceName {
     /// The longest name, in bytes.
     pub const MAX: usize = 255;
@@ -41,7 +44,7 @@ impl ServiceName {
     /// and `node.*`. `titanic.*` (RFC 9) is open to workers, because the node does not serve it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        ["mmi.", "node."].iter().any(|prefix| self.0.starts_with(prefix))
+        ["mmi.", OF_THE_NODE].iter().any(|prefix| self.0.starts_with(prefix))
     }
 }
 

@@ -268,10 +268,11 @@ impl Node {
         self.broker.services(now)
     }
 
-    /// Whether somebody may change what the node serves.
+    /// Whether somebody may change what the node serves. Where nobody has to show a key, that is who may use the ipc
+    /// socket's file, and nobody who comes by tcp.
     #[must_use]
     pub fn is_admin(&self, peer: &PeerId) -> bool {
-        self.access.as_ref().is_none_or(|access| access.is_admin(peer))
+        self.access.as_ref().map_or(!peer.is_anybody(), |access| access.is_admin(peer))
     }
 
     /// What became of everything that arrived.

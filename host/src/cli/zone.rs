@@ -81,6 +81,9 @@ fn service_table(report: &Report) -> String {
             "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",
             service.name, service.running, service.queued, service.replied, service.failed
         );
+        if service.is_shared {
+            text.push_str("  shared: workers take every second request that the plugin would serve\n");
+        }
         if let Some(ms) = service.plugin.as_ref().map(|plugin| plugin.quarantine_ms).filter(|ms| *ms > 0) {
             let _writing_to_a_string_succeeds =
                 writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");

@@ -155,7 +155,8 @@ impl Plugins {
                 }
             }
             (["rollback", _], _) => {
-                let reason = "only a client of this node, with a key that says `admin`, may do that";
+                let reason = "only a client of this node may do that, with a key that says `admin`, or by ipc where nobody \
+                              has to show a key";
                 Err(Failure::new(Code::Forbidden, reason))
             }
             _ => {

@@ -206,7 +206,7 @@ impl Dialer {
     /// The next message that has arrived, if there is one.
     pub(super) fn receive(&self) -> Option<(LinkId, Vec<Frame>)> {
         loop {
-            let (link, frames) = receive(&self.router, |id| link_of(id))?;
+            let (link, frames) = receive(&self.router, |id, _| link_of(id))?;
             // libzmq may have taken a message out of the pipe of a link that was hung up.
             if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
                 return Some((link, frames));

@@ -20,11 +20,17 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tracing::info;
-use wasmnode_core::{Frame, Label, PeerId};
+use wasmnode_core::{Frame, Label, PeerId, message};
 
 /// Messages that libzmq holds for one peer, in each direction; its own default. Each counts once more for each 64 KiB
 /// (`libzmq.patch`).
 const HIGH_WATER_MARK: i32 = 1_000;
+
+/// The property of a message that holds where its sender is.
+const PEER_ADDRESS: &str = "Peer-Address";
+
+/// How that begins for a sender on an ipc socket: its user, group and process follow.
+const BY_IPC: &str = "localhost:";
 
 pub(super) struct Listener {
     router: Polled,
@@ -102,10 +108,10 @@ impl Listener {
 
     pub(super) fn receive(&mut self) -> Option<(PeerId, Vec<Frame>)> {
         if self.keys.is_none() {
-            return receive(&self.router, |id| PeerId::new(&**id));
+            return receive(&self.router, sender_without_key);
         }
         loop {
-            let (sender, frames) = receive(&self.router, |id| match self.doorkeeper.name_of(id) {
+            let (sender, frames) = receive(&self.router, |id, _| match self.doorkeeper.name_of(id) {
                 Some(name) => Ok(PeerId::authenticated(&**id, name)),
                 None => Err(Frame::copy_from_slice(id)),
             })?;
@@ -139,6 +145,16 @@ impl Listener {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
         }
     }
+}
+
+/// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
+/// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
+fn sender_without_key(id: &mut zmq::Message, frames: &[Frame]) -> PeerId {
+    let asks_for_more = message::asks_for_more_than_a_call(frames);
+    if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
+        return PeerId::anybody(&**id);
+    }
+    PeerId::new(&**id)
 }
 
 /// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks first:

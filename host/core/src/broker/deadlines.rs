@@ -6,7 +6,7 @@
 //! somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
 
 use super::pending::{Pending, Stage};
-use super::service::Service;
+use super::service::{Abroad, Service};
 use super::types::{Asker, Where};
 use super::{Broker, RequestId};
 use crate::message::Dialect;
@@ -193,12 +193,14 @@ impl Service {
             (all, by_workers) if all == by_workers => Kind::Workers,
             _ => Kind::Plugin,
         };
+        let abroad = || match self.abroad.is_empty() {
+            true => Kind::Nobody,
+            false => kind_if(self.abroad.values().all(Abroad::is_by_workers)),
+        };
         match place {
             Where::Here => here,
             Where::Home => here.or(peers),
-            Where::Anywhere => here.or(peers).or(|| match self.abroad.values().map(|abroad| abroad.is_by_workers()) {
-                mut all => all.next().map_or(Kind::Nobody, |first| kind_if(first && all.all(|more| more))),
-            }),
+            Where::Anywhere => here.or(peers).or(abroad),
             Where::Zone(zone) | Where::NodeIn { zone, .. } => {
                 self.abroad.get(zone).map_or(Kind::Nobody, |abroad| kind_if(abroad.is_by_workers()))
             }

@@ -12,7 +12,9 @@ impl Broker {
     pub fn offer(&mut self, service: &ServiceName, now: Time) {
         let entry = self.service(service);
         (entry.plugin, entry.quarantined_until) = (true, Time::ZERO);
+        self.expel_anybody(service, now);
         self.tell_offer(service);
+        self.warn_of_sharing(service);
         self.retime(service, now);
         self.dispatch(service, now);
     }

@@ -18,6 +18,8 @@ pub(super) struct Service {
     pub(super) quarantined_until: Time,
     /// How long its requests may take.
     pub(super) terms: Terms,
+    /// Whether it was said that workers share it with a plugin.
+    pub(super) is_shared_told: bool,
     /// What the others were told of how this node serves it, if it does.
     pub(super) told: Option<Traits>,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
@@ -94,6 +96,7 @@ impl Service {
             plugin: false,
             quarantined_until: Time::ZERO,
             terms: Terms::new(settings, name),
+            is_shared_told: false,
             told: None,
             running: 0,
             idle: BTreeMap::new(),
@@ -119,6 +122,11 @@ impl Service {
     /// Whether this node serves it itself.
     pub(super) fn is_local(&self) -> bool {
         self.plugin || self.busy > 0 || !self.idle.is_empty()
+    }
+
+    /// Whether workers take requests that the plugin would serve.
+    pub(super) fn is_shared(&self) -> bool {
+        self.plugin && (self.busy > 0 || !self.idle.is_empty())
     }
 
     /// Whether anybody offers it.
@@ -208,6 +216,7 @@ impl Service {
         ServiceStatus {
             name: name.clone(),
             plugin: self.plugin,
+            is_shared: self.is_shared(),
             running: self.running,
             workers_idle: self.idle.len(),
             workers_busy: self.busy,

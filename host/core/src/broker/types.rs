@@ -254,6 +254,11 @@ pub enum Event {
         /// Why.
         why: &'static str,
     },
+    /// Workers take requests for a service that a plugin serves too; said once, until nobody offers it.
+    Shared {
+        /// The service.
+        service: ServiceName,
+    },
     /// Something a peer sent was refused.
     Refused {
         /// Its connection.
@@ -277,6 +282,11 @@ impl fmt::Display for Event {
         match self {
             Self::WorkerJoined { peer, service } => write!(f, "worker {peer} serves {service}"),
             Self::WorkerLeft { peer, service, why } => write!(f, "worker {peer} no longer serves {service}: {why}"),
+            Self::Shared { service } => write!(
+                f,
+                "workers share {service} with its plugin, and take every second request; if that is not intended, end them, or \
+                 limit `work` of their keys"
+            ),
             Self::Refused { peer, why } => write!(f, "refused a message of {peer}: it {why}"),
             Self::Untold { peer, service, failure } => {
                 write!(f, "a request of Majordomo client {peer} for {service} ends without a reply: {failure}")
@@ -292,6 +302,7 @@ impl Event {
         match self {
             Self::WorkerJoined { .. } => "workers that join",
             Self::WorkerLeft { .. } => "workers that leave",
+            Self::Shared { .. } => "services that workers share with plugins",
             Self::Refused { why, .. } => text::beginning(why),
             Self::Untold { .. } => "requests that end without a reply",
         }
@@ -326,6 +337,8 @@ pub struct ServiceStatus {
     pub name: ServiceName,
     /// Whether a plugin offers it.
     pub plugin: bool,
+    /// Whether workers take requests that the plugin would serve.
+    pub is_shared: bool,
     /// Requests running in the plugin.
     pub running: usize,
     /// Workers waiting for a request.

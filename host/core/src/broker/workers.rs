@@ -78,6 +78,7 @@ impl Broker {
 
     /// Tells a peer that is no worker of ours to go, or to register anew.
     pub fn disconnect(&mut self, peer: &PeerId, dialect: Dialect) {
+        self.refusals.take(peer);
         self.tell(peer, dialect, ToWorker::Disconnect);
     }
 
@@ -85,22 +86,34 @@ impl Broker {
         let service = match command {
             WorkerCommand::Disconnect => return,
             WorkerCommand::Ready { service } => service,
+            // It is refused already, and will be told so.
+            _ if self.refusals.is_waiting(peer) => return,
             _ => return self.disconnect(peer, dialect),
         };
-        match self.may_register(&service) {
+        match self.may_register(peer, &service) {
             Ok(name) => self.register(peer, dialect, &name, now),
-            Err(why) => {
-                self.push_event(Event::Refused { peer: peer.clone(), why });
-                self.disconnect(peer, dialect);
-            }
+            Err(why) => self.refuse_worker(peer, dialect, &service, why, now),
         }
     }
 
-    fn may_register(&self, service: &Frame) -> Result<ServiceName, String> {
+    /// Refuses to register a worker: it is told to go, after a pause if others of its name were refused of late.
+    pub fn refuse_worker(&mut self, peer: &PeerId, dialect: Dialect, service: &Frame, why: String, now: Time) {
+        self.push_event(Event::Refused { peer: peer.clone(), why });
+        if let Some((peer, dialect)) = self.refusals.refuse(peer, dialect, service, now) {
+            self.disconnect(&peer, dialect);
+        }
+    }
+
+    fn may_register(&self, peer: &PeerId, service: &Frame) -> Result<ServiceName, String> {
         let limit = self.settings.limits.workers;
         let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
         if name.is_reserved() {
             Err(format!("registers a worker for {name}, which the node answers itself"))
+        } else if peer.is_anybody() && self.services.get(&name).is_some_and(|service| service.plugin) {
+            Err(format!(
+                "registers a worker for {name}, which a plugin serves, and may be any user of this machine: connect it by ipc, \
+                 or set security.keys"
+            ))
         } else if self.workers.len() >= limit {
             Err(format!("registers a worker for {name}, but limits.workers = {limit} is reached"))
         } else if self.draining {
@@ -112,13 +125,32 @@ impl Broker {
 
     fn register(&mut self, peer: &PeerId, dialect: Dialect, service: &ServiceName, now: Time) {
         let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(0) };
+        self.refusals.take(peer);
         self.workers.insert(peer.clone(), worker);
         self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
         self.push_event(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
         self.make_idle(peer);
         self.tell_offer(service);
+        self.warn_of_sharing(service);
         self.retime(service, now);
         self.dispatch(service, now);
+    }
+
+    /// Says once that workers take requests for a service that a plugin serves too.
+    pub(super) fn warn_of_sharing(&mut self, service: &ServiceName) {
+        let Some(entry) = self.services.get_mut(service) else { return };
+        if entry.is_shared() && !std::mem::replace(&mut entry.is_shared_told, true) {
+            self.push_event(Event::Shared { service: service.clone() });
+        }
+    }
+
+    /// A plugin serves this from now on: workers that may be any user's do not share its name.
+    pub(super) fn expel_anybody(&mut self, service: &ServiceName, now: Time) {
+        let anybody = |(peer, worker): &(&PeerId, &Worker)| peer.is_anybody() && worker.service == *service;
+        let strangers: Vec<PeerId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
+        for peer in strangers {
+            self.expel_worker(&peer, "a plugin serves that name, and it may be any user of this machine", now);
+        }
     }
 
     fn make_idle(&mut self, peer: &PeerId) {

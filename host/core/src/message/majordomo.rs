@@ -8,6 +8,9 @@ use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender, Worker
 /// What stands before code and reason in the body that a client gets where failures are told to Majordomo clients.
 pub const FAILURE_MARK: &[u8] = b"wasmnode-failure";
 
+/// How the header of every worker begins.
+pub(super) const WORKER: &[u8] = b"MDPW0";
+
 const CLIENT_01: &[u8] = b"MDPC01";
 const CLIENT_02: &[u8] = b"MDPC02";
 const WORKER_01: &[u8] = b"MDPW01";

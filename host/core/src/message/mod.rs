@@ -13,6 +13,7 @@ mod wire;
 use crate::failure::Failure;
 use crate::name::{InvalidName, Label};
 use peer::PeerMessage;
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,23 +32,60 @@ pub fn size(body: &[Frame]) -> usize {
 /// The routing id of a connection: opaque bytes that the driver chose (libzmq's own begin with a zero byte).
 ///
 /// It is one principal's: who comes with the same routing id and another principal is another peer.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone)]
 pub struct PeerId {
     id: Arc<[u8]>,
     principal: Option<Label>,
+    /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
+    /// for which it matters.
+    is_anybody: bool,
+}
+
+impl PartialEq for PeerId {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, &self.principal) == (&other.id, &other.principal)
+    }
+}
+
+impl Eq for PeerId {}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (&self.id, &self.principal).cmp(&(&other.id, &other.principal))
+    }
 }
 
 impl PeerId {
     /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
-        Self { id: id.as_ref().into(), principal: None }
+        Self { id: id.as_ref().into(), principal: None, is_anybody: false }
+    }
+
+    /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for messages
+    /// that [ask for more than a call](asks_for_more_than_a_call).
+    #[must_use]
+    pub fn anybody(id: impl AsRef<[u8]>) -> Self {
+        Self { is_anybody: true, ..Self::new(id) }
+    }
+
+    /// Whether the sender of a message may be any user of this machine. `false` means nothing in messages that ask for no
+    /// more than a call.
+    #[must_use]
+    pub fn is_anybody(&self) -> bool {
+        self.is_anybody
     }
 
     /// Wraps the routing id of somebody who has proved who it is.
     #[must_use]
     pub fn authenticated(id: impl AsRef<[u8]>, principal: Label) -> Self {
-        Self { id: id.as_ref().into(), principal: Some(principal) }
+        Self { id: id.as_ref().into(), principal: Some(principal), is_anybody: false }
     }
 
     /// The name under which the key of this connection is trusted, where keys are asked for.
@@ -250,6 +288,22 @@ impl fmt::Display for Malformed {
 impl From<InvalidName> for Failure {
     fn from(invalid: InvalidName) -> Self {
         Self::new(crate::Code::Malformed, invalid.to_string())
+    }
+}
+
+/// Whether a message may ask for more than a call does: to be a worker, or for something of the node itself
+/// (`node.*`). Looks at few bytes, because each message is asked.
+#[must_use]
+pub fn asks_for_more_than_a_call(frames: &[Frame]) -> bool {
+    let frames = match frames {
+        [first, rest @ ..] if first.is_empty() => rest,
+        frames => frames,
+    };
+    match frames {
+        [header, ..] if header.starts_with(native::MAGIC) => native::names_the_node(header),
+        [header, ..] if header.starts_with(majordomo::WORKER) => true,
+        [_, rest @ ..] => rest.iter().take(2).any(|frame| frame.starts_with(crate::name::OF_THE_NODE.as_bytes())),
+        [] => false,
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! REQUEST  client to node
 //!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service, which may have none
-//!     19    1  flags: bit 0 = wait for a service that nobody offers yet, bit 1 = trace: run nothing, and tell the way that
+//!     19    1  flags: bit 0 = wait for a service that nobody offers yet, until the deadline, bit 1 = trace: run nothing, and tell the way that
 //!              the request would take; the others are 0
 //!     20    1  n, the length of the service name
 //!     21    n  service name
@@ -59,6 +59,14 @@ const FIELD_BODY: u8 = 3;
 
 const FLAG_WAIT: u8 = 1;
 const FLAG_TRACE: u8 = 2;
+
+/// Where the name of the service stands in the header of a request.
+const NAME: usize = 21;
+
+/// Whether the header of a request asks for something of the node itself.
+pub(super) fn names_the_node(header: &[u8]) -> bool {
+    header.get(NAME..).is_some_and(|name| name.starts_with(crate::name::OF_THE_NODE.as_bytes()))
+}
 
 /// Reads what a client sent; the caller has seen [`MAGIC`].
 pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {

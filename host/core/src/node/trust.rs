@@ -2,7 +2,6 @@
 
 use super::{Node, Output, ZoneEvent};
 use crate::access::Access;
-use crate::broker::Event;
 use crate::failure::Failure;
 use crate::links::Links;
 use crate::message::peer::Member;
@@ -20,12 +19,11 @@ impl Node {
     /// A worker speaks: whoever registers for what it may not serve is told to go.
     pub(super) fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
         if let (Some(access), WorkerCommand::Ready { service }) = (&self.access, &command)
-            && let Ok(service) = ServiceName::from_bytes(service)
-            && let Err(why) = access.may_work(from, &service)
+            && let Ok(name) = ServiceName::from_bytes(service)
+            && let Err(why) = access.may_work(from, &name)
         {
             self.broker.count_forbidden();
-            self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why }));
-            return self.broker.disconnect(from, dialect);
+            return self.broker.refuse_worker(from, dialect, service, why, now);
         }
         self.broker.worker(from, dialect, command, now);
     }

@@ -14,6 +14,7 @@ mod truth;
 use crate::tally::Tally;
 use book::{AskId, Asker, Book};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use wasmnode_core::message::Dialect;
 use wasmnode_core::{Body, Code, Frame, NodeSettings, PeerId, RequestId, ServiceName, ServiceSettings, Time};
 
@@ -22,6 +23,9 @@ const MAX_RETRIES: u32 = 3;
 
 /// Heartbeats of a busy worker after which its silence counts.
 const HEARTBEATS: u32 = 2;
+
+/// How long a worker that is refused waits to be told so at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
 /// The books.
 pub(crate) struct Checker {
@@ -38,6 +42,8 @@ pub(crate) struct Checker {
     compact: BTreeSet<PeerId>,
     /// Runs that are not confirmed as finished.
     runs: BTreeMap<RequestId, Run>,
+    /// Peers that were refused as workers, and when they must have been told at the latest.
+    farewells: BTreeMap<PeerId, Time>,
     draining: bool,
     stopped: bool,
     replied: u64,
@@ -145,6 +151,7 @@ impl Checker {
             workers: BTreeMap::new(),
             compact: BTreeSet::new(),
             runs: BTreeMap::new(),
+            farewells: BTreeMap::new(),
             draining: false,
             stopped: false,
             replied: 0,

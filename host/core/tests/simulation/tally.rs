@@ -50,6 +50,7 @@ const OCCASIONS: &[&str] = &[
     "traced",
     "partial reply",
     "part kept",
+    "shared",
     "reply too large",
     "failure told natively",
     "failure told as status",

@@ -2,7 +2,7 @@
 
 use super::book::{Ask, AskId, Asker, Place};
 use super::clock::{Clock, Kind};
-use super::{Checker, Desk, Own};
+use super::{Checker, Desk, LONGEST_PAUSE, Own};
 use std::time::Duration;
 use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
 use wasmnode_core::{Body, CallId, Failure, Frame, Input, PeerId, RequestId, ServiceName, Time};
@@ -193,6 +193,7 @@ impl Checker {
 
     fn undeliverable(&mut self, to: &PeerId, frames: &[Frame]) {
         self.moment.gone.insert(to.clone());
+        self.farewells.remove(to);
         self.moment.must_leave.insert(to.clone());
         self.moment.must_be_closed.extend(self.book.all_of(to));
         let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
@@ -265,11 +266,17 @@ impl Checker {
             WorkerCommand::Ready { service } if known.is_none() => {
                 let free = !self.draining && self.workers.len() < self.settings.limits.workers;
                 match ServiceName::from_bytes(&service).ok().filter(|name| free && !name.is_reserved()) {
-                    Some(service) => self.moment.ready = Some((from.clone(), service, dialect)),
-                    None => self.expect_farewell(from),
+                    Some(service) => {
+                        self.farewells.remove(from);
+                        self.moment.ready = Some((from.clone(), service, dialect));
+                    }
+                    None => {
+                        self.farewells.entry(from.clone()).or_insert(self.now + LONGEST_PAUSE);
+                    }
                 }
             }
             WorkerCommand::Heartbeat if known.is_some() => self.count_heartbeat(from),
+            _ if self.farewells.contains_key(from) => {}
             _ if !is_busy => self.expect_farewell(from),
             WorkerCommand::Ready { .. } => self.expect_farewell(from),
             WorkerCommand::Partial { client, body } => {

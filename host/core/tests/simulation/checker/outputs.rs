@@ -104,6 +104,7 @@ impl Checker {
         let heartbeat = if dialect == Dialect::Majordomo01 { 4 } else { 5 };
         if command == Some(heartbeat + 1) && rest.len() == 1 {
             self.moment.told_to_go.insert(to.clone());
+            self.farewells.remove(to);
             return self.tally.count("told to go");
         }
         let now = self.now;
@@ -249,6 +250,11 @@ impl Checker {
             Event::WorkerLeft { peer, service, why } => {
                 self.tally.count(why);
                 self.worker_left(peer, service, why);
+            }
+            Event::Shared { service } => {
+                let is_true = self.desks.get(service).is_some_and(|desk| desk.offered && desk.idle + desk.busy > 0);
+                self.require(is_true, || format!("says that {service} is shared, which is not true"));
+                self.tally.count("shared");
             }
             Event::Refused { peer, why } => {
                 self.tally.count_reason(None, why);

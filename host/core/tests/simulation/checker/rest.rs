@@ -68,6 +68,8 @@ impl Checker {
         if let Some(peer) = untold.next() {
             self.fail(&format!("does not tell {peer} to go"));
         }
+        let late = self.farewells.iter().find(|(_, due)| **due + LATEST < self.now);
+        self.require(late.is_none(), || format!("does not tell {late:?} to go, which it has refused"));
         let parts = moment.told_in_parts.iter().filter_map(|id| self.book.get(*id));
         if let Some(half_told) = parts.into_iter().find(|ask| !ask.parts.is_empty()) {
             self.fail(&format!("keeps a part of an answer back: {half_told:?}"));

@@ -1,0 +1,157 @@
+//! Workers that are refused: the first is told to go immediately, those of the same name that follow later and later.
+//!
+//! Workers of the guide connect anew as soon as they are told to go, under another routing id, and a worker that is refused
+//! once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a worker that
+//! gets none waits for it. Workers are the same to this if they have the same key and ask for the same service.
+
+use crate::message::{Dialect, Frame, PeerId};
+use crate::name::Label;
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The pause before the second answer; each further one is twice as long.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause: the interval of the heartbeats that workers of the guide wait for.
+const LONGEST: Duration = Duration::from_millis(2_500);
+
+/// How long nobody must have been refused until the next is told immediately again: longer than the longest pause and the time
+/// in which workers of the guide connect anew.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// Names of which is remembered that they were refused; the one that was refused longest ago gives way.
+const MOST_NAMES: usize = 1_000;
+
+/// Workers that may wait for their answer; one more makes the oldest have it now.
+const MOST_WAITING: usize = 1_000;
+
+/// Bytes of a name by which workers are the same.
+const NAME: usize = 64;
+
+type Key = (Option<Label>, Frame);
+
+/// Who was refused of late, and who waits to be told.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    recent: BTreeMap<Key, Recent>,
+    waiting: BTreeMap<PeerId, (Time, Dialect)>,
+    by_due: BTreeSet<(Time, PeerId)>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    last: Time,
+    pause: Duration,
+}
+
+impl Refusals {
+    /// A worker is refused: returns who is to be told now, in turn.
+    pub(super) fn refuse(
+        &mut self,
+        peer: &PeerId,
+        dialect: Dialect,
+        service: &Frame,
+        now: Time,
+    ) -> Option<(PeerId, Dialect)> {
+        let key = (peer.principal().cloned(), Frame::copy_from_slice(&service[..service.len().min(NAME)]));
+        let before = self.recent.get(&key).filter(|recent| now.since(recent.last) < MEMORY);
+        let pause = before.map_or(Duration::ZERO, |recent| (recent.pause * 2).clamp(FIRST, LONGEST));
+        if self.recent.len() >= MOST_NAMES && !self.recent.contains_key(&key) {
+            self.forget();
+        }
+        // A pause counts from its end, so that it is not over for whoever comes when it is.
+        self.recent.insert(key, Recent { last: now + pause, pause });
+        if pause.is_zero() {
+            return Some((peer.clone(), dialect));
+        }
+        let oldest = (self.waiting.len() >= MOST_WAITING).then(|| self.take_first()).flatten();
+        if !self.waiting.contains_key(peer) {
+            self.waiting.insert(peer.clone(), (now + pause, dialect));
+            self.by_due.insert((now + pause, peer.clone()));
+        }
+        oldest
+    }
+
+    /// Whether a worker waits to be told.
+    pub(super) fn is_waiting(&self, peer: &PeerId) -> bool {
+        self.waiting.contains_key(peer)
+    }
+
+    /// It need not be told: it is gone, or has been taken.
+    pub(super) fn take(&mut self, peer: &PeerId) {
+        if let Some((due, _)) = self.waiting.remove(peer) {
+            self.by_due.remove(&(due, peer.clone()));
+        }
+    }
+
+    /// When the next is to be told.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// The next whose pause is over.
+    pub(super) fn pop(&mut self, now: Time) -> Option<(PeerId, Dialect)> {
+        if self.next()? <= now { self.take_first() } else { None }
+    }
+
+    fn take_first(&mut self) -> Option<(PeerId, Dialect)> {
+        let (_, peer) = self.by_due.pop_first()?;
+        self.waiting.remove(&peer).map(|(_, dialect)| (peer, dialect))
+    }
+
+    fn forget(&mut self) {
+        let oldest = self.recent.iter().min_by_key(|(_, recent)| recent.last).map(|(key, _)| key.clone());
+        if let Some(key) = oldest {
+            self.recent.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(number: usize) -> PeerId {
+        PeerId::new(format!("w{number}"))
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(1_000 * ms)
+    }
+
+    #[test]
+    fn the_same_name_waits_longer_each_time_and_not_at_all_after_a_quiet_time() {
+        let (mut refusals, name, mut now, mut pauses) =
+            (Refusals::default(), Frame::from_static(b"print"), at(0), vec![]);
+        for number in 0..8 {
+            let told = refusals.refuse(&worker(number), Dialect::Majordomo01, &name, now);
+            let due = refusals.next().unwrap_or(now);
+            assert_eq!(told.is_some(), due == now);
+            pauses.push(due.since(now).as_millis());
+            assert_eq!(refusals.pop(due).map(|(peer, _)| peer), (due > now).then(|| worker(number)));
+            now = due;
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1_600, 2_500, 2_500]);
+        let other = Frame::from_static(b"other");
+        assert!(refusals.refuse(&worker(8), Dialect::Majordomo01, &other, now).is_some(), "another name is another's");
+        assert!(refusals.refuse(&worker(9), Dialect::Majordomo01, &name, now + MEMORY).is_some());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut refusals = Refusals::default();
+        for number in 0..3_000 {
+            let name = Frame::from(format!("{number:0>300}"));
+            refusals.refuse(&worker(number), Dialect::Majordomo02, &name, at(number as u64));
+            refusals.refuse(
+                &worker(10_000 + number),
+                Dialect::Majordomo02,
+                &Frame::from_static(b"x"),
+                at(number as u64),
+            );
+        }
+        assert!(refusals.recent.len() <= MOST_NAMES && refusals.waiting.len() <= MOST_WAITING);
+        assert!(refusals.recent.keys().all(|(_, name)| name.len() <= NAME));
+    }
+}
