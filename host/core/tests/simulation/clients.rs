@@ -138,6 +138,8 @@ impl Client {
         };
         let mut frames = match self.dialect {
             dialect @ (Dialect::Native | Dialect::NativeCompact) => {
+                // Its header counts no more bytes of a name.
+                let service = service.slice(..service.len().min(255));
                 return native::encode_request(dialect, &self.native(service, body, rng))
                     .unwrap_or_else(|failure| panic!("{failure}"));
             }
