@@ -18,6 +18,7 @@ mod failed_runs;
 mod flood;
 mod folder;
 mod folders;
+mod foreign;
 mod foreign_text;
 mod hostile_plugins;
 mod http;

@@ -5,7 +5,8 @@ use crate::tools;
 use std::process::{Child, Command};
 use wasmnode::client::{Ask, Reply};
 
-fn script(name: &str) -> Option<Command> {
+/// A program in Python, if its ZeroMQ is here.
+pub(crate) fn script(name: &str) -> Option<Command> {
     if !tools::has("pyzmq", &["python3", "-c", "import zmq"]) {
         return None;
     }
@@ -15,11 +16,15 @@ fn script(name: &str) -> Option<Command> {
 }
 
 /// A worker process that ends with the test.
-struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Worker {
-    fn start(mut script: Command, endpoint: &str, service: &str) -> Self {
-        Self(script.args(["worker", endpoint, service]).spawn().unwrap())
+    pub(crate) fn start(program: Command, endpoint: &str, service: &str) -> Self {
+        Self::run(program, &["worker", endpoint, service])
+    }
+
+    pub(crate) fn run(mut program: Command, arguments: &[&str]) -> Self {
+        Self(program.args(arguments).spawn().unwrap())
     }
 }
 
@@ -30,20 +35,11 @@ impl Drop for Worker {
     }
 }
 
-fn finish(mut script: Command, arguments: &[&str]) -> String {
-    let done = script.args(arguments).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+/// What a program prints that succeeds.
+pub(crate) fn finish(mut program: Command, arguments: &[&str]) -> String {
+    let done = program.args(arguments).output().unwrap();
+    assert!(done.status.success(), "{program:?}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
-}
-
-#[test]
-fn clients_and_workers_of_majordomo_01_work_as_the_guide_has_them() {
-    let (Some(worker), Some(client)) = (script("tests/python/mdp01.py"), script("tests/python/mdp01.py")) else {
-        return;
-    };
-    let node = Node::start(&["echo"], "");
-    let _worker = Worker::start(worker, &node.tcp, "upper");
-    assert_eq!(finish(client, &["client", &node.ipc(), "upper", "200"]), "200 answers\n");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 """Majordomo 0.1 (ZeroMQ RFC 7) as the guide's Python programs speak it: REQ clients that retry, workers on DEALER.
 
-    mdp01.py worker ENDPOINT SERVICE          answers each request with its body in capitals
-    mdp01.py client ENDPOINT SERVICE COUNT    asks so many times, one after the other
-    mdp01.py burst ENDPOINT SERVICE COUNT     asks so many times before it reads the first answer
+    mdp01.py worker ENDPOINT SERVICE [SECONDS]    answers each request with its frames in capitals, after so much work
+    mdp01.py client ENDPOINT SERVICE COUNT        asks so many times, one after the other; first whether the service is there
+    mdp01.py burst ENDPOINT SERVICE COUNT         asks so many times before it reads the first answer
 """
 import sys
 import time
@@ -26,10 +26,11 @@ def register(endpoint, service):
     return socket
 
 
-def worker(endpoint, service):
+def worker(endpoint, service, seconds=0):
     socket = register(endpoint, service)
     alive, next_heartbeat = LIVENESS, time.monotonic() + INTERVAL
     while True:
+        is_over = False
         if socket.poll(INTERVAL * 1000):
             alive = LIVENESS
             empty, header, command, *rest = socket.recv_multipart()
@@ -37,36 +38,41 @@ def worker(endpoint, service):
             if command == REQUEST:
                 client, empty, *body = rest
                 assert empty == b""
+                time.sleep(seconds)  # as the guide's, it sends no heartbeat meanwhile
                 socket.send_multipart([b"", b"MDPW01", REPLY, client, b"", *(frame.upper() for frame in body)])
-            elif command == DISCONNECT:
-                sys.exit("told to go")
             else:
-                assert command == HEARTBEAT, command
+                assert command in (HEARTBEAT, DISCONNECT), command
+                is_over = command == DISCONNECT
         else:
             alive -= 1
-            if alive == 0:
-                socket.close()
-                socket, alive = register(endpoint, service), LIVENESS
+            is_over = alive == 0
+        if is_over:
+            socket.close()
+            socket, alive = register(endpoint, service), LIVENESS
         if time.monotonic() > next_heartbeat:
             socket.send_multipart([b"", b"MDPW01", HEARTBEAT])
             next_heartbeat = time.monotonic() + INTERVAL
 
 
-def client(endpoint, service, count):
-    for number in range(count):
-        body = [b"request", str(number).encode()]
-        for _attempt in range(3):
-            socket = zmq.Context.instance().socket(zmq.REQ)
+def ask(endpoint, service, body):
+    for _attempt in range(3):
+        with zmq.Context.instance().socket(zmq.REQ) as socket:
             socket.linger = 0
             socket.connect(endpoint)
             socket.send_multipart([b"MDPC01", service, *body])
-            if socket.poll(2500):
+            if socket.poll(INTERVAL * 1000):
                 header, answered, *reply = socket.recv_multipart()
                 assert (header, answered) == (b"MDPC01", service), (header, answered)
-                assert [frame.upper() for frame in reply] == [frame.upper() for frame in body], reply
-                break
-        else:
-            sys.exit(f"no answer to request {number}")
+                return reply
+    sys.exit(f"no answer to {body}")
+
+
+def client(endpoint, service, count):
+    assert ask(endpoint, b"mmi.service", [service]) == [b"200"]
+    for number in range(count):
+        body = [b"request", str(number).encode()]
+        reply = ask(endpoint, service, body)
+        assert [frame.upper() for frame in reply] == [frame.upper() for frame in body], reply
     print(f"{count} answers")
 
 
