@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::{CallsAs, PeerSettings, RoutesSettings, Seed, ServiceSettings};
+use wasmnode_core::{CallsAs, PLUGIN_DEADLINE, PeerSettings, RoutesSettings, Seed, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -211,7 +211,9 @@ fn the_examples_are_valid() {
     assert!(node2.node.services.contains_key("afficher"));
     assert_eq!(node1.sandbox_defaults, SandboxSettings::default());
     assert_eq!(node1.sandboxes[&name("print")], SandboxSettings::default(), "node1.toml names the defaults");
-    assert_eq!(node1.node.services[&name("print")], ServiceSettings::default(), "node1.toml names the defaults");
+    // Where none is set, that of plugins counts.
+    let named = ServiceSettings { deadline: Some(PLUGIN_DEADLINE), ..ServiceSettings::default() };
+    assert_eq!(node1.node.services[&name("print")], named, "node1.toml names the defaults");
 }
 
 #[test]
