@@ -11,7 +11,7 @@ fn a_run_that_traps_has_one_line_with_its_request_and_the_functions_on_its_stack
     let ask = Ask::new("divide").deadline(PATIENCE).traceparent("00-11-22-01");
     node.client().call(ask, |_| {}).unwrap_err();
     let line = node.wait_for("integer divide by zero");
-    assert!(line.contains("WARN run: 502 crashed: an instance of divide crashed"), "{line}");
+    assert!(line.contains("WARN 502 crashed: an instance of divide crashed"), "{line}");
     assert!(line.contains("service=\"divide\" generation=1 request=") && line.contains("caller=\"client:"), "{line}");
     assert!(line.contains("trace=\"00-11-22-01\" backtrace=\"quotient (at 0x"), "{line}");
     assert!(line.contains(") < carry (at 0x"), "{line}");
@@ -22,7 +22,7 @@ fn a_loop_is_stopped_at_its_deadline_and_its_line_says_where_it_was() {
     let mut node = Node::start(&["divide"], "[service.divide]\ndeadline = '300ms'\n");
     assert_eq!(node.fail("divide", &[b"a", b"b"]).0, Code::Deadline);
     let line = node.wait_for("the run was stopped at its deadline");
-    assert!(line.contains("WARN run: 504 deadline: divide: the run"), "{line}");
+    assert!(line.contains("WARN 504 deadline: divide: the run"), "{line}");
     assert!(line.contains("backtrace=\"spin (at 0x") && line.contains(" < carry (at "), "{line}");
     node.wait_until_quiet(PATIENCE);
     assert_eq!(node.call("divide", &[b"a"]).unwrap(), ["a"], "its instance is free again");
@@ -46,7 +46,7 @@ fn a_service_that_rejects_requests_is_no_failed_run_unless_the_log_is_for_debugg
     let mut node = Node::start(&["reject", "trap"], "");
     node.fail("reject", &[]);
     node.fail("trap", &[]);
-    node.wait_for("WARN run: 502");
+    node.wait_for("WARN 502");
     node.signal("-TERM");
     assert!(node.log_to_its_end().iter().all(|line| !line.contains("422")));
 }
@@ -60,7 +60,7 @@ fn a_flood_of_crashes_is_cut_and_counted_by_kind() {
     }
     (0..300).for_each(|_| drop(client.receive(Some(PATIENCE)).unwrap()));
     node.signal("-TERM");
-    let lines = node.log_to_its_end().iter().filter(|line| line.contains("WARN run: 502")).count();
+    let lines = node.log_to_its_end().iter().filter(|line| line.contains("WARN 502")).count();
     assert!((1..300).contains(&lines), "{lines} lines");
 }
 
