@@ -180,7 +180,7 @@ impl Node {
     }
 
     /// Asks until a figure of a service's report is this.
-    fn wait_for_figure(&self, service: &str, name: &str, figure: u64) {
+    pub(crate) fn wait_for_figure(&self, service: &str, name: &str, figure: u64) {
         let until = Instant::now() + PATIENCE;
         loop {
             let report = self.report();

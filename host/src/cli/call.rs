@@ -11,15 +11,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::{self, Ask};
+use wasmnode::client::Ask;
 use wasmnode::config::parse_duration;
 use wasmnode_core::{Address, Code, Failure};
 
 /// Largest body that is read from stdin, in bytes: the most that `limits.message` can be.
 const MAX_STDIN: u64 = 1 << 30;
-
-/// Pause before a node is asked again for a service that it does not know yet.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(super) const CALL: &str = "\
 The body is BODY; without one it is stdin, if that is a pipe or a file and the service's name has no '#'. In a script that has a
@@ -59,21 +56,8 @@ pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Faile
     if let Some(key) = &args.idempotency_key {
         ask = ask.idempotency_key(key.as_bytes());
     }
-    let reply = loop {
-        let left = args.timeout.saturating_sub(began.elapsed());
-        match client.call_while(ask.clone().deadline(left), |partial| print(&partial)) {
-            // It was not started, and the node waits no longer than the deadline that it has for every service.
-            Err(client::Error::Failure(mut failure)) if args.wait && failure.code == Code::UnknownService => {
-                if began.elapsed() + ASK_AGAIN >= args.timeout {
-                    let waited = format!("; --wait ended after {:?} (--timeout)", args.timeout);
-                    failure.reason.push_str(&waited);
-                    break Err(client::Error::Failure(failure));
-                }
-                std::thread::sleep(ASK_AGAIN);
-            }
-            reply => break reply,
-        }
-    };
+    let ask = ask.deadline(args.timeout.saturating_sub(began.elapsed()));
+    let reply = client.call_while(ask, |partial| print(&partial));
     print(&reply.map_err(|error| suggest(&mut client, &args.service.service, error))??)?;
     Ok(ExitCode::SUCCESS)
 }
