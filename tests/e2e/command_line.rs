@@ -1,10 +1,11 @@
 //! What a user types, and what the exit code says.
 
 use crate::majordomo::Worker;
-use crate::node::{Folder, Node, PATIENCE, run, wasmnode};
+use crate::node::{Folder, Node, run, wasmnode};
 use serde_json::json;
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -51,21 +52,33 @@ fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_f
 
 #[test]
 fn call_waits_for_a_service_as_long_as_its_timeout_says_and_names_it_when_that_is_over() {
-    let node = Node::start(&[], "[defaults]\ndeadline = '100ms'\n");
+    // Over when the plugin comes, whose request has as long again from then on.
+    let deadline = Duration::from_secs(2);
+    let node = Node::start(&[], "[defaults]\ndeadline = '2s'\n");
     let endpoint = node.ipc();
     let mut command = wasmnode();
     command.args(["call", "late", "x", "--wait", "--timeout", "3m", "--to", &endpoint]);
     let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = std::time::Instant::now();
-    while node.report()["counters"]["failed"]["404 unknown service"].as_u64().unwrap_or_default() < 2 {
-        assert!(began.elapsed() < PATIENCE, "it does not outlast the deadline of a service");
+    node.wait_for_figure("late", "queued", 1);
+    let waits_since = Instant::now();
+    while waits_since.elapsed() <= deadline {
+        node.wait_for_figure("late", "queued", 1);
     }
     node.folder.plugin("late", &std::fs::read(Folder::new(&["echo"]).path("plugins/echo.wasm")).unwrap());
     let done = waiting.wait_with_output().unwrap();
     assert_eq!(text(&done.stdout), "x", "{}", text(&done.stderr));
     let never = call(&node, &["never", "x", "--wait", "--timeout", "300ms"]);
     let said = text(&never.stderr);
-    assert!(never.status.code() == Some(3) && said.contains("--wait ended after 300ms (--timeout)"), "{said}");
+    assert!(never.status.code() == Some(3) && said.contains("it waited for the client's deadline of"), "{said}");
+}
+
+#[test]
+fn a_command_without_an_endpoint_asks_the_node_that_listens_by_ipc_in_this_folder_as_its_owner() {
+    let node = Node::start(&["echo"], "listen = ['ipc://wasmnode.ipc', 'tcp://127.0.0.1:0']\n");
+    let here = |arguments: &[&str]| wasmnode().args(arguments).current_dir(node.folder.path("")).output().unwrap();
+    assert_eq!(text(&here(&["call", "echo", "x"]).stdout), "x");
+    let said = text(&here(&["plugins", "rollback", "echo"]).stderr);
+    assert!(said.contains("there is no generation of echo before the one that serves"), "{said}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn deploy(node: &Node, file: &str) -> (Option<i32>, String) {
 }
 
 fn plugins(node: &Node, arguments: &[&str]) -> String {
-    let done = run(&[&["plugins", "--to", &node.tcp], arguments].concat());
+    let done = run(&[&["plugins", "--to", &node.ipc()], arguments].concat());
     String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
 }
 

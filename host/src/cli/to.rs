@@ -3,6 +3,7 @@
 use super::Failed;
 use super::keys::DEFAULT_KEYS;
 use clap::Args;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use wasmnode::client::{Client, Proof};
 use wasmnode::config::{Config, Contact, Endpoint};
@@ -12,7 +13,7 @@ use wasmnode_core::Label;
 
 #[derive(Debug, Args)]
 pub(crate) struct To {
-    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists, or tcp://127.0.0.1:5555
+    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists; without one ipc://wasmnode.ipc if a node listens at it in this folder, else tcp://127.0.0.1:5555
     #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
     pub(super) to: Option<Contact>,
     /// The folder of the keys to show; by default security.keys of the file of --config, or keys where --to has a name
@@ -33,14 +34,21 @@ impl To {
             (Some(contact), _) => contact.clone(),
             (None, Some(config)) => {
                 let first = config.listen.first().cloned();
-                Contact { name: None, endpoint: first.unwrap_or(Endpoint::Tcp("127.0.0.1:5555".into())) }
+                Contact { name: None, endpoint: first.unwrap_or_else(default_endpoint) }
             }
-            (None, None) => Contact { name: None, endpoint: Endpoint::Tcp("127.0.0.1:5555".into()) },
+            (None, None) => Contact { name: None, endpoint: default_endpoint() },
         };
         let of_config = config.as_ref().and_then(|config| config.keys.as_deref());
         let default = contact.name.is_some().then_some(Path::new(DEFAULT_KEYS));
         connect(&contact, self.keys.as_deref().or(of_config).or(default), config.as_ref())
     }
+}
+
+/// Where a node listens that was started without a configuration: in its own folder by ipc, where its owner may do more.
+fn default_endpoint() -> Endpoint {
+    const SOCKET: &str = "wasmnode.ipc";
+    let listens_here = UnixStream::connect(SOCKET).is_ok();
+    if listens_here { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
 }
 
 /// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose own
