@@ -239,20 +239,26 @@ impl Node {
 
     /// Waits for a log line that contains this; returns it.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_any(&[text])
+    }
+
+    /// Waits for a log line that contains one of these; returns it.
+    pub(crate) fn wait_for_any(&mut self, texts: &[&str]) -> String {
         let until = Instant::now() + PATIENCE;
-        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+        let is_one = |line: &str| texts.iter().any(|text| line.contains(text));
+        if let Some(line) = self.seen.iter().find(|line| is_one(line)) {
             return line.clone();
         }
         loop {
             match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if is_one(&line) {
                         return line;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("no log line with {text:?} in\n{}", self.seen.join("\n")),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.seen.join("\n")),
+                Err(RecvTimeoutError::Timeout) => panic!("no log line with {texts:?} in\n{}", self.seen.join("\n")),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {texts:?}:\n{}", self.seen.join("\n")),
             }
         }
     }

@@ -11,8 +11,9 @@ use super::task::{Postponed, why};
 use super::{GenerationState, News};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tracing::warn;
-use wasmnode_core::{Failure, ServiceName, text};
+use tracing::{info, warn};
+use wasmnode_core::text::{self, shown};
+use wasmnode_core::{Failure, ServiceName};
 
 impl Loader {
     /// Makes a service serve as before a restart, when its file is looked at for the first time: what is in that file may
@@ -65,8 +66,11 @@ impl Loader {
         let loaded_at =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*loaded_at)).unwrap_or(SystemTime::now());
         if let Some((_, Content { bytes, signature })) = content.filter(|(found, _)| found == digest)
-            && self.admit(file, bytes, digest, signature.clone()).is_ok()
+            && let Ok(vouched) = self.admit(file, bytes, digest, signature.clone())
         {
+            if let Some(why) = vouched {
+                info!("{} may be loaded: {why}", shown(file));
+            }
             let signature = signature.clone().and_then(Result::ok);
             let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
             return self.build(service, bytes, origin, effort);
