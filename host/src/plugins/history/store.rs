@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::warn;
@@ -75,8 +76,10 @@ impl Store {
         let failed = |error: io::Error| error.to_string();
         private_folder(folder)?;
         private_folder(&folder.join("versions"))?;
-        let lock =
-            File::options().create(true).write(true).truncate(false).open(folder.join("lock")).map_err(failed)?;
+        // Without waiting, whatever stands there.
+        let mut options = File::options();
+        options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let lock = options.open(folder.join("lock")).map_err(|error| format!("cannot open its lock: {error}"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
             format!("another node of this name uses it ({error}); give each a node.name of its own")
         })?;

@@ -72,6 +72,23 @@ fn reopen(scene: &Scene, history: Arc<History>, plugins: &str, limit: u64) -> Ar
 }
 
 #[test]
+fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("")).unwrap();
+    fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        scene.path("lock"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let why = scene.try_open("/plugins", LIMIT).map(drop).unwrap_err();
+    assert!(why.contains("cannot open its lock"), "{why}");
+}
+
+#[test]
 fn what_was_kept_is_there_after_a_restart() {
     let scene = Scene::new();
     let history = scene.open();
