@@ -239,7 +239,9 @@ impl Config {
         let advertise = peers::advertise(&mut node, &listen, folder);
         let seeds = peers::seeds(&mut node, folder, security.keys.is_some());
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
-        node.claim("plugins", &plugins, Needs::Folder);
+        // A router serves nothing itself.
+        let is_router = table.get("router").is_some();
+        node.claim("plugins", &plugins, if is_router { Needs::FolderIfThere } else { Needs::Folder });
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
         cache.iter().for_each(|cache| node.claim("cache", cache, Needs::FolderIfThere));

@@ -279,6 +279,18 @@ fn check_names_every_mistake_with_its_line() {
 }
 
 #[test]
+fn check_asks_no_router_for_a_folder_of_plugins() {
+    let folder = Folder::new(&[]);
+    let file = folder.path("router.toml");
+    let router = "[router.neighbour.lyon]\nendpoint = 'tcp://127.0.0.1:1'\n";
+    std::fs::write(&file, format!("node = {{ plugins = 'none' }}\n{router}")).unwrap();
+    let checked = run(&["check", file.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    std::fs::write(&file, "node = { plugins = 'none' }\n").unwrap();
+    assert!(!run(&["check", file.to_str().unwrap()]).status.success());
+}
+
+#[test]
 fn check_finds_what_is_missing_on_the_machine_with_every_other_mistake() {
     let folder = Folder::new(&[]);
     let own = folder.path("keys");
