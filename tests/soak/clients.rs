@@ -1,0 +1,133 @@
+//! The honest clients: each sends at its own pace, whatever becomes of what it sent before, and notes what came of each request.
+
+use crate::Plant;
+use crate::faults::Outages;
+use crate::sites::{FAR, NODE, PEER};
+use crate::verdict::{Outcome, Receipt};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Client, Error, Reply};
+
+/// Deadline of each request.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How much later than its deadline a request may be answered: after that it is lost.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+/// How many clients each node has, and how many requests each sends in a second.
+const CREWS: [(usize, u32, u32); 3] = [(NODE, 8, 90), (PEER, 3, 70), (FAR, 2, 100)];
+
+/// What they ask for, in turn.
+const SERVICES: [&str; 5] = ["local", "once", "local", "again", "far"];
+
+/// Everything that the clients need.
+pub(crate) struct Clients<'a> {
+    pub(crate) began: Instant,
+    pub(crate) duration: Duration,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) outages: &'a Outages,
+    /// Where each node is.
+    pub(crate) endpoints: [(usize, String); 3],
+}
+
+/// A request without an answer.
+struct Open {
+    service: &'static str,
+    body: String,
+    sent: Duration,
+}
+
+impl Clients<'_> {
+    /// Sends everything, and returns what became of it.
+    pub(crate) fn run(&self) -> Vec<Receipt> {
+        let mut receipts = Vec::new();
+        std::thread::scope(|scope| {
+            let crews = CREWS.iter().flat_map(|(site, clients, rate)| (0..*clients).map(move |_| (*site, *rate)));
+            let threads: Vec<_> = crews
+                .enumerate()
+                .map(|(number, (site, rate))| scope.spawn(move || self.send_and_receive(number, site, rate)))
+                .collect();
+            threads.into_iter().for_each(|thread| receipts.extend(thread.join().unwrap()));
+        });
+        receipts
+    }
+
+    fn send_and_receive(&self, client_number: usize, site: usize, rate: u32) -> Vec<Receipt> {
+        let endpoint = &self.endpoints.iter().find(|(other, _)| *other == site).unwrap().1;
+        let mut client = Client::connect(endpoint).unwrap();
+        let (mut open, mut receipts, mut sent) = (BTreeMap::new(), Vec::new(), 0_u32);
+        let interval = Duration::from_secs(1) / rate;
+        let is_planted = |plant| client_number == 0 && self.plant == Some(plant);
+        loop {
+            let (now, due) = (self.began.elapsed(), interval * sent);
+            let is_time_to_end = due >= self.duration;
+            if is_time_to_end && open.is_empty() {
+                return receipts;
+            }
+            if !is_time_to_end && now >= due {
+                let service = SERVICES[(sent as usize + client_number) % SERVICES.len()];
+                let mark = if is_planted(Plant::Twice) && service == "local" { "!" } else { "" };
+                let body = format!("{client_number}-{sent}{mark}");
+                let ask = Ask::new(service).body([body.clone()]).deadline(DEADLINE);
+                match client.send(ask) {
+                    Ok(id) => drop(open.insert(id, Open { service, body, sent: now })),
+                    // A dead or frozen node takes nothing; its client hears so.
+                    Err(Error::Unreachable { .. }) => {
+                        let took = self.began.elapsed().saturating_sub(now);
+                        receipts.push(Receipt { service, body, sent: now, took, outcome: Outcome::Unsent });
+                    }
+                    Err(error) => panic!("a client of {endpoint} cannot send: {error}"),
+                }
+                sent += 1;
+                continue;
+            }
+            let wait = if is_time_to_end { GRACE } else { due - now };
+            match client.receive(Some(wait.max(Duration::from_millis(1)))) {
+                Ok((id, reply)) => {
+                    // An answer after its request was given up is no answer.
+                    let Some(request) = open.remove(&id) else { continue };
+                    if is_planted(Plant::Loss) && sent % 100 == 50 {
+                        continue_as_lost(&mut receipts, &request, site, self.outages);
+                        continue;
+                    }
+                    receipts.push(receipt(request, site, Some(reply), self.began.elapsed(), self.outages));
+                }
+                Err(Error::Silence { .. }) => self.give_up(&mut open, &mut receipts, site, DEADLINE + GRACE),
+                // None of those that were sent until then gets an answer.
+                Err(Error::Lost { .. }) => self.give_up(&mut open, &mut receipts, site, Duration::ZERO),
+                Err(error) => panic!("a client of {endpoint} cannot receive: {error}"),
+            }
+        }
+    }
+
+    /// Notes what has waited for so long as lost; everything that has arrived has been read.
+    fn give_up(&self, open: &mut BTreeMap<u64, Open>, receipts: &mut Vec<Receipt>, site: usize, waited: Duration) {
+        let now = self.began.elapsed();
+        while let Some(oldest) = open.first_entry()
+            && now > oldest.get().sent + waited
+        {
+            receipts.push(receipt(oldest.remove(), site, None, now, self.outages));
+        }
+    }
+}
+
+/// What the planted loss leaves behind: a request whose answer came, and that nobody got.
+fn continue_as_lost(receipts: &mut Vec<Receipt>, request: &Open, site: usize, outages: &Outages) {
+    let Open { service, body, sent } = request;
+    let request = Open { service, body: body.clone(), sent: *sent };
+    let until = request.sent + DEADLINE + GRACE;
+    receipts.push(receipt(request, site, None, until, outages));
+}
+
+fn receipt(request: Open, site: usize, reply: Option<Reply>, at: Duration, outages: &Outages) -> Receipt {
+    let Open { service, body, sent } = request;
+    let outcome = match reply {
+        Some(Reply::Final(answer)) if answer.concat() == body.as_bytes() => Outcome::Served,
+        Some(Reply::Failure(failure)) => Outcome::Failed(failure),
+        Some(Reply::Final(_) | Reply::Partial(_)) => Outcome::Wrong,
+        // Its own node was dead or frozen for some of that time.
+        None if outages.touch(site, sent, at) => Outcome::Excused,
+        None => Outcome::Lost,
+    };
+    Receipt { service, body, sent, took: at.saturating_sub(sent), outcome }
+}

@@ -1,0 +1,223 @@
+//! What the node has to bear beside its honest clients: a hundred hostile connections or requests a second, some of them kept open.
+
+use crate::Plant;
+use crate::hostile_files::Files;
+use crate::sites::{HOSTILE, NODE, Sites};
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use wasmnode::client::{Ask, Client};
+
+/// Time between two hostile acts.
+const PACE: Duration = Duration::from_millis(8);
+
+/// Time between two of the planted leaks: 16 pages of 64 KiB in a minute.
+const LEAK: Duration = Duration::from_millis(3_750);
+
+/// Connections that are kept open, of each kind; the oldest is closed for a new one.
+const KEPT: usize = 64;
+
+/// How long hostile clients wait for anything.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Deadline of a request to a guest that misbehaves.
+const DEADLINE: Duration = Duration::from_millis(200);
+
+/// Greeting of ZMTP 3.1 (RFC 37) without a mechanism's name.
+const GREETING: [u8; 12] = [0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 1];
+
+/// READY command of a DEALER with an empty identity.
+const READY: &[u8] = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0";
+
+/// Everybody who is hostile.
+pub(crate) struct Hostile<'a> {
+    tcp: String,
+    ipc: String,
+    socket_file: PathBuf,
+    files: Files,
+    random: fastrand::Rng,
+    plant: Option<Plant>,
+    is_over: &'a AtomicBool,
+}
+
+/// What is held while it goes on.
+struct Held {
+    context: zmq::Context,
+    raw: VecDeque<Box<dyn Send>>,
+    dealers: VecDeque<zmq::Socket>,
+    client: Client,
+    /// Connections that the planted leak leaves behind.
+    leaked: Vec<zmq::Socket>,
+}
+
+impl<'a> Hostile<'a> {
+    pub(crate) fn new(sites: &Sites, random: fastrand::Rng, plant: Option<Plant>, is_over: &'a AtomicBool) -> Self {
+        let node = &sites.nodes[NODE];
+        Self {
+            tcp: node.tcp.trim_start_matches("tcp://").to_owned(),
+            ipc: node.ipc(),
+            socket_file: node.folder.path("node.ipc"),
+            files: Files::of(&node.folder),
+            random,
+            plant,
+            is_over,
+        }
+    }
+
+    /// Goes on until everything is over; returns how many hostile acts there were.
+    pub(crate) fn run(mut self, duration: Duration) -> u64 {
+        let mut held = Held {
+            context: zmq::Context::new(),
+            raw: VecDeque::new(),
+            dealers: VecDeque::new(),
+            client: Client::connect(&self.ipc).unwrap(),
+            leaked: Vec::new(),
+        };
+        let (began, mut acts) = (Instant::now(), 0);
+        let files_change_every = (duration / 120).max(Duration::from_millis(200));
+        let (mut files_change_at, mut leaks) = (began, 0);
+        while !self.is_over.load(SeqCst) {
+            self.act(&mut held);
+            acts += 1;
+            if Instant::now() >= files_change_at {
+                self.files.change(&mut self.random);
+                files_change_at += files_change_every;
+            }
+            if self.plant == Some(Plant::Leaks) && began.elapsed() >= LEAK * leaks {
+                self.leak(&mut held);
+                leaks += 1;
+            }
+            while held.client.receive(Some(PATIENCE)).is_ok() {}
+            let due = began + PACE * u32::try_from(acts).unwrap();
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        self.files.clear();
+        acts
+    }
+
+    /// A page of memory, and two connections.
+    fn leak(&self, held: &mut Held) {
+        let _the_node_may_be_frozen = held.client.send(Ask::new("leak").body(["x"]));
+        held.leaked.extend([(); 2].map(|()| self.dealer(held, None)));
+    }
+
+    fn act(&mut self, held: &mut Held) {
+        let opening = match self.random.u8(..16) {
+            0 => greeting("NULL")[..10].to_vec(),
+            1 => self.bytes(2_000),
+            2 => b"GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_vec(),
+            3 => [greeting("CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 100]].concat(),
+            // A HELLO that declares 32 MiB.
+            4 => [greeting("CURVE"), b"\x06\0\0\0\0\x02\0\0\0\x05HELLO".to_vec(), vec![1; 4096]].concat(),
+            5 => return self.unfinished_message(held),
+            6 => return self.twins(held),
+            7 => return self.noise(held),
+            8 => return self.too_large(held),
+            9 => return self.worker(held),
+            _ => return self.misuse_a_guest(held),
+        };
+        if let Ok(mut stream) = TcpStream::connect(&self.tcp) {
+            let _the_node_may_be_frozen_or_faster = stream.set_write_timeout(Some(PATIENCE));
+            let _the_node_may_close_it = stream.write_all(&opening);
+            keep(&mut held.raw, Box::new(stream));
+        }
+    }
+
+    /// Frames with MORE, and never the last.
+    fn unfinished_message(&mut self, held: &mut Held) {
+        let Ok(mut stream) = UnixStream::connect(&self.socket_file) else { return };
+        let (timeout, mut heard) = (Some(Duration::from_millis(5)), [0; 128]);
+        let _unix_sockets_have_timeouts = (stream.set_read_timeout(timeout), stream.set_write_timeout(timeout));
+        let _the_node_may_be_frozen = (stream.write_all(&greeting("NULL")), stream.read(&mut heard));
+        let frame = [&[1, 255][..], &[7; 255]].concat();
+        let _the_node_may_close_it = stream.write_all(&[READY, &frame.repeat(100)].concat());
+        keep(&mut held.raw, Box::new(stream));
+    }
+
+    /// Two connections of one routing id, of which the first says something more.
+    fn twins(&mut self, held: &mut Held) {
+        let name = [b"twin".as_slice(), &[self.random.u8(..4)]].concat();
+        let twins = [(); 2].map(|()| self.dealer(held, Some(&name)));
+        for twin in twins.iter().chain(&twins[..1]) {
+            say(twin, &[b"", b"MDPC01", b"mmi.service", b"local"]);
+        }
+        twins.into_iter().for_each(|twin| keep(&mut held.dealers, twin));
+    }
+
+    /// Frames of any number and content.
+    fn noise(&mut self, held: &mut Held) {
+        let dealer = self.dealer(held, None);
+        for _ in 0..5 {
+            let frames: Vec<Vec<u8>> = (0..self.random.usize(1..6)).map(|_| self.bytes(40)).collect();
+            say(&dealer, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+        keep(&mut held.dealers, dealer);
+    }
+
+    /// A body over twice the limit, which ends the connection.
+    fn too_large(&mut self, held: &mut Held) {
+        if self.random.u8(..10) == 0 {
+            let dealer = self.dealer(held, None);
+            say(&dealer, &[b"MDPC02", b"\x01", b"echo", &vec![0; 3 << 20]]);
+            keep(&mut held.dealers, dealer);
+        }
+    }
+
+    /// A worker that registers, and then breaks the protocol or goes.
+    fn worker(&mut self, held: &mut Held) {
+        let dealer = self.dealer(held, None);
+        let service = format!("job{}", self.random.u8(..8));
+        say(&dealer, &[b"MDPW02", b"\x01", service.as_bytes()]);
+        match self.random.u8(..3) {
+            0 => say(&dealer, &[b"MDPW02", b"\x04", b"somebody", b"", b"forged"]),
+            1 => say(&dealer, &[b"MDPW02", b"\x01", b"mmi.service"]),
+            _ => {}
+        }
+        keep(&mut held.dealers, dealer);
+    }
+
+    fn misuse_a_guest(&mut self, held: &mut Held) {
+        let service = HOSTILE[self.random.usize(..HOSTILE.len())];
+        let ask = Ask::new(service).body([vec![200_u8]]).deadline(DEADLINE);
+        let _the_node_may_be_frozen = held.client.send(ask);
+    }
+
+    /// Fewer than so many bytes.
+    fn bytes(&mut self, limit: usize) -> Vec<u8> {
+        let length = self.random.usize(..limit);
+        std::iter::repeat_with(|| self.random.u8(..)).take(length).collect()
+    }
+
+    fn dealer(&self, held: &Held, identity: Option<&[u8]>) -> zmq::Socket {
+        let dealer = held.context.socket(zmq::DEALER).unwrap();
+        dealer.set_linger(0).unwrap();
+        dealer.set_reconnect_ivl(-1).unwrap();
+        if let Some(identity) = identity {
+            dealer.set_identity(identity).unwrap();
+        }
+        dealer.connect(&self.ipc).unwrap();
+        dealer
+    }
+}
+
+fn greeting(mechanism: &str) -> Vec<u8> {
+    let mut bytes = [&GREETING, mechanism.as_bytes()].concat();
+    bytes.resize(64, 0);
+    bytes
+}
+
+fn keep<T>(kept: &mut VecDeque<T>, one: T) {
+    kept.push_back(one);
+    if kept.len() > KEPT {
+        kept.pop_front();
+    }
+}
+
+fn say(dealer: &zmq::Socket, frames: &[&[u8]]) {
+    // A frozen node does not take it, and one that has ended the connection neither.
+    let _it_may_not_be_taken = dealer.send_multipart(frames, zmq::DONTWAIT);
+}

@@ -1,0 +1,175 @@
+//! The five processes, each with keys, and the proxies that stand before those that others dial.
+
+use crate::node::{Folder, Node, PATIENCE, run};
+use crate::proxy::Proxy;
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use wasmnode::keys::KeyPair;
+
+/// The processes, in the order of their starts.
+pub(crate) const NODE: usize = 0;
+pub(crate) const PEER: usize = 1;
+pub(crate) const FAR: usize = 2;
+pub(crate) const ROUTER_A: usize = 3;
+pub(crate) const ROUTER_B: usize = 4;
+pub(crate) const NAMES: [&str; 5] = ["node", "peer", "far", "router-a", "router-b"];
+
+/// Who trusts whom, and as what.
+const TRUST: [(usize, usize, &[&str]); 10] = [
+    (NODE, PEER, &["--role", "peer"]),
+    (PEER, NODE, &["--role", "peer"]),
+    (NODE, ROUTER_A, &["--role", "peer"]),
+    (ROUTER_A, NODE, &["--role", "peer"]),
+    (PEER, ROUTER_A, &["--role", "peer"]),
+    (ROUTER_A, PEER, &["--role", "peer"]),
+    (FAR, ROUTER_B, &["--role", "peer"]),
+    (ROUTER_B, FAR, &["--role", "peer"]),
+    (ROUTER_A, ROUTER_B, &["--role", "router", "--zone", "b"]),
+    (ROUTER_B, ROUTER_A, &["--role", "router", "--zone", "a"]),
+];
+
+/// Guests that misbehave; all at the node that has to live.
+pub(crate) const HOSTILE: [&str; 9] =
+    ["trap", "deep", "loop", "memory-bomb", "table-bomb", "huge-reply", "log-flood", "partials", "reject"];
+
+const HOSTILE_SETTINGS: &str = "
+[service.loop]
+deadline = '50ms'
+[service.memory-bomb]
+memory = '4MiB'
+[service.huge-reply]
+reply = '1MiB'
+[service.log-flood]
+log-lines = 10
+[service.leak]
+lifetime = 'singleton'
+memory = '512MiB'
+[limits]
+message = '1MiB'
+";
+
+const LEDGER: &str = "fs = [{ host = 'ledger', guest = '/ledger', write = true }]\n";
+
+/// The processes and the proxies before them.
+pub(crate) struct Sites {
+    pub(crate) nodes: Vec<Node>,
+    /// Before the peer and the two routers, in the order of [`PROXIED`].
+    pub(crate) proxies: [Proxy; 3],
+}
+
+/// The processes that are dialled through a proxy.
+const PROXIED: [usize; 3] = [PEER, ROUTER_A, ROUTER_B];
+
+impl Sites {
+    /// Starts all, and waits until everything can be called from everywhere.
+    pub(crate) fn start() -> Self {
+        let hostile = [&HOSTILE[..], &["echo", "leak"]].concat();
+        let folders = [&hostile[..], &[], &[], &[], &[]].map(Folder::new);
+        give_keys(&folders);
+        give_ledgers(&folders);
+        let proxies = [Proxy::new(), Proxy::new(), Proxy::new()];
+        let [before_peer, before_a, before_b] = proxies.each_ref().map(|proxy| proxy.endpoint.clone());
+        let mut nodes: Vec<Node> = Vec::new();
+        for (site, folder) in folders.into_iter().enumerate() {
+            let at =
+                |site: usize| nodes.get(site).map(|node| format!("{}@{}", NAMES[site], node.tcp)).unwrap_or_default();
+            let rest = match site {
+                NODE => format!("zone = 'a'\n{HOSTILE_SETTINGS}{}", services(&["local", "again"])),
+                PEER => format!(
+                    "zone = 'a'\nseeds = ['{}']\nadvertise = '{before_peer}'\n{}",
+                    at(NODE),
+                    services(&["once", "again"])
+                ),
+                FAR => format!("zone = 'b'\n{}", services(&["far", "again"])),
+                ROUTER_A => format!("zone = 'a'\nseeds = ['{}']\n{}", at(NODE), neighbour("b", &before_b)),
+                _ => format!("zone = 'b'\nseeds = ['{}']\n{}", at(FAR), neighbour("a", &before_a)),
+            };
+            let settings = format!("name = '{}'\n{rest}[security]\nkeys = 'keys'\n", NAMES[site]);
+            nodes.push(Node::start_in(folder, &settings, &[]));
+        }
+        for (proxy, site) in proxies.iter().zip(PROXIED) {
+            proxy.lead_to(&nodes[site].tcp);
+        }
+        let sites = Self { nodes, proxies };
+        sites.wait_until_all_is_reachable();
+        sites
+    }
+
+    fn wait_until_all_is_reachable(&self) {
+        let began = std::time::Instant::now();
+        for site in [NODE, PEER, FAR] {
+            for service in ["local", "once", "again", "far"] {
+                while self.nodes[site].call("mmi.service", &[service.as_bytes()]).unwrap() != ["200"] {
+                    assert!(began.elapsed() < PATIENCE, "{} never reached {service}", NAMES[site]);
+                }
+            }
+        }
+    }
+
+    /// Where the clients of each node connect; routers have none.
+    pub(crate) fn endpoints(&self) -> [(usize, String); 3] {
+        [NODE, PEER, FAR].map(|site| (site, self.nodes[site].ipc()))
+    }
+
+    /// The processes that nobody kills.
+    pub(crate) fn that_live(&self) -> Vec<(&'static str, i32)> {
+        [NODE, ROUTER_A].map(|site| (NAMES[site], self.nodes[site].id())).to_vec()
+    }
+
+    pub(crate) fn wait_until_quiet(&self) {
+        self.nodes.iter().for_each(|node| node.wait_until_quiet(PATIENCE));
+    }
+
+    /// How often each body was noted by a guest, on all nodes together.
+    pub(crate) fn ledger(&self) -> BTreeMap<String, u32> {
+        let mut runs = BTreeMap::new();
+        for site in [NODE, PEER, FAR] {
+            let book = fs::read_to_string(self.nodes[site].folder.path("ledger/book")).unwrap_or_default();
+            book.lines().for_each(|line| *runs.entry(line.to_owned()).or_default() += 1);
+        }
+        runs
+    }
+}
+
+fn services(names: &[&str]) -> String {
+    let service = |name: &&str| {
+        let idempotent = if *name == "again" { "idempotent = true\n" } else { "" };
+        format!("[service.{name}]\n{LEDGER}{idempotent}")
+    };
+    names.iter().map(service).collect()
+}
+
+fn neighbour(zone: &str, endpoint: &str) -> String {
+    format!(
+        "[router.neighbour.{zone}]\nrouter = 'router-{zone}'\nendpoint = '{endpoint}'\nexport = ['*']\nimport = ['*']\n"
+    )
+}
+
+fn give_keys(folders: &[Folder]) {
+    let keys = |site: usize| folders[site].path("keys").to_str().unwrap().to_owned();
+    for site in 0..folders.len() {
+        let made = run(&["keygen", "--keys", &keys(site)]);
+        assert!(made.status.success(), "{made:?}");
+    }
+    for (who, whom, as_what) in TRUST {
+        let key = KeyPair::load(&folders[whom].path("keys")).unwrap().public.to_string();
+        let trusted = run(&[&["trust", NAMES[whom], &key, "--keys", &keys(who)], as_what].concat());
+        assert!(trusted.status.success(), "{trusted:?}");
+    }
+}
+
+/// Compiles the guest that keeps a ledger, and puts it where it serves.
+fn give_ledgers(folders: &[Folder]) {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = folders[NODE].path("ledger.wasm");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/ledger.rs");
+    let mut command = Command::new(rustc);
+    command.args(["-O", "--edition", "2024", "--target", "wasm32-wasip2", "-o"]).arg(&compiled).arg(source);
+    assert!(command.status().unwrap().success());
+    let bytes = fs::read(&compiled).unwrap();
+    for (site, names) in [(NODE, ["local", "again"]), (PEER, ["once", "again"]), (FAR, ["far", "again"])] {
+        fs::create_dir(folders[site].path("ledger")).unwrap();
+        names.iter().for_each(|name| folders[site].plugin(name, &bytes));
+    }
+}
