@@ -91,7 +91,7 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// Runs a node until it is told to stop by a signal ([`signals`]): then it accepts nothing more, finishes what is in flight
+/// Runs a node until it is told to stop by a signal (`signals.rs`): then it accepts nothing more, finishes what is in flight
 /// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait, and the
 /// process with exit code 1 if that takes longer than three seconds, or at a third signal.
 ///

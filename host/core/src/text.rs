@@ -1,6 +1,6 @@
 //! Text that others wrote, made fit for a log, a table and a terminal.
 //!
-//! Every text that enters from outside passes [`line`] (or is refused by [`is_shown`]) where it enters, so that whatever is
+//! Every text that enters from outside passes [`line()`] (or is refused by [`is_shown`]) where it enters, so that whatever is
 //! done with it later (logged, stored, sent on, printed) needs no further care: it is one line, it has no character that
 //! moves a cursor, reorders or hides other text, and it has a longest length. These are the places:
 //!
@@ -76,7 +76,7 @@ pub fn line(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// As [`line`], of a text that nobody else needs: one that is a line already is returned without a copy.
+/// As [`line()`], of a text that nobody else needs: one that is a line already is returned without a copy.
 #[must_use]
 pub fn into_line(text: String, limit: usize) -> String {
     let made = match line(&text, limit) {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// not use.
 const ADDRESS_SPACE: u64 = 4 << 30;
 
-/// Serves one job on standard input and output, as the hidden command [`super::COMMAND`] of the binary.
+/// Serves one job on standard input and output, as the binary does under a hidden command.
 #[must_use]
 pub fn compile_process() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
