@@ -113,7 +113,7 @@ fn colours_are_for_terminals_whose_user_has_not_said_no_color() {
 
 /// Whether a process that this one starts does nothing at SIGHUP, as under nohup: bit 0 of `SigIgn` in `proc(5)`.
 fn ignores_hang_up() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
     u64::from_str_radix(ignored, 16).unwrap() & 1 == 1
 }
