@@ -55,11 +55,12 @@ fn of_two_with_one_identity_the_second_is_served_and_the_first_ends() {
 #[test]
 fn copies_of_a_worker_with_one_identity_do_not_end_the_node() {
     let node = Node::start(&["echo"], "");
-    let worker = |endpoint: &str| Worker::on(dealer(endpoint, Some(b"worker")), "job");
-    for endpoint in [node.tcp.clone(), node.ipc()] {
-        let first = worker(&endpoint);
-        node.wait_for_workers("job", 1);
-        let second = worker(&endpoint);
+    // One name for each endpoint: READY under an identity that is still registered ends the worker.
+    for (endpoint, name) in [(node.tcp.clone(), "by-tcp"), (node.ipc(), "by-ipc")] {
+        let worker = || Worker::on(dealer(&endpoint, Some(name.as_bytes())), name);
+        let first = worker();
+        node.wait_for_workers(name, 1);
+        let second = worker();
         first.heartbeat();
         drop(first);
         second.heartbeat();
