@@ -3,7 +3,7 @@
 //! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
 //! connects (`dialer`). libzmq's ROUTER drops silently what it cannot deliver unless ROUTER_MANDATORY is set; then an
 //! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here, within
-//! limits (`backlog`).
+//! limits (`outgoing`).
 
 mod backlog;
 mod descriptors;
@@ -14,10 +14,12 @@ mod keepalive;
 mod listener;
 mod newcomers;
 mod options;
+mod outgoing;
 mod place;
 mod polled;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use crate::config::Config;
 use crate::keys::Keys;
@@ -27,6 +29,7 @@ use dialer::{Dialer, Patience};
 use intake::Intake;
 use listener::Listener;
 use options::open_patiently;
+use outgoing::send;
 pub(crate) use place::{Lookup, connect_as_written};
 use polled::Polled;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -34,7 +37,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
-use tracing::warn;
+use unread::Unread;
 use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
 
 /// How often messages to a receiver that reads too slowly are tried again.
@@ -61,6 +64,10 @@ pub(crate) struct Sockets {
     dialer: Dialer,
     /// Messages for receivers whose pipes are full.
     backlog: Backlog,
+    /// What libzmq holds for receivers.
+    unread: Unread,
+    /// Most bytes of the two together: `limits.unread-bytes`.
+    max_unread: usize,
     /// What links have brought and nobody has received yet.
     news: VecDeque<Input>,
     ready: Ready,
@@ -110,7 +117,9 @@ impl Sockets {
         let intake = Intake { message: limits.message, frames: limits.frames, unfinished: config.unfinished_bytes };
         // The core gives a silent peer up first, and can say why.
         let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
-        let mut sockets = open_patiently(|| Self::open(intake, config.unread_bytes, patience, keys, lookups))
+        // Two of the largest messages always fit.
+        let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
+        let mut sockets = open_patiently(|| Self::open(intake, max_unread, patience, keys, lookups))
             .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
@@ -138,7 +147,9 @@ impl Sockets {
                 lookups.clone(),
             )?,
             listener: Listener::open(&context, intake, keys, lookups)?,
-            backlog: Backlog::new(max_unread),
+            backlog: Backlog::new(max_unread / 4),
+            unread: Unread::default(),
+            max_unread,
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,
             received: 0,
@@ -180,21 +191,6 @@ impl Sockets {
         self.deliver(To::Peer(to), frames)
     }
 
-    /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
-    pub(crate) fn retry(&mut self) -> Vec<Input> {
-        if self.backlog.is_empty() {
-            return Vec::new();
-        }
-        let (listener, dialer) = (&mut self.listener, &mut self.dialer);
-        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, to, frames));
-        for message in &unsent {
-            if let Input::Unsent { link, .. } = message {
-                self.dialer.end(*link);
-            }
-        }
-        unsent
-    }
-
     /// Connects to another node; what becomes of it is received. What is posted meanwhile waits.
     ///
     /// The number must not have been used before. With keys, `name` tells whose is expected.
@@ -225,12 +221,6 @@ impl Sockets {
     pub(crate) fn trust(&mut self, keys: &Keys) {
         self.listener.trust(keys);
         self.dialer.trust(keys);
-    }
-
-    /// Ends a connection, with all that waits for its receiver.
-    pub(crate) fn disconnect(&mut self, peer: &PeerId) {
-        self.backlog.take(&To::Peer(peer.clone())).for_each(drop);
-        self.listener.disconnect(peer.as_bytes());
     }
 
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
@@ -322,42 +312,6 @@ impl Sockets {
         self.news.push_back(Input::LinkDown { link, why });
     }
 
-    fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
-        if self.backlog.waits_for(&to) {
-            return self.keep(to, frames);
-        }
-        match try_send(&mut self.listener, &mut self.dialer, &to, &frames) {
-            Ok(()) => Ok(()),
-            Err(zmq::Error::EAGAIN) => self.keep(to, frames),
-            Err(_) => {
-                if let To::Link(link) = to {
-                    self.dialer.end(link);
-                }
-                Err(to.unsent(frames))
-            }
-        }
-    }
-
-    fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
-        let Err((to, frames)) = self.backlog.keep(to, frames) else { return Ok(()) };
-        let To::Peer(to) = to else { return Err(to.unsent(frames)) };
-        self.dropped += 1;
-        if self.dropped.is_power_of_two() {
-            let total = self.dropped;
-            warn!(
-                "{to} does not read its messages, and limits.unread-bytes is reached: {total} dropped since the start"
-            );
-        }
-        Ok(())
-    }
-
-    fn has_to_retry(&self) -> bool {
-        self.backlog.receivers().any(|to| match to {
-            To::Peer(_) => true,
-            To::Link(link) => !self.dialer.is_looking_up(*link),
-        })
-    }
-
     /// Waits for descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
     fn poll(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
         let [links, events] = self.dialer.polled();
@@ -381,13 +335,6 @@ fn is_about(input: &Input, link: LinkId) -> bool {
         | Input::Unsent { link: about, .. }
         | Input::LinkDown { link: about, .. } => *about == link,
         _ => false,
-    }
-}
-
-fn try_send(listener: &mut Listener, dialer: &mut Dialer, to: &To, frames: &[Frame]) -> Result<(), zmq::Error> {
-    match to {
-        To::Peer(to) => listener.send(to, frames),
-        To::Link(link) => dialer.send(*link, frames),
     }
 }
 
@@ -445,22 +392,6 @@ fn take(frame: &mut zmq::Message) -> Frame {
         return Frame::copy_from_slice(frame);
     }
     Frame::from_owner(Large(std::mem::replace(frame, zmq::Message::new())))
-}
-
-fn send(router: &mut Polled, routing_id: &[u8], frames: &[Frame]) -> Result<(), zmq::Error> {
-    let router = router.socket_mut();
-    // Only the first part can fail: libzmq decides with it whether the whole message fits.
-    uninterrupted(|| options::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
-    for (index, frame) in frames.iter().enumerate() {
-        let more = if index + 1 < frames.len() { zmq::SNDMORE } else { 0 };
-        let flags = more | zmq::DONTWAIT;
-        if frame.len() < LARGE {
-            uninterrupted(|| options::send_copy(router, frame, flags))?;
-        } else {
-            options::send_shared(router, frame, flags)?;
-        }
-    }
-    Ok(())
 }
 
 /// Does it again if a signal, such as that to stop, came in between (EINTR): libzmq has done nothing then. Taken for a

@@ -1,6 +1,7 @@
 //! What waits for receivers that do not read, within limits.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use wasmnode_core::message::size;
 use wasmnode_core::{Frame, Input, LinkId, PeerId};
 
@@ -31,11 +32,21 @@ impl To {
     }
 }
 
-/// Messages by receiver, oldest first. All together hold `max` bytes, and one receiver's a quarter of them.
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Link(link) => link.fmt(f),
+        }
+    }
+}
+
+/// Messages by receiver, oldest first.
 #[derive(Debug)]
 pub(super) struct Backlog {
     queues: BTreeMap<To, Queue>,
     bytes: usize,
+    /// Most bytes of one receiver.
     max: usize,
     /// The receiver that comes first when messages are tried again; nothing if all have had their turn.
     next: Option<To>,
@@ -65,14 +76,23 @@ impl Backlog {
         self.queues.contains_key(to)
     }
 
+    /// Bytes of all messages.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that wait for a receiver.
+    pub(super) fn held(&self, to: &To) -> usize {
+        self.queues.get(to).map_or(0, |queue| queue.bytes)
+    }
+
     /// Keeps a message.
     ///
     /// # Errors
-    /// Gives it back if there is no room for it.
+    /// Gives it back if its receiver has no room for it.
     pub(super) fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), (To, Vec<Frame>)> {
         let weight = weight(&frames);
-        let held = self.queues.get(&to).map_or(0, |queue| queue.bytes);
-        if self.bytes + weight > self.max || held + weight > self.max / 4 {
+        if self.held(&to) + weight > self.max {
             return Err((to, frames));
         }
         let queue = self.queues.entry(to).or_default();
@@ -123,7 +143,8 @@ impl Backlog {
     }
 }
 
-fn weight(frames: &[Frame]) -> usize {
+/// What a message counts.
+pub(super) fn weight(frames: &[Frame]) -> usize {
     size(frames) + MESSAGE_OVERHEAD + frames.len() * FRAME_OVERHEAD
 }
 
@@ -178,7 +199,7 @@ mod tests {
 
     #[test]
     fn frames_count_also_when_they_are_empty() {
-        let mut backlog = Backlog::new(1 << 20);
+        let mut backlog = Backlog::new(1 << 18);
         let kept = (0..10_000).filter(|_| backlog.keep(to(0), vec![Frame::new(); 200]).is_ok()).count();
         assert_eq!(kept, (1 << 18) / (MESSAGE_OVERHEAD + 200 * FRAME_OVERHEAD));
     }

@@ -24,6 +24,7 @@
 use super::intake::{Exceeded, Intake};
 use super::place::{self, Lookup, Place, Target};
 use super::polled::Polled;
+use super::unread::Token;
 use super::{LINGER, milliseconds, options, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
@@ -191,15 +192,20 @@ impl Dialer {
         self.links.get(&link).is_some_and(|link| link.state == State::LookingUp)
     }
 
-    /// Sends a message on a link.
+    /// Sends a message on a link, of which `token` makes what it carries if it is sent.
     ///
     /// # Errors
     /// EAGAIN if it has to wait, EHOSTUNREACH if there is no such link, or none any more.
-    pub(super) fn send(&mut self, link: LinkId, frames: &[Frame]) -> Result<(), zmq::Error> {
+    pub(super) fn send(
+        &mut self,
+        link: LinkId,
+        frames: &[Frame],
+        token: impl FnOnce() -> Option<Token>,
+    ) -> Result<(), zmq::Error> {
         match self.links.get(&link).map(|link| link.state) {
             None | Some(State::Ended) => Err(zmq::Error::EHOSTUNREACH),
             Some(State::LookingUp) => Err(zmq::Error::EAGAIN),
-            Some(_) => send(&mut self.router, &routing_id(link), frames),
+            Some(_) => send(&mut self.router, &routing_id(link), frames, token),
         }
     }
 

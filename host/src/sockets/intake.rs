@@ -1,7 +1,7 @@
 //! Bounds on what a connection may send before its message is complete, kept by `libzmq.patch` of the stand-in crate
 //! `host/zeromq-src`: where memory is allocated, before anything is known of the sender.
 //!
-//! A handshake command has at most 4 KiB. A message over a limit of the configuration is answered (413) as long as it keeps
+//! A handshake has at most 4 KiB. A message over a limit of the configuration is answered (413) as long as it keeps
 //! to twice the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the
 //! limit in a monitor event.
 
@@ -46,7 +46,7 @@ impl Intake {
 /// The limit that has ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exceeded {
-    /// The size of a handshake command.
+    /// The size of its handshake.
     Handshake,
     /// Twice `limits.message`.
     Message,
@@ -73,7 +73,7 @@ impl Exceeded {
     /// What the other side did.
     pub(super) fn why(self) -> &'static str {
         match self {
-            Self::Handshake => "a command of its handshake was longer than 4 KiB",
+            Self::Handshake => "its handshake was longer than 4 KiB",
             Self::Message => "a message was longer than twice limits.message",
             Self::Frames => "a message had more than twice limits.frames",
             Self::Unfinished => "the unfinished messages of all connections reached limits.unfinished-bytes",

@@ -7,11 +7,12 @@
 //! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs none.
 //! A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
 //! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
-//! libzmq queues for it (64 MiB and a message), and their share of `limits.unread-bytes`.
+//! libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
 
 use super::doorkeeper::Doorkeeper;
 use super::intake::Intake;
 use super::polled::Polled;
+use super::unread::Token;
 use super::{HANDSHAKE, LINGER, milliseconds, options, place, receive, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
@@ -129,8 +130,17 @@ impl Listener {
         let _it_has_ended_already = options::set(self.router.socket_mut(), options::END_CONNECTION, routing_id);
     }
 
-    pub(super) fn send(&mut self, to: &PeerId, frames: &[Frame]) -> Result<(), zmq::Error> {
-        send(&mut self.router, to.as_bytes(), frames)
+    /// Sends a message, of which `token` makes what it carries if it is sent.
+    ///
+    /// # Errors
+    /// EAGAIN if it has to wait, EHOSTUNREACH if the connection is gone.
+    pub(super) fn send(
+        &mut self,
+        to: &PeerId,
+        frames: &[Frame],
+        token: impl FnOnce() -> Option<Token>,
+    ) -> Result<(), zmq::Error> {
+        send(&mut self.router, to.as_bytes(), frames, token)
     }
 
     /// What to wait for.

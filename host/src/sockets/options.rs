@@ -1,5 +1,6 @@
 //! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
 
+use super::unread::Token;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
@@ -51,18 +52,23 @@ pub(super) fn send_copy(socket: &mut zmq::Socket, part: &[u8], flags: i32) -> Re
     checked(unsafe { zmq_sys::zmq_send(socket.as_mut_ptr(), part.as_ptr().cast(), part.len(), flags) })
 }
 
-/// Sends one part of a message without copying it: libzmq lets go of the bytes when it has written them.
+/// Sends one part of a message without copying it: libzmq lets go of the bytes, and of the token, when it has written them.
 ///
 /// # Errors
 /// libzmq's reason; nothing is sent then.
 #[allow(unsafe_code, reason = "the crate sends without a copy only bytes that nobody shares")]
-pub(super) fn send_shared(socket: &mut zmq::Socket, part: &Frame, flags: i32) -> Result<(), zmq::Error> {
+pub(super) fn send_shared(
+    socket: &mut zmq::Socket,
+    part: &Frame,
+    token: Option<Token>,
+    flags: i32,
+) -> Result<(), zmq::Error> {
     unsafe extern "C" fn release(_bytes: *mut c_void, part: *mut c_void) {
         // SAFETY: it is the box that was given away below, and libzmq gives it back once.
-        drop(unsafe { Box::from_raw(part.cast::<Frame>()) });
+        drop(unsafe { Box::from_raw(part.cast::<(Frame, Option<Token>)>()) });
     }
-    let part = Box::new(part.clone());
-    let (bytes, length) = (part.as_ptr().cast_mut().cast(), part.len());
+    let part = Box::new((part.clone(), token));
+    let (bytes, length) = (part.0.as_ptr().cast_mut().cast(), part.0.len());
     let (part, mut message) = (Box::into_raw(part), MaybeUninit::uninit());
     // SAFETY: the bytes stay where they are until `release` is called, on whichever thread, and nobody writes to them.
     let made = unsafe { zmq_sys::zmq_msg_init_data(message.as_mut_ptr(), bytes, length, Some(release), part.cast()) };
@@ -174,10 +180,10 @@ mod tests {
         let [mut from, to] = [(); 2].map(|()| context.socket(zmq::PAIR).unwrap());
         to.bind("inproc://parts").unwrap();
         let part = Frame::from(vec![7; 1 << 20]);
-        assert_eq!(send_shared(&mut from, &part, zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "nobody is there");
+        assert_eq!(send_shared(&mut from, &part, None, zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "nobody is there");
         assert!(part.is_unique());
         from.connect("inproc://parts").unwrap();
-        send_shared(&mut from, &part, zmq::DONTWAIT).unwrap();
+        send_shared(&mut from, &part, None, zmq::DONTWAIT).unwrap();
         let arrived = to.recv_msg(0).unwrap();
         assert_eq!((&*arrived, part.is_unique()), (&*part, false));
         drop(arrived);

@@ -2,6 +2,7 @@
 
 mod guarded;
 mod hostile;
+mod unread;
 #[path = "../../../tests/zmtp.rs"]
 mod zmtp;
 

@@ -94,7 +94,7 @@ fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_co
         assert!(!other.flood(&long, 1), "it is ended while it sends");
     }
     assert!(node.memory() < before + 20 * 1024, "from {before} to {} KiB", node.memory());
-    node.wait_for("a command of its handshake was longer than 4 KiB");
+    node.wait_for("its handshake was longer than 4 KiB");
     strangers.iter_mut().for_each(RawPeer::wait_for_end);
     wait_for_count(&node, "turned_away", 160);
     assert_eq!(node.report()["counters"]["turned_away"], 160, "each once");

@@ -1,0 +1,159 @@
+//! Messages on their way out: to libzmq, or into the backlog while a receiver reads too slowly.
+//!
+//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, whoever holds most is to blame: a
+//! message to it is dropped, and a message to somebody else ends its connection.
+
+use super::backlog::{To, weight};
+use super::dialer::Dialer;
+use super::listener::Listener;
+use super::polled::Polled;
+use super::unread::{Token, Unread};
+use super::{LARGE, Sockets, options, uninterrupted};
+use tracing::warn;
+use wasmnode_core::{Frame, Input, PeerId};
+
+impl Sockets {
+    /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
+    pub(crate) fn retry(&mut self) -> Vec<Input> {
+        if self.backlog.is_empty() {
+            return Vec::new();
+        }
+        let (listener, dialer, unread) = (&mut self.listener, &mut self.dialer, &mut self.unread);
+        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, unread, to, frames));
+        for message in &unsent {
+            if let Input::Unsent { link, .. } = message {
+                self.dialer.end(*link);
+            }
+        }
+        unsent
+    }
+
+    /// Ends a connection, with all that waits for its receiver.
+    pub(crate) fn disconnect(&mut self, peer: &PeerId) {
+        let to = To::Peer(peer.clone());
+        self.backlog.take(&to).for_each(drop);
+        self.unread.forget(&to);
+        self.listener.disconnect(peer.as_bytes());
+    }
+
+    /// Sends a message, or keeps it until its receiver reads.
+    pub(super) fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+        if !self.make_room(&to, weight(&frames)) {
+            return self.give_up(to, frames);
+        }
+        if self.backlog.waits_for(&to) {
+            return self.keep(to, frames);
+        }
+        match try_send(&mut self.listener, &mut self.dialer, &mut self.unread, &to, &frames) {
+            Ok(()) => Ok(()),
+            Err(zmq::Error::EAGAIN) => self.keep(to, frames),
+            Err(_) => {
+                if let To::Link(link) = to {
+                    self.dialer.end(link);
+                }
+                Err(to.unsent(frames))
+            }
+        }
+    }
+
+    fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+        match self.backlog.keep(to, frames) {
+            Ok(()) => Ok(()),
+            Err((to, frames)) => self.give_up(to, frames),
+        }
+    }
+
+    /// Drops a message to a peer, and gives back one to a link.
+    fn give_up(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+        let To::Peer(to) = to else { return Err(to.unsent(frames)) };
+        self.dropped += 1;
+        if self.dropped.is_power_of_two() {
+            let total = self.dropped;
+            warn!(
+                "{to} does not read its messages, and limits.unread-bytes is reached: {total} dropped since the start"
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes room for a message of this many bytes by ending the connections that hold most; returns whether there is some,
+    /// which is not so if the receiver of the message is the one that does.
+    fn make_room(&mut self, to: &To, bytes: usize) -> bool {
+        while self.unread.total() + self.backlog.bytes() + bytes > self.max_unread {
+            let Some((greediest, held)) = self.greediest() else { return true };
+            if greediest == *to {
+                return false;
+            }
+            warn!(
+                "{greediest} does not read the {held} bytes that wait for it, and limits.unread-bytes is reached: \
+                 its connection is ended"
+            );
+            self.end(&greediest);
+        }
+        true
+    }
+
+    /// Whoever holds most, with the number of bytes.
+    fn greediest(&self) -> Option<(To, usize)> {
+        let in_libzmq = self.unread.receivers().map(|(to, held)| (to, held + self.backlog.held(to)));
+        let waiting = self.backlog.receivers().map(|to| (to, self.backlog.held(to)));
+        let most = in_libzmq.chain(waiting).filter(|(_, held)| *held > 0).max_by_key(|(_, held)| *held);
+        most.map(|(to, held)| (to.clone(), held))
+    }
+
+    fn end(&mut self, receiver: &To) {
+        match receiver {
+            To::Peer(peer) => self.disconnect(peer),
+            To::Link(link) => {
+                let waiting = self.backlog.take(receiver);
+                self.news.extend(waiting.map(|frames| Input::Unsent { link: *link, frames }));
+                self.unread.forget(receiver);
+                self.dialer.end(*link);
+            }
+        }
+    }
+
+    pub(super) fn has_to_retry(&self) -> bool {
+        self.backlog.receivers().any(|to| match to {
+            To::Peer(_) => true,
+            To::Link(link) => !self.dialer.is_looking_up(*link),
+        })
+    }
+}
+
+fn try_send(
+    listener: &mut Listener,
+    dialer: &mut Dialer,
+    unread: &mut Unread,
+    to: &To,
+    frames: &[Frame],
+) -> Result<(), zmq::Error> {
+    let token = || unread.count(to, weight(frames));
+    match to {
+        To::Peer(peer) => listener.send(peer, frames, token),
+        To::Link(link) => dialer.send(*link, frames, token),
+    }
+}
+
+/// Sends a message whole or not at all; the last frame carries the token.
+pub(super) fn send(
+    router: &mut Polled,
+    routing_id: &[u8],
+    frames: &[Frame],
+    token: impl FnOnce() -> Option<Token>,
+) -> Result<(), zmq::Error> {
+    let router = router.socket_mut();
+    // Only the first part can fail: libzmq decides with it whether the whole message fits.
+    uninterrupted(|| options::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
+    let mut token = token();
+    for (index, frame) in frames.iter().enumerate() {
+        let (more, token) = if index + 1 < frames.len() { (zmq::SNDMORE, None) } else { (0, token.take()) };
+        let flags = more | zmq::DONTWAIT;
+        if frame.len() < LARGE && token.is_none() {
+            uninterrupted(|| options::send_copy(router, frame, flags))?;
+        } else {
+            options::send_shared(router, frame, token, flags)?;
+        }
+    }
+    Ok(())
+}

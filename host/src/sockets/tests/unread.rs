@@ -1,0 +1,73 @@
+//! Peers that ask, and do not read what they are answered.
+
+use super::zmtp::{RawPeer, message};
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+/// A peer that has asked, with the id that it is answered under.
+fn asker(near: &mut Station, endpoint: &str, identity: &[u8]) -> (RawPeer, PeerId) {
+    let mut peer = RawPeer::open(endpoint, identity);
+    peer.send(&message(&[b"question"]));
+    match near.next() {
+        Input::Message { from, .. } => (peer, from),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A station that listens in a folder, with its endpoint: what the system buffers for an ipc connection is little.
+fn station(folder: &tempfile::TempDir, max_unread: usize) -> (Station, String) {
+    let mut near = Station::with(Patience::default(), max_unread);
+    let endpoint = near.bind(&format!("ipc://{}/a", folder.path().display()));
+    (near, endpoint)
+}
+
+#[test]
+fn a_connection_that_is_ended_or_taken_over_goes_although_its_peer_has_not_read_what_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, endpoint) = station(&folder, 64 * MIB);
+    for is_taken_over in [false, true] {
+        let answer = Frame::from(vec![0; MIB]);
+        let (mut unread, from) = asker(&mut near, &endpoint, b"fixed");
+        for _ in 0..8 {
+            near.sockets.send(from.clone(), vec![answer.clone()]).unwrap();
+        }
+        let successor = if is_taken_over {
+            Some(asker(&mut near, &endpoint, b"fixed"))
+        } else {
+            near.sockets.disconnect(&from);
+            None
+        };
+        near.wait_until(|_| answer.is_unique());
+        unread.wait_for_end();
+        if let Some((mut peer, from)) = successor {
+            near.sockets.send(from, frames("answer")).unwrap();
+            assert_eq!(peer.read_message().unwrap().concat(), b"answer");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_reads_has_a_bound_over_all_connections_and_costs_those_who_hold_most_their_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, endpoint) = station(&folder, 16 * MIB);
+    for size in [MIB, 2_000] {
+        let payload = Frame::from(vec![0; size]);
+        let mut greedy = Vec::new();
+        for _ in 0..20 {
+            let (peer, from) = asker(&mut near, &endpoint, b"");
+            for _ in 0..4 * MIB / size {
+                near.sockets.send(from.clone(), vec![payload.clone()]).unwrap();
+                assert!(near.sockets.unread.total() + near.sockets.backlog.bytes() <= 16 * MIB);
+            }
+            greedy.push((peer, from));
+        }
+        assert_eq!(near.sockets.dropped(), 0, "their receivers did not hold most");
+        let (mut good, from) = asker(&mut near, &endpoint, b"");
+        near.sockets.send(from, frames("answer")).unwrap();
+        assert_eq!(good.read_message().unwrap().concat(), b"answer");
+        let (_open, ids): (Vec<_>, Vec<_>) = greedy.into_iter().unzip();
+        let ended = ids.into_iter().filter(|from| near.sockets.send(from.clone(), frames("more")).is_err()).count();
+        assert!(ended >= 16, "{ended} of {size} bytes");
+    }
+}

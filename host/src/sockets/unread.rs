@@ -1,0 +1,131 @@
+//! Counts what libzmq holds for receivers that have not read it yet: it bounds each of its queues, and not their sum.
+//!
+//! A large message carries a [`Token`], which libzmq lets go of together with the message. Small ones are copied; one in
+//! [`SAMPLE`] bytes of them carries a token for all. What goes to one receiver leaves in order, so a token that is there
+//! stands for what was sent before it.
+
+use super::LARGE;
+use super::backlog::To;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of small messages that are counted at a time: seldom enough to cost nothing.
+const SAMPLE: usize = 64 << 10;
+
+/// Receivers from which on those are looked for that hold nothing.
+const PRUNE_FROM: usize = 64;
+
+/// Bytes by receiver.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    total: Arc<AtomicUsize>,
+    receivers: BTreeMap<To, Arc<AtomicUsize>>,
+    /// Bytes sent since the last token.
+    small: usize,
+    /// Number of receivers at which the idle ones are removed.
+    prune_at: usize,
+}
+
+/// A share of what a receiver holds, until it is dropped, on whichever thread.
+#[derive(Debug)]
+pub(super) struct Token {
+    bytes: usize,
+    held: Arc<AtomicUsize>,
+    total: Arc<AtomicUsize>,
+}
+
+impl Unread {
+    /// Bytes of all receivers.
+    pub(super) fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Counts a message of this many bytes, which has to carry what is returned.
+    pub(super) fn count(&mut self, to: &To, bytes: usize) -> Option<Token> {
+        self.small += bytes;
+        (bytes >= LARGE || self.small >= SAMPLE).then(|| {
+            let bytes = std::mem::take(&mut self.small);
+            let held = Arc::clone(self.receiver(to));
+            held.fetch_add(bytes, Ordering::Relaxed);
+            self.total.fetch_add(bytes, Ordering::Relaxed);
+            Token { bytes, held, total: Arc::clone(&self.total) }
+        })
+    }
+
+    /// Receivers, with the bytes that each holds.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = (&To, usize)> {
+        self.receivers.iter().map(|(to, held)| (to, held.load(Ordering::Relaxed)))
+    }
+
+    /// Counts no more what a receiver holds: its connection ends, and libzmq frees the bytes soon.
+    pub(super) fn forget(&mut self, to: &To) {
+        if let Some(held) = self.receivers.remove(to) {
+            self.total.fetch_sub(held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn receiver(&mut self, to: &To) -> &Arc<AtomicUsize> {
+        if self.receivers.len() >= self.prune_at.max(PRUNE_FROM) {
+            self.receivers.retain(|_, held| held.load(Ordering::Relaxed) > 0);
+            self.prune_at = 2 * self.receivers.len();
+        }
+        self.receivers.entry(to.clone()).or_default()
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // A receiver that was forgotten holds nothing any more.
+        let given_back =
+            self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(self.bytes));
+        if given_back.is_ok() {
+            self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmnode_core::LinkId;
+
+    fn to(number: u64) -> To {
+        To::Link(LinkId(number))
+    }
+
+    #[test]
+    fn large_messages_count_until_they_are_let_go_of() {
+        let mut unread = Unread::default();
+        let first = unread.count(&to(1), 1 << 20);
+        let second = unread.count(&to(2), 2 << 20);
+        assert_eq!(unread.total(), 3 << 20);
+        assert_eq!(unread.receivers().collect::<Vec<_>>(), [(&to(1), 1 << 20), (&to(2), 2 << 20)]);
+        unread.forget(&to(2));
+        assert_eq!(unread.total(), 1 << 20);
+        drop(second);
+        assert_eq!(unread.total(), 1 << 20, "given back once");
+        drop(first);
+        assert_eq!(unread.total(), 0);
+    }
+
+    #[test]
+    fn small_messages_count_together() {
+        let mut unread = Unread::default();
+        let tokens: Vec<_> = (0..1_000).filter_map(|_| unread.count(&to(1), 1_000)).collect();
+        assert_eq!(tokens.len(), 15);
+        assert!(unread.total() > 1_000_000 - SAMPLE && unread.total() <= 1_000_000);
+        drop(tokens);
+        assert_eq!(unread.total(), 0);
+    }
+
+    #[test]
+    fn receivers_that_hold_nothing_are_not_remembered() {
+        let mut unread = Unread::default();
+        let kept = unread.count(&to(0), LARGE);
+        (1..10_000).for_each(|number| drop(unread.count(&to(number), LARGE)));
+        assert!(unread.receivers().count() <= PRUNE_FROM);
+        assert!(unread.receivers().any(|receiver| receiver == (&to(0), LARGE)));
+        drop(kept);
+    }
+}
