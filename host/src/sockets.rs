@@ -46,6 +46,9 @@ const RETRY: Duration = Duration::from_millis(1);
 /// Inputs taken in a row before all sockets are looked at again, as long as there are links.
 const LOOK_AGAIN: usize = 64;
 
+/// Messages of links that are taken in a row before another link is made: more than libzmq queues for one of them.
+const HEARD_AT_A_TIME: usize = 50_000;
+
 /// Bytes that a connection reads or writes at a time: libzmq's own 8 KiB are but seven requests of 1 KiB.
 const BATCH_SIZE: i32 = 16 << 10;
 
@@ -273,10 +276,15 @@ impl Sockets {
         self.news.pop_front()
     }
 
-    /// Hears all that links have brought.
+    /// Hears all that links have brought. If one brings more all the time, the next link may take news of an old one for its
+    /// own, and end; then it is dialled again.
     fn hear_links(&mut self) {
         self.ready = Ready::UNKNOWN;
-        while self.hear_link() {}
+        for _ in 0..HEARD_AT_A_TIME {
+            if !self.hear_link() {
+                break;
+            }
+        }
     }
 
     /// Hears one message or one link's end, if there is any.

@@ -57,7 +57,8 @@ use workers::Worker;
 /// How many nodes and routers a request may be passed on to.
 pub(crate) const MAX_HOPS: u8 = 32;
 
-/// Overdue requests that one call of [`Broker::wake`] ends: about as many as a millisecond allows.
+/// Requests that one turn ends because they are overdue, and because their client is gone: about as many as a millisecond
+/// allows.
 const ENDED_AT_A_TIME: usize = 1_024;
 
 /// The state machine of one node's requests.
@@ -70,6 +71,8 @@ pub struct Broker {
     /// When patience with each ends: at its deadline, or earlier for a service that nobody offers.
     timers: Timers,
     clients: BTreeMap<PeerId, Client>,
+    /// Clients that are gone and whose requests are being ended, with the first request that came later.
+    departed: BTreeMap<PeerId, RequestId>,
     hops: Hops,
     /// The zones that routers lead to, with how many services of each are known.
     zones: BTreeMap<Label, usize>,
@@ -119,6 +122,7 @@ impl Broker {
             requests: Requests::new(),
             timers: Timers::default(),
             clients: BTreeMap::new(),
+            departed: BTreeMap::new(),
             stopping: BTreeMap::new(),
             held_bytes: 0,
             next_stamp: 0,
@@ -137,7 +141,8 @@ impl Broker {
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.timers.next().into_iter().chain(self.next_heartbeat).chain(self.refusals.next()).min()
+        let departed = (!self.departed.is_empty()).then_some(Time::ZERO);
+        self.timers.next().into_iter().chain(self.next_heartbeat).chain(self.refusals.next()).chain(departed).min()
     }
 
     /// What became of everything that arrived.
@@ -268,6 +273,7 @@ impl Broker {
             let Some(request) = self.timers.overdue(now) else { break };
             self.end_overdue(request, now);
         }
+        self.end_departed(now);
         self.heartbeat(now);
         while let Some((peer, dialect)) = self.refusals.pop(now) {
             self.disconnect(&peer, dialect);
@@ -292,14 +298,32 @@ impl Broker {
         self.dismiss_workers(now);
     }
 
-    /// A connection is gone: its worker is no more, and nobody waits for its client's requests.
+    /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
+    /// [`Self::wake`] ends the rest.
     pub fn gone(&mut self, peer: &PeerId, now: Time) {
         self.refusals.take(peer);
         if self.workers.contains_key(peer) {
             self.delete_worker(peer, "its connection is gone", now);
         }
-        while let Some(request) = self.clients.get(peer).and_then(Client::first) {
-            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+        if self.clients.contains_key(peer) {
+            self.departed.insert(peer.clone(), self.requests.next_id());
+            self.end_departed(now);
+        }
+    }
+
+    fn end_departed(&mut self, now: Time) {
+        let mut left = ENDED_AT_A_TIME;
+        while left > 0
+            && let Some(entry) = self.departed.first_entry()
+        {
+            let request = self.clients.get(entry.key()).and_then(|client| client.first_before(*entry.get()));
+            match request {
+                Some(request) => {
+                    left -= 1;
+                    self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+                }
+                None => drop(entry.remove()),
+            }
         }
     }
 

@@ -106,8 +106,9 @@ impl Client {
         self.numbered.len() + self.unnumbered.len()
     }
 
-    pub(super) fn first(&self) -> Option<RequestId> {
-        self.numbered.values().chain(&self.unnumbered).next().copied()
+    /// One of its requests that came before another, if there is any.
+    pub(super) fn first_before(&self, later: RequestId) -> Option<RequestId> {
+        self.numbered.values().chain(&self.unnumbered).find(|request| **request < later).copied()
     }
 }
 

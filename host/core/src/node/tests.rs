@@ -190,28 +190,52 @@ fn a_connection_serves_until_another_of_its_node_is_used() {
     assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
 }
 
-#[test]
-fn requests_that_are_overdue_together_end_in_several_turns() {
-    const ASKED: u64 = 5_000;
+const ASKED: u64 = 5_000;
+
+/// A node of which a client has asked [`ASKED`] times.
+fn busy_node() -> Node {
     let defaults = ServiceSettings { queue: 10_000, ..ServiceSettings::default() };
     let mut node = Node::new(NodeSettings { defaults, ..NodeSettings::default() });
     let service: ServiceName = "slow".parse().unwrap();
     node.handle(Input::Offered(service), Time::ZERO);
-    for id in 0..ASKED {
-        let ask = Ask {
-            id,
-            service: "slow".into(),
-            deadline_ms: Some(1_000),
-            wait: false,
-            trace: false,
-            traceparent: None,
-            idempotency_key: None,
-            body: Vec::new(),
-        };
-        let frames = native::encode_request(Dialect::Native, &ask).unwrap();
-        node.handle(Input::Message { from: PeerId::new("client"), frames }, Time::ZERO);
-    }
+    (0..ASKED).for_each(|id| ask(&mut node, id));
     outputs(&mut node);
+    node
+}
+
+fn ask(node: &mut Node, id: u64) {
+    let ask = Ask {
+        id,
+        service: "slow".into(),
+        deadline_ms: Some(1_000),
+        wait: false,
+        trace: false,
+        traceparent: None,
+        idempotency_key: None,
+        body: Vec::new(),
+    };
+    let frames = native::encode_request(Dialect::Native, &ask).unwrap();
+    node.handle(Input::Message { from: PeerId::new("client"), frames }, Time::ZERO);
+}
+
+#[test]
+fn requests_of_a_client_that_is_gone_end_in_several_turns_and_those_that_it_sends_later_do_not() {
+    let mut node = busy_node();
+    let ended = |node: &Node| node.counters().failed.get(&Code::Cancelled).copied().unwrap_or_default();
+    node.handle(Input::Undeliverable { to: PeerId::new("client"), frames: Vec::new() }, Time::ZERO);
+    assert!(ended(&node) <= 2 * 1_024, "{} in one turn", ended(&node));
+    ask(&mut node, ASKED);
+    while node.next_wake() == Some(Time::ZERO) {
+        let before = ended(&node);
+        node.handle(Input::Tick, Time::ZERO);
+        assert!(ended(&node) - before <= 1_024);
+    }
+    assert_eq!(ended(&node), ASKED);
+}
+
+#[test]
+fn requests_that_are_overdue_together_end_in_several_turns() {
+    let mut node = busy_node();
     let late = Time::from_micros(1_000_000);
     let mut failed = 0;
     while node.next_wake().is_some_and(|due| due <= late) {
