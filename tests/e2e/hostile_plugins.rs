@@ -16,19 +16,11 @@ const HOSTILE: [(&str, Code, &str); 7] = [
     ("huge-reply", Code::TooLarge, "service.huge-reply.reply = 1048576"),
 ];
 
-const SETTINGS: &str = "
-[service.loop]
-deadline = '200ms'
-[service.loop-at-start]
-deadline = '200ms'
-[service.memory-bomb]
-memory = '4MiB'
-[service.huge-reply]
-reply = '1MiB'
-[service.log-flood]
-deadline = '60s'
-log-lines = 10
-";
+const SETTINGS: &str = concat!(
+    "[service.loop]\ndeadline = '200ms'\n[service.loop-at-start]\ndeadline = '200ms'\n",
+    "[service.log-flood]\ndeadline = '60s'\nlog-lines = 10\n",
+    include_str!("../guests/hostile.toml")
+);
 
 #[test]
 fn every_way_to_misbehave_is_a_typed_failure() {

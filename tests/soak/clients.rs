@@ -87,7 +87,8 @@ impl Clients<'_> {
                     // An answer after its request was given up is no answer.
                     let Some(request) = open.remove(&id) else { continue };
                     if is_planted(Plant::Loss) && sent % 100 == 50 {
-                        continue_as_lost(&mut receipts, &request, site, self.outages);
+                        let until = request.sent + DEADLINE + GRACE;
+                        receipts.push(receipt(request, site, None, until, self.outages));
                         continue;
                     }
                     receipts.push(receipt(request, site, Some(reply), self.began.elapsed(), self.outages));
@@ -109,14 +110,6 @@ impl Clients<'_> {
             receipts.push(receipt(oldest.remove(), site, None, now, self.outages));
         }
     }
-}
-
-/// What the planted loss leaves behind: a request whose answer came, and that nobody got.
-fn continue_as_lost(receipts: &mut Vec<Receipt>, request: &Open, site: usize, outages: &Outages) {
-    let Open { service, body, sent } = request;
-    let request = Open { service, body: body.clone(), sent: *sent };
-    let until = request.sent + DEADLINE + GRACE;
-    receipts.push(receipt(request, site, None, until, outages));
 }
 
 fn receipt(request: Open, site: usize, reply: Option<Reply>, at: Duration, outages: &Outages) -> Receipt {

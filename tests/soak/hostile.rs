@@ -3,6 +3,7 @@
 use crate::Plant;
 use crate::hostile_files::Files;
 use crate::sites::{HOSTILE, NODE, Sites};
+use crate::zmtp::{greeting, ready};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -26,12 +27,6 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Deadline of a request to a guest that misbehaves.
 const DEADLINE: Duration = Duration::from_millis(200);
-
-/// Greeting of ZMTP 3.1 (RFC 37) without a mechanism's name.
-const GREETING: [u8; 12] = [0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 1];
-
-/// READY command of a DEALER with an empty identity.
-const READY: &[u8] = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0";
 
 /// Everybody who is hostile.
 pub(crate) struct Hostile<'a> {
@@ -107,12 +102,12 @@ impl<'a> Hostile<'a> {
 
     fn act(&mut self, held: &mut Held) {
         let opening = match self.random.u8(..16) {
-            0 => greeting("NULL")[..10].to_vec(),
+            0 => greeting(1, "NULL")[..10].to_vec(),
             1 => self.bytes(2_000),
             2 => b"GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_vec(),
-            3 => [greeting("CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 100]].concat(),
+            3 => [greeting(1, "CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 100]].concat(),
             // A HELLO that declares 32 MiB.
-            4 => [greeting("CURVE"), b"\x06\0\0\0\0\x02\0\0\0\x05HELLO".to_vec(), vec![1; 4096]].concat(),
+            4 => [greeting(1, "CURVE"), b"\x06\0\0\0\0\x02\0\0\0\x05HELLO".to_vec(), vec![1; 4096]].concat(),
             5 => return self.unfinished_message(held),
             6 => return self.twins(held),
             7 => return self.noise(held),
@@ -132,9 +127,9 @@ impl<'a> Hostile<'a> {
         let Ok(mut stream) = UnixStream::connect(&self.socket_file) else { return };
         let (timeout, mut heard) = (Some(Duration::from_millis(5)), [0; 128]);
         let _unix_sockets_have_timeouts = (stream.set_read_timeout(timeout), stream.set_write_timeout(timeout));
-        let _the_node_may_be_frozen = (stream.write_all(&greeting("NULL")), stream.read(&mut heard));
+        let _the_node_may_be_frozen = (stream.write_all(&greeting(1, "NULL")), stream.read(&mut heard));
         let frame = [&[1, 255][..], &[7; 255]].concat();
-        let _the_node_may_close_it = stream.write_all(&[READY, &frame.repeat(100)].concat());
+        let _the_node_may_close_it = stream.write_all(&[ready(b""), frame.repeat(100)].concat());
         keep(&mut held.raw, Box::new(stream));
     }
 
@@ -202,12 +197,6 @@ impl<'a> Hostile<'a> {
         dealer.connect(&self.ipc).unwrap();
         dealer
     }
-}
-
-fn greeting(mechanism: &str) -> Vec<u8> {
-    let mut bytes = [&GREETING, mechanism.as_bytes()].concat();
-    bytes.resize(64, 0);
-    bytes
 }
 
 fn keep<T>(kept: &mut VecDeque<T>, one: T) {

@@ -21,6 +21,8 @@ mod node;
 #[allow(dead_code, reason = "the end-to-end tests use the rest of it")]
 #[path = "../e2e/proxy.rs"]
 mod proxy;
+#[path = "../zmtp.rs"]
+mod zmtp;
 
 mod clients;
 mod faults;

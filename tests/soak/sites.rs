@@ -33,21 +33,11 @@ const TRUST: [(usize, usize, &[&str]); 10] = [
 pub(crate) const HOSTILE: [&str; 9] =
     ["trap", "deep", "loop", "memory-bomb", "table-bomb", "huge-reply", "log-flood", "partials", "reject"];
 
-const HOSTILE_SETTINGS: &str = "
-[service.loop]
-deadline = '50ms'
-[service.memory-bomb]
-memory = '4MiB'
-[service.huge-reply]
-reply = '1MiB'
-[service.log-flood]
-log-lines = 10
-[service.leak]
-lifetime = 'singleton'
-memory = '512MiB'
-[limits]
-message = '1MiB'
-";
+const HOSTILE_SETTINGS: &str = concat!(
+    "[service.loop]\ndeadline = '50ms'\n[service.leak]\nlifetime = 'singleton'\nmemory = '512MiB'\n",
+    "[limits]\nmessage = '1MiB'\n[service.log-flood]\nlog-lines = 10\n",
+    include_str!("../guests/hostile.toml")
+);
 
 const LEDGER: &str = "fs = [{ host = 'ledger', guest = '/ledger', write = true }]\n";
 

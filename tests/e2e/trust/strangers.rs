@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::wasmnode;
+use crate::zmtp::greeting;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
@@ -13,20 +14,13 @@ const OF_EACH: usize = 50;
 /// How a stranger without ZeroMQ begins; the first three then wait for something to happen.
 const OPENINGS: [fn() -> Vec<u8>; 7] = [
     Vec::new,
-    || greeting("NULL")[..10].to_vec(),
-    || greeting("CURVE"),
-    || greeting("NULL"),
-    || [greeting("CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 194]].concat(),
+    || greeting(1, "NULL")[..10].to_vec(),
+    || greeting(1, "CURVE"),
+    || greeting(1, "NULL"),
+    || [greeting(1, "CURVE"), b"\x04\xc8\x05HELLO".to_vec(), vec![1; 194]].concat(),
     || b"GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_vec(),
     || (0..=255).cycle().take(2_000).collect(),
 ];
-
-/// The greeting of ZMTP 3.1 (RFC 37), of a client.
-fn greeting(mechanism: &str) -> Vec<u8> {
-    let mut bytes = [b"\xff\0\0\0\0\0\0\0\0\x7f\x03\x01", mechanism.as_bytes()].concat();
-    bytes.resize(64, 0);
-    bytes
-}
 
 fn knock(node: &Node, opening: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(node.tcp.trim_start_matches("tcp://")).unwrap();
