@@ -1,6 +1,7 @@
 //! The program: arguments, configuration, the role, the exit code.
 
 mod cli;
+mod memory;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -38,6 +39,7 @@ fn obey(cli: &Cli) -> Result<ExitCode, cli::Failed> {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
+    memory::give_back_large_blocks();
     let _logs_until_dropped = cli.start_logging()?;
     let config = match &cli.config {
         Some(file) => Config::load(file)?,

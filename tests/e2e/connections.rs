@@ -173,6 +173,22 @@ fn answers_that_many_clients_do_not_read_cost_a_bounded_sum_and_nobody_else_anyt
 }
 
 #[test]
+fn what_large_messages_took_is_given_back() {
+    let node = Node::start(&["echo"], "[limits]\nmessage = '16MiB'\n[defaults]\nreply = '16MiB'\ndeadline = '10m'\n");
+    let before = node.memory();
+    let large = request("echo", &vec![b'x'; 15 << 20]);
+    let mut clients: Vec<_> = (0..8).map(|_| RawPeer::open(&node.tcp, b"")).collect();
+    for _ in 0..4 {
+        clients.iter_mut().for_each(|client| client.send(&large));
+        clients
+            .iter_mut()
+            .for_each(|client| assert_eq!(client.read_message().unwrap().last().unwrap().len(), 15 << 20));
+    }
+    node.wait_until_quiet(PATIENCE);
+    assert!(node.memory() < before + 64 * 1024, "{} KiB are kept, {before} before", node.memory());
+}
+
+#[test]
 fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
     let mut node = Node::start(&["echo"], &format!("{SMALL}[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n"));
     let long = vec![b'x'; 3 << 20];

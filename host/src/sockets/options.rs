@@ -1,4 +1,4 @@
-//! What libzmq has and the `zmq` crate does not: the only unsafe code of the node.
+//! What libzmq has and the `zmq` crate does not, by its C interface.
 
 use super::unread::Token;
 use std::ffi::{CString, c_char, c_int, c_void};
