@@ -109,9 +109,13 @@ fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The process that compiles for this node.
+/// The process that compiles for this node, once it is no longer a copy of the node with all that the node has open.
 fn compiling(node: &Node) -> i32 {
-    wait_until("a process that compiles", || children(node.id()).first().copied())
+    let has_begun = |process: &i32| {
+        let words = fs::read_to_string(format!("/proc/{process}/cmdline"));
+        words.is_ok_and(|words| words.contains("compile-process"))
+    };
+    wait_until("a process that compiles", || children(node.id()).into_iter().find(has_begun))
 }
 
 fn is_alive(process: i32) -> bool {
