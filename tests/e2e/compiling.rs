@@ -176,6 +176,23 @@ fn files_that_take_for_ever_to_compile_hold_up_no_other_and_are_refused_at_their
 }
 
 #[test]
+fn a_small_file_does_not_wait_for_a_pile_of_others_that_were_found_before() {
+    let mut node = Node::start(&[], WAITING);
+    for number in 0..12 {
+        drop_in(&node, &format!("bomb{number}"), &bomb(300, 300, number));
+    }
+    node.wait_for("in the background");
+    drop_in(&node, "small", &unique_echo());
+    wait_and_call(&node, "small");
+    node.signal("-TERM");
+    assert!(node.wait().success());
+    let log = node.log_to_its_end();
+    let small = log.iter().position(|line| line.contains("can serve small")).unwrap();
+    let before = log[..small].iter().filter(|line| line.contains("in the background")).count();
+    assert!(before < 6, "{before} were tried before it");
+}
+
+#[test]
 fn a_file_that_takes_too_much_memory_to_compile_is_refused() {
     let mut node = Node::start(&["echo"], "[defaults]\ndeadline = '3m'\n[limits]\ncompile-memory = '64MiB'\n");
     let data = "x".repeat(48 << 20);

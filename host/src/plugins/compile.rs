@@ -11,7 +11,7 @@
 //! | processor time of a process | `limits.compile-time`, and `limits.compile-time-per-mib` for each MiB of the file | refused |
 //! | memory of a process | `limits.compile-memory` | refused |
 //! | time by the clock | [`WALL`] times the processor time | refused |
-//! | processor time of small files, at first | [`BRIEF`], [`BRIEF_WALL`] by the clock | tried again in the slow lane |
+//! | processor time of small files, at first | [`BRIEF`], [`BRIEF_WALL`] by the clock | tried again in the lane of slow files |
 //! | size of the code | [`MAX_CODE`], and [`CODE_PER_BYTE`] times the file | refused |
 //! | size of all code kept | `limits.cache-bytes` | those unused for longest go |
 
@@ -42,7 +42,7 @@ use wasmtime::component::Component;
 /// Hidden command of the binary that makes it a compiler process.
 pub(super) const COMMAND: &str = "compile-process";
 
-/// Processor time in seconds for a small file before it moves to the slow lane. `print`, of 59 KB, takes a tenth of it.
+/// Processor time in seconds for a small file before it moves to the lane of slow files. `print`, of 59 KB, takes a tenth of it.
 const BRIEF: u64 = 1;
 
 /// Time by the clock for such a file, in which a busy machine gives it at least a fifth of that.

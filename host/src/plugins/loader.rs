@@ -1,6 +1,7 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
 use super::compile::{CompileError, Compiler, Effort};
+use super::compile_queue::CompileQueue;
 use super::content::{self, Content, Trouble};
 use super::engine::Sandbox;
 use super::folder::{Change, Folder, Stamp, list};
@@ -8,7 +9,6 @@ use super::guest::Calls;
 use super::history::{History, Version};
 use super::instance::{Origin, Plugin};
 use super::provenance::vouch;
-use super::slow_lane::{LARGE, Lane, SlowLane};
 use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
 use super::{News, Refusal, Verdict};
@@ -83,9 +83,9 @@ impl Loader {
     pub(super) fn start(self: &Arc<Self>, sending: Sending) -> Result<(), String> {
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         list(&self.config.plugins).map_err(|error| self.unreadable(&error))?;
-        let slow_lane = SlowLane::start(self, &sending).map_err(refused)?;
+        let queue = CompileQueue::start(self, &sending).map_err(refused)?;
         let loader = Arc::clone(self);
-        guard::spawn("folder", move || loader.run(&slow_lane, &sending)).map_err(refused)
+        guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(refused)
     }
 
     /// What compiles the files.
@@ -99,7 +99,7 @@ impl Loader {
     }
 
     /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
-    fn load_present(&self, folder: &mut Folder, slow_lane: &SlowLane, sending: &Sending) {
+    fn load_present(&self, folder: &mut Folder, queue: &CompileQueue, sending: &Sending) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(&error));
             Vec::new()
@@ -111,9 +111,9 @@ impl Loader {
             uncached.extend(done.postponed.map(|_| (service, task)));
         }
         for (service, task) in uncached {
-            self.follow(&service, task, slow_lane, sending);
+            queue.put(self, service, task);
         }
-        slow_lane.report(|unfinished| sending.send(News::FirstPass(unfinished)));
+        queue.end_start(sending);
     }
 
     /// What is in the folder at the start, and can be expected to be whole.
@@ -147,11 +147,11 @@ impl Loader {
         }
     }
 
-    fn run(&self, slow_lane: &SlowLane, sending: &Sending) {
+    fn run(&self, queue: &CompileQueue, sending: &Sending) {
         // Before the first look, so that nothing that comes after it goes unseen.
         let mut watch = self.watch_folder();
         let mut folder = Folder::default();
-        self.load_present(&mut folder, slow_lane, sending);
+        self.load_present(&mut folder, queue, sending);
         let path = &self.config.plugins;
         let (mut is_readable, mut scanned) = (true, Instant::now());
         loop {
@@ -161,15 +161,16 @@ impl Loader {
             let wait = if restore.is_some() { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
             let gathered = self.hints.gather(wait.min(COMPARE));
             if let Some((service, version)) = restore {
-                self.follow(&service, Task::Restore(version), slow_lane, sending);
+                self.follow(&service, Task::Restore(version), queue, sending);
             }
+            queue.begin_scan();
             let now = Instant::now();
             for (file, stamp) in &gathered.failed {
                 folder.failed(file, stamp, now);
             }
             for Staged { service, file } in &gathered.staged {
                 let bytes = crate::files::Stamp::of(&path.join(file)).map_or(0, |stamp| stamp.bytes());
-                self.follow(service, Task::Try(file.clone(), bytes), slow_lane, sending);
+                self.follow(service, Task::Try(file.clone(), bytes), queue, sending);
             }
             if gathered.is_folder_lost() || watch.has_moved(path) {
                 watch = self.watch_folder();
@@ -184,7 +185,7 @@ impl Loader {
                     }
                     for change in folder.scan(&found, &gathered.closed(path), now) {
                         if let Some(service) = self.concerned(&change) {
-                            self.follow(&service, Task::Change(change), slow_lane, sending);
+                            self.follow(&service, Task::Change(change), queue, sending);
                         }
                     }
                 }
@@ -196,18 +197,32 @@ impl Loader {
         }
     }
 
-    /// Does a task if that takes little time, and else leaves it to the slow lane.
-    fn follow(&self, service: &ServiceName, task: Task, slow_lane: &SlowLane, sending: &Sending) {
-        let Some(task) = slow_lane.keep_order(service, task) else { return };
-        let is_large = task.bytes() >= LARGE;
-        let (effort, lane) = if is_large { (Effort::Cached, Lane::Large) } else { (Effort::Brief, Lane::Small) };
-        let done = self.work(service, &task, effort);
+    /// Does a task if nothing has to be compiled for it, and else leaves it to the queue.
+    fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &Sending) {
+        let Some(task) = queue.keep_order(service, task) else { return };
+        let done = self.work(service, &task, Effort::Cached);
         done.news.into_iter().for_each(|news| sending.send(news));
         if done.postponed == Some(Postponed::MoreEffort) {
-            let (file, size) = (self.file_of(service), bytesize::ByteSize(task.bytes()));
-            info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
-            slow_lane.put(service.clone(), task, lane);
+            queue.put(self, service.clone(), task);
         }
+    }
+
+    /// Logs that a file is not to be waited for.
+    pub(super) fn announce(&self, service: &ServiceName, task: &Task) {
+        let (file, size) = (self.file_of(service), bytesize::ByteSize(task.bytes()));
+        info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
+    }
+
+    /// Returns `true` if the file is not as it was when it was found: the scan that finds that reports it. Should it come
+    /// back as it was before any scan, it is reported again.
+    pub(super) fn is_outdated(&self, task: &Task) -> bool {
+        let Task::Change(Change::Whole(file, stamp)) = task else { return false };
+        let is_outdated = Stamp::of(file).as_ref() != Ok(stamp);
+        if is_outdated {
+            debug!("{} has changed since it was found", shown(file));
+            self.hints.failed(file.clone(), stamp.clone());
+        }
+        is_outdated
     }
 
     fn watch_folder(&self) -> Watch {

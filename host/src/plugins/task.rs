@@ -6,7 +6,7 @@ use super::folder::Change;
 use super::history::Version;
 
 /// What there is to do for one service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Task {
     /// Something happened to its file.
     Change(Change),
