@@ -17,6 +17,9 @@ const SHORT: &str = "[defaults]\ndeadline = '3m'\n[limits]\ncompile-time = '2s'\
 /// Requests that wait for a service have longer than a busy machine takes.
 const WAITING: &str = "[defaults]\ndeadline = '3m'\n";
 
+/// A limit that no test waits for.
+const LONG: &str = "[defaults]\ndeadline = '3m'\n[limits]\ncompile-time = '1h'\n";
+
 /// A number as WebAssembly writes it (LEB128).
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -190,6 +193,38 @@ fn a_small_file_does_not_wait_for_a_pile_of_others_that_were_found_before() {
     let small = log.iter().position(|line| line.contains("can serve small")).unwrap();
     let before = log[..small].iter().filter(|line| line.contains("in the background")).count();
     assert!(before < 6, "{before} were tried before it");
+}
+
+#[test]
+fn what_is_compiled_of_a_file_that_is_removed_or_replaced_or_of_a_deploy_that_gave_up_is_ended() {
+    let mut node = Node::start(&[], LONG);
+    let ended = |compiler: i32| wait_until("its process ends", || (!is_alive(compiler)).then_some(()));
+    for (service, padding) in [("small", 0), ("large", 1 << 20)] {
+        drop_in(&node, service, &bomb(300, 300, padding));
+        node.wait_for(&format!("{service}.wasm ("));
+        let compiler = compiling(&node);
+        fs::remove_file(node.folder.path(&format!("plugins/{service}.wasm"))).unwrap();
+        ended(compiler);
+
+        drop_in(&node, service, &bomb(300, 300, padding + 1));
+        let compiler = compiling(&node);
+        drop_in(&node, service, &unique_echo());
+        ended(compiler);
+        wait_and_call(&node, service);
+    }
+    let file = node.folder.path("bomb.wasm");
+    fs::write(&file, bomb(300, 300, 2)).unwrap();
+    let file = file.to_str().unwrap();
+    let done = run(&["deploy", file, "--name", "small", "--to", &node.tcp, "--timeout", "3s"]);
+    assert_eq!(done.status.code(), Some(4));
+    wait_until("no process compiles", || children(node.id()).is_empty().then_some(()));
+    wait_and_call(&node, "small");
+    node.signal("-TERM");
+    assert!(node.wait().success());
+    let log = node.log_to_its_end();
+    assert!(!log.iter().any(|line| line.contains("is not loaded")), "{log:?}");
+    let once = log.iter().filter(|line| line.contains("generation 1 of small serves from now on")).count();
+    assert_eq!(once, 1, "{log:?}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) use private::private_folder;
 
 use crate::config::{CompileSettings, Config};
 use cache::Cache;
+pub(super) use process::Cancel;
 use process::{Ending, Processes};
 use protocol::{Answer, Job, Wanted};
 use sha2::{Digest, Sha256};
@@ -66,6 +67,20 @@ pub(super) enum Effort {
     Full,
 }
 
+/// One try to compile a file.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) effort: Effort,
+    pub(super) cancel: Cancel,
+}
+
+impl Attempt {
+    /// A try that nobody cancels.
+    pub(super) fn new(effort: Effort) -> Self {
+        Self { effort, cancel: Cancel::default() }
+    }
+}
+
 /// Why there is no component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CompileError {
@@ -75,7 +90,7 @@ pub(super) enum CompileError {
     Unavailable(String),
     /// It takes a larger effort.
     MoreEffort,
-    /// The node stops.
+    /// The node stops, or the attempt was cancelled.
     Stopped,
 }
 
@@ -104,15 +119,15 @@ impl Compiler {
     /// Returns the component in these bytes, whose SHA-256 is `digest`.
     ///
     /// # Errors
-    /// If it cannot be compiled, or not with this effort.
-    pub(super) fn component(&self, bytes: &[u8], digest: &str, effort: Effort) -> Result<Component, CompileError> {
+    /// If it cannot be compiled, or not with this effort, or the attempt is cancelled.
+    pub(super) fn component(&self, bytes: &[u8], digest: &str, attempt: &Attempt) -> Result<Component, CompileError> {
         if let Some(component) = self.cached(digest) {
             return Ok(component);
         }
-        if effort == Effort::Cached {
+        if attempt.effort == Effort::Cached {
             return Err(CompileError::MoreEffort);
         }
-        let (answer, code) = self.run(bytes, effort, Wanted::Code)?;
+        let (answer, code) = self.run(bytes, attempt, Wanted::Code)?;
         match answer {
             Answer::Code { .. } => {}
             Answer::Refused(why) => return Err(CompileError::Refused(why)),
@@ -130,7 +145,7 @@ impl Compiler {
     /// # Errors
     /// If the bytes are neither.
     pub(super) fn describe(&self, bytes: &[u8]) -> Result<BTreeMap<String, String>, CompileError> {
-        match self.run(bytes, Effort::Full, Wanted::Description)?.0 {
+        match self.run(bytes, &Attempt::new(Effort::Full), Wanted::Description)?.0 {
             Answer::Description(exports) => Ok(exports.into_iter().collect()),
             Answer::Refused(why) => Err(CompileError::Refused(why)),
             Answer::Code { .. } => Err(CompileError::Refused("it got another answer than a description".into())),
@@ -159,20 +174,21 @@ impl Compiler {
             .ok()
     }
 
-    fn run(&self, bytes: &[u8], effort: Effort, wanted: Wanted) -> Result<(Answer, Vec<u8>), CompileError> {
+    fn run(&self, bytes: &[u8], attempt: &Attempt, wanted: Wanted) -> Result<(Answer, Vec<u8>), CompileError> {
+        let Attempt { effort, cancel } = attempt;
         let size = bytes.len() as u64;
         let seconds = match effort {
             Effort::Cached | Effort::Brief => BRIEF.min(self.seconds(size)),
             Effort::Full => self.seconds(size),
         };
-        let is_patient = effort == Effort::Full;
+        let is_patient = *effort == Effort::Full;
         let threads = if is_patient { pool::cores().div_ceil(2) } else { pool::cores() };
         let job = Job { bytes: size, seconds, memory: self.limits.memory, threads, is_patient, wanted };
         let wall = Duration::from_secs(seconds).saturating_mul(WALL);
         let wall = if is_patient { wall } else { wall.min(BRIEF_WALL) };
         let most = MAX_CODE.saturating_add(size.saturating_mul(CODE_PER_BYTE));
-        self.processes.run(&job, bytes, most, wall).map_err(|ending| {
-            let is_short = effort == Effort::Brief && seconds < self.seconds(size);
+        self.processes.run(&job, bytes, most, wall, cancel).map_err(|ending| {
+            let is_short = *effort == Effort::Brief && seconds < self.seconds(size);
             match ending {
                 Ending::Stopped => CompileError::Stopped,
                 Ending::CannotStart(..) => CompileError::Unavailable(ending.to_string()),

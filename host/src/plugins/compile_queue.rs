@@ -6,11 +6,17 @@
 //!
 //! In each lane, what a later scan found goes first: whoever drops a file does not wait for a pile that others dropped before.
 //! So that nothing waits for ever, what waits longest follows after [`OVERTAKES`] that went before it. What is to be done for
-//! one service stays in order. Of the changes of one file that wait only the last counts, so there is at most one for each
-//! file, besides versions to restore and verdicts to give, whose numbers have bounds of their own.
+//! one service stays in order.
+//!
+//! A newer change of a file ends the process that compiles what it was before. Of the changes of one file that wait only the
+//! last counts, so there is at most one for each file, besides versions to restore and verdicts to give, whose numbers have
+//! bounds of their own.
+
+#[cfg(test)]
+mod tests;
 
 use super::News;
-use super::compile::Effort;
+use super::compile::{Attempt, Cancel, Effort};
 use super::loader::Loader;
 use super::task::{Done, Postponed, Task};
 use crate::guard;
@@ -70,9 +76,34 @@ struct Waiting {
 struct Entry {
     lane: Lane,
     found: u64,
-    /// The first of these is being done, or waits for its turn.
+    /// The first of these waits for its turn, or is being done.
     tasks: VecDeque<Task>,
-    is_busy: bool,
+    /// Ends the task that is being done, if one is.
+    doing: Option<Cancel>,
+}
+
+/// What follows on an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The next task.
+    Others,
+    /// The same task in the lane of slow files.
+    Longer,
+    /// The same task again.
+    Again,
+}
+
+impl Next {
+    /// What follows when a task was done as far as this. A verdict is given also on a file that is gone; of a change,
+    /// nothing is left to say once a newer one is here.
+    fn of(task: &Task, postponed: Option<Postponed>, is_cancelled: bool) -> Self {
+        match postponed {
+            Some(_) if is_cancelled && matches!(task, Task::Try(..)) => Self::Again,
+            Some(Postponed::MoreEffort) if !is_cancelled => Self::Longer,
+            // What is stopped and was not cancelled is so because the node stops.
+            _ => Self::Others,
+        }
+    }
 }
 
 impl Lane {
@@ -107,10 +138,17 @@ impl State {
     /// Keeps a task of a service that has others here; gives back one that need not wait for any.
     fn keep_order(&mut self, service: &ServiceName, task: Task) -> Option<Task> {
         let Some(entry) = self.services.get_mut(service) else { return Some(task) };
-        if matches!(task, Task::Change(_)) {
-            let (before, mut busy) = (entry.tasks.len(), entry.is_busy);
-            entry.tasks.retain(|waiting| std::mem::take(&mut busy) || !matches!(waiting, Task::Change(_)));
-            if entry.tasks.len() < before {
+        if let Task::Change(change) = &task {
+            let (before, mut is_first) = (entry.tasks.len(), entry.doing.is_some());
+            entry.tasks.retain(|waiting| std::mem::take(&mut is_first) || !matches!(waiting, Task::Change(_)));
+            let mut is_outdated = entry.tasks.len() < before;
+            if let (Some(cancel), Some(Task::Change(older))) = (&entry.doing, entry.tasks.front())
+                && !change.keeps_plugin_of(older)
+            {
+                cancel.cancel();
+                is_outdated = true;
+            }
+            if is_outdated {
                 info!("a newer change of {service} follows");
             }
         }
@@ -127,32 +165,43 @@ impl State {
     fn put(&mut self, service: ServiceName, task: Task) {
         let (lane, found, tasks) = (Lane::of(&task), self.scan, VecDeque::from([task]));
         self.waiting(lane).push(found, service.clone());
-        self.services.insert(service, Entry { lane, found, tasks, is_busy: false });
+        self.services.insert(service, Entry { lane, found, tasks, doing: None });
     }
 
-    fn take(&mut self, lane: Lane) -> Option<(ServiceName, Task)> {
+    fn take(&mut self, lane: Lane) -> Option<(ServiceName, Task, Cancel)> {
         let service = self.waiting(lane).pop()?;
         let entry = self.services.get_mut(&service)?;
-        entry.is_busy = true;
-        Some((service, entry.tasks.front()?.clone()))
+        let cancel = entry.doing.insert(Cancel::default()).clone();
+        Some((service, entry.tasks.front()?.clone(), cancel))
     }
 
-    /// A task that was taken is done, or goes on in the lane of slow files.
-    fn end(&mut self, service: &ServiceName, takes_long: bool) {
+    /// An attempt at a task that was taken has ended.
+    fn end(&mut self, service: &ServiceName, next: Next) {
         let scan = self.scan;
         let Some(entry) = self.services.get_mut(service) else { return };
-        entry.is_busy = false;
-        if !takes_long {
+        entry.doing = None;
+        if next == Next::Others {
             entry.tasks.pop_front();
             entry.found = scan;
         }
-        let Some(next) = entry.tasks.front() else {
+        let Some(task) = entry.tasks.front() else {
             self.services.remove(service);
             return;
         };
-        entry.lane = if takes_long { Lane::Slow } else { Lane::of(next) };
+        entry.lane = if next == Next::Longer { Lane::Slow } else { Lane::of(task) };
         let (lane, found) = (entry.lane, entry.found);
         self.waiting(lane).push(found, service.clone());
+    }
+
+    /// Cancels those of the tasks that are being done.
+    fn cancel(&self, is_to_end: impl Fn(&Task) -> bool) {
+        for entry in self.services.values() {
+            if let (Some(cancel), Some(task)) = (&entry.doing, entry.tasks.front())
+                && is_to_end(task)
+            {
+                cancel.cancel();
+            }
+        }
     }
 
     /// The services of which something waits or compiles, once all files of the start have been tried: the others take long.
@@ -179,7 +228,7 @@ impl Shared {
     }
 
     /// Waits for the next task of a lane.
-    fn wait(&self, lane: Lane) -> (ServiceName, Task) {
+    fn wait(&self, lane: Lane) -> (ServiceName, Task, Cancel) {
         let mut state = self.lock();
         loop {
             if let Some(taken) = state.take(lane) {
@@ -191,17 +240,16 @@ impl Shared {
 
     /// Does the next task of a lane.
     fn work(&self, lane: Lane, loader: &Loader, sending: &Sending) {
-        let (service, task) = self.wait(lane);
-        // What is left to do when it is stopped is so because the node stops.
-        let done =
-            if loader.is_outdated(&task) { Done::default() } else { loader.work(&service, &task, lane.effort()) };
-        let takes_long = done.postponed == Some(Postponed::MoreEffort);
-        if takes_long {
+        let (service, task, cancel) = self.wait(lane);
+        let attempt = Attempt { effort: lane.effort(), cancel };
+        let done = if loader.is_outdated(&task) { Done::default() } else { loader.work(&service, &task, &attempt) };
+        let mut state = self.lock();
+        let next = Next::of(&task, done.postponed, attempt.cancel.is_cancelled());
+        if next == Next::Longer {
             loader.announce(&service, &task);
         }
-        let mut state = self.lock();
         done.news.into_iter().for_each(|news| sending.send(news));
-        state.end(&service, takes_long);
+        state.end(&service, next);
         Self::report(&mut state, sending);
         self.has_changed.notify_all();
     }
@@ -237,6 +285,11 @@ impl CompileQueue {
         self.0.lock().scan += 1;
     }
 
+    /// Cancels those of the tasks that are being done.
+    pub(super) fn cancel(&self, is_to_end: impl Fn(&Task) -> bool) {
+        self.0.lock().cancel(is_to_end);
+    }
+
     /// Keeps a task of a service that has others here; gives back one that need not wait for any.
     pub(super) fn keep_order(&self, service: &ServiceName, task: Task) -> Option<Task> {
         self.0.lock().keep_order(service, task)
@@ -256,153 +309,5 @@ impl CompileQueue {
         let mut state = self.0.lock();
         state.is_first_pass = true;
         Shared::report(&mut state, sending);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::folder::Change;
-    use super::*;
-
-    fn gone(file: &str) -> Task {
-        Task::Change(Change::Gone(file.into()))
-    }
-
-    /// A task of a large file.
-    fn large(file: &str) -> Task {
-        Task::Try(file.into(), LARGE)
-    }
-
-    fn names<const COUNT: usize>(names: [&str; COUNT]) -> [ServiceName; COUNT] {
-        names.map(|name| name.parse().unwrap())
-    }
-
-    /// What is taken, as text.
-    fn take(state: &mut State, lane: Lane) -> Option<String> {
-        state.take(lane).map(|(service, task)| format!("{service}: {task:?}"))
-    }
-
-    /// The services of a lane in the order in which they are done; between any two, a later scan finds those of `later`.
-    fn order(state: &mut State, mut later: impl FnMut() -> Option<ServiceName>) -> Vec<String> {
-        let mut order = Vec::new();
-        while let Some((service, _)) = state.take(Lane::Quick) {
-            state.end(&service, false);
-            order.push(service.to_string());
-            if let Some(service) = later() {
-                state.scan += 1;
-                state.put(service, gone("1"));
-            }
-        }
-        order
-    }
-
-    #[test]
-    fn what_happens_to_a_service_stays_in_order_and_the_last_of_its_waiting_changes_counts() {
-        let mut state = State::default();
-        let [a, b] = names(["a", "b"]);
-        assert!(state.keep_order(&a, gone("1")).is_some(), "nothing of it is here");
-        state.put(a.clone(), large("1"));
-        assert!(state.keep_order(&a, gone("2")).is_none(), "it must not overtake");
-        assert!(state.keep_order(&a, gone("3")).is_none());
-        assert!(state.keep_order(&b, gone("1")).is_some());
-        assert_eq!(take(&mut state, Lane::Quick), None);
-        assert_eq!(take(&mut state, Lane::Large).unwrap(), "a: Try(\"1\", 1048576)");
-        assert_eq!(take(&mut state, Lane::Large), None);
-        state.end(&a, false);
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"3\"))", "it is small");
-        assert!(state.keep_order(&a, gone("4")).is_none(), "another is being done");
-        assert!(state.keep_order(&a, gone("5")).is_none());
-        assert_eq!(take(&mut state, Lane::Quick), None, "one after the other");
-        state.end(&a, false);
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"5\"))");
-        state.end(&a, false);
-        assert!(state.keep_order(&a, gone("6")).is_some());
-        assert!(state.services.is_empty());
-    }
-
-    #[test]
-    fn a_change_whose_service_only_waits_with_older_ones_takes_their_place_without_waiting() {
-        let mut state = State::default();
-        let [a, b] = names(["a", "b"]);
-        state.put(a.clone(), gone("1"));
-        state.put(b, gone("1"));
-        assert!(state.keep_order(&a, gone("2")).is_some());
-        assert_eq!(order(&mut state, || None), ["b"]);
-        assert!(state.services.is_empty());
-    }
-
-    #[test]
-    fn a_verdict_that_is_wanted_is_given_whatever_else_happens_to_the_service() {
-        let mut state = State::default();
-        let [a] = names(["a"]);
-        state.put(a.clone(), gone("1"));
-        assert!(state.keep_order(&a, Task::Try("staged".into(), 1)).is_none());
-        assert!(state.keep_order(&a, gone("2")).is_none());
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Try(\"staged\", 1)");
-        state.end(&a, false);
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"2\"))");
-        state.end(&a, false);
-        assert!(state.services.is_empty());
-    }
-
-    #[test]
-    fn each_lane_is_served_by_itself_and_what_takes_long_goes_on_in_another() {
-        let mut state = State::default();
-        let [a, b, c] = names(["a", "b", "c"]);
-        state.put(a.clone(), gone("1"));
-        state.put(b, large("1"));
-        state.put(c.clone(), gone("1"));
-        assert_eq!(take(&mut state, Lane::Large).unwrap(), "b: Try(\"1\", 1048576)");
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"1\"))");
-        assert!(state.keep_order(&a, gone("2")).is_none());
-        state.end(&a, true);
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "c: Change(Gone(\"1\"))");
-        state.end(&c, false);
-        assert_eq!(take(&mut state, Lane::Slow).unwrap(), "a: Change(Gone(\"1\"))", "the newer one waits");
-        state.end(&a, false);
-        assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"2\"))", "it is tried anew");
-    }
-
-    #[test]
-    fn what_was_found_last_goes_first_and_what_was_found_together_in_turn() {
-        let mut state = State::default();
-        for (scan, service) in ["a", "b", "c", "d"].into_iter().enumerate() {
-            state.scan = scan as u64 / 2;
-            state.put(service.parse().unwrap(), gone("1"));
-        }
-        let [e] = names(["e"]);
-        let mut later = Some(e);
-        assert_eq!(order(&mut state, || later.take()), ["c", "e", "d", "a", "b"]);
-    }
-
-    #[test]
-    fn however_many_come_later_what_waits_has_its_turn() {
-        let mut state = State::default();
-        for service in names(["old1", "old2"]) {
-            state.put(service, gone("1"));
-        }
-        let mut new = (0..30).map(|number| format!("new{number}").parse().unwrap());
-        let order = order(&mut state, || new.next());
-        assert_eq!(order.iter().position(|service| service == "old1"), Some(0));
-        assert_eq!(order.iter().position(|service| service == "old2"), Some(1 + OVERTAKES as usize));
-        assert_eq!(order.len(), 32);
-    }
-
-    #[test]
-    fn the_first_pass_is_over_when_no_small_file_is_left_to_try() {
-        let mut state = State::default();
-        let [a, b, c] = names(["a", "b", "c"]);
-        state.put(a.clone(), gone("1"));
-        state.put(b.clone(), gone("1"));
-        state.put(c.clone(), large("1"));
-        state.is_first_pass = true;
-        for (service, takes_long) in [(&a, true), (&b, false)] {
-            assert_eq!(state.end_first_pass(), None);
-            assert!(state.take(Lane::Quick).is_some());
-            assert_eq!(state.end_first_pass(), None, "it is being tried");
-            state.end(service, takes_long);
-        }
-        assert_eq!(state.end_first_pass(), Some(vec![a, c]));
-        assert_eq!(state.end_first_pass(), None, "it is said once");
     }
 }

@@ -121,6 +121,13 @@ pub(super) enum Change {
     Gone(PathBuf),
 }
 
+impl Change {
+    /// Returns `true` if the plugin's file is as this other change found it; its signature may differ.
+    pub(super) fn keeps_plugin_of(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Whole(_, new), Self::Whole(_, old)) if new.plugin == old.plugin)
+    }
+}
+
 impl Folder {
     /// Compares what is there with what is known. `closed` are the files whose writer was seen to close them, or that
     /// were moved here, since the last scan.

@@ -1,6 +1,6 @@
 //! What a file is, what it wants of the host, and whether it could serve.
 
-use super::compile::{CompileError, Compiler, Effort, is_core_module};
+use super::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
 use super::engine::Sandbox;
 use super::instance::Kind;
 use super::loader::digest;
@@ -67,7 +67,7 @@ pub fn inspect(bytes: &[u8], config: &Config) -> Result<Inspection, String> {
     };
     let digest = digest(bytes);
     let began = Instant::now();
-    let component = compiler.component(bytes, &digest, Effort::Full).map_err(refused)?;
+    let component = compiler.component(bytes, &digest, &Attempt::new(Effort::Full)).map_err(refused)?;
     let compiled_in = began.elapsed();
     // What holds no text of interfaces serves all the same.
     let mut described = compiler.describe(bytes).unwrap_or_default();

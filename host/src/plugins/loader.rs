@@ -1,6 +1,6 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
-use super::compile::{CompileError, Compiler, Effort};
+use super::compile::{Attempt, CompileError, Compiler, Effort};
 use super::compile_queue::CompileQueue;
 use super::content::{self, Content, Trouble};
 use super::engine::Sandbox;
@@ -106,7 +106,7 @@ impl Loader {
         });
         let mut uncached = Vec::new();
         for (service, task) in present {
-            let done = self.work(&service, &task, Effort::Cached);
+            let done = self.work(&service, &task, &Attempt::new(Effort::Cached));
             done.news.into_iter().for_each(|news| sending.send(news));
             uncached.extend(done.postponed.map(|_| (service, task)));
         }
@@ -164,6 +164,7 @@ impl Loader {
                 self.follow(&service, Task::Restore(version), queue, sending);
             }
             queue.begin_scan();
+            queue.cancel(|task| self.is_abandoned(task));
             let now = Instant::now();
             for (file, stamp) in &gathered.failed {
                 folder.failed(file, stamp, now);
@@ -200,7 +201,7 @@ impl Loader {
     /// Does a task if nothing has to be compiled for it, and else leaves it to the queue.
     fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &Sending) {
         let Some(task) = queue.keep_order(service, task) else { return };
-        let done = self.work(service, &task, Effort::Cached);
+        let done = self.work(service, &task, &Attempt::new(Effort::Cached));
         done.news.into_iter().for_each(|news| sending.send(news));
         if done.postponed == Some(Postponed::MoreEffort) {
             queue.put(self, service.clone(), task);
@@ -223,6 +224,12 @@ impl Loader {
             self.hints.failed(file.clone(), stamp.clone());
         }
         is_outdated
+    }
+
+    /// Returns `true` if a verdict is wanted on a file that is not there any more.
+    pub(super) fn is_abandoned(&self, task: &Task) -> bool {
+        let Task::Try(staged, _) = task else { return false };
+        Stamp::of(&self.config.plugins.join(staged)).is_err_and(|error| error.is_gone())
     }
 
     fn watch_folder(&self) -> Watch {
@@ -263,9 +270,10 @@ impl Loader {
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
-    /// Does a task with this effort. A panic of this process's own code on what a file holds is a reason to refuse it.
-    pub(super) fn work(&self, service: &ServiceName, task: &Task, effort: Effort) -> Done {
-        guard::guarded(|| self.work_unguarded(service, task, effort)).unwrap_or_else(|panic| {
+    /// Does a task, as far as this attempt goes. A panic of this process's own code on what a file holds is a reason to
+    /// refuse it.
+    pub(super) fn work(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
+        guard::guarded(|| self.work_unguarded(service, task, attempt)).unwrap_or_else(|panic| {
             let why = format!("loading it failed within the node: {panic}");
             match task {
                 Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
@@ -279,7 +287,7 @@ impl Loader {
         })
     }
 
-    fn work_unguarded(&self, service: &ServiceName, task: &Task, effort: Effort) -> Done {
+    fn work_unguarded(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
         match task {
             Task::Change(Change::Gone(file)) => {
                 self.unsay(file);
@@ -288,7 +296,7 @@ impl Loader {
             Task::Change(Change::Unusable(file, error)) => {
                 let before = match error.is_gone() {
                     true => Ok(Some(self.gone(service))),
-                    false => self.resume(service, file, None, effort),
+                    false => self.resume(service, file, None, attempt),
                 };
                 let before = match before {
                     Ok(before) => before,
@@ -297,9 +305,9 @@ impl Loader {
                 let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
                 before.into_iter().chain([self.refuse(service, file, String::new(), why)]).collect::<Vec<_>>().into()
             }
-            Task::Change(Change::Whole(file, stamp)) => self.load(service, file, stamp, effort),
+            Task::Change(Change::Whole(file, stamp)) => self.load(service, file, stamp, attempt),
             Task::Restore(version) => {
-                let plugin = match self.restore(service, &self.file_of(service), version, None, effort) {
+                let plugin = match self.restore(service, &self.file_of(service), version, None, attempt) {
                     Ok(plugin) => Some(Box::new(plugin)),
                     Err(error) => match why(error) {
                         Ok(why) => {
@@ -312,7 +320,7 @@ impl Loader {
                 vec![News::Restored(service.clone(), version.number, plugin)].into()
             }
             Task::Try(staged, _) => {
-                let verdict = match self.try_staged(service, staged, effort) {
+                let verdict = match self.try_staged(service, staged, attempt) {
                     Ok(digest) => Verdict::Accepted(digest),
                     Err(error) => match why(error) {
                         Ok(why) => refused(why),
@@ -333,9 +341,9 @@ impl Loader {
         News::Gone(service.clone())
     }
 
-    fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, effort: Effort) -> Done {
+    fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, attempt: &Attempt) -> Done {
         let read = self.read_whole(file, stamp).map(|content| (digest(&content.bytes), content));
-        let mut news = match self.resume(service, file, read.as_ref().ok(), effort) {
+        let mut news = match self.resume(service, file, read.as_ref().ok(), attempt) {
             Ok(resumed) => Vec::from_iter(resumed),
             Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
         };
@@ -344,7 +352,7 @@ impl Loader {
             self.refuse(service, file, digest, format!("{why}; it is tried again"))
         };
         let loaded = match read {
-            Ok((digest, content)) => match self.load_content(service, file, content, &digest, effort) {
+            Ok((digest, content)) => match self.load_content(service, file, content, &digest, attempt) {
                 Ok(loaded) => loaded,
                 Err(CompileError::Refused(why)) => self.refuse(service, file, digest, why),
                 Err(CompileError::Unavailable(why)) => try_again(digest, why),
@@ -364,7 +372,7 @@ impl Loader {
         file: &Path,
         content: Content,
         digest: &str,
-        effort: Effort,
+        attempt: &Attempt,
     ) -> Result<News, CompileError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
@@ -376,7 +384,7 @@ impl Loader {
         let signature = signature.and_then(Result::ok);
         let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
             Some(plugin) => plugin,
-            None => self.build(service, &bytes, origin(file, digest, bytes.len(), signature), effort)?,
+            None => self.build(service, &bytes, origin(file, digest, bytes.len(), signature), attempt)?,
         };
         if let Some(why) = vouched {
             info!("{} may be loaded: {why}", shown(file));
@@ -426,11 +434,11 @@ impl Loader {
         service: &ServiceName,
         bytes: &[u8],
         origin: Origin,
-        effort: Effort,
+        attempt: &Attempt,
     ) -> Result<Plugin, CompileError> {
         let file = shown(&origin.file);
         let began = Instant::now();
-        let component = self.compiler.component(bytes, &origin.digest, effort)?;
+        let component = self.compiler.component(bytes, &origin.digest, attempt)?;
         let (settings, calls) = (self.config.sandbox(service).clone(), Arc::clone(&self.calls));
         let plugin = Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls)
             .map_err(CompileError::Refused)?;

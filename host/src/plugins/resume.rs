@@ -1,7 +1,7 @@
 //! What the loader makes ready besides new files: versions of the time before a restart, and files that `deploy` wants a
 //! verdict on.
 
-use super::compile::{CompileError, Effort};
+use super::compile::{Attempt, CompileError};
 use super::content::{Content, Trouble};
 use super::folder::Stamp;
 use super::history::Version;
@@ -20,17 +20,17 @@ impl Loader {
     /// be newer, rolled back, or not whole. The versions that could serve again are restored later.
     ///
     /// # Errors
-    /// If that takes a larger effort, or the node stops.
+    /// If that takes a larger effort, the node stops, or the attempt is cancelled.
     pub(super) fn resume(
         &self,
         service: &ServiceName,
         file: &Path,
         content: Option<&(String, Content)>,
-        effort: Effort,
+        attempt: &Attempt,
     ) -> Result<Option<News>, Postponed> {
         let Some(history) = &self.history else { return Ok(None) };
         let Some(record) = history.take(service) else { return Ok(None) };
-        let restored = record.serving().map(|serving| self.restore(service, file, serving, content, effort));
+        let restored = record.serving().map(|serving| self.restore(service, file, serving, content, attempt));
         let plugin = match restored {
             None => None,
             Some(Ok(plugin)) => Some(plugin),
@@ -60,7 +60,7 @@ impl Loader {
         file: &Path,
         version: &Version,
         content: Option<&(String, Content)>,
-        effort: Effort,
+        attempt: &Attempt,
     ) -> Result<Plugin, CompileError> {
         let Version { digest, loaded_at, .. } = version;
         let loaded_at =
@@ -73,13 +73,13 @@ impl Loader {
             }
             let signature = signature.clone().and_then(Result::ok);
             let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
-            return self.build(service, bytes, origin, effort);
+            return self.build(service, bytes, origin, attempt);
         }
         let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
         let bytes = history.bytes(digest).map_err(CompileError::Refused)?;
         self.admit(file, &bytes, digest, version.signature.clone().map(Ok)).map_err(CompileError::Refused)?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
-        self.build(service, &bytes, origin, effort)
+        self.build(service, &bytes, origin, attempt)
     }
 
     pub(super) fn lost(&self, service: &ServiceName, version: &Version, why: &str) {
@@ -95,7 +95,7 @@ impl Loader {
         &self,
         service: &ServiceName,
         staged: &str,
-        effort: Effort,
+        attempt: &Attempt,
     ) -> Result<String, CompileError> {
         let refused = CompileError::Refused;
         loadable(service).map_err(refused)?;
@@ -110,7 +110,7 @@ impl Loader {
         self.admit(&file, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
-        let plugin = self.build(service, &content.bytes, origin, effort)?;
+        let plugin = self.build(service, &content.bytes, origin, attempt)?;
         // Who asks for a verdict wants it to serve, also if it is the file that was rolled back.
         lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);
         *lock(&self.candidate) = Some(plugin);

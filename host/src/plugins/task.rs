@@ -41,7 +41,7 @@ pub(super) struct Done {
 pub(super) enum Postponed {
     /// It takes a larger effort.
     MoreEffort,
-    /// The node stops.
+    /// The node stops, or it was cancelled.
     Stopped,
 }
 
@@ -54,7 +54,7 @@ impl From<Vec<News>> for Done {
 /// Why there is no component.
 ///
 /// # Errors
-/// If there may be one with a larger effort, or the node stops.
+/// If there may be one with a larger effort, the node stops, or the attempt was cancelled.
 pub(super) fn why(error: CompileError) -> Result<String, Postponed> {
     match error {
         CompileError::Refused(why) | CompileError::Unavailable(why) => Ok(why),

@@ -56,8 +56,43 @@ pub(super) enum Ending {
     Crashed(ExitStatus, String),
     /// It sent something else than an answer.
     Garbled(io::Error),
-    /// The node stops.
+    /// The node stops, or the job was cancelled.
     Stopped,
+}
+
+/// Ends a job from another thread, whether its process runs or is yet to start. Clones end the same job.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Cancel(Arc<Mutex<Cancelled>>);
+
+#[derive(Debug, Default)]
+struct Cancelled {
+    is_cancelled: bool,
+    child: Option<Arc<Mutex<Child>>>,
+}
+
+impl Cancel {
+    /// Kills the process of the job, without waiting for its end; none is started for it after that.
+    pub(crate) fn cancel(&self) {
+        let mut cancelled = lock(&self.0);
+        cancelled.is_cancelled = true;
+        if let Some(child) = &cancelled.child {
+            let _it_may_have_ended = lock(child).kill();
+        }
+    }
+
+    /// Returns `true` after [`cancel`](Self::cancel).
+    pub(crate) fn is_cancelled(&self) -> bool {
+        lock(&self.0).is_cancelled
+    }
+
+    /// Has this process killed if the job is cancelled, or was before.
+    fn watch(&self, child: &Arc<Mutex<Child>>) {
+        let mut cancelled = lock(&self.0);
+        if cancelled.is_cancelled {
+            let _it_may_have_ended = lock(child).kill();
+        }
+        cancelled.child = Some(Arc::clone(child));
+    }
 }
 
 impl Processes {
@@ -72,16 +107,27 @@ impl Processes {
     ///
     /// # Errors
     /// Says how the process ended instead.
-    pub(super) fn run(&self, job: &Job, file: &[u8], most: u64, wall: Duration) -> Result<(Answer, Vec<u8>), Ending> {
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        file: &[u8],
+        most: u64,
+        wall: Duration,
+        cancel: &Cancel,
+    ) -> Result<(Answer, Vec<u8>), Ending> {
         if let Some(why) = self.unusable.get() {
             return Err(Ending::Unusable(why.clone()));
         }
+        if cancel.is_cancelled() {
+            return Err(Ending::Stopped);
+        }
         let job = protocol::encode(job).map_err(Ending::Garbled)?;
         let (one, mut exchange) = self.start(&job, file, most)?;
+        cancel.watch(&one.child);
         let ended = exchange.run(Instant::now() + wall);
         let trouble = match ended {
             Ok(answer) => return Ok(answer),
-            Err(_) if self.lock().is_closed => return Err(Ending::Stopped),
+            Err(_) if self.lock().is_closed || cancel.is_cancelled() => return Err(Ending::Stopped),
             Err(trouble) => trouble,
         };
         Err(match trouble {
@@ -185,8 +231,8 @@ impl Drop for One<'_> {
     }
 }
 
-fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends a process that may have ended, and waits for that.
@@ -222,7 +268,7 @@ impl fmt::Display for Ending {
                 write!(f, "the process that compiled it ended with {status}: {words}")
             }
             Self::Garbled(error) => write!(f, "the process that compiled it broke the protocol: {error}"),
-            Self::Stopped => f.write_str("the node stops"),
+            Self::Stopped => f.write_str("it is not to be compiled any more"),
         }
     }
 }
@@ -257,8 +303,12 @@ mod tests {
     }
 
     fn run(processes: &Processes, wall: Duration) -> Result<(Answer, Vec<u8>), Ending> {
+        run_until(processes, wall, &Cancel::default())
+    }
+
+    fn run_until(processes: &Processes, wall: Duration, cancel: &Cancel) -> Result<(Answer, Vec<u8>), Ending> {
         let job = Job { bytes: 4, seconds: 1, memory: 1 << 30, threads: 1, is_patient: false, wanted: Wanted::Code };
-        processes.run(&job, b"file", 100, wall)
+        processes.run(&job, b"file", 100, wall, cancel)
     }
 
     fn said(processes: &Processes) -> String {
@@ -324,6 +374,27 @@ mod tests {
         let processes = Processes::new("/nowhere/wasmnode".into(), &SETTINGS);
         for _ in 0..2 {
             assert!(matches!(run(&processes, WALL), Err(Ending::CannotStart(..))));
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_ends_and_no_process_is_started_for_it_again() {
+        for does in ["sleep 1000", "cat GREETING; sleep 1000"] {
+            let (folder, processes) = program(does);
+            let cancel = Cancel::default();
+            std::thread::scope(|scope| {
+                let running = scope.spawn(|| run_until(&processes, WALL, &cancel));
+                while processes.lock().children.is_empty() {
+                    std::thread::yield_now();
+                }
+                cancel.cancel();
+                assert!(matches!(running.join().unwrap(), Err(Ending::Stopped)), "{does}");
+            });
+            assert!(processes.lock().children.is_empty());
+            let started = starts(&folder);
+            assert!(matches!(run_until(&processes, WALL, &cancel), Err(Ending::Stopped)));
+            assert_eq!(starts(&folder), started, "{does}");
+            assert!(processes.unusable.get().is_none(), "that it does not greet is not its fault");
         }
     }
 
