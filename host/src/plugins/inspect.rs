@@ -2,7 +2,7 @@
 
 use super::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
 use super::engine::Sandbox;
-use super::instance::Kind;
+use super::kind::Kind;
 use super::loader::digest;
 use crate::config::Config;
 use std::fmt;

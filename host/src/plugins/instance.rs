@@ -1,4 +1,4 @@
-//! One plugin and its instances: with `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
+//! One plugin and its instances: with `kind.rs`, `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
 
 use super::backtrace;
 use super::blocking::Blocking;
@@ -11,7 +11,7 @@ use super::fs::Folder;
 use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM, STOPPED};
 use super::health::Health;
 use super::http;
-use super::inspect;
+use super::kind::Kind;
 use super::outside::{Outside, Surroundings};
 use super::pace::Pace;
 use super::{GenerationState, News, PluginStatus};
@@ -29,8 +29,6 @@ use wasmnode_core::message::size;
 use wasmnode_core::{Body, Code, Failure, Frame, Request, RequestId, ServiceName, text};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 /// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
 const TICKS: u64 = 2;
@@ -56,16 +54,6 @@ pub(crate) struct Plugin {
     generation: AtomicU64,
     /// Whether there is a version before it that could serve in its place.
     has_fallback: AtomicBool,
-}
-
-/// How a plugin is spoken to.
-pub(super) enum Kind {
-    /// It exports our `handler`.
-    Service(ServicePre<Guest>),
-    /// It exports `wasi:cli/run`.
-    Command(CommandPre<Guest>),
-    /// It exports `wasi:http/incoming-handler`.
-    Http(ProxyPre<Guest>),
 }
 
 /// Where a plugin came from.
@@ -110,45 +98,6 @@ struct Instance {
     store: Store<Guest>,
     exports: Service,
     served: u32,
-}
-
-impl Kind {
-    /// Recognises a component by what it exports, and links it to the host.
-    ///
-    /// # Errors
-    /// Says what it lacks, or all that it wants and the host does not offer.
-    pub(super) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
-        let missing: Vec<String> =
-            inspect::imports(sandbox, component).into_iter().filter(|name| inspect::offer(name).is_none()).collect();
-        if !missing.is_empty() {
-            return Err(format!("it imports what the host does not offer: {}", missing.join(", ")));
-        }
-        let exports = inspect::exports(sandbox, component);
-        let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
-        let linked = || sandbox.linker.instantiate_pre(component);
-        let linked = match () {
-            () if has("wasmnode:service/handler@") => linked().and_then(ServicePre::new).map(Self::Service),
-            () if has("wasi:cli/run@0.2.") => linked().and_then(CommandPre::new).map(Self::Command),
-            () if has("wasi:http/incoming-handler@0.2.") => linked().and_then(ProxyPre::new).map(Self::Http),
-            () => {
-                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-                return Err(format!(
-                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
-                     command) or wasi:http/incoming-handler@0.2, and this exports {exports}"
-                ));
-            }
-        };
-        linked.map_err(|error| format!("an interface is not as the host knows it: {error:#}; see wit/service.wit"))
-    }
-
-    /// What it is called.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Service(_) => "component of the world wasmnode:service/service",
-            Self::Command(_) => "WASI command",
-            Self::Http(_) => "handler of HTTP requests (wasi:http/incoming-handler)",
-        }
-    }
 }
 
 impl Plugin {

@@ -8,6 +8,7 @@ use super::folder::{Change, Folder, Stamp, list};
 use super::guest::Calls;
 use super::history::{History, Version};
 use super::instance::{Origin, Plugin};
+use super::names::service_name;
 use super::provenance::vouch;
 use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
@@ -40,9 +41,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How old a file is at the start that nobody is likely to be still writing.
 const OLD: Duration = Duration::from_secs(2);
-
-/// Longest name of a service that a file can have: with `.wasm.minisig`, the 255 bytes that file systems allow.
-const NAME_BYTES: usize = 242;
 
 /// What it takes to load plugins.
 pub(super) struct Loader {
@@ -471,26 +469,4 @@ pub fn digest(bytes: &[u8]) -> String {
 
 fn is_old(stamp: &crate::files::Stamp) -> bool {
     stamp.modified().elapsed().is_ok_and(|age| age >= OLD)
-}
-
-fn service_name(file: &Path) -> Result<ServiceName, String> {
-    let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
-    let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
-    loadable(&name).map_err(|why| format!("{why}; rename the file"))?;
-    Ok(name)
-}
-
-/// Checks that a file of the plugin folder could serve under this name.
-///
-/// # Errors
-/// Says why none could.
-pub fn loadable(name: &ServiceName) -> Result<(), String> {
-    let text = name.as_str();
-    match () {
-        () if name.is_reserved() => Err(format!("the node answers {name} itself")),
-        () if text.contains('/') => Err(format!("{name} is a path, and the name of a plugin has no '/'")),
-        () if text.len() > NAME_BYTES => Err(format!("{name} is longer than {NAME_BYTES} bytes, too long for a file")),
-        () if text.starts_with('.') => Err(format!("{name} begins with a dot, and such files are not loaded")),
-        () => Ok(()),
-    }
 }

@@ -1,0 +1,130 @@
+//! What the threads that load files tell the driver, and what follows from it for the services.
+
+use super::history::Record;
+use super::instance::Plugin;
+use super::{Generations, Plugins, Refusal, Verdict};
+use std::fmt;
+use std::time::Duration;
+use tracing::info;
+use wasmnode_core::{Input, ServiceName};
+
+/// What happened to the file of a service.
+pub(crate) enum News {
+    /// It is ready to serve.
+    Loaded(ServiceName, Box<Plugin>),
+    /// It served before a restart, in these versions; the plugin is the one that served, if it could be restored.
+    Resumed(ServiceName, Record, Option<Box<Plugin>>),
+    /// A version of the time before a restart, by its number, is ready, or is lost.
+    Restored(ServiceName, u64, Option<Box<Plugin>>),
+    /// What is thought of a staged file.
+    Tried(String, Verdict),
+    /// It cannot serve, and why.
+    Refused(ServiceName, Refusal),
+    /// It is in order, and holds what it held before.
+    Unchanged(ServiceName),
+    /// It is no longer there.
+    Gone(ServiceName),
+    /// All files that were there at the start have been tried; those of these services take longer.
+    FirstPass(Vec<ServiceName>),
+    /// One of its versions refuses requests for so long, because it crashed in every one; zero if it does so no more.
+    Quarantine {
+        /// The service.
+        service: ServiceName,
+        /// Which version.
+        generation: u64,
+        /// How long.
+        lasts: Duration,
+    },
+}
+
+impl fmt::Debug for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loaded(service, plugin) => write!(f, "Loaded({service}, {})", plugin.digest()),
+            Self::Resumed(service, _, plugin) => write!(f, "Resumed({service}, {})", plugin.is_some()),
+            Self::Restored(service, number, plugin) => write!(f, "Restored({service}, {number}, {})", plugin.is_some()),
+            Self::Tried(staged, verdict) => write!(f, "Tried({staged}, {verdict:?})"),
+            Self::Refused(service, refusal) => write!(f, "Refused({service}, {})", refusal.why),
+            Self::Unchanged(service) => write!(f, "Unchanged({service})"),
+            Self::Gone(service) => write!(f, "Gone({service})"),
+            Self::FirstPass(unfinished) => write!(f, "FirstPass({unfinished:?})"),
+            Self::Quarantine { service, generation, lasts } => {
+                write!(f, "Quarantine({service}, {generation}, {lasts:?})")
+            }
+        }
+    }
+}
+
+impl Plugins {
+    /// Takes note of what happened to a file; returns what the core has to know of it.
+    pub(crate) fn hear(&mut self, news: News) -> Option<Input> {
+        self.note_finished(&news);
+        match news {
+            News::FirstPass(unfinished) => {
+                // What a loader that began anew finds is not the start.
+                self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
+                None
+            }
+            News::Loaded(service, plugin) => {
+                let generations = self.services.entry(service.clone()).or_default();
+                let was_offered = generations.serving().is_some();
+                let number = generations.install(*plugin);
+                self.keep_record(&service, None);
+                info!("generation {} of {service} serves from now on", number?);
+                let fit = Input::Quarantine { service: service.clone(), lasts: Duration::ZERO };
+                Some(if was_offered { fit } else { Input::Offered(service) })
+            }
+            News::Resumed(service, record, plugin) => {
+                let generations = Generations::resume(record, plugin.map(|plugin| *plugin));
+                let number = generations.serving_number();
+                self.services.insert(service.clone(), generations);
+                info!("generation {} of {service} serves as before the restart", number?);
+                Some(Input::Offered(service))
+            }
+            News::Restored(service, number, plugin) => {
+                self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
+                self.keep_record(&service, None);
+                self.go_on_stepping_back(&service);
+                None
+            }
+            News::Tried(staged, verdict) => {
+                self.trials.settle(&staged, verdict);
+                None
+            }
+            News::Refused(service, refusal) => {
+                self.refused += u64::from(self.services.entry(service).or_default().refuse(refusal));
+                None
+            }
+            News::Quarantine { service, generation, lasts } => {
+                let serving = self.services.get(&service)?.serving()?;
+                (serving.generation() == generation).then_some(Input::Quarantine { service, lasts })
+            }
+            News::Unchanged(service) => {
+                self.services.get_mut(&service)?.accept();
+                None
+            }
+            News::Gone(service) => {
+                let offered = self.services.remove(&service)?.serving().is_some();
+                self.keep_record(&service, None);
+                self.go_on_stepping_back(&service);
+                if offered {
+                    info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                }
+                offered.then_some(Input::Withdrawn(service))
+            }
+        }
+    }
+
+    /// A file that was there at the start has been compiled, if the news is of one.
+    fn note_finished(&mut self, news: &News) {
+        let finished = match news {
+            News::Loaded(service, _) | News::Refused(service, _) => service,
+            News::Unchanged(service) | News::Gone(service) => service,
+            News::Resumed(..) | News::Restored(..) | News::Tried(..) => return,
+            News::FirstPass(_) | News::Quarantine { .. } => return,
+        };
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.remove(finished);
+        }
+    }
+}
