@@ -91,8 +91,7 @@ impl Guest {
         descriptor: &Resource<Descriptor>,
         call: impl FnOnce(&mut WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<R> + Send + 'static,
     ) -> FsResult<R> {
-        let handle = self.handle(descriptor)?;
-        self.blocking(move || with_view([handle.descriptor], |view, [descriptor]| call(view, descriptor))).await
+        self.with_checked(descriptor, |_| Ok(()), call).await
     }
 
     /// The same for a call that adds an entry to a folder.
@@ -101,11 +100,24 @@ impl Guest {
         descriptor: &Resource<Descriptor>,
         call: impl FnOnce(&mut WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<R> + Send + 'static,
     ) -> FsResult<R> {
-        let handle = self.handle(descriptor)?;
-        handle.check_may_add()?;
         let request = self.request();
+        let check = move |handle: &Handle| {
+            handle.check_may_add()?;
+            Ok(handle.root.add(0, 1, request)?)
+        };
+        self.with_checked(descriptor, check, call).await
+    }
+
+    /// The same for a call that this check lets through.
+    async fn with_checked<R: Send + 'static>(
+        &mut self,
+        descriptor: &Resource<Descriptor>,
+        check: impl FnOnce(&Handle) -> FsResult<()> + Send + 'static,
+        call: impl FnOnce(&mut WasiFilesystemCtxView<'_>, Resource<Descriptor>) -> FsResult<R> + Send + 'static,
+    ) -> FsResult<R> {
+        let handle = self.handle(descriptor)?;
         self.blocking(move || {
-            handle.root.add(0, 1, request)?;
+            check(&handle)?;
             with_view([handle.descriptor], |view, [descriptor]| call(view, descriptor))
         })
         .await
