@@ -146,6 +146,22 @@ fn a_version_that_is_not_signed_leaves_the_old_one_serving_until_it_is() {
 }
 
 #[test]
+fn what_vouches_for_a_file_is_said_once_each_time_that_it_is_loaded() {
+    let settings = "[security.plugins]\nsigners = ['ours.pub']\n";
+    let mut node = Node::start_with_cache(folder(), "own-cache", settings);
+    for _ in 0..2 {
+        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+        node.signal("-TERM");
+        assert!(node.wait().success());
+        let said = node.log_to_its_end().iter().filter(|line| line.contains("echo.wasm may be loaded")).count();
+        assert_eq!(said, 1);
+        // So that it is compiled once more.
+        fs::remove_dir_all(node.folder.path("own-cache")).unwrap();
+        node.start_again();
+    }
+}
+
+#[test]
 fn a_listed_digest_needs_no_signature() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("other", &component(COUNTER));

@@ -384,9 +384,7 @@ impl Loader {
             Some(plugin) => plugin,
             None => self.build(service, &bytes, origin(file, digest, bytes.len(), signature), attempt)?,
         };
-        if let Some(why) = vouched {
-            info!("{} may be loaded: {why}", shown(file));
-        }
+        log_admission(file, vouched.as_deref());
         self.unsay(file);
         if let Some(history) = &self.history {
             history.keep(digest, bytes);
@@ -442,6 +440,13 @@ impl Loader {
             .map_err(CompileError::Refused)?;
         info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
         Ok(plugin)
+    }
+}
+
+/// Says who vouches for a file that was loaded. What is only tried, or will be again, is not worth a line.
+pub(super) fn log_admission(file: &Path, vouched: Option<&str>) {
+    if let Some(why) = vouched {
+        info!("{} may be loaded: {why}", shown(file));
     }
 }
 

@@ -6,14 +6,14 @@ use super::content::{Content, Trouble};
 use super::folder::Stamp;
 use super::history::Version;
 use super::instance::{Origin, Plugin};
-use super::loader::{Loader, digest, lock, origin};
+use super::loader::{Loader, digest, lock, log_admission, origin};
 use super::names::loadable;
 use super::task::{Postponed, why};
 use super::{GenerationState, News};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tracing::{info, warn};
-use wasmnode_core::text::{self, shown};
+use tracing::warn;
+use wasmnode_core::text;
 use wasmnode_core::{Failure, ServiceName};
 
 impl Loader {
@@ -69,12 +69,11 @@ impl Loader {
         if let Some((_, Content { bytes, signature })) = content.filter(|(found, _)| found == digest)
             && let Ok(vouched) = self.admit(file, bytes, digest, signature.clone())
         {
-            if let Some(why) = vouched {
-                info!("{} may be loaded: {why}", shown(file));
-            }
             let signature = signature.clone().and_then(Result::ok);
             let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
-            return self.build(service, bytes, origin, attempt);
+            let plugin = self.build(service, bytes, origin, attempt)?;
+            log_admission(file, vouched.as_deref());
+            return Ok(plugin);
         }
         let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
         let bytes = history.bytes(digest).map_err(CompileError::Refused)?;
