@@ -280,11 +280,6 @@ impl Broker {
         }
     }
 
-    /// Accepts no request any more; those accepted go on.
-    pub fn drain(&mut self) {
-        self.draining = true;
-    }
-
     /// Ends everything: requests without an answer fail, workers are told to go.
     pub fn stop(&mut self, now: Time) {
         self.draining = true;

@@ -210,7 +210,7 @@ impl Node {
             Input::Tick => {}
             Input::Drain => {
                 self.withdraw_from_zone(now);
-                self.broker.drain();
+                self.broker.drain(now);
             }
             Input::Stop => {
                 if let Some(router) = &mut self.router {

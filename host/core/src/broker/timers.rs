@@ -69,6 +69,14 @@ impl Timers {
 }
 
 impl Broker {
+    /// Accepts no further request. Those accepted go on, except what waits for a service that nobody offers: no worker can
+    /// register with a draining node, so that wait would be in vain.
+    pub fn drain(&mut self, now: Time) {
+        self.draining = true;
+        let waiting: Vec<RequestId> = self.services.iter().flat_map(|(_, service)| service.waiting()).collect();
+        waiting.into_iter().for_each(|request| self.arm_patience(request, now));
+    }
+
     /// A request that has found a provider has until its deadline.
     pub(super) fn rearm(&mut self, id: RequestId, now: Time) {
         if let Some(pending) = self.requests.get(&id) {
@@ -125,8 +133,14 @@ impl Broker {
         }
     }
 
-    /// Nobody has offered the service of a request for as long as it could wait.
+    /// Nobody has offered the service of a request for as long as it could wait, or nobody will.
     fn waited_in_vain(&self, pending: &Pending, now: Time) -> Failure {
+        if self.draining {
+            let (node, service) = (&self.settings.name, &pending.service);
+            let reason =
+                format!("node {node} is shutting down, and nobody offers {service}; the request was not started");
+            return Failure::new(Code::Draining, reason);
+        }
         let unknown = || self.unknown(&pending.service, &pending.place);
         let failure = pending.last_failure.clone().unwrap_or_else(unknown);
         let limit = match pending.patience {
@@ -136,13 +150,15 @@ impl Broker {
         Failure::new(failure.code, format!("{}; it waited for {limit}", failure.reason))
     }
 
-    /// If nobody can serve a request, it waits for somebody as long as its patience lasts.
+    /// If nobody can serve a request, it waits for somebody as long as its patience lasts, but not on a draining node.
     pub(super) fn arm_patience(&mut self, id: RequestId, now: Time) {
         let Some(Pending { patience, deadline, service, place, .. }) = self.requests.get(&id) else { return };
         if self.can_be_served(id) {
             return;
         }
         match patience {
+            // As one of many: `wake` ends some at a time.
+            _ if self.draining => self.set_timer(id, now, now),
             Some(patience) => self.set_timer(id, deadline.at.min(now + *patience), now),
             None => self.end(id, self.unknown(service, place), now),
         }

@@ -151,7 +151,7 @@ impl Checker {
         for ask in desk.waiting.iter().filter_map(|id| self.book.get(*id)) {
             self.require(ask.place == Place::Waiting, || format!("has lost a request: {ask:?}"));
             let Some(since) = self.waits_in_vain_since(ask) else { continue };
-            let patient = ask.patience.is_some_and(|patience| since + patience > self.now);
+            let patient = !self.draining && ask.patience.is_some_and(|patience| since + patience > self.now);
             self.require(patient || woken_at_once, || {
                 format!("waits too long for a service that nobody offers: {ask:?}")
             });

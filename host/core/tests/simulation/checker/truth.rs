@@ -120,7 +120,10 @@ impl Checker {
                 Asker::Call(_) => true, // Judged at rest: its caller must be closed.
                 Asker::Native(peer, _) | Asker::Majordomo(peer, _) => ask.cancelled || self.moment.gone.contains(peer),
             },
-            Code::Draining => self.draining && fresh && !is_call || self.stopped && waits,
+            Code::Draining => {
+                let waits_in_vain = waits && self.waits_in_vain_since(ask).is_some();
+                self.draining && (fresh && !is_call || waits_in_vain) || self.stopped && waits
+            }
             Code::Deadline => ask.due <= self.now && failure.reason.contains(whereabouts(&ask.place)),
             Code::Lost => {
                 let waited_in_vain = waits && (self.is_out_of_patience(ask) || self.stopped);
@@ -148,6 +151,7 @@ impl Checker {
 
     fn is_out_of_patience(&self, ask: &Ask) -> bool {
         self.waits_in_vain_since(ask).is_some_and(|since| match ask.patience {
+            _ if self.draining => true,
             Some(patience) => ask.due.min(since + patience) <= self.now,
             None => true,
         })
