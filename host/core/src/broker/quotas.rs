@@ -1,13 +1,16 @@
 //! How much each user may ask: requests and bytes per second, and requests without an answer.
 //!
-//! Rates are token buckets that hold one second's worth. A request is let in while there is anything left, and may take
-//! more than that: the next ones wait for it, so that on average the rate holds however large one is.
+//! Rates are token buckets that hold one second's worth. A request is let in while there is a whole request and any byte
+//! left. It may have more bytes than that: the next ones wait for it, so that on average the rate holds however large one is.
 
 use crate::access::{Access, Quota};
 use crate::failure::{Code, Failure};
 use crate::name::Label;
 use crate::time::Time;
 use std::collections::BTreeMap;
+
+/// One request or byte, in the millionths that a [`Bucket`] counts.
+const ONE: i64 = 1_000_000;
 
 /// The accounts of all users that have a quota.
 #[derive(Debug, Default)]
@@ -29,17 +32,17 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Whether anything is left, at this many per second.
-    fn has_some(&mut self, rate: u64, now: Time) -> bool {
+    /// Whether so many millionths are left, at this many units per second.
+    fn has(&mut self, least: i64, rate: u64, now: Time) -> bool {
         let rate = i64::try_from(rate).unwrap_or(i64::MAX);
-        let full = rate.saturating_mul(1_000_000);
+        let full = rate.saturating_mul(ONE);
         let elapsed = i64::try_from(now.since(self.filled).as_micros()).unwrap_or(i64::MAX);
         (self.left, self.filled) = (self.left.saturating_add(rate.saturating_mul(elapsed)).min(full), now);
-        self.left > 0
+        self.left >= least
     }
 
     fn take(&mut self, amount: usize) {
-        let amount = i64::try_from(amount).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX).saturating_mul(ONE);
         self.left = self.left.saturating_sub(amount);
     }
 }
@@ -55,8 +58,7 @@ impl Quotas {
                 known => {
                     // Full, as it fills within a second.
                     let full = |rate: Option<u64>| {
-                        let left =
-                            i64::try_from(rate.unwrap_or_default()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+                        let left = i64::try_from(rate.unwrap_or_default()).unwrap_or(i64::MAX).saturating_mul(ONE);
                         Bucket { left, filled: now }
                     };
                     let (requests, bytes) = (full(grant.quota.requests_per_second), full(grant.quota.bytes_per_second));
@@ -78,10 +80,10 @@ impl Quotas {
         if let Some(most) = outstanding.filter(|most| account.outstanding >= *most) {
             return over("outstanding", most.to_string());
         }
-        if let Some(rate) = requests_per_second.filter(|rate| !account.requests.has_some(*rate, now)) {
+        if let Some(rate) = requests_per_second.filter(|rate| !account.requests.has(ONE, *rate, now)) {
             return over("requests-per-second", rate.to_string());
         }
-        if let Some(rate) = bytes_per_second.filter(|rate| !account.bytes.has_some(*rate, now)) {
+        if let Some(rate) = bytes_per_second.filter(|rate| !account.bytes.has(1, *rate, now)) {
             return over("bytes-per-second", rate.to_string());
         }
         account.requests.take(1);
@@ -143,6 +145,15 @@ mod tests {
             .sum();
         assert_eq!(later, 1_000, "in ten seconds");
         assert_eq!(admitted(&mut quotas, 1_000, 1, now + Duration::from_secs(3_600)), 100, "nothing is saved up");
+    }
+
+    #[test]
+    fn a_part_of_a_request_lets_none_in() {
+        let mut quotas = quotas(Quota { requests_per_second: Some(10), ..Quota::default() });
+        assert_eq!(admitted(&mut quotas, 11, 1, Time::ZERO), 10);
+        let at = |milliseconds| Time::ZERO + Duration::from_millis(milliseconds);
+        assert_eq!([0, 1, 50, 99].map(|time| admitted(&mut quotas, 1, 1, at(time))), [0; 4]);
+        assert_eq!([100, 101].map(|time| admitted(&mut quotas, 1, 1, at(time))), [1, 0]);
     }
 
     #[test]
