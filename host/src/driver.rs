@@ -322,7 +322,7 @@ impl Driver {
                 None => return,
             },
             Mail::Keys(keys) => {
-                info!("the keys have changed: {} are trusted", keys.trusted.len());
+                info!("the keys have changed: {}", keys.how_many());
                 self.sockets.trust(&keys);
                 Input::Trust(keys.access(&self.config.node.name))
             }
@@ -342,7 +342,8 @@ impl Driver {
         match input {
             Input::Drain => {
                 let drain = self.config.drain;
-                info!("stopping: {} requests in flight have {drain:?} to end", self.node.outstanding());
+                let outstanding = text::count(self.node.outstanding(), "request");
+                info!("stopping: {outstanding} in flight, at most {drain:?} to end");
                 self.plugins.stop_compiling();
                 let now = Instant::now();
                 self.end = Some(now + drain);

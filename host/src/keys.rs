@@ -217,6 +217,14 @@ impl Keys {
         mistake.into_iter().chain(of_others).collect()
     }
 
+    /// How many are trusted, as a person is told.
+    pub(crate) fn how_many(&self) -> String {
+        match self.trusted.len() {
+            1 => "1 is trusted".into(),
+            count => format!("{count} are trusted"),
+        }
+    }
+
     /// The key under which a process of this name is expected.
     #[must_use]
     pub fn key_of(&self, name: &Label) -> Option<Key> {

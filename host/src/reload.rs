@@ -53,7 +53,7 @@ impl Reload {
                 self.tell.send(Mail::Keys(keys));
             }
             if is_asked {
-                info!("SIGHUP: the keys were read again, {} are trusted", trust.current().trusted.len());
+                info!("SIGHUP: the keys were read again, {}", trust.current().how_many());
             }
         }
         if is_asked {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use wasmnode_core::text;
 
 /// How long a line is not said again.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -11,7 +12,7 @@ const LINES: usize = 1_000;
 
 /// The lines that were said lately, and how often each was left out since.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats(BTreeMap<String, (Instant, u64)>);
+pub(crate) struct Repeats(BTreeMap<String, (Instant, usize)>);
 
 impl Repeats {
     /// The line as it is to be said now, if it is.
@@ -25,7 +26,7 @@ impl Repeats {
             let times = std::mem::take(left_out);
             *said = now;
             return Some(if times > 0 {
-                format!("{line} (and {times} times more since that was said last)")
+                format!("{line} (and {} more since that was said last)", text::count(times, "time"))
             } else {
                 line.into()
             });

@@ -201,7 +201,7 @@ fn a_node_ends_although_a_name_lookup_hangs() {
         let asked = Instant::now();
         node.signal("-TERM");
         if signals == 2 {
-            node.wait_for("stopping: 1 requests in flight");
+            node.wait_for("stopping: 1 request in flight");
             node.signal("-TERM");
         }
         let status = node.wait_at_most(PATIENCE).expect("it ends");

@@ -13,7 +13,7 @@ fn a_node_told_to_stop_finishes_what_is_in_flight_and_refuses_the_rest() {
     let running = client.send(Ask::new("slow").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
     let (asker, body) = worker.request();
     node.signal("-TERM");
-    node.wait_for("stopping: 1 requests in flight");
+    node.wait_for("stopping: 1 request in flight");
     let refused = client.send(Ask::new("echo").deadline(PATIENCE)).unwrap();
     match client.receive(Some(PATIENCE)).unwrap() {
         (id, Reply::Failure(failure)) => assert_eq!((id, failure.code), (refused, Code::Draining)),

@@ -221,7 +221,7 @@ fn trust_begins_and_ends_without_a_restart_and_ends_what_is_under_way() {
     client.send(Ask::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     distrust(&keys_of(&node), "shop");
-    node.wait_for("the keys have changed: 1 are trusted");
+    node.wait_for("the keys have changed: 1 is trusted");
     // What it had asked is cancelled, what it asks on is not heard, and it does not come in again.
     node.wait_until_quiet(PATIENCE);
     let before = node.report()["counters"]["accepted"].as_u64().unwrap();

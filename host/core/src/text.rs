@@ -9,6 +9,7 @@
 //! | reasons of failures: of guests, workers, peers, and errors of libraries in them | [`Failure::new`](crate::Failure::new) |
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
+//! | identities that workers choose | hexadecimal, unless they are a line: `PeerId::shown` |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
 //! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/console.rs` |
 //! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
@@ -92,6 +93,18 @@ pub fn line_of(bytes: &[u8], limit: usize) -> String {
     // A character has at most four bytes and becomes at least one: the rest would be cut.
     let enough = &bytes[..bytes.len().min(limit.saturating_mul(4))];
     line(&String::from_utf8_lossy(enough), limit).into_owned()
+}
+
+/// Returns a number of things whose name takes an `s` where it is not one.
+///
+/// ```
+/// use wasmnode_core::text::count;
+///
+/// assert_eq!([0, 1, 2].map(|number| count(number, "request")), ["0 requests", "1 request", "2 requests"]);
+/// ```
+#[must_use]
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Returns the name of a file as one line.

@@ -29,7 +29,7 @@ fn who_is_trusted_no_more_is_cut_off_within_a_second_whatever_it_sends() {
     let mut node = party.start("");
     for id in [&b"fixed"[..], &[b'x'; 255]] {
         trust(&keys_of(&node), &shop, &[]);
-        node.wait_for("the keys have changed: 1 are trusted");
+        node.wait_for("the keys have changed: 1 is trusted");
         let (socket, ends) = watched(&shop, &node, &key, id);
         is_served(&socket);
         distrust(&keys_of(&node), "shop");

@@ -48,7 +48,7 @@ fn what_lies_beside_good_files_keeps_nobody_from_being_trusted_or_distrusted() {
         node.wait_for(named);
     }
     distrust(&keys_of(&node), "shop");
-    node.wait_for("the keys have changed: 1 are trusted");
+    node.wait_for("the keys have changed: 1 is trusted");
     assert!(told(&mut shop.client(&node, &key), "echo").is_err());
     assert_eq!(told(&mut served, "echo").unwrap(), b"x");
     trust(&keys_of(&node), &shop, &[]);
@@ -107,7 +107,7 @@ fn a_file_that_is_replaced_with_its_size_and_time_kept_is_read_again() {
     fs::write(&beside, replaced).unwrap();
     File::options().append(true).open(&beside).unwrap().set_modified(time).unwrap();
     fs::rename(&beside, &file).unwrap();
-    node.wait_for("the keys have changed: 1 are trusted");
+    node.wait_for("the keys have changed: 1 is trusted");
     assert!(told(&mut shop.client(&node, &key), "echo").is_err());
     assert_eq!(told(&mut other.client(&node, &key), "echo").unwrap(), b"x");
 }

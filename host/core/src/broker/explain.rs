@@ -5,6 +5,7 @@ use super::types::{Candidate, HopStatus, Way};
 use super::{Broker, Where};
 use crate::failure::{Code, Failure};
 use crate::name::{Address, ServiceName};
+use crate::text;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ fn peer(status: &HopStatus) -> Candidate {
     let (is_ready, why) = match status {
         HopStatus { is_silent: true, .. } => (false, "it gives no sign of life".into()),
         HopStatus { is_full: true, .. } => {
-            (false, format!("it has {outstanding} requests of this node: limits.requests-per-peer"))
+            (false, format!("it has {} of this node: limits.requests-per-peer", text::count(outstanding, "request")))
         }
         HopStatus { paused_for, .. } if !paused_for.is_zero() => {
             (false, format!("it only failed; it is left out for {paused_for:?} more, unless nobody else is there"))

@@ -105,7 +105,7 @@ impl fmt::Display for ZoneEvent {
             Self::SessionDown { router } => write!(f, "router {router} is no longer a neighbour"),
             Self::PeerRefused { node, why } => write!(f, "refused node {node}: {why}"),
             Self::Unlisted { services } => {
-                write!(f, "{services} services are over limits.offers: the peers are not told of them")
+                write!(f, "over limits.offers: the peers are not told of {}", text::count(*services, "service"))
             }
         }
     }
