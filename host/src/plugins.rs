@@ -131,11 +131,11 @@ pub struct PluginStatus {
     pub bytes: u64,
     /// When it was loaded (RFC 3339, UTC).
     pub loaded_at: String,
-    /// Requests that it has answered, with a reply or a failure.
+    /// Requests that it has answered, with a reply or a failure, or that were stopped.
     pub requests: u64,
     /// Of those, the ones in which an instance trapped or asked for more than it may have.
     pub crashes: u64,
-    /// Milliseconds until a request is tried again, because it has crashed in every one; 0 if it is not so.
+    /// Milliseconds until a request is tried again, because it has crashed in the last ones; 0 if it is not so.
     pub quarantine_ms: u64,
     /// Mean time of its recent runs, microseconds.
     pub mean_us: u64,

@@ -5,7 +5,7 @@ use crate::sockets::Sockets;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
-use wasmnode_core::{Address, HopStatus, Label, Node, Time};
+use wasmnode_core::{Address, Failure, HopStatus, Label, Node, ServiceName, Time};
 
 /// The name under which the state of everything that can be called is asked for.
 pub const SERVICES: &str = "node.services";
@@ -120,6 +120,18 @@ pub struct ExplainReport {
     pub candidates: Vec<CandidateReport>,
     /// What would happen to a request that came now.
     pub verdict: String,
+    /// The failure that it would get although somebody offers the service, if it would.
+    #[serde(default)]
+    pub failure: Option<FailureReport>,
+}
+
+/// A failure.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FailureReport {
+    /// The number of its code.
+    pub code: u16,
+    /// What happened, and where.
+    pub reason: String,
 }
 
 /// Somebody who could serve a request.
@@ -167,7 +179,7 @@ pub struct CounterReport {
 /// All that is known of one service's plugin.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PluginReport {
-    /// The service.
+    /// The service; of a file that no service can be named after, the file's name.
     pub service: String,
     /// Its versions that are kept, newest first.
     pub generations: Vec<PluginStatus>,
@@ -175,17 +187,14 @@ pub struct PluginReport {
     pub refused: Option<Refusal>,
 }
 
-/// Writes the state of the plugins.
-pub(crate) fn plugins(plugins: &Plugins) -> String {
-    let all: Vec<PluginReport> = plugins
-        .list()
-        .map(|(service, generations, refused)| PluginReport {
-            service: service.to_string(),
-            generations,
-            refused: refused.cloned(),
-        })
-        .collect();
-    serde_json::to_string(&all).unwrap_or_default()
+/// The state of the plugins.
+pub(crate) fn plugins(plugins: &Plugins) -> Vec<PluginReport> {
+    let report = |(service, generations, refused): (&ServiceName, _, Option<&Refusal>)| PluginReport {
+        service: service.to_string(),
+        generations,
+        refused: refused.cloned(),
+    };
+    plugins.list().map(report).collect()
 }
 
 /// Writes who is in the zone.
@@ -217,6 +226,7 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
         meaning: explanation.meaning,
         candidates: candidates.collect(),
         verdict: explanation.verdict,
+        failure: explanation.failure.map(|Failure { code, reason }| FailureReport { code: code.number(), reason }),
     };
     serde_json::to_string(&report).unwrap_or_default()
 }

@@ -39,6 +39,7 @@ fn a_run_that_is_stopped_while_it_waits_for_the_host_has_its_line_too() {
     assert_eq!(node.fail("web", &[format!("GET /fetch/{address} HTTP/1.1").as_bytes()]).0, Code::Deadline);
     let line = node.wait_for("web: the run was stopped at its deadline, while it waited for the host");
     assert!(line.contains("service=\"web\" generation=1"), "{line}");
+    assert_eq!(node.report()["services"][0]["plugin"]["requests"], 1);
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn a_quarantine_is_shown_by_every_command_that_tells_of_the_service() {
         let done = run(&[command, &["--to", &node.ipc()]].concat());
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     };
+    assert_eq!(run(&["explain", "trap", "--to", &node.ipc()]).status.code(), Some(6), "as a call would end");
     let explained = told(&["explain", "trap"]);
     assert!(explained.contains("NOT READY  in quarantine for"), "{explained}");
     assert!(explained.contains("=> 502 crashed: trap is in quarantine for"), "{explained}");
@@ -84,6 +86,6 @@ fn a_quarantine_is_shown_by_every_command_that_tells_of_the_service() {
     assert!(traced.contains("502 crashed: trap is in quarantine for"), "{traced}");
     for command in ["services", "plugins"] {
         let listed = told(&[command]);
-        assert!(listed.contains("ms more: it crashed in every request"), "{command}: {listed}");
+        assert!(listed.contains("ms more: it crashed in its last requests"), "{command}: {listed}");
     }
 }

@@ -77,7 +77,7 @@ pub enum Input {
     Offered(ServiceName),
     /// The plugin of this service is gone.
     Withdrawn(ServiceName),
-    /// The plugin of this service crashed in every request, and for so long requests are refused without a run; zero if
+    /// The plugin of this service crashed in its last requests, and for so long requests are refused without a run; zero if
     /// they are run again.
     Quarantine {
         /// The service.

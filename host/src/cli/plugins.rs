@@ -108,7 +108,7 @@ fn table(plugins: &[PluginReport]) -> String {
         let serving = plugin.generations.iter().find(|generation| generation.state == GenerationState::Serving);
         if let Some(ms) = serving.map(|serving| serving.quarantine_ms).filter(|ms| *ms > 0) {
             let _writing_to_a_string_succeeds =
-                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
+                writeln!(text, "  in quarantine for {ms} ms more: it crashed in its last requests");
         }
         if let Some(refused) = &plugin.refused {
             let _writing_to_a_string_succeeds = writeln!(text, "{:<24}    - refused: {}", plugin.service, refused.why);

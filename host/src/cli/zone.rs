@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use wasmnode::client::{self, Ask, Client};
-use wasmnode::report::{self, ExplainReport, PeerReport, Report, ZoneReport};
+use wasmnode::report::{self, ExplainReport, FailureReport, PeerReport, Report, ZoneReport};
 use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]
@@ -46,7 +46,11 @@ pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode,
     let mut client = args.listing.to.connect(config)?;
     let ask = Ask::new(report::EXPLAIN).body([args.service.to_string()]);
     let reply = tell(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
-    if !read::<ExplainReport>(&reply)?.candidates.is_empty() {
+    let report: ExplainReport = read(&reply)?;
+    if let Some(FailureReport { code, reason }) = report.failure {
+        return Err(Failed::of(&Failure::new(Code::from_number(code).unwrap_or(Code::Failed), reason)));
+    }
+    if !report.candidates.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     let reason = format!("nobody offers {}, as far as the node at {} knows", args.service, client.endpoint());
@@ -86,7 +90,7 @@ fn service_table(report: &Report) -> String {
         }
         if let Some(ms) = service.plugin.as_ref().map(|plugin| plugin.quarantine_ms).filter(|ms| *ms > 0) {
             let _writing_to_a_string_succeeds =
-                writeln!(text, "  in quarantine for {ms} ms more: it crashed in every request");
+                writeln!(text, "  in quarantine for {ms} ms more: it crashed in its last requests");
         }
         service.peers.iter().for_each(|peer| text.push_str(&peer_line(peer)));
     }

@@ -4,22 +4,32 @@
 //! A step back needs a key that says `admin`. A trial does not: whoever names a staged file could read the folder, and
 //! whoever put it there could write to it, and so could have had it loaded by its final name.
 
-use super::Plugins;
+use super::folder::is_of_plugin;
 use super::generations::NoWayBack;
+use super::names::service_name;
 use super::watch::Staged;
+use super::{Plugins, Refusal};
 use crate::config::Config;
-use crate::report;
+use crate::report::{self, PluginReport};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tracing::info;
-use wasmnode_core::{Caller, Code, Failure, Input, Node, Request, RequestId, ServiceName};
+use wasmnode_core::{Caller, Code, Failure, Input, Node, Request, RequestId, ServiceName, text};
 
 /// Trials whose verdict nobody may have asked for yet.
 const TRIALS: usize = 64;
+
+/// Files that are listed although no service can be named after them.
+const MISNAMED: usize = 100;
+
+/// How long the folder may take to be read for a list of plugins, which is otherwise answered without such files: well within
+/// the two seconds that a plugin has by default.
+const READING: Duration = Duration::from_secs(1);
 
 /// Longest name of a staged file in bytes, as file systems have it.
 const STAGED_BYTES: usize = 255;
@@ -145,7 +155,10 @@ impl Plugins {
         let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         let result = match (&words[..], &request.caller) {
-            ([] | [""], _) => Ok(report::plugins(self)),
+            ([] | [""], _) => {
+                self.list_all(request.id);
+                return None;
+            }
             (["folder"], _) => self.folder_report(),
             (["try", service, staged], _) => self.try_staged(service, staged),
             (["rollback", service], Caller::Client(peer)) if node.is_admin(peer) => {
@@ -166,6 +179,20 @@ impl Plugins {
             }
         };
         Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
+    }
+
+    /// Answers with all plugins, and the files of the folder that cannot be any. The folder is not read on this thread, which
+    /// would wait where its mount hangs.
+    fn list_all(&self, request: RequestId) {
+        let (mut all, sending) = (report::plugins(self), self.sending.clone());
+        let folder = (!self.loads.is_router).then(|| self.loads.folder.clone());
+        tokio::spawn(async move {
+            if let Some(folder) = folder {
+                let reading = tokio::task::spawn_blocking(move || misnamed(&folder));
+                all.extend(tokio::time::timeout(READING, reading).await.ok().and_then(Result::ok).unwrap_or_default());
+            }
+            sending.send(Input::Finished { request, result: json(&all).map(|text| vec![text.into()]) });
+        });
     }
 
     fn folder_report(&self) -> Result<String, Failure> {
@@ -223,6 +250,23 @@ impl Plugins {
             }
         }
     }
+}
+
+/// The files of a folder that no service can be named after, and why, first by name.
+fn misnamed(folder: &Path) -> Vec<PluginReport> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_plugin =
+        |file: &PathBuf| is_of_plugin(file) && file.extension().is_some_and(|extension| extension == "wasm");
+    let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let report = |file: PathBuf| {
+        let why = service_name(&file).err()?;
+        let refused = Some(Refusal { digest: String::new(), why, at: at.clone() });
+        Some(PluginReport { service: text::shown(Path::new(file.file_name()?)), generations: Vec::new(), refused })
+    };
+    let mut reports: Vec<PluginReport> = found.filter(is_plugin).filter_map(report).collect();
+    reports.sort_by(|one, other| one.service.cmp(&other.service));
+    reports.truncate(MISNAMED);
+    reports
 }
 
 fn json(value: &impl Serialize) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! Whether a plugin is fit to run. One that crashes in every request is not tried with each new one: it costs time that
+//! Whether a plugin is fit to run. One that crashes in request after request is not tried with each new one: it costs time that
 //! others could use.
 
 use std::time::{Duration, Instant};
@@ -47,6 +47,11 @@ impl Health {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
+    /// Requests in a row that have crashed.
+    pub(super) fn crashes_in_a_row(&self) -> u32 {
+        self.in_a_row
+    }
+
     /// A request has ended; returns the length of the quarantine that begins with it, if one does.
     pub(super) fn record(&mut self, has_crashed: bool, now: Instant) -> Option<Duration> {
         if !has_crashed {
@@ -78,6 +83,7 @@ mod tests {
         assert_eq!(health.record(true, start), None);
         assert_eq!(health.admit(start), Ok(()));
         assert_eq!(health.record(true, start), Some(SECOND));
+        assert_eq!(health.crashes_in_a_row(), 3);
         assert_eq!(health.admit(start + SECOND / 4), Err(SECOND * 3 / 4));
         assert_eq!(health.admit(start + SECOND), Ok(()));
         assert_eq!(health.admit(start + SECOND), Err(SECOND), "only one is let through");

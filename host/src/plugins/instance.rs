@@ -207,13 +207,14 @@ impl Plugin {
         if has_crashed && self.is_on_trial() {
             return;
         }
-        let (was_quarantined, wait) = {
+        let (was_quarantined, wait, crashes) = {
             let mut health = self.health();
-            (health.is_in_quarantine(), health.record(has_crashed, Instant::now()))
+            let was_quarantined = health.is_in_quarantine();
+            (was_quarantined, health.record(has_crashed, Instant::now()), health.crashes_in_a_row())
         };
         let service = &self.around.service;
         match wait {
-            Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashes in every request"),
+            Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashed in {crashes} requests in a row"),
             None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
             None => return,
         }
@@ -247,9 +248,11 @@ impl Plugin {
         if !self.has_ever_crashed() {
             return Ok(());
         }
-        self.health().admit(Instant::now()).map_err(|left| {
+        let mut health = self.health();
+        health.admit(Instant::now()).map_err(|left| {
+            let (service, crashes) = (&self.around.service, health.crashes_in_a_row());
             let reason =
-                format!("{} is in quarantine for {left:.1?} more: it crashed in every request", self.around.service);
+                format!("{service} is in quarantine for {left:.1?} more: it crashed in {crashes} requests in a row");
             Failure::new(Code::Crashed, reason)
         })
     }
@@ -418,7 +421,7 @@ impl Plugin {
     }
 }
 
-/// Sees to it that a run which is stopped while it waits for the host has its line in the log too.
+/// Sees to it that a run which is stopped while it waits for the host counts, and has its line in the log, too.
 struct Watch<'a> {
     plugin: &'a Plugin,
     request: &'a Request,
@@ -427,7 +430,11 @@ struct Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if !self.has_ended && self.plugin.around.calls.is_overdue(self.request.id) {
+        if self.has_ended {
+            return;
+        }
+        self.plugin.requests.fetch_add(1, Ordering::Relaxed);
+        if self.plugin.around.calls.is_overdue(self.request.id) {
             let reason = format!("{}: {STOPPED}, while it waited for the host", self.request.service);
             self.plugin.log_failure(self.request, &Failure::new(Code::Deadline, reason), None);
         }

@@ -14,7 +14,7 @@ impl Broker {
     #[must_use]
     pub fn explain(&self, service: &ServiceName, place: &Where, now: Time) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        if !matches!(place, Where::Node(_)) {
+        if place.may_be_here() {
             candidates.extend(self.explain_here(service, now));
         }
         if !matches!(place, Where::Here) {
@@ -84,7 +84,7 @@ impl Broker {
 }
 
 fn in_quarantine(left: Duration) -> String {
-    format!("in quarantine for {left:.1?} more: it crashed in every request")
+    format!("in quarantine for {left:.1?} more: it crashed in its last requests")
 }
 
 fn peer(status: &HopStatus) -> Candidate {

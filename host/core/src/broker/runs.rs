@@ -27,7 +27,7 @@ impl Broker {
         }
     }
 
-    /// Until then, requests to the plugin of this service are refused: it crashed in every one.
+    /// Until then, requests to the plugin of this service are refused: it crashed in the last ones.
     pub fn quarantine(&mut self, service: &ServiceName, until: Time) {
         if let Some(entry) = self.services.get_mut(service) {
             entry.quarantined_until = until;

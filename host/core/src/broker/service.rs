@@ -14,7 +14,7 @@ pub(super) struct Service {
     pub(super) settings: ServiceSettings,
     /// Whether a plugin offers it.
     pub(super) plugin: bool,
-    /// Until when its plugin refuses requests, because it crashed in every one.
+    /// Until when its plugin refuses requests, because it crashed in the last ones.
     pub(super) quarantined_until: Time,
     /// How long its requests may take.
     pub(super) terms: Terms,

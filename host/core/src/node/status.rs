@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::broker::{Candidate, Way, Where};
+use crate::failure::Failure;
 use crate::message::peer::Member;
 use crate::name::{Address, Place};
 use crate::paths::PathSizes;
@@ -31,6 +32,8 @@ pub struct Explanation {
     pub candidates: Vec<Candidate>,
     /// What would happen to a request that came now.
     pub verdict: String,
+    /// The failure that it would get although somebody offers the service, if it would.
+    pub failure: Option<Failure>,
 }
 
 impl Node {
@@ -89,9 +92,9 @@ impl Node {
             (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };
         let candidates = self.broker.explain(service, &located, now);
-        let refused = self.broker.quarantined(service, now).filter(|_| located.may_be_here());
-        let verdict = refused.map_or_else(|| verdict(&candidates), |failure| failure.to_string());
-        Explanation { meaning, candidates, verdict }
+        let failure = self.broker.quarantined(service, now).filter(|_| located.may_be_here());
+        let verdict = failure.as_ref().map_or_else(|| verdict(&candidates), ToString::to_string);
+        Explanation { meaning, candidates, verdict, failure }
     }
 }
 
