@@ -1,5 +1,6 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
+mod events;
 mod startup;
 
 use crate::config::{Config, Endpoint};
@@ -11,14 +12,12 @@ use crate::repeats::Repeats;
 use crate::report;
 use crate::signals;
 use crate::sockets::{ListenError, Sockets};
-use crate::throttle::{Kinds, Verdict};
+use crate::throttle::Kinds;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
-use wasmnode_core::{
-    Address, Code, Event, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, ZoneEvent, text,
-};
+use wasmnode_core::{Address, Code, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, text};
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
 const BATCH: u32 = 64;
@@ -141,7 +140,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         warnings,
         turned_away: 0,
         over_limit: 0,
-        refusals: Repeats::default(),
+        repeats: Repeats::default(),
         goodbye: None,
         end: None,
         is_ready: false,
@@ -212,8 +211,8 @@ struct Driver {
     turned_away: u64,
     /// Connections that exceeded a limit and were ended.
     over_limit: u64,
-    /// What was logged of them lately.
-    refusals: Repeats,
+    /// What was logged lately of what is tried again and again.
+    repeats: Repeats,
     /// Once the node is told to stop: until when its peers may still send it something.
     goodbye: Option<Instant>,
     /// Once the node is told to stop: when its patience with what is in flight ends.
@@ -328,10 +327,7 @@ impl Driver {
             }
             Mail::TurnedAway { why, times } => {
                 self.turned_away += times;
-                let line = self.refusals.check(&why, Instant::now());
-                return line.into_iter().for_each(|line| {
-                    self.warn(text::beginning(&why), &format_args!("turned away: {line}"));
-                });
+                return self.warn_now_and_then(text::beginning(&why), &format!("turned away: {why}"));
             }
             Mail::OverLimit { what, times } => {
                 self.over_limit += times;
@@ -430,45 +426,10 @@ impl Driver {
             }
             Output::Stop(request) => self.plugins.stop(request, now),
             Output::Answer { call, result } => self.plugins.answer(call, result),
-            Output::Event(event @ (Event::WorkerJoined { .. } | Event::WorkerLeft { .. })) => info!("{event}"),
-            Output::Event(event) => self.warn(event.kind(), &event),
+            Output::Event(event) => self.tell_of(&event),
             Output::Zone(event) => self.tell_of_zone(&event),
         }
         None
-    }
-
-    /// Logs what happened in the zone, and notes where its members listen.
-    fn tell_of_zone(&mut self, event: &ZoneEvent) {
-        match event {
-            ZoneEvent::MemberJoined(member) => self.plugins.doors().open(&member.endpoint),
-            ZoneEvent::MemberLeft(member) => self.plugins.doors().close(&member.endpoint),
-            _ => {}
-        }
-        match event {
-            ZoneEvent::MemberJoined(_)
-            | ZoneEvent::MemberLeft(_)
-            | ZoneEvent::Renewed(_)
-            | ZoneEvent::SessionUp { .. } => info!("{event}"),
-            _ => self.warn(event.kind(), event),
-        }
-    }
-
-    /// Whoever sends rubbish does not fill the log with it.
-    fn warn(&mut self, kind: &str, event: &impl fmt::Display) {
-        match self.warnings.check(kind, Instant::now()) {
-            Verdict::Pass => warn!("{event}"),
-            Verdict::PassAfter(left_out) => warn!("{event} (and {left_out} more of this kind, left out)"),
-            Verdict::Drop => {}
-        }
-    }
-
-    /// Logs what was left out of floods that are over.
-    fn warn_of_the_rest(&mut self) {
-        if self.warnings.next_left_out().is_some() {
-            for (kind, left_out) in self.warnings.take_left_out(Instant::now()) {
-                warn!("{left_out} more warnings of one kind were left out: {kind:?}");
-            }
-        }
     }
 
     /// Answers a request of the node's own services; `None` if the answer comes later, by the mailbox.

@@ -293,6 +293,23 @@ fn a_worker_under_a_plugins_name_is_said_once_as_a_warning_and_shown() {
 }
 
 #[test]
+fn two_workers_of_one_identity_are_said_once_as_a_warning_with_the_identity() {
+    let mut node = Node::start(&[], "");
+    for _ in 0..2 {
+        let worker = || Worker::on(dealer(&node.ipc(), Some(b"worker 1")), "job");
+        let _first = worker();
+        node.wait_for_workers("job", 1);
+        let _second = worker();
+        node.wait_until_quiet(PATIENCE);
+    }
+    let line = node.wait_for("it registered twice");
+    assert!(line.contains("WARN worker \"worker 1\" no longer serves job"), "{line}");
+    assert!(line.contains("another worker has its identity: give each one of its own"), "{line}");
+    node.signal("-TERM");
+    assert_eq!(node.log_to_its_end().iter().filter(|line| line.contains("it registered twice")).count(), 1);
+}
+
+#[test]
 fn a_worker_that_is_refused_and_connects_anew_immediately_is_told_later_and_later() {
     let mut node = Node::start(&[], "[limits]\nworkers = 0\n");
     let began = Instant::now();

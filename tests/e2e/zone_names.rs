@@ -101,3 +101,17 @@ fn a_name_that_lives_three_times_is_settled_soon_and_the_last_one_serves() {
     wait_until_used(&front, &last, "echo");
     assert!(count(&mut front, "the link to node a is gone") <= 2, "{:?}", front.log_so_far());
 }
+
+#[test]
+fn an_endpoint_whose_node_refuses_this_one_again_and_again_is_said_once() {
+    let mut first = node("front", &[], &[], "");
+    let mut second = node("front", &[], &[&first], "");
+    for _ in 0..3 {
+        first.forget_log();
+        first.wait_for("the name front is taken");
+    }
+    second.signal("-TERM");
+    let lines = second.log_to_its_end();
+    let said = lines.iter().filter(|line| line.contains("no peer at") && line.contains("the name front is taken"));
+    assert_eq!(said.count(), 1, "{lines:?}");
+}

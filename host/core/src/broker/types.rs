@@ -280,8 +280,16 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WorkerJoined { peer, service } => write!(f, "worker {peer} serves {service}"),
-            Self::WorkerLeft { peer, service, why } => write!(f, "worker {peer} no longer serves {service}: {why}"),
+            Self::WorkerJoined { peer, service } => write!(f, "worker {} serves {service}", peer.shown()),
+            Self::WorkerLeft { peer, service, why } => {
+                write!(f, "worker {} no longer serves {service}: {why}", peer.shown())?;
+                if self.is_doubled_identity() {
+                    f.write_str(
+                        "; if it did not start anew, another worker has its identity: give each one of its own",
+                    )?;
+                }
+                Ok(())
+            }
             Self::Shared { service } => write!(
                 f,
                 "workers share {service} with its plugin, and take every second request; if that is not intended, end them, or \
@@ -300,6 +308,7 @@ impl Event {
     #[must_use]
     pub fn kind(&self) -> &str {
         match self {
+            Self::WorkerLeft { .. } if self.is_doubled_identity() => "workers that register twice",
             Self::WorkerJoined { .. } => "workers that join",
             Self::WorkerLeft { .. } => "workers that leave",
             Self::Shared { .. } => "services that workers share with plugins",
@@ -307,7 +316,17 @@ impl Event {
             Self::Untold { .. } => "requests that end without a reply",
         }
     }
+
+    /// Whether a worker registered twice on one connection, as it looks where two workers share an identity and the second
+    /// takes the place of the first.
+    #[must_use]
+    pub fn is_doubled_identity(&self) -> bool {
+        matches!(self, Self::WorkerLeft { why: REGISTERED_TWICE, .. })
+    }
 }
+
+/// Why a worker is no longer registered that says again that it is ready.
+pub(super) const REGISTERED_TWICE: &str = "it registered twice";
 
 /// What became of everything that arrived, since the node started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

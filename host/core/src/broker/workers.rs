@@ -1,6 +1,7 @@
 //! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
 
 use super::deadlines::Kind;
+use super::types::REGISTERED_TWICE;
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
@@ -54,7 +55,7 @@ impl Broker {
         }
         match command {
             WorkerCommand::Ready { .. } => {
-                self.expel_worker(peer, "it registered twice", now);
+                self.expel_worker(peer, REGISTERED_TWICE, now);
             }
             WorkerCommand::Heartbeat => self.count_heartbeat(peer),
             WorkerCommand::Disconnect => self.delete_worker(peer, "it said so", now),

@@ -12,6 +12,7 @@ mod wire;
 
 use crate::failure::Failure;
 use crate::name::{InvalidName, Label};
+use crate::text;
 use peer::PeerMessage;
 use std::cmp::Ordering;
 use std::fmt;
@@ -92,6 +93,26 @@ impl PeerId {
     #[must_use]
     pub fn principal(&self) -> Option<&Label> {
         self.principal.as_ref()
+    }
+
+    /// The routing id for a person: in quotes if it is text, as a worker may choose it, else as `Display` has it.
+    ///
+    /// ```
+    /// use wasmnode_core::message::PeerId;
+    ///
+    /// assert_eq!(PeerId::new("worker 1").shown(), r#""worker 1""#);
+    /// assert_eq!(PeerId::new("up\u{1b}[A").shown(), "75701b5b41");
+    /// assert_eq!(PeerId::authenticated("w", "lab".parse()?).shown(), r#"lab/"w""#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let text = std::str::from_utf8(&self.id).ok().filter(|text| !text.is_empty() && text::is_line(text));
+        match (text, &self.principal) {
+            (None, _) => self.to_string(),
+            (Some(text), None) => format!("{text:?}"),
+            (Some(text), Some(principal)) => format!("{principal}/{text:?}"),
+        }
     }
 
     /// The routing id as the driver gave it.
