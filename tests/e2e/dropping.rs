@@ -5,7 +5,7 @@ use crate::node::{Node, PATIENCE, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wasmnode::client::{Ask, Client, Code, Reply};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
@@ -119,6 +119,29 @@ fn deploy_says_at_once_that_the_node_would_not_load_the_service() {
     let (code, said) = deploy(&node, "hello.wasm");
     assert!(code == Some(1) && said.contains("node.services does not list hello"), "{said}");
     assert!(!node.folder.path("plugins/hello.wasm").exists());
+}
+
+#[test]
+fn bytes_that_were_rolled_back_and_come_again_are_said_once_with_what_makes_them_serve() {
+    let mut node = Node::start(&["echo"], "");
+    let counter = component(include_str!("../guests/counter.wat"));
+    node.folder.plugin("echo", &counter);
+    node.wait_for("generation 2 of echo serves");
+    plugins(&node, &["rollback", "echo"]);
+    for _ in 0..2 {
+        node.folder.plugin("echo", b"rubbish");
+        node.wait_for_refusal("echo", "it is not a WebAssembly file");
+        node.folder.plugin("echo", &counter);
+        let until = Instant::now() + PATIENCE;
+        while plugins(&node, &[]).contains("refused") {
+            assert!(Instant::now() < until, "it is in order");
+        }
+    }
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    node.signal("-TERM");
+    let said = "echo.wasm holds generation 2 of echo, which was rolled back: generation 1 serves on; to have that file serve \
+                again: wasmnode deploy echo.wasm";
+    assert_eq!(node.log_to_its_end().iter().filter(|line| line.contains(said)).count(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::instance::{Origin, Plugin};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
+use tracing::warn;
 
 /// Versions that are kept, the serving one included; each takes the memory of its compiled code.
 const KEPT: usize = 4;
@@ -21,6 +22,8 @@ pub(super) struct Generations {
     /// The digest of the file that was loaded last.
     file: String,
     refused: Option<Refusal>,
+    /// The version of which it was said that it lies in the folder and was rolled back.
+    told_of: Option<u64>,
 }
 
 /// A file that lies in the folder and cannot serve.
@@ -82,7 +85,7 @@ impl Generations {
         } else {
             kept.retain(|generation| generation.version.state != GenerationState::Serving);
         }
-        Self { kept, serving: index, newest, file, refused: None }
+        Self { kept, serving: index, newest, file, refused: None, told_of: None }
     }
 
     /// What has to be kept so that a restart changes nothing; `None` if there is no version.
@@ -116,9 +119,23 @@ impl Generations {
         !is_known
     }
 
-    /// Notes that the newest file is in order: it holds what was loaded last.
+    /// Notes that the newest file is in order: it holds what was loaded last. That may have been rolled back: what lies in
+    /// the folder is then not what serves, which is logged once.
     pub(super) fn accept(&mut self) {
         self.refused = None;
+        let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
+        let Some(rolled_back) = self.kept.iter().rfind(is_in_file) else { return };
+        let (number, serves) = (rolled_back.version.number, self.serving_number());
+        let (Some(serving), false) = (self.serving(), self.told_of == Some(number)) else { return };
+        if serving.digest() == self.file {
+            return;
+        }
+        let (service, serves) = (&serving.around.service, serves.unwrap_or_default());
+        warn!(
+            "{service}.wasm holds generation {number} of {service}, which was rolled back: generation {serves} serves on; to \
+             have that file serve again: wasmnode deploy {service}.wasm"
+        );
+        self.told_of = Some(number);
     }
 
     /// All versions, newest first.
