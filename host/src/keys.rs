@@ -318,6 +318,11 @@ mod tests {
             assert!(said.contains(why), "{text}: {said}");
         }
         let own = KeyPair::load(folder.path()).unwrap().public;
+        let grant = Trusted::parse(Path::new("x"), format!("key = '{key}'").into_bytes()).unwrap().grant;
+        let me = Trusted { credential: Credential::Key(own), grant };
+        let refused = me.save(folder.path(), &"me".parse().unwrap()).unwrap_err().to_string();
+        assert!(refused.contains("this node's own key is always trusted; there is nothing to do"), "{refused}");
+        assert!(!folder.path().join("trusted/me.toml").exists());
         assert!(said(&format!("key = '{own}'")).contains("this node's own key"));
         fs::write(folder.path().join("trusted/a.toml"), format!("key = '{key}'")).unwrap();
         assert!(said(&format!("key = '{key}'")).contains("is the same key as that of a"));

@@ -31,6 +31,12 @@ pub(super) const FILE_BYTES: u64 = 64 << 10;
 /// Largest number of files that are read; more would make a look at the folder slow.
 const FILES: usize = 10_000;
 
+/// Why the key of the folder itself needs no file.
+pub(super) const OWN_KEY: &str = "this node's own key is always trusted";
+
+/// Largest number of those who are named that a mistake of the folder concerns.
+const NAMED: usize = 8;
+
 /// How old the last change of a file has to be for its stamp to be believed: file systems count time in steps of some
 /// milliseconds, so that two changes within one step have one stamp.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -119,24 +125,27 @@ impl TrustFolder {
     /// Looks at every file.
     pub(super) fn look(&mut self, now: Instant) -> Look {
         let mut remarks = Vec::new();
-        match self.list(&mut remarks) {
+        let of_folder = match self.list(&mut remarks) {
             Ok(found) => {
                 self.files.retain(|path, _| found.contains_key(path));
                 let of_folder = if found.is_empty() { Ok(()) } else { believe(&self.folder, &mut remarks) };
-                if let Err(why) = &of_folder {
-                    remarks.push(Remark { path: self.folder.clone(), text: why.clone(), is_mistake: true });
-                }
                 for (path, name) in found {
                     self.examine(&path, &name, &of_folder, now, &mut remarks);
                 }
+                of_folder
             }
             // Which files are there is not known, so none is gone.
             Err(why) => {
-                remarks.push(Remark { path: self.folder.clone(), text: why.clone(), is_mistake: true });
                 self.files.values_mut().for_each(|known| known.spoil(&why, now));
+                Err(why)
             }
+        };
+        let of_files: Vec<Remark> = self.files.iter_mut().filter_map(|(path, known)| known.age(path, now)).collect();
+        match of_folder {
+            Ok(()) => remarks.extend(of_files),
+            // It is what is wrong with each of its files, and said once.
+            Err(why) => remarks.push(self.remark_of_folder(&why)),
         }
-        self.files.iter_mut().for_each(|(path, known)| remarks.extend(known.age(path, now)));
         let trusted = self.settle(&mut remarks);
         Look { trusted, remarks: self.not_said_before(remarks) }
     }
@@ -209,6 +218,28 @@ impl TrustFolder {
         }
     }
 
+    /// Why the folder cannot be believed, and what follows for those whose files are in it.
+    fn remark_of_folder(&self, why: &str) -> Remark {
+        let named = |still: bool| {
+            let of_state = |known: &&Known| matches!(&known.state, State::Bad { last, .. } if last.is_some() == still);
+            let names: Vec<&str> =
+                self.files.values().filter(of_state).map(|known| known.name.as_str()).take(NAMED + 1).collect();
+            match names.get(..NAMED) {
+                Some(first) if names.len() > NAMED => format!("{} and others", first.join(", ")),
+                _ => names.join(", "),
+            }
+        };
+        let mut text = why.to_owned();
+        for (names, consequence) in
+            [(named(false), "not trusted therefore"), (named(true), "trusted for a while still")]
+        {
+            if !names.is_empty() {
+                text = format!("{text}; {consequence}: {names}");
+            }
+        }
+        Remark { path: self.folder.clone(), text, is_mistake: true }
+    }
+
     /// Everybody who is trusted by a file that counts. Of two files of one key, the first by name counts.
     fn settle(&self, remarks: &mut Vec<Remark>) -> BTreeMap<Label, Trusted> {
         let (mut trusted, mut names) = (BTreeMap::new(), BTreeMap::new());
@@ -217,7 +248,7 @@ impl TrustFolder {
             let text = match (names.get(&found.credential), found.credential) {
                 (Some(other), _) => format!("is passed over, as it is the same key as that of {other}; remove one"),
                 (None, own @ Credential::Key(_)) if self.own.contains(&own) => {
-                    "is passed over: this node's own key is always trusted; remove the file".into()
+                    format!("is passed over: {OWN_KEY}; remove the file")
                 }
                 (None, own @ Credential::Uid(uid)) if self.own.contains(&own) => {
                     format!("is passed over: user {uid} is always trusted here; remove the file")
@@ -297,7 +328,7 @@ fn believe(path: &Path, remarks: &mut Vec<Remark>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use tempfile::TempDir;
 
     const SHOP: &str = "uid = 1001\n";
@@ -370,6 +401,22 @@ mod tests {
         assert_eq!(names(&folder.look(now + GRACE)), ["shop"]);
         fs::rename(&trusted, &away).unwrap();
         assert_eq!(names(&folder.look(now + GRACE)), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_believed_is_one_remark_with_the_names_that_it_concerns() {
+        let (keys, mut folder, now) = scene();
+        let trusted = keys.path().join("trusted");
+        fs::write(trusted.join("shop.toml"), "uid = 1002\n").unwrap();
+        fs::write(trusted.join("lab.toml"), "uid = 1003\n").unwrap();
+        fs::set_permissions(&trusted, fs::Permissions::from_mode(0o777)).unwrap();
+        let look = folder.look(now);
+        assert_eq!((names(&look), look.remarks.len()), (vec!["shop"], 1), "{}", said(&look));
+        let text = said(&look);
+        assert!(text.ends_with("; not trusted therefore: lab; trusted for a while still: shop"), "{text}");
+        assert_eq!(said(&folder.look(now)), "", "it is said once");
+        let text = said(&folder.look(now + GRACE));
+        assert!(text.ends_with("; not trusted therefore: lab, shop"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is trusted: one file for each, `trusted/NAME.toml`.
 
-use super::folder::{FILE_BYTES, TrustFolder};
-use super::{Key, KeyError};
+use super::folder::{FILE_BYTES, OWN_KEY, TrustFolder};
+use super::{Key, KeyError, KeyPair};
 use crate::config::value::{self as values, quoted};
 use crate::config::{Fields, read_content};
 use crate::files;
@@ -121,7 +121,8 @@ impl Trusted {
     /// Writes the file of somebody who is trusted from then on; one that is there stays.
     ///
     /// # Errors
-    /// If the name is taken, if the key is trusted already under another, or if the folder cannot be written.
+    /// If the name is taken, if the key is trusted already under another or is the folder's own, or if the folder cannot be
+    /// written.
     pub fn save(&self, folder: &Path, name: &Label) -> Result<PathBuf, KeyError> {
         let file = file_of(folder, name);
         let refused = |why: String| KeyError::File(file.clone(), why);
@@ -129,6 +130,10 @@ impl Trusted {
         if file.symlink_metadata().is_ok() {
             let why = format!("{name} is trusted already; to trust another key, first: wasmnode distrust {name}");
             return Err(refused(why));
+        }
+        // The folder of a client that has made no keys yet holds none.
+        if self.key().is_some() && KeyPair::load(folder).is_ok_and(|own| Some(own.public) == self.key()) {
+            return Err(refused(format!("{OWN_KEY}; there is nothing to do")));
         }
         let text = self.text();
         Self::parse(&file, text.clone().into_bytes())?;

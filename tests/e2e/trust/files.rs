@@ -157,7 +157,7 @@ fn a_folder_that_every_user_may_write_to_lets_nobody_in() {
     trust(&keys_of(&node), &stranger, &[]);
     let line = node.wait_for("every user may write to");
     assert!(line.contains("chmod o-w"), "{line}");
-    node.wait_for("stranger is not trusted");
+    node.wait_for("; not trusted therefore: stranger");
     assert!(told(&mut stranger.client(&node, &key), "echo").is_err());
     assert_eq!(told(&mut client, "echo").unwrap(), b"x", "whom it knew before it knows");
     fs::set_permissions(trusted(&node), Permissions::from_mode(0o700)).unwrap();
