@@ -9,6 +9,8 @@
 //! # Ok::<(), wasmnode::client::Error>(())
 //! ```
 
+mod greeting;
+
 use crate::keys::{Key, KeyPair};
 use crate::sockets::connect_as_written;
 use std::convert::Infallible;
@@ -25,15 +27,16 @@ use zmq::SocketEvent::{
 /// How long a request waits for the connection before the node counts as absent.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Connections that a node ends within the handshake before it counts as one that lets nobody in: it may have been killed
-/// within the first.
+/// Connections that a node ends within the handshake before it is asked whether it wants keys. One that is ending, or was
+/// killed, ends connections too, and wants none.
 const SHUT_OUT: u32 = 2;
 
 const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
                       show yours with --keys FOLDER --to NAME@ENDPOINT";
 
-const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name, or asks \
-                         for none";
+const NEEDLESS_KEY: &str = "a key was shown, and it asks for none; leave --keys and the name out";
+
+const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name";
 
 /// Where the context of each client tells whether the connection stands.
 const MONITOR: &str = "inproc://connected";
@@ -399,14 +402,17 @@ impl Client {
                 Some(HANDSHAKE_FAILED_AUTH) => {
                     return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
                 }
-                Some(HANDSHAKE_FAILED_PROTOCOL) if self.shows_key => {
-                    return Err(refused("a key was shown, and it asks for none; leave --keys and the name out"));
-                }
+                Some(HANDSHAKE_FAILED_PROTOCOL) if self.shows_key => return Err(refused(NEEDLESS_KEY)),
                 Some(HANDSHAKE_FAILED_PROTOCOL) => return Err(refused(NO_KEY)),
                 _ => shut_out += 1,
             }
             if shut_out == SHUT_OUT {
-                return Err(refused(if self.shows_key { OTHER_KEY } else { NO_KEY }));
+                match (greeting::asks_for_key(&self.endpoint), self.shows_key) {
+                    (Some(true), true) => return Err(refused(OTHER_KEY)),
+                    (Some(true), false) => return Err(refused(NO_KEY)),
+                    (Some(false), true) => return Err(refused(NEEDLESS_KEY)),
+                    _ => shut_out = 0,
+                }
             }
         }
         self.is_connected = true;
