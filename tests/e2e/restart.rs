@@ -174,7 +174,7 @@ fn two_nodes_of_one_name_do_not_share_their_state() {
     let state = first.folder.path("state/wasmnode");
     let settings = format!("name = 'under-test'\nstate = '{}'\n", state.display());
     let mut second = Node::start_in(Folder::new(&["echo"]), &settings, &[]);
-    second.wait_for("another node of this name uses it");
+    second.wait_for(&format!("another node of this name, process {}, uses it", first.id()));
     assert_eq!(second.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(first.call("echo", &[b"x"]).unwrap(), ["x"]);
 }

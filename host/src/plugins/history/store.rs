@@ -6,6 +6,7 @@ use crate::plugins::GenerationState;
 use crate::plugins::compile::private_folder;
 use crate::plugins::loader::digest;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -63,6 +64,12 @@ struct Entry {
     record: Record,
 }
 
+/// The process that wrote its number into a lock.
+fn holder(lock: &Path) -> Option<u32> {
+    let (content, _) = files::read(lock, 32).ok()?;
+    std::str::from_utf8(&content).ok()?.trim().parse().ok()
+}
+
 impl Store {
     /// Makes the folder if it is not there, locks it, and reads it; returns also the records of this folder of plugins.
     ///
@@ -79,10 +86,17 @@ impl Store {
         // Without waiting, whatever stands there.
         let mut options = File::options();
         options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let lock = options.open(folder.join("lock")).map_err(|error| format!("cannot open its lock: {error}"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            format!("another node of this name uses it ({error}); give each a node.name of its own")
+        let lock_file = folder.join("lock");
+        let lock = options.open(&lock_file).map_err(|error| format!("cannot open its lock: {error}"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            Errno::WOULDBLOCK => {
+                let process = holder(&lock_file).map(|id| format!(", process {id},")).unwrap_or_default();
+                format!("another node of this name{process} uses it; give each a node.name of its own")
+            }
+            error => format!("cannot lock it: {error}"),
         })?;
+        // Only for that text: the lock holds without it.
+        let _the_disk_may_be_full = lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id()));
         let plugins = std::path::absolute(plugins).map_err(failed)?.to_string_lossy().into_owned();
         let store = Self { folder: folder.into(), plugins, limit, content: Mutex::default(), _lock: lock };
         let mut content = store.lock();
