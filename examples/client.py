@@ -7,6 +7,6 @@ socket = zmq.Context().socket(zmq.DEALER)
 socket.connect(endpoint)
 socket.send_multipart([b"MDPC02", b"\x01", service.encode(), text.encode()])
 if not socket.poll(5000):
-    sys.exit("no reply: Majordomo has no message for a failure, so the node's log tells why")
+    sys.exit(f"no reply within 5 s: nobody listens at {endpoint}, or the request failed, for which Majordomo has no message: see the node's log")
 _header, _final, _service, *body = socket.recv_multipart()
 print(b"\n".join(body).decode())

@@ -234,10 +234,7 @@ impl From<RunError> for Failed {
 
 impl From<std::io::Error> for Failed {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == ErrorKind::BrokenPipe {
-            return Self::QUIET;
-        }
-        Self { message: format!("cannot read stdin or write stdout: {error}"), exit: 1 }
+        Self { message: format!("cannot read stdin: {error}"), exit: 1 }
     }
 }
 
@@ -270,7 +267,14 @@ fn exit_code(code: Code) -> u8 {
 
 /// Writes the frames as they are; on a terminal each ends its line, and no character of it moves the cursor or reorders
 /// others.
-fn print(body: &Body) -> std::io::Result<()> {
+fn print(body: &Body) -> Result<(), Failed> {
+    write_out(body).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failed::QUIET,
+        _ => Failed { message: format!("cannot write the output: {error}"), exit: 1 },
+    })
+}
+
+fn write_out(body: &Body) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     for frame in body {
         if stdout.is_terminal() {

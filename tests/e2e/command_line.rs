@@ -103,7 +103,6 @@ fn the_exit_code_tells_the_class_of_the_failure() {
         (&["trap", "x"], 6, "502 crashed"),
         (&["reject", "x"], 7, "ask for something else"),
         (&["trap", &"x".repeat(2000)], 6, "limits.message = 1024"),
-        (&["trap", "x", "--idempotency-key", ""], 2, "400 malformed: the message has an idempotency key"),
     ] {
         let done = call(&node, arguments);
         let stderr = text(&done.stderr);
@@ -186,6 +185,68 @@ fn a_time_or_a_quota_that_the_configuration_would_refuse_is_refused_as_an_option
         assert_eq!(done.status.code(), Some(2), "{quota:?}: {}", text(&done.stderr));
     }
     assert!(!keys.exists(), "nothing was written");
+}
+
+#[test]
+fn what_an_option_cannot_be_is_refused_with_what_to_write_before_anything_is_asked() {
+    let folder = Folder::new(&[]);
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    assert!(run(&["sign", "--new-key", &path("release")]).status.success());
+    std::fs::write(folder.path("x.wasm"), "").unwrap();
+    let call = |option| vec!["call".to_owned(), "echo".into(), "x".into(), option, String::new()];
+    let with = |option: &str, value: &str| [&call(option.into())[..4], &[value.to_owned()]].concat();
+    let words = |line: &[&str]| line.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (arguments, exit, why) in [
+        (with("--timeout", "-1s"), 2, "\"-1s\" is not a duration; write \"2s\""),
+        (with("--idempotency-key", ""), 2, "it is empty"),
+        (with("--traceparent", "zzz"), 2, "00-TRACE-PARENT-FLAGS"),
+        (words(&["trust", "bob", "--uid", "bob"]), 2, "`id -u NAME`"),
+        (words(&["deploy", &path(".")]), 2, "is a folder; name the component"),
+        (words(&["sign", &path("x.wasm"), "--key", &path("release.pub")]), 1, "it is the public key"),
+    ] {
+        let done = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let said = text(&done.stderr);
+        assert!(done.status.code() == Some(exit) && said.contains(why), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_said_with_exit_code_1() {
+    let node = Node::start(&["echo"], "");
+    for command in [&["call", "echo", "x"][..], &["services"], &["plugins"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = wasmnode().args(command).args(["--to", &node.ipc()]).stdout(full).output().unwrap();
+        let said = text(&done.stderr);
+        assert!(done.status.code() == Some(1) && said.contains("cannot write the output: No space left"), "{said}");
+    }
+}
+
+#[test]
+fn a_node_that_is_not_known_is_named_with_the_one_that_was_perhaps_meant() {
+    let node = Node::start(&["echo"], "name = 'node2'\n");
+    for command in [&["call", "echo@nod2", "x"][..], &["explain", "echo@nod2"], &["trace", "echo@nod2"]] {
+        let done = run(&[command, &["--to", &node.ipc()]].concat());
+        let said = text(&done.stderr);
+        let hint = "; no node or zone nod2 is known there; did you mean echo@node2?\n";
+        assert!(done.status.code() == Some(3) && said.ends_with(hint), "{command:?}: {said}");
+    }
+    let said = text(&call(&node, &["echo@elsewhere", "x"]).stderr);
+    assert!(said.ends_with("; no node or zone elsewhere is known there\n"), "{said}");
+}
+
+#[test]
+fn a_file_that_no_service_can_be_named_after_is_listed_with_the_reason() {
+    let node = Node::start(&["echo"], "");
+    std::fs::write(node.folder.path("plugins/my echo.wasm"), "x").unwrap();
+    std::fs::write(node.folder.path("plugins/node.echo.wasm"), "x").unwrap();
+    let listed = text(&run(&["plugins", "--to", &node.ipc()]).stdout);
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(
+        line("my echo.wasm").contains("- refused: ") && line("my echo.wasm").ends_with("; rename the file"),
+        "{listed}"
+    );
+    assert!(line("node.echo.wasm").contains("the node answers node.echo itself; rename"), "{listed}");
+    assert!(line("echo ").contains("serving"), "{listed}");
 }
 
 #[test]
@@ -337,7 +398,13 @@ fn the_examples_are_without_mistakes() {
 
 #[test]
 fn a_wrong_log_filter_is_refused_with_what_was_perhaps_meant() {
-    for (filter, said) in [("loud=very", "loud=very"), ("inof", "did you mean info?"), ("plugin", "plugin=debug")] {
+    for (filter, said) in [
+        ("loud=very", "loud=very"),
+        ("inof", "did you mean info?"),
+        ("plugin", "plugin=debug"),
+        ("plugn=debug", "did you mean plugin?"),
+        ("", "it is empty"),
+    ] {
         for arguments in [&["--log", filter][..], &["services", "--log", filter]] {
             let done = run(arguments);
             assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));

@@ -144,7 +144,9 @@ fn assert_serves(folder: Folder, built: &str) {
     fs::copy(folder.path("my-service").join(built), folder.path("plugins/my-service.wasm")).unwrap();
     let node = Node::start_in(folder, "[service.my-service]\ndeadline = '3m'\n", &[]);
     assert_eq!(node.call("my-service", &[b"bonjour"]).unwrap(), ["BONJOUR"]);
-    assert!(node.fail("my-service", &[]).1.contains("send some text"));
+    for empty in [&[][..], &[b"".as_slice()]] {
+        assert!(node.fail("my-service", empty).1.contains("send some text"));
+    }
 }
 
 #[test]

@@ -32,16 +32,16 @@ pub(crate) struct Call {
     #[command(flatten)]
     pub(super) to: To,
     /// How long to wait for the answer; the service's own deadline may be shorter
-    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, default_value = "30s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Wait for a service that nobody offers yet, as long as --timeout says
     #[arg(long)]
     wait: bool,
-    /// Requests with the same key ask for the same effect, once
-    #[arg(long, value_name = "KEY")]
+    /// Requests with the same key, 1 to 255 bytes, ask for the same effect, once
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     idempotency_key: Option<String>,
-    /// A W3C traceparent to pass on
-    #[arg(long)]
+    /// A W3C traceparent to pass on, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+    #[arg(long, value_parser = traceparent)]
     traceparent: Option<String>,
 }
 
@@ -58,8 +58,38 @@ pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Faile
     }
     let ask = ask.deadline(args.timeout.saturating_sub(began.elapsed()));
     let reply = client.call_while(ask, |partial| print(&partial));
-    print(&reply.map_err(|error| suggest(&mut client, &args.service.service, error))??)?;
+    print(&reply.map_err(|error| suggest(&mut client, &args.service, error))??)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The key of requests that ask for the same effect.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        0 => Err("it is empty, and would be no key; leave the option out".into()),
+        length => Err(format!("it has {length} bytes; a key has at most 255")),
+    }
+}
+
+/// A `traceparent` as <https://www.w3.org/TR/trace-context/> has it: four fields of lower-case hexadecimal digits, more in
+/// a version that is to come.
+fn traceparent(text: &str) -> Result<String, String> {
+    let is_hex = |field: &str, digits| {
+        field.len() == digits && field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_one = match text.split('-').collect::<Vec<_>>()[..] {
+        [version, trace, parent, flags, ref more @ ..] => {
+            let fields = [(version, 2), (trace, 32), (parent, 16), (flags, 2)];
+            let is_void = |field: &str| field.bytes().all(|byte| byte == b'0');
+            fields.into_iter().all(|(field, digits)| is_hex(field, digits))
+                && version != "ff"
+                && (more.is_empty() || version != "00")
+                && ![trace, parent].into_iter().any(is_void)
+        }
+        _ => false,
+    };
+    let form = "it is no traceparent: 00-TRACE-PARENT-FLAGS, with 32, 16 and 2 hexadecimal digits (W3C Trace Context)";
+    if is_one && text.is_ascii() { Ok(text.to_owned()) } else { Err(form.into()) }
 }
 
 fn body(args: &Call) -> Result<Vec<u8>, Failed> {
@@ -101,4 +131,29 @@ fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
         return Err(Failed::of(&Failure::new(Code::TooLarge, reason)));
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_refused_unless_it_is_one() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for good in [good, &format!("01{}-more", &good[2..])] {
+            assert_eq!(traceparent(good), Ok(good.into()));
+        }
+        let (upper, more) = (good.to_uppercase(), format!("{good}-more"));
+        let void = format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32));
+        for bad in ["", "zzz", "00-11-22-01", &upper, &more, &void, &format!("ff{}", &good[2..])] {
+            assert!(traceparent(bad).is_err_and(|why| why.contains("00-TRACE-PARENT-FLAGS")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_has_1_to_255_bytes() {
+        assert!(idempotency_key("").is_err_and(|why| why.contains("is empty")));
+        assert!(idempotency_key(&"x".repeat(256)).is_err_and(|why| why.contains("256 bytes")));
+        assert!(idempotency_key(&"x".repeat(255)).is_ok());
+    }
 }

@@ -47,12 +47,17 @@ pub(crate) struct Deploy {
     #[command(flatten)]
     pub(super) to: To,
     /// How long to wait until it serves
-    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
 }
 
 /// Has a component served by the node that is asked, and waits until it is.
 pub(crate) fn deploy(args: &Deploy, config: Option<&Path>) -> Result<ExitCode, Failed> {
+    if args.file.is_dir() {
+        let message =
+            format!("{} is a folder; name the component in it: wasmnode deploy FILE.wasm", args.file.display());
+        return Err(Failed { message, exit: 2 });
+    }
     let service = match &args.name {
         Some(name) => name.clone(),
         None => service_of(&args.file)?,

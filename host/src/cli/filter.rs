@@ -9,18 +9,45 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// What `--log` may be, for the text of an error.
 const FORM: &str = "write error, warn, info, debug or trace, or \"info,plugin=debug\"";
 
+/// The parts of the program that are no crates: what plugins log, and how their runs end.
+const PARTS: [&str; 2] = ["plugin", "run"];
+
+/// The crates that are linked in, the own ones included, among others of the workspace.
+const LOCK: &str = include_str!("../../../Cargo.lock");
+
 /// A filter that has been checked, as it was written.
 #[derive(Debug, Clone)]
 pub(super) struct Filter(String);
 
 impl Filter {
-    /// Checks a filter. An empty one is the default.
+    /// Checks a filter that was written for this program.
+    ///
+    /// # Errors
+    /// Says which part of it is wrong, and what to write; so it does of a part of the program that does not exist.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let filter = Self::parse_any(text)?;
+        for target in directives(text).filter_map(target_of) {
+            if PARTS.contains(&target) || crates().any(|name| name == target) {
+                continue;
+            }
+            let near = nearest(target, ["wasmnode", "wasmnode_core"].into_iter().chain(PARTS));
+            return Err(match near {
+                Some(near) => format!("{target:?} is no part of this program; did you mean {near}?"),
+                None => format!(
+                    "{target:?} is no part of this program; its own are wasmnode, wasmnode_core, plugin and run"
+                ),
+            });
+        }
+        Ok(filter)
+    }
+
+    /// Checks a filter that may be for other programs too.
     ///
     /// # Errors
     /// Says which part of it is wrong, and what to write.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
+    fn parse_any(text: &str) -> Result<Self, String> {
+        if directives(text).next().is_none() {
+            return Err(format!("it is empty; {FORM}"));
         }
         for directive in directives(text) {
             let (is_bare, level) = match directive.rsplit_once('=') {
@@ -43,13 +70,13 @@ impl Filter {
         Ok(Self(joined))
     }
 
-    /// The filter of the environment, if it has one.
+    /// The filter of the environment, if it has one that is not empty.
     ///
     /// # Errors
-    /// As [`Self::parse`].
+    /// As [`Self::parse`], except that the parts that it names may be those of other programs.
     pub(super) fn of_environment() -> Result<Option<Self>, String> {
-        let given = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-        given.map(|text| Self::parse(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
+        let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
+        given.map(|text| Self::parse_any(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
     }
 
     /// The same filter, in which a level alone that is finer than `info` means the node's own parts and plugins, because
@@ -81,6 +108,17 @@ fn directives(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
+/// The part of the program that a directive names, without its modules; `None` if it is a level, or about spans.
+fn target_of(directive: &str) -> Option<&str> {
+    let (target, _) = directive.split_once('=').filter(|_| !directive.contains(['[', '{']))?;
+    target.trim().split("::").next()
+}
+
+/// The names of crates as targets have them.
+fn crates() -> impl Iterator<Item = String> {
+    LOCK.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).map(|name| name.replace('-', "_"))
+}
+
 /// Levels have names, in letters of any size, and numbers.
 fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) || matches!(word, "0" | "1" | "2" | "3" | "4" | "5")
@@ -96,7 +134,10 @@ mod tests {
             assert_eq!(Filter::parse(good).map(|filter| filter.0), Ok(good.into()));
         }
         assert_eq!(Filter::parse(" warn , plugin=trace,").map(|filter| filter.0), Ok("warn,plugin=trace".into()));
-        assert_eq!(Filter::parse(" ").map(|filter| filter.0), Ok("info".into()));
+        for good in ["wasmnode::driver=debug", "wasmnode_core=trace,cranelift_codegen=debug,run=debug"] {
+            assert_eq!(Filter::parse(good).map(|filter| filter.0), Ok(good.into()));
+        }
+        assert!(Filter::parse_any("another_program=debug").is_ok(), "as RUST_LOG may have it");
     }
 
     #[test]
@@ -120,6 +161,10 @@ mod tests {
             ("plugin", "for a part of the program, plugin=debug; write error"),
             ("plugin=", "\"plugin=\" ends in no level"),
             ("info,[", "\"[\" is not a level"),
+            ("", "it is empty; write error, warn"),
+            (" , ", "it is empty"),
+            ("info,plugn=debug", "\"plugn\" is no part of this program; did you mean plugin?"),
+            ("nothing_of_ours=debug", "its own are wasmnode, wasmnode_core, plugin and run"),
         ] {
             let why = Filter::parse(bad).unwrap_err();
             assert!(why.contains(said), "{bad}: {why}");

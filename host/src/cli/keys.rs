@@ -57,7 +57,7 @@ pub(crate) struct Trust {
     #[arg(required_unless_present = "uid", allow_hyphen_values = true)]
     key: Option<Key>,
     /// A user of this machine instead, by number, who connects by ipc
-    #[arg(long, conflicts_with = "key")]
+    #[arg(long, conflicts_with = "key", allow_hyphen_values = true, value_parser = uid)]
     uid: Option<u32>,
     /// What it is
     #[arg(long, value_enum, default_value = "client")]
@@ -102,6 +102,11 @@ impl From<KeyError> for Failed {
     fn from(error: KeyError) -> Self {
         Self { message: error.to_string(), exit: 1 }
     }
+}
+
+/// The number of a user. Names are for the machine to look up, and may change hands.
+fn uid(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it is no number of a user; `id -u NAME` prints the number of a user".into())
 }
 
 /// Makes a pair of keys.

@@ -1,11 +1,12 @@
 //! Names that a user types: checked before anything is sent, alike in every command, and corrected where nobody has them.
 
 use super::{Failed, read};
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::near::nearest;
-use wasmnode::report::{self, Report, ServiceReport};
-use wasmnode_core::{Address, Code, Failure, ServiceName};
+use wasmnode::report::{self, Report, ServiceReport, ZoneReport};
+use wasmnode_core::{Address, Code, Failure, Place, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,22 +21,53 @@ pub(super) fn service(text: &str) -> Result<ServiceName, Failure> {
     Ok(ServiceName::from_bytes(text.as_bytes())?)
 }
 
-/// Adds to an unknown service the one that was perhaps meant, of those that the node shows this client.
-pub(super) fn suggest(client: &mut Client, asked: &ServiceName, error: client::Error) -> Failed {
+/// Adds to an unknown service the one that was perhaps meant, of those that the node shows this client, or the place where
+/// it was to be.
+pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error) -> Failed {
     let is_unknown = matches!(&error, client::Error::Failure(failure) if failure.code == Code::UnknownService);
-    let hint = is_unknown.then(|| meant(client, asked)).flatten();
     let mut failed = Failed::from(error);
-    failed.message.push_str(&hint.unwrap_or_default());
+    if is_unknown {
+        failed.message.push_str(&meant(client, asked).unwrap_or_default());
+    }
     failed
 }
 
-/// The service that was perhaps meant, as it is put behind an error: `; did you mean print?`
-pub(super) fn meant(client: &mut Client, asked: &ServiceName) -> Option<String> {
-    let reply = client.call(Ask::new(report::SERVICES).deadline(PATIENCE), |_| {}).ok()?;
-    let report: Report = read(&reply).ok()?;
+/// What was perhaps meant, as it is put behind an error: `; did you mean print?`
+fn meant(client: &mut Client, asked: &Address) -> Option<String> {
+    let services: Report = ask(client, report::SERVICES)?;
+    if let Some(hint) = place_meant(client, asked, &services) {
+        return Some(hint);
+    }
     let is_offered = |service: &&ServiceReport| {
         service.plugin.is_some() || service.workers_idle + service.workers_busy > 0 || !service.peers.is_empty()
     };
-    let offered = report.services.iter().filter(is_offered).map(|service| service.name.as_str());
-    nearest(asked.as_str(), offered).map(|name| format!("; did you mean {name}?"))
+    let offered = services.services.iter().filter(is_offered).map(|service| service.name.as_str());
+    nearest(asked.service.as_str(), offered).map(|name| format!("; did you mean {name}?"))
+}
+
+/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant.
+fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
+    let zone: ZoneReport = match &asked.place {
+        Place::Nearest => return None,
+        Place::Named(_) | Place::Node { .. } => ask(client, report::MEMBERS)?,
+    };
+    let nodes = zone.members.iter().map(|member| member.name.as_str());
+    let (kind, name, known): (_, _, Vec<&str>) = match &asked.place {
+        Place::Node { node, zone: of } if of.as_str() == zone.zone => ("node", node, nodes.collect()),
+        Place::Named(name) => {
+            let abroad = services.services.iter().flat_map(|service| &service.peers).flat_map(|peer| &peer.zone);
+            let zones = abroad.map(String::as_str).chain([zone.zone.as_str()]);
+            ("node or zone", name, nodes.chain(zones).collect())
+        }
+        _ => return None,
+    };
+    if known.contains(&name.as_str()) {
+        return None;
+    }
+    let near = nearest(name.as_str(), known).map(|near| format!("; did you mean {}@{near}?", asked.service));
+    Some(format!("; no {kind} {name} is known there{}", near.unwrap_or_default()))
+}
+
+fn ask<T: DeserializeOwned>(client: &mut Client, service: &str) -> Option<T> {
+    read(&client.call(Ask::new(service).deadline(PATIENCE), |_| {}).ok()?).ok()
 }

@@ -69,7 +69,7 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
     };
     let reply = client.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {});
     let reply = reply.map_err(|error| match &args.action {
-        Some(Action::Rollback { service }) => suggest(&mut client, service, error),
+        Some(Action::Rollback { service }) => suggest(&mut client, &service.clone().into(), error),
         None => error.into(),
     })?;
     if args.action.is_some() {

@@ -24,6 +24,10 @@ Examples:
 
 Keys and signatures are those of minisign: `minisign -S` and `minisign -V` do as well.";
 
+/// A public key of minisign: its size in bytes, and how it begins.
+const PUBLIC_BYTES: usize = 42;
+const ALGORITHM: &[u8] = b"Ed";
+
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
     /// The files; the signature of each is written beside it, FILE.minisig
@@ -82,6 +86,11 @@ impl Signer {
         let unusable = |error: &PError| failed(file, &format!("it is not a secret key that can be used: {error}"));
         let encoded = text.lines().nth(1).unwrap_or_default();
         let decoded = Base64::decode_to_vec(encoded, None).unwrap_or_default();
+        if decoded.len() == PUBLIC_BYTES && decoded.starts_with(ALGORITHM) {
+            let why =
+                "it is the public key, which nodes verify with; sign with the secret one, whose file ends in .key";
+            return Err(failed(file, &why));
+        }
         // Read by hand, because minisign leaves out the checksum that the library wants in a key without a password.
         let secret = SecretKey::from_bytes(&decoded).map_err(|error| unusable(&error))?;
         let secret = if secret.is_encrypted() {

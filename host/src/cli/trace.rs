@@ -35,7 +35,7 @@ pub(crate) struct Trace {
     #[command(flatten)]
     pub(super) to: To,
     /// How long to wait for the answer; the service's own deadline may be shorter
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Print JSON
     #[arg(long)]
@@ -102,7 +102,7 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     print(&vec![text.into()])?;
     match failure {
         None => Ok(ExitCode::SUCCESS),
-        Some(failure) => Err(suggest(&mut client, &args.address.service, client::Error::Failure(failure))),
+        Some(failure) => Err(suggest(&mut client, &args.address, client::Error::Failure(failure))),
     }
 }
 

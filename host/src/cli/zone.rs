@@ -55,7 +55,7 @@ pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode,
     }
     let reason = format!("nobody offers {}, as far as the node at {} knows", args.service, client.endpoint());
     let failure = client::Error::Failure(Failure::new(Code::UnknownService, reason));
-    Err(suggest(&mut client, &args.service.service, failure))
+    Err(suggest(&mut client, &args.service, failure))
 }
 
 /// Asks the node and prints what it tells, as it is or for a person.

@@ -1,7 +1,7 @@
 // The service `{{name}}`: answers with what it was asked, in capitals.
 export const handler = {
   handle(request) {
-    if (request.body.length === 0) {
+    if (request.body.every((frame) => frame.length === 0)) {
       throw { tag: "rejected", val: "send some text" };
     }
     return request.body.map((frame) => frame.map((byte) => (byte >= 97 && byte <= 122 ? byte - 32 : byte)));

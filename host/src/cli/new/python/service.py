@@ -6,6 +6,6 @@ from wit_world.imports.types import Failure_Rejected
 
 class Handler(exports.Handler):
     def handle(self, request):
-        if not request.body:
+        if not any(request.body):
             raise Err(Failure_Rejected("send some text"))
         return [frame.upper() for frame in request.body]
