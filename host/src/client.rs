@@ -34,6 +34,8 @@ const SHUT_OUT: u32 = 2;
 const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
                       show yours with --keys FOLDER --to NAME@ENDPOINT";
 
+const UNTRUSTED_KEY: &str = "it does not trust this client's key; there: wasmnode trust NAME KEY";
+
 const NEEDLESS_KEY: &str = "a key was shown, and it asks for none; leave --keys and the name out";
 
 const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name";
@@ -60,6 +62,8 @@ pub struct Client {
     /// Becomes readable when the connection is made, refused or lost.
     events: zmq::Socket,
     is_connected: bool,
+    /// Connections that the node has ended within the handshake.
+    shut_out: u32,
     /// Requests that have no answer yet; none of those from before a lost connection get one.
     pending: usize,
     /// Whether the connection was lost with requests pending, which is not reported yet.
@@ -258,7 +262,17 @@ impl Client {
             Ok(events)
         };
         let (events, endpoint, shows_key) = (connect().map_err(failed)?, endpoint.to_owned(), proof.is_some());
-        Ok(Self { socket, events, is_connected: false, pending: 0, is_lost: false, endpoint, shows_key, next_id: 1 })
+        Ok(Self {
+            socket,
+            events,
+            is_connected: false,
+            shut_out: 0,
+            pending: 0,
+            is_lost: false,
+            endpoint,
+            shows_key,
+            next_id: 1,
+        })
     }
 
     /// Sends a request and waits for its answer; partial replies are passed on as they come.
@@ -328,7 +342,7 @@ impl Client {
     /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
     ///
     /// # Errors
-    /// [`Error::Silence`] if none came in time, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
+    /// [`Error::Silence`] if none came in time, [`Error::Refused`] if the node does not let this client in, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
     /// the connection was lost with requests pending: none of those that were sent until then gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {
@@ -352,7 +366,7 @@ impl Client {
         }
         loop {
             // Whatever arrived before the connection ended has been received by now.
-            self.read_events();
+            self.read_events()?;
             if std::mem::take(&mut self.is_lost) {
                 return Err(Error::Lost { endpoint: self.endpoint.clone() });
             }
@@ -365,13 +379,41 @@ impl Client {
         }
     }
 
-    /// Reads what has become of the connection, once it has been made.
-    fn read_events(&mut self) {
+    /// Reads what has become of the connection.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the node has not let this client in.
+    fn read_events(&mut self) -> Result<(), Error> {
         while let Ok(event) = self.events.recv_multipart(zmq::DONTWAIT) {
-            if kind(&event) == Some(DISCONNECTED) && self.pending > 0 {
-                (self.pending, self.is_lost) = (0, true);
+            match kind(&event) {
+                Some(HANDSHAKE_SUCCEEDED) => self.is_connected = true,
+                Some(DISCONNECTED) if self.pending > 0 => (self.pending, self.is_lost) = (0, true),
+                event if !self.is_connected => self.heed_refusal(event)?,
+                _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Takes what ended a connection before it was made.
+    fn heed_refusal(&mut self, event: Option<zmq::SocketEvent>) -> Result<(), Error> {
+        self.shut_out += 1;
+        let why = match (event, self.shows_key) {
+            (Some(HANDSHAKE_FAILED_AUTH), _) => UNTRUSTED_KEY,
+            (Some(HANDSHAKE_FAILED_PROTOCOL), true) => NEEDLESS_KEY,
+            (Some(HANDSHAKE_FAILED_PROTOCOL), false) => NO_KEY,
+            _ if self.shut_out < SHUT_OUT => return Ok(()),
+            (_, shows_key) => {
+                self.shut_out = 0;
+                match (greeting::asks_for_key(&self.endpoint), shows_key) {
+                    (Some(true), true) => OTHER_KEY,
+                    (Some(true), false) => NO_KEY,
+                    (Some(false), true) => NEEDLESS_KEY,
+                    _ => return Ok(()),
+                }
+            }
+        };
+        Err(Error::Refused { endpoint: self.endpoint.clone(), why })
     }
 
     /// Where the node listens.
@@ -386,43 +428,21 @@ impl Client {
     /// [`Error::Unreachable`] if no connection stands within two seconds, [`Error::Refused`] if the node does not let
     /// this client in.
     pub fn wait_for_connection(&mut self) -> Result<(), Error> {
-        if self.is_connected {
-            return Ok(());
-        }
-        let refused = |why| Error::Refused { endpoint: self.endpoint.clone(), why };
-        let (began, mut shut_out) = (Instant::now(), 0);
-        loop {
+        let began = Instant::now();
+        while !self.is_connected {
             let left = i64::try_from(CONNECT.saturating_sub(began.elapsed()).as_millis()).unwrap_or(i64::MAX);
             if self.events.poll(zmq::POLLIN, left).map_err(|error| self.failed(error))? == 0 {
                 return Err(self.failed(zmq::Error::EAGAIN));
             }
-            let event = self.events.recv_multipart(0).map_err(|error| self.failed(error))?;
-            match kind(&event) {
-                Some(HANDSHAKE_SUCCEEDED) => break,
-                Some(HANDSHAKE_FAILED_AUTH) => {
-                    return Err(refused("it does not trust this client's key; there: wasmnode trust NAME KEY"));
-                }
-                Some(HANDSHAKE_FAILED_PROTOCOL) if self.shows_key => return Err(refused(NEEDLESS_KEY)),
-                Some(HANDSHAKE_FAILED_PROTOCOL) => return Err(refused(NO_KEY)),
-                _ => shut_out += 1,
-            }
-            if shut_out == SHUT_OUT {
-                match (greeting::asks_for_key(&self.endpoint), self.shows_key) {
-                    (Some(true), true) => return Err(refused(OTHER_KEY)),
-                    (Some(true), false) => return Err(refused(NO_KEY)),
-                    (Some(false), true) => return Err(refused(NEEDLESS_KEY)),
-                    _ => shut_out = 0,
-                }
-            }
+            self.read_events()?;
         }
-        self.is_connected = true;
         Ok(())
     }
 
     fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
         self.wait_for_connection()?;
         // A loss until now concerns the requests before, not this one.
-        self.read_events();
+        self.read_events()?;
         let sent = self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0);
         sent.map_err(|error| self.failed(error))
     }

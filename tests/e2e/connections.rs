@@ -189,6 +189,14 @@ fn what_large_messages_took_is_given_back() {
 }
 
 #[test]
+fn a_client_may_wait_for_replies_before_it_has_asked_for_any() {
+    let node = Node::start(&["echo"], "");
+    let mut client = node.client();
+    assert!(matches!(client.receive(Some(SECOND / 2)), Err(Error::Silence { .. })));
+    assert_eq!(client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+}
+
+#[test]
 fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
     let mut node = Node::start(&["echo"], &format!("{SMALL}[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n"));
     let long = vec![b'x'; 3 << 20];

@@ -6,7 +6,7 @@ use crate::sites::{HOSTILE, NODE, Sites};
 use crate::zmtp::{greeting, ready};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_millis(200);
 
 /// Everybody who is hostile.
 pub(crate) struct Hostile<'a> {
-    tcp: String,
+    tcp: SocketAddr,
     ipc: String,
     socket_file: PathBuf,
     files: Files,
@@ -53,7 +53,7 @@ impl<'a> Hostile<'a> {
     pub(crate) fn new(sites: &Sites, random: fastrand::Rng, plant: Option<Plant>, is_over: &'a AtomicBool) -> Self {
         let node = &sites.nodes[NODE];
         Self {
-            tcp: node.tcp.trim_start_matches("tcp://").to_owned(),
+            tcp: node.tcp.trim_start_matches("tcp://").parse().unwrap(),
             ipc: node.ipc(),
             socket_file: node.folder.path("node.ipc"),
             files: Files::of(&node.folder),
@@ -115,7 +115,7 @@ impl<'a> Hostile<'a> {
             9 => return self.worker(held),
             _ => return self.misuse_a_guest(held),
         };
-        if let Ok(mut stream) = TcpStream::connect(&self.tcp) {
+        if let Ok(mut stream) = TcpStream::connect_timeout(&self.tcp, PATIENCE) {
             let _the_node_may_be_frozen_or_faster = stream.set_write_timeout(Some(PATIENCE));
             let _the_node_may_close_it = stream.write_all(&opening);
             keep(&mut held.raw, Box::new(stream));

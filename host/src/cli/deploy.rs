@@ -296,7 +296,7 @@ fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, sta
         }
         if began.elapsed() >= args.timeout {
             let message = format!(
-                "the node has come to no verdict on {service} after {:?} (--timeout), and may still compile it; nothing was \
+                "the node has come to no verdict on {service} after {:?} (--timeout), and compiles it no further; nothing was \
                  put in place",
                 args.timeout
             );
