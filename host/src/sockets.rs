@@ -151,7 +151,7 @@ impl Sockets {
             )?,
             listener: Listener::open(&context, intake, keys, lookups)?,
             backlog: Backlog::new(max_unread / 4),
-            unread: Unread::default(),
+            unread: Unread::new(),
             max_unread,
             news: VecDeque::new(),
             ready: Ready::UNKNOWN,

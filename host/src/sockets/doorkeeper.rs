@@ -37,7 +37,8 @@ pub(super) const USER_ID: &str = "User-Id";
 struct Names(Arc<RwLock<BTreeMap<String, Label>>>);
 
 impl Names {
-    fn set(&self, keys: &Keys, me: &Label) {
+    /// Returns whether somebody is trusted no more.
+    fn set(&self, keys: &Keys, me: &Label) -> bool {
         let users = keys.trusted.iter().map(|(name, trusted)| match trusted.credential {
             Credential::Key(key) => (key.to_string(), name.clone()),
             Credential::Uid(uid) => (user(uid), name.clone()),
@@ -46,7 +47,9 @@ impl Names {
         for own in [keys.own.public.to_string(), user(rustix::process::geteuid().as_raw()), user(0)] {
             names.entry(own).or_insert_with(|| me.clone());
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, names);
+        before.keys().any(|user| !current.contains_key(user))
     }
 
     fn get(&self, user: &str) -> Option<Label> {
@@ -94,16 +97,14 @@ impl Doorkeeper {
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
 
-    /// Others are trusted from now on.
-    pub(super) fn trust(&self, keys: &Keys) {
-        if let Some(me) = &self.me {
-            self.names.set(keys, me);
-        }
+    /// Others are trusted from now on; returns whether somebody is so no more.
+    pub(super) fn trust(&self, keys: &Keys) -> bool {
+        self.me.as_ref().is_some_and(|me| self.names.set(keys, me))
     }
 
-    /// The name under which the sender of a message is trusted, if it is.
-    pub(super) fn name_of(&self, message: &mut zmq::Message) -> Option<Label> {
-        message.gets(USER_ID).and_then(|user| self.names.get(user))
+    /// The name under which a user is trusted, if it is.
+    pub(super) fn name_of(&self, user: &str) -> Option<Label> {
+        self.names.get(user)
     }
 
     /// Lets nobody in any more. The context cannot end before the thread has.

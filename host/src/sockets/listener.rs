@@ -9,7 +9,7 @@
 //! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
 //! libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
 
-use super::doorkeeper::Doorkeeper;
+use super::doorkeeper::{Doorkeeper, USER_ID};
 use super::intake::Intake;
 use super::polled::Polled;
 use super::unread::Token;
@@ -17,6 +17,7 @@ use super::{HANDSHAKE, LINGER, milliseconds, options, place, receive, router, se
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
+use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub(super) struct Listener {
     router: Polled,
     doorkeeper: Doorkeeper,
     keys: Option<Keys>,
+    /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
+    users: HashMap<Vec<u8>, Option<Box<str>>>,
     /// Where it is told who was turned away.
     tell: Sending,
     ipc_files: Vec<PathBuf>,
@@ -55,10 +58,13 @@ impl Listener {
         router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(milliseconds(HANDSHAKE))?;
+        if keys.is_some() {
+            options::set(&mut router, options::ROUTER_NOTIFY, &options::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
+        }
         let doorkeeper = Doorkeeper::open(context, &mut router, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
-        Ok(Self { router, doorkeeper, keys, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
+        Ok(Self { router, doorkeeper, keys, users: HashMap::new(), tell, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
@@ -102,9 +108,17 @@ impl Listener {
         }
     }
 
-    /// Others are trusted from now on.
+    /// Others are trusted from now on. If somebody is so no more, its connections end, and also those that have sent nothing
+    /// yet: whose they are is not known, and they have little to lose.
     pub(super) fn trust(&mut self, keys: &Keys) {
-        self.doorkeeper.trust(keys);
+        if !self.doorkeeper.trust(keys) {
+            return;
+        }
+        let is_trusted =
+            |user: &Option<Box<str>>| user.as_ref().is_some_and(|user| self.doorkeeper.name_of(user).is_some());
+        let ended: Vec<Vec<u8>> =
+            self.users.iter().filter(|(_, user)| !is_trusted(user)).map(|(id, _)| id.clone()).collect();
+        ended.iter().for_each(|id| self.disconnect(id));
     }
 
     pub(super) fn receive(&mut self) -> Option<(PeerId, Vec<Frame>)> {
@@ -112,21 +126,22 @@ impl Listener {
             return receive(&self.router, sender_without_key);
         }
         loop {
-            let (sender, frames) = receive(&self.router, |id, _| match self.doorkeeper.name_of(id) {
-                Some(name) => Ok(PeerId::authenticated(&**id, name)),
-                None => Err(Frame::copy_from_slice(id)),
-            })?;
-            let stranger = match sender {
-                Ok(sender) => return Some((sender, frames)),
-                Err(stranger) => stranger,
-            };
-            self.tell.turned_away("a message came from somebody who is not trusted any more");
-            self.disconnect(&stranger);
+            let (users, doorkeeper) = (&mut self.users, &self.doorkeeper);
+            let (sender, frames) = receive(&self.router, |id, _| sender_with_key(id, users, doorkeeper))?;
+            match sender {
+                Sender::Trusted(sender) => return Some((sender, frames)),
+                Sender::Stranger(id) => {
+                    self.tell.turned_away("a message came from somebody who is not trusted any more");
+                    self.disconnect(&id);
+                }
+                Sender::Libzmq => {}
+            }
         }
     }
 
     /// Ends a connection: nothing more is received from it, and nothing that waits for it is sent.
     pub(super) fn disconnect(&mut self, routing_id: &[u8]) {
+        self.users.remove(routing_id);
         let _it_has_ended_already = options::set(self.router.socket_mut(), options::END_CONNECTION, routing_id);
     }
 
@@ -143,6 +158,11 @@ impl Listener {
         send(&mut self.router, to.as_bytes(), frames, token)
     }
 
+    /// Reports that a connection was ended because of a limit.
+    pub(super) fn report_over_limit(&self, what: String) {
+        self.tell.over_limit(what);
+    }
+
     /// What to wait for.
     pub(super) fn polled(&self) -> &Polled {
         &self.router
@@ -153,6 +173,38 @@ impl Listener {
         self.doorkeeper.close();
         for file in &self.ipc_files {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// Whose a message is where keys are asked for.
+enum Sender {
+    Trusted(PeerId),
+    /// The connection of somebody who is not trusted any more.
+    Stranger(Frame),
+    /// Nobody's: it reports that a connection was made, or has ended.
+    Libzmq,
+}
+
+fn sender_with_key(
+    id: &mut zmq::Message,
+    users: &mut HashMap<Vec<u8>, Option<Box<str>>>,
+    doorkeeper: &Doorkeeper,
+) -> Sender {
+    match id.gets(USER_ID).map(|user| doorkeeper.name_of(user)) {
+        Some(Some(name)) => {
+            if users.get(&**id).is_none_or(Option::is_none) {
+                let user = id.gets(USER_ID).map(Into::into);
+                users.insert(id.to_vec(), user);
+            }
+            Sender::Trusted(PeerId::authenticated(&**id, name))
+        }
+        Some(None) => Sender::Stranger(Frame::copy_from_slice(id)),
+        None => {
+            if users.remove(&**id).is_none() {
+                users.insert(id.to_vec(), None);
+            }
+            Sender::Libzmq
         }
     }
 }

@@ -23,6 +23,12 @@ pub(super) const OUT_BATCH_SIZE: i32 = 102;
 /// How long what was sent may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of `tcp(7)`.
 pub(super) const TCP_MAXRT: i32 = 80;
 
+/// What a ROUTER reports of connections, each in an empty message of its routing id: `ZMQ_ROUTER_NOTIFY`, another draft.
+pub(super) const ROUTER_NOTIFY: i32 = 97;
+
+/// That they are made, and that they end.
+pub(super) const NOTIFY_CONNECT_AND_DISCONNECT: i32 = 1 | 2;
+
 /// Most frames of one message that arrives; one of the options of `libzmq.patch`, as the two below.
 pub(super) const MAX_FRAMES: i32 = 1001;
 

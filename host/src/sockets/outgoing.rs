@@ -1,7 +1,7 @@
 //! Messages on their way out: to libzmq, or into the backlog while a receiver reads too slowly.
 //!
-//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, whoever holds most is to blame: a
-//! message to it is dropped, and a message to somebody else ends its connection.
+//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, one receiver is to blame: a message to
+//! it is dropped, and a message to another ends its connection.
 
 use super::backlog::{To, weight};
 use super::dialer::Dialer;
@@ -9,8 +9,19 @@ use super::listener::Listener;
 use super::polled::Polled;
 use super::unread::{Token, Unread};
 use super::{LARGE, Sockets, options, uninterrupted};
+use std::collections::BTreeMap;
 use tracing::warn;
-use wasmnode_core::{Frame, Input, PeerId};
+use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
+
+/// Who shares what one of them holds: the connections of one user, all of those without keys, or one link.
+type User<'a> = (Option<LinkId>, Option<&'a Label>);
+
+fn user_of(receiver: &To) -> User<'_> {
+    match receiver {
+        To::Peer(peer) => (None, peer.principal()),
+        To::Link(link) => (Some(*link), None),
+    }
+}
 
 impl Sockets {
     /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
@@ -76,29 +87,46 @@ impl Sockets {
         Ok(())
     }
 
-    /// Makes room for a message of this many bytes by ending the connections that hold most; returns whether there is some,
-    /// which is not so if the receiver of the message is the one that does.
+    /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not so if
+    /// the receiver of the message is the one whose connection would have to end.
     fn make_room(&mut self, to: &To, bytes: usize) -> bool {
         while self.unread.total() + self.backlog.bytes() + bytes > self.max_unread {
-            let Some((greediest, held)) = self.greediest() else { return true };
-            if greediest == *to {
+            let Some(to_blame) = self.to_blame() else { return true };
+            if to_blame == *to {
                 return false;
             }
-            warn!(
-                "{greediest} does not read the {held} bytes that wait for it, and limits.unread-bytes is reached: \
-                 its connection is ended"
-            );
-            self.end(&greediest);
+            let held = self.held_by(&to_blame);
+            self.listener.report_over_limit(format!(
+                "{to_blame} does not read the {held} bytes that wait for it, and limits.unread-bytes is reached: its \
+                 connection is ended"
+            ));
+            self.end(&to_blame);
         }
         true
     }
 
-    /// Whoever holds most, with the number of bytes.
-    fn greediest(&self) -> Option<(To, usize)> {
-        let in_libzmq = self.unread.receivers().map(|(to, held)| (to, held + self.backlog.held(to)));
-        let waiting = self.backlog.receivers().map(|to| (to, self.backlog.held(to)));
-        let most = in_libzmq.chain(waiting).filter(|(_, held)| *held > 0).max_by_key(|(_, held)| *held);
-        most.map(|(to, held)| (to.clone(), held))
+    /// Of the user whose connections hold most, the receiver that has read nothing for longest: size alone would blame those
+    /// who are just reading a large message.
+    fn to_blame(&self) -> Option<To> {
+        let waiting = self.backlog.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
+        let mut users: BTreeMap<User<'_>, (usize, u64, &To)> = BTreeMap::new();
+        for (to, in_libzmq, read_at) in self.unread.receivers().chain(waiting) {
+            let held = in_libzmq + self.backlog.held(to);
+            if held > 0 {
+                let (sum, oldest, stalest) = users.entry(user_of(to)).or_insert((0, read_at, to));
+                *sum += held;
+                if read_at < *oldest {
+                    (*oldest, *stalest) = (read_at, to);
+                }
+            }
+        }
+        let most = users.into_values().max_by_key(|(sum, ..)| *sum);
+        most.map(|(_, _, stalest)| stalest.clone())
+    }
+
+    fn held_by(&self, receiver: &To) -> usize {
+        let in_libzmq = self.unread.receivers().find(|(to, ..)| *to == receiver).map_or(0, |(_, held, _)| held);
+        in_libzmq + self.backlog.held(receiver)
     }
 
     fn end(&mut self, receiver: &To) {

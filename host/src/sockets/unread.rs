@@ -8,7 +8,8 @@ use super::LARGE;
 use super::backlog::To;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Bytes of small messages that are counted at a time: seldom enough to cost nothing.
 const SAMPLE: usize = 64 << 10;
@@ -17,25 +18,40 @@ const SAMPLE: usize = 64 << 10;
 const PRUNE_FROM: usize = 64;
 
 /// Bytes by receiver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Unread {
     total: Arc<AtomicUsize>,
-    receivers: BTreeMap<To, Arc<AtomicUsize>>,
+    receivers: BTreeMap<To, Arc<Held>>,
     /// Bytes sent since the last token.
     small: usize,
     /// Number of receivers at which the idle ones are removed.
     prune_at: usize,
+    began: Instant,
+}
+
+/// What one receiver holds.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
+    /// When it last read a message that carried a token, or began to hold some: in us since the beginning.
+    read_at: AtomicU64,
 }
 
 /// A share of what a receiver holds, until it is dropped, on whichever thread.
 #[derive(Debug)]
 pub(super) struct Token {
     bytes: usize,
-    held: Arc<AtomicUsize>,
+    held: Arc<Held>,
     total: Arc<AtomicUsize>,
+    began: Instant,
 }
 
 impl Unread {
+    pub(super) fn new() -> Self {
+        let (total, receivers) = (Arc::default(), BTreeMap::new());
+        Self { total, receivers, small: 0, prune_at: PRUNE_FROM, began: Instant::now() }
+    }
+
     /// Bytes of all receivers.
     pub(super) fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -45,32 +61,47 @@ impl Unread {
     pub(super) fn count(&mut self, to: &To, bytes: usize) -> Option<Token> {
         self.small += bytes;
         (bytes >= LARGE || self.small >= SAMPLE).then(|| {
-            let bytes = std::mem::take(&mut self.small);
+            let (bytes, began) = (std::mem::take(&mut self.small), self.began);
             let held = Arc::clone(self.receiver(to));
-            held.fetch_add(bytes, Ordering::Relaxed);
+            if held.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
+                held.has_read(began);
+            }
             self.total.fetch_add(bytes, Ordering::Relaxed);
-            Token { bytes, held, total: Arc::clone(&self.total) }
+            Token { bytes, held, total: Arc::clone(&self.total), began }
         })
     }
 
-    /// Receivers, with the bytes that each holds.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = (&To, usize)> {
-        self.receivers.iter().map(|(to, held)| (to, held.load(Ordering::Relaxed)))
+    /// Receivers, with the bytes that each holds, and the time at which it last read some, in us.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = (&To, usize, u64)> {
+        let figures = |held: &Held| (held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed));
+        self.receivers.iter().map(move |(to, held)| (to, figures(held).0, figures(held).1))
+    }
+
+    /// Whether a receiver is among those.
+    pub(super) fn knows(&self, to: &To) -> bool {
+        self.receivers.contains_key(to)
     }
 
     /// Counts no more what a receiver holds: its connection ends, and libzmq frees the bytes soon.
     pub(super) fn forget(&mut self, to: &To) {
         if let Some(held) = self.receivers.remove(to) {
-            self.total.fetch_sub(held.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+            self.total.fetch_sub(held.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
-    fn receiver(&mut self, to: &To) -> &Arc<AtomicUsize> {
-        if self.receivers.len() >= self.prune_at.max(PRUNE_FROM) {
-            self.receivers.retain(|_, held| held.load(Ordering::Relaxed) > 0);
-            self.prune_at = 2 * self.receivers.len();
+    fn receiver(&mut self, to: &To) -> &Arc<Held> {
+        if self.receivers.len() >= self.prune_at {
+            self.receivers.retain(|_, held| held.bytes.load(Ordering::Relaxed) > 0);
+            self.prune_at = PRUNE_FROM.max(2 * self.receivers.len());
         }
         self.receivers.entry(to.clone()).or_default()
+    }
+}
+
+impl Held {
+    fn has_read(&self, began: Instant) {
+        let now = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.read_at.store(now, Ordering::Relaxed);
     }
 }
 
@@ -78,10 +109,11 @@ impl Drop for Token {
     fn drop(&mut self) {
         // A receiver that was forgotten holds nothing any more.
         let given_back =
-            self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(self.bytes));
+            self.held.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(self.bytes));
         if given_back.is_ok() {
             self.total.fetch_sub(self.bytes, Ordering::Relaxed);
         }
+        self.held.has_read(self.began);
     }
 }
 
@@ -96,11 +128,12 @@ mod tests {
 
     #[test]
     fn large_messages_count_until_they_are_let_go_of() {
-        let mut unread = Unread::default();
+        let mut unread = Unread::new();
         let first = unread.count(&to(1), 1 << 20);
         let second = unread.count(&to(2), 2 << 20);
         assert_eq!(unread.total(), 3 << 20);
-        assert_eq!(unread.receivers().collect::<Vec<_>>(), [(&to(1), 1 << 20), (&to(2), 2 << 20)]);
+        let held: Vec<_> = unread.receivers().map(|(to, bytes, _)| (to.clone(), bytes)).collect();
+        assert_eq!(held, [(to(1), 1 << 20), (to(2), 2 << 20)]);
         unread.forget(&to(2));
         assert_eq!(unread.total(), 1 << 20);
         drop(second);
@@ -111,7 +144,7 @@ mod tests {
 
     #[test]
     fn small_messages_count_together() {
-        let mut unread = Unread::default();
+        let mut unread = Unread::new();
         let tokens: Vec<_> = (0..1_000).filter_map(|_| unread.count(&to(1), 1_000)).collect();
         assert_eq!(tokens.len(), 15);
         assert!(unread.total() > 1_000_000 - SAMPLE && unread.total() <= 1_000_000);
@@ -121,11 +154,11 @@ mod tests {
 
     #[test]
     fn receivers_that_hold_nothing_are_not_remembered() {
-        let mut unread = Unread::default();
+        let mut unread = Unread::new();
         let kept = unread.count(&to(0), LARGE);
         (1..10_000).for_each(|number| drop(unread.count(&to(number), LARGE)));
         assert!(unread.receivers().count() <= PRUNE_FROM);
-        assert!(unread.receivers().any(|receiver| receiver == (&to(0), LARGE)));
+        assert!(unread.receivers().any(|(receiver, bytes, _)| (receiver, bytes) == (&to(0), LARGE)));
         drop(kept);
     }
 }

@@ -145,18 +145,37 @@ fn when_trust_ends_the_connection_does() {
 }
 
 #[test]
-fn what_comes_on_a_connection_whose_key_is_trusted_no_more_is_not_heard() {
+fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_something_or_not() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut near, mut far, endpoint, [_, b]) = two(&folder);
-    near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
-    near.post(1, "question").unwrap();
-    heard(&mut far);
-    far.sockets.trust(&trusting(b, &[]));
-    near.post(1, "not heard").unwrap();
-    let start = Instant::now();
-    while far.turned_away == 0 {
-        assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
-        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(10)));
-        far.empty_mailbox();
+    let (mut near, mut far, endpoint, [a, b]) = two(&folder);
+    let c = pair(&folder, "c");
+    far.sockets.trust(&trusting(b, &[("a", a), ("c", c)]));
+    let mut other = Station::guarded("c", &trusting(c, &[("b", b)]));
+    let mut unread = None;
+    for link in 1..=3 {
+        near.sockets.dial(LinkId(link), &endpoint, Some(&name("b")));
+        near.post(link, "question").unwrap();
+        unread = Some(heard(&mut far).0);
     }
+    other.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+    other.post(1, "question").unwrap();
+    let of_c = heard(&mut far).0;
+    let answer = Frame::from(vec![0; 1 << 20]);
+    for _ in 0..32 {
+        far.sockets.send(unread.clone().unwrap(), vec![answer.clone()]).unwrap();
+    }
+    near.post(1, "not heard").unwrap();
+    far.sockets.trust(&trusting(b, &[("c", c)]));
+    far.wait_until(|_| answer.is_unique());
+    let mut ended = std::collections::BTreeSet::new();
+    while ended.len() < 3 {
+        match near.next() {
+            Input::LinkDown { link, .. } => drop(ended.insert(link)),
+            Input::LinkMessage { link, frames } => assert!(link == LinkId(3) && frames[0].len() == 1 << 20),
+            other => panic!("{other:?}"),
+        }
+    }
+    far.sockets.send(of_c, frames("answer")).unwrap();
+    assert_eq!(other.next(), message(1, "answer"));
+    assert!(far.sockets.receive().is_none());
 }
