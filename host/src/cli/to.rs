@@ -3,7 +3,7 @@
 use super::Failed;
 use super::keys::DEFAULT_KEYS;
 use clap::Args;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use wasmnode::client::{Client, Proof};
 use wasmnode::config::{Config, Contact, Endpoint};
@@ -47,8 +47,14 @@ impl To {
 /// Where a node listens that was started without a configuration: in its own folder by ipc, where its owner may do more.
 fn default_endpoint() -> Endpoint {
     const SOCKET: &str = "wasmnode.ipc";
-    let listens_here = UnixStream::connect(SOCKET).is_ok();
-    if listens_here { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
+    if is_bound(Path::new(SOCKET)) { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
+}
+
+/// Whether a process has a socket's file open, found out without a connection, which a node with keys would count as a
+/// stranger. A datagram socket cannot be connected with one of a node, and the error says whether there is one.
+fn is_bound(file: &Path) -> bool {
+    let refused = UnixDatagram::unbound().and_then(|probe| probe.connect(file));
+    refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPROTOTYPE))
 }
 
 /// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose own
@@ -78,4 +84,26 @@ pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&
         exit: 2,
     })?;
     Ok(Client::connect_with(&endpoint, &Proof { own: keys.own, node })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn whether_somebody_listens_at_a_socket_is_found_out_without_a_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.ipc");
+        assert!(!is_bound(&file), "there is no file");
+        let listener = UnixListener::bind(&file).unwrap();
+        assert!(is_bound(&file));
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody connected");
+        drop(listener);
+        assert!(!is_bound(&file), "the file was left behind");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "").unwrap();
+        assert!(!is_bound(&file), "it is no socket");
+    }
 }

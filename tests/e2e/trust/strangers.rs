@@ -122,3 +122,15 @@ fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
     assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
     assert_eq!(node.report()["services"][0]["replied"], 2, "nothing of what was said again has run");
 }
+
+#[test]
+fn a_command_that_looks_for_the_node_of_its_folder_is_no_stranger_there() {
+    let party = Party::new("node1", &["echo"]);
+    let mut node = party.start("listen = ['ipc://wasmnode.ipc', 'ipc://node.ipc', 'tcp://127.0.0.1:0']");
+    let asked = wasmnode().arg("services").current_dir(node.folder.path("")).output().unwrap();
+    assert!(asked.status.success(), "{asked:?}");
+    // What became of earlier connections is counted by then.
+    drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
+    node.wait_for("somebody");
+    assert_eq!(node.report()["counters"]["turned_away"], 1);
+}
