@@ -26,6 +26,7 @@ mod languages;
 mod life;
 mod load;
 mod majordomo;
+mod messages;
 mod node;
 mod partitions;
 mod patience;

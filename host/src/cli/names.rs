@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::near::nearest;
-use wasmnode::report::{self, Report, ServiceReport, ZoneReport};
+use wasmnode::report::{self, PluginReport, Report, ServiceReport, ZoneReport};
 use wasmnode_core::{Address, Code, Failure, Place, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.
@@ -38,14 +38,49 @@ fn meant(client: &mut Client, asked: &Address) -> Option<String> {
     if let Some(hint) = place_meant(client, asked, &services) {
         return Some(hint);
     }
-    let is_offered = |service: &&ServiceReport| {
-        service.plugin.is_some() || service.workers_idle + service.workers_busy > 0 || !service.peers.is_empty()
-    };
+    if let Some(hint) = file_refused(client, asked) {
+        return Some(hint);
+    }
+    let is_offered = |service: &&ServiceReport| is_offered_here(service) || !service.peers.is_empty();
     let offered = services.services.iter().filter(is_offered).map(|service| service.name.as_str());
     nearest(asked.service.as_str(), offered).map(|name| format!("; did you mean {name}?"))
 }
 
-/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant.
+fn is_offered_here(service: &ServiceReport) -> bool {
+    service.plugin.is_some() || service.workers_idle + service.workers_busy > 0
+}
+
+/// Says that the file of a service lies in the folder of the node that was asked and was refused, if that is so.
+fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
+    if asked.place != Place::Nearest {
+        return None;
+    }
+    let plugins: Vec<PluginReport> = ask(client, report::PLUGINS)?;
+    let is_it = |plugin: &PluginReport| plugin.service == asked.service.as_str() && plugin.refused.is_some();
+    plugins.iter().any(is_it).then(|| "; its file was refused: see wasmnode plugins".to_owned())
+}
+
+/// The nodes of this zone and the zones that offer a service; the node's own services are everywhere.
+fn places_with<'a>(
+    service: &ServiceName,
+    services: &'a Report,
+    zone: &'a ZoneReport,
+    known: Vec<&'a str>,
+) -> Vec<&'a str> {
+    if service.is_reserved() {
+        return known;
+    }
+    let Some(found) = services.services.iter().find(|found| found.name == service.as_str()) else { return vec![] };
+    let peers = || found.peers.iter().map(|peer| peer.zone.as_deref().unwrap_or(&peer.node));
+    let me = zone.members.iter().filter(|member| member.is_me && is_offered_here(found));
+    let is_in_zone = is_offered_here(found) || found.peers.iter().any(|peer| peer.zone.is_none());
+    let own_zone = is_in_zone.then_some(zone.zone.as_str());
+    let offer: Vec<&str> = me.map(|me| me.name.as_str()).chain(own_zone).chain(peers()).collect();
+    known.into_iter().filter(|place| offer.contains(place)).collect()
+}
+
+/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant of those that offer the
+/// service.
 fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
     let zone: ZoneReport = match &asked.place {
         Place::Nearest => return None,
@@ -64,7 +99,8 @@ fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Optio
     if known.contains(&name.as_str()) {
         return None;
     }
-    let near = nearest(name.as_str(), known).map(|near| format!("; did you mean {}@{near}?", asked.service));
+    let offer = places_with(&asked.service, services, &zone, known);
+    let near = nearest(name.as_str(), offer).map(|near| format!("; did you mean {}@{near}?", asked.service));
     Some(format!("; no {kind} {name} is known there{}", near.unwrap_or_default()))
 }
 

@@ -1,0 +1,40 @@
+//! What commands and the log say where a user has to do something else.
+
+use crate::node::{Folder, Node, run};
+use crate::zone::{node, wait_for_members};
+use std::process::Output;
+
+fn said(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+#[test]
+fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
+    let node1 = node("node1", &["print"], &[], "");
+    let node2 = node("node2", &["echo"], &[&node1], "");
+    wait_for_members(&node1, &[("node2", 1)]);
+    for (asked, hint) in [
+        ("echo@node3", "no node or zone node3 is known there; did you mean echo@node2?"),
+        ("print@node3", "no node or zone node3 is known there; did you mean print@node1?"),
+        ("nothing@node3", "no node or zone node3 is known there"),
+        ("echo@node3.local", "no node node3 is known there; did you mean echo@node2?"),
+        ("echo@lcal", "no node or zone lcal is known there; did you mean echo@local?"),
+        ("node.services@node3", "no node or zone node3 is known there; did you mean node.services@node1?"),
+    ] {
+        let done = run(&["call", asked, "x", "--to", &node1.ipc()]);
+        assert!(done.status.code() == Some(3) && said(&done).ends_with(&format!("; {hint}\n")), "{}", said(&done));
+    }
+    drop(node2);
+}
+
+#[test]
+fn a_service_whose_file_was_refused_is_said_to_be_so() {
+    let folder = Folder::new(&["echo"]);
+    folder.plugin("broken", b"rubbish");
+    let node = Node::start_in(folder, "", &[]);
+    for command in [&["call", "broken", "x"][..], &["explain", "broken"], &["trace", "broken"]] {
+        let done = run(&[command, &["--to", &node.ipc()]].concat());
+        let hint = "; its file was refused: see wasmnode plugins\n";
+        assert!(done.status.code() == Some(3) && said(&done).ends_with(hint), "{command:?}: {}", said(&done));
+    }
+}
