@@ -28,6 +28,18 @@ fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
 }
 
 #[test]
+fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() {
+    let node = Node::start(&["echo"], "[service.echo]\nqueue = 0\n");
+    for command in [&["call", "echo", "x"][..], &["explain", "echo"], &["trace", "echo"]] {
+        let done = run(&[command, &["--to", &node.ipc()]].concat());
+        let why = "429 overloaded: the queue of echo is full: service.echo.queue = 0\n";
+        assert!(done.status.code() == Some(5) && said(&done).ends_with(why), "{command:?}: {}", said(&done));
+    }
+    let explained = run(&["explain", "echo", "--to", &node.ipc()]).stdout;
+    assert!(String::from_utf8(explained).unwrap().contains("=> 429 overloaded: the queue of echo is full"));
+}
+
+#[test]
 fn a_service_whose_file_was_refused_is_said_to_be_so() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("broken", b"rubbish");

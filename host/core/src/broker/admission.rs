@@ -75,13 +75,14 @@ impl Broker {
         if submission.patience.is_none() && !self.is_reachable(name, &submission.place) {
             return Err(self.unknown(name, &submission.place));
         }
-        match self.services.get(name) {
-            Some(service) if service.queued() >= service.settings.queue => Err(Failure::new(
-                Code::Overloaded,
-                format!("the queue of {name} is full: service.{name}.queue = {}", service.settings.queue),
-            )),
-            _ => Ok(()),
-        }
+        self.full_queue(name).map_or(Ok(()), Err)
+    }
+
+    /// Why a request for a service is refused, whoever could serve it, if that is so: its queue is full.
+    pub(crate) fn full_queue(&self, name: &ServiceName) -> Option<Failure> {
+        let service = self.services.get(name).filter(|service| service.queued() >= service.settings.queue)?;
+        let reason = format!("the queue of {name} is full: service.{name}.queue = {}", service.settings.queue);
+        Some(Failure::new(Code::Overloaded, reason))
     }
 
     pub(super) fn may_call(&self, caller: &Pending, callee: &ServiceName) -> Result<(), Failure> {

@@ -92,7 +92,9 @@ impl Node {
             (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };
         let candidates = self.broker.explain(service, &located, now);
-        let failure = self.broker.quarantined(service, now).filter(|_| located.may_be_here());
+        let full = self.broker.full_queue(service).filter(|_| !candidates.is_empty());
+        let quarantined = || self.broker.quarantined(service, now).filter(|_| located.may_be_here());
+        let failure = full.or_else(quarantined);
         let verdict = failure.as_ref().map_or_else(|| verdict(&candidates), ToString::to_string);
         Explanation { meaning, candidates, verdict, failure }
     }
