@@ -10,7 +10,7 @@ use super::service::{Abroad, Service};
 use super::types::{Asker, Where};
 use super::{Broker, RequestId};
 use crate::message::Dialect;
-use crate::name::{Address, ServiceName};
+use crate::name::{Address, Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
 use std::fmt;
@@ -80,28 +80,35 @@ impl Deadline {
         (self.at != Time::NEVER).then(|| self.at.since(now))
     }
 
-    /// The limit, as a failure of a request for this service names it.
-    pub(super) fn named<'a>(&'a self, service: &'a ServiceName) -> impl fmt::Display + 'a {
-        Named { deadline: self, service }
+    /// The limit, as a failure of a request for this service names it; `node` is the one whose setting it would be, where a
+    /// reader could take it for that of another.
+    pub(super) fn named<'a>(&'a self, service: &'a ServiceName, node: Option<&'a Label>) -> impl fmt::Display + 'a {
+        Named { deadline: self, service, node }
     }
 }
 
 struct Named<'a> {
     deadline: &'a Deadline,
     service: &'a ServiceName,
+    node: Option<&'a Label>,
 }
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { deadline, service } = self;
+        let Self { deadline, service, node } = self;
         let Some((source, time)) = deadline.limit else { return f.write_str("no deadline is set") };
+        let node = node.map(|node| format!(" at node {node}")).unwrap_or_default();
         match source {
             Source::Client => write!(f, "the client's deadline of {time:?}"),
             Source::Node => write!(f, "the {time:?} that the node before left"),
             Source::Caller => write!(f, "the {time:?} that the calling request had left"),
-            Source::Service => write!(f, "service.{service}.deadline = {time:?}"),
-            Source::Defaults => write!(f, "defaults.deadline = {time:?}, as service.{service}.deadline is not set"),
-            Source::Majordomo => write!(f, "majordomo.deadline = {time:?}, as service.{service}.deadline is not set"),
+            Source::Service => write!(f, "service.{service}.deadline = {time:?}{node}"),
+            Source::Defaults => {
+                write!(f, "defaults.deadline = {time:?}{node}, as service.{service}.deadline is not set")
+            }
+            Source::Majordomo => {
+                write!(f, "majordomo.deadline = {time:?}{node}, as service.{service}.deadline is not set")
+            }
         }
     }
 }

@@ -116,7 +116,9 @@ impl Broker {
 
     /// Which setting, or whose wish, gives a request the time that it has.
     pub(super) fn limit_of(&self, pending: &Pending) -> String {
-        pending.deadline.named(&pending.service).to_string()
+        let is_elsewhere = matches!(pending.stage, Stage::Forwarded(..));
+        let node = is_elsewhere.then_some(&self.settings.name);
+        pending.deadline.named(&pending.service, node).to_string()
     }
 
     /// Where a request is whose deadline has passed, and whether it may have run.

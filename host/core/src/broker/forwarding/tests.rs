@@ -137,3 +137,19 @@ fn a_dearer_way_is_taken_while_the_cheap_one_is_silent() {
     submit(&mut broker, 2, "once", false);
     assert_eq!(said(&mut broker), [Said::Forward(SECOND, 2, true)]);
 }
+
+#[test]
+fn a_deadline_that_passes_at_a_peer_names_the_node_whose_setting_it_is() {
+    let mut broker = broker(None);
+    broker.hop_down(SECOND, "the test has one way", NOW);
+    submit(&mut broker, 1, "once", false);
+    assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, false)]);
+    broker.wake(NOW + crate::settings::PLUGIN_DEADLINE);
+    let failure = std::iter::from_fn(|| broker.next_effect()).find_map(|effect| match effect {
+        Effect::Reply { reply: Reply::Failure(failure), .. } => Some(failure),
+        _ => None,
+    });
+    let (failure, me) = (failure.unwrap(), broker.settings.name.clone());
+    let named = format!("defaults.deadline = 2s at node {me}, as service.once.deadline is not set");
+    assert!(failure.code == Code::Deadline && failure.reason.ends_with(&named), "{}", failure.reason);
+}
