@@ -40,6 +40,17 @@ fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() 
 }
 
 #[test]
+fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
+    let folder = Folder::new(&[]);
+    let endless = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $on (br $on))))";
+    folder.plugin("endless", &wat::parse_str(endless).unwrap());
+    let mut node = Node::start_in(folder, "[service.endless]\ndeadline = '50ms'\n", &[]);
+    node.fail("endless", &[]);
+    let line = node.wait_for("504 deadline: endless: ");
+    assert!(!line.contains("it said"), "{line}");
+}
+
+#[test]
 fn a_service_whose_file_was_refused_is_said_to_be_so() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("broken", b"rubbish");

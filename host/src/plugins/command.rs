@@ -58,16 +58,22 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
             Some(exit) => exit.0,
             None => {
                 let Failure { code, reason } = plugin.explain(&error, store.data());
-                let failure = Failure::new(code, format!("{reason}; it said: {}", stderr.tail()));
+                let failure = Failure::new(code, reason + &behind("; it said: ", &stderr.tail()));
                 return Outcome { backtrace: backtrace::of(&error), ..failed(failure) };
             }
         },
     };
     if exit != 0 {
-        let reason = format!("{} ended with exit code {exit}: {}", request.service, stderr.tail());
+        let said = behind(": ", &stderr.tail());
+        let reason = format!("{} ended with exit code {exit}{said}", request.service);
         return failed(Failure::new(Code::Failed, reason));
     }
     Outcome { result: Ok(vec![printed]), sent_partials, backtrace: None }
+}
+
+/// What a command said, behind the words that introduce it; nothing if it said nothing.
+fn behind(introduction: &str, said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("{introduction}{said}") }
 }
 
 /// What the command is told about the request; all else of the node's environment stays the node's.
