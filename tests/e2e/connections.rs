@@ -208,7 +208,7 @@ fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
         other => panic!("{other:?}"),
     }
     assert!(began.elapsed() < PATIENCE / 2);
-    node.wait_for("is ended: a message was longer than twice limits.message");
+    node.wait_for("with a client by ipc is ended: a message was longer than twice limits.message = 1048576");
     node.forget_log();
     // The next request of the same client goes on a new connection.
     let call = Ask::new("echo").body(["x"]).deadline(PATIENCE);

@@ -73,6 +73,7 @@ impl Default for Patience {
 pub(super) struct Dialer {
     router: Polled,
     monitor: Polled,
+    intake: Intake,
     patience: Patience,
     keys: Option<Keys>,
     links: BTreeMap<LinkId, Link>,
@@ -93,7 +94,7 @@ struct Link {
     /// Whose key is expected there.
     expected: Option<Label>,
     /// What went wrong in the handshake.
-    mishap: Option<&'static str>,
+    mishap: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Dialer {
         monitor.connect(EVENTS)?;
         let (router, monitor) = (Polled::new(router), Polled::new(monitor));
         let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Ok(Self { router, monitor, patience, keys, links, names, ended, reports, lookups: 0, dials: 0 })
+        Ok(Self { router, monitor, intake, patience, keys, links, names, ended, reports, lookups: 0, dials: 0 })
     }
 
     /// Whether there has never been a link, and so there is nothing to hear. Once there was one the sockets have to be
@@ -230,10 +231,10 @@ impl Dialer {
                 CONNECTED => known.state = State::Shaking,
                 HANDSHAKE_SUCCEEDED => known.state = State::Open,
                 HANDSHAKE_FAILED_PROTOCOL => {
-                    let other = "the other side speaks another protocol or version";
-                    known.mishap = Some(exceeded.map_or(other, Exceeded::why));
+                    let other = || "the other side speaks another protocol or version".into();
+                    known.mishap = Some(exceeded.map_or_else(other, |limit| limit.why(self.intake)));
                 }
-                HANDSHAKE_FAILED_AUTH => known.mishap = Some("the other side does not let this node in"),
+                HANDSHAKE_FAILED_AUTH => known.mishap = Some("the other side does not let this node in".into()),
                 DISCONNECTED | CLOSED | CONNECT_RETRIED => self.end(link),
                 _ => {}
             }
@@ -244,8 +245,8 @@ impl Dialer {
     /// Takes the word of a failed send for it that a link has ended.
     pub(super) fn end(&mut self, link: LinkId) {
         let Some(known) = self.links.get_mut(&link).filter(|known| known.state != State::Ended) else { return };
-        let why = match (known.mishap, known.state) {
-            (Some(mishap), _) => mishap.to_owned(),
+        let why = match (known.mishap.take(), known.state) {
+            (Some(mishap), _) => mishap,
             (None, State::Open) => "the connection is lost".to_owned(),
             (None, State::Shaking) => {
                 let limit = self.patience.handshake;

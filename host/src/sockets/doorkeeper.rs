@@ -5,11 +5,12 @@
 //! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
-use super::intake::Exceeded;
+use super::intake::{Exceeded, Intake};
 use super::newcomers::Newcomers;
 use super::{options, uninterrupted};
 use crate::keys::{Credential, Keys};
 use crate::mailbox::Sending;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -71,6 +72,7 @@ impl Doorkeeper {
     pub(super) fn open(
         context: &zmq::Context,
         guarded: &mut zmq::Socket,
+        intake: Intake,
         keys: Option<&(Keys, Label)>,
         tell: Sending,
     ) -> Result<Self, zmq::Error> {
@@ -92,7 +94,7 @@ impl Doorkeeper {
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let door = Door { zap, events, ended, newcomers: Newcomers::default(), names: names.clone(), tell };
+        let door = Door { intake, zap, events, ended, newcomers: Newcomers::default(), names: names.clone(), tell };
         let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
@@ -117,6 +119,8 @@ impl Doorkeeper {
 
 /// What the thread has.
 struct Door {
+    /// The limits of the socket.
+    intake: Intake,
     /// Where libzmq asks; `None` where everybody is let in.
     zap: Option<zmq::Socket>,
     events: zmq::Socket,
@@ -138,6 +142,11 @@ fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
 fn somebody(remote: &[u8]) -> String {
     let address = std::str::from_utf8(remote).ok().and_then(|remote| remote.strip_prefix("tcp://")?.rsplit_once(':'));
     address.map_or_else(|| "somebody".into(), |(host, _port)| format!("somebody at {host}"))
+}
+
+/// A client that was let in: its address, if its transport has any.
+fn client(remote: &[u8]) -> Cow<'_, str> {
+    if remote.starts_with(b"ipc:") { "a client by ipc".into() } else { String::from_utf8_lossy(remote) }
 }
 
 impl Door {
@@ -174,10 +183,10 @@ impl Door {
             return;
         }
         let remote = event.get(1).map(Vec::as_slice).unwrap_or_default();
-        let (who, from) = (somebody(remote), String::from_utf8_lossy(remote));
-        match exceeded {
-            Some(Exceeded::Handshake) => self.turn_away(&format!("{who}: {}", Exceeded::Handshake)),
-            Some(limit) => self.tell.over_limit(format!("the connection with {from} is ended: {limit}")),
+        let who = somebody(remote);
+        match exceeded.map(|limit| (limit, limit.why(self.intake))) {
+            Some((Exceeded::Handshake, why)) => self.turn_away(&format!("{who}: {why}")),
+            Some((_, why)) => self.tell.over_limit(format!("the connection with {} is ended: {why}", client(remote))),
             None if self.zap.is_none() => {}
             None => self.turn_away(&format!(
                 "{who} shows no key, or does not speak ZeroMQ as this node does; a client shows its key with \

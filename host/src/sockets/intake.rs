@@ -6,7 +6,6 @@
 //! limit in a monitor event.
 
 use super::options;
-use std::fmt;
 use wasmnode_core::message::native;
 use zmq::SocketEvent;
 
@@ -70,20 +69,17 @@ impl Exceeded {
         }
     }
 
-    /// What the other side did.
-    pub(super) fn why(self) -> &'static str {
+    /// What the other side did, with the limit as it is configured.
+    pub(super) fn why(self, limits: Intake) -> String {
+        let Intake { message, frames, unfinished } = limits;
         match self {
-            Self::Handshake => "its handshake was longer than 4 KiB",
-            Self::Message => "a message was longer than twice limits.message",
-            Self::Frames => "a message had more than twice limits.frames",
-            Self::Unfinished => "the unfinished messages of all connections reached limits.unfinished-bytes",
+            Self::Handshake => "its handshake was longer than 4 KiB".into(),
+            Self::Message => format!("a message was longer than twice limits.message = {message}"),
+            Self::Frames => format!("a message had more than twice limits.frames = {frames}"),
+            Self::Unfinished => {
+                format!("the unfinished messages of all connections reached limits.unfinished-bytes = {unfinished}")
+            }
         }
-    }
-}
-
-impl fmt::Display for Exceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.why())
     }
 }
 

@@ -61,7 +61,7 @@ impl Listener {
         if keys.is_some() {
             options::set(&mut router, options::ROUTER_NOTIFY, &options::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
         }
-        let doorkeeper = Doorkeeper::open(context, &mut router, keys.as_ref(), tell.clone())?;
+        let doorkeeper = Doorkeeper::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
         Ok(Self { router, doorkeeper, keys, users: HashMap::new(), tell, ipc_files: Vec::new(), endpoints: Vec::new() })

@@ -340,7 +340,7 @@ fn a_message_that_is_too_long_ends_the_link() {
     near.post(1, "question").unwrap();
     let Input::Message { from, .. } = far.next() else { panic!("not a message") };
     far.sockets.send(from, vec![vec![0; (2 << 20) + 1].into()]).unwrap();
-    assert_eq!(near.down(1), "a message was longer than twice limits.message");
+    assert_eq!(near.down(1), "a message was longer than twice limits.message = 1048576");
     near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
     near.converse(2, &mut other);
 }
