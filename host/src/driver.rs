@@ -148,7 +148,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     if config.insecure {
         warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
     }
-    say_who_may_come(config);
+    startup::say_who_may_come(config);
     driver.offer();
     driver.run();
     Ok(())
@@ -161,17 +161,6 @@ fn note_doors(doors: &Doors, config: &Config, endpoints: &[String]) {
     let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
     let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
     own.chain(seeds).chain(neighbours).for_each(|endpoint| doors.open(endpoint));
-}
-
-/// Says what a node without keys lets other users of its machine do, if they can connect.
-fn say_who_may_come(config: &Config) {
-    let is_open = config.listen.iter().any(|endpoint| matches!(endpoint, Endpoint::Tcp(_)));
-    if config.keys.is_none() && is_open {
-        info!(
-            "without security.keys, any user who reaches the tcp endpoint may call every service and pose as a peer, but \
-             neither roll plugins back nor share their names as a worker; that takes the ipc endpoint"
-        );
-    }
 }
 
 /// The settings of the core, with what is known only now.

@@ -51,6 +51,14 @@ fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
 }
 
 #[test]
+fn a_node_that_listens_on_tcp_alone_says_that_nobody_is_its_owner_there() {
+    let mut node = Node::start(&["echo"], "name = 'n'\nlisten = ['tcp://127.0.0.1:0']\n");
+    node.wait_for("nobody can, as that takes an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen");
+    let mut both = Node::start(&["echo"], "");
+    both.wait_for("share their names as a worker; that takes the ipc endpoint");
+}
+
+#[test]
 fn a_service_whose_file_was_refused_is_said_to_be_so() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("broken", b"rubbish");

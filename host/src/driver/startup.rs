@@ -2,6 +2,7 @@
 //! clients and signals may expect meanwhile is decided here.
 
 use super::Driver;
+use crate::config::{Config, Endpoint};
 use std::time::{Duration, Instant};
 use tracing::info;
 use wasmnode_core::ServiceName;
@@ -12,6 +13,23 @@ const FIRST_PLUGINS: Duration = Duration::from_secs(2);
 
 /// Upper bound on the time from a node's start until it logs that it is ready, whatever still compiles.
 pub(super) const READY: Duration = Duration::from_secs(30);
+
+/// Says what a node without keys lets other users of its machine do, if they can connect.
+pub(super) fn say_who_may_come(config: &Config) {
+    let (tcp, ipc): (Vec<_>, Vec<_>) =
+        config.listen.iter().partition(|endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_)));
+    if config.keys.is_some() || tcp.is_empty() {
+        return;
+    }
+    let owner = match ipc.is_empty() {
+        false => "that takes the ipc endpoint",
+        true => "nobody can, as that takes an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen",
+    };
+    info!(
+        "without security.keys, any user who reaches the tcp endpoint may call every service and pose as a peer, but \
+         neither roll plugins back nor share their names as a worker; {owner}"
+    );
+}
 
 impl Driver {
     /// Reads no message before the plugins that were there at the start have been tried, or [`FIRST_PLUGINS`] have passed.
