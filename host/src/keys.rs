@@ -140,7 +140,11 @@ impl KeyPair {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
         let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let why = "there are keys already; to make new ones, move this file away first".to_owned();
+                let public = match Self::load(folder) {
+                    Ok(pair) => format!("; the public one is {}", pair.public),
+                    Err(_) => String::new(),
+                };
+                let why = format!("there are keys already{public}; to make new ones, move this file away first");
                 return Err(KeyError::File(file, why));
             }
             opened => opened.map_err(|error| failed(&error))?,

@@ -59,6 +59,19 @@ fn a_node_that_listens_on_tcp_alone_says_that_nobody_is_its_owner_there() {
 }
 
 #[test]
+fn keygen_prints_the_key_alone_for_a_script_and_where_keys_are_says_which() {
+    let folder = Folder::new(&[]);
+    let keys = folder.path("keys").to_str().unwrap().to_owned();
+    let made = run(&["keygen", "--keys", &keys]);
+    let key = String::from_utf8(made.stdout.clone()).unwrap();
+    assert!(made.status.success() && key.len() == 41 && key.ends_with('\n'), "{key}");
+    assert!(said(&made).contains(&format!("wasmnode trust NAME '{}'", key.trim_end())), "{}", said(&made));
+    let again = run(&["keygen", "--keys", &keys]);
+    assert_eq!((again.status.code(), again.stdout.len()), (Some(1), 0));
+    assert!(said(&again).contains(&format!("the public one is {}; to make new ones", key.trim_end())), "{again:?}");
+}
+
+#[test]
 fn a_service_whose_file_was_refused_is_said_to_be_so() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("broken", b"rubbish");

@@ -2,6 +2,7 @@
 
 use super::{Failed, print};
 use clap::{Args, value_parser};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, parse_size};
@@ -113,12 +114,18 @@ fn uid(text: &str) -> Result<u32, String> {
 pub(crate) fn keygen(args: &Keygen, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let folder = args.folder.path(config)?;
     let pair = KeyPair::generate(&folder)?;
-    let text = format!(
-        "{key}\nwritten to {folder}, with the secret one. Where this machine is to be let in: wasmnode trust NAME '{key}'\n",
+    // A script gets the key alone.
+    print(&vec![format!("{}\n", pair.public).into()])?;
+    let explained = format!(
+        "written to {folder}, with the secret one. Where this machine is to be let in: wasmnode trust NAME '{key}'\n",
         key = pair.public,
         folder = folder.display()
     );
-    print(&vec![text.into()])?;
+    if io::stdout().is_terminal() {
+        print(&vec![explained.into()])?;
+    } else {
+        let _nowhere_else_to_say_it = io::stderr().write_all(explained.as_bytes());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
