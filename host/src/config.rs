@@ -7,6 +7,7 @@
 
 mod claims;
 mod compile;
+mod doubts;
 mod endpoint;
 mod error;
 mod fields;
@@ -183,7 +184,7 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or any of what [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = text_of(path)?;
+        let text = text_of(path, ", or name none to run with the defaults")?;
         let config = Self::parse(&text, path)?;
         Ok(Self { source: Some(Source::new(path, text)), ..config })
     }
@@ -194,7 +195,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong.
     pub fn check(path: &Path) -> Result<Self, ConfigError> {
-        parse(&text_of(path)?, path, |table, report| {
+        parse(&text_of(path, "")?, path, |table, report| {
             let config = Self::read(table, folder_of(path), report);
             report.check_claims();
             config
@@ -319,9 +320,9 @@ pub(crate) fn read_content<T>(
     parse(&text_in(file, content)?, file, |table, report| read(Fields::root(table, report)))
 }
 
-/// The text of a file.
-fn text_of(path: &Path) -> Result<String, ConfigError> {
-    let (bytes, _) = files::read(path, FILE_BYTES).map_err(|error| ConfigError::unreadable(path, &error))?;
+/// The text of a file; `or_else` is what helps besides another file where this one cannot be read.
+fn text_of(path: &Path, or_else: &str) -> Result<String, ConfigError> {
+    let (bytes, _) = files::read(path, FILE_BYTES).map_err(|error| ConfigError::unreadable(path, &error, or_else))?;
     text_in(path, bytes)
 }
 

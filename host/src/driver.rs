@@ -149,6 +149,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
     }
     startup::say_who_may_come(config);
+    config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
     driver.offer();
     driver.run();
     Ok(())

@@ -40,6 +40,21 @@ fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() 
 }
 
 #[test]
+fn settings_of_a_service_that_is_nearly_one_of_the_node_are_doubted_by_check_and_at_the_start() {
+    let folder = Folder::new(&["print"]);
+    let settings = "services = ['print']\n[service.prnt]\nreuse = 2\n";
+    let doubt = "service.prnt: node.services does not list it; did you mean service.print?";
+    let file = folder.configure(settings);
+    let done = run(&["check", file.to_str().unwrap()]);
+    let listed = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && listed.contains(doubt) && listed.contains("no mistakes"), "{listed}");
+    folder.configure("[service.prnt]\nreuse = 2\n");
+    let listed = String::from_utf8(run(&["check", file.to_str().unwrap()]).stdout).unwrap();
+    assert!(listed.contains("plugins has no file of that name; did you mean service.print?"), "{listed}");
+    Node::start_in(folder, settings, &[]).wait_for(doubt);
+}
+
+#[test]
 fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
     let folder = Folder::new(&[]);
     let endless = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $on (br $on))))";
@@ -81,4 +96,26 @@ fn a_service_whose_file_was_refused_is_said_to_be_so() {
         let hint = "; its file was refused: see wasmnode plugins\n";
         assert!(done.status.code() == Some(3) && said(&done).ends_with(hint), "{command:?}: {}", said(&done));
     }
+}
+
+#[test]
+fn a_file_that_is_needed_cannot_be_left_out() {
+    let folder = Folder::new(&[]);
+    let missing = folder.path("missing.toml").to_str().unwrap().to_owned();
+    for (command, may_be_left_out) in
+        [(&["traffic", "--config"][..], false), (&["check"], false), (&["services", "--config"], true)]
+    {
+        let done = run(&[command, &[&missing]].concat());
+        let said = said(&done);
+        assert!(done.status.code() == Some(1) && said.contains("name a file that exists"), "{said}");
+        assert_eq!(said.contains("or name none to run with the defaults"), may_be_left_out, "{said}");
+    }
+}
+
+#[test]
+fn a_plan_of_traffic_is_told_from_the_configuration_of_a_node() {
+    let plan = format!("{}/../examples/zones/traffic.toml", env!("CARGO_MANIFEST_DIR"));
+    let done = run(&["check", &plan]);
+    let hint = format!("no node's configuration, but a plan: wasmnode traffic --config {plan}");
+    assert!(done.status.code() == Some(1) && said(&done).contains(&hint), "{}", said(&done));
 }

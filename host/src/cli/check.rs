@@ -4,7 +4,7 @@ use super::{Failed, print};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasmnode::config::Config;
+use wasmnode::config::{Config, Traffic};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -13,14 +13,23 @@ pub(crate) struct Check {
     file: Option<PathBuf>,
 }
 
-/// Checks a configuration.
+/// Checks a configuration: lists what is wrong, or what may be meant otherwise.
 pub(crate) fn check(args: &Check, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let Some(file) = args.file.as_deref().or(config) else {
         let message = "say which file to check: wasmnode check FILE, or wasmnode check --config FILE";
         return Err(Failed { message: message.into(), exit: 2 });
     };
-    let config = Config::check(file)?;
-    let summary = format!("{}: no mistakes; node {} of zone {}\n", file.display(), config.node.name, config.node.zone);
-    print(&vec![summary.into()])?;
+    let shown = file.display();
+    let config = Config::check(file).map_err(|mistakes| match Traffic::load(file) {
+        Ok(_) => Failed {
+            message: format!("{shown}: no node's configuration, but a plan: wasmnode traffic --config {shown}"),
+            exit: 1,
+        },
+        Err(_) => mistakes.into(),
+    })?;
+    let (name, zone) = (&config.node.name, &config.node.zone);
+    let mut told: Vec<String> = config.doubts().into_iter().chain(config.unmatched()).collect();
+    told.push(format!("no mistakes; node {name} of zone {zone}"));
+    print(&vec![told.iter().map(|line| format!("{shown}: {line}\n")).collect::<String>().into()])?;
     Ok(ExitCode::SUCCESS)
 }

@@ -37,9 +37,10 @@ impl ConfigError {
         Self { file: file.into(), mistakes }
     }
 
-    pub(super) fn unreadable(file: &Path, error: &FileError) -> Self {
-        let remedy = "name a file that exists and that this user may read, or name none to run with the defaults";
-        Self { file: file.into(), mistakes: vec![Mistake { line: None, message: format!("{error}; {remedy}") }] }
+    /// `or_else` is what else would help, behind the remedy.
+    pub(super) fn unreadable(file: &Path, error: &FileError, or_else: &str) -> Self {
+        let message = format!("{error}; name a file that exists and that this user may read{or_else}");
+        Self { file: file.into(), mistakes: vec![Mistake { line: None, message }] }
     }
 
     pub(super) fn not_text(file: &Path, bytes: &[u8], error: Utf8Error) -> Self {

@@ -29,7 +29,7 @@ impl Source {
     /// # Errors
     /// If the file cannot be read now, or has mistakes.
     pub fn changes(&self) -> Result<Vec<String>, ConfigError> {
-        let now = text_of(&self.file)?;
+        let now = text_of(&self.file, "")?;
         Config::parse(&now, &self.file)?;
         let (before, now) = (values(&self.text), values(&now));
         let keys = before.keys().chain(now.keys().filter(|key| !before.contains_key(*key)));

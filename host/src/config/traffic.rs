@@ -95,7 +95,7 @@ impl Traffic {
     /// # Errors
     /// The file cannot be read, or any of what [`Traffic::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&text_of(path)?, path)
+        Self::parse(&text_of(path, "")?, path)
     }
 
     /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
