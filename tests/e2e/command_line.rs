@@ -236,9 +236,10 @@ fn a_node_that_is_not_known_is_named_with_the_one_that_was_perhaps_meant() {
 
 #[test]
 fn a_file_that_no_service_can_be_named_after_is_listed_with_the_reason() {
-    let node = Node::start(&["echo"], "");
+    let mut node = Node::start(&["echo"], "");
     std::fs::write(node.folder.path("plugins/my echo.wasm"), "x").unwrap();
     std::fs::write(node.folder.path("plugins/node.echo.wasm"), "x").unwrap();
+    std::fs::write(node.folder.path("plugins/UP.WASM"), "x").unwrap();
     let listed = text(&run(&["plugins", "--to", &node.ipc()]).stdout);
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(
@@ -246,7 +247,9 @@ fn a_file_that_no_service_can_be_named_after_is_listed_with_the_reason() {
         "{listed}"
     );
     assert!(line("node.echo.wasm").contains("the node answers node.echo itself; rename"), "{listed}");
+    assert!(line("UP.WASM").ends_with("its name ends in .WASM, not in .wasm; rename the file"), "{listed}");
     assert!(line("echo ").contains("serving"), "{listed}");
+    node.wait_for("UP.WASM is not loaded: its name ends in .WASM");
 }
 
 #[test]

@@ -256,7 +256,7 @@ impl Plugins {
 fn misnamed(folder: &Path) -> Vec<PluginReport> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_plugin =
-        |file: &PathBuf| is_of_plugin(file) && file.extension().is_some_and(|extension| extension == "wasm");
+        |file: &PathBuf| is_of_plugin(file) && file.extension().is_none_or(|extension| extension != "minisig");
     let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let report = |file: PathBuf| {
         let why = service_name(&file).err()?;

@@ -277,10 +277,10 @@ fn look_at(file: &Path) -> Option<Found> {
 }
 
 /// Whether a file is meant as a plugin, or as the signature of one, by its name. Those that begin with a dot are on
-/// their way.
+/// their way. `.WASM` is meant as `.wasm`, and is refused by name.
 pub(super) fn is_of_plugin(file: &Path) -> bool {
     let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    plugin_of(file).extension().is_some_and(|extension| extension == "wasm") && !hidden
+    plugin_of(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm")) && !hidden
 }
 
 /// Where the signature of a file lies.

@@ -12,6 +12,10 @@ const NAME_BYTES: usize = 242;
 /// Says why its name is not that of one.
 pub(super) fn service_name(file: &Path) -> Result<ServiceName, String> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
+    let extension = file.extension().unwrap_or_default();
+    if extension != "wasm" {
+        return Err(format!("its name ends in .{}, not in .wasm; rename the file", extension.display()));
+    }
     let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
     loadable(&name).map_err(|why| format!("{why}; rename the file"))?;
     Ok(name)
