@@ -55,6 +55,20 @@ impl Filter {
     }
 }
 
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.service {
+            Some(service) => service.fmt(f)?,
+            None => f.write_str("*")?,
+        }
+        match &self.zone {
+            Some(ZonePattern::Is(zone)) => write!(f, "@{zone}"),
+            Some(ZonePattern::Begins(beginning)) => write!(f, "@{beginning}*"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl std::str::FromStr for Filter {
     type Err = InvalidFilter;
 
@@ -120,6 +134,14 @@ mod tests {
         assert!(!policy.lets_pass(&key("storage.read", "paris")));
         assert!(policy.lets_pass(&key("print", "paris")));
         assert!(!policy.lets_pass(&key("print", "test-1")));
+    }
+
+    #[test]
+    fn a_filter_comes_back_as_it_was_written() {
+        for text in ["*", "print", "storage.*", "*@paris", "storage.*@fr-*", "print@paris"] {
+            assert_eq!(filter(text).to_string(), text);
+        }
+        assert_eq!(filter("*@*").to_string(), "*");
     }
 
     #[test]
