@@ -1,0 +1,125 @@
+//! What machines report of themselves when they are asked.
+
+use super::{Notation, words};
+use wasmnode_core::broker::{Candidate, Way};
+use wasmnode_core::paths::{PathCounters, PathSizes, PathStatus};
+use wasmnode_core::{
+    Address, Counters, Explanation, HopStatus, MemberStatus, Members, Node, Paths, Routes, ServiceStatus, Time,
+};
+
+/// All that a node reports.
+impl Notation for (&Node, Time) {
+    fn write(&self, line: &mut String) {
+        let (node, now) = *self;
+        let services: Vec<ServiceStatus> = node.services(now).collect();
+        words!(line, "reports", node.outstanding(), node.counters(), services, node.members(), node.path_sizes());
+        for service in services {
+            words!(line, node.explain(&Address::from(service.name), now));
+        }
+    }
+}
+
+impl Notation for Members {
+    fn write(&self, line: &mut String) {
+        words!(line, "reports", self.me(), self.alive().collect::<Vec<_>>());
+    }
+}
+
+impl Notation for Routes {
+    fn write(&self, line: &mut String) {
+        words!(line, "reports", self.routes(), self.own().collect::<Vec<_>>());
+    }
+}
+
+impl Notation for Paths {
+    fn write(&self, line: &mut String) {
+        let routes: Vec<PathStatus<'_>> = self.routes().collect();
+        words!(line, "reports", self.epoch(), self.sizes(), self.counters(), routes);
+    }
+}
+
+impl Notation for Counters {
+    fn write(&self, line: &mut String) {
+        let Self { accepted, replied, failed, malformed, forbidden, unclaimed, retried, forwarded } = self;
+        let failed: Vec<_> = failed.iter().collect();
+        words!(line, "accepted", accepted, "replied", replied, "failed", failed, "malformed", malformed);
+        words!(line, "forbidden", forbidden, "unclaimed", unclaimed, "retried", retried, "forwarded", forwarded);
+    }
+}
+
+impl Notation for ServiceStatus {
+    fn write(&self, line: &mut String) {
+        let Self { name, plugin, is_shared, running, workers_idle, workers_busy, queued, replied, failed, peers } =
+            self;
+        words!(line, name, "plugin", plugin, "shared", is_shared, "running", running);
+        words!(line, "workers", workers_idle, workers_busy, "queued", queued, "replied", replied);
+        words!(line, "failed", failed, "peers", peers);
+    }
+}
+
+impl Notation for HopStatus {
+    fn write(&self, line: &mut String) {
+        let Self {
+            node,
+            zone,
+            cost,
+            outstanding,
+            latency_us,
+            failures_in_a_row,
+            is_silent,
+            is_full,
+            paused_for,
+            idempotent,
+        } = self;
+        words!(line, node, zone, "cost", cost, "outstanding", outstanding, "latency", latency_us);
+        words!(line, "failures", failures_in_a_row, "silent", is_silent, "full", is_full);
+        words!(line, "paused", paused_for, "idempotent", idempotent);
+    }
+}
+
+impl Notation for MemberStatus {
+    fn write(&self, line: &mut String) {
+        let Self { member, is_me, is_linked, is_silent, offers } = self;
+        words!(line, member, "me", is_me, "linked", is_linked, "silent", is_silent, "offers", offers);
+    }
+}
+
+impl Notation for Explanation {
+    fn write(&self, line: &mut String) {
+        let Self { meaning, candidates, verdict, failure } = self;
+        words!(line, "means", meaning, candidates, "so", verdict, failure);
+    }
+}
+
+impl Notation for Candidate {
+    fn write(&self, line: &mut String) {
+        let Self { node, way, what, is_ready, why } = self;
+        let way = match way {
+            Way::Here => "here",
+            Way::Peer => "peer",
+            Way::Abroad => "abroad",
+        };
+        words!(line, node, way, what, "ready", is_ready, why);
+    }
+}
+
+impl Notation for PathSizes {
+    fn write(&self, line: &mut String) {
+        let Self { heard, reachable, told, causes, origins } = self;
+        words!(line, "sizes", heard, reachable, told, causes, origins);
+    }
+}
+
+impl Notation for PathCounters {
+    fn write(&self, line: &mut String) {
+        let Self { refused, over, asked } = self;
+        words!(line, "refused", refused, "over", over, "asked", asked);
+    }
+}
+
+impl Notation for PathStatus<'_> {
+    fn write(&self, line: &mut String) {
+        let Self { key, cost, traits, version, hops, path } = self;
+        words!(line, key, cost, traits, version, hops, path);
+    }
+}
