@@ -1,6 +1,7 @@
 //! The checks bite: protocols that lack a part are found out.
 
 use crate::graph::Family;
+use crate::log::Log;
 use crate::trouble::Trouble;
 use crate::world::{Cost, Plan, service};
 use std::time::Duration;
@@ -38,7 +39,7 @@ fn without_causes_a_loss_costs_many_times_more() {
 fn without_epochs_ways_are_missing_in_the_end() {
     let mut wrong = 0;
     for seed in 0..20 {
-        let mut trouble = Trouble::new(seed, false);
+        let mut trouble = Trouble::new(seed, Log::None);
         trouble.world.network.without_epochs = true;
         wrong += u32::from(trouble.run().is_err());
     }

@@ -2,6 +2,7 @@
 
 use crate::graph::Family;
 use crate::lies::{lie, router};
+use crate::log::Log;
 use crate::world::{Plan, World, service};
 use std::time::Duration;
 use wasmnode_core::message::path::{Key, Say};
@@ -11,10 +12,11 @@ fn key(zone: usize) -> Key {
 }
 
 /// A liar in the middle of a small world; nobody imports from it but what its own zone serves.
-fn with_liar(seed: u64, is_confined: bool) -> World {
+pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
     let zones = 12;
     let mut world = Plan::new(Family::SmallWorld, zones, seed).build();
+    world.network.log = log;
     let liar = rng.usize(..zones);
     (0..zones).for_each(|zone| world.offer(zone, &service("print"), true));
     if is_confined {
@@ -59,14 +61,14 @@ fn check_honest(world: &World, liar: usize) {
 #[test]
 fn a_liar_who_is_believed_nothing_but_its_own_zone_harms_nobody_else() {
     for seed in 0..20 {
-        with_liar(seed, true).network.check_rest().unwrap();
+        with_liar(seed, true, Log::None).network.check_rest().unwrap();
     }
 }
 
 #[test]
 fn what_a_believed_liar_said_is_forgotten_in_the_end() {
     for seed in 0..20 {
-        let mut world = with_liar(seed, false);
+        let mut world = with_liar(seed, false, Log::None);
         // Dead links that are not dead are believed for ten minutes; boots and versions from the future for a lease.
         world.network.run_for(Duration::from_secs(3 * 60 * 60));
         world.network.check_rest().unwrap();

@@ -12,6 +12,10 @@
 mod graph;
 #[path = "../common/lies.rs"]
 mod lies;
+#[path = "../common/log.rs"]
+mod log;
+#[path = "../common/notation/mod.rs"]
+mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
@@ -25,6 +29,7 @@ mod router;
 mod trouble;
 mod world;
 
+use log::{Log, transcripts};
 use seeds::number_from;
 use std::collections::BTreeMap;
 use trouble::Trouble;
@@ -50,16 +55,15 @@ const MUST_HAPPEN: [&str; 11] = [
 fn sweep(first: u64) {
     if let Some(seed) = number_from("WASMNODE_SEED") {
         if seed % 2 == first {
-            let mut trouble = Trouble::new(seed, true);
-            trouble.run().unwrap();
-            println!("{}seed {seed} kept every invariant", trouble.world.network.log.take().unwrap());
+            Trouble::new(seed, Log::Printed).run().unwrap();
+            println!("seed {seed} kept every invariant");
         }
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
     let (mut happened, mut events) = (BTreeMap::new(), 0);
     for seed in (first..seeds).step_by(2) {
-        let mut trouble = Trouble::new(seed, false);
+        let mut trouble = Trouble::new(seed, Log::None);
         trouble.run().unwrap();
         events += trouble.seen.events;
         for (what, times) in trouble.seen.happened {
@@ -82,13 +86,15 @@ fn after_trouble_odd_seeds_find_all_ways() {
 }
 
 #[test]
-fn the_same_seed_writes_the_same_log() {
-    for seed in 0..6 {
-        let log = || {
-            let mut trouble = Trouble::new(seed, true);
-            trouble.run().unwrap();
-            trouble.world.network.log.take().unwrap()
-        };
-        assert!(log() == log(), "seed {seed} went two ways");
-    }
+fn the_same_seed_has_the_same_transcript() {
+    transcripts("paths", 1, |seed, log| {
+        let mut trouble = Trouble::new(seed, log);
+        trouble.run().unwrap();
+        std::mem::take(&mut trouble.world.network.log)
+    });
+}
+
+#[test]
+fn the_same_seed_with_a_liar_has_the_same_transcript() {
+    transcripts("liar", 1, |seed, log| std::mem::take(&mut liar::with_liar(seed, seed % 2 == 0, log).network.log));
 }

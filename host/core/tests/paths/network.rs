@@ -1,9 +1,10 @@
 //! Routers, the links between them, and virtual time. What travels is bytes.
 
+use crate::log::Log;
+use crate::notation::Notation;
 use crate::router::Router;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::time::Duration;
 use wasmnode_core::message::path::{RouterId, Say, Update, decode, encode};
 use wasmnode_core::paths::{Kind, Policy, link_epoch};
@@ -66,7 +67,7 @@ pub(crate) struct Network {
     /// The longest that an end takes to notice the loss of a session.
     pub(crate) skew: Duration,
     pub(crate) rng: fastrand::Rng,
-    pub(crate) log: Option<String>,
+    pub(crate) log: Log,
     /// What routers refused, which in good company is nothing.
     pub(crate) refused: Vec<String>,
     pub(crate) tamper: Option<Tamper>,
@@ -76,9 +77,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
-        if let Some(log) = &mut self.log {
-            writeln!(log, "{:>12} {}", self.now.as_micros(), what()).unwrap();
+    /// Logs what each router reports of itself.
+    pub(crate) fn report(&mut self) {
+        for router in &self.routers {
+            if let Some(paths) = &router.paths {
+                self.log.write(self.now, || &router.name, paths);
+            }
         }
     }
 
@@ -139,7 +143,7 @@ impl Network {
             if let Some(paths) = &mut self.routers[router].paths {
                 paths.wake(now);
             }
-            return self.act(router, "wakes");
+            return self.act(router, &"wakes");
         }
         match self.events.pop_first().unwrap().1 {
             Event::Arrive { link, to, generation, bytes } => self.arrive(link, to, generation, bytes),
@@ -159,28 +163,27 @@ impl Network {
         }
         self.routers[router].count(bytes.len());
         let update = decode(bytes).unwrap();
-        let what = if self.log.is_some() { format!("hears {session}: {update:?}") } else { String::new() };
         if matches!(update.say, Say::News(_)) {
             self.routers[router].tally.updates += 1;
         }
-        self.hear(router, session, update, &what);
-    }
-
-    /// A router hears an update, from wherever.
-    pub(crate) fn hear(&mut self, router: usize, session: LinkId, update: Update, what: &str) {
         let now = self.now;
+        self.log.write(now, || &self.routers[router].name, &(session, ">", &update));
         if let Some(paths) = &mut self.routers[router].paths {
             paths.hear(session, update, now);
         }
-        self.act(router, what);
+        self.act_on(router);
+    }
+
+    /// Logs what a router was given, and does what it has decided.
+    pub(crate) fn act(&mut self, router: usize, given: &impl Notation) {
+        self.log.write(self.now, || &self.routers[router].name, given);
+        self.act_on(router);
     }
 
     /// Does what a router has decided.
-    pub(crate) fn act(&mut self, router: usize, why: &str) {
-        let name = self.routers[router].name.clone();
-        self.note(|| format!("{name} {why}"));
+    fn act_on(&mut self, router: usize) {
         while let Some(effect) = self.routers[router].paths.as_mut().and_then(|paths| paths.next_effect()) {
-            self.note(|| format!("{name}   {effect:?}"));
+            self.log.write(self.now, || format!("{}  ", self.routers[router].name), &effect);
             let now = self.now;
             self.routers[router].check(&effect, now);
             match effect {
@@ -196,7 +199,7 @@ impl Network {
                         self.close(link, end);
                     }
                 }
-                PathEffect::Refused { why, .. } => self.refused.push(format!("{name}: {why}")),
+                PathEffect::Refused { why, .. } => self.refused.push(format!("{}: {why}", self.routers[router].name)),
                 _ => {}
             }
         }
@@ -264,11 +267,12 @@ impl Network {
             Kind::External { cost: link.costs[end], import: link.import[end].clone(), export: link.export[end].clone() }
         };
         let session = self.routers[router].next_session();
+        self.log.write(self.now, || &self.routers[router].name, &(session, "with", &with, &kind, "epoch", epoch));
         self.links[at].sessions[end] = Some(session);
         self.routers[router].sessions.insert(session, (at, end));
         let now = self.now;
         self.routers[router].paths.as_mut().unwrap().session_up(session, &with, kind, epoch, now);
-        self.act(router, &format!("has {session} with {}.{}, epoch {epoch}", with.router, with.zone));
+        self.act_on(router);
     }
 
     pub(crate) fn try_later(&mut self, link: usize) {
@@ -315,13 +319,13 @@ impl Network {
         if let Some(paths) = &mut self.routers[router].paths {
             paths.session_down(session, now);
         }
-        self.act(router, &format!("loses {session}"));
+        self.act(router, &("lost", session));
         self.try_later(link);
     }
 
     /// A process ends without a word.
     pub(crate) fn crash(&mut self, router: usize) {
-        self.note(|| format!("r{router} crashes"));
+        self.log.note(self.now, || format!("{} crashes", self.routers[router].name));
         self.routers[router].crash();
         self.rearm(router);
         for link in self.routers[router].links.clone() {
@@ -335,7 +339,9 @@ impl Network {
     pub(crate) fn start(&mut self, router: usize) {
         let now = self.now;
         self.routers[router].start(now);
-        self.act(router, "starts");
+        let Router { me, offers, .. } = &self.routers[router];
+        let (me, offers) = (me.clone(), offers.clone().into_iter().collect::<Vec<_>>());
+        self.act(router, &("starts", "as", me, "offers", offers));
         for link in self.routers[router].links.clone() {
             self.try_later(link);
         }
@@ -347,7 +353,7 @@ impl Network {
         if let Some(paths) = &mut self.routers[router].paths {
             paths.leave(now);
         }
-        self.act(router, "leaves");
+        self.act(router, &"leaves");
         for link in self.routers[router].links.clone() {
             let end = usize::from(self.links[link].ends[1] == router);
             self.links[link].sessions[end] = None;
@@ -366,8 +372,8 @@ impl Network {
         (link.import[end], link.export[end]) = (import.clone(), export.clone());
         let (router, session, now) = (link.ends[end], link.sessions[end], self.now);
         if let Some((session, paths)) = session.zip(self.routers[router].paths.as_mut()) {
-            paths.set_policy(session, import, export, now);
-            self.act(router, &format!("has another policy on {session}"));
+            paths.set_policy(session, import.clone(), export.clone(), now);
+            self.act(router, &(session, "import", import, "export", export));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Seeds of trouble: what happens to a network, one accident after the other, and what must be so once they stop.
 
 use crate::graph::Family;
+use crate::log::Log;
 use crate::network::Network;
 use crate::oracle::Walk;
 use crate::world::{Plan, World, service};
@@ -8,10 +9,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use wasmnode_core::LinkId;
 use wasmnode_core::message::path::Update;
 use wasmnode_core::message::peer::Traits;
 use wasmnode_core::paths::{Filter, Policy};
+use wasmnode_core::{LinkId, Time};
 
 /// How long after the last accident the network rests: a second to begin sessions anew, a second for a service that
 /// changed too often, and what news takes to cross the network.
@@ -49,7 +50,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    pub(crate) fn new(seed: u64, logged: bool) -> Self {
+    pub(crate) fn new(seed: u64, log: Log) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let family = Family::ALL[rng.usize(..Family::ALL.len())];
         let most = if family == Family::Mesh { 12 } else { 30 };
@@ -58,7 +59,8 @@ impl Trouble {
         plan.dearest = [1, 1, 5][rng.usize(..3)];
         let mut world = plan.build();
         world.network.skew = Duration::from_millis(300);
-        world.network.log = logged.then(|| format!("{plan:?}\n"));
+        log.note(Time::ZERO, || format!("{plan:?}"));
+        world.network.log = log;
         for link in 0..world.network.links.len() {
             if !world.network.links[link].is_internal {
                 world.network.links[link].latency = Duration::from_micros(rng.u64(1_000..50_000));
@@ -92,6 +94,7 @@ impl Trouble {
         self.stop();
         self.world.network.run_for(if self.company == Company::Good { RESTS } else { MENDS });
         self.seen.events = self.world.network.events_done;
+        self.world.network.report();
         self.world.network.check_rest()?;
         self.check_policy()?;
         if self.company == Company::Good {
@@ -186,7 +189,8 @@ impl Trouble {
     /// Accidents stop: all links but a few are whole, all routers but a few run.
     fn stop(&mut self) {
         let network = &mut self.world.network;
-        network.note(|| "the accidents stop".into());
+        network.log.note(network.now, || "the accidents stop".into());
+        network.report();
         self.is_bad.set(false);
         for router in 0..network.routers.len() {
             if network.routers[router].paths.is_none() && self.rng.u8(..4) > 0 {

@@ -84,8 +84,7 @@ pub(crate) struct Cost {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.network.log.as_deref().unwrap_or("no log: replay it with WASMNODE_SEED");
-            println!("{log}\n{:?} failed at {:?}", self.plan, self.network.now);
+            println!("{:?} failed at {:?}", self.plan, self.network.now);
         }
     }
 }
@@ -120,7 +119,7 @@ impl World {
             let now = self.network.now;
             if let Some(paths) = &mut self.network.routers[router].paths {
                 paths.offer(name, traits, now);
-                self.network.act(router, &format!("offers {name}"));
+                self.network.act(router, &("offers", name, traits));
             }
         }
     }
@@ -131,7 +130,7 @@ impl World {
             let now = self.network.now;
             if let Some(paths) = &mut self.network.routers[router].paths {
                 paths.withdraw(name, now);
-                self.network.act(router, &format!("withdraws {name}"));
+                self.network.act(router, &("withdraws", name));
             }
         }
     }

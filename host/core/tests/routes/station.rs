@@ -1,5 +1,6 @@
 //! One node: its directory, and what the directory's effects have told of it.
 
+use crate::notation::Notation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
@@ -10,6 +11,15 @@ use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
 pub(crate) enum Say {
     Advert(Advert),
     Pull,
+}
+
+impl Notation for Say {
+    fn write(&self, line: &mut String) {
+        match self {
+            Self::Advert(advert) => advert.write(line),
+            Self::Pull => "pull".write(line),
+        }
+    }
 }
 
 pub(crate) struct Station {

@@ -1,8 +1,9 @@
 //! A few nodes, the network between them, and what befalls both.
 
+use crate::log::Log;
+use crate::notation::Notation;
 use crate::station::{Say, Station};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer, Traits};
 use wasmnode_core::{Address, Label, RouteEffect, RoutesSettings, Time};
@@ -37,7 +38,7 @@ pub(crate) struct World {
     /// Whether any directory may still change.
     settled: bool,
     happened: BTreeMap<&'static str, u64>,
-    log: Option<String>,
+    log: Log,
 }
 
 struct Message {
@@ -48,21 +49,20 @@ struct Message {
 
 pub(crate) struct Outcome {
     pub(crate) happened: BTreeMap<&'static str, u64>,
-    pub(crate) log: String,
+    pub(crate) log: Log,
 }
 
-/// Names the seed of a run that fails, and prints what was logged of it.
+/// Names the seed of a run that fails.
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log.as_deref().unwrap_or("no log: replay it with WASMNODE_SEED");
-            println!("{log}\nseed {} failed at {:?}", self.seed, self.now);
+            println!("seed {} failed at {:?}", self.seed, self.now);
         }
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, logged: bool) -> Self {
+    pub(crate) fn new(seed: u64, log: Log) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let tight = rng.u8(..4) == 0;
         let (offers, routes) = if tight { (rng.usize(2..5), rng.usize(3..12)) } else { (10_000, 100_000) };
@@ -81,7 +81,7 @@ impl World {
             faults: true,
             settled: false,
             happened: BTreeMap::new(),
-            log: logged.then(String::new),
+            log,
             rng,
         }
     }
@@ -102,17 +102,22 @@ impl World {
         self.settled = true;
         let later = self.now + LEASE;
         self.run_until(later);
-        let log = self.log.take().unwrap_or_default();
-        Outcome { happened: std::mem::take(&mut self.happened), log }
+        self.report();
+        Outcome { happened: std::mem::take(&mut self.happened), log: std::mem::take(&mut self.log) }
     }
 
     fn micros(&mut self, range: std::ops::RangeInclusive<u64>) -> Duration {
         Duration::from_micros(self.rng.u64(range))
     }
 
-    fn note(&mut self, what: &str) {
-        if let Some(log) = &mut self.log {
-            writeln!(log, "{:>12} {what}", self.now.as_micros()).unwrap();
+    fn log(&mut self, n: usize, given: &impl Notation) {
+        self.log.write(self.now, || &self.stations[n].name, given);
+    }
+
+    /// Logs what each node reports of its directory.
+    fn report(&mut self) {
+        for station in self.stations.iter().filter(|station| station.alive) {
+            self.log.write(self.now, || &station.name, &station.routes);
         }
     }
 
@@ -143,25 +148,32 @@ impl World {
 
     fn wake(&mut self, n: usize) {
         self.stations[n].wake(self.now);
-        self.act(n, "wakes");
+        for _ in 0..self.act(n, &"wakes") {
+            self.count("lease ran out");
+        }
     }
 
     fn deliver(&mut self) {
         let Some((_, Message { from, to, say })) = self.flying.pop_first() else { return };
         if self.stations[to].alive {
             let name = self.stations[from].name.clone();
-            let what = format!("hears {name}: {say:?}");
+            self.log.write(self.now, || &self.stations[to].name, &(&name, ">", &say));
             self.stations[to].hear(&name, say, self.now);
-            self.act(to, &what);
+            self.act_on(to);
         }
     }
 
-    /// Does what a node has decided.
-    fn act(&mut self, n: usize, why: &str) {
-        let name = self.stations[n].name.clone();
-        self.note(&format!("{name} {why}"));
+    /// Logs what a node was given, and does what it has decided.
+    fn act(&mut self, n: usize, given: &impl Notation) -> usize {
+        self.log(n, given);
+        self.act_on(n)
+    }
+
+    /// Does what a node has decided. How many services were withdrawn.
+    fn act_on(&mut self, n: usize) -> usize {
+        let mut withdrawn = 0;
         for effect in self.stations[n].drain(self.now) {
-            self.note(&format!("{name}   {effect:?}"));
+            self.log.write(self.now, || format!("{}  ", self.stations[n].name), &effect);
             self.check_rest(&effect);
             match effect {
                 RouteEffect::Tell { to, advert } => self.send(n, &to, Say::Advert(advert)),
@@ -169,12 +181,13 @@ impl World {
                     self.count("pulled");
                     self.send(n, &from, Say::Pull);
                 }
-                RouteEffect::Withdrawn { .. } if why == "wakes" => self.count("lease ran out"),
+                RouteEffect::Withdrawn { .. } => withdrawn += 1,
                 RouteEffect::Refused { why, .. } if why.contains("limit") => self.count("over a limit"),
                 RouteEffect::Unlisted { .. } => self.count("unlisted"),
                 _ => {}
             }
         }
+        withdrawn
     }
 
     /// When all is settled, living nodes send each other signs of life and nothing else.
@@ -248,19 +261,21 @@ impl World {
                     cost: 0,
                     traits: Traits { idempotent: self.rng.u8(..8) == 0, by_workers: self.rng.u8(..8) == 0 },
                 };
+                self.log(n, &("offers", &offer));
                 self.stations[n].routes.offer(offer, self.now);
             } else {
+                self.log(n, &("withdraws", &service));
                 self.stations[n].routes.withdraw(&service, self.now);
             }
         }
-        self.act(n, "changes its services");
+        self.act_on(n);
     }
 
     /// A process ends without a word.
     fn crash(&mut self, n: usize) {
         self.count("crashed");
         self.stations[n].alive = false;
-        self.note(&format!("n{n} crashes"));
+        self.log.note(self.now, || format!("n{n} crashes"));
     }
 
     /// Another process starts under the same name. Nobody needs to have noticed that the one before ended.
@@ -268,7 +283,7 @@ impl World {
         if !self.stations[n].alive {
             let name = self.stations[n].name.clone();
             self.stations[n] = Station::new(name, &self.settings, self.now.as_micros());
-            self.act(n, "starts");
+            self.act(n, &"starts");
         }
     }
 
@@ -277,7 +292,7 @@ impl World {
             self.count("taken for dead");
             let name = self.stations[other].name.clone();
             self.stations[n].member_down(&name);
-            self.act(n, &format!("takes {name} for dead"));
+            self.act(n, &("down", name));
         }
     }
 
@@ -285,14 +300,15 @@ impl World {
         if self.stations[n].alive {
             let name = self.stations[other].name.clone();
             self.stations[n].member_up(&name, self.now);
-            self.act(n, &format!("takes {name} for alive"));
+            self.act(n, &("up", name));
         }
     }
 
     /// From now on nothing gets lost, and all that are alive take each other for alive. Who is dead may stay so, without
     /// anybody's notice.
     fn heal(&mut self) {
-        self.note("the faults stop");
+        self.log.note(self.now, || "the faults stop".into());
+        self.report();
         self.faults = false;
         let all = 0..self.stations.len();
         for n in all.clone() {

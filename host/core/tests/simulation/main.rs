@@ -5,6 +5,12 @@
 //! log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test simulation -- --nocapture`. `WASMNODE_SEEDS=n` sets how
 //! many seeds are run.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../common/log.rs"]
+mod log;
+#[path = "../common/notation/mod.rs"]
+mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
@@ -20,9 +26,11 @@ mod tally;
 mod workers;
 mod world;
 
+use log::{Log, transcripts};
 use seeds::number_from;
+use std::time::Duration;
 use tally::Tally;
-use world::Log;
+use wasmnode_core::NodeSettings;
 
 /// How many seeds are run, half of them in each test: the two tests run at the same time.
 const SEEDS: u64 = 3_000;
@@ -62,9 +70,15 @@ fn odd_seeds_keep_every_invariant() {
 }
 
 #[test]
-fn the_same_seed_writes_the_same_log() {
-    for seed in 0..20 {
-        let log = || world::run(seed, Log::Kept(String::new())).log;
-        assert!(log() == log(), "seed {seed} went two ways");
-    }
+fn the_same_seed_has_the_same_transcript() {
+    transcripts("simulation", 1, |seed, log| world::run(seed, log).log);
+}
+
+#[test]
+fn a_node_with_another_setting_has_another_transcript() {
+    let later = |settings: &mut NodeSettings| settings.majordomo.heartbeat += Duration::from_millis(1);
+    let another = |seed, log| world::run_with(seed, later, log).log;
+    assert!(
+        (0..6).any(|seed| log::summary(seed, &another) != log::summary(seed, &|seed, log| world::run(seed, log).log))
+    );
 }

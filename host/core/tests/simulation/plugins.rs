@@ -50,7 +50,7 @@ impl Plugins {
     /// Starts a run, or ends it at once because it cannot be started.
     pub(crate) fn start(&mut self, request: &Request, weather: &Weather, rng: &mut Rng) -> Result<Appointment, Input> {
         if chance(rng, weather.bad_plugins / 4) {
-            let failure = Failure::new(Code::Exhausted, format!("no instance for {:?}", request.id));
+            let failure = Failure::new(Code::Exhausted, format!("no instance for run {}", request.id.0));
             return Err(Input::Finished { request: request.id, result: Err(failure) });
         }
         let mut plan = VecDeque::new();
@@ -95,7 +95,7 @@ impl Plugins {
     /// A run takes its next step.
     pub(crate) fn act(&mut self, Turn(request, turn): Turn, rng: &mut Rng) -> Option<(Input, Appointment)> {
         let run = self.runs.get_mut(&request).filter(|run| run.turn == turn)?;
-        let body = |word: &str| -> Body { vec![frame(format!("{word} {turn} of {request:?} on {}", run.asked))] };
+        let body = |word: &str| -> Body { vec![frame(format!("{word} {turn} of run {} on {}", request.0, run.asked))] };
         // A run that was stopped has no plan any more.
         let deed = run.plan.pop_front().unwrap_or(Deed::Fail(Code::Failed));
         let result = match deed {
@@ -119,7 +119,7 @@ impl Plugins {
             }
             Deed::Flood { partial: false } => Ok(flood()),
             Deed::Finish => Ok(body("done")),
-            Deed::Fail(code) => Err(Failure::new(code, format!("{request:?} went wrong"))),
+            Deed::Fail(code) => Err(Failure::new(code, format!("run {} went wrong", request.0))),
         };
         self.runs.remove(&request);
         Some((Input::Finished { request, result }, None))

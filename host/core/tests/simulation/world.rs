@@ -9,6 +9,7 @@ use crate::actors::{Actor, Errand};
 use crate::checker::Checker;
 use crate::clients::Client;
 use crate::links::Link;
+use crate::log::Log;
 use crate::plugins::{Plugins, Turn};
 use crate::scenario::{Scenario, Weather, chance, up_to};
 use crate::strangers::Stranger;
@@ -17,41 +18,23 @@ use crate::workers::Worker;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use wasmnode_core::{Frame, Input, Node, Output, PeerId, ServiceName, Time};
+use wasmnode_core::{Frame, Input, Node, NodeSettings, Output, PeerId, ServiceName, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
 pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) tally: Tally,
-    /// Every input and output, if they were kept.
-    pub(crate) log: String,
-}
-
-/// What becomes of every input and output. Most seeds do without: writing takes longer than deciding.
-pub(crate) enum Log {
-    None,
-    Kept(String),
-    /// At once, so that a seed that fails is seen up to its failure.
-    Printed,
-}
-
-impl Log {
-    fn write(&mut self, now: Time, entry: impl FnOnce() -> String) {
-        let line = |entry: String| format!("{:>10} {entry}", now.as_micros());
-        match self {
-            Self::None => {}
-            Self::Kept(text) => {
-                text.push_str(&line(entry()));
-                text.push('\n');
-            }
-            Self::Printed => println!("{}", line(entry())),
-        }
-    }
+    pub(crate) log: Log,
 }
 
 /// Runs one seed.
 pub(crate) fn run(seed: u64, log: Log) -> Outcome {
-    let mut world = World::new(seed, log);
+    run_with(seed, |_| {}, log)
+}
+
+/// Runs one seed with settings that differ from those that it draws.
+pub(crate) fn run_with(seed: u64, change: impl FnOnce(&mut NodeSettings), log: Log) -> Outcome {
+    let mut world = World::new(seed, change, log);
     while world.advance() {}
     world.finish()
 }
@@ -114,10 +97,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, mut log: Log) -> Self {
+    fn new(seed: u64, change: impl FnOnce(&mut NodeSettings), log: Log) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let scenario = Scenario::draw(&mut rng);
-        log.write(Time::ZERO, || format!("{:#?}\n{:#?}", scenario.settings, scenario.weather));
+        let mut scenario = Scenario::draw(&mut rng);
+        change(&mut scenario.settings);
+        log.note(Time::ZERO, || format!("{:#?}\n{:#?}", scenario.settings, scenario.weather));
         let mut world = Self {
             node: Node::new(scenario.settings.clone()),
             checker: Checker::new(seed, scenario.settings.clone()),
@@ -229,6 +213,7 @@ impl World {
                 self.feed(Input::Stop);
             }
             Happening::CalmsDown => {
+                self.log.write(self.now, || "", &(&self.node, self.now));
                 self.calm = true;
                 self.weather.clear_up();
             }
@@ -240,7 +225,7 @@ impl World {
     fn feed(&mut self, input: Input) {
         self.tell(input);
         while let Some(output) = self.node.next_output() {
-            self.log.write(self.now, || format!("  {output:?}"));
+            self.log.write(self.now, || " ", &output);
             self.checker.output(&output);
             if let Some(happened) = self.act(output) {
                 self.tell(happened);
@@ -250,7 +235,7 @@ impl World {
     }
 
     fn tell(&mut self, input: Input) {
-        self.log.write(self.now, || format!("{input:?}"));
+        self.log.write(self.now, || "", &input);
         self.checker.input(&input, self.now);
         self.node.handle(input, self.now);
     }

@@ -12,21 +12,25 @@
 mod graph;
 #[path = "../common/lies.rs"]
 mod lies;
+#[path = "../common/log.rs"]
+mod log;
+#[path = "../common/notation/mod.rs"]
+mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
 mod bites;
 mod checker;
 mod clients;
-mod log;
 mod machine;
 mod plugins;
+mod readable;
 mod scale;
 mod scenario;
 mod tally;
 mod world;
 
-use log::Log;
+use log::{Log, transcripts};
 use scenario::{Scenario, Size};
 use seeds::number_from;
 use tally::{JOINED, Tally};
@@ -110,11 +114,8 @@ fn a_name_that_lives_three_times_is_settled_without_links_that_come_and_go() {
 }
 
 #[test]
-fn the_same_seed_writes_the_same_log() {
-    for seed in 0..6 {
-        let log = || World::new(seed, Scenario::draw(seed, Size::Small), Log::Kept(String::new())).run().log;
-        assert!(log() == log(), "seed {seed} went two ways");
-    }
+fn the_same_seed_has_the_same_transcript() {
+    transcripts("zone", 1, |seed, log| World::new(seed, Scenario::draw(seed, Size::Small), log).run().log);
 }
 
 #[test]
@@ -137,9 +138,16 @@ fn joined_zones_keep_every_invariant() {
 }
 
 #[test]
-fn the_same_seed_of_joined_zones_writes_the_same_log() {
-    for seed in 0..4 {
-        let log = || World::new(seed, Scenario::zones(seed), Log::Kept(String::new())).run().log;
-        assert!(log() == log(), "seed {seed} went two ways");
-    }
+fn the_same_seed_of_joined_zones_has_the_same_transcript() {
+    transcripts("joined-zones", 1, |seed, log| World::new(seed, Scenario::zones(seed), log).run().log);
+}
+
+#[test]
+fn the_same_seed_of_too_many_requests_has_the_same_transcript() {
+    transcripts("storm", 10, |seed, log| World::new(seed, Scenario::storm(seed), log).run().log);
+}
+
+#[test]
+fn the_same_name_that_lives_three_times_has_the_same_transcript() {
+    transcripts("three-lives", 1, |seed, log| World::new(seed, Scenario::three_lives(seed), log).run().log);
 }

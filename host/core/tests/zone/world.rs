@@ -12,9 +12,10 @@ mod scale;
 
 use crate::checker::Checker;
 use crate::clients::{self, Place};
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::machine::{Clock, Machine, Process, ProcessId};
 use crate::plugins::{Plugins, RunId, Step};
+use crate::readable;
 use crate::scenario::{Accident, Scenario, Weather, YEARS, chance, frame, up_to};
 use crate::tally::Tally;
 use calm::Trial;
@@ -31,8 +32,7 @@ pub(crate) struct Outcome {
     pub(crate) nodes: usize,
     pub(crate) steps: u64,
     pub(crate) tally: Tally,
-    /// Every input and output, if they were kept.
-    pub(crate) log: String,
+    pub(crate) log: Log,
 }
 
 /// What is to come.
@@ -129,8 +129,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, scenario: Scenario, mut log: Log) -> Self {
-        log.write(Time::ZERO, || format!("{scenario:#?}"));
+    pub(crate) fn new(seed: u64, scenario: Scenario, log: Log) -> Self {
+        log.note(Time::ZERO, || format!("{scenario:#?}"));
         let machines: Vec<_> = scenario.nodes.iter().map(Machine::new).collect();
         let places = machines.iter().enumerate().map(|(number, machine)| (machine.settings.endpoint.clone(), number));
         let nodes = machines.iter().filter(|machine| !machine.is_twin() && !machine.settings.is_router());
@@ -185,7 +185,6 @@ impl World {
     pub(crate) fn run(mut self) -> Outcome {
         self.run_until(Time::from_micros(u64::MAX));
         let Self { mut checker, nodes, log, .. } = self;
-        let log = if let Log::Kept(log) = log { log } else { String::new() };
         Outcome { nodes: nodes.len(), steps: checker.steps(), tally: std::mem::take(&mut checker.tally), log }
     }
 
@@ -255,7 +254,7 @@ impl World {
             boot += YEARS.as_micros() as u64;
         }
         let settings = NodeSettings { boot, seed: self.rng.u64(..), ..self.machines[machine].settings.clone() };
-        self.log.write(self.now, || format!("{} starts as process {}", self.machines[machine].title(), id.0));
+        self.log.write(self.now, || self.machines[machine].title(), &("starts", "as", id.0, boot, settings.seed));
         self.checker.started(id, &settings, clock);
         self.machines[machine].process = Some(Process {
             id,
@@ -322,7 +321,10 @@ impl World {
         while let Some(output) = self.machines[machine].process.as_mut().and_then(|process| process.node.next_output())
         {
             let title = || self.machines[machine].title();
-            self.log.write(self.now, || format!("{} {}", title(), log::output(&output)));
+            match self.log {
+                Log::Printed => self.log.note(self.now, || format!("{} {}", title(), readable::output(&output))),
+                _ => self.log.write(self.now, title, &output),
+            }
             self.checker.output(id, &output);
             // What an action yields at once is told in turn, as the driver does it.
             if let Some(happened) = self.act(machine, id, output) {
@@ -339,7 +341,11 @@ impl World {
         if let Input::LinkDown { link, .. } = input {
             self.forget_link(machine, link);
         }
-        self.log.write(self.now, || format!("{} {}", self.machines[machine].title(), log::input(&input)));
+        let title = || self.machines[machine].title();
+        match self.log {
+            Log::Printed => self.log.note(self.now, || format!("{} {}", title(), readable::input(&input))),
+            _ => self.log.write(self.now, title, &input),
+        }
         let Some(process) = &mut self.machines[machine].process else { return };
         self.checker.input(process.id, &input);
         let shows = process.clock.shows(self.now);

@@ -1,6 +1,6 @@
 //! What the network does: messages to the node, connections that come and go, pipes that fill; and plugins that do.
 
-use super::{Happening, Log, Outcome, World};
+use super::{Happening, Outcome, World};
 use crate::actors::{Act, Actor, Cue};
 use crate::plugins::Appointment;
 use crate::scenario::{chance, up_to};
@@ -146,7 +146,7 @@ impl World {
             peers.iter().any(|(link, actor)| link.id == *id && link.up && matches!(actor, Actor::Worker(_)))
         });
         let steps = self.checker.steps();
-        let log = if let Log::Kept(text) = self.log { text } else { String::new() };
-        Outcome { steps, tally: self.checker.tally, log }
+        self.log.write(self.now, || "", &(&self.node, self.now));
+        Outcome { steps, tally: self.checker.tally, log: self.log }
     }
 }

@@ -11,7 +11,7 @@ const LATEST: Duration = Duration::from_secs(6);
 
 impl World {
     pub(super) fn accident(&mut self, accident: Accident) {
-        self.log.write(self.now, || format!("{accident:?}"));
+        self.log.note(self.now, || format!("{accident:?}"));
         match accident {
             Accident::Crash(machine) => self.crash(machine),
             Accident::Freeze(machine) => self.freeze(machine),
@@ -102,7 +102,7 @@ impl World {
         let Some(process) = self.process(machine, id).filter(|process| process.is_frozen) else { return };
         process.is_frozen = false;
         let backlog = std::mem::take(&mut process.backlog);
-        self.log.write(self.now, || format!("process {} is thawed", id.0));
+        self.log.note(self.now, || format!("process {} is thawed", id.0));
         self.checker.frozen(id, false);
         for input in backlog {
             self.deliver(machine, id, input);

@@ -28,7 +28,8 @@ pub(crate) struct Trial {
 
 impl World {
     pub(super) fn calm_down(&mut self) {
-        self.log.write(self.now, || "the faults stop".into());
+        self.log.note(self.now, || "the faults stop".into());
+        self.report();
         self.is_calm = true;
         self.weather.clear_up();
         self.machines.iter_mut().for_each(|machine| machine.slow = Duration::ZERO);
@@ -100,7 +101,7 @@ impl World {
         // The others may well agree that it is gone.
         match anew.or_else(|| self.checker.disagreement(&living, &reach)) {
             None => {
-                self.log.write(self.now, || format!("all agree after {calm_for:?}"));
+                self.log.note(self.now, || format!("all agree after {calm_for:?}"));
                 self.checker.agreed_after(calm_for);
                 self.try_everything(&reach);
             }
@@ -164,6 +165,16 @@ impl World {
             self.checker.fail(&format!("all agreed, and then no more: {text}"));
         }
         self.checker.at_end(&living);
+        self.report();
         self.is_over = true;
+    }
+
+    /// Logs what each node reports of itself.
+    fn report(&mut self) {
+        for machine in &self.machines {
+            if let Some(process) = &machine.process {
+                self.log.write(self.now, || machine.title(), &(&process.node, process.clock.shows(self.now)));
+            }
+        }
     }
 }

@@ -1,29 +1,7 @@
-//! What happened, in lines that a person can read.
+//! What happened, in lines that a person can read: messages between nodes are decoded.
 
 use wasmnode_core::message::{self, Message, Reply, native, path, peer};
-use wasmnode_core::{Frame, Input, Output, Time};
-
-/// What becomes of every input and output. Most seeds do without: writing takes longer than deciding.
-pub(crate) enum Log {
-    None,
-    Kept(String),
-    /// At once, so that a seed that fails is seen up to its failure.
-    Printed,
-}
-
-impl Log {
-    pub(crate) fn write(&mut self, now: Time, entry: impl FnOnce() -> String) {
-        let line = |entry: String| format!("{:>10} {entry}", now.as_micros());
-        match self {
-            Self::None => {}
-            Self::Kept(text) => {
-                text.push_str(&line(entry()));
-                text.push('\n');
-            }
-            Self::Printed => println!("{}", line(entry())),
-        }
-    }
-}
+use wasmnode_core::{Frame, Input, Output};
 
 pub(crate) fn input(input: &Input) -> String {
     match input {

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Proves that the core does what it did at another commit: the simulators of host/core/tests run the same seeds at both,
+# and the transcripts of all machines have to be the same.
+#
+#   host/core/tests/sameness.sh BASE [SEEDS]    SEEDS of each simulator, 200 if not said; the work tree is compared as it is
+set -eu
+
+base=${1:?usage: sameness.sh BASE [SEEDS]}
+seeds=${2:-200}
+cd "$(git -C "$(dirname "$0")" rev-parse --show-toplevel)"
+commit=$(git rev-parse --verify --quiet "$base^{commit}") || { echo "$base is no commit" >&2; exit 2; }
+unset WASMNODE_SEED WASMNODE_SEEDS WASMNODE_TRANSCRIPT
+
+work=$PWD/target/sameness
+tree=$work/tree
+mkdir -p "$work"
+# One that was ended from outside has left its own. The path is always the same, so that cargo replaces what it built.
+git worktree remove --force "$tree" 2>/dev/null || true
+trap 'git worktree remove --force "$tree"' EXIT
+trap 'exit 130' INT TERM
+git worktree add --quiet --detach --force "$tree" "$commit"
+rm -rf "$work/then" "$work/now"
+
+# transcripts then|now VARIABLE=VALUE: what one of the two commits writes to a folder of its name.
+transcripts() {
+    if [ "$1" = then ]; then where=$tree built=$work/target; else where=$PWD built=${CARGO_TARGET_DIR:-$PWD/target}; fi
+    (cd "$where" && env "$2" WASMNODE_TRANSCRIPT="$work/$1" CARGO_TARGET_DIR="$built" \
+        cargo test --locked --quiet -p wasmnode-core --tests transcript) >"$work/$1.log" 2>&1 || {
+        echo "the seeds of $1 fail:" >&2
+        tail -n 40 "$work/$1.log" >&2
+        exit 1
+    }
+}
+
+transcripts then WASMNODE_SEEDS="$seeds"
+transcripts now WASMNODE_SEEDS="$seeds"
+[ -d "$work/then" ] || { echo "$base has no transcripts yet" >&2; exit 2; }
+
+if diff -r "$work/then" "$work/now" >"$work/differences"; then
+    echo "same: $seeds seeds of $(find "$work/now" -name '*.txt' | wc -l) simulators"
+    exit 0
+fi
+
+for list in $(cd "$work" && ls then now | grep '\.txt$' | sort -u); do
+    simulator=${list%.txt}
+    if ! [ -f "$work/then/$list" ] || ! [ -f "$work/now/$list" ]; then
+        echo "$simulator: only one of the two has this simulator"
+        continue
+    fi
+    differ=$(diff "$work/then/$list" "$work/now/$list" | sed -n 's/^[<>] \([0-9]*\) .*/\1/p' | sort -nu)
+    [ -n "$differ" ] || continue
+    first=$(echo "$differ" | head -n 1)
+    echo "$simulator: $(echo "$differ" | wc -l) of $seeds seeds differ: $(echo "$differ" | head -n 8 | tr '\n' ' ')"
+    echo "  seed $first:"
+    transcripts then WASMNODE_SEED="$first"
+    transcripts now WASMNODE_SEED="$first"
+    diff "$work/then/$simulator-$first.txt" "$work/now/$simulator-$first.txt" | head -n 12 | cut -c 1-400 | sed 's/^/    /'
+done
+exit 1
