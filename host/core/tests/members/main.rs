@@ -1,10 +1,20 @@
 //! A zone in virtual time: how fast nodes find each other and miss the dead, what it costs, and what goes wrong with it.
 //!
-//! The figures are printed: `cargo test -p wasmnode-core --test members -- --nocapture --test-threads 1`.
+//! A seed of [`faults`] that fails names itself; it is replayed, with its log, by
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test members faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many
+//! are run. The figures are printed: `cargo test -p wasmnode-core --test members -- --nocapture --test-threads 1`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/log.rs"]
+mod log;
+#[path = "../common/notation/mod.rs"]
+mod notation;
+#[path = "../common/seeds.rs"]
+mod seeds;
+
 mod bytes;
+mod faults;
 mod figures;
 mod names;
 mod network;

@@ -1,5 +1,7 @@
 //! Processes and a network between them, in virtual time. What a process tells is checked as it tells it.
 
+use crate::log::Log;
+use crate::notation::Notation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::Frame;
@@ -15,8 +17,7 @@ pub(crate) struct Network {
     /// Processes below this number cannot reach those from it on.
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: u64,
-    /// A digest of every datagram with its time.
-    pub(crate) digest: u64,
+    pub(crate) log: Log,
     pub(crate) processes: Vec<Process>,
     /// Who listens where.
     endpoints: BTreeMap<String, usize>,
@@ -59,7 +60,7 @@ impl Network {
             loss: 0.0,
             cut: None,
             bytes: 0,
-            digest: 0,
+            log: Log::None,
             processes: Vec::new(),
             endpoints: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -103,10 +104,26 @@ impl Network {
         let number = self.processes.len();
         let me = Member { name: label(name), boot, renewal: 0, role: Role::Node, endpoint: endpoint.clone() };
         self.endpoints.insert(endpoint, number);
-        let members = Members::new(me, &self.settings, self.random.u64(..));
+        let seed = self.random.u64(..);
+        self.write(number, &("starts", &me, seed));
+        let members = Members::new(me, &self.settings, seed);
         let (told, view, inbox) = (Vec::new(), BTreeMap::new(), Vec::new());
         self.processes.push(Process { members, state: State::Running, told, view, wake: None, inbox });
         number
+    }
+
+    /// Logs what a process is given.
+    fn write(&mut self, process: usize, given: &impl Notation) {
+        self.log.write(self.now, || process, given);
+    }
+
+    /// Logs what each process that runs reports of its zone.
+    pub(crate) fn report(&mut self) {
+        for (number, process) in self.processes.iter().enumerate() {
+            if process.state == State::Running {
+                self.log.write(self.now, || number, &process.members);
+            }
+        }
     }
 
     pub(crate) fn me(&self, process: usize) -> Member {
@@ -114,16 +131,19 @@ impl Network {
     }
 
     pub(crate) fn announce(&mut self, process: usize, to: &Member) {
+        self.write(process, &("announces", to));
         self.processes[process].members.announce(to, self.now);
         self.act(process);
     }
 
     pub(crate) fn try_again(&mut self, process: usize) {
+        self.write(process, &"tries-again");
         self.processes[process].members.try_again(self.now);
         self.act(process);
     }
 
     pub(crate) fn leave(&mut self, process: usize) {
+        self.write(process, &"leaves");
         self.processes[process].members.leave(self.now);
         self.act(process);
         self.crash(process);
@@ -131,6 +151,7 @@ impl Network {
 
     /// Stops a process without a word.
     pub(crate) fn crash(&mut self, process: usize) {
+        self.log.note(self.now, || format!("{process} ends"));
         for member in std::mem::take(&mut self.processes[process].view).into_values() {
             self.let_go(&member);
         }
@@ -144,8 +165,7 @@ impl Network {
     /// Lets a frozen process go on: it sees the time first, and then what has arrived.
     pub(crate) fn thaw(&mut self, process: usize) {
         self.processes[process].state = State::Running;
-        self.processes[process].members.wake(self.now);
-        self.act(process);
+        self.wake(process);
         for data in std::mem::take(&mut self.processes[process].inbox) {
             self.deliver(process, &data);
         }
@@ -215,8 +235,7 @@ impl Network {
             let (_, process) = self.wakes.pop_first().unwrap();
             self.processes[process].wake = None;
             if self.processes[process].state == State::Running {
-                self.processes[process].members.wake(self.now);
-                self.act(process);
+                self.wake(process);
             }
         } else {
             let (_, (process, data)) = self.in_flight.pop_first().unwrap();
@@ -224,9 +243,16 @@ impl Network {
         }
     }
 
+    fn wake(&mut self, process: usize) {
+        self.write(process, &"wakes");
+        self.processes[process].members.wake(self.now);
+        self.act(process);
+    }
+
     fn deliver(&mut self, process: usize, data: &Frame) {
         match self.processes[process].state {
             State::Running => {
+                self.write(process, &(">", data));
                 self.processes[process].members.hear(data, self.now).unwrap();
                 self.act(process);
             }
@@ -238,6 +264,7 @@ impl Network {
     /// Does all that a process has decided.
     pub(crate) fn act(&mut self, process: usize) {
         while let Some(effect) = self.processes[process].members.next_effect() {
+            self.log.write(self.now, || format!("{process}  "), &effect);
             match effect {
                 MemberEffect::Gossip { to, data } => self.send(process, &to, data),
                 effect => self.note(process, effect),
@@ -258,9 +285,6 @@ impl Network {
     fn send(&mut self, from: usize, to: &Member, data: Frame) {
         assert!(data.len() <= self.settings.datagram);
         self.bytes += data.len() as u64;
-        let words = data.chunks(8).map(|chunk| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
-        let mix = |digest: u64, word: u64| (digest.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.digest = words.chain([self.now.as_micros()]).fold(self.digest, mix);
         let Some(&to) = self.endpoints.get(&to.endpoint) else { return };
         let is_cut = self.cut.is_some_and(|cut| (from < cut) != (to < cut));
         if is_cut || self.random.f64() * 100.0 < self.loss {
