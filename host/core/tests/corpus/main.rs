@@ -1,12 +1,21 @@
 //! Replays what the fuzzers of `tests/fuzz` are given to begin with, and what they have found: each file of
 //! `tests/fuzz/corpus/NAME` is an input of the body of that name.
 //!
+//! Seeds of inputs that are made of those follow ([`mutants`]); `WASMNODE_SEED=n` replays one, with its log.
+//!
 //! A file that fails is replayed alone by `WASMNODE_INPUT=file cargo test -p wasmnode-core --test corpus`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[expect(unreachable_pub, reason = "the targets of the fuzzer use it as a library")]
 mod bodies;
+#[path = "../common/log.rs"]
+mod log;
+mod mutants;
+#[path = "../common/notation/mod.rs"]
+mod notation;
+#[path = "../common/seeds.rs"]
+mod seeds;
 
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};

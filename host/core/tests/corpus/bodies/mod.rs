@@ -9,3 +9,20 @@ pub mod paths;
 pub mod reader;
 pub mod routes;
 mod words;
+
+use wasmnode_core::{Input, Output, PathEffect, RouteEffect, Time};
+
+/// What happens while a body runs, for one who logs it.
+pub enum Seen<'a> {
+    /// A node was given an input.
+    Given(&'a Input),
+    /// A node decided something.
+    Done(&'a Output),
+    /// The paths of a router decided something.
+    Path(&'a PathEffect),
+    /// The directory of a zone decided something.
+    Route(&'a RouteEffect),
+}
+
+/// Who is shown all that happens.
+pub type Watch<'a> = dyn FnMut(Time, Seen<'_>) + 'a;

@@ -3,6 +3,7 @@
 
 use super::reader::Reader;
 use super::words::{any_name, any_service, any_traits, any_update, any_zone, label};
+use super::{Seen, Watch};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wasmnode_core::message::path::{self, Hop, RouterId};
@@ -12,7 +13,8 @@ use wasmnode_core::{LinkId, PathEffect, PathSettings, Paths, Time};
 /// The neighbours: two of other zones, one of the own.
 const NEIGHBOURS: [(&str, &str); 3] = [("lyon1", "lyon"), ("nice1", "nice"), ("gate2", "paris")];
 
-struct World {
+struct World<'a> {
+    watch: &'a mut Watch<'a>,
     paths: Paths,
     settings: PathSettings,
     now: Time,
@@ -21,11 +23,16 @@ struct World {
 }
 
 pub fn run(input: &[u8]) {
+    watch(input, &mut |_, _| {});
+}
+
+/// The same before somebody's eyes.
+pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let settings = PathSettings { offers: 3, routes_per_neighbour: 4, routes: 6, causes: 4, ..PathSettings::default() };
     let me = Speaker { zone: label("paris"), router: label("gate"), boot: 1 };
     let paths = Paths::new(&me, &settings, 1);
-    let mut world = World { paths, settings, now: Time::ZERO, numbers: BTreeMap::new() };
+    let mut world = World { watch, paths, settings, now: Time::ZERO, numbers: BTreeMap::new() };
     for link in 0..3 {
         world.session_up(LinkId(link), 1 + link);
     }
@@ -50,7 +57,7 @@ fn policy(link: LinkId) -> Policy {
     }
 }
 
-impl World {
+impl World<'_> {
     fn step(&mut self, input: &mut Reader<'_>) {
         let (action, link) = (input.below(16), LinkId(input.below(3).into()));
         let now = self.now;
@@ -117,6 +124,7 @@ impl World {
     }
 
     fn take(&mut self, effect: PathEffect) {
+        (self.watch)(self.now, Seen::Path(&effect));
         if let PathEffect::Send { session, update } = effect {
             let (_, next) = self.numbers.get_mut(&session).unwrap();
             assert_eq!(update.number, *next, "on {session}");

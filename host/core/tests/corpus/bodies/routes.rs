@@ -3,12 +3,18 @@
 
 use super::reader::Reader;
 use super::words::{any_advert, any_name, any_service, any_traits, label};
+use super::{Seen, Watch};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Offer, PeerMessage};
 use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
 
 pub fn run(input: &[u8]) {
+    watch(input, &mut |_, _| {});
+}
+
+/// The same before somebody's eyes.
+pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let settings = RoutesSettings { offers: 3, routes: 5, ..RoutesSettings::default() };
     let mut routes = Routes::new(&settings, 1);
@@ -20,6 +26,7 @@ pub fn run(input: &[u8]) {
         let mut rounds = 0;
         loop {
             while let Some(effect) = routes.next_effect() {
+                watch(now, Seen::Route(&effect));
                 take(effect, &mut offered);
             }
             if routes.next_wake().is_none_or(|wake| wake > now) {

@@ -7,6 +7,7 @@ mod settings;
 
 use super::reader::Reader;
 use super::words::{any_advert, any_forward, any_gossip, any_member, any_service, any_update, any_zone, label};
+use super::{Seen, Watch};
 use books::Books;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +36,8 @@ const ASKED: [&str; 16] = [
     "print@",
 ];
 
-struct World {
+struct World<'a> {
+    watch: &'a mut Watch<'a>,
     node: Node,
     now: Time,
     books: Books,
@@ -57,10 +59,16 @@ struct World {
 }
 
 pub fn run(input: &[u8]) {
+    watch(input, &mut |_, _| {});
+}
+
+/// The same before somebody's eyes.
+pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let flags = input.u8();
     let settings = settings::of(flags);
     let mut world = World {
+        watch,
         books: Books::new(&settings),
         node: Node::new(settings),
         now: Time::ZERO,
@@ -89,7 +97,7 @@ pub fn run(input: &[u8]) {
     world.books.at_end(&world.node);
 }
 
-impl World {
+impl World<'_> {
     fn step(&mut self, input: &mut Reader<'_>) {
         match input.below(32) {
             0..=4 => self.client(input),
@@ -327,11 +335,13 @@ impl World {
 
     /// One thing happens, and all that the node decides is done.
     fn happens(&mut self, input: Input) {
+        (self.watch)(self.now, Seen::Given(&input));
         self.books.happens(&input);
         self.node.handle(input, self.now);
         self.act();
         let mut rounds = 0;
         while self.node.next_wake().is_some_and(|wake| wake <= self.now) {
+            (self.watch)(self.now, Seen::Given(&Input::Tick));
             self.node.handle(Input::Tick, self.now);
             self.act();
             rounds += 1;
@@ -342,6 +352,7 @@ impl World {
 
     fn act(&mut self) {
         while let Some(output) = self.node.next_output() {
+            (self.watch)(self.now, Seen::Done(&output));
             self.books.acts(&output);
             match output {
                 Output::Dial { link, .. } => self.links.push(link),

@@ -8,7 +8,7 @@ use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Rol
 use wasmnode_core::paths::link_epoch;
 use wasmnode_core::{Input, LinkId, PeerId};
 
-impl World {
+impl World<'_> {
     pub(super) fn settle_in(&mut self, is_router: bool) {
         self.happens(Input::Offered(service("print")));
         for (place, name) in [(3, "node2"), (4, "node3")] {
