@@ -39,7 +39,7 @@ fn obey(cli: &Cli) -> Result<ExitCode, cli::Failed> {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
-    memory::give_back_large_blocks();
+    memory::give_back();
     let _logs_until_dropped = cli.start_logging()?;
     let config = match &cli.config {
         Some(file) => Config::load(file)?,

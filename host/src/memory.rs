@@ -1,4 +1,7 @@
-//! How the process takes memory from the system.
+//! How the process takes memory from the system, and gives it back.
+
+#[cfg(target_env = "gnu")]
+use std::time::Duration;
 
 /// Blocks of this size and more are taken from the system one by one, and given back when they are freed.
 ///
@@ -11,17 +14,29 @@ const OWN_MAPPING: libc::c_int = 4 << 20;
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 64 << 20;
 
-/// Has memory of large messages given back to the system when they are freed.
+/// How often what is free between smaller blocks is given back: by itself, glibc keeps the most that was ever in use.
+#[cfg(target_env = "gnu")]
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Has memory that was freed given back to the system: that of large messages immediately, the rest each minute.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "no crate in use offers it")]
-pub(crate) fn give_back_large_blocks() {
+pub(crate) fn give_back() {
     // SAFETY: `mallopt(3)` takes numbers and may be called at any time; a refused value leaves the default.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
     }
+    let trim = || {
+        loop {
+            std::thread::sleep(INTERVAL);
+            // SAFETY: `malloc_trim(3)` may be called at any time, by any thread.
+            unsafe { libc::malloc_trim(0) };
+        }
+    };
+    let _without_it_more_is_kept = std::thread::Builder::new().name("memory".into()).spawn(trim);
 }
 
 /// Other allocators give back what is freed by themselves.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn give_back_large_blocks() {}
+pub(crate) fn give_back() {}
