@@ -58,7 +58,7 @@ use engine::Sandbox;
 use epoch::Epoch;
 use generations::Generations;
 use guest::Calls;
-use history::History;
+use history::{History, Record};
 use instance::Job;
 use loader::Loader;
 pub(crate) use news::News;
@@ -85,6 +85,8 @@ const LAST_TICKS: Duration = Duration::from_secs(1);
 /// The loaded plugins and their runs.
 pub(crate) struct Plugins {
     services: BTreeMap<ServiceName, Generations>,
+    /// What is kept of services whose file was removed.
+    removed: BTreeMap<ServiceName, Record>,
     /// Runs in the thread pool.
     runs: BTreeMap<RequestId, PooledRun>,
     calls: Arc<Calls>,
@@ -162,6 +164,7 @@ impl Plugins {
         let unfinished = loader.is_none().then(BTreeSet::new);
         Ok(Self {
             services: BTreeMap::new(),
+            removed: BTreeMap::new(),
             runs: BTreeMap::new(),
             calls,
             sending,

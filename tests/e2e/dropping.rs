@@ -139,9 +139,12 @@ fn bytes_that_were_rolled_back_and_come_again_are_said_once_with_what_makes_them
     }
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.signal("-TERM");
-    let said = "echo.wasm holds generation 2 of echo, which was rolled back: generation 1 serves on; to have that file serve \
-                again: wasmnode deploy echo.wasm";
-    assert_eq!(node.log_to_its_end().iter().filter(|line| line.contains(said)).count(), 1);
+    let said = format!(
+        "echo.wasm holds generation 2 of echo, which was rolled back: generation 1 serves on; to have that file serve again: \
+         wasmnode deploy {}",
+        std::path::absolute(node.folder.path("plugins/echo.wasm")).unwrap().display()
+    );
+    assert_eq!(node.log_to_its_end().iter().filter(|line| line.contains(&said)).count(), 1);
 }
 
 #[test]

@@ -178,7 +178,9 @@ fn deploy_brings_the_signature_along_or_makes_it() {
     let node = node();
     fs::write(node.folder.path("hello.wasm"), component(COUNTER)).unwrap();
     let said = fail(&words(&deploy(&node, "hello.wasm", &[])));
-    assert!(said.contains("hello is refused: it is not signed"), "{said}");
+    let (file, remedy) = (path(&node.folder, "hello.wasm"), "or deploy it with --sign-key SECRET, or list");
+    assert!(said.contains(&format!("hello is refused: it is not signed: there is no {file}.minisig")), "{said}");
+    assert!(said.contains(&format!("`wasmnode sign {file} --key SECRET`, {remedy}")), "{said}");
     // The same bytes again, and another verdict.
     let said = succeed(&words(&deploy(&node, "hello.wasm", &["--sign-key", &path(&node.folder, "ours.key")])));
     assert_eq!(said, "generation 1 of hello serves\n");

@@ -88,7 +88,8 @@ fn a_step_back_after_a_restart_reaches_the_versions_before_it() {
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, in the place of 2"));
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     let said = plugins(&node, &["rollback", "echo"]);
-    assert!(said.contains("there is no generation of echo before the one that serves"), "{said}");
+    let forward = "before the one that serves that was not rolled back; to go forward again: wasmnode deploy FILE";
+    assert!(said.contains(forward), "{said}");
 }
 
 #[test]
@@ -177,4 +178,76 @@ fn two_nodes_of_one_name_do_not_share_their_state() {
     second.wait_for(&format!("another node of this name, process {}, uses it", first.id()));
     assert_eq!(second.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(first.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
+/// Removes the file of `echo`, and waits until the service is withdrawn.
+fn remove(node: &mut Node) {
+    node.forget_log();
+    fs::remove_file(node.folder.path("plugins/echo.wasm")).unwrap();
+    node.wait_for("echo is no longer served by a plugin");
+}
+
+#[test]
+fn a_file_that_is_removed_takes_neither_numbers_nor_rollbacks_with_it() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
+    remove(&mut node);
+    node.folder.plugin("echo", &component(COUNTER));
+    let file = node.folder.path("plugins/echo.wasm");
+    let file = std::path::absolute(file).unwrap();
+    let said = format!(
+        "echo.wasm holds generation 2 of echo, which was rolled back: nothing serves echo; to have that file serve again: \
+         wasmnode deploy {}",
+        file.display()
+    );
+    node.wait_for(&said);
+    node.wait_for_refusal("echo", "which was rolled back");
+    assert_eq!(node.fail("echo", &[b"x"]).0, Code::UnknownService);
+    node.signal("-TERM");
+    node.start_again();
+    node.wait_for(&said);
+    assert_eq!(node.fail("echo", &[b"x"]).0, Code::UnknownService);
+    // Other bytes serve, and the rolled-back ones do not take their place; a restart changes none of it.
+    drop_in(&mut node, ECHO, 3);
+    node.folder.plugin("echo", &component(COUNTER));
+    node.wait_for("echo.wasm holds generation 2 of echo, which was rolled back: generation 3 serves on");
+    node.signal("-TERM");
+    node.start_again();
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
+    // Only who deploys them has them serve.
+    let deployed = run(&["deploy", file.to_str().unwrap(), "--to", &node.ipc()]);
+    assert_eq!(String::from_utf8(deployed.stdout).unwrap(), "generation 4 of echo serves\n");
+    assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
+}
+
+#[test]
+fn bytes_that_are_removed_and_put_back_serve_after_a_restart() {
+    let mut node = Node::start(&["echo"], "");
+    for generation in 2..6 {
+        remove(&mut node);
+        drop_in(&mut node, ECHO, generation);
+    }
+    node.signal("-TERM");
+    node.wait();
+    let version = Path::new("state/wasmnode/under-test/versions").join(digest(&component(ECHO)));
+    assert!(node.folder.path(version.to_str().unwrap()).is_file());
+}
+
+#[test]
+fn the_log_of_a_restart_names_a_service_once_and_not_for_each_version() {
+    let mut node = Node::start(&["echo"], "");
+    drop_in(&mut node, COUNTER, 2);
+    drop_in(&mut node, TRAP, 3);
+    node.signal("-TERM");
+    node.start_again();
+    node.wait_for("generation 3 of echo serves as before the restart");
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 2 of echo serves again"), "it is restored");
+    node.signal("-TERM");
+    node.start_again();
+    // The step back waits until version 1 has been restored.
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
+    node.signal("-TERM");
+    let said = node.log_to_its_end().iter().filter(|line| line.contains("can serve echo"));
+    assert_eq!(said.count(), 0);
 }

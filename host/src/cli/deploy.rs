@@ -277,7 +277,7 @@ fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, sta
     let mut progress = Progress::new(service);
     let began = Instant::now();
     loop {
-        let words = ["try".to_owned(), service.to_string(), staged.name()];
+        let words = ["try".to_owned(), service.to_string(), staged.name(), text::shown(&args.file)];
         let verdict = match node.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
             Ok(reply) => read(&reply)?,
             Err(client::Error::Failure(failure)) if failure.code == Code::Overloaded => Verdict::Pending,

@@ -160,7 +160,8 @@ impl Plugins {
                 return None;
             }
             (["folder"], _) => self.folder_report(),
-            (["try", service, staged], _) => self.try_staged(service, staged),
+            (["try", service, staged], _) => self.try_staged(service, staged, None),
+            (["try", service, staged, called], _) => self.try_staged(service, staged, Some(called)),
             (["rollback", service], Caller::Client(peer)) if node.is_admin(peer) => {
                 match service.parse().map_err(Failure::from).and_then(|service| self.step_back(service, request.id)) {
                     Ok(()) => return None,
@@ -174,7 +175,7 @@ impl Plugins {
             }
             _ => {
                 let reason = "node.plugins takes no body, or the frames \"rollback\" and NAME, \"folder\", or \"try\", \
-                              NAME and the name of a file in that folder";
+                              NAME, the name of a file in that folder, and what to call it";
                 Err(Failure::new(Code::Rejected, reason))
             }
         };
@@ -201,7 +202,7 @@ impl Plugins {
         json(&folder)
     }
 
-    fn try_staged(&mut self, service: &str, staged: &str) -> Result<String, Failure> {
+    fn try_staged(&mut self, service: &str, staged: &str, called: Option<&str>) -> Result<String, Failure> {
         self.loads.refuse_as_router()?;
         let service: ServiceName = service.parse()?;
         if !staged.starts_with('.') || staged.contains('/') || staged.len() > STAGED_BYTES {
@@ -209,7 +210,8 @@ impl Plugins {
         }
         let (verdict, is_first) = self.trials.ask(staged)?;
         if is_first {
-            self.hints.stage(Staged { service, file: staged.into() });
+            let called = called.map(|called| text::line(called, text::MAX_PATH).into_owned());
+            self.hints.stage(Staged { service, file: staged.into(), called });
         }
         json(&verdict)
     }
@@ -233,8 +235,13 @@ impl Plugins {
                 self.stepping_back.push((service, request));
                 Ok(())
             }
-            Err(NoWayBack::Nothing) => {
-                Err(rejected(format!("there is no generation of {service} before the one that serves")))
+            Err(NoWayBack::Nothing { are_rolled_back }) => {
+                let forward = if are_rolled_back {
+                    " that was not rolled back; to go forward again: wasmnode deploy FILE"
+                } else {
+                    ""
+                };
+                Err(rejected(format!("there is no generation of {service} before the one that serves{forward}")))
             }
         }
     }

@@ -98,7 +98,7 @@ impl Next {
     /// nothing is left to say once a newer one is here.
     fn of(task: &Task, postponed: Option<Postponed>, is_cancelled: bool) -> Self {
         match postponed {
-            Some(_) if is_cancelled && matches!(task, Task::Try(..)) => Self::Again,
+            Some(_) if is_cancelled && matches!(task, Task::Try { .. }) => Self::Again,
             Some(Postponed::MoreEffort) if !is_cancelled => Self::Longer,
             // What is stopped and was not cancelled is so because the node stops.
             _ => Self::Others,

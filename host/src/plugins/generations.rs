@@ -1,15 +1,21 @@
 //! The versions of one plugin: which serves, and which it could go back to.
 
 use super::PluginStatus;
-use super::history::{Record, Version};
+use super::history::{Record, RolledBack, Version};
 use super::instance::{Origin, Plugin};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::warn;
+use wasmnode_core::ServiceName;
+use wasmnode_core::text::shown;
 
 /// Versions that are kept, the serving one included; each takes the memory of its compiled code.
 const KEPT: usize = 4;
+
+/// Rolled back digests that a service keeps when its file is removed, the newest: each takes about 100 bytes of the state.
+const ROLLED_BACK: usize = 16;
 
 /// One service's plugin, in all versions that are kept.
 #[derive(Default)]
@@ -22,6 +28,10 @@ pub(super) struct Generations {
     /// The digest of the file that was loaded last.
     file: String,
     refused: Option<Refusal>,
+    /// What was rolled back before the file was removed, oldest first: only a deploy has it serve again.
+    rolled_back: Vec<RolledBack>,
+    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    removed_at: Option<u64>,
     /// The version of which it was said that it lies in the folder and was rolled back.
     told_of: Option<u64>,
 }
@@ -57,11 +67,25 @@ pub enum GenerationState {
     RolledBack,
 }
 
+/// What became of a version that is ready to serve.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// It serves, under this number.
+    As(u64),
+    /// It is the serving one over again.
+    Already,
+    /// It was rolled back before the file was removed, and stays so.
+    RolledBack,
+}
+
 /// Why there is no way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoWayBack {
     /// No version before the serving one is left that was not rolled back itself.
-    Nothing,
+    Nothing {
+        /// Whether there are versions that were rolled back.
+        are_rolled_back: bool,
+    },
     /// This one is being restored after a restart.
     NotYet(u64),
 }
@@ -69,7 +93,7 @@ pub(super) enum NoWayBack {
 impl Generations {
     /// The versions of the time before a restart; `serving` is the one that served then, if it could be restored.
     pub(super) fn resume(record: Record, serving: Option<Plugin>) -> Self {
-        let Record { file, newest, versions } = record;
+        let Record { file, newest, versions, rolled_back, removed_at } = record;
         let index = versions.iter().position(|version| version.state == GenerationState::Serving);
         let index = index.filter(|_| serving.is_some());
         let generation = |version: Version| Generation {
@@ -85,15 +109,45 @@ impl Generations {
         } else {
             kept.retain(|generation| generation.version.state != GenerationState::Serving);
         }
-        Self { kept, serving: index, newest, file, refused: None, told_of: None }
+        Self { kept, serving: index, newest, file, refused: None, rolled_back, removed_at, told_of: None }
     }
 
-    /// What has to be kept so that a restart changes nothing; `None` if there is no version.
+    /// What has to be kept so that a restart changes nothing; `None` if there was never a version.
     pub(super) fn record(&self) -> Option<Record> {
         let versions = self.kept.iter().enumerate();
         let versions = versions.map(|(index, kept)| Version { state: self.state(index), ..kept.version.clone() });
-        let record = Record { file: self.file.clone(), newest: self.newest, versions: versions.collect() };
-        (!record.versions.is_empty()).then_some(record)
+        let record = Record {
+            file: self.file.clone(),
+            newest: self.newest,
+            versions: versions.collect(),
+            rolled_back: self.rolled_back.clone(),
+            removed_at: self.removed_at,
+        };
+        (self.newest > 0).then_some(record)
+    }
+
+    /// What is kept when the file is removed: the number of the newest version, and what was rolled back.
+    pub(super) fn remove(self) -> Option<Record> {
+        let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
+        let added = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
+        let added = added.map(|version| RolledBack { number: version.number, digest: version.digest.clone() });
+        let mut rolled_back: Vec<RolledBack> = self.rolled_back.iter().cloned().chain(added).collect();
+        rolled_back.drain(..rolled_back.len().saturating_sub(ROLLED_BACK));
+        let removed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let record = Record {
+            file: String::new(),
+            newest: self.newest,
+            versions: Vec::new(),
+            rolled_back,
+            removed_at: Some(removed_at),
+        };
+        (self.newest > 0).then_some(record)
+    }
+
+    /// Whether the bytes of a version came again later, and were not rolled back since.
+    fn serves_again(&self, before: &Generation) -> bool {
+        let mut later = self.kept.iter().filter(|kept| kept.version.number > before.version.number);
+        later.any(|kept| kept.version.digest == before.version.digest && !kept.is_rolled_back)
     }
 
     /// The version that serves.
@@ -124,18 +178,32 @@ impl Generations {
     pub(super) fn accept(&mut self) {
         self.refused = None;
         let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
-        let Some(rolled_back) = self.kept.iter().rfind(is_in_file) else { return };
-        let (number, serves) = (rolled_back.version.number, self.serving_number());
-        let (Some(serving), false) = (self.serving(), self.told_of == Some(number)) else { return };
-        if serving.digest() == self.file {
-            return;
+        let kept = self.kept.iter().rfind(is_in_file).map(|kept| kept.version.number);
+        let before = || self.rolled_back.iter().rfind(|before| before.digest == self.file).map(|before| before.number);
+        let Some(number) = kept.or_else(before) else { return };
+        let Some(serving) = self.serving().filter(|serving| serving.digest() != self.file) else { return };
+        if self.told_of != Some(number) {
+            let serves = self.serving_number().unwrap_or_default();
+            let (service, file) = (&serving.around.service, &serving.origin.file);
+            warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} serves on")));
+            self.told_of = Some(number);
         }
-        let (service, serves) = (&serving.around.service, serves.unwrap_or_default());
-        warn!(
-            "{service}.wasm holds generation {number} of {service}, which was rolled back: generation {serves} serves on; to \
-             have that file serve again: wasmnode deploy {service}.wasm"
-        );
-        self.told_of = Some(number);
+    }
+
+    /// Notes that the newest file holds what was rolled back before a file was removed, which is logged once; where nothing
+    /// serves, that is also why.
+    fn pass_over(&mut self, plugin: &Plugin, number: u64) {
+        if self.serving().is_some() {
+            return self.accept();
+        }
+        let (service, file) = (&plugin.around.service, &plugin.origin.file);
+        let why = stays_rolled_back(service, file, number, &format!("nothing serves {service}"));
+        if self.told_of != Some(number) {
+            warn!("{why}");
+            self.told_of = Some(number);
+        }
+        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        self.refused = Some(Refusal { digest: self.file.clone(), why, at });
     }
 
     /// All versions, newest first.
@@ -151,13 +219,22 @@ impl Generations {
         }
     }
 
-    /// Makes a new version serve, and returns its number; `None` if it is the serving one over again.
-    pub(super) fn install(&mut self, plugin: Plugin) -> Option<u64> {
+    /// Makes a new version serve, unless it is the serving one over again, or was rolled back before the file was removed
+    /// and is not deployed.
+    pub(super) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
         self.refused = None;
         plugin.digest().clone_into(&mut self.file);
         if self.serving().is_some_and(|serving| serving.digest() == plugin.digest()) {
-            return None;
+            return Installed::Already;
         }
+        if is_deployed {
+            self.rolled_back.retain(|before| before.digest != plugin.digest());
+        } else if let Some(before) = self.rolled_back.iter().rfind(|before| before.digest == plugin.digest()) {
+            let number = before.number;
+            self.pass_over(&plugin, number);
+            return Installed::RolledBack;
+        }
+        (self.removed_at, self.told_of) = (None, None);
         if self.kept.len() >= KEPT {
             // The oldest goes, unless it is the one that serves after a rollback.
             self.kept.remove(usize::from(self.serving == Some(0)));
@@ -167,7 +244,7 @@ impl Generations {
         let version = version_of(&plugin, self.newest);
         self.kept.push(Generation { version, plugin: Some(Arc::new(plugin)), is_rolled_back: false });
         self.serving = Some(self.kept.len() - 1);
-        Some(self.newest)
+        Installed::As(self.newest)
     }
 
     /// A version of the time before a restart is ready, or is lost.
@@ -191,15 +268,16 @@ impl Generations {
     /// Makes the version before the serving one serve, and passes over those that were rolled back before; returns the
     /// numbers of both, from and to.
     pub(super) fn roll_back(&mut self) -> Result<(u64, u64), NoWayBack> {
-        let serving = self.serving.ok_or(NoWayBack::Nothing)?;
+        let nothing = NoWayBack::Nothing { are_rolled_back: self.kept.iter().any(|kept| kept.is_rolled_back) };
+        let serving = self.serving.ok_or(nothing)?;
         let before = self.kept.get(..serving).unwrap_or_default();
-        let previous = before.iter().rposition(|kept| !kept.is_rolled_back).ok_or(NoWayBack::Nothing)?;
-        let to = self.kept.get(previous).ok_or(NoWayBack::Nothing)?;
+        let previous = before.iter().rposition(|kept| !kept.is_rolled_back).ok_or(nothing)?;
+        let to = self.kept.get(previous).ok_or(nothing)?;
         let number = to.version.number;
         if to.plugin.is_none() {
             return Err(NoWayBack::NotYet(number));
         }
-        let from = self.kept.get_mut(serving).ok_or(NoWayBack::Nothing)?;
+        let from = self.kept.get_mut(serving).ok_or(nothing)?;
         from.is_rolled_back = true;
         let from = from.version.number;
         self.serving = Some(previous);
@@ -237,6 +315,16 @@ fn version_of(plugin: &Plugin, number: u64) -> Version {
     let (digest, signature) = (digest.clone(), signature.clone());
     let loaded_at = loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Version { number, state: GenerationState::Serving, digest, bytes: *bytes, signature, loaded_at }
+}
+
+/// Says that a file holds bytes that were rolled back, what follows, and how they serve again.
+fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, meanwhile: &str) -> String {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    format!(
+        "{service}.wasm holds generation {number} of {service}, which was rolled back: {meanwhile}; to have that file serve \
+         again: wasmnode deploy {}",
+        shown(&file)
+    )
 }
 
 fn rfc3339(seconds: u64) -> String {

@@ -8,6 +8,9 @@
 //! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one before
 //! in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked against
 //! their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve last.
+//!
+//! Bytes stay while a record of any service names them, or a loader has claimed them for a record to come. Which bytes go
+//! is decided under the lock under which they are claimed, so bytes that are about to go are never taken for kept.
 
 mod store;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+pub(super) use store::REMOVED_RECORDS;
 use store::Store;
 use tracing::warn;
 use wasmnode_core::{Input, RequestId, ServiceName};
@@ -37,8 +41,23 @@ pub(crate) struct Record {
     pub(super) file: String,
     /// The number of the newest version.
     pub(super) newest: u64,
-    /// Oldest first.
+    /// Oldest first; none if the file was removed.
     pub(super) versions: Vec<Version>,
+    /// What was rolled back before the file was removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) rolled_back: Vec<RolledBack>,
+    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) removed_at: Option<u64>,
+}
+
+/// Bytes that were rolled back, and are not among the versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolledBack {
+    /// The number under which they served.
+    pub(super) number: u64,
+    /// Their SHA-256, hexadecimal.
+    pub(super) digest: String,
 }
 
 /// One version of a plugin.
@@ -76,6 +95,24 @@ pub(super) struct History {
     bell: Condvar,
 }
 
+/// Digests whose bytes have to stay although no record names them yet, each with the number of its claims.
+type Claims = BTreeMap<String, usize>;
+
+/// Keeps the bytes of a version from being removed until the record that names them has been handed over.
+pub(crate) struct Claim {
+    history: Arc<History>,
+    /// `None` once it has ended.
+    digest: Option<String>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(digest) = self.digest.take() {
+            self.history.lock().end_claim(&digest);
+        }
+    }
+}
+
 /// What is to be written.
 #[derive(Default)]
 struct Waiting {
@@ -83,6 +120,10 @@ struct Waiting {
     bytes: usize,
     /// Digests whose bytes are on disk, or wait.
     kept: BTreeSet<String>,
+    /// Digests that records to come will name, each with the number of its claims.
+    claims: Claims,
+    /// Versions that could not be written, of at most [`WAITING_BYTES`]: they are tried again with the next record.
+    failed: Vec<(String, Vec<u8>)>,
     /// The newest record of each service; `None` for one whose file is gone.
     records: BTreeMap<ServiceName, Option<Record>>,
     /// Requests whose answer waits until the records are on disk.
@@ -123,11 +164,15 @@ impl History {
     /// # Errors
     /// If they are not kept, or are not what they were.
     pub(super) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
-        self.store.bytes(digest)
+        self.store.bytes(digest).inspect_err(|_| {
+            // A file that holds them may replace them.
+            self.lock().kept.remove(digest);
+        })
     }
 
     /// Keeps the bytes of a version that a record will name; waits while others wait to be written. Not for the loop.
-    pub(super) fn keep(&self, digest: &str, bytes: Vec<u8>) {
+    /// The claim must live until that record has been handed over.
+    pub(super) fn keep(self: &Arc<Self>, digest: &str, bytes: Vec<u8>) -> Claim {
         let is_full = |waiting: &mut Waiting| waiting.bytes > WAITING_BYTES && !waiting.has_ended;
         let waited = self.bell.wait_while(self.lock(), is_full);
         let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
@@ -136,13 +181,24 @@ impl History {
             waiting.versions.push_back((digest.into(), bytes));
             self.bell.notify_all();
         }
+        *waiting.claims.entry(digest.into()).or_default() += 1;
+        Claim { history: Arc::clone(self), digest: Some(digest.into()) }
     }
 
     /// Replaces the record of a service. The answer to a request, if one depends on it, is sent once that is on disk.
     pub(super) fn record(&self, service: &ServiceName, record: Option<Record>, answer: Option<(RequestId, String)>) {
         let mut waiting = self.lock();
-        waiting.records.insert(service.clone(), record);
         waiting.answers.extend(answer);
+        waiting.replace(service, record);
+        self.bell.notify_all();
+    }
+
+    /// Replaces the record of a service by one that names what was claimed, and ends the claim with that.
+    pub(super) fn record_loaded(&self, service: &ServiceName, record: Option<Record>, mut claim: Claim) {
+        let digest = claim.digest.take();
+        let mut waiting = self.lock();
+        waiting.replace(service, record);
+        digest.into_iter().for_each(|digest| waiting.end_claim(&digest));
         self.bell.notify_all();
     }
 
@@ -165,27 +221,23 @@ impl History {
             };
             let waited = self.bell.wait_while(self.lock(), is_idle);
             let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
-            let mut trouble = None;
+            let trouble;
             if let Some((digest, bytes)) = waiting.versions.pop_front() {
                 drop(waiting);
                 trouble = self.store.write_version(&digest, &bytes).err();
                 let mut waiting = self.lock();
                 waiting.bytes -= bytes.len();
                 if trouble.is_some() {
-                    waiting.kept.remove(&digest);
+                    waiting.set_aside(digest, bytes);
                 }
                 self.bell.notify_all();
             } else {
                 let (records, answers) = (std::mem::take(&mut waiting.records), std::mem::take(&mut waiting.answers));
                 let is_over = waiting.is_over;
+                let removed = self.store.take_over(records, &waiting.claims);
+                waiting.kept.retain(|digest| !removed.contains(digest));
                 drop(waiting);
-                match self.store.write_records(records) {
-                    Ok(removed) => {
-                        let mut waiting = self.lock();
-                        waiting.kept.retain(|digest| !removed.contains(digest));
-                    }
-                    Err(why) => trouble = Some(why),
-                }
+                trouble = self.store.write_records(&removed).err();
                 answer(answers, trouble.as_deref(), sending);
                 if is_over {
                     self.lock().has_ended = true;
@@ -202,6 +254,39 @@ impl History {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn replace(&mut self, service: &ServiceName, record: Option<Record>) {
+        self.retry();
+        self.records.insert(service.clone(), record);
+    }
+
+    fn end_claim(&mut self, digest: &str) {
+        if let Some(count) = self.claims.get_mut(digest) {
+            *count -= 1;
+            if *count == 0 {
+                self.claims.remove(digest);
+            }
+        }
+    }
+
+    /// Has what could not be written before written with what is to be written now.
+    fn retry(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        self.bytes += failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        self.versions.extend(failed);
+    }
+
+    /// Takes note of a version that could not be written: it is tried again, if it is not too large to wait for that.
+    fn set_aside(&mut self, digest: String, bytes: Vec<u8>) {
+        let size = self.failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + bytes.len();
+        if size <= WAITING_BYTES {
+            self.failed.push((digest, bytes));
+        } else {
+            self.kept.remove(&digest);
+        }
     }
 }
 

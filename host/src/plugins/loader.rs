@@ -9,7 +9,8 @@ use super::guest::Calls;
 use super::history::{History, Version};
 use super::instance::{Origin, Plugin};
 use super::names::service_name;
-use super::provenance::vouch;
+use super::news::Loaded;
+use super::provenance::{Called, in_folder, vouch};
 use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
 use super::{News, Refusal, Verdict};
@@ -58,14 +59,16 @@ pub(super) struct Loader {
     pub(super) restores: Mutex<VecDeque<(ServiceName, Version)>>,
     /// The staged file that was found good last: it need not be compiled again when it gets its final name.
     pub(super) candidate: Mutex<Option<Plugin>>,
+    /// By service, the digest of the staged file that was found good last: it serves even if it was rolled back.
+    pub(super) deployed: Mutex<BTreeMap<ServiceName, String>>,
 }
 
 impl Loader {
     pub(super) fn new(sandbox: Sandbox, config: Config, calls: Arc<Calls>, history: Option<Arc<History>>) -> Self {
         let compiler = Compiler::new(&sandbox.engine, &config);
         let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
-        let (restores, candidate) = (Mutex::default(), Mutex::default());
-        Self { sandbox, compiler, config, calls, hints, loaded, said, history, restores, candidate }
+        let (restores, candidate, deployed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { sandbox, compiler, config, calls, hints, loaded, said, history, restores, candidate, deployed }
     }
 
     /// Where hints for the thread that scans arrive.
@@ -167,9 +170,10 @@ impl Loader {
             for (file, stamp) in &gathered.failed {
                 folder.failed(file, stamp, now);
             }
-            for Staged { service, file } in &gathered.staged {
+            for Staged { service, file, called } in &gathered.staged {
                 let bytes = crate::files::Stamp::of(&path.join(file)).map_or(0, |stamp| stamp.bytes());
-                self.follow(service, Task::Try(file.clone(), bytes), queue, sending);
+                let task = Task::Try { staged: file.clone(), called: called.clone(), bytes };
+                self.follow(service, task, queue, sending);
             }
             if gathered.is_folder_lost() || watch.has_moved(path) {
                 watch = self.watch_folder();
@@ -226,7 +230,7 @@ impl Loader {
 
     /// Returns `true` if a verdict is wanted on a file that is not there any more.
     pub(super) fn is_abandoned(&self, task: &Task) -> bool {
-        let Task::Try(staged, _) = task else { return false };
+        let Task::Try { staged, .. } = task else { return false };
         Stamp::of(&self.config.plugins.join(staged)).is_err_and(|error| error.is_gone())
     }
 
@@ -279,7 +283,7 @@ impl Loader {
                     self.lost(service, version, &why);
                     vec![News::Restored(service.clone(), version.number, None)]
                 }
-                Task::Try(staged, _) => vec![News::Tried(staged.clone(), refused(why))],
+                Task::Try { staged, .. } => vec![News::Tried(staged.clone(), refused(why))],
             }
             .into()
         })
@@ -317,8 +321,8 @@ impl Loader {
                 };
                 vec![News::Restored(service.clone(), version.number, plugin)].into()
             }
-            Task::Try(staged, _) => {
-                let verdict = match self.try_staged(service, staged, attempt) {
+            Task::Try { staged, called, .. } => {
+                let verdict = match self.try_staged(service, staged, called.as_deref(), attempt) {
                     Ok(digest) => Verdict::Accepted(digest),
                     Err(error) => match why(error) {
                         Ok(why) => refused(why),
@@ -374,7 +378,7 @@ impl Loader {
     ) -> Result<News, CompileError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
-        let vouched = self.admit(file, &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
+        let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
         if !is_new {
             self.unsay(file);
             return Ok(News::Unchanged(service.clone()));
@@ -382,15 +386,17 @@ impl Loader {
         let signature = signature.and_then(Result::ok);
         let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
             Some(plugin) => plugin,
-            None => self.build(service, &bytes, origin(file, digest, bytes.len(), signature), attempt)?,
+            None => {
+                let origin = origin(file, digest, bytes.len(), signature);
+                self.build_and_log(service, &bytes, origin, attempt)?
+            }
         };
         log_admission(file, vouched.as_deref());
         self.unsay(file);
-        if let Some(history) = &self.history {
-            history.keep(digest, bytes);
-        }
+        let claim = self.history.as_ref().map(|history| history.keep(digest, bytes));
         lock(&self.loaded).insert(service.clone(), digest.to_owned());
-        Ok(News::Loaded(service.clone(), Box::new(plugin)))
+        let is_deployed = lock(&self.deployed).remove(service).is_some_and(|deployed| deployed == digest);
+        Ok(News::Loaded(service.clone(), Loaded { plugin: Box::new(plugin), is_deployed, claim }))
     }
 
     fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
@@ -416,13 +422,27 @@ impl Loader {
     /// who vouches for it, where somebody has to.
     pub(super) fn admit(
         &self,
-        file: &Path,
+        called: &Called,
         bytes: &[u8],
         digest: &str,
         signature: Option<Result<String, FileError>>,
     ) -> Result<Option<String>, String> {
         let policy = self.config.provenance.as_ref();
-        policy.map(|policy| vouch(policy, file, bytes, digest, signature)).transpose()
+        policy.map(|policy| vouch(policy, called, bytes, digest, signature)).transpose()
+    }
+
+    /// Builds a plugin, and logs how long that took: not for what a restart restores.
+    pub(super) fn build_and_log(
+        &self,
+        service: &ServiceName,
+        bytes: &[u8],
+        origin: Origin,
+        attempt: &Attempt,
+    ) -> Result<Plugin, CompileError> {
+        let (file, began) = (shown(&origin.file), Instant::now());
+        let plugin = self.build(service, bytes, origin, attempt)?;
+        info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
+        Ok(plugin)
     }
 
     pub(super) fn build(
@@ -432,14 +452,9 @@ impl Loader {
         origin: Origin,
         attempt: &Attempt,
     ) -> Result<Plugin, CompileError> {
-        let file = shown(&origin.file);
-        let began = Instant::now();
         let component = self.compiler.component(bytes, &origin.digest, attempt)?;
         let (settings, calls) = (self.config.sandbox(service).clone(), Arc::clone(&self.calls));
-        let plugin = Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls)
-            .map_err(CompileError::Refused)?;
-        info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
-        Ok(plugin)
+        Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls).map_err(CompileError::Refused)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the threads that load files tell the driver, and what follows from it for the services.
 
-use super::history::Record;
+use super::generations::Installed;
+use super::history::{Claim, REMOVED_RECORDS, Record};
 use super::instance::Plugin;
 use super::{Generations, Plugins, Refusal, Verdict};
 use std::fmt;
@@ -11,7 +12,7 @@ use wasmnode_core::{Input, ServiceName};
 /// What happened to the file of a service.
 pub(crate) enum News {
     /// It is ready to serve.
-    Loaded(ServiceName, Box<Plugin>),
+    Loaded(ServiceName, Loaded),
     /// It served before a restart, in these versions; the plugin is the one that served, if it could be restored.
     Resumed(ServiceName, Record, Option<Box<Plugin>>),
     /// A version of the time before a restart, by its number, is ready, or is lost.
@@ -37,10 +38,19 @@ pub(crate) enum News {
     },
 }
 
+/// A file that is ready to serve.
+pub(crate) struct Loaded {
+    pub(super) plugin: Box<Plugin>,
+    /// Whether `deploy` asked for it: then it serves also if it was rolled back.
+    pub(super) is_deployed: bool,
+    /// Keeps its bytes until a record names them.
+    pub(super) claim: Option<Claim>,
+}
+
 impl fmt::Debug for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loaded(service, plugin) => write!(f, "Loaded({service}, {})", plugin.digest()),
+            Self::Loaded(service, loaded) => write!(f, "Loaded({service}, {})", loaded.plugin.digest()),
             Self::Resumed(service, _, plugin) => write!(f, "Resumed({service}, {})", plugin.is_some()),
             Self::Restored(service, number, plugin) => write!(f, "Restored({service}, {number}, {})", plugin.is_some()),
             Self::Tried(staged, verdict) => write!(f, "Tried({staged}, {verdict:?})"),
@@ -65,12 +75,16 @@ impl Plugins {
                 self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
                 None
             }
-            News::Loaded(service, plugin) => {
-                let generations = self.services.entry(service.clone()).or_default();
+            News::Loaded(service, Loaded { plugin, is_deployed, claim }) => {
+                let generations = self.generations(&service);
                 let was_offered = generations.serving().is_some();
-                let number = generations.install(*plugin);
-                self.keep_record(&service, None);
-                info!("generation {} of {service} serves from now on", number?);
+                let installed = generations.install(*plugin, is_deployed);
+                let record = generations.record();
+                if let (Some(history), Some(claim)) = (&self.history, claim) {
+                    history.record_loaded(&service, record, claim);
+                }
+                let Installed::As(number) = installed else { return None };
+                info!("generation {number} of {service} serves from now on");
                 let fit = Input::Quarantine { service: service.clone(), lasts: Duration::ZERO };
                 Some(if was_offered { fit } else { Input::Offered(service) })
             }
@@ -92,7 +106,8 @@ impl Plugins {
                 None
             }
             News::Refused(service, refusal) => {
-                self.refused += u64::from(self.services.entry(service).or_default().refuse(refusal));
+                let is_new = self.generations(&service).refuse(refusal);
+                self.refused += u64::from(is_new);
                 None
             }
             News::Quarantine { service, generation, lasts } => {
@@ -104,14 +119,37 @@ impl Plugins {
                 None
             }
             News::Gone(service) => {
-                let offered = self.services.remove(&service)?.serving().is_some();
-                self.keep_record(&service, None);
+                let generations = self.services.remove(&service)?;
+                let offered = generations.serving().is_some();
+                self.remember(&service, generations.remove());
                 self.go_on_stepping_back(&service);
                 if offered {
                     info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
                 }
                 offered.then_some(Input::Withdrawn(service))
             }
+        }
+    }
+
+    /// The versions of a service; of one whose file was removed, what is kept of them.
+    fn generations(&mut self, service: &ServiceName) -> &mut Generations {
+        let removed = &mut self.removed;
+        self.services.entry(service.clone()).or_insert_with(|| {
+            removed.remove(service).map_or_else(Generations::default, |record| Generations::resume(record, None))
+        })
+    }
+
+    /// Keeps what outlives the removal of a service's file, of a limited number of services.
+    fn remember(&mut self, service: &ServiceName, record: Option<Record>) {
+        if let Some(history) = &self.history {
+            history.record(service, record.clone(), None);
+        }
+        let Some(record) = record else { return };
+        self.removed.insert(service.clone(), record);
+        if self.removed.len() > REMOVED_RECORDS {
+            let oldest = self.removed.iter().min_by_key(|(_, record)| record.removed_at);
+            let oldest = oldest.map(|(service, _)| service.clone());
+            oldest.into_iter().for_each(|oldest| drop(self.removed.remove(&oldest)));
         }
     }
 

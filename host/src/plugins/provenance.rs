@@ -10,13 +10,33 @@ use crate::files::FileError;
 use minisign_verify::{Error, Signature};
 use std::path::Path;
 
+/// What refusals call a file, and its signature.
+pub(super) struct Called {
+    plugin: String,
+    /// Whether `deploy` brings it, which can sign it.
+    is_deployed: bool,
+}
+
+impl Called {
+    /// The file that a user deploys, under the name that the user knows.
+    pub(super) fn to_deploy(plugin: &str) -> Self {
+        Self { plugin: plugin.into(), is_deployed: true }
+    }
+}
+
+/// What refusals call a file of the plugin folder.
+pub(super) fn in_folder(file: &Path) -> Called {
+    let plugin = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Called { plugin, is_deployed: false }
+}
+
 /// Says what vouches for a file with these bytes; `signature` is the text beside it, or why that cannot be read.
 ///
 /// # Errors
 /// If nothing does; the text tells why, and what to do.
 pub(super) fn vouch(
     policy: &Provenance,
-    file: &Path,
+    called: &Called,
     bytes: &[u8],
     digest: &str,
     signature: Option<Result<String, FileError>>,
@@ -24,8 +44,8 @@ pub(super) fn vouch(
     if policy.digests.contains(digest) {
         return Ok("its digest is listed".into());
     }
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (plugin, beside) = (name(file), name(&signature_of(file)));
+    let plugin = &called.plugin;
+    let beside = signature_of(Path::new(plugin)).to_string_lossy().into_owned();
     let listing = format!("list \"sha256:{digest}\" in security.plugins.digests");
     if policy.signers.is_empty() {
         return Err(format!("security.plugins.digests does not list it; {listing}"));
@@ -40,7 +60,12 @@ pub(super) fn vouch(
             Err(_) => format!("{beside} is not a signature of minisign"),
         },
     };
-    Err(format!("{why}; sign it with `wasmnode sign {plugin} --key SECRET` and put {beside} beside it, or {listing}"))
+    let signing = if called.is_deployed {
+        format!("sign it with `wasmnode sign {plugin} --key SECRET`, or deploy it with --sign-key SECRET, or {listing}")
+    } else {
+        format!("sign it with `wasmnode sign {plugin} --key SECRET` and put {beside} beside it, or {listing}")
+    };
+    Err(format!("{why}; {signing}"))
 }
 
 /// The signer whose signature this is.
@@ -90,7 +115,7 @@ mod tests {
 
     fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, String> {
         let signature = signature.map(|text| Ok(text.to_owned()));
-        vouch(policy, Path::new("plugins/print.wasm"), bytes, &digest(bytes), signature)
+        vouch(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
     }
 
     #[test]
@@ -126,9 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_to_deploy_is_called_as_its_user_does_and_can_be_signed_on_the_way() {
+        let called = Called::to_deploy("../svc/up2.wasm");
+        let refused = vouch(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err();
+        let why = "it is not signed: there is no ../svc/up2.wasm.minisig; sign it with `wasmnode sign ../svc/up2.wasm --key \
+                   SECRET`, or deploy it with --sign-key SECRET, or list \"sha256:";
+        assert!(refused.starts_with(why), "{refused}");
+    }
+
+    #[test]
     fn a_signature_that_cannot_be_read_is_said_so() {
         let signature = Some(Err(FileError::NotAFile("a FIFO")));
-        let refused = vouch(&trusting(&[KEY]), Path::new("print.wasm"), b"test", &digest(b"test"), signature);
+        let refused =
+            vouch(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
         let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
         assert!(refused.as_ref().is_err_and(|refused| refused.starts_with(why)), "{refused:?}");
     }

@@ -8,6 +8,7 @@ use super::history::Version;
 use super::instance::{Origin, Plugin};
 use super::loader::{Loader, digest, lock, log_admission, origin};
 use super::names::loadable;
+use super::provenance::{Called, in_folder};
 use super::task::{Postponed, why};
 use super::{GenerationState, News};
 use std::path::Path;
@@ -67,7 +68,7 @@ impl Loader {
         let loaded_at =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*loaded_at)).unwrap_or(SystemTime::now());
         if let Some((_, Content { bytes, signature })) = content.filter(|(found, _)| found == digest)
-            && let Ok(vouched) = self.admit(file, bytes, digest, signature.clone())
+            && let Ok(vouched) = self.admit(&in_folder(file), bytes, digest, signature.clone())
         {
             let signature = signature.clone().and_then(Result::ok);
             let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
@@ -77,7 +78,8 @@ impl Loader {
         }
         let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
         let bytes = history.bytes(digest).map_err(CompileError::Refused)?;
-        self.admit(file, &bytes, digest, version.signature.clone().map(Ok)).map_err(CompileError::Refused)?;
+        self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
+            .map_err(CompileError::Refused)?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
         self.build(service, &bytes, origin, attempt)
     }
@@ -95,6 +97,7 @@ impl Loader {
         &self,
         service: &ServiceName,
         staged: &str,
+        called: Option<&str>,
         attempt: &Attempt,
     ) -> Result<String, CompileError> {
         let refused = CompileError::Refused;
@@ -107,13 +110,15 @@ impl Loader {
         let content =
             self.read_whole(&staged, &stamp).map_err(|(Trouble::Lasting(why) | Trouble::Passing(why))| refused(why))?;
         let (digest, file) = (digest(&content.bytes), self.file_of(service));
-        self.admit(&file, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;
+        let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
+        self.admit(&called, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
-        let plugin = self.build(service, &content.bytes, origin, attempt)?;
+        let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
         // Who asks for a verdict wants it to serve, also if it is the file that was rolled back.
         lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);
         *lock(&self.candidate) = Some(plugin);
+        lock(&self.deployed).insert(service.clone(), digest.clone());
         Ok(digest)
     }
 }

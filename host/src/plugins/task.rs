@@ -13,7 +13,14 @@ pub(super) enum Task {
     /// A version of the time before a restart is to be made ready.
     Restore(Version),
     /// A verdict is wanted on this file of the plugin folder.
-    Try(String, u64),
+    Try {
+        /// Its name there.
+        staged: String,
+        /// What refusals call it, if it is known under another name.
+        called: Option<String>,
+        /// Bytes that there are to compile.
+        bytes: u64,
+    },
 }
 
 impl Task {
@@ -23,7 +30,7 @@ impl Task {
             Self::Change(Change::Whole(_, stamp)) => stamp.bytes(),
             Self::Change(_) => 0,
             Self::Restore(version) => version.bytes,
-            Self::Try(_, bytes) => *bytes,
+            Self::Try { bytes, .. } => *bytes,
         }
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct Hints {
 pub(super) struct Staged {
     pub(super) service: ServiceName,
     pub(super) file: String,
+    /// What refusals call it.
+    pub(super) called: Option<String>,
 }
 
 /// What was gathered.

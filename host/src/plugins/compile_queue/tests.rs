@@ -9,7 +9,7 @@ fn gone(file: &str) -> Task {
 
 /// A task of a large file.
 fn large(file: &str) -> Task {
-    Task::Try(file.into(), LARGE)
+    Task::Try { staged: file.into(), called: None, bytes: LARGE }
 }
 
 fn names<const COUNT: usize>(names: [&str; COUNT]) -> [ServiceName; COUNT] {
@@ -45,7 +45,7 @@ fn what_happens_to_a_service_stays_in_order_and_the_last_of_its_waiting_changes_
     assert!(state.keep_order(&a, gone("3")).is_none());
     assert!(state.keep_order(&b, gone("1")).is_some());
     assert_eq!(take(&mut state, Lane::Quick), None);
-    assert_eq!(take(&mut state, Lane::Large).unwrap(), "a: Try(\"1\", 1048576)");
+    assert_eq!(take(&mut state, Lane::Large).unwrap(), "a: Try { staged: \"1\", called: None, bytes: 1048576 }");
     assert_eq!(take(&mut state, Lane::Large), None);
     state.end(&a, Next::Others);
     assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"3\"))", "it is small");
@@ -75,9 +75,9 @@ fn a_verdict_that_is_wanted_is_given_whatever_else_happens_to_the_service() {
     let mut state = State::default();
     let [a] = names(["a"]);
     state.put(a.clone(), gone("1"));
-    assert!(state.keep_order(&a, Task::Try("staged".into(), 1)).is_none());
+    assert!(state.keep_order(&a, Task::Try { staged: "staged".into(), called: None, bytes: 1 }).is_none());
     assert!(state.keep_order(&a, gone("2")).is_none());
-    assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Try(\"staged\", 1)");
+    assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Try { staged: \"staged\", called: None, bytes: 1 }");
     state.end(&a, Next::Others);
     assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"2\"))");
     state.end(&a, Next::Others);
@@ -115,7 +115,7 @@ fn a_verdict_is_given_also_when_the_file_is_gone_before_it_is_compiled() {
     let (_, task, cancel) = state.take(Lane::Large).unwrap();
     assert!(state.keep_order(&a, gone("1")).is_none());
     assert!(!cancel.is_cancelled(), "it is another file");
-    state.cancel(|task| matches!(task, Task::Try(..)));
+    state.cancel(|task| matches!(task, Task::Try { .. }));
     let next = Next::of(&task, Some(Postponed::Stopped), cancel.is_cancelled());
     assert_eq!(next, Next::Again);
     state.end(&a, next);
@@ -131,7 +131,7 @@ fn each_lane_is_served_by_itself_and_what_takes_long_goes_on_in_another() {
     state.put(a.clone(), gone("1"));
     state.put(b, large("1"));
     state.put(c.clone(), gone("1"));
-    assert_eq!(take(&mut state, Lane::Large).unwrap(), "b: Try(\"1\", 1048576)");
+    assert_eq!(take(&mut state, Lane::Large).unwrap(), "b: Try { staged: \"1\", called: None, bytes: 1048576 }");
     assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"1\"))");
     assert!(state.keep_order(&a, gone("2")).is_none());
     state.end(&a, Next::Longer);

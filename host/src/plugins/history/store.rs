@@ -1,6 +1,6 @@
 //! The files of the state folder: `lock`, `versions.json` with all records, and `versions/DIGEST` with bytes.
 
-use super::{Record, Version};
+use super::{Claims, Record, Version};
 use crate::files;
 use crate::plugins::GenerationState;
 use crate::plugins::compile::private_folder;
@@ -22,6 +22,10 @@ const FORMAT: u32 = 1;
 
 /// Records that are kept of folders other than the node's present one, those of the latest versions.
 const FOREIGN_RECORDS: usize = 10_000;
+
+/// Records that are kept of services whose file was removed, those that were removed last: at about 100 bytes each, they
+/// stay small beside the versions.
+pub(crate) const REMOVED_RECORDS: usize = 1000;
 
 /// The folder, and what lies in it.
 pub(super) struct Store {
@@ -46,8 +50,6 @@ struct Content {
     records_bytes: u64,
     /// Whether `versions.json` is older than `records`.
     is_outdated: bool,
-    /// Digests that a record named which is there no more.
-    dropped: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -203,12 +205,10 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the newest records of some services over, `None` where there is none any more, and writes all of them.
-    /// Returns the digests whose bytes were removed for it.
-    ///
-    /// # Errors
-    /// Says what failed; what was on disk before still is.
-    pub(super) fn write_records(&self, news: BTreeMap<ServiceName, Option<Record>>) -> Result<Vec<String>, String> {
+    /// Takes the newest records of some services over, `None` where there is none any more. Returns the digests of the
+    /// bytes that go with the next [`Self::write_records`]: those that no record names, and those that are over the limit;
+    /// none that is claimed.
+    pub(super) fn take_over(&self, news: BTreeMap<ServiceName, Option<Record>>, claims: &Claims) -> BTreeSet<String> {
         let mut content = self.lock();
         for (service, record) in news {
             let key = (self.plugins.clone(), service);
@@ -218,24 +218,35 @@ impl Store {
                 None => content.records.remove(&key),
             };
             content.is_outdated |= before.is_some() || record.is_some();
-            content.dropped.extend(before.iter().flat_map(Record::digests).map(String::from));
         }
         if !content.is_outdated {
-            return Ok(Vec::new());
+            return BTreeSet::new();
         }
-        content.forget_foreign(&self.plugins);
+        content.forget_oldest(FOREIGN_RECORDS, |folder, _| folder != self.plugins);
+        content.forget_oldest(REMOVED_RECORDS, |folder, record| folder == self.plugins && record.removed_at.is_some());
         let named: BTreeSet<&str> = content.records.values().flat_map(Record::digests).collect();
-        let dropped = content.dropped.iter().filter(|digest| !named.contains(digest.as_str()));
-        let mut removed: Vec<String> = dropped.cloned().collect();
-        removed.extend(content.over(self.limit, &removed));
+        let is_unnamed = |digest: &&String| !named.contains(digest.as_str()) && !claims.contains_key(*digest);
+        let mut removed: BTreeSet<String> = content.versions.keys().filter(is_unnamed).cloned().collect();
+        removed.extend(content.over(self.limit, &removed, claims));
+        removed
+    }
+
+    /// Writes all records that were taken over, and then removes these bytes.
+    ///
+    /// # Errors
+    /// Says what failed; what was on disk before still is.
+    pub(super) fn write_records(&self, removed: &BTreeSet<String>) -> Result<(), String> {
+        let mut content = self.lock();
+        if !content.is_outdated {
+            return Ok(());
+        }
         self.write_all_records(&mut content).map_err(|error| format!("{}: {error}", self.folder.display()))?;
         content.is_outdated = false;
-        content.dropped.clear();
-        for digest in &removed {
+        for digest in removed {
             content.versions.remove(digest);
             let _it_is_found_at_the_next_start = fs::remove_file(self.version_file(digest));
         }
-        Ok(removed)
+        Ok(())
     }
 
     fn write_all_records(&self, content: &mut Content) -> io::Result<()> {
@@ -264,20 +275,24 @@ impl Store {
 }
 
 impl Content {
-    /// Forgets the oldest records of other folders of plugins, if there are too many.
-    fn forget_foreign(&mut self, plugins: &str) {
-        let newest = |record: &Record| record.versions.iter().map(|version| version.loaded_at).max();
-        let foreign = self.records.iter().filter(|((folder, _), _)| folder != plugins);
-        let mut foreign: Vec<_> = foreign.map(|(key, record)| (newest(record), key.clone())).collect();
-        foreign.sort();
-        for (_, key) in foreign.iter().take(foreign.len().saturating_sub(FOREIGN_RECORDS)) {
+    /// Forgets the oldest of the records that are of this kind, if there are more than `limit`.
+    fn forget_oldest(&mut self, limit: usize, is_it: impl Fn(&str, &Record) -> bool) {
+        let newest =
+            |record: &Record| record.versions.iter().map(|version| version.loaded_at).chain(record.removed_at).max();
+        let found = self.records.iter().filter(|((folder, _), record)| is_it(folder, record));
+        if found.clone().count() <= limit {
+            return;
+        }
+        let mut found: Vec<_> = found.map(|(key, record)| (newest(record), key.clone())).collect();
+        found.sort();
+        for (_, key) in found.iter().take(found.len().saturating_sub(limit)) {
             self.records.remove(key);
         }
     }
 
     /// The digests of the bytes that have to go so that no more than `limit` bytes stay: the oldest first, those that
-    /// serve last, and of these last those that the plugin folder does not hold. `removed` go anyway.
-    fn over(&self, limit: u64, removed: &[String]) -> Vec<String> {
+    /// serve last, and of these last those that the plugin folder does not hold. `removed` go anyway, what is claimed stays.
+    fn over(&self, limit: u64, removed: &BTreeSet<String>, claims: &Claims) -> Vec<String> {
         let mut size = self.records_bytes + self.versions.values().sum::<u64>();
         size -= removed.iter().filter_map(|digest| self.versions.get(digest)).sum::<u64>();
         let mut worth: BTreeMap<&str, (u8, u64)> = BTreeMap::new();
@@ -299,7 +314,7 @@ impl Content {
             if size <= limit {
                 break;
             }
-            if let Some(bytes) = self.versions.get(digest) {
+            if let Some(bytes) = self.versions.get(digest).filter(|_| !claims.contains_key(digest)) {
                 size -= bytes;
                 over.push(digest.to_owned());
             }
