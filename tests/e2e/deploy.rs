@@ -278,3 +278,44 @@ fn a_user_who_may_not_write_the_folder_is_told_so() {
     assert_eq!(names(&node), ["echo.wasm"]);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
 }
+
+#[test]
+fn a_deploy_whose_file_is_replaced_by_another_says_so_soon() {
+    let node = Node::start(&["echo"], "");
+    let guests: Vec<Vec<u8>> = (0..3).map(|last| [&component(ECHO)[..], &[0, 2, 1, last]].concat()).collect();
+    for (number, guest) in guests.iter().enumerate() {
+        fs::write(node.folder.path(&format!("{number}.wasm")), guest).unwrap();
+    }
+    let digests: Vec<String> = guests.iter().map(|guest| wasmnode::digest(guest)).collect();
+    let mut replaced = 0;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let deploying: Vec<Child> = (0..guests.len())
+            .map(|number| {
+                let file = node.folder.path(&format!("{number}.wasm"));
+                let mut command = wasmnode();
+                command.args([
+                    "deploy",
+                    file.to_str().unwrap(),
+                    "--name",
+                    "echo",
+                    "--to",
+                    &node.tcp,
+                    "--timeout",
+                    "120s",
+                ]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        let ended: Vec<_> = deploying.into_iter().map(|child| said(&child.wait_with_output().unwrap())).collect();
+        assert!(began.elapsed() < AT_ONCE * 2, "{ended:?}");
+        for (code, said) in &ended {
+            let is_replaced =
+                said.contains("another deploy, a copy or a removal has replaced the file of echo: generation");
+            let is_serving_named = digests.iter().any(|digest| said.contains(digest));
+            assert!(*code == Some(0) || *code == Some(1) && is_replaced && is_serving_named, "{ended:?}");
+            replaced += usize::from(is_replaced);
+        }
+    }
+    assert!(replaced > 0, "three deploys at once never met");
+}

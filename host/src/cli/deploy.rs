@@ -22,6 +22,9 @@ use wasmnode_core::{Code, ServiceName, text};
 /// How often the node is asked whether it has come to a verdict, or serves.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a file that took the place of the deployed one may take to serve before it is reported without that.
+const REPLACED: Duration = Duration::from_millis(500);
+
 /// How often a person is told that the node still compiles.
 const PROGRESS: Duration = Duration::from_secs(1);
 
@@ -104,7 +107,8 @@ fn deploy_to(args: &Deploy, node: &mut Client, service: &ServiceName, folder: &P
     }
     staged.put(service)?;
     let left = args.timeout.saturating_sub(began.elapsed()).max(ANSWER);
-    wait_until_serving(node, service, &digest, before.as_ref(), left)
+    let placed = Placed::new(path.join(format!("{service}.wasm")), digest, folder.plugin_bytes);
+    wait_until_serving(node, service, placed, before.as_ref(), left)
 }
 
 /// Whether the node's folder is the one that its path names here, for this user.
@@ -346,28 +350,80 @@ fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginRepor
 }
 
 /// What the node says now of a file that was put into place, if it says anything. `before` is what it had refused then.
-fn outcome(plugin: PluginReport, digest: &str, before: Option<&Refusal>) -> Option<Result<String, Failed>> {
+fn outcome(plugin: &PluginReport, digest: &str, before: Option<&Refusal>) -> Option<Result<String, Failed>> {
     let is_it =
         |generation: &&PluginStatus| generation.digest == digest && generation.state == GenerationState::Serving;
     if let Some(serving) = plugin.generations.iter().find(is_it) {
         return Some(Ok(format!("generation {} of {} serves\n", serving.generation, plugin.service)));
     }
-    let refused = plugin.refused.filter(|refused| refused.digest == digest && Some(refused) != before)?;
+    let refused = plugin.refused.as_ref().filter(|refused| refused.digest == digest && Some(*refused) != before)?;
     Some(Err(Failed { message: format!("{} is in place, but refused: {}", plugin.service, refused.why), exit: 1 }))
 }
 
-/// Asks until the node serves what was put into place.
+/// A file that was put into place, and may be replaced there at any moment.
+struct Placed {
+    file: PathBuf,
+    digest: String,
+    /// Largest file that the node loads, in bytes.
+    limit: u64,
+    /// What the file was when it was last found to hold these bytes.
+    stamp: Option<files::Stamp>,
+}
+
+impl Placed {
+    fn new(file: PathBuf, digest: String, limit: u64) -> Self {
+        Self { file, digest, limit, stamp: None }
+    }
+
+    /// Whether other bytes have taken the place of these, or none. What cannot be read is not known to be another file.
+    fn is_replaced(&mut self) -> bool {
+        let stamp = files::Stamp::of(&self.file);
+        if stamp.as_ref().is_ok_and(|stamp| self.stamp.as_ref() == Some(stamp)) {
+            return false;
+        }
+        match files::read(&self.file, self.limit) {
+            Ok((bytes, _)) if wasmnode::digest(&bytes) != self.digest => true,
+            Ok(_) => {
+                self.stamp = stamp.ok();
+                false
+            }
+            Err(error) => matches!(error, FileError::NotFound),
+        }
+    }
+}
+
+/// What a deploy is told whose file is in the folder no more; `plugin` is what the node reports after that.
+fn replaced(service: &ServiceName, plugin: Option<&PluginReport>) -> Failed {
+    let serving = plugin
+        .and_then(|plugin| plugin.generations.iter().find(|generation| generation.state == GenerationState::Serving));
+    let serves = match serving {
+        Some(serving) => format!("generation {} serves, sha256:{}", serving.generation, serving.digest),
+        None => "nothing serves it".into(),
+    };
+    let message = format!("another deploy, a copy or a removal has replaced the file of {service}: {serves}");
+    Failed { message, exit: 1 }
+}
+
+/// Asks until the node serves what was put into place, or something else has taken its place.
 fn wait_until_serving(
     node: &mut Client,
     service: &ServiceName,
-    digest: &str,
+    mut placed: Placed,
     before: Option<&Refusal>,
     timeout: Duration,
 ) -> Result<String, Failed> {
     let began = Instant::now();
+    let mut replaced_at = None;
     loop {
-        if let Some(outcome) = plugin(node, service)?.and_then(|plugin| outcome(plugin, digest, before)) {
+        let plugin = plugin(node, service)?;
+        if let Some(outcome) = plugin.as_ref().and_then(|plugin| outcome(plugin, &placed.digest, before)) {
             return outcome;
+        }
+        if replaced_at.is_none() && placed.is_replaced() {
+            replaced_at = Some(Instant::now());
+        }
+        if replaced_at.is_some_and(|at| at.elapsed() >= REPLACED) {
+            return Err(replaced(service, plugin.as_ref()));
         }
         if began.elapsed() >= timeout {
             let message =
