@@ -21,7 +21,7 @@ enum Kind {
     Cut,
 }
 
-/// Two of these rounds make a soak: 20 kills and freezes, 8 bad networks. The node and router a live; they only freeze.
+/// One round: 10 kills and freezes, 4 bad networks. The node and router a live; they only freeze.
 const ROUND: [Kind; 14] = [
     Kind::Kill(PEER),
     Kind::Freeze(ROUTER_A),
@@ -39,7 +39,12 @@ const ROUND: [Kind; 14] = [
     Kind::Freeze(NODE),
 ];
 
+/// Fewest rounds of a soak. A long one has a round each minute, so that its first minute has seen every fault, and memory is
+/// compared after them.
 const ROUNDS: usize = 2;
+
+/// Duration of a round of a long soak.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Longest that a fault lasts.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -69,18 +74,21 @@ impl Outages {
 /// The plan.
 pub(crate) struct Faults {
     period: Duration,
+    count: usize,
 }
 
 impl Faults {
     /// Spreads the faults over the time.
     pub(crate) fn plan(duration: Duration) -> Self {
-        Self { period: duration / u32::try_from(ROUND.len() * ROUNDS + 1).unwrap() }
+        let rounds = ROUNDS.max(usize::try_from(duration.as_secs() / MINUTE.as_secs()).unwrap());
+        let count = ROUND.len() * rounds;
+        Self { period: duration / u32::try_from(count + 1).unwrap(), count }
     }
 
     /// Lets everything go wrong in turn; returns when each fault began and ended.
     pub(crate) fn run(&self, sites: &mut Sites, began: Instant, outages: &Outages) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for (number, kind) in (1_u32..).zip(ROUND.iter().cycle().take(ROUND.len() * ROUNDS)) {
+        for (number, kind) in (1_u32..).zip(ROUND.iter().cycle().take(self.count)) {
             let until = began + self.period * number;
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
             let from = began.elapsed();
