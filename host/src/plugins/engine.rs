@@ -15,13 +15,6 @@ use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationCon
 /// small guest; giving them back to the system and faulting them in again costs 10 to 20.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-/// The same of a table. A guest of ours has some hundred elements of 8 bytes; what one that fills its tables has touched is
-/// given back, instead of staying in each place where it has ever run.
-const KEEP_RESIDENT_OF_TABLE: usize = 16 << 10;
-
-/// The same of the stack that an instance runs on, for the same reason.
-const KEEP_RESIDENT_OF_STACK: usize = 16 << 10;
-
 /// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one
 /// memory, and a handful of small core instances around it.
 const CORE_INSTANCES: u32 = 4;
@@ -53,7 +46,6 @@ impl Sandbox {
     pub(super) fn new(config: &Config) -> Result<Self, String> {
         let mut settings = compile::settings();
         settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));
-        settings.async_stack_zeroing(true);
         settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
         let engine = Engine::new(&settings).map_err(|error| {
             format!("cannot start the WebAssembly engine for limits.instances = {}: {error:#}", config.instances)
@@ -80,8 +72,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     // Address space, not memory: what nobody uses takes none.
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);
-    pool.table_keep_resident(KEEP_RESIDENT_OF_TABLE);
-    pool.async_stack_keep_resident(KEEP_RESIDENT_OF_STACK);
+    pool.table_keep_resident(KEEP_RESIDENT);
     // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.
     pool.pagemap_scan(Enabled::Auto);
     pool
