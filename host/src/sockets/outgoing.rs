@@ -91,11 +91,10 @@ impl Sockets {
     /// the receiver of the message is the one whose connection would have to end.
     fn make_room(&mut self, to: &To, bytes: usize) -> bool {
         while self.unread.total() + self.backlog.bytes() + bytes > self.max_unread {
-            let Some(to_blame) = self.to_blame() else { return true };
+            let Some((to_blame, held)) = self.to_blame() else { return true };
             if to_blame == *to {
                 return false;
             }
-            let held = self.held_by(&to_blame);
             self.listener.report_over_limit(format!(
                 "{to_blame} does not read the {held} bytes that wait for it, and limits.unread-bytes is reached: its \
                  connection is ended"
@@ -105,28 +104,23 @@ impl Sockets {
         true
     }
 
-    /// Of the user whose connections hold most, the receiver that has read nothing for longest: size alone would blame those
-    /// who are just reading a large message.
-    fn to_blame(&self) -> Option<To> {
+    /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it holds:
+    /// size alone would blame those who are just reading a large message.
+    fn to_blame(&self) -> Option<(To, usize)> {
         let waiting = self.backlog.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
-        let mut users: BTreeMap<User<'_>, (usize, u64, &To)> = BTreeMap::new();
+        let mut users: BTreeMap<User<'_>, (usize, u64, (&To, usize))> = BTreeMap::new();
         for (to, in_libzmq, read_at) in self.unread.receivers().chain(waiting) {
             let held = in_libzmq + self.backlog.held(to);
             if held > 0 {
-                let (sum, oldest, stalest) = users.entry(user_of(to)).or_insert((0, read_at, to));
+                let (sum, oldest, stalest) = users.entry(user_of(to)).or_insert((0, read_at, (to, held)));
                 *sum += held;
                 if read_at < *oldest {
-                    (*oldest, *stalest) = (read_at, to);
+                    (*oldest, *stalest) = (read_at, (to, held));
                 }
             }
         }
         let most = users.into_values().max_by_key(|(sum, ..)| *sum);
-        most.map(|(_, _, stalest)| stalest.clone())
-    }
-
-    fn held_by(&self, receiver: &To) -> usize {
-        let in_libzmq = self.unread.receivers().find(|(to, ..)| *to == receiver).map_or(0, |(_, held, _)| held);
-        in_libzmq + self.backlog.held(receiver)
+        most.map(|(_, _, (stalest, held))| (stalest.clone(), held))
     }
 
     fn end(&mut self, receiver: &To) {

@@ -73,8 +73,10 @@ impl Unread {
 
     /// Receivers, with the bytes that each holds, and the time at which it last read some, in us.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (&To, usize, u64)> {
-        let figures = |held: &Held| (held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed));
-        self.receivers.iter().map(move |(to, held)| (to, figures(held).0, figures(held).1))
+        let figures = |(to, held): (_, &Arc<Held>)| {
+            (to, held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed))
+        };
+        self.receivers.iter().map(figures)
     }
 
     /// Whether a receiver is among those.
