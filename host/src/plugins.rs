@@ -38,6 +38,7 @@ mod pace;
 mod places;
 mod provenance;
 mod resume;
+mod stacks;
 mod task;
 mod tcp;
 mod watch;

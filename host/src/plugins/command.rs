@@ -37,7 +37,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
         .envs(&environment(request, remaining_us))
         .build();
     let outside = Outside::new(&plugin.around, wasi, roots, vec![stderr.clone()]);
-    let mut store = plugin.store(command.engine(), Some(outside));
+    let mut store = plugin.store(command.engine(), Some(outside), request.id).await;
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {
         Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,

@@ -5,6 +5,7 @@ use super::compile;
 use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
 use super::outside::Shares;
 use super::places::Places;
+use super::stacks;
 use crate::config::Config;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationCon
 /// Memory of an instance that is kept mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for a
 /// small guest; giving them back to the system and faulting them in again costs 10 to 20.
 const KEEP_RESIDENT: usize = 2 << 20;
+
+/// Memory of a table that is kept mapped for the next instance: eight thousand elements, where a guest compiled by Rust has
+/// some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever it ran.
+const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
 /// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one
 /// memory, and a handful of small core instances around it.
@@ -46,6 +51,7 @@ impl Sandbox {
     pub(super) fn new(config: &Config) -> Result<Self, String> {
         let mut settings = compile::settings();
         settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));
+        settings.max_wasm_stack(stacks::GUEST).async_stack_size(stacks::SIZE);
         settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config.instances)));
         let engine = Engine::new(&settings).map_err(|error| {
             format!("cannot start the WebAssembly engine for limits.instances = {}: {error:#}", config.instances)
@@ -72,7 +78,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     // Address space, not memory: what nobody uses takes none.
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);
-    pool.table_keep_resident(KEEP_RESIDENT);
+    pool.table_keep_resident(TABLE_KEEP_RESIDENT);
     // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.
     pool.pagemap_scan(Enabled::Auto);
     pool

@@ -48,7 +48,7 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
         Err(failure) => return Outcome::failed(failure),
     };
     let limit = plugin.around.settings.reply;
-    let mut store = plugin.store(handler.engine(), Some(outside));
+    let mut store = plugin.store(handler.engine(), Some(outside), id).await;
     store.data_mut().begin(id, limit);
     let (sender, sent) = oneshot::channel();
     let run = async move {

@@ -14,6 +14,7 @@ use super::http;
 use super::kind::Kind;
 use super::outside::{Outside, Surroundings};
 use super::pace::Pace;
+use super::stacks;
 use super::{GenerationState, News, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::mailbox::Room;
@@ -316,7 +317,7 @@ impl Plugin {
         } else {
             Some(Outside::logging(&self.around, self.around.open_folders().await.map_err(Outcome::failed)?))
         };
-        let mut store = self.store(pre.engine(), outside);
+        let mut store = self.store(pre.engine(), outside, request).await;
         store.data_mut().begin(request, self.around.settings.reply);
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
@@ -328,13 +329,14 @@ impl Plugin {
     }
 
     /// Makes the store of one instance, with all limits.
-    pub(super) fn store(&self, engine: &Engine, outside: Option<Outside>) -> Store<Guest> {
+    pub(super) async fn store(&self, engine: &Engine, outside: Option<Outside>, request: RequestId) -> Store<Guest> {
         let mut store = Store::new(engine, Guest::new(Arc::clone(&self.around), outside));
         store.limiter(Guest::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|context| context.data().go_on());
         store.set_epoch_deadline(TICKS);
+        stacks::trim(&mut store, request.0).await;
         store
     }
 
