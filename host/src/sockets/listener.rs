@@ -28,6 +28,9 @@ use wasmnode_core::{Frame, Label, PeerId, message};
 /// (`libzmq.patch`).
 const HIGH_WATER_MARK: i32 = 1_000;
 
+/// Connections whose ids are kept for their next messages: more than send at the same time, as a rule.
+const RECENT: usize = 64;
+
 /// The property of a message that holds where its sender is.
 const PEER_ADDRESS: &str = "Peer-Address";
 
@@ -40,6 +43,9 @@ pub(super) struct Listener {
     keys: Option<Keys>,
     /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
     users: HashMap<Vec<u8>, Option<Box<str>>>,
+    /// Where no keys are asked for, the ids of connections that have sent lately, by their last byte: an allocation less for
+    /// each message.
+    recent: [Option<PeerId>; RECENT],
     /// Where it is told who was turned away.
     tell: Sending,
     ipc_files: Vec<PathBuf>,
@@ -64,7 +70,8 @@ impl Listener {
         let doorkeeper = Doorkeeper::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
-        Ok(Self { router, doorkeeper, keys, users: HashMap::new(), tell, ipc_files: Vec::new(), endpoints: Vec::new() })
+        let (users, recent) = (HashMap::new(), [const { None }; RECENT]);
+        Ok(Self { router, doorkeeper, keys, users, recent, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
@@ -123,7 +130,8 @@ impl Listener {
 
     pub(super) fn receive(&mut self) -> Option<(PeerId, Vec<Frame>)> {
         if self.keys.is_none() {
-            return receive(&self.router, sender_without_key);
+            let recent = &mut self.recent;
+            return receive(&self.router, |id, frames| sender_without_key(id, frames, recent));
         }
         loop {
             let (users, doorkeeper) = (&mut self.users, &self.doorkeeper);
@@ -211,12 +219,15 @@ fn sender_with_key(
 
 /// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
 /// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
-fn sender_without_key(id: &mut zmq::Message, frames: &[Frame]) -> PeerId {
+fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<PeerId>; RECENT]) -> PeerId {
     let asks_for_more = message::asks_for_more_than_a_call(frames);
     if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
         return PeerId::anybody(&**id);
     }
-    PeerId::new(&**id)
+    match &mut recent[id.last().map_or(0, |last| usize::from(*last) % RECENT)] {
+        Some(sender) if sender.as_bytes() == &**id => sender.clone(),
+        other => other.insert(PeerId::new(&**id)).clone(),
+    }
 }
 
 /// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks first:

@@ -30,7 +30,7 @@ impl Sockets {
             return Vec::new();
         }
         let (listener, dialer, unread) = (&mut self.listener, &mut self.dialer, &mut self.unread);
-        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, unread, to, frames));
+        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, unread, to, frames, weight(frames)));
         for message in &unsent {
             if let Input::Unsent { link, .. } = message {
                 self.dialer.end(*link);
@@ -49,13 +49,14 @@ impl Sockets {
 
     /// Sends a message, or keeps it until its receiver reads.
     pub(super) fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
-        if !self.make_room(&to, weight(&frames)) {
+        let bytes = weight(&frames);
+        if !self.make_room(&to, bytes) {
             return self.give_up(to, frames);
         }
         if self.backlog.waits_for(&to) {
             return self.keep(to, frames);
         }
-        match try_send(&mut self.listener, &mut self.dialer, &mut self.unread, &to, &frames) {
+        match try_send(&mut self.listener, &mut self.dialer, &mut self.unread, &to, &frames, bytes) {
             Ok(()) => Ok(()),
             Err(zmq::Error::EAGAIN) => self.keep(to, frames),
             Err(_) => {
@@ -149,8 +150,9 @@ fn try_send(
     unread: &mut Unread,
     to: &To,
     frames: &[Frame],
+    bytes: usize,
 ) -> Result<(), zmq::Error> {
-    let token = || unread.count(to, weight(frames));
+    let token = || unread.count(to, bytes);
     match to {
         To::Peer(peer) => listener.send(peer, frames, token),
         To::Link(link) => dialer.send(*link, frames, token),
