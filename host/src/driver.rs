@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
-use wasmnode_core::{Address, Code, Failure, Input, Node, NodeSettings, Output, Request, ServiceName, Time, text};
+use wasmnode_core::{Address, Code, Failure, Input, Node, NodeSettings, Output, Run, ServiceName, Time, text};
 
 /// Messages taken from the sockets in a row, before the mailbox gets its turn.
 const BATCH: u32 = 64;
@@ -423,7 +423,7 @@ impl Driver {
     }
 
     /// Answers a request of the node's own services; `None` if the answer comes later, by the mailbox.
-    fn answer_itself(&mut self, request: &Request) -> Option<Input> {
+    fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             report::PLUGINS => return self.plugins.command(&self.node, request),
             report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
@@ -444,7 +444,7 @@ fn own_services() -> impl Iterator<Item = ServiceName> {
 }
 
 /// `node.explain`: one frame, the address.
-fn explain(node: &Node, request: &Request, now: Time) -> Result<String, Failure> {
+fn explain(node: &Node, request: &Run, now: Time) -> Result<String, Failure> {
     let address = request.body.first().map(|frame| Address::from_bytes(frame));
     let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
     Ok(report::explain(node, &address.ok_or_else(rejected)??, now))

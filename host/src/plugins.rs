@@ -72,7 +72,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tracing::warn;
-use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId, ServiceName, Time};
+use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, Run, ServiceName, Time};
 use watch::Hints;
 
 /// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the thread
@@ -261,7 +261,7 @@ impl Plugins {
     /// `clock` is the time, if it is known because another run has just ended; then it is when this one has.
     pub(crate) fn start(
         &mut self,
-        request: Box<Request>,
+        request: Box<Run>,
         remaining: Duration,
         clock: &mut Option<Instant>,
     ) -> Option<Input> {

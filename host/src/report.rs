@@ -5,7 +5,7 @@ use crate::sockets::Sockets;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
-use wasmnode_core::{Address, Failure, HopStatus, Label, Node, ServiceName, Time};
+use wasmnode_core::{Address, Failure, Label, Node, PeerStatus, ServiceName, Time};
 
 /// The name under which the state of everything that can be called is asked for.
 pub const SERVICES: &str = "node.services";
@@ -280,7 +280,7 @@ pub(crate) fn services(
     serde_json::to_string(&report).unwrap_or_default()
 }
 
-fn peer(status: &HopStatus) -> PeerReport {
+fn peer(status: &PeerStatus) -> PeerReport {
     PeerReport {
         node: status.node.to_string(),
         zone: status.zone.as_ref().map(ToString::to_string),

@@ -5,30 +5,30 @@
 //! ends it at the latest.
 
 mod admission;
-mod budget;
+mod balancer;
 mod deadlines;
 mod explain;
+mod fair_queue;
 mod forwarding;
-mod hops;
-mod parts;
+mod idempotency;
+mod local_runs;
+mod next_hop;
+mod partial_replies;
 mod pending;
 mod quotas;
 mod refusals;
-mod replies;
-mod requests;
-mod runs;
+mod request_table;
+mod retry_budget;
 mod service;
-mod table;
+mod slab_map;
 mod timers;
 mod trace;
-mod turns;
 mod types;
-mod ways;
 mod workers;
 
 pub use types::{
-    Asker, CallId, Caller, Candidate, Counters, Effect, Event, HopStatus, Request, RequestId, ServiceStatus,
-    Submission, Way, Where,
+    CallId, Caller, Candidate, Counters, Destination, Effect, Event, PeerStatus, RequestId, Requester, Run,
+    ServiceStatus, Submission, Via,
 };
 
 use crate::access::Access;
@@ -37,20 +37,20 @@ use crate::message::{self, Body, Frame, PeerId, Reply};
 use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
-use budget::Budget;
-use deadlines::{Clock, Deadline, Kind};
+use balancer::{Balancer, Outcome};
+use deadlines::{Clock, Deadline, ProviderKind};
 use forwarding::Forwarded;
-use hops::{Ending, Hops};
-use parts::Parts;
+use idempotency::ReplyCache;
+use partial_replies::PartialReplies;
 use pending::{Client, Pending, Stage};
 use quotas::Quotas;
-use refusals::Refusals;
-use replies::Replies;
-use requests::Requests;
+use refusals::WorkerRefusals;
+use request_table::RequestTable;
+use retry_budget::RetryBudget;
 use service::{Provider, Service};
+use slab_map::SlabMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use table::Table;
-use timers::Timers;
+use timers::RequestTimers;
 use trace::Trace;
 use workers::Worker;
 
@@ -65,25 +65,25 @@ const ENDED_AT_A_TIME: usize = 1_024;
 #[derive(Debug)]
 pub struct Broker {
     settings: NodeSettings,
-    services: Table<ServiceName, Service>,
+    services: SlabMap<ServiceName, Service>,
     workers: BTreeMap<PeerId, Worker>,
-    requests: Requests<Pending>,
+    requests: RequestTable<Pending>,
     /// When patience with each ends: at its deadline, or earlier for a service that nobody offers.
-    timers: Timers,
+    timers: RequestTimers,
     clients: BTreeMap<PeerId, Client>,
     /// Clients that are gone and whose requests are being ended, with the first request that came later.
     departed: BTreeMap<PeerId, RequestId>,
-    hops: Hops,
+    balancer: Balancer,
     /// The zones that routers lead to, with how many services of each are known.
     zones: BTreeMap<Label, usize>,
     /// What peers have, by its number on the wire.
     forwarded: BTreeMap<u64, Forwarded>,
     /// Services with requests for which no peer has room.
     starved: BTreeSet<ServiceName>,
-    budget: Budget,
-    replies: Replies,
+    budget: RetryBudget,
+    replies: ReplyCache,
     quotas: Quotas,
-    refusals: Refusals,
+    refusals: WorkerRefusals,
     next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
@@ -99,28 +99,28 @@ impl Broker {
     /// Makes a broker that offers nothing yet.
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
-        let hops = Hops::new(settings.limits.requests_per_peer, settings.seed);
-        let budget = Budget::new(settings.peers.retry_budget);
+        let hops = Balancer::new(settings.limits.requests_per_peer, settings.seed);
+        let budget = RetryBudget::new(settings.peers.retry_budget);
         let mut quotas = Quotas::default();
         if let Some(access) = &settings.access {
             quotas.set(access, Time::ZERO);
         }
-        let replies = Replies::new(settings.limits.kept_replies, settings.limits.kept_bytes);
+        let replies = ReplyCache::new(settings.limits.kept_replies, settings.limits.kept_bytes);
         Self {
             settings,
-            hops,
+            balancer: hops,
             zones: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             starved: BTreeSet::new(),
             budget,
             replies,
             quotas,
-            refusals: Refusals::default(),
+            refusals: WorkerRefusals::default(),
             next_forward: 1,
-            services: Table::new(),
+            services: SlabMap::new(),
             workers: BTreeMap::new(),
-            requests: Requests::new(),
-            timers: Timers::default(),
+            requests: RequestTable::new(),
+            timers: RequestTimers::default(),
             clients: BTreeMap::new(),
             departed: BTreeMap::new(),
             stopping: BTreeMap::new(),
@@ -188,7 +188,7 @@ impl Broker {
 
     /// Whether anybody offers this service there.
     #[must_use]
-    pub fn is_reachable(&self, service: &ServiceName, place: &Where) -> bool {
+    pub fn is_reachable(&self, service: &ServiceName, place: &Destination) -> bool {
         self.is_offered(service, place, &[])
     }
 
@@ -204,13 +204,14 @@ impl Broker {
             return self.refuse_submission(submission, failure);
         }
         let id = self.requests.next_id();
-        let Submission { asker, service, place, caller, chain, body, deadline, patience, .. } = submission;
+        let Submission { asker, service, destination: place, caller, chain, body, deadline, patience, .. } = submission;
         self.remember(&asker, id);
-        let at_node = matches!(place, Where::Node(_)).then(|| self.kind(&service, &place));
+        let at_node = matches!(place, Destination::Node(_)).then(|| self.kind(&service, &place));
         let entry = self.service(&service);
-        let kind = if submission.is_trace { Kind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(&place)) };
+        let kind =
+            if submission.is_trace { ProviderKind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(&place)) };
         let clock = Clock::new(Deadline::asked(&asker, deadline, now), patience, kind, now);
-        let turn = entry.turns.take(&asker, id, entry.queued());
+        let turn = entry.fair_queue.assign(&asker, id, entry.queued());
         let deadline = clock.deadline(&entry.terms);
         let timer = match patience {
             Some(patience) if !self.is_reachable(&service, &place) => deadline.at.min(now + patience),
@@ -223,9 +224,9 @@ impl Broker {
         self.requests.push(Pending {
             asker,
             service,
-            place,
+            destination: place,
             stage: Stage::Queued,
-            turn,
+            start_tag: turn,
             body,
             bytes,
             deadline,
@@ -237,7 +238,7 @@ impl Broker {
             may_have_run: false,
             last_failure: None,
             told_in_part: false,
-            parts: Parts::default(),
+            parts: PartialReplies::default(),
             caller,
             allowed: submission.allowed,
             traceparent: submission.traceparent,
@@ -336,18 +337,21 @@ impl Broker {
     }
 
     /// Answers a request that was never accepted.
-    pub fn refuse(&mut self, asker: Asker, service: ServiceName, failure: Failure) {
+    pub fn refuse(&mut self, asker: Requester, service: ServiceName, failure: Failure) {
         *self.counters.failed.entry(failure.code).or_default() += 1;
         self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
     }
 
     /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
     fn serve_or_queue(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { service: name, place, turn, deadline, .. }) = self.requests.get(&id) else { return };
+        let Some(Pending { service: name, destination: place, start_tag: turn, deadline, .. }) = self.requests.get(&id)
+        else {
+            return;
+        };
         let service = self.services.get_or_insert_with(name, || Service::new(&self.settings, name));
         let may_go = service.next_local().is_none() && place.may_be_here() && deadline.at > now;
         if may_go && let Some(provider) = service.take_provider(now) {
-            service.turns.serve(*turn);
+            service.fair_queue.serve(*turn);
             return self.hand_to(provider, id, now);
         }
         service.enqueue(*turn, place);
@@ -376,7 +380,7 @@ impl Broker {
             let Some(provider) = service.take_provider(now) else { return };
             service.anywhere.remove(&turn);
             service.here.remove(&turn);
-            service.turns.serve(turn);
+            service.fair_queue.serve(turn);
             self.hand_to(provider, request, now);
         }
     }
@@ -393,7 +397,7 @@ impl Broker {
         self.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
-        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
+        let (service, place, turn) = (pending.service.clone(), pending.destination.clone(), pending.start_tag);
         self.counters.retried += 1;
         self.service(&service).enqueue(turn, &place);
         self.retime_one(id, now);
@@ -410,7 +414,7 @@ impl Broker {
                 let is_late = failure.code == Code::Deadline;
                 // First, for the peer makes room with it for the request that may go there in its place.
                 self.effects.push_back(Effect::CancelForward { link, id: number });
-                self.leave_hop(number, if is_late { Ending::Badly } else { Ending::Cancelled }, now);
+                self.release_peer(number, if is_late { Outcome::Badly } else { Outcome::Cancelled }, now);
             }
             _ => {}
         }

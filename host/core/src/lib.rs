@@ -37,7 +37,7 @@ pub mod text;
 mod time;
 
 pub use access::{Access, Grant, Part, Quota};
-pub use broker::{CallId, Caller, Counters, Event, HopStatus, Request, RequestId, ServiceStatus};
+pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};

@@ -20,7 +20,7 @@ pub use zone_event::ZoneEvent;
 
 use crate::access::Access;
 use crate::broker::{
-    Asker, Broker, CallId, Counters, Effect, Event, MAX_HOPS, Request, RequestId, ServiceStatus, Submission,
+    Broker, CallId, Counters, Effect, Event, MAX_HOPS, RequestId, Requester, Run, ServiceStatus, Submission,
 };
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
@@ -151,7 +151,7 @@ pub enum Output {
     /// End the connection of somebody who is no longer trusted.
     Disconnect(PeerId),
     /// Run a plugin.
-    Run(Box<Request>),
+    Run(Box<Run>),
     /// Stop a run.
     Stop(RequestId),
     /// Answer a call of a run.
@@ -329,7 +329,7 @@ impl Node {
         }
         let asked = (place != Place::Nearest).then(|| ask.service.clone());
         let forbidden = self.forbids(&from, &service);
-        let asker = Asker::Client { peer: from, dialect, id: ask.id, asked };
+        let asker = Requester::Client { peer: from, dialect, id: ask.id, asked };
         if let Some(failure) = forbidden {
             return self.broker.refuse(asker, service, failure);
         }
@@ -339,7 +339,7 @@ impl Node {
         let submission = Submission {
             asker,
             service,
-            place,
+            destination: place,
             caller: None,
             allowed: None,
             chain: Vec::new(),
@@ -411,19 +411,19 @@ impl Node {
             }
             _ => true,
         });
-        ids.into_iter().for_each(|id| self.broker.hop_unsent(link, id, now));
+        ids.into_iter().for_each(|id| self.broker.peer_unsent(link, id, now));
     }
 
     fn translate(&mut self, effect: Effect, now: Time) {
         match effect {
-            Effect::Reply { asker: Asker::Client { peer, dialect: Dialect::Peer, id, .. }, reply, .. } => {
+            Effect::Reply { asker: Requester::Client { peer, dialect: Dialect::Peer, id, .. }, reply, .. } => {
                 self.send(peer, peer::encode(PeerMessage::Reply { id, reply }));
             }
-            Effect::Reply { asker: Asker::Client { peer, dialect, id, asked }, service, reply } => {
+            Effect::Reply { asker: Requester::Client { peer, dialect, id, asked }, service, reply } => {
                 let asked = asked.as_deref().unwrap_or(service.as_str().as_bytes());
                 self.reply(peer, dialect, id, asked, reply);
             }
-            Effect::Reply { asker: Asker::Call { call, .. }, reply, .. } => match reply {
+            Effect::Reply { asker: Requester::Call { call, .. }, reply, .. } => match reply {
                 // The contract of `calls` has none: the broker adds their frames to the final reply.
                 Reply::Partial(_) => {}
                 Reply::Final(body) => self.outputs.push_back(Output::Answer { call, result: Ok(body) }),

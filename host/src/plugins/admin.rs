@@ -19,7 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tracing::info;
-use wasmnode_core::{Caller, Code, Failure, Input, Node, Request, RequestId, ServiceName, text};
+use wasmnode_core::{Caller, Code, Failure, Input, Node, RequestId, Run, ServiceName, text};
 
 /// Trials whose verdict nobody may have asked for yet.
 const TRIALS: usize = 64;
@@ -151,7 +151,7 @@ impl Trials {
 
 impl Plugins {
     /// Answers a request to `node.plugins`; `None` if the answer comes later, by the mailbox.
-    pub(crate) fn command(&mut self, node: &Node, request: &Request) -> Option<Input> {
+    pub(crate) fn command(&mut self, node: &Node, request: &Run) -> Option<Input> {
         let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         let result = match (&words[..], &request.caller) {

@@ -12,7 +12,7 @@ use super::instance::{Job, Outcome, Plugin};
 use super::outside::Outside;
 use std::sync::Arc;
 use tracing::Level;
-use wasmnode_core::{Code, Failure, Frame, Request};
+use wasmnode_core::{Code, Failure, Frame, Run};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
@@ -77,7 +77,7 @@ fn behind(introduction: &str, said: &str) -> String {
 }
 
 /// What the command is told about the request; all else of the node's environment stays the node's.
-fn environment(request: &Request, remaining_us: u64) -> Vec<(&'static str, String)> {
+fn environment(request: &Run, remaining_us: u64) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("WASMNODE_SERVICE", request.service.to_string()),
         ("WASMNODE_REQUEST_ID", request.id.0.to_string()),

@@ -7,7 +7,7 @@ use crate::throttle::{Kinds, Verdict};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tracing::{debug, warn};
-use wasmnode_core::{Code, Failure, Request, text};
+use wasmnode_core::{Code, Failure, Run, text};
 
 /// Largest number of lines per second for each code that the runs of one service fail with.
 const LINES_PER_SECOND: u32 = 10;
@@ -24,7 +24,7 @@ impl FailedRuns {
     }
 
     /// Writes the line of one run.
-    pub(super) fn log(&self, request: &Request, generation: u64, failure: &Failure, backtrace: Option<&str>) {
+    pub(super) fn log(&self, request: &Run, generation: u64, failure: &Failure, backtrace: Option<&str>) {
         let is_answer = matches!(failure.code, Code::Rejected | Code::Failed);
         if is_answer && !tracing::enabled!(target: "run", tracing::Level::DEBUG) {
             return;

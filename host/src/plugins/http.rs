@@ -19,7 +19,7 @@ use http::request::Builder;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::oneshot::{self, Receiver, Sender};
-use wasmnode_core::{Body, Code, Failure, Frame, Request};
+use wasmnode_core::{Body, Code, Failure, Frame, Run};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -121,7 +121,7 @@ fn judge(plugin: &Plugin, status: StatusCode, body: Vec<u8>) -> Result<Body, Fai
 ///
 /// # Errors
 /// If it begins like a message of HTTP/1.1 and goes on otherwise.
-fn incoming(request: &Request, remaining_us: u64) -> Result<http::Request<Full<Bytes>>, String> {
+fn incoming(request: &Run, remaining_us: u64) -> Result<http::Request<Full<Bytes>>, String> {
     let mut frames = request.body.clone();
     let head = match frames.first().map(read_head) {
         Some(Some(read)) => {
@@ -206,8 +206,8 @@ mod tests {
     use super::*;
     use wasmnode_core::{Caller, PeerId, RequestId, Time};
 
-    fn request(frames: &[&'static str]) -> Request {
-        Request {
+    fn request(frames: &[&'static str]) -> Run {
+        Run {
             id: RequestId(7),
             service: "web".parse().unwrap(),
             body: frames.iter().map(|frame| Frame::from_static(frame.as_bytes())).collect(),

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 use wasmnode_core::message::size;
-use wasmnode_core::{Body, Code, Failure, Frame, Request, RequestId, ServiceName, text};
+use wasmnode_core::{Body, Code, Failure, Frame, RequestId, Run, ServiceName, text};
 use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 
@@ -69,7 +69,7 @@ pub(super) struct Origin {
 
 /// A request to run, and how long it may take.
 pub(super) struct Job {
-    pub(super) request: Box<Request>,
+    pub(super) request: Box<Run>,
     pub(super) remaining: Duration,
 }
 
@@ -192,7 +192,7 @@ impl Plugin {
         }
     }
 
-    fn log_failure(&self, request: &Request, failure: &Failure, backtrace: Option<&str>) {
+    fn log_failure(&self, request: &Run, failure: &Failure, backtrace: Option<&str>) {
         self.around.failed_runs.log(request, self.generation(), failure, backtrace);
     }
 
@@ -426,7 +426,7 @@ impl Plugin {
 /// Sees to it that a run which is stopped while it waits for the host counts, and has its line in the log, too.
 struct Watch<'a> {
     plugin: &'a Plugin,
-    request: &'a Request,
+    request: &'a Run,
     has_ended: bool,
 }
 
@@ -444,7 +444,7 @@ impl Drop for Watch<'_> {
 }
 
 /// A request as a guest gets it: copied once, into the guest's memory.
-fn lower<'a>(request: &'a Request, remaining_us: u64, texts: &'a Texts, frames: &'a [&'a [u8]]) -> types::Request<'a> {
+fn lower<'a>(request: &'a Run, remaining_us: u64, texts: &'a Texts, frames: &'a [&'a [u8]]) -> types::Request<'a> {
     types::Request {
         service: request.service.as_str(),
         metadata: types::Metadata {
@@ -465,7 +465,7 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn of(request: &'a Request) -> Self {
+    fn of(request: &'a Run) -> Self {
         let traceparent = request.traceparent.as_ref().map(|text| String::from_utf8_lossy(text));
         Self { caller: request.caller.to_text(), traceparent }
     }

@@ -1,6 +1,6 @@
 //! Which requests are accepted: every limit, and the failure that names it.
 
-use super::{Asker, Broker, Pending, Submission, Where};
+use super::{Broker, Destination, Pending, Requester, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
 use crate::name::{Label, Pattern, ServiceName};
@@ -14,7 +14,7 @@ impl Broker {
     pub(super) fn may_submit(&mut self, submission: &Submission, now: Time) -> Result<(), Failure> {
         let limits = &self.settings.limits;
         let refuse = |code, reason: String| Err(Failure::new(code, reason));
-        let is_call = matches!(submission.asker, Asker::Call { .. });
+        let is_call = matches!(submission.asker, Requester::Call { .. });
         if self.draining && !is_call {
             return refuse(Code::Draining, format!("node {} is shutting down", self.settings.name));
         }
@@ -29,8 +29,10 @@ impl Broker {
         self.may_ask(&submission.asker)?;
         self.may_queue(submission)?;
         match &submission.asker {
-            Asker::Client { peer, .. } => peer.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now)),
-            Asker::Call { .. } => Ok(()),
+            Requester::Client { peer, .. } => {
+                peer.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now))
+            }
+            Requester::Call { .. } => Ok(()),
         }
     }
 
@@ -52,8 +54,8 @@ impl Broker {
         Err(Failure::new(Code::TooLarge, reason))
     }
 
-    fn may_ask(&self, asker: &Asker) -> Result<(), Failure> {
-        let Asker::Client { peer, dialect, id, .. } = asker else { return Ok(()) };
+    fn may_ask(&self, asker: &Requester) -> Result<(), Failure> {
+        let Requester::Client { peer, dialect, id, .. } = asker else { return Ok(()) };
         let Some(client) = self.clients.get(peer) else { return Ok(()) };
         let limits = &self.settings.limits;
         let (name, limit) = match dialect {
@@ -72,8 +74,8 @@ impl Broker {
 
     fn may_queue(&self, submission: &Submission) -> Result<(), Failure> {
         let name = &submission.service;
-        if submission.patience.is_none() && !self.is_reachable(name, &submission.place) {
-            return Err(self.unknown(name, &submission.place));
+        if submission.patience.is_none() && !self.is_reachable(name, &submission.destination) {
+            return Err(self.unknown(name, &submission.destination));
         }
         self.full_queue(name).map_or(Ok(()), Err)
     }
@@ -122,9 +124,11 @@ impl Broker {
     /// of the node that the user asked, and by this one's for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
         let (peer, told) = match &request.asker {
-            Asker::Client { peer, .. } => (peer, request.allowed.as_deref()),
+            Requester::Client { peer, .. } => (peer, request.allowed.as_deref()),
             // A call ends with the request that makes it; of one that is gone, nothing is known.
-            Asker::Call { parent, .. } => return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it)),
+            Requester::Call { parent, .. } => {
+                return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it));
+            }
         };
         let here = self.settings.access.as_ref().and_then(|access| access.allowed(peer));
         match (here, told) {
@@ -136,18 +140,18 @@ impl Broker {
         }
     }
 
-    pub(super) fn unknown(&self, service: &ServiceName, place: &Where) -> Failure {
+    pub(super) fn unknown(&self, service: &ServiceName, place: &Destination) -> Failure {
         let (node, zone) = (&self.settings.name, &self.settings.zone);
         let reason = match place {
-            Where::Anywhere => {
+            Destination::Anywhere => {
                 format!("nobody offers {service} at node {node}; asked zone {zone}{}", self.other_zones())
             }
-            Where::Home => format!("nobody offers {service} in zone {zone}, as far as node {node} knows"),
-            Where::Zone(asked) | Where::NodeIn { zone: asked, .. } => {
+            Destination::Home => format!("nobody offers {service} in zone {zone}, as far as node {node} knows"),
+            Destination::Zone(asked) | Destination::NodeIn { zone: asked, .. } => {
                 format!("nobody offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")
             }
-            Where::Here => format!("nobody offers {service} at node {node}"),
-            Where::Node(asked) => format!("nobody offers {service} at node {asked}, as far as node {node} knows"),
+            Destination::Here => format!("nobody offers {service} at node {node}"),
+            Destination::Node(asked) => format!("nobody offers {service} at node {asked}, as far as node {node} knows"),
         };
         Failure::new(Code::UnknownService, reason)
     }
@@ -174,28 +178,28 @@ mod tests {
     use crate::time::Time;
 
     fn reason(broker: &Broker) -> String {
-        broker.unknown(&"nothing".parse().unwrap(), &Where::Anywhere).reason
+        broker.unknown(&"nothing".parse().unwrap(), &Destination::Anywhere).reason
     }
 
     #[test]
     fn a_service_that_nobody_offers_is_refused_with_the_zones_that_were_asked_as_long_as_they_are_few() {
         let (mut broker, now, link) = (Broker::new(NodeSettings::default()), Time::ZERO, LinkId(1));
-        broker.hop_up(link, &"r".parse().unwrap(), None, true, now);
+        broker.peer_up(link, &"r".parse().unwrap(), None, true, now);
         assert!(reason(&broker).ends_with("asked zone local, and no router leads to another"));
         let offer = |broker: &mut Broker, address: &str| {
-            broker.hop_offers(link, &address.parse::<Address>().unwrap(), Traits::default(), 1, now);
+            broker.peer_offers(link, &address.parse::<Address>().unwrap(), Traits::default(), 1, now);
         };
         offer(&mut broker, "print@lyon");
         offer(&mut broker, "scan@lyon");
         assert!(reason(&broker).ends_with("asked zone local and zone lyon"));
         offer(&mut broker, "print@nice");
         assert!(reason(&broker).ends_with("asked zone local and zones lyon, nice"));
-        broker.hop_withdraws(link, &"print@lyon".parse().unwrap(), now);
-        broker.hop_withdraws(link, &"print@nice".parse().unwrap(), now);
+        broker.peer_withdraws(link, &"print@lyon".parse().unwrap(), now);
+        broker.peer_withdraws(link, &"print@nice".parse().unwrap(), now);
         assert!(reason(&broker).ends_with("and zone lyon"), "scan is there still: {}", reason(&broker));
         (0..12).for_each(|number| offer(&mut broker, &format!("print@a{number:02}")));
         assert!(reason(&broker).ends_with("and zones a00, a01, a02, a03, a04, a05, a06, a07 and 5 more"));
-        broker.hop_down(link, "it was cut", now);
+        broker.peer_down(link, "it was cut", now);
         assert!(reason(&broker).ends_with("and no router leads to another"));
     }
 }

@@ -6,8 +6,8 @@
 //! somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
 
 use super::pending::{Pending, Stage};
-use super::service::{Abroad, Service};
-use super::types::{Asker, Where};
+use super::service::{RemoteZone, Service};
+use super::types::{Destination, Requester};
 use super::{Broker, RequestId};
 use crate::message::Dialect;
 use crate::name::{Address, Label, ServiceName};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Who serves a service at a place, as far as deadlines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ProviderKind {
     /// A plugin, or something else that is not known to be workers alone.
     Plugin,
     /// Majordomo workers alone.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     Nobody,
 }
 
-impl Kind {
+impl ProviderKind {
     /// The kind of this place, or of the next one if nobody is here.
     pub(super) fn or(self, next: impl FnOnce() -> Self) -> Self {
         if self == Self::Nobody { next() } else { self }
@@ -62,11 +62,11 @@ impl Deadline {
     }
 
     /// What an asker allows.
-    pub(super) fn asked(asker: &Asker, time: Option<Duration>, now: Time) -> Self {
+    pub(super) fn asked(asker: &Requester, time: Option<Duration>, now: Time) -> Self {
         let source = match asker {
-            Asker::Call { .. } => Source::Caller,
-            Asker::Client { dialect: Dialect::Peer, .. } => Source::Node,
-            Asker::Client { .. } => Source::Client,
+            Requester::Call { .. } => Source::Caller,
+            Requester::Client { dialect: Dialect::Peer, .. } => Source::Node,
+            Requester::Client { .. } => Source::Client,
         };
         Self::after(now, time.map(|time| (source, time)))
     }
@@ -138,11 +138,11 @@ impl Terms {
         self.workers.map(|(_, time)| time)
     }
 
-    fn of(&self, kind: Kind) -> Option<(Source, Duration)> {
+    fn of(&self, kind: ProviderKind) -> Option<(Source, Duration)> {
         match kind {
-            Kind::Plugin => self.plugin,
-            Kind::Workers => self.workers,
-            Kind::Nobody => None,
+            ProviderKind::Plugin => self.plugin,
+            ProviderKind::Workers => self.workers,
+            ProviderKind::Nobody => None,
         }
     }
 }
@@ -154,23 +154,23 @@ pub(super) struct Clock {
     /// Whether it may wait for its service without a limit of its own: then the deadline of a plugin is one, from its
     /// arrival.
     is_open: bool,
-    kind: Kind,
+    kind: ProviderKind,
     since: Time,
 }
 
 impl Clock {
-    pub(super) fn new(asked: Deadline, patience: Option<Duration>, kind: Kind, now: Time) -> Self {
+    pub(super) fn new(asked: Deadline, patience: Option<Duration>, kind: ProviderKind, now: Time) -> Self {
         let is_open = asked == Deadline::NONE && patience == Some(Duration::MAX);
         Self { asked, is_open, kind, since: now }
     }
 
     /// The time of a service begins anew for what waited while nobody offered it, and for what workers could have kept for
     /// as long as they like.
-    fn turn(&mut self, kind: Kind, now: Time) {
+    fn turn(&mut self, kind: ProviderKind, now: Time) {
         let begins = match (self.kind, kind) {
-            (Kind::Nobody, Kind::Plugin | Kind::Workers) => !self.is_open,
-            (Kind::Workers, Kind::Plugin) => true,
-            (Kind::Workers, Kind::Nobody) => self.is_open,
+            (ProviderKind::Nobody, ProviderKind::Plugin | ProviderKind::Workers) => !self.is_open,
+            (ProviderKind::Workers, ProviderKind::Plugin) => true,
+            (ProviderKind::Workers, ProviderKind::Nobody) => self.is_open,
             _ => false,
         };
         if begins {
@@ -180,63 +180,62 @@ impl Clock {
     }
 
     pub(super) fn deadline(&self, terms: &Terms) -> Deadline {
-        let kind = if self.is_open && self.kind == Kind::Nobody { Kind::Plugin } else { self.kind };
+        let kind = if self.is_open && self.kind == ProviderKind::Nobody { ProviderKind::Plugin } else { self.kind };
         self.asked.min(Deadline::after(self.since, terms.of(kind)))
     }
 }
 
 impl Service {
     /// Who serves it at a place that is no certain node.
-    pub(super) fn kind(&self, place: &Where) -> Kind {
+    pub(super) fn kind(&self, place: &Destination) -> ProviderKind {
         let here = if self.plugin {
-            Kind::Plugin
+            ProviderKind::Plugin
         } else if self.is_local() {
-            Kind::Workers
+            ProviderKind::Workers
         } else {
-            Kind::Nobody
+            ProviderKind::Nobody
         };
-        let peers = || match (self.hops.len(), self.by_workers.len()) {
-            (0, _) => Kind::Nobody,
-            (all, by_workers) if all == by_workers => Kind::Workers,
-            _ => Kind::Plugin,
+        let peers = || match (self.peers.len(), self.by_workers.len()) {
+            (0, _) => ProviderKind::Nobody,
+            (all, by_workers) if all == by_workers => ProviderKind::Workers,
+            _ => ProviderKind::Plugin,
         };
-        let abroad = || match self.abroad.is_empty() {
-            true => Kind::Nobody,
-            false => kind_if(self.abroad.values().all(Abroad::is_by_workers)),
+        let abroad = || match self.remote_zones.is_empty() {
+            true => ProviderKind::Nobody,
+            false => kind_if(self.remote_zones.values().all(RemoteZone::is_by_workers)),
         };
         match place {
-            Where::Here => here,
-            Where::Home => here.or(peers),
-            Where::Anywhere => here.or(peers).or(abroad),
-            Where::Zone(zone) | Where::NodeIn { zone, .. } => {
-                self.abroad.get(zone).map_or(Kind::Nobody, |abroad| kind_if(abroad.is_by_workers()))
+            Destination::Here => here,
+            Destination::Home => here.or(peers),
+            Destination::Anywhere => here.or(peers).or(abroad),
+            Destination::Zone(zone) | Destination::NodeIn { zone, .. } => {
+                self.remote_zones.get(zone).map_or(ProviderKind::Nobody, |abroad| kind_if(abroad.is_by_workers()))
             }
-            Where::Node(_) => Kind::Nobody,
+            Destination::Node(_) => ProviderKind::Nobody,
         }
     }
 }
 
-fn kind_if(by_workers: bool) -> Kind {
-    if by_workers { Kind::Workers } else { Kind::Plugin }
+fn kind_if(by_workers: bool) -> ProviderKind {
+    if by_workers { ProviderKind::Workers } else { ProviderKind::Plugin }
 }
 
 impl Broker {
     /// Who serves a service at a place.
-    pub(super) fn kind(&self, service: &ServiceName, place: &Where) -> Kind {
+    pub(super) fn kind(&self, service: &ServiceName, place: &Destination) -> ProviderKind {
         match place {
-            Where::Node(node) => self
-                .hops
-                .find(node, service)
-                .map_or(Kind::Nobody, |link| kind_if(self.hops.is_by_workers(link, &Address::from(service.clone())))),
-            place => self.services.get(service).map_or(Kind::Nobody, |service| service.kind(place)),
+            Destination::Node(node) => self.balancer.find(node, service).map_or(ProviderKind::Nobody, |link| {
+                kind_if(self.balancer.is_by_workers(link, &Address::from(service.clone())))
+            }),
+            place => self.services.get(service).map_or(ProviderKind::Nobody, |service| service.kind(place)),
         }
     }
 
     /// A request is to be served by somebody of this kind: its deadline changes accordingly, but not its timer.
-    pub(super) fn turn_to(&mut self, id: RequestId, kind: Kind, now: Time) {
+    pub(super) fn turn_to(&mut self, id: RequestId, kind: ProviderKind, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         // A trace waits for no worker.
-        let kind = if pending.trace.is_some() { Kind::Plugin } else { kind };
+        let kind = if pending.trace.is_some() { ProviderKind::Plugin } else { kind };
         if pending.clock.kind == kind {
             return;
         }
@@ -254,13 +253,16 @@ impl Broker {
     }
 
     pub(super) fn retime_one(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { service, place, clock, stage: Stage::Queued, .. }) = self.requests.get(&id) else { return };
+        let Some(Pending { service, destination: place, clock, stage: Stage::Queued, .. }) = self.requests.get(&id)
+        else {
+            return;
+        };
         let kind = self.kind(service, place);
         if kind == clock.kind {
             return;
         }
         self.turn_to(id, kind, now);
-        if kind != Kind::Nobody {
+        if kind != ProviderKind::Nobody {
             self.rearm(id, now);
         }
     }

@@ -9,12 +9,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::deadlines::Kind;
-use super::hops::{Choice, Ending};
+use super::balancer::{Outcome, Selection};
+use super::deadlines::ProviderKind;
+use super::fair_queue::StartTag;
+use super::next_hop::NextHop;
 use super::service::Queue;
-use super::turns::Turn;
-use super::types::Where;
-use super::ways::Step;
+use super::types::Destination;
 use super::{Broker, Effect, Pending, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::peer::Forward;
@@ -43,9 +43,9 @@ impl Broker {
     /// Requests may be forwarded on this link from now on.
     ///
     /// `zone` is the one that the link leads into, if it is another; `is_router` tells whether it ends at a router.
-    pub fn hop_up(&mut self, link: LinkId, node: &Label, zone: Option<&Label>, is_router: bool, now: Time) {
-        self.hops.add(link, node.clone(), zone.cloned(), is_router);
-        let place = Where::Node(node.clone());
+    pub fn peer_up(&mut self, link: LinkId, node: &Label, zone: Option<&Label>, is_router: bool, now: Time) {
+        self.balancer.add(link, node.clone(), zone.cloned(), is_router);
+        let place = Destination::Node(node.clone());
         let named: Vec<ServiceName> = self
             .services
             .iter()
@@ -56,8 +56,8 @@ impl Broker {
     }
 
     /// The link is no more: what its peer had may have run.
-    pub fn hop_down(&mut self, link: LinkId, why: &str, now: Time) {
-        let Some((hop, addresses)) = self.hops.remove(link) else { return };
+    pub fn peer_down(&mut self, link: LinkId, why: &str, now: Time) {
+        let Some((hop, addresses)) = self.balancer.remove(link) else { return };
         for address in &addresses {
             self.drop_way(link, address);
         }
@@ -72,21 +72,24 @@ impl Broker {
 
     /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has goes
     /// elsewhere if it may run twice, and what waits for it if there is another way.
-    pub fn hop_silent(&mut self, link: LinkId, is_silent: bool, now: Time) {
-        if !self.hops.set_silent(link, is_silent) {
+    pub fn peer_unresponsive(&mut self, link: LinkId, is_silent: bool, now: Time) {
+        if !self.balancer.set_unresponsive(link, is_silent) {
             return;
         }
         if !is_silent {
             return self.dispatch_starved(now);
         }
-        let ids: Vec<u64> = self.hops.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied()).collect();
+        let ids: Vec<u64> =
+            self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied()).collect();
         for id in ids {
             let Some(forwarded) = self.forwarded.get(&id) else { continue };
             let Some(pending) = self.requests.get(&forwarded.request) else { continue };
             let goes_elsewhere = self.may_repeat(pending, forwarded) && self.has_another(pending, link);
             if goes_elsewhere || pending.has_alternative && is_harmless(pending, forwarded) {
-                let reason =
-                    format!("node {}, which had the request, does not answer; it may have run", self.hops.name(link));
+                let reason = format!(
+                    "node {}, which had the request, does not answer; it may have run",
+                    self.balancer.name(link)
+                );
                 self.effects.push_back(Effect::CancelForward { link, id });
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
@@ -99,7 +102,8 @@ impl Broker {
     /// Gives a request back that waits for ways which give no sign of life, if whoever passed it on has another.
     pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
         let waits = |pending: &Pending| pending.has_alternative && pending.stage == Stage::Queued;
-        if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Choice::Silent, _)) {
+        if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
+        {
             let router = &self.settings.name;
             let reason = format!("the ways of router {router} give no sign of life; the request was not started");
             self.end(id, Failure::new(Code::Unreachable, reason), now);
@@ -107,7 +111,7 @@ impl Broker {
     }
 
     /// A peer answers.
-    pub fn hop_replies(&mut self, link: LinkId, id: u64, reply: Reply, now: Time) {
+    pub fn peer_replied(&mut self, link: LinkId, id: u64, reply: Reply, now: Time) {
         let Some(forwarded) = self.forwarded.get(&id).filter(|forwarded| forwarded.link == link) else {
             self.counters.unclaimed += 1;
             return;
@@ -123,11 +127,11 @@ impl Broker {
                 self.pass_on(request, body, now);
             }
             Reply::Final(body) => {
-                self.leave_hop(id, Ending::Well, now);
+                self.release_peer(id, Outcome::Well, now);
                 self.answer(request, Ok(body), now);
             }
             Reply::Failure(failure) => {
-                let mut reason = format!("at node {}: {}", self.hops.name(link), failure.reason);
+                let mut reason = format!("at node {}: {}", self.balancer.name(link), failure.reason);
                 if failure.code == Code::Deadline
                     && let Some(pending) = self.requests.get(&request).filter(|pending| pending.deadline.at <= now)
                 {
@@ -144,7 +148,7 @@ impl Broker {
                     Code::Lost => self.come_back(id, failure, true, now),
                     code => {
                         let is_bad = matches!(code, Code::Crashed | Code::Exhausted | Code::Deadline);
-                        self.leave_hop(id, if is_bad { Ending::Badly } else { Ending::Well }, now);
+                        self.release_peer(id, if is_bad { Outcome::Badly } else { Outcome::Well }, now);
                         self.answer(request, Err(failure), now);
                     }
                 }
@@ -153,18 +157,18 @@ impl Broker {
     }
 
     /// This request could not be sent on its link: it certainly did not start.
-    pub fn hop_unsent(&mut self, link: LinkId, id: u64, now: Time) {
+    pub fn peer_unsent(&mut self, link: LinkId, id: u64, now: Time) {
         if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
-            let reason = format!("node {} cannot be reached; the request was not started", self.hops.name(link));
+            let reason = format!("node {} cannot be reached; the request was not started", self.balancer.name(link));
             self.come_back(id, Failure::new(Code::Unreachable, reason), false, now);
         }
     }
 
     /// The peer on this link does not have these requests: they got lost on the way, there or back.
-    pub fn hop_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
+    pub fn peer_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
         for &id in ids {
             if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
-                let reason = format!("node {} no longer has the request; it may have run", self.hops.name(link));
+                let reason = format!("node {} no longer has the request; it may have run", self.balancer.name(link));
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
         }
@@ -172,14 +176,14 @@ impl Broker {
 
     /// The requests that the peer on this link has had since `before` or longer, oldest first.
     pub fn outstanding_at(&self, link: LinkId, before: Time) -> impl Iterator<Item = u64> {
-        let ids = self.hops.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
+        let ids = self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
         ids.filter(move |id| self.forwarded.get(id).is_some_and(|forwarded| forwarded.since <= before))
     }
 
     /// Whether the peer on this link owes an answer.
     #[must_use]
-    pub fn is_hop_busy(&self, link: LinkId) -> bool {
-        self.hops.get(link).is_some_and(|hop| !hop.outstanding.is_empty())
+    pub fn is_peer_busy(&self, link: LinkId) -> bool {
+        self.balancer.get(link).is_some_and(|hop| !hop.outstanding.is_empty())
     }
 
     /// Whether this connection, of a peer, has a request of this number here.
@@ -191,15 +195,15 @@ impl Broker {
     /// Forwards what this node does not serve itself, or not soon.
     pub(super) fn dispatch_elsewhere(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
-        let has_ways = !service.hops.is_empty() || !service.is_local() && !service.abroad.is_empty();
+        let has_ways = !service.peers.is_empty() || !service.is_local() && !service.remote_zones.is_empty();
         if has_ways && !service.anywhere.is_empty() {
             let keep = if service.is_local() { service.settings.spill } else { 0 };
             let excess = service.anywhere.len().saturating_sub(keep);
-            self.forward_some(name, &Where::Anywhere, excess, now);
+            self.forward_some(name, &Destination::Anywhere, excess, now);
         }
         let Some(service) = self.services.get(name) else { return };
         if !service.there.is_empty() {
-            let places: Vec<Where> = service.there.keys().cloned().collect();
+            let places: Vec<Destination> = service.there.keys().cloned().collect();
             places.iter().for_each(|place| self.forward_some(name, place, usize::MAX, now));
         }
     }
@@ -212,8 +216,8 @@ impl Broker {
     }
 
     /// Forwards at most so many of those waiting for one place.
-    fn forward_some(&mut self, name: &ServiceName, place: &Where, mut most: usize, now: Time) {
-        let mut after = Turn::FIRST;
+    fn forward_some(&mut self, name: &ServiceName, place: &Destination, mut most: usize, now: Time) {
+        let mut after = StartTag::FIRST;
         while most > 0
             && let Some(turn) = self.next_waiting(name, place, after)
         {
@@ -225,37 +229,37 @@ impl Broker {
                 continue;
             }
             match self.choose_way(id, now) {
-                (Choice::Hop(link), zone) => {
+                (Selection::Peer(link), zone) => {
                     most -= 1;
                     self.forward(id, (link, zone), now);
                 }
-                (Choice::Full | Choice::Silent, _) => {
+                (Selection::Full | Selection::Unresponsive, _) => {
                     self.starved.insert(name.clone());
                     return;
                 }
-                (Choice::Nobody, _) => {}
+                (Selection::Nobody, _) => {}
             }
         }
     }
 
-    fn next_waiting(&self, name: &ServiceName, place: &Where, after: Turn) -> Option<Turn> {
+    fn next_waiting(&self, name: &ServiceName, place: &Destination, after: StartTag) -> Option<StartTag> {
         let service = self.services.get(name)?;
         let next = |queue: &Queue| queue.range(after.next()..).next().copied();
         match place {
-            Where::Anywhere | Where::Home => next(&service.anywhere),
-            Where::Here => None,
+            Destination::Anywhere | Destination::Home => next(&service.anywhere),
+            Destination::Here => None,
             elsewhere => service.there.get(elsewhere).and_then(next),
         }
     }
 
-    pub(super) fn forward(&mut self, id: RequestId, (link, zone): Step, now: Time) {
+    pub(super) fn forward(&mut self, id: RequestId, (link, zone): NextHop, now: Time) {
         let Some(service) = self.requests.get(&id).map(|pending| pending.service.clone()) else { return };
         let address = match &zone {
             Some(zone) => Address::in_zone(service, zone.clone()),
             None => service.into(),
         };
-        let is_by_workers = self.hops.is_by_workers(link, &address);
-        self.turn_to(id, if is_by_workers { Kind::Workers } else { Kind::Plugin }, now);
+        let is_by_workers = self.balancer.is_by_workers(link, &address);
+        self.turn_to(id, if is_by_workers { ProviderKind::Workers } else { ProviderKind::Plugin }, now);
         let own_zone = &self.settings.zone;
         let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
         let allowed = self.requests.get(&id).and_then(|pending| self.allowed(pending));
@@ -265,7 +269,7 @@ impl Broker {
         self.counters.forwarded += 1;
         pending.stage = Stage::Forwarded(link, number);
         if pending.tried.is_empty() {
-            self.budget.earn();
+            self.budget.deposit();
         }
         pending.tried.push(link);
         let forward = Box::new(Forward {
@@ -280,8 +284,8 @@ impl Broker {
             traceparent: pending.traceparent.clone(),
             idempotency_key: pending.idempotency_key.clone(),
             chain: pending.chain.clone(),
-            node: match &pending.place {
-                Where::NodeIn { node, .. } => Some(node.clone()),
+            node: match &pending.destination {
+                Destination::NodeIn { node, .. } => Some(node.clone()),
                 _ => None,
             },
             crossed: match (&zone, pending.crossed.is_empty()) {
@@ -292,13 +296,13 @@ impl Broker {
             // It stays here as well, for the case that the peer dies.
             body: pending.body.clone(),
         });
-        let (service, place, turn) = (pending.service.clone(), pending.place.clone(), pending.turn);
+        let (service, place, turn) = (pending.service.clone(), pending.destination.clone(), pending.start_tag);
         let has_key = pending.idempotency_key.is_some();
         let queues = self.service(&service);
         queues.dequeue(turn, &place);
-        queues.turns.serve(turn);
-        self.hops.begin(link, &address, number);
-        let is_repeatable = has_key || self.hops.is_idempotent(link, &address);
+        queues.fair_queue.serve(turn);
+        self.balancer.begin(link, &address, number);
+        let is_repeatable = has_key || self.balancer.is_idempotent(link, &address);
         let is_trace = forward.is_trace;
         self.forwarded.insert(number, Forwarded { request: id, link, address, since: now, is_repeatable, is_trace });
         self.rearm(id, now);
@@ -306,11 +310,11 @@ impl Broker {
     }
 
     /// Takes a request out of its peer's account.
-    pub(super) fn leave_hop(&mut self, id: u64, ending: Ending, now: Time) -> Option<RequestId> {
+    pub(super) fn release_peer(&mut self, id: u64, ending: Outcome, now: Time) -> Option<RequestId> {
         let Forwarded { request, link, address, since, is_trace, .. } = self.forwarded.remove(&id)?;
-        let ending = if is_trace { Ending::Cancelled } else { ending };
-        let was_full = !self.hops.has_room(link);
-        self.hops.end(link, &address, id, ending, now.since(since), now);
+        let ending = if is_trace { Outcome::Cancelled } else { ending };
+        let was_full = !self.balancer.has_room(link);
+        self.balancer.end(link, &address, id, ending, now.since(since), now);
         if was_full {
             self.dispatch_starved(now);
         }
@@ -324,7 +328,7 @@ impl Broker {
         let pending = self.requests.get(&request);
         let may_repeat = pending.is_some_and(|pending| !may_have_run || self.may_repeat(pending, forwarded));
         let is_bad = may_have_run || failure.code == Code::Unreachable;
-        self.leave_hop(id, if is_bad { Ending::Badly } else { Ending::Cancelled }, now);
+        self.release_peer(id, if is_bad { Outcome::Badly } else { Outcome::Cancelled }, now);
         let Some(pending) = self.requests.get_mut(&request) else { return };
         if !may_repeat || pending.tried.len() >= MAX_FORWARDS {
             return self.answer(request, Err(failure), now);
@@ -335,7 +339,7 @@ impl Broker {
         {
             return self.answer(request, Err(failure), now);
         }
-        if !self.budget.spend() {
+        if !self.budget.try_withdraw() {
             let reason = format!("{}; it is not tried again: the retry budget is spent", failure.reason);
             return self.answer(request, Err(Failure::new(failure.code, reason)), now);
         }
@@ -362,7 +366,7 @@ impl Broker {
     /// Whether the router on this link is to give the request back when its way falls silent.
     fn has_alternative(&self, pending: &Pending, link: LinkId) -> bool {
         let may_go_on = || pending.tried.len() + 1 < MAX_FORWARDS && self.has_another(pending, link);
-        self.hops.is_router(link) && (pending.has_alternative || may_go_on())
+        self.balancer.is_router(link) && (pending.has_alternative || may_go_on())
     }
 }
 

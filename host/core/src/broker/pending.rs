@@ -1,10 +1,10 @@
 //! A request between acceptance and answer, and the tables that it stands in.
 
 use super::deadlines::{Clock, Deadline};
-use super::parts::Parts;
+use super::fair_queue::StartTag;
+use super::partial_replies::PartialReplies;
 use super::trace::Trace;
-use super::turns::Turn;
-use super::{Asker, Broker, Caller, RequestId, Where};
+use super::{Broker, Caller, Destination, RequestId, Requester};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Frame, LinkId, PeerId};
 use crate::name::{Label, Pattern, ServiceName};
@@ -15,11 +15,11 @@ use std::time::Duration;
 /// A request without an answer.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) asker: Asker,
+    pub(super) asker: Requester,
     pub(super) service: ServiceName,
-    pub(super) place: Where,
+    pub(super) destination: Destination,
     pub(super) stage: Stage,
-    pub(super) turn: Turn,
+    pub(super) start_tag: StartTag,
     /// Empty while a plugin has it.
     pub(super) body: Body,
     pub(super) bytes: usize,
@@ -39,7 +39,7 @@ pub(super) struct Pending {
     /// Whether the asker has partial replies, so that a second run would tell them again.
     pub(super) told_in_part: bool,
     /// Partial replies that are kept until the final one.
-    pub(super) parts: Parts,
+    pub(super) parts: PartialReplies,
     /// Who asked in the first place, if a peer passed the request on.
     pub(super) caller: Option<Caller>,
     /// What that user may call there, if that is not everything.
@@ -86,8 +86,8 @@ impl Pending {
     pub(super) fn caller(&self) -> Caller {
         match (&self.caller, &self.asker) {
             (Some(caller), _) => caller.clone(),
-            (None, Asker::Client { peer, .. }) => Caller::Client(peer.clone()),
-            (None, Asker::Call { caller, .. }) => Caller::Service(caller.clone()),
+            (None, Requester::Client { peer, .. }) => Caller::Client(peer.clone()),
+            (None, Requester::Call { caller, .. }) => Caller::Service(caller.clone()),
         }
     }
 }
@@ -122,10 +122,10 @@ impl Broker {
         }
         self.held_bytes -= pending.bytes;
         if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
-            service.dequeue(pending.turn, &pending.place);
+            service.dequeue(pending.start_tag, &pending.destination);
         }
         match &pending.asker {
-            Asker::Client { peer, dialect, id: number, .. } => {
+            Requester::Client { peer, dialect, id: number, .. } => {
                 if let Some(user) = peer.principal() {
                     self.quotas.end(user);
                 }
@@ -140,7 +140,7 @@ impl Broker {
                     }
                 }
             }
-            Asker::Call { parent, .. } => {
+            Requester::Call { parent, .. } => {
                 if let Some(parent) = self.requests.get_mut(parent) {
                     parent.calls.remove(&id);
                 }
@@ -150,9 +150,9 @@ impl Broker {
     }
 
     /// Enters a new request where its asker is looked up.
-    pub(super) fn remember(&mut self, asker: &Asker, request: RequestId) {
+    pub(super) fn remember(&mut self, asker: &Requester, request: RequestId) {
         match asker {
-            Asker::Client { peer, dialect, id, .. } => {
+            Requester::Client { peer, dialect, id, .. } => {
                 if let Some(user) = peer.principal() {
                     self.quotas.begin(user);
                 }
@@ -166,7 +166,7 @@ impl Broker {
                     client.unnumbered.insert(request);
                 }
             }
-            Asker::Call { parent, .. } => {
+            Requester::Call { parent, .. } => {
                 if let Some(parent) = self.requests.get_mut(parent) {
                     parent.calls.insert(request);
                 }

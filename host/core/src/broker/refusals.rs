@@ -33,7 +33,7 @@ type Key = (Option<Label>, Frame);
 
 /// Who was refused of late, and who waits to be told.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct WorkerRefusals {
     recent: BTreeMap<Key, Recent>,
     waiting: BTreeMap<PeerId, (Time, Dialect)>,
     by_due: BTreeSet<(Time, PeerId)>,
@@ -45,7 +45,7 @@ struct Recent {
     pause: Duration,
 }
 
-impl Refusals {
+impl WorkerRefusals {
     /// A worker is refused: returns who is to be told now, in turn.
     pub(super) fn refuse(
         &mut self,
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_same_name_waits_longer_each_time_and_not_at_all_after_a_quiet_time() {
         let (mut refusals, name, mut now, mut pauses) =
-            (Refusals::default(), Frame::from_static(b"print"), at(0), vec![]);
+            (WorkerRefusals::default(), Frame::from_static(b"print"), at(0), vec![]);
         for number in 0..8 {
             let told = refusals.refuse(&worker(number), Dialect::Majordomo01, &name, now);
             let due = refusals.next().unwrap_or(now);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut refusals = Refusals::default();
+        let mut refusals = WorkerRefusals::default();
         for number in 0..3_000 {
             let name = Frame::from(format!("{number:0>300}"));
             refusals.refuse(&worker(number), Dialect::Majordomo02, &name, at(number as u64));

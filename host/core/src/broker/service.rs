@@ -1,6 +1,6 @@
 use super::deadlines::Terms;
-use super::turns::{Turn, Turns};
-use super::types::{RequestId, ServiceStatus, Where};
+use super::fair_queue::{FairQueue, StartTag};
+use super::types::{Destination, RequestId, ServiceStatus};
 use crate::message::peer::Traits;
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
@@ -29,18 +29,18 @@ pub(super) struct Service {
     /// Workers serving a request.
     pub(super) busy: usize,
     /// Peers that offer it, in order.
-    pub(super) hops: Vec<LinkId>,
+    pub(super) peers: Vec<LinkId>,
     /// Those of them that have only workers for it.
     pub(super) by_workers: BTreeSet<LinkId>,
-    pub(super) turns: Turns,
+    pub(super) fair_queue: FairQueue,
     /// Requests waiting for whoever serves them.
     pub(super) anywhere: Queue,
     /// Requests waiting for this node to serve them.
     pub(super) here: Queue,
     /// Requests waiting for a certain peer or zone.
-    pub(super) there: BTreeMap<Where, Queue>,
+    pub(super) there: BTreeMap<Destination, Queue>,
     /// How it is reached in other zones.
-    pub(super) abroad: BTreeMap<Label, Abroad>,
+    pub(super) remote_zones: BTreeMap<Label, RemoteZone>,
     /// Whether a worker is next where both a plugin and a worker could serve.
     worker_is_next: bool,
     pub(super) replied: u64,
@@ -48,13 +48,13 @@ pub(super) struct Service {
 }
 
 /// Requests in order of their turns: one that is given back keeps its own, and so goes first.
-pub(super) type Queue = BTreeSet<Turn>;
+pub(super) type Queue = BTreeSet<StartTag>;
 
 /// How a service of another zone is reached: the links, what each costs, and whether only workers serve it there.
 #[derive(Debug, Default)]
-pub(super) struct Abroad(BTreeMap<LinkId, (u32, bool)>);
+pub(super) struct RemoteZone(BTreeMap<LinkId, (u32, bool)>);
 
-impl Abroad {
+impl RemoteZone {
     pub(super) fn put(&mut self, link: LinkId, cost: u32, by_workers: bool) {
         self.0.insert(link, (cost, by_workers));
     }
@@ -101,13 +101,13 @@ impl Service {
             running: 0,
             idle: BTreeMap::new(),
             busy: 0,
-            hops: Vec::new(),
+            peers: Vec::new(),
             by_workers: BTreeSet::new(),
-            turns: Turns::default(),
+            fair_queue: FairQueue::default(),
             anywhere: Queue::new(),
             here: Queue::new(),
             there: BTreeMap::new(),
-            abroad: BTreeMap::new(),
+            remote_zones: BTreeMap::new(),
             worker_is_next: false,
             replied: 0,
             failed: 0,
@@ -131,7 +131,7 @@ impl Service {
 
     /// Whether anybody offers it.
     pub(super) fn is_reachable(&self) -> bool {
-        self.is_local() || !self.hops.is_empty() || !self.abroad.is_empty()
+        self.is_local() || !self.peers.is_empty() || !self.remote_zones.is_empty()
     }
 
     /// Whether nothing would be lost with it.
@@ -144,18 +144,18 @@ impl Service {
         self.anywhere.len() + self.here.len() + self.there.values().map(Queue::len).sum::<usize>()
     }
 
-    pub(super) fn enqueue(&mut self, turn: Turn, place: &Where) {
+    pub(super) fn enqueue(&mut self, turn: StartTag, place: &Destination) {
         match place {
-            Where::Anywhere | Where::Home => self.anywhere.insert(turn),
-            Where::Here => self.here.insert(turn),
+            Destination::Anywhere | Destination::Home => self.anywhere.insert(turn),
+            Destination::Here => self.here.insert(turn),
             elsewhere => self.there.entry(elsewhere.clone()).or_default().insert(turn),
         };
     }
 
-    pub(super) fn dequeue(&mut self, turn: Turn, place: &Where) {
+    pub(super) fn dequeue(&mut self, turn: StartTag, place: &Destination) {
         match place {
-            Where::Anywhere | Where::Home => drop(self.anywhere.remove(&turn)),
-            Where::Here => drop(self.here.remove(&turn)),
+            Destination::Anywhere | Destination::Home => drop(self.anywhere.remove(&turn)),
+            Destination::Here => drop(self.here.remove(&turn)),
             elsewhere => {
                 if let Some(queue) = self.there.get_mut(elsewhere) {
                     queue.remove(&turn);
@@ -170,17 +170,17 @@ impl Service {
     /// This link leads to it there no longer; returns whether it was the last that did, if there is another zone.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
         let Place::Named(zone) = &address.place else {
-            self.hops.retain(|other| *other != link);
+            self.peers.retain(|other| *other != link);
             self.by_workers.remove(&link);
             return false;
         };
-        let Some(abroad) = self.abroad.get_mut(zone) else { return false };
+        let Some(abroad) = self.remote_zones.get_mut(zone) else { return false };
         abroad.0.remove(&link);
-        abroad.0.is_empty() && self.abroad.remove(zone).is_some()
+        abroad.0.is_empty() && self.remote_zones.remove(zone).is_some()
     }
 
     /// The request that this node would serve next.
-    pub(super) fn next_local(&self) -> Option<Turn> {
+    pub(super) fn next_local(&self) -> Option<StartTag> {
         self.anywhere.first().into_iter().chain(self.here.first()).min().copied()
     }
 

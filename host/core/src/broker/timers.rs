@@ -13,7 +13,7 @@ const YOUNG: Duration = Duration::from_millis(10);
 /// Requests in order of the time at which patience with them ends. Most are answered within milliseconds of the seconds
 /// that they have: so a request gets its timer only when it is [`YOUNG`] no longer, or if it may end before.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(super) struct RequestTimers {
     set: BTreeSet<(Time, RequestId)>,
     /// Those of this number and after it are young.
     young: RequestId,
@@ -21,7 +21,7 @@ pub(super) struct Timers {
     grown: Option<Time>,
 }
 
-impl Timers {
+impl RequestTimers {
     /// When somebody has to look at the timers.
     pub(super) fn next(&self) -> Option<Time> {
         self.set.first().map(|(time, _)| *time).into_iter().chain(self.grown).min()
@@ -131,7 +131,7 @@ impl Broker {
             Stage::Following => "a request with the same idempotency key ran; it may yet have its effect".into(),
             Stage::Plugin => "the plugin ran; it was stopped".into(),
             Stage::Worker(_) => "a worker had the request; it may have run".into(),
-            Stage::Forwarded(link, _) => format!("node {} had the request; it may have run", self.hops.name(*link)),
+            Stage::Forwarded(link, _) => format!("node {} had the request; it may have run", self.balancer.name(*link)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Broker {
                 format!("node {node} is shutting down, and nobody offers {service}; the request was not started");
             return Failure::new(Code::Draining, reason);
         }
-        let unknown = || self.unknown(&pending.service, &pending.place);
+        let unknown = || self.unknown(&pending.service, &pending.destination);
         let failure = pending.last_failure.clone().unwrap_or_else(unknown);
         let limit = match pending.patience {
             Some(patience) if now < pending.deadline.at => format!("majordomo.wait = {patience:?}"),
@@ -154,7 +154,9 @@ impl Broker {
 
     /// If nobody can serve a request, it waits for somebody as long as its patience lasts, but not on a draining node.
     pub(super) fn arm_patience(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { patience, deadline, service, place, .. }) = self.requests.get(&id) else { return };
+        let Some(Pending { patience, deadline, service, destination: place, .. }) = self.requests.get(&id) else {
+            return;
+        };
         if self.can_be_served(id) {
             return;
         }
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_request_gets_its_timer_when_it_is_young_no_longer() {
-        let mut timers = Timers::default();
+        let mut timers = RequestTimers::default();
         let [quick, slow, last] = [0, 1, 2].map(RequestId);
         timers.insert(at(5_000), quick, at(0));
         timers.insert(at(4_000), slow, at(1));
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_request_that_has_little_time_gets_its_timer_at_once() {
-        let mut timers = Timers::default();
+        let mut timers = RequestTimers::default();
         let [first, second] = [0, 1].map(RequestId);
         timers.insert(at(5_000), first, at(0));
         timers.insert(at(3), second, at(1));

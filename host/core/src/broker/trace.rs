@@ -3,10 +3,10 @@
 //! A trace is admitted, passed on, refused and tried elsewhere by the same rules as a request, and fails with the same words.
 //! It counts for nothing where peers are compared, for it says nothing of how long they take to serve.
 
-use super::hops::Choice;
+use super::balancer::Selection;
+use super::next_hop::NextHop;
 use super::types::Candidate;
-use super::ways::Step;
-use super::{Broker, Effect, MAX_HOPS, Pending, RequestId, Submission, Where};
+use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestId, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::peer::Role;
 use crate::message::trace::{self, MAX_DECISION, MAX_RECORD, MAX_RECORDS, Record};
@@ -59,16 +59,16 @@ impl Broker {
             return self.answer(id, refused.map_or(Ok(Vec::new()), Err), now);
         }
         match self.choose_way(id, now) {
-            (Choice::Hop(link), zone) => {
+            (Selection::Peer(link), zone) => {
                 let step = (link, zone);
                 self.note(id, |broker, pending| broker.why(&step, pending, is_told_all, now));
                 self.forward(id, step, now);
             }
-            (Choice::Silent, _) if self.requests.get(&id).is_some_and(|pending| pending.has_alternative) => {
+            (Selection::Unresponsive, _) if self.requests.get(&id).is_some_and(|pending| pending.has_alternative) => {
                 self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
                 self.give_up_if_stuck(id, now);
             }
-            (Choice::Full | Choice::Silent, _) => {
+            (Selection::Full | Selection::Unresponsive, _) => {
                 self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
                 let limit = self.requests.get(&id).map(|pending| self.limit_of(pending)).unwrap_or_default();
                 let reason = format!(
@@ -77,9 +77,9 @@ impl Broker {
                 );
                 self.answer(id, Err(Failure::new(Code::Deadline, reason)), now);
             }
-            (Choice::Nobody, _) => {
+            (Selection::Nobody, _) => {
                 let Some(pending) = self.requests.get(&id) else { return };
-                let unknown = || self.unknown(&pending.service, &pending.place);
+                let unknown = || self.unknown(&pending.service, &pending.destination);
                 let failure = pending.last_failure.clone().unwrap_or_else(unknown);
                 self.answer(id, Err(failure), now);
             }
@@ -148,18 +148,18 @@ impl Broker {
         if !is_told_all {
             return "waits here".into();
         }
-        format!("waits here{}", left_out(&self.explain(&pending.service, &pending.place, now)))
+        format!("waits here{}", left_out(&self.explain(&pending.service, &pending.destination, now)))
     }
 
     /// How this node would serve the request, if it would.
     fn how_it_is_served(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<String> {
-        let may_be_here = matches!(pending.place, Where::Here | Where::Home | Where::Anywhere);
+        let may_be_here = matches!(pending.destination, Destination::Here | Destination::Home | Destination::Anywhere);
         let service = self.services.get(&pending.service).filter(|service| may_be_here && service.is_local())?;
         let is_refused = self.quarantined(&pending.service, now).is_some();
         if !is_told_all {
             return Some(if is_refused { "is refused here".into() } else { "runs here".into() });
         }
-        let offers = self.explain(&pending.service, &Where::Here, now);
+        let offers = self.explain(&pending.service, &Destination::Here, now);
         let (is_ready, waiting) = (offers.iter().any(|offer| offer.is_ready), service.queued());
         let offers: Vec<String> = offers.iter().map(|offer| format!("{}: {}", offer.what, offer.why)).collect();
         let verdict = match (is_refused, is_ready) {
@@ -171,8 +171,8 @@ impl Broker {
     }
 
     /// Where the trace goes next, and why there.
-    fn why(&self, (link, zone): &Step, pending: &Pending, is_told_all: bool, now: Time) -> String {
-        let node = self.hops.name(*link);
+    fn why(&self, (link, zone): &NextHop, pending: &Pending, is_told_all: bool, now: Time) -> String {
+        let node = self.balancer.name(*link);
         let mut decision = match zone {
             Some(zone) => format!("goes through router {node}: zone {zone}"),
             None => format!("goes to node {node}"),
@@ -180,10 +180,10 @@ impl Broker {
         if !is_told_all {
             return decision;
         }
-        let candidates = self.explain(&pending.service, &pending.place, now);
+        let candidates = self.explain(&pending.service, &pending.destination, now);
         let what = match zone {
             Some(zone) => {
-                let abroad = self.services.get(&pending.service).and_then(|service| service.abroad.get(zone));
+                let abroad = self.services.get(&pending.service).and_then(|service| service.remote_zones.get(zone));
                 let cost = abroad.map_or(u32::MAX, |abroad| abroad.cost_of(*link));
                 format!("zone {zone}, cost {cost}")
             }
@@ -197,7 +197,7 @@ impl Broker {
             0 | 1 => {}
             rivals => decision = format!("{decision}; one of {rivals} that are equal but for their load"),
         }
-        if zone.is_some() && pending.place == Where::Anywhere {
+        if zone.is_some() && pending.destination == Destination::Anywhere {
             decision = format!("nobody offers it in zone {}; {decision}", self.settings.zone);
         }
         decision + &left_out(&candidates)
@@ -220,7 +220,7 @@ fn left_out(candidates: &[Candidate]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Asker;
+    use crate::broker::Requester;
     use crate::message::peer::Traits;
     use crate::message::{Dialect, LinkId, PeerId};
     use crate::name::Address;
@@ -232,17 +232,17 @@ mod tests {
     fn broker() -> Broker {
         let mut broker = Broker::new(NodeSettings::default());
         for (link, name) in LINKS.into_iter().zip(["r1", "r2"]) {
-            broker.hop_up(link, &name.parse().unwrap(), None, true, Time::ZERO);
-            broker.hop_offers(link, &"print@lyon".parse::<Address>().unwrap(), Traits::default(), 10, Time::ZERO);
+            broker.peer_up(link, &name.parse().unwrap(), None, true, Time::ZERO);
+            broker.peer_offers(link, &"print@lyon".parse::<Address>().unwrap(), Traits::default(), 10, Time::ZERO);
         }
         broker
     }
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
         let submission = Submission {
-            asker: Asker::Client { peer: PeerId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
+            asker: Requester::Client { peer: PeerId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
             service: "print".parse().unwrap(),
-            place: Where::Anywhere,
+            destination: Destination::Anywhere,
             caller: None,
             allowed: None,
             chain: Vec::new(),
@@ -287,13 +287,13 @@ mod tests {
         submit(&mut broker, &[], now);
         let (first, id) = sent(&mut broker);
         now = now + Duration::from_millis(2);
-        broker.hop_replies(first, id, Reply::Partial(vec!["of the first".into()]), now);
-        broker.hop_replies(first, id, Reply::Failure(failure()), now);
+        broker.peer_replied(first, id, Reply::Partial(vec!["of the first".into()]), now);
+        broker.peer_replied(first, id, Reply::Failure(failure()), now);
         let (second, id) = sent(&mut broker);
         assert_ne!(first, second);
         now = now + Duration::from_millis(3);
-        broker.hop_replies(second, id, Reply::Partial(vec!["of the second".into(), "further on".into()]), now);
-        broker.hop_replies(second, id, Reply::Final(Vec::new()), now);
+        broker.peer_replied(second, id, Reply::Partial(vec!["of the second".into(), "further on".into()]), now);
+        broker.peer_replied(second, id, Reply::Final(Vec::new()), now);
         let (records, reply) = told(&mut broker);
         assert_eq!(
             (&records[1..], reply),
@@ -326,10 +326,10 @@ mod tests {
             (&["paris", "local"], "goes through router r2: zone lyon"),
         ] {
             let mut broker = broker();
-            broker.hop_silent(LINKS[0], true, now);
+            broker.peer_unresponsive(LINKS[0], true, now);
             submit(&mut broker, crossed, now);
             let (link, id) = sent(&mut broker);
-            broker.hop_replies(link, id, Reply::Final(Vec::new()), now);
+            broker.peer_replied(link, id, Reply::Final(Vec::new()), now);
             assert_eq!(trace::decode(told(&mut broker).0[0].clone()).unwrap().decision, expected);
         }
     }
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn what_no_hop_has_room_for_fails_at_once() {
         let (mut broker, now) = (broker(), Time::ZERO);
-        LINKS.into_iter().for_each(|link| broker.hop_silent(link, true, now));
+        LINKS.into_iter().for_each(|link| broker.peer_unresponsive(link, true, now));
         submit(&mut broker, &[], now);
         let (records, reply) = told(&mut broker);
         let own = trace::decode(records[0].clone()).unwrap();
@@ -354,9 +354,9 @@ mod tests {
         let long = Frame::from(vec![0; MAX_RECORD + 1]);
         for _ in 0..2 {
             let records = (0..50).flat_map(|_| [long.clone(), Frame::from_static(b"short")]).collect();
-            broker.hop_replies(link, id, Reply::Partial(records), now);
+            broker.peer_replied(link, id, Reply::Partial(records), now);
         }
-        broker.hop_down(link, "it was cut", now);
+        broker.peer_down(link, "it was cut", now);
         let (records, reply) = told(&mut broker);
         assert!(records.len() == MAX_RECORDS && !records.contains(&long), "{}", records.len());
         assert!(matches!(reply, Reply::Failure(Failure { code: Code::Lost, .. })), "{reply:?}");

@@ -34,7 +34,7 @@ pub struct CallId(pub u64);
 
 /// Who waits for an answer, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asker {
+pub enum Requester {
     /// A client on a connection.
     Client {
         /// Its connection.
@@ -59,7 +59,7 @@ pub enum Asker {
 
 /// Where a request is to be served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Where {
+pub enum Destination {
     /// Here, or else at a peer.
     Anywhere,
     /// Here only.
@@ -79,7 +79,7 @@ pub enum Where {
     },
 }
 
-impl Where {
+impl Destination {
     /// Whether this node may serve it.
     pub(crate) fn may_be_here(&self) -> bool {
         matches!(self, Self::Anywhere | Self::Here | Self::Home)
@@ -90,11 +90,11 @@ impl Where {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// Who waits for the answer.
-    pub asker: Asker,
+    pub asker: Requester,
     /// What is asked for.
     pub service: ServiceName,
     /// Where it is to be served.
-    pub place: Where,
+    pub destination: Destination,
     /// Who asked in the first place, if a peer passes the request on.
     pub caller: Option<Caller>,
     /// What the user who asked in the first place may call, if a peer passes the request on and that is not everything.
@@ -125,7 +125,7 @@ pub struct Submission {
 
 /// A request on its way into a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct Run {
     /// Its number; [`crate::Input::Finished`] names it.
     pub id: RequestId,
     /// The service, and so the plugin.
@@ -189,14 +189,14 @@ pub enum Effect {
     /// Tell the asker. Anything but a partial reply is its one answer.
     Reply {
         /// Who waits.
-        asker: Asker,
+        asker: Requester,
         /// The service it asked for.
         service: ServiceName,
         /// What to tell.
         reply: Reply,
     },
     /// Start the service's plugin. It must be confirmed by exactly one `finish`.
-    Run(Box<Request>),
+    Run(Box<Run>),
     /// Stop that run; it is still to be confirmed.
     Stop(RequestId),
     /// Tell a worker.
@@ -371,18 +371,18 @@ pub struct ServiceStatus {
     /// Requests that failed.
     pub failed: u64,
     /// The peers that offer it.
-    pub peers: Vec<HopStatus>,
+    pub peers: Vec<PeerStatus>,
 }
 
 /// How somebody who could serve a request is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Via {
     /// It is here.
     Here,
     /// It is a peer.
     Peer,
     /// It is in another zone; the peer leads there.
-    Abroad,
+    RemoteZone,
 }
 
 /// Somebody who could serve a request.
@@ -391,7 +391,7 @@ pub struct Candidate {
     /// On which node.
     pub node: String,
     /// How it is reached.
-    pub way: Way,
+    pub via: Via,
     /// `plugin`, `workers`, `peer`, or the zone and what it costs.
     pub what: String,
     /// Whether a request would go there now.
@@ -402,7 +402,7 @@ pub struct Candidate {
 
 /// How one peer does with one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HopStatus {
+pub struct PeerStatus {
     /// The peer.
     pub node: Label,
     /// The zone where the service is, if it is another.

@@ -1,6 +1,6 @@
 //! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
 
-use super::deadlines::Kind;
+use super::deadlines::ProviderKind;
 use super::types::REGISTERED_TWICE;
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::failure::{Code, Failure};
@@ -181,7 +181,7 @@ impl Broker {
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
-        self.turn_to(request, Kind::Workers, now);
+        self.turn_to(request, ProviderKind::Workers, now);
         self.rearm(request, now);
         self.tell(peer, dialect, command);
     }

@@ -2,7 +2,7 @@
 //! routers allow.
 
 use super::Node;
-use crate::broker::{Asker, Caller, Submission, Where};
+use crate::broker::{Caller, Destination, Requester, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
 use crate::message::{Dialect, PeerId, Reply};
@@ -11,16 +11,16 @@ use crate::time::Time;
 
 impl Node {
     /// Whether a place is here, at a peer, in another zone, or wherever is nearest.
-    pub(super) fn locate(&self, place: &Place) -> Where {
+    pub(super) fn locate(&self, place: &Place) -> Destination {
         let (me, zone) = (&self.zone.me().name, &self.zone.zone);
-        let at = |node: &Label| if node == me { Where::Here } else { Where::Node(node.clone()) };
+        let at = |node: &Label| if node == me { Destination::Here } else { Destination::Node(node.clone()) };
         match place {
-            Place::Nearest => Where::Anywhere,
+            Place::Nearest => Destination::Anywhere,
             Place::Named(name) if name == me || self.zone.members.get(name).is_some() => at(name),
-            Place::Named(name) if name == zone => Where::Home,
-            Place::Named(name) => Where::Zone(name.clone()),
+            Place::Named(name) if name == zone => Destination::Home,
+            Place::Named(name) => Destination::Zone(name.clone()),
             Place::Node { node, zone: asked } if asked == zone => at(node),
-            Place::Node { node, zone } => Where::NodeIn { zone: zone.clone(), node: node.clone() },
+            Place::Node { node, zone } => Destination::NodeIn { zone: zone.clone(), node: node.clone() },
         }
     }
 
@@ -55,9 +55,9 @@ impl Node {
             is_outward: zone.is_none() && guest.role == Role::Router,
             is_trace: forward.is_trace,
             has_alternative: self.router.is_some() && forward.has_alternative,
-            asker: Asker::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
+            asker: Requester::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
             service: forward.service,
-            place,
+            destination: place,
             caller: Some(Caller::Remote { node, caller: forward.caller }),
             allowed: forward.allowed,
             chain: forward.chain,
@@ -71,12 +71,12 @@ impl Node {
     }
 
     /// Where a request that was passed on is to be served: a node serves it itself; a router passes it on, if it may.
-    fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Where, Failure> {
+    fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Destination, Failure> {
         let (me, own) = (&self.zone.me().name, &self.zone.zone);
         let zone = forward.zone.as_ref().unwrap_or(own);
         if self.router.is_none() {
             let reason = format!("node {me} of zone {own} is no router");
-            return if zone == own { Ok(Where::Here) } else { Err(Failure::new(Code::UnknownService, reason)) };
+            return if zone == own { Ok(Destination::Here) } else { Err(Failure::new(Code::UnknownService, reason)) };
         }
         if from.is_some() && forward.crossed.contains(own) {
             let reason = format!("the request has been in zone {own} already, where router {me} is");
@@ -89,10 +89,10 @@ impl Node {
             self.may_pass(guest, from, zone, &forward.service)?;
         }
         Ok(match (&forward.node, zone == own) {
-            (Some(node), true) => Where::Node(node.clone()),
-            (None, true) => Where::Home,
-            (Some(node), false) => Where::NodeIn { zone: zone.clone(), node: node.clone() },
-            (None, false) => Where::Zone(zone.clone()),
+            (Some(node), true) => Destination::Node(node.clone()),
+            (None, true) => Destination::Home,
+            (Some(node), false) => Destination::NodeIn { zone: zone.clone(), node: node.clone() },
+            (None, false) => Destination::Zone(zone.clone()),
         })
     }
 }

@@ -285,10 +285,10 @@ impl Node {
         }
         let leaves_here = hops.iter().any(|link| router.joint_of(*link).is_some());
         for link in hops {
-            self.broker.hop_offers(*link, address, traits, cost, now);
+            self.broker.peer_offers(*link, address, traits, cost, now);
         }
         for link in before.iter().filter(|link| !hops.contains(link)) {
-            self.broker.hop_withdraws(*link, address, now);
+            self.broker.peer_withdraws(*link, address, now);
         }
         if leaves_here {
             self.zone.routes.offer(Offer { service: address.clone(), traits, cost }, now);

@@ -1,7 +1,7 @@
 //! What a node tells of its zone.
 
 use super::Node;
-use crate::broker::{Candidate, Way, Where};
+use crate::broker::{Candidate, Destination, Via};
 use crate::failure::Failure;
 use crate::message::peer::Member;
 use crate::name::{Address, Place};
@@ -80,16 +80,16 @@ impl Node {
         let (me, zone) = (&self.zone.members.me().name, &self.zone.zone);
         let located = self.locate(place);
         let meaning = match (&located, place) {
-            (Where::Anywhere, Place::Nearest) => {
+            (Destination::Anywhere, Place::Nearest) => {
                 format!(
                     "{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost"
                 )
             }
-            (Where::Anywhere | Where::Home, _) => format!("{service} in this zone, {zone}"),
-            (Where::Zone(zone), _) => format!("{service} in zone {zone}"),
-            (Where::NodeIn { zone, node }, _) => format!("{service} on node {node} of zone {zone}"),
-            (Where::Here, _) => format!("{service} on this node, {me}"),
-            (Where::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
+            (Destination::Anywhere | Destination::Home, _) => format!("{service} in this zone, {zone}"),
+            (Destination::Zone(zone), _) => format!("{service} in zone {zone}"),
+            (Destination::NodeIn { zone, node }, _) => format!("{service} on node {node} of zone {zone}"),
+            (Destination::Here, _) => format!("{service} on this node, {me}"),
+            (Destination::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
         };
         let candidates = self.broker.explain(service, &located, now);
         let full = self.broker.full_queue(service).filter(|_| !candidates.is_empty());
@@ -104,14 +104,14 @@ impl Node {
 fn verdict(candidates: &[Candidate]) -> String {
     let ready = || candidates.iter().filter(|candidate| candidate.is_ready);
     match ready().next() {
-        Some(Candidate { node, what, way: Way::Peer, .. }) => match ready().filter(|rival| rival.what == *what).count()
+        Some(Candidate { node, what, via: Via::Peer, .. }) => match ready().filter(|rival| rival.what == *what).count()
         {
             1 => format!("goes to node {node}"),
             rivals => {
                 format!("goes to one of {rivals} peers: of two drawn at random, the one that promises to be sooner")
             }
         },
-        Some(Candidate { node, what, way: Way::Abroad, .. }) => format!("goes through router {node}: {what}"),
+        Some(Candidate { node, what, via: Via::RemoteZone, .. }) => format!("goes through router {node}: {what}"),
         Some(Candidate { what, .. }) => format!("runs here: {what}"),
         None if candidates.is_empty() => "404: nobody offers it".into(),
         None => "waits until one of them has room, at most until its deadline".into(),

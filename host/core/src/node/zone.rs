@@ -205,8 +205,8 @@ impl Node {
                 Err(why) => self.links_of(link).into_iter().for_each(|links| links.refused(link, &why, now)),
             },
             PeerMessage::Refused(why) => links.refused(link, &format!("it says: {why}"), now),
-            PeerMessage::Reply { id, reply } => self.broker.hop_replies(link, id, reply, now),
-            PeerMessage::Pong { unknown } => self.broker.hop_lacks(link, &unknown, now),
+            PeerMessage::Reply { id, reply } => self.broker.peer_replied(link, id, reply, now),
+            PeerMessage::Pong { unknown } => self.broker.peer_lacks(link, &unknown, now),
             _ => {
                 let node = links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
                 let why = "says what only the one who dials may say".to_owned();
@@ -273,7 +273,7 @@ impl Node {
     /// Lets time pass for all that has to do with peers.
     pub(super) fn wake_zone(&mut self, now: Time) {
         let (zone, broker) = (&mut self.zone, &self.broker);
-        zone.links.wake(|link| broker.is_hop_busy(link), now);
+        zone.links.wake(|link| broker.is_peer_busy(link), now);
         zone.members.wake(now);
         if zone.claim.as_mut().is_some_and(|claim| claim.is_due(now)) {
             zone.members.try_again(now);
@@ -316,7 +316,7 @@ impl Node {
             LinkEffect::Up { link, member } => self.linked(link, &member, now),
             LinkEffect::Down { link, member, why } => {
                 self.close_session(link, now);
-                self.broker.hop_down(link, &why, now);
+                self.broker.peer_down(link, &why, now);
                 self.outputs.push_back(Output::Zone(ZoneEvent::LinkLost { node: member.name, why }));
             }
             LinkEffect::Ping(link) => {
@@ -325,7 +325,7 @@ impl Node {
                 self.post(link, PeerMessage::Ping { outstanding });
             }
             LinkEffect::Silent { link, is_silent } => {
-                self.broker.hop_silent(link, is_silent, now);
+                self.broker.peer_unresponsive(link, is_silent, now);
                 if let Some(member) = self.links_of(link).and_then(|links| links.member(link)) {
                     let node = member.name.clone();
                     self.outputs.push_back(Output::Zone(ZoneEvent::PeerSilent { node, is_silent }));
@@ -339,7 +339,7 @@ impl Node {
 
     fn linked(&mut self, link: LinkId, member: &Member, now: Time) {
         let zone = self.zone_behind(link).cloned();
-        self.broker.hop_up(link, &member.name, zone.as_ref(), member.role == Role::Router, now);
+        self.broker.peer_up(link, &member.name, zone.as_ref(), member.role == Role::Router, now);
         if zone.is_some() {
             if let Some(links) = self.links_of(link) {
                 links.asked(link, now);
@@ -357,7 +357,7 @@ impl Node {
         let offers = self.zone.routes.offers_of(&member.name).filter(|offer| self.counts(member, &offer.service));
         let offers: Vec<_> = offers.cloned().collect();
         for offer in offers {
-            self.broker.hop_offers(link, &offer.service, offer.traits, offer.cost, now);
+            self.broker.peer_offers(link, &offer.service, offer.traits, offer.cost, now);
         }
         self.open_session(link, member, now);
     }
@@ -420,7 +420,7 @@ impl Node {
         self.zone.routes.member_down(&member.name);
         self.settle_routes(now);
         let broker = &self.broker;
-        self.zone.links.unwant(&member, |link| broker.is_hop_busy(link), now);
+        self.zone.links.unwant(&member, |link| broker.is_peer_busy(link), now);
         let is_its = |guest: &Guest| guest.zone.is_none() && guest.member.is_same_process(&member);
         let its = self.zone.guests.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
@@ -449,7 +449,7 @@ impl Node {
                     return;
                 }
                 if let Some(link) = self.zone.links.to(&by) {
-                    self.broker.hop_offers(link, &offer.service, offer.traits, offer.cost, now);
+                    self.broker.peer_offers(link, &offer.service, offer.traits, offer.cost, now);
                 }
                 self.tell_other_zones(&offer.service, now);
             }
@@ -457,7 +457,7 @@ impl Node {
                 if let Some(link) = self.zone.links.to(&by)
                     && !(service.place != Place::Nearest && self.router.is_some())
                 {
-                    self.broker.hop_withdraws(link, &service, now);
+                    self.broker.peer_withdraws(link, &service, now);
                 }
                 self.tell_other_zones(&service, now);
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
     Access, CallId, CallsAs, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId,
-    Quota, Request, RequestId, ServiceName, ServiceSettings, Time,
+    Quota, RequestId, Run, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -190,7 +190,7 @@ impl Stage {
         })
     }
 
-    fn holds(&self, fact: &str, request: &Request) -> Result<bool, String> {
+    fn holds(&self, fact: &str, request: &Run) -> Result<bool, String> {
         let frame = |text: &str| Some(Frame::from(text.to_owned()));
         Ok(match fact.split_once('=') {
             Some(("caller", caller)) => match caller.strip_prefix("client:") {

@@ -3,10 +3,10 @@
 use crate::{all_differ, frame, frames, members, results, variations};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wasmnode_core::broker::{Candidate, Way};
+use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::{
-    Access, CallId, Caller, Code, Counters, Event, Explanation, Failure, Grant, HopStatus, Input, LinkId, MemberStatus,
-    Output, Part, PeerId, Quota, Request, RequestId, ServiceName, ServiceStatus, Time, ZoneEvent,
+    Access, CallId, Caller, Code, Counters, Event, Explanation, Failure, Grant, Input, LinkId, MemberStatus, Output,
+    Part, PeerId, PeerStatus, Quota, RequestId, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
 };
 
 fn name(text: &str) -> ServiceName {
@@ -92,8 +92,8 @@ fn no_two_inputs_are_written_alike() {
     all_differ(&inputs);
 }
 
-fn requests() -> Vec<Request> {
-    let request = Request {
+fn requests() -> Vec<Run> {
+    let request = Run {
         id: RequestId(1),
         service: name("a"),
         caller: Caller::Client(peer()),
@@ -206,8 +206,8 @@ fn no_two_counters_are_written_alike() {
     ));
 }
 
-fn hops() -> Vec<HopStatus> {
-    let hop = HopStatus {
+fn hops() -> Vec<PeerStatus> {
+    let hop = PeerStatus {
         node: "a".parse().unwrap(),
         zone: None,
         cost: 0,
@@ -283,7 +283,7 @@ fn no_two_members_and_explanations_are_written_alike() {
         ],
     ));
     let candidate =
-        Candidate { node: "a".into(), way: Way::Here, what: String::new(), is_ready: false, why: String::new() };
+        Candidate { node: "a".into(), via: Via::Here, what: String::new(), is_ready: false, why: String::new() };
     let explanation =
         Explanation { meaning: String::new(), candidates: vec![candidate], verdict: String::new(), failure: None };
     all_differ(&variations(
@@ -292,8 +292,8 @@ fn no_two_members_and_explanations_are_written_alike() {
             |explanation| explanation.meaning = "a".into(),
             |explanation| explanation.candidates.clear(),
             |explanation| explanation.candidates[0].node = "b".into(),
-            |explanation| explanation.candidates[0].way = Way::Peer,
-            |explanation| explanation.candidates[0].way = Way::Abroad,
+            |explanation| explanation.candidates[0].via = Via::Peer,
+            |explanation| explanation.candidates[0].via = Via::RemoteZone,
             |explanation| explanation.candidates[0].what = "a".into(),
             |explanation| explanation.candidates[0].is_ready = true,
             |explanation| explanation.candidates[0].why = "a".into(),

@@ -41,7 +41,7 @@ pub(crate) struct Checker {
     /// Clients that have asked in compact messages, and so understand them.
     compact: BTreeSet<PeerId>,
     /// Runs that are not confirmed as finished.
-    runs: BTreeMap<RequestId, Run>,
+    runs: BTreeMap<RequestId, Execution>,
     /// Peers that were refused as workers, and when they must have been told at the latest.
     farewells: BTreeMap<PeerId, Time>,
     draining: bool,
@@ -132,7 +132,7 @@ struct Held {
     heartbeats: u32,
 }
 
-struct Run {
+struct Execution {
     ask: AskId,
     service: ServiceName,
     stopped: bool,

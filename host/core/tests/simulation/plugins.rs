@@ -4,19 +4,19 @@ use crate::scenario::{SERVICES, Weather, chance, flood, frame, name, pick, up_to
 use fastrand::Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wasmnode_core::{Body, CallId, Code, Failure, Input, Request, RequestId};
+use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, Run};
 
 /// The plugins' side of the driver.
 #[derive(Default)]
 pub(crate) struct Plugins {
-    runs: BTreeMap<RequestId, Run>,
+    runs: BTreeMap<RequestId, PluginRun>,
     /// Calls without an answer, and the runs that made them.
     calls: BTreeMap<CallId, RequestId>,
     next_call: u64,
 }
 
 /// A run, from its start to its confirmation.
-struct Run {
+struct PluginRun {
     asked: String,
     plan: VecDeque<Deed>,
     /// Which of the steps that were scheduled is the valid one.
@@ -48,7 +48,7 @@ pub(crate) type Appointment = Option<(Duration, Turn)>;
 
 impl Plugins {
     /// Starts a run, or ends it at once because it cannot be started.
-    pub(crate) fn start(&mut self, request: &Request, weather: &Weather, rng: &mut Rng) -> Result<Appointment, Input> {
+    pub(crate) fn start(&mut self, request: &Run, weather: &Weather, rng: &mut Rng) -> Result<Appointment, Input> {
         if chance(rng, weather.bad_plugins / 4) {
             let failure = Failure::new(Code::Exhausted, format!("no instance for run {}", request.id.0));
             return Err(Input::Finished { request: request.id, result: Err(failure) });
@@ -68,7 +68,7 @@ impl Plugins {
         plan.push_back(if chance(rng, weather.bad_plugins) { Deed::Fail(pick(rng, &codes)) } else { Deed::Finish });
         let asked = request.body.first().map(|frame| String::from_utf8_lossy(frame).into_owned()).unwrap_or_default();
         let longest = Duration::from_millis(pick(rng, &[0, 10, 100, 1_000]));
-        self.runs.insert(request.id, Run { asked, plan, turn: 0, waits_for: None });
+        self.runs.insert(request.id, PluginRun { asked, plan, turn: 0, waits_for: None });
         Ok(self.next_turn(request.id, up_to(rng, longest)))
     }
 

@@ -14,14 +14,14 @@ use crate::machine::{Clock, ProcessId};
 use crate::plugins::RunId;
 use crate::scenario::Scenario;
 use crate::tally::Tally;
-use books::{Ask, Asker, Book, Run};
+use books::{Ask, Asker, Book, Execution};
 use crossing::Arrival;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
 use wasmnode_core::{
-    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PLUGIN_DEADLINE, PeerId, Request,
-    RequestId, ServiceName, Time,
+    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PLUGIN_DEADLINE, PeerId, RequestId,
+    Run, ServiceName, Time,
 };
 
 /// How late an answer may be: a clock's step, and nothing else.
@@ -261,7 +261,7 @@ impl Checker {
         }
     }
 
-    fn runs(&mut self, id: ProcessId, request: &Request) {
+    fn runs(&mut self, id: ProcessId, request: &Run) {
         let name = self.books[&id].name().to_owned();
         let number = request.body.first().and_then(|mark| number_in(mark)).map(|(number, _)| number);
         let Some(number) = number.filter(|number| self.asks.contains_key(number)) else {
@@ -295,7 +295,7 @@ impl Checker {
         if is_abroad {
             self.tally.count("ran in another zone");
         }
-        let run = Run { at: id, is_idempotent, result: None };
+        let run = Execution { at: id, is_idempotent, result: None };
         let ask = self.ask_mut(number);
         ask.runs.push(run);
         let index = ask.runs.len() - 1;
@@ -373,7 +373,7 @@ impl Checker {
         if failure.code.was_not_started() && !ask.runs.is_empty() {
             self.fail(&format!("request {number} has run, and its failure says that it has not: {failure}"));
         }
-        let is_told = |run: &Run| run.result == Some(Err(failure.code));
+        let is_told = |run: &Execution| run.result == Some(Err(failure.code));
         let of_plugins = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
         if of_plugins.contains(&failure.code) && !ask.runs.iter().any(is_told) {
             self.fail(&format!("no run of request {number} has failed like this: {failure}"));
@@ -434,7 +434,7 @@ impl Checker {
         self.asks.get_mut(&number).unwrap()
     }
 
-    fn run_mut(&mut self, ask: u64, index: usize) -> &mut Run {
+    fn run_mut(&mut self, ask: u64, index: usize) -> &mut Execution {
         &mut self.asks.get_mut(&ask).unwrap().runs[index]
     }
 

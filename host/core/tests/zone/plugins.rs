@@ -13,11 +13,11 @@ pub(crate) type RunId = (ProcessId, RequestId);
 /// The plugins of all machines.
 #[derive(Default)]
 pub(crate) struct Plugins {
-    runs: BTreeMap<RunId, Run>,
+    runs: BTreeMap<RunId, PluginRun>,
     calls: BTreeMap<CallId, RunId>,
 }
 
-struct Run {
+struct PluginRun {
     /// What it writes into all that it says: the request, and which of its runs this is.
     mark: String,
     plan: VecDeque<Deed>,
@@ -52,7 +52,7 @@ impl Plugins {
         }
         let codes = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
         plan.push_back(if chance(rng, weather.bad_plugins) { Deed::Fail(pick(rng, &codes)) } else { Deed::Finish });
-        self.runs.insert(id, Run { mark, plan, turn: 0, waits_for: None });
+        self.runs.insert(id, PluginRun { mark, plan, turn: 0, waits_for: None });
         (up_to(rng, weather.run), 0)
     }
 

@@ -1,4 +1,4 @@
-use super::super::{Asker, MAX_HOPS, Submission};
+use super::super::{MAX_HOPS, Requester, Submission};
 use super::*;
 use crate::message::peer::Traits;
 use crate::message::{Dialect, Frame, PeerId};
@@ -16,23 +16,23 @@ fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 fn broker(router: Option<RouterSettings>) -> Broker {
     let mut broker = Broker::new(NodeSettings { router, ..NodeSettings::default() });
     for (link, node) in [(FIRST, "r1"), (SECOND, "r2")] {
-        broker.hop_up(link, &name(node), None, true, NOW);
+        broker.peer_up(link, &name(node), None, true, NOW);
         leads(&mut broker, link, 1);
     }
     broker
 }
 
 fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
-    broker.hop_offers(link, &name("once@b"), Traits::of_plugin(false), cost, NOW);
-    broker.hop_offers(link, &name("often@b"), Traits::of_plugin(true), cost, NOW);
+    broker.peer_offers(link, &name("once@b"), Traits::of_plugin(false), cost, NOW);
+    broker.peer_offers(link, &name("often@b"), Traits::of_plugin(true), cost, NOW);
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
     let peer = PeerId::new(Frame::from(format!("asker {id}")));
     let submission = Submission {
-        asker: Asker::Client { peer, dialect: Dialect::Peer, id, asked: None },
+        asker: Requester::Client { peer, dialect: Dialect::Peer, id, asked: None },
         service: name(service),
-        place: Where::Zone(name("b")),
+        destination: Destination::Zone(name("b")),
         caller: None,
         allowed: None,
         chain: Vec::new(),
@@ -62,7 +62,7 @@ fn said(broker: &mut Broker) -> Vec<Said> {
     let said = |effect| match effect {
         Effect::Forward { link, forward } => Some(Said::Forward(link, forward.id, forward.has_alternative)),
         Effect::CancelForward { link, id } => Some(Said::Cancel(link, id)),
-        Effect::Reply { asker: Asker::Client { id, .. }, reply: Reply::Failure(failure), .. } => {
+        Effect::Reply { asker: Requester::Client { id, .. }, reply: Reply::Failure(failure), .. } => {
             Some(Said::Failure(id, failure.code))
         }
         _ => None,
@@ -73,7 +73,7 @@ fn said(broker: &mut Broker) -> Vec<Said> {
 /// A router whose only way is the first link.
 fn router() -> Broker {
     let mut broker = broker(Some(RouterSettings::default()));
-    broker.hop_down(SECOND, "the test has one way", NOW);
+    broker.peer_down(SECOND, "the test has one way", NOW);
     broker
 }
 
@@ -84,14 +84,14 @@ fn a_router_whose_way_falls_silent_gives_back_what_may_go_another_way() {
         submit(&mut broker, id, service, has_alternative);
         assert_eq!(said(&mut broker), [Said::Forward(FIRST, id, has_alternative)]);
     }
-    broker.hop_silent(FIRST, true, NOW);
+    broker.peer_unresponsive(FIRST, true, NOW);
     assert_eq!(said(&mut broker), [Said::Cancel(FIRST, 1), Said::Failure(1, Code::Lost)]);
     // What comes meanwhile was not started, so it may go another way whatever it is.
     submit(&mut broker, 4, "once", true);
     assert_eq!(said(&mut broker), [Said::Failure(4, Code::Unreachable)]);
     submit(&mut broker, 5, "once", false);
     assert_eq!(said(&mut broker), []);
-    broker.hop_silent(FIRST, false, NOW);
+    broker.peer_unresponsive(FIRST, false, NOW);
     assert_eq!(said(&mut broker), [Said::Forward(FIRST, 4, false)]);
 }
 
@@ -100,11 +100,11 @@ fn what_waits_for_room_at_a_router_is_given_back_when_its_way_falls_silent() {
     let mut settings = NodeSettings { router: Some(RouterSettings::default()), ..NodeSettings::default() };
     settings.limits.requests_per_peer = 1;
     let mut broker = Broker::new(settings);
-    broker.hop_up(FIRST, &name("r1"), None, true, NOW);
+    broker.peer_up(FIRST, &name("r1"), None, true, NOW);
     leads(&mut broker, FIRST, 1);
     (1..=3).for_each(|id| submit(&mut broker, id, "once", id < 3));
     assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, true)]);
-    broker.hop_silent(FIRST, true, NOW);
+    broker.peer_unresponsive(FIRST, true, NOW);
     assert_eq!(said(&mut broker), [Said::Failure(2, Code::Unreachable)]);
 }
 
@@ -114,16 +114,16 @@ fn a_node_tells_a_router_whether_it_has_another_and_goes_there_with_what_comes_b
     for (id, service, code) in [(1, "often", Code::Lost), (2, "once", Code::Unreachable), (3, "once", Code::Loop)] {
         submit(&mut broker, id, service, false);
         let [Said::Forward(link, first, true)] = said(&mut broker)[..] else { panic!("{id} went nowhere") };
-        broker.hop_replies(link, first, Reply::Failure(Failure::new(code, "")), NOW);
+        broker.peer_replied(link, first, Reply::Failure(Failure::new(code, "")), NOW);
         let other = if link == FIRST { SECOND } else { FIRST };
         // The last way is to keep it, come what may.
         assert_eq!(said(&mut broker), [Said::Forward(other, first + 1, false)], "{code:?}");
-        broker.hop_replies(other, first + 1, Reply::Failure(Failure::new(code, "")), NOW);
+        broker.peer_replied(other, first + 1, Reply::Failure(Failure::new(code, "")), NOW);
         assert_eq!(said(&mut broker), [Said::Failure(id, code)]);
     }
     submit(&mut broker, 4, "once", false);
     let [Said::Forward(link, number, true)] = said(&mut broker)[..] else { panic!("it went nowhere") };
-    broker.hop_replies(link, number, Reply::Failure(Failure::new(Code::Lost, "")), NOW);
+    broker.peer_replied(link, number, Reply::Failure(Failure::new(Code::Lost, "")), NOW);
     assert_eq!(said(&mut broker), [Said::Failure(4, Code::Lost)], "it may have run, and may not run twice");
 }
 
@@ -133,7 +133,7 @@ fn a_dearer_way_is_taken_while_the_cheap_one_is_silent() {
     leads(&mut broker, SECOND, 7);
     submit(&mut broker, 1, "once", false);
     assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, true)]);
-    broker.hop_silent(FIRST, true, NOW);
+    broker.peer_unresponsive(FIRST, true, NOW);
     submit(&mut broker, 2, "once", false);
     assert_eq!(said(&mut broker), [Said::Forward(SECOND, 2, true)]);
 }
@@ -141,7 +141,7 @@ fn a_dearer_way_is_taken_while_the_cheap_one_is_silent() {
 #[test]
 fn a_deadline_that_passes_at_a_peer_names_the_node_whose_setting_it_is() {
     let mut broker = broker(None);
-    broker.hop_down(SECOND, "the test has one way", NOW);
+    broker.peer_down(SECOND, "the test has one way", NOW);
     submit(&mut broker, 1, "once", false);
     assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, false)]);
     broker.wake(NOW + crate::settings::PLUGIN_DEADLINE);

@@ -1,7 +1,7 @@
 //! What a node is given, and what it does.
 
 use super::{Notation, Text, words};
-use wasmnode_core::{Access, Body, Caller, Event, Failure, Grant, Input, Output, Part, Quota, Request, ZoneEvent};
+use wasmnode_core::{Access, Body, Caller, Event, Failure, Grant, Input, Output, Part, Quota, Run, ZoneEvent};
 
 impl Notation for Input {
     fn write(&self, line: &mut String) {
@@ -62,7 +62,7 @@ impl Notation for Failure {
     }
 }
 
-impl Notation for Request {
+impl Notation for Run {
     fn write(&self, line: &mut String) {
         let Self { id, service, caller, body, deadline, traceparent, idempotency_key } = self;
         words!(line, service, body, "as", id, "for", caller, "until", deadline);

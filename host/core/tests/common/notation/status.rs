@@ -1,10 +1,10 @@
 //! What machines report of themselves when they are asked.
 
 use super::{Notation, words};
-use wasmnode_core::broker::{Candidate, Way};
+use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::paths::{PathCounters, PathSizes, PathStatus};
 use wasmnode_core::{
-    Address, Counters, Explanation, HopStatus, MemberStatus, Members, Node, Paths, Routes, ServiceStatus, Time,
+    Address, Counters, Explanation, MemberStatus, Members, Node, Paths, PeerStatus, Routes, ServiceStatus, Time,
 };
 
 /// All that a node reports.
@@ -57,7 +57,7 @@ impl Notation for ServiceStatus {
     }
 }
 
-impl Notation for HopStatus {
+impl Notation for PeerStatus {
     fn write(&self, line: &mut String) {
         let Self {
             node,
@@ -93,11 +93,11 @@ impl Notation for Explanation {
 
 impl Notation for Candidate {
     fn write(&self, line: &mut String) {
-        let Self { node, way, what, is_ready, why } = self;
+        let Self { node, via: way, what, is_ready, why } = self;
         let way = match way {
-            Way::Here => "here",
-            Way::Peer => "peer",
-            Way::Abroad => "abroad",
+            Via::Here => "here",
+            Via::Peer => "peer",
+            Via::RemoteZone => "abroad",
         };
         words!(line, node, way, what, "ready", is_ready, why);
     }

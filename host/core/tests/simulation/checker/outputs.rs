@@ -3,11 +3,11 @@
 use super::book::{Ask, AskId, Asker, Place};
 use super::clock::Kind;
 use super::truth::is_same;
-use super::{Checker, HEARTBEATS, Held, MAX_RETRIES, Registered, Run};
+use super::{Checker, Execution, HEARTBEATS, Held, MAX_RETRIES, Registered};
 use std::collections::BTreeSet;
 use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
-use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Request, ServiceName, Time};
+use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Run, ServiceName, Time};
 
 /// What a plugin or worker is told of the request that it is to serve.
 struct Start<'a> {
@@ -156,7 +156,7 @@ impl Checker {
         fronts
     }
 
-    fn started(&mut self, request: &Request) {
+    fn started(&mut self, request: &Run) {
         let service = &request.service;
         let offered = self.desks.get(service).is_some_and(|desk| desk.offered);
         self.require(offered, || format!("runs {service}, which no plugin offers"));
@@ -180,7 +180,7 @@ impl Checker {
             && ask.traceparent == request.traceparent
             && ask.idempotency_key == request.idempotency_key;
         self.require(same, || format!("runs {request:?}, but {caller:?} asked otherwise"));
-        let run = Run { ask: id, service: service.clone(), stopped: false };
+        let run = Execution { ask: id, service: service.clone(), stopped: false };
         let twice = self.runs.insert(request.id, run).is_some();
         self.require(!twice, || format!("gives two runs the number {:?}", request.id));
     }

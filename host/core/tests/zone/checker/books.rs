@@ -21,7 +21,7 @@ pub(super) struct Ask {
     /// Whether the node has received it, and when.
     pub(super) is_open: bool,
     pub(super) opened: Time,
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<Execution>,
     /// Parts of an answer that were told, and the run that they are of.
     pub(super) parts: BTreeSet<Frame>,
     pub(super) told_by: Option<usize>,
@@ -42,7 +42,7 @@ pub(super) enum Asker {
 
 /// One run of a request.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Execution {
     pub(super) at: ProcessId,
     /// Whether it may safely run twice, as the node says that runs it.
     pub(super) is_idempotent: bool,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Requests in order of arrival, which is that of their numbers. Most are answered when few more have come: so the latest
 /// stand in a row and are found by counting, and only those that stay longer go into a map.
 #[derive(Debug)]
-pub(super) struct Requests<P> {
+pub(super) struct RequestTable<P> {
     old: BTreeMap<RequestId, Box<P>>,
     /// With gaps where requests are gone; the first is there.
     latest: VecDeque<Option<Box<P>>>,
@@ -18,7 +18,7 @@ pub(super) struct Requests<P> {
 /// How long the row may be, gaps included.
 const LATEST: usize = 4_096;
 
-impl<P> Requests<P> {
+impl<P> RequestTable<P> {
     pub(super) fn new() -> Self {
         Self { old: BTreeMap::new(), latest: VecDeque::new(), first: 1, len: 0 }
     }
@@ -103,13 +103,13 @@ impl<P> Requests<P> {
 mod tests {
     use super::*;
 
-    fn ids(requests: &Requests<u64>) -> Vec<u64> {
+    fn ids(requests: &RequestTable<u64>) -> Vec<u64> {
         requests.iter().map(|(id, number)| (id.0 == *number).then_some(*number).unwrap()).collect()
     }
 
     /// So many requests, each of which is its number.
-    fn requests(count: u64) -> Requests<u64> {
-        let mut requests = Requests::new();
+    fn requests(count: u64) -> RequestTable<u64> {
+        let mut requests = RequestTable::new();
         (1..=count).for_each(|number| {
             assert_eq!(requests.next_id(), RequestId(number));
             requests.push(number);

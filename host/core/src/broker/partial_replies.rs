@@ -3,7 +3,7 @@
 //!
 //! Kept frames count against `limits.held-bytes`, and all of a reply against `limits.message` and `limits.frames`.
 
-use super::types::Asker;
+use super::types::Requester;
 use super::{Broker, Effect, RequestId};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Dialect, Reply, size};
@@ -11,19 +11,19 @@ use crate::time::Time;
 
 /// The partial replies of one request that are kept.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct PartialReplies {
     frames: Body,
     /// Whether some were too many to be kept.
     is_incomplete: bool,
 }
 
-impl Parts {
+impl PartialReplies {
     fn is_default(&self) -> bool {
         self.frames.is_empty() && !self.is_incomplete
     }
 }
 
-impl Asker {
+impl Requester {
     /// Whether its protocol has partial replies.
     fn has_parts(&self) -> bool {
         matches!(self, Self::Client { dialect, .. } if *dialect != Dialect::Majordomo01)
@@ -78,7 +78,7 @@ impl Broker {
             return;
         };
         let bytes = size(&pending.parts.frames);
-        pending.parts = Parts { frames: Vec::new(), is_incomplete };
+        pending.parts = PartialReplies { frames: Vec::new(), is_incomplete };
         pending.bytes -= bytes;
         self.held_bytes -= bytes;
     }
@@ -88,8 +88,8 @@ impl Broker {
     /// part alone, because a request with a key must not run again.
     pub(super) fn with_parts(
         &self,
-        asker: &Asker,
-        parts: Parts,
+        asker: &Requester,
+        parts: PartialReplies,
         result: Result<Body, Failure>,
     ) -> (Result<Body, Failure>, Option<Result<Body, Failure>>) {
         if parts.frames.is_empty() {

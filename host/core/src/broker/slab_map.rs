@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// Rows by key. The row found last is found again with one comparison, and rows stay where they are from their beginning to
 /// their end, since they are large.
 #[derive(Debug)]
-pub(super) struct Table<K, V> {
+pub(super) struct SlabMap<K, V> {
     index: BTreeMap<K, usize>,
     rows: Slab<(K, Box<V>)>,
     last: Cell<usize>,
@@ -17,7 +17,7 @@ pub(super) struct Table<K, V> {
 /// Rows for which there is room, at most, per row that is there; more is given back.
 const ROOM: usize = 4;
 
-impl<K: Ord + Clone, V> Table<K, V> {
+impl<K: Ord + Clone, V> SlabMap<K, V> {
     pub(super) fn new() -> Self {
         Self { index: BTreeMap::new(), rows: Slab::new(), last: Cell::new(0) }
     }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_row_is_found_by_its_key_whatever_was_there_before() {
-        let mut table = Table::new();
+        let mut table = SlabMap::new();
         for key in [3, 1, 2] {
             *table.get_or_insert_with(&key, || 10 * key) += 1;
         }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn room_for_many_rows_is_given_back_when_they_are_gone() {
-        let mut table = Table::new();
+        let mut table = SlabMap::new();
         for key in 0..1000 {
             table.get_or_insert_with(&key, || key);
         }

@@ -29,7 +29,7 @@ type Key = (Owner, ServiceName, Frame);
 
 /// The replies that are kept, and the requests that will make some.
 #[derive(Debug)]
-pub(super) struct Replies {
+pub(super) struct ReplyCache {
     by_key: BTreeMap<Key, Entry>,
     /// Those that are there by their numbers, the oldest first, each with the time until which it is kept.
     kept: BTreeMap<u64, (Time, Key)>,
@@ -60,7 +60,7 @@ enum Start {
     Has(Body),
 }
 
-impl Replies {
+impl ReplyCache {
     pub(super) fn new(max_replies: usize, max_bytes: usize) -> Self {
         Self {
             by_key: BTreeMap::new(),

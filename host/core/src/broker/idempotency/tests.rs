@@ -12,7 +12,7 @@ fn body(bytes: usize) -> Body {
     vec![vec![0; bytes].into()]
 }
 
-fn run(replies: &mut Replies, key: &Key, bytes: usize, now: Time) {
+fn run(replies: &mut ReplyCache, key: &Key, bytes: usize, now: Time) {
     assert!(matches!(replies.start(key.clone(), RequestId(1), now), Start::Leads));
     replies.end(key, RequestId(1), &Ok(body(bytes)), now);
 }
@@ -21,7 +21,7 @@ fn failed() -> Result<Body, Failure> {
     Err(Failure::new(crate::Code::Failed, ""))
 }
 
-fn is_kept(replies: &mut Replies, key: &Key, now: Time) -> bool {
+fn is_kept(replies: &mut ReplyCache, key: &Key, now: Time) -> bool {
     match replies.start(key.clone(), RequestId(9), now) {
         Start::Has(_) => true,
         Start::Follows => false,
@@ -34,7 +34,7 @@ fn is_kept(replies: &mut Replies, key: &Key, now: Time) -> bool {
 
 #[test]
 fn the_oldest_replies_give_way_by_number_by_size_and_by_age() {
-    let (mut replies, now) = (Replies::new(2, 10_000), Time::ZERO);
+    let (mut replies, now) = (ReplyCache::new(2, 10_000), Time::ZERO);
     run(&mut replies, &key("a"), 1, now);
     run(&mut replies, &key("b"), 1, now);
     assert!(is_kept(&mut replies, &key("a"), now) && is_kept(&mut replies, &key("b"), now));
@@ -52,7 +52,7 @@ fn the_oldest_replies_give_way_by_number_by_size_and_by_age() {
 
 #[test]
 fn who_comes_meanwhile_follows_and_takes_the_lead_if_the_first_fails() {
-    let (mut replies, now) = (Replies::new(10, 10_000), Time::ZERO);
+    let (mut replies, now) = (ReplyCache::new(10, 10_000), Time::ZERO);
     assert!(matches!(replies.start(key("a"), RequestId(1), now), Start::Leads));
     assert!(matches!(replies.start(key("a"), RequestId(2), now), Start::Follows));
     assert!(matches!(replies.start(key("a"), RequestId(3), now), Start::Follows));
@@ -66,7 +66,7 @@ fn who_comes_meanwhile_follows_and_takes_the_lead_if_the_first_fails() {
 #[test]
 fn one_user_does_not_push_out_what_another_has_by_number_or_by_size() {
     for (limit, bytes) in [((10_000, 1 << 30), 1), ((1 << 20, 10 << 20), 10_000)] {
-        let (mut replies, now) = (Replies::new(limit.0, limit.1), Time::ZERO);
+        let (mut replies, now) = (ReplyCache::new(limit.0, limit.1), Time::ZERO);
         let payment = || key_of_user("user:shop", "payment");
         run(&mut replies, &payment(), 1_000, now);
         for number in 0..10_001 {
@@ -82,7 +82,7 @@ fn one_user_does_not_push_out_what_another_has_by_number_or_by_size() {
 
 #[test]
 fn what_a_user_asks_of_one_service_does_not_push_out_its_replies_of_another() {
-    let (mut replies, now) = (Replies::new(100, 1 << 20), Time::ZERO);
+    let (mut replies, now) = (ReplyCache::new(100, 1 << 20), Time::ZERO);
     let payment = || (Owner::at(&[], "user:shop"), "pay".parse().unwrap(), Frame::from_static(b"payment"));
     run(&mut replies, &payment(), 1, now);
     (0..200).for_each(|number| run(&mut replies, &key_of_user("user:shop", &number.to_string()), 1, now));
@@ -91,7 +91,7 @@ fn what_a_user_asks_of_one_service_does_not_push_out_its_replies_of_another() {
 
 #[test]
 fn a_node_that_invents_users_does_not_push_out_what_users_of_others_have() {
-    let (mut replies, now) = (Replies::new(100, 1 << 20), Time::ZERO);
+    let (mut replies, now) = (ReplyCache::new(100, 1 << 20), Time::ZERO);
     let honest = ["user:shop", "node:b/user:shop", "node:b/user:other"];
     honest.iter().for_each(|user| run(&mut replies, &key_of_user(user, "payment"), 1, now));
     (0..500)

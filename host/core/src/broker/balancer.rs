@@ -4,7 +4,7 @@
 //! and one more, times the time that it took lately. Two draws come close to the best choice, do not need fresh figures
 //! of all, and do not send every node to the same peer at once.
 
-use super::types::HopStatus;
+use super::types::PeerStatus;
 use crate::message::LinkId;
 use crate::message::peer::Traits;
 use crate::name::{Address, Label, ServiceName};
@@ -24,15 +24,15 @@ const HALF_LIFE: Duration = Duration::from_secs(5);
 
 /// All peers that are linked.
 #[derive(Debug)]
-pub(super) struct Hops {
-    by_link: BTreeMap<LinkId, Hop>,
+pub(super) struct Balancer {
+    by_link: BTreeMap<LinkId, LinkedPeer>,
     /// Requests that one peer may have at a time.
     window: usize,
     chance: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Hop {
+pub(super) struct LinkedPeer {
     pub(super) node: Label,
     /// The zone that it leads into, if it is another.
     pub(super) zone: Option<Label>,
@@ -40,14 +40,14 @@ pub(super) struct Hop {
     is_router: bool,
     /// Requests that it has, by their number on the wire.
     pub(super) outstanding: BTreeSet<u64>,
-    offers: BTreeMap<Address, Record>,
+    offers: BTreeMap<Address, PeerStats>,
     /// Whether it gives no sign of life.
-    is_silent: bool,
+    is_unresponsive: bool,
 }
 
 /// How a peer does with one service.
 #[derive(Debug, Default)]
-struct Record {
+struct PeerStats {
     traits: Traits,
     outstanding: usize,
     /// Recent time to answer, microseconds; peaks count at once, and fade.
@@ -60,20 +60,20 @@ struct Record {
 
 /// Who is next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum Selection {
     /// This peer.
-    Hop(LinkId),
+    Peer(LinkId),
     /// Those that could serve have as many requests as they may have, or give no sign of life.
     Full,
     /// Those that could serve give no sign of life.
-    Silent,
+    Unresponsive,
     /// Nobody that was not tried already.
     Nobody,
 }
 
 /// How a request ended at a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum Outcome {
     /// It did what it should, or said why not.
     Well,
     /// It crashed, was lost, or was not answered in time.
@@ -82,24 +82,30 @@ pub(super) enum Ending {
     Cancelled,
 }
 
-impl Hops {
+impl Balancer {
     pub(super) fn new(window: usize, seed: u64) -> Self {
         Self { by_link: BTreeMap::new(), window, chance: seed }
     }
 
     pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>, is_router: bool) {
-        let hop =
-            Hop { node, zone, is_router, outstanding: BTreeSet::new(), offers: BTreeMap::new(), is_silent: false };
+        let hop = LinkedPeer {
+            node,
+            zone,
+            is_router,
+            outstanding: BTreeSet::new(),
+            offers: BTreeMap::new(),
+            is_unresponsive: false,
+        };
         self.by_link.insert(link, hop);
     }
 
-    pub(super) fn remove(&mut self, link: LinkId) -> Option<(Hop, Vec<Address>)> {
+    pub(super) fn remove(&mut self, link: LinkId) -> Option<(LinkedPeer, Vec<Address>)> {
         let hop = self.by_link.remove(&link)?;
         let services = hop.offers.keys().cloned().collect();
         Some((hop, services))
     }
 
-    pub(super) fn get(&self, link: LinkId) -> Option<&Hop> {
+    pub(super) fn get(&self, link: LinkId) -> Option<&LinkedPeer> {
         self.by_link.get(&link)
     }
 
@@ -109,8 +115,10 @@ impl Hops {
     }
 
     /// Notes whether it gives signs of life; returns whether that is news.
-    pub(super) fn set_silent(&mut self, link: LinkId, is_silent: bool) -> bool {
-        self.by_link.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_silent, is_silent) != is_silent)
+    pub(super) fn set_unresponsive(&mut self, link: LinkId, is_silent: bool) -> bool {
+        self.by_link
+            .get_mut(&link)
+            .is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_silent) != is_silent)
     }
 
     pub(super) fn offer(&mut self, link: LinkId, service: &Address, traits: Traits) {
@@ -127,7 +135,7 @@ impl Hops {
 
     /// The links that lead into one of these zones.
     pub(super) fn leading_into<'a>(&'a self, zones: &'a [Label]) -> impl Iterator<Item = LinkId> + 'a {
-        let leads = |hop: &Hop| hop.zone.as_ref().is_some_and(|zone| zones.contains(zone));
+        let leads = |hop: &LinkedPeer| hop.zone.as_ref().is_some_and(|zone| zones.contains(zone));
         self.by_link.iter().filter(move |(_, hop)| leads(hop)).map(|(link, _)| *link)
     }
 
@@ -139,7 +147,7 @@ impl Hops {
     /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
     pub(super) fn find(&self, node: &Label, service: &ServiceName) -> Option<LinkId> {
         let address = Address::from(service.clone());
-        let offers = |hop: &Hop| {
+        let offers = |hop: &LinkedPeer| {
             hop.node == *node && hop.zone.is_none() && (service.is_reserved() || hop.offers.contains_key(&address))
         };
         self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
@@ -165,7 +173,7 @@ impl Hops {
     }
 
     /// A request has ended there, so long after it began.
-    pub(super) fn end(&mut self, link: LinkId, service: &Address, id: u64, ending: Ending, took: Duration, now: Time) {
+    pub(super) fn end(&mut self, link: LinkId, service: &Address, id: u64, ending: Outcome, took: Duration, now: Time) {
         let Some(hop) = self.by_link.get_mut(&link) else { return };
         hop.outstanding.remove(&id);
         if let Some(record) = hop.offers.get_mut(service) {
@@ -175,7 +183,7 @@ impl Hops {
     }
 
     /// Draws the next hop among `offering`, without those that were tried.
-    pub(super) fn choose(&mut self, service: &Address, offering: &[LinkId], tried: &[LinkId], now: Time) -> Choice {
+    pub(super) fn choose(&mut self, service: &Address, offering: &[LinkId], tried: &[LinkId], now: Time) -> Selection {
         let drawn = self.draw_two(offering);
         let usable = |link: LinkId| self.is_usable(link, service, tried, now).then(|| self.cost(link, service, now));
         // Of equals the first one drawn, so that not all ask the same.
@@ -183,22 +191,22 @@ impl Hops {
             links.iter().filter_map(|&link| Some((usable(link)?, link))).min_by_key(|(cost, _)| *cost)
         };
         if let Some((_, link)) = best(&drawn).or_else(|| best(offering)) {
-            return Choice::Hop(link);
+            return Selection::Peer(link);
         }
         // Whoever is left out for its failures is better than nobody.
         let fresh = || offering.iter().copied().filter(|link| !tried.contains(link));
-        let live = || fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_silent));
+        let live = || fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_unresponsive));
         let open = live().filter(|&link| self.has_room(link)).map(|link| (self.cost(link, service, now), link));
         match open.min() {
-            Some((_, link)) => Choice::Hop(link),
-            None if live().next().is_some() => Choice::Full,
-            None if fresh().next().is_some() => Choice::Silent,
-            None => Choice::Nobody,
+            Some((_, link)) => Selection::Peer(link),
+            None if live().next().is_some() => Selection::Full,
+            None if fresh().next().is_some() => Selection::Unresponsive,
+            None => Selection::Nobody,
         }
     }
 
     pub(super) fn is_silent(&self, link: LinkId) -> bool {
-        self.get(link).is_some_and(|hop| hop.is_silent)
+        self.get(link).is_some_and(|hop| hop.is_unresponsive)
     }
 
     pub(super) fn is_router(&self, link: LinkId) -> bool {
@@ -207,7 +215,7 @@ impl Hops {
 
     /// Whether a request can go there now.
     pub(super) fn is_open(&self, link: LinkId) -> bool {
-        self.has_room(link) && self.get(link).is_some_and(|hop| !hop.is_silent)
+        self.has_room(link) && self.get(link).is_some_and(|hop| !hop.is_unresponsive)
     }
 
     pub(super) fn has_room(&self, link: LinkId) -> bool {
@@ -215,17 +223,17 @@ impl Hops {
     }
 
     /// How the peers that offer a service do.
-    pub(super) fn statuses(&self, service: &Address, offering: &[LinkId], now: Time) -> Vec<HopStatus> {
+    pub(super) fn statuses(&self, service: &Address, offering: &[LinkId], now: Time) -> Vec<PeerStatus> {
         let status = |&link| {
             let (hop, record) = (self.get(link)?, self.record(link, service)?);
-            Some(HopStatus {
+            Some(PeerStatus {
                 node: hop.node.clone(),
                 zone: None,
                 cost: 0,
                 outstanding: record.outstanding,
                 latency_us: record.latency_us,
                 failures_in_a_row: record.failures_in_a_row,
-                is_silent: hop.is_silent,
+                is_silent: hop.is_unresponsive,
                 is_full: !self.has_room(link),
                 paused_for: record.paused_until.since(now),
                 idempotent: record.traits.idempotent,
@@ -234,12 +242,12 @@ impl Hops {
         offering.iter().filter_map(status).collect()
     }
 
-    fn record(&self, link: LinkId, service: &Address) -> Option<&Record> {
+    fn record(&self, link: LinkId, service: &Address) -> Option<&PeerStats> {
         self.get(link)?.offers.get(service)
     }
 
     fn is_usable(&self, link: LinkId, service: &Address, tried: &[LinkId], now: Time) -> bool {
-        let is_well = self.get(link).is_some_and(|hop| !hop.is_silent);
+        let is_well = self.get(link).is_some_and(|hop| !hop.is_unresponsive);
         let is_paused = self.record(link, service).is_none_or(|record| record.paused_until > now);
         is_well && !is_paused && self.has_room(link) && !tried.contains(&link)
     }
@@ -268,18 +276,18 @@ impl Hops {
     }
 }
 
-impl Record {
-    fn note(&mut self, ending: Ending, took: Duration, now: Time) {
+impl PeerStats {
+    fn note(&mut self, ending: Outcome, took: Duration, now: Time) {
         match ending {
-            Ending::Cancelled => {}
-            Ending::Well => {
+            Outcome::Cancelled => {}
+            Outcome::Well => {
                 let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let smoothed = self.latency_us - self.latency_us / 8 + took / 8;
                 self.latency_us = smoothed.max(took);
                 self.measured = now;
                 (self.failures_in_a_row, self.pause) = (0, Duration::ZERO);
             }
-            Ending::Badly => {
+            Outcome::Badly => {
                 self.failures_in_a_row += 1;
                 if self.failures_in_a_row >= TOLERANCE && self.paused_until <= now {
                     self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
@@ -302,8 +310,8 @@ mod tests {
         "print".parse().unwrap()
     }
 
-    fn two() -> Hops {
-        let mut hops = Hops::new(2, 7);
+    fn two() -> Balancer {
+        let mut hops = Balancer::new(2, 7);
         for (link, name) in [(A, "a"), (B, "b")] {
             hops.add(link, name.parse().unwrap(), None, false);
             hops.offer(link, &service(), Traits::of_plugin(true));
@@ -311,7 +319,7 @@ mod tests {
         hops
     }
 
-    fn serve(hops: &mut Hops, link: LinkId, id: u64, ending: Ending, took: Duration, now: Time) {
+    fn serve(hops: &mut Balancer, link: LinkId, id: u64, ending: Outcome, took: Duration, now: Time) {
         hops.begin(link, &service(), id);
         hops.end(link, &service(), id, ending, took, now);
     }
@@ -319,14 +327,14 @@ mod tests {
     #[test]
     fn the_quicker_peer_is_chosen_and_the_slower_one_is_tried_again_when_its_latency_has_faded() {
         let (mut hops, now) = (two(), Time::ZERO);
-        serve(&mut hops, A, 1, Ending::Well, MS, now);
-        serve(&mut hops, B, 2, Ending::Well, 10 * MS, now);
-        let count = |hops: &mut Hops, now| {
-            (0..100).filter(|_| hops.choose(&service(), &[A, B], &[], now) == Choice::Hop(B)).count()
+        serve(&mut hops, A, 1, Outcome::Well, MS, now);
+        serve(&mut hops, B, 2, Outcome::Well, 10 * MS, now);
+        let count = |hops: &mut Balancer, now| {
+            (0..100).filter(|_| hops.choose(&service(), &[A, B], &[], now) == Selection::Peer(B)).count()
         };
         assert_eq!(count(&mut hops, now), 0);
         let later = now + 60 * Duration::from_secs(1);
-        serve(&mut hops, A, 3, Ending::Well, MS, later);
+        serve(&mut hops, A, 3, Outcome::Well, MS, later);
         assert!(count(&mut hops, later) > 60, "the old latency of B counts little");
     }
 
@@ -337,10 +345,10 @@ mod tests {
         for (link, number) in links.iter().zip(1..) {
             hops.add(*link, format!("n{number}").parse().unwrap(), None, false);
             hops.offer(*link, &service(), Traits::of_plugin(true));
-            serve(&mut hops, *link, u64::from(number), Ending::Well, MS * number, now);
+            serve(&mut hops, *link, u64::from(number), Outcome::Well, MS * number, now);
         }
-        let chosen: Vec<Choice> = (0..500).map(|_| hops.choose(&service(), &links, &[], now)).collect();
-        let share = |link| chosen.iter().filter(|choice| **choice == Choice::Hop(link)).count();
+        let chosen: Vec<Selection> = (0..500).map(|_| hops.choose(&service(), &links, &[], now)).collect();
+        let share = |link| chosen.iter().filter(|choice| **choice == Selection::Peer(link)).count();
         // Of ten pairs the best is in four, the next in three of the others, and so on.
         for (link, expected) in links.iter().zip([200, 150, 100, 50, 0_usize]) {
             assert!(share(*link).abs_diff(expected) <= 30, "{link}: {}", share(*link));
@@ -353,25 +361,26 @@ mod tests {
         for id in 0..2 {
             hops.begin(A, &service(), id);
         }
-        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Choice::Full);
-        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Choice::Hop(B));
-        assert_eq!(hops.choose(&service(), &[A, B], &[A, B], now), Choice::Nobody);
-        assert_eq!(hops.choose(&service(), &[], &[], now), Choice::Nobody);
+        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Selection::Full);
+        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Selection::Peer(B));
+        assert_eq!(hops.choose(&service(), &[A, B], &[A, B], now), Selection::Nobody);
+        assert_eq!(hops.choose(&service(), &[], &[], now), Selection::Nobody);
     }
 
     #[test]
     fn a_peer_that_only_fails_is_left_out_for_longer_and_longer_but_better_than_nobody() {
         let (mut hops, mut now) = (two(), Time::ZERO);
         for id in 0..u64::from(TOLERANCE) {
-            serve(&mut hops, A, id, Ending::Badly, MS, now);
+            serve(&mut hops, A, id, Outcome::Badly, MS, now);
         }
-        let chosen =
-            |hops: &mut Hops, now| (0..50).any(|_| hops.choose(&service(), &[A, B], &[], now) == Choice::Hop(A));
+        let chosen = |hops: &mut Balancer, now| {
+            (0..50).any(|_| hops.choose(&service(), &[A, B], &[], now) == Selection::Peer(A))
+        };
         assert!(!chosen(&mut hops, now));
-        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Choice::Hop(A));
+        assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Selection::Peer(A));
         now = now + FIRST;
         assert!(chosen(&mut hops, now), "it is tried again");
-        serve(&mut hops, A, 9, Ending::Badly, MS, now);
+        serve(&mut hops, A, 9, Outcome::Badly, MS, now);
         assert!(!chosen(&mut hops, now + FIRST), "one more failure is enough, and counts twice");
         assert!(chosen(&mut hops, now + 2 * FIRST));
     }
@@ -379,10 +388,10 @@ mod tests {
     #[test]
     fn a_silent_peer_is_not_chosen_even_if_it_is_the_only_one() {
         let (mut hops, now) = (two(), Time::ZERO);
-        assert!(hops.set_silent(A, true) && !hops.set_silent(A, true));
-        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Silent);
-        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Choice::Hop(B));
-        assert!(hops.set_silent(A, false));
-        assert_eq!(hops.choose(&service(), &[A], &[], now), Choice::Hop(A));
+        assert!(hops.set_unresponsive(A, true) && !hops.set_unresponsive(A, true));
+        assert_eq!(hops.choose(&service(), &[A], &[], now), Selection::Unresponsive);
+        assert_eq!(hops.choose(&service(), &[A, B], &[], now), Selection::Peer(B));
+        assert!(hops.set_unresponsive(A, false));
+        assert_eq!(hops.choose(&service(), &[A], &[], now), Selection::Peer(A));
     }
 }

@@ -1,7 +1,7 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
-use super::deadlines::Kind;
-use super::{Asker, Broker, CallId, Effect, MAX_HOPS, Pending, Request, RequestId, Stage, Submission, Where};
+use super::deadlines::ProviderKind;
+use super::{Broker, CallId, Destination, Effect, MAX_HOPS, Pending, RequestId, Requester, Run, Stage, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
 use crate::name::ServiceName;
@@ -35,10 +35,10 @@ impl Broker {
     }
 
     pub(super) fn run(&mut self, id: RequestId, now: Time) {
-        self.turn_to(id, Kind::Plugin, now);
+        self.turn_to(id, ProviderKind::Plugin, now);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Plugin;
-        let request = Box::new(Request {
+        let request = Box::new(Run {
             id,
             service: pending.service.clone(),
             caller: pending.caller(),
@@ -83,9 +83,9 @@ impl Broker {
     pub fn call(&mut self, call: CallId, parent: RequestId, service: ServiceName, body: Body, now: Time) {
         let Some(pending) = self.requests.get(&parent) else {
             let failure = Failure::new(Code::Cancelled, "the calling request has ended");
-            return self.refuse(Asker::Call { call, parent, caller: service.clone() }, service, failure);
+            return self.refuse(Requester::Call { call, parent, caller: service.clone() }, service, failure);
         };
-        let asker = Asker::Call { call, parent, caller: pending.service.clone() };
+        let asker = Requester::Call { call, parent, caller: pending.service.clone() };
         if let Err(failure) = self.may_call(pending, &service) {
             return self.refuse(asker, service, failure);
         }
@@ -94,7 +94,7 @@ impl Broker {
         let submission = Submission {
             asker,
             service,
-            place: Where::Anywhere,
+            destination: Destination::Anywhere,
             caller: None,
             allowed: None,
             chain,

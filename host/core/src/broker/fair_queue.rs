@@ -1,19 +1,19 @@
 //! In which order requests are served that have to wait: callers in turn, and each caller's own in order of arrival. So a
 //! burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of one size).
 
-use super::types::{Asker, RequestId};
+use super::types::{RequestId, Requester};
 use crate::message::PeerId;
 use crate::name::Label;
 use std::collections::BTreeMap;
 
 /// A place in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+pub(super) struct StartTag {
     round: u64,
     pub(super) request: RequestId,
 }
 
-impl Turn {
+impl StartTag {
     /// Before all others.
     pub(super) const FIRST: Self = Self { round: 0, request: RequestId(0) };
 
@@ -25,33 +25,33 @@ impl Turn {
 
 /// Whose requests are served in order: those of a user, or where nobody has to say who it is, of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Caller {
+enum Flow {
     User(Label),
     Connection(PeerId),
 }
 
 /// The turns of one service.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct FairQueue {
     /// The latest round of which a request was served.
     round: u64,
     /// The last round in which each caller has a request. One of the past is as good as none.
-    last: BTreeMap<Caller, u64>,
+    last: BTreeMap<Flow, u64>,
 }
 
-impl Turns {
+impl FairQueue {
     /// The turn of a new request, while so many wait.
-    pub(super) fn take(&mut self, asker: &Asker, request: RequestId, waiting: usize) -> Turn {
+    pub(super) fn assign(&mut self, asker: &Requester, request: RequestId, waiting: usize) -> StartTag {
         let caller = match asker {
             _ if waiting == 0 => {
                 self.last.clear();
-                return Turn { round: self.round, request };
+                return StartTag { round: self.round, request };
             }
             // Somebody waits for the one who calls.
-            Asker::Call { .. } => return Turn { round: self.round, request },
-            Asker::Client { peer, .. } => match peer.principal() {
-                Some(user) => Caller::User(user.clone()),
-                None => Caller::Connection(peer.clone()),
+            Requester::Call { .. } => return StartTag { round: self.round, request },
+            Requester::Client { peer, .. } => match peer.principal() {
+                Some(user) => Flow::User(user.clone()),
+                None => Flow::Connection(peer.clone()),
             },
         };
         if self.last.len() > 2 * waiting + 16 {
@@ -60,11 +60,11 @@ impl Turns {
         }
         let round = self.last.get(&caller).map_or(self.round, |last| self.round.max(last + 1));
         self.last.insert(caller, round);
-        Turn { round, request }
+        StartTag { round, request }
     }
 
     /// A request is served.
-    pub(super) fn serve(&mut self, turn: Turn) {
+    pub(super) fn serve(&mut self, turn: StartTag) {
         self.round = self.round.max(turn.round);
     }
 }
@@ -75,15 +75,15 @@ mod tests {
     use crate::message::Dialect;
     use std::collections::BTreeSet;
 
-    fn client(name: u8) -> Asker {
-        Asker::Client { peer: PeerId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
+    fn client(name: u8) -> Requester {
+        Requester::Client { peer: PeerId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
     }
 
     /// Who is served, if these ask in this order and wait until all have asked.
     fn served(asking: &[u8]) -> Vec<u8> {
-        let (mut turns, mut queue) = (Turns::default(), BTreeSet::new());
+        let (mut turns, mut queue) = (FairQueue::default(), BTreeSet::new());
         for (number, name) in (1..).zip(asking) {
-            let turn = turns.take(&client(*name), RequestId(number), queue.len());
+            let turn = turns.assign(&client(*name), RequestId(number), queue.len());
             queue.insert((turn, *name));
         }
         let mut served = Vec::new();
@@ -102,25 +102,29 @@ mod tests {
 
     #[test]
     fn who_comes_late_is_not_served_before_its_turn() {
-        let mut turns = Turns::default();
-        let first = turns.take(&client(b'a'), RequestId(1), 0);
-        let [second, third] = [2, 3].map(|number| turns.take(&client(b'a'), RequestId(number), 5));
+        let mut turns = FairQueue::default();
+        let first = turns.assign(&client(b'a'), RequestId(1), 0);
+        let [second, third] = [2, 3].map(|number| turns.assign(&client(b'a'), RequestId(number), 5));
         turns.serve(first);
         turns.serve(second);
         turns.serve(third);
-        let [late, later] = [4, 5].map(|number| turns.take(&client(b'b'), RequestId(number), 5));
+        let [late, later] = [4, 5].map(|number| turns.assign(&client(b'b'), RequestId(number), 5));
         assert!(third < late && late < later);
         assert_eq!(late.round, third.round, "the past is not made up for");
     }
 
     #[test]
     fn callers_of_the_past_are_forgotten() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         for number in 1..10_000 {
-            let asker =
-                Asker::Client { peer: PeerId::new(number_bytes(number)), dialect: Dialect::Native, id: 0, asked: None };
-            let turn = turns.take(&asker, RequestId(number), 3);
-            turns.serve(Turn { round: turn.round + 1, ..turn });
+            let asker = Requester::Client {
+                peer: PeerId::new(number_bytes(number)),
+                dialect: Dialect::Native,
+                id: 0,
+                asked: None,
+            };
+            let turn = turns.assign(&asker, RequestId(number), 3);
+            turns.serve(StartTag { round: turn.round + 1, ..turn });
         }
         assert!(turns.last.len() < 50, "{}", turns.last.len());
     }
