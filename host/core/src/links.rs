@@ -61,11 +61,11 @@ pub enum LinkEffect {
     /// Ask for a sign of life.
     Ping(LinkId),
     /// The peer has fallen silent, or speaks again.
-    Silent {
+    Unresponsive {
         /// The link.
         link: LinkId,
         /// Which of the two.
-        is_silent: bool,
+        is_unresponsive: bool,
     },
     /// A dialled node cannot be reached, or does not welcome this one.
     Failed {
@@ -97,10 +97,10 @@ struct Target {
     /// The entry of the configuration that names it.
     seed: Option<Seed>,
     /// The member that lives there.
-    wanted: Option<Member>,
+    retained_for: Option<Member>,
     /// Until when it is wanted otherwise, and who is.
     until: Time,
-    brief: Option<Label>,
+    temporary_for: Option<Label>,
     state: State,
     /// When its timer is due.
     due: Option<Time>,
@@ -111,15 +111,15 @@ struct Target {
 enum State {
     /// Not linked.
     #[default]
-    Apart,
+    Disconnected,
     /// Dialled, and not welcomed yet; who is expected, if that is known.
     Dialled(LinkId, Option<Label>),
     /// Linked.
-    Up(Line),
+    Established(Established),
 }
 
 #[derive(Debug)]
-struct Line {
+struct Established {
     link: LinkId,
     member: Member,
     heard: Time,
@@ -208,7 +208,7 @@ impl Links {
                 let leads_there = |standing: LinkId| self.member(standing).is_some_and(|at| at.is_same_process(member));
                 standing.filter(|standing| leads_there(*standing)).or(Some(*link))
             }
-            Some(State::Up(line)) if line.member.name == member.name => Some(line.link),
+            Some(State::Established(line)) if line.member.name == member.name => Some(line.link),
             _ => standing,
         }
     }
@@ -223,14 +223,14 @@ impl Links {
     }
 
     /// A member is to be linked with from now on. It has just given a sign of life, so there is no pause to sit out.
-    pub fn want(&mut self, member: &Member, now: Time) {
+    pub fn retain(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
-        target.wanted = Some(member.clone());
+        target.retained_for = Some(member.clone());
         match &mut target.state {
-            State::Apart => self.set_timer(&member.endpoint, Some(now)),
-            State::Up(line) if line.member.is_same_process(member) => line.member = member.clone(),
-            State::Up(line) if line.member.name == member.name && line.member < *member => {
-                self.part(&member.endpoint, "it has started anew", true, now);
+            State::Disconnected => self.set_timer(&member.endpoint, Some(now)),
+            State::Established(line) if line.member.is_same_process(member) => line.member = member.clone(),
+            State::Established(line) if line.member.name == member.name && line.member < *member => {
+                self.close(&member.endpoint, "it has started anew", true, now);
                 self.set_timer(&member.endpoint, Some(now));
             }
             _ => {}
@@ -240,21 +240,22 @@ impl Links {
     /// A member is to hear something, although it may be dead: it is linked with for a while.
     pub fn want_briefly(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
-        (target.until, target.brief) = (now + BRIEFLY, Some(member.name.clone()));
+        (target.until, target.temporary_for) = (now + BRIEFLY, Some(member.name.clone()));
     }
 
     /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until it is
     /// silent or lost: who leaves, or is taken for dead and lives, answers first what it has, and the news may overtake it.
-    pub fn unwant(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
+    pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
-        if target.wanted.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
+        if target.retained_for.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
             // Not if another has taken its place.
-            (target.wanted, target.until) = (None, Time::ZERO);
+            (target.retained_for, target.until) = (None, Time::ZERO);
         }
-        let is_over =
-            |line: &Line| line.member.is_same_process(member) && (line.pings >= TOLERANCE || !is_busy(line.link));
-        if matches!(&target.state, State::Up(line) if is_over(line)) {
-            self.part(&member.endpoint, "it is no longer a member of the zone", true, now);
+        let is_over = |line: &Established| {
+            line.member.is_same_process(member) && (line.pings >= TOLERANCE || !is_busy(line.link))
+        };
+        if matches!(&target.state, State::Established(line) if is_over(line)) {
+            self.close(&member.endpoint, "it is no longer a member of the zone", true, now);
         }
         self.forget_if_unwanted(&member.endpoint);
     }
@@ -263,7 +264,7 @@ impl Links {
     pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
         let Some(endpoint) = self.links.get(&link).cloned() else { return };
         // The same node by another name of its place, or one that has lost its name to another and is yet to learn it.
-        let is_there = |line: &Line| {
+        let is_there = |line: &Established| {
             let is_outranked = line.member > member && line.pings < TOLERANCE;
             line.member.is_same_process(&member) || is_outranked
         };
@@ -274,7 +275,7 @@ impl Links {
         }
         target.pause = Duration::ZERO;
         if is_there {
-            target.state = State::Apart;
+            target.state = State::Disconnected;
             self.links.remove(&link);
             self.effects.push_back(LinkEffect::HangUp(link));
             return self.pause(&endpoint, BRIEFLY, now);
@@ -282,10 +283,10 @@ impl Links {
         if let Some(older) = self.members.insert(member.name.clone(), link)
             && let Some(place) = self.links.get(&older).cloned()
         {
-            self.part(&place, "it has started anew", true, now);
+            self.close(&place, "it has started anew", true, now);
         }
         if let Some(target) = self.targets.get_mut(&endpoint) {
-            target.state = State::Up(Line { link, member: member.clone(), heard: now, pings: 0 });
+            target.state = State::Established(Established { link, member: member.clone(), heard: now, pings: 0 });
         }
         self.set_timer(&endpoint, None);
         self.effects.push_back(LinkEffect::Up { link, member });
@@ -294,7 +295,7 @@ impl Links {
     /// The dialled node does not want us, or is not one that we want.
     pub fn refused(&mut self, link: LinkId, why: &str, now: Time) {
         if let Some(endpoint) = self.links.get(&link).cloned() {
-            self.part(&endpoint, why, true, now);
+            self.close(&endpoint, why, true, now);
             // It may be mended, but not in a moment.
             self.pause(&endpoint, LONGEST_PAUSE, now);
         }
@@ -315,7 +316,7 @@ impl Links {
     /// A link is no more.
     pub fn down(&mut self, link: LinkId, why: &str, now: Time) {
         if let Some(endpoint) = self.links.get(&link).cloned() {
-            self.part(&endpoint, why, false, now);
+            self.close(&endpoint, why, false, now);
         }
     }
 
@@ -324,7 +325,7 @@ impl Links {
         let Some(line) = self.line_mut(link) else { return };
         line.heard = now;
         if std::mem::take(&mut line.pings) >= TOLERANCE {
-            self.effects.push_back(LinkEffect::Silent { link, is_silent: false });
+            self.effects.push_back(LinkEffect::Unresponsive { link, is_unresponsive: false });
         }
     }
 
@@ -351,9 +352,9 @@ impl Links {
             self.set_timer(&endpoint, None);
             let Some(target) = self.targets.get(&endpoint) else { continue };
             match &target.state {
-                State::Apart => self.dial(&endpoint, now),
-                State::Dialled(..) => self.part(&endpoint, "it did not welcome us in time", true, now),
-                State::Up(line) => {
+                State::Disconnected => self.dial(&endpoint, now),
+                State::Dialled(..) => self.close(&endpoint, "it did not welcome us in time", true, now),
+                State::Established(line) => {
                     let link = line.link;
                     self.check(&endpoint, is_busy(link), now);
                 }
@@ -369,7 +370,7 @@ impl Links {
             return;
         }
         for target in self.targets.values_mut() {
-            if let State::Up(line) = &mut target.state {
+            if let State::Established(line) = &mut target.state {
                 line.heard = now.min(line.heard + late);
             }
         }
@@ -378,7 +379,7 @@ impl Links {
     /// The timer of a link that stands.
     fn check(&mut self, endpoint: &str, is_busy: bool, now: Time) {
         let (heartbeat, expiry) = (self.settings.heartbeat, self.settings.expiry);
-        let Some(Target { state: State::Up(line), .. }) = self.targets.get_mut(endpoint) else { return };
+        let Some(Target { state: State::Established(line), .. }) = self.targets.get_mut(endpoint) else { return };
         if !is_busy && line.pings == 0 {
             return;
         }
@@ -389,12 +390,12 @@ impl Links {
         }
         if silence >= expiry {
             let rule = "every message on its way must pass within peers.expiry";
-            return self.part(endpoint, &format!("it gives no sign of life within {expiry:?}; {rule}"), true, now);
+            return self.close(endpoint, &format!("it gives no sign of life within {expiry:?}; {rule}"), true, now);
         }
         line.pings += 1;
         let link = line.link;
         if line.pings == TOLERANCE {
-            self.effects.push_back(LinkEffect::Silent { link, is_silent: true });
+            self.effects.push_back(LinkEffect::Unresponsive { link, is_unresponsive: true });
         }
         self.effects.push_back(LinkEffect::Ping(link));
         self.set_timer(endpoint, Some(now + heartbeat));
@@ -402,14 +403,15 @@ impl Links {
 
     fn dial(&mut self, endpoint: &str, now: Time) {
         let Some(target) = self.targets.get_mut(endpoint) else { return };
-        if target.seed.is_none() && target.wanted.is_none() && target.until <= now {
+        if target.seed.is_none() && target.retained_for.is_none() && target.until <= now {
             self.targets.remove(endpoint);
             return;
         }
         let link = LinkId(self.next_link);
         self.next_link += 1;
         let seed = target.seed.as_ref().and_then(|seed| seed.name.as_ref());
-        let name = target.wanted.as_ref().map(|member| &member.name).or(target.brief.as_ref()).or(seed).cloned();
+        let name =
+            target.retained_for.as_ref().map(|member| &member.name).or(target.temporary_for.as_ref()).or(seed).cloned();
         target.state = State::Dialled(link, name.clone());
         self.links.insert(link, endpoint.to_owned());
         self.set_timer(endpoint, Some(now + WELCOME_WITHIN));
@@ -417,15 +419,15 @@ impl Links {
     }
 
     /// Ends a link, by our own will or not, and plans the next one.
-    fn part(&mut self, endpoint: &str, why: &str, hangs_up: bool, now: Time) {
+    fn close(&mut self, endpoint: &str, why: &str, hangs_up: bool, now: Time) {
         let Some(target) = self.targets.get_mut(endpoint) else { return };
         let link = match std::mem::take(&mut target.state) {
-            State::Apart => return,
+            State::Disconnected => return,
             State::Dialled(link, _) => {
                 self.effects.push_back(LinkEffect::Failed { endpoint: endpoint.to_owned(), why: why.to_owned() });
                 link
             }
-            State::Up(Line { link, member, .. }) => {
+            State::Established(Established { link, member, .. }) => {
                 if self.members.get(&member.name) == Some(&link) {
                     self.members.remove(&member.name);
                 }
@@ -457,8 +459,9 @@ impl Links {
     }
 
     fn forget_if_unwanted(&mut self, endpoint: &str) {
-        let unwanted =
-            |target: &Target| target.seed.is_none() && target.wanted.is_none() && matches!(target.state, State::Apart);
+        let unwanted = |target: &Target| {
+            target.seed.is_none() && target.retained_for.is_none() && matches!(target.state, State::Disconnected)
+        };
         if self.targets.get(endpoint).is_some_and(unwanted) {
             self.set_timer(endpoint, None);
             self.targets.remove(endpoint);
@@ -475,16 +478,16 @@ impl Links {
         }
     }
 
-    fn line(&self, link: LinkId) -> Option<&Line> {
+    fn line(&self, link: LinkId) -> Option<&Established> {
         match &self.targets.get(self.links.get(&link)?)?.state {
-            State::Up(line) if line.link == link => Some(line),
+            State::Established(line) if line.link == link => Some(line),
             _ => None,
         }
     }
 
-    fn line_mut(&mut self, link: LinkId) -> Option<&mut Line> {
+    fn line_mut(&mut self, link: LinkId) -> Option<&mut Established> {
         match &mut self.targets.get_mut(self.links.get(&link)?)?.state {
-            State::Up(line) if line.link == link => Some(line),
+            State::Established(line) if line.link == link => Some(line),
             _ => None,
         }
     }

@@ -63,12 +63,12 @@ fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause()
     let link = scene.dials(0);
     scene.0.down(link, "refused", at(0));
     scene.effects();
-    scene.0.want(&member(2), at(10));
+    scene.0.retain(&member(2), at(10));
     let link = scene.dials(10);
-    scene.0.want(&member(2), at(20));
+    scene.0.retain(&member(2), at(20));
     assert_eq!(scene.wake(20, false), [], "it is being dialled");
     scene.0.welcomed(link, member(2), at(20));
-    scene.0.want(&member(2), at(30));
+    scene.0.retain(&member(2), at(30));
     assert_eq!(scene.0.next_wake(), None, "it is linked");
 }
 
@@ -88,11 +88,14 @@ fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats()
     scene.0.asked(link, at(10_000));
     assert_eq!(scene.wake(10_250, true), [LinkEffect::Ping(link)]);
     assert_eq!(scene.wake(10_500, true), [LinkEffect::Ping(link)]);
-    assert_eq!(scene.wake(10_750, true), [LinkEffect::Silent { link, is_silent: true }, LinkEffect::Ping(link)]);
+    assert_eq!(
+        scene.wake(10_750, true),
+        [LinkEffect::Unresponsive { link, is_unresponsive: true }, LinkEffect::Ping(link)]
+    );
     assert!(scene.0.is_silent(link));
     assert_eq!(scene.wake(11_000, false), [LinkEffect::Ping(link)], "it is asked on, so that it may come back");
     scene.0.heard(link, at(11_100));
-    assert_eq!(scene.effects(), [LinkEffect::Silent { link, is_silent: false }]);
+    assert_eq!(scene.effects(), [LinkEffect::Unresponsive { link, is_unresponsive: false }]);
     assert_eq!(scene.wake(11_250, false), []);
     assert_eq!(scene.0.next_wake(), None);
 }
@@ -138,7 +141,7 @@ fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
     let link = scene.dials(1_100);
     scene.0.welcomed(link, member(2), at(1_100));
     assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(2) }]);
-    scene.0.unwant(&member(1), |_| false, at(1_200));
+    scene.0.release(&member(1), |_| false, at(1_200));
     assert_eq!(scene.effects(), [], "the death of the old one is no news to the new one");
 }
 
@@ -146,12 +149,12 @@ fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
 fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() {
     let (mut scene, link) = Scene::linked();
     scene.0.asked(link, at(0));
-    scene.0.unwant(&member(1), |_| true, at(100));
+    scene.0.release(&member(1), |_| true, at(100));
     assert_eq!(scene.effects(), []);
     for ms in [250, 500, 750] {
         scene.wake(ms, true);
     }
-    scene.0.unwant(&member(1), |_| true, at(800));
+    scene.0.release(&member(1), |_| true, at(800));
     let why = "it is no longer a member of the zone".into();
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
 }
@@ -159,8 +162,8 @@ fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() 
 #[test]
 fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
     let (mut scene, link) = Scene::linked();
-    scene.0.unwant(&member(1), |_| true, at(100));
-    scene.0.want(&member(2), at(200));
+    scene.0.release(&member(1), |_| true, at(100));
+    scene.0.retain(&member(2), at(200));
     let why = "it has started anew".into();
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
     scene.dials(200);
@@ -189,7 +192,7 @@ fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
 fn two_places_of_one_node_make_one_link() {
     let (mut scene, _) = Scene::linked();
     let other = Member { endpoint: "tcp://alias".into(), ..member(1) };
-    scene.0.want(&other, at(0));
+    scene.0.retain(&other, at(0));
     scene.0.wake(|_| false, at(0));
     let Some(LinkEffect::Dial { link, .. }) = scene.0.next_effect() else { panic!("it should dial") };
     scene.0.welcomed(link, member(1), at(0));

@@ -324,7 +324,7 @@ impl Node {
                 let outstanding = self.broker.outstanding_at(link, before).take(peer::MAX_NAMED).collect();
                 self.post(link, PeerMessage::Ping { outstanding });
             }
-            LinkEffect::Silent { link, is_silent } => {
+            LinkEffect::Unresponsive { link, is_unresponsive: is_silent } => {
                 self.broker.peer_unresponsive(link, is_silent, now);
                 if let Some(member) = self.links_of(link).and_then(|links| links.member(link)) {
                     let node = member.name.clone();
@@ -392,7 +392,7 @@ impl Node {
             MemberEffect::Up(member) => {
                 self.zone.claim = None;
                 self.zone.guests.values_mut().for_each(|guest| guest.is_now(&member));
-                self.zone.links.want(&member, now);
+                self.zone.links.retain(&member, now);
                 let before = self.zone.joined.insert(member.name.clone(), member.clone());
                 let is_renewed = before.is_some_and(|before| before.is_same_process(&member));
                 if !is_renewed {
@@ -420,7 +420,7 @@ impl Node {
         self.zone.routes.member_down(&member.name);
         self.settle_routes(now);
         let broker = &self.broker;
-        self.zone.links.unwant(&member, |link| broker.is_peer_busy(link), now);
+        self.zone.links.release(&member, |link| broker.is_peer_busy(link), now);
         let is_its = |guest: &Guest| guest.zone.is_none() && guest.member.is_same_process(&member);
         let its = self.zone.guests.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
