@@ -7,7 +7,7 @@
 mod codec;
 mod identity;
 mod names;
-mod outbox;
+mod runtime;
 
 pub use codec::MalformedGossip;
 
@@ -16,12 +16,12 @@ use crate::message::peer::Member;
 use crate::name::Label;
 use crate::settings::MembersSettings;
 use crate::time::Time;
-use codec::{Codec, Datagram, Update};
+use codec::{Codec, Datagram, MemberUpdate};
 use foca::{Foca, NoCustomBroadcast, PeriodicParams, State};
 use identity::Identity;
-use outbox::Outbox;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
+use runtime::Runtime;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::{NonZeroU8, NonZeroUsize};
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// The state machine of one node's view of its zone.
 pub struct Members {
     foca: Foca<Identity, Codec, Xoshiro256PlusPlus, NoCustomBroadcast>,
-    outbox: Outbox,
+    runtime: Runtime,
     config: foca::Config,
     reunion: Duration,
     limit: usize,
@@ -82,10 +82,10 @@ impl Members {
     #[must_use]
     pub fn new(me: Member, settings: &MembersSettings, seed: u64) -> Self {
         let config = config(settings);
-        let outbox = Outbox::new(me.name.clone());
+        let outbox = Runtime::new(me.name.clone());
         Self {
             foca: Foca::new(me.into(), config.clone(), Xoshiro256PlusPlus::seed_from_u64(seed), Codec),
-            outbox,
+            runtime: outbox,
             config,
             reunion: settings.reunion.max(SHORTEST),
             limit: settings.limit,
@@ -106,30 +106,30 @@ impl Members {
 
     /// Those who live, by name, without this node.
     pub fn alive(&self) -> impl Iterator<Item = &Member> {
-        self.outbox.alive.values().map(Identity::member)
+        self.runtime.alive.values().map(Identity::member)
     }
 
     /// The member of this name, if it lives and is not this node.
     #[must_use]
     pub fn get(&self, name: &Label) -> Option<&Member> {
-        self.outbox.alive.get(name).map(Identity::member)
+        self.runtime.alive.get(name).map(Identity::member)
     }
 
     /// Whether a member of this name would be let in. One that would not had better be refused as soon as it dials.
     #[must_use]
     pub fn has_room_for(&self, name: &Label) -> bool {
-        self.outbox.alive.len() < self.limit || self.outbox.alive.contains_key(name)
+        self.runtime.alive.len() < self.limit || self.runtime.alive.contains_key(name)
     }
 
     /// The next decision to act on.
     pub fn next_effect(&mut self) -> Option<MemberEffect> {
-        self.outbox.effects.pop_front()
+        self.runtime.effects.pop_front()
     }
 
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.outbox.timers.next().into_iter().chain(self.lonely).min()
+        self.runtime.timers.next().into_iter().chain(self.lonely).min()
     }
 
     /// Says hello to a member that a dial has made known. Until anybody answers, the last of them is greeted again and
@@ -138,7 +138,7 @@ impl Members {
         if self.standing != Standing::Present || to == self.me() {
             return;
         }
-        self.outbox.now = now;
+        self.runtime.now = now;
         if to.name == self.me().name {
             if to > self.me() {
                 self.give_up_name(to.clone());
@@ -156,7 +156,7 @@ impl Members {
         if self.standing != Standing::Present || member.name == self.me().name || !self.has_room_for(&member.name) {
             return;
         }
-        self.outbox.now = now;
+        self.runtime.now = now;
         let identity = Identity::from(member.clone());
         let is_known = self.foca.iter_membership_state().any(|known| known.id().member().name == member.name);
         let mut room = self.limit.saturating_sub(self.known());
@@ -165,7 +165,7 @@ impl Members {
         }
         let alive = foca::Member::alive(identity);
         // It fails only for members that cannot be encoded, and this one has been decoded.
-        let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.outbox);
+        let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.runtime);
         self.settle();
     }
 
@@ -178,7 +178,7 @@ impl Members {
         if self.standing != Standing::Present {
             return Ok(());
         }
-        self.outbox.now = now;
+        self.runtime.now = now;
         let datagram = Datagram::parse(data)?;
         let heard = self.hear_whole(&datagram, data);
         self.settle();
@@ -190,23 +190,23 @@ impl Members {
         if self.standing != Standing::Present {
             return;
         }
-        self.outbox.now = now;
+        self.runtime.now = now;
         // The only failure is a member that cannot be encoded, and this one has been.
-        let _ = self.foca.leave_cluster(&mut self.outbox);
-        self.outbox.settle();
+        let _ = self.foca.leave_cluster(&mut self.runtime);
+        self.runtime.settle();
         self.fall_silent(Standing::Left);
     }
 
     /// Lets time pass: probes, suspects, passes news on.
     pub fn wake(&mut self, now: Time) {
-        self.outbox.now = now;
+        self.runtime.now = now;
         self.forgive_lateness(now);
-        while let Some(event) = self.outbox.timers.take_due(now) {
+        while let Some(event) = self.runtime.timers.take_due(now) {
             if self.is_refuted(&event) {
                 continue;
             }
             // What foca reports here are reminders that are missing or unasked for; there are none.
-            let told = self.foca.handle_timer(event, &mut self.outbox);
+            let told = self.foca.handle_timer(event, &mut self.runtime);
             debug_assert_eq!(told, Ok(()));
             self.settle();
         }
@@ -238,8 +238,8 @@ impl Members {
             return self.tell(sender, &successor, state);
         }
         let heard = match self.admit(datagram)? {
-            Admission::Whole => self.foca.handle_data(data, &mut self.outbox),
-            Admission::Part(data) => self.foca.handle_data(&data, &mut self.outbox),
+            Admission::Whole => self.foca.handle_data(data, &mut self.runtime),
+            Admission::Part(data) => self.foca.handle_data(&data, &mut self.runtime),
             Admission::Nothing => Ok(()),
         };
         heard.map_err(|error| match error {
@@ -252,19 +252,19 @@ impl Members {
 
     fn fall_silent(&mut self, standing: Standing) {
         self.standing = standing;
-        self.outbox.timers.clear();
+        self.runtime.timers.clear();
         self.lonely = None;
     }
 
     fn greet(&mut self, to: Identity) {
         // The only failure is a member that cannot be encoded; every one of them has been decoded.
-        let _ = self.foca.announce(to, &mut self.outbox);
+        let _ = self.foca.announce(to, &mut self.runtime);
     }
 
     /// Greets the one greeted last, and two of the dead.
     fn greet_the_dead(&mut self) {
         let dead = self.foca.iter_membership_state().map(foca::Member::id);
-        let mut dead: Vec<_> = dead.filter(|dead| dead.member().name != self.outbox.me).cloned().collect();
+        let mut dead: Vec<_> = dead.filter(|dead| dead.member().name != self.runtime.me).cloned().collect();
         if !dead.is_empty() {
             let first = self.greetings % dead.len();
             dead.rotate_left(first);
@@ -281,31 +281,31 @@ impl Members {
 
     /// After a call of foca: tells what it left open, follows the size of the zone, minds loneliness.
     fn settle(&mut self) {
-        self.outbox.settle();
+        self.runtime.settle();
         if self.standing != Standing::Present {
             return;
         }
         // Under a new identity foca 2.0.0 probes nobody before it has heard of a member again, and all may be dead.
-        let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.outbox);
+        let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.runtime);
         let transmissions = transmissions(self.known());
         if self.config.max_transmissions != transmissions {
             self.config.max_transmissions = transmissions;
             // It may change at any time.
             let _ = self.foca.set_config(self.config.clone());
         }
-        if !self.outbox.alive.is_empty() {
+        if !self.runtime.alive.is_empty() {
             self.lonely = None;
         } else if self.lonely.is_none() && (self.greeted.is_some() || self.known() > 0) {
-            self.lonely = Some(self.outbox.now + self.reunion.min(self.config.probe_period));
+            self.lonely = Some(self.runtime.now + self.reunion.min(self.config.probe_period));
         }
     }
 
     /// A node that slept, or had too much to do, has not heard what others said meanwhile. It goes on where it was, and hears
     /// those whom it suspects before it takes them for dead.
     fn forgive_lateness(&mut self, now: Time) {
-        let late = self.outbox.timers.next().map_or(Duration::ZERO, |due| now.since(due));
+        let late = self.runtime.timers.next().map_or(Duration::ZERO, |due| now.since(due));
         if late > self.config.probe_rtt {
-            self.outbox.timers.postpone(late, self.config.probe_rtt);
+            self.runtime.timers.postpone(late, self.config.probe_rtt);
         }
     }
 
@@ -331,13 +331,13 @@ impl Members {
         let known = self.foca.iter_membership_state().map(|known| foca::Identity::addr(known.id()));
         let known: BTreeSet<_> = known.collect();
         if !known.contains(&datagram.sender.address()) && !self.make_room(&mut room) {
-            self.outbox.effects.push_back(MemberEffect::Refused(datagram.sender.to_member()?));
+            self.runtime.effects.push_back(MemberEffect::Refused(datagram.sender.to_member()?));
             return Ok(Admission::Nothing);
         }
         if datagram.count() == 0 {
             return Ok(Admission::Whole);
         }
-        let mut may_enter = |update: &Update<'_>| {
+        let mut may_enter = |update: &MemberUpdate<'_>| {
             let is_known = known.contains(&update.member.address());
             is_known || (update.state != State::Down && self.make_room(&mut room))
         };
@@ -351,9 +351,9 @@ impl Members {
             return true;
         }
         let before = self.known();
-        while let Some(event) = self.outbox.timers.take_oldest_dead() {
+        while let Some(event) = self.runtime.timers.take_oldest_dead() {
             // It may be about one who has been replaced since.
-            let _ = self.foca.handle_timer(event, &mut self.outbox);
+            let _ = self.foca.handle_timer(event, &mut self.runtime);
             if self.known() < before {
                 return true;
             }
@@ -364,7 +364,7 @@ impl Members {
 
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let alive: Vec<_> = self.outbox.alive.keys().map(Label::as_str).collect();
+        let alive: Vec<_> = self.runtime.alive.keys().map(Label::as_str).collect();
         let mut f = f.debug_struct("Members");
         f.field("me", self.me()).field("standing", &self.standing).field("alive", &alive).finish_non_exhaustive()
     }

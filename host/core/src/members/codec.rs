@@ -5,7 +5,7 @@
 //! needs (a probe's number, and the third member it concerns), and, where the kind spreads news, the number of updates
 //! (2) and the updates: a member, its incarnation (2), its state (1).
 
-use super::identity::{Address, Identity};
+use super::identity::{Identity, NameHash};
 use crate::message::Frame;
 use crate::message::peer::{Member, Role};
 use crate::text;
@@ -34,8 +34,8 @@ const NO_ROOM: MalformedGossip = MalformedGossip("has no room left");
 /// A datagram that is known to be whole, read in place.
 #[derive(Debug)]
 pub(super) struct Datagram<'a> {
-    pub(super) sender: View<'a>,
-    pub(super) receiver: View<'a>,
+    pub(super) sender: MemberView<'a>,
+    pub(super) receiver: MemberView<'a>,
     header: &'a [u8],
     updates: &'a [u8],
     count: u16,
@@ -43,7 +43,7 @@ pub(super) struct Datagram<'a> {
 
 /// A member, read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct View<'a> {
+pub(super) struct MemberView<'a> {
     pub(super) name: &'a str,
     boot: u64,
     renewal: u16,
@@ -53,8 +53,8 @@ pub(super) struct View<'a> {
 
 /// News of a member, read in place.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Update<'a> {
-    pub(super) member: View<'a>,
+pub(super) struct MemberUpdate<'a> {
+    pub(super) member: MemberView<'a>,
     pub(super) state: State,
     incarnation: u16,
     bytes: &'a [u8],
@@ -63,9 +63,9 @@ pub(super) struct Update<'a> {
 impl<'a> Datagram<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Read<Self> {
         let mut rest = data;
-        let sender = View::read(&mut rest)?;
+        let sender = MemberView::read(&mut rest)?;
         number::<2>(&mut rest)?;
-        let receiver = View::read(&mut rest)?;
+        let receiver = MemberView::read(&mut rest)?;
         if Kind::read(&mut rest)?.third == Some(sender) {
             // Whoever passed it on would send what its receiver has to refuse.
             return Err(MalformedGossip("takes a detour to where it came from"));
@@ -74,7 +74,7 @@ impl<'a> Datagram<'a> {
         let count = if rest.is_empty() { 0 } else { u16::from_be_bytes(number(&mut rest)?) };
         let updates = rest;
         for _ in 0..count {
-            Update::read(&mut rest)?;
+            MemberUpdate::read(&mut rest)?;
         }
         if rest.is_empty() {
             Ok(Self { sender, receiver, header, updates, count })
@@ -83,9 +83,9 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    pub(super) fn updates(&self) -> impl Iterator<Item = Update<'a>> {
+    pub(super) fn updates(&self) -> impl Iterator<Item = MemberUpdate<'a>> {
         let mut rest = self.updates;
-        std::iter::from_fn(move || Update::read(&mut rest).ok())
+        std::iter::from_fn(move || MemberUpdate::read(&mut rest).ok())
     }
 
     pub(super) fn count(&self) -> usize {
@@ -93,7 +93,7 @@ impl<'a> Datagram<'a> {
     }
 
     /// The same datagram with those updates alone that `keep` says.
-    pub(super) fn filtered(&self, mut keep: impl FnMut(&Update<'_>) -> bool) -> Vec<u8> {
+    pub(super) fn filtered(&self, mut keep: impl FnMut(&MemberUpdate<'_>) -> bool) -> Vec<u8> {
         let mut data = self.header.to_vec();
         let position = data.len();
         data.put_u16(0);
@@ -107,7 +107,7 @@ impl<'a> Datagram<'a> {
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> MemberView<'a> {
     fn read(rest: &mut &'a [u8]) -> Read<Self> {
         let [length] = number(rest)?;
         let name = text(rest, length.into())?;
@@ -123,8 +123,8 @@ impl<'a> View<'a> {
         Ok(Self { name, boot, renewal, role, endpoint })
     }
 
-    pub(super) fn address(&self) -> Address {
-        Address::of(self.name)
+    pub(super) fn address(&self) -> NameHash {
+        NameHash::of(self.name)
     }
 
     /// Whether this is that member under that very identity.
@@ -144,10 +144,10 @@ impl<'a> View<'a> {
     }
 }
 
-impl<'a> Update<'a> {
+impl<'a> MemberUpdate<'a> {
     fn read(rest: &mut &'a [u8]) -> Read<Self> {
         let start = *rest;
-        let member = View::read(rest)?;
+        let member = MemberView::read(rest)?;
         let incarnation = u16::from_be_bytes(number(rest)?);
         let state = match number(rest)? {
             [0] => State::Alive,
@@ -163,14 +163,14 @@ impl<'a> Update<'a> {
 struct Kind<'a> {
     tag: u8,
     probe_number: u8,
-    third: Option<View<'a>>,
+    third: Option<MemberView<'a>>,
 }
 
 impl<'a> Kind<'a> {
     fn read(rest: &mut &'a [u8]) -> Read<Self> {
         let [tag] = number(rest)?;
         let [probe_number] = if tag <= FORWARDED_ACK { number(rest)? } else { [0] };
-        let third = if (PING_REQ..=FORWARDED_ACK).contains(&tag) { Some(View::read(rest)?) } else { None };
+        let third = if (PING_REQ..=FORWARDED_ACK).contains(&tag) { Some(MemberView::read(rest)?) } else { None };
         if tag <= TURN_UNDEAD { Ok(Self { tag, probe_number, third }) } else { Err(UNKNOWN_KIND) }
     }
 
@@ -232,9 +232,9 @@ impl foca::Codec<Identity> for Codec {
     fn decode_header(&mut self, mut buf: impl Buf) -> Read<Header<Identity>> {
         let data = buf.chunk();
         let mut rest = data;
-        let src = View::read(&mut rest)?.to_member()?.into();
+        let src = MemberView::read(&mut rest)?.to_member()?.into();
         let src_incarnation = u16::from_be_bytes(number(&mut rest)?);
-        let dst = View::read(&mut rest)?.to_member()?.into();
+        let dst = MemberView::read(&mut rest)?.to_member()?.into();
         let message = Kind::read(&mut rest)?.to_message()?;
         let length = data.len() - rest.len();
         buf.advance(length);
@@ -254,7 +254,7 @@ impl foca::Codec<Identity> for Codec {
 
     fn decode_member(&mut self, mut buf: impl Buf) -> Read<foca::Member<Identity>> {
         let mut rest = buf.chunk();
-        let update = Update::read(&mut rest)?;
+        let update = MemberUpdate::read(&mut rest)?;
         let member = foca::Member::new(update.member.to_member()?.into(), update.incarnation, update.state);
         let length = update.bytes.len();
         buf.advance(length);

@@ -5,14 +5,14 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     member: Arc<Member>,
-    address: Address,
+    address: NameHash,
 }
 
 /// What stands for a name when foca looks for one: the FNV-1a hash of it. Among 1,000 names two agree once in 10^13 zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Address(u64);
+pub(super) struct NameHash(u64);
 
-impl Address {
+impl NameHash {
     pub(super) fn of(name: &str) -> Self {
         let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
@@ -36,18 +36,18 @@ impl Identity {
 
 impl From<Member> for Identity {
     fn from(member: Member) -> Self {
-        Self { address: Address::of(member.name.as_str()), member: Arc::new(member) }
+        Self { address: NameHash::of(member.name.as_str()), member: Arc::new(member) }
     }
 }
 
 impl foca::Identity for Identity {
-    type Addr = Address;
+    type Addr = NameHash;
 
     fn renew(&self) -> Option<Self> {
         Some(self.after(&self.member))
     }
 
-    fn addr(&self) -> Address {
+    fn addr(&self) -> NameHash {
         self.address
     }
 

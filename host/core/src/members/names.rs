@@ -4,7 +4,7 @@
 //! counts. A process that is dead is succeeded, whenever it started; one that is known at this node's own endpoint is dead;
 //! and who has given up its name asks again, because the other may be dead by then.
 
-use super::codec::{self, Datagram, MalformedGossip, View};
+use super::codec::{self, Datagram, MalformedGossip, MemberView};
 use super::identity::Identity;
 use super::{Codec, MemberEffect, Members, Standing};
 use crate::message::peer::Member;
@@ -44,12 +44,12 @@ impl Members {
     }
 
     /// Who has replaced the sender under its name: another process, or the sender's own later identity.
-    pub(super) fn successor(&self, sender: View<'_>) -> Result<Option<(Identity, State)>, MalformedGossip> {
+    pub(super) fn successor(&self, sender: MemberView<'_>) -> Result<Option<(Identity, State)>, MalformedGossip> {
         let me = self.foca.identity();
         if sender.name == me.member().name.as_str() {
             return Ok(Some((me.clone(), State::Alive)));
         }
-        if self.outbox.alive.get(sender.name).is_some_and(|known| sender.is(known.member())) {
+        if self.runtime.alive.get(sender.name).is_some_and(|known| sender.is(known.member())) {
             return Ok(None);
         }
         let (sender, address) = (sender.to_member()?, sender.address());
@@ -59,30 +59,30 @@ impl Members {
         Ok(successor.map(|known| (known.id().clone(), known.state())))
     }
 
-    pub(super) fn tell(&mut self, to: View<'_>, news: &Identity, state: State) -> Result<(), MalformedGossip> {
+    pub(super) fn tell(&mut self, to: MemberView<'_>, news: &Identity, state: State) -> Result<(), MalformedGossip> {
         let to = to.to_member()?;
         let data = codec::tell(self.foca.identity(), &to.clone().into(), news, state)?;
-        self.outbox.effects.push_back(MemberEffect::Gossip { to, data });
+        self.runtime.effects.push_back(MemberEffect::Gossip { to, data });
         Ok(())
     }
 
     /// Another process lives under our name, with more right to it.
     pub(super) fn give_up_name(&mut self, rival: Member) {
         self.fall_silent(Standing::NameTaken);
-        self.outbox.all_down();
-        self.outbox.effects.push_back(MemberEffect::NameTaken(rival));
+        self.runtime.all_down();
+        self.runtime.effects.push_back(MemberEffect::NameTaken(rival));
     }
 
     /// The zone remembers a dead process under our name that started later: ours is on a machine whose clock was set back.
-    pub(super) fn succeed(&mut self, dead: &Member, teller: View<'_>) -> Result<(), MalformedGossip> {
+    pub(super) fn succeed(&mut self, dead: &Member, teller: MemberView<'_>) -> Result<(), MalformedGossip> {
         let me = self.foca.identity().after(dead);
         let teller = Identity::from(teller.to_member()?);
         if *me.member() <= *dead || teller.member().name == me.member().name {
             self.give_up_name(dead.clone());
             return Ok(());
         }
-        self.outbox.effects.push_back(MemberEffect::Renewed(me.member().clone()));
-        self.foca.change_identity(me, &mut self.outbox).map_err(|_| MalformedGossip("leaves us no identity"))?;
+        self.runtime.effects.push_back(MemberEffect::Renewed(me.member().clone()));
+        self.foca.change_identity(me, &mut self.runtime).map_err(|_| MalformedGossip("leaves us no identity"))?;
         self.greet(teller);
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Members {
         }
         self.seed = self.seed.wrapping_add(1);
         let known = self.foca.iter_membership_state().map(foca::Member::id);
-        let mut known: Vec<_> = known.filter(|known| known.member().name != self.outbox.me).cloned().collect();
+        let mut known: Vec<_> = known.filter(|known| known.member().name != self.runtime.me).cloned().collect();
         if !known.is_empty() {
             let first = self.greetings % known.len();
             known.rotate_left(first);
@@ -105,7 +105,7 @@ impl Members {
         let (me, random) = (self.foca.identity().clone(), Xoshiro256PlusPlus::seed_from_u64(self.seed));
         self.foca = Foca::new(me, self.config.clone(), random, Codec);
         self.standing = Standing::Present;
-        self.outbox.now = now;
+        self.runtime.now = now;
         self.greeted = known.first().cloned().or(self.greeted.take());
         let others = known.into_iter().skip(1).chain(self.greeted.clone());
         for to in others.collect::<Vec<_>>() {

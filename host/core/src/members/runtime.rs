@@ -12,23 +12,23 @@ use std::time::Duration;
 
 /// Takes what foca decides.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct Runtime {
     pub(super) me: Label,
     pub(super) now: Time,
     pub(super) alive: BTreeMap<Label, Identity>,
-    pub(super) timers: Timers,
+    pub(super) timers: RuntimeTimers,
     pub(super) effects: VecDeque<MemberEffect>,
     /// A member that has just replaced one that was alive. It is alive too, unless foca's next word is that it is not.
     replaced_by: Option<Identity>,
 }
 
-impl Outbox {
+impl Runtime {
     pub(super) fn new(me: Label) -> Self {
         Self {
             me,
             now: Time::ZERO,
             alive: BTreeMap::new(),
-            timers: Timers::default(),
+            timers: RuntimeTimers::default(),
             effects: VecDeque::new(),
             replaced_by: None,
         }
@@ -61,7 +61,7 @@ impl Outbox {
     }
 }
 
-impl foca::Runtime<Identity> for Outbox {
+impl foca::Runtime<Identity> for Runtime {
     fn notify(&mut self, notification: Notification<'_, Identity>) {
         let replaced_by = self.replaced_by.take();
         match notification {
@@ -99,7 +99,7 @@ impl foca::Runtime<Identity> for Outbox {
 
 /// What foca wants to be reminded of.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(super) struct RuntimeTimers {
     queue: BTreeSet<Timer>,
     next_number: u64,
 }
@@ -111,7 +111,7 @@ struct Timer {
     number: u64,
 }
 
-impl Timers {
+impl RuntimeTimers {
     pub(super) fn next(&self) -> Option<Time> {
         self.queue.first().map(|timer| timer.at)
     }
