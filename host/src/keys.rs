@@ -15,7 +15,7 @@ mod trust;
 mod trusted;
 
 pub(crate) use trust::Trust;
-pub use trusted::{BYTES_PER_SECOND, Credential, OUTSTANDING, REQUESTS_PER_SECOND, Role, Trusted, distrust};
+pub use trusted::{BYTES_PER_SECOND, Credential, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted, distrust};
 
 use crate::config::{ConfigError, Fields};
 use crate::files::{self, FileError};
@@ -29,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
-use wasmnode_core::{Access, Grant, Label, Part, Pattern, Quota};
+use wasmnode_core::{Access, Grant, Label, Pattern, Quota, Role};
 
 /// A public or secret key of CURVE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,7 +239,7 @@ impl Keys {
     #[must_use]
     pub fn access(&self, me: &Label) -> Access {
         let all = || vec![Pattern::everything()];
-        let owner = Grant { part: Part::Owner, allow: all(), work: all(), is_admin: true, quota: Quota::default() };
+        let owner = Grant { role: Role::Owner, allow: all(), work: all(), is_admin: true, quota: Quota::default() };
         let grants = self.trusted.iter().map(|(name, trusted)| (name.clone(), trusted.grant.clone()));
         Access { grants: grants.chain([(me.clone(), owner)]).collect() }
     }
@@ -264,14 +264,15 @@ mod tests {
         let own = KeyPair::generate(folder.path()).unwrap();
         let quota = Quota { requests_per_second: Some(5), bytes_per_second: Some(1 << 20), outstanding: Some(7) };
         let parts = [
-            ("shop", Part::Client, quota),
-            ("node2", Part::Peer { offer: pattern("a*") }, Quota::default()),
-            ("lyon1", Part::Router { zone: "lyon".parse().unwrap() }, Quota::default()),
+            ("shop", Role::Client, quota),
+            ("node2", Role::Peer { offer: pattern("a*") }, Quota::default()),
+            ("lyon1", Role::Router { zone: "lyon".parse().unwrap() }, Quota::default()),
         ];
         let mut trusted = BTreeMap::new();
         for (name, part, quota) in parts {
             let key = KeyPair::random().unwrap().public;
-            let grant = Grant { part, allow: pattern("storage.*"), work: pattern("print"), is_admin: true, quota };
+            let grant =
+                Grant { role: part, allow: pattern("storage.*"), work: pattern("print"), is_admin: true, quota };
             let one = Trusted { credential: Credential::Key(key), grant };
             let name: Label = name.parse().unwrap();
             one.save(folder.path(), &name).unwrap();
@@ -280,7 +281,7 @@ mod tests {
             trusted.insert(name, one);
         }
         let grant = Grant {
-            part: Part::Client,
+            role: Role::Client,
             allow: pattern("*"),
             work: Vec::new(),
             is_admin: false,

@@ -8,7 +8,7 @@ use crate::zone::node;
 use crate::zone_failures::{wait_for_peers, wait_until_used};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant, SystemTime};
-use wasmnode_core::message::peer::{self, Member, PeerMessage, Role};
+use wasmnode_core::message::peer::{self, Member, MemberKind, PeerMessage};
 
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 
@@ -26,7 +26,7 @@ fn lives_and_dies(front: &mut Node, endpoint: &str, ahead: Duration) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let boot = u64::try_from((now + ahead).as_micros()).unwrap();
     let (name, endpoint) = ("a".parse().unwrap(), endpoint.to_owned());
-    let member = Member { name, boot, renewal: 0, role: Role::Node, endpoint: endpoint.clone() };
+    let member = Member { name, boot, renewal: 0, role: MemberKind::Node, endpoint: endpoint.clone() };
     let hello = peer::encode(PeerMessage::Hello { zone: "local".parse().unwrap(), member });
     let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
     socket.set_linger(0).unwrap();

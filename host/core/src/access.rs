@@ -6,7 +6,7 @@
 
 use crate::failure::{Code, Failure};
 use crate::message::PeerId;
-use crate::message::peer::{Member, Role};
+use crate::message::peer::{Member, MemberKind};
 use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// What it is.
-    pub part: Part,
+    pub role: Role,
     /// The services that it may call.
     pub allow: Vec<Pattern>,
     /// The services that it may serve as a worker.
@@ -45,7 +45,7 @@ pub struct Quota {
 
 /// What a principal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Role {
     /// The node's own user: whatever it says it is, it may be.
     Owner,
     /// It asks, and may work.
@@ -123,16 +123,16 @@ impl Access {
         let Some((grant, principal)) = self.grant_of(peer).zip(principal) else {
             return Err("the key of this connection is not trusted any more".into());
         };
-        match &grant.part {
-            Part::Owner => Ok(()),
+        match &grant.role {
+            Role::Owner => Ok(()),
             _ if principal != name => {
                 Err(format!("this key is trusted as that of {principal}, so it cannot be used by node {name}"))
             }
-            Part::Client => Err(format!("the key of {name} is trusted as a client's, not as a node's: give it a role")),
-            Part::Peer { .. } if zone == own => Ok(()),
-            Part::Peer { .. } => Err(format!("the key of {name} is trusted in zone {own}, not in {zone}")),
-            Part::Router { zone: its } if zone == its && member.role == Role::Router => Ok(()),
-            Part::Router { zone: its } => {
+            Role::Client => Err(format!("the key of {name} is trusted as a client's, not as a node's: give it a role")),
+            Role::Peer { .. } if zone == own => Ok(()),
+            Role::Peer { .. } => Err(format!("the key of {name} is trusted in zone {own}, not in {zone}")),
+            Role::Router { zone: its } if zone == its && member.role == MemberKind::Router => Ok(()),
+            Role::Router { zone: its } => {
                 Err(format!("the key of {name} is trusted as that of a router of zone {its}, and of nothing else"))
             }
         }
@@ -141,23 +141,23 @@ impl Access {
     /// Whether a member of the own zone may advertise a service.
     #[must_use]
     pub fn may_offer(&self, member: &Label, service: &ServiceName) -> bool {
-        match self.grants.get(member).map(|grant| &grant.part) {
-            Some(Part::Peer { offer }) => offer.iter().any(|pattern| pattern.matches(service)),
+        match self.grants.get(member).map(|grant| &grant.role) {
+            Some(Role::Peer { offer }) => offer.iter().any(|pattern| pattern.matches(service)),
             // A node of the own user's, on this machine: it may have any name, its key need not be known here.
-            Some(Part::Owner) | None => true,
-            Some(Part::Client | Part::Router { .. }) => false,
+            Some(Role::Owner) | None => true,
+            Some(Role::Client | Role::Router { .. }) => false,
         }
     }
 
     /// Whether a node of this name may be linked with, in the own zone (`None`) or another.
     #[must_use]
     pub fn may_be_asked(&self, member: &Label, zone: Option<&Label>) -> bool {
-        match (self.grants.get(member).map(|grant| &grant.part), zone) {
-            (Some(Part::Router { zone: its }), Some(zone)) => its == zone,
-            (Some(Part::Client | Part::Router { .. }), None) | (Some(Part::Client | Part::Peer { .. }), Some(_)) => {
+        match (self.grants.get(member).map(|grant| &grant.role), zone) {
+            (Some(Role::Router { zone: its }), Some(zone)) => its == zone,
+            (Some(Role::Client | Role::Router { .. }), None) | (Some(Role::Client | Role::Peer { .. }), Some(_)) => {
                 false
             }
-            (Some(Part::Owner | Part::Peer { .. }), _) | (None, _) => true,
+            (Some(Role::Owner | Role::Peer { .. }), _) | (None, _) => true,
         }
     }
 }
@@ -176,17 +176,17 @@ mod tests {
 
     fn access() -> Access {
         let grant = |part, allow: &[&str], work: &[&str]| Grant {
-            part,
+            role: part,
             allow: patterns(allow),
             work: patterns(work),
             is_admin: false,
             quota: Quota::default(),
         };
         let grants = [
-            ("shop", grant(Part::Client, &["print", "storage.*"], &["resize"])),
-            ("node2", grant(Part::Peer { offer: patterns(&["a*"]) }, &["*"], &[])),
-            ("lyon1", grant(Part::Router { zone: label("lyon") }, &["*"], &[])),
-            ("me", grant(Part::Owner, &["*"], &["*"])),
+            ("shop", grant(Role::Client, &["print", "storage.*"], &["resize"])),
+            ("node2", grant(Role::Peer { offer: patterns(&["a*"]) }, &["*"], &[])),
+            ("lyon1", grant(Role::Router { zone: label("lyon") }, &["*"], &[])),
+            ("me", grant(Role::Owner, &["*"], &["*"])),
         ];
         Access { grants: grants.into_iter().map(|(name, grant)| (label(name), grant)).collect() }
     }
@@ -195,7 +195,7 @@ mod tests {
         PeerId::authenticated(vec![1], label(name))
     }
 
-    fn member(name: &str, role: Role) -> Member {
+    fn member(name: &str, role: MemberKind) -> Member {
         Member { name: label(name), boot: 1, renewal: 0, role, endpoint: String::new() }
     }
 
@@ -223,18 +223,18 @@ mod tests {
         let join = |key, zone: &str, name, role| {
             access.may_join(&peer(key), &label("paris"), &label(zone), &member(name, role)).is_ok()
         };
-        assert!(join("node2", "paris", "node2", Role::Node));
-        assert!(join("node2", "paris", "node2", Role::Router));
-        assert!(join("lyon1", "lyon", "lyon1", Role::Router));
-        assert!(join("me", "paris", "anything", Role::Node));
+        assert!(join("node2", "paris", "node2", MemberKind::Node));
+        assert!(join("node2", "paris", "node2", MemberKind::Router));
+        assert!(join("lyon1", "lyon", "lyon1", MemberKind::Router));
+        assert!(join("me", "paris", "anything", MemberKind::Node));
         for (key, zone, name, role) in [
-            ("node2", "paris", "node3", Role::Node),
-            ("node2", "lyon", "node2", Role::Node),
-            ("shop", "paris", "shop", Role::Node),
-            ("lyon1", "paris", "lyon1", Role::Router),
-            ("lyon1", "lyon", "lyon1", Role::Node),
-            ("lyon1", "lyon", "lyon2", Role::Router),
-            ("revoked", "paris", "revoked", Role::Node),
+            ("node2", "paris", "node3", MemberKind::Node),
+            ("node2", "lyon", "node2", MemberKind::Node),
+            ("shop", "paris", "shop", MemberKind::Node),
+            ("lyon1", "paris", "lyon1", MemberKind::Router),
+            ("lyon1", "lyon", "lyon1", MemberKind::Node),
+            ("lyon1", "lyon", "lyon2", MemberKind::Router),
+            ("revoked", "paris", "revoked", MemberKind::Node),
         ] {
             assert!(!join(key, zone, name, role), "{key} as {name} of {zone}");
         }

@@ -36,7 +36,7 @@ pub mod settings;
 pub mod text;
 mod time;
 
-pub use access::{Access, Grant, Part, Quota};
+pub use access::{Access, Grant, Quota, Role};
 pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};

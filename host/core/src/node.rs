@@ -4,6 +4,7 @@
 //! the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
+mod authorization;
 mod claim;
 mod guest;
 mod requests;
@@ -11,7 +12,6 @@ mod router;
 mod status;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod zone;
 mod zone_event;
 

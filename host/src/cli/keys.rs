@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, parse_size};
 use wasmnode::keys::{
-    self, BYTES_PER_SECOND, Credential, Key, KeyError, KeyPair, OUTSTANDING, REQUESTS_PER_SECOND, Role, Trusted,
+    self, BYTES_PER_SECOND, Credential, Key, KeyError, KeyPair, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted,
 };
-use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
+use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 
 pub(crate) const KEYS: &str = "\
 Examples:
@@ -62,7 +62,7 @@ pub(crate) struct Trust {
     uid: Option<u32>,
     /// What it is
     #[arg(long, value_enum, default_value = "client")]
-    role: Role,
+    role: KeyRole,
     /// The zone of a router of another zone
     #[arg(long, required_if_eq("role", "router"))]
     zone: Option<Label>,
@@ -138,18 +138,18 @@ pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Fai
     let misplaced =
         |option: &str, role: &str| Failed { message: format!("{option} is only for --role {role}"), exit: 2 };
     let part = match (args.role, &args.zone) {
-        (Role::Client | Role::Peer, Some(_)) => return Err(misplaced("--zone", "router")),
-        (Role::Client | Role::Router, _) if args.offer.is_some() => return Err(misplaced("--offer", "peer")),
-        (Role::Router, Some(zone)) => Part::Router { zone: zone.clone() },
-        (Role::Peer, _) => Part::Peer { offer: args.offer.clone().unwrap_or_else(|| vec![Pattern::everything()]) },
-        (Role::Client | Role::Router, _) => Part::Client,
+        (KeyRole::Client | KeyRole::Peer, Some(_)) => return Err(misplaced("--zone", "router")),
+        (KeyRole::Client | KeyRole::Router, _) if args.offer.is_some() => return Err(misplaced("--offer", "peer")),
+        (KeyRole::Router, Some(zone)) => Role::Router { zone: zone.clone() },
+        (KeyRole::Peer, _) => Role::Peer { offer: args.offer.clone().unwrap_or_else(|| vec![Pattern::everything()]) },
+        (KeyRole::Client | KeyRole::Router, _) => Role::Client,
     };
     let quota = Quota {
         requests_per_second: args.requests_per_second,
         bytes_per_second: args.bytes_per_second,
         outstanding: args.outstanding.and_then(|most| usize::try_from(most).ok()),
     };
-    let grant = Grant { part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin, quota };
+    let grant = Grant { role: part, allow: args.allow.clone(), work: args.work.clone(), is_admin: args.admin, quota };
     let file = Trusted { credential, grant }.save(&args.folder.path(config)?, &args.name)?;
     print(&vec![format!("{} is trusted: {}\n", args.name, file.display()).into()])?;
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wasmnode::client::{self, Ask, Reply};
 use wasmnode::config::parse_duration;
 use wasmnode_core::Address;
-use wasmnode_core::message::peer::Role;
+use wasmnode_core::message::peer::MemberKind;
 use wasmnode_core::message::trace::{self, Record};
 
 pub(super) const TRACE: &str = "\
@@ -113,8 +113,8 @@ fn hop(record: &Record, after: &[Record]) -> Hop {
         node: record.node.to_string(),
         zone: record.zone.to_string(),
         role: match record.role {
-            Role::Node => "node",
-            Role::Router => "router",
+            MemberKind::Node => "node",
+            MemberKind::Router => "router",
         },
         own_us: micros(record.elapsed.saturating_sub(beyond(after, distance.saturating_add(1)))),
         decision: record.decision.clone(),
@@ -175,7 +175,7 @@ mod tests {
     fn record(distance: u8, node: &str, us: u64) -> Record {
         let (node, zone) = (node.parse().unwrap(), "paris".parse().unwrap());
         let elapsed = Duration::from_micros(us);
-        Record { distance, node, zone, role: Role::Node, elapsed, decision: String::new() }
+        Record { distance, node, zone, role: MemberKind::Node, elapsed, decision: String::new() }
     }
 
     #[test]

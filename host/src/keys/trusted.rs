@@ -15,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use toml::de::DeValue;
-use wasmnode_core::{Grant, Label, Part, Pattern, Quota};
+use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 
 /// Somebody who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Credential {
 
 /// What somebody is trusted as, as the command line and the file name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Role {
+pub enum KeyRole {
     /// It asks, and may serve as a worker
     Client,
     /// It is a node or a router of this zone
@@ -46,7 +46,7 @@ pub enum Role {
     Router,
 }
 
-const ROLES: [(&str, Role); 3] = [("client", Role::Client), ("peer", Role::Peer), ("router", Role::Router)];
+const ROLES: [(&str, KeyRole); 3] = [("client", KeyRole::Client), ("peer", KeyRole::Peer), ("router", KeyRole::Router)];
 
 /// What `requests-per-second` may be.
 pub const REQUESTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000_000;
@@ -76,7 +76,7 @@ impl Trusted {
             (true, true) => fields.complain("uid", "stands beside a key; one of the two is who it is"),
             _ => {}
         }
-        let role = fields.take("role", values::choice(&ROLES)).unwrap_or(Role::Client);
+        let role = fields.take("role", values::choice(&ROLES)).unwrap_or(KeyRole::Client);
         let mut patterns = |key, default: &[Pattern]| fields.list(key, values::pattern).unwrap_or(default.to_vec());
         let all = [Pattern::everything()];
         let (allow, work, offer) = (patterns("allow", &all), patterns("work", &[]), patterns("offer", &all));
@@ -88,25 +88,25 @@ impl Trusted {
             outstanding: fields.take("outstanding", values::number(OUTSTANDING)),
         };
         match role {
-            Role::Router if zone.is_none() && !fields.has("zone") => {
+            KeyRole::Router if zone.is_none() && !fields.has("zone") => {
                 fields.complain("zone", "is missing: the zone that this router is of");
             }
-            Role::Client | Role::Peer if fields.has("zone") => {
+            KeyRole::Client | KeyRole::Peer if fields.has("zone") => {
                 fields.complain("zone", "is only for a router of another zone");
             }
             _ => {}
         }
-        if role != Role::Peer && fields.has("offer") {
+        if role != KeyRole::Peer && fields.has("offer") {
             fields
                 .complain("offer", "is only for a peer; what a router of another zone tells, router.neighbour decides");
         }
         fields.done();
         let part = match (role, zone) {
-            (Role::Router, Some(zone)) => Part::Router { zone },
-            (Role::Peer, _) => Part::Peer { offer },
-            _ => Part::Client,
+            (KeyRole::Router, Some(zone)) => Role::Router { zone },
+            (KeyRole::Peer, _) => Role::Peer { offer },
+            _ => Role::Client,
         };
-        Some(Self { credential: by_key.or(by_uid)?, grant: Grant { part, allow, work, is_admin, quota } })
+        Some(Self { credential: by_key.or(by_uid)?, grant: Grant { role: part, allow, work, is_admin, quota } })
     }
 
     /// The key, if it is one that it proves itself with.
@@ -156,15 +156,15 @@ impl Trusted {
             let quoted: Vec<String> = patterns.iter().map(|pattern| quoted(&pattern.to_string())).collect();
             format!("[{}]", quoted.join(", "))
         };
-        let Grant { part, allow, work, is_admin, quota } = &self.grant;
+        let Grant { role: part, allow, work, is_admin, quota } = &self.grant;
         let mut text = match self.credential {
             Credential::Key(key) => format!("key   = \"{key}\"\n"),
             Credential::Uid(uid) => format!("uid   = {uid}\n"),
         };
         let part = match part {
-            Part::Client | Part::Owner => "role  = \"client\"\n".to_owned(),
-            Part::Peer { offer } => format!("role  = \"peer\"\noffer = {}\n", list(offer)),
-            Part::Router { zone } => format!("role  = \"router\"\nzone  = \"{zone}\"\n"),
+            Role::Client | Role::Owner => "role  = \"client\"\n".to_owned(),
+            Role::Peer { offer } => format!("role  = \"peer\"\noffer = {}\n", list(offer)),
+            Role::Router { zone } => format!("role  = \"router\"\nzone  = \"{zone}\"\n"),
         };
         text.push_str(&part);
         let _writing_to_a_string_succeeds =

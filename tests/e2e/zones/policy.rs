@@ -5,7 +5,7 @@ use crate::majordomo::dealer;
 use crate::node::{Node, PATIENCE};
 use std::time::Duration;
 use wasmnode::client::{Code, Reply};
-use wasmnode_core::message::peer::{self, Forward, Member, PeerMessage, Role};
+use wasmnode_core::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
 use wasmnode_core::message::trace::{self, Record};
 use wasmnode_core::{Failure, Frame};
 
@@ -49,7 +49,7 @@ impl Forger {
             name: site.name.parse().unwrap(),
             boot: 1,
             renewal: 0,
-            role: Role::Router,
+            role: MemberKind::Router,
             endpoint: site.endpoint.clone(),
         };
         let mut forger = Self { me, dialled, dials: dealer(&router.ipc(), None), last: 0 };

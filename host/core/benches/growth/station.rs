@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::time::Duration;
-use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role, Traits};
+use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
 use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{
     Address, Body, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output, PeerId, RequestId,
@@ -91,7 +91,7 @@ impl Station {
     pub(crate) fn with_members(count: usize) -> Self {
         let mut station = Self::new(settings());
         for number in 0..count {
-            station.join(number, Role::Node, vec![offer(service("echo").into())]);
+            station.join(number, MemberKind::Node, vec![offer(service("echo").into())]);
         }
         station
     }
@@ -101,7 +101,7 @@ impl Station {
         let mut station = Self::new(settings());
         let names: Vec<String> = (0..count).map(|number| format!("echo@zone-{number}")).collect();
         let offers = names.iter().map(|name| offer(Address::from_str(name).unwrap()));
-        station.join(0, Role::Router, offers.collect());
+        station.join(0, MemberKind::Router, offers.collect());
         station.questions = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
         station.spread();
         station
@@ -173,7 +173,7 @@ impl Station {
     }
 
     /// A member dials this node, is dialled, and tells what it offers.
-    fn join(&mut self, number: usize, role: Role, offers: Vec<Offer>) {
+    fn join(&mut self, number: usize, role: MemberKind, offers: Vec<Offer>) {
         let name: Label = format!("member-{number}").parse().unwrap();
         let endpoint = format!("tcp://{name}:1");
         let member = Member { name, boot: 1, renewal: 0, role, endpoint };

@@ -109,7 +109,7 @@ impl Quotas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Grant, Part};
+    use crate::access::{Grant, Role};
     use std::time::Duration;
 
     fn user() -> Label {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn access(quota: Quota) -> Access {
-        let grant = Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota };
+        let grant = Grant { role: Role::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota };
         Access { grants: [(user(), grant)].into() }
     }
 

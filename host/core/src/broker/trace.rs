@@ -8,7 +8,7 @@ use super::next_hop::NextHop;
 use super::types::Candidate;
 use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestId, Submission};
 use crate::failure::{Code, Failure};
-use crate::message::peer::Role;
+use crate::message::peer::MemberKind;
 use crate::message::trace::{self, MAX_DECISION, MAX_RECORD, MAX_RECORDS, Record};
 use crate::message::{Body, Frame, Reply};
 use crate::name::Label;
@@ -126,7 +126,7 @@ impl Broker {
             distance: MAX_HOPS.saturating_sub(hops),
             node: self.settings.name.clone(),
             zone: self.settings.zone.clone(),
-            role: if self.settings.is_router() { Role::Router } else { Role::Node },
+            role: if self.settings.is_router() { MemberKind::Router } else { MemberKind::Node },
             elapsed,
             decision,
         })

@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::peer::Role;
+use crate::message::peer::MemberKind;
 
 const PLACE: &str = "tcp://b";
 
@@ -8,7 +8,7 @@ fn at(ms: u64) -> Time {
 }
 
 fn member(boot: u64) -> Member {
-    Member { name: "b".parse().unwrap(), boot, renewal: 0, role: Role::Node, endpoint: PLACE.into() }
+    Member { name: "b".parse().unwrap(), boot, renewal: 0, role: MemberKind::Node, endpoint: PLACE.into() }
 }
 
 struct Scene(Links);

@@ -7,7 +7,7 @@
 
 use super::identity::{Identity, NameHash};
 use crate::message::Frame;
-use crate::message::peer::{Member, Role};
+use crate::message::peer::{Member, MemberKind};
 use crate::text;
 use bytes::{Buf, BufMut};
 use foca::{Header, Message, State};
@@ -47,7 +47,7 @@ pub(super) struct MemberView<'a> {
     pub(super) name: &'a str,
     boot: u64,
     renewal: u16,
-    role: Role,
+    role: MemberKind,
     endpoint: &'a str,
 }
 
@@ -114,8 +114,8 @@ impl<'a> MemberView<'a> {
         let boot = u64::from_be_bytes(number(rest)?);
         let renewal = u16::from_be_bytes(number(rest)?);
         let role = match number(rest)? {
-            [0] => Role::Node,
-            [1] => Role::Router,
+            [0] => MemberKind::Node,
+            [1] => MemberKind::Router,
             _ => return Err(MalformedGossip("names an unknown role")),
         };
         let length = u16::from_be_bytes(number(rest)?);
@@ -300,8 +300,8 @@ fn write_member(member: &Member, buf: &mut impl BufMut, more: usize) -> Read<()>
     buf.put_u64(member.boot);
     buf.put_u16(member.renewal);
     buf.put_u8(match member.role {
-        Role::Node => 0,
-        Role::Router => 1,
+        MemberKind::Node => 0,
+        MemberKind::Router => 1,
     });
     buf.put_u16(endpoint_length);
     buf.put_slice(member.endpoint.as_bytes());

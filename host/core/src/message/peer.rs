@@ -133,7 +133,7 @@ pub struct Member {
     /// How often it has come back under a new identity since its start, because it was taken for dead.
     pub renewal: u16,
     /// What it does.
-    pub role: Role,
+    pub role: MemberKind,
     /// Where it can be dialled: at most [`MAX_ENDPOINT`] bytes without control characters.
     pub endpoint: String,
 }
@@ -161,7 +161,7 @@ impl Member {
 
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum MemberKind {
     /// It serves clients.
     Node,
     /// It joins zones.

@@ -24,7 +24,7 @@
 //! sender says of itself: nothing is decided by it.
 
 use super::Frame;
-use super::peer::Role;
+use super::peer::MemberKind;
 use super::wire::{Reader, put_long, put_name};
 use crate::name::Label;
 use crate::text;
@@ -53,7 +53,7 @@ pub struct Record {
     /// Its zone.
     pub zone: Label,
     /// What it does.
-    pub role: Role,
+    pub role: MemberKind,
     /// From the trace's arrival to the node's answer; whole microseconds travel.
     pub elapsed: Duration,
     /// What it decided, and why.
@@ -66,8 +66,8 @@ pub fn encode(record: &Record) -> Frame {
     let mut out = Vec::with_capacity(256);
     out.put_u8(record.distance);
     out.put_u8(match record.role {
-        Role::Node => NODE,
-        Role::Router => ROUTER,
+        MemberKind::Node => NODE,
+        MemberKind::Router => ROUTER,
     });
     out.put_u64(u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX));
     put_name(&mut out, Some(&record.node));
@@ -83,8 +83,8 @@ pub fn encode(record: &Record) -> Frame {
 pub fn decode(mut frame: Frame) -> Result<Record, &'static str> {
     let distance = frame.u8()?;
     let role = match frame.u8()? {
-        NODE => Role::Node,
-        ROUTER => Role::Router,
+        NODE => MemberKind::Node,
+        ROUTER => MemberKind::Router,
         _ => return Err("has an unknown role"),
     };
     let elapsed = Duration::from_micros(frame.u64()?);
@@ -118,7 +118,7 @@ mod tests {
             distance: 1,
             node: "r1".parse().unwrap(),
             zone: "paris".parse().unwrap(),
-            role: Role::Router,
+            role: MemberKind::Router,
             elapsed: Duration::from_micros(258),
             decision: "goes to node é".into(),
         }

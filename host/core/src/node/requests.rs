@@ -4,7 +4,7 @@
 use super::Node;
 use crate::broker::{Caller, Destination, Requester, Submission};
 use crate::failure::{Code, Failure};
-use crate::message::peer::{self, Forward, Member, PeerMessage, Role};
+use crate::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
 use crate::message::{Dialect, PeerId, Reply};
 use crate::name::{Label, Place};
 use crate::time::Time;
@@ -52,7 +52,7 @@ impl Node {
         let submission = Submission {
             crossed,
             hops: forward.hops,
-            is_outward: zone.is_none() && guest.role == Role::Router,
+            is_outward: zone.is_none() && guest.role == MemberKind::Router,
             is_trace: forward.is_trace,
             has_alternative: self.router.is_some() && forward.has_alternative,
             asker: Requester::Client { peer: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },

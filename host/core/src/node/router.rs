@@ -8,7 +8,7 @@ use super::{Node, Output, ZoneEvent};
 use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::message::path;
-use crate::message::peer::{self, Member, Offer, PeerMessage, Role, Traits};
+use crate::message::peer::{self, Member, MemberKind, Offer, PeerMessage, Traits};
 use crate::message::{Frame, LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
@@ -127,7 +127,7 @@ impl Node {
 
     /// A link to another router stands: a session is to begin.
     pub(super) fn open_session(&mut self, link: LinkId, member: &Member, now: Time) {
-        let Some(router) = self.router.as_mut().filter(|_| member.role == Role::Router) else { return };
+        let Some(router) = self.router.as_mut().filter(|_| member.role == MemberKind::Router) else { return };
         let epoch = router.paths.epoch();
         router.opened.insert(link, epoch);
         self.post(link, PeerMessage::Open { epoch });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::message::path::{self, Say, Update};
-use crate::message::peer::{Forward, Member, Role};
+use crate::message::peer::{Forward, Member, MemberKind};
 use crate::paths::Policy;
 use crate::settings::{Neighbour, RouterSettings, ServiceSettings};
 
@@ -123,7 +123,7 @@ fn says(guest: &str, message: PeerMessage) -> Input {
 /// The hello of a peer called `b`, which has been started at this time.
 fn hello(boot: u64) -> PeerMessage {
     let name: Label = "b".parse().unwrap();
-    let member = Member { name, boot, renewal: 0, role: Role::Node, endpoint: "tcp://b".into() };
+    let member = Member { name, boot, renewal: 0, role: MemberKind::Node, endpoint: "tcp://b".into() };
     PeerMessage::Hello { zone: NodeSettings::default().zone, member }
 }
 

@@ -9,7 +9,7 @@ use super::guest::Guest;
 use super::{Node, Output, ZoneEvent};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
-use crate::message::peer::{self, Member, PeerMessage, Role};
+use crate::message::peer::{self, Member, MemberKind, PeerMessage};
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place};
 use crate::routes::{RouteEffect, Routes};
@@ -43,7 +43,7 @@ impl Zone {
             name: settings.name.clone(),
             boot: settings.boot,
             renewal: 0,
-            role: if settings.is_router() { Role::Router } else { Role::Node },
+            role: if settings.is_router() { MemberKind::Router } else { MemberKind::Node },
             endpoint: settings.endpoint.clone(),
         };
         Self {
@@ -165,7 +165,7 @@ impl Node {
             PeerMessage::Pull if is_of_this_zone => self.zone.routes.pulled(&name, now),
             // It opens a session before that.
             PeerMessage::Ping { .. } | PeerMessage::Paths { .. }
-                if guest.opened.is_none() && guest.member.role == Role::Router && self.router.is_some() =>
+                if guest.opened.is_none() && guest.member.role == MemberKind::Router && self.router.is_some() =>
             {
                 self.lacks_open(from);
             }
@@ -217,7 +217,7 @@ impl Node {
     }
 
     fn greeted(&mut self, from: &PeerId, zone: &Label, member: Member, now: Time) {
-        let is_neighbour = member.role == Role::Router
+        let is_neighbour = member.role == MemberKind::Router
             && *zone != self.zone.zone
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
@@ -339,7 +339,7 @@ impl Node {
 
     fn linked(&mut self, link: LinkId, member: &Member, now: Time) {
         let zone = self.zone_behind(link).cloned();
-        self.broker.peer_up(link, &member.name, zone.as_ref(), member.role == Role::Router, now);
+        self.broker.peer_up(link, &member.name, zone.as_ref(), member.role == MemberKind::Router, now);
         if zone.is_some() {
             if let Some(links) = self.links_of(link) {
                 links.asked(link, now);
@@ -366,7 +366,7 @@ impl Node {
     /// themselves learn that in their sessions.
     fn counts(&self, member: &Member, address: &Address) -> bool {
         let is_abroad = address.place != Place::Nearest;
-        let is_its_own = is_abroad == (member.role == Role::Router) && !(is_abroad && self.router.is_some());
+        let is_its_own = is_abroad == (member.role == MemberKind::Router) && !(is_abroad && self.router.is_some());
         is_its_own && self.may_offer(&member.name, &address.service)
     }
 

@@ -5,8 +5,8 @@ use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
-    Access, CallId, CallsAs, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, Part, PeerId,
-    Quota, RequestId, Run, ServiceName, ServiceSettings, Time,
+    Access, CallId, CallsAs, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, PeerId, Quota,
+    RequestId, Role, Run, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -355,7 +355,7 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
 /// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them, `outstanding=` and `rate=`.
 fn trust(access: &mut Access, name: &str, grants: &[&str]) -> Outcome {
     let mut grant =
-        Grant { part: Part::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota: Quota::default() };
+        Grant { role: Role::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota: Quota::default() };
     for given in grants {
         if let Some(most) = given.strip_prefix("outstanding=") {
             grant.quota.outstanding = most.parse().ok();

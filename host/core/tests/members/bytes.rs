@@ -1,11 +1,11 @@
 //! Whatever arrives, a node goes on.
 
 use crate::network::label;
-use wasmnode_core::message::peer::{Member, Role};
+use wasmnode_core::message::peer::{Member, MemberKind};
 use wasmnode_core::{MemberEffect, Members, MembersSettings, Time};
 
 fn member(name: &str) -> Member {
-    Member { name: label(name), boot: 5, renewal: 0, role: Role::Router, endpoint: "tcp://[::1]:5570".into() }
+    Member { name: label(name), boot: 5, renewal: 0, role: MemberKind::Router, endpoint: "tcp://[::1]:5570".into() }
 }
 
 /// Every datagram of a small zone with a crash, a restart, a sleep and a goodbye.

@@ -5,7 +5,7 @@ use crate::notation::Notation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::Frame;
-use wasmnode_core::message::peer::{Member, Role};
+use wasmnode_core::message::peer::{Member, MemberKind};
 use wasmnode_core::{Label, MemberEffect, Members, MembersSettings, Time};
 
 /// A network of processes; a process is known by its number.
@@ -102,7 +102,7 @@ impl Network {
 
     pub(crate) fn start_at(&mut self, name: &str, endpoint: String, boot: u64) -> usize {
         let number = self.processes.len();
-        let me = Member { name: label(name), boot, renewal: 0, role: Role::Node, endpoint: endpoint.clone() };
+        let me = Member { name: label(name), boot, renewal: 0, role: MemberKind::Node, endpoint: endpoint.clone() };
         self.endpoints.insert(endpoint, number);
         let seed = self.random.u64(..);
         self.write(number, &("starts", &me, seed));

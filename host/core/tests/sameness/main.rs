@@ -11,7 +11,7 @@ mod zone;
 use notation::Notation;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use wasmnode_core::message::peer::{Member, Role};
+use wasmnode_core::message::peer::{Member, MemberKind};
 use wasmnode_core::{Code, Failure, Frame};
 
 /// Each of these differs from all others.
@@ -63,12 +63,12 @@ fn results() -> Vec<Result<Vec<Frame>, Failure>> {
 fn members() -> Vec<Member> {
     let (name, endpoint) = ("a".parse().unwrap(), "tcp://a".into());
     variations(
-        &Member { name, boot: 1, renewal: 0, role: Role::Node, endpoint },
+        &Member { name, boot: 1, renewal: 0, role: MemberKind::Node, endpoint },
         &[
             |member| member.name = "b".parse().unwrap(),
             |member| member.boot = 2,
             |member| member.renewal = 1,
-            |member| member.role = Role::Router,
+            |member| member.role = MemberKind::Router,
             |member| member.endpoint = "tcp://b".into(),
         ],
     )

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::{
     Access, CallId, Caller, Code, Counters, Event, Explanation, Failure, Grant, Input, LinkId, MemberStatus, Output,
-    Part, PeerId, PeerStatus, Quota, RequestId, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
+    PeerId, PeerStatus, Quota, RequestId, Role, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
 };
 
 fn name(text: &str) -> ServiceName {
@@ -34,13 +34,13 @@ fn quota() -> Quota {
 fn grants() -> Vec<Grant> {
     let (allow, work) = (Vec::new(), Vec::new());
     variations(
-        &Grant { part: Part::Owner, allow, work, is_admin: false, quota: quota() },
+        &Grant { role: Role::Owner, allow, work, is_admin: false, quota: quota() },
         &[
-            |grant| grant.part = Part::Client,
-            |grant| grant.part = Part::Peer { offer: Vec::new() },
-            |grant| grant.part = Part::Peer { offer: vec!["a".parse().unwrap()] },
-            |grant| grant.part = Part::Router { zone: "a".parse().unwrap() },
-            |grant| grant.part = Part::Router { zone: "b".parse().unwrap() },
+            |grant| grant.role = Role::Client,
+            |grant| grant.role = Role::Peer { offer: Vec::new() },
+            |grant| grant.role = Role::Peer { offer: vec!["a".parse().unwrap()] },
+            |grant| grant.role = Role::Router { zone: "a".parse().unwrap() },
+            |grant| grant.role = Role::Router { zone: "b".parse().unwrap() },
             |grant| grant.allow = vec!["a".parse().unwrap()],
             |grant| grant.work = vec!["a".parse().unwrap()],
             |grant| grant.is_admin = true,

@@ -5,7 +5,7 @@ use crate::keys::{Credential, KeyPair, Keys, Trusted};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
-use wasmnode_core::{Grant, Part, Pattern, Quota};
+use wasmnode_core::{Grant, Pattern, Quota, Role};
 
 fn pair(folder: &TempDir, name: &str) -> KeyPair {
     KeyPair::generate(&folder.path().join(name)).unwrap()
@@ -14,7 +14,7 @@ fn pair(folder: &TempDir, name: &str) -> KeyPair {
 /// The keys of somebody who trusts those others.
 fn trusting(own: KeyPair, others: &[(&str, KeyPair)]) -> Keys {
     let (allow, quota) = (vec![Pattern::everything()], Quota::default());
-    let grant = Grant { part: Part::Client, allow, work: Vec::new(), is_admin: false, quota };
+    let grant = Grant { role: Role::Client, allow, work: Vec::new(), is_admin: false, quota };
     let trusted = others.iter().map(|(name, pair)| {
         let trusted = Trusted { credential: Credential::Key(pair.public), grant: grant.clone() };
         (name.parse().unwrap(), trusted)

@@ -1,8 +1,8 @@
 //! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
 
 use super::{
-    Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member, Offer,
-    PeerMessage, Role, Traits, VERSION,
+    Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member,
+    MemberKind, Offer, PeerMessage, Traits, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::wire::{
@@ -125,8 +125,8 @@ pub fn encode_member(member: &Member, out: &mut impl BufMut) {
     out.put_u64(member.boot);
     out.put_u16(member.renewal);
     out.put_u8(match member.role {
-        Role::Node => NODE,
-        Role::Router => ROUTER,
+        MemberKind::Node => NODE,
+        MemberKind::Router => ROUTER,
     });
     put_long(out, member.endpoint.as_bytes());
 }
@@ -329,8 +329,8 @@ pub fn decode_member(from: &mut impl Buf) -> Result<Member, &'static str> {
     let name = label(from)?;
     let (boot, renewal) = (from.u64()?, from.u16()?);
     let role = match from.u8()? {
-        NODE => Role::Node,
-        ROUTER => Role::Router,
+        NODE => MemberKind::Node,
+        ROUTER => MemberKind::Router,
         _ => return Err("has an unknown role"),
     };
     let length = from.u16()?;

@@ -1,7 +1,7 @@
 //! What a node is given, and what it does.
 
 use super::{Notation, Text, words};
-use wasmnode_core::{Access, Body, Caller, Event, Failure, Grant, Input, Output, Part, Quota, Run, ZoneEvent};
+use wasmnode_core::{Access, Body, Caller, Event, Failure, Grant, Input, Output, Quota, Role, Run, ZoneEvent};
 
 impl Notation for Input {
     fn write(&self, line: &mut String) {
@@ -120,12 +120,12 @@ impl Notation for Access {
 
 impl Notation for Grant {
     fn write(&self, line: &mut String) {
-        let Self { part, allow, work, is_admin, quota } = self;
+        let Self { role: part, allow, work, is_admin, quota } = self;
         words!(line, "is", part, "allow", allow, "work", work, "admin", is_admin, quota);
     }
 }
 
-impl Notation for Part {
+impl Notation for Role {
     fn write(&self, line: &mut String) {
         match self {
             Self::Owner => words!(line, "owner"),

@@ -2,7 +2,7 @@
 
 use super::{Notation, words};
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, Say, Tombstone, Update};
-use wasmnode_core::message::peer::{Advert, Member, Offer, Role, Traits};
+use wasmnode_core::message::peer::{Advert, Member, MemberKind, Offer, Traits};
 use wasmnode_core::paths::{Kind, Policy, Speaker};
 use wasmnode_core::{MemberEffect, PathEffect, RouteEffect};
 
@@ -26,7 +26,7 @@ impl Notation for Member {
     }
 }
 
-impl Notation for Role {
+impl Notation for MemberKind {
     fn write(&self, line: &mut String) {
         match self {
             Self::Node => words!(line, "node"),

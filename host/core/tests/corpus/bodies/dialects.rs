@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use wasmnode_core::message::majordomo::{self, ToWorker};
-use wasmnode_core::message::peer::{Member, PeerMessage, Role};
+use wasmnode_core::message::peer::{Member, MemberKind, PeerMessage};
 use wasmnode_core::message::{self, Dialect, Frame, Message, Reply, WorkerCommand, native, path, peer};
 use wasmnode_core::paths::Filter;
 use wasmnode_core::{
@@ -86,7 +86,7 @@ fn gossip(data: &[u8]) {
         name: name.parse().unwrap(),
         boot: 1,
         renewal: 0,
-        role: Role::Node,
+        role: MemberKind::Node,
         endpoint: format!("tcp://{name}:1"),
     };
     let settings = MembersSettings { limit: 3, ..MembersSettings::default() };

@@ -2,7 +2,7 @@
 
 use super::reader::Reader;
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone, Update};
-use wasmnode_core::message::peer::{Advert, Forward, Member, Offer, Role, Traits, encode_member};
+use wasmnode_core::message::peer::{Advert, Forward, Member, MemberKind, Offer, Traits, encode_member};
 use wasmnode_core::message::{Body, Frame};
 use wasmnode_core::{Address, Label, ServiceName};
 
@@ -34,9 +34,9 @@ pub fn any_member(input: &mut Reader<'_>) -> Member {
     let name = any_name(input);
     let numbers = input.u8();
     let role = if matches!(name.as_str(), "gate" | "lyon1" | "nice1") ^ (numbers & 1 == 1) {
-        Role::Router
+        MemberKind::Router
     } else {
-        Role::Node
+        MemberKind::Node
     };
     let boot = u64::from(numbers >> 1 & 3);
     Member { endpoint: format!("tcp://{name}:1"), name, boot, renewal: u16::from(numbers >> 3 & 3), role }

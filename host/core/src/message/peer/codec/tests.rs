@@ -50,7 +50,7 @@ fn bare_forward() -> Forward {
 
 fn member() -> Member {
     let (boot, renewal, endpoint) = (1_700_000_000_000_000, 2, "tcp://[::1]:5555".into());
-    Member { name: name("node2"), boot, renewal, role: Role::Node, endpoint }
+    Member { name: name("node2"), boot, renewal, role: MemberKind::Node, endpoint }
 }
 
 fn offers() -> Vec<Offer> {
@@ -67,7 +67,7 @@ fn messages() -> Vec<PeerMessage> {
     let withdrawn = vec![name("scan"), name("x@lyon")];
     vec![
         PeerMessage::Hello { zone: name("paris"), member: member() },
-        PeerMessage::Welcome { zone: name("paris"), member: Member { role: Role::Router, ..member() } },
+        PeerMessage::Welcome { zone: name("paris"), member: Member { role: MemberKind::Router, ..member() } },
         PeerMessage::Refused("the zone is another".into()),
         PeerMessage::Refused(String::new()),
         PeerMessage::Gossip(Frame::from_static(b"any \0 bytes")),

@@ -4,7 +4,7 @@
 use super::World;
 use crate::bodies::words::{label, service};
 use wasmnode_core::message::path::{self, Group, Hop, News, Offered, RouterId, Say, Update};
-use wasmnode_core::message::peer::{self, Advert, Member, Offer, PeerMessage, Role, Traits};
+use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
 use wasmnode_core::paths::link_epoch;
 use wasmnode_core::{Input, LinkId, PeerId};
 
@@ -46,8 +46,8 @@ impl World<'_> {
 
     /// It dials this node, and welcomes it.
     fn is_linked(&mut self, guest: &PeerId, link: LinkId, zone: &str, name: &str) {
-        let role = if zone == "paris" { Role::Node } else { Role::Router };
-        let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == Role::Node { name } else { zone }));
+        let role = if zone == "paris" { MemberKind::Node } else { MemberKind::Router };
+        let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == MemberKind::Node { name } else { zone }));
         let member = Member { name: label(name), boot: 1, renewal: 0, role, endpoint };
         self.says(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
         self.happens(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });

@@ -4,8 +4,8 @@ use crate::bodies::words::{label, service};
 use std::collections::BTreeMap;
 use wasmnode_core::paths::Policy;
 use wasmnode_core::{
-    Access, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, Part, PathSettings, PeerId,
-    PeerSettings, Quota, RouterSettings, RoutesSettings, Seed, ServiceSettings,
+    Access, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerId,
+    PeerSettings, Quota, Role, RouterSettings, RoutesSettings, Seed, ServiceSettings,
 };
 
 /// What the first byte of an input may say of the node.
@@ -74,11 +74,11 @@ pub fn access(less: u8) -> Access {
             continue;
         }
         let part = match name {
-            "shop" => Part::Client,
-            "me" => Part::Owner,
-            "lyon1" => Part::Router { zone: label("lyon") },
-            "nice1" => Part::Router { zone: label("nice") },
-            _ => Part::Peer { offer: if less & 64 == 64 { vec!["print".parse().unwrap()] } else { all() } },
+            "shop" => Role::Client,
+            "me" => Role::Owner,
+            "lyon1" => Role::Router { zone: label("lyon") },
+            "nice1" => Role::Router { zone: label("nice") },
+            _ => Role::Peer { offer: if less & 64 == 64 { vec!["print".parse().unwrap()] } else { all() } },
         };
         let quota = match name {
             "shop" => {
@@ -88,7 +88,7 @@ pub fn access(less: u8) -> Access {
         };
         let work = if less & 128 == 128 { Vec::new() } else { all() };
         let allow = if name == "shop" { vec!["print".parse().unwrap(), "r*".parse().unwrap()] } else { all() };
-        grants.insert(label(name), Grant { part, allow, work, is_admin: name == "me", quota });
+        grants.insert(label(name), Grant { role: part, allow, work, is_admin: name == "me", quota });
     }
     Access { grants }
 }
