@@ -4,19 +4,19 @@
 //! the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
 //! plugins than the core does.
 
+mod addressing;
 mod authorization;
-mod claim;
-mod guest;
-mod requests;
+mod event;
+mod inbound;
+mod name_claim;
+mod peering;
 mod router;
 mod status;
 #[cfg(test)]
 mod tests;
-mod zone;
-mod zone_event;
 
+pub use event::ZoneEvent;
 pub use status::{Explanation, MemberStatus};
-pub use zone_event::ZoneEvent;
 
 use crate::access::Access;
 use crate::broker::{
@@ -29,10 +29,10 @@ use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message
 use crate::name::{Address, Label, Place, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
+use peering::Peering;
 use router::Router;
 use std::collections::VecDeque;
 use std::time::Duration;
-use zone::Zone;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Node {
     broker: Broker,
-    zone: Zone,
+    zone: Peering,
     router: Option<Router>,
     access: Option<Access>,
     patience: Duration,
@@ -184,7 +184,7 @@ impl Node {
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
-        let (zone, router, access) = (Zone::new(&settings), Router::new(&settings), settings.access.clone());
+        let (zone, router, access) = (Peering::new(&settings), Router::new(&settings), settings.access.clone());
         Self { broker: Broker::new(settings), zone, router, access, patience, on_failure, outputs: VecDeque::new() }
     }
 

@@ -23,7 +23,7 @@ const SPAN: u32 = 40;
 #[derive(Debug)]
 pub(super) struct Router {
     pub(super) paths: Paths,
-    joints: Vec<Joint>,
+    neighbours: Vec<NeighbourLinks>,
     /// What each session's epoch is made of on this side, by its link.
     opened: BTreeMap<LinkId, u64>,
     /// The sessions that stand, with the other router and their epoch.
@@ -36,7 +36,7 @@ pub(super) struct Router {
 
 /// One neighbour.
 #[derive(Debug)]
-struct Joint {
+struct NeighbourLinks {
     neighbour: Neighbour,
     links: Links,
 }
@@ -48,11 +48,11 @@ impl Router {
         let joint = |(index, neighbour): (usize, &Neighbour)| {
             let seed = Seed { name: Some(neighbour.name.clone()), endpoint: neighbour.endpoint.clone() };
             let first = (index as u64 + 1) << SPAN;
-            Joint { neighbour: neighbour.clone(), links: Links::new(settings.peers.clone(), &[seed], first) }
+            NeighbourLinks { neighbour: neighbour.clone(), links: Links::new(settings.peers.clone(), &[seed], first) }
         };
         Some(Self {
             paths: Paths::new(&me, &router.paths, settings.seed),
-            joints: router.neighbours.iter().enumerate().map(joint).collect(),
+            neighbours: router.neighbours.iter().enumerate().map(joint).collect(),
             opened: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -61,12 +61,12 @@ impl Router {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let links = self.joints.iter().filter_map(|joint| joint.links.next_wake());
+        let links = self.neighbours.iter().filter_map(|joint| joint.links.next_wake());
         links.chain([self.paths.next_wake()]).min()
     }
 
     pub(super) fn wake(&mut self, now: Time) {
-        for joint in &mut self.joints {
+        for joint in &mut self.neighbours {
             // No membership watches a neighbour: it always owes a sign of life.
             joint.links.wake(|_| true, now);
         }
@@ -75,19 +75,19 @@ impl Router {
 
     /// Whether routers of this zone are neighbours.
     pub(super) fn is_joined_with(&self, zone: &Label) -> bool {
-        self.joints.iter().any(|joint| joint.neighbour.zone == *zone)
+        self.neighbours.iter().any(|joint| joint.neighbour.zone == *zone)
     }
 
     /// The neighbour that a link leads to, if it leads to one.
-    fn joint_of(&self, link: LinkId) -> Option<&Joint> {
+    fn joint_of(&self, link: LinkId) -> Option<&NeighbourLinks> {
         let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
-        self.joints.get(index)
+        self.neighbours.get(index)
     }
 
     /// The links that this one is among, if it leads to a neighbour.
     pub(super) fn links_of(&mut self, link: LinkId) -> Option<&mut Links> {
         let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
-        self.joints.get_mut(index).map(|joint| &mut joint.links)
+        self.neighbours.get_mut(index).map(|joint| &mut joint.links)
     }
 
     /// The zone that a link leads into, if it is another.
@@ -97,7 +97,7 @@ impl Router {
 
     /// The links to each neighbour, with its zone.
     pub(super) fn joints(&self) -> impl Iterator<Item = (&Label, &Links)> {
-        self.joints.iter().map(|joint| (&joint.neighbour.zone, &joint.links))
+        self.neighbours.iter().map(|joint| (&joint.neighbour.zone, &joint.links))
     }
 
     /// The session with this router, of that zone if it is another.
@@ -107,7 +107,7 @@ impl Router {
     }
 
     fn next_link_effect(&mut self) -> Option<LinkEffect> {
-        self.joints.iter_mut().find_map(|joint| joint.links.next_effect())
+        self.neighbours.iter_mut().find_map(|joint| joint.links.next_effect())
     }
 }
 
@@ -161,7 +161,7 @@ impl Node {
         let Some(router) = &mut self.router else { return };
         let kind = match router.joint_of(link) {
             None => Kind::Internal,
-            Some(Joint { neighbour, .. }) => {
+            Some(NeighbourLinks { neighbour, .. }) => {
                 let (import, export) = (neighbour.import.clone(), neighbour.export.clone());
                 Kind::External { cost: neighbour.cost, import, export }
             }
@@ -200,7 +200,8 @@ impl Node {
 
     fn link_to_router(&self, member: &Member, zone: Option<&Label>) -> Option<LinkId> {
         let router = self.router.as_ref()?;
-        let joints = router.joints.iter().filter(|joint| zone == Some(&joint.neighbour.zone)).map(|joint| &joint.links);
+        let joints =
+            router.neighbours.iter().filter(|joint| zone == Some(&joint.neighbour.zone)).map(|joint| &joint.links);
         let own = zone.is_none().then_some(&self.zone.links);
         own.into_iter().chain(joints).find_map(|links| {
             let link = links.to(&member.name)?;

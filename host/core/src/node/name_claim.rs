@@ -10,14 +10,14 @@ const LONGEST: Duration = Duration::from_secs(120);
 
 /// A name that another process has.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct NameClaim {
     /// When to try, if that is still to come.
     due: Option<Time>,
     /// How long the node waits for that, or has waited.
     pause: Duration,
 }
 
-impl Claim {
+impl NameClaim {
     /// The name is taken, once more if there was a try `before`.
     pub(super) fn after(before: Option<Self>, now: Time) -> Self {
         let pause = before.map_or(FIRST, |before| (before.pause * 2).min(LONGEST));

@@ -4,8 +4,8 @@
 //! it answers goes back on the connection on which it was asked. So a request and its answer share one connection, and
 //! with that connection both know what was lost.
 
-use super::claim::Claim;
-use super::guest::Guest;
+use super::inbound::InboundPeer;
+use super::name_claim::NameClaim;
 use super::{Node, Output, ZoneEvent};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
@@ -20,24 +20,24 @@ use std::time::Duration;
 
 /// What a node knows of its zone.
 #[derive(Debug)]
-pub(super) struct Zone {
+pub(super) struct Peering {
     pub(super) zone: Label,
     pub(super) members: Members,
     pub(super) links: Links,
     pub(super) routes: Routes,
     /// The nodes that have dialled this one, by connection.
-    guests: BTreeMap<PeerId, Guest>,
+    inbound: BTreeMap<PeerId, InboundPeer>,
     /// The members that the links and the directory know of, by name.
     joined: BTreeMap<Label, Member>,
     /// Once another process has taken this node's name, and until a member knows this node again.
-    claim: Option<Claim>,
+    claim: Option<NameClaim>,
     /// How many of them there may be before those of the dead are forgotten.
-    most_guests: usize,
+    inbound_limit: usize,
     heartbeat: Duration,
     is_leaving: bool,
 }
 
-impl Zone {
+impl Peering {
     pub(super) fn new(settings: &NodeSettings) -> Self {
         let me = Member {
             name: settings.name.clone(),
@@ -51,17 +51,17 @@ impl Zone {
             members: Members::new(me, &settings.members, settings.seed),
             links: Links::new(settings.peers.clone(), &settings.seeds, 0),
             routes: Routes::new(&settings.routes, settings.boot),
-            guests: BTreeMap::new(),
+            inbound: BTreeMap::new(),
             joined: BTreeMap::new(),
             claim: None,
-            most_guests: settings.members.limit.saturating_mul(2),
+            inbound_limit: settings.members.limit.saturating_mul(2),
             heartbeat: settings.peers.heartbeat,
             is_leaving: false,
         }
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let claim = self.claim.as_ref().and_then(Claim::next_wake);
+        let claim = self.claim.as_ref().and_then(NameClaim::next_wake);
         let wakes = [self.members.next_wake(), self.links.next_wake(), self.routes.next_wake(), claim];
         wakes.into_iter().flatten().min()
     }
@@ -78,19 +78,19 @@ impl Zone {
 
     /// What this router has opened a session with, and its zone.
     pub(super) fn opened_by(&self, member: &Member, zone: Option<&Label>) -> Option<(u64, Label)> {
-        let is_it = |guest: &&Guest| guest.is_called(&member.name, zone) && guest.member.is_same_process(member);
-        let guest = self.guests.values().filter(is_it).find(|guest| guest.opened.is_some())?;
+        let is_it = |guest: &&InboundPeer| guest.is_called(&member.name, zone) && guest.member.is_same_process(member);
+        let guest = self.inbound.values().filter(is_it).find(|guest| guest.opened.is_some())?;
         Some((guest.opened?, guest.zone.clone().unwrap_or_else(|| self.zone.clone())))
     }
 
     /// The zone of the node on this connection, if it is another.
     pub(super) fn zone_of_guest(&self, peer: &PeerId) -> Option<&Label> {
-        self.guests.get(peer).and_then(|guest| guest.zone.as_ref())
+        self.inbound.get(peer).and_then(|guest| guest.zone.as_ref())
     }
 
     /// The nodes that have dialled this one, each with its zone if that is another.
     pub(super) fn guests(&self) -> impl Iterator<Item = (&PeerId, Option<&Label>, &Member)> {
-        self.guests.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
+        self.inbound.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
     }
 
     pub(super) fn me(&self) -> &Member {
@@ -99,9 +99,9 @@ impl Zone {
 
     /// Makes room among the guests once there are many: those that are no members any more hardly come back.
     fn forget_dead_guests(&mut self) {
-        if self.guests.len() >= self.most_guests {
+        if self.inbound.len() >= self.inbound_limit {
             let members = &self.members;
-            self.guests.retain(|_, guest| guest.zone.is_some() || members.get(&guest.member.name).is_some());
+            self.inbound.retain(|_, guest| guest.zone.is_some() || members.get(&guest.member.name).is_some());
         }
     }
 
@@ -143,7 +143,7 @@ impl Node {
         if let PeerMessage::Hello { zone, member } = message {
             return self.greeted(from, &zone, member, now);
         }
-        let Some(guest) = self.zone.guests.get_mut(from) else {
+        let Some(guest) = self.zone.inbound.get_mut(from) else {
             // Its hello got lost, or another connection has taken the place of this one: it is to dial again.
             self.broker.count_malformed();
             let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
@@ -154,7 +154,7 @@ impl Node {
         if !std::mem::replace(&mut guest.is_used, true) {
             self.supersede(from, now);
         }
-        let Some(guest) = self.zone.guests.get_mut(from) else { return };
+        let Some(guest) = self.zone.inbound.get_mut(from) else { return };
         match message {
             PeerMessage::Gossip(data) if is_of_this_zone => {
                 if let Err(malformed) = self.zone.members.hear(&data, now) {
@@ -236,25 +236,25 @@ impl Node {
             self.zone.members.introduce(&member, now);
         }
         self.zone.forget_dead_guests();
-        let last_request = self.zone.guests.get(from).map_or(0, |guest| guest.last_request);
-        let guest = Guest { member, last_request, is_used: false, zone: foreign, opened: None };
-        self.zone.guests.insert(from.clone(), guest);
+        let last_request = self.zone.inbound.get(from).map_or(0, |guest| guest.last_request);
+        let guest = InboundPeer { member, last_request, is_used: false, zone: foreign, opened: None };
+        self.zone.inbound.insert(from.clone(), guest);
     }
 
     /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used, for a
     /// node that has dialled another by two names of its place gives up the later connection; and it may have got another
     /// identity since the first.
     fn supersede(&mut self, by: &PeerId, now: Time) {
-        let Some((member, zone)) = self.zone.guests.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
-        let is_same = |guest: &Guest| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
-        let older = self.zone.guests.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
+        let Some((member, zone)) = self.zone.inbound.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
+        let is_same = |guest: &InboundPeer| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
+        let older = self.zone.inbound.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
     }
 
     /// A connection on which a node has dialled this one is gone, or replaced.
     pub(super) fn guest_left(&mut self, peer: &PeerId, now: Time) {
-        if let Some(guest) = self.zone.guests.remove(peer) {
+        if let Some(guest) = self.zone.inbound.remove(peer) {
             self.broker.gone(peer, now);
             self.router_left(&guest.member, guest.zone.as_ref(), now);
         }
@@ -262,7 +262,7 @@ impl Node {
 
     pub(super) fn refuse_guest(&mut self, from: &PeerId, why: &str) {
         self.broker.count_malformed();
-        let node = self.zone.guests.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
+        let node = self.zone.inbound.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
         self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
     }
 
@@ -391,7 +391,7 @@ impl Node {
             },
             MemberEffect::Up(member) => {
                 self.zone.claim = None;
-                self.zone.guests.values_mut().for_each(|guest| guest.is_now(&member));
+                self.zone.inbound.values_mut().for_each(|guest| guest.is_now(&member));
                 self.zone.links.retain(&member, now);
                 let before = self.zone.joined.insert(member.name.clone(), member.clone());
                 let is_renewed = before.is_some_and(|before| before.is_same_process(&member));
@@ -405,7 +405,7 @@ impl Node {
             MemberEffect::Down(member) => self.member_left(member, now),
             MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
             MemberEffect::NameTaken(member) => {
-                self.zone.claim = Some(Claim::after(self.zone.claim.take(), now));
+                self.zone.claim = Some(NameClaim::after(self.zone.claim.take(), now));
                 self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member)));
             }
             MemberEffect::Refused(member) => {
@@ -421,8 +421,8 @@ impl Node {
         self.settle_routes(now);
         let broker = &self.broker;
         self.zone.links.release(&member, |link| broker.is_peer_busy(link), now);
-        let is_its = |guest: &Guest| guest.zone.is_none() && guest.member.is_same_process(&member);
-        let its = self.zone.guests.iter().filter(|(_, guest)| is_its(guest));
+        let is_its = |guest: &InboundPeer| guest.zone.is_none() && guest.member.is_same_process(&member);
+        let its = self.zone.inbound.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
         // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
         its.iter().for_each(|peer| self.broker.gone(peer, now));

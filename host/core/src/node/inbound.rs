@@ -4,7 +4,7 @@ use crate::message::peer::Member;
 use crate::name::Label;
 
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct InboundPeer {
     pub(super) member: Member,
     /// The number of its last request: they ascend, so what comes again is a copy.
     pub(super) last_request: u64,
@@ -16,7 +16,7 @@ pub(super) struct Guest {
     pub(super) opened: Option<u64>,
 }
 
-impl Guest {
+impl InboundPeer {
     /// Zones know nothing of each other's names: two nodes of different zones may be called the same.
     pub(super) fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
         self.member.name == *name && self.zone.as_ref() == zone
