@@ -24,6 +24,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod directory;
 pub mod failure;
 pub mod links;
 pub mod members;
@@ -31,23 +32,22 @@ pub mod message;
 pub mod name;
 pub mod node;
 pub mod paths;
-pub mod routes;
 pub mod settings;
 pub mod text;
 mod time;
 
 pub use access::{Access, Grant, Quota, Role};
 pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
+pub use directory::{Directory, DirectoryEffect};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
 pub use message::{Body, Frame, LinkId, PeerId};
 pub use name::{Address, InvalidLabel, Label, Pattern, Place, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
-pub use routes::{RouteEffect, Routes};
 pub use settings::PLUGIN_DEADLINE;
 pub use settings::{
-    CallsAs, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerSettings,
-    RouterSettings, RoutesSettings, Seed, ServiceSettings,
+    CallsAs, DirectorySettings, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings,
+    PeerSettings, RouterSettings, Seed, ServiceSettings,
 };
 pub use time::Time;

@@ -30,7 +30,7 @@ pub struct NodeSettings {
     /// How it finds out who of them is alive.
     pub members: MembersSettings,
     /// What it keeps of the services that they serve.
-    pub routes: RoutesSettings,
+    pub routes: DirectorySettings,
     /// Where all chance comes from.
     pub seed: u64,
     /// The settings of every service that `services` does not name.
@@ -111,7 +111,7 @@ impl Default for NodeSettings {
             majordomo: Majordomo::default(),
             peers: PeerSettings::default(),
             members: MembersSettings::default(),
-            routes: RoutesSettings::default(),
+            routes: DirectorySettings::default(),
             seed: 0,
             defaults: ServiceSettings::default(),
             services: BTreeMap::new(),
@@ -185,7 +185,7 @@ impl Default for PeerSettings {
 
 /// What a node keeps of the services that the other members of its zone serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoutesSettings {
+pub struct DirectorySettings {
     /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s. Shorter
     /// finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that speaks at
     /// longer intervals than another's lease comes and goes there.
@@ -197,7 +197,7 @@ pub struct RoutesSettings {
     pub routes: usize,
 }
 
-impl Default for RoutesSettings {
+impl Default for DirectorySettings {
     fn default() -> Self {
         Self { lease: Duration::from_secs(30), offers: 10_000, routes: 100_000 }
     }

@@ -5,14 +5,14 @@ use super::fields::Fields;
 use super::value::{self, number};
 use std::path::Path;
 use toml::de::DeValue;
-use wasmnode_core::{MembersSettings, PeerSettings, RoutesSettings, Seed};
+use wasmnode_core::{DirectorySettings, MembersSettings, PeerSettings, Seed};
 
 /// How the node lives with its peers, for each part of the core.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) peers: PeerSettings,
     pub(super) members: MembersSettings,
-    pub(super) routes: RoutesSettings,
+    pub(super) routes: DirectorySettings,
 }
 
 impl Peers {
@@ -34,7 +34,7 @@ impl Peers {
             limit: limits.take("members", number(1..=10_000)).unwrap_or(default.members.limit),
             ..default.members
         };
-        let routes = RoutesSettings {
+        let routes = DirectorySettings {
             lease: given.take("lease", value::duration).unwrap_or(default.routes.lease),
             offers: limits.take("offers", number(1..=1_000_000)).unwrap_or(default.routes.offers),
             routes: limits.take("routes", number(1..=10_000_000)).unwrap_or(default.routes.routes),

@@ -1,7 +1,7 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
-use wasmnode_core::{CallsAs, PLUGIN_DEADLINE, PeerSettings, RoutesSettings, Seed, ServiceSettings};
+use wasmnode_core::{CallsAs, DirectorySettings, PLUGIN_DEADLINE, PeerSettings, Seed, ServiceSettings};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -90,7 +90,7 @@ fn every_key_reaches_its_field() {
     let members = &config.node.members;
     assert_eq!((members.probe_period, members.suspicion), (Duration::from_secs(2), Duration::from_secs(3)));
     assert_eq!(members.limit, 11);
-    assert_eq!(config.node.routes, RoutesSettings { lease: Duration::from_secs(4), offers: 12, routes: 13 });
+    assert_eq!(config.node.routes, DirectorySettings { lease: Duration::from_secs(4), offers: 12, routes: 13 });
     let limits = Limits {
         requests: 1,
         requests_per_peer: 10,

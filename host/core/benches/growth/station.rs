@@ -6,8 +6,8 @@ use std::time::Duration;
 use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
 use wasmnode_core::message::{Ask, Dialect, Reply, native};
 use wasmnode_core::{
-    Address, Body, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output, PeerId, RequestId,
-    RoutesSettings, ServiceName, ServiceSettings, Time,
+    Address, Body, DirectorySettings, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output,
+    PeerId, RequestId, ServiceName, ServiceSettings, Time,
 };
 
 pub(crate) struct Station {
@@ -231,7 +231,7 @@ fn settings() -> NodeSettings {
         endpoint: "tcp://me:1".into(),
         limits: Limits { workers: 10_000, requests_per_client: 200_000, ..Limits::default() },
         members: MembersSettings { limit: 1_000, ..MembersSettings::default() },
-        routes: RoutesSettings { offers: 10_000, routes: 100_000, ..RoutesSettings::default() },
+        routes: DirectorySettings { offers: 10_000, routes: 100_000, ..DirectorySettings::default() },
         defaults: patient(),
         ..NodeSettings::default()
     }

@@ -7,12 +7,12 @@
 use super::inbound::InboundPeer;
 use super::name_claim::NameClaim;
 use super::{Node, Output, ZoneEvent};
+use crate::directory::{Directory, DirectoryEffect};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
 use crate::message::peer::{self, Member, MemberKind, PeerMessage};
 use crate::message::{LinkId, PeerId};
 use crate::name::{Address, Label, Place};
-use crate::routes::{RouteEffect, Routes};
 use crate::settings::NodeSettings;
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(super) struct Peering {
     pub(super) zone: Label,
     pub(super) members: Members,
     pub(super) links: Links,
-    pub(super) routes: Routes,
+    pub(super) routes: Directory,
     /// The nodes that have dialled this one, by connection.
     inbound: BTreeMap<PeerId, InboundPeer>,
     /// The members that the links and the directory know of, by name.
@@ -50,7 +50,7 @@ impl Peering {
             zone: settings.zone.clone(),
             members: Members::new(me, &settings.members, settings.seed),
             links: Links::new(settings.peers.clone(), &settings.seeds, 0),
-            routes: Routes::new(&settings.routes, settings.boot),
+            routes: Directory::new(&settings.routes, settings.boot),
             inbound: BTreeMap::new(),
             joined: BTreeMap::new(),
             claim: None,
@@ -435,12 +435,12 @@ impl Node {
         }
     }
 
-    fn route_effect(&mut self, effect: RouteEffect, now: Time) {
+    fn route_effect(&mut self, effect: DirectoryEffect, now: Time) {
         match effect {
             // Who is not linked is told everything when it is.
-            RouteEffect::Tell { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
-            RouteEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
-            RouteEffect::Offered { by, offer } => {
+            DirectoryEffect::Tell { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
+            DirectoryEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
+            DirectoryEffect::Offered { by, offer } => {
                 let Some(member) = self.zone.members.get(&by).cloned() else { return };
                 if !self.counts(&member, &offer.service) {
                     if !self.may_offer(&member.name, &offer.service.service) {
@@ -453,7 +453,7 @@ impl Node {
                 }
                 self.tell_other_zones(&offer.service, now);
             }
-            RouteEffect::Withdrawn { by, service } => {
+            DirectoryEffect::Withdrawn { by, service } => {
                 if let Some(link) = self.zone.links.to(&by)
                     && !(service.place != Place::Nearest && self.router.is_some())
                 {
@@ -461,11 +461,11 @@ impl Node {
                 }
                 self.tell_other_zones(&service, now);
             }
-            RouteEffect::Refused { from, why } => {
+            DirectoryEffect::Refused { from, why } => {
                 self.broker.count_malformed();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: from.to_string(), why }));
             }
-            RouteEffect::Unlisted { services } => {
+            DirectoryEffect::Unlisted { services } => {
                 self.outputs.push_back(Output::Zone(ZoneEvent::Unlisted { services }));
             }
         }

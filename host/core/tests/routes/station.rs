@@ -4,7 +4,7 @@ use crate::notation::Notation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
-use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
+use wasmnode_core::{Address, Directory, DirectoryEffect, DirectorySettings, Label, Time};
 
 /// What a node sends.
 #[derive(Debug, Clone)]
@@ -25,10 +25,10 @@ impl Notation for Say {
 pub(crate) struct Station {
     pub(crate) name: Label,
     pub(crate) alive: bool,
-    pub(crate) routes: Routes,
+    pub(crate) routes: Directory,
     /// Whom it takes for a member that is up.
     pub(crate) up: BTreeSet<Label>,
-    settings: RoutesSettings,
+    settings: DirectorySettings,
     /// Every offer that was told and not withdrawn.
     told: BTreeMap<(Label, Address), Offer>,
     /// When it last asked whom, where neither a whole advert nor a new start of that member ended it.
@@ -38,11 +38,11 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    pub(crate) fn new(name: Label, settings: &RoutesSettings, boot: u64) -> Self {
+    pub(crate) fn new(name: Label, settings: &DirectorySettings, boot: u64) -> Self {
         Self {
             name,
             alive: true,
-            routes: Routes::new(settings, boot),
+            routes: Directory::new(settings, boot),
             up: BTreeSet::new(),
             settings: settings.clone(),
             told: BTreeMap::new(),
@@ -81,8 +81,8 @@ impl Station {
     }
 
     /// Takes all effects, and checks each of them, and the directory after them.
-    pub(crate) fn drain(&mut self, now: Time) -> Vec<RouteEffect> {
-        let effects: Vec<RouteEffect> = std::iter::from_fn(|| self.routes.next_effect()).collect();
+    pub(crate) fn drain(&mut self, now: Time) -> Vec<DirectoryEffect> {
+        let effects: Vec<DirectoryEffect> = std::iter::from_fn(|| self.routes.next_effect()).collect();
         for effect in &effects {
             self.check(effect, now);
         }
@@ -95,9 +95,9 @@ impl Station {
         self.told.keys().filter(|(by, _)| by == member).count()
     }
 
-    fn check(&mut self, effect: &RouteEffect, now: Time) {
+    fn check(&mut self, effect: &DirectoryEffect, now: Time) {
         match effect {
-            RouteEffect::Offered { by, offer } => {
+            DirectoryEffect::Offered { by, offer } => {
                 assert!(self.up.contains(by), "{by} is down");
                 assert!(!offer.service.service.is_reserved());
                 let before = self.told.insert((by.clone(), offer.service.clone()), offer.clone());
@@ -105,21 +105,21 @@ impl Station {
                 assert!(self.count(by) <= self.settings.offers);
                 assert!(self.told.len() <= self.settings.routes);
             }
-            RouteEffect::Withdrawn { by, service } => {
+            DirectoryEffect::Withdrawn { by, service } => {
                 let before = self.told.remove(&(by.clone(), service.clone()));
                 assert!(before.is_some(), "{service} of {by} was withdrawn without an offer");
             }
-            RouteEffect::Pull { from } => {
+            DirectoryEffect::Pull { from } => {
                 assert!(self.up.contains(from), "{from} is down");
                 if let Some(last) = self.pulls.insert(from.clone(), now) {
                     assert!(now.since(last) >= Duration::from_secs(1), "asked {from} twice within a second");
                 }
             }
-            RouteEffect::Tell { to, advert } => {
+            DirectoryEffect::Tell { to, advert } => {
                 assert!(self.up.contains(to), "{to} is down");
                 self.check_advert(advert);
             }
-            RouteEffect::Refused { .. } | RouteEffect::Unlisted { .. } => {}
+            DirectoryEffect::Refused { .. } | DirectoryEffect::Unlisted { .. } => {}
         }
     }
 

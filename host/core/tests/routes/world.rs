@@ -6,7 +6,7 @@ use crate::station::{Say, Station};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer, Traits};
-use wasmnode_core::{Address, Label, RouteEffect, RoutesSettings, Time};
+use wasmnode_core::{Address, DirectoryEffect, DirectorySettings, Label, Time};
 
 const LEASE: Duration = Duration::from_secs(30);
 /// The latest that a message comes.
@@ -27,7 +27,7 @@ pub(crate) struct World {
     stations: Vec<Station>,
     /// Whether limits keep something out.
     tight: bool,
-    settings: RoutesSettings,
+    settings: DirectorySettings,
     services: Vec<Address>,
     /// Messages on their way, by the time of their arrival.
     flying: BTreeMap<(Time, u64), Message>,
@@ -66,7 +66,7 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let tight = rng.u8(..4) == 0;
         let (offers, routes) = if tight { (rng.usize(2..5), rng.usize(3..12)) } else { (10_000, 100_000) };
-        let settings = RoutesSettings { lease: LEASE, offers, routes };
+        let settings = DirectorySettings { lease: LEASE, offers, routes };
         let station = |n: usize| Station::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
         Self {
             seed,
@@ -176,14 +176,14 @@ impl World {
             self.log.write(self.now, || format!("{}  ", self.stations[n].name), &effect);
             self.check_rest(&effect);
             match effect {
-                RouteEffect::Tell { to, advert } => self.send(n, &to, Say::Advert(advert)),
-                RouteEffect::Pull { from } => {
+                DirectoryEffect::Tell { to, advert } => self.send(n, &to, Say::Advert(advert)),
+                DirectoryEffect::Pull { from } => {
                     self.count("pulled");
                     self.send(n, &from, Say::Pull);
                 }
-                RouteEffect::Withdrawn { .. } => withdrawn += 1,
-                RouteEffect::Refused { why, .. } if why.contains("limit") => self.count("over a limit"),
-                RouteEffect::Unlisted { .. } => self.count("unlisted"),
+                DirectoryEffect::Withdrawn { .. } => withdrawn += 1,
+                DirectoryEffect::Refused { why, .. } if why.contains("limit") => self.count("over a limit"),
+                DirectoryEffect::Unlisted { .. } => self.count("unlisted"),
                 _ => {}
             }
         }
@@ -191,10 +191,10 @@ impl World {
     }
 
     /// When all is settled, living nodes send each other signs of life and nothing else.
-    fn check_rest(&self, effect: &RouteEffect) {
+    fn check_rest(&self, effect: &DirectoryEffect) {
         let rests = match effect {
-            RouteEffect::Tell { advert, .. } => matches!(advert, Advert::Still { .. }),
-            RouteEffect::Pull { from } => !self.stations[self.number(from)].alive,
+            DirectoryEffect::Tell { advert, .. } => matches!(advert, Advert::Still { .. }),
+            DirectoryEffect::Pull { from } => !self.stations[self.number(from)].alive,
             _ => false,
         };
         assert!(rests || !self.settled, "does not rest: {effect:?}");

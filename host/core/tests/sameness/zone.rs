@@ -4,7 +4,7 @@ use crate::{all_differ, frame, members, variations};
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone, Update};
 use wasmnode_core::message::peer::{Advert, Offer, Traits};
 use wasmnode_core::paths::{Kind, PathCounters, PathSizes, PathStatus, Policy, Speaker};
-use wasmnode_core::{Label, LinkId, MemberEffect, PathEffect, RouteEffect, ServiceName};
+use wasmnode_core::{DirectoryEffect, Label, LinkId, MemberEffect, PathEffect, ServiceName};
 
 fn label(text: &str) -> Label {
     text.parse().unwrap()
@@ -47,8 +47,8 @@ fn offers() -> Vec<Offer> {
 
 #[test]
 fn no_two_effects_of_routes_are_written_alike() {
-    let mut effects = vec![RouteEffect::Tell { to: label("b"), advert: Advert::Still { version: 1 } }];
-    let mut tell = |advert| effects.push(RouteEffect::Tell { to: label("a"), advert });
+    let mut effects = vec![DirectoryEffect::Tell { to: label("b"), advert: Advert::Still { version: 1 } }];
+    let mut tell = |advert| effects.push(DirectoryEffect::Tell { to: label("a"), advert });
     for version in [1, 2] {
         tell(Advert::Whole { version, offers: Vec::new() });
         tell(Advert::Change { version, offers: Vec::new(), withdrawn: Vec::new() });
@@ -59,14 +59,14 @@ fn no_two_effects_of_routes_are_written_alike() {
         tell(Advert::Whole { version: 1, offers: vec![offer.clone()] });
         tell(Advert::Change { version: 1, offers: vec![offer], withdrawn: Vec::new() });
     }
-    effects.extend(offers().into_iter().map(|offer| RouteEffect::Offered { by: label("a"), offer }));
-    effects.push(RouteEffect::Offered { by: label("b"), offer: offers().remove(0) });
+    effects.extend(offers().into_iter().map(|offer| DirectoryEffect::Offered { by: label("a"), offer }));
+    effects.push(DirectoryEffect::Offered { by: label("b"), offer: offers().remove(0) });
     for (one, other) in [("a", "a"), ("a", "b"), ("b", "a")] {
-        effects.push(RouteEffect::Withdrawn { by: label(one), service: other.parse().unwrap() });
-        effects.push(RouteEffect::Refused { from: label(one), why: other.into() });
+        effects.push(DirectoryEffect::Withdrawn { by: label(one), service: other.parse().unwrap() });
+        effects.push(DirectoryEffect::Refused { from: label(one), why: other.into() });
     }
-    effects.extend(["a", "b"].map(|from| RouteEffect::Pull { from: label(from) }));
-    effects.extend([1, 2].map(|services| RouteEffect::Unlisted { services }));
+    effects.extend(["a", "b"].map(|from| DirectoryEffect::Pull { from: label(from) }));
+    effects.extend([1, 2].map(|services| DirectoryEffect::Unlisted { services }));
     all_differ(&effects);
 }
 

@@ -10,7 +10,7 @@ pub(crate) use zones::{Extent, policies};
 use fastrand::Rng;
 use std::time::Duration;
 use wasmnode_core::{
-    Frame, Limits, MembersSettings, NodeSettings, PeerSettings, RoutesSettings, Seed, ServiceName, ServiceSettings,
+    DirectorySettings, Frame, Limits, MembersSettings, NodeSettings, PeerSettings, Seed, ServiceName, ServiceSettings,
     Time,
 };
 
@@ -317,7 +317,7 @@ fn common(rng: &mut Rng, is_gentle: bool) -> NodeSettings {
     };
     let heartbeat = Duration::from_millis(pick(rng, &[100, 250]));
     let peers = PeerSettings { heartbeat, expiry: heartbeat * 20, ..PeerSettings::default() };
-    let routes = RoutesSettings { lease: Duration::from_secs(pick(rng, &[6, 30])), ..RoutesSettings::default() };
+    let routes = DirectorySettings { lease: Duration::from_secs(pick(rng, &[6, 30])), ..DirectorySettings::default() };
     let services = SERVICES.into_iter().map(|service| (name(service), service_settings(rng, is_gentle))).collect();
     let zone = ZONE.parse().unwrap();
     NodeSettings { zone, limits, members, peers, routes, services, ..NodeSettings::default() }

@@ -4,7 +4,7 @@ use super::{Notation, words};
 use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::paths::{PathCounters, PathSizes, PathStatus};
 use wasmnode_core::{
-    Address, Counters, Explanation, MemberStatus, Members, Node, Paths, PeerStatus, Routes, ServiceStatus, Time,
+    Address, Counters, Directory, Explanation, MemberStatus, Members, Node, Paths, PeerStatus, ServiceStatus, Time,
 };
 
 /// All that a node reports.
@@ -25,7 +25,7 @@ impl Notation for Members {
     }
 }
 
-impl Notation for Routes {
+impl Notation for Directory {
     fn write(&self, line: &mut String) {
         words!(line, "reports", self.routes(), self.own().collect::<Vec<_>>());
     }

@@ -4,7 +4,7 @@ use super::{Notation, words};
 use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, Say, Tombstone, Update};
 use wasmnode_core::message::peer::{Advert, Member, MemberKind, Offer, Traits};
 use wasmnode_core::paths::{Kind, Policy, Speaker};
-use wasmnode_core::{MemberEffect, PathEffect, RouteEffect};
+use wasmnode_core::{DirectoryEffect, MemberEffect, PathEffect};
 
 impl Notation for MemberEffect {
     fn write(&self, line: &mut String) {
@@ -35,7 +35,7 @@ impl Notation for MemberKind {
     }
 }
 
-impl Notation for RouteEffect {
+impl Notation for DirectoryEffect {
     fn write(&self, line: &mut String) {
         match self {
             Self::Tell { to, advert } => words!(line, "tell", to, advert),

@@ -10,7 +10,7 @@ pub mod reader;
 pub mod routes;
 mod words;
 
-use wasmnode_core::{Input, Output, PathEffect, RouteEffect, Time};
+use wasmnode_core::{DirectoryEffect, Input, Output, PathEffect, Time};
 
 /// What happens while a body runs, for one who logs it.
 pub enum Seen<'a> {
@@ -21,7 +21,7 @@ pub enum Seen<'a> {
     /// The paths of a router decided something.
     Path(&'a PathEffect),
     /// The directory of a zone decided something.
-    Route(&'a RouteEffect),
+    Route(&'a DirectoryEffect),
 }
 
 /// Who is shown all that happens.

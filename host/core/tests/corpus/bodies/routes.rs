@@ -7,7 +7,7 @@ use super::{Seen, Watch};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Offer, PeerMessage};
-use wasmnode_core::{Address, Label, RouteEffect, Routes, RoutesSettings, Time};
+use wasmnode_core::{Address, Directory, DirectoryEffect, DirectorySettings, Label, Time};
 
 pub fn run(input: &[u8]) {
     watch(input, &mut |_, _| {});
@@ -16,8 +16,8 @@ pub fn run(input: &[u8]) {
 /// The same before somebody's eyes.
 pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
-    let settings = RoutesSettings { offers: 3, routes: 5, ..RoutesSettings::default() };
-    let mut routes = Routes::new(&settings, 1);
+    let settings = DirectorySettings { offers: 3, routes: 5, ..DirectorySettings::default() };
+    let mut routes = Directory::new(&settings, 1);
     let mut now = Time::ZERO;
     let mut offered = BTreeSet::new();
     routes.member_up(&label("node2"), now);
@@ -45,7 +45,7 @@ pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     }
 }
 
-fn step(routes: &mut Routes, input: &mut Reader<'_>, now: &mut Time) {
+fn step(routes: &mut Directory, input: &mut Reader<'_>, now: &mut Time) {
     match input.below(8) {
         0 => routes.member_up(&any_name(input), *now),
         1 => routes.member_down(&any_name(input)),
@@ -67,14 +67,14 @@ fn step(routes: &mut Routes, input: &mut Reader<'_>, now: &mut Time) {
     }
 }
 
-fn take(effect: RouteEffect, offered: &mut BTreeSet<(Label, Address)>) {
+fn take(effect: DirectoryEffect, offered: &mut BTreeSet<(Label, Address)>) {
     match effect {
-        RouteEffect::Offered { by, offer } => assert!(offered.insert((by, offer.service)), "is offered twice"),
-        RouteEffect::Withdrawn { by, service } => assert!(offered.remove(&(by, service)), "was not offered"),
-        RouteEffect::Tell { advert, .. } => {
+        DirectoryEffect::Offered { by, offer } => assert!(offered.insert((by, offer.service)), "is offered twice"),
+        DirectoryEffect::Withdrawn { by, service } => assert!(offered.remove(&(by, service)), "was not offered"),
+        DirectoryEffect::Tell { advert, .. } => {
             let said = PeerMessage::Advert(advert);
             assert_eq!(peer::decode(peer::encode(said.clone())), Ok(said));
         }
-        RouteEffect::Pull { .. } | RouteEffect::Refused { .. } | RouteEffect::Unlisted { .. } => {}
+        DirectoryEffect::Pull { .. } | DirectoryEffect::Refused { .. } | DirectoryEffect::Unlisted { .. } => {}
     }
 }

@@ -4,8 +4,8 @@ use crate::bodies::words::{label, service};
 use std::collections::BTreeMap;
 use wasmnode_core::paths::Policy;
 use wasmnode_core::{
-    Access, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings, PeerId,
-    PeerSettings, Quota, Role, RouterSettings, RoutesSettings, Seed, ServiceSettings,
+    Access, DirectorySettings, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure,
+    PathSettings, PeerId, PeerSettings, Quota, Role, RouterSettings, Seed, ServiceSettings,
 };
 
 /// What the first byte of an input may say of the node.
@@ -57,7 +57,7 @@ pub fn of(flags: u8) -> NodeSettings {
         majordomo: Majordomo { on_failure, ..Majordomo::default() },
         peers: PeerSettings::default(),
         members: MembersSettings { limit: 3, ..MembersSettings::default() },
-        routes: RoutesSettings { offers: 3, routes: 5, ..RoutesSettings::default() },
+        routes: DirectorySettings { offers: 3, routes: 5, ..DirectorySettings::default() },
         seed: 1,
         defaults: ServiceSettings { concurrency: 2, queue: 3, ..ServiceSettings::default() },
         services: BTreeMap::from([(service("print"), calling), (service("resize"), patient)]),

@@ -8,7 +8,7 @@
 //! Who is a member is decided elsewhere, and told here. Adverts of two processes under one name are told apart by their
 //! versions, which count from the start of the process.
 
-mod own;
+mod local_offers;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,13 +16,13 @@ mod timers;
 
 use crate::message::peer::{Advert, Offer};
 use crate::name::{Address, Label};
-use crate::settings::RoutesSettings;
+use crate::settings::DirectorySettings;
 use crate::time::Time;
-use own::Own;
+use local_offers::LocalOffers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use table::{Put, Table};
-use timers::{Due, Timers};
+use table::{OfferTable, Put};
+use timers::{Due, LeaseTimers};
 
 /// How long changes are gathered before the members are told: a start that loads a thousand plugins tells it in a few
 /// messages, and a client cannot tell 5 ms from none.
@@ -33,13 +33,13 @@ const PULL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The directory of one zone, on one node: what it serves itself, and what every other member serves.
 #[derive(Debug)]
-pub struct Routes {
-    settings: RoutesSettings,
-    own: Own,
+pub struct Directory {
+    settings: DirectorySettings,
+    own: LocalOffers,
     /// All that are up, with what is known of each; nothing until a whole advert came, and after its lease ran out.
     members: BTreeMap<Label, Option<Known>>,
-    table: Table,
-    timers: Timers,
+    table: OfferTable,
+    timers: LeaseTimers,
     /// When the members are told what has been gathered.
     tell: Option<Time>,
     /// Who is told everything then.
@@ -48,7 +48,7 @@ pub struct Routes {
     telling: BTreeSet<Label>,
     /// Members that came up so far.
     ups: u64,
-    effects: VecDeque<RouteEffect>,
+    effects: VecDeque<DirectoryEffect>,
 }
 
 /// How much the table holds of what a member offers.
@@ -61,7 +61,7 @@ struct Known {
 
 /// What the directory decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteEffect {
+pub enum DirectoryEffect {
     /// Send an advert.
     Tell {
         /// The member that it is for.
@@ -103,18 +103,18 @@ pub enum RouteEffect {
     },
 }
 
-impl Routes {
+impl Directory {
     /// Makes a directory that knows nobody and offers nothing.
     ///
     /// `boot` is when this process started, in microseconds since 1970 (as in [`crate::message::peer::Member`]): versions
     /// count from it, so that what an earlier process under the same name said is older than all that this one says.
     #[must_use]
-    pub fn new(settings: &RoutesSettings, boot: u64) -> Self {
+    pub fn new(settings: &DirectorySettings, boot: u64) -> Self {
         Self {
-            own: Own::new(settings.offers, boot),
+            own: LocalOffers::new(settings.offers, boot),
             members: BTreeMap::new(),
-            table: Table::new(settings),
-            timers: Timers::default(),
+            table: OfferTable::new(settings),
+            timers: LeaseTimers::default(),
             tell: None,
             owed: BTreeSet::new(),
             telling: BTreeSet::new(),
@@ -211,10 +211,10 @@ impl Routes {
     }
 
     /// The next decision to act on.
-    pub fn next_effect(&mut self) -> Option<RouteEffect> {
+    pub fn next_effect(&mut self) -> Option<DirectoryEffect> {
         self.effects.pop_front().or_else(|| {
             let to = self.telling.pop_first()?;
-            Some(RouteEffect::Tell { to, advert: self.own.whole() })
+            Some(DirectoryEffect::Tell { to, advert: self.own.whole() })
         })
     }
 
@@ -253,11 +253,11 @@ impl Routes {
         self.tell = None;
         if let Some(advert) = self.own.next_version() {
             for to in self.members.keys().filter(|member| !self.owed.contains(*member)) {
-                self.effects.push_back(RouteEffect::Tell { to: to.clone(), advert: advert.clone() });
+                self.effects.push_back(DirectoryEffect::Tell { to: to.clone(), advert: advert.clone() });
             }
         }
         if let Some(services) = self.own.take_overflow() {
-            self.effects.push_back(RouteEffect::Unlisted { services });
+            self.effects.push_back(DirectoryEffect::Unlisted { services });
         }
         self.telling.append(&mut self.owed);
     }
@@ -284,7 +284,7 @@ impl Routes {
         let next = due + interval.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
         self.timers.set(member, Due::Still, next.max(now + Duration::from_micros(1)));
         if !self.owed.contains(member) && !self.telling.contains(member) {
-            self.effects.push_back(RouteEffect::Tell { to: member.clone(), advert: self.own.still() });
+            self.effects.push_back(DirectoryEffect::Tell { to: member.clone(), advert: self.own.still() });
         }
     }
 
@@ -336,10 +336,10 @@ impl Routes {
                 over += 1;
             }
             if put == Put::Changed {
-                self.effects.push_back(RouteEffect::Withdrawn { by: from.clone(), service: offer.service.clone() });
+                self.effects.push_back(DirectoryEffect::Withdrawn { by: from.clone(), service: offer.service.clone() });
             }
             if matches!(put, Put::New | Put::Changed) {
-                self.effects.push_back(RouteEffect::Offered { by: from.clone(), offer });
+                self.effects.push_back(DirectoryEffect::Offered { by: from.clone(), offer });
             }
         }
         self.refuse_offers(from, reserved, over);
@@ -348,7 +348,7 @@ impl Routes {
 
     /// Says in one breath which offers of an advert were refused.
     fn refuse_offers(&mut self, from: &Label, reserved: usize, over: usize) {
-        let RoutesSettings { offers, routes, .. } = self.settings;
+        let DirectorySettings { offers, routes, .. } = self.settings;
         let reserved = (reserved > 0).then(|| format!("{reserved} under a name that is kept for nodes"));
         let over = (over > 0)
             .then(|| format!("{over} over a limit (`offers` of one member: {offers}, `routes` of all: {routes})"));
@@ -361,14 +361,14 @@ impl Routes {
     fn drop_offers(&mut self, from: &Label, services: Vec<Address>) {
         for service in services {
             if self.table.remove(from, &service) {
-                self.effects.push_back(RouteEffect::Withdrawn { by: from.clone(), service });
+                self.effects.push_back(DirectoryEffect::Withdrawn { by: from.clone(), service });
             }
         }
     }
 
     fn withdraw_all(&mut self, member: &Label) {
         for service in self.table.clear(member) {
-            self.effects.push_back(RouteEffect::Withdrawn { by: member.clone(), service });
+            self.effects.push_back(DirectoryEffect::Withdrawn { by: member.clone(), service });
         }
     }
 
@@ -387,11 +387,11 @@ impl Routes {
     fn pull(&mut self, from: &Label, now: Time) {
         if !self.timers.is_set(from, Due::Pull) {
             self.timers.set(from, Due::Pull, now + PULL_AGAIN);
-            self.effects.push_back(RouteEffect::Pull { from: from.clone() });
+            self.effects.push_back(DirectoryEffect::Pull { from: from.clone() });
         }
     }
 
     fn refuse(&mut self, from: &Label, why: String) {
-        self.effects.push_back(RouteEffect::Refused { from: from.clone(), why });
+        self.effects.push_back(DirectoryEffect::Refused { from: from.clone(), why });
     }
 }

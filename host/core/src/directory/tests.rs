@@ -32,36 +32,36 @@ fn still(version: u64) -> Advert {
     Advert::Still { version }
 }
 
-fn tell(to: &str, advert: Advert) -> RouteEffect {
-    RouteEffect::Tell { to: label(to), advert }
+fn tell(to: &str, advert: Advert) -> DirectoryEffect {
+    DirectoryEffect::Tell { to: label(to), advert }
 }
 
-fn pull(from: &str) -> RouteEffect {
-    RouteEffect::Pull { from: label(from) }
+fn pull(from: &str) -> DirectoryEffect {
+    DirectoryEffect::Pull { from: label(from) }
 }
 
-fn offered(by: &str, name: &str) -> RouteEffect {
-    RouteEffect::Offered { by: label(by), offer: offer(name) }
+fn offered(by: &str, name: &str) -> DirectoryEffect {
+    DirectoryEffect::Offered { by: label(by), offer: offer(name) }
 }
 
-fn withdrawn(by: &str, name: &str) -> RouteEffect {
-    RouteEffect::Withdrawn { by: label(by), service: service(name) }
+fn withdrawn(by: &str, name: &str) -> DirectoryEffect {
+    DirectoryEffect::Withdrawn { by: label(by), service: service(name) }
 }
 
-fn refused(from: &str, why: &str) -> RouteEffect {
-    RouteEffect::Refused { from: label(from), why: why.into() }
+fn refused(from: &str, why: &str) -> DirectoryEffect {
+    DirectoryEffect::Refused { from: label(from), why: why.into() }
 }
 
-fn drain(routes: &mut Routes) -> Vec<RouteEffect> {
+fn drain(routes: &mut Directory) -> Vec<DirectoryEffect> {
     std::iter::from_fn(|| routes.next_effect()).collect()
 }
 
-fn wake(routes: &mut Routes, millis: u64) -> Vec<RouteEffect> {
+fn wake(routes: &mut Directory, millis: u64) -> Vec<DirectoryEffect> {
     routes.wake(at(millis));
     drain(routes)
 }
 
-fn hear(routes: &mut Routes, from: &str, advert: Advert, millis: u64) -> Vec<RouteEffect> {
+fn hear(routes: &mut Directory, from: &str, advert: Advert, millis: u64) -> Vec<DirectoryEffect> {
     routes.hear(&label(from), advert, at(millis));
     drain(routes)
 }
@@ -70,15 +70,15 @@ fn names<'a>(offers: impl Iterator<Item = &'a Offer>) -> Vec<&'a str> {
     offers.map(|offer| offer.service.service.as_str()).collect()
 }
 
-fn providers<'a>(routes: &'a Routes, name: &str) -> Vec<&'a str> {
+fn providers<'a>(routes: &'a Directory, name: &str) -> Vec<&'a str> {
     let name = service(name);
     let members: Vec<&Label> = routes.providers(&name).map(|(member, _)| member).collect();
     members.into_iter().map(Label::as_str).collect()
 }
 
 /// A directory in which these members came up at zero, and have been told so.
-fn routes_with(settings: &RoutesSettings, members: &[&str]) -> Routes {
-    let mut routes = Routes::new(settings, BOOT);
+fn routes_with(settings: &DirectorySettings, members: &[&str]) -> Directory {
+    let mut routes = Directory::new(settings, BOOT);
     for member in members {
         routes.member_up(&label(member), Time::ZERO);
     }
@@ -87,8 +87,8 @@ fn routes_with(settings: &RoutesSettings, members: &[&str]) -> Routes {
     routes
 }
 
-fn routes(members: &[&str]) -> Routes {
-    routes_with(&RoutesSettings::default(), members)
+fn routes(members: &[&str]) -> Directory {
+    routes_with(&DirectorySettings::default(), members)
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_whole_replaces_everything_and_only_differences_are_told() {
     let offers = vec![offer("d"), Offer { traits: Traits::of_plugin(true), ..offer("b") }, offer("c")];
     let told = hear(&mut routes, "ann", Advert::Whole { version: 5, offers: offers.clone() }, 20);
     let by = label("ann");
-    let changed = RouteEffect::Offered { by: by.clone(), offer: offers[1].clone() };
+    let changed = DirectoryEffect::Offered { by: by.clone(), offer: offers[1].clone() };
     assert_eq!(told, [withdrawn("ann", "a"), withdrawn("ann", "b"), changed, offered("ann", "d")]);
     assert_eq!(hear(&mut routes, "ann", whole(5, &["old"]), 30), []);
     assert_eq!(hear(&mut routes, "ann", whole(4, &["old"]), 30), []);
@@ -230,7 +230,7 @@ fn a_lease_that_runs_out_takes_the_offers_away_until_a_whole_comes() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(4, &["print"]), 10);
     assert_eq!(hear(&mut routes, "ann", still(4), 20_000), []);
-    let silent = |effect: &RouteEffect| !matches!(effect, RouteEffect::Tell { .. });
+    let silent = |effect: &DirectoryEffect| !matches!(effect, DirectoryEffect::Tell { .. });
     routes.wake(at(49_999));
     assert!(!drain(&mut routes).iter().any(silent));
     routes.wake(at(50_000));
@@ -275,7 +275,7 @@ fn each_member_hears_three_times_per_lease_and_not_all_at_once() {
         let told = drain(&mut routes);
         busiest = busiest.max(told.len());
         for effect in told {
-            let RouteEffect::Tell { to, advert } = effect else { panic!("{effect:?}") };
+            let DirectoryEffect::Tell { to, advert } = effect else { panic!("{effect:?}") };
             assert_eq!(advert, still(BOOT));
             *heard.entry(to).or_default() += 1;
         }
@@ -300,7 +300,7 @@ fn a_long_pause_is_not_made_up_for() {
 
 #[test]
 fn what_is_over_the_limit_of_one_member_is_refused_once_per_advert() {
-    let settings = RoutesSettings { offers: 2, ..RoutesSettings::default() };
+    let settings = DirectorySettings { offers: 2, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann"]);
     let told = hear(&mut routes, "ann", whole(1, &["d", "c", "b", "a"]), 10);
     let why = "offers services that are not taken: 2 over a limit (`offers` of one member: 2, `routes` of all: 100000)";
@@ -317,12 +317,12 @@ fn what_is_over_the_limit_of_one_member_is_refused_once_per_advert() {
 
 #[test]
 fn all_members_together_have_a_limit_too() {
-    let settings = RoutesSettings { routes: 3, ..RoutesSettings::default() };
+    let settings = DirectorySettings { routes: 3, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann", "bob"]);
     hear(&mut routes, "ann", whole(1, &["a", "b"]), 10);
     let told = hear(&mut routes, "bob", whole(1, &["a", "b"]), 10);
     assert_eq!(told[0], offered("bob", "a"));
-    assert!(matches!(told[1..], [RouteEffect::Refused { .. }]));
+    assert!(matches!(told[1..], [DirectoryEffect::Refused { .. }]));
     assert_eq!(routes.routes(), 3);
     routes.member_down(&label("ann"));
     drain(&mut routes);
@@ -342,13 +342,13 @@ fn reserved_names_of_a_member_are_refused_and_the_rest_is_taken() {
 
 #[test]
 fn own_services_over_the_limit_wait_untold_for_room() {
-    let settings = RoutesSettings { offers: 2, ..RoutesSettings::default() };
+    let settings = DirectorySettings { offers: 2, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann"]);
     for name in ["a", "b", "c", "d"] {
         routes.offer(offer(name), at(100));
     }
     let told = wake(&mut routes, 105);
-    assert_eq!(told, [tell("ann", change(BOOT + 1, &["a", "b"], &[])), RouteEffect::Unlisted { services: 2 }]);
+    assert_eq!(told, [tell("ann", change(BOOT + 1, &["a", "b"], &[])), DirectoryEffect::Unlisted { services: 2 }]);
     routes.withdraw(&service("c"), at(110));
     routes.withdraw(&service("a"), at(110));
     assert_eq!(wake(&mut routes, 115), [tell("ann", change(BOOT + 2, &["d"], &["a"]))]);

@@ -5,7 +5,7 @@ use crate::name::Address;
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct LocalOffers {
     limit: usize,
     version: u64,
     offers: BTreeMap<Address, Offer>,
@@ -17,7 +17,7 @@ pub(super) struct Own {
     overflowed: bool,
 }
 
-impl Own {
+impl LocalOffers {
     pub(super) fn new(limit: usize, version: u64) -> Self {
         Self {
             limit,

@@ -16,12 +16,12 @@ pub(super) enum Due {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(super) struct LeaseTimers {
     times: BTreeMap<(Label, Due), Time>,
     order: BTreeSet<(Time, Label, Due)>,
 }
 
-impl Timers {
+impl LeaseTimers {
     pub(super) fn set(&mut self, member: &Label, due: Due, time: Time) {
         self.clear(member, due);
         self.times.insert((member.clone(), due), time);

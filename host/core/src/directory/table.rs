@@ -2,11 +2,11 @@
 
 use crate::message::peer::Offer;
 use crate::name::{Address, Label};
-use crate::settings::RoutesSettings;
+use crate::settings::DirectorySettings;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct OfferTable {
     per_member: usize,
     total: usize,
     offers: BTreeMap<Label, BTreeMap<Address, Offer>>,
@@ -24,8 +24,8 @@ pub(super) enum Put {
     Over,
 }
 
-impl Table {
-    pub(super) fn new(settings: &RoutesSettings) -> Self {
+impl OfferTable {
+    pub(super) fn new(settings: &DirectorySettings) -> Self {
         Self {
             per_member: settings.offers,
             total: settings.routes,
