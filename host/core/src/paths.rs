@@ -10,35 +10,35 @@
 //! Only news is told, and each neighbour is told routes at most once in a while; losses are told at once. What got lost is
 //! found by its number, or by sums that are compared every minute.
 
-mod causes;
-mod check;
-mod choose;
-mod hear;
+mod decision;
+mod import;
+mod originate;
 mod origins;
 mod outrank;
-mod own;
 mod policy;
+mod rib;
+mod root_causes;
 mod session;
-mod table;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use crate::message::LinkId;
-use crate::message::path::{DeadLink, Fresh, Hop, Key, RouterId, Tombstone, Update};
+use crate::message::path::{DeadLink, Hop, Keepalive, RouteKey, RouterId, Tombstone, Update};
 use crate::message::peer::Traits;
 use crate::name::{Label, ServiceName};
 use crate::settings::PathSettings;
 use crate::time::Time;
-use causes::Causes;
+use originate::{Change, Originated};
 use origins::Origins;
-use own::{Change, Own};
 pub use policy::{Filter, InvalidFilter, Policy};
-pub use session::Kind;
-use session::{Session, View};
+use rib::{Rib, mix};
+use root_causes::RootCauses;
+pub use session::SessionKind;
+use session::{ExportView, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Table, mix};
 
 /// The most sessions over which the load of one service is shared.
 pub const EQUAL: usize = 8;
@@ -128,7 +128,7 @@ struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathStatus<'a> {
     /// The service and its zone.
-    pub key: &'a Key,
+    pub key: &'a RouteKey,
     /// The cost of all links on the way.
     pub cost: u32,
     /// How it is served.
@@ -184,9 +184,9 @@ pub struct Paths {
     /// The highest of all sessions so far; it begins with the boot, so that it grows over restarts.
     epoch: u64,
     sessions: BTreeMap<LinkId, Session>,
-    own: Own,
-    table: Table,
-    causes: Causes,
+    own: Originated,
+    table: Rib,
+    causes: RootCauses,
     origins: Origins,
     counters: PathCounters,
     /// When sums are told and old things forgotten.
@@ -203,9 +203,9 @@ impl Paths {
     pub fn new(me: &Speaker, settings: &PathSettings, seed: u64) -> Self {
         let id = me.id();
         let mut paths = Self {
-            own: Own::new(&id, me.boot, settings.offers, settings.change, settings.burst),
-            table: Table::default(),
-            causes: Causes::new(settings.memory, settings.causes),
+            own: Originated::new(&id, me.boot, settings.offers, settings.change, settings.burst),
+            table: Rib::default(),
+            causes: RootCauses::new(settings.memory, settings.causes),
             origins: Origins::new(settings.lease),
             me: id,
             boot: me.boot,
@@ -248,9 +248,9 @@ impl Paths {
     /// A session with another router has begun, at both ends with this epoch: what may be told is told within 2 ms.
     ///
     /// An earlier session with the same router ends. One that cannot be is refused, and carries nothing.
-    pub fn session_up(&mut self, link: LinkId, with: &Speaker, kind: Kind, epoch: u64, now: Time) {
+    pub fn session_up(&mut self, link: LinkId, with: &Speaker, kind: SessionKind, epoch: u64, now: Time) {
         let with = with.id();
-        let is_internal = kind == Kind::Internal;
+        let is_internal = kind == SessionKind::Internal;
         if with == self.me || is_internal != (with.zone == self.me.zone) {
             let why = "is not where the configuration says: a router of this name, or of this zone".into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });
@@ -269,12 +269,14 @@ impl Paths {
         }
         self.epoch = self.epoch.max(epoch);
         let kind = match kind {
-            Kind::External { cost, import, export } => Kind::External { cost: cost.max(1), import, export },
-            Kind::Internal => Kind::Internal,
+            SessionKind::External { cost, import, export } => {
+                SessionKind::External { cost: cost.max(1), import, export }
+            }
+            SessionKind::Internal => SessionKind::Internal,
         };
         let mut session = Session::new(with, kind, epoch);
         // It may have missed them for as long as there was no session, and give up who lives.
-        let own = Fresh { origin: self.me.clone(), boot: self.boot, version: self.own.version() };
+        let own = Keepalive { origin: self.me.clone(), boot: self.boot, version: self.own.version() };
         self.origins.signs().chain([own]).for_each(|fresh| session.mark_fresh(fresh, now));
         self.sessions.insert(link, session);
         self.mark_everything(link, now);
@@ -291,8 +293,8 @@ impl Paths {
     /// A session lets other routes pass from now on. Nothing changes for a session to a router of the own zone.
     pub fn set_policy(&mut self, link: LinkId, import: Policy, export: Policy, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        let Kind::External { cost, .. } = session.kind else { return };
-        session.kind = Kind::External { cost, import, export };
+        let SessionKind::External { cost, .. } = session.kind else { return };
+        session.kind = SessionKind::External { cost, import, export };
         let keys = self.table.keys_of(link);
         for key in &keys {
             // What was not believed until now tells of its origin.
@@ -325,7 +327,7 @@ impl Paths {
         }
         if self.refresh <= now {
             self.refresh = now + self.settings.refresh.max(Duration::from_millis(1));
-            let fresh = Fresh { origin: self.me.clone(), boot: self.boot, version: self.own.next_version() };
+            let fresh = Keepalive { origin: self.me.clone(), boot: self.boot, version: self.own.next_version() };
             for session in self.sessions.values_mut() {
                 session.mark_fresh(fresh.clone(), now);
             }
@@ -358,22 +360,22 @@ impl Paths {
     /// neighbour was told may be called from there.
     #[must_use]
     pub fn may_pass(&self, from: Option<LinkId>, zone: &Label, service: &ServiceName) -> bool {
-        let key = Key { zone: zone.clone(), service: service.clone() };
+        let key = RouteKey { zone: zone.clone(), service: service.clone() };
         let Some(link) = from else { return *zone == self.me.zone || self.table.choice(&key).is_some() };
         let Some(session) = self.sessions.get(&link) else { return false };
         match &session.kind {
-            Kind::Internal => *zone == self.me.zone || session.sent.contains_key(&key),
-            Kind::External { export, .. } => session.sent.contains_key(&key) && export.lets_pass(&key),
+            SessionKind::Internal => *zone == self.me.zone || session.sent.contains_key(&key),
+            SessionKind::External { export, .. } => session.sent.contains_key(&key) && export.lets_pass(&key),
         }
     }
 
     /// Whether policy lets the neighbour on this session know of a service, whether or not it can be reached now.
     #[must_use]
     pub fn is_exported(&self, to: LinkId, zone: &Label, service: &ServiceName) -> bool {
-        let key = Key { zone: zone.clone(), service: service.clone() };
+        let key = RouteKey { zone: zone.clone(), service: service.clone() };
         self.sessions.get(&to).is_some_and(|session| match &session.kind {
-            Kind::Internal => true,
-            Kind::External { export, .. } => export.lets_pass(&key),
+            SessionKind::Internal => true,
+            SessionKind::External { export, .. } => export.lets_pass(&key),
         })
     }
 
@@ -381,7 +383,7 @@ impl Paths {
     /// [`PathEffect::Reachable`] and then the others that count.
     #[must_use]
     pub fn hops_around(&self, zone: &Label, service: &ServiceName, crossed: &[Label]) -> Vec<LinkId> {
-        let key = Key { zone: zone.clone(), service: service.clone() };
+        let key = RouteKey { zone: zone.clone(), service: service.clone() };
         let around =
             |path: &[Hop]| path.iter().all(|hop| hop.at.zone == self.me.zone || !crossed.contains(&hop.at.zone));
         self.ways(&key).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
@@ -402,7 +404,7 @@ impl Paths {
     /// The routers on the best way to a service: the next hop first, the origin last.
     #[must_use]
     pub fn path(&self, zone: &Label, service: &ServiceName) -> Option<&[Hop]> {
-        let key = Key { zone: zone.clone(), service: service.clone() };
+        let key = RouteKey { zone: zone.clone(), service: service.clone() };
         self.table.choice(&key).map(|choice| &*choice.heard.path)
     }
 
@@ -435,16 +437,16 @@ impl Paths {
             self.sessions.values_mut().for_each(|session| session.mark_ended(&tombstone, now));
             self.causes.add_tombstone(tombstone, now);
         }
-        self.mark(&Key { zone: self.me.zone.clone(), service: service.clone() }, now);
+        self.mark(&RouteKey { zone: self.me.zone.clone(), service: service.clone() }, now);
     }
 
     /// All that a neighbour may be told is looked at anew.
     fn mark_everything(&mut self, link: LinkId, now: Time) {
         let Self { me, table, own, causes, sessions, .. } = self;
-        let view = View { me, table, own, causes };
+        let view = ExportView { me, table, own, causes };
         let Some(session) = sessions.get_mut(&link) else { return };
-        let own = own.told().map(|service| Key { zone: me.zone.clone(), service: service.clone() });
-        let keys: BTreeSet<Key> = table.choices().map(|(key, _)| key.clone()).chain(own).collect();
+        let own = own.told().map(|service| RouteKey { zone: me.zone.clone(), service: service.clone() });
+        let keys: BTreeSet<RouteKey> = table.choices().map(|(key, _)| key.clone()).chain(own).collect();
         for key in &keys {
             session.mark(key, &view, now);
         }
@@ -453,7 +455,7 @@ impl Paths {
     fn flush(&mut self, link: LinkId, now: Time) {
         let pause = self.part_of(self.settings.batch);
         let Self { me, table, own, causes, sessions, effects, .. } = self;
-        let view = View { me, table, own, causes };
+        let view = ExportView { me, table, own, causes };
         if let Some(session) = sessions.get_mut(&link) {
             session.flush(link, &view, pause, now, effects);
         }
@@ -477,10 +479,10 @@ impl Paths {
         }
     }
 
-    fn imports(&self, link: LinkId, key: &Key) -> bool {
+    fn imports(&self, link: LinkId, key: &RouteKey) -> bool {
         match self.sessions.get(&link).map(|session| &session.kind) {
-            Some(Kind::External { import, .. }) => import.lets_pass(key),
-            Some(Kind::Internal) => true,
+            Some(SessionKind::External { import, .. }) => import.lets_pass(key),
+            Some(SessionKind::Internal) => true,
             None => false,
         }
     }

@@ -108,12 +108,12 @@ pub struct Group {
     /// The cost from the sender to the origin.
     pub cost: u32,
     /// The services.
-    pub services: Vec<Offered>,
+    pub services: Vec<OfferedService>,
 }
 
 /// A service as its origin offers it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Offered {
+pub struct OfferedService {
     /// Its name.
     pub service: ServiceName,
     /// Orders what the origin says.
@@ -124,7 +124,7 @@ pub struct Offered {
 
 /// A sign of life of an origin: all that it offers counts for another lease.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fresh {
+pub struct Keepalive {
     /// The origin.
     pub origin: RouterId,
     /// When its process started.
@@ -135,14 +135,14 @@ pub struct Fresh {
 
 /// A service of a zone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
+pub struct RouteKey {
     /// The zone that serves it.
     pub zone: Label,
     /// The service.
     pub service: ServiceName,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.service, self.zone)
     }
@@ -150,37 +150,37 @@ impl fmt::Display for Key {
 
 /// What is new. The receiver takes the lists in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct News {
+pub struct Changes {
     /// Why routes are lost.
     pub causes: Vec<DeadLink>,
     /// What ended in good order.
     pub tombstones: Vec<Tombstone>,
     /// What the sender no longer reaches, or no longer tells this receiver.
-    pub withdrawn: Vec<Key>,
+    pub withdrawn: Vec<RouteKey>,
     /// What it reaches, in place of what it said of the same services before.
     pub groups: Vec<Group>,
     /// Origins that are alive. One that is the receiver itself is the latest process of its name that the sender knows of.
-    pub fresh: Vec<Fresh>,
+    pub fresh: Vec<Keepalive>,
 }
 
 /// What an update says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Say {
+pub enum UpdateContent {
     /// What is new.
-    News(News),
+    Changes(Changes),
     /// All that counts follows.
-    Begin,
+    BeginRefresh,
     /// All that counts has been told since [`Self::Begin`].
-    Complete,
+    EndRefresh,
     /// Nothing is new: so many routes count, with this sum of digests.
-    Still {
+    Digest {
         /// How many.
         routes: u32,
         /// The sum of their digests.
         digest: u64,
     },
     /// Tell me all that counts.
-    Ask,
+    RequestRefresh,
 }
 
 /// One message on a session between routers.
@@ -189,5 +189,5 @@ pub struct Update {
     /// One more than that of the update before, on this session; the first is 1.
     pub number: u64,
     /// What it says.
-    pub say: Say,
+    pub content: UpdateContent,
 }

@@ -11,7 +11,7 @@ use crate::message::path;
 use crate::message::peer::{self, Member, MemberKind, Offer, PeerMessage, Traits};
 use crate::message::{Frame, LinkId, PeerId};
 use crate::name::{Address, Label, Place, ServiceName};
-use crate::paths::{Kind, PathEffect, Paths, Speaker, link_epoch};
+use crate::paths::{PathEffect, Paths, SessionKind, Speaker, link_epoch};
 use crate::settings::{Neighbour, NodeSettings, Seed};
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -160,10 +160,10 @@ impl Node {
         }
         let Some(router) = &mut self.router else { return };
         let kind = match router.joint_of(link) {
-            None => Kind::Internal,
+            None => SessionKind::Internal,
             Some(NeighbourLinks { neighbour, .. }) => {
                 let (import, export) = (neighbour.import.clone(), neighbour.export.clone());
-                Kind::External { cost: neighbour.cost, import, export }
+                SessionKind::External { cost: neighbour.cost, import, export }
             }
         };
         let with = Speaker { zone: their_zone, router: member.name.clone(), boot: member.boot };

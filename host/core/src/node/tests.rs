@@ -1,7 +1,7 @@
 //! Routers that are neighbours, and a node and its peer, with nothing but their frames between them.
 
 use super::*;
-use crate::message::path::{self, Say, Update};
+use crate::message::path::{self, Update, UpdateContent};
 use crate::message::peer::{Forward, Member, MemberKind};
 use crate::paths::Policy;
 use crate::settings::{Neighbour, RouterSettings, ServiceSettings};
@@ -67,7 +67,7 @@ fn paris_and_lyon() -> ([Node; 2], Vec<ZoneEvent>) {
 
 /// An update from lyon, as paris hears it.
 fn paths(epoch: u64, number: u64) -> Input {
-    let update = path::encode(&Update { number, say: Say::Begin });
+    let update = path::encode(&Update { number, content: UpdateContent::BeginRefresh });
     let frames = peer::encode(PeerMessage::Paths { epoch, update });
     Input::Message { from: PeerId::new("lyon"), frames }
 }
@@ -75,7 +75,9 @@ fn paths(epoch: u64, number: u64) -> Input {
 fn asks_for_everything(node: &mut Node) -> bool {
     let is_ask = |output: &Output| match output {
         Output::Post { frames, .. } => match peer::decode(frames.clone()) {
-            Ok(PeerMessage::Paths { update, .. }) => path::decode(update).unwrap().say == Say::Ask,
+            Ok(PeerMessage::Paths { update, .. }) => {
+                path::decode(update).unwrap().content == UpdateContent::RequestRefresh
+            }
             _ => false,
         },
         _ => false,

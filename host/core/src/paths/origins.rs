@@ -2,7 +2,7 @@
 //! no sign of life for a lease counts no more.
 
 use super::Route;
-use crate::message::path::{Fresh, RouterId};
+use crate::message::path::{Keepalive, RouterId};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,15 +42,15 @@ impl Origins {
     }
 
     /// The last sign of life of another process of this name that counts as later.
-    pub(super) fn later(&self, origin: &RouterId, boot: u64) -> Option<Fresh> {
+    pub(super) fn later(&self, origin: &RouterId, boot: u64) -> Option<Keepalive> {
         let known = self.known.get(origin).filter(|known| known.boot > boot)?;
-        Some(Fresh { origin: origin.clone(), boot: known.boot, version: known.version })
+        Some(Keepalive { origin: origin.clone(), boot: known.boot, version: known.version })
     }
 
     /// Takes note of a sign of life. `None` if it is none; else whether the origin had been given up: then whatever it
     /// says is news, so that a lie about its boot or version does not last.
-    pub(super) fn renew(&mut self, fresh: &Fresh, now: Time) -> Option<bool> {
-        let Fresh { boot, version, .. } = *fresh;
+    pub(super) fn renew(&mut self, fresh: &Keepalive, now: Time) -> Option<bool> {
+        let Keepalive { boot, version, .. } = *fresh;
         let until = now + self.lease;
         match self.known.get_mut(&fresh.origin) {
             Some(origin) if origin.boot != boot || origin.version >= version => None,
@@ -66,8 +66,8 @@ impl Origins {
     }
 
     /// The newest sign of life of each origin.
-    pub(super) fn signs(&self) -> impl Iterator<Item = Fresh> {
-        let sign = |(at, origin): (&RouterId, &Origin)| Fresh {
+    pub(super) fn signs(&self) -> impl Iterator<Item = Keepalive> {
+        let sign = |(at, origin): (&RouterId, &Origin)| Keepalive {
             origin: at.clone(),
             boot: origin.boot,
             version: origin.version,

@@ -6,7 +6,7 @@
 
 use super::Paths;
 use crate::message::LinkId;
-use crate::message::path::Key;
+use crate::message::path::RouteKey;
 use crate::name::ServiceName;
 use crate::time::Time;
 
@@ -28,7 +28,7 @@ impl Paths {
         self.own.start_anew(self.boot);
         let own: Vec<ServiceName> = self.own.told().cloned().collect();
         for service in own {
-            self.mark(&Key { zone: self.me.zone.clone(), service }, now);
+            self.mark(&RouteKey { zone: self.me.zone.clone(), service }, now);
         }
     }
 }

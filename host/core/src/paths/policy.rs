@@ -1,6 +1,6 @@
 //! What a session lets pass, in each direction.
 
-use crate::message::path::Key;
+use crate::message::path::RouteKey;
 use crate::name::{InvalidLabel, InvalidName, Label, Pattern};
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Policy {
 
     /// Whether a service of a zone may pass.
     #[must_use]
-    pub fn lets_pass(&self, key: &Key) -> bool {
+    pub fn lets_pass(&self, key: &RouteKey) -> bool {
         let any = |filters: &[Filter]| filters.iter().any(|filter| filter.matches(key));
         any(&self.allow) && !any(&self.deny)
     }
@@ -45,7 +45,7 @@ enum ZonePattern {
 impl Filter {
     /// Whether it stands for this service of this zone.
     #[must_use]
-    pub fn matches(&self, key: &Key) -> bool {
+    pub fn matches(&self, key: &RouteKey) -> bool {
         let zone = match &self.zone {
             None => true,
             Some(ZonePattern::Is(zone)) => *zone == key.zone,
@@ -115,8 +115,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn key(service: &str, zone: &str) -> Key {
-        Key { zone: zone.parse().unwrap(), service: service.parse().unwrap() }
+    fn key(service: &str, zone: &str) -> RouteKey {
+        RouteKey { zone: zone.parse().unwrap(), service: service.parse().unwrap() }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One neighbour: what it was told, and what it is to be told, when.
 
-use super::causes::Causes;
-use super::own::Own;
+use super::originate::Originated;
 use super::policy::Policy;
-use super::table::{Table, digest};
+use super::rib::{Rib, digest};
+use super::root_causes::RootCauses;
 use super::{PathEffect, Route};
 use crate::message::LinkId;
 use crate::message::path::{
-    DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, MAX_UPDATE, News, Offered, RouterId, Say, Tombstone, Update,
+    Changes, DeadLink, Group, Hop, Keepalive, MAX_HOPS, MAX_UPDATE, OfferedService, RouteKey, RouterId, Tombstone,
+    Update, UpdateContent,
 };
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,7 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// How a session leads to its neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum SessionKind {
     /// Into another zone.
     External {
         /// What it costs to cross the link; at least 1.
@@ -36,15 +37,15 @@ pub enum Kind {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) with: RouterId,
-    pub(super) kind: Kind,
+    pub(super) kind: SessionKind,
     pub(super) epoch: u64,
     /// What the neighbour was told and holds, with its digest.
-    pub(super) sent: BTreeMap<Key, (Arc<Route>, u64)>,
+    pub(super) sent: BTreeMap<RouteKey, (Arc<Route>, u64)>,
     sent_digest: u64,
     /// What may have to be told at once, and what at its time.
-    urgent: BTreeSet<Key>,
-    calm: BTreeSet<Key>,
-    fresh: BTreeSet<Fresh>,
+    urgent: BTreeSet<RouteKey>,
+    calm: BTreeSet<RouteKey>,
+    fresh: BTreeSet<Keepalive>,
     /// What the own zone serves no longer, for another router of it.
     ended: BTreeSet<Tombstone>,
     /// Whether the neighbour asked for everything.
@@ -64,16 +65,16 @@ pub(super) struct Session {
 }
 
 /// What decides over what a session is told.
-pub(super) struct View<'a> {
+pub(super) struct ExportView<'a> {
     pub(super) me: &'a RouterId,
-    pub(super) table: &'a Table,
-    pub(super) own: &'a Own,
-    pub(super) causes: &'a Causes,
+    pub(super) table: &'a Rib,
+    pub(super) own: &'a Originated,
+    pub(super) causes: &'a RootCauses,
 }
 
-impl View<'_> {
+impl ExportView<'_> {
     /// What the neighbour should hold of a service.
-    pub(super) fn wanted(&self, session: &Session, key: &Key) -> Option<&Arc<Route>> {
+    pub(super) fn wanted(&self, session: &Session, key: &RouteKey) -> Option<&Arc<Route>> {
         let (route, is_external) = if key.zone == self.me.zone {
             (self.own.route(&key.service)?, false)
         } else {
@@ -81,8 +82,8 @@ impl View<'_> {
             (&choice.route, choice.external)
         };
         let may_know = match &session.kind {
-            Kind::Internal => is_external,
-            Kind::External { export, .. } => {
+            SessionKind::Internal => is_external,
+            SessionKind::External { export, .. } => {
                 export.lets_pass(key) && !route.path.iter().any(|hop| hop.at.zone == session.with.zone)
             }
         };
@@ -91,7 +92,7 @@ impl View<'_> {
 }
 
 impl Session {
-    pub(super) fn new(with: RouterId, kind: Kind, epoch: u64) -> Self {
+    pub(super) fn new(with: RouterId, kind: SessionKind, epoch: u64) -> Self {
         Self {
             with,
             kind,
@@ -114,7 +115,7 @@ impl Session {
     }
 
     /// What is known of a service has changed: the neighbour is told in time.
-    pub(super) fn mark(&mut self, key: &Key, view: &View<'_>, now: Time) {
+    pub(super) fn mark(&mut self, key: &RouteKey, view: &ExportView<'_>, now: Time) {
         let (old, wanted) = (self.sent.get(key).map(|(route, _)| route), view.wanted(self, key));
         if old.is_none() && wanted.is_none() {
             return;
@@ -130,7 +131,7 @@ impl Session {
         }
     }
 
-    pub(super) fn mark_fresh(&mut self, fresh: Fresh, now: Time) {
+    pub(super) fn mark_fresh(&mut self, fresh: Keepalive, now: Time) {
         self.fresh.insert(fresh);
         self.wake_at(self.announce_after.max(now + GATHER));
     }
@@ -138,7 +139,7 @@ impl Session {
     /// The own zone serves something no longer. Another router of it hears that at once, so that what each of them tells
     /// other zones in a moment names the tombstones of all: nobody there tries one router after the other.
     pub(super) fn mark_ended(&mut self, tombstone: &Tombstone, now: Time) {
-        if self.kind == Kind::Internal {
+        if self.kind == SessionKind::Internal {
             self.ended.insert(tombstone.clone());
             self.wake_at(now);
         }
@@ -157,7 +158,7 @@ impl Session {
     pub(super) fn flush(
         &mut self,
         link: LinkId,
-        view: &View<'_>,
+        view: &ExportView<'_>,
         pause: Duration,
         now: Time,
         effects: &mut VecDeque<PathEffect>,
@@ -168,7 +169,7 @@ impl Session {
         let everything = self.is_asked && may_announce;
         if everything {
             self.start_over(view);
-            self.send(link, Say::Begin, effects);
+            self.send(link, UpdateContent::BeginRefresh, effects);
         }
         let mut keys = std::mem::take(&mut self.urgent);
         if may_announce {
@@ -184,10 +185,10 @@ impl Session {
             self.announce_after = now + pause;
         }
         for news in writer.finish() {
-            self.send(link, Say::News(news), effects);
+            self.send(link, UpdateContent::Changes(news), effects);
         }
         if everything {
-            self.send(link, Say::Complete, effects);
+            self.send(link, UpdateContent::EndRefresh, effects);
         }
         if !self.calm.is_empty() || !self.fresh.is_empty() || self.is_asked {
             self.wake_at(self.announce_after);
@@ -195,7 +196,7 @@ impl Session {
     }
 
     /// Tells what has become of one service, if that is something else than the neighbour holds.
-    fn tell(&mut self, key: Key, view: &View<'_>, may_announce: bool, writer: &mut Writer) {
+    fn tell(&mut self, key: RouteKey, view: &ExportView<'_>, may_announce: bool, writer: &mut Writer) {
         let wanted = view.wanted(self, &key).cloned();
         let old = self.sent.get(&key).map(|(route, _)| route);
         if old == wanted.as_ref() {
@@ -237,16 +238,17 @@ impl Session {
                 *version = route.version.max(*version);
             }
         }
-        let is_news = |fresh: &Fresh| told.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
+        let is_news = |fresh: &Keepalive| told.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
         writer.fresh.extend(fresh.into_iter().filter(is_news));
     }
 
-    fn start_over(&mut self, view: &View<'_>) {
+    fn start_over(&mut self, view: &ExportView<'_>) {
         self.is_asked = false;
         self.sent.clear();
         self.sent_digest = 0;
         self.calm.extend(view.table.choices().map(|(key, _)| key.clone()));
-        let own = |service: &crate::name::ServiceName| Key { zone: view.me.zone.clone(), service: service.clone() };
+        let own =
+            |service: &crate::name::ServiceName| RouteKey { zone: view.me.zone.clone(), service: service.clone() };
         self.calm.extend(view.own.told().map(own));
     }
 
@@ -254,7 +256,7 @@ impl Session {
     pub(super) fn still(&mut self, link: LinkId, effects: &mut VecDeque<PathEffect>) {
         if !self.is_asked {
             let routes = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
-            self.send(link, Say::Still { routes, digest: self.sent_digest }, effects);
+            self.send(link, UpdateContent::Digest { routes, digest: self.sent_digest }, effects);
         }
     }
 
@@ -273,13 +275,13 @@ impl Session {
             writer.tombstones.insert(tombstone.clone());
         }
         for news in writer.finish() {
-            self.send(link, Say::News(news), effects);
+            self.send(link, UpdateContent::Changes(news), effects);
         }
     }
 
-    pub(super) fn send(&mut self, link: LinkId, say: Say, effects: &mut VecDeque<PathEffect>) {
+    pub(super) fn send(&mut self, link: LinkId, say: UpdateContent, effects: &mut VecDeque<PathEffect>) {
         self.said += 1;
-        effects.push_back(PathEffect::Send { session: link, update: Update { number: self.said, say } });
+        effects.push_back(PathEffect::Send { session: link, update: Update { number: self.said, content: say } });
     }
 }
 
@@ -291,24 +293,24 @@ type Head = (Arc<[Hop]>, u64, u32);
 struct Writer {
     causes: BTreeSet<DeadLink>,
     tombstones: BTreeSet<Tombstone>,
-    withdrawn: Vec<Key>,
-    groups: BTreeMap<Head, Vec<Offered>>,
-    fresh: Vec<Fresh>,
+    withdrawn: Vec<RouteKey>,
+    groups: BTreeMap<Head, Vec<OfferedService>>,
+    fresh: Vec<Keepalive>,
     announces: bool,
 }
 
 impl Writer {
-    fn announce(&mut self, key: &Key, route: &Route) {
+    fn announce(&mut self, key: &RouteKey, route: &Route) {
         self.announces = true;
         let Route { version, traits, .. } = *route;
-        let offered = Offered { service: key.service.clone(), version, traits };
+        let offered = OfferedService { service: key.service.clone(), version, traits };
         self.groups.entry((route.path.clone(), route.boot, route.cost)).or_default().push(offered);
     }
 
     /// The causes come first, while the receiver still knows the routes that they end.
-    fn finish(self) -> Vec<News> {
-        let (mut done, mut news, mut size) = (Vec::new(), News::default(), 0);
-        let mut room = |news: &mut News, entry: usize| {
+    fn finish(self) -> Vec<Changes> {
+        let (mut done, mut news, mut size) = (Vec::new(), Changes::default(), 0);
+        let mut room = |news: &mut Changes, entry: usize| {
             size += entry;
             if size > MAX_UPDATE {
                 size = entry;
@@ -346,7 +348,7 @@ impl Writer {
             room(&mut news, 16 + router_len(&fresh.origin));
             news.fresh.push(fresh);
         }
-        if news != News::default() {
+        if news != Changes::default() {
             done.push(news);
         }
         done

@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::path::{Group, News, Offered, Say};
+use crate::message::path::{Changes, Group, OfferedService, UpdateContent};
 
 const LATER: Duration = Duration::from_secs(1);
 
@@ -16,15 +16,15 @@ fn label(name: &str) -> Label {
     name.parse().unwrap()
 }
 
-fn open(cost: u32) -> Kind {
-    Kind::External { cost, import: Policy::everything(), export: Policy::everything() }
+fn open(cost: u32) -> SessionKind {
+    SessionKind::External { cost, import: Policy::everything(), export: Policy::everything() }
 }
 
 /// A router of zone paris with sessions 1, 2, ... to these routers.
 fn paris(neighbours: &[&str]) -> Paths {
     let mut paths = Paths::new(&speaker("gate.paris"), &PathSettings::default(), 7);
     for (link, name) in (1..).zip(neighbours) {
-        let kind = if name.ends_with(".paris") { Kind::Internal } else { open(1) };
+        let kind = if name.ends_with(".paris") { SessionKind::Internal } else { open(1) };
         paths.session_up(LinkId(link), &speaker(name), kind, 1_000 + link, Time::ZERO);
     }
     paths
@@ -34,18 +34,18 @@ fn paris(neighbours: &[&str]) -> Paths {
 fn group(path: &[&str], services: &[&str]) -> Group {
     let mut path: Vec<Hop> = path.iter().map(|name| Hop { at: speaker(name).id(), epoch: 50 }).collect();
     path.last_mut().unwrap().epoch = 0;
-    let offered = |name: &&str| Offered { service: service(name), version: 1, traits: Traits::default() };
+    let offered = |name: &&str| OfferedService { service: service(name), version: 1, traits: Traits::default() };
     Group { cost: path.len() as u32 - 1, path, boot: 1_000, services: services.iter().map(offered).collect() }
 }
 
-fn tell(paths: &mut Paths, link: u64, news: News) -> Vec<PathEffect> {
+fn tell(paths: &mut Paths, link: u64, news: Changes) -> Vec<PathEffect> {
     let number = paths.sessions[&LinkId(link)].heard + 1;
-    paths.hear(LinkId(link), Update { number, say: Say::News(news) }, Time::ZERO);
+    paths.hear(LinkId(link), Update { number, content: UpdateContent::Changes(news) }, Time::ZERO);
     drain(paths)
 }
 
 fn tell_path(paths: &mut Paths, link: u64, path: &[&str]) -> Vec<PathEffect> {
-    tell(paths, link, News { groups: vec![group(path, &["print"])], ..News::default() })
+    tell(paths, link, Changes { groups: vec![group(path, &["print"])], ..Changes::default() })
 }
 
 fn drain(paths: &mut Paths) -> Vec<PathEffect> {
@@ -53,10 +53,14 @@ fn drain(paths: &mut Paths) -> Vec<PathEffect> {
 }
 
 /// What this session is told within a second, less the sums.
-fn told(paths: &mut Paths, link: u64) -> Vec<News> {
+fn told(paths: &mut Paths, link: u64) -> Vec<Changes> {
     paths.wake(Time::ZERO + LATER);
     let news = |effect| match effect {
-        PathEffect::Send { session, update: Update { say: Say::News(news), .. } } if session.0 == link => Some(news),
+        PathEffect::Send { session, update: Update { content: UpdateContent::Changes(news), .. } }
+            if session.0 == link =>
+        {
+            Some(news)
+        }
         _ => None,
     };
     drain(paths).into_iter().filter_map(news).collect()
@@ -82,11 +86,11 @@ fn what_the_zone_serves_is_told_with_this_router_as_the_path() {
     let mut paths = paris(&["gate.lyon", "back.paris"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let news = told(&mut paths, 1);
-    let [News { groups, .. }] = &news[..] else { panic!("{news:?}") };
+    let [Changes { groups, .. }] = &news[..] else { panic!("{news:?}") };
     assert_eq!(groups[0].path, [Hop { at: speaker("gate.paris").id(), epoch: 0 }]);
     assert_eq!(
         groups[0].services,
-        [Offered { service: service("print"), version: 1, traits: Traits::of_plugin(true) }]
+        [OfferedService { service: service("print"), version: 1, traits: Traits::of_plugin(true) }]
     );
     assert!(paths.may_pass(Some(LinkId(1)), &label("paris"), &service("print")));
     assert!(!paths.may_pass(Some(LinkId(1)), &label("paris"), &service("other")));
@@ -136,7 +140,7 @@ fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
     for epoch in [0, u64::MAX] {
         let mut nowhere = group(&["gate.lyon", "a.rome"], &["print"]);
         nowhere.path[0].epoch = epoch;
-        let effects = tell(&mut paths, 1, News { groups: vec![nowhere], ..News::default() });
+        let effects = tell(&mut paths, 1, Changes { groups: vec![nowhere], ..Changes::default() });
         assert!(refused(&effects).ends_with("has an epoch from nowhere"), "{effects:?}");
     }
 }
@@ -148,14 +152,14 @@ fn a_dead_link_kills_every_route_over_it_and_is_told_with_what_follows() {
     tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
     assert_eq!(told(&mut paths, 3).len(), 1);
     let dead = DeadLink::new(speaker("a.rome").id(), speaker("a.bern").id(), 50);
-    let effects = tell(&mut paths, 1, News { causes: vec![dead.clone()], ..News::default() });
+    let effects = tell(&mut paths, 1, Changes { causes: vec![dead.clone()], ..Changes::default() });
     assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
     let news = told(&mut paths, 3);
     assert_eq!((&news[0].causes[..], news[0].withdrawn.len()), (&[dead][..], 1));
     assert_eq!(reachable(&tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"])), None, "the old epoch");
     let mut newer = group(&["gate.lyon", "a.bern", "a.rome"], &["print"]);
     newer.path[1].epoch = 51;
-    let effects = tell(&mut paths, 1, News { groups: vec![newer], ..News::default() });
+    let effects = tell(&mut paths, 1, Changes { groups: vec![newer], ..Changes::default() });
     assert_eq!(reachable(&effects), Some((3, vec![1])));
 }
 
@@ -166,14 +170,14 @@ fn a_neighbour_kills_only_what_it_told() {
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("a.rome").id(), 50);
     let origin = speaker("a.rome").id();
     let tombstone = Tombstone { origin, boot: 1_000, version: 9, service: Some(service("print")) };
-    let news = News { causes: vec![dead], tombstones: vec![tombstone.clone()], ..News::default() };
+    let news = Changes { causes: vec![dead], tombstones: vec![tombstone.clone()], ..Changes::default() };
     let effects = tell(&mut paths, 2, news);
     assert!(!effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
     assert!(refused(&effects).contains("none of its routes"), "{effects:?}");
     let mine = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 2_000);
-    let effects = tell(&mut paths, 2, News { causes: vec![mine], ..News::default() });
+    let effects = tell(&mut paths, 2, Changes { causes: vec![mine], ..Changes::default() });
     assert!(refused(&effects).contains("from nowhere"), "{effects:?}");
-    let effects = tell(&mut paths, 1, News { tombstones: vec![tombstone], ..News::default() });
+    let effects = tell(&mut paths, 1, Changes { tombstones: vec![tombstone], ..Changes::default() });
     assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
 }
 
@@ -200,7 +204,7 @@ fn over_a_limit_the_rest_is_refused_and_the_table_stays_usable() {
     let mut paths = Paths::new(&speaker("gate.paris"), &settings, 7);
     paths.session_up(LinkId(1), &speaker("gate.lyon"), open(1), 1_001, Time::ZERO);
     let all = group(&["gate.lyon", "a.rome"], &["a", "b", "c", "d"]);
-    let effects = tell(&mut paths, 1, News { groups: vec![all], ..News::default() });
+    let effects = tell(&mut paths, 1, Changes { groups: vec![all], ..Changes::default() });
     assert!(refused(&effects).contains("2 route over a limit"), "{effects:?}");
     assert_eq!((paths.sizes().heard, paths.sizes().reachable, paths.counters().over), (2, 2, 2));
 }
@@ -210,17 +214,19 @@ fn a_missing_update_or_another_sum_has_everything_told_again() {
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let hear = |paths: &mut Paths, number, say, seconds| {
-        paths.hear(LinkId(1), Update { number, say }, Time::ZERO + Duration::from_secs(seconds));
-        drain(paths).iter().any(|e| matches!(e, PathEffect::Send { update: Update { say: Say::Ask, .. }, .. }))
+        paths.hear(LinkId(1), Update { number, content: say }, Time::ZERO + Duration::from_secs(seconds));
+        drain(paths).iter().any(|e| {
+            matches!(e, PathEffect::Send { update: Update { content: UpdateContent::RequestRefresh, .. }, .. })
+        })
     };
-    assert!(hear(&mut paths, 3, Say::News(News::default()), 0), "2 is missing");
-    assert!(!hear(&mut paths, 3, Say::News(News::default()), 0), "old");
-    assert!(!hear(&mut paths, 4, Say::Still { routes: 7, digest: 0 }, 1), "asked already");
-    assert!(hear(&mut paths, 5, Say::Still { routes: 7, digest: 0 }, 20));
-    assert!(!hear(&mut paths, 6, Say::Begin, 20));
-    assert!(!hear(&mut paths, 7, Say::Complete, 20));
+    assert!(hear(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "2 is missing");
+    assert!(!hear(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "old");
+    assert!(!hear(&mut paths, 4, UpdateContent::Digest { routes: 7, digest: 0 }, 1), "asked already");
+    assert!(hear(&mut paths, 5, UpdateContent::Digest { routes: 7, digest: 0 }, 20));
+    assert!(!hear(&mut paths, 6, UpdateContent::BeginRefresh, 20));
+    assert!(!hear(&mut paths, 7, UpdateContent::EndRefresh, 20));
     assert_eq!(paths.sizes().heard, 0, "it was not told again");
-    assert!(!hear(&mut paths, 8, Say::Still { routes: 0, digest: 0 }, 40));
+    assert!(!hear(&mut paths, 8, UpdateContent::Digest { routes: 0, digest: 0 }, 40));
 }
 
 #[test]
@@ -229,16 +235,19 @@ fn whoever_asks_is_told_everything_between_two_marks() {
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     assert_eq!(told(&mut paths, 1).len(), 1);
     let now = Time::ZERO + LATER;
-    paths.hear(LinkId(1), Update { number: 1, say: Say::Ask }, now);
+    paths.hear(LinkId(1), Update { number: 1, content: UpdateContent::RequestRefresh }, now);
     paths.wake(now + LATER);
-    let says: Vec<Say> = drain(&mut paths)
+    let says: Vec<UpdateContent> = drain(&mut paths)
         .into_iter()
         .filter_map(|effect| match effect {
-            PathEffect::Send { update, .. } => Some(update.say),
+            PathEffect::Send { update, .. } => Some(update.content),
             _ => None,
         })
         .collect();
-    assert!(matches!(&says[..], [Say::Begin, Say::News(news), Say::Complete] if news.groups.len() == 1), "{says:?}");
+    assert!(
+        matches!(&says[..], [UpdateContent::BeginRefresh, UpdateContent::Changes(news), UpdateContent::EndRefresh] if news.groups.len() == 1),
+        "{says:?}"
+    );
 }
 
 #[test]
@@ -256,7 +265,7 @@ fn a_service_that_comes_and_goes_is_told_once_a_second_and_the_last_word_counts(
         now = now + Duration::from_millis(10);
         paths.wake(now);
         for effect in drain(&mut paths) {
-            if let PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } = effect {
+            if let PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } = effect {
                 updates += 1;
                 last = Some(news.withdrawn.len());
             }
@@ -272,17 +281,17 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
     let lease = PathSettings::default().lease;
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let alive = |version| {
-        let fresh = Fresh { origin: speaker("a.rome").id(), boot: 1_000, version };
-        Say::News(News { fresh: vec![fresh], ..News::default() })
+        let fresh = Keepalive { origin: speaker("a.rome").id(), boot: 1_000, version };
+        UpdateContent::Changes(Changes { fresh: vec![fresh], ..Changes::default() })
     };
     let half = Time::ZERO + lease / 2;
-    paths.hear(LinkId(1), Update { number: 2, say: alive(2) }, half);
+    paths.hear(LinkId(1), Update { number: 2, content: alive(2) }, half);
     paths.wake(Time::ZERO + lease);
     assert_eq!(paths.sizes().reachable, 1);
-    paths.hear(LinkId(1), Update { number: 3, say: alive(2) }, Time::ZERO + lease);
+    paths.hear(LinkId(1), Update { number: 3, content: alive(2) }, Time::ZERO + lease);
     paths.wake(half + lease);
     assert_eq!(paths.sizes().reachable, 0, "the sign was an old one");
-    paths.hear(LinkId(1), Update { number: 4, say: alive(3) }, half + lease);
+    paths.hear(LinkId(1), Update { number: 4, content: alive(3) }, half + lease);
     assert_eq!(paths.sizes().reachable, 1);
 }
 
@@ -300,7 +309,7 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
     let now = Time::ZERO + LATER;
     paths.withdraw(&service("print"), now);
     assert_eq!(paths.next_wake(), now, "the other router hears it at once");
-    let effects = tell(&mut paths, 2, News { tombstones: vec![ended(4)], ..News::default() });
+    let effects = tell(&mut paths, 2, Changes { tombstones: vec![ended(4)], ..Changes::default() });
     assert_eq!(effects, [], "each router speaks for its zone");
     paths.wake(now + Duration::from_millis(5));
     let news = told(&mut paths, 1);
@@ -311,7 +320,7 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
     tell_path(&mut rome, 1, &["gate.lyon", "a.rome"]);
     tell_path(&mut rome, 2, &["gate.metz", "b.rome"]);
     let of = |router: &str| Tombstone { origin: speaker(router).id(), ..ended(1) };
-    let effects = tell(&mut rome, 1, News { tombstones: vec![of("a.rome"), of("b.rome")], ..News::default() });
+    let effects = tell(&mut rome, 1, Changes { tombstones: vec![of("a.rome"), of("b.rome")], ..Changes::default() });
     assert!(matches!(effects[..], [PathEffect::Unreachable { .. }]), "{effects:?}");
 }
 
@@ -319,8 +328,8 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
 fn a_new_session_begins_with_the_newest_signs_of_life() {
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    let fresh = Fresh { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
-    tell(&mut paths, 1, News { fresh: vec![fresh.clone()], ..News::default() });
+    let fresh = Keepalive { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
+    tell(&mut paths, 1, Changes { fresh: vec![fresh.clone()], ..Changes::default() });
     paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
     let news = told(&mut paths, 2);
     assert_eq!((news[0].groups.len(), &news[0].fresh), (1, &vec![fresh]));
@@ -361,7 +370,7 @@ fn a_request_goes_around_the_zones_that_it_has_crossed() {
 
 #[test]
 fn a_session_that_cannot_be_is_refused() {
-    let internal = Kind::Internal;
+    let internal = SessionKind::Internal;
     for (name, kind, epoch) in [
         ("gate.paris", internal.clone(), 1_009),
         ("back.paris", open(1), 1_009),
@@ -382,11 +391,11 @@ fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_ep
     tell_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 1_001);
     assert_eq!(
-        tell(&mut paths, 2, News { causes: vec![dead.clone()], ..News::default() }),
+        tell(&mut paths, 2, Changes { causes: vec![dead.clone()], ..Changes::default() }),
         [],
         "it is not its session"
     );
-    let effects = tell(&mut paths, 1, News { causes: vec![dead], ..News::default() });
+    let effects = tell(&mut paths, 1, Changes { causes: vec![dead], ..Changes::default() });
     assert!(effects.contains(&PathEffect::Broken { session: LinkId(1) }), "{effects:?}");
     assert_eq!(reachable(&effects), Some((3, vec![2])));
     let epoch = link_epoch(paths.epoch(), 7);
@@ -409,16 +418,16 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
     assert_eq!(past.groups[0].boot, 700);
     let effects = tell(&mut paris, 2, past.clone());
     let answer = effects.iter().find_map(|effect| match effect {
-        PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } => Some(news.clone()),
+        PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } => Some(news.clone()),
         _ => None,
     });
     assert_eq!(reachable(&effects), None, "the earlier start was later by the clock");
     let answer = answer.unwrap();
-    assert_eq!(answer.fresh, [Fresh { origin: speaker("gate.lyon").id(), boot: 1_000, version: 1 }]);
+    assert_eq!(answer.fresh, [Keepalive { origin: speaker("gate.lyon").id(), boot: 1_000, version: 1 }]);
     assert_eq!(tell(&mut lyon, 1, answer.clone()), []);
     lyon.wake(Time::ZERO + 2 * LATER);
     let again = drain(&mut lyon).into_iter().find_map(|effect| match effect {
-        PathEffect::Send { update: Update { say: Say::News(news), .. }, .. } => Some(news),
+        PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } => Some(news),
         _ => None,
     });
     let again = again.unwrap();
@@ -433,8 +442,10 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
 fn a_neighbour_that_invents_starts_of_this_router_is_believed_a_few_times_only_and_never_beyond_a_day() {
     let mut paths = paris(&["gate.lyon"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
-    let claim =
-        |boot| News { fresh: vec![Fresh { origin: speaker("gate.paris").id(), boot, version: 1 }], ..News::default() };
+    let claim = |boot| Changes {
+        fresh: vec![Keepalive { origin: speaker("gate.paris").id(), boot, version: 1 }],
+        ..Changes::default()
+    };
     let effects = tell(&mut paths, 1, claim(u64::MAX));
     assert!(refused(&effects).contains("set the clock that is wrong"), "{effects:?}");
     assert_eq!(paths.boot, 1_000);

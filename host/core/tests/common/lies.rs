@@ -1,7 +1,9 @@
 //! What a router may say that is not so. The routers are `r0` of the zones `z0`, `z1` and so on.
 
 use wasmnode_core::ServiceName;
-use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Tombstone};
+use wasmnode_core::message::path::{
+    Changes, DeadLink, Group, Hop, Keepalive, OfferedService, RouteKey, RouterId, Tombstone,
+};
 use wasmnode_core::message::peer::Traits;
 
 /// When the first process of all started.
@@ -18,14 +20,14 @@ fn path(zones: &[usize], epoch: u64) -> Vec<Hop> {
 }
 
 /// Something about a service that is not so, or breaks a rule.
-pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &ServiceName) -> News {
-    let mut news = News::default();
+pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &ServiceName) -> Changes {
+    let mut news = Changes::default();
     let mut any = || rng.usize(..zones);
     let (a, b, c) = (any(), any(), any());
     let epoch = [0, 1, BOOT + 1_000_000, u64::MAX][rng.usize(..4)];
     let boot = [0, BOOT, BOOT + 1, u64::MAX][rng.usize(..4)];
     let group = |path: Vec<Hop>, cost: u32| {
-        let offered = Offered { service: service.clone(), version: u64::MAX, traits: Traits::default() };
+        let offered = OfferedService { service: service.clone(), version: u64::MAX, traits: Traits::default() };
         Group { path, boot, cost, services: vec![offered] }
     };
     match rng.u8(..7) {
@@ -39,8 +41,8 @@ pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &
             news.tombstones.push(Tombstone { origin: router(a), boot, version: u64::MAX, service });
         }
         _ => {
-            news.fresh.push(Fresh { origin: router(a), boot, version: u64::MAX });
-            news.withdrawn.push(Key { zone: router(b).zone, service: service.clone() });
+            news.fresh.push(Keepalive { origin: router(a), boot, version: u64::MAX });
+            news.withdrawn.push(RouteKey { zone: router(b).zone, service: service.clone() });
         }
     }
     news

@@ -5,7 +5,7 @@ use crate::log::Log;
 use crate::trouble::Trouble;
 use crate::world::{Cost, Plan, service};
 use std::time::Duration;
-use wasmnode_core::message::path::Say;
+use wasmnode_core::message::path::UpdateContent;
 
 /// Loses an origin on a network; `with_causes` says whether causes and tombstones travel.
 fn lose_an_origin(family: Family, zones: usize, with_causes: bool) -> Cost {
@@ -15,7 +15,7 @@ fn lose_an_origin(family: Family, zones: usize, with_causes: bool) -> Cost {
     world.network.run_for(Duration::from_secs(3));
     if !with_causes {
         world.network.tamper = Some(Box::new(|_, _, mut update| {
-            if let Say::News(news) = &mut update.say {
+            if let UpdateContent::Changes(news) = &mut update.content {
                 (news.causes, news.tombstones) = (Vec::new(), Vec::new());
             }
             vec![update]

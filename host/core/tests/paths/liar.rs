@@ -5,10 +5,10 @@ use crate::lies::{lie, router};
 use crate::log::Log;
 use crate::world::{Plan, World, service};
 use std::time::Duration;
-use wasmnode_core::message::path::{Key, Say};
+use wasmnode_core::message::path::{RouteKey, UpdateContent};
 
-fn key(zone: usize) -> Key {
-    Key { zone: router(zone).zone, service: service("print") }
+fn key(zone: usize) -> RouteKey {
+    RouteKey { zone: router(zone).zone, service: service("print") }
 }
 
 /// A liar in the middle of a small world; nobody imports from it but what its own zone serves.
@@ -30,7 +30,7 @@ pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
     world.network.check_rest().unwrap();
     world.network.tamper = Some(Box::new(move |router, _, mut update| {
         if router == liar && rng.u8(..4) > 0 {
-            update.say = Say::News(lie(&mut rng, liar, zones, &service("print")));
+            update.content = UpdateContent::Changes(lie(&mut rng, liar, zones, &service("print")));
         }
         vec![update]
     }));

@@ -6,8 +6,8 @@ use crate::router::Router;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use wasmnode_core::message::path::{RouterId, Say, Update, decode, encode};
-use wasmnode_core::paths::{Kind, Policy, link_epoch};
+use wasmnode_core::message::path::{RouterId, Update, UpdateContent, decode, encode};
+use wasmnode_core::paths::{Policy, SessionKind, link_epoch};
 use wasmnode_core::{LinkId, PathEffect, Time};
 
 /// A link between two routers, whether it stands or not.
@@ -163,7 +163,7 @@ impl Network {
         }
         self.routers[router].count(bytes.len());
         let update = decode(bytes).unwrap();
-        if matches!(update.say, Say::News(_)) {
+        if matches!(update.content, UpdateContent::Changes(_)) {
             self.routers[router].tally.updates += 1;
         }
         let now = self.now;
@@ -262,9 +262,13 @@ impl Network {
         let link = &self.links[at];
         let (router, with) = (link.ends[end], self.routers[link.ends[1 - end]].me.clone());
         let kind = if link.is_internal {
-            Kind::Internal
+            SessionKind::Internal
         } else {
-            Kind::External { cost: link.costs[end], import: link.import[end].clone(), export: link.export[end].clone() }
+            SessionKind::External {
+                cost: link.costs[end],
+                import: link.import[end].clone(),
+                export: link.export[end].clone(),
+            }
         };
         let session = self.routers[router].next_session();
         self.log.write(self.now, || &self.routers[router].name, &(session, "with", &with, &kind, "epoch", epoch));

@@ -4,7 +4,7 @@ use crate::network::{Link, Network};
 use crate::router::Router;
 use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::LinkId;
-use wasmnode_core::message::path::{Hop, Key, MAX_HOPS};
+use wasmnode_core::message::path::{Hop, MAX_HOPS, RouteKey};
 
 /// A way from a router to an origin: cost, zones on it, whether into the own zone first, name of the neighbour, routers.
 type Way = (u32, usize, bool, String, Vec<usize>);
@@ -31,7 +31,7 @@ macro_rules! ensure {
 impl Network {
     /// Everything that holds at rest.
     pub(crate) fn check_rest(&self) -> Result<(), String> {
-        let mut keys = BTreeMap::<Key, BTreeSet<usize>>::new();
+        let mut keys = BTreeMap::<RouteKey, BTreeSet<usize>>::new();
         for (number, router) in self.routers.iter().enumerate().filter(|(_, router)| router.paths.is_some()) {
             for service in router.offers.keys() {
                 keys.entry(router.key(service)).or_default().insert(number);
@@ -39,7 +39,7 @@ impl Network {
         }
         for router in &self.routers {
             let Some(paths) = &router.paths else { continue };
-            let routes: BTreeMap<Key, _> = paths
+            let routes: BTreeMap<RouteKey, _> = paths
                 .routes()
                 .map(|route| (route.key.clone(), (route.cost, route.hops.to_vec(), route.traits)))
                 .collect();
@@ -50,7 +50,7 @@ impl Network {
         keys.iter().try_for_each(|(key, origins)| self.check_key(key, origins))
     }
 
-    fn check_key(&self, key: &Key, origins: &BTreeSet<usize>) -> Result<(), String> {
+    fn check_key(&self, key: &RouteKey, origins: &BTreeSet<usize>) -> Result<(), String> {
         let ways = self.solve(key, origins)?;
         for (number, router) in self.routers.iter().enumerate() {
             let Some(paths) = &router.paths else { continue };
@@ -83,14 +83,14 @@ impl Network {
     }
 
     /// Whoever follows next hops comes to the zone, over any of the equals, and crosses no zone twice.
-    fn check_walk(&self, from: usize, first: LinkId, key: &Key) -> Result<(), String> {
+    fn check_walk(&self, from: usize, first: LinkId, key: &RouteKey) -> Result<(), String> {
         let end = self.walk(from, first, key);
         ensure!(end == Walk::Arrives, "a request from {} to {key} over {first}: {end:?}", self.routers[from].name);
         Ok(())
     }
 
     /// Follows next hops, as they are at this instant.
-    pub(crate) fn walk(&self, from: usize, first: LinkId, key: &Key) -> Walk {
+    pub(crate) fn walk(&self, from: usize, first: LinkId, key: &RouteKey) -> Walk {
         let (mut at, mut hop) = (from, first);
         let mut crossed = vec![&self.routers[from].me.zone];
         // Whether it went from one router of the zone to another: it does so once.
@@ -126,7 +126,7 @@ impl Network {
 
     /// The ways of all routers to a service: every router takes the best of what its neighbours tell, round by round, until
     /// nothing changes.
-    fn solve(&self, key: &Key, origins: &BTreeSet<usize>) -> Result<Vec<Option<Way>>, String> {
+    fn solve(&self, key: &RouteKey, origins: &BTreeSet<usize>) -> Result<Vec<Option<Way>>, String> {
         let mut ways: Vec<Option<Way>> = vec![None; self.routers.len()];
         for &origin in origins {
             ways[origin] = Some((0, 1, false, String::new(), Vec::new()));
@@ -150,7 +150,7 @@ impl Network {
     }
 
     /// What a router hears over one link, if policy lets it.
-    fn step_over(&self, link: &Link, at: usize, key: &Key, ways: &[Option<Way>]) -> Option<Way> {
+    fn step_over(&self, link: &Link, at: usize, key: &RouteKey, ways: &[Option<Way>]) -> Option<Way> {
         if link.sessions.iter().any(Option::is_none) {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use crate::lies::BOOT;
 use std::collections::BTreeMap;
-use wasmnode_core::message::path::{Key, MAX_HOPS};
+use wasmnode_core::message::path::{MAX_HOPS, RouteKey};
 use wasmnode_core::message::peer::Traits;
 use wasmnode_core::paths::{EQUAL, Speaker};
 use wasmnode_core::settings::PathSettings;
@@ -36,7 +36,7 @@ pub(crate) struct Router {
     /// By so many microseconds when it starts.
     pub(crate) clock_is_behind: u64,
     /// What the effects have told.
-    pub(crate) told: BTreeMap<Key, (u32, Vec<LinkId>, Traits)>,
+    pub(crate) told: BTreeMap<RouteKey, (u32, Vec<LinkId>, Traits)>,
     pub(crate) tally: Tally,
 }
 
@@ -80,8 +80,8 @@ impl Router {
         LinkId(self.last_session)
     }
 
-    pub(crate) fn key(&self, service: &ServiceName) -> Key {
-        Key { zone: self.me.zone.clone(), service: service.clone() }
+    pub(crate) fn key(&self, service: &ServiceName) -> RouteKey {
+        RouteKey { zone: self.me.zone.clone(), service: service.clone() }
     }
 
     pub(crate) fn count(&mut self, bytes: usize) {
@@ -93,7 +93,7 @@ impl Router {
     pub(crate) fn check(&mut self, effect: &PathEffect, now: Time) {
         match effect {
             PathEffect::Reachable { zone, service, traits, cost, hops } => {
-                let key = Key { zone: zone.clone(), service: service.clone() };
+                let key = RouteKey { zone: zone.clone(), service: service.clone() };
                 assert!((1..=EQUAL).contains(&hops.len()), "{} has {hops:?}", self.name);
                 let told = (*cost, hops.clone(), *traits);
                 assert!(self.told.get(&key) != Some(&told), "{} says {key} twice", self.name);
@@ -101,7 +101,7 @@ impl Router {
                 self.changed(now);
             }
             PathEffect::Unreachable { zone, service } => {
-                let key = Key { zone: zone.clone(), service: service.clone() };
+                let key = RouteKey { zone: zone.clone(), service: service.clone() };
                 assert!(self.told.remove(&key).is_some(), "{} unsays {key}, which it had not said", self.name);
                 self.changed(now);
             }
@@ -117,9 +117,9 @@ impl Router {
 
     /// No path that is told comes back to a zone, or is too long.
     fn check_paths(&self, effect: &PathEffect) {
-        use wasmnode_core::message::path::Say;
+        use wasmnode_core::message::path::UpdateContent;
         let PathEffect::Send { update, .. } = effect else { return };
-        let Say::News(news) = &update.say else { return };
+        let UpdateContent::Changes(news) = &update.content else { return };
         for group in &news.groups {
             let mut zones: Vec<_> = group.path.iter().map(|hop| &hop.at.zone).collect();
             zones.dedup();

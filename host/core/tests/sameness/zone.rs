@@ -1,9 +1,11 @@
 //! What the machines of a zone are given, and what they do and report.
 
 use crate::{all_differ, frame, members, variations};
-use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone, Update};
+use wasmnode_core::message::path::{
+    Changes, DeadLink, Group, Hop, Keepalive, OfferedService, RouteKey, RouterId, Tombstone, Update, UpdateContent,
+};
 use wasmnode_core::message::peer::{Advert, Offer, Traits};
-use wasmnode_core::paths::{Kind, PathCounters, PathSizes, PathStatus, Policy, Speaker};
+use wasmnode_core::paths::{PathCounters, PathSizes, PathStatus, Policy, SessionKind, Speaker};
 use wasmnode_core::{DirectoryEffect, Label, LinkId, MemberEffect, PathEffect, ServiceName};
 
 fn label(text: &str) -> Label {
@@ -79,19 +81,19 @@ fn hop(at: RouterId) -> Hop {
 }
 
 /// News with one of everything.
-fn news() -> News {
+fn news() -> Changes {
     let (service, traits) = (name("a"), Traits::default());
-    let services = vec![Offered { service: service.clone(), version: 1, traits }];
-    News {
+    let services = vec![OfferedService { service: service.clone(), version: 1, traits }];
+    Changes {
         causes: vec![DeadLink { a: router("a", "a"), b: router("b", "b"), epoch: 1 }],
         tombstones: vec![Tombstone { origin: router("a", "a"), boot: 1, version: 1, service: None }],
-        withdrawn: vec![Key { zone: label("a"), service }],
+        withdrawn: vec![RouteKey { zone: label("a"), service }],
         groups: vec![Group { path: vec![hop(router("a", "a"))], boot: 1, cost: 1, services }],
-        fresh: vec![Fresh { origin: router("a", "a"), boot: 1, version: 1 }],
+        fresh: vec![Keepalive { origin: router("a", "a"), boot: 1, version: 1 }],
     }
 }
 
-fn all_news() -> Vec<News> {
+fn all_news() -> Vec<Changes> {
     variations(
         &news(),
         &[
@@ -128,13 +130,13 @@ fn all_news() -> Vec<News> {
 #[test]
 fn no_two_effects_of_paths_are_written_alike() {
     let (session, other) = (LinkId(1), LinkId(2));
-    let mut says: Vec<Say> = all_news().into_iter().map(Say::News).collect();
-    says.extend([Say::Begin, Say::Complete, Say::Ask]);
-    says.extend([(1, 1), (1, 2), (2, 1)].map(|(routes, digest)| Say::Still { routes, digest }));
-    let send = |session, number, say| PathEffect::Send { session, update: Update { number, say } };
+    let mut says: Vec<UpdateContent> = all_news().into_iter().map(UpdateContent::Changes).collect();
+    says.extend([UpdateContent::BeginRefresh, UpdateContent::EndRefresh, UpdateContent::RequestRefresh]);
+    says.extend([(1, 1), (1, 2), (2, 1)].map(|(routes, digest)| UpdateContent::Digest { routes, digest }));
+    let send = |session, number, say| PathEffect::Send { session, update: Update { number, content: say } };
     let mut effects: Vec<PathEffect> = says.into_iter().map(|say| send(session, 1, say)).collect();
-    effects.push(send(session, 2, Say::Ask));
-    effects.push(send(other, 1, Say::Ask));
+    effects.push(send(session, 2, UpdateContent::RequestRefresh));
+    effects.push(send(other, 1, UpdateContent::RequestRefresh));
     for (zone, service) in [("a", "a"), ("a", "b"), ("b", "a")] {
         let (zone, service) = (label(zone), name(service));
         effects.push(PathEffect::Unreachable { zone: zone.clone(), service: service.clone() });
@@ -170,12 +172,16 @@ fn no_two_sessions_are_written_alike() {
     };
     let policies =
         [policy(&[], &[]), policy(&["a"], &[]), policy(&["a@b"], &[]), policy(&["*@b*"], &[]), policy(&[], &["a"])];
-    let mut kinds = vec![Kind::Internal];
+    let mut kinds = vec![SessionKind::Internal];
     for policy in &policies[1..] {
-        kinds.push(Kind::External { cost: 1, import: policy.clone(), export: policies[0].clone() });
-        kinds.push(Kind::External { cost: 1, import: policies[0].clone(), export: policy.clone() });
+        kinds.push(SessionKind::External { cost: 1, import: policy.clone(), export: policies[0].clone() });
+        kinds.push(SessionKind::External { cost: 1, import: policies[0].clone(), export: policy.clone() });
     }
-    kinds.extend([1, 2].map(|cost| Kind::External { cost, import: policies[0].clone(), export: policies[0].clone() }));
+    kinds.extend([1, 2].map(|cost| SessionKind::External {
+        cost,
+        import: policies[0].clone(),
+        export: policies[0].clone(),
+    }));
     all_differ(&kinds);
 }
 
@@ -195,7 +201,8 @@ fn no_two_reports_of_paths_are_written_alike() {
         &PathCounters::default(),
         &[|counters| counters.refused = 1, |counters| counters.over = 1, |counters| counters.asked = 1],
     ));
-    let (key, other) = (Key { zone: label("a"), service: name("a") }, Key { zone: label("a"), service: name("b") });
+    let (key, other) =
+        (RouteKey { zone: label("a"), service: name("a") }, RouteKey { zone: label("a"), service: name("b") });
     let (hops, path) = ([LinkId(1)], [hop(router("a", "a"))]);
     let status = PathStatus { key: &key, cost: 0, traits: traits()[0], version: 1, hops: &[], path: &[] };
     all_differ(&[

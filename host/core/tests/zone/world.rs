@@ -23,7 +23,7 @@ use fastrand::Rng;
 use network::{Conn, Way};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wasmnode_core::message::path::Say;
+use wasmnode_core::message::path::UpdateContent;
 use wasmnode_core::message::{Ask, Dialect, native};
 use wasmnode_core::{CallId, Frame, Input, Node, NodeSettings, Output, PeerId, Time};
 
@@ -117,7 +117,7 @@ pub(crate) struct World {
     blocked: BTreeMap<(usize, usize), u32>,
     plugins: Plugins,
     /// What routers have told, on each connection, if they tell it again.
-    said: BTreeMap<usize, Vec<Say>>,
+    said: BTreeMap<usize, Vec<UpdateContent>>,
     scenario: Scenario,
     next_ask: u64,
     next_process: u64,

@@ -1,6 +1,9 @@
 //! Updates to bytes, and back; the bytes are documented in [the module above](super).
 
-use super::{DeadLink, Fresh, Group, Hop, Key, MAX_HOPS, News, Offered, RouterId, Say, Tombstone, Update};
+use super::{
+    Changes, DeadLink, Group, Hop, Keepalive, MAX_HOPS, OfferedService, RouteKey, RouterId, Tombstone, Update,
+    UpdateContent,
+};
 use crate::message::Frame;
 use crate::message::peer::Traits;
 use crate::message::wire::{Reader, put_name};
@@ -18,21 +21,21 @@ const ASK: u8 = 5;
 pub fn encode(update: &Update) -> Frame {
     let mut out = Vec::with_capacity(64);
     out.put_u64(update.number);
-    match &update.say {
-        Say::News(news) => put_news(&mut out, news),
-        Say::Begin => out.put_u8(BEGIN),
-        Say::Complete => out.put_u8(COMPLETE),
-        Say::Still { routes, digest } => {
+    match &update.content {
+        UpdateContent::Changes(news) => put_news(&mut out, news),
+        UpdateContent::BeginRefresh => out.put_u8(BEGIN),
+        UpdateContent::EndRefresh => out.put_u8(COMPLETE),
+        UpdateContent::Digest { routes, digest } => {
             out.put_u8(STILL);
             out.put_u32(*routes);
             out.put_u64(*digest);
         }
-        Say::Ask => out.put_u8(ASK),
+        UpdateContent::RequestRefresh => out.put_u8(ASK),
     }
     out.into()
 }
 
-fn put_news(out: &mut Vec<u8>, news: &News) {
+fn put_news(out: &mut Vec<u8>, news: &Changes) {
     out.put_u8(NEWS);
     put_list(out, &news.causes, |out, cause| {
         put_router(out, &cause.a);
@@ -92,24 +95,24 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
     let from = &mut frame;
     let number = from.u64()?;
     let say = match from.u8()? {
-        NEWS => Say::News(news(from)?),
-        BEGIN => Say::Begin,
-        COMPLETE => Say::Complete,
-        STILL => Say::Still { routes: from.u32()?, digest: from.u64()? },
-        ASK => Say::Ask,
+        NEWS => UpdateContent::Changes(news(from)?),
+        BEGIN => UpdateContent::BeginRefresh,
+        COMPLETE => UpdateContent::EndRefresh,
+        STILL => UpdateContent::Digest { routes: from.u32()?, digest: from.u64()? },
+        ASK => UpdateContent::RequestRefresh,
         _ => return Err("is of an unknown kind"),
     };
-    if from.is_empty() { Ok(Update { number, say }) } else { Err("goes on after its end") }
+    if from.is_empty() { Ok(Update { number, content: say }) } else { Err("goes on after its end") }
 }
 
-fn news(from: &mut Frame) -> Result<News, &'static str> {
+fn news(from: &mut Frame) -> Result<Changes, &'static str> {
     // The shortest router has four bytes.
-    Ok(News {
+    Ok(Changes {
         causes: list(from, 16, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,
         tombstones: list(from, 21, tombstone)?,
-        withdrawn: list(from, 4, |from| Ok(Key { zone: label(from)?, service: service(from)? }))?,
+        withdrawn: list(from, 4, |from| Ok(RouteKey { zone: label(from)?, service: service(from)? }))?,
         groups: list(from, 17, group)?,
-        fresh: list(from, 20, |from| Ok(Fresh { origin: router(from)?, boot: from.u64()?, version: from.u64()? }))?,
+        fresh: list(from, 20, |from| Ok(Keepalive { origin: router(from)?, boot: from.u64()?, version: from.u64()? }))?,
     })
 }
 
@@ -130,7 +133,7 @@ fn group(from: &mut Frame) -> Result<Group, &'static str> {
     let path: Result<_, &'static str> = (0..hops).map(|_| Ok(Hop { at: router(from)?, epoch: from.u64()? })).collect();
     let (path, boot, cost) = (path?, from.u64()?, from.u32()?);
     let services = list(from, 11, |from| {
-        Ok(Offered { service: service(from)?, version: from.u64()?, traits: Traits::from_flags(from.u8()?) })
+        Ok(OfferedService { service: service(from)?, version: from.u64()?, traits: Traits::from_flags(from.u8()?) })
     })?;
     Ok(Group { path, boot, cost, services })
 }

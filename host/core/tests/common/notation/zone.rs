@@ -1,9 +1,11 @@
 //! What the machines of a zone are given, and what they do: members, routes, paths.
 
 use super::{Notation, words};
-use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, Say, Tombstone, Update};
+use wasmnode_core::message::path::{
+    Changes, DeadLink, Group, Hop, Keepalive, OfferedService, RouteKey, Tombstone, Update, UpdateContent,
+};
 use wasmnode_core::message::peer::{Advert, Member, MemberKind, Offer, Traits};
-use wasmnode_core::paths::{Kind, Policy, Speaker};
+use wasmnode_core::paths::{Policy, SessionKind, Speaker};
 use wasmnode_core::{DirectoryEffect, MemberEffect, PathEffect};
 
 impl Notation for MemberEffect {
@@ -89,22 +91,22 @@ impl Notation for PathEffect {
 
 impl Notation for Update {
     fn write(&self, line: &mut String) {
-        let Self { number, say } = self;
+        let Self { number, content: say } = self;
         words!(line, number, say);
     }
 }
 
-impl Notation for Say {
+impl Notation for UpdateContent {
     fn write(&self, line: &mut String) {
         match self {
-            Self::News(News { causes, tombstones, withdrawn, groups, fresh }) => {
+            Self::Changes(Changes { causes, tombstones, withdrawn, groups, fresh }) => {
                 words!(line, "news", "dead", causes, "ended", tombstones);
                 words!(line, "withdrawn", withdrawn, "groups", groups, "fresh", fresh);
             }
-            Self::Begin => words!(line, "begin"),
-            Self::Complete => words!(line, "complete"),
-            Self::Still { routes, digest } => words!(line, "still", routes, digest),
-            Self::Ask => words!(line, "ask"),
+            Self::BeginRefresh => words!(line, "begin"),
+            Self::EndRefresh => words!(line, "complete"),
+            Self::Digest { routes, digest } => words!(line, "still", routes, digest),
+            Self::RequestRefresh => words!(line, "ask"),
         }
     }
 }
@@ -123,7 +125,7 @@ impl Notation for Tombstone {
     }
 }
 
-impl Notation for Key {
+impl Notation for RouteKey {
     fn write(&self, line: &mut String) {
         let Self { zone, service } = self;
         words!(line, zone, service);
@@ -144,14 +146,14 @@ impl Notation for Hop {
     }
 }
 
-impl Notation for Offered {
+impl Notation for OfferedService {
     fn write(&self, line: &mut String) {
         let Self { service, version, traits } = self;
         words!(line, service, version, traits);
     }
 }
 
-impl Notation for Fresh {
+impl Notation for Keepalive {
     fn write(&self, line: &mut String) {
         let Self { origin, boot, version } = self;
         words!(line, origin, boot, version);
@@ -165,7 +167,7 @@ impl Notation for Speaker {
     }
 }
 
-impl Notation for Kind {
+impl Notation for SessionKind {
     fn write(&self, line: &mut String) {
         match self {
             Self::External { cost, import, export } => words!(line, "abroad", cost, "import", import, "export", export),

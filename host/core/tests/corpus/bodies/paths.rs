@@ -7,7 +7,7 @@ use super::{Seen, Watch};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wasmnode_core::message::path::{self, Hop, RouterId};
-use wasmnode_core::paths::{Kind, Policy, Speaker};
+use wasmnode_core::paths::{Policy, SessionKind, Speaker};
 use wasmnode_core::{LinkId, PathEffect, PathSettings, Paths, Time};
 
 /// The neighbours: two of other zones, one of the own.
@@ -81,8 +81,8 @@ impl World<'_> {
     fn session_up(&mut self, link: LinkId, epoch: u64) {
         let RouterId { zone, router } = neighbour(link);
         let kind = match link.0 {
-            2 => Kind::Internal,
-            _ => Kind::External { cost: 1, import: policy(link), export: policy(link) },
+            2 => SessionKind::Internal,
+            _ => SessionKind::External { cost: 1, import: policy(link), export: policy(link) },
         };
         self.paths.session_up(link, &Speaker { zone, router, boot: 1 }, kind, epoch, self.now);
         // One that is refused leaves an earlier one as it was.

@@ -1,7 +1,9 @@
 //! What nodes say to each other, made of an input: names that meet, numbers that may be any.
 
 use super::reader::Reader;
-use wasmnode_core::message::path::{DeadLink, Fresh, Group, Hop, Key, News, Offered, RouterId, Say, Tombstone, Update};
+use wasmnode_core::message::path::{
+    Changes, DeadLink, Group, Hop, Keepalive, OfferedService, RouteKey, RouterId, Tombstone, Update, UpdateContent,
+};
 use wasmnode_core::message::peer::{Advert, Forward, Member, MemberKind, Offer, Traits, encode_member};
 use wasmnode_core::message::{Body, Frame};
 use wasmnode_core::{Address, Label, ServiceName};
@@ -95,8 +97,8 @@ fn any_router(input: &mut Reader<'_>) -> RouterId {
     RouterId { zone: any_zone(input), router: any_name(input) }
 }
 
-fn any_key(input: &mut Reader<'_>) -> Key {
-    Key { zone: any_zone(input), service: any_service(input) }
+fn any_key(input: &mut Reader<'_>) -> RouteKey {
+    RouteKey { zone: any_zone(input), service: any_service(input) }
 }
 
 /// The first hop is most often the neighbour that tells it.
@@ -109,7 +111,7 @@ fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
         last.epoch = 0;
     }
     let (boot, cost) = (input.number(), input.number() as u32);
-    let offered = |input: &mut Reader<'_>| Offered {
+    let offered = |input: &mut Reader<'_>| OfferedService {
         service: any_service(input),
         version: input.number(),
         traits: any_traits(input),
@@ -120,11 +122,11 @@ fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
 /// What the router `with` might tell.
 pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Update {
     let say = match input.below(10) {
-        0 => Say::Begin,
-        1 => Say::Complete,
-        2 => Say::Still { routes: input.number() as u32, digest: input.number() },
-        3 => Say::Ask,
-        _ => Say::News(News {
+        0 => UpdateContent::BeginRefresh,
+        1 => UpdateContent::EndRefresh,
+        2 => UpdateContent::Digest { routes: input.number() as u32, digest: input.number() },
+        3 => UpdateContent::RequestRefresh,
+        _ => UpdateContent::Changes(Changes {
             causes: few(input, |input| DeadLink::new(any_router(input), any_router(input), input.number())),
             tombstones: few(input, |input| Tombstone {
                 origin: any_router(input),
@@ -134,14 +136,14 @@ pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Updat
             }),
             withdrawn: few(input, any_key),
             groups: few(input, |input| any_group(with, input)),
-            fresh: few(input, |input| Fresh {
+            fresh: few(input, |input| Keepalive {
                 origin: any_router(input),
                 boot: input.number(),
                 version: input.number(),
             }),
         }),
     };
-    Update { number, say }
+    Update { number, content: say }
 }
 
 /// A datagram of the membership protocol, as `members` documents it.

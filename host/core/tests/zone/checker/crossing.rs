@@ -6,7 +6,7 @@
 use super::Checker;
 use super::books::Book;
 use crate::machine::ProcessId;
-use wasmnode_core::message::path::Key;
+use wasmnode_core::message::path::RouteKey;
 use wasmnode_core::message::peer::{self, Forward, PeerMessage};
 use wasmnode_core::{Frame, Label, Neighbour};
 
@@ -46,7 +46,8 @@ impl Checker {
     fn is_allowed(&self, from: ProcessId, to: ProcessId, number: u64, forward: &Forward) {
         let (Book { settings: sender, .. }, Book { settings: receiver, .. }) = (&self.books[&from], &self.books[&to]);
         let (name, zone) = (&sender.name, &sender.zone);
-        let key = Key { zone: forward.zone.clone().unwrap_or_else(|| zone.clone()), service: forward.service.clone() };
+        let key =
+            RouteKey { zone: forward.zone.clone().unwrap_or_else(|| zone.clone()), service: forward.service.clone() };
         let is_abroad = receiver.zone != *zone;
         if is_abroad && forward.crossed.contains(&receiver.zone) {
             self.fail(&format!("{name} of {zone} sends request {number} into {} again: {forward:?}", receiver.zone));

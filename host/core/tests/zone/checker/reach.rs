@@ -5,7 +5,7 @@
 
 use super::books::Book;
 use std::collections::{BTreeMap, BTreeSet};
-use wasmnode_core::message::path::{Key, MAX_HOPS};
+use wasmnode_core::message::path::{MAX_HOPS, RouteKey};
 use wasmnode_core::{Label, Neighbour, ServiceName};
 
 /// What is to be expected of a service of another zone.
@@ -21,7 +21,7 @@ pub(crate) enum Expected {
 /// For each service of a zone: what it costs from the others, and how many links it is away.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
-    ways: BTreeMap<Key, BTreeMap<Label, (u32, usize)>>,
+    ways: BTreeMap<RouteKey, BTreeMap<Label, (u32, usize)>>,
     /// The most routers that a path crosses in one zone.
     routers: usize,
 }
@@ -53,16 +53,16 @@ impl Reach {
         }
         let mut by_zone: BTreeMap<&Label, usize> = BTreeMap::new();
         routers.values().for_each(|router| *by_zone.entry(&router.settings.zone).or_default() += 1);
-        let keys: BTreeSet<Key> = living
+        let keys: BTreeSet<RouteKey> = living
             .flat_map(|book| book.offers.keys().map(|service| (book.settings.zone.clone(), service.clone())))
-            .map(|(zone, service)| Key { zone, service })
+            .map(|(zone, service)| RouteKey { zone, service })
             .collect();
         let routers = by_zone.values().copied().max().unwrap_or(0).min(2);
         Self { ways: keys.into_iter().map(|key| (key.clone(), ways_to(&key, &links))).collect(), routers }
     }
 
     /// What is expected in a zone of a service of another, or of its own.
-    pub(crate) fn expects(&self, home: &Label, key: &Key) -> Expected {
+    pub(crate) fn expects(&self, home: &Label, key: &RouteKey) -> Expected {
         match self.ways.get(key).and_then(|ways| ways.get(home)) {
             Some((cost, far)) if far * self.routers.max(1) <= MAX_HOPS => Expected::Reached(*cost),
             Some((_, far)) if *far <= MAX_HOPS => Expected::Either,
@@ -71,7 +71,7 @@ impl Reach {
     }
 
     /// All services of all zones.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &RouteKey> {
         self.ways.keys()
     }
 
@@ -89,7 +89,7 @@ fn neighbours(router: &Book) -> impl Iterator<Item = &Neighbour> {
 }
 
 /// What a service costs from each zone that it can be reached from, the cheapest first (Dijkstra, 1959).
-fn ways_to(key: &Key, links: &BTreeMap<&Label, Vec<Link<'_>>>) -> BTreeMap<Label, (u32, usize)> {
+fn ways_to(key: &RouteKey, links: &BTreeMap<&Label, Vec<Link<'_>>>) -> BTreeMap<Label, (u32, usize)> {
     let mut found = BTreeMap::new();
     let mut next = BTreeSet::from([(0, 0, &key.zone)]);
     while let Some((cost, far, zone)) = next.pop_first() {

@@ -6,7 +6,7 @@ use super::reach::{Expected, Reach};
 use crate::machine::{Process, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use wasmnode_core::message::path::Key;
+use wasmnode_core::message::path::RouteKey;
 use wasmnode_core::message::peer;
 use wasmnode_core::{Failure, Frame, Label, Node, ServiceName, ZoneEvent};
 
@@ -208,14 +208,15 @@ impl Checker {
             return Some(format!("has no link to {}", apart.member.name));
         }
         let mut seen: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
-        let mut abroad: BTreeMap<Key, u32> = BTreeMap::new();
+        let mut abroad: BTreeMap<RouteKey, u32> = BTreeMap::new();
         for status in node.services(book.clock.shows(self.now)) {
             if let Some(silent) = status.peers.iter().find(|peer| peer.is_silent) {
                 return Some(format!("takes {} for silent", silent.node));
             }
             for peer in &status.peers {
                 let Some(zone) = &peer.zone else { continue };
-                let cost = abroad.entry(Key { zone: zone.clone(), service: status.name.clone() }).or_insert(u32::MAX);
+                let cost =
+                    abroad.entry(RouteKey { zone: zone.clone(), service: status.name.clone() }).or_insert(u32::MAX);
                 *cost = peer.cost.min(*cost);
             }
             let peers = status.peers.iter().filter(|peer| peer.zone.is_none()).map(|peer| peer.node.to_string());
@@ -268,8 +269,8 @@ impl Checker {
 }
 
 /// What a node of a zone thinks of other zones that is not so.
-fn abroad_is_wrong(home: &Label, abroad: &BTreeMap<Key, u32>, reach: &Reach) -> Option<String> {
-    let is_wrong = |key: &&Key| {
+fn abroad_is_wrong(home: &Label, abroad: &BTreeMap<RouteKey, u32>, reach: &Reach) -> Option<String> {
+    let is_wrong = |key: &&RouteKey| {
         *home != key.zone
             && match (abroad.get(*key), reach.expects(home, key)) {
                 (Some(cost), Expected::Reached(expected)) => *cost != expected,

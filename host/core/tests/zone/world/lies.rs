@@ -5,7 +5,7 @@ use super::World;
 use crate::lies::lie;
 use crate::scenario::{SERVICES, chance, name, pick};
 use wasmnode_core::Frame;
-use wasmnode_core::message::path::{self, Say};
+use wasmnode_core::message::path::{self, UpdateContent};
 use wasmnode_core::message::peer::{self, PeerMessage};
 
 impl World {
@@ -22,9 +22,9 @@ impl World {
                 if is_liar && chance(&mut self.rng, 500) {
                     self.checker.tally.count("a lie about paths");
                     let (liar, service) = (self.machines[machine].zone, name(pick(&mut self.rng, &SERVICES)));
-                    update.say = Say::News(lie(&mut self.rng, liar, joined.zones, &service));
+                    update.content = UpdateContent::Changes(lie(&mut self.rng, liar, joined.zones, &service));
                 } else if joined.is_stale {
-                    self.tell_old(conn, &mut update.say);
+                    self.tell_old(conn, &mut update.content);
                 }
                 peer::encode(PeerMessage::Paths { epoch, update: path::encode(&update) })
             }
@@ -46,8 +46,8 @@ impl World {
     }
 
     /// Now and then, news is of long ago.
-    fn tell_old(&mut self, conn: usize, say: &mut Say) {
-        if !matches!(say, Say::News(_)) {
+    fn tell_old(&mut self, conn: usize, say: &mut UpdateContent) {
+        if !matches!(say, UpdateContent::Changes(_)) {
             return;
         }
         let said = self.said.entry(conn).or_default();

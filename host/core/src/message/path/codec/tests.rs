@@ -21,7 +21,11 @@ fn some<T>(rng: &mut fastrand::Rng, most: usize, mut make: impl FnMut(&mut fastr
 fn any_group(rng: &mut fastrand::Rng) -> Group {
     let offered = |rng: &mut fastrand::Rng| {
         let service = any_service(rng);
-        Offered { service, version: rng.u64(..), traits: Traits { idempotent: rng.bool(), by_workers: rng.bool() } }
+        OfferedService {
+            service,
+            version: rng.u64(..),
+            traits: Traits { idempotent: rng.bool(), by_workers: rng.bool() },
+        }
     };
     Group {
         path: some(rng, MAX_HOPS, |rng| Hop { at: any_router(rng), epoch: rng.u64(..) }),
@@ -31,29 +35,29 @@ fn any_group(rng: &mut fastrand::Rng) -> Group {
     }
 }
 
-fn any_news(rng: &mut fastrand::Rng) -> News {
+fn any_news(rng: &mut fastrand::Rng) -> Changes {
     let tombstone = |rng: &mut fastrand::Rng| {
         let service = rng.bool().then(|| any_service(rng));
         Tombstone { origin: any_router(rng), boot: rng.u64(..), version: rng.u64(..), service }
     };
-    News {
+    Changes {
         causes: some(rng, 3, |rng| DeadLink::new(any_router(rng), any_router(rng), rng.u64(..))),
         tombstones: some(rng, 3, tombstone),
-        withdrawn: some(rng, 3, |rng| Key { zone: any_label(rng), service: any_service(rng) }),
+        withdrawn: some(rng, 3, |rng| RouteKey { zone: any_label(rng), service: any_service(rng) }),
         groups: some(rng, 3, any_group),
-        fresh: some(rng, 3, |rng| Fresh { origin: any_router(rng), boot: rng.u64(..), version: rng.u64(..) }),
+        fresh: some(rng, 3, |rng| Keepalive { origin: any_router(rng), boot: rng.u64(..), version: rng.u64(..) }),
     }
 }
 
 fn any_update(rng: &mut fastrand::Rng) -> Update {
     let say = match rng.u8(..8) {
-        0 => Say::Begin,
-        1 => Say::Complete,
-        2 => Say::Still { routes: rng.u32(..), digest: rng.u64(..) },
-        3 => Say::Ask,
-        _ => Say::News(any_news(rng)),
+        0 => UpdateContent::BeginRefresh,
+        1 => UpdateContent::EndRefresh,
+        2 => UpdateContent::Digest { routes: rng.u32(..), digest: rng.u64(..) },
+        3 => UpdateContent::RequestRefresh,
+        _ => UpdateContent::Changes(any_news(rng)),
     };
-    Update { number: rng.u64(..), say }
+    Update { number: rng.u64(..), content: say }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::World;
 use crate::bodies::words::{label, service};
-use wasmnode_core::message::path::{self, Group, Hop, News, Offered, RouterId, Say, Update};
+use wasmnode_core::message::path::{self, Changes, Group, Hop, OfferedService, RouterId, Update, UpdateContent};
 use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
 use wasmnode_core::paths::link_epoch;
 use wasmnode_core::{Input, LinkId, PeerId};
@@ -28,10 +28,11 @@ impl World<'_> {
             self.is_linked(&guest, link, zone, name);
             self.says(guest.clone(), peer::encode(PeerMessage::Open { epoch: 1 }));
             let at = RouterId { zone: label(zone), router: label(name) };
-            let offered = |name| Offered { service: service(name), version: 1, traits: Traits::of_plugin(true) };
+            let offered = |name| OfferedService { service: service(name), version: 1, traits: Traits::of_plugin(true) };
             let services = vec![offered("print"), offered("resize")];
             let groups = vec![Group { path: vec![Hop { at, epoch: 0 }], boot: 1, cost: 0, services }];
-            let update = Update { number: 1, say: Say::News(News { groups, ..News::default() }) };
+            let update =
+                Update { number: 1, content: UpdateContent::Changes(Changes { groups, ..Changes::default() }) };
             let opened = self.posted.iter().rev().find_map(|(on, frames)| match peer::decode(frames.clone()) {
                 Ok(PeerMessage::Open { epoch }) if *on == link => Some(epoch),
                 _ => None,

@@ -7,7 +7,7 @@ use crate::name::Label;
 pub(super) const AHEAD: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// Checks what a neighbour tells of a path. Reads on from "a path that ...".
-pub(super) fn check(group: &Group, me: &RouterId, from: &RouterId, latest: u64) -> Result<(), &'static str> {
+pub(super) fn validate(group: &Group, me: &RouterId, from: &RouterId, latest: u64) -> Result<(), &'static str> {
     let path = &group.path[..];
     let Some((first, rest)) = path.split_first() else { return Err("is empty") };
     if path.len() > MAX_HOPS {

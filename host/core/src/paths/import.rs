@@ -3,12 +3,14 @@
 //! What breaks a rule counts as withdrawn, and the session stays (RFC 7606). A neighbour can kill only what it told
 //! itself: a link that one of its routes crosses, a service that it told.
 
-use super::check::{AHEAD, check};
-use super::session::{Kind, Session};
-use super::table::digest;
+use super::rib::digest;
+use super::session::{Session, SessionKind};
+use super::validate::{AHEAD, validate};
 use super::{PathEffect, Paths, Route};
 use crate::message::LinkId;
-use crate::message::path::{DeadLink, Fresh, Group, Hop, Key, News, RouterId, Say, Tombstone, Update};
+use crate::message::path::{
+    Changes, DeadLink, Group, Hop, Keepalive, RouteKey, RouterId, Tombstone, Update, UpdateContent,
+};
 use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,14 +57,14 @@ impl Paths {
         }
         let is_gap = update.number != session.heard + 1;
         session.heard = update.number;
-        match update.say {
-            Say::News(news) => self.hear_news(link, news, now),
-            Say::Begin => {
+        match update.content {
+            UpdateContent::Changes(news) => self.hear_news(link, news, now),
+            UpdateContent::BeginRefresh => {
                 (session.round, session.is_complete) = (session.round.wrapping_add(1), true);
             }
-            Say::Complete => self.hear_complete(link, now),
-            Say::Still { routes, digest } => self.hear_still(link, routes, digest, now),
-            Say::Ask => session.mark_asked(now),
+            UpdateContent::EndRefresh => self.hear_complete(link, now),
+            UpdateContent::Digest { routes, digest } => self.hear_still(link, routes, digest, now),
+            UpdateContent::RequestRefresh => session.mark_asked(now),
         }
         if is_gap {
             self.ask(link, now);
@@ -100,11 +102,11 @@ impl Paths {
         {
             session.ask_after = now + ASK_AGAIN;
             self.counters.asked += 1;
-            session.send(link, Say::Ask, &mut self.effects);
+            session.send(link, UpdateContent::RequestRefresh, &mut self.effects);
         }
     }
 
-    fn hear_news(&mut self, link: LinkId, news: News, now: Time) {
+    fn hear_news(&mut self, link: LinkId, news: Changes, now: Time) {
         let mut refused = Refusals::default();
         let mut keys = self.hear_causes(link, news.causes, news.tombstones, &mut refused, now);
         for key in news.withdrawn {
@@ -139,7 +141,7 @@ impl Paths {
         tombstones: Vec<Tombstone>,
         refused: &mut Refusals,
         now: Time,
-    ) -> BTreeSet<Key> {
+    ) -> BTreeSet<RouteKey> {
         if causes.is_empty() && tombstones.is_empty() {
             return BTreeSet::new();
         }
@@ -168,7 +170,7 @@ impl Paths {
     }
 
     /// The services that rest on a dead link, or on something of these zones that ended.
-    fn resting_on_the_dead(&self, ended: &BTreeSet<Label>) -> BTreeSet<Key> {
+    fn resting_on_the_dead(&self, ended: &BTreeSet<Label>) -> BTreeSet<RouteKey> {
         let is_dead = |link: LinkId, path: &[Hop]| {
             let dead = |session: &Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
             self.causes.on_path(path).next().is_some() || self.sessions.get(&link).and_then(dead).is_some()
@@ -217,7 +219,7 @@ impl Paths {
     /// of a zone, whichever its own route leads to; routers of one zone speak for it.
     fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Told) -> Option<bool> {
         let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
-        let key = Key { zone: tombstone.origin.zone.clone(), service: service.clone() };
+        let key = RouteKey { zone: tombstone.origin.zone.clone(), service: service.clone() };
         let is_own = key.zone == self.me.zone && self.sessions.get(&link).is_some_and(|s| s.with == tombstone.origin);
         (is_own || self.table.heard(link, &key).is_some()).then(|| self.imports(link, &key))
     }
@@ -244,14 +246,21 @@ impl Paths {
         told
     }
 
-    fn hear_group(&mut self, link: LinkId, group: &Group, keys: &mut BTreeSet<Key>, refused: &mut Refusals, now: Time) {
+    fn hear_group(
+        &mut self,
+        link: LinkId,
+        group: &Group,
+        keys: &mut BTreeSet<RouteKey>,
+        refused: &mut Refusals,
+        now: Time,
+    ) {
         let latest = self.latest(now);
         let Some(session) = self.sessions.get_mut(&link) else { return };
-        let mut checked = check(group, &self.me, &session.with, latest);
+        let mut checked = validate(group, &self.me, &session.with, latest);
         let Some(zone) = group.path.last().map(|hop| hop.at.zone.clone()) else {
             return refused.add("path that is empty");
         };
-        if matches!(&session.kind, Kind::External { cost, .. } if group.cost.checked_add(*cost).is_none()) {
+        if matches!(&session.kind, SessionKind::External { cost, .. } if group.cost.checked_add(*cost).is_none()) {
             checked = Err("path that costs too much");
         }
         if let Err(why) = checked {
@@ -260,13 +269,13 @@ impl Paths {
             && let Some(later) = self.origins.later(at, group.boot)
         {
             // It started anew with its clock set back, and has to know what it is compared with.
-            let news = News { fresh: vec![later], ..News::default() };
-            session.send(link, Say::News(news), &mut self.effects);
+            let news = Changes { fresh: vec![later], ..Changes::default() };
+            session.send(link, UpdateContent::Changes(news), &mut self.effects);
         }
         let path: Arc<[_]> = group.path.clone().into();
         let limits = (self.settings.routes_per_neighbour, self.settings.routes);
         for offered in &group.services {
-            let key = Key { zone: zone.clone(), service: offered.service.clone() };
+            let key = RouteKey { zone: zone.clone(), service: offered.service.clone() };
             let route = Route {
                 path: path.clone(),
                 boot: group.boot,
@@ -286,7 +295,7 @@ impl Paths {
                 refused.add("route over a limit (`routes_per_neighbour`, `routes`)");
                 continue;
             }
-            let imports = !matches!(&session.kind, Kind::External { import, .. } if !import.lets_pass(&key));
+            let imports = !matches!(&session.kind, SessionKind::External { import, .. } if !import.lets_pass(&key));
             if let Some(route) = route.filter(|_| imports)
                 && self.origins.hear(&route, now)
             {
@@ -298,7 +307,7 @@ impl Paths {
     }
 
     /// Takes a sign of life, and passes it on.
-    fn hear_fresh(&mut self, from: LinkId, fresh: &Fresh, keys: &mut BTreeSet<Key>, now: Time) {
+    fn hear_fresh(&mut self, from: LinkId, fresh: &Keepalive, keys: &mut BTreeSet<RouteKey>, now: Time) {
         let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
         if was_given_up {
             keys.extend(self.table.keys().filter(|key| key.zone == fresh.origin.zone).cloned());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct Originated {
     boot: u64,
     path: Arc<[Hop]>,
     limit: usize,
@@ -44,7 +44,7 @@ pub(super) enum Change {
     Ended(u64),
 }
 
-impl Own {
+impl Originated {
     pub(super) fn new(me: &RouterId, boot: u64, limit: usize, interval: Duration, burst: u32) -> Self {
         Self {
             boot,

@@ -1,18 +1,18 @@
 //! Which route is taken of all that were heard, and who is told of it.
 
-use super::check::zones;
-use super::session::{Kind, Session, View};
-use super::table::Choice;
+use super::rib::BestRoute;
+use super::session::{ExportView, Session, SessionKind};
+use super::validate::zones;
 use super::{EQUAL, PathEffect, Paths, Route};
 use crate::message::LinkId;
-use crate::message::path::{Hop, Key, RouterId};
+use crate::message::path::{Hop, RouteKey, RouterId};
 use crate::time::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A way that counts. The order of the fields is the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Way<'a> {
+pub(super) struct CandidateRoute<'a> {
     cost: u32,
     zones: usize,
     is_internal: bool,
@@ -20,7 +20,7 @@ pub(super) struct Way<'a> {
     link: LinkId,
 }
 
-impl Way<'_> {
+impl CandidateRoute<'_> {
     pub(super) fn link(&self) -> LinkId {
         self.link
     }
@@ -32,7 +32,7 @@ impl Way<'_> {
 
 impl Paths {
     /// All ways to a service that count, the best first, with what the neighbour told.
-    pub(super) fn ways<'a>(&'a self, key: &'a Key) -> Vec<(Way<'a>, &'a Arc<Route>)> {
+    pub(super) fn ways<'a>(&'a self, key: &'a RouteKey) -> Vec<(CandidateRoute<'a>, &'a Arc<Route>)> {
         let heard = self.table.get(key).into_iter().flat_map(|entry| &entry.heard);
         let mut ways: Vec<_> = heard
             .filter_map(|(link, heard)| {
@@ -44,16 +44,16 @@ impl Paths {
         ways
     }
 
-    fn way<'a>(&self, key: &Key, link: LinkId, session: &'a Session, route: &Route) -> Option<Way<'a>> {
+    fn way<'a>(&self, key: &RouteKey, link: LinkId, session: &'a Session, route: &Route) -> Option<CandidateRoute<'a>> {
         let (added, is_internal) = match &session.kind {
-            Kind::Internal => (0, true),
-            Kind::External { import, .. } if !import.lets_pass(key) => return None,
-            Kind::External { cost, .. } => (*cost, false),
+            SessionKind::Internal => (0, true),
+            SessionKind::External { import, .. } if !import.lets_pass(key) => return None,
+            SessionKind::External { cost, .. } => (*cost, false),
         };
         let counts = self.causes.dead_link(&self.me, &session.with, session.epoch).is_none()
             && !self.causes.end(key, route)
             && self.origins.counts(route);
-        counts.then_some(Way {
+        counts.then_some(CandidateRoute {
             cost: route.cost.checked_add(added)?,
             zones: zones(&route.path) + usize::from(!is_internal),
             is_internal,
@@ -63,25 +63,25 @@ impl Paths {
     }
 
     /// Chooses anew for these services, and sees to it that all hear of it whom it concerns.
-    pub(super) fn choose_all(&mut self, keys: &BTreeSet<Key>, now: Time) {
+    pub(super) fn choose_all(&mut self, keys: &BTreeSet<RouteKey>, now: Time) {
         for key in keys {
             self.choose(key, now);
         }
     }
 
-    fn choose(&mut self, key: &Key, now: Time) {
+    fn choose(&mut self, key: &RouteKey, now: Time) {
         let choice = self.best(key);
         let before = self.table.choice(key);
         if before == choice.as_ref() {
             self.table.choose(key, choice);
             return;
         }
-        let told = |choice: &Choice| (choice.cost, choice.hops.clone(), choice.heard.traits);
-        let exported = |choice: &Choice| (choice.route.clone(), choice.external);
+        let told = |choice: &BestRoute| (choice.cost, choice.hops.clone(), choice.heard.traits);
+        let exported = |choice: &BestRoute| (choice.route.clone(), choice.external);
         let is_told = before.map(told) != choice.as_ref().map(told);
         let is_exported = before.map(exported) != choice.as_ref().map(exported);
         if is_told {
-            let Key { zone, service } = key.clone();
+            let RouteKey { zone, service } = key.clone();
             self.effects.push_back(match &choice {
                 Some(choice) => PathEffect::Reachable {
                     zone,
@@ -100,15 +100,15 @@ impl Paths {
     }
 
     /// What is known of a service has changed: all neighbours are told in time.
-    pub(super) fn mark(&mut self, key: &Key, now: Time) {
+    pub(super) fn mark(&mut self, key: &RouteKey, now: Time) {
         let Self { me, table, own, causes, sessions, .. } = self;
-        let view = View { me, table, own, causes };
+        let view = ExportView { me, table, own, causes };
         for session in sessions.values_mut() {
             session.mark(key, &view, now);
         }
     }
 
-    fn best(&self, key: &Key) -> Option<Choice> {
+    fn best(&self, key: &RouteKey) -> Option<BestRoute> {
         let ways = self.ways(key);
         let (best, heard) = ways.first()?;
         let hops = ways.iter().map(|(way, _)| way).take_while(|way| way.is_equal(best));
@@ -120,11 +120,11 @@ impl Paths {
             Some(before) if before.cost == best.cost => before.route.clone(),
             _ => Arc::new(self.extend(best, heard)?),
         };
-        Some(Choice { cost: best.cost, external: !best.is_internal, hops, heard: (*heard).clone(), route })
+        Some(BestRoute { cost: best.cost, external: !best.is_internal, hops, heard: (*heard).clone(), route })
     }
 
     /// The route as this router tells it on.
-    fn extend(&self, way: &Way<'_>, heard: &Route) -> Option<Route> {
+    fn extend(&self, way: &CandidateRoute<'_>, heard: &Route) -> Option<Route> {
         let first = Hop { at: self.me.clone(), epoch: self.sessions.get(&way.link)?.epoch };
         let path = std::iter::once(first).chain(heard.path.iter().cloned()).collect();
         Some(Route { path, cost: way.cost, ..heard.clone() })

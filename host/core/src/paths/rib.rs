@@ -2,26 +2,26 @@
 
 use super::Route;
 use crate::message::LinkId;
-use crate::message::path::Key;
+use crate::message::path::RouteKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    entries: BTreeMap<Key, Entry>,
+pub(super) struct Rib {
+    entries: BTreeMap<RouteKey, RibEntry>,
     by_session: BTreeMap<LinkId, Sums>,
     total: usize,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Entry {
-    pub(super) heard: BTreeMap<LinkId, Heard>,
-    pub(super) choice: Option<Choice>,
+pub(super) struct RibEntry {
+    pub(super) heard: BTreeMap<LinkId, ReceivedRoute>,
+    pub(super) choice: Option<BestRoute>,
 }
 
 /// What one neighbour told of a service.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct ReceivedRoute {
     /// `None` if it breaks a rule.
     pub(super) route: Option<Arc<Route>>,
     /// The digest of what was told.
@@ -33,13 +33,13 @@ pub(super) struct Heard {
 /// What one neighbour told in all.
 #[derive(Debug, Default)]
 struct Sums {
-    keys: BTreeSet<Key>,
+    keys: BTreeSet<RouteKey>,
     digest: u64,
 }
 
 /// The best way to a service.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Choice {
+pub(super) struct BestRoute {
     pub(super) cost: u32,
     /// Whether the first hop is into another zone.
     pub(super) external: bool,
@@ -51,25 +51,25 @@ pub(super) struct Choice {
     pub(super) route: Arc<Route>,
 }
 
-impl Table {
-    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+impl Rib {
+    pub(super) fn get(&self, key: &RouteKey) -> Option<&RibEntry> {
         self.entries.get(key)
     }
 
-    pub(super) fn choice(&self, key: &Key) -> Option<&Choice> {
+    pub(super) fn choice(&self, key: &RouteKey) -> Option<&BestRoute> {
         self.entries.get(key)?.choice.as_ref()
     }
 
-    pub(super) fn choices(&self) -> impl Iterator<Item = (&Key, &Choice)> {
+    pub(super) fn choices(&self) -> impl Iterator<Item = (&RouteKey, &BestRoute)> {
         self.entries.iter().filter_map(|(key, entry)| Some((key, entry.choice.as_ref()?)))
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = &RouteKey> {
         self.entries.keys()
     }
 
     /// Puts a choice in the place of the one before, which it returns.
-    pub(super) fn choose(&mut self, key: &Key, choice: Option<Choice>) -> Option<Choice> {
+    pub(super) fn choose(&mut self, key: &RouteKey, choice: Option<BestRoute>) -> Option<BestRoute> {
         let entry = self.entries.get_mut(key)?;
         let before = std::mem::replace(&mut entry.choice, choice);
         self.drop_if_empty(key);
@@ -80,7 +80,7 @@ impl Table {
     pub(super) fn put(
         &mut self,
         link: LinkId,
-        key: &Key,
+        key: &RouteKey,
         (route, digest, round): (Option<Arc<Route>>, u64, u32),
         (per_session, total): (usize, usize),
     ) -> bool {
@@ -88,7 +88,7 @@ impl Table {
         let entry = self.entries.entry(key.clone()).or_default();
         if let Some(heard) = entry.heard.get_mut(&link) {
             sums.digest = sums.digest.wrapping_sub(heard.digest).wrapping_add(digest);
-            *heard = Heard { route, digest, round };
+            *heard = ReceivedRoute { route, digest, round };
             return true;
         }
         if sums.keys.len() >= per_session || self.total >= total {
@@ -97,13 +97,13 @@ impl Table {
         }
         sums.digest = sums.digest.wrapping_add(digest);
         sums.keys.insert(key.clone());
-        entry.heard.insert(link, Heard { route, digest, round });
+        entry.heard.insert(link, ReceivedRoute { route, digest, round });
         self.total += 1;
         true
     }
 
     /// Whether it was there.
-    pub(super) fn remove(&mut self, link: LinkId, key: &Key) -> bool {
+    pub(super) fn remove(&mut self, link: LinkId, key: &RouteKey) -> bool {
         let Some(heard) = self.entries.get_mut(key).and_then(|entry| entry.heard.remove(&link)) else { return false };
         if let Some(sums) = self.by_session.get_mut(&link) {
             sums.digest = sums.digest.wrapping_sub(heard.digest);
@@ -115,7 +115,7 @@ impl Table {
     }
 
     /// Removes all that a neighbour told.
-    pub(super) fn remove_session(&mut self, link: LinkId) -> BTreeSet<Key> {
+    pub(super) fn remove_session(&mut self, link: LinkId) -> BTreeSet<RouteKey> {
         let keys = self.by_session.remove(&link).unwrap_or_default().keys;
         for key in &keys {
             self.remove(link, key);
@@ -124,10 +124,10 @@ impl Table {
     }
 
     /// What a neighbour told before this round, and not since.
-    pub(super) fn older_than(&self, link: LinkId, round: u32) -> Vec<Key> {
+    pub(super) fn older_than(&self, link: LinkId, round: u32) -> Vec<RouteKey> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
         let is_older =
-            |key: &&Key| self.entries.get(*key).and_then(|e| e.heard.get(&link)).is_some_and(|h| h.round < round);
+            |key: &&RouteKey| self.entries.get(*key).and_then(|e| e.heard.get(&link)).is_some_and(|h| h.round < round);
         keys.filter(is_older).cloned().collect()
     }
 
@@ -136,18 +136,18 @@ impl Table {
         self.by_session.get(&link).map_or((0, 0), |sums| (sums.keys.len(), sums.digest))
     }
 
-    pub(super) fn keys_of(&self, link: LinkId) -> BTreeSet<Key> {
+    pub(super) fn keys_of(&self, link: LinkId) -> BTreeSet<RouteKey> {
         self.by_session.get(&link).map(|sums| sums.keys.clone()).unwrap_or_default()
     }
 
     /// What a neighbour told that breaks no rule.
-    pub(super) fn told_by(&self, link: LinkId) -> impl Iterator<Item = (&Key, &Route)> {
+    pub(super) fn told_by(&self, link: LinkId) -> impl Iterator<Item = (&RouteKey, &Route)> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
         keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.heard.get(&link)?.route.as_ref()?)))
     }
 
     /// What a neighbour told of a service, if it breaks no rule.
-    pub(super) fn heard(&self, link: LinkId, key: &Key) -> Option<Arc<Route>> {
+    pub(super) fn heard(&self, link: LinkId, key: &RouteKey) -> Option<Arc<Route>> {
         self.entries.get(key)?.heard.get(&link)?.route.clone()
     }
 
@@ -158,9 +158,9 @@ impl Table {
     /// The services whose choice rests on a path of which this is true.
     pub(super) fn resting_on<'a>(
         &'a self,
-        mut is_concerned: impl FnMut(&'a Key, LinkId, &'a Route) -> bool,
-    ) -> BTreeSet<Key> {
-        let mut rests = |key: &'a Key, entry: &'a Entry| {
+        mut is_concerned: impl FnMut(&'a RouteKey, LinkId, &'a Route) -> bool,
+    ) -> BTreeSet<RouteKey> {
+        let mut rests = |key: &'a RouteKey, entry: &'a RibEntry| {
             let choice = entry.choice.as_ref()?;
             let mut ways = choice.hops.iter().filter_map(|link| Some((*link, entry.heard.get(link)?.route.as_ref()?)));
             ways.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())
@@ -168,7 +168,7 @@ impl Table {
         self.entries.iter().filter_map(|(key, entry)| rests(key, entry)).collect()
     }
 
-    fn drop_if_empty(&mut self, key: &Key) {
+    fn drop_if_empty(&mut self, key: &RouteKey) {
         // A choice is looked at once more after its last route is gone.
         if self.entries.get(key).is_some_and(|entry| entry.heard.is_empty() && entry.choice.is_none()) {
             self.entries.remove(key);
@@ -177,7 +177,7 @@ impl Table {
 }
 
 /// A digest of a route, for sums that tell two tables apart.
-pub(super) fn digest(key: &Key, route: &Route) -> u64 {
+pub(super) fn digest(key: &RouteKey, route: &Route) -> u64 {
     // FNV-1a; the ends of names are marked, and the last step spreads what differs in the last bytes only.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add =

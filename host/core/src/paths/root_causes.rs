@@ -2,7 +2,7 @@
 //! that what still comes over a longer path is not believed.
 
 use super::Route;
-use crate::message::path::{DeadLink, Hop, Key, RouterId, Tombstone};
+use crate::message::path::{DeadLink, Hop, RouteKey, RouterId, Tombstone};
 use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ type Said = (u64, u64);
 type Ended = (Label, Option<ServiceName>, Label);
 
 #[derive(Debug)]
-pub(super) struct Causes {
+pub(super) struct RootCauses {
     memory: Duration,
     limit: usize,
     /// By the two routers of the link, the lesser first: the newest epoch that is dead.
@@ -24,7 +24,7 @@ pub(super) struct Causes {
     ended: BTreeMap<Ended, (Said, Time)>,
 }
 
-impl Causes {
+impl RootCauses {
     pub(super) fn new(memory: Duration, limit: usize) -> Self {
         Self { memory, limit, links: BTreeMap::new(), ended: BTreeMap::new() }
     }
@@ -67,7 +67,7 @@ impl Causes {
     }
 
     /// The tombstone that ends a route.
-    pub(super) fn tombstone(&self, key: &Key, route: &Route) -> Option<Tombstone> {
+    pub(super) fn tombstone(&self, key: &RouteKey, route: &Route) -> Option<Tombstone> {
         let origin = &route.path.last()?.at;
         if self.ended.is_empty() {
             return None;
@@ -82,7 +82,7 @@ impl Causes {
 
     /// The tombstones of a service by all routers of its zone, if one of them ends this route: that a zone serves something no
     /// longer is told by each of its routers, and is one loss.
-    pub(super) fn tombstones(&self, key: &Key, route: &Route) -> Vec<Tombstone> {
+    pub(super) fn tombstones(&self, key: &RouteKey, route: &Route) -> Vec<Tombstone> {
         let Some(first) = self.tombstone(key, route) else { return Vec::new() };
         // No name comes before this one.
         let begin = (key.zone.clone(), Some(key.service.clone()), Label::of("-"));
@@ -93,7 +93,7 @@ impl Causes {
     }
 
     /// Whether a route that was told is lost for one of the reasons known here.
-    pub(super) fn end(&self, key: &Key, route: &Route) -> bool {
+    pub(super) fn end(&self, key: &RouteKey, route: &Route) -> bool {
         self.on_path(&route.path).next().is_some() || self.tombstone(key, route).is_some()
     }
 
