@@ -84,7 +84,7 @@ pub struct Proof {
 
 /// A request to send.
 #[derive(Debug, Clone)]
-pub struct Ask(message::Ask);
+pub struct Ask(message::Request);
 
 /// Why there is no reply.
 #[derive(Debug)]
@@ -156,7 +156,7 @@ impl Ask {
     /// Asks a service, with an empty body.
     #[must_use]
     pub fn new(service: &str) -> Self {
-        Self(message::Ask {
+        Self(message::Request {
             id: 0,
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
@@ -324,7 +324,7 @@ impl Client {
     pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
         native::check(&ask.0)?;
         let id = self.next_id;
-        let frames = native::encode_request(Dialect::NativeCompact, &message::Ask { id, ..ask.0 })?;
+        let frames = native::encode_request(Dialect::NativeCompact, &message::Request { id, ..ask.0 })?;
         self.next_id += 1;
         self.send_frames(&frames)?;
         self.pending += 1;

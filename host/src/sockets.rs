@@ -38,7 +38,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use unread::Unread;
-use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
+use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
 /// How often messages to a receiver that reads too slowly are tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -190,7 +190,7 @@ impl Sockets {
     ///
     /// # Errors
     /// [`Input::Undeliverable`] if the receiver's connection is gone.
-    pub(crate) fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Result<(), Input> {
+    pub(crate) fn send(&mut self, to: ConnectionId, frames: Vec<Frame>) -> Result<(), Input> {
         self.deliver(To::Peer(to), frames)
     }
 

@@ -6,7 +6,7 @@ use crate::node::{Node, PATIENCE};
 use fastrand::Rng;
 use std::collections::VecDeque;
 use wasmnode::client::Frame;
-use wasmnode_core::message::{Ask, Dialect, native};
+use wasmnode_core::message::{Dialect, Request, native};
 
 const MESSAGES: usize = 100_000;
 
@@ -54,7 +54,7 @@ impl Noise {
 }
 
 fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
-    let ask = Ask {
+    let ask = Request {
         id,
         service: Frame::copy_from_slice(service.as_bytes()),
         deadline_ms: None,

@@ -72,7 +72,7 @@ fn answer(socket: &zmq::Socket, requests: usize) {
     for number in 0..requests {
         let mut frames: Vec<Frame> = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
         let peer = frames.remove(0);
-        let Ok(Message::Request { ask, .. }) = message::decode(frames) else { panic!("it only asks") };
+        let Ok(Message::Request { request: ask, .. }) = message::decode(frames) else { panic!("it only asks") };
         let body: Vec<Frame> = if &ask.service[..] == b"node.members" {
             vec!["{\"zone\":\"mars\",\"members\":[]}".into()]
         } else {

@@ -6,7 +6,7 @@ use super::Result;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
-use wasmnode_core::message::{self, Ask, Frame, native};
+use wasmnode_core::message::{self, Frame, Request, native};
 
 /// After this time without an answer the run fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ impl ZeroMq {
 fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
     let body = vec![b'x'; payload];
     let native = |service: &String| {
-        let ask = Ask {
+        let ask = Request {
             id: 1,
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,

@@ -5,7 +5,7 @@
 //! comes by tcp ([`PeerId::is_anybody`]) neither changes what the node serves nor shares the name of a plugin as a worker.
 
 use crate::failure::{Code, Failure};
-use crate::message::PeerId;
+use crate::message::ConnectionId;
 use crate::message::peer::{Member, MemberKind};
 use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;
@@ -63,19 +63,19 @@ pub enum Role {
 }
 
 impl Access {
-    fn grant_of(&self, peer: &PeerId) -> Option<&Grant> {
+    fn grant_of(&self, peer: &ConnectionId) -> Option<&Grant> {
         self.grants.get(peer.principal()?)
     }
 
     /// Whether somebody of this connection may still say something.
     #[must_use]
-    pub fn knows(&self, peer: &PeerId) -> bool {
+    pub fn knows(&self, peer: &ConnectionId) -> bool {
         self.grant_of(peer).is_some()
     }
 
     /// Whether it may change what the node serves.
     #[must_use]
-    pub fn is_admin(&self, peer: &PeerId) -> bool {
+    pub fn is_admin(&self, peer: &ConnectionId) -> bool {
         self.grant_of(peer).is_some_and(|grant| grant.is_admin)
     }
 
@@ -83,7 +83,7 @@ impl Access {
     ///
     /// # Errors
     /// 403, with the name under which it is trusted and what would have to list the service.
-    pub fn may_call(&self, peer: &PeerId, service: &ServiceName) -> Result<(), Failure> {
+    pub fn may_call(&self, peer: &ConnectionId, service: &ServiceName) -> Result<(), Failure> {
         let may = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(service));
         match (self.grant_of(peer), peer.principal()) {
             (Some(grant), _) if may(&grant.allow) => Ok(()),
@@ -97,7 +97,7 @@ impl Access {
 
     /// What it may call, if that is not everything.
     #[must_use]
-    pub fn allowed(&self, peer: &PeerId) -> Option<&[Pattern]> {
+    pub fn allowed(&self, peer: &ConnectionId) -> Option<&[Pattern]> {
         let allow = self.grant_of(peer).map_or(&[][..], |grant| &grant.allow);
         (!allow.contains(&Pattern::everything())).then_some(allow)
     }
@@ -106,7 +106,7 @@ impl Access {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_work(&self, peer: &PeerId, service: &ServiceName) -> Result<(), String> {
+    pub fn may_work(&self, peer: &ConnectionId, service: &ServiceName) -> Result<(), String> {
         let grant = self.grant_of(peer);
         if grant.is_some_and(|grant| grant.work.iter().any(|pattern| pattern.matches(service))) {
             return Ok(());
@@ -118,7 +118,7 @@ impl Access {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_join(&self, peer: &PeerId, own: &Label, zone: &Label, member: &Member) -> Result<(), String> {
+    pub fn may_join(&self, peer: &ConnectionId, own: &Label, zone: &Label, member: &Member) -> Result<(), String> {
         let (name, principal) = (&member.name, peer.principal());
         let Some((grant, principal)) = self.grant_of(peer).zip(principal) else {
             return Err("the key of this connection is not trusted any more".into());
@@ -191,8 +191,8 @@ mod tests {
         Access { grants: grants.into_iter().map(|(name, grant)| (label(name), grant)).collect() }
     }
 
-    fn peer(name: &str) -> PeerId {
-        PeerId::authenticated(vec![1], label(name))
+    fn peer(name: &str) -> ConnectionId {
+        ConnectionId::authenticated(vec![1], label(name))
     }
 
     fn member(name: &str, role: MemberKind) -> Member {
@@ -210,7 +210,7 @@ mod tests {
         assert!(refused.reason.contains("shop may not call printer; `allow`"), "{refused}");
         assert_eq!(call("revoked", "print").unwrap_err().code, Code::Forbidden);
         assert_eq!(
-            access.may_call(&PeerId::new(vec![1]), &"print".parse().unwrap()).unwrap_err().code,
+            access.may_call(&ConnectionId::new(vec![1]), &"print".parse().unwrap()).unwrap_err().code,
             Code::Forbidden
         );
         assert_eq!(access.may_work(&peer("shop"), &"resize".parse().unwrap()), Ok(()));

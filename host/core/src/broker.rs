@@ -33,7 +33,7 @@ pub use types::{
 
 use crate::access::Access;
 use crate::failure::{Code, Failure};
-use crate::message::{self, Body, Frame, PeerId, Reply};
+use crate::message::{self, Body, ConnectionId, Frame, Reply};
 use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
@@ -66,13 +66,13 @@ const ENDED_AT_A_TIME: usize = 1_024;
 pub struct Broker {
     settings: NodeSettings,
     services: SlabMap<ServiceName, Service>,
-    workers: BTreeMap<PeerId, Worker>,
+    workers: BTreeMap<ConnectionId, Worker>,
     requests: RequestTable<Pending>,
     /// When patience with each ends: at its deadline, or earlier for a service that nobody offers.
     timers: RequestTimers,
-    clients: BTreeMap<PeerId, Client>,
+    clients: BTreeMap<ConnectionId, Client>,
     /// Clients that are gone and whose requests are being ended, with the first request that came later.
-    departed: BTreeMap<PeerId, RequestId>,
+    departed: BTreeMap<ConnectionId, RequestId>,
     balancer: Balancer,
     /// The zones that routers lead to, with how many services of each are known.
     zones: BTreeMap<Label, usize>,
@@ -168,7 +168,7 @@ impl Broker {
     }
 
     /// Everybody who waits for an answer or serves as a worker.
-    pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
+    pub fn peers(&self) -> impl Iterator<Item = &ConnectionId> {
         self.clients.keys().chain(self.workers.keys())
     }
 
@@ -256,7 +256,7 @@ impl Broker {
     }
 
     /// A native client withdraws its request; no effect if that is answered already.
-    pub fn cancel(&mut self, peer: &PeerId, id: u64, now: Time) {
+    pub fn cancel(&mut self, peer: &ConnectionId, id: u64, now: Time) {
         let request = self.clients.get(peer).and_then(|client| client.numbered.get(&id));
         if let Some(&request) = request {
             self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
@@ -296,7 +296,7 @@ impl Broker {
 
     /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
     /// [`Self::wake`] ends the rest.
-    pub fn gone(&mut self, peer: &PeerId, now: Time) {
+    pub fn gone(&mut self, peer: &ConnectionId, now: Time) {
         self.refusals.take(peer);
         if self.workers.contains_key(peer) {
             self.delete_worker(peer, "its connection is gone", now);
@@ -325,7 +325,7 @@ impl Broker {
 
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
     /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
-    pub fn not_handed_over(&mut self, peer: &PeerId, client: &Frame, now: Time) {
+    pub fn not_handed_over(&mut self, peer: &ConnectionId, client: &Frame, now: Time) {
         let request = self.workers.get(peer).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
             self.detach_worker(peer);

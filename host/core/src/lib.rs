@@ -41,8 +41,8 @@ pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, Se
 pub use directory::{Directory, DirectoryEffect};
 pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
-pub use message::{Body, Frame, LinkId, PeerId};
-pub use name::{Address, InvalidLabel, Label, Pattern, Place, ServiceName};
+pub use message::{Body, ConnectionId, Frame, LinkId};
+pub use name::{Address, InvalidLabel, Label, Location, Pattern, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use settings::PLUGIN_DEADLINE;

@@ -156,12 +156,12 @@ pub struct Address {
     /// The service.
     pub service: ServiceName,
     /// Where it is to be served.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// The part of an address after the `@`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// Wherever is nearest: the address has no `@`.
     Nearest,
     /// A node of this zone, or a zone: which, the node knows.
@@ -179,7 +179,7 @@ impl Address {
     /// A service in a zone.
     #[must_use]
     pub fn in_zone(service: ServiceName, zone: Label) -> Self {
-        Self { service, place: Place::Named(zone) }
+        Self { service, location: Location::Named(zone) }
     }
 
     /// Reads an address as it came in a frame.
@@ -193,7 +193,7 @@ impl Address {
 
 impl From<ServiceName> for Address {
     fn from(service: ServiceName) -> Self {
-        Self { service, place: Place::Nearest }
+        Self { service, location: Location::Nearest }
     }
 }
 
@@ -205,19 +205,19 @@ impl std::str::FromStr for Address {
         let Some((service, place)) = text.split_once('@') else { return Ok(text.parse::<ServiceName>()?.into()) };
         let label = |text: &str| text.parse::<Label>().map_err(|_| PLACE);
         let place = match place.split_once('.') {
-            Some((node, zone)) => Place::Node { node: label(node)?, zone: label(zone)? },
-            None => Place::Named(label(place)?),
+            Some((node, zone)) => Location::Node { node: label(node)?, zone: label(zone)? },
+            None => Location::Named(label(place)?),
         };
-        Ok(Self { service: service.parse()?, place })
+        Ok(Self { service: service.parse()?, location: place })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Nearest => self.service.fmt(f),
-            Place::Named(label) => write!(f, "{}@{label}", self.service),
-            Place::Node { node, zone } => write!(f, "{}@{node}.{zone}", self.service),
+        match &self.location {
+            Location::Nearest => self.service.fmt(f),
+            Location::Named(label) => write!(f, "{}@{label}", self.service),
+            Location::Node { node, zone } => write!(f, "{}@{node}.{zone}", self.service),
         }
     }
 }

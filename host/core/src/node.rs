@@ -25,8 +25,10 @@ use crate::broker::{
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
-use crate::message::{self, Ask, Body, Dialect, Frame, LinkId, Malformed, Message, PeerId, Reply, Sender, native};
-use crate::name::{Address, Label, Place, ServiceName};
+use crate::message::{
+    self, Body, ConnectionId, Dialect, Frame, LinkId, Malformed, Message, Reply, Request, Sender, native,
+};
+use crate::name::{Address, Label, Location, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
 use peering::Peering;
@@ -40,14 +42,14 @@ pub enum Input {
     /// A message arrived, its frames without the routing id.
     Message {
         /// The connection it came from.
-        from: PeerId,
+        from: ConnectionId,
         /// All frames.
         frames: Vec<Frame>,
     },
     /// A message could not be sent: the connection is gone.
     Undeliverable {
         /// The connection.
-        to: PeerId,
+        to: ConnectionId,
         /// The message.
         frames: Vec<Frame>,
     },
@@ -126,7 +128,7 @@ pub enum Output {
     /// Send these frames.
     Send {
         /// The connection.
-        to: PeerId,
+        to: ConnectionId,
         /// All frames, without the routing id.
         frames: Vec<Frame>,
     },
@@ -149,7 +151,7 @@ pub enum Output {
     /// Give up a link, with all that waits to be sent on it.
     HangUp(LinkId),
     /// End the connection of somebody who is no longer trusted.
-    Disconnect(PeerId),
+    Disconnect(ConnectionId),
     /// Run a plugin.
     Run(Box<Run>),
     /// Stop a run.
@@ -271,7 +273,7 @@ impl Node {
     /// Whether somebody may change what the node serves. Where nobody has to show a key, that is who may use the ipc
     /// socket's file, and nobody who comes by tcp.
     #[must_use]
-    pub fn is_admin(&self, peer: &PeerId) -> bool {
+    pub fn is_admin(&self, peer: &ConnectionId) -> bool {
         self.access.as_ref().map_or(!peer.is_anybody(), |access| access.is_admin(peer))
     }
 
@@ -281,9 +283,9 @@ impl Node {
         self.broker.counters()
     }
 
-    fn receive(&mut self, from: PeerId, frames: Vec<Frame>, now: Time) {
+    fn receive(&mut self, from: ConnectionId, frames: Vec<Frame>, now: Time) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask, now),
+            Ok(Message::Request { dialect, request: ask }) => self.request(from, dialect, ask, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(&from, id, now),
             Ok(Message::Worker { dialect, command }) => self.worker_says(&from, dialect, command, now),
             Ok(Message::Peer(message)) => self.guest_says(&from, message, now),
@@ -291,7 +293,7 @@ impl Node {
         }
     }
 
-    fn refuse(&mut self, from: &PeerId, malformed: &Malformed, now: Time) {
+    fn refuse(&mut self, from: &ConnectionId, malformed: &Malformed, now: Time) {
         self.broker.count_malformed();
         self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why: malformed.to_string() }));
         match malformed.sender {
@@ -308,9 +310,9 @@ impl Node {
         }
     }
 
-    fn request(&mut self, from: PeerId, dialect: Dialect, ask: Ask, now: Time) {
+    fn request(&mut self, from: ConnectionId, dialect: Dialect, ask: Request, now: Time) {
         let known = self.broker.known(&ask.service).cloned().map(Address::from);
-        let Address { service, place } = match known.map_or_else(|| Address::from_bytes(&ask.service), Ok) {
+        let Address { service, location: place } = match known.map_or_else(|| Address::from_bytes(&ask.service), Ok) {
             Ok(address) => address,
             Err(invalid) => {
                 self.broker.count_malformed();
@@ -327,7 +329,7 @@ impl Node {
             let reply = Reply::Final(vec![Frame::from_static(code)]);
             return self.reply(from, dialect, ask.id, &ask.service, reply);
         }
-        let asked = (place != Place::Nearest).then(|| ask.service.clone());
+        let asked = (place != Location::Nearest).then(|| ask.service.clone());
         let forbidden = self.forbids(&from, &service);
         let asker = Requester::Client { peer: from, dialect, id: ask.id, asked };
         if let Some(failure) = forbidden {
@@ -359,19 +361,19 @@ impl Node {
 
     /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that the
     /// client may not call does not exist for it, as its calls of one that exists and of one that does not fail alike.
-    fn management(&self, from: &PeerId, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
+    fn management(&self, from: &ConnectionId, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
         if service.as_str() != "mmi.service" {
             return b"501";
         }
         let asked = body.first().and_then(|name| Address::from_bytes(name).ok());
-        let is_reachable = |Address { service, place }: Address| {
+        let is_reachable = |Address { service, location: place }: Address| {
             self.forbids(from, &service).is_none() && self.broker.is_reachable(&service, &self.locate(&place))
         };
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 
     /// The peer's connection is gone, so a request that is still to be sent to it is undeliverable too.
-    fn undeliverable(&mut self, to: &PeerId, frames: &[Frame], now: Time) {
+    fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame], now: Time) {
         self.settle(now);
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
         let mut take_back = |frames: &[Frame]| {
@@ -451,7 +453,7 @@ impl Node {
         }
     }
 
-    fn reply(&mut self, to: PeerId, dialect: Dialect, id: u64, service: &[u8], reply: Reply) {
+    fn reply(&mut self, to: ConnectionId, dialect: Dialect, id: u64, service: &[u8], reply: Reply) {
         if dialect.is_native() {
             return self.send(to, native::encode_reply(dialect, id, reply));
         }
@@ -469,11 +471,11 @@ impl Node {
         }
     }
 
-    fn tell_worker(&mut self, peer: PeerId, dialect: Dialect, command: ToWorker) {
+    fn tell_worker(&mut self, peer: ConnectionId, dialect: Dialect, command: ToWorker) {
         self.send(peer, majordomo::encode_to_worker(dialect, command));
     }
 
-    fn send(&mut self, to: PeerId, frames: Vec<Frame>) {
+    fn send(&mut self, to: ConnectionId, frames: Vec<Frame>) {
         self.outputs.push_back(Output::Send { to, frames });
     }
 }

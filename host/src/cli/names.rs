@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::near::nearest;
 use wasmnode::report::{self, PluginReport, Report, ServiceReport, ZoneReport};
-use wasmnode_core::{Address, Code, Failure, Place, ServiceName};
+use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ fn is_offered_here(service: &ServiceReport) -> bool {
 
 /// Says that the file of a service lies in the folder of the node that was asked and was refused, if that is so.
 fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
-    if asked.place != Place::Nearest {
+    if asked.location != Location::Nearest {
         return None;
     }
     let plugins: Vec<PluginReport> = ask(client, report::PLUGINS)?;
@@ -82,14 +82,14 @@ fn places_with<'a>(
 /// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant of those that offer the
 /// service.
 fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
-    let zone: ZoneReport = match &asked.place {
-        Place::Nearest => return None,
-        Place::Named(_) | Place::Node { .. } => ask(client, report::MEMBERS)?,
+    let zone: ZoneReport = match &asked.location {
+        Location::Nearest => return None,
+        Location::Named(_) | Location::Node { .. } => ask(client, report::MEMBERS)?,
     };
     let nodes = zone.members.iter().map(|member| member.name.as_str());
-    let (kind, name, known): (_, _, Vec<&str>) = match &asked.place {
-        Place::Node { node, zone: of } if of.as_str() == zone.zone => ("node", node, nodes.collect()),
-        Place::Named(name) => {
+    let (kind, name, known): (_, _, Vec<&str>) = match &asked.location {
+        Location::Node { node, zone: of } if of.as_str() == zone.zone => ("node", node, nodes.collect()),
+        Location::Named(name) => {
             let abroad = services.services.iter().flat_map(|service| &service.peers).flat_map(|peer| &peer.zone);
             let zones = abroad.map(String::as_str).chain([zone.zone.as_str()]);
             ("node or zone", name, nodes.chain(zones).collect())

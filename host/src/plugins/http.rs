@@ -204,14 +204,14 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &[u8]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmnode_core::{Caller, PeerId, RequestId, Time};
+    use wasmnode_core::{Caller, ConnectionId, RequestId, Time};
 
     fn request(frames: &[&'static str]) -> Run {
         Run {
             id: RequestId(7),
             service: "web".parse().unwrap(),
             body: frames.iter().map(|frame| Frame::from_static(frame.as_bytes())).collect(),
-            caller: Caller::Client(PeerId::new(Frame::from_static(b"c"))),
+            caller: Caller::Client(ConnectionId::new(Frame::from_static(b"c"))),
             deadline: Time::ZERO,
             traceparent: None,
             idempotency_key: Some(Frame::from_static(b"k\n")),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use wasmnode_core::message::size;
-use wasmnode_core::{Frame, Input, LinkId, PeerId};
+use wasmnode_core::{ConnectionId, Frame, Input, LinkId};
 
 /// What a waiting message, and each of its frames, counts besides the frames' bytes, so that small ones are not free.
 const MESSAGE_OVERHEAD: usize = 256;
@@ -17,7 +17,7 @@ const ATTEMPTS: u32 = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum To {
     /// Somebody who connected to this node.
-    Peer(PeerId),
+    Peer(ConnectionId),
     /// Another node that this one has connected to.
     Link(LinkId),
 }

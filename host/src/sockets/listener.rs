@@ -22,7 +22,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tracing::info;
-use wasmnode_core::{Frame, Label, PeerId, message};
+use wasmnode_core::{ConnectionId, Frame, Label, message};
 
 /// Messages that libzmq holds for one peer, in each direction; its own default. Each counts once more for each 64 KiB
 /// (`libzmq.patch`).
@@ -45,7 +45,7 @@ pub(super) struct Listener {
     users: HashMap<Vec<u8>, Option<Box<str>>>,
     /// Where no keys are asked for, the ids of connections that have sent lately, by their last byte: an allocation less for
     /// each message.
-    recent: [Option<PeerId>; RECENT],
+    recent: [Option<ConnectionId>; RECENT],
     /// Where it is told who was turned away.
     tell: Sending,
     ipc_files: Vec<PathBuf>,
@@ -128,7 +128,7 @@ impl Listener {
         ended.iter().for_each(|id| self.disconnect(id));
     }
 
-    pub(super) fn receive(&mut self) -> Option<(PeerId, Vec<Frame>)> {
+    pub(super) fn receive(&mut self) -> Option<(ConnectionId, Vec<Frame>)> {
         if self.keys.is_none() {
             let recent = &mut self.recent;
             return receive(&self.router, |id, frames| sender_without_key(id, frames, recent));
@@ -159,7 +159,7 @@ impl Listener {
     /// EAGAIN if it has to wait, EHOSTUNREACH if the connection is gone.
     pub(super) fn send(
         &mut self,
-        to: &PeerId,
+        to: &ConnectionId,
         frames: &[Frame],
         token: impl FnOnce() -> Option<Token>,
     ) -> Result<(), zmq::Error> {
@@ -187,7 +187,7 @@ impl Listener {
 
 /// Whose a message is where keys are asked for.
 enum Sender {
-    Trusted(PeerId),
+    Trusted(ConnectionId),
     /// The connection of somebody who is not trusted any more.
     Stranger(Frame),
     /// Nobody's: it reports that a connection was made, or has ended.
@@ -205,7 +205,7 @@ fn sender_with_key(
                 let user = id.gets(USER_ID).map(Into::into);
                 users.insert(id.to_vec(), user);
             }
-            Sender::Trusted(PeerId::authenticated(&**id, name))
+            Sender::Trusted(ConnectionId::authenticated(&**id, name))
         }
         Some(None) => Sender::Stranger(Frame::copy_from_slice(id)),
         None => {
@@ -219,14 +219,14 @@ fn sender_with_key(
 
 /// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
 /// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
-fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<PeerId>; RECENT]) -> PeerId {
+fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<ConnectionId>; RECENT]) -> ConnectionId {
     let asks_for_more = message::asks_for_more_than_a_call(frames);
     if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
-        return PeerId::anybody(&**id);
+        return ConnectionId::anybody(&**id);
     }
     match &mut recent[id.last().map_or(0, |last| usize::from(*last) % RECENT)] {
         Some(sender) if sender.as_bytes() == &**id => sender.clone(),
-        other => other.insert(PeerId::new(&**id)).clone(),
+        other => other.insert(ConnectionId::new(&**id)).clone(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::unread::{Token, Unread};
 use super::{LARGE, Sockets, options, uninterrupted};
 use std::collections::BTreeMap;
 use tracing::warn;
-use wasmnode_core::{Frame, Input, Label, LinkId, PeerId};
+use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
 /// Who shares what one of them holds: the connections of one user, all of those without keys, or one link.
 type User<'a> = (Option<LinkId>, Option<&'a Label>);
@@ -40,7 +40,7 @@ impl Sockets {
     }
 
     /// Ends a connection, with all that waits for its receiver.
-    pub(crate) fn disconnect(&mut self, peer: &PeerId) {
+    pub(crate) fn disconnect(&mut self, peer: &ConnectionId) {
         let to = To::Peer(peer.clone());
         self.backlog.take(&to).for_each(drop);
         self.unread.forget(&to);

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
-use wasmnode_core::message::{Ask, Dialect, Reply, native};
+use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::{
-    Address, Body, DirectorySettings, Frame, Input, Label, Limits, LinkId, MembersSettings, Node, NodeSettings, Output,
-    PeerId, RequestId, ServiceName, ServiceSettings, Time,
+    Address, Body, ConnectionId, DirectorySettings, Frame, Input, Label, Limits, LinkId, MembersSettings, Node,
+    NodeSettings, Output, RequestId, ServiceName, ServiceSettings, Time,
 };
 
 pub(crate) struct Station {
     node: Node,
     now: Time,
     /// Who asks, and what for, in turn.
-    questions: Vec<(PeerId, Vec<u8>)>,
+    questions: Vec<(ConnectionId, Vec<u8>)>,
     /// Whether Majordomo workers serve, not plugins or members.
     workers: bool,
     /// Requests asked, and answers heard.
@@ -32,7 +32,7 @@ pub(crate) struct Station {
 enum Task {
     Run(RequestId),
     Forwarded(LinkId, u64),
-    Handed(PeerId, Vec<Frame>),
+    Handed(ConnectionId, Vec<Frame>),
 }
 
 impl Station {
@@ -177,7 +177,7 @@ impl Station {
         let name: Label = format!("member-{number}").parse().unwrap();
         let endpoint = format!("tcp://{name}:1");
         let member = Member { name, boot: 1, renewal: 0, role, endpoint };
-        let (zone, guest) = (settings().zone, PeerId::new(format!("guest-{number}").into_bytes()));
+        let (zone, guest) = (settings().zone, ConnectionId::new(format!("guest-{number}").into_bytes()));
         self.say(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
         let link = self.link_to(&member.name);
         self.handle(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });
@@ -195,7 +195,7 @@ impl Station {
         }
     }
 
-    fn say(&mut self, from: PeerId, frames: Vec<Frame>) {
+    fn say(&mut self, from: ConnectionId, frames: Vec<Frame>) {
         self.handle(Input::Message { from, frames });
     }
 
@@ -245,7 +245,7 @@ fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>)
     let service = Frame::copy_from_slice(service);
     let (trace, traceparent, deadline_ms) = (false, None, Some(1_000_000));
     let body = body.clone();
-    let ask = Ask { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
+    let ask = Request { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
     native::encode_request(Dialect::NativeCompact, &ask).unwrap()
 }
 
@@ -257,10 +257,10 @@ fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-fn client(number: usize) -> PeerId {
-    PeerId::new(format!("client-{number}").into_bytes())
+fn client(number: usize) -> ConnectionId {
+    ConnectionId::new(format!("client-{number}").into_bytes())
 }
 
-fn worker(number: usize) -> PeerId {
-    PeerId::new(format!("worker-{number}").into_bytes())
+fn worker(number: usize) -> ConnectionId {
+    ConnectionId::new(format!("worker-{number}").into_bytes())
 }

@@ -2,7 +2,7 @@
 //! burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of one size).
 
 use super::types::{RequestId, Requester};
-use crate::message::PeerId;
+use crate::message::ConnectionId;
 use crate::name::Label;
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ impl StartTag {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
     User(Label),
-    Connection(PeerId),
+    Connection(ConnectionId),
 }
 
 /// The turns of one service.
@@ -76,7 +76,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn client(name: u8) -> Requester {
-        Requester::Client { peer: PeerId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
+        Requester::Client { peer: ConnectionId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
     }
 
     /// Who is served, if these ask in this order and wait until all have asked.
@@ -118,7 +118,7 @@ mod tests {
         let mut turns = FairQueue::default();
         for number in 1..10_000 {
             let asker = Requester::Client {
-                peer: PeerId::new(number_bytes(number)),
+                peer: ConnectionId::new(number_bytes(number)),
                 dialect: Dialect::Native,
                 id: 0,
                 asked: None,

@@ -188,7 +188,7 @@ impl Broker {
 
     /// Whether this connection, of a peer, has a request of this number here.
     #[must_use]
-    pub fn has_request(&self, peer: &crate::message::PeerId, id: u64) -> bool {
+    pub fn has_request(&self, peer: &crate::message::ConnectionId, id: u64) -> bool {
         self.clients.get(peer).is_some_and(|client| client.numbered.contains_key(&id))
     }
 

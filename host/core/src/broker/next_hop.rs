@@ -6,7 +6,7 @@ use super::types::Destination;
 use super::{Broker, Pending, RequestId};
 use crate::message::LinkId;
 use crate::message::peer::Traits;
-use crate::name::{Address, Label, Place, ServiceName};
+use crate::name::{Address, Label, Location, ServiceName};
 use crate::time::Time;
 
 /// A link, and the zone that the request is to be served in if it is another.
@@ -19,8 +19,8 @@ impl Broker {
         self.balancer.offer(link, address, traits);
         let entry = self.service(&address.service);
         let mut new_zone = None;
-        match &address.place {
-            Place::Named(zone) => {
+        match &address.location {
+            Location::Named(zone) => {
                 new_zone = (!entry.remote_zones.contains_key(zone)).then_some(zone);
                 entry.remote_zones.entry(zone.clone()).or_default().put(link, cost, traits.by_workers);
             }
@@ -59,7 +59,7 @@ impl Broker {
     /// This link leads to a service there no longer.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
         let Some(entry) = self.services.get_mut(&address.service) else { return };
-        if let (true, Place::Named(zone)) = (entry.drop_way(link, address), &address.place)
+        if let (true, Location::Named(zone)) = (entry.drop_way(link, address), &address.location)
             && let Some(services) = self.zones.get_mut(zone)
         {
             *services -= 1;

@@ -6,7 +6,7 @@ use super::partial_replies::PartialReplies;
 use super::trace::Trace;
 use super::{Broker, Caller, Destination, RequestId, Requester};
 use crate::failure::{Code, Failure};
-use crate::message::{Body, Frame, LinkId, PeerId};
+use crate::message::{Body, ConnectionId, Frame, LinkId};
 use crate::name::{Label, Pattern, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ pub(super) enum Stage {
     /// Waiting for the reply to another with the same idempotency key.
     Following,
     Plugin,
-    Worker(PeerId),
+    Worker(ConnectionId),
     /// At a peer, under this number.
     Forwarded(LinkId, u64),
 }

@@ -4,7 +4,7 @@
 //! once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a worker that
 //! gets none waits for it. Workers are the same to this if they have the same key and ask for the same service.
 
-use crate::message::{Dialect, Frame, PeerId};
+use crate::message::{ConnectionId, Dialect, Frame};
 use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,8 @@ type Key = (Option<Label>, Frame);
 #[derive(Debug, Default)]
 pub(super) struct WorkerRefusals {
     recent: BTreeMap<Key, Recent>,
-    waiting: BTreeMap<PeerId, (Time, Dialect)>,
-    by_due: BTreeSet<(Time, PeerId)>,
+    waiting: BTreeMap<ConnectionId, (Time, Dialect)>,
+    by_due: BTreeSet<(Time, ConnectionId)>,
 }
 
 #[derive(Debug)]
@@ -49,11 +49,11 @@ impl WorkerRefusals {
     /// A worker is refused: returns who is to be told now, in turn.
     pub(super) fn refuse(
         &mut self,
-        peer: &PeerId,
+        peer: &ConnectionId,
         dialect: Dialect,
         service: &Frame,
         now: Time,
-    ) -> Option<(PeerId, Dialect)> {
+    ) -> Option<(ConnectionId, Dialect)> {
         let key = (peer.principal().cloned(), Frame::copy_from_slice(&service[..service.len().min(NAME)]));
         let before = self.recent.get(&key).filter(|recent| now.since(recent.last) < MEMORY);
         let pause = before.map_or(Duration::ZERO, |recent| (recent.pause * 2).clamp(FIRST, LONGEST));
@@ -74,12 +74,12 @@ impl WorkerRefusals {
     }
 
     /// Whether a worker waits to be told.
-    pub(super) fn is_waiting(&self, peer: &PeerId) -> bool {
+    pub(super) fn is_waiting(&self, peer: &ConnectionId) -> bool {
         self.waiting.contains_key(peer)
     }
 
     /// It need not be told: it is gone, or has been taken.
-    pub(super) fn take(&mut self, peer: &PeerId) {
+    pub(super) fn take(&mut self, peer: &ConnectionId) {
         if let Some((due, _)) = self.waiting.remove(peer) {
             self.by_due.remove(&(due, peer.clone()));
         }
@@ -91,11 +91,11 @@ impl WorkerRefusals {
     }
 
     /// The next whose pause is over.
-    pub(super) fn pop(&mut self, now: Time) -> Option<(PeerId, Dialect)> {
+    pub(super) fn pop(&mut self, now: Time) -> Option<(ConnectionId, Dialect)> {
         if self.next()? <= now { self.take_first() } else { None }
     }
 
-    fn take_first(&mut self) -> Option<(PeerId, Dialect)> {
+    fn take_first(&mut self) -> Option<(ConnectionId, Dialect)> {
         let (_, peer) = self.by_due.pop_first()?;
         self.waiting.remove(&peer).map(|(_, dialect)| (peer, dialect))
     }
@@ -112,8 +112,8 @@ impl WorkerRefusals {
 mod tests {
     use super::*;
 
-    fn worker(number: usize) -> PeerId {
-        PeerId::new(format!("w{number}"))
+    fn worker(number: usize) -> ConnectionId {
+        ConnectionId::new(format!("w{number}"))
     }
 
     fn at(ms: u64) -> Time {

@@ -2,8 +2,8 @@ use super::deadlines::Terms;
 use super::fair_queue::{FairQueue, StartTag};
 use super::types::{Destination, RequestId, ServiceStatus};
 use crate::message::peer::Traits;
-use crate::message::{LinkId, PeerId};
-use crate::name::{Address, Label, Place, ServiceName};
+use crate::message::{ConnectionId, LinkId};
+use crate::name::{Address, Label, Location, ServiceName};
 use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ pub(super) struct Service {
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
     pub(super) running: usize,
     /// Idle workers, the longest idle first.
-    pub(super) idle: BTreeMap<u64, PeerId>,
+    pub(super) idle: BTreeMap<u64, ConnectionId>,
     /// Workers serving a request.
     pub(super) busy: usize,
     /// Peers that offer it, in order.
@@ -86,7 +86,7 @@ impl RemoteZone {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Provider {
     Plugin,
-    Worker(PeerId),
+    Worker(ConnectionId),
 }
 
 impl Service {
@@ -169,7 +169,7 @@ impl Service {
 
     /// This link leads to it there no longer; returns whether it was the last that did, if there is another zone.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
-        let Place::Named(zone) = &address.place else {
+        let Location::Named(zone) = &address.location else {
             self.peers.retain(|other| *other != link);
             self.by_workers.remove(&link);
             return false;

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::broker::Requester;
     use crate::message::peer::Traits;
-    use crate::message::{Dialect, LinkId, PeerId};
+    use crate::message::{ConnectionId, Dialect, LinkId};
     use crate::name::Address;
     use crate::settings::NodeSettings;
 
@@ -240,7 +240,7 @@ mod tests {
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
         let submission = Submission {
-            asker: Requester::Client { peer: PeerId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
+            asker: Requester::Client { peer: ConnectionId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
             service: "print".parse().unwrap(),
             destination: Destination::Anywhere,
             caller: None,

@@ -3,7 +3,7 @@
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
 use crate::message::peer::{Forward, Traits};
-use crate::message::{Body, Dialect, Frame, LinkId, PeerId, Reply};
+use crate::message::{Body, ConnectionId, Dialect, Frame, LinkId, Reply};
 use crate::name::{Label, Pattern, ServiceName};
 use crate::text;
 use crate::time::Time;
@@ -38,7 +38,7 @@ pub enum Requester {
     /// A client on a connection.
     Client {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// How it speaks.
         dialect: Dialect,
         /// Its own number for the request; 0 where the dialect has none.
@@ -146,7 +146,7 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A client: by the name under which its key is trusted, or by its connection if it need not show one.
-    Client(PeerId),
+    Client(ConnectionId),
     /// Another service of this node.
     Service(ServiceName),
     /// Somebody at another node.
@@ -202,7 +202,7 @@ pub enum Effect {
     /// Tell a worker.
     Worker {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// How it speaks.
         dialect: Dialect,
         /// What to tell.
@@ -241,14 +241,14 @@ pub enum Event {
     /// A worker registered.
     WorkerJoined {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// What it serves.
         service: ServiceName,
     },
     /// A worker is no longer registered.
     WorkerLeft {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// What it served.
         service: ServiceName,
         /// Why.
@@ -262,14 +262,14 @@ pub enum Event {
     /// Something a peer sent was refused.
     Refused {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// Why.
         why: String,
     },
     /// A client's request failed, and its protocol has no message to say so.
     Untold {
         /// Its connection.
-        peer: PeerId,
+        peer: ConnectionId,
         /// What it asked for.
         service: ServiceName,
         /// What it would have been told.

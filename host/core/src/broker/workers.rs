@@ -5,7 +5,7 @@ use super::types::REGISTERED_TWICE;
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
-use crate::message::{Dialect, Frame, PeerId, Reply, WorkerCommand};
+use crate::message::{ConnectionId, Dialect, Frame, Reply, WorkerCommand};
 use crate::name::ServiceName;
 use crate::time::Time;
 
@@ -46,7 +46,7 @@ impl Worker {
 
 impl Broker {
     /// A worker speaks. The rules are the state table of RFC 18: what is out of turn ends the registration.
-    pub fn worker(&mut self, peer: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    pub fn worker(&mut self, peer: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         if !self.workers.contains_key(peer) {
             return self.stranger(peer, dialect, command, now);
         }
@@ -65,7 +65,7 @@ impl Broker {
     }
 
     /// Ends the registration of a worker that broke a rule, and tells it; `false` if the peer is no worker of ours.
-    pub fn expel_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) -> bool {
+    pub fn expel_worker(&mut self, peer: &ConnectionId, why: &'static str, now: Time) -> bool {
         let Some(worker) = self.workers.get(peer) else { return false };
         self.disconnect(peer, worker.dialect);
         self.delete_worker(peer, why, now);
@@ -73,17 +73,17 @@ impl Broker {
     }
 
     /// Who is registered, and for what.
-    pub fn registrations(&self) -> impl Iterator<Item = (&PeerId, &ServiceName)> {
+    pub fn registrations(&self) -> impl Iterator<Item = (&ConnectionId, &ServiceName)> {
         self.workers.iter().map(|(peer, worker)| (peer, &worker.service))
     }
 
     /// Tells a peer that is no worker of ours to go, or to register anew.
-    pub fn disconnect(&mut self, peer: &PeerId, dialect: Dialect) {
+    pub fn disconnect(&mut self, peer: &ConnectionId, dialect: Dialect) {
         self.refusals.take(peer);
         self.tell(peer, dialect, ToWorker::Disconnect);
     }
 
-    fn stranger(&mut self, peer: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    fn stranger(&mut self, peer: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         let service = match command {
             WorkerCommand::Disconnect => return,
             WorkerCommand::Ready { service } => service,
@@ -98,14 +98,14 @@ impl Broker {
     }
 
     /// Refuses to register a worker: it is told to go, after a pause if others of its name were refused of late.
-    pub fn refuse_worker(&mut self, peer: &PeerId, dialect: Dialect, service: &Frame, why: String, now: Time) {
+    pub fn refuse_worker(&mut self, peer: &ConnectionId, dialect: Dialect, service: &Frame, why: String, now: Time) {
         self.push_event(Event::Refused { peer: peer.clone(), why });
         if let Some((peer, dialect)) = self.refusals.refuse(peer, dialect, service, now) {
             self.disconnect(&peer, dialect);
         }
     }
 
-    fn may_register(&self, peer: &PeerId, service: &Frame) -> Result<ServiceName, String> {
+    fn may_register(&self, peer: &ConnectionId, service: &Frame) -> Result<ServiceName, String> {
         let limit = self.settings.limits.workers;
         let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
         if name.is_reserved() {
@@ -124,7 +124,7 @@ impl Broker {
         }
     }
 
-    fn register(&mut self, peer: &PeerId, dialect: Dialect, service: &ServiceName, now: Time) {
+    fn register(&mut self, peer: &ConnectionId, dialect: Dialect, service: &ServiceName, now: Time) {
         let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(0) };
         self.refusals.take(peer);
         self.workers.insert(peer.clone(), worker);
@@ -147,14 +147,14 @@ impl Broker {
 
     /// A plugin serves this from now on: workers that may be any user's do not share its name.
     pub(super) fn expel_anybody(&mut self, service: &ServiceName, now: Time) {
-        let anybody = |(peer, worker): &(&PeerId, &Worker)| peer.is_anybody() && worker.service == *service;
-        let strangers: Vec<PeerId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
+        let anybody = |(peer, worker): &(&ConnectionId, &Worker)| peer.is_anybody() && worker.service == *service;
+        let strangers: Vec<ConnectionId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
         for peer in strangers {
             self.expel_worker(&peer, "a plugin serves that name, and it may be any user of this machine", now);
         }
     }
 
-    fn make_idle(&mut self, peer: &PeerId) {
+    fn make_idle(&mut self, peer: &ConnectionId) {
         let stamp = self.next_stamp;
         self.next_stamp += 1;
         let Some(worker) = self.workers.get_mut(peer) else { return };
@@ -163,7 +163,7 @@ impl Broker {
         self.service(&service).idle.insert(stamp, peer.clone());
     }
 
-    pub(super) fn hand_to_worker(&mut self, request: RequestId, peer: &PeerId, now: Time) {
+    pub(super) fn hand_to_worker(&mut self, request: RequestId, peer: &ConnectionId, now: Time) {
         let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(peer)) else {
             return;
         };
@@ -186,7 +186,7 @@ impl Broker {
         self.tell(peer, dialect, command);
     }
 
-    fn worker_reply(&mut self, peer: &PeerId, client: &Frame, reply: Reply, now: Time) {
+    fn worker_reply(&mut self, peer: &ConnectionId, client: &Frame, reply: Reply, now: Time) {
         let Some(worker) = self.workers.get(peer) else { return };
         let State::Busy(request, ..) = worker.state else {
             self.expel_worker(peer, "it replied without having a request", now);
@@ -214,7 +214,7 @@ impl Broker {
     }
 
     /// Removes a worker. Its request goes to another provider if its service is idempotent, otherwise it fails.
-    pub(super) fn delete_worker(&mut self, peer: &PeerId, why: &'static str, now: Time) {
+    pub(super) fn delete_worker(&mut self, peer: &ConnectionId, why: &'static str, now: Time) {
         let request = self.workers.get(peer).and_then(Worker::request);
         self.detach_worker(peer);
         let Some(worker) = self.workers.remove(peer) else { return };
@@ -228,7 +228,7 @@ impl Broker {
         self.provider_left(&worker.service, now);
     }
 
-    fn settle(&mut self, request: RequestId, peer: &PeerId, why: &'static str, now: Time) {
+    fn settle(&mut self, request: RequestId, peer: &ConnectionId, why: &'static str, now: Time) {
         let Some(pending) = self.requests.get(&request) else { return };
         if pending.stage != Stage::Worker(peer.clone()) {
             return;
@@ -242,7 +242,7 @@ impl Broker {
     }
 
     /// Takes a worker out of its service's account; it is to be removed.
-    pub(super) fn detach_worker(&mut self, peer: &PeerId) {
+    pub(super) fn detach_worker(&mut self, peer: &ConnectionId) {
         let Some(worker) = self.workers.get_mut(peer) else { return };
         let state = std::mem::replace(&mut worker.state, State::Idle(u64::MAX));
         if let Some(service) = self.services.get_mut(&worker.service) {
@@ -253,14 +253,14 @@ impl Broker {
         }
     }
 
-    fn count_heartbeat(&mut self, peer: &PeerId) {
+    fn count_heartbeat(&mut self, peer: &ConnectionId) {
         if let Some(Worker { state: State::Busy(.., heartbeats), .. }) = self.workers.get_mut(peer) {
             *heartbeats = heartbeats.saturating_add(1);
         }
     }
 
     /// Ends the registration of a worker that has had a request for longer than its service allows.
-    pub(super) fn expel_if_overdue(&mut self, peer: &PeerId, now: Time) {
+    pub(super) fn expel_if_overdue(&mut self, peer: &ConnectionId, now: Time) {
         if let Some(Worker { state: State::Busy(_, until, _), .. }) = self.workers.get(peer)
             && *until <= now
         {
@@ -278,7 +278,7 @@ impl Broker {
             return;
         }
         let expiry = self.settings.majordomo.expiry;
-        let workers: Vec<(PeerId, Dialect, State, Time)> = self
+        let workers: Vec<(ConnectionId, Dialect, State, Time)> = self
             .workers
             .iter()
             .map(|(peer, worker)| (peer.clone(), worker.dialect, worker.state, worker.heard))
@@ -302,7 +302,7 @@ impl Broker {
         }
     }
 
-    fn tell(&mut self, peer: &PeerId, dialect: Dialect, command: ToWorker) {
+    fn tell(&mut self, peer: &ConnectionId, dialect: Dialect, command: ToWorker) {
         self.effects.push_back(Effect::Worker { peer: peer.clone(), dialect, command });
     }
 }

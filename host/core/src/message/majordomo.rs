@@ -3,7 +3,7 @@
 //! The two versions share a socket: a 0.1 peer always leads with an empty frame. Some 0.2 peers do so too; their
 //! [`Dialect`] remembers it, so that they are answered alike.
 
-use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender, WorkerCommand};
+use super::{Body, Dialect, Frame, Malformed, Message, Reply, Request, Sender, WorkerCommand};
 
 /// What stands before code and reason in the body that a client gets where failures are told to Majordomo clients.
 pub const FAILURE_MARK: &[u8] = b"wasmnode-failure";
@@ -63,7 +63,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
     if frames.is_empty() {
         return Err(Malformed { sender: Sender::Client, reason: "lacks a body frame" });
     }
-    let ask = Ask {
+    let ask = Request {
         id: 0,
         service,
         deadline_ms: None,
@@ -74,7 +74,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
         idempotency_key: None,
         body: frames,
     };
-    Ok(Message::Request { dialect, ask })
+    Ok(Message::Request { dialect, request: ask })
 }
 
 fn worker(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed> {

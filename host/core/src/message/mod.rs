@@ -3,12 +3,12 @@
 //! One socket hears every dialect; the first frames tell them apart. A peer is answered in the dialect it spoke. Decoding
 //! never panics and never guesses: what breaks a rule is [`Malformed`], with the rule.
 
+mod codec;
 pub mod majordomo;
 pub mod native;
 pub mod path;
 pub mod peer;
 pub mod trace;
-mod wire;
 
 use crate::failure::Failure;
 use crate::name::{InvalidName, Label};
@@ -34,7 +34,7 @@ pub fn size(body: &[Frame]) -> usize {
 ///
 /// It is one principal's: who comes with the same routing id and another principal is another peer.
 #[derive(Clone)]
-pub struct PeerId {
+pub struct ConnectionId {
     id: Arc<[u8]>,
     principal: Option<Label>,
     /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
@@ -42,27 +42,27 @@ pub struct PeerId {
     is_anybody: bool,
 }
 
-impl PartialEq for PeerId {
+impl PartialEq for ConnectionId {
     fn eq(&self, other: &Self) -> bool {
         (&self.id, &self.principal) == (&other.id, &other.principal)
     }
 }
 
-impl Eq for PeerId {}
+impl Eq for ConnectionId {}
 
-impl PartialOrd for PeerId {
+impl PartialOrd for ConnectionId {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for PeerId {
+impl Ord for ConnectionId {
     fn cmp(&self, other: &Self) -> Ordering {
         (&self.id, &self.principal).cmp(&(&other.id, &other.principal))
     }
 }
 
-impl PeerId {
+impl ConnectionId {
     /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
@@ -122,7 +122,7 @@ impl PeerId {
     }
 }
 
-impl fmt::Display for PeerId {
+impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(principal) = &self.principal {
             write!(f, "{principal}/")?;
@@ -140,7 +140,7 @@ impl fmt::Display for PeerId {
     }
 }
 
-impl fmt::Debug for PeerId {
+impl fmt::Debug for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PeerId({self})")
     }
@@ -195,7 +195,7 @@ pub enum Message {
         /// How to answer.
         dialect: Dialect,
         /// What is asked.
-        ask: Ask,
+        request: Request,
     },
     /// A native client withdraws its request of this id.
     Cancel {
@@ -215,7 +215,7 @@ pub enum Message {
 
 /// What a client asks for. Fields that its dialect lacks are empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct Request {
     /// The client's number for the request; 0 in dialects without one.
     pub id: u64,
     /// The service frame, unchecked.

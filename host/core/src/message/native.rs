@@ -34,16 +34,16 @@
 //! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then FINAL without
 //! a body where the request would be served, or the FAILURE that the request would get. Its idempotency key does not count.
 
-use super::wire::{
+use super::codec::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, MAX_FIELD, PARTIAL, REQUEST, Reader,
     numbered, put_field, put_short, with_body,
 };
-use super::{Ask, Body, Dialect, Frame, Malformed, Message, Reply, Sender};
+use super::{Body, Dialect, Frame, Malformed, Message, Reply, Request, Sender};
 use crate::failure::{Code, Failure};
 use crate::name::Address;
 use bytes::{Buf, BufMut};
 
-pub use super::wire::MAX_IDEMPOTENCY_KEY;
+pub use super::codec::MAX_IDEMPOTENCY_KEY;
 
 /// How every header frame begins.
 pub const MAGIC: &[u8] = b"WNODC1";
@@ -98,7 +98,7 @@ fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Mess
     }
     let length = header.u8()?;
     let service = header.bytes(length.into())?;
-    let mut ask = Ask {
+    let mut ask = Request {
         id,
         service,
         deadline_ms: (deadline_ms > 0).then_some(deadline_ms),
@@ -110,13 +110,13 @@ fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Mess
     };
     while let Some((kind, value)) = header.field()? {
         match kind {
-            FIELD_TRACEPARENT => ask.traceparent = Some(wire::traceparent(value)?),
-            FIELD_IDEMPOTENCY_KEY => ask.idempotency_key = Some(wire::idempotency_key(value)?),
+            FIELD_TRACEPARENT => ask.traceparent = Some(codec::traceparent(value)?),
+            FIELD_IDEMPOTENCY_KEY => ask.idempotency_key = Some(codec::idempotency_key(value)?),
             FIELD_BODY if dialect == Dialect::NativeCompact => ask.body.push(value),
             _ => {}
         }
     }
-    Ok(Message::Request { dialect, ask })
+    Ok(Message::Request { dialect, request: ask })
 }
 
 /// Whether this is the body of a compact message.
@@ -136,10 +136,10 @@ fn put_body(header: &mut Vec<u8>, body: &[Frame]) {
 ///
 /// # Errors
 /// Failure 400, as the node would answer: the address, the traceparent or the idempotency key breaks a rule.
-pub fn check(ask: &Ask) -> Result<(), Failure> {
+pub fn check(ask: &Request) -> Result<(), Failure> {
     Address::from_bytes(&ask.service)?;
-    let traceparent = ask.traceparent.clone().map_or(Ok(()), |value| wire::traceparent(value).map(drop));
-    let key = ask.idempotency_key.clone().map_or(Ok(()), |value| wire::idempotency_key(value).map(drop));
+    let traceparent = ask.traceparent.clone().map_or(Ok(()), |value| codec::traceparent(value).map(drop));
+    let key = ask.idempotency_key.clone().map_or(Ok(()), |value| codec::idempotency_key(value).map(drop));
     traceparent.and(key).map_err(|reason| Failure::new(Code::Malformed, format!("the message {reason}")))
 }
 
@@ -148,7 +148,7 @@ pub fn check(ask: &Ask) -> Result<(), Failure> {
 /// # Errors
 /// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is cut,
 /// because what is left would be another request.
-pub fn encode_request(dialect: Dialect, ask: &Ask) -> Result<Vec<Frame>, Failure> {
+pub fn encode_request(dialect: Dialect, ask: &Request) -> Result<Vec<Frame>, Failure> {
     let malformed = |reason| Failure::new(Code::Malformed, format!("the message {reason}"));
     let is_compact = is_compact(dialect, &ask.body);
     let (command, more) = if is_compact { (COMPACT_REQUEST, size_of_fields(&ask.body)) } else { (REQUEST, 0) };
@@ -183,7 +183,7 @@ pub fn encode_reply(dialect: Dialect, id: u64, reply: Reply) -> Vec<Frame> {
     let (command, mut body) = match reply {
         Reply::Partial(body) if is_compact(dialect, &body) => (COMPACT_PARTIAL, body),
         Reply::Final(body) if is_compact(dialect, &body) => (COMPACT_FINAL, body),
-        reply => return wire::encode_reply(MAGIC, id, reply),
+        reply => return codec::encode_reply(MAGIC, id, reply),
     };
     let mut header = numbered(MAGIC, command, id, size_of_fields(&body));
     put_body(&mut header, &body);
@@ -237,8 +237,8 @@ mod tests {
     use super::super::decode;
     use super::*;
 
-    fn full_ask() -> Ask {
-        Ask {
+    fn full_ask() -> Request {
+        Request {
             id: 7,
             service: Frame::from_static(b"print"),
             deadline_ms: Some(250),
@@ -252,13 +252,13 @@ mod tests {
 
     #[test]
     fn a_request_comes_back_as_it_was_sent() {
-        let bare = Ask { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
-        let trace = Ask { wait: false, trace: true, ..full_ask() };
+        let bare = Request { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
+        let trace = Request { wait: false, trace: true, ..full_ask() };
         for ask in [full_ask(), bare, trace] {
             for (dialect, frames) in [(Dialect::Native, 3), (Dialect::NativeCompact, 1)] {
                 let encoded = encode_request(dialect, &ask).unwrap();
                 assert_eq!(encoded.len(), frames);
-                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, ask: ask.clone() });
+                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, request: ask.clone() });
             }
         }
     }
@@ -266,13 +266,13 @@ mod tests {
     #[test]
     fn what_its_length_cannot_count_is_refused_and_never_cut() {
         let (long, field) = ("a".repeat(255), "0".repeat(MAX_FIELD));
-        let service = |name: String| Ask { service: name.into(), ..full_ask() };
-        let parent = |text: String| Ask { traceparent: Some(text.into()), ..full_ask() };
-        let key = |text: String| Ask { idempotency_key: Some(text.into()), ..full_ask() };
+        let service = |name: String| Request { service: name.into(), ..full_ask() };
+        let parent = |text: String| Request { traceparent: Some(text.into()), ..full_ask() };
+        let key = |text: String| Request { idempotency_key: Some(text.into()), ..full_ask() };
         for dialect in [Dialect::Native, Dialect::NativeCompact] {
             for whole in [service(long.clone()), parent(field.clone())] {
                 let encoded = encode_request(dialect, &whole).unwrap();
-                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, ask: whole });
+                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, request: whole });
             }
             let more = |text: &str| text.to_owned() + "-delete-everything";
             for over in [service(more(&long)), parent(more(&field)), key(more(&field))] {
@@ -283,9 +283,9 @@ mod tests {
 
     #[test]
     fn what_a_node_would_refuse_can_be_known_before_it_is_sent() {
-        let service = |name: &str| Ask { service: Frame::copy_from_slice(name.as_bytes()), ..full_ask() };
-        let key = |length| Ask { idempotency_key: Some(vec![b'k'; length].into()), ..full_ask() };
-        let parent = Ask { traceparent: Some(Frame::from_static(b"\xff")), ..full_ask() };
+        let service = |name: &str| Request { service: Frame::copy_from_slice(name.as_bytes()), ..full_ask() };
+        let key = |length| Request { idempotency_key: Some(vec![b'k'; length].into()), ..full_ask() };
+        let parent = Request { traceparent: Some(Frame::from_static(b"\xff")), ..full_ask() };
         for good in [full_ask(), service("print@node2.paris"), key(255)] {
             assert_eq!(check(&good), Ok(()));
         }
@@ -300,7 +300,7 @@ mod tests {
         let frames = |length| {
             let reply = encode_reply(Dialect::NativeCompact, 1, Reply::Final(body(length)));
             assert_eq!(decode_reply(reply.clone()).unwrap(), (1, Reply::Final(body(length))));
-            let ask = Ask { body: body(length), ..full_ask() };
+            let ask = Request { body: body(length), ..full_ask() };
             [encode_request(Dialect::NativeCompact, &ask).unwrap().len(), reply.len()]
         };
         assert_eq!([frames(MAX_COMPACT), frames(MAX_COMPACT + 1)], [[1, 1], [2, 2]]);
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_header_stands_byte_for_byte_as_documented() {
-        let frames = encode_request(Dialect::Native, &Ask { traceparent: None, ..full_ask() }).unwrap();
+        let frames = encode_request(Dialect::Native, &Request { traceparent: None, ..full_ask() }).unwrap();
         assert_eq!(
             frames[0].as_ref(),
             b"WNODC1\x01\0\0\0\0\0\0\0\x07\0\0\0\xfa\x01\x05print\x02\0\x07order-1".as_slice()
@@ -366,7 +366,7 @@ mod tests {
         header.extend(b"\x63\0\x02hi");
         let mut frames = vec![Frame::from(header)];
         frames.extend(full_ask().body);
-        assert_eq!(decode(frames).unwrap(), Message::Request { dialect: Dialect::Native, ask: full_ask() });
+        assert_eq!(decode(frames).unwrap(), Message::Request { dialect: Dialect::Native, request: full_ask() });
     }
 
     #[test]

@@ -24,8 +24,8 @@
 //! sender says of itself: nothing is decided by it.
 
 use super::Frame;
+use super::codec::{Reader, put_long, put_name};
 use super::peer::MemberKind;
-use super::wire::{Reader, put_long, put_name};
 use crate::name::Label;
 use crate::text;
 use bytes::BufMut;

@@ -5,26 +5,26 @@ use super::Node;
 use crate::broker::{Caller, Destination, Requester, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
-use crate::message::{Dialect, PeerId, Reply};
-use crate::name::{Label, Place};
+use crate::message::{ConnectionId, Dialect, Reply};
+use crate::name::{Label, Location};
 use crate::time::Time;
 
 impl Node {
     /// Whether a place is here, at a peer, in another zone, or wherever is nearest.
-    pub(super) fn locate(&self, place: &Place) -> Destination {
+    pub(super) fn locate(&self, place: &Location) -> Destination {
         let (me, zone) = (&self.zone.me().name, &self.zone.zone);
         let at = |node: &Label| if node == me { Destination::Here } else { Destination::Node(node.clone()) };
         match place {
-            Place::Nearest => Destination::Anywhere,
-            Place::Named(name) if name == me || self.zone.members.get(name).is_some() => at(name),
-            Place::Named(name) if name == zone => Destination::Home,
-            Place::Named(name) => Destination::Zone(name.clone()),
-            Place::Node { node, zone: asked } if asked == zone => at(node),
-            Place::Node { node, zone } => Destination::NodeIn { zone: zone.clone(), node: node.clone() },
+            Location::Nearest => Destination::Anywhere,
+            Location::Named(name) if name == me || self.zone.members.get(name).is_some() => at(name),
+            Location::Named(name) if name == zone => Destination::Home,
+            Location::Named(name) => Destination::Zone(name.clone()),
+            Location::Node { node, zone: asked } if asked == zone => at(node),
+            Location::Node { node, zone } => Destination::NodeIn { zone: zone.clone(), node: node.clone() },
         }
     }
 
-    pub(super) fn serve(&mut self, from: &PeerId, guest: &Member, forward: Box<Forward>, now: Time) {
+    pub(super) fn serve(&mut self, from: &ConnectionId, guest: &Member, forward: Box<Forward>, now: Time) {
         let (node, zone) = (guest.name.clone(), self.zone.zone_of_guest(from).cloned());
         let forbidden = self.forbids(from, &forward.service).map_or(Ok(()), Err);
         let place = match forbidden.and_then(|()| self.destination(guest, zone.as_ref(), &forward)) {

@@ -5,19 +5,19 @@ use crate::access::Access;
 use crate::failure::Failure;
 use crate::links::Links;
 use crate::message::peer::Member;
-use crate::message::{Dialect, LinkId, PeerId, WorkerCommand};
+use crate::message::{ConnectionId, Dialect, LinkId, WorkerCommand};
 use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeSet;
 
 impl Node {
     /// Why somebody may not call a service, if that is so.
-    pub(super) fn forbids(&self, from: &PeerId, service: &ServiceName) -> Option<Failure> {
+    pub(super) fn forbids(&self, from: &ConnectionId, service: &ServiceName) -> Option<Failure> {
         self.access.as_ref().and_then(|access| access.may_call(from, service).err())
     }
 
     /// A worker speaks: whoever registers for what it may not serve is told to go.
-    pub(super) fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    pub(super) fn worker_says(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         if let (Some(access), WorkerCommand::Ready { service }) = (&self.access, &command)
             && let Ok(name) = ServiceName::from_bytes(service)
             && let Err(why) = access.may_work(from, &name)
@@ -29,7 +29,7 @@ impl Node {
     }
 
     /// Whether whoever dialled is who it says it is.
-    pub(super) fn is_who_it_says(&self, from: &PeerId, zone: &Label, member: &Member) -> Result<(), String> {
+    pub(super) fn is_who_it_says(&self, from: &ConnectionId, zone: &Label, member: &Member) -> Result<(), String> {
         match &self.access {
             Some(access) => access.may_join(from, &self.zone.zone, zone, member),
             None => Ok(()),
@@ -66,11 +66,11 @@ impl Node {
             .zone
             .guests()
             .filter(|(peer, its, member)| access.may_join(peer, zone, its.unwrap_or(zone), member).is_err());
-        let guests: Vec<PeerId> = guests.map(|(peer, ..)| peer.clone()).collect();
+        let guests: Vec<ConnectionId> = guests.map(|(peer, ..)| peer.clone()).collect();
         let peers = self.broker.peers().filter(|peer| !access.knows(peer));
-        let gone: BTreeSet<PeerId> = peers.chain(&guests).cloned().collect();
+        let gone: BTreeSet<ConnectionId> = peers.chain(&guests).cloned().collect();
         let workers = self.broker.registrations().filter(|(peer, service)| access.may_work(peer, service).is_err());
-        let workers: Vec<PeerId> = workers.map(|(peer, _)| peer.clone()).collect();
+        let workers: Vec<ConnectionId> = workers.map(|(peer, _)| peer.clone()).collect();
         let is_cut = |(_, name): &(LinkId, &Label)| !access.may_be_asked(name, None);
         let mut links: Vec<LinkId> = self.zone.links.up().filter(is_cut).map(|(link, _)| link).collect();
         if let Some(router) = &self.router {

@@ -11,8 +11,8 @@ use crate::directory::{Directory, DirectoryEffect};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
 use crate::message::peer::{self, Member, MemberKind, PeerMessage};
-use crate::message::{LinkId, PeerId};
-use crate::name::{Address, Label, Place};
+use crate::message::{ConnectionId, LinkId};
+use crate::name::{Address, Label, Location};
 use crate::settings::NodeSettings;
 use crate::time::Time;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub(super) struct Peering {
     pub(super) links: Links,
     pub(super) routes: Directory,
     /// The nodes that have dialled this one, by connection.
-    inbound: BTreeMap<PeerId, InboundPeer>,
+    inbound: BTreeMap<ConnectionId, InboundPeer>,
     /// The members that the links and the directory know of, by name.
     joined: BTreeMap<Label, Member>,
     /// Once another process has taken this node's name, and until a member knows this node again.
@@ -84,12 +84,12 @@ impl Peering {
     }
 
     /// The zone of the node on this connection, if it is another.
-    pub(super) fn zone_of_guest(&self, peer: &PeerId) -> Option<&Label> {
+    pub(super) fn zone_of_guest(&self, peer: &ConnectionId) -> Option<&Label> {
         self.inbound.get(peer).and_then(|guest| guest.zone.as_ref())
     }
 
     /// The nodes that have dialled this one, each with its zone if that is another.
-    pub(super) fn guests(&self) -> impl Iterator<Item = (&PeerId, Option<&Label>, &Member)> {
+    pub(super) fn guests(&self) -> impl Iterator<Item = (&ConnectionId, Option<&Label>, &Member)> {
         self.inbound.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
     }
 
@@ -139,7 +139,7 @@ impl Peering {
 
 impl Node {
     /// A message of the dialect of nodes, from someone who has dialled this one.
-    pub(super) fn guest_says(&mut self, from: &PeerId, message: PeerMessage, now: Time) {
+    pub(super) fn guest_says(&mut self, from: &ConnectionId, message: PeerMessage, now: Time) {
         if let PeerMessage::Hello { zone, member } = message {
             return self.greeted(from, &zone, member, now);
         }
@@ -216,7 +216,7 @@ impl Node {
         }
     }
 
-    fn greeted(&mut self, from: &PeerId, zone: &Label, member: Member, now: Time) {
+    fn greeted(&mut self, from: &ConnectionId, zone: &Label, member: Member, now: Time) {
         let is_neighbour = member.role == MemberKind::Router
             && *zone != self.zone.zone
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
@@ -244,23 +244,23 @@ impl Node {
     /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used, for a
     /// node that has dialled another by two names of its place gives up the later connection; and it may have got another
     /// identity since the first.
-    fn supersede(&mut self, by: &PeerId, now: Time) {
+    fn supersede(&mut self, by: &ConnectionId, now: Time) {
         let Some((member, zone)) = self.zone.inbound.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
         let is_same = |guest: &InboundPeer| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
         let older = self.zone.inbound.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
-        let older: Vec<PeerId> = older.map(|(peer, _)| peer.clone()).collect();
+        let older: Vec<ConnectionId> = older.map(|(peer, _)| peer.clone()).collect();
         older.iter().for_each(|peer| self.guest_left(peer, now));
     }
 
     /// A connection on which a node has dialled this one is gone, or replaced.
-    pub(super) fn guest_left(&mut self, peer: &PeerId, now: Time) {
+    pub(super) fn guest_left(&mut self, peer: &ConnectionId, now: Time) {
         if let Some(guest) = self.zone.inbound.remove(peer) {
             self.broker.gone(peer, now);
             self.router_left(&guest.member, guest.zone.as_ref(), now);
         }
     }
 
-    pub(super) fn refuse_guest(&mut self, from: &PeerId, why: &str) {
+    pub(super) fn refuse_guest(&mut self, from: &ConnectionId, why: &str) {
         self.broker.count_malformed();
         let node = self.zone.inbound.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
         self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
@@ -365,7 +365,7 @@ impl Node {
     /// Whether what a member offers is its to offer: a node, what it serves; a router, what lies in other zones. Routers
     /// themselves learn that in their sessions.
     fn counts(&self, member: &Member, address: &Address) -> bool {
-        let is_abroad = address.place != Place::Nearest;
+        let is_abroad = address.location != Location::Nearest;
         let is_its_own = is_abroad == (member.role == MemberKind::Router) && !(is_abroad && self.router.is_some());
         is_its_own && self.may_offer(&member.name, &address.service)
     }
@@ -423,7 +423,7 @@ impl Node {
         self.zone.links.release(&member, |link| broker.is_peer_busy(link), now);
         let is_its = |guest: &InboundPeer| guest.zone.is_none() && guest.member.is_same_process(&member);
         let its = self.zone.inbound.iter().filter(|(_, guest)| is_its(guest));
-        let its: Vec<PeerId> = its.map(|(peer, _)| peer.clone()).collect();
+        let its: Vec<ConnectionId> = its.map(|(peer, _)| peer.clone()).collect();
         // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
         its.iter().for_each(|peer| self.broker.gone(peer, now));
         self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
@@ -455,7 +455,7 @@ impl Node {
             }
             DirectoryEffect::Withdrawn { by, service } => {
                 if let Some(link) = self.zone.links.to(&by)
-                    && !(service.place != Place::Nearest && self.router.is_some())
+                    && !(service.location != Location::Nearest && self.router.is_some())
                 {
                     self.broker.peer_withdraws(link, &service, now);
                 }

@@ -9,8 +9,8 @@ use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
 use crate::message::path;
 use crate::message::peer::{self, Member, MemberKind, Offer, PeerMessage, Traits};
-use crate::message::{Frame, LinkId, PeerId};
-use crate::name::{Address, Label, Place, ServiceName};
+use crate::message::{ConnectionId, Frame, LinkId};
+use crate::name::{Address, Label, Location, ServiceName};
 use crate::paths::{PathEffect, Paths, SessionKind, Speaker, link_epoch};
 use crate::settings::{Neighbour, NodeSettings, Seed};
 use crate::time::Time;
@@ -210,7 +210,7 @@ impl Node {
     }
 
     /// An update of paths arrived from another router.
-    pub(super) fn hear_paths(&mut self, from: &PeerId, member: &Member, epoch: u64, update: &Frame, now: Time) {
+    pub(super) fn hear_paths(&mut self, from: &ConnectionId, member: &Member, epoch: u64, update: &Frame, now: Time) {
         let link = self.link_to_router(member, self.zone.zone_of_guest(from));
         let Some(router) = &mut self.router else {
             return self.refuse_guest(from, "tells paths, and this node is no router");
@@ -235,7 +235,7 @@ impl Node {
     }
 
     /// What another router opened a session with got lost: it is to dial again, which begins a new one.
-    pub(super) fn lacks_open(&mut self, from: &PeerId) {
+    pub(super) fn lacks_open(&mut self, from: &ConnectionId) {
         self.broker.count_malformed();
         let why = format!("router {} does not know of the session", self.zone.me().name);
         self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
@@ -300,7 +300,7 @@ impl Node {
 
     /// What the own zone serves has changed.
     pub(super) fn tell_other_zones(&mut self, address: &Address, now: Time) {
-        if self.router.is_none() || address.place != Place::Nearest {
+        if self.router.is_none() || address.location != Location::Nearest {
             return;
         }
         let may_offer = |(member, _): &(&Label, &Offer)| self.may_offer(member, &address.service);

@@ -4,7 +4,7 @@ use super::Node;
 use crate::broker::{Candidate, Destination, Via};
 use crate::failure::Failure;
 use crate::message::peer::Member;
-use crate::name::{Address, Place};
+use crate::name::{Address, Location};
 use crate::paths::PathSizes;
 use crate::time::Time;
 
@@ -76,11 +76,11 @@ impl Node {
     /// Why a request for this address would go where it would go.
     #[must_use]
     pub fn explain(&self, address: &Address, now: Time) -> Explanation {
-        let Address { service, place } = address;
+        let Address { service, location: place } = address;
         let (me, zone) = (&self.zone.members.me().name, &self.zone.zone);
         let located = self.locate(place);
         let meaning = match (&located, place) {
-            (Destination::Anywhere, Place::Nearest) => {
+            (Destination::Anywhere, Location::Nearest) => {
                 format!(
                     "{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost"
                 )

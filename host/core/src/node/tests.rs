@@ -35,7 +35,7 @@ fn outputs(node: &mut Node) -> Vec<Output> {
 
 /// Both are dialled by the other under its zone's name; whatever they send arrives, until neither says anything.
 fn talk(nodes: &mut [Node; 2], now: Time) -> Vec<ZoneEvent> {
-    let names = [PeerId::new("paris"), PeerId::new("lyon")];
+    let names = [ConnectionId::new("paris"), ConnectionId::new("lyon")];
     let (mut links, mut events) = ([LinkId(0); 2], Vec::new());
     nodes.iter_mut().for_each(|node| node.handle(Input::Tick, now));
     loop {
@@ -69,7 +69,7 @@ fn paris_and_lyon() -> ([Node; 2], Vec<ZoneEvent>) {
 fn paths(epoch: u64, number: u64) -> Input {
     let update = path::encode(&Update { number, content: UpdateContent::BeginRefresh });
     let frames = peer::encode(PeerMessage::Paths { epoch, update });
-    Input::Message { from: PeerId::new("lyon"), frames }
+    Input::Message { from: ConnectionId::new("lyon"), frames }
 }
 
 fn asks_for_everything(node: &mut Node) -> bool {
@@ -119,7 +119,7 @@ fn printing() -> Node {
 
 /// What a peer says that has dialled a node.
 fn says(guest: &str, message: PeerMessage) -> Input {
-    Input::Message { from: PeerId::new(guest), frames: peer::encode(message) }
+    Input::Message { from: ConnectionId::new(guest), frames: peer::encode(message) }
 }
 
 /// The hello of a peer called `b`, which has been started at this time.
@@ -206,7 +206,7 @@ fn busy_node() -> Node {
 }
 
 fn ask(node: &mut Node, id: u64) {
-    let ask = Ask {
+    let ask = Request {
         id,
         service: "slow".into(),
         deadline_ms: Some(1_000),
@@ -217,14 +217,14 @@ fn ask(node: &mut Node, id: u64) {
         body: Vec::new(),
     };
     let frames = native::encode_request(Dialect::Native, &ask).unwrap();
-    node.handle(Input::Message { from: PeerId::new("client"), frames }, Time::ZERO);
+    node.handle(Input::Message { from: ConnectionId::new("client"), frames }, Time::ZERO);
 }
 
 #[test]
 fn requests_of_a_client_that_is_gone_end_in_several_turns_and_those_that_it_sends_later_do_not() {
     let mut node = busy_node();
     let ended = |node: &Node| node.counters().failed.get(&Code::Cancelled).copied().unwrap_or_default();
-    node.handle(Input::Undeliverable { to: PeerId::new("client"), frames: Vec::new() }, Time::ZERO);
+    node.handle(Input::Undeliverable { to: ConnectionId::new("client"), frames: Vec::new() }, Time::ZERO);
     assert!(ended(&node) <= 2 * 1_024, "{} in one turn", ended(&node));
     ask(&mut node, ASKED);
     while node.next_wake() == Some(Time::ZERO) {

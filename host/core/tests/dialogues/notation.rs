@@ -3,7 +3,7 @@
 use crate::script::words;
 use std::collections::BTreeMap;
 use std::fmt;
-use wasmnode_core::message::{Ask, Dialect, Reply, native};
+use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::{Code, Frame};
 
 /// The dialects that the words READY, ASK and so on stand for.
@@ -146,9 +146,9 @@ fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     Ok(Pattern::Exactly(frames[0].clone()))
 }
 
-fn ask(id: u64, words: &[String]) -> Result<Ask, String> {
+fn ask(id: u64, words: &[String]) -> Result<Request, String> {
     let service = words.first().ok_or("ask(...) lacks the service")?.clone();
-    let mut ask = Ask {
+    let mut ask = Request {
         id,
         service: service.into(),
         deadline_ms: None,

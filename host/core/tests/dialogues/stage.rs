@@ -5,8 +5,8 @@ use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{
-    Access, CallId, CallsAs, Code, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output, PeerId, Quota,
-    RequestId, Role, Run, ServiceName, ServiceSettings, Time,
+    Access, CallId, CallsAs, Code, ConnectionId, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output,
+    Quota, RequestId, Role, Run, ServiceName, ServiceSettings, Time,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -284,15 +284,15 @@ impl Stage {
 /// Routing ids as libzmq makes them: they begin with a zero byte and are no text (mistake 7).
 const ID_BEGINS: &[u8] = b"\0\xff";
 
-fn id_of(peer: &str) -> PeerId {
+fn id_of(peer: &str) -> ConnectionId {
     let id = [ID_BEGINS, peer.as_bytes()].concat();
     match peer.split_once('/').map(|(principal, _)| principal.parse()) {
-        Some(Ok(principal)) => PeerId::authenticated(id, principal),
-        _ => PeerId::new(id),
+        Some(Ok(principal)) => ConnectionId::authenticated(id, principal),
+        _ => ConnectionId::new(id),
     }
 }
 
-fn name_of(peer: &PeerId) -> String {
+fn name_of(peer: &ConnectionId) -> String {
     String::from_utf8_lossy(peer.as_bytes().strip_prefix(ID_BEGINS).unwrap_or(peer.as_bytes())).into_owned()
 }
 

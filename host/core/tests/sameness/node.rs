@@ -5,26 +5,26 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::{
-    Access, CallId, Caller, Code, Counters, Event, Explanation, Failure, Grant, Input, LinkId, MemberStatus, Output,
-    PeerId, PeerStatus, Quota, RequestId, Role, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
+    Access, CallId, Caller, Code, ConnectionId, Counters, Event, Explanation, Failure, Grant, Input, LinkId,
+    MemberStatus, Output, PeerStatus, Quota, RequestId, Role, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
 };
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
 }
 
-fn peers() -> [PeerId; 5] {
+fn peers() -> [ConnectionId; 5] {
     [
-        PeerId::new("a"),
-        PeerId::new([0, 1]),
-        PeerId::anybody("a"),
-        PeerId::authenticated("a", "k".parse().unwrap()),
-        PeerId::authenticated("a", "l".parse().unwrap()),
+        ConnectionId::new("a"),
+        ConnectionId::new([0, 1]),
+        ConnectionId::anybody("a"),
+        ConnectionId::authenticated("a", "k".parse().unwrap()),
+        ConnectionId::authenticated("a", "l".parse().unwrap()),
     ]
 }
 
-fn peer() -> PeerId {
-    PeerId::new("a")
+fn peer() -> ConnectionId {
+    ConnectionId::new("a")
 }
 
 fn quota() -> Quota {
@@ -107,7 +107,7 @@ fn requests() -> Vec<Run> {
         &[
             |request| request.id = RequestId(2),
             |request| request.service = name("b"),
-            |request| request.caller = Caller::Client(PeerId::new("b")),
+            |request| request.caller = Caller::Client(ConnectionId::new("b")),
             |request| request.caller = Caller::Service(name("a")),
             |request| request.caller = Caller::Service(name("b")),
             |request| request.caller = Caller::Remote { node: "a".parse().unwrap(), caller: "a".into() },
@@ -124,7 +124,7 @@ fn requests() -> Vec<Run> {
 fn events() -> Vec<Event> {
     let mut events = Vec::new();
     for (peer, service) in [("a", "a"), ("a", "b"), ("b", "a")] {
-        let (peer, service) = (PeerId::new(peer), name(service));
+        let (peer, service) = (ConnectionId::new(peer), name(service));
         events.push(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
         events.push(Event::WorkerLeft { peer: peer.clone(), service: service.clone(), why: "a" });
         events.push(Event::Untold { peer, service, failure: Failure::new(Code::Failed, "a") });
@@ -134,7 +134,7 @@ fn events() -> Vec<Event> {
     events.push(Event::Untold { peer: peer(), service: name("a"), failure: Failure::new(Code::Crashed, "a") });
     events.extend(["a", "b"].map(|service| Event::Shared { service: name(service) }));
     for (peer, why) in [("a", "a"), ("a", "b"), ("b", "a")] {
-        events.push(Event::Refused { peer: PeerId::new(peer), why: why.into() });
+        events.push(Event::Refused { peer: ConnectionId::new(peer), why: why.into() });
     }
     events
 }

@@ -3,9 +3,10 @@
 use crate::checker::Checker;
 use crate::scenario::{frame, name};
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Dialect, Reply, native};
+use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::{
-    Body, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PeerId, RequestId, ServiceSettings, Time,
+    Body, Code, ConnectionId, Failure, Frame, Input, Limits, Node, NodeSettings, Output, RequestId, ServiceSettings,
+    Time,
 };
 
 const START: Time = Time::from_micros(1_000_000);
@@ -44,8 +45,8 @@ impl Trial {
     }
 }
 
-fn peer(name: &'static str) -> PeerId {
-    PeerId::new(Frame::from_static(name.as_bytes()))
+fn peer(name: &'static str) -> ConnectionId {
+    ConnectionId::new(Frame::from_static(name.as_bytes()))
 }
 
 fn says(from: &'static str, frames: Vec<Frame>) -> Input {
@@ -56,7 +57,7 @@ fn asks(id: u64, body: &str) -> Input {
     let body = vec![frame(body)];
     let (deadline_ms, service) = (None, frame("add"));
     let ask =
-        Ask { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
+        Request { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
     says("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}")))
 }
 
@@ -148,8 +149,16 @@ fn a_part_of_an_answer_told_twice_is_noticed() {
 fn a_trace_that_is_not_recorded_is_noticed() {
     let (deadline_ms, service) = (None, frame("add"));
     let (traceparent, idempotency_key) = (None, None);
-    let ask =
-        Ask { id: 1, service, deadline_ms, wait: false, trace: true, traceparent, idempotency_key, body: body("a") };
+    let ask = Request {
+        id: 1,
+        service,
+        deadline_ms,
+        wait: false,
+        trace: true,
+        traceparent,
+        idempotency_key,
+        body: body("a"),
+    };
     let is_record = |output: &Output| match output {
         Output::Send { frames, .. } => matches!(native::decode_reply(frames.clone()), Ok((1, Reply::Partial(_)))),
         _ => false,

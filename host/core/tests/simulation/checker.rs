@@ -16,7 +16,7 @@ use book::{AskId, Asker, Book};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::Dialect;
-use wasmnode_core::{Body, Code, Frame, NodeSettings, PeerId, RequestId, ServiceName, ServiceSettings, Time};
+use wasmnode_core::{Body, Code, ConnectionId, Frame, NodeSettings, RequestId, ServiceName, ServiceSettings, Time};
 
 /// How often the node gives a request of an idempotent service to another worker.
 const MAX_RETRIES: u32 = 3;
@@ -37,13 +37,13 @@ pub(crate) struct Checker {
     book: Book,
     /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
     desks: BTreeMap<ServiceName, Desk>,
-    workers: BTreeMap<PeerId, Registered>,
+    workers: BTreeMap<ConnectionId, Registered>,
     /// Clients that have asked in compact messages, and so understand them.
-    compact: BTreeSet<PeerId>,
+    compact: BTreeSet<ConnectionId>,
     /// Runs that are not confirmed as finished.
     runs: BTreeMap<RequestId, Execution>,
     /// Peers that were refused as workers, and when they must have been told at the latest.
-    farewells: BTreeMap<PeerId, Time>,
+    farewells: BTreeMap<ConnectionId, Time>,
     draining: bool,
     stopped: bool,
     replied: u64,
@@ -64,13 +64,13 @@ struct Moment {
     /// An answer that the node owes without a broker: to `mmi.*`, or to what breaks a rule.
     own: Option<Own>,
     /// Who registered, for what, and how it speaks.
-    ready: Option<(PeerId, ServiceName, Dialect)>,
-    gone: BTreeSet<PeerId>,
+    ready: Option<(ConnectionId, ServiceName, Dialect)>,
+    gone: BTreeSet<ConnectionId>,
     /// Workers that said goodbye, or broke a rule: they are no workers any more when the node is at rest.
-    must_leave: BTreeSet<PeerId>,
+    must_leave: BTreeSet<ConnectionId>,
     /// Peers that must be told to go, and those that are.
-    must_be_told_to_go: BTreeSet<PeerId>,
-    told_to_go: BTreeSet<PeerId>,
+    must_be_told_to_go: BTreeSet<ConnectionId>,
+    told_to_go: BTreeSet<ConnectionId>,
     /// Requests that must have their answer when the node is at rest.
     must_be_closed: Vec<AskId>,
     /// Requests that must have told every part of their answer when the node is at rest.

@@ -5,7 +5,7 @@ use crate::scenario::{FLOOD, SERVICES, Scenario, chance, frame, pick, up_to};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wasmnode_core::message::{Ask, Dialect, native};
+use wasmnode_core::message::{Dialect, Request, native};
 use wasmnode_core::{Body, Frame, Limits};
 
 /// Names that are no services: unknown, reserved or invalid.
@@ -155,10 +155,10 @@ impl Client {
         frames
     }
 
-    fn native(&self, service: Frame, body: Body, rng: &mut Rng) -> Ask {
+    fn native(&self, service: Frame, body: Body, rng: &mut Rng) -> Request {
         // Only one does, for the checker knows requests by their bodies.
         let body = if self.number == 0 && chance(rng, 80) { Vec::new() } else { body };
-        Ask {
+        Request {
             id: self.asked,
             service,
             deadline_ms: chance(rng, 300).then(|| rng.u32(..1_000)),

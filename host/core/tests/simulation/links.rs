@@ -3,12 +3,12 @@
 use crate::scenario::up_to;
 use fastrand::Rng;
 use std::time::Duration;
-use wasmnode_core::{Frame, PeerId, Time};
+use wasmnode_core::{ConnectionId, Frame, Time};
 
 /// The connection of one peer, and those that it had before.
 pub(crate) struct Link {
     peer: usize,
-    pub(crate) id: PeerId,
+    pub(crate) id: ConnectionId,
     /// Whether it keeps its routing id when it connects again.
     fixed: bool,
     pub(crate) up: bool,
@@ -20,7 +20,7 @@ pub(crate) struct Link {
     /// Messages that wait because the pipe to the peer is full.
     pub(crate) waiting: Option<Vec<Vec<Frame>>>,
     /// The routing id, and the number of the connection, for which the first of them waits.
-    pub(crate) waiting_for: PeerId,
+    pub(crate) waiting_for: ConnectionId,
     waiting_since: u64,
 }
 
@@ -77,7 +77,7 @@ impl Link {
 }
 
 /// Like those of libzmq, it begins with a zero byte and is no text.
-fn routing_id(peer: usize, connection: u64) -> PeerId {
+fn routing_id(peer: usize, connection: u64) -> ConnectionId {
     let (peer, connection) = (peer.to_be_bytes(), connection.to_be_bytes());
-    PeerId::new(vec![0, 0xff, peer[7], connection[6], connection[7]])
+    ConnectionId::new(vec![0, 0xff, peer[7], connection[6], connection[7]])
 }

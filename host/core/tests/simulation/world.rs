@@ -18,7 +18,7 @@ use crate::workers::Worker;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use wasmnode_core::{Frame, Input, Node, NodeSettings, Output, PeerId, ServiceName, Time};
+use wasmnode_core::{ConnectionId, Frame, Input, Node, NodeSettings, Output, ServiceName, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
 pub(crate) struct Outcome {
@@ -43,7 +43,7 @@ enum Happening {
     /// A message reaches the node.
     Arrives {
         peer: usize,
-        from: PeerId,
+        from: ConnectionId,
         connection: u64,
         frames: Vec<Frame>,
     },
@@ -87,7 +87,7 @@ struct World {
     noted: u64,
     peers: Vec<(Link, Actor)>,
     /// Which peer has which routing id now.
-    addresses: BTreeMap<PeerId, usize>,
+    addresses: BTreeMap<ConnectionId, usize>,
     overheard: VecDeque<Vec<Frame>>,
     plugins: Plugins,
     /// The services that plugins offer at times, and those that they offer now.
@@ -266,7 +266,7 @@ impl World {
         None
     }
 
-    fn send(&mut self, to: PeerId, frames: Vec<Frame>) -> Option<Input> {
+    fn send(&mut self, to: ConnectionId, frames: Vec<Frame>) -> Option<Input> {
         let Some(&peer) = self.addresses.get(&to) else { return Some(Input::Undeliverable { to, frames }) };
         let link = &mut self.peers[peer].0;
         if let Some(waiting) = &mut link.waiting {

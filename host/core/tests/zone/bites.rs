@@ -5,10 +5,10 @@ use crate::machine::{Clock, ProcessId};
 use crate::scenario::{Scenario, Size, frame, name};
 use std::time::Duration;
 use wasmnode_core::message::peer::{self, Forward, PeerMessage};
-use wasmnode_core::message::{Ask, Dialect, Reply, native};
+use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::paths::{Filter, Policy};
 use wasmnode_core::{
-    Code, Failure, Input, Label, Neighbour, Node, NodeSettings, Output, PeerId, RequestId, RouterSettings, Time,
+    Code, ConnectionId, Failure, Input, Label, Neighbour, Node, NodeSettings, Output, RequestId, RouterSettings, Time,
 };
 
 const HOME: ProcessId = ProcessId(0);
@@ -55,14 +55,14 @@ impl Trial {
     }
 }
 
-fn client() -> PeerId {
-    PeerId::new("client0")
+fn client() -> ConnectionId {
+    ConnectionId::new("client0")
 }
 
-fn ask() -> Ask {
+fn ask() -> Request {
     let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
     let (body, service) = (vec![frame("q7")], frame("add"));
-    Ask { id: 7, service, deadline_ms, wait: false, trace: false, traceparent, idempotency_key, body }
+    Request { id: 7, service, deadline_ms, wait: false, trace: false, traceparent, idempotency_key, body }
 }
 
 fn asks() -> Input {

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
 use wasmnode_core::{
-    Body, CallId, Code, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PLUGIN_DEADLINE, PeerId, RequestId,
-    Run, ServiceName, Time,
+    Body, CallId, Code, ConnectionId, Failure, Frame, Input, Limits, Node, NodeSettings, Output, PLUGIN_DEADLINE,
+    RequestId, Run, ServiceName, Time,
 };
 
 /// How late an answer may be: a clock's step, and nothing else.
@@ -133,7 +133,7 @@ impl Checker {
     }
 
     /// A client is about to ask a node.
-    pub(crate) fn asks(&mut self, from: PeerId, ask: &message::Ask, home: ProcessId) {
+    pub(crate) fn asks(&mut self, from: ConnectionId, ask: &message::Request, home: ProcessId) {
         let address = String::from_utf8_lossy(&ask.service).into_owned();
         let (service, place) = address.split_once('@').unwrap_or((&address, ""));
         if !place.is_empty() {
@@ -159,7 +159,7 @@ impl Checker {
         self.accepts(call.0);
     }
 
-    pub(crate) fn client_of(&self, ask: u64) -> PeerId {
+    pub(crate) fn client_of(&self, ask: u64) -> ConnectionId {
         match &self.asks[&ask].asker {
             Asker::Client(peer) => peer.clone(),
             Asker::Call => self.fail("only clients withdraw"),
@@ -214,7 +214,7 @@ impl Checker {
 
     fn client_says(&mut self, frames: &[Frame]) {
         match message::decode(frames.to_vec()) {
-            Ok(message::Message::Request { ask, .. }) => {
+            Ok(message::Message::Request { request: ask, .. }) => {
                 self.ask_mut(ask.id).is_open = true;
                 self.accepts(ask.id);
             }
@@ -304,7 +304,7 @@ impl Checker {
         }
     }
 
-    fn client_hears(&mut self, id: ProcessId, to: &PeerId, number: u64, reply: &Reply) {
+    fn client_hears(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
         match self.asks.get(&number) {
             Some(Ask { asker: Asker::Client(peer), home, .. }) if peer == to && *home == id => {}
             _ => self.fail(&format!("client {to} is told of request {number}, which is not its own: {reply:?}")),

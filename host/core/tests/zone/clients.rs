@@ -2,7 +2,7 @@
 
 use crate::scenario::{SERVICES, chance, frame, pick};
 use fastrand::Rng;
-use wasmnode_core::message::Ask;
+use wasmnode_core::message::Request;
 
 /// Where a node is.
 pub(crate) struct Place {
@@ -11,7 +11,7 @@ pub(crate) struct Place {
 }
 
 /// What a client of the node at `home` asks for as its request of this number, where these are all nodes.
-pub(crate) fn ask(number: u64, home: &Place, nodes: &[Place], is_gentle: bool, rng: &mut Rng) -> Ask {
+pub(crate) fn ask(number: u64, home: &Place, nodes: &[Place], is_gentle: bool, rng: &mut Rng) -> Request {
     let service = pick(rng, &SERVICES);
     let Place { node, zone } = &nodes[rng.usize(..nodes.len())];
     let home = &home.zone;
@@ -29,7 +29,7 @@ pub(crate) fn ask(number: u64, home: &Place, nodes: &[Place], is_gentle: bool, r
         _ => service.to_owned(),
     };
     let deadlines = if is_gentle { &[None, Some(2_000)][..] } else { &[None, None, Some(50), Some(300), Some(3_000)] };
-    Ask {
+    Request {
         id: number,
         service: frame(address),
         deadline_ms: pick(rng, deadlines),

@@ -3,7 +3,7 @@
 use crate::scenario::Plan;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use wasmnode_core::{Input, LinkId, Node, NodeSettings, PeerId, ServiceName, Time};
+use wasmnode_core::{ConnectionId, Input, LinkId, Node, NodeSettings, ServiceName, Time};
 
 /// A process of a machine; never the same twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ pub(crate) struct Process {
     pub(crate) alarm: Option<Time>,
     /// The connections that it dialled, and those on which it was dialled.
     pub(crate) links: BTreeMap<LinkId, usize>,
-    pub(crate) guests: BTreeMap<PeerId, usize>,
+    pub(crate) guests: BTreeMap<ConnectionId, usize>,
     pub(crate) is_draining: bool,
 }
 

@@ -24,8 +24,8 @@ use network::{Conn, Way};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::message::path::UpdateContent;
-use wasmnode_core::message::{Ask, Dialect, native};
-use wasmnode_core::{CallId, Frame, Input, Node, NodeSettings, Output, PeerId, Time};
+use wasmnode_core::message::{Dialect, Request, native};
+use wasmnode_core::{CallId, ConnectionId, Frame, Input, Node, NodeSettings, Output, Time};
 
 /// How a run of the simulation went; it went well, or it would have panicked.
 pub(crate) struct Outcome {
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// A client asks, in our own dialect.
-    fn put_request(&mut self, machine: usize, id: ProcessId, from: PeerId, ask: &Ask) {
+    fn put_request(&mut self, machine: usize, id: ProcessId, from: ConnectionId, ask: &Request) {
         let frames = native::encode_request(Dialect::NativeCompact, ask).unwrap();
         self.deliver(machine, id, Input::Message { from, frames });
     }
@@ -422,7 +422,7 @@ impl World {
                 ask.deadline_ms = None;
             }
             self.next_ask += 1;
-            let from = PeerId::new(format!("client{client}"));
+            let from = ConnectionId::new(format!("client{client}"));
             self.checker.asks(from.clone(), &ask, id);
             if !self.scenario.is_gentle && chance(&mut self.rng, 80) {
                 let time = self.now + up_to(&mut self.rng, Duration::from_millis(400));

@@ -36,7 +36,7 @@ fn two(folder: &TempDir) -> (Station, Station, String, [KeyPair; 2]) {
 }
 
 /// The next message, and the name of its sender.
-fn heard(station: &mut Station) -> (PeerId, Option<Label>) {
+fn heard(station: &mut Station) -> (ConnectionId, Option<Label>) {
     match station.next() {
         Input::Message { from, .. } => (from.clone(), from.principal().cloned()),
         other => panic!("{other:?}"),

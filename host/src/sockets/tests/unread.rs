@@ -6,7 +6,7 @@ use super::*;
 const MIB: usize = 1 << 20;
 
 /// A peer that has asked, with the id that it is answered under.
-fn asker(near: &mut Station, endpoint: &str, identity: &[u8]) -> (RawPeer, PeerId) {
+fn asker(near: &mut Station, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
     let mut peer = RawPeer::open(endpoint, identity);
     peer.send(&message(&[b"question"]));
     match near.next() {

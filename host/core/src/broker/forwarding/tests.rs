@@ -1,7 +1,7 @@
 use super::super::{MAX_HOPS, Requester, Submission};
 use super::*;
 use crate::message::peer::Traits;
-use crate::message::{Dialect, Frame, PeerId};
+use crate::message::{ConnectionId, Dialect, Frame};
 use crate::settings::{NodeSettings, RouterSettings};
 
 const FIRST: LinkId = LinkId(1);
@@ -28,7 +28,7 @@ fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
-    let peer = PeerId::new(Frame::from(format!("asker {id}")));
+    let peer = ConnectionId::new(Frame::from(format!("asker {id}")));
     let submission = Submission {
         asker: Requester::Client { peer, dialect: Dialect::Peer, id, asked: None },
         service: name(service),

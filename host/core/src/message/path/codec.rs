@@ -5,8 +5,8 @@ use super::{
     UpdateContent,
 };
 use crate::message::Frame;
+use crate::message::codec::{Reader, put_name};
 use crate::message::peer::Traits;
-use crate::message::wire::{Reader, put_name};
 use crate::name::{Label, ServiceName};
 use bytes::BufMut;
 

@@ -5,12 +5,12 @@ use super::{
     MemberKind, Offer, PeerMessage, Traits, VERSION,
 };
 use crate::failure::Failure;
-use crate::message::wire::{
+use crate::message::codec::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, PARTIAL, REQUEST, Reader, put_field,
     put_long, put_name,
 };
 use crate::message::{Body, Frame, Malformed, Reply, Sender};
-use crate::name::{Address, Label, Pattern, Place, ServiceName};
+use crate::name::{Address, Label, Location, Pattern, ServiceName};
 use crate::text;
 use bytes::{Buf, BufMut};
 use std::mem;
@@ -57,9 +57,9 @@ const ROUTER: u8 = 2;
 #[must_use]
 pub fn encode(message: PeerMessage) -> Vec<Frame> {
     let header = match message {
-        PeerMessage::Request(forward) => return wire::with_body(request(&forward), forward.body),
-        PeerMessage::Reply { id, reply } => return wire::encode_reply(MAGIC, id, reply),
-        PeerMessage::Cancel { id } => wire::numbered(MAGIC, CANCEL, id, 0),
+        PeerMessage::Request(forward) => return codec::with_body(request(&forward), forward.body),
+        PeerMessage::Reply { id, reply } => return codec::encode_reply(MAGIC, id, reply),
+        PeerMessage::Cancel { id } => codec::numbered(MAGIC, CANCEL, id, 0),
         PeerMessage::Hello { zone, member } => introduction(HELLO, &zone, &member),
         PeerMessage::Welcome { zone, member } => introduction(WELCOME, &zone, &member),
         PeerMessage::Refused(reason) => opaque(REFUSED, text::line(&reason, Failure::MAX_REASON).as_bytes()),
@@ -68,7 +68,7 @@ pub fn encode(message: PeerMessage) -> Vec<Frame> {
         PeerMessage::Pull => opaque(PULL, &[]),
         PeerMessage::Open { epoch } => opaque(OPEN, &epoch.to_be_bytes()),
         PeerMessage::Paths { epoch, update } => {
-            let mut header = wire::numbered(MAGIC, PATHS, epoch, update.len());
+            let mut header = codec::numbered(MAGIC, PATHS, epoch, update.len());
             header.put_slice(&update);
             header
         }
@@ -95,7 +95,7 @@ fn request(forward: &Forward) -> Vec<u8> {
         traceparent.chain(key).chain(chain).chain(caller).chain(zone).chain(node).chain(crossed).chain(allowed)
     };
     let length = 11 + forward.service.as_str().len() + fields().map(|(_, value)| 3 + value.len()).sum::<usize>();
-    let mut header = wire::numbered(MAGIC, REQUEST, forward.id, length);
+    let mut header = codec::numbered(MAGIC, REQUEST, forward.id, length);
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(NO_DEADLINE);
     header.put_u64(forward.remaining.map_or(NO_DEADLINE, micros));
     header.put_u8(forward.hops);
@@ -107,7 +107,7 @@ fn request(forward: &Forward) -> Vec<u8> {
 }
 
 fn introduction(command: u8, zone: &Label, member: &Member) -> Vec<u8> {
-    let mut header = wire::header(MAGIC, command, 2 + zone.as_str().len() + member_len(member));
+    let mut header = codec::header(MAGIC, command, 2 + zone.as_str().len() + member_len(member));
     header.put_u8(VERSION);
     put_name(&mut header, Some(zone));
     encode_member(member, &mut header);
@@ -147,7 +147,7 @@ fn put_advert(advert: &Advert) -> Vec<u8> {
         Advert::Still { version } => (STILL, *version, &[], &[]),
     };
     let names = offers.iter().map(offer).chain(withdrawn.iter().map(address_len));
-    let mut header = wire::header(MAGIC, ADVERT, 17 + names.sum::<usize>());
+    let mut header = codec::header(MAGIC, ADVERT, 17 + names.sum::<usize>());
     header.put_u8(kind);
     header.put_u64(version);
     if kind != STILL {
@@ -172,9 +172,9 @@ fn put_address(out: &mut Vec<u8>, address: &Address) {
 
 /// Adverts are of services and zones, never of nodes.
 fn zone_of(address: &Address) -> Option<&Label> {
-    match &address.place {
-        Place::Nearest => None,
-        Place::Named(zone) | Place::Node { zone, .. } => Some(zone),
+    match &address.location {
+        Location::Nearest => None,
+        Location::Named(zone) | Location::Node { zone, .. } => Some(zone),
     }
 }
 
@@ -185,14 +185,14 @@ fn count(names: usize) -> u32 {
 
 fn numbers(command: u8, ids: &[u64]) -> Vec<u8> {
     let ids = &ids[..ids.len().min(MAX_NAMED)];
-    let mut header = wire::header(MAGIC, command, 2 + 8 * ids.len());
+    let mut header = codec::header(MAGIC, command, 2 + 8 * ids.len());
     header.put_u16(u16::try_from(ids.len()).unwrap_or(u16::MAX));
     ids.iter().for_each(|id| header.put_u64(*id));
     header
 }
 
 fn opaque(command: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut header = wire::header(MAGIC, command, bytes.len());
+    let mut header = codec::header(MAGIC, command, bytes.len());
     header.put_slice(bytes);
     header
 }
@@ -275,8 +275,8 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
     };
     while let Some((kind, value)) = header.field()? {
         match kind {
-            FIELD_TRACEPARENT => forward.traceparent = Some(wire::traceparent(value)?),
-            FIELD_IDEMPOTENCY_KEY => forward.idempotency_key = Some(wire::idempotency_key(value)?),
+            FIELD_TRACEPARENT => forward.traceparent = Some(codec::traceparent(value)?),
+            FIELD_IDEMPOTENCY_KEY => forward.idempotency_key = Some(codec::idempotency_key(value)?),
             FIELD_CHAIN if forward.chain.len() == MAX_CHAIN => return Err("has a chain of more than 255 services"),
             FIELD_CHAIN => forward.chain.push(service_name(&value)?),
             FIELD_CALLER => forward.caller = caller(&value)?,
@@ -357,10 +357,10 @@ fn label_of(bytes: &[u8]) -> Result<Label, &'static str> {
 fn address(from: &mut Frame) -> Result<Address, &'static str> {
     let service = service(from)?;
     let place = match from.u8()? {
-        0 => Place::Nearest,
-        length => Place::Named(from.view(length.into(), label_of)??),
+        0 => Location::Nearest,
+        length => Location::Named(from.view(length.into(), label_of)??),
     };
-    Ok(Address { service, place })
+    Ok(Address { service, location: place })
 }
 
 fn service(from: &mut impl Buf) -> Result<ServiceName, &'static str> {

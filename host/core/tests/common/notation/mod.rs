@@ -12,7 +12,7 @@ use std::fmt::{Display, Write};
 use std::time::Duration;
 use wasmnode_core::message::path::RouterId;
 use wasmnode_core::paths::Filter;
-use wasmnode_core::{Address, CallId, Code, Frame, Label, LinkId, Pattern, PeerId, RequestId, ServiceName, Time};
+use wasmnode_core::{Address, CallId, Code, ConnectionId, Frame, Label, LinkId, Pattern, RequestId, ServiceName, Time};
 
 /// Something that a transcript holds.
 pub(crate) trait Notation {
@@ -109,7 +109,7 @@ impl Notation for Time {
     }
 }
 
-impl Notation for PeerId {
+impl Notation for ConnectionId {
     fn write(&self, line: &mut String) {
         line.push(' ');
         if let Some(principal) = self.principal() {

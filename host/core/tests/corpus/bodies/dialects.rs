@@ -25,16 +25,16 @@ pub fn run(input: &[u8]) {
 fn whole_message(frames: Vec<Frame>) {
     let _client = majordomo::client_of_request(&frames);
     match message::decode(frames) {
-        Ok(Message::Request { dialect, ask }) if dialect.is_native() => {
-            let again = message::decode(native::encode_request(dialect, &ask).unwrap());
-            let fields: usize = ask.body.iter().map(|frame| 3 + frame.len()).sum();
+        Ok(Message::Request { dialect, request }) if dialect.is_native() => {
+            let again = message::decode(native::encode_request(dialect, &request).unwrap());
+            let fields: usize = request.body.iter().map(|frame| 3 + frame.len()).sum();
             let dialect = if fields > native::MAX_COMPACT { Dialect::Native } else { dialect };
-            assert_eq!(again, Ok(Message::Request { dialect, ask }));
+            assert_eq!(again, Ok(Message::Request { dialect, request }));
         }
-        Ok(Message::Request { dialect, ask }) => {
+        Ok(Message::Request { dialect, request }) => {
             let failure = Reply::Failure(Failure::new(Code::Failed, ""));
-            for reply in [Reply::Partial(ask.body.clone()), Reply::Final(ask.body.clone()), failure] {
-                let _frames = majordomo::encode_reply(dialect, &ask.service, reply, true);
+            for reply in [Reply::Partial(request.body.clone()), Reply::Final(request.body.clone()), failure] {
+                let _frames = majordomo::encode_reply(dialect, &request.service, reply, true);
             }
         }
         Ok(Message::Cancel { id }) => {

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{Dialect, size};
-use wasmnode_core::{Body, CallId, Failure, Frame, PeerId, RequestId, ServiceName, Time};
+use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, RequestId, ServiceName, Time};
 
 /// Numbers requests in order of arrival, as the node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,13 +13,13 @@ pub(crate) struct AskId(u64);
 /// All that an answer says about the request that it answers. Several requests can have it in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asker {
-    Native(PeerId, u64),
-    Majordomo(PeerId, Frame),
+    Native(ConnectionId, u64),
+    Majordomo(ConnectionId, Frame),
     Call(CallId),
 }
 
 impl Asker {
-    pub(crate) fn peer(&self) -> Option<&PeerId> {
+    pub(crate) fn peer(&self) -> Option<&ConnectionId> {
         match self {
             Self::Native(peer, _) | Self::Majordomo(peer, _) => Some(peer),
             Self::Call(_) => None,
@@ -74,7 +74,7 @@ pub(crate) struct Ask {
 pub(crate) enum Place {
     Waiting,
     Plugin(RequestId),
-    Worker(PeerId),
+    Worker(ConnectionId),
     /// Its worker left it in this step.
     Adrift(u64),
 }
@@ -85,7 +85,7 @@ pub(crate) struct Book {
     asks: BTreeMap<AskId, Ask>,
     by_asker: BTreeMap<Asker, Vec<AskId>>,
     by_due: BTreeSet<(Time, AskId)>,
-    by_client: BTreeMap<PeerId, usize>,
+    by_client: BTreeMap<ConnectionId, usize>,
     pub(crate) held_bytes: usize,
     next: u64,
 }
@@ -168,14 +168,14 @@ impl Book {
     }
 
     /// All requests of a client.
-    pub(crate) fn all_of<'a>(&'a self, peer: &'a PeerId) -> impl Iterator<Item = AskId> + 'a {
+    pub(crate) fn all_of<'a>(&'a self, peer: &'a ConnectionId) -> impl Iterator<Item = AskId> + 'a {
         self.by_asker
             .iter()
             .filter(move |(asker, _)| asker.peer() == Some(peer))
             .flat_map(|(_, asks)| asks.iter().copied())
     }
 
-    pub(crate) fn of_client(&self, peer: &PeerId) -> usize {
+    pub(crate) fn of_client(&self, peer: &ConnectionId) -> usize {
         self.by_client.get(peer).copied().unwrap_or(0)
     }
 

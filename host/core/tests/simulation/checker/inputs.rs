@@ -5,7 +5,7 @@ use super::clock::{Clock, Kind};
 use super::{Checker, Desk, LONGEST_PAUSE, Own};
 use std::time::Duration;
 use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
-use wasmnode_core::{Body, CallId, Failure, Frame, Input, PeerId, RequestId, ServiceName, Time};
+use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, Input, RequestId, ServiceName, Time};
 
 impl Checker {
     /// To be told of every input before the node is.
@@ -36,9 +36,9 @@ impl Checker {
         self.require(count <= 3, || "wants to be woken again and again in the same instant".to_owned());
     }
 
-    fn message(&mut self, from: &PeerId, frames: Vec<Frame>) {
+    fn message(&mut self, from: &ConnectionId, frames: Vec<Frame>) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, ask }) => self.request(from, dialect, ask),
+            Ok(Message::Request { dialect, request: ask }) => self.request(from, dialect, ask),
             Ok(Message::Cancel { id }) => {
                 let asks = self.book.of(&Asker::Native(from.clone(), id)).to_vec();
                 for ask in asks {
@@ -54,7 +54,7 @@ impl Checker {
         }
     }
 
-    fn malformed(&mut self, from: &PeerId, sender: Sender) {
+    fn malformed(&mut self, from: &ConnectionId, sender: Sender) {
         match sender {
             Sender::NativeClient(id) => {
                 let asker = Asker::Native(from.clone(), id);
@@ -66,12 +66,12 @@ impl Checker {
     }
 
     /// A peer breaks a rule for workers: if it was one, it is no more, and it is told to go.
-    fn expect_farewell(&mut self, peer: &PeerId) {
+    fn expect_farewell(&mut self, peer: &ConnectionId) {
         self.moment.must_leave.insert(peer.clone());
         self.moment.must_be_told_to_go.insert(peer.clone());
     }
 
-    fn request(&mut self, from: &PeerId, dialect: Dialect, ask: message::Ask) {
+    fn request(&mut self, from: &ConnectionId, dialect: Dialect, ask: message::Request) {
         let native = dialect.is_native();
         if dialect == Dialect::NativeCompact {
             self.compact.insert(from.clone());
@@ -191,7 +191,7 @@ impl Checker {
         id
     }
 
-    fn undeliverable(&mut self, to: &PeerId, frames: &[Frame]) {
+    fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame]) {
         self.moment.gone.insert(to.clone());
         self.farewells.remove(to);
         self.moment.must_leave.insert(to.clone());
@@ -255,7 +255,7 @@ impl Checker {
         self.moment.must_be_closed.push(id);
     }
 
-    fn worker_says(&mut self, from: &PeerId, dialect: Dialect, command: WorkerCommand) {
+    fn worker_says(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand) {
         if let Some(worker) = self.workers.get_mut(from) {
             worker.heard = self.now;
         }
@@ -289,18 +289,18 @@ impl Checker {
         }
     }
 
-    fn count_heartbeat(&mut self, worker: &PeerId) {
+    fn count_heartbeat(&mut self, worker: &ConnectionId) {
         let held = self.workers.get_mut(worker).and_then(|worker| worker.held.as_mut());
         held.into_iter().for_each(|held| held.heartbeats += 1);
     }
 
     /// A worker is heard only if it names the request that it has.
-    fn held_by(&self, worker: &PeerId, client: &Frame) -> Option<AskId> {
+    fn held_by(&self, worker: &ConnectionId, client: &Frame) -> Option<AskId> {
         let held = self.workers.get(worker)?.held.as_ref()?;
         (held.token == client).then_some(held.ask)
     }
 
-    fn final_of_worker(&mut self, from: &PeerId, client: &Frame, body: Body) {
+    fn final_of_worker(&mut self, from: &ConnectionId, client: &Frame, body: Body) {
         let Some(id) = self.held_by(from, client) else { return };
         let Some(worker) = self.workers.get_mut(from) else { return };
         worker.held = None;

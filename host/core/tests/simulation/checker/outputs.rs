@@ -7,7 +7,9 @@ use super::{Checker, Execution, HEARTBEATS, Held, MAX_RETRIES, Registered};
 use std::collections::BTreeSet;
 use wasmnode_core::message::majordomo::FAILURE_MARK;
 use wasmnode_core::message::{Dialect, Reply, native};
-use wasmnode_core::{Body, Caller, Code, Event, Failure, Frame, OnFailure, Output, PeerId, Run, ServiceName, Time};
+use wasmnode_core::{
+    Body, Caller, Code, ConnectionId, Event, Failure, Frame, OnFailure, Output, Run, ServiceName, Time,
+};
 
 /// What a plugin or worker is told of the request that it is to serve.
 struct Start<'a> {
@@ -17,7 +19,7 @@ struct Start<'a> {
     /// How the worker is to name the request.
     token: Option<&'a Frame>,
     /// The client whose request it is, if that is told.
-    caller: Option<&'a PeerId>,
+    caller: Option<&'a ConnectionId>,
 }
 
 impl Checker {
@@ -51,7 +53,7 @@ impl Checker {
         }
     }
 
-    fn sent(&mut self, to: &PeerId, frames: &[Frame]) {
+    fn sent(&mut self, to: &ConnectionId, frames: &[Frame]) {
         let enveloped = frames.first().is_some_and(Frame::is_empty);
         let version_02 = if enveloped { Dialect::Majordomo02Enveloped } else { Dialect::Majordomo02 };
         let rest = &frames[usize::from(enveloped)..];
@@ -82,7 +84,7 @@ impl Checker {
         }
     }
 
-    fn told_majordomo(&mut self, to: &PeerId, dialect: Dialect, service: &Frame, reply: Reply) {
+    fn told_majordomo(&mut self, to: &ConnectionId, dialect: Dialect, service: &Frame, reply: Reply) {
         let asker = Asker::Majordomo(to.clone(), service.clone());
         let reply = match reply {
             Reply::Final(body) => match status(&body) {
@@ -99,7 +101,7 @@ impl Checker {
         self.answered(&asker, Some(dialect), reply);
     }
 
-    fn told_worker(&mut self, to: &PeerId, dialect: Dialect, rest: &[Frame]) {
+    fn told_worker(&mut self, to: &ConnectionId, dialect: Dialect, rest: &[Frame]) {
         let command = rest.first().and_then(|command| command.first().copied());
         let heartbeat = if dialect == Dialect::Majordomo01 { 4 } else { 5 };
         if command == Some(heartbeat + 1) && rest.len() == 1 {
@@ -185,7 +187,7 @@ impl Checker {
         self.require(!twice, || format!("gives two runs the number {:?}", request.id));
     }
 
-    fn handed_over(&mut self, to: &PeerId, token: &Frame, body: &[Frame]) {
+    fn handed_over(&mut self, to: &ConnectionId, token: &Frame, body: &[Frame]) {
         let Some(worker) = self.workers.get(to) else { return };
         self.require(worker.held.is_none(), || format!("hands worker {to} a second request"));
         let silence = self.now.since(worker.heard);
@@ -266,7 +268,7 @@ impl Checker {
         }
     }
 
-    fn untold(&mut self, peer: &PeerId, service: Option<&ServiceName>, failure: &Failure) {
+    fn untold(&mut self, peer: &ConnectionId, service: Option<&ServiceName>, failure: &Failure) {
         let silent = self.settings.majordomo.on_failure == OnFailure::Silence;
         self.require(silent, || format!("does not tell {peer} that {failure}, against the configuration"));
         self.tally.count("failure untold");
@@ -279,7 +281,7 @@ impl Checker {
     }
 
     /// Its request waits again where it may be started again; otherwise it must be failed in this step.
-    fn worker_left(&mut self, peer: &PeerId, service: &ServiceName, why: &str) {
+    fn worker_left(&mut self, peer: &ConnectionId, service: &ServiceName, why: &str) {
         let Some(worker) = self.workers.remove(peer) else { self.fail(&format!("dismisses {peer}, no worker")) };
         self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
         let is_true = match why {

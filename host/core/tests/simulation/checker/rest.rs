@@ -4,7 +4,7 @@ use super::book::{Ask, Place};
 use super::clock::Kind;
 use super::{Checker, HEARTBEATS, Registered};
 use crate::scenario::LATEST;
-use wasmnode_core::{Node, PeerId, ServiceStatus, Time};
+use wasmnode_core::{ConnectionId, Node, ServiceStatus, Time};
 
 impl Checker {
     /// To be called when the node has no more outputs.
@@ -19,7 +19,7 @@ impl Checker {
     }
 
     /// To be called when the faults have stopped for longer than any deadline; `lives` tells which workers do.
-    pub(crate) fn at_end(&mut self, node: &Node, lives: impl Fn(&PeerId) -> bool) {
+    pub(crate) fn at_end(&mut self, node: &Node, lives: impl Fn(&ConnectionId) -> bool) {
         // Without a deadline, a request ends with its worker.
         let is_kept = |ask: &&Ask| {
             let desk = self.desks.get(&ask.service);

@@ -1,7 +1,7 @@
 use crate::machine::{Clock, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use wasmnode_core::{Code, Frame, NodeSettings, PeerId, ServiceName, ServiceSettings, Time};
+use wasmnode_core::{Code, ConnectionId, Frame, NodeSettings, ServiceName, ServiceSettings, Time};
 
 /// A request of a client or a run, from its beginning to the end of the simulation.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Ask {
 
 #[derive(Debug)]
 pub(super) enum Asker {
-    Client(PeerId),
+    Client(ConnectionId),
     Call,
 }
 

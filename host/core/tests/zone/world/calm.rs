@@ -6,8 +6,8 @@ use crate::clients;
 use crate::scenario::{SERVICES, frame, name, up_to};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wasmnode_core::message::Ask;
-use wasmnode_core::{Label, PeerId};
+use wasmnode_core::message::Request;
+use wasmnode_core::{ConnectionId, Label};
 
 /// How often it is looked whether all agree.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -149,9 +149,9 @@ impl World {
         let service = frame(address);
         let home = &self.nodes[machine % self.nodes.len()];
         let ask = clients::ask(number, home, &self.nodes, true, &mut self.rng);
-        let ask = Ask { service, deadline_ms: None, wait: false, ..ask };
+        let ask = Request { service, deadline_ms: None, wait: false, ..ask };
         self.next_ask += 1;
-        let from = PeerId::new(format!("client of the end {number}"));
+        let from = ConnectionId::new(format!("client of the end {number}"));
         self.checker.asks(from.clone(), &ask, id);
         self.checker.must_succeed(number, is_served);
         self.put_request(machine, id, from, &ask);

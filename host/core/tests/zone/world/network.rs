@@ -7,7 +7,7 @@ use super::{Happening, World};
 use crate::machine::ProcessId;
 use crate::scenario::{ALIAS, chance, up_to};
 use std::time::Duration;
-use wasmnode_core::{Frame, Input, LinkId, PeerId, Time};
+use wasmnode_core::{ConnectionId, Frame, Input, LinkId, Time};
 
 /// From the one who dialled, or to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Conn {
     /// Where it leads, if a machine is there.
     pub(super) target: Option<usize>,
     pub(super) guest_of: Option<ProcessId>,
-    pub(super) peer: PeerId,
+    pub(super) peer: ConnectionId,
     /// Sent before it stood.
     waiting: Vec<Vec<Frame>>,
     /// Held up by a cut, each way.
@@ -53,7 +53,7 @@ impl World {
             link,
             target,
             guest_of: None,
-            peer: PeerId::new(format!("peer{conn}")),
+            peer: ConnectionId::new(format!("peer{conn}")),
             waiting: Vec::new(),
             held: [Vec::new(), Vec::new()],
             last: [Time::ZERO; 2],
@@ -117,7 +117,13 @@ impl World {
         None
     }
 
-    pub(super) fn send(&mut self, machine: usize, id: ProcessId, to: PeerId, frames: Vec<Frame>) -> Option<Input> {
+    pub(super) fn send(
+        &mut self,
+        machine: usize,
+        id: ProcessId,
+        to: ConnectionId,
+        frames: Vec<Frame>,
+    ) -> Option<Input> {
         if to.as_bytes().starts_with(b"client") {
             // The checker has heard it.
             return None;

@@ -4,9 +4,9 @@ use super::World;
 use crate::scenario::{frame, name};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use wasmnode_core::message::Ask;
+use wasmnode_core::message::Request;
 use wasmnode_core::paths::PathSizes;
-use wasmnode_core::{Address, Input, PeerId, Time};
+use wasmnode_core::{Address, ConnectionId, Input, Time};
 
 /// How often it is looked whether all know.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -86,9 +86,17 @@ impl World {
             let service = frame(format!("{}@{}", key.service, key.zone));
             let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
             let body = vec![frame(format!("q{number}"))];
-            let ask =
-                Ask { id: number, service, deadline_ms, wait: false, trace: false, traceparent, idempotency_key, body };
-            let from = PeerId::new(format!("client of the end {number}"));
+            let ask = Request {
+                id: number,
+                service,
+                deadline_ms,
+                wait: false,
+                trace: false,
+                traceparent,
+                idempotency_key,
+                body,
+            };
+            let from = ConnectionId::new(format!("client of the end {number}"));
             self.checker.asks(from.clone(), &ask, id);
             self.checker.must_succeed(number, is_served);
             self.put_request(machine, id, from, &ask);

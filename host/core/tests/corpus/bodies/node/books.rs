@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::message::peer::{self, PeerMessage};
 use wasmnode_core::message::{self, Message, Reply, Sender, native};
 use wasmnode_core::{
-    Access, Address, CallId, Event, Frame, Input, LinkId, Node, NodeSettings, Output, PeerId, RequestId, Time,
+    Access, Address, CallId, ConnectionId, Event, Frame, Input, LinkId, Node, NodeSettings, Output, RequestId, Time,
     ZoneEvent,
 };
 
 /// Who is owed an answer, for requests that cannot be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Asker {
-    Native(PeerId, u64),
-    Majordomo(PeerId),
+    Native(ConnectionId, u64),
+    Majordomo(ConnectionId),
     /// A peer need not get an answer: for a copy, and for what it asks before its hello, there is none.
-    Peer(PeerId, u64),
+    Peer(ConnectionId, u64),
     Call(CallId),
 }
 
@@ -90,9 +90,9 @@ impl Books {
         }
     }
 
-    fn arrives(&mut self, from: &PeerId, frames: Vec<Frame>) {
+    fn arrives(&mut self, from: &ConnectionId, frames: Vec<Frame>) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, ask }) => {
+            Ok(Message::Request { dialect, request: ask }) => {
                 let address = Address::from_bytes(&ask.service);
                 let is_asked = address.is_ok_and(|address| !address.service.as_str().starts_with("mmi."));
                 self.arrived += u64::from(is_asked);
@@ -149,7 +149,7 @@ impl Books {
         }
     }
 
-    fn sends(&mut self, to: &PeerId, frames: &[Frame]) {
+    fn sends(&mut self, to: &ConnectionId, frames: &[Frame]) {
         let size = frames.iter().map(Frame::len).sum::<usize>();
         assert!(size <= self.settings.limits.message + 4_200, "{size} bytes are sent");
         if let Ok((id, reply)) = native::decode_reply(frames.to_vec()) {

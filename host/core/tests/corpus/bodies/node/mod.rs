@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::path::{self, RouterId};
 use wasmnode_core::message::peer::{self, PeerMessage};
-use wasmnode_core::message::{Ask, Dialect, Reply, native};
-use wasmnode_core::{CallId, Code, Failure, Frame, Input, LinkId, Node, Output, PeerId, RequestId, Time};
+use wasmnode_core::message::{Dialect, Reply, Request, native};
+use wasmnode_core::{CallId, Code, ConnectionId, Failure, Frame, Input, LinkId, Node, Output, RequestId, Time};
 
 /// What may be asked for: names and addresses, good and bad.
 const ASKED: [&str; 16] = [
@@ -41,20 +41,20 @@ struct World<'a> {
     node: Node,
     now: Time,
     books: Books,
-    peers: Vec<PeerId>,
+    peers: Vec<ConnectionId>,
     /// The links that stand.
     links: Vec<LinkId>,
     runs: BTreeSet<RequestId>,
     /// The last few messages, as far as they may yet turn out to be undeliverable.
-    sent: Vec<(PeerId, Vec<Frame>)>,
+    sent: Vec<(ConnectionId, Vec<Frame>)>,
     posted: Vec<(LinkId, Vec<Frame>)>,
     /// What workers and peers were last given to serve.
-    handed: Vec<(PeerId, Frame)>,
+    handed: Vec<(ConnectionId, Frame)>,
     forwarded: Vec<(LinkId, u64)>,
     /// The last request and the last update of each guest.
-    numbers: BTreeMap<PeerId, (u64, u64)>,
+    numbers: BTreeMap<ConnectionId, (u64, u64)>,
     /// The epoch of the session with each neighbour.
-    epochs: BTreeMap<PeerId, u64>,
+    epochs: BTreeMap<ConnectionId, u64>,
     calls: u64,
 }
 
@@ -121,11 +121,11 @@ impl World<'_> {
         }
     }
 
-    fn peer(&self, input: &mut Reader<'_>) -> PeerId {
+    fn peer(&self, input: &mut Reader<'_>) -> ConnectionId {
         input.pick(&self.peers).unwrap().clone()
     }
 
-    fn says(&mut self, from: PeerId, frames: Vec<Frame>) {
+    fn says(&mut self, from: ConnectionId, frames: Vec<Frame>) {
         self.happens(Input::Message { from, frames });
     }
 
@@ -137,7 +137,7 @@ impl World<'_> {
         }
         let service = Frame::from_static(input.pick(&ASKED).unwrap().as_bytes());
         let given = input.u8();
-        let ask = Ask {
+        let ask = Request {
             id: id.into(),
             service,
             deadline_ms: (given & 1 == 1).then(|| 1 + u32::from(input.u8())),

@@ -6,7 +6,7 @@ use crate::bodies::words::{label, service};
 use wasmnode_core::message::path::{self, Changes, Group, Hop, OfferedService, RouterId, Update, UpdateContent};
 use wasmnode_core::message::peer::{self, Advert, Member, MemberKind, Offer, PeerMessage, Traits};
 use wasmnode_core::paths::link_epoch;
-use wasmnode_core::{Input, LinkId, PeerId};
+use wasmnode_core::{ConnectionId, Input, LinkId};
 
 impl World<'_> {
     pub(super) fn settle_in(&mut self, is_router: bool) {
@@ -46,7 +46,7 @@ impl World<'_> {
     }
 
     /// It dials this node, and welcomes it.
-    fn is_linked(&mut self, guest: &PeerId, link: LinkId, zone: &str, name: &str) {
+    fn is_linked(&mut self, guest: &ConnectionId, link: LinkId, zone: &str, name: &str) {
         let role = if zone == "paris" { MemberKind::Node } else { MemberKind::Router };
         let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == MemberKind::Node { name } else { zone }));
         let member = Member { name: label(name), boot: 1, renewal: 0, role, endpoint };

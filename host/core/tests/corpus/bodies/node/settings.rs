@@ -4,8 +4,8 @@ use crate::bodies::words::{label, service};
 use std::collections::BTreeMap;
 use wasmnode_core::paths::Policy;
 use wasmnode_core::{
-    Access, DirectorySettings, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure,
-    PathSettings, PeerId, PeerSettings, Quota, Role, RouterSettings, Seed, ServiceSettings,
+    Access, ConnectionId, DirectorySettings, Grant, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings,
+    OnFailure, PathSettings, PeerSettings, Quota, Role, RouterSettings, Seed, ServiceSettings,
 };
 
 /// What the first byte of an input may say of the node.
@@ -93,10 +93,10 @@ pub fn access(less: u8) -> Access {
     Access { grants }
 }
 
-pub fn peers(flags: u8) -> Vec<PeerId> {
+pub fn peers(flags: u8) -> Vec<ConnectionId> {
     let peer = |(id, user): (u8, &&str)| match flags & KEYS {
-        KEYS => PeerId::authenticated(vec![0, id], label(user)),
-        _ => PeerId::new(vec![0, id]),
+        KEYS => ConnectionId::authenticated(vec![0, id], label(user)),
+        _ => ConnectionId::new(vec![0, id]),
     };
     (0..).zip(&USERS).map(peer).collect()
 }
