@@ -63,29 +63,29 @@ pub enum Role {
 }
 
 impl Access {
-    fn grant_of(&self, peer: &ConnectionId) -> Option<&Grant> {
-        self.grants.get(peer.principal()?)
+    fn grant_of(&self, connection: &ConnectionId) -> Option<&Grant> {
+        self.grants.get(connection.principal()?)
     }
 
     /// Whether somebody of this connection may still say something.
     #[must_use]
-    pub fn knows(&self, peer: &ConnectionId) -> bool {
-        self.grant_of(peer).is_some()
+    pub fn knows(&self, connection: &ConnectionId) -> bool {
+        self.grant_of(connection).is_some()
     }
 
     /// Whether it may change what the node serves.
     #[must_use]
-    pub fn is_admin(&self, peer: &ConnectionId) -> bool {
-        self.grant_of(peer).is_some_and(|grant| grant.is_admin)
+    pub fn is_admin(&self, connection: &ConnectionId) -> bool {
+        self.grant_of(connection).is_some_and(|grant| grant.is_admin)
     }
 
     /// Whether it may call a service.
     ///
     /// # Errors
     /// 403, with the name under which it is trusted and what would have to list the service.
-    pub fn may_call(&self, peer: &ConnectionId, service: &ServiceName) -> Result<(), Failure> {
+    pub fn may_call(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), Failure> {
         let may = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(service));
-        match (self.grant_of(peer), peer.principal()) {
+        match (self.grant_of(connection), connection.principal()) {
             (Some(grant), _) if may(&grant.allow) => Ok(()),
             (Some(_), Some(name)) => {
                 let reason = format!("{name} may not call {service}; `allow` of its key would have to list it");
@@ -97,8 +97,8 @@ impl Access {
 
     /// What it may call, if that is not everything.
     #[must_use]
-    pub fn allowed(&self, peer: &ConnectionId) -> Option<&[Pattern]> {
-        let allow = self.grant_of(peer).map_or(&[][..], |grant| &grant.allow);
+    pub fn allowed(&self, connection: &ConnectionId) -> Option<&[Pattern]> {
+        let allow = self.grant_of(connection).map_or(&[][..], |grant| &grant.allow);
         (!allow.contains(&Pattern::everything())).then_some(allow)
     }
 
@@ -106,8 +106,8 @@ impl Access {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_work(&self, peer: &ConnectionId, service: &ServiceName) -> Result<(), String> {
-        let grant = self.grant_of(peer);
+    pub fn may_work(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), String> {
+        let grant = self.grant_of(connection);
         if grant.is_some_and(|grant| grant.work.iter().any(|pattern| pattern.matches(service))) {
             return Ok(());
         }
@@ -118,9 +118,15 @@ impl Access {
     ///
     /// # Errors
     /// Why not.
-    pub fn may_join(&self, peer: &ConnectionId, own: &Label, zone: &Label, member: &Member) -> Result<(), String> {
-        let (name, principal) = (&member.name, peer.principal());
-        let Some((grant, principal)) = self.grant_of(peer).zip(principal) else {
+    pub fn may_join(
+        &self,
+        connection: &ConnectionId,
+        own: &Label,
+        zone: &Label,
+        member: &Member,
+    ) -> Result<(), String> {
+        let (name, principal) = (&member.name, connection.principal());
+        let Some((grant, principal)) = self.grant_of(connection).zip(principal) else {
             return Err("the key of this connection is not trusted any more".into());
         };
         match &grant.role {

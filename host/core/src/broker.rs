@@ -256,8 +256,8 @@ impl Broker {
     }
 
     /// A native client withdraws its request; no effect if that is answered already.
-    pub fn cancel(&mut self, peer: &ConnectionId, id: u64, now: Time) {
-        let request = self.clients.get(peer).and_then(|client| client.numbered.get(&id));
+    pub fn cancel(&mut self, connection: &ConnectionId, id: u64, now: Time) {
+        let request = self.clients.get(connection).and_then(|client| client.numbered.get(&id));
         if let Some(&request) = request {
             self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
         }
@@ -296,13 +296,13 @@ impl Broker {
 
     /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
     /// [`Self::wake`] ends the rest.
-    pub fn gone(&mut self, peer: &ConnectionId, now: Time) {
-        self.refusals.take(peer);
-        if self.workers.contains_key(peer) {
-            self.delete_worker(peer, "its connection is gone", now);
+    pub fn gone(&mut self, connection: &ConnectionId, now: Time) {
+        self.refusals.take(connection);
+        if self.workers.contains_key(connection) {
+            self.delete_worker(connection, "its connection is gone", now);
         }
-        if self.clients.contains_key(peer) {
-            self.departed.insert(peer.clone(), self.requests.next_id());
+        if self.clients.contains_key(connection) {
+            self.departed.insert(connection.clone(), self.requests.next_id());
             self.end_departed(now);
         }
     }
@@ -325,10 +325,10 @@ impl Broker {
 
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
     /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
-    pub fn not_handed_over(&mut self, peer: &ConnectionId, client: &Frame, now: Time) {
-        let request = self.workers.get(peer).and_then(Worker::request);
+    pub fn not_handed_over(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
+        let request = self.workers.get(connection).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
-            self.detach_worker(peer);
+            self.detach_worker(connection);
             if let Some(pending) = self.requests.get_mut(&request) {
                 pending.attempts -= 1;
             }

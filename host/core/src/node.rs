@@ -273,8 +273,8 @@ impl Node {
     /// Whether somebody may change what the node serves. Where nobody has to show a key, that is who may use the ipc
     /// socket's file, and nobody who comes by tcp.
     #[must_use]
-    pub fn is_admin(&self, peer: &ConnectionId) -> bool {
-        self.access.as_ref().map_or(!peer.is_anybody(), |access| access.is_admin(peer))
+    pub fn is_admin(&self, connection: &ConnectionId) -> bool {
+        self.access.as_ref().map_or(!connection.is_anybody(), |access| access.is_admin(connection))
     }
 
     /// What became of everything that arrived.
@@ -295,7 +295,7 @@ impl Node {
 
     fn refuse(&mut self, from: &ConnectionId, malformed: &Malformed, now: Time) {
         self.broker.count_malformed();
-        self.outputs.push_back(Output::Event(Event::Refused { peer: from.clone(), why: malformed.to_string() }));
+        self.outputs.push_back(Output::Event(Event::Refused { connection: from.clone(), why: malformed.to_string() }));
         match malformed.sender {
             Sender::Worker(dialect) => {
                 if !self.broker.expel_worker(from, "it broke the protocol", now) {
@@ -331,7 +331,7 @@ impl Node {
         }
         let asked = (place != Location::Nearest).then(|| ask.service.clone());
         let forbidden = self.forbids(&from, &service);
-        let asker = Requester::Client { peer: from, dialect, id: ask.id, asked };
+        let asker = Requester::Client { connection: from, dialect, id: ask.id, asked };
         if let Some(failure) = forbidden {
             return self.broker.refuse(asker, service, failure);
         }
@@ -418,10 +418,14 @@ impl Node {
 
     fn translate(&mut self, effect: Effect, now: Time) {
         match effect {
-            Effect::Reply { asker: Requester::Client { peer, dialect: Dialect::Peer, id, .. }, reply, .. } => {
+            Effect::Reply {
+                asker: Requester::Client { connection: peer, dialect: Dialect::Peer, id, .. },
+                reply,
+                ..
+            } => {
                 self.send(peer, peer::encode(PeerMessage::Reply { id, reply }));
             }
-            Effect::Reply { asker: Requester::Client { peer, dialect, id, asked }, service, reply } => {
+            Effect::Reply { asker: Requester::Client { connection: peer, dialect, id, asked }, service, reply } => {
                 let asked = asked.as_deref().unwrap_or(service.as_str().as_bytes());
                 self.reply(peer, dialect, id, asked, reply);
             }
@@ -433,7 +437,7 @@ impl Node {
             },
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
-            Effect::Worker { peer, dialect, command } => self.tell_worker(peer, dialect, command),
+            Effect::Worker { connection: peer, dialect, command } => self.tell_worker(peer, dialect, command),
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
                 if let Some(links) = self.links_of(link) {
@@ -461,8 +465,8 @@ impl Node {
         if let (Reply::Failure(failure), false) = (&reply, tell) {
             let service = ServiceName::from_bytes(service).ok();
             let event = match service {
-                Some(service) => Event::Untold { peer: to, service, failure: failure.clone() },
-                None => Event::Refused { peer: to, why: format!("asks wrongly: {}", failure.reason) },
+                Some(service) => Event::Untold { connection: to, service, failure: failure.clone() },
+                None => Event::Refused { connection: to, why: format!("asks wrongly: {}", failure.reason) },
             };
             return self.outputs.push_back(Output::Event(event));
         }
@@ -471,8 +475,8 @@ impl Node {
         }
     }
 
-    fn tell_worker(&mut self, peer: ConnectionId, dialect: Dialect, command: ToWorker) {
-        self.send(peer, majordomo::encode_to_worker(dialect, command));
+    fn tell_worker(&mut self, connection: ConnectionId, dialect: Dialect, command: ToWorker) {
+        self.send(connection, majordomo::encode_to_worker(dialect, command));
     }
 
     fn send(&mut self, to: ConnectionId, frames: Vec<Frame>) {

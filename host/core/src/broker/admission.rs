@@ -29,7 +29,7 @@ impl Broker {
         self.may_ask(&submission.asker)?;
         self.may_queue(submission)?;
         match &submission.asker {
-            Requester::Client { peer, .. } => {
+            Requester::Client { connection: peer, .. } => {
                 peer.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now))
             }
             Requester::Call { .. } => Ok(()),
@@ -55,7 +55,7 @@ impl Broker {
     }
 
     fn may_ask(&self, asker: &Requester) -> Result<(), Failure> {
-        let Requester::Client { peer, dialect, id, .. } = asker else { return Ok(()) };
+        let Requester::Client { connection: peer, dialect, id, .. } = asker else { return Ok(()) };
         let Some(client) = self.clients.get(peer) else { return Ok(()) };
         let limits = &self.settings.limits;
         let (name, limit) = match dialect {
@@ -124,7 +124,7 @@ impl Broker {
     /// of the node that the user asked, and by this one's for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
         let (peer, told) = match &request.asker {
-            Requester::Client { peer, .. } => (peer, request.allowed.as_deref()),
+            Requester::Client { connection: peer, .. } => (peer, request.allowed.as_deref()),
             // A call ends with the request that makes it; of one that is gone, nothing is known.
             Requester::Call { parent, .. } => {
                 return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it));

@@ -49,7 +49,7 @@ impl FairQueue {
             }
             // Somebody waits for the one who calls.
             Requester::Call { .. } => return StartTag { round: self.round, request },
-            Requester::Client { peer, .. } => match peer.principal() {
+            Requester::Client { connection: peer, .. } => match peer.principal() {
                 Some(user) => Flow::User(user.clone()),
                 None => Flow::Connection(peer.clone()),
             },
@@ -76,7 +76,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn client(name: u8) -> Requester {
-        Requester::Client { peer: ConnectionId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
+        Requester::Client { connection: ConnectionId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
     }
 
     /// Who is served, if these ask in this order and wait until all have asked.
@@ -118,7 +118,7 @@ mod tests {
         let mut turns = FairQueue::default();
         for number in 1..10_000 {
             let asker = Requester::Client {
-                peer: ConnectionId::new(number_bytes(number)),
+                connection: ConnectionId::new(number_bytes(number)),
                 dialect: Dialect::Native,
                 id: 0,
                 asked: None,

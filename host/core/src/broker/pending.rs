@@ -86,7 +86,7 @@ impl Pending {
     pub(super) fn caller(&self) -> Caller {
         match (&self.caller, &self.asker) {
             (Some(caller), _) => caller.clone(),
-            (None, Requester::Client { peer, .. }) => Caller::Client(peer.clone()),
+            (None, Requester::Client { connection: peer, .. }) => Caller::Client(peer.clone()),
             (None, Requester::Call { caller, .. }) => Caller::Service(caller.clone()),
         }
     }
@@ -125,7 +125,7 @@ impl Broker {
             service.dequeue(pending.start_tag, &pending.destination);
         }
         match &pending.asker {
-            Requester::Client { peer, dialect, id: number, .. } => {
+            Requester::Client { connection: peer, dialect, id: number, .. } => {
                 if let Some(user) = peer.principal() {
                     self.quotas.end(user);
                 }
@@ -152,7 +152,7 @@ impl Broker {
     /// Enters a new request where its asker is looked up.
     pub(super) fn remember(&mut self, asker: &Requester, request: RequestId) {
         match asker {
-            Requester::Client { peer, dialect, id, .. } => {
+            Requester::Client { connection: peer, dialect, id, .. } => {
                 if let Some(user) = peer.principal() {
                     self.quotas.begin(user);
                 }

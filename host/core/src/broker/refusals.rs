@@ -49,12 +49,12 @@ impl WorkerRefusals {
     /// A worker is refused: returns who is to be told now, in turn.
     pub(super) fn refuse(
         &mut self,
-        peer: &ConnectionId,
+        connection: &ConnectionId,
         dialect: Dialect,
         service: &Frame,
         now: Time,
     ) -> Option<(ConnectionId, Dialect)> {
-        let key = (peer.principal().cloned(), Frame::copy_from_slice(&service[..service.len().min(NAME)]));
+        let key = (connection.principal().cloned(), Frame::copy_from_slice(&service[..service.len().min(NAME)]));
         let before = self.recent.get(&key).filter(|recent| now.since(recent.last) < MEMORY);
         let pause = before.map_or(Duration::ZERO, |recent| (recent.pause * 2).clamp(FIRST, LONGEST));
         if self.recent.len() >= MOST_NAMES && !self.recent.contains_key(&key) {
@@ -63,25 +63,25 @@ impl WorkerRefusals {
         // A pause counts from its end, so that it is not over for whoever comes when it is.
         self.recent.insert(key, Recent { last: now + pause, pause });
         if pause.is_zero() {
-            return Some((peer.clone(), dialect));
+            return Some((connection.clone(), dialect));
         }
         let oldest = (self.waiting.len() >= MOST_WAITING).then(|| self.take_first()).flatten();
-        if !self.waiting.contains_key(peer) {
-            self.waiting.insert(peer.clone(), (now + pause, dialect));
-            self.by_due.insert((now + pause, peer.clone()));
+        if !self.waiting.contains_key(connection) {
+            self.waiting.insert(connection.clone(), (now + pause, dialect));
+            self.by_due.insert((now + pause, connection.clone()));
         }
         oldest
     }
 
     /// Whether a worker waits to be told.
-    pub(super) fn is_waiting(&self, peer: &ConnectionId) -> bool {
-        self.waiting.contains_key(peer)
+    pub(super) fn is_waiting(&self, connection: &ConnectionId) -> bool {
+        self.waiting.contains_key(connection)
     }
 
     /// It need not be told: it is gone, or has been taken.
-    pub(super) fn take(&mut self, peer: &ConnectionId) {
-        if let Some((due, _)) = self.waiting.remove(peer) {
-            self.by_due.remove(&(due, peer.clone()));
+    pub(super) fn take(&mut self, connection: &ConnectionId) {
+        if let Some((due, _)) = self.waiting.remove(connection) {
+            self.by_due.remove(&(due, connection.clone()));
         }
     }
 

@@ -240,7 +240,12 @@ mod tests {
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
         let submission = Submission {
-            asker: Requester::Client { peer: ConnectionId::new("c"), dialect: Dialect::Native, id: 1, asked: None },
+            asker: Requester::Client {
+                connection: ConnectionId::new("c"),
+                dialect: Dialect::Native,
+                id: 1,
+                asked: None,
+            },
             service: "print".parse().unwrap(),
             destination: Destination::Anywhere,
             caller: None,

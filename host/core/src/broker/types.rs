@@ -38,7 +38,7 @@ pub enum Requester {
     /// A client on a connection.
     Client {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// How it speaks.
         dialect: Dialect,
         /// Its own number for the request; 0 where the dialect has none.
@@ -202,7 +202,7 @@ pub enum Effect {
     /// Tell a worker.
     Worker {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// How it speaks.
         dialect: Dialect,
         /// What to tell.
@@ -241,14 +241,14 @@ pub enum Event {
     /// A worker registered.
     WorkerJoined {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// What it serves.
         service: ServiceName,
     },
     /// A worker is no longer registered.
     WorkerLeft {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// What it served.
         service: ServiceName,
         /// Why.
@@ -262,14 +262,14 @@ pub enum Event {
     /// Something a peer sent was refused.
     Refused {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// Why.
         why: String,
     },
     /// A client's request failed, and its protocol has no message to say so.
     Untold {
         /// Its connection.
-        peer: ConnectionId,
+        connection: ConnectionId,
         /// What it asked for.
         service: ServiceName,
         /// What it would have been told.
@@ -280,8 +280,8 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WorkerJoined { peer, service } => write!(f, "worker {} serves {service}", peer.shown()),
-            Self::WorkerLeft { peer, service, why } => {
+            Self::WorkerJoined { connection: peer, service } => write!(f, "worker {} serves {service}", peer.shown()),
+            Self::WorkerLeft { connection: peer, service, why } => {
                 write!(f, "worker {} no longer serves {service}: {why}", peer.shown())?;
                 if self.is_doubled_identity() {
                     f.write_str(
@@ -295,8 +295,8 @@ impl fmt::Display for Event {
                 "workers share {service} with its plugin, and take every second request; if that is not intended, end them, or \
                  limit `work` of their keys"
             ),
-            Self::Refused { peer, why } => write!(f, "refused a message of {peer}: it {why}"),
-            Self::Untold { peer, service, failure } => {
+            Self::Refused { connection: peer, why } => write!(f, "refused a message of {peer}: it {why}"),
+            Self::Untold { connection: peer, service, failure } => {
                 write!(f, "a request of Majordomo client {peer} for {service} ends without a reply: {failure}")
             }
         }

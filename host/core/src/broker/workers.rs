@@ -46,29 +46,31 @@ impl Worker {
 
 impl Broker {
     /// A worker speaks. The rules are the state table of RFC 18: what is out of turn ends the registration.
-    pub fn worker(&mut self, peer: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
-        if !self.workers.contains_key(peer) {
-            return self.stranger(peer, dialect, command, now);
+    pub fn worker(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
+        if !self.workers.contains_key(connection) {
+            return self.stranger(connection, dialect, command, now);
         }
-        if let Some(worker) = self.workers.get_mut(peer) {
+        if let Some(worker) = self.workers.get_mut(connection) {
             worker.heard = now;
         }
         match command {
             WorkerCommand::Ready { .. } => {
-                self.expel_worker(peer, REGISTERED_TWICE, now);
+                self.expel_worker(connection, REGISTERED_TWICE, now);
             }
-            WorkerCommand::Heartbeat => self.count_heartbeat(peer),
-            WorkerCommand::Disconnect => self.delete_worker(peer, "it said so", now),
-            WorkerCommand::Partial { client, body } => self.worker_reply(peer, &client, Reply::Partial(body), now),
-            WorkerCommand::Final { client, body } => self.worker_reply(peer, &client, Reply::Final(body), now),
+            WorkerCommand::Heartbeat => self.count_heartbeat(connection),
+            WorkerCommand::Disconnect => self.delete_worker(connection, "it said so", now),
+            WorkerCommand::Partial { client, body } => {
+                self.worker_reply(connection, &client, Reply::Partial(body), now)
+            }
+            WorkerCommand::Final { client, body } => self.worker_reply(connection, &client, Reply::Final(body), now),
         }
     }
 
     /// Ends the registration of a worker that broke a rule, and tells it; `false` if the peer is no worker of ours.
-    pub fn expel_worker(&mut self, peer: &ConnectionId, why: &'static str, now: Time) -> bool {
-        let Some(worker) = self.workers.get(peer) else { return false };
-        self.disconnect(peer, worker.dialect);
-        self.delete_worker(peer, why, now);
+    pub fn expel_worker(&mut self, connection: &ConnectionId, why: &'static str, now: Time) -> bool {
+        let Some(worker) = self.workers.get(connection) else { return false };
+        self.disconnect(connection, worker.dialect);
+        self.delete_worker(connection, why, now);
         true
     }
 
@@ -78,39 +80,46 @@ impl Broker {
     }
 
     /// Tells a peer that is no worker of ours to go, or to register anew.
-    pub fn disconnect(&mut self, peer: &ConnectionId, dialect: Dialect) {
-        self.refusals.take(peer);
-        self.tell(peer, dialect, ToWorker::Disconnect);
+    pub fn disconnect(&mut self, connection: &ConnectionId, dialect: Dialect) {
+        self.refusals.take(connection);
+        self.tell(connection, dialect, ToWorker::Disconnect);
     }
 
-    fn stranger(&mut self, peer: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    fn stranger(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         let service = match command {
             WorkerCommand::Disconnect => return,
             WorkerCommand::Ready { service } => service,
             // It is refused already, and will be told so.
-            _ if self.refusals.is_waiting(peer) => return,
-            _ => return self.disconnect(peer, dialect),
+            _ if self.refusals.is_waiting(connection) => return,
+            _ => return self.disconnect(connection, dialect),
         };
-        match self.may_register(peer, &service) {
-            Ok(name) => self.register(peer, dialect, &name, now),
-            Err(why) => self.refuse_worker(peer, dialect, &service, why, now),
+        match self.may_register(connection, &service) {
+            Ok(name) => self.register(connection, dialect, &name, now),
+            Err(why) => self.refuse_worker(connection, dialect, &service, why, now),
         }
     }
 
     /// Refuses to register a worker: it is told to go, after a pause if others of its name were refused of late.
-    pub fn refuse_worker(&mut self, peer: &ConnectionId, dialect: Dialect, service: &Frame, why: String, now: Time) {
-        self.push_event(Event::Refused { peer: peer.clone(), why });
-        if let Some((peer, dialect)) = self.refusals.refuse(peer, dialect, service, now) {
+    pub fn refuse_worker(
+        &mut self,
+        connection: &ConnectionId,
+        dialect: Dialect,
+        service: &Frame,
+        why: String,
+        now: Time,
+    ) {
+        self.push_event(Event::Refused { connection: connection.clone(), why });
+        if let Some((peer, dialect)) = self.refusals.refuse(connection, dialect, service, now) {
             self.disconnect(&peer, dialect);
         }
     }
 
-    fn may_register(&self, peer: &ConnectionId, service: &Frame) -> Result<ServiceName, String> {
+    fn may_register(&self, connection: &ConnectionId, service: &Frame) -> Result<ServiceName, String> {
         let limit = self.settings.limits.workers;
         let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
         if name.is_reserved() {
             Err(format!("registers a worker for {name}, which the node answers itself"))
-        } else if peer.is_anybody() && self.services.get(&name).is_some_and(|service| service.plugin) {
+        } else if connection.is_anybody() && self.services.get(&name).is_some_and(|service| service.plugin) {
             Err(format!(
                 "registers a worker for {name}, which a plugin serves, and may be any user of this machine: connect it by ipc, \
                  or set security.keys"
@@ -124,13 +133,13 @@ impl Broker {
         }
     }
 
-    fn register(&mut self, peer: &ConnectionId, dialect: Dialect, service: &ServiceName, now: Time) {
+    fn register(&mut self, connection: &ConnectionId, dialect: Dialect, service: &ServiceName, now: Time) {
         let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(0) };
-        self.refusals.take(peer);
-        self.workers.insert(peer.clone(), worker);
+        self.refusals.take(connection);
+        self.workers.insert(connection.clone(), worker);
         self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
-        self.push_event(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
-        self.make_idle(peer);
+        self.push_event(Event::WorkerJoined { connection: connection.clone(), service: service.clone() });
+        self.make_idle(connection);
         self.tell_offer(service);
         self.warn_of_sharing(service);
         self.retime(service, now);
@@ -154,48 +163,48 @@ impl Broker {
         }
     }
 
-    fn make_idle(&mut self, peer: &ConnectionId) {
+    fn make_idle(&mut self, connection: &ConnectionId) {
         let stamp = self.next_stamp;
         self.next_stamp += 1;
-        let Some(worker) = self.workers.get_mut(peer) else { return };
+        let Some(worker) = self.workers.get_mut(connection) else { return };
         worker.state = State::Idle(stamp);
         let service = worker.service.clone();
-        self.service(&service).idle.insert(stamp, peer.clone());
+        self.service(&service).idle.insert(stamp, connection.clone());
     }
 
-    pub(super) fn hand_to_worker(&mut self, request: RequestId, peer: &ConnectionId, now: Time) {
-        let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(peer)) else {
+    pub(super) fn hand_to_worker(&mut self, request: RequestId, connection: &ConnectionId, now: Time) {
+        let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(connection)) else {
             return;
         };
         let until = self.services.get(&worker.service).and_then(|service| service.terms.of_workers());
         worker.state = State::Busy(request, until.map_or(Time::NEVER, |time| now + time), 0);
         if now.since(worker.heard) > self.settings.majordomo.expiry {
             // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
-            self.detach_worker(peer);
+            self.detach_worker(connection);
             self.give_back(request, now);
-            self.expel_worker(peer, "it was silent for too long", now);
+            self.expel_worker(connection, "it was silent for too long", now);
             return;
         }
         let dialect = worker.dialect;
-        pending.stage = Stage::Worker(peer.clone());
+        pending.stage = Stage::Worker(connection.clone());
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
         self.turn_to(request, ProviderKind::Workers, now);
         self.rearm(request, now);
-        self.tell(peer, dialect, command);
+        self.tell(connection, dialect, command);
     }
 
-    fn worker_reply(&mut self, peer: &ConnectionId, client: &Frame, reply: Reply, now: Time) {
-        let Some(worker) = self.workers.get(peer) else { return };
+    fn worker_reply(&mut self, connection: &ConnectionId, client: &Frame, reply: Reply, now: Time) {
+        let Some(worker) = self.workers.get(connection) else { return };
         let State::Busy(request, ..) = worker.state else {
-            self.expel_worker(peer, "it replied without having a request", now);
+            self.expel_worker(connection, "it replied without having a request", now);
             return;
         };
         if *client != request.token() {
             self.counters.unclaimed += 1;
             let why = "answers for a client whose request it does not have".to_owned();
-            return self.push_event(Event::Refused { peer: peer.clone(), why });
+            return self.push_event(Event::Refused { connection: connection.clone(), why });
         }
         let service = worker.service.clone();
         if !self.requests.contains_key(&request) {
@@ -205,7 +214,7 @@ impl Broker {
             Reply::Final(body) => {
                 self.answer(request, Ok(body), now);
                 self.service(&service).busy -= 1;
-                self.make_idle(peer);
+                self.make_idle(connection);
                 self.dispatch(&service, now);
             }
             Reply::Partial(body) => self.pass_on(request, body, now),
@@ -214,23 +223,23 @@ impl Broker {
     }
 
     /// Removes a worker. Its request goes to another provider if its service is idempotent, otherwise it fails.
-    pub(super) fn delete_worker(&mut self, peer: &ConnectionId, why: &'static str, now: Time) {
-        let request = self.workers.get(peer).and_then(Worker::request);
-        self.detach_worker(peer);
-        let Some(worker) = self.workers.remove(peer) else { return };
-        self.push_event(Event::WorkerLeft { peer: peer.clone(), service: worker.service.clone(), why });
+    pub(super) fn delete_worker(&mut self, connection: &ConnectionId, why: &'static str, now: Time) {
+        let request = self.workers.get(connection).and_then(Worker::request);
+        self.detach_worker(connection);
+        let Some(worker) = self.workers.remove(connection) else { return };
+        self.push_event(Event::WorkerLeft { connection: connection.clone(), service: worker.service.clone(), why });
         // What waited for it is not overdue any more if nobody is left whose deadline it has.
         self.retime(&worker.service, now);
         if let Some(request) = request {
-            self.settle(request, peer, why, now);
+            self.settle(request, connection, why, now);
         }
         self.dispatch(&worker.service, now);
         self.provider_left(&worker.service, now);
     }
 
-    fn settle(&mut self, request: RequestId, peer: &ConnectionId, why: &'static str, now: Time) {
+    fn settle(&mut self, request: RequestId, connection: &ConnectionId, why: &'static str, now: Time) {
         let Some(pending) = self.requests.get(&request) else { return };
-        if pending.stage != Stage::Worker(peer.clone()) {
+        if pending.stage != Stage::Worker(connection.clone()) {
             return;
         }
         let service = pending.service.clone();
@@ -242,8 +251,8 @@ impl Broker {
     }
 
     /// Takes a worker out of its service's account; it is to be removed.
-    pub(super) fn detach_worker(&mut self, peer: &ConnectionId) {
-        let Some(worker) = self.workers.get_mut(peer) else { return };
+    pub(super) fn detach_worker(&mut self, connection: &ConnectionId) {
+        let Some(worker) = self.workers.get_mut(connection) else { return };
         let state = std::mem::replace(&mut worker.state, State::Idle(u64::MAX));
         if let Some(service) = self.services.get_mut(&worker.service) {
             match state {
@@ -253,18 +262,18 @@ impl Broker {
         }
     }
 
-    fn count_heartbeat(&mut self, peer: &ConnectionId) {
-        if let Some(Worker { state: State::Busy(.., heartbeats), .. }) = self.workers.get_mut(peer) {
+    fn count_heartbeat(&mut self, connection: &ConnectionId) {
+        if let Some(Worker { state: State::Busy(.., heartbeats), .. }) = self.workers.get_mut(connection) {
             *heartbeats = heartbeats.saturating_add(1);
         }
     }
 
     /// Ends the registration of a worker that has had a request for longer than its service allows.
-    pub(super) fn expel_if_overdue(&mut self, peer: &ConnectionId, now: Time) {
-        if let Some(Worker { state: State::Busy(_, until, _), .. }) = self.workers.get(peer)
+    pub(super) fn expel_if_overdue(&mut self, connection: &ConnectionId, now: Time) {
+        if let Some(Worker { state: State::Busy(_, until, _), .. }) = self.workers.get(connection)
             && *until <= now
         {
-            self.expel_worker(peer, "it did not answer within the service's deadline", now);
+            self.expel_worker(connection, "it did not answer within the service's deadline", now);
         }
     }
 
@@ -302,7 +311,7 @@ impl Broker {
         }
     }
 
-    fn tell(&mut self, peer: &ConnectionId, dialect: Dialect, command: ToWorker) {
-        self.effects.push_back(Effect::Worker { peer: peer.clone(), dialect, command });
+    fn tell(&mut self, connection: &ConnectionId, dialect: Dialect, command: ToWorker) {
+        self.effects.push_back(Effect::Worker { connection: connection.clone(), dialect, command });
     }
 }

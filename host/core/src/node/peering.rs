@@ -84,8 +84,8 @@ impl Peering {
     }
 
     /// The zone of the node on this connection, if it is another.
-    pub(super) fn zone_of_guest(&self, peer: &ConnectionId) -> Option<&Label> {
-        self.inbound.get(peer).and_then(|guest| guest.zone.as_ref())
+    pub(super) fn zone_of_guest(&self, connection: &ConnectionId) -> Option<&Label> {
+        self.inbound.get(connection).and_then(|guest| guest.zone.as_ref())
     }
 
     /// The nodes that have dialled this one, each with its zone if that is another.
@@ -253,9 +253,9 @@ impl Node {
     }
 
     /// A connection on which a node has dialled this one is gone, or replaced.
-    pub(super) fn guest_left(&mut self, peer: &ConnectionId, now: Time) {
-        if let Some(guest) = self.zone.inbound.remove(peer) {
-            self.broker.gone(peer, now);
+    pub(super) fn guest_left(&mut self, connection: &ConnectionId, now: Time) {
+        if let Some(guest) = self.zone.inbound.remove(connection) {
+            self.broker.gone(connection, now);
             self.router_left(&guest.member, guest.zone.as_ref(), now);
         }
     }

@@ -125,16 +125,16 @@ fn events() -> Vec<Event> {
     let mut events = Vec::new();
     for (peer, service) in [("a", "a"), ("a", "b"), ("b", "a")] {
         let (peer, service) = (ConnectionId::new(peer), name(service));
-        events.push(Event::WorkerJoined { peer: peer.clone(), service: service.clone() });
-        events.push(Event::WorkerLeft { peer: peer.clone(), service: service.clone(), why: "a" });
-        events.push(Event::Untold { peer, service, failure: Failure::new(Code::Failed, "a") });
+        events.push(Event::WorkerJoined { connection: peer.clone(), service: service.clone() });
+        events.push(Event::WorkerLeft { connection: peer.clone(), service: service.clone(), why: "a" });
+        events.push(Event::Untold { connection: peer, service, failure: Failure::new(Code::Failed, "a") });
     }
-    events.push(Event::WorkerLeft { peer: peer(), service: name("a"), why: "b" });
-    events.push(Event::Untold { peer: peer(), service: name("a"), failure: Failure::new(Code::Failed, "b") });
-    events.push(Event::Untold { peer: peer(), service: name("a"), failure: Failure::new(Code::Crashed, "a") });
+    events.push(Event::WorkerLeft { connection: peer(), service: name("a"), why: "b" });
+    events.push(Event::Untold { connection: peer(), service: name("a"), failure: Failure::new(Code::Failed, "b") });
+    events.push(Event::Untold { connection: peer(), service: name("a"), failure: Failure::new(Code::Crashed, "a") });
     events.extend(["a", "b"].map(|service| Event::Shared { service: name(service) }));
     for (peer, why) in [("a", "a"), ("a", "b"), ("b", "a")] {
-        events.push(Event::Refused { peer: ConnectionId::new(peer), why: why.into() });
+        events.push(Event::Refused { connection: ConnectionId::new(peer), why: why.into() });
     }
     events
 }

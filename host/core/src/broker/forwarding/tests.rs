@@ -30,7 +30,7 @@ fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
     let peer = ConnectionId::new(Frame::from(format!("asker {id}")));
     let submission = Submission {
-        asker: Requester::Client { peer, dialect: Dialect::Peer, id, asked: None },
+        asker: Requester::Client { connection: peer, dialect: Dialect::Peer, id, asked: None },
         service: name(service),
         destination: Destination::Zone(name("b")),
         caller: None,

@@ -236,7 +236,7 @@ impl Checker {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::WorkerJoined { peer, service } => {
+            Event::WorkerJoined { connection: peer, service } => {
                 self.tally.count("worker joined");
                 let ready = self.moment.ready.take().filter(|(who, what, _)| (who, what) == (peer, service));
                 let Some((_, _, dialect)) = ready else {
@@ -249,7 +249,7 @@ impl Checker {
                 self.require(!twice, || format!("registers {peer} twice"));
                 self.at_desk(service, |desk| desk.idle += 1);
             }
-            Event::WorkerLeft { peer, service, why } => {
+            Event::WorkerLeft { connection: peer, service, why } => {
                 self.tally.count(why);
                 self.worker_left(peer, service, why);
             }
@@ -258,13 +258,13 @@ impl Checker {
                 self.require(is_true, || format!("says that {service} is shared, which is not true"));
                 self.tally.count("shared");
             }
-            Event::Refused { peer, why } => {
+            Event::Refused { connection: peer, why } => {
                 self.tally.count_reason(None, why);
                 if why.starts_with("asks wrongly") {
                     self.untold(peer, None, &Failure::new(Code::Malformed, why.clone()));
                 }
             }
-            Event::Untold { peer, service, failure } => self.untold(peer, Some(service), failure),
+            Event::Untold { connection: peer, service, failure } => self.untold(peer, Some(service), failure),
         }
     }
 

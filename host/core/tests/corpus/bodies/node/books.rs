@@ -124,8 +124,8 @@ impl Books {
         match output {
             Output::Send { to, frames } => self.sends(to, frames),
             Output::Answer { call, .. } => self.answers(&Asker::Call(*call)),
-            Output::Event(Event::Untold { peer, .. }) => self.answers(&Asker::Majordomo(peer.clone())),
-            Output::Event(Event::Refused { peer, why }) if why.starts_with("asks wrongly") => {
+            Output::Event(Event::Untold { connection: peer, .. }) => self.answers(&Asker::Majordomo(peer.clone())),
+            Output::Event(Event::Refused { connection: peer, why }) if why.starts_with("asks wrongly") => {
                 self.answers(&Asker::Majordomo(peer.clone()));
             }
             Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
