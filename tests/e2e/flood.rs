@@ -54,7 +54,7 @@ impl Noise {
 }
 
 fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
-    let ask = Request {
+    let request = Request {
         id,
         service: Frame::copy_from_slice(service.as_bytes()),
         deadline_ms: None,
@@ -64,7 +64,7 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
         idempotency_key: None,
         body: vec![Frame::from_static(b"x")],
     };
-    native::encode_request(Dialect::Native, &ask).unwrap().into_iter().map(Into::into).collect()
+    native::encode_request(Dialect::Native, &request).unwrap().into_iter().map(Into::into).collect()
 }
 
 /// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of frames.

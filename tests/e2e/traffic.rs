@@ -72,16 +72,16 @@ fn answer(socket: &zmq::Socket, requests: usize) {
     for number in 0..requests {
         let mut frames: Vec<Frame> = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
         let peer = frames.remove(0);
-        let Ok(Message::Request { request: ask, .. }) = message::decode(frames) else { panic!("it only asks") };
-        let body: Vec<Frame> = if &ask.service[..] == b"node.members" {
+        let Ok(Message::Request { request, .. }) = message::decode(frames) else { panic!("it only asks") };
+        let body: Vec<Frame> = if &request.service[..] == b"node.members" {
             vec!["{\"zone\":\"mars\",\"members\":[]}".into()]
         } else {
-            ask.body
+            request.body
         };
         // The first is the question for the zone.
         let times = [1, 2, 0].get(number).copied().unwrap_or(1);
         for _ in 0..times {
-            let reply = native::encode_reply(Dialect::Native, ask.id, Reply::Final(body.clone()));
+            let reply = native::encode_reply(Dialect::Native, request.id, Reply::Final(body.clone()));
             let frames = std::iter::once(&peer).chain(&reply).map(|frame| &frame[..]);
             socket.send_multipart(frames, 0).unwrap();
         }

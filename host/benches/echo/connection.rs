@@ -106,7 +106,7 @@ impl ZeroMq {
 fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
     let body = vec![b'x'; payload];
     let native = |service: &String| {
-        let ask = Request {
+        let request = Request {
             id: 1,
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
@@ -118,7 +118,7 @@ fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
             body: vec![Frame::copy_from_slice(&body)],
         };
         // The names of services under test are short.
-        let frames = native::encode_request(message::Dialect::NativeCompact, &ask).unwrap_or_default();
+        let frames = native::encode_request(message::Dialect::NativeCompact, &request).unwrap_or_default();
         frames.into_iter().map(Into::into).collect()
     };
     match dialect {

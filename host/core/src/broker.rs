@@ -204,7 +204,9 @@ impl Broker {
             return self.refuse_submission(submission, failure);
         }
         let id = self.requests.next_id();
-        let Submission { asker, service, destination: place, caller, chain, body, deadline, patience, .. } = submission;
+        let Submission {
+            requester: asker, service, destination: place, caller, chain, body, deadline, patience, ..
+        } = submission;
         self.remember(&asker, id);
         let at_node = matches!(place, Destination::Node(_)).then(|| self.kind(&service, &place));
         let entry = self.service(&service);
@@ -222,7 +224,7 @@ impl Broker {
         self.held_bytes += bytes;
         self.timers.insert(timer, id, now);
         self.requests.push(Pending {
-            asker,
+            requester: asker,
             service,
             destination: place,
             stage: Stage::Queued,
@@ -337,9 +339,9 @@ impl Broker {
     }
 
     /// Answers a request that was never accepted.
-    pub fn refuse(&mut self, asker: Requester, service: ServiceName, failure: Failure) {
+    pub fn refuse(&mut self, requester: Requester, service: ServiceName, failure: Failure) {
         *self.counters.failed.entry(failure.code).or_default() += 1;
-        self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Failure(failure) });
+        self.effects.push_back(Effect::Reply { requester, service, reply: Reply::Failure(failure) });
     }
 
     /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
@@ -426,7 +428,7 @@ impl Broker {
         let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         let result = result.map_err(|failure| pending.in_truth(failure));
-        let (result, shared) = self.with_parts(&pending.asker, std::mem::take(&mut pending.parts), result);
+        let (result, shared) = self.with_parts(&pending.requester, std::mem::take(&mut pending.parts), result);
         self.settle_followers(id, &pending, shared.as_ref().unwrap_or(&result), now);
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
@@ -449,7 +451,7 @@ impl Broker {
         if pending.trace.is_some() {
             self.tell_trace(&mut pending, &reply, now);
         }
-        self.effects.push_back(Effect::Reply { asker: pending.asker, service: pending.service, reply });
+        self.effects.push_back(Effect::Reply { requester: pending.requester, service: pending.service, reply });
     }
 
     /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and

@@ -285,7 +285,7 @@ impl Node {
 
     fn receive(&mut self, from: ConnectionId, frames: Vec<Frame>, now: Time) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, request: ask }) => self.request(from, dialect, ask, now),
+            Ok(Message::Request { dialect, request }) => self.request(from, dialect, request, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(&from, id, now),
             Ok(Message::Worker { dialect, command }) => self.worker_says(&from, dialect, command, now),
             Ok(Message::Peer(message)) => self.guest_says(&from, message, now),
@@ -310,36 +310,37 @@ impl Node {
         }
     }
 
-    fn request(&mut self, from: ConnectionId, dialect: Dialect, ask: Request, now: Time) {
-        let known = self.broker.known(&ask.service).cloned().map(Address::from);
-        let Address { service, location: place } = match known.map_or_else(|| Address::from_bytes(&ask.service), Ok) {
+    fn request(&mut self, from: ConnectionId, dialect: Dialect, request: Request, now: Time) {
+        let known = self.broker.known(&request.service).cloned().map(Address::from);
+        let Address { service, location: place } = match known.map_or_else(|| Address::from_bytes(&request.service), Ok)
+        {
             Ok(address) => address,
             Err(invalid) => {
                 self.broker.count_malformed();
-                return self.reply(from, dialect, ask.id, &ask.service, Reply::Failure(invalid.into()));
+                return self.reply(from, dialect, request.id, &request.service, Reply::Failure(invalid.into()));
             }
         };
         if service.as_str().starts_with("mmi.") {
-            if ask.trace {
+            if request.trace {
                 let records = vec![self.broker.record_at_once(MAX_HOPS, format!("answers {service} itself"))];
-                self.reply(from.clone(), dialect, ask.id, &ask.service, Reply::Partial(records));
-                return self.reply(from, dialect, ask.id, &ask.service, Reply::Final(Vec::new()));
+                self.reply(from.clone(), dialect, request.id, &request.service, Reply::Partial(records));
+                return self.reply(from, dialect, request.id, &request.service, Reply::Final(Vec::new()));
             }
-            let code = self.management(&from, &service, &ask.body);
+            let code = self.management(&from, &service, &request.body);
             let reply = Reply::Final(vec![Frame::from_static(code)]);
-            return self.reply(from, dialect, ask.id, &ask.service, reply);
+            return self.reply(from, dialect, request.id, &request.service, reply);
         }
-        let asked = (place != Location::Nearest).then(|| ask.service.clone());
+        let asked = (place != Location::Nearest).then(|| request.service.clone());
         let forbidden = self.forbids(&from, &service);
-        let asker = Requester::Client { connection: from, dialect, id: ask.id, asked };
+        let asker = Requester::Client { connection: from, dialect, id: request.id, asked };
         if let Some(failure) = forbidden {
             return self.broker.refuse(asker, service, failure);
         }
         let place = self.locate(&place);
-        let deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
-        let patience = if dialect.is_native() { ask.wait.then_some(Duration::MAX) } else { Some(self.patience) };
+        let deadline = request.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
+        let patience = if dialect.is_native() { request.wait.then_some(Duration::MAX) } else { Some(self.patience) };
         let submission = Submission {
-            asker,
+            requester: asker,
             service,
             destination: place,
             caller: None,
@@ -348,13 +349,13 @@ impl Node {
             crossed: Vec::new(),
             hops: MAX_HOPS,
             is_outward: false,
-            is_trace: ask.trace,
+            is_trace: request.trace,
             has_alternative: false,
-            body: ask.body,
+            body: request.body,
             deadline,
             patience,
-            traceparent: ask.traceparent,
-            idempotency_key: ask.idempotency_key,
+            traceparent: request.traceparent,
+            idempotency_key: request.idempotency_key,
         };
         self.broker.submit(submission, now);
     }
@@ -419,17 +420,17 @@ impl Node {
     fn translate(&mut self, effect: Effect, now: Time) {
         match effect {
             Effect::Reply {
-                asker: Requester::Client { connection: peer, dialect: Dialect::Peer, id, .. },
+                requester: Requester::Client { connection, dialect: Dialect::Peer, id, .. },
                 reply,
                 ..
             } => {
-                self.send(peer, peer::encode(PeerMessage::Reply { id, reply }));
+                self.send(connection, peer::encode(PeerMessage::Reply { id, reply }));
             }
-            Effect::Reply { asker: Requester::Client { connection: peer, dialect, id, asked }, service, reply } => {
+            Effect::Reply { requester: Requester::Client { connection, dialect, id, asked }, service, reply } => {
                 let asked = asked.as_deref().unwrap_or(service.as_str().as_bytes());
-                self.reply(peer, dialect, id, asked, reply);
+                self.reply(connection, dialect, id, asked, reply);
             }
-            Effect::Reply { asker: Requester::Call { call, .. }, reply, .. } => match reply {
+            Effect::Reply { requester: Requester::Call { call, .. }, reply, .. } => match reply {
                 // The contract of `calls` has none: the broker adds their frames to the final reply.
                 Reply::Partial(_) => {}
                 Reply::Final(body) => self.outputs.push_back(Output::Answer { call, result: Ok(body) }),
@@ -437,7 +438,7 @@ impl Node {
             },
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
-            Effect::Worker { connection: peer, dialect, command } => self.tell_worker(peer, dialect, command),
+            Effect::Worker { connection, dialect, command } => self.tell_worker(connection, dialect, command),
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
                 if let Some(links) = self.links_of(link) {

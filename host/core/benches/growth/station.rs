@@ -245,8 +245,8 @@ fn request(service: &[u8], id: u64, body: &Body, idempotency_key: Option<Frame>)
     let service = Frame::copy_from_slice(service);
     let (trace, traceparent, deadline_ms) = (false, None, Some(1_000_000));
     let body = body.clone();
-    let ask = Request { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
-    native::encode_request(Dialect::NativeCompact, &ask).unwrap()
+    let request = Request { id, service, deadline_ms, wait: true, trace, traceparent, idempotency_key, body };
+    native::encode_request(Dialect::NativeCompact, &request).unwrap()
 }
 
 fn offer(service: Address) -> Offer {

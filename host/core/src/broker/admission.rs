@@ -14,7 +14,7 @@ impl Broker {
     pub(super) fn may_submit(&mut self, submission: &Submission, now: Time) -> Result<(), Failure> {
         let limits = &self.settings.limits;
         let refuse = |code, reason: String| Err(Failure::new(code, reason));
-        let is_call = matches!(submission.asker, Requester::Call { .. });
+        let is_call = matches!(submission.requester, Requester::Call { .. });
         if self.draining && !is_call {
             return refuse(Code::Draining, format!("node {} is shutting down", self.settings.name));
         }
@@ -26,11 +26,11 @@ impl Broker {
         if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
             return refuse(Code::Overloaded, format!("limits.held-bytes = {} is reached", limits.held_bytes));
         }
-        self.may_ask(&submission.asker)?;
+        self.may_ask(&submission.requester)?;
         self.may_queue(submission)?;
-        match &submission.asker {
-            Requester::Client { connection: peer, .. } => {
-                peer.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now))
+        match &submission.requester {
+            Requester::Client { connection, .. } => {
+                connection.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now))
             }
             Requester::Call { .. } => Ok(()),
         }
@@ -54,9 +54,9 @@ impl Broker {
         Err(Failure::new(Code::TooLarge, reason))
     }
 
-    fn may_ask(&self, asker: &Requester) -> Result<(), Failure> {
-        let Requester::Client { connection: peer, dialect, id, .. } = asker else { return Ok(()) };
-        let Some(client) = self.clients.get(peer) else { return Ok(()) };
+    fn may_ask(&self, requester: &Requester) -> Result<(), Failure> {
+        let Requester::Client { connection, dialect, id, .. } = requester else { return Ok(()) };
+        let Some(client) = self.clients.get(connection) else { return Ok(()) };
         let limits = &self.settings.limits;
         let (name, limit) = match dialect {
             message::Dialect::Peer => ("limits.requests-per-peer", limits.requests_per_peer),
@@ -123,8 +123,8 @@ impl Broker {
     /// What the user in whose name a request was made in the first place may call, if that is not everything: by the rules
     /// of the node that the user asked, and by this one's for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
-        let (peer, told) = match &request.asker {
-            Requester::Client { connection: peer, .. } => (peer, request.allowed.as_deref()),
+        let (peer, told) = match &request.requester {
+            Requester::Client { connection, .. } => (connection, request.allowed.as_deref()),
             // A call ends with the request that makes it; of one that is gone, nothing is known.
             Requester::Call { parent, .. } => {
                 return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it));

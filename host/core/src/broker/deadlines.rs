@@ -62,8 +62,8 @@ impl Deadline {
     }
 
     /// What an asker allows.
-    pub(super) fn asked(asker: &Requester, time: Option<Duration>, now: Time) -> Self {
-        let source = match asker {
+    pub(super) fn asked(requester: &Requester, time: Option<Duration>, now: Time) -> Self {
+        let source = match requester {
             Requester::Call { .. } => Source::Caller,
             Requester::Client { dialect: Dialect::Peer, .. } => Source::Node,
             Requester::Client { .. } => Source::Client,

@@ -41,17 +41,17 @@ pub(super) struct FairQueue {
 
 impl FairQueue {
     /// The turn of a new request, while so many wait.
-    pub(super) fn assign(&mut self, asker: &Requester, request: RequestId, waiting: usize) -> StartTag {
-        let caller = match asker {
+    pub(super) fn assign(&mut self, requester: &Requester, request: RequestId, waiting: usize) -> StartTag {
+        let caller = match requester {
             _ if waiting == 0 => {
                 self.last.clear();
                 return StartTag { round: self.round, request };
             }
             // Somebody waits for the one who calls.
             Requester::Call { .. } => return StartTag { round: self.round, request },
-            Requester::Client { connection: peer, .. } => match peer.principal() {
+            Requester::Client { connection, .. } => match connection.principal() {
                 Some(user) => Flow::User(user.clone()),
-                None => Flow::Connection(peer.clone()),
+                None => Flow::Connection(connection.clone()),
             },
         };
         if self.last.len() > 2 * waiting + 16 {

@@ -92,7 +92,7 @@ impl Broker {
         let mut chain = pending.chain.clone();
         chain.push(pending.service.clone());
         let submission = Submission {
-            asker,
+            requester: asker,
             service,
             destination: Destination::Anywhere,
             caller: None,

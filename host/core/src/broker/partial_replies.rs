@@ -38,7 +38,7 @@ impl Broker {
             return self.end(id, failure, now);
         }
         let Some(pending) = self.requests.get(&id) else { return };
-        let has_parts = pending.asker.has_parts();
+        let has_parts = pending.requester.has_parts();
         if (!has_parts || pending.idempotency_key.is_some())
             && let Err(failure) = self.keep_part(id, &body)
         {
@@ -48,8 +48,8 @@ impl Broker {
             self.drop_parts(id, true);
         }
         if has_parts && let Some(pending) = self.requests.get(&id) {
-            let (asker, service) = (pending.asker.clone(), pending.service.clone());
-            self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(body) });
+            let (asker, service) = (pending.requester.clone(), pending.service.clone());
+            self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(body) });
         }
     }
 
@@ -88,7 +88,7 @@ impl Broker {
     /// part alone, because a request with a key must not run again.
     pub(super) fn with_parts(
         &self,
-        asker: &Requester,
+        requester: &Requester,
         parts: PartialReplies,
         result: Result<Body, Failure>,
     ) -> (Result<Body, Failure>, Option<Result<Body, Failure>>) {
@@ -99,7 +99,7 @@ impl Broker {
             self.may_carry_both(&parts.frames, &body)?;
             Ok([parts.frames, body].concat())
         });
-        match (asker.has_parts(), whole) {
+        match (requester.has_parts(), whole) {
             (true, Ok(whole)) => (result, Some(Ok(whole))),
             (true, Err(_)) => (result, None),
             (false, whole) => (whole, None),

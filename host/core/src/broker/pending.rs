@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A request without an answer.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) asker: Requester,
+    pub(super) requester: Requester,
     pub(super) service: ServiceName,
     pub(super) destination: Destination,
     pub(super) stage: Stage,
@@ -84,9 +84,9 @@ impl Pending {
     }
 
     pub(super) fn caller(&self) -> Caller {
-        match (&self.caller, &self.asker) {
+        match (&self.caller, &self.requester) {
             (Some(caller), _) => caller.clone(),
-            (None, Requester::Client { connection: peer, .. }) => Caller::Client(peer.clone()),
+            (None, Requester::Client { connection, .. }) => Caller::Client(connection.clone()),
             (None, Requester::Call { caller, .. }) => Caller::Service(caller.clone()),
         }
     }
@@ -124,19 +124,19 @@ impl Broker {
         if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
             service.dequeue(pending.start_tag, &pending.destination);
         }
-        match &pending.asker {
-            Requester::Client { connection: peer, dialect, id: number, .. } => {
-                if let Some(user) = peer.principal() {
+        match &pending.requester {
+            Requester::Client { connection, dialect, id: number, .. } => {
+                if let Some(user) = connection.principal() {
                     self.quotas.end(user);
                 }
-                if let Some(client) = self.clients.get_mut(peer) {
+                if let Some(client) = self.clients.get_mut(connection) {
                     if dialect.has_ids() {
                         client.numbered.remove(number);
                     } else {
                         client.unnumbered.remove(&id);
                     }
                     if client.outstanding() == 0 {
-                        self.clients.remove(peer);
+                        self.clients.remove(connection);
                     }
                 }
             }
@@ -150,15 +150,15 @@ impl Broker {
     }
 
     /// Enters a new request where its asker is looked up.
-    pub(super) fn remember(&mut self, asker: &Requester, request: RequestId) {
-        match asker {
-            Requester::Client { connection: peer, dialect, id, .. } => {
-                if let Some(user) = peer.principal() {
+    pub(super) fn remember(&mut self, requester: &Requester, request: RequestId) {
+        match requester {
+            Requester::Client { connection, dialect, id, .. } => {
+                if let Some(user) = connection.principal() {
                     self.quotas.begin(user);
                 }
-                let client = match self.clients.get_mut(peer) {
+                let client = match self.clients.get_mut(connection) {
                     Some(client) => client,
-                    None => self.clients.entry(peer.clone()).or_default(),
+                    None => self.clients.entry(connection.clone()).or_default(),
                 };
                 if dialect.has_ids() {
                     client.numbered.insert(*id, request);

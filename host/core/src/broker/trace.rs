@@ -100,17 +100,17 @@ impl Broker {
         }
         let own = self.record(pending.hops, trace.decision, now.since(trace.since));
         let records = std::iter::once(own).chain(trace.beyond).collect();
-        let (asker, service) = (pending.asker.clone(), pending.service.clone());
-        self.effects.push_back(Effect::Reply { asker, service, reply: Reply::Partial(records) });
+        let (asker, service) = (pending.requester.clone(), pending.service.clone());
+        self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(records) });
     }
 
     /// Refuses a submission that was not accepted; the asker of a trace is told by whom.
     pub(super) fn refuse_submission(&mut self, submission: Submission, failure: Failure) {
-        let Submission { asker, service, is_trace, hops, .. } = submission;
+        let Submission { requester: asker, service, is_trace, hops, .. } = submission;
         if is_trace {
             let (asker, service) = (asker.clone(), service.clone());
             let reply = Reply::Partial(vec![self.record_at_once(hops, format!("refuses it: {}", failure.code))]);
-            self.effects.push_back(Effect::Reply { asker, service, reply });
+            self.effects.push_back(Effect::Reply { requester: asker, service, reply });
         }
         self.refuse(asker, service, failure);
     }
@@ -240,7 +240,7 @@ mod tests {
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
         let submission = Submission {
-            asker: Requester::Client {
+            requester: Requester::Client {
                 connection: ConnectionId::new("c"),
                 dialect: Dialect::Native,
                 id: 1,

@@ -90,7 +90,7 @@ impl Destination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// Who waits for the answer.
-    pub asker: Requester,
+    pub requester: Requester,
     /// What is asked for.
     pub service: ServiceName,
     /// Where it is to be served.
@@ -189,7 +189,7 @@ pub enum Effect {
     /// Tell the asker. Anything but a partial reply is its one answer.
     Reply {
         /// Who waits.
-        asker: Requester,
+        requester: Requester,
         /// The service it asked for.
         service: ServiceName,
         /// What to tell.
@@ -280,9 +280,9 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WorkerJoined { connection: peer, service } => write!(f, "worker {} serves {service}", peer.shown()),
-            Self::WorkerLeft { connection: peer, service, why } => {
-                write!(f, "worker {} no longer serves {service}: {why}", peer.shown())?;
+            Self::WorkerJoined { connection, service } => write!(f, "worker {} serves {service}", connection.shown()),
+            Self::WorkerLeft { connection, service, why } => {
+                write!(f, "worker {} no longer serves {service}: {why}", connection.shown())?;
                 if self.is_doubled_identity() {
                     f.write_str(
                         "; if it did not start anew, another worker has its identity: give each one of its own",
@@ -295,9 +295,9 @@ impl fmt::Display for Event {
                 "workers share {service} with its plugin, and take every second request; if that is not intended, end them, or \
                  limit `work` of their keys"
             ),
-            Self::Refused { connection: peer, why } => write!(f, "refused a message of {peer}: it {why}"),
-            Self::Untold { connection: peer, service, failure } => {
-                write!(f, "a request of Majordomo client {peer} for {service} ends without a reply: {failure}")
+            Self::Refused { connection, why } => write!(f, "refused a message of {connection}: it {why}"),
+            Self::Untold { connection, service, failure } => {
+                write!(f, "a request of Majordomo client {connection} for {service} ends without a reply: {failure}")
             }
         }
     }

@@ -63,7 +63,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
     if frames.is_empty() {
         return Err(Malformed { sender: Sender::Client, reason: "lacks a body frame" });
     }
-    let ask = Request {
+    let request = Request {
         id: 0,
         service,
         deadline_ms: None,
@@ -74,7 +74,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
         idempotency_key: None,
         body: frames,
     };
-    Ok(Message::Request { dialect, request: ask })
+    Ok(Message::Request { dialect, request })
 }
 
 fn worker(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed> {

@@ -98,7 +98,7 @@ fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Mess
     }
     let length = header.u8()?;
     let service = header.bytes(length.into())?;
-    let mut ask = Request {
+    let mut request = Request {
         id,
         service,
         deadline_ms: (deadline_ms > 0).then_some(deadline_ms),
@@ -110,13 +110,13 @@ fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Mess
     };
     while let Some((kind, value)) = header.field()? {
         match kind {
-            FIELD_TRACEPARENT => ask.traceparent = Some(codec::traceparent(value)?),
-            FIELD_IDEMPOTENCY_KEY => ask.idempotency_key = Some(codec::idempotency_key(value)?),
-            FIELD_BODY if dialect == Dialect::NativeCompact => ask.body.push(value),
+            FIELD_TRACEPARENT => request.traceparent = Some(codec::traceparent(value)?),
+            FIELD_IDEMPOTENCY_KEY => request.idempotency_key = Some(codec::idempotency_key(value)?),
+            FIELD_BODY if dialect == Dialect::NativeCompact => request.body.push(value),
             _ => {}
         }
     }
-    Ok(Message::Request { dialect, request: ask })
+    Ok(Message::Request { dialect, request })
 }
 
 /// Whether this is the body of a compact message.
@@ -136,10 +136,10 @@ fn put_body(header: &mut Vec<u8>, body: &[Frame]) {
 ///
 /// # Errors
 /// Failure 400, as the node would answer: the address, the traceparent or the idempotency key breaks a rule.
-pub fn check(ask: &Request) -> Result<(), Failure> {
-    Address::from_bytes(&ask.service)?;
-    let traceparent = ask.traceparent.clone().map_or(Ok(()), |value| codec::traceparent(value).map(drop));
-    let key = ask.idempotency_key.clone().map_or(Ok(()), |value| codec::idempotency_key(value).map(drop));
+pub fn check(request: &Request) -> Result<(), Failure> {
+    Address::from_bytes(&request.service)?;
+    let traceparent = request.traceparent.clone().map_or(Ok(()), |value| codec::traceparent(value).map(drop));
+    let key = request.idempotency_key.clone().map_or(Ok(()), |value| codec::idempotency_key(value).map(drop));
     traceparent.and(key).map_err(|reason| Failure::new(Code::Malformed, format!("the message {reason}")))
 }
 
@@ -148,15 +148,16 @@ pub fn check(ask: &Request) -> Result<(), Failure> {
 /// # Errors
 /// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is cut,
 /// because what is left would be another request.
-pub fn encode_request(dialect: Dialect, ask: &Request) -> Result<Vec<Frame>, Failure> {
+pub fn encode_request(dialect: Dialect, request: &Request) -> Result<Vec<Frame>, Failure> {
     let malformed = |reason| Failure::new(Code::Malformed, format!("the message {reason}"));
-    let is_compact = is_compact(dialect, &ask.body);
-    let (command, more) = if is_compact { (COMPACT_REQUEST, size_of_fields(&ask.body)) } else { (REQUEST, 0) };
-    let mut header = numbered(MAGIC, command, ask.id, 64 + ask.service.len() + more);
-    header.put_u32(ask.deadline_ms.unwrap_or(0));
-    header.put_u8(if ask.wait { FLAG_WAIT } else { 0 } | if ask.trace { FLAG_TRACE } else { 0 });
-    put_short(&mut header, &ask.service).map_err(malformed)?;
-    for (kind, value) in [(FIELD_TRACEPARENT, &ask.traceparent), (FIELD_IDEMPOTENCY_KEY, &ask.idempotency_key)] {
+    let is_compact = is_compact(dialect, &request.body);
+    let (command, more) = if is_compact { (COMPACT_REQUEST, size_of_fields(&request.body)) } else { (REQUEST, 0) };
+    let mut header = numbered(MAGIC, command, request.id, 64 + request.service.len() + more);
+    header.put_u32(request.deadline_ms.unwrap_or(0));
+    header.put_u8(if request.wait { FLAG_WAIT } else { 0 } | if request.trace { FLAG_TRACE } else { 0 });
+    put_short(&mut header, &request.service).map_err(malformed)?;
+    for (kind, value) in [(FIELD_TRACEPARENT, &request.traceparent), (FIELD_IDEMPOTENCY_KEY, &request.idempotency_key)]
+    {
         if let Some(value) = value {
             if value.len() > MAX_FIELD {
                 return Err(malformed("has a field of more than 65,535 bytes"));
@@ -165,10 +166,10 @@ pub fn encode_request(dialect: Dialect, ask: &Request) -> Result<Vec<Frame>, Fai
         }
     }
     if is_compact {
-        put_body(&mut header, &ask.body);
+        put_body(&mut header, &request.body);
         return Ok(vec![header.into()]);
     }
-    Ok(with_body(header, ask.body.clone()))
+    Ok(with_body(header, request.body.clone()))
 }
 
 /// Writes a client's wish to withdraw its request.
@@ -254,11 +255,11 @@ mod tests {
     fn a_request_comes_back_as_it_was_sent() {
         let bare = Request { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
         let trace = Request { wait: false, trace: true, ..full_ask() };
-        for ask in [full_ask(), bare, trace] {
+        for request in [full_ask(), bare, trace] {
             for (dialect, frames) in [(Dialect::Native, 3), (Dialect::NativeCompact, 1)] {
-                let encoded = encode_request(dialect, &ask).unwrap();
+                let encoded = encode_request(dialect, &request).unwrap();
                 assert_eq!(encoded.len(), frames);
-                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, request: ask.clone() });
+                assert_eq!(decode(encoded).unwrap(), Message::Request { dialect, request: request.clone() });
             }
         }
     }
@@ -300,8 +301,8 @@ mod tests {
         let frames = |length| {
             let reply = encode_reply(Dialect::NativeCompact, 1, Reply::Final(body(length)));
             assert_eq!(decode_reply(reply.clone()).unwrap(), (1, Reply::Final(body(length))));
-            let ask = Request { body: body(length), ..full_ask() };
-            [encode_request(Dialect::NativeCompact, &ask).unwrap().len(), reply.len()]
+            let request = Request { body: body(length), ..full_ask() };
+            [encode_request(Dialect::NativeCompact, &request).unwrap().len(), reply.len()]
         };
         assert_eq!([frames(MAX_COMPACT), frames(MAX_COMPACT + 1)], [[1, 1], [2, 2]]);
     }

@@ -55,7 +55,12 @@ impl Node {
             is_outward: zone.is_none() && guest.role == MemberKind::Router,
             is_trace: forward.is_trace,
             has_alternative: self.router.is_some() && forward.has_alternative,
-            asker: Requester::Client { connection: from.clone(), dialect: Dialect::Peer, id: forward.id, asked: None },
+            requester: Requester::Client {
+                connection: from.clone(),
+                dialect: Dialect::Peer,
+                id: forward.id,
+                asked: None,
+            },
             service: forward.service,
             destination: place,
             caller: Some(Caller::Remote { node, caller: forward.caller }),

@@ -206,7 +206,7 @@ fn busy_node() -> Node {
 }
 
 fn ask(node: &mut Node, id: u64) {
-    let ask = Request {
+    let request = Request {
         id,
         service: "slow".into(),
         deadline_ms: Some(1_000),
@@ -216,7 +216,7 @@ fn ask(node: &mut Node, id: u64) {
         idempotency_key: None,
         body: Vec::new(),
     };
-    let frames = native::encode_request(Dialect::Native, &ask).unwrap();
+    let frames = native::encode_request(Dialect::Native, &request).unwrap();
     node.handle(Input::Message { from: ConnectionId::new("client"), frames }, Time::ZERO);
 }
 

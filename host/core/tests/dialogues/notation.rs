@@ -148,7 +148,7 @@ fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
 
 fn ask(id: u64, words: &[String]) -> Result<Request, String> {
     let service = words.first().ok_or("ask(...) lacks the service")?.clone();
-    let mut ask = Request {
+    let mut request = Request {
         id,
         service: service.into(),
         deadline_ms: None,
@@ -160,15 +160,17 @@ fn ask(id: u64, words: &[String]) -> Result<Request, String> {
     };
     for word in &words[1..] {
         match word.split_once('=') {
-            None if word == "wait" => ask.wait = true,
-            None if word == "trace" => ask.trace = true,
-            Some(("deadline", ms)) => ask.deadline_ms = Some(ms.parse().map_err(|_| "deadline=... is milliseconds")?),
-            Some(("key", key)) => ask.idempotency_key = Some(key.to_owned().into()),
-            Some(("trace", parent)) => ask.traceparent = Some(parent.to_owned().into()),
+            None if word == "wait" => request.wait = true,
+            None if word == "trace" => request.trace = true,
+            Some(("deadline", ms)) => {
+                request.deadline_ms = Some(ms.parse().map_err(|_| "deadline=... is milliseconds")?)
+            }
+            Some(("key", key)) => request.idempotency_key = Some(key.to_owned().into()),
+            Some(("trace", parent)) => request.traceparent = Some(parent.to_owned().into()),
             _ => return Err(format!("ask(...) knows no {word}")),
         }
     }
-    Ok(ask)
+    Ok(request)
 }
 
 /// Text in quotes, with `\\`, `\"` and `\xNN`.

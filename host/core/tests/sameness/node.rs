@@ -23,7 +23,7 @@ fn peers() -> [ConnectionId; 5] {
     ]
 }
 
-fn peer() -> ConnectionId {
+fn connection() -> ConnectionId {
     ConnectionId::new("a")
 }
 
@@ -56,8 +56,8 @@ fn no_two_inputs_are_written_alike() {
     let (link, request) = (LinkId(1), RequestId(1));
     let mut inputs = vec![Input::Tick, Input::Drain, Input::Stop];
     for frames in frames() {
-        inputs.push(Input::Message { from: peer(), frames: frames.clone() });
-        inputs.push(Input::Undeliverable { to: peer(), frames: frames.clone() });
+        inputs.push(Input::Message { from: connection(), frames: frames.clone() });
+        inputs.push(Input::Undeliverable { to: connection(), frames: frames.clone() });
         inputs.push(Input::LinkMessage { link, frames: frames.clone() });
         inputs.push(Input::Unsent { link, frames: frames.clone() });
         inputs.push(Input::Partial { request, body: frames });
@@ -96,7 +96,7 @@ fn requests() -> Vec<Run> {
     let request = Run {
         id: RequestId(1),
         service: name("a"),
-        caller: Caller::Client(peer()),
+        caller: Caller::Client(connection()),
         body: vec![],
         deadline: Time::ZERO,
         traceparent: None,
@@ -124,14 +124,22 @@ fn requests() -> Vec<Run> {
 fn events() -> Vec<Event> {
     let mut events = Vec::new();
     for (peer, service) in [("a", "a"), ("a", "b"), ("b", "a")] {
-        let (peer, service) = (ConnectionId::new(peer), name(service));
-        events.push(Event::WorkerJoined { connection: peer.clone(), service: service.clone() });
-        events.push(Event::WorkerLeft { connection: peer.clone(), service: service.clone(), why: "a" });
-        events.push(Event::Untold { connection: peer, service, failure: Failure::new(Code::Failed, "a") });
+        let (connection, service) = (ConnectionId::new(peer), name(service));
+        events.push(Event::WorkerJoined { connection: connection.clone(), service: service.clone() });
+        events.push(Event::WorkerLeft { connection: connection.clone(), service: service.clone(), why: "a" });
+        events.push(Event::Untold { connection, service, failure: Failure::new(Code::Failed, "a") });
     }
-    events.push(Event::WorkerLeft { connection: peer(), service: name("a"), why: "b" });
-    events.push(Event::Untold { connection: peer(), service: name("a"), failure: Failure::new(Code::Failed, "b") });
-    events.push(Event::Untold { connection: peer(), service: name("a"), failure: Failure::new(Code::Crashed, "a") });
+    events.push(Event::WorkerLeft { connection: connection(), service: name("a"), why: "b" });
+    events.push(Event::Untold {
+        connection: connection(),
+        service: name("a"),
+        failure: Failure::new(Code::Failed, "b"),
+    });
+    events.push(Event::Untold {
+        connection: connection(),
+        service: name("a"),
+        failure: Failure::new(Code::Crashed, "a"),
+    });
     events.extend(["a", "b"].map(|service| Event::Shared { service: name(service) }));
     for (peer, why) in [("a", "a"), ("a", "b"), ("b", "a")] {
         events.push(Event::Refused { connection: ConnectionId::new(peer), why: why.into() });
@@ -165,7 +173,7 @@ fn zone_events() -> Vec<ZoneEvent> {
 fn no_two_outputs_are_written_alike() {
     let mut outputs = Vec::new();
     for frames in frames() {
-        outputs.push(Output::Send { to: peer(), frames: frames.clone() });
+        outputs.push(Output::Send { to: connection(), frames: frames.clone() });
         outputs.push(Output::Post { link: LinkId(1), frames });
     }
     outputs.push(Output::Post { link: LinkId(2), frames: vec![] });

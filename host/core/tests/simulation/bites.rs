@@ -149,7 +149,7 @@ fn a_part_of_an_answer_told_twice_is_noticed() {
 fn a_trace_that_is_not_recorded_is_noticed() {
     let (deadline_ms, service) = (None, frame("add"));
     let (traceparent, idempotency_key) = (None, None);
-    let ask = Request {
+    let request = Request {
         id: 1,
         service,
         deadline_ms,
@@ -165,7 +165,7 @@ fn a_trace_that_is_not_recorded_is_noticed() {
     };
     let mut trial = Trial::new();
     trial.lying(
-        says("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}"))),
+        says("client", native::encode_request(Dialect::Native, &request).unwrap_or_else(|failure| panic!("{failure}"))),
         |output| {
             if is_record(&output) { Vec::new() } else { vec![output] }
         },

@@ -214,9 +214,9 @@ impl Checker {
 
     fn client_says(&mut self, frames: &[Frame]) {
         match message::decode(frames.to_vec()) {
-            Ok(message::Message::Request { request: ask, .. }) => {
-                self.ask_mut(ask.id).is_open = true;
-                self.accepts(ask.id);
+            Ok(message::Message::Request { request, .. }) => {
+                self.ask_mut(request.id).is_open = true;
+                self.accepts(request.id);
             }
             Ok(message::Message::Cancel { id }) => self.ask_mut(id).is_cancelled = true,
             _ => self.fail("a client speaks nonsense"),

@@ -32,8 +32,8 @@ fn said(frames: &[Frame]) -> String {
         return format!("answer {id}: {}", reply_text(&reply));
     }
     match message::decode(frames.to_vec()) {
-        Ok(Message::Request { request: ask, .. }) => {
-            format!("ask {} {}: {}", ask.id, text(&ask.service), body_text(&ask.body))
+        Ok(Message::Request { request, .. }) => {
+            format!("ask {} {}: {}", request.id, text(&request.service), body_text(&request.body))
         }
         Ok(Message::Peer(peer::PeerMessage::Gossip(data))) => format!("Gossip of {} bytes", data.len()),
         Ok(Message::Peer(peer::PeerMessage::Request(forward))) => {

@@ -303,8 +303,8 @@ impl World {
     }
 
     /// A client asks, in our own dialect.
-    fn put_request(&mut self, machine: usize, id: ProcessId, from: ConnectionId, ask: &Request) {
-        let frames = native::encode_request(Dialect::NativeCompact, ask).unwrap();
+    fn put_request(&mut self, machine: usize, id: ProcessId, from: ConnectionId, request: &Request) {
+        let frames = native::encode_request(Dialect::NativeCompact, request).unwrap();
         self.deliver(machine, id, Input::Message { from, frames });
     }
 

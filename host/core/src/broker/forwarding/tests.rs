@@ -28,9 +28,9 @@ fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
-    let peer = ConnectionId::new(Frame::from(format!("asker {id}")));
+    let connection = ConnectionId::new(Frame::from(format!("asker {id}")));
     let submission = Submission {
-        asker: Requester::Client { connection: peer, dialect: Dialect::Peer, id, asked: None },
+        requester: Requester::Client { connection, dialect: Dialect::Peer, id, asked: None },
         service: name(service),
         destination: Destination::Zone(name("b")),
         caller: None,
@@ -62,7 +62,7 @@ fn said(broker: &mut Broker) -> Vec<Said> {
     let said = |effect| match effect {
         Effect::Forward { link, forward } => Some(Said::Forward(link, forward.id, forward.has_alternative)),
         Effect::CancelForward { link, id } => Some(Said::Cancel(link, id)),
-        Effect::Reply { asker: Requester::Client { id, .. }, reply: Reply::Failure(failure), .. } => {
+        Effect::Reply { requester: Requester::Client { id, .. }, reply: Reply::Failure(failure), .. } => {
             Some(Said::Failure(id, failure.code))
         }
         _ => None,

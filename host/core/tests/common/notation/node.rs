@@ -84,13 +84,13 @@ impl Notation for Caller {
 impl Notation for Event {
     fn write(&self, line: &mut String) {
         match self {
-            Self::WorkerJoined { connection: peer, service } => words!(line, "worker-joined", peer, service),
-            Self::WorkerLeft { connection: peer, service, why } => {
-                words!(line, "worker-left", peer, service, Text(why))
+            Self::WorkerJoined { connection, service } => words!(line, "worker-joined", connection, service),
+            Self::WorkerLeft { connection, service, why } => {
+                words!(line, "worker-left", connection, service, Text(why))
             }
             Self::Shared { service } => words!(line, "shared", service),
-            Self::Refused { connection: peer, why } => words!(line, "refused", peer, why),
-            Self::Untold { connection: peer, service, failure } => words!(line, "untold", peer, service, failure),
+            Self::Refused { connection, why } => words!(line, "refused", connection, why),
+            Self::Untold { connection, service, failure } => words!(line, "untold", connection, service, failure),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Checker {
 
     fn message(&mut self, from: &ConnectionId, frames: Vec<Frame>) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, request: ask }) => self.request(from, dialect, ask),
+            Ok(Message::Request { dialect, request }) => self.request(from, dialect, request),
             Ok(Message::Cancel { id }) => {
                 let asks = self.book.of(&Asker::Native(from.clone(), id)).to_vec();
                 for ask in asks {

@@ -236,35 +236,35 @@ impl Checker {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::WorkerJoined { connection: peer, service } => {
+            Event::WorkerJoined { connection, service } => {
                 self.tally.count("worker joined");
-                let ready = self.moment.ready.take().filter(|(who, what, _)| (who, what) == (peer, service));
+                let ready = self.moment.ready.take().filter(|(who, what, _)| (who, what) == (connection, service));
                 let Some((_, _, dialect)) = ready else {
-                    self.fail(&format!("registers {peer} for {service}, which it did not ask for"));
+                    self.fail(&format!("registers {connection} for {service}, which it did not ask for"));
                 };
                 self.rests += 1;
                 let (heard, told, idle_since) = (self.now, self.now, self.rests);
                 let worker = Registered { service: service.clone(), held: None, dialect, heard, told, idle_since };
-                let twice = self.workers.insert(peer.clone(), worker).is_some();
-                self.require(!twice, || format!("registers {peer} twice"));
+                let twice = self.workers.insert(connection.clone(), worker).is_some();
+                self.require(!twice, || format!("registers {connection} twice"));
                 self.at_desk(service, |desk| desk.idle += 1);
             }
-            Event::WorkerLeft { connection: peer, service, why } => {
+            Event::WorkerLeft { connection, service, why } => {
                 self.tally.count(why);
-                self.worker_left(peer, service, why);
+                self.worker_left(connection, service, why);
             }
             Event::Shared { service } => {
                 let is_true = self.desks.get(service).is_some_and(|desk| desk.offered && desk.idle + desk.busy > 0);
                 self.require(is_true, || format!("says that {service} is shared, which is not true"));
                 self.tally.count("shared");
             }
-            Event::Refused { connection: peer, why } => {
+            Event::Refused { connection, why } => {
                 self.tally.count_reason(None, why);
                 if why.starts_with("asks wrongly") {
-                    self.untold(peer, None, &Failure::new(Code::Malformed, why.clone()));
+                    self.untold(connection, None, &Failure::new(Code::Malformed, why.clone()));
                 }
             }
-            Event::Untold { connection: peer, service, failure } => self.untold(peer, Some(service), failure),
+            Event::Untold { connection, service, failure } => self.untold(connection, Some(service), failure),
         }
     }
 

@@ -149,12 +149,12 @@ impl World {
         let service = frame(address);
         let home = &self.nodes[machine % self.nodes.len()];
         let ask = clients::ask(number, home, &self.nodes, true, &mut self.rng);
-        let ask = Request { service, deadline_ms: None, wait: false, ..ask };
+        let request = Request { service, deadline_ms: None, wait: false, ..ask };
         self.next_ask += 1;
         let from = ConnectionId::new(format!("client of the end {number}"));
-        self.checker.asks(from.clone(), &ask, id);
+        self.checker.asks(from.clone(), &request, id);
         self.checker.must_succeed(number, is_served);
-        self.put_request(machine, id, from, &ask);
+        self.put_request(machine, id, from, &request);
         self.note(self.now, Happening::Tries { last: Some(number) });
     }
 

@@ -86,7 +86,7 @@ impl World {
             let service = frame(format!("{}@{}", key.service, key.zone));
             let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
             let body = vec![frame(format!("q{number}"))];
-            let ask = Request {
+            let request = Request {
                 id: number,
                 service,
                 deadline_ms,
@@ -97,9 +97,9 @@ impl World {
                 body,
             };
             let from = ConnectionId::new(format!("client of the end {number}"));
-            self.checker.asks(from.clone(), &ask, id);
+            self.checker.asks(from.clone(), &request, id);
             self.checker.must_succeed(number, is_served);
-            self.put_request(machine, id, from, &ask);
+            self.put_request(machine, id, from, &request);
             asked.push(number);
         }
         self.run_for(Duration::from_secs(4));

@@ -92,13 +92,13 @@ impl Books {
 
     fn arrives(&mut self, from: &ConnectionId, frames: Vec<Frame>) {
         match message::decode(frames) {
-            Ok(Message::Request { dialect, request: ask }) => {
-                let address = Address::from_bytes(&ask.service);
+            Ok(Message::Request { dialect, request }) => {
+                let address = Address::from_bytes(&request.service);
                 let is_asked = address.is_ok_and(|address| !address.service.as_str().starts_with("mmi."));
                 self.arrived += u64::from(is_asked);
-                self.keyed += usize::from(ask.idempotency_key.is_some());
+                self.keyed += usize::from(request.idempotency_key.is_some());
                 self.owe(match dialect {
-                    dialect if dialect.is_native() => Asker::Native(from.clone(), ask.id),
+                    dialect if dialect.is_native() => Asker::Native(from.clone(), request.id),
                     _ => Asker::Majordomo(from.clone()),
                 });
             }
@@ -124,9 +124,9 @@ impl Books {
         match output {
             Output::Send { to, frames } => self.sends(to, frames),
             Output::Answer { call, .. } => self.answers(&Asker::Call(*call)),
-            Output::Event(Event::Untold { connection: peer, .. }) => self.answers(&Asker::Majordomo(peer.clone())),
-            Output::Event(Event::Refused { connection: peer, why }) if why.starts_with("asks wrongly") => {
-                self.answers(&Asker::Majordomo(peer.clone()));
+            Output::Event(Event::Untold { connection, .. }) => self.answers(&Asker::Majordomo(connection.clone())),
+            Output::Event(Event::Refused { connection, why }) if why.starts_with("asks wrongly") => {
+                self.answers(&Asker::Majordomo(connection.clone()));
             }
             Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
             Output::Event(Event::WorkerLeft { .. }) => self.workers -= 1,

@@ -137,7 +137,7 @@ impl World<'_> {
         }
         let service = Frame::from_static(input.pick(&ASKED).unwrap().as_bytes());
         let given = input.u8();
-        let ask = Request {
+        let request = Request {
             id: id.into(),
             service,
             deadline_ms: (given & 1 == 1).then(|| 1 + u32::from(input.u8())),
@@ -148,7 +148,7 @@ impl World<'_> {
             body: input.body(),
         };
         let dialect = if given & 32 == 32 { Dialect::NativeCompact } else { Dialect::Native };
-        self.says(from, native::encode_request(dialect, &ask).unwrap());
+        self.says(from, native::encode_request(dialect, &request).unwrap());
     }
 
     /// A Majordomo client, or a worker.
