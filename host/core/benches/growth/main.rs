@@ -12,9 +12,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
-mod station;
+mod fixture;
 
-use station::Station;
+use fixture::Fixture;
 
 const ROUNDS: usize = 9;
 
@@ -25,18 +25,18 @@ const REQUESTS: usize = 2_000;
 struct Growth {
     name: &'static str,
     sizes: &'static [usize],
-    make: fn(usize) -> Station,
+    make: fn(usize) -> Fixture,
 }
 
 const GROWTHS: [Growth; 8] = [
-    Growth { name: "services", sizes: &[1, 10, 100, 1_000, 10_000], make: Station::with_services },
-    Growth { name: "clients", sizes: &[1, 10, 100, 1_000, 5_000], make: Station::with_clients },
-    Growth { name: "workers", sizes: &[1, 10, 100, 1_000], make: Station::with_workers },
-    Growth { name: "members", sizes: &[1, 5, 50, 500], make: Station::with_members },
-    Growth { name: "zones", sizes: &[1, 10, 100, 1_000, 5_000], make: Station::with_zones },
-    Growth { name: "waiting", sizes: &[1, 10, 100, 1_000, 10_000, 100_000], make: Station::with_waiting },
-    Growth { name: "kept replies", sizes: &[1, 10, 100, 1_000, 10_000], make: Station::with_kept_replies },
-    Growth { name: "bytes of body", sizes: &[64, 1_024, 65_536, 1_048_576], make: Station::with_bodies },
+    Growth { name: "services", sizes: &[1, 10, 100, 1_000, 10_000], make: Fixture::with_services },
+    Growth { name: "clients", sizes: &[1, 10, 100, 1_000, 5_000], make: Fixture::with_clients },
+    Growth { name: "workers", sizes: &[1, 10, 100, 1_000], make: Fixture::with_workers },
+    Growth { name: "members", sizes: &[1, 5, 50, 500], make: Fixture::with_members },
+    Growth { name: "zones", sizes: &[1, 10, 100, 1_000, 5_000], make: Fixture::with_zones },
+    Growth { name: "waiting", sizes: &[1, 10, 100, 1_000, 10_000, 100_000], make: Fixture::with_waiting },
+    Growth { name: "kept replies", sizes: &[1, 10, 100, 1_000, 10_000], make: Fixture::with_kept_replies },
+    Growth { name: "bytes of body", sizes: &[64, 1_024, 65_536, 1_048_576], make: Fixture::with_bodies },
 ];
 
 fn main() {
@@ -54,7 +54,7 @@ fn main() {
 
 fn measure(growth: &Growth) {
     let mut memory = Vec::new();
-    let mut stations: Vec<Station> = Vec::new();
+    let mut stations: Vec<Fixture> = Vec::new();
     for &size in growth.sizes {
         let before = resident_bytes();
         stations.push((growth.make)(size));

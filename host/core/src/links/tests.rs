@@ -11,9 +11,9 @@ fn member(boot: u64) -> Member {
     Member { name: "b".parse().unwrap(), boot, renewal: 0, role: MemberKind::Node, endpoint: PLACE.into() }
 }
 
-struct Scene(Links);
+struct Fixture(Links);
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self(Links::new(PeerSettings::default(), &[Seed::at(PLACE)], 0))
     }
@@ -46,7 +46,7 @@ impl Scene {
 
 #[test]
 fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let mut now = 0;
     for pause in [100, 200, 400, 800, 1600, 2000, 2000] {
         let link = scene.dials(now);
@@ -59,7 +59,7 @@ fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
 
 #[test]
 fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let link = scene.dials(0);
     scene.0.down(link, "refused", at(0));
     scene.effects();
@@ -74,7 +74,7 @@ fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause()
 
 #[test]
 fn whoever_does_not_welcome_in_time_is_hung_up() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let link = scene.dials(0);
     assert_eq!(scene.0.next_wake(), Some(at(3_000)));
     assert!(scene.wake(3_000, false).contains(&LinkEffect::HangUp(link)));
@@ -83,7 +83,7 @@ fn whoever_does_not_welcome_in_time_is_hung_up() {
 
 #[test]
 fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     assert_eq!(scene.0.next_wake(), None, "who owes nothing is left alone");
     scene.0.asked(link, at(10_000));
     assert_eq!(scene.wake(10_250, true), [LinkEffect::Ping(link)]);
@@ -102,7 +102,7 @@ fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats()
 
 #[test]
 fn a_peer_that_answers_is_never_silent() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.asked(link, at(0));
     for beat in 1..20 {
         assert_eq!(scene.wake(beat * 250, true), [LinkEffect::Ping(link)]);
@@ -112,7 +112,7 @@ fn a_peer_that_answers_is_never_silent() {
 
 #[test]
 fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.asked(link, at(0));
     let mut effects = Vec::new();
     for beat in 1..=20 {
@@ -125,7 +125,7 @@ fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
 
 #[test]
 fn a_node_that_slept_gives_up_no_link_for_that() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.asked(link, at(0));
     assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
     assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
@@ -135,7 +135,7 @@ fn a_node_that_slept_gives_up_no_link_for_that() {
 
 #[test]
 fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.down(link, "lost", at(1_000));
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why: "lost".into() }]);
     let link = scene.dials(1_100);
@@ -147,7 +147,7 @@ fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
 
 #[test]
 fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.asked(link, at(0));
     scene.0.release(&member(1), |_| true, at(100));
     assert_eq!(scene.effects(), []);
@@ -161,7 +161,7 @@ fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() 
 
 #[test]
 fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.release(&member(1), |_| true, at(100));
     scene.0.retain(&member(2), at(200));
     let why = "it has started anew".into();
@@ -171,7 +171,7 @@ fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
 
 #[test]
 fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     let elsewhere = |boot| Member { endpoint: "tcp://elsewhere".into(), ..member(boot) };
     for (ms, boot, is_taken) in [(10, 0, false), (20_000, 0, false), (40_000, 2, true)] {
         scene.0.want_briefly(&elsewhere(boot), at(ms));
@@ -190,7 +190,7 @@ fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
 
 #[test]
 fn two_places_of_one_node_make_one_link() {
-    let (mut scene, _) = Scene::linked();
+    let (mut scene, _) = Fixture::linked();
     let other = Member { endpoint: "tcp://alias".into(), ..member(1) };
     scene.0.retain(&other, at(0));
     scene.0.wake(|_| false, at(0));
@@ -201,7 +201,7 @@ fn two_places_of_one_node_make_one_link() {
 
 #[test]
 fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let link = scene.dials(0);
     scene.0.is_myself(link);
     assert_eq!(scene.effects(), [LinkEffect::HangUp(link)]);
@@ -221,7 +221,7 @@ fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
 
 #[test]
 fn whoever_has_welcomed_us_is_not_taken_for_ourselves_whatever_it_says_next() {
-    let (mut scene, link) = Scene::linked();
+    let (mut scene, link) = Fixture::linked();
     scene.0.is_myself(link);
     assert_eq!(scene.effects(), []);
     assert_eq!(scene.0.to(&member(1).name), Some(link));

@@ -7,9 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
 mod notation;
 mod script;
-mod stage;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ fn play(file: &str) {
     let mut failures = String::new();
     for dialogue in &dialogues {
         for dialects in dialogue.dialects() {
-            if let Err(mistake) = stage::play(dialogue, dialects) {
+            if let Err(mistake) = harness::play(dialogue, dialects) {
                 let place = format!("tests/dialogues/{file}:{}", mistake.line);
                 let title = &dialogue.title;
                 write!(failures, "\n\n{place}: {title} (in {dialects})\n{}", mistake.text).unwrap();
@@ -78,7 +78,7 @@ files! {
 fn a_dialogue_that_goes_otherwise_is_reported_in_its_own_notation() {
     let text = "# title: t\nplugin print\nc1 > ask(1 print) \"a\"\nrun print \"a\" as $1\nfinish $1 \"b\"\nc1 < final(2) \"b\"";
     let dialogue = &script::dialogues(text)[0];
-    let mistake = stage::play(dialogue, dialogue.dialects()[0]).unwrap_err();
+    let mistake = harness::play(dialogue, dialogue.dialects()[0]).unwrap_err();
     assert_eq!(mistake.line, 6);
     assert_eq!(mistake.text, "  expected: c1 < final(2) \"b\"\n  got:      c1 < final(1) \"b\"");
 }
@@ -88,7 +88,7 @@ fn output_that_no_line_expects_is_a_mistake() {
     for rest in ["", "\n+1s", "\nnothing"] {
         let text = format!("# title: t\nplugin print\nc1 > ask(1 print) \"a\"{rest}");
         let dialogue = &script::dialogues(&text)[0];
-        let mistake = stage::play(dialogue, dialogue.dialects()[0]).unwrap_err();
+        let mistake = harness::play(dialogue, dialogue.dialects()[0]).unwrap_err();
         assert!(mistake.text.contains("got:      run print \"a\""), "{}", mistake.text);
     }
 }

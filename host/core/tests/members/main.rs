@@ -15,7 +15,7 @@ mod seeds;
 
 mod bytes;
 mod faults;
-mod figures;
+mod metrics;
 mod names;
 mod network;
-mod trouble;
+mod partitions;

@@ -8,10 +8,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/byzantine.rs"]
+mod byzantine;
 #[path = "../common/graph.rs"]
 mod graph;
-#[path = "../common/lies.rs"]
-mod lies;
 #[path = "../common/log.rs"]
 mod log;
 #[path = "../common/notation/mod.rs"]
@@ -19,20 +19,20 @@ mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
-mod bites;
+mod byzantine_router;
 mod clocks;
-mod figures;
-mod liar;
+mod faults;
+mod metrics;
+mod mutants;
 mod network;
 mod oracle;
 mod router;
-mod trouble;
 mod world;
 
+use faults::Trouble;
 use log::{Log, transcripts};
 use seeds::number_from;
 use std::collections::BTreeMap;
-use trouble::Trouble;
 
 const SEEDS: u64 = 300;
 
@@ -96,5 +96,7 @@ fn the_same_seed_has_the_same_transcript() {
 
 #[test]
 fn the_same_seed_with_a_liar_has_the_same_transcript() {
-    transcripts("liar", 1, |seed, log| std::mem::take(&mut liar::with_liar(seed, seed % 2 == 0, log).network.log));
+    transcripts("liar", 1, |seed, log| {
+        std::mem::take(&mut byzantine_router::with_liar(seed, seed % 2 == 0, log).network.log)
+    });
 }

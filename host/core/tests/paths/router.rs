@@ -1,6 +1,6 @@
 //! One router process, what its zone serves, and what its effects have told: compared after each step.
 
-use crate::lies::BOOT;
+use crate::byzantine::BOOT;
 use std::collections::BTreeMap;
 use wasmnode_core::message::path::{MAX_HOPS, RouteKey};
 use wasmnode_core::message::peer::Traits;

@@ -15,7 +15,7 @@ mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
-mod station;
+mod fixture;
 mod world;
 
 use log::{Log, transcripts};

@@ -1,8 +1,8 @@
 //! A few nodes, the network between them, and what befalls both.
 
+use crate::fixture::{Fixture, Say};
 use crate::log::Log;
 use crate::notation::Notation;
-use crate::station::{Say, Station};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer, Traits};
@@ -24,7 +24,7 @@ pub(crate) struct World {
     seed: u64,
     rng: fastrand::Rng,
     now: Time,
-    stations: Vec<Station>,
+    stations: Vec<Fixture>,
     /// Whether limits keep something out.
     tight: bool,
     settings: DirectorySettings,
@@ -67,7 +67,7 @@ impl World {
         let tight = rng.u8(..4) == 0;
         let (offers, routes) = if tight { (rng.usize(2..5), rng.usize(3..12)) } else { (10_000, 100_000) };
         let settings = DirectorySettings { lease: LEASE, offers, routes };
-        let station = |n: usize| Station::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
+        let station = |n: usize| Fixture::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
         Self {
             seed,
             tight,
@@ -282,7 +282,7 @@ impl World {
     fn start(&mut self, n: usize) {
         if !self.stations[n].alive {
             let name = self.stations[n].name.clone();
-            self.stations[n] = Station::new(name, &self.settings, self.now.as_micros());
+            self.stations[n] = Fixture::new(name, &self.settings, self.now.as_micros());
             self.act(n, &"starts");
         }
     }
@@ -329,12 +329,12 @@ impl World {
         }
     }
 
-    fn living(&self) -> impl Iterator<Item = &Station> {
+    fn living(&self) -> impl Iterator<Item = &Fixture> {
         self.stations.iter().filter(|station| station.alive)
     }
 
     fn living_agree(&self) -> bool {
-        let others = |knower: &Station| self.living().filter(|other| other.name != knower.name).collect::<Vec<_>>();
+        let others = |knower: &Fixture| self.living().filter(|other| other.name != knower.name).collect::<Vec<_>>();
         self.living().all(|knower| others(knower).into_iter().all(|other| knower.knows(other)))
     }
 

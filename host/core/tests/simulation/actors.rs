@@ -1,7 +1,7 @@
 //! What the peers have in common: they are woken, they hear, and they want things done; the world does them.
 
 use crate::clients::Client;
-use crate::strangers::Stranger;
+use crate::fuzz_peers::Stranger;
 use crate::workers::Worker;
 use fastrand::Rng;
 use std::collections::VecDeque;

@@ -4,15 +4,15 @@
 //! must agree with them in everything that it tells about itself. Each answer must be one that is owed, and be true:
 //! a reply is what was produced for that very request, a failure names something that has happened.
 
-mod book;
 mod clock;
 mod inputs;
+mod model;
 mod outputs;
 mod rest;
 mod truth;
 
-use crate::tally::Tally;
-use book::{AskId, Asker, Book};
+use crate::coverage::Coverage;
+use model::{AskId, Asker, Model};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::Dialect;
@@ -33,8 +33,8 @@ pub(crate) struct Checker {
     step: u64,
     now: Time,
     settings: NodeSettings,
-    pub(crate) tally: Tally,
-    book: Book,
+    pub(crate) tally: Coverage,
+    book: Model,
     /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
     desks: BTreeMap<ServiceName, Desk>,
     workers: BTreeMap<ConnectionId, Registered>,
@@ -145,8 +145,8 @@ impl Checker {
             step: 0,
             now: Time::ZERO,
             settings,
-            tally: Tally::default(),
-            book: Book::default(),
+            tally: Coverage::default(),
+            book: Model::default(),
             desks: BTreeMap::new(),
             workers: BTreeMap::new(),
             compact: BTreeSet::new(),

@@ -15,21 +15,21 @@ mod notation;
 mod seeds;
 
 mod actors;
-mod bites;
 mod checker;
 mod clients;
+mod coverage;
+mod fuzz_peers;
 mod links;
+mod mutants;
 mod plugins;
 mod scenario;
-mod strangers;
-mod tally;
 mod workers;
 mod world;
 
+use coverage::Coverage;
 use log::{Log, transcripts};
 use seeds::number_from;
 use std::time::Duration;
-use tally::Tally;
 use wasmnode_core::NodeSettings;
 
 /// How many seeds are run, half of them in each test: the two tests run at the same time.
@@ -48,7 +48,7 @@ fn sweep(first: u64) {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
-    let (mut tally, mut steps) = (Tally::default(), 0);
+    let (mut tally, mut steps) = (Coverage::default(), 0);
     for seed in (first..seeds).step_by(2) {
         let outcome = world::run(seed, Log::None);
         tally.add(&outcome.tally);

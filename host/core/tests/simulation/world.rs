@@ -8,12 +8,12 @@ mod network;
 use crate::actors::{Actor, Errand};
 use crate::checker::Checker;
 use crate::clients::Client;
+use crate::coverage::Coverage;
+use crate::fuzz_peers::Stranger;
 use crate::links::Link;
 use crate::log::Log;
 use crate::plugins::{Plugins, Turn};
 use crate::scenario::{Scenario, Weather, chance, up_to};
-use crate::strangers::Stranger;
-use crate::tally::Tally;
 use crate::workers::Worker;
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,7 +23,7 @@ use wasmnode_core::{ConnectionId, Frame, Input, Node, NodeSettings, Output, Serv
 /// How a run of the simulation went; it went well, or it would have panicked.
 pub(crate) struct Outcome {
     pub(crate) steps: u64,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Coverage,
     pub(crate) log: Log,
 }
 

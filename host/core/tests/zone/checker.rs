@@ -3,19 +3,19 @@
 //! Each request is answered once, in time, and with what was made for it; none runs twice that may not; a failure tells
 //! the truth; limits hold; nobody spins. What holds between nodes is in [`zone`].
 
-mod books;
 mod crossing;
+mod model;
 mod reach;
 mod zone;
 
 pub(crate) use reach::Reach;
 
+use crate::coverage::Coverage;
 use crate::machine::{Clock, ProcessId};
 use crate::plugins::RunId;
 use crate::scenario::Scenario;
-use crate::tally::Tally;
-use books::{Ask, Asker, Book, Execution};
 use crossing::Arrival;
+use model::{Ask, Asker, Execution, Model};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
@@ -41,7 +41,7 @@ pub(crate) struct Checker {
     under_way: Duration,
     asks: BTreeMap<u64, Ask>,
     due: BTreeSet<(Time, u64)>,
-    books: BTreeMap<ProcessId, Book>,
+    books: BTreeMap<ProcessId, Model>,
     /// Runs that go on: the request, and which of its runs it is.
     runs: BTreeMap<RunId, (u64, usize)>,
     /// Since when a node that is dead or frozen owes an answer to another.
@@ -53,7 +53,7 @@ pub(crate) struct Checker {
     /// What may be wrong for longer, because it has to be forgotten, or found by sums.
     forgets_within: Duration,
     test: &'static str,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Coverage,
 }
 
 impl Checker {
@@ -79,7 +79,7 @@ impl Checker {
             liar: liar.map(|liar| scenario.nodes[liar].settings.endpoint.clone()),
             forgets_within: if scenario.is_gentle { Duration::ZERO } else { paths.lease + 2 * paths.still },
             test: scenario.test,
-            tally: Tally::default(),
+            tally: Coverage::default(),
         }
     }
 
@@ -105,7 +105,7 @@ impl Checker {
     }
 
     pub(crate) fn started(&mut self, id: ProcessId, settings: &NodeSettings, clock: Clock) {
-        self.books.insert(id, Book::new(settings.clone(), clock, self.now));
+        self.books.insert(id, Model::new(settings.clone(), clock, self.now));
     }
 
     /// A process is no more: nobody waits for its answers, and its runs lead nowhere.
@@ -230,7 +230,7 @@ impl Checker {
         ask.opened = now;
         let ask = &self.asks[&number];
         let (home, service, asked) = (ask.home, ask.service.clone(), ask.deadline);
-        let Book { settings, clock, .. } = &self.books[&home];
+        let Model { settings, clock, .. } = &self.books[&home];
         let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name)?.deadline);
         let longest = longest.or(settings.defaults.deadline).unwrap_or(PLUGIN_DEADLINE);
         let time = match asked {
@@ -438,7 +438,7 @@ impl Checker {
         &mut self.asks.get_mut(&ask).unwrap().runs[index]
     }
 
-    fn book(&mut self, id: ProcessId) -> &mut Book {
+    fn book(&mut self, id: ProcessId) -> &mut Model {
         self.books.get_mut(&id).unwrap()
     }
 

@@ -8,10 +8,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../common/byzantine.rs"]
+mod byzantine;
 #[path = "../common/graph.rs"]
 mod graph;
-#[path = "../common/lies.rs"]
-mod lies;
 #[path = "../common/log.rs"]
 mod log;
 #[path = "../common/notation/mod.rs"]
@@ -19,21 +19,21 @@ mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
-mod bites;
 mod checker;
 mod clients;
+mod coverage;
 mod machine;
+mod mutants;
 mod plugins;
 mod readable;
 mod scale;
 mod scenario;
-mod tally;
 mod world;
 
+use coverage::{Coverage, JOINED};
 use log::{Log, transcripts};
 use scenario::{Scenario, Size};
 use seeds::number_from;
-use tally::{JOINED, Tally};
 use world::World;
 
 /// How many seeds are run, half of them in each test: the two tests run at the same time.
@@ -58,7 +58,7 @@ fn sweep(first: u64) {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
-    let (mut tally, mut steps) = (Tally::default(), 0);
+    let (mut tally, mut steps) = (Coverage::default(), 0);
     for seed in (first..seeds).step_by(2) {
         let outcome = World::new(seed, Scenario::draw(seed, Size::Small), Log::None).run();
         tally.add(&outcome.tally);
@@ -126,7 +126,7 @@ fn joined_zones_keep_every_invariant() {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(JOINED_SEEDS);
-    let (mut tally, mut steps) = (Tally::default(), 0);
+    let (mut tally, mut steps) = (Coverage::default(), 0);
     for seed in 0..seeds {
         let outcome = World::new(seed, Scenario::zones(seed), Log::None).run();
         tally.add(&outcome.tally);

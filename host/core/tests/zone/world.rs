@@ -4,23 +4,23 @@
 //! Everything that is to come stands in one agenda; the world takes the next thing, lets the node concerned handle it,
 //! and does at once what that decided, exactly as the driver does. All chance comes from one generator, so a seed replays.
 
-mod accidents;
-mod calm;
-mod lies;
+mod byzantine;
+mod faults;
 mod network;
+mod quiescence;
 mod scale;
 
 use crate::checker::Checker;
 use crate::clients::{self, Place};
+use crate::coverage::Coverage;
 use crate::log::Log;
 use crate::machine::{Clock, Machine, Process, ProcessId};
 use crate::plugins::{Plugins, RunId, Step};
 use crate::readable;
 use crate::scenario::{Accident, Scenario, Weather, YEARS, chance, frame, up_to};
-use crate::tally::Tally;
-use calm::Trial;
 use fastrand::Rng;
 use network::{Conn, Way};
+use quiescence::Trial;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::message::path::UpdateContent;
@@ -31,7 +31,7 @@ use wasmnode_core::{CallId, ConnectionId, Frame, Input, Node, NodeSettings, Outp
 pub(crate) struct Outcome {
     pub(crate) nodes: usize,
     pub(crate) steps: u64,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Coverage,
     pub(crate) log: Log,
 }
 

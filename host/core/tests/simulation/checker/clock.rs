@@ -1,6 +1,6 @@
 //! Until when each request has to be answered: what its asker allows, and the deadline of whoever serves it.
 
-use super::book::AskId;
+use super::model::AskId;
 use super::{Checker, Desk};
 use std::time::Duration;
 use wasmnode_core::{PLUGIN_DEADLINE, ServiceName, Time};

@@ -1,7 +1,7 @@
 //! What the inputs mean: which requests arrive, and what becomes of runs and workers.
 
-use super::book::{Ask, AskId, Asker, Place};
 use super::clock::{Clock, Kind};
+use super::model::{Ask, AskId, Asker, Place};
 use super::{Checker, Desk, LONGEST_PAUSE, Own};
 use std::time::Duration;
 use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};

@@ -1,7 +1,7 @@
 //! What the outputs say: each answer is owed, each start is due, each worker is one.
 
-use super::book::{Ask, AskId, Asker, Place};
 use super::clock::Kind;
+use super::model::{Ask, AskId, Asker, Place};
 use super::truth::is_same;
 use super::{Checker, Execution, HEARTBEATS, Held, MAX_RETRIES, Registered};
 use std::collections::BTreeSet;

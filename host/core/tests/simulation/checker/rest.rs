@@ -1,7 +1,7 @@
 //! A node at rest: it agrees with the books, keeps its limits, lets nobody wait in vain, and asks to be woken in time.
 
-use super::book::{Ask, Place};
 use super::clock::Kind;
+use super::model::{Ask, Place};
 use super::{Checker, HEARTBEATS, Registered};
 use crate::scenario::LATEST;
 use wasmnode_core::{ConnectionId, Node, ServiceStatus, Time};

@@ -1,6 +1,6 @@
 //! Which request an answer is for, and whether the answer is true.
 
-use super::book::{Ask, AskId, Asker, Place};
+use super::model::{Ask, AskId, Asker, Place};
 use super::{Checker, Desk};
 use wasmnode_core::message::{Dialect, Reply, size, trace};
 use wasmnode_core::{Code, Failure, Frame, Time};

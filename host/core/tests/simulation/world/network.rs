@@ -2,9 +2,9 @@
 
 use super::{Happening, Outcome, World};
 use crate::actors::{Act, Actor, Cue};
+use crate::fuzz_peers::mutated;
 use crate::plugins::Appointment;
 use crate::scenario::{chance, up_to};
-use crate::strangers::mutated;
 use std::time::Duration;
 use wasmnode_core::{Frame, Input, ServiceName, Time};
 

@@ -4,7 +4,7 @@
 //! for nobody could know better; what the others say must be so.
 
 use super::Checker;
-use super::books::Book;
+use super::model::Model;
 use crate::machine::ProcessId;
 use wasmnode_core::message::path::RouteKey;
 use wasmnode_core::message::peer::{self, Forward, PeerMessage};
@@ -44,7 +44,7 @@ impl Checker {
 
     /// Whether an honest node may send a request there.
     fn is_allowed(&self, from: ProcessId, to: ProcessId, number: u64, forward: &Forward) {
-        let (Book { settings: sender, .. }, Book { settings: receiver, .. }) = (&self.books[&from], &self.books[&to]);
+        let (Model { settings: sender, .. }, Model { settings: receiver, .. }) = (&self.books[&from], &self.books[&to]);
         let (name, zone) = (&sender.name, &sender.zone);
         let key =
             RouteKey { zone: forward.zone.clone().unwrap_or_else(|| zone.clone()), service: forward.service.clone() };

@@ -3,7 +3,7 @@
 //! Rules let pass by service and zone, never by path, and every link costs something: so the best ways are the shortest ones
 //! over the links that let a service pass, for each service of each zone.
 
-use super::books::Book;
+use super::model::Model;
 use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::message::path::{MAX_HOPS, RouteKey};
 use wasmnode_core::{Label, Neighbour, ServiceName};
@@ -34,8 +34,8 @@ struct Link<'a> {
 }
 
 impl Reach {
-    pub(super) fn new<'a>(living: impl Iterator<Item = &'a Book> + Clone) -> Self {
-        let routers: BTreeMap<&str, &Book> = living
+    pub(super) fn new<'a>(living: impl Iterator<Item = &'a Model> + Clone) -> Self {
+        let routers: BTreeMap<&str, &Model> = living
             .clone()
             .filter(|book| book.settings.is_router())
             .map(|book| (book.settings.endpoint.as_str(), book))
@@ -84,7 +84,7 @@ impl Reach {
     }
 }
 
-fn neighbours(router: &Book) -> impl Iterator<Item = &Neighbour> {
+fn neighbours(router: &Model) -> impl Iterator<Item = &Neighbour> {
     router.settings.router.iter().flat_map(|router| &router.neighbours)
 }
 

@@ -1,7 +1,7 @@
 //! What must hold between nodes: who is dead gets no requests for long, and in calm weather all agree.
 
 use super::Checker;
-use super::books::{Ask, Asker, Book};
+use super::model::{Ask, Asker, Model};
 use super::reach::{Expected, Reach};
 use crate::machine::{Process, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ impl Checker {
         if !self.is_gentle {
             return;
         }
-        let Book { troubled, settings, .. } = &self.books[&to];
+        let Model { troubled, settings, .. } = &self.books[&to];
         // What it said before may still arrive.
         let since = self.now.max(*troubled + self.under_way);
         let first = *self.unanswered.entry((from, to)).or_insert(since);
@@ -100,7 +100,7 @@ impl Checker {
     /// Whether a failure is one that had to be, where only single nodes have accidents.
     pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
         let (ask, home) = (&self.asks[&number], &self.books[&id]);
-        let settled = |book: &Book| book.is_well() && book.troubled + RECOVERY <= ask.opened;
+        let settled = |book: &Model| book.is_well() && book.troubled + RECOVERY <= ask.opened;
         let is_plain =
             matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && ask.zone.is_none() && !ask.is_cancelled;
         // It is at work again soon after it was frozen, for its links stand.
@@ -115,7 +115,7 @@ impl Checker {
         if !may_repeat && !failure.code.was_not_started() {
             return;
         }
-        let offers = |book: &&Book| {
+        let offers = |book: &&Model| {
             settled(book)
                 && book.settings.zone == home.settings.zone
                 && book.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
@@ -197,7 +197,7 @@ impl Checker {
     }
 
     /// What a node sees differently.
-    fn view(&self, book: &Book, node: &Node, truth: &Truth<'_>, reach: &Reach) -> Option<String> {
+    fn view(&self, book: &Model, node: &Node, truth: &Truth<'_>, reach: &Reach) -> Option<String> {
         let Truth { names, offers } = truth;
         let members = node.members();
         let seen: BTreeSet<_> = members.iter().map(|status| status.member.name.as_str()).collect();
@@ -241,7 +241,7 @@ impl Checker {
     }
 
     pub(crate) fn may_disagree(&self, calm_for: Duration, what: &str) {
-        let names: BTreeSet<_> = self.books.values().map(Book::name).collect();
+        let names: BTreeSet<_> = self.books.values().map(Model::name).collect();
         let period = self.books.values().map(|book| book.settings.members.probe_period).max().unwrap_or_default();
         let nodes = u32::try_from(names.len()).unwrap_or(u32::MAX);
         if calm_for > AGREE_WITHIN + self.forgets_within + period * TURNS * nodes {

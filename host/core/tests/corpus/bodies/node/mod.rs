@@ -1,14 +1,14 @@
 //! A node, or a router, to which anything happens in any order: what its peers say may be anything, what its driver says is
 //! what a driver may say. After each step [`books`] compares what it did with what it owes.
 
-mod books;
-mod scene;
+mod fixture;
+mod model;
 mod settings;
 
 use super::reader::Reader;
 use super::words::{any_advert, any_forward, any_gossip, any_member, any_service, any_update, any_zone, label};
 use super::{Seen, Watch};
-use books::Books;
+use model::Model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::path::{self, RouterId};
@@ -40,7 +40,7 @@ struct World<'a> {
     watch: &'a mut Watch<'a>,
     node: Node,
     now: Time,
-    books: Books,
+    books: Model,
     peers: Vec<ConnectionId>,
     /// The links that stand.
     links: Vec<LinkId>,
@@ -69,7 +69,7 @@ pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let settings = settings::of(flags);
     let mut world = World {
         watch,
-        books: Books::new(&settings),
+        books: Model::new(&settings),
         node: Node::new(settings),
         now: Time::ZERO,
         peers: settings::peers(flags),

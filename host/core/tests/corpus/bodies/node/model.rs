@@ -32,7 +32,7 @@ impl Account {
 }
 
 #[derive(Debug)]
-pub struct Books {
+pub struct Model {
     settings: NodeSettings,
     accounts: BTreeMap<Asker, Account>,
     /// Requests that certainly reached the broker, and those of peers, which may have.
@@ -51,7 +51,7 @@ pub struct Books {
     is_stopped: bool,
 }
 
-impl Books {
+impl Model {
     pub fn new(settings: &NodeSettings) -> Self {
         Self {
             settings: settings.clone(),

@@ -22,7 +22,7 @@ impl Notation for Say {
     }
 }
 
-pub(crate) struct Station {
+pub(crate) struct Fixture {
     pub(crate) name: Label,
     pub(crate) alive: bool,
     pub(crate) routes: Directory,
@@ -37,7 +37,7 @@ pub(crate) struct Station {
     version: u64,
 }
 
-impl Station {
+impl Fixture {
     pub(crate) fn new(name: Label, settings: &DirectorySettings, boot: u64) -> Self {
         Self {
             name,

@@ -2,7 +2,7 @@
 //! that tell again what they told long ago.
 
 use super::World;
-use crate::lies::lie;
+use crate::byzantine::lie;
 use crate::scenario::{SERVICES, chance, name, pick};
 use wasmnode_core::Frame;
 use wasmnode_core::message::path::{self, UpdateContent};

@@ -7,7 +7,7 @@ use wasmnode_core::Code;
 
 /// How often each thing happened.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(BTreeMap<&'static str, u64>);
+pub(crate) struct Coverage(BTreeMap<&'static str, u64>);
 
 /// Reasons of failures and events that have to occur, by a part of their text.
 const REASONS: &[(Option<Code>, &str)] = &[
@@ -91,7 +91,7 @@ const OCCASIONS: &[&str] = &[
     "woken late",
 ];
 
-impl Tally {
+impl Coverage {
     pub(crate) fn count(&mut self, what: &'static str) {
         self.count_many(what, 1);
     }

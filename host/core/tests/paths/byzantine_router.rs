@@ -1,7 +1,7 @@
 //! A router that lies, between honest ones: what they know of others stays right, and when it is gone, everything is.
 
+use crate::byzantine::{lie, router};
 use crate::graph::Family;
-use crate::lies::{lie, router};
 use crate::log::Log;
 use crate::world::{Plan, World, service};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// How often each thing happened.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
     most: BTreeMap<&'static str, u64>,
 }
@@ -107,7 +107,7 @@ pub(crate) const JOINED: &[&str] = &[
     "tried at another node",
 ];
 
-impl Tally {
+impl Coverage {
     pub(crate) fn count(&mut self, what: &'static str) {
         self.count_many(what, 1);
     }

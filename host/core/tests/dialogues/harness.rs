@@ -25,7 +25,7 @@ pub(crate) fn play(dialogue: &Dialogue, dialects: Dialects) -> Result<(), Mistak
     for (line, words) in configuration {
         configure(&mut settings, &words[1..]).map_err(|text| Mistake { line: *line, text })?;
     }
-    let mut stage = Stage {
+    let mut stage = Harness {
         access: settings.access.clone().unwrap_or_default(),
         node: Node::new(settings),
         now: Time::from_micros(1_000_000),
@@ -45,7 +45,7 @@ pub(crate) fn play(dialogue: &Dialogue, dialects: Dialects) -> Result<(), Mistak
     stage.nothing().map_err(|text| Mistake { line: last, text })
 }
 
-struct Stage {
+struct Harness {
     node: Node,
     access: Access,
     now: Time,
@@ -58,7 +58,7 @@ struct Stage {
     calls: BTreeMap<String, CallId>,
 }
 
-impl Stage {
+impl Harness {
     fn step(&mut self, words: &[&str]) -> Outcome {
         match words {
             [peer, ">", frames @ ..] => self.input(Input::Message { from: id_of(peer), frames: self.sent(frames)? }),

@@ -51,7 +51,7 @@ pub(super) struct Execution {
 
 /// A process.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Model {
     pub(super) settings: NodeSettings,
     pub(super) clock: Clock,
     pub(super) is_alive: bool,
@@ -97,7 +97,7 @@ impl Ask {
     }
 }
 
-impl Book {
+impl Model {
     pub(super) fn new(settings: NodeSettings, clock: Clock, now: Time) -> Self {
         Self {
             settings,

@@ -1,8 +1,8 @@
 //! The checks bite: protocols that lack a part are found out.
 
+use crate::faults::Trouble;
 use crate::graph::Family;
 use crate::log::Log;
-use crate::trouble::Trouble;
 use crate::world::{Cost, Plan, service};
 use std::time::Duration;
 use wasmnode_core::message::path::UpdateContent;

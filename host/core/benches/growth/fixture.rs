@@ -10,7 +10,7 @@ use wasmnode_core::{
     NodeSettings, Output, RequestId, ServiceName, ServiceSettings, Time,
 };
 
-pub(crate) struct Station {
+pub(crate) struct Fixture {
     node: Node,
     now: Time,
     /// Who asks, and what for, in turn.
@@ -35,7 +35,7 @@ enum Task {
     Handed(ConnectionId, Vec<Frame>),
 }
 
-impl Station {
+impl Fixture {
     fn new(settings: NodeSettings) -> Self {
         let (now, questions) = (Time::from_micros(1_000_000), vec![(client(0), b"echo".to_vec())]);
         let mut station = Self {

@@ -81,7 +81,7 @@ pub(crate) enum Place {
 
 /// The requests without an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct Model {
     asks: BTreeMap<AskId, Ask>,
     by_asker: BTreeMap<Asker, Vec<AskId>>,
     by_due: BTreeSet<(Time, AskId)>,
@@ -90,7 +90,7 @@ pub(crate) struct Book {
     next: u64,
 }
 
-impl Book {
+impl Model {
     pub(crate) fn open(&mut self, ask: Ask) -> AskId {
         let id = AskId(self.next);
         self.next += 1;
