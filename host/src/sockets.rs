@@ -5,34 +5,34 @@
 //! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here, within
 //! limits (`outgoing`).
 
-mod backlog;
-mod descriptors;
 mod dialer;
-mod doorkeeper;
+mod ffi;
+mod handshakes;
 mod intake;
 mod keepalive;
 mod listener;
-mod newcomers;
-mod options;
 mod outgoing;
-mod place;
 mod polled;
+mod resolve;
+mod rlimit;
+mod send_queue;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod zap;
 
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::mailbox::Sending;
-use backlog::{Backlog, To};
-use dialer::{Dialer, Patience};
+use dialer::{DialTimeouts, Dialer};
+use ffi::open_patiently;
 use intake::Intake;
 use listener::Listener;
-use options::open_patiently;
 use outgoing::send;
-pub(crate) use place::{Lookup, connect_as_written};
 use polled::Polled;
+pub(crate) use resolve::{Lookup, connect_as_written};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use send_queue::{Receiver, SendQueues};
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -66,7 +66,7 @@ pub(crate) struct Sockets {
     listener: Listener,
     dialer: Dialer,
     /// Messages for receivers whose pipes are full.
-    backlog: Backlog,
+    backlog: SendQueues,
     /// What libzmq holds for receivers.
     unread: Unread,
     /// Most bytes of the two together: `limits.unread-bytes`.
@@ -114,12 +114,12 @@ impl Sockets {
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
     pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
-        descriptors::raise();
+        rlimit::raise();
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let limits = &config.node.limits;
         let intake = Intake { message: limits.message, frames: limits.frames, unfinished: config.unfinished_bytes };
         // The core gives a silent peer up first, and can say why.
-        let patience = Patience { silence: config.node.peers.expiry.saturating_mul(2), ..Patience::default() };
+        let patience = DialTimeouts { silence: config.node.peers.expiry.saturating_mul(2), ..DialTimeouts::default() };
         // Two of the largest messages always fit.
         let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
         let mut sockets = open_patiently(|| Self::open(intake, max_unread, patience, keys, lookups))
@@ -136,7 +136,7 @@ impl Sockets {
     fn open(
         intake: Intake,
         max_unread: usize,
-        patience: Patience,
+        patience: DialTimeouts,
         keys: Option<(Keys, Label)>,
         lookups: Sending,
     ) -> Result<Self, zmq::Error> {
@@ -150,7 +150,7 @@ impl Sockets {
                 lookups.clone(),
             )?,
             listener: Listener::open(&context, intake, keys, lookups)?,
-            backlog: Backlog::new(max_unread / 4),
+            backlog: SendQueues::new(max_unread / 4),
             unread: Unread::new(),
             max_unread,
             news: VecDeque::new(),
@@ -191,7 +191,7 @@ impl Sockets {
     /// # Errors
     /// [`Input::Undeliverable`] if the receiver's connection is gone.
     pub(crate) fn send(&mut self, to: ConnectionId, frames: Vec<Frame>) -> Result<(), Input> {
-        self.deliver(To::Peer(to), frames)
+        self.deliver(Receiver::Peer(to), frames)
     }
 
     /// Connects to another node; what becomes of it is received. What is posted meanwhile waits.
@@ -217,7 +217,7 @@ impl Sockets {
     /// # Errors
     /// [`Input::Unsent`] if the link is down, or if `limits.unread-bytes` is reached.
     pub(crate) fn post(&mut self, link: LinkId, frames: Vec<Frame>) -> Result<(), Input> {
-        self.deliver(To::Link(link), frames)
+        self.deliver(Receiver::Link(link), frames)
     }
 
     /// Others are trusted from now on.
@@ -229,7 +229,7 @@ impl Sockets {
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
     pub(crate) fn hang_up(&mut self, link: LinkId) {
         self.dialer.hang_up(link);
-        self.backlog.take(&To::Link(link)).for_each(drop);
+        self.backlog.take(&Receiver::Link(link)).for_each(drop);
         self.news.retain(|news| !is_about(news, link));
     }
 
@@ -315,7 +315,7 @@ impl Sockets {
     }
 
     fn tell_down(&mut self, link: LinkId, why: String) {
-        let waiting = self.backlog.take(&To::Link(link));
+        let waiting = self.backlog.take(&Receiver::Link(link));
         self.news.extend(waiting.map(|frames| Input::Unsent { link, frames }));
         self.news.push_back(Input::LinkDown { link, why });
     }
@@ -354,8 +354,8 @@ fn router(context: &zmq::Context, intake: Intake, high_water_mark: i32) -> Resul
     router.set_sndhwm(high_water_mark)?;
     router.set_rcvhwm(high_water_mark)?;
     keepalive::apply(&mut router)?;
-    for option in [options::IN_BATCH_SIZE, options::OUT_BATCH_SIZE] {
-        options::set(&mut router, option, &BATCH_SIZE.to_ne_bytes())?;
+    for option in [ffi::IN_BATCH_SIZE, ffi::OUT_BATCH_SIZE] {
+        ffi::set(&mut router, option, &BATCH_SIZE.to_ne_bytes())?;
     }
     Ok(router)
 }

@@ -22,10 +22,10 @@
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::intake::{Exceeded, Intake};
-use super::place::{self, Lookup, Place, Target};
 use super::polled::Polled;
+use super::resolve::{self, DialAddress, DialTarget, Lookup};
 use super::unread::Token;
-use super::{LINGER, milliseconds, options, receive, router, send, uninterrupted};
+use super::{LINGER, ffi, milliseconds, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
@@ -57,14 +57,14 @@ const LINK: u8 = b'L';
 
 /// How long the steps of a connection may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct DialTimeouts {
     pub(super) connect: Duration,
     pub(super) handshake: Duration,
     /// A connection on which no whole message comes for so long, not even libzmq's own sign of life, is given up.
     pub(super) silence: Duration,
 }
 
-impl Default for Patience {
+impl Default for DialTimeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(3), handshake: Duration::from_secs(5), silence: Duration::from_secs(10) }
     }
@@ -74,7 +74,7 @@ pub(super) struct Dialer {
     router: Polled,
     monitor: Polled,
     intake: Intake,
-    patience: Patience,
+    timeouts: DialTimeouts,
     keys: Option<Keys>,
     links: BTreeMap<LinkId, Link>,
     /// The links that have not ended, by their endpoints as libzmq names them.
@@ -112,7 +112,7 @@ impl Dialer {
     pub(super) fn open(
         context: &zmq::Context,
         intake: Intake,
-        patience: Patience,
+        patience: DialTimeouts,
         keys: Option<Keys>,
         reports: Sending,
     ) -> Result<Self, zmq::Error> {
@@ -142,7 +142,19 @@ impl Dialer {
         monitor.connect(EVENTS)?;
         let (router, monitor) = (Polled::new(router), Polled::new(monitor));
         let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Ok(Self { router, monitor, intake, patience, keys, links, names, ended, reports, lookups: 0, dials: 0 })
+        Ok(Self {
+            router,
+            monitor,
+            intake,
+            timeouts: patience,
+            keys,
+            links,
+            names,
+            ended,
+            reports,
+            lookups: 0,
+            dials: 0,
+        })
     }
 
     /// Whether there has never been a link, and so there is nothing to hear. Once there was one the sockets have to be
@@ -160,9 +172,9 @@ impl Dialer {
         if self.links.contains_key(&link) {
             return Err(format!("{link} is in use"));
         }
-        match place::read(endpoint)? {
-            Target::Known(place) => self.connect(link, &place, name),
-            Target::Named(address) => self.look_up(link, address, name),
+        match resolve::read(endpoint)? {
+            DialTarget::Known(place) => self.connect(link, &place, name),
+            DialTarget::Named(address) => self.look_up(link, address, name),
         }
     }
 
@@ -179,7 +191,7 @@ impl Dialer {
         let name = self.links.remove(&link).and_then(|link| link.expected);
         lookup
             .found
-            .and_then(|address| self.connect(link, &Place::Tcp(address), name.as_ref()))
+            .and_then(|address| self.connect(link, &DialAddress::Tcp(address), name.as_ref()))
             .map_err(|why| (link, why))
     }
 
@@ -249,11 +261,11 @@ impl Dialer {
             (Some(mishap), _) => mishap,
             (None, State::Open) => "the connection is lost".to_owned(),
             (None, State::Shaking) => {
-                let limit = self.patience.handshake;
+                let limit = self.timeouts.handshake;
                 format!("the other side accepts connections, but does not speak ZeroMQ within {limit:?}")
             }
             (None, _) => {
-                let limit = self.patience.connect;
+                let limit = self.timeouts.connect;
                 format!("nobody listens there, or the other side does not answer within {limit:?}")
             }
         };
@@ -297,21 +309,21 @@ impl Dialer {
         if self.lookups == MAX_LOOKUPS {
             return Err(format!("cannot look up {address}: {MAX_LOOKUPS} other names are being looked up"));
         }
-        place::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
+        resolve::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
         self.lookups += 1;
         let (name, expected) = (String::new(), expected.cloned());
         self.links.insert(link, Link { state: State::LookingUp, name, expected, mishap: None });
         Ok(())
     }
 
-    fn connect(&mut self, link: LinkId, place: &Place, expected: Option<&Label>) -> Result<(), String> {
+    fn connect(&mut self, link: LinkId, place: &DialAddress, expected: Option<&Label>) -> Result<(), String> {
         self.secure(place, expected)?;
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
         let router = self.router.socket_mut();
-        let connected = options::set(router, options::CONNECT_ROUTING_ID, &routing_id(link))
-            .and_then(|()| place::connect(router, &name, place.is_ipv6()));
+        let connected = ffi::set(router, ffi::CONNECT_ROUTING_ID, &routing_id(link))
+            .and_then(|()| resolve::connect(router, &name, place.is_ipv6()));
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();
@@ -321,10 +333,10 @@ impl Dialer {
 
     /// What is connected next shows this node's key, and wants to see that of whoever is expected there; within the
     /// machine, the permissions of the socket's file do.
-    fn secure(&self, place: &Place, expected: Option<&Label>) -> Result<(), String> {
+    fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<(), String> {
         let Some(keys) = &self.keys else { return Ok(()) };
         let refused = |error| format!("ZeroMQ does not take the keys: {error}");
-        if matches!(place, Place::Ipc(_)) {
+        if matches!(place, DialAddress::Ipc(_)) {
             return self.router.socket().set_curve_server(false).map_err(refused);
         }
         let name = expected.ok_or("its key cannot be checked, for its name is not known: write NAME@tcp://...")?;

@@ -5,7 +5,7 @@
 //! to twice the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the
 //! limit in a monitor event.
 
-use super::options;
+use super::ffi;
 use wasmnode_core::message::native;
 use zmq::SocketEvent;
 
@@ -35,10 +35,10 @@ impl Intake {
         let longest = i64::try_from(message).unwrap_or(i64::MAX);
         socket.set_maxmsgsize(longest)?;
         let frames = i32::try_from(frames).unwrap_or(i32::MAX);
-        options::set(socket, options::MAX_FRAMES, &frames.to_ne_bytes())?;
+        ffi::set(socket, ffi::MAX_FRAMES, &frames.to_ne_bytes())?;
         // One message always fits.
         let unfinished = i64::try_from(self.unfinished).unwrap_or(i64::MAX).max(longest);
-        options::set(socket, options::MAX_UNFINISHED, &unfinished.to_ne_bytes())
+        ffi::set(socket, ffi::MAX_UNFINISHED, &unfinished.to_ne_bytes())
     }
 }
 

@@ -4,7 +4,7 @@
 //! the time since the last progress counts. It counts as well while the other side leaves no room for more, so a process
 //! that is frozen with full buffers loses its connection too.
 
-use super::options;
+use super::ffi;
 
 /// Silence after which the other side is probed, in seconds.
 const IDLE: i32 = 8;
@@ -24,5 +24,5 @@ pub(super) fn apply(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
     socket.set_tcp_keepalive_idle(IDLE)?;
     socket.set_tcp_keepalive_intvl(INTERVAL)?;
     socket.set_tcp_keepalive_cnt(PROBES)?;
-    options::set(socket, options::TCP_MAXRT, &(LOST_AFTER * 1_000).to_ne_bytes())
+    ffi::set(socket, ffi::TCP_MAXRT, &(LOST_AFTER * 1_000).to_ne_bytes())
 }

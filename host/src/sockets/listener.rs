@@ -9,11 +9,11 @@
 //! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
 //! libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
 
-use super::doorkeeper::{Doorkeeper, USER_ID};
 use super::intake::Intake;
 use super::polled::Polled;
 use super::unread::Token;
-use super::{HANDSHAKE, LINGER, milliseconds, options, place, receive, router, send};
+use super::zap::{Authenticator, USER_ID};
+use super::{HANDSHAKE, LINGER, ffi, milliseconds, receive, resolve, router, send};
 use crate::config::{Endpoint, Permissions};
 use crate::keys::Keys;
 use crate::mailbox::Sending;
@@ -39,7 +39,7 @@ const BY_IPC: &str = "localhost:";
 
 pub(super) struct Listener {
     router: Polled,
-    doorkeeper: Doorkeeper,
+    doorkeeper: Authenticator,
     keys: Option<Keys>,
     /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
     users: HashMap<Vec<u8>, Option<Box<str>>>,
@@ -65,9 +65,9 @@ impl Listener {
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(milliseconds(HANDSHAKE))?;
         if keys.is_some() {
-            options::set(&mut router, options::ROUTER_NOTIFY, &options::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
+            ffi::set(&mut router, ffi::ROUTER_NOTIFY, &ffi::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
         }
-        let doorkeeper = Doorkeeper::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
+        let doorkeeper = Authenticator::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
         let (users, recent) = (HashMap::new(), [const { None }; RECENT]);
@@ -79,7 +79,7 @@ impl Listener {
             clear_the_way(path)?;
         }
         self.secure(endpoint).map_err(|error| format!("ZeroMQ does not take the keys: {error}"))?;
-        let bind = || place::bind(self.router.socket(), endpoint);
+        let bind = || resolve::bind(self.router.socket(), endpoint);
         let bound = match endpoint {
             Endpoint::Ipc(path) => permissions.of_new_file(path, bind)?,
             Endpoint::Tcp(_) => bind(),
@@ -150,7 +150,7 @@ impl Listener {
     /// Ends a connection: nothing more is received from it, and nothing that waits for it is sent.
     pub(super) fn disconnect(&mut self, routing_id: &[u8]) {
         self.users.remove(routing_id);
-        let _it_has_ended_already = options::set(self.router.socket_mut(), options::END_CONNECTION, routing_id);
+        let _it_has_ended_already = ffi::set(self.router.socket_mut(), ffi::END_CONNECTION, routing_id);
     }
 
     /// Sends a message, of which `token` makes what it carries if it is sent.
@@ -197,7 +197,7 @@ enum Sender {
 fn sender_with_key(
     id: &mut zmq::Message,
     users: &mut HashMap<Vec<u8>, Option<Box<str>>>,
-    doorkeeper: &Doorkeeper,
+    doorkeeper: &Authenticator,
 ) -> Sender {
     match id.gets(USER_ID).map(|user| doorkeeper.name_of(user)) {
         Some(Some(name)) => {

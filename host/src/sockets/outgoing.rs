@@ -3,12 +3,12 @@
 //! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, one receiver is to blame: a message to
 //! it is dropped, and a message to another ends its connection.
 
-use super::backlog::{To, weight};
 use super::dialer::Dialer;
 use super::listener::Listener;
 use super::polled::Polled;
+use super::send_queue::{Receiver, weight};
 use super::unread::{Token, Unread};
-use super::{LARGE, Sockets, options, uninterrupted};
+use super::{LARGE, Sockets, ffi, uninterrupted};
 use std::collections::BTreeMap;
 use tracing::warn;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
@@ -16,10 +16,10 @@ use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 /// Who shares what one of them holds: the connections of one user, all of those without keys, or one link.
 type User<'a> = (Option<LinkId>, Option<&'a Label>);
 
-fn user_of(receiver: &To) -> User<'_> {
+fn user_of(receiver: &Receiver) -> User<'_> {
     match receiver {
-        To::Peer(peer) => (None, peer.principal()),
-        To::Link(link) => (Some(*link), None),
+        Receiver::Peer(peer) => (None, peer.principal()),
+        Receiver::Link(link) => (Some(*link), None),
     }
 }
 
@@ -41,14 +41,14 @@ impl Sockets {
 
     /// Ends a connection, with all that waits for its receiver.
     pub(crate) fn disconnect(&mut self, peer: &ConnectionId) {
-        let to = To::Peer(peer.clone());
+        let to = Receiver::Peer(peer.clone());
         self.backlog.take(&to).for_each(drop);
         self.unread.forget(&to);
         self.listener.disconnect(peer.as_bytes());
     }
 
     /// Sends a message, or keeps it until its receiver reads.
-    pub(super) fn deliver(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+    pub(super) fn deliver(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
         let bytes = weight(&frames);
         if !self.make_room(&to, bytes) {
             return self.give_up(to, frames);
@@ -60,7 +60,7 @@ impl Sockets {
             Ok(()) => Ok(()),
             Err(zmq::Error::EAGAIN) => self.keep(to, frames),
             Err(_) => {
-                if let To::Link(link) = to {
+                if let Receiver::Link(link) = to {
                     self.dialer.end(link);
                 }
                 Err(to.unsent(frames))
@@ -68,7 +68,7 @@ impl Sockets {
         }
     }
 
-    fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
+    fn keep(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
         match self.backlog.keep(to, frames) {
             Ok(()) => Ok(()),
             Err((to, frames)) => self.give_up(to, frames),
@@ -76,8 +76,8 @@ impl Sockets {
     }
 
     /// Drops a message to a peer, and gives back one to a link.
-    fn give_up(&mut self, to: To, frames: Vec<Frame>) -> Result<(), Input> {
-        let To::Peer(to) = to else { return Err(to.unsent(frames)) };
+    fn give_up(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
+        let Receiver::Peer(to) = to else { return Err(to.unsent(frames)) };
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             let total = self.dropped;
@@ -90,7 +90,7 @@ impl Sockets {
 
     /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not so if
     /// the receiver of the message is the one whose connection would have to end.
-    fn make_room(&mut self, to: &To, bytes: usize) -> bool {
+    fn make_room(&mut self, to: &Receiver, bytes: usize) -> bool {
         while self.unread.total() + self.backlog.bytes() + bytes > self.max_unread {
             let Some((to_blame, held)) = self.to_blame() else { return true };
             if to_blame == *to {
@@ -107,9 +107,9 @@ impl Sockets {
 
     /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it holds:
     /// size alone would blame those who are just reading a large message.
-    fn to_blame(&self) -> Option<(To, usize)> {
+    fn to_blame(&self) -> Option<(Receiver, usize)> {
         let waiting = self.backlog.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
-        let mut users: BTreeMap<User<'_>, (usize, u64, (&To, usize))> = BTreeMap::new();
+        let mut users: BTreeMap<User<'_>, (usize, u64, (&Receiver, usize))> = BTreeMap::new();
         for (to, in_libzmq, read_at) in self.unread.receivers().chain(waiting) {
             let held = in_libzmq + self.backlog.held(to);
             if held > 0 {
@@ -124,10 +124,10 @@ impl Sockets {
         most.map(|(_, _, (stalest, held))| (stalest.clone(), held))
     }
 
-    fn end(&mut self, receiver: &To) {
+    fn end(&mut self, receiver: &Receiver) {
         match receiver {
-            To::Peer(peer) => self.disconnect(peer),
-            To::Link(link) => {
+            Receiver::Peer(peer) => self.disconnect(peer),
+            Receiver::Link(link) => {
                 let waiting = self.backlog.take(receiver);
                 self.news.extend(waiting.map(|frames| Input::Unsent { link: *link, frames }));
                 self.unread.forget(receiver);
@@ -138,8 +138,8 @@ impl Sockets {
 
     pub(super) fn has_to_retry(&self) -> bool {
         self.backlog.receivers().any(|to| match to {
-            To::Peer(_) => true,
-            To::Link(link) => !self.dialer.is_looking_up(*link),
+            Receiver::Peer(_) => true,
+            Receiver::Link(link) => !self.dialer.is_looking_up(*link),
         })
     }
 }
@@ -148,14 +148,14 @@ fn try_send(
     listener: &mut Listener,
     dialer: &mut Dialer,
     unread: &mut Unread,
-    to: &To,
+    to: &Receiver,
     frames: &[Frame],
     bytes: usize,
 ) -> Result<(), zmq::Error> {
     let token = || unread.count(to, bytes);
     match to {
-        To::Peer(peer) => listener.send(peer, frames, token),
-        To::Link(link) => dialer.send(*link, frames, token),
+        Receiver::Peer(peer) => listener.send(peer, frames, token),
+        Receiver::Link(link) => dialer.send(*link, frames, token),
     }
 }
 
@@ -168,15 +168,15 @@ pub(super) fn send(
 ) -> Result<(), zmq::Error> {
     let router = router.socket_mut();
     // Only the first part can fail: libzmq decides with it whether the whole message fits.
-    uninterrupted(|| options::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
+    uninterrupted(|| ffi::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
     let mut token = token();
     for (index, frame) in frames.iter().enumerate() {
         let (more, token) = if index + 1 < frames.len() { (zmq::SNDMORE, None) } else { (0, token.take()) };
         let flags = more | zmq::DONTWAIT;
         if frame.len() < LARGE && token.is_none() {
-            uninterrupted(|| options::send_copy(router, frame, flags))?;
+            uninterrupted(|| ffi::send_copy(router, frame, flags))?;
         } else {
-            options::send_shared(router, frame, token, flags)?;
+            ffi::send_shared(router, frame, token, flags)?;
         }
     }
     Ok(())

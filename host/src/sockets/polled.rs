@@ -5,7 +5,7 @@
 //! arrivals and so use the signal up. So sleeping on the descriptor is safe only after the latest use of the socket has
 //! found it empty. Every use passes through [`Polled`], which keeps track of that.
 
-use super::{options, uninterrupted};
+use super::{ffi, uninterrupted};
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
@@ -54,7 +54,7 @@ impl Polled {
 
     /// The descriptor, which has to be polled only while [`Self::has_unsignalled_input`] returns `false`.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        options::descriptor(&self.socket)
+        ffi::descriptor(&self.socket)
     }
 
     /// The descriptor was readable: there may be a message.

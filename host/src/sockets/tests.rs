@@ -17,7 +17,7 @@ use std::time::Instant;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A node's sockets, with as much of a driver as they need.
-struct Station {
+struct Fixture {
     sockets: Sockets,
     mailbox: Mailbox,
     turned_away: usize,
@@ -27,21 +27,21 @@ struct Station {
 /// What the stations let a connection send.
 const INTAKE: Intake = Intake { message: 1 << 20, frames: 256, unfinished: 256 << 20 };
 
-impl Station {
+impl Fixture {
     fn new() -> Self {
-        Self::with(Patience::default(), 1 << 20)
+        Self::with(DialTimeouts::default(), 1 << 20)
     }
 
-    fn with(patience: Patience, max_unread: usize) -> Self {
+    fn with(patience: DialTimeouts, max_unread: usize) -> Self {
         Self::open(patience, max_unread, None)
     }
 
     /// A station of this name, with keys.
     fn guarded(name: &str, keys: &Keys) -> Self {
-        Self::open(Patience::default(), 1 << 20, Some((keys.clone(), name.parse().unwrap())))
+        Self::open(DialTimeouts::default(), 1 << 20, Some((keys.clone(), name.parse().unwrap())))
     }
 
-    fn open(patience: Patience, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
+    fn open(patience: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, mailbox) = mailbox().unwrap();
         let sockets = Sockets::open(INTAKE, max_unread, patience, keys, sending).unwrap();
         Self { sockets, mailbox, turned_away: 0, over_limit: 0 }
@@ -109,7 +109,7 @@ impl Station {
     }
 
     /// Asks another station on a link. Nothing else happens before the answer comes.
-    fn converse(&mut self, link: u64, other: &mut Station) {
+    fn converse(&mut self, link: u64, other: &mut Fixture) {
         self.post(link, "question").unwrap();
         assert_eq!(other.answer("answer"), frames("question"));
         assert_eq!(self.next(), message(link, "answer"));
@@ -144,7 +144,7 @@ fn nobody() -> String {
 fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
-        let (mut near, mut far) = (Station::new(), Station::new());
+        let (mut near, mut far) = (Fixture::new(), Fixture::new());
         let endpoint = far.bind(&endpoint);
         near.sockets.dial(LinkId(1), &endpoint, None);
         near.converse(1, &mut far);
@@ -154,7 +154,7 @@ fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
 
 #[test]
 fn a_name_is_looked_up_while_messages_wait() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let port = far.bind("tcp://127.0.0.1:*").rsplit_once(':').unwrap().1.to_owned();
     near.sockets.dial(LinkId(1), &format!("tcp://localhost:{port}"), None);
     near.post(1, "held").unwrap();
@@ -169,7 +169,7 @@ fn a_name_is_looked_up_while_messages_wait() {
 
 #[test]
 fn two_links_do_not_mix() {
-    let (mut near, mut one, mut two) = (Station::new(), Station::new(), Station::new());
+    let (mut near, mut one, mut two) = (Fixture::new(), Fixture::new(), Fixture::new());
     near.sockets.dial(LinkId(1), &one.bind("tcp://127.0.0.1:*"), None);
     near.sockets.dial(LinkId(2), &two.bind("tcp://127.0.0.1:*"), None);
     near.post(1, "to one").unwrap();
@@ -184,7 +184,7 @@ fn two_links_do_not_mix() {
 
 #[test]
 fn two_links_to_one_place_do_not_mix() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let endpoint = far.bind("tcp://127.0.0.1:*");
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.sockets.dial(LinkId(2), &endpoint, None);
@@ -195,7 +195,7 @@ fn two_links_to_one_place_do_not_mix() {
 
 #[test]
 fn peers_and_links_are_heard_in_turn() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     for _ in 0..500 {
@@ -212,7 +212,7 @@ fn peers_and_links_are_heard_in_turn() {
 #[test]
 fn refused_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
     for (link, endpoint) in [(1, nobody()), (2, format!("ipc://{}/a", folder.path().display()))] {
         near.sockets.dial(LinkId(link), &endpoint, None);
@@ -225,7 +225,7 @@ fn refused_is_told_once() {
 
 #[test]
 fn what_cannot_be_dialled_is_told_with_the_reason() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     let cases = [
         ("nonsense", "is not an endpoint"),
         ("tcp://127.0.0.1:*", "listening only"),
@@ -251,7 +251,7 @@ fn what_cannot_be_dialled_is_told_with_the_reason() {
 fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
-        let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
+        let (mut near, mut far, mut other) = (Fixture::new(), Fixture::new(), Fixture::new());
         near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
         near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
         for _ in 0..100 {
@@ -272,7 +272,7 @@ fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
 fn a_redial_at_once_is_not_disturbed_by_late_news() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
-        let (mut near, mut far) = (Station::new(), Station::new());
+        let (mut near, mut far) = (Fixture::new(), Fixture::new());
         let endpoint = far.bind(&endpoint);
         for link in 1..50 {
             near.sockets.dial(LinkId(link), &endpoint, None);
@@ -285,7 +285,7 @@ fn a_redial_at_once_is_not_disturbed_by_late_news() {
         near.converse(50, &mut far);
         far.sockets.close();
         near.down(50);
-        let mut far = Station::new();
+        let mut far = Fixture::new();
         far.bind(&endpoint);
         near.sockets.dial(LinkId(51), &endpoint, None);
         near.converse(51, &mut far);
@@ -294,7 +294,7 @@ fn a_redial_at_once_is_not_disturbed_by_late_news() {
 
 #[test]
 fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let (listener, endpoint) = stranger();
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.post(1, "waits").unwrap();
@@ -317,8 +317,8 @@ fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
 
 #[test]
 fn who_does_not_speak_zeromq_is_given_up() {
-    let patience = Patience { handshake: Duration::from_millis(50), ..Patience::default() };
-    let mut near = Station::with(patience, 1 << 20);
+    let patience = DialTimeouts { handshake: Duration::from_millis(50), ..DialTimeouts::default() };
+    let mut near = Fixture::with(patience, 1 << 20);
     let (listener, endpoint) = stranger();
     near.sockets.dial(LinkId(1), &endpoint, None);
     assert!(near.down(1).contains("does not speak ZeroMQ within 50ms"));
@@ -335,7 +335,7 @@ fn who_does_not_speak_zeromq_is_given_up() {
 
 #[test]
 fn a_message_that_is_too_long_ends_the_link() {
-    let (mut near, mut far, mut other) = (Station::new(), Station::new(), Station::new());
+    let (mut near, mut far, mut other) = (Fixture::new(), Fixture::new(), Fixture::new());
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     near.post(1, "question").unwrap();
     let Input::Message { from, .. } = far.next() else { panic!("not a message") };
@@ -347,7 +347,7 @@ fn a_message_that_is_too_long_ends_the_link() {
 
 #[test]
 fn over_the_limit_messages_come_back() {
-    let mut near = Station::with(Patience::default(), 4 * 1_000);
+    let mut near = Fixture::with(DialTimeouts::default(), 4 * 1_000);
     near.sockets.dial(LinkId(1), "tcp://no-such-host.invalid:1", None);
     let big = || vec![Frame::from(vec![0; 600])];
     near.sockets.post(LinkId(1), big()).unwrap();
@@ -359,8 +359,8 @@ fn over_the_limit_messages_come_back() {
 
 #[test]
 fn a_node_that_stops_reading_makes_messages_wait_in_order() {
-    let mut near = Station::with(Patience::default(), 64 << 20);
-    let mut far = Station::new();
+    let mut near = Fixture::with(DialTimeouts::default(), 64 << 20);
+    let mut far = Fixture::new();
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     let (mut posted, payload) = (0_u32, Frame::from(vec![0; 1_000]));
     while near.sockets.backlog.receivers().next().is_none() {
@@ -376,7 +376,7 @@ fn a_node_that_stops_reading_makes_messages_wait_in_order() {
 
 #[test]
 fn sockets_without_links_wait_for_peers_only() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     near.sockets.dial(LinkId(1), "nonsense", None);
     near.down(1);
     near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
@@ -386,7 +386,7 @@ fn sockets_without_links_wait_for_peers_only() {
 
 #[test]
 fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
     far.converse(1, &mut near);
     far.post(1, "first").unwrap();
@@ -407,7 +407,7 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
 fn a_lost_connection_is_told_where_there_was_but_one_link() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
-        let (mut near, mut far) = (Station::new(), Station::new());
+        let (mut near, mut far) = (Fixture::new(), Fixture::new());
         near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
         // The driver sleeps before it reads.
         near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
@@ -420,13 +420,13 @@ fn a_lost_connection_is_told_where_there_was_but_one_link() {
 #[test]
 fn endpoints_of_both_families_are_listened_at_and_dialled_in_any_order() {
     for order in [["tcp://127.0.0.1:*", "tcp://[::1]:*"], ["tcp://[::1]:*", "tcp://127.0.0.1:*"]] {
-        let mut far = Station::new();
+        let mut far = Fixture::new();
         let endpoints = order.map(|endpoint| far.bind(endpoint));
         for (asked, bound) in order.iter().zip(&endpoints) {
             let host = asked.strip_suffix('*').unwrap();
             assert!(bound.starts_with(host), "{bound} is not what {asked} asks for");
         }
-        let mut near = Station::new();
+        let mut near = Fixture::new();
         for (link, endpoint) in (1..).zip(&endpoints) {
             near.sockets.dial(LinkId(link), endpoint, None);
             near.converse(link, &mut far);

@@ -5,7 +5,7 @@
 //! stands for what was sent before it.
 
 use super::LARGE;
-use super::backlog::To;
+use super::send_queue::Receiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ const PRUNE_FROM: usize = 64;
 #[derive(Debug)]
 pub(super) struct Unread {
     total: Arc<AtomicUsize>,
-    receivers: BTreeMap<To, Arc<Held>>,
+    receivers: BTreeMap<Receiver, Arc<Held>>,
     /// Bytes sent since the last token.
     small: usize,
     /// Number of receivers at which the idle ones are removed.
@@ -58,7 +58,7 @@ impl Unread {
     }
 
     /// Counts a message of this many bytes, which has to carry what is returned.
-    pub(super) fn count(&mut self, to: &To, bytes: usize) -> Option<Token> {
+    pub(super) fn count(&mut self, to: &Receiver, bytes: usize) -> Option<Token> {
         self.small += bytes;
         (bytes >= LARGE || self.small >= SAMPLE).then(|| {
             let (bytes, began) = (std::mem::take(&mut self.small), self.began);
@@ -72,7 +72,7 @@ impl Unread {
     }
 
     /// Receivers, with the bytes that each holds, and the time at which it last read some, in us.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = (&To, usize, u64)> {
+    pub(super) fn receivers(&self) -> impl Iterator<Item = (&Receiver, usize, u64)> {
         let figures = |(to, held): (_, &Arc<Held>)| {
             (to, held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed))
         };
@@ -80,18 +80,18 @@ impl Unread {
     }
 
     /// Whether a receiver is among those.
-    pub(super) fn knows(&self, to: &To) -> bool {
+    pub(super) fn knows(&self, to: &Receiver) -> bool {
         self.receivers.contains_key(to)
     }
 
     /// Counts no more what a receiver holds: its connection ends, and libzmq frees the bytes soon.
-    pub(super) fn forget(&mut self, to: &To) {
+    pub(super) fn forget(&mut self, to: &Receiver) {
         if let Some(held) = self.receivers.remove(to) {
             self.total.fetch_sub(held.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
-    fn receiver(&mut self, to: &To) -> &Arc<Held> {
+    fn receiver(&mut self, to: &Receiver) -> &Arc<Held> {
         if self.receivers.len() >= self.prune_at {
             self.receivers.retain(|_, held| held.bytes.load(Ordering::Relaxed) > 0);
             self.prune_at = PRUNE_FROM.max(2 * self.receivers.len());
@@ -124,8 +124,8 @@ mod tests {
     use super::*;
     use wasmnode_core::LinkId;
 
-    fn to(number: u64) -> To {
-        To::Link(LinkId(number))
+    fn to(number: u64) -> Receiver {
+        Receiver::Link(LinkId(number))
     }
 
     #[test]

@@ -27,16 +27,16 @@ fn name(text: &str) -> Label {
 }
 
 /// Two stations, `a` and `b`, which trust each other, and the endpoint of `b`.
-fn two(folder: &TempDir) -> (Station, Station, String, [KeyPair; 2]) {
+fn two(folder: &TempDir) -> (Fixture, Fixture, String, [KeyPair; 2]) {
     let [a, b] = ["a", "b"].map(|name| pair(folder, name));
-    let near = Station::guarded("a", &trusting(a, &[("b", b)]));
-    let mut far = Station::guarded("b", &trusting(b, &[("a", a)]));
+    let near = Fixture::guarded("a", &trusting(a, &[("b", b)]));
+    let mut far = Fixture::guarded("b", &trusting(b, &[("a", a)]));
     let endpoint = far.bind("tcp://127.0.0.1:*");
     (near, far, endpoint, [a, b])
 }
 
 /// The next message, and the name of its sender.
-fn heard(station: &mut Station) -> (ConnectionId, Option<Label>) {
+fn heard(station: &mut Fixture) -> (ConnectionId, Option<Label>) {
     match station.next() {
         Input::Message { from, .. } => (from.clone(), from.principal().cloned()),
         other => panic!("{other:?}"),
@@ -61,9 +61,9 @@ fn a_stranger_is_turned_away_and_the_others_are_served() {
     let (mut near, mut far, endpoint, [_, b]) = two(&folder);
     let stranger = pair(&folder, "stranger");
     let mut strangers = [
-        Station::guarded("stranger", &trusting(stranger, &[("b", b)])),
-        Station::guarded("stranger", &trusting(stranger, &[("b", stranger)])),
-        Station::new(),
+        Fixture::guarded("stranger", &trusting(stranger, &[("b", b)])),
+        Fixture::guarded("stranger", &trusting(stranger, &[("b", stranger)])),
+        Fixture::new(),
     ];
     for stranger in &mut strangers {
         stranger.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
@@ -97,10 +97,10 @@ fn whose_key_is_not_known_is_not_dialled() {
 fn a_user_of_this_machine_comes_by_ipc_without_a_key_and_nobody_else_can() {
     let folder = tempfile::tempdir().unwrap();
     let own = pair(&folder, "b");
-    let mut far = Station::guarded("b", &trusting(own, &[]));
+    let mut far = Fixture::guarded("b", &trusting(own, &[]));
     let endpoint = far.bind(&format!("ipc://{}/socket", folder.path().display()));
     assert_eq!(std::fs::metadata(folder.path().join("socket")).unwrap().mode() & 0o777, 0o600);
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.post(1, "question").unwrap();
     let (from, sender) = heard(&mut far);
@@ -115,7 +115,7 @@ fn when_trust_ends_the_connection_does() {
     let (mut near, mut far, endpoint, [a, b]) = two(&folder);
     let c = pair(&folder, "c");
     far.sockets.trust(&trusting(b, &[("a", a), ("c", c)]));
-    let mut other = Station::guarded("c", &trusting(c, &[("b", b)]));
+    let mut other = Fixture::guarded("c", &trusting(c, &[("b", b)]));
     for station in [&mut near, &mut other] {
         station.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
         station.post(1, "question").unwrap();
@@ -150,7 +150,7 @@ fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_somethi
     let (mut near, mut far, endpoint, [a, b]) = two(&folder);
     let c = pair(&folder, "c");
     far.sockets.trust(&trusting(b, &[("a", a), ("c", c)]));
-    let mut other = Station::guarded("c", &trusting(c, &[("b", b)]));
+    let mut other = Fixture::guarded("c", &trusting(c, &[("b", b)]));
     let mut unread = None;
     for link in 1..=3 {
         near.sockets.dial(LinkId(link), &endpoint, Some(&name("b")));

@@ -7,7 +7,7 @@ use super::*;
 const STALL: Duration = Duration::from_millis(3_500);
 
 /// A listener to dial that is a raw peer once it is connected.
-fn listener(near: &mut Station, link: u64, minor: u8) -> RawPeer {
+fn listener(near: &mut Fixture, link: u64, minor: u8) -> RawPeer {
     let (listener, endpoint) = stranger();
     near.sockets.dial(LinkId(link), &endpoint, None);
     RawPeer::on(listener.accept().unwrap().0).shaken(minor, b"")
@@ -17,7 +17,7 @@ fn listener(near: &mut Station, link: u64, minor: u8) -> RawPeer {
 fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
-        let mut near = Station::new();
+        let mut near = Fixture::new();
         let endpoint = near.bind(&endpoint);
         for fixed in [&b""[..], b"fixed"] {
             let mut hostile = RawPeer::open(&endpoint, fixed);
@@ -39,7 +39,7 @@ fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() 
 
 #[test]
 fn a_listener_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let mut hostile = listener(&mut near, 1, 1);
     hostile.send(&[message(&[b"x"]).repeat(25_000), ping(0), message(&[b"x"]), ping(0)].concat());
     hostile.reset();
@@ -55,7 +55,7 @@ fn a_listener_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody(
 
 #[test]
 fn who_announces_zmtp_3_0_gets_no_ping_and_may_be_idle() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut peers = [RawPeer::connect(&endpoint).shaken(0, b""), listener(&mut near, 1, 0)];
     let mut modern = listener(&mut near, 2, 1);
@@ -71,7 +71,7 @@ fn who_announces_zmtp_3_0_gets_no_ping_and_may_be_idle() {
 
 #[test]
 fn a_listener_that_exceeds_a_limit_ends_the_link_and_the_reason_names_it() {
-    let (mut near, mut far) = (Station::new(), Station::new());
+    let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let cases: [(&[u8], &str); 3] = [
         (&declaration(0, (2 << 20) + 1), "longer than twice limits.message"),
         (&frame(MORE, b"").repeat(600), "more than twice limits.frames"),
@@ -100,7 +100,7 @@ fn a_listener_that_exceeds_a_limit_ends_the_link_and_the_reason_names_it() {
 
 #[test]
 fn a_message_of_just_twice_the_limits_arrives() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut client = RawPeer::open(&endpoint, b"");
     let (part, count) = (vec![0; 4 << 10], 512 + 16);
@@ -115,7 +115,7 @@ fn a_message_of_just_twice_the_limits_arrives() {
 
 #[test]
 fn an_id_that_looks_like_one_of_libzmq_s_is_replaced_by_one() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut ids = std::collections::BTreeSet::new();
     let mut peers: Vec<RawPeer> = Vec::new();
@@ -141,7 +141,7 @@ fn an_id_that_looks_like_one_of_libzmq_s_is_replaced_by_one() {
 
 #[test]
 fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
-    let mut near = Station::new();
+    let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut peer = RawPeer::open(&endpoint, b"");
     peer.send(&frame(4, b"\x04PING"));
@@ -154,8 +154,8 @@ fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_th
     // The bound is one of the process, and other tests count too.
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
     let (sending, mailbox) = mailbox().unwrap();
-    let sockets = Sockets::open(intake, 1 << 20, Patience::default(), None, sending).unwrap();
-    let mut near = Station { sockets, mailbox, turned_away: 0, over_limit: 0 };
+    let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, sending).unwrap();
+    let mut near = Fixture { sockets, mailbox, turned_away: 0, over_limit: 0 };
     let endpoint = near.bind("tcp://127.0.0.1:*");
     for _ in 0..3 {
         let part = frame(MORE, &vec![0; 1 << 20]);

@@ -6,7 +6,7 @@ use super::*;
 const MIB: usize = 1 << 20;
 
 /// A peer that has asked, with the id that it is answered under.
-fn asker(near: &mut Station, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
+fn asker(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
     let mut peer = RawPeer::open(endpoint, identity);
     peer.send(&message(&[b"question"]));
     match near.next() {
@@ -16,8 +16,8 @@ fn asker(near: &mut Station, endpoint: &str, identity: &[u8]) -> (RawPeer, Conne
 }
 
 /// A station that listens in a folder, with its endpoint: what the system buffers for an ipc connection is little.
-fn station(folder: &tempfile::TempDir, max_unread: usize) -> (Station, String) {
-    let mut near = Station::with(Patience::default(), max_unread);
+fn station(folder: &tempfile::TempDir, max_unread: usize) -> (Fixture, String) {
+    let mut near = Fixture::with(DialTimeouts::default(), max_unread);
     let endpoint = near.bind(&format!("ipc://{}/a", folder.path().display()));
     (near, endpoint)
 }

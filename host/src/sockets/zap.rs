@@ -5,9 +5,9 @@
 //! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
+use super::handshakes::Handshakes;
 use super::intake::{Exceeded, Intake};
-use super::newcomers::Newcomers;
-use super::{options, uninterrupted};
+use super::{ffi, uninterrupted};
 use crate::keys::{Credential, Keys};
 use crate::mailbox::Sending;
 use std::borrow::Cow;
@@ -58,7 +58,7 @@ impl Names {
     }
 }
 
-pub(super) struct Doorkeeper {
+pub(super) struct Authenticator {
     names: Names,
     /// The node's own name; `None` where no keys are asked for.
     me: Option<Label>,
@@ -66,7 +66,7 @@ pub(super) struct Doorkeeper {
     thread: JoinHandle<()>,
 }
 
-impl Doorkeeper {
+impl Authenticator {
     /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of the
     /// others is reported to `tell`.
     pub(super) fn open(
@@ -79,7 +79,7 @@ impl Doorkeeper {
         let (names, mut zap) = (Names::default(), None);
         if let Some((keys, me)) = keys {
             guarded.set_zap_domain(DOMAIN)?;
-            options::set(guarded, options::ZAP_ENFORCE_DOMAIN, &1_i32.to_ne_bytes())?;
+            ffi::set(guarded, ffi::ZAP_ENFORCE_DOMAIN, &1_i32.to_ne_bytes())?;
             names.set(keys, me);
             let handler = context.socket(zmq::ROUTER)?;
             handler.set_linger(0)?;
@@ -87,14 +87,15 @@ impl Doorkeeper {
             zap = Some(handler);
         }
         let failures = SocketEvent::HANDSHAKE_FAILED_PROTOCOL.to_raw().into();
-        options::monitor(guarded, EVENTS, if keys.is_some() { Newcomers::events() } else { failures })?;
+        ffi::monitor(guarded, EVENTS, if keys.is_some() { Handshakes::events() } else { failures })?;
         let events = context.socket(zmq::PAIR)?;
         events.connect(EVENTS)?;
         let (end, ended) = (context.socket(zmq::PAIR)?, context.socket(zmq::PAIR)?);
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let door = Door { intake, zap, events, ended, newcomers: Newcomers::default(), names: names.clone(), tell };
+        let door =
+            ZapThread { intake, zap, events, ended, newcomers: Handshakes::default(), names: names.clone(), tell };
         let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
@@ -118,14 +119,14 @@ impl Doorkeeper {
 }
 
 /// What the thread has.
-struct Door {
+struct ZapThread {
     /// The limits of the socket.
     intake: Intake,
     /// Where libzmq asks; `None` where everybody is let in.
     zap: Option<zmq::Socket>,
     events: zmq::Socket,
     ended: zmq::Socket,
-    newcomers: Newcomers,
+    newcomers: Handshakes,
     names: Names,
     tell: Sending,
 }
@@ -149,7 +150,7 @@ fn client(remote: &[u8]) -> Cow<'_, str> {
     if remote.starts_with(b"ipc:") { "a client by ipc".into() } else { String::from_utf8_lossy(remote) }
 }
 
-impl Door {
+impl ZapThread {
     fn keep(mut self) {
         loop {
             let sockets = [&self.ended, &self.events].into_iter().chain(&self.zap);
@@ -201,7 +202,7 @@ impl Door {
 
     /// Answers a question, and says who was turned away and what would let it in.
     fn answer(&self, zap: &zmq::Socket, frames: &[Vec<u8>]) {
-        let Some(question) = Question::read(frames) else { return };
+        let Some(question) = ZapRequest::read(frames) else { return };
         let user = question.user();
         let is_trusted = user.as_ref().is_some_and(|user| self.names.get(user).is_some());
         let user = user.unwrap_or_default();
@@ -217,7 +218,7 @@ impl Door {
 }
 
 /// What libzmq asks, by the letter of RFC 27.
-struct Question<'a> {
+struct ZapRequest<'a> {
     asker: &'a [u8],
     id: &'a [u8],
     address: &'a str,
@@ -225,7 +226,7 @@ struct Question<'a> {
     credentials: &'a [Vec<u8>],
 }
 
-impl<'a> Question<'a> {
+impl<'a> ZapRequest<'a> {
     fn read(frames: &'a [Vec<u8>]) -> Option<Self> {
         let [asker, _, _version, id, _domain, address, _identity, mechanism, credentials @ ..] = frames else {
             return None;

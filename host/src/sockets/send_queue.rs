@@ -15,14 +15,14 @@ const ATTEMPTS: u32 = 1_024;
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum To {
+pub(super) enum Receiver {
     /// Somebody who connected to this node.
     Peer(ConnectionId),
     /// Another node that this one has connected to.
     Link(LinkId),
 }
 
-impl To {
+impl Receiver {
     /// What the core is told of a message that cannot be sent there.
     pub(super) fn unsent(self, frames: Vec<Frame>) -> Input {
         match self {
@@ -32,7 +32,7 @@ impl To {
     }
 }
 
-impl fmt::Display for To {
+impl fmt::Display for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(peer) => peer.fmt(f),
@@ -43,13 +43,13 @@ impl fmt::Display for To {
 
 /// Messages by receiver, oldest first.
 #[derive(Debug)]
-pub(super) struct Backlog {
-    queues: BTreeMap<To, Queue>,
+pub(super) struct SendQueues {
+    queues: BTreeMap<Receiver, Queue>,
     bytes: usize,
     /// Most bytes of one receiver.
     max: usize,
     /// The receiver that comes first when messages are tried again; nothing if all have had their turn.
-    next: Option<To>,
+    next: Option<Receiver>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ struct Queue {
     bytes: usize,
 }
 
-impl Backlog {
+impl SendQueues {
     pub(super) fn new(max: usize) -> Self {
         Self { queues: BTreeMap::new(), bytes: 0, max, next: None }
     }
@@ -68,11 +68,11 @@ impl Backlog {
     }
 
     /// Whoever something waits for.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = &To> {
+    pub(super) fn receivers(&self) -> impl Iterator<Item = &Receiver> {
         self.queues.keys()
     }
 
-    pub(super) fn waits_for(&self, to: &To) -> bool {
+    pub(super) fn waits_for(&self, to: &Receiver) -> bool {
         self.queues.contains_key(to)
     }
 
@@ -82,7 +82,7 @@ impl Backlog {
     }
 
     /// Bytes that wait for a receiver.
-    pub(super) fn held(&self, to: &To) -> usize {
+    pub(super) fn held(&self, to: &Receiver) -> usize {
         self.queues.get(to).map_or(0, |queue| queue.bytes)
     }
 
@@ -90,7 +90,7 @@ impl Backlog {
     ///
     /// # Errors
     /// Gives it back if its receiver has no room for it.
-    pub(super) fn keep(&mut self, to: To, frames: Vec<Frame>) -> Result<(), (To, Vec<Frame>)> {
+    pub(super) fn keep(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), (Receiver, Vec<Frame>)> {
         let weight = weight(&frames);
         if self.held(&to) + weight > self.max {
             return Err((to, frames));
@@ -104,7 +104,7 @@ impl Backlog {
 
     /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN), and not more than
     /// [`ATTEMPTS`] in all; returns what cannot be sent at all.
-    pub(super) fn retry(&mut self, mut send: impl FnMut(&To, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
+    pub(super) fn retry(&mut self, mut send: impl FnMut(&Receiver, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
         let (mut unsent, mut left) = (Vec::new(), ATTEMPTS);
         let mut waited = std::mem::take(&mut self.queues);
         let first = self.next.take().map(|next| waited.split_off(&next)).unwrap_or_default();
@@ -136,7 +136,7 @@ impl Backlog {
     }
 
     /// Gives up what waits for a receiver.
-    pub(super) fn take(&mut self, to: &To) -> impl Iterator<Item = Vec<Frame>> + use<> {
+    pub(super) fn take(&mut self, to: &Receiver) -> impl Iterator<Item = Vec<Frame>> + use<> {
         let queue = self.queues.remove(to).unwrap_or_default();
         self.bytes -= queue.bytes;
         queue.messages.into_iter()
@@ -152,13 +152,13 @@ pub(super) fn weight(frames: &[Frame]) -> usize {
 mod tests {
     use super::*;
 
-    fn to(number: u64) -> To {
-        To::Link(LinkId(number))
+    fn to(number: u64) -> Receiver {
+        Receiver::Link(LinkId(number))
     }
 
     #[test]
     fn a_turn_has_an_end_and_every_receiver_gets_one() {
-        let mut backlog = Backlog::new(1 << 30);
+        let mut backlog = SendQueues::new(1 << 30);
         for number in 0..3 {
             for _ in 0..ATTEMPTS {
                 backlog.keep(to(number), vec![Frame::new()]).unwrap();
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_reads_quickly_does_not_keep_the_next_from_its_turn() {
-        let mut backlog = Backlog::new(1 << 30);
+        let mut backlog = SendQueues::new(1 << 30);
         for number in 0..2 {
             for _ in 0..3 * ATTEMPTS {
                 backlog.keep(to(number), vec![Frame::new()]).unwrap();
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn frames_count_also_when_they_are_empty() {
-        let mut backlog = Backlog::new(1 << 18);
+        let mut backlog = SendQueues::new(1 << 18);
         let kept = (0..10_000).filter(|_| backlog.keep(to(0), vec![Frame::new(); 200]).is_ok()).count();
         assert_eq!(kept, (1 << 18) / (MESSAGE_OVERHEAD + 200 * FRAME_OVERHEAD));
     }

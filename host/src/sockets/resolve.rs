@@ -15,7 +15,7 @@ const SPELLINGS: u64 = 32;
 
 /// What a link can be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum DialAddress {
     /// The path of a socket file.
     Ipc(String),
     /// An address.
@@ -24,9 +24,9 @@ pub(super) enum Place {
 
 /// An endpoint that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum DialTarget {
     /// It can be connected to.
-    Known(Place),
+    Known(DialAddress),
     /// Host and port; the host is a name.
     Named(String),
 }
@@ -42,15 +42,15 @@ pub(crate) struct Lookup {
 ///
 /// # Errors
 /// Why there is no connecting to it.
-pub(super) fn read(endpoint: &str) -> Result<Target, String> {
+pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
     match endpoint.parse::<Endpoint>().map_err(|error| error.to_string())? {
-        Endpoint::Ipc(path) => Ok(Target::Known(Place::Ipc(path.to_string_lossy().into_owned()))),
+        Endpoint::Ipc(path) => Ok(DialTarget::Known(DialAddress::Ipc(path.to_string_lossy().into_owned()))),
         Endpoint::Tcp(address) if address.ends_with(":*") || address.ends_with(":0") => {
             Err(format!("{endpoint} is for listening only: it has no port"))
         }
         Endpoint::Tcp(address) => Ok(match address.parse() {
-            Ok(address) => Target::Known(Place::Tcp(address)),
-            Err(_) => Target::Named(address),
+            Ok(address) => DialTarget::Known(DialAddress::Tcp(address)),
+            Err(_) => DialTarget::Named(address),
         }),
     }
 }
@@ -104,11 +104,11 @@ pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str, is_ipv6: bool) -> Re
 pub(crate) fn connect_as_written(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
     let endpoint = &*on_this_machine(endpoint);
     match read(endpoint) {
-        Ok(Target::Named(address)) => match address_of(&address) {
+        Ok(DialTarget::Named(address)) => match address_of(&address) {
             Ok(address) => connect(socket, &format!("tcp://{address}"), address.is_ipv6()),
             Err(_) => connect(socket, endpoint, false),
         },
-        Ok(Target::Known(place)) => connect(socket, endpoint, place.is_ipv6()),
+        Ok(DialTarget::Known(place)) => connect(socket, endpoint, place.is_ipv6()),
         Err(_) => connect(socket, endpoint, false),
     }
 }
@@ -123,7 +123,7 @@ fn on_this_machine(endpoint: &str) -> Cow<'_, str> {
     one.map_or(Cow::Borrowed(endpoint), Cow::Owned)
 }
 
-impl Place {
+impl DialAddress {
     /// The place as an endpoint for libzmq, in that of its spellings whose turn it is or the next one that is free;
     /// `None` if all are taken.
     ///
@@ -161,7 +161,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn spellings(text: &str) -> BTreeSet<String> {
-        let Ok(Target::Known(place)) = read(text) else { panic!("{text}") };
+        let Ok(DialTarget::Known(place)) = read(text) else { panic!("{text}") };
         (0..100).filter_map(|turn| place.spell(turn, |_| true)).collect()
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_taken_spelling_is_passed_over() {
-        let place = Place::Tcp("127.0.0.1:1".parse().unwrap());
+        let place = DialAddress::Tcp("127.0.0.1:1".parse().unwrap());
         let first = place.spell(31, |_| true).unwrap();
         assert_ne!(place.spell(31, |text| text != first).unwrap(), first);
         assert_eq!(place.spell(31, |_| false), None);
@@ -208,6 +208,6 @@ mod tests {
         {
             assert!(read(text).is_err(), "{text}");
         }
-        assert_eq!(read("tcp://node-2:5555"), Ok(Target::Named("node-2:5555".into())));
+        assert_eq!(read("tcp://node-2:5555"), Ok(DialTarget::Named("node-2:5555".into())));
     }
 }

@@ -16,7 +16,7 @@ use zmq::SocketEvent::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Newcomers {
+pub(super) struct Handshakes {
     /// Until when each may be in its handshake, by the descriptor of its connection.
     young: BTreeMap<i32, Instant>,
     /// When to look next who is not young any more.
@@ -27,7 +27,7 @@ pub(super) struct Newcomers {
     settled: u64,
 }
 
-impl Newcomers {
+impl Handshakes {
     /// The events of a socket that it has to hear.
     pub(super) fn events() -> u64 {
         let outcomes =
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn who_goes_without_being_let_in_or_turned_away_is_counted() {
-        let (mut newcomers, start) = (Newcomers::default(), Instant::now());
+        let (mut newcomers, start) = (Handshakes::default(), Instant::now());
         assert_eq!(newcomers.timeout(start), -1);
         for descriptor in 1..=5 {
             assert!(!newcomers.hear(&event(ACCEPTED, descriptor), start));
