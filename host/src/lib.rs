@@ -8,6 +8,7 @@ pub mod driver;
 pub mod files;
 mod guard;
 pub mod keys;
+pub mod loadgen;
 mod mailbox;
 pub mod near;
 mod plugins;
@@ -17,7 +18,6 @@ pub mod report;
 mod signals;
 mod sockets;
 mod throttle;
-pub mod traffic;
 
 pub use plugins::{
     FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, compile_process, digest,

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use wasmnode::config;
-use wasmnode::traffic::{self, Outcome, Trouble};
+use wasmnode::loadgen::{self, LoadError, LoadOutcome};
 
 pub(crate) const TRAFFIC: &str = "\
 The file of --config lists who sends what where; all but the senders may be left out:
@@ -62,10 +62,10 @@ pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode,
         connect(&sender.endpoint, plan.keys.as_deref(), None).map_err(|failed| of(&sender.name, failed))
     };
     let clients = plan.senders.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
-    let outcome = traffic::run(&plan, clients, |time, progress| {
+    let outcome = loadgen::run(&plan, clients, |time, progress| {
         let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "{:>4} s: {progress}", time.as_secs());
     })
-    .map_err(|Trouble { sender, error }| of(&sender, error.into()))?;
+    .map_err(|LoadError { sender, error }| of(&sender, error.into()))?;
     print(&vec![summary(&outcome).into()])?;
     match faults(&outcome, args.strict) {
         faults if faults.is_empty() => Ok(ExitCode::SUCCESS),
@@ -73,8 +73,8 @@ pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode,
     }
 }
 
-fn summary(outcome: &Outcome) -> String {
-    let Outcome { tally, took, .. } = outcome;
+fn summary(outcome: &LoadOutcome) -> String {
+    let LoadOutcome { tally, took, .. } = outcome;
     let mut text = tally.to_string();
     let (sent, failed, missing) = (tally.sent(), tally.failed(), tally.missing());
     let _writing_to_a_string_succeeds = writeln!(
@@ -88,8 +88,8 @@ fn summary(outcome: &Outcome) -> String {
 }
 
 /// Why the traffic did not go as it should.
-fn faults(Outcome { tally, planned, troubles, .. }: &Outcome, is_strict: bool) -> Vec<String> {
-    let mut faults: Vec<String> = troubles.iter().map(Trouble::to_string).collect();
+fn faults(LoadOutcome { tally, planned, troubles, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
+    let mut faults: Vec<String> = troubles.iter().map(LoadError::to_string).collect();
     let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));
     add(planned - tally.sent(), "requests not sent");
     add(tally.missing(), "requests without an answer");

@@ -10,7 +10,7 @@ pub type Way = (String, String);
 
 /// What became of all requests.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Stats {
     ways: BTreeMap<Way, Count>,
     /// Answers with a number that no request had.
     strays: u64,
@@ -33,7 +33,7 @@ struct Count {
 pub(super) struct Open {
     requests: HashMap<u64, Request>,
     unanswered: usize,
-    tally: Tally,
+    tally: Stats,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Open {
     }
 
     /// Nothing is waited for any longer: what has no answer now has none.
-    pub(super) fn close(mut self) -> Tally {
+    pub(super) fn close(mut self) -> Stats {
         for request in self.requests.into_values().filter(|request| !request.is_answered) {
             self.tally.ways.entry(request.way).or_default().missing += 1;
         }
@@ -85,7 +85,7 @@ impl Open {
     }
 }
 
-impl Tally {
+impl Stats {
     /// Adds what another connection counted.
     pub(super) fn add(&mut self, other: Self) {
         self.strays += other.strays;
@@ -133,7 +133,7 @@ impl Count {
 }
 
 /// A table, one line for each way; below it, each class of failure with one reason.
-impl fmt::Display for Tally {
+impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -3,20 +3,20 @@
 //! What is sent when is drawn before (`traffic/schedule.rs`), what became of it is counted apart (`traffic/tally.rs`).
 //! Here are the clocks and the connections: one thread for each sender, which sends what is due and reads between.
 
-mod schedule;
-mod tally;
+mod arrivals;
+mod stats;
 
-pub use tally::{Tally, Way};
+pub use stats::{Stats, Way};
 
 use crate::client::{Ask, Client, Error, Reply};
 use crate::config::{Sender, Traffic};
 use crate::report::{self, ZoneReport};
-use schedule::Planned;
+use arrivals::Planned;
+use stats::Open;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use tally::Open;
 
 /// How long a node may take to tell its zone.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -32,20 +32,20 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What became of the traffic.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct LoadOutcome {
     /// The requests, counted.
-    pub tally: Tally,
+    pub tally: Stats,
     /// Requests that were to be sent; fewer were if a sender had to stop.
     pub planned: u64,
     /// From the start to the last answer.
     pub took: Duration,
     /// What else went wrong, by sender.
-    pub troubles: Vec<Trouble>,
+    pub troubles: Vec<LoadError>,
 }
 
 /// What made a sender stop sending, or what it could not read.
 #[derive(Debug)]
-pub struct Trouble {
+pub struct LoadError {
     /// The sender's name.
     pub sender: String,
     /// What went wrong.
@@ -60,7 +60,7 @@ pub struct Progress {
     failed: AtomicU64,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sender {}: {}", self.sender, self.error)
     }
@@ -83,16 +83,16 @@ pub fn run(
     traffic: &Traffic,
     clients: Vec<Client>,
     mut tell: impl FnMut(Duration, &Progress),
-) -> Result<Outcome, Trouble> {
-    let plans = schedule::plan(traffic);
+) -> Result<LoadOutcome, LoadError> {
+    let plans = arrivals::plan(traffic);
     let mut connections = Vec::new();
     for ((sender, plan), client) in traffic.senders.iter().zip(&plans).zip(clients) {
         let connection = Connection::new(sender, plan, client);
-        connections.push(connection.map_err(|error| Trouble { sender: sender.name.to_string(), error })?);
+        connections.push(connection.map_err(|error| LoadError { sender: sender.name.to_string(), error })?);
     }
     let progress = &Progress::default();
     let planned = plans.iter().map(|plan| plan.len() as u64).sum();
-    let mut outcome = Outcome { tally: Tally::default(), planned, took: Duration::ZERO, troubles: Vec::new() };
+    let mut outcome = LoadOutcome { tally: Stats::default(), planned, took: Duration::ZERO, troubles: Vec::new() };
     let start = Instant::now();
     std::thread::scope(|threads| {
         let (done, ended) = channel();
@@ -143,7 +143,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends what is planned and waits for the answers. Returns what became of it, and when the last one came.
-    fn run(mut self, start: Instant, deadline: Duration, progress: &Progress) -> (Tally, Duration, Option<Trouble>) {
+    fn run(mut self, start: Instant, deadline: Duration, progress: &Progress) -> (Stats, Duration, Option<LoadError>) {
         for (number, planned) in self.plan.iter().enumerate() {
             self.read_until(start, start + planned.at, progress, |_| true);
             let body = body(&self.sender.name, number + 1, planned.bytes);
@@ -161,7 +161,7 @@ impl<'a> Connection<'a> {
         self.read_until(start, Instant::now() + deadline + GRACE, progress, Open::is_waiting);
         self.read_until(start, Instant::now() + AFTERWARDS, progress, |_| true);
         let sender = self.sender.name.to_string();
-        (self.open.close(), self.last, self.trouble.map(|error| Trouble { sender, error }))
+        (self.open.close(), self.last, self.trouble.map(|error| LoadError { sender, error }))
     }
 
     /// Reads answers until then, or for as long as this holds; after that time, those that have arrived already.
