@@ -1,10 +1,11 @@
 //! The command line: what can be asked for, and how it ends.
 
+mod atomic_file;
 mod before;
 mod call;
 mod check;
+mod connect;
 mod deploy;
-mod file;
 mod filter;
 mod keys;
 mod log;
@@ -13,15 +14,15 @@ mod names;
 mod new;
 mod plugins;
 mod sign;
-mod to;
+mod status;
 mod trace;
 mod traffic;
-mod zone;
 
 use before::Before;
 use call::CALL;
 pub(crate) use call::{Call, call};
 pub(crate) use check::{Check, check};
+use connect::Connect;
 pub(crate) use deploy::{Deploy, deploy};
 use filter::Filter;
 use keys::KEYS;
@@ -31,12 +32,11 @@ pub(crate) use new::{New, new};
 pub(crate) use plugins::{Inspect, Plugins, inspect, plugins};
 use sign::SIGNING;
 pub(crate) use sign::{Sign, sign};
-use to::To;
+pub(crate) use status::{Explain, Listing, explain, members, services};
 use trace::TRACE;
 pub(crate) use trace::{Trace, trace};
 use traffic::TRAFFIC;
 pub(crate) use traffic::{Traffic, traffic};
-pub(crate) use zone::{Explain, Listing, explain, members, services};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;

@@ -3,16 +3,16 @@
 mod events;
 mod startup;
 
+use crate::admin;
 use crate::config::{Config, Endpoint};
 use crate::keys::{KeyError, Trust};
+use crate::log_throttle::Kinds;
 use crate::mailbox::{Letter, Mail, Mailbox, mailbox};
 use crate::plugins::{Doors, Plugins};
 use crate::reload;
 use crate::repeats::Repeats;
-use crate::report;
 use crate::signals;
 use crate::sockets::{ListenError, Sockets};
-use crate::throttle::Kinds;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
@@ -425,12 +425,12 @@ impl Driver {
     /// Answers a request of the node's own services; `None` if the answer comes later, by the mailbox.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
-            report::PLUGINS => return self.plugins.command(&self.node, request),
-            report::MEMBERS => Ok(report::members(&self.node, &self.config.node.zone)),
-            report::EXPLAIN => explain(&self.node, request, self.now()),
+            admin::PLUGINS => return self.plugins.command(&self.node, request),
+            admin::MEMBERS => Ok(admin::members(&self.node, &self.config.node.zone)),
+            admin::EXPLAIN => explain(&self.node, request, self.now()),
             _ => {
                 let counters = [self.turned_away, self.over_limit];
-                Ok(report::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
+                Ok(admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
             }
         };
         Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
@@ -439,7 +439,7 @@ impl Driver {
 
 /// What the node answers itself, besides `mmi.*`.
 fn own_services() -> impl Iterator<Item = ServiceName> {
-    let names = [report::SERVICES, report::PLUGINS, report::MEMBERS, report::EXPLAIN];
+    let names = [admin::SERVICES, admin::PLUGINS, admin::MEMBERS, admin::EXPLAIN];
     names.into_iter().filter_map(|name| name.parse().ok())
 }
 
@@ -447,5 +447,5 @@ fn own_services() -> impl Iterator<Item = ServiceName> {
 fn explain(node: &Node, request: &Run, now: Time) -> Result<String, Failure> {
     let address = request.body.first().map(|frame| Address::from_bytes(frame));
     let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
-    Ok(report::explain(node, &address.ok_or_else(rejected)??, now))
+    Ok(admin::explain(node, &address.ok_or_else(rejected)??, now))
 }

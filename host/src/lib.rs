@@ -2,6 +2,7 @@
 //!
 //! The binary is a thin layer over [`config`] and [`driver`]. Programs that want to ask a node use [`client`].
 
+pub mod admin;
 pub mod client;
 pub mod config;
 pub mod driver;
@@ -9,15 +10,14 @@ pub mod files;
 mod guard;
 pub mod keys;
 pub mod loadgen;
+mod log_throttle;
 mod mailbox;
 pub mod near;
 mod plugins;
 mod reload;
 mod repeats;
-pub mod report;
 mod signals;
 mod sockets;
-mod throttle;
 
 pub use plugins::{
     FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, compile_process, digest,

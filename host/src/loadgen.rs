@@ -8,9 +8,9 @@ mod stats;
 
 pub use stats::{Stats, Way};
 
+use crate::admin::{self, ZoneReport};
 use crate::client::{Ask, Client, Error, Reply};
 use crate::config::{Sender, Traffic};
-use crate::report::{self, ZoneReport};
 use arrivals::Planned;
 use stats::Open;
 use std::fmt;
@@ -135,7 +135,7 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Asks the node for its zone; so the first request finds a connection that stands.
     fn new(sender: &'a Sender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
-        let members = client.call(Ask::new(report::MEMBERS).deadline(ANSWER), |_| {})?;
+        let members = client.call(Ask::new(admin::MEMBERS).deadline(ANSWER), |_| {})?;
         // A node of another version may tell it in another way; the sender's name then stands for the zone.
         let zone = serde_json::from_slice(&members.concat())
             .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);

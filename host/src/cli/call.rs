@@ -1,7 +1,7 @@
 //! `wasmnode call`: one request, and its reply as it comes.
 
 use super::names::{address, suggest};
-use super::{Failed, To, print};
+use super::{Connect, Failed, print};
 use clap::Args;
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,7 +30,7 @@ pub(crate) struct Call {
     /// The body; "" is an empty one, "-" reads it from stdin, as a pipe or a file is without it
     body: Option<String>,
     #[command(flatten)]
-    pub(super) to: To,
+    pub(super) to: Connect,
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "30s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,

@@ -4,7 +4,7 @@
 //! Only then the file gets its final name. An end of either process at any point leaves the old file or the new one in
 //! place, and the new one only if it can serve.
 
-use super::{ANSWER, Failed, To, print, read};
+use super::{ANSWER, Connect, Failed, print, read};
 use crate::cli::sign::Signer;
 use clap::Args;
 use std::fs::{self, File};
@@ -12,10 +12,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
+use wasmnode::admin::{self, PluginReport};
 use wasmnode::client::{self, Ask, Client};
 use wasmnode::config::{Config, parse_duration};
 use wasmnode::files::{self, FileError};
-use wasmnode::report::{self, PluginReport};
 use wasmnode::{FolderIdentity, GenerationState, PluginFolder, PluginStatus, Refusal, Verdict, signature_of};
 use wasmnode_core::{Code, ServiceName, text};
 
@@ -48,7 +48,7 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) to: To,
+    pub(super) to: Connect,
     /// How long to wait until it serves
     #[arg(long, default_value = "60s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
@@ -83,7 +83,7 @@ fn service_of(file: &Path) -> Result<ServiceName, Failed> {
 
 /// Where a running node keeps its plugins, and what it loads; `None` if there is no node.
 fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
-    match node.call(Ask::new(report::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
+    match node.call(Ask::new(admin::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
         Err(client::Error::Unreachable { .. }) => Ok(None),
         reply => read(&reply?).map(Some),
     }
@@ -282,7 +282,7 @@ fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, sta
     let began = Instant::now();
     loop {
         let words = ["try".to_owned(), service.to_string(), staged.name(), text::shown(&args.file)];
-        let verdict = match node.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
+        let verdict = match node.call(Ask::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
             Ok(reply) => read(&reply)?,
             Err(client::Error::Failure(failure)) if failure.code == Code::Overloaded => Verdict::Pending,
             Err(error) => {
@@ -344,7 +344,7 @@ impl Drop for Progress {
 
 /// What the node reports of a service's plugin; `None` if nothing, or if the node is gone.
 fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginReport>, Failed> {
-    let reply = node.call(Ask::new(report::PLUGINS).deadline(ANSWER), |_| {})?;
+    let reply = node.call(Ask::new(admin::PLUGINS).deadline(ANSWER), |_| {})?;
     let plugins: Vec<PluginReport> = read(&reply)?;
     Ok(plugins.into_iter().find(|plugin| plugin.service == service.as_str()))
 }

@@ -1,17 +1,17 @@
 //! `wasmnode plugins` and `wasmnode inspect`: what serves, and what could.
 
 use super::names::suggest;
-use super::{ANSWER, Failed, To, print, read};
+use super::{ANSWER, Connect, Failed, print, read};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::GenerationState;
+use wasmnode::admin::{self, PluginReport};
 use wasmnode::client::Ask;
 use wasmnode::config::Config;
 use wasmnode::files;
-use wasmnode::report::{self, PluginReport};
 use wasmnode_core::{ServiceName, text};
 
 /// Largest file that is signed, in bytes: the most that `limits.plugin` may be.
@@ -22,7 +22,7 @@ pub(crate) struct Plugins {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    pub(super) to: To,
+    pub(super) to: Connect,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -67,7 +67,7 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],
         None => Vec::new(),
     };
-    let reply = client.call(Ask::new(report::PLUGINS).body(words).deadline(ANSWER), |_| {});
+    let reply = client.call(Ask::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {});
     let reply = reply.map_err(|error| match &args.action {
         Some(Action::Rollback { service }) => suggest(&mut client, &service.clone().into(), error),
         None => error.into(),

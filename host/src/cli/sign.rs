@@ -1,6 +1,6 @@
 //! `wasmnode sign`: signatures for plugins, as the tool minisign makes them.
 
-use super::file::Unfinished;
+use super::atomic_file::Unfinished;
 use super::plugins::FILE_BYTES;
 use super::{Failed, print};
 use clap::Args;

@@ -1,7 +1,7 @@
 //! `wasmnode trace`: the way of a request, hop by hop.
 
 use super::names::{address, suggest};
-use super::{Failed, To, print};
+use super::{Connect, Failed, print};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ pub(crate) struct Trace {
     #[arg(value_parser = address)]
     address: Address,
     #[command(flatten)]
-    pub(super) to: To,
+    pub(super) to: Connect,
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,

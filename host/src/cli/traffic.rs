@@ -1,6 +1,6 @@
 //! `wasmnode traffic`: random requests between zones, and whether each had its one answer.
 
-use super::to::connect;
+use super::connect::connect;
 use super::{Failed, print};
 use clap::Args;
 use std::fmt::{Display, Write as _};

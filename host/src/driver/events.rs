@@ -1,7 +1,7 @@
 //! What the driver logs of what the core tells, and how often.
 
 use super::Driver;
-use crate::throttle::Verdict;
+use crate::log_throttle::LogDecision;
 use std::fmt;
 use std::time::Instant;
 use tracing::{info, warn};
@@ -48,9 +48,9 @@ impl Driver {
     /// Whoever sends rubbish does not fill the log with it.
     pub(super) fn warn(&mut self, kind: &str, event: &impl fmt::Display) {
         match self.warnings.check(kind, Instant::now()) {
-            Verdict::Pass => warn!("{event}"),
-            Verdict::PassAfter(left_out) => warn!("{event} (and {left_out} more of this kind, left out)"),
-            Verdict::Drop => {}
+            LogDecision::Pass => warn!("{event}"),
+            LogDecision::PassAfter(left_out) => warn!("{event} (and {left_out} more of this kind, left out)"),
+            LogDecision::Drop => {}
         }
     }
 

@@ -9,8 +9,8 @@ use super::generations::NoWayBack;
 use super::names::service_name;
 use super::watch::Staged;
 use super::{Plugins, Refusal};
+use crate::admin::{self, PluginReport};
 use crate::config::Config;
-use crate::report::{self, PluginReport};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -185,7 +185,7 @@ impl Plugins {
     /// Answers with all plugins, and the files of the folder that cannot be any. The folder is not read on this thread, which
     /// would wait where its mount hangs.
     fn list_all(&self, request: RequestId) {
-        let (mut all, sending) = (report::plugins(self), self.sending.clone());
+        let (mut all, sending) = (admin::plugins(self), self.sending.clone());
         let folder = (!self.loads.is_router).then(|| self.loads.folder.clone());
         tokio::spawn(async move {
             if let Some(folder) = folder {

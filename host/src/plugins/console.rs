@@ -1,6 +1,6 @@
 //! What a plugin writes to stdout, stderr and `log` becomes log lines of its service, at a limited rate.
 
-use crate::throttle::{Throttle, Verdict};
+use crate::log_throttle::{LogDecision, LogThrottle};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ const TAIL: usize = 1 << 10;
 /// The log of one service, shared by all its instances.
 pub(super) struct ServiceLog {
     service: ServiceName,
-    throttle: Mutex<Throttle>,
+    throttle: Mutex<LogThrottle>,
     dropped: AtomicU64,
 }
 
@@ -31,7 +31,7 @@ impl ServiceLog {
     pub(super) fn new(service: ServiceName, lines_per_second: u32) -> Self {
         Self {
             service,
-            throttle: Mutex::new(Throttle::new(lines_per_second, Instant::now())),
+            throttle: Mutex::new(LogThrottle::new(lines_per_second, Instant::now())),
             dropped: AtomicU64::new(0),
         }
     }
@@ -46,11 +46,11 @@ impl ServiceLog {
         let verdict = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::now());
         let service = self.service.as_str();
         match verdict {
-            Verdict::Pass => {}
-            Verdict::PassAfter(lines) => {
+            LogDecision::Pass => {}
+            LogDecision::PassAfter(lines) => {
                 warn!(target: "plugin", service, "{lines} log lines left out: over service.{service}.log-lines");
             }
-            Verdict::Drop => {
+            LogDecision::Drop => {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }

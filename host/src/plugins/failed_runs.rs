@@ -3,7 +3,7 @@
 //!
 //! A service that rejects a request, or says that it could not do it, has done its work: such lines are for `debug`.
 
-use crate::throttle::{Kinds, Verdict};
+use crate::log_throttle::{Kinds, LogDecision};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tracing::{debug, warn};
@@ -30,9 +30,11 @@ impl FailedRuns {
             return;
         }
         let left_out = match self.kinds().check(failure.code.name(), Instant::now()) {
-            Verdict::Drop => return,
-            Verdict::Pass => String::new(),
-            Verdict::PassAfter(runs) => format!(" (and {runs} runs more that ended with {}, left out)", failure.code),
+            LogDecision::Drop => return,
+            LogDecision::Pass => String::new(),
+            LogDecision::PassAfter(runs) => {
+                format!(" (and {runs} runs more that ended with {}, left out)", failure.code)
+            }
         };
         let (service, id, caller) = (request.service.as_str(), request.id.0, request.caller.to_text());
         let trace = request.traceparent.as_ref().map(|trace| text::line_of(trace, MAX_TRACE));

@@ -14,7 +14,7 @@ const OTHER: &str = "other";
 
 /// Allows a number of lines in each second.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub(crate) struct LogThrottle {
     per_second: u32,
     second: Instant,
     used: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Throttle {
 
 /// What to do with a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum LogDecision {
     /// Write it.
     Pass,
     /// Write it, and the number of lines left out since the last one that passed.
@@ -32,26 +32,26 @@ pub(crate) enum Verdict {
     Drop,
 }
 
-impl Throttle {
+impl LogThrottle {
     /// Allows `per_second` lines in each second, of which the first begins at `now`.
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
         Self { per_second, second: now, used: 0, dropped: 0 }
     }
 
     /// Decides about one line.
-    pub(crate) fn check(&mut self, now: Instant) -> Verdict {
+    pub(crate) fn check(&mut self, now: Instant) -> LogDecision {
         if self.is_over(now) {
             self.second = now;
             self.used = 0;
         }
         if self.used >= self.per_second {
             self.dropped += 1;
-            return Verdict::Drop;
+            return LogDecision::Drop;
         }
         self.used += 1;
         match std::mem::take(&mut self.dropped) {
-            0 => Verdict::Pass,
-            dropped => Verdict::PassAfter(dropped),
+            0 => LogDecision::Pass,
+            dropped => LogDecision::PassAfter(dropped),
         }
     }
 
@@ -64,7 +64,7 @@ impl Throttle {
 #[derive(Debug)]
 pub(crate) struct Kinds {
     per_second: u32,
-    by_kind: BTreeMap<String, Throttle>,
+    by_kind: BTreeMap<String, LogThrottle>,
 }
 
 impl Kinds {
@@ -74,12 +74,12 @@ impl Kinds {
     }
 
     /// Decides about one line of a kind.
-    pub(crate) fn check(&mut self, kind: &str, now: Instant) -> Verdict {
+    pub(crate) fn check(&mut self, kind: &str, now: Instant) -> LogDecision {
         let known = if self.by_kind.contains_key(kind) || self.by_kind.len() < MAX_KINDS { kind } else { OTHER };
         if let Some(throttle) = self.by_kind.get_mut(known) {
             return throttle.check(now);
         }
-        self.by_kind.entry(known.to_owned()).or_insert_with(|| Throttle::new(self.per_second, now)).check(now)
+        self.by_kind.entry(known.to_owned()).or_insert_with(|| LogThrottle::new(self.per_second, now)).check(now)
     }
 
     /// Takes the numbers of lines left out, by kind, of the kinds that no line has passed of for a second: after a flood,
@@ -102,20 +102,23 @@ mod tests {
     #[test]
     fn what_is_over_the_rate_is_dropped_and_said_with_the_next_that_passes() {
         let start = Instant::now();
-        let mut throttle = Throttle::new(2, start);
-        let verdicts: Vec<Verdict> = (0..4).map(|_| throttle.check(start)).collect();
-        assert_eq!(verdicts, [Verdict::Pass, Verdict::Pass, Verdict::Drop, Verdict::Drop]);
-        assert_eq!(throttle.check(start + SECOND), Verdict::PassAfter(2));
-        assert_eq!(throttle.check(start + SECOND), Verdict::Pass);
+        let mut throttle = LogThrottle::new(2, start);
+        let verdicts: Vec<LogDecision> = (0..4).map(|_| throttle.check(start)).collect();
+        assert_eq!(verdicts, [LogDecision::Pass, LogDecision::Pass, LogDecision::Drop, LogDecision::Drop]);
+        assert_eq!(throttle.check(start + SECOND), LogDecision::PassAfter(2));
+        assert_eq!(throttle.check(start + SECOND), LogDecision::Pass);
     }
 
     #[test]
     fn each_kind_is_counted_apart() {
         let (start, mut kinds) = (Instant::now(), Kinds::new(1));
         let verdicts = ["a", "a", "a", "b", "b"].map(|kind| kinds.check(kind, start));
-        assert_eq!(verdicts, [Verdict::Pass, Verdict::Drop, Verdict::Drop, Verdict::Pass, Verdict::Drop]);
-        assert_eq!(kinds.check("a", start + SECOND), Verdict::PassAfter(2));
-        assert_eq!(kinds.check("b", start + SECOND), Verdict::PassAfter(1));
+        assert_eq!(
+            verdicts,
+            [LogDecision::Pass, LogDecision::Drop, LogDecision::Drop, LogDecision::Pass, LogDecision::Drop]
+        );
+        assert_eq!(kinds.check("a", start + SECOND), LogDecision::PassAfter(2));
+        assert_eq!(kinds.check("b", start + SECOND), LogDecision::PassAfter(1));
     }
 
     #[test]
@@ -136,6 +139,6 @@ mod tests {
             kinds.check(&number.to_string(), start);
         }
         assert_eq!(kinds.by_kind.len(), MAX_KINDS + 1);
-        assert_eq!(kinds.check("new", start), Verdict::Drop);
+        assert_eq!(kinds.check("new", start), LogDecision::Drop);
     }
 }
