@@ -7,13 +7,13 @@
 
 use std::error::Error;
 use std::time::Duration;
-use wasmnode::client::{Ask, Client, Reply};
+use wasmnode::client::{Client, Reply, Request};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
     let mut client = Client::connect(&endpoint)?;
     for name in ["Ada", "Grace", "Margaret"] {
-        let ask = Ask::new("afficher").body([format!("bonjour, {name}")]).deadline(Duration::from_secs(1));
+        let ask = Request::new("afficher").body([format!("bonjour, {name}")]).deadline(Duration::from_secs(1));
         client.send(ask)?;
     }
     let mut unanswered = 3;

@@ -242,7 +242,7 @@ impl From<client::Error> for Failed {
     fn from(error: client::Error) -> Self {
         let exit = match &error {
             client::Error::Failure(failure) => return Self::of(failure),
-            client::Error::Silence { .. } => 4,
+            client::Error::Timeout { .. } => 4,
             client::Error::Refused { .. } => 8,
             client::Error::Unreachable { .. } | client::Error::Malformed(_) => 9,
             client::Error::Lost { .. } => 10,

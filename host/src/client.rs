@@ -75,7 +75,7 @@ pub struct Client {
 
 /// What a client proves itself with, and whose proof it wants, on tcp.
 #[derive(Debug, Clone)]
-pub struct Proof {
+pub struct Credentials {
     /// Its own keys.
     pub own: KeyPair,
     /// The node's key.
@@ -84,7 +84,7 @@ pub struct Proof {
 
 /// A request to send.
 #[derive(Debug, Clone)]
-pub struct Ask(message::Request);
+pub struct Request(message::Request);
 
 /// Why there is no reply.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub enum Error {
         endpoint: String,
     },
     /// No message arrived in time.
-    Silence {
+    Timeout {
         /// How long was waited.
         waited: Duration,
     },
@@ -137,7 +137,7 @@ impl fmt::Display for Error {
                 "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection; \
                  a message of more than twice its limits.message is one reason, which its log gives"
             ),
-            Self::Silence { waited } => write!(f, "no answer within {waited:?}"),
+            Self::Timeout { waited } => write!(f, "no answer within {waited:?}"),
             Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),
             Self::Socket { endpoint, error } => write!(f, "cannot connect to {endpoint}: {error}"),
         }
@@ -152,7 +152,7 @@ impl From<Failure> for Error {
     }
 }
 
-impl Ask {
+impl Request {
     /// Asks a service, with an empty body.
     #[must_use]
     pub fn new(service: &str) -> Self {
@@ -225,11 +225,11 @@ impl Client {
     ///
     /// # Errors
     /// If the endpoint is not one of ZeroMQ's.
-    pub fn connect_with(endpoint: &str, proof: &Proof) -> Result<Self, Error> {
+    pub fn connect_with(endpoint: &str, proof: &Credentials) -> Result<Self, Error> {
         Self::prepare(endpoint, Some(proof))
     }
 
-    fn prepare(endpoint: &str, proof: Option<&Proof>) -> Result<Self, Error> {
+    fn prepare(endpoint: &str, proof: Option<&Credentials>) -> Result<Self, Error> {
         let failed = |error| Error::Socket { endpoint: endpoint.to_owned(), error };
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
@@ -279,7 +279,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request ran.
-    pub fn call(&mut self, ask: Ask, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
+    pub fn call(&mut self, ask: Request, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
         let Ok(reply) = self.call_while::<Infallible>(ask, |body| {
             partial(body);
             Ok(())
@@ -293,7 +293,7 @@ impl Client {
     /// As [`Self::call`].
     pub fn call_while<E>(
         &mut self,
-        ask: Ask,
+        ask: Request,
         mut partial: impl FnMut(Body) -> Result<(), E>,
     ) -> Result<Result<Body, E>, Error> {
         let patience = ask.0.deadline_ms.map(|ms| Duration::from_millis(ms.into()) + GRACE);
@@ -321,7 +321,7 @@ impl Client {
     /// # Errors
     /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule: nothing is sent
     /// then. [`Error::Unreachable`] if no connection stands within two seconds.
-    pub fn send(&mut self, ask: Ask) -> Result<u64, Error> {
+    pub fn send(&mut self, ask: Request) -> Result<u64, Error> {
         native::check(&ask.0)?;
         let id = self.next_id;
         let frames = native::encode_request(Dialect::NativeCompact, &message::Request { id, ..ask.0 })?;
@@ -346,7 +346,7 @@ impl Client {
     /// the connection was lost with requests pending: none of those that were sent until then gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {
-            return Err(Error::Silence { waited: timeout.unwrap_or_default() });
+            return Err(Error::Timeout { waited: timeout.unwrap_or_default() });
         }
         let frames = self.socket.recv_multipart(0).map_err(|error| self.failed(error))?;
         let reply = native::decode_reply(frames.into_iter().map(Into::into).collect());

@@ -9,7 +9,7 @@ mod stats;
 pub use stats::{Stats, Way};
 
 use crate::admin::{self, ZoneReport};
-use crate::client::{Ask, Client, Error, Reply};
+use crate::client::{Client, Error, Reply, Request};
 use crate::config::{Sender, Traffic};
 use arrivals::Planned;
 use stats::Open;
@@ -135,7 +135,7 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Asks the node for its zone; so the first request finds a connection that stands.
     fn new(sender: &'a Sender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
-        let members = client.call(Ask::new(admin::MEMBERS).deadline(ANSWER), |_| {})?;
+        let members = client.call(Request::new(admin::MEMBERS).deadline(ANSWER), |_| {})?;
         // A node of another version may tell it in another way; the sender's name then stands for the zone.
         let zone = serde_json::from_slice(&members.concat())
             .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);
@@ -149,7 +149,7 @@ impl<'a> Connection<'a> {
             let body = body(&self.sender.name, number + 1, planned.bytes);
             let to = self.sender.to[planned.to].to_string();
             let sent_at = start.elapsed();
-            match self.client.send(Ask::new(&to).body([body]).deadline(deadline)) {
+            match self.client.send(Request::new(&to).body([body]).deadline(deadline)) {
                 Ok(id) => self.open.sent(id, (self.zone.clone(), to), sent_at),
                 Err(error) => {
                     self.trouble = Some(error);
@@ -173,8 +173,8 @@ impl<'a> Connection<'a> {
             let (id, reply) =
                 match self.client.receive(Some(Duration::from_millis(wait.try_into().unwrap_or(u64::MAX)))) {
                     Ok(received) => received,
-                    Err(Error::Silence { .. }) if left.is_zero() => return,
-                    Err(Error::Silence { .. } | Error::Lost { .. }) => continue,
+                    Err(Error::Timeout { .. }) if left.is_zero() => return,
+                    Err(Error::Timeout { .. } | Error::Lost { .. }) => continue,
                     Err(error) => {
                         let is_malformed = matches!(error, Error::Malformed(_));
                         self.trouble.get_or_insert(error);

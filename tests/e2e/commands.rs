@@ -4,7 +4,7 @@ use crate::node::{Folder, Node, PATIENCE};
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 pub(crate) fn repository(path: &str) -> String {
     format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
@@ -36,7 +36,7 @@ fn the_body_is_its_input_and_its_output_is_the_reply() {
 #[test]
 fn it_learns_of_the_request_and_of_nothing_else() {
     let node = start("");
-    let ask = Ask::new("told").body(["see"]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
+    let ask = Request::new("told").body(["see"]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
     let seen = node.client().call(ask, |_| {}).unwrap();
     let seen = String::from_utf8(seen[0].to_vec()).unwrap();
     let lines: Vec<&str> = seen.lines().collect();

@@ -6,7 +6,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 use wasmnode::config::Config;
 
 const ECHO: &str = include_str!("../guests/echo.wat");
@@ -86,7 +86,7 @@ fn drop_in(node: &Node, service: &str, bytes: &[u8]) {
 
 /// Waits for a service that is to be offered, and has it answer.
 fn wait_and_call(node: &Node, service: &str) {
-    let ask = Ask::new(service).body(["x"]).wait(true).deadline(PATIENCE);
+    let ask = Request::new(service).body(["x"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["x"]);
 }
 

@@ -7,7 +7,7 @@ use crate::zmtp::{MORE, RawPeer, declaration, frame, greeting, request};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Error, Reply};
+use wasmnode::client::{Error, Reply, Request};
 
 /// A second; what is promised within it.
 const SECOND: Duration = Duration::from_secs(1);
@@ -192,8 +192,8 @@ fn what_large_messages_took_is_given_back() {
 fn a_client_may_wait_for_replies_before_it_has_asked_for_any() {
     let node = Node::start(&["echo"], "");
     let mut client = node.client();
-    assert!(matches!(client.receive(Some(SECOND / 2)), Err(Error::Silence { .. })));
-    assert_eq!(client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+    assert!(matches!(client.receive(Some(SECOND / 2)), Err(Error::Timeout { .. })));
+    assert_eq!(client.call(Request::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
     let mut node = Node::start(&["echo"], &format!("{SMALL}[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n"));
     let long = vec![b'x'; 3 << 20];
     let mut client = node.client();
-    let call = Ask::new("echo").body([long.clone()]).deadline(PATIENCE);
+    let call = Request::new("echo").body([long.clone()]).deadline(PATIENCE);
     let began = Instant::now();
     match client.call(call, |_| {}) {
         Err(error @ Error::Lost { .. }) => assert!(error.to_string().contains("limits.message"), "{error}"),
@@ -211,12 +211,12 @@ fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
     node.wait_for("with a client by ipc is ended: a message was longer than twice limits.message = 1048576");
     node.forget_log();
     // The next request of the same client goes on a new connection.
-    let call = Ask::new("echo").body(["x"]).deadline(PATIENCE);
+    let call = Request::new("echo").body(["x"]).deadline(PATIENCE);
     assert_eq!(client.call(call, |_| {}).unwrap(), ["x"]);
 
     let worker = Worker::v2(&node.ipc(), "big");
     node.wait_for_workers("big", 1);
-    let call = Ask::new("big").body(["x"]).deadline(PATIENCE);
+    let call = Request::new("big").body(["x"]).deadline(PATIENCE);
     let id = client.send(call).unwrap();
     let (asker, _) = worker.request();
     worker.reply(&asker, &[long.into()]);

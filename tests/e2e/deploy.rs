@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
@@ -125,7 +125,7 @@ fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
         let body = ["try", service, staged].map(|word| word.as_bytes().to_vec());
         let until = Instant::now() + PATIENCE;
         loop {
-            match node.client().call(Ask::new("node.plugins").body(body.clone()).deadline(PATIENCE), |_| {}) {
+            match node.client().call(Request::new("node.plugins").body(body.clone()).deadline(PATIENCE), |_| {}) {
                 Ok(said) if said == ["\"pending\""] => assert!(Instant::now() < until),
                 Ok(said) => return String::from_utf8(said.concat()).unwrap(),
                 Err(error) => return error.to_string(),

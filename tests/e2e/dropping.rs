@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use wasmnode::client::{Ask, Client, Code, Reply};
+use wasmnode::client::{Client, Code, Reply, Request};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const TRAP: &str = include_str!("../guests/trap.wat");
@@ -38,7 +38,7 @@ fn plugins(node: &Node, arguments: &[&str]) -> String {
 fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
     let mut node = Node::start(&[], "[defaults]\ndeadline = '3m'\n");
     let mut client = node.client();
-    let waiting = Ask::new("hello").body(["x"]).wait(true).deadline(PATIENCE);
+    let waiting = Request::new("hello").body(["x"]).wait(true).deadline(PATIENCE);
     let id = client.send(waiting).unwrap();
     // As `cp` does it: in place, and closed at the end.
     node.folder.plugin("hello", &component(ECHO));
@@ -49,7 +49,7 @@ fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
     assert_eq!(node.fail("hello", &[b"x"]).0, Code::UnknownService);
 
     drop_in(&node, "hello", &component(ECHO));
-    let again = Ask::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
+    let again = Request::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
     assert_eq!(client.call(again, |_| {}).unwrap(), ["y"]);
 }
 
@@ -75,7 +75,7 @@ fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     fs::create_dir(&plugins).unwrap();
     drop_in(&node, "hello", &component(ECHO));
-    let ask = Ask::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
+    let ask = Request::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["y"]);
     node.wait_for("echo is no longer served by a plugin");
 }
@@ -220,7 +220,7 @@ fn load(endpoint: &str, is_over: &AtomicBool) -> u64 {
     loop {
         while unanswered.len() < 32 && !is_over.load(Ordering::SeqCst) {
             let body = (answered + unanswered.len() as u64).to_be_bytes().to_vec();
-            let id = client.send(Ask::new("echo").body([body.clone()])).unwrap();
+            let id = client.send(Request::new("echo").body([body.clone()])).unwrap();
             unanswered.insert(id, body);
         }
         if unanswered.is_empty() {

@@ -3,12 +3,12 @@
 use crate::http;
 use crate::node::{Folder, Node, PATIENCE, run};
 use std::net::TcpListener;
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 #[test]
 fn a_run_that_traps_has_one_line_with_its_request_and_the_functions_on_its_stack() {
     let mut node = Node::start(&["divide"], "");
-    let ask = Ask::new("divide").deadline(PATIENCE).traceparent("00-11-22-01");
+    let ask = Request::new("divide").deadline(PATIENCE).traceparent("00-11-22-01");
     node.client().call(ask, |_| {}).unwrap_err();
     let line = node.wait_for("integer divide by zero");
     assert!(line.contains("WARN 502 crashed: an instance of divide crashed"), "{line}");
@@ -57,7 +57,7 @@ fn a_flood_of_crashes_is_cut_and_counted_by_kind() {
     let mut node = Node::start(&["trap"], "[service.trap]\nquarantine-after = 0\n");
     let mut client = node.client();
     for _ in 0..300 {
-        client.send(Ask::new("trap").deadline(PATIENCE)).unwrap();
+        client.send(Request::new("trap").deadline(PATIENCE)).unwrap();
     }
     (0..300).for_each(|_| drop(client.receive(Some(PATIENCE)).unwrap()));
     node.signal("-TERM");

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
@@ -36,7 +36,7 @@ fn make_fifo(path: &Path) {
 fn time_until_served(node: &Node, folder: &Path, service: &str) -> Duration {
     drop_in(folder, service, ECHO);
     let began = Instant::now();
-    let ask = Ask::new(service).body(["y"]).wait(true).deadline(PATIENCE);
+    let ask = Request::new(service).body(["y"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["y"]);
     began.elapsed()
 }
@@ -240,11 +240,11 @@ fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_when_there_are_s
     let own = getrlimit(Resource::Nofile);
     let process = Pid::from_raw(node.id()).unwrap();
     // Before the limit, so that nothing of the client needs another descriptor of the node.
-    assert_eq!(client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+    assert_eq!(client.call(Request::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
     let before = prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(3), maximum: own.maximum }).unwrap();
     drop_in(&node.folder.path("plugins"), "hello", ECHO);
     node.wait_for("Too many open files");
-    assert_eq!(client.call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+    assert_eq!(client.call(Request::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
     prlimit(Some(process), Resource::Nofile, before).unwrap();
     node.wait_for("generation 1 of hello serves");
     assert_eq!(node.call("hello", &[b"x"]).unwrap(), ["x"]);

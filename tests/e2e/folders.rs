@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use wasmnode::client::Ask;
+use wasmnode::client::Request;
 
 /// What wasi-libc makes of a write to a stream that fails, whatever its error code is: an error of input or output.
 const FULL: &str = "Uncategorized";
@@ -196,7 +196,7 @@ fn a_node_ends_although_a_name_lookup_hangs() {
         let grant = "[service.fetch]\nhttp = ['api.example.org']\ndeadline = '3m'\n";
         let mut node = Node::start_inside(&before, folder, &format!("drain = '{drain}'\n{grant}"));
         let mut client = node.client();
-        client.send(Ask::new("fetch").body(["api.example.org"]).deadline(PATIENCE)).unwrap();
+        client.send(Request::new("fetch").body(["api.example.org"]).deadline(PATIENCE)).unwrap();
         node.wait_until_running("fetch");
         let asked = Instant::now();
         node.signal("-TERM");

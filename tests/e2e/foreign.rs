@@ -8,7 +8,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use wasmnode::client::{Ask, Reply};
+use wasmnode::client::{Reply, Request};
 
 /// Where Debian puts JeroMQ.
 const JEROMQ: &str = "/usr/share/java/jeromq.jar";
@@ -161,7 +161,7 @@ fn a_worker_of_majortomo_serves_clients_with_and_without_partial_replies() {
     node.wait_for("serves parts");
     assert_eq!(finish(client, &["client", &node.ipc(), "parts", "50"]), "50 answers\n");
     let mut native = node.client();
-    let id = native.send(Ask::new("parts").body(["one"]).deadline(PATIENCE)).unwrap();
+    let id = native.send(Request::new("parts").body(["one"]).deadline(PATIENCE)).unwrap();
     for reply in [Reply::Partial(vec!["one".into()]), Reply::Final(vec!["done".into()])] {
         assert_eq!(native.receive(Some(PATIENCE)).unwrap(), (id, reply));
     }

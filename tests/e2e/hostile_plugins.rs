@@ -3,7 +3,7 @@
 use crate::node::{Folder, Node, PATIENCE};
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use wasmnode::client::{Ask, Code, Reply};
+use wasmnode::client::{Code, Reply, Request};
 
 /// Each hostile plugin, what its requests end with, and a part of the reason.
 const HOSTILE: [(&str, Code, &str); 7] = [
@@ -42,9 +42,9 @@ fn well_behaved_services_do_not_notice_the_others() {
     let node = Node::start(&plugins, SETTINGS);
     let mut hostile = node.client();
     for (plugin, ..) in HOSTILE.iter().cycle().take(200) {
-        hostile.send(Ask::new(plugin).body(["x"]).deadline(PATIENCE)).unwrap();
+        hostile.send(Request::new(plugin).body(["x"]).deadline(PATIENCE)).unwrap();
     }
-    hostile.send(Ask::new("log-flood").body(["x"]).deadline(PATIENCE)).unwrap();
+    hostile.send(Request::new("log-flood").body(["x"]).deadline(PATIENCE)).unwrap();
     for number in 0..200_u32 {
         let body = number.to_be_bytes();
         assert_eq!(node.call("echo", &[&body]).unwrap(), [&body[..]]);
@@ -86,7 +86,7 @@ fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
     let node = Node::start(&["loop", "echo"], settings);
     let mut client = node.client();
     for _ in 0..3 {
-        client.send(Ask::new("loop").deadline(PATIENCE)).unwrap();
+        client.send(Request::new("loop").deadline(PATIENCE)).unwrap();
     }
     let mut failures: Vec<_> = (0..3)
         .map(|_| match client.receive(Some(PATIENCE)).unwrap() {

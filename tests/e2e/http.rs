@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 /// The guests of `tests/guests/web`, built once.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -62,7 +62,7 @@ fn a_body_is_posted_and_the_body_of_the_response_is_the_reply() {
 fn a_request_may_say_method_path_and_headers_and_the_node_adds_what_it_knows() {
     let node = start(&["web"], "");
     let head = "PATCH /see?a=b HTTP/1.1\r\nAccept: text/plain\r\nwasmnode-service: me\r\n\r\n";
-    let ask = Ask::new("web").body([head]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
+    let ask = Request::new("web").body([head]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
     let seen = node.client().call(ask, |_| {}).unwrap();
     let seen = String::from_utf8(seen[0].to_vec()).unwrap();
     let lines: Vec<&str> = seen.lines().collect();

@@ -3,18 +3,18 @@
 use crate::majordomo::Worker;
 use crate::node::{Folder, Node, PATIENCE, wasmnode};
 use std::os::unix::net::UnixListener;
-use wasmnode::client::{Ask, Code, Reply};
+use wasmnode::client::{Code, Reply, Request};
 
 #[test]
 fn a_node_told_to_stop_finishes_what_is_in_flight_and_refuses_the_rest() {
     let mut node = Node::start(&["echo"], "[service.slow]\ndeadline = '60s'\n");
     let worker = Worker::v2(&node.ipc(), "slow");
     let mut client = node.client();
-    let running = client.send(Ask::new("slow").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
+    let running = client.send(Request::new("slow").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
     let (asker, body) = worker.request();
     node.signal("-TERM");
     node.wait_for("stopping: 1 request in flight");
-    let refused = client.send(Ask::new("echo").deadline(PATIENCE)).unwrap();
+    let refused = client.send(Request::new("echo").deadline(PATIENCE)).unwrap();
     match client.receive(Some(PATIENCE)).unwrap() {
         (id, Reply::Failure(failure)) => assert_eq!((id, failure.code), (refused, Code::Draining)),
         other => panic!("{other:?}"),
@@ -31,7 +31,7 @@ fn what_does_not_end_within_the_drain_limit_fails() {
     let settings = "drain = '100ms'\n[service.loop]\ndeadline = '60s'\n";
     let mut node = Node::start(&["loop"], settings);
     let mut client = node.client();
-    client.send(Ask::new("loop").deadline(PATIENCE)).unwrap();
+    client.send(Request::new("loop").deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     node.signal("-TERM");
     match client.receive(Some(PATIENCE)).unwrap() {
@@ -44,7 +44,7 @@ fn what_does_not_end_within_the_drain_limit_fails() {
 #[test]
 fn a_second_signal_ends_the_wait() {
     let mut node = Node::start(&["loop"], "drain = '60s'\n[service.loop]\ndeadline = '60s'\n");
-    node.client().send(Ask::new("loop").deadline(PATIENCE)).unwrap();
+    node.client().send(Request::new("loop").deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     node.signal("-INT");
     node.wait_for("stopping");

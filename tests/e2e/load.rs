@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Body, Client, Failure, Reply};
+use wasmnode::client::{Body, Client, Failure, Reply, Request};
 
 /// Requests that have no answer yet, at a time.
 const WINDOW: usize = 64;
@@ -37,7 +37,7 @@ pub(crate) fn load(node: &Node, services: &[&str], count: usize, mut answered: i
         while unanswered.len() < WINDOW && answers.len() + unanswered.len() < count {
             let service = services[(answers.len() + unanswered.len()) % services.len()];
             let body = unique_body();
-            let id = client.send(Ask::new(service).body([body.clone()])).unwrap();
+            let id = client.send(Request::new(service).body([body.clone()])).unwrap();
             unanswered.insert(id, (body, Instant::now()));
         }
         let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn result(reply: Reply) -> Result<Body, Failure> {
 
 /// Whatever else were to come would come before the answer to this.
 pub(crate) fn nothing_more(client: &mut Client) {
-    let last = client.send(Ask::new("mmi.service").body(["x"]).deadline(PATIENCE)).unwrap();
+    let last = client.send(Request::new("mmi.service").body(["x"]).deadline(PATIENCE)).unwrap();
     assert_eq!(client.receive(Some(PATIENCE)).unwrap().0, last, "a request was answered twice");
 }
 

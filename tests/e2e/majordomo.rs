@@ -3,7 +3,7 @@
 
 use crate::node::{Node, PATIENCE, run};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Body, Client, Code, Error, Frame};
+use wasmnode::client::{Body, Client, Code, Error, Frame, Request};
 use wasmnode_core::message::native;
 
 pub(crate) type Frames = Vec<Vec<u8>>;
@@ -164,7 +164,7 @@ fn a_worker_whose_connection_is_gone_is_noticed_and_its_request_goes_to_another(
     let mut node = Node::start(&[], settings);
     let first = Worker::v2(&node.ipc(), "job");
     let mut client = node.client();
-    let id = client.send(Ask::new("job").body(["work"]).wait(true)).unwrap();
+    let id = client.send(Request::new("job").body(["work"]).wait(true)).unwrap();
     first.request();
     let second = Worker::v1(&node.ipc(), "job");
     drop(first);
@@ -238,7 +238,7 @@ fn who_comes_by_tcp_without_a_key_may_call_but_neither_roll_back_nor_serve_under
     node.wait_for("without security.keys, any user who reaches the tcp endpoint may call every service");
     let mut stranger = Client::connect(&node.tcp).unwrap();
     let ask = |service: &str, body: &[&str]| {
-        Ask::new(service).body(body.iter().map(|frame| (*frame).to_owned())).deadline(PATIENCE)
+        Request::new(service).body(body.iter().map(|frame| (*frame).to_owned())).deadline(PATIENCE)
     };
     assert_eq!(stranger.call(ask("echo", &["x"]), |_| {}).unwrap(), ["x"]);
     assert!(stranger.call(ask("node.plugins", &[]), |_| {}).is_ok(), "it may look");

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use wasmnode::client::{Ask, Body, Client, Code, Error};
+use wasmnode::client::{Body, Client, Code, Error, Request};
 
 /// How long anything may take that is sure to happen: long, because the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -162,7 +162,7 @@ impl Node {
 
     /// Calls a service with these frames.
     pub(crate) fn call(&self, service: &str, frames: &[&[u8]]) -> Result<Body, Error> {
-        let ask = Ask::new(service).body(frames.iter().map(|frame| frame.to_vec())).deadline(PATIENCE);
+        let ask = Request::new(service).body(frames.iter().map(|frame| frame.to_vec())).deadline(PATIENCE);
         self.client().call(ask, |_| {})
     }
 

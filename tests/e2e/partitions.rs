@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
@@ -176,7 +176,7 @@ fn a_slow_link_serves_slowly() {
     let began = Instant::now();
     for _ in 0..10 {
         let body = [unique_body(), vec![0; 20_000]].concat();
-        let ask = Ask::new("echo").body([body.clone()]).deadline(PATIENCE);
+        let ask = Request::new("echo").body([body.clone()]).deadline(PATIENCE);
         assert_eq!(client.call(ask, |_| {}).unwrap(), [&body[..]]);
     }
     let took = began.elapsed();

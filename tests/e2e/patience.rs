@@ -5,7 +5,7 @@ use crate::node::{Node, PATIENCE};
 use crate::zone;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wasmnode::client::{Ask, Code, Error};
+use wasmnode::client::{Code, Error, Request};
 
 /// Longer than the 2 s that a plugin has by default.
 pub(crate) const LONG: Duration = Duration::from_millis(2_500);
@@ -56,13 +56,13 @@ fn a_worker_at_a_peer_has_no_deadline_but_the_clients_and_the_one_that_is_set_fo
     let slow = work(slow, 1, LONG);
     assert_eq!(answer(&client)[3], b"0");
     let slow = slow.join().unwrap();
-    let late = |ask: Ask| match node1.client().call(ask, |_| {}) {
+    let late = |ask: Request| match node1.client().call(ask, |_| {}) {
         Err(Error::Failure(failure)) if failure.code == Code::Deadline => failure.reason,
         other => panic!("{other:?}"),
     };
-    let reason = late(Ask::new("slow").body(["x"]).deadline(Duration::from_millis(400)));
+    let reason = late(Request::new("slow").body(["x"]).deadline(Duration::from_millis(400)));
     assert!(reason.contains("while node node2 had the request") && reason.contains("deadline of 400ms"), "{reason}");
-    let reason = late(Ask::new("strict").body(["x"]).deadline(PATIENCE));
+    let reason = late(Request::new("strict").body(["x"]).deadline(PATIENCE));
     assert!(reason.contains("service.strict.deadline = 300ms"), "{reason}");
     drop((slow, strict));
 }

@@ -2,7 +2,7 @@
 
 use crate::node::{Node, PATIENCE};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code, Reply};
+use wasmnode::client::{Code, Reply, Request};
 
 /// How much more memory a node may have after one plugin has done its worst, in KiB.
 const GROWTH: u64 = 96 << 10;
@@ -19,7 +19,8 @@ fn a_flood_of_partial_replies_takes_little_memory_and_others_are_served_meanwhil
     let node = Node::start(&["partial-flood", "echo"], settings);
     let before = node.memory();
     let mut flooded = node.client();
-    let id = flooded.send(Ask::new("partial-flood").body([200_u16.to_le_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
+    let id =
+        flooded.send(Request::new("partial-flood").body([200_u16.to_le_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
     let mut echo = node.client();
     let (mut parts, mut slowest) = (0_u32, Duration::ZERO);
     let failure = loop {
@@ -33,7 +34,7 @@ fn a_flood_of_partial_replies_takes_little_memory_and_others_are_served_meanwhil
         }
         if parts.is_multiple_of(1_000) {
             let asked = Instant::now();
-            echo.call(Ask::new("echo").body(["x"]).deadline(PATIENCE), |_| {}).unwrap();
+            echo.call(Request::new("echo").body(["x"]).deadline(PATIENCE), |_| {}).unwrap();
             slowest = slowest.max(asked.elapsed());
             let grown = node.memory().saturating_sub(before);
             assert!(grown < GROWTH, "{grown} KiB more after {parts} partial replies");
@@ -50,7 +51,7 @@ fn a_flood_of_partial_replies_that_nobody_reads_takes_little_memory() {
     let node = Node::start(&["partial-flood", "echo"], settings);
     let before = node.memory();
     let mut deaf = node.client();
-    deaf.send(Ask::new("partial-flood").body([200_u16.to_le_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
+    deaf.send(Request::new("partial-flood").body([200_u16.to_le_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
     node.wait_until_running("partial-flood");
     node.wait_until_quiet(PATIENCE);
     let grown = node.memory().saturating_sub(before);

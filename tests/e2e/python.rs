@@ -3,7 +3,7 @@
 use crate::node::{Node, PATIENCE};
 use crate::tools;
 use std::process::{Child, Command};
-use wasmnode::client::{Ask, Reply};
+use wasmnode::client::{Reply, Request};
 
 /// A program in Python, if its ZeroMQ is here.
 pub(crate) fn script(name: &str) -> Option<Command> {
@@ -75,7 +75,7 @@ fn clients_and_workers_of_majordomo_02_work_by_the_letter() {
     node.wait_for_workers("parts", 1);
     assert_eq!(finish(client, &["client", &node.ipc(), "parts", "200"]), "200 answers\n");
     let mut native = node.client();
-    let id = native.send(Ask::new("parts").body(["one"]).deadline(PATIENCE)).unwrap();
+    let id = native.send(Request::new("parts").body(["one"]).deadline(PATIENCE)).unwrap();
     assert_eq!(native.receive(Some(PATIENCE)).unwrap(), (id, Reply::Partial(vec!["one".into()])));
     assert_eq!(native.receive(Some(PATIENCE)).unwrap(), (id, Reply::Final(vec!["done".into()])));
 }

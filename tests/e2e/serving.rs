@@ -1,7 +1,7 @@
 //! What a node is for: services from components.
 
 use crate::node::{Node, PATIENCE};
-use wasmnode::client::{Ask, Client, Code, Reply};
+use wasmnode::client::{Client, Code, Reply, Request};
 
 #[test]
 fn print_puts_the_body_on_the_nodes_console_and_answers_with_a_receipt() {
@@ -38,7 +38,7 @@ fn frames_keep_their_boundaries() {
 fn both_endpoints_serve_and_the_services_are_listed_with_their_state() {
     let node = Node::start(&["echo", "counter"], "");
     let mut client = Client::connect(&node.tcp).unwrap();
-    client.call(Ask::new("echo").body(["over tcp"]).deadline(PATIENCE), |_| {}).unwrap();
+    client.call(Request::new("echo").body(["over tcp"]).deadline(PATIENCE), |_| {}).unwrap();
     let report = node.report();
     let services = report["services"].as_array().unwrap();
     assert_eq!(services.iter().map(|service| &service["name"]).collect::<Vec<_>>(), ["counter", "echo"]);
@@ -51,7 +51,7 @@ fn both_endpoints_serve_and_the_services_are_listed_with_their_state() {
 fn partial_replies_come_in_order_and_before_the_answer() {
     let node = Node::start(&["partials"], "");
     let mut parts = 0;
-    let ask = Ask::new("partials").body([vec![200], vec![7]]).deadline(PATIENCE);
+    let ask = Request::new("partials").body([vec![200], vec![7]]).deadline(PATIENCE);
     let reply = node.client().call(ask, |body| {
         assert_eq!(body, [&[200][..], &[7]]);
         parts += 1;
@@ -65,7 +65,7 @@ fn one_connection_carries_many_requests_at_a_time() {
     let mut client = node.client();
     let mut expected = std::collections::BTreeMap::new();
     for number in 0..500_u32 {
-        let id = client.send(Ask::new("echo").body([number.to_be_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
+        let id = client.send(Request::new("echo").body([number.to_be_bytes().to_vec()]).deadline(PATIENCE)).unwrap();
         expected.insert(id, number);
     }
     while !expected.is_empty() {
@@ -90,7 +90,7 @@ fn a_singleton_serves_one_request_at_a_time_and_forgets_nothing() {
     let node = Node::start(&["counter"], "[service.counter]\nlifetime = 'singleton'\n");
     let mut client = node.client();
     for _ in 0..100 {
-        client.send(Ask::new("counter").deadline(PATIENCE)).unwrap();
+        client.send(Request::new("counter").deadline(PATIENCE)).unwrap();
     }
     let mut counts: Vec<u8> = (0..100)
         .map(|_| match client.receive(Some(PATIENCE)).unwrap() {

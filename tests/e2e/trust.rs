@@ -14,7 +14,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Code, Error, Proof, Reply};
+use wasmnode::client::{Client, Code, Credentials, Error, Reply, Request};
 use wasmnode::keys::KeyPair;
 
 /// Somebody with keys in a folder of its own; a node, if it is started.
@@ -51,7 +51,7 @@ impl Party {
 
     /// Its client of a node, whose key is this.
     fn client(&self, node: &Node, key: &KeyPair) -> Client {
-        Client::connect_with(&node.tcp, &Proof { own: self.pair, node: key.public }).unwrap()
+        Client::connect_with(&node.tcp, &Credentials { own: self.pair, node: key.public }).unwrap()
     }
 
     /// A plain socket of its own, connected to a node whose key is this.
@@ -90,7 +90,7 @@ fn keys_of(node: &Node) -> String {
 
 /// What it is told, at once or not at all.
 fn told(client: &mut Client, service: &str) -> Result<Vec<u8>, Error> {
-    client.call(Ask::new(service).body(["x"]).deadline(PATIENCE), |_| {}).map(|body| body.concat())
+    client.call(Request::new(service).body(["x"]).deadline(PATIENCE), |_| {}).map(|body| body.concat())
 }
 
 fn forbidden(result: Result<Vec<u8>, Error>) -> String {
@@ -116,7 +116,7 @@ fn who_has_a_trusted_key_calls_what_it_lists_and_is_known_by_name() {
     let key = party.pair;
     let node = party.start("");
     let mut client = shop.client(&node, &key);
-    let see = Ask::new("web").body(["GET /see HTTP/1.1\r\n\r\n"]).deadline(PATIENCE);
+    let see = Request::new("web").body(["GET /see HTTP/1.1\r\n\r\n"]).deadline(PATIENCE);
     let seen = String::from_utf8(client.call(see, |_| {}).unwrap().concat()).unwrap();
     assert!(seen.contains("wasmnode-caller: user:shop\n"), "{seen}");
     let why = forbidden(told(&mut client, "echo"));
@@ -218,14 +218,14 @@ fn trust_begins_and_ends_without_a_restart_and_ends_what_is_under_way() {
     node.wait_for("the keys have changed: 2 are trusted");
     let mut client = shop.client(&node, &key);
     assert_eq!(told(&mut client, "echo").unwrap(), b"x");
-    client.send(Ask::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
+    client.send(Request::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     distrust(&keys_of(&node), "shop");
     node.wait_for("the keys have changed: 1 is trusted");
     // What it had asked is cancelled, what it asks on is not heard, and it does not come in again.
     node.wait_until_quiet(PATIENCE);
     let before = node.report()["counters"]["accepted"].as_u64().unwrap();
-    client.send(Ask::new("echo").body(["x"])).unwrap();
+    client.send(Request::new("echo").body(["x"])).unwrap();
     assert!(told(&mut shop.client(&node, &key), "echo").is_err());
     assert_eq!(told(&mut served, "echo").unwrap(), b"x");
     let after = node.report()["counters"]["accepted"].as_u64().unwrap();
@@ -262,7 +262,7 @@ fn a_worker_serves_what_its_key_lists_and_nothing_else() {
     }
     wait_for_count(&node, "forbidden", 1);
     let mut client = node.client();
-    client.send(Ask::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
+    client.send(Request::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
     let (asker, body) = worker.request();
     worker.reply(&asker, &body);
     assert!(client.receive(Some(PATIENCE)).is_ok());
@@ -280,9 +280,9 @@ fn a_worker_cannot_answer_what_it_was_not_asked() {
     node.wait_for_workers("resize", 1);
     node.wait_for_workers("other", 1);
     let mut client = node.client();
-    let id = client.send(Ask::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
+    let id = client.send(Request::new("resize").body(["x"]).deadline(PATIENCE)).unwrap();
     let (asker, _) = worker.request();
-    client.send(Ask::new("other").body(["x"]).deadline(PATIENCE)).unwrap();
+    client.send(Request::new("other").body(["x"]).deadline(PATIENCE)).unwrap();
     liar.request();
     liar.reply(&asker, &["forged".into()]);
     node.wait_for("answers for a client whose request it does not have");
@@ -335,7 +335,7 @@ fn only_a_key_that_says_so_changes_what_the_node_serves() {
     let key = party.pair;
     let node = party.start("");
     let roll_back = |party: &Party| {
-        let ask = Ask::new("node.plugins").body(["rollback", "echo"]).deadline(PATIENCE);
+        let ask = Request::new("node.plugins").body(["rollback", "echo"]).deadline(PATIENCE);
         match party.client(&node, &key).call(ask, |_| {}) {
             Err(Error::Failure(failure)) => failure.code,
             other => panic!("{other:?}"),
@@ -385,7 +385,7 @@ fn who_asks_more_than_its_key_allows_is_told_to_wait_and_the_others_are_served()
     let node = party.start("");
     let (mut client, mut other) = (greedy.client(&node, &key), shop.client(&node, &key));
     for _ in 0..1_000 {
-        client.send(Ask::new("echo").body(["x"]).deadline(PATIENCE)).unwrap();
+        client.send(Request::new("echo").body(["x"]).deadline(PATIENCE)).unwrap();
     }
     assert_eq!(told(&mut other, "echo").unwrap(), b"x");
     let mut refused = 0;

@@ -5,7 +5,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Code, Error, Reply};
+use wasmnode::client::{Client, Code, Error, Reply, Request};
 
 /// Starts a node of this name that knows these others.
 pub(crate) fn node(name: &str, plugins: &[&str], seeds: &[&Node], settings: &str) -> Node {
@@ -28,8 +28,8 @@ pub(crate) fn wait_for_members(node: &Node, expected: &[(&str, u64)]) {
     }
 }
 
-fn ask(service: &str, body: &str) -> Ask {
-    Ask::new(service).body([body.to_owned()]).deadline(PATIENCE)
+fn ask(service: &str, body: &str) -> Request {
+    Request::new(service).body([body.to_owned()]).deadline(PATIENCE)
 }
 
 /// Node 1 has only `print`, node 2 only `afficher`.
@@ -88,7 +88,7 @@ fn partial_replies_and_cancellation_travel() {
     let node2 = node("node2", &["partials", "loop"], &[&node1], "[defaults]\ndeadline = '3m'\n");
     wait_for_members(&node1, &[("node2", 2)]);
     let mut parts = 0;
-    let asked = Ask::new("partials").body([vec![3]]).deadline(PATIENCE);
+    let asked = Request::new("partials").body([vec![3]]).deadline(PATIENCE);
     assert_eq!(node1.client().call(asked, |_| parts += 1).unwrap(), [&[3][..]]);
     assert_eq!(parts, 3);
     let mut client = node1.client();
@@ -108,7 +108,7 @@ fn a_failure_says_who_failed_and_where_and_the_deadline_holds_across_nodes() {
     wait_for_members(&node1, &[("node2", 2)]);
     let (code, reason) = node1.fail("trap", &[b"x"]);
     assert!(code == Code::Crashed && reason.starts_with("at node node2: an instance of trap crashed"), "{reason}");
-    let asked = Ask::new("loop").body(["x"]).deadline(Duration::from_millis(300));
+    let asked = Request::new("loop").body(["x"]).deadline(Duration::from_millis(300));
     match node1.client().call(asked, |_| {}) {
         Err(Error::Failure(failure)) => {
             assert!(failure.code == Code::Deadline && failure.reason.contains("node2"), "{failure}");
@@ -133,7 +133,7 @@ fn a_service_calls_another_wherever_it_is_and_loops_are_found_across_nodes() {
 fn a_plugin_dropped_into_one_node_is_callable_through_another_and_gone_when_it_is_removed() {
     let (node1, node2) = two();
     let mut client = node1.client();
-    let id = client.send(Ask::new("echo").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
+    let id = client.send(Request::new("echo").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
     let unfinished = node2.folder.path("unfinished");
     fs::write(&unfinished, crate::guests::component(include_str!("../guests/echo.wat"))).unwrap();
     fs::rename(&unfinished, node2.folder.path("plugins/echo.wasm")).unwrap();
@@ -160,7 +160,7 @@ fn three_nodes_find_each_other_in_whatever_order_they_start() {
             .collect();
         for node in &mut nodes {
             for service in ["print", "afficher", "echo"] {
-                let waiting = Ask::new(service).body(["x"]).wait(true).deadline(PATIENCE);
+                let waiting = Request::new(service).body(["x"]).wait(true).deadline(PATIENCE);
                 node.client().call(waiting, |_| {}).unwrap_or_else(|error| panic!("{order:?}: {service}: {error}"));
             }
         }

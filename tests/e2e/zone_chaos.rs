@@ -5,7 +5,7 @@ use crate::node::{Folder, Node};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Code, Failure};
+use wasmnode::client::{Client, Code, Failure, Request};
 
 const NODES: usize = 5;
 const REQUESTS: usize = 10_000;
@@ -197,7 +197,7 @@ impl Scene {
             if state == UP && unanswered.len() < WINDOW && self.begins() {
                 let kind = KINDS[random.usize(0..KINDS.len())];
                 let body = unique_body();
-                let ask = Ask::new(&format!("{kind}{}", random.usize(0..NODES))).body([body.clone()]).wait(true);
+                let ask = Request::new(&format!("{kind}{}", random.usize(0..NODES))).body([body.clone()]).wait(true);
                 unanswered.insert(client.send(ask).unwrap(), (kind, body, Instant::now()));
             }
             while let Ok((id, reply)) = client.receive(Some(Duration::from_millis(random.u64(0..6)))) {

@@ -5,7 +5,7 @@ use crate::load::{Crew, Runs, assert_all_well, failures, load, nothing_more, res
 use crate::node::{Folder, Node, PATIENCE};
 use crate::zone::node;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 /// The deadline of services that are not configured.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -181,7 +181,7 @@ fn a_node_that_starts_again_at_its_endpoint_serves_again_by_itself() {
         assert_eq!(front.fail("echo", &[b"x"]).0, Code::UnknownService);
         a.start_again();
         let began = Instant::now();
-        let waiting = Ask::new("echo").body(["x"]).wait(true).deadline(PATIENCE);
+        let waiting = Request::new("echo").body(["x"]).wait(true).deadline(PATIENCE);
         assert_eq!(front.client().call(waiting, |_| {}).unwrap(), ["x"]);
         println!("{signal}: serves {:?} after it was ready", began.elapsed());
     }
@@ -239,7 +239,7 @@ fn a_request_with_a_key_outlives_its_node_and_is_not_run_again_when_it_is_sent_a
     wait_for_peers(&front, "job", &["a"]);
     at_a.hold();
     let (first, second) = (unique_body(), unique_body());
-    let ask = |body: &[u8]| Ask::new("job").body([body.to_vec()]).idempotency_key(b"key").wait(true);
+    let ask = |body: &[u8]| Request::new("job").body([body.to_vec()]).idempotency_key(b"key").wait(true);
     let mut client = front.client();
     let sent = client.send(ask(&first)).unwrap();
     a.wait_for_busy_workers("job", 1);

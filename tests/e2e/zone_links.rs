@@ -6,7 +6,7 @@ use crate::proxy::{Proxy, Way};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code, Error};
+use wasmnode::client::{Code, Error, Request};
 
 /// How long a node that is told to stop answers its peers in any case.
 const GOODBYE: Duration = Duration::from_millis(100);
@@ -41,9 +41,9 @@ fn a_link_that_is_cut_comes_back_and_only_what_was_outstanding_on_it_is_lost() {
     at_far.hold();
     at_near.hold();
     let mut client = front.client();
-    let lost = client.send(Ask::new("job").body([unique_body()])).unwrap();
+    let lost = client.send(Request::new("job").body([unique_body()])).unwrap();
     let other = unique_body();
-    let kept = client.send(Ask::new("other").body([other.clone()]).deadline(PATIENCE)).unwrap();
+    let kept = client.send(Request::new("other").body([other.clone()]).deadline(PATIENCE)).unwrap();
     far.wait_for_busy_workers("job", 1);
     near.wait_for_busy_workers("other", 1);
     proxy.cut();
@@ -55,7 +55,7 @@ fn a_link_that_is_cut_comes_back_and_only_what_was_outstanding_on_it_is_lost() {
     at_near.release();
     assert_eq!(client.receive(Some(PATIENCE)).map(|(id, reply)| (id, result(reply))).unwrap().0, kept);
     let again = unique_body();
-    let waiting = Ask::new("job").body([again.clone()]).wait(true).deadline(PATIENCE);
+    let waiting = Request::new("job").body([again.clone()]).wait(true).deadline(PATIENCE);
     assert_eq!(client.call(waiting, |_| {}).unwrap(), [&again[..]]);
     nothing_more(&mut client);
     assert_eq!((runs.repeated(), runs.of(&other)), (Vec::new(), 1));
@@ -114,7 +114,7 @@ fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
     );
     assert!(failed.len() > 50, "{} requests failed", failed.len());
     proxy.heal();
-    let waiting = Ask::new("job").body([unique_body()]).wait(true);
+    let waiting = Request::new("job").body([unique_body()]).wait(true);
     assert!(front.client().call(waiting, |_| {}).is_ok());
     assert_eq!(runs.repeated(), [""; 0]);
 }
@@ -130,7 +130,7 @@ fn the_last_answer_of_a_node_that_stops_arrives_although_the_news_that_it_is_gon
         wait_for_peers(&front, "job", &["far"]);
         crew.hold();
         let body = [unique_body(), vec![0; 4 << 20]].concat();
-        let sent = client.send(Ask::new("job").body([body.clone()]).deadline(PATIENCE)).unwrap();
+        let sent = client.send(Request::new("job").body([body.clone()]).deadline(PATIENCE)).unwrap();
         far.wait_for_busy_workers("job", 1);
         far.signal("-TERM");
         far.wait_for("stopping");
@@ -158,7 +158,7 @@ fn of_two_peers_the_nearer_one_is_chosen() {
     let mut client = front.client();
     for _ in 0..REQUESTS {
         let body = unique_body();
-        assert_eq!(client.call(Ask::new("echo").body([body.clone()]), |_| {}).unwrap(), [&body[..]]);
+        assert_eq!(client.call(Request::new("echo").body([body.clone()]), |_| {}).unwrap(), [&body[..]]);
     }
     let (far, near) = (replied(&far, "echo"), replied(&near, "echo"));
     println!("{near} of {REQUESTS} went to the near peer");
@@ -170,7 +170,7 @@ fn through_a_narrow_link(bytes: usize, rate: u64, expiry: &str) -> Result<usize,
     let settings = format!("[peers]\nexpiry = '{expiry}'\n[defaults]\ndeadline = '3m'\n");
     let (front, proxy, _far, _near) = zone(&["echo"], &settings);
     proxy.throttle(rate);
-    let ask = Ask::new("echo@far").body([vec![7; bytes]]).deadline(PATIENCE);
+    let ask = Request::new("echo@far").body([vec![7; bytes]]).deadline(PATIENCE);
     front.client().call(ask, |_| {}).map(|body| body[0].len())
 }
 

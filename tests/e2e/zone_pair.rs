@@ -3,7 +3,7 @@
 use crate::node::{Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Code, Error};
+use wasmnode::client::{Client, Code, Error, Request};
 
 const ROUNDS: usize = 20;
 
@@ -19,10 +19,10 @@ fn asked_after_a_kill() -> (Duration, Code) {
     let mut node2 = node("node2", &["afficher"], &[&node1], "");
     wait_for_members(&node1, &[("node2", 1)]);
     let mut client = Client::connect(&node1.tcp).unwrap();
-    client.call(Ask::new("afficher").body(["x"]).deadline(PATIENCE), |_| {}).unwrap();
+    client.call(Request::new("afficher").body(["x"]).deadline(PATIENCE), |_| {}).unwrap();
     node2.kill();
     let began = Instant::now();
-    match client.call(Ask::new("afficher").body(["x"]).deadline(PATIENCE), |_| {}) {
+    match client.call(Request::new("afficher").body(["x"]).deadline(PATIENCE), |_| {}) {
         Err(Error::Failure(failure)) => (began.elapsed(), failure.code),
         other => panic!("{other:?}"),
     }
@@ -49,7 +49,7 @@ fn the_loss_of_the_only_link_is_logged_and_the_node_is_linked_with_again_when_it
     node1.wait_for("the link to node node2 is gone: the connection is lost");
     node2.start_again();
     wait_for_members(&node1, &[("node2", 1)]);
-    let waiting = Ask::new("echo").body(["x"]).wait(true).deadline(PATIENCE);
+    let waiting = Request::new("echo").body(["x"]).wait(true).deadline(PATIENCE);
     assert_eq!(node1.client().call(waiting, |_| {}).unwrap(), ["x"]);
 }
 
@@ -71,7 +71,7 @@ fn nodes_clients_and_commands_use_ipv6_wherever_a_node_listens_in_whatever_order
         let node2 = listening_at(order, "node2", &["echo"], std::slice::from_ref(&six));
         wait_for_members(&node1, &[("node2", 1)]);
         wait_for_members(&node2, &[("node1", 1)]);
-        assert_eq!(Client::connect(&six).unwrap().call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+        assert_eq!(Client::connect(&six).unwrap().call(Request::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
         let called = run(&["call", "echo", "from far", "--to", &six]);
         assert!(called.status.success() && called.stdout.starts_with(b"from far"), "{called:?}");
     }
@@ -84,7 +84,10 @@ fn both_families_are_listened_at_in_any_order_and_each_as_itself() {
         let mut node = Node::start(&["echo"], &settings);
         for begins in ["tcp://127.0.0.1:", "tcp://[::1]:"] {
             let endpoint = endpoint_of(&mut node, begins);
-            assert_eq!(Client::connect(&endpoint).unwrap().call(Ask::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
+            assert_eq!(
+                Client::connect(&endpoint).unwrap().call(Request::new("echo").body(["x"]), |_| {}).unwrap(),
+                ["x"]
+            );
         }
     }
 }

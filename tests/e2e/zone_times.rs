@@ -6,7 +6,7 @@ use crate::zone::{node, wait_for_members};
 use crate::zone_failures::wait_for_peers;
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::Ask;
+use wasmnode::client::Request;
 
 const TRIES: usize = 5;
 
@@ -23,7 +23,7 @@ fn best_of_tries(what: &str, measure: impl FnMut(usize) -> Duration) -> Duration
 /// Waits for a service; returns how long that took.
 fn wait_for_service(node: &Node, service: &str) -> Duration {
     let began = Instant::now();
-    let waiting = Ask::new(service).body(["x"]).wait(true).deadline(PATIENCE);
+    let waiting = Request::new(service).body(["x"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(waiting, |_| {}).unwrap(), ["x"]);
     began.elapsed()
 }

@@ -12,7 +12,7 @@ mod trace;
 use crate::majordomo::{answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code, Error, Reply};
+use wasmnode::client::{Code, Error, Reply, Request};
 
 /// Lets everything pass.
 const OPEN: &str = "export = ['*']\nimport = ['*']\n";
@@ -104,11 +104,11 @@ fn partial_replies_and_cancellation_cross() {
     wait_until_reachable(&zones.node_a, "partials", true);
     wait_until_reachable(&zones.node_a, "loop", true);
     let mut parts = 0;
-    let asked = Ask::new("partials").body([vec![3]]).deadline(PATIENCE);
+    let asked = Request::new("partials").body([vec![3]]).deadline(PATIENCE);
     assert_eq!(zones.node_a.client().call(asked, |_| parts += 1).unwrap(), [&[3][..]]);
     assert_eq!(parts, 3);
     let mut client = zones.node_a.client();
-    let id = client.send(Ask::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
+    let id = client.send(Request::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
     zones.node_b.wait_until_running("loop");
     client.cancel(id).unwrap();
     match client.receive(Some(PATIENCE)).unwrap() {
@@ -127,7 +127,7 @@ fn a_failure_says_where_and_the_deadline_holds_across() {
     let (code, reason) = zones.node_a.fail("trap", &[b"x"]);
     let way = "at node router-a: at node router-b: at node node-b: an instance of trap crashed";
     assert!(code == Code::Crashed && reason.starts_with(way), "{reason}");
-    let asked = Ask::new("loop").body(["x"]).deadline(Duration::from_millis(300));
+    let asked = Request::new("loop").body(["x"]).deadline(Duration::from_millis(300));
     match zones.node_a.client().call(asked, |_| {}) {
         Err(Error::Failure(failure)) => assert_eq!(failure.code, Code::Deadline, "{failure}"),
         other => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use crate::sites::{FAR, NODE, PEER};
 use crate::verdict::{Outcome, Receipt};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Error, Reply};
+use wasmnode::client::{Client, Error, Reply, Request};
 
 /// Deadline of each request.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ impl Clients<'_> {
                 let service = SERVICES[(sent as usize + client_number) % SERVICES.len()];
                 let mark = if is_planted(Plant::Twice) && service == "local" { "!" } else { "" };
                 let body = format!("{client_number}-{sent}{mark}");
-                let ask = Ask::new(service).body([body.clone()]).deadline(DEADLINE);
+                let ask = Request::new(service).body([body.clone()]).deadline(DEADLINE);
                 match client.send(ask) {
                     Ok(id) => drop(open.insert(id, Open { service, body, sent: now })),
                     // A dead or frozen node takes nothing; its client hears so.
@@ -93,7 +93,7 @@ impl Clients<'_> {
                     }
                     receipts.push(receipt(request, site, Some(reply), self.began.elapsed(), self.outages));
                 }
-                Err(Error::Silence { .. }) => self.give_up(&mut open, &mut receipts, site, DEADLINE + GRACE),
+                Err(Error::Timeout { .. }) => self.give_up(&mut open, &mut receipts, site, DEADLINE + GRACE),
                 // None of those that were sent until then gets an answer.
                 Err(Error::Lost { .. }) => self.give_up(&mut open, &mut receipts, site, Duration::ZERO),
                 Err(error) => panic!("a client of {endpoint} cannot receive: {error}"),

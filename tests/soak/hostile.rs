@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client};
+use wasmnode::client::{Client, Request};
 
 /// Time between two hostile acts.
 const PACE: Duration = Duration::from_millis(8);
@@ -96,7 +96,7 @@ impl<'a> Hostile<'a> {
 
     /// A page of memory, and two connections.
     fn leak(&self, held: &mut Held) {
-        let _the_node_may_be_frozen = held.client.send(Ask::new("leak").body(["x"]));
+        let _the_node_may_be_frozen = held.client.send(Request::new("leak").body(["x"]));
         held.leaked.extend([(); 2].map(|()| self.dealer(held, None)));
     }
 
@@ -177,7 +177,7 @@ impl<'a> Hostile<'a> {
 
     fn misuse_a_guest(&mut self, held: &mut Held) {
         let service = HOSTILE[self.random.usize(..HOSTILE.len())];
-        let ask = Ask::new(service).body([vec![200_u8]]).deadline(DEADLINE);
+        let ask = Request::new(service).body([vec![200_u8]]).deadline(DEADLINE);
         let _the_node_may_be_frozen = held.client.send(ask);
     }
 

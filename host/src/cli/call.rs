@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::Ask;
+use wasmnode::client::Request;
 use wasmnode::config::parse_duration;
 use wasmnode_core::{Address, Code, Failure};
 
@@ -49,7 +49,7 @@ pub(crate) struct Call {
 pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let began = Instant::now();
     let mut client = args.to.connect(config)?;
-    let mut ask = Ask::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
+    let mut ask = Request::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
     if let Some(traceparent) = &args.traceparent {
         ask = ask.traceparent(traceparent);
     }

@@ -5,7 +5,7 @@ use super::keys::DEFAULT_KEYS;
 use clap::Args;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use wasmnode::client::{Client, Proof};
+use wasmnode::client::{Client, Credentials};
 use wasmnode::config::{Config, Contact, Endpoint};
 use wasmnode::keys::{Key, Keys};
 use wasmnode::near::nearest;
@@ -83,7 +83,7 @@ pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&
         message: format!("the node's key cannot be checked without its name; write --to NAME@{endpoint}"),
         exit: 2,
     })?;
-    Ok(Client::connect_with(&endpoint, &Proof { own: keys.own, node })?)
+    Ok(Client::connect_with(&endpoint, &Credentials { own: keys.own, node })?)
 }
 
 #[cfg(test)]

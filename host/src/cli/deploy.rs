@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use wasmnode::admin::{self, PluginReport};
-use wasmnode::client::{self, Ask, Client};
+use wasmnode::client::{self, Client, Request};
 use wasmnode::config::{Config, parse_duration};
 use wasmnode::files::{self, FileError};
 use wasmnode::{FolderIdentity, GenerationState, PluginFolder, PluginStatus, Refusal, Verdict, signature_of};
@@ -83,7 +83,7 @@ fn service_of(file: &Path) -> Result<ServiceName, Failed> {
 
 /// Where a running node keeps its plugins, and what it loads; `None` if there is no node.
 fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
-    match node.call(Ask::new(admin::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
+    match node.call(Request::new(admin::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
         Err(client::Error::Unreachable { .. }) => Ok(None),
         reply => read(&reply?).map(Some),
     }
@@ -282,7 +282,7 @@ fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, sta
     let began = Instant::now();
     loop {
         let words = ["try".to_owned(), service.to_string(), staged.name(), text::shown(&args.file)];
-        let verdict = match node.call(Ask::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
+        let verdict = match node.call(Request::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
             Ok(reply) => read(&reply)?,
             Err(client::Error::Failure(failure)) if failure.code == Code::Overloaded => Verdict::Pending,
             Err(error) => {
@@ -344,7 +344,7 @@ impl Drop for Progress {
 
 /// What the node reports of a service's plugin; `None` if nothing, or if the node is gone.
 fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginReport>, Failed> {
-    let reply = node.call(Ask::new(admin::PLUGINS).deadline(ANSWER), |_| {})?;
+    let reply = node.call(Request::new(admin::PLUGINS).deadline(ANSWER), |_| {})?;
     let plugins: Vec<PluginReport> = read(&reply)?;
     Ok(plugins.into_iter().find(|plugin| plugin.service == service.as_str()))
 }

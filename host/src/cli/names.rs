@@ -4,7 +4,7 @@ use super::{Failed, read};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use wasmnode::admin::{self, PluginReport, Report, ServiceReport, ZoneReport};
-use wasmnode::client::{self, Ask, Client};
+use wasmnode::client::{self, Client, Request};
 use wasmnode::near::nearest;
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
@@ -105,5 +105,5 @@ fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Optio
 }
 
 fn ask<T: DeserializeOwned>(client: &mut Client, service: &str) -> Option<T> {
-    read(&client.call(Ask::new(service).deadline(PATIENCE), |_| {}).ok()?).ok()
+    read(&client.call(Request::new(service).deadline(PATIENCE), |_| {}).ok()?).ok()
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::GenerationState;
 use wasmnode::admin::{self, PluginReport};
-use wasmnode::client::Ask;
+use wasmnode::client::Request;
 use wasmnode::config::Config;
 use wasmnode::files;
 use wasmnode_core::{ServiceName, text};
@@ -67,7 +67,7 @@ pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode,
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],
         None => Vec::new(),
     };
-    let reply = client.call(Ask::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {});
+    let reply = client.call(Request::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {});
     let reply = reply.map_err(|error| match &args.action {
         Some(Action::Rollback { service }) => suggest(&mut client, &service.clone().into(), error),
         None => error.into(),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use wasmnode::admin::{self, ExplainReport, FailureReport, PeerReport, Report, ZoneReport};
-use wasmnode::client::{self, Ask, Client};
+use wasmnode::client::{self, Client, Request};
 use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]
@@ -31,20 +31,20 @@ pub(crate) struct Explain {
 
 /// Lists what can be called.
 pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(&mut args.to.connect(config)?, args, Ask::new(admin::SERVICES), |reply| Ok(service_table(&read(reply)?)))?;
+    tell(&mut args.to.connect(config)?, args, Request::new(admin::SERVICES), |reply| Ok(service_table(&read(reply)?)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Lists the nodes of the zone.
 pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(&mut args.to.connect(config)?, args, Ask::new(admin::MEMBERS), |reply| Ok(member_table(&read(reply)?)))?;
+    tell(&mut args.to.connect(config)?, args, Request::new(admin::MEMBERS), |reply| Ok(member_table(&read(reply)?)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says where a request would go, and why; one that would go nowhere fails as `call` would.
 pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
-    let ask = Ask::new(admin::EXPLAIN).body([args.service.to_string()]);
+    let ask = Request::new(admin::EXPLAIN).body([args.service.to_string()]);
     let reply = tell(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
     let report: ExplainReport = read(&reply)?;
     if let Some(FailureReport { code, reason }) = report.failure {
@@ -62,7 +62,7 @@ pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode,
 fn tell(
     client: &mut Client,
     args: &Listing,
-    ask: Ask,
+    ask: Request,
     table: impl FnOnce(&Body) -> Result<String, Failed>,
 ) -> Result<Body, Failed> {
     let reply = client.call(ask.deadline(ANSWER), |_| {})?;

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use wasmnode::client::{self, Ask, Reply};
+use wasmnode::client::{self, Reply, Request};
 use wasmnode::config::parse_duration;
 use wasmnode_core::Address;
 use wasmnode_core::message::peer::MemberKind;
@@ -76,7 +76,7 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     let mut client = args.to.connect(config)?;
     client.wait_for_connection()?;
     let (began, mut frames) = (Instant::now(), Vec::new());
-    let id = client.send(Ask::new(&args.address.to_string()).deadline(args.timeout).trace())?;
+    let id = client.send(Request::new(&args.address.to_string()).deadline(args.timeout).trace())?;
     let failure = loop {
         // When the time is over the node says so, if it has a little longer.
         match client.receive(Some(args.timeout + GRACE))? {

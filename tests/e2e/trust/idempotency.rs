@@ -3,10 +3,10 @@
 use super::Party;
 use crate::node::PATIENCE;
 use crate::zone_failures::wait_for_peers;
-use wasmnode::client::{Ask, Client};
+use wasmnode::client::{Client, Request};
 
 fn call(client: &mut Client, key: &str, body: &str) -> String {
-    let ask = Ask::new("echo").body([body.to_owned()]).idempotency_key(key.as_bytes()).deadline(PATIENCE);
+    let ask = Request::new("echo").body([body.to_owned()]).idempotency_key(key.as_bytes()).deadline(PATIENCE);
     String::from_utf8(client.call(ask, |_| {}).unwrap().concat()).unwrap()
 }
 

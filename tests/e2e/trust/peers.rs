@@ -4,7 +4,7 @@ use super::{Party, distrust, keys_of, trust, wait_for_count};
 use crate::node::{Node, PATIENCE};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 /// Asks until a service can be called at a node, or no longer.
 fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
@@ -146,7 +146,7 @@ fn a_service_that_calls_in_its_callers_name_reaches_what_the_callers_own_node_le
     let second = second.start(&format!("seeds = ['node1@{}']", first.tcp));
     wait_for_reply(&second, "echo", true);
     let ask = |user: &Party, whom: &str| {
-        let asked = Ask::new("relay").body([whom.to_owned(), "x".to_owned()]).deadline(PATIENCE);
+        let asked = Request::new("relay").body([whom.to_owned(), "x".to_owned()]).deadline(PATIENCE);
         user.client(&second, &key).call(asked, |_| {}).map(|reply| reply.concat()).map_err(|why| why.to_string())
     };
     assert_eq!(ask(&shop, "echo").as_deref(), Ok(&b"x"[..]));

@@ -112,7 +112,7 @@ fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = format!("tcp://{}", listener.local_addr().unwrap());
     let recorded = record(listener, &node);
-    let mut client = Client::connect_with(&here, &Proof { own: shop.pair, node: key.public }).unwrap();
+    let mut client = Client::connect_with(&here, &Credentials { own: shop.pair, node: key.public }).unwrap();
     assert_eq!(told(&mut client, "echo").unwrap(), b"x");
     drop(client);
     let recorded = recorded();

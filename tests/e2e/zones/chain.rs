@@ -5,7 +5,7 @@ use crate::guests;
 use crate::node::{Node, PATIENCE};
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code};
+use wasmnode::client::{Code, Request};
 
 /// What a change two zones away may take: below a second where nothing else runs.
 const SOON: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ fn a_service_two_zones_away_comes_and_goes_within_a_second() {
         assert_eq!(nodes[0].call(address, &[b"x"]).unwrap(), ["x"], "{address}");
     }
     let mut client = nodes[0].client();
-    client.send(Ask::new("second").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
+    client.send(Request::new("second").body(["x"]).wait(true).deadline(PATIENCE)).unwrap();
     drop_in(&nodes[2], "second");
     let began = Instant::now();
     client.receive(Some(PATIENCE)).unwrap();
@@ -75,7 +75,7 @@ fn a_withdrawal_in_a_ring_of_zones_neither_loops_nor_storms() {
     let (mut client, mut asked, mut refused, mut longest) = (nodes[0].client(), 0, 0, Duration::ZERO);
     while refused < 100 {
         let began = Instant::now();
-        let answer = client.call(Ask::new("gone").body(["x"]).deadline(PATIENCE), |_| {});
+        let answer = client.call(Request::new("gone").body(["x"]).deadline(PATIENCE), |_| {});
         (asked, longest) = (asked + 1, longest.max(began.elapsed()));
         match answer {
             Ok(_) => assert_eq!(refused, 0, "it came back"),

@@ -5,7 +5,7 @@ use crate::load::{assert_all_well, load};
 use crate::node::PATIENCE;
 use crate::proxy::Proxy;
 use std::time::{Duration, Instant};
-use wasmnode::client::Ask;
+use wasmnode::client::Request;
 
 /// Two zones, and before each of their routers a proxy that the router of the other zone dials.
 fn pairs() -> (Pairs, Vec<Proxy>, Team) {
@@ -22,7 +22,7 @@ fn quickest(pairs: &Pairs, requests: usize, bytes: usize) -> Duration {
     let mut client = pairs.node_a.client();
     let once = |_| {
         let (began, body) = (Instant::now(), vec![b'x'; bytes]);
-        let ask = Ask::new("job").body([body.clone()]).deadline(PATIENCE);
+        let ask = Request::new("job").body([body.clone()]).deadline(PATIENCE);
         assert!(client.call(ask, |_| {}).unwrap() == [body]);
         began.elapsed()
     };

@@ -6,7 +6,7 @@ use crate::tools;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code, Error};
+use wasmnode::client::{Code, Error, Request};
 
 /// A network of its own, which ends with the test.
 struct Network(Child);
@@ -77,7 +77,7 @@ fn a_slow_link_between_zones_serves_slowly() {
     }
     let (mut client, began, body) = (node_a.client(), Instant::now(), vec![0; 20_000]);
     for _ in 0..10 {
-        let ask = Ask::new("echo").body([body.clone()]).deadline(PATIENCE);
+        let ask = Request::new("echo").body([body.clone()]).deadline(PATIENCE);
         assert!(client.call(ask, |_| {}).unwrap() == [&body[..]]);
     }
     println!("10 answers of 20 KB took {:?}", began.elapsed());
@@ -103,7 +103,7 @@ fn a_partition_between_zones_is_answered_in_time_and_heals() {
     let patience = Duration::from_millis(500);
     loop {
         let began = Instant::now();
-        match client.call(Ask::new("echo").body(["x"]).deadline(patience), |_| {}) {
+        match client.call(Request::new("echo").body(["x"]).deadline(patience), |_| {}) {
             Err(Error::Failure(failure)) if failure.code == Code::UnknownService => break,
             Err(Error::Failure(failure)) => assert!([Code::Deadline, Code::Lost].contains(&failure.code), "{failure}"),
             other => panic!("{other:?}"),

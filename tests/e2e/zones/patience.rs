@@ -4,7 +4,7 @@ use super::{OPEN, two, wait_until_reachable};
 use crate::majordomo::{Worker, answer, ask, dealer};
 use crate::patience::{LONG, work};
 use std::time::Duration;
-use wasmnode::client::{Ask, Code, Error};
+use wasmnode::client::{Code, Error, Request};
 
 #[test]
 fn a_worker_zones_away_has_no_deadline_but_the_clients() {
@@ -16,7 +16,7 @@ fn a_worker_zones_away_has_no_deadline_but_the_clients() {
     let worker = work(worker, 1, LONG);
     assert_eq!(answer(&client)[3], b"0");
     let worker = worker.join().unwrap();
-    match zones.node_a.client().call(Ask::new("slow").body(["x"]).deadline(Duration::from_millis(400)), |_| {}) {
+    match zones.node_a.client().call(Request::new("slow").body(["x"]).deadline(Duration::from_millis(400)), |_| {}) {
         Err(Error::Failure(failure)) => {
             let is_named = failure.reason.contains("the client's deadline of 400ms");
             assert!(failure.code == Code::Deadline && is_named, "{failure}");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Code, Reply};
+use wasmnode::client::{Code, Reply, Request};
 
 /// Requests that a client has outstanding.
 const WINDOW: u64 = 32;
@@ -130,7 +130,7 @@ fn load_within(
     while (replies.len() as u64) < requests {
         while sent < requests && sent - (replies.len() as u64) < WINDOW {
             sent += 1;
-            let ask = Ask::new(service).body([sent.to_string()]).deadline(deadline);
+            let ask = Request::new(service).body([sent.to_string()]).deadline(deadline);
             assert_eq!(client.send(ask).unwrap(), sent);
         }
         let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
@@ -197,7 +197,7 @@ fn other_requests_fail_with_the_loss_of(victim: usize) {
     wait_until_reachable(&pairs.node_a, "once@b", true);
     let mut client = pairs.node_a.client();
     for request in 1..=REQUESTS {
-        client.send(Ask::new("once").body([request.to_string()]).deadline(PATIENCE)).unwrap();
+        client.send(Request::new("once").body([request.to_string()]).deadline(PATIENCE)).unwrap();
     }
     let held: Vec<_> = workers.iter().map(|worker| (worker, worker.request())).collect();
     let had = pairs.passed_on_by(victim);

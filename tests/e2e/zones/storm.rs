@@ -7,7 +7,7 @@ use crate::node::{Node, PATIENCE};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Ask, Client, Code, Reply};
+use wasmnode::client::{Client, Code, Reply, Request};
 
 /// Requests of an ordinary run of the tests.
 const REQUESTS: u64 = 6_000;
@@ -50,7 +50,7 @@ fn load(mut client: Client, requests: u64, steps: &Sender<()>) -> BTreeMap<u64, 
     while (answers.len() as u64) < requests {
         while unanswered.len() < WINDOW && ((answers.len() + unanswered.len()) as u64) < requests {
             let number = (answers.len() + unanswered.len()) as u64 + 1;
-            let ask = Ask::new(service_of(number)).body([number.to_string()]).deadline(PATIENCE);
+            let ask = Request::new(service_of(number)).body([number.to_string()]).deadline(PATIENCE);
             assert_eq!(client.send(ask).unwrap(), number);
             unanswered.insert(number, Instant::now());
         }
