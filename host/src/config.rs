@@ -30,16 +30,16 @@ pub(crate) use fields::Fields;
 pub use grants::{FolderGrant, Grants, HttpGrant};
 pub use provenance::{Provenance, Signer};
 pub use security::Permissions;
-pub use source::Source;
-pub use traffic::{Rhythm, Sender, Traffic};
+pub use source::SourceSettings;
+pub use traffic::{LoadConfig, LoadSender, Rhythm};
 pub use value::{parse_duration, parse_size};
 
 use crate::files;
 use claims::Needs;
-use error::Report;
+use error::Mistakes;
 use peers::Peers;
 use security::Security;
-use service::Service;
+use service::ServiceFields;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::num::NonZeroU32;
@@ -121,7 +121,7 @@ pub struct Config {
     /// Sandboxes by service. From `[service.NAME]`.
     pub sandboxes: BTreeMap<ServiceName, SandboxSettings>,
     /// The file that all this was read from, if it was one.
-    pub source: Option<Source>,
+    pub source: Option<SourceSettings>,
 }
 
 /// What one instance of a plugin may use, and how long it lives.
@@ -186,7 +186,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = text_of(path, ", or name none to run with the defaults")?;
         let config = Self::parse(&text, path)?;
-        Ok(Self { source: Some(Source::new(path, text)), ..config })
+        Ok(Self { source: Some(SourceSettings::new(path, text)), ..config })
     }
 
     /// Reads a file as [`Config::load`] does, and finds what is missing on this machine for a node to run with it: folders
@@ -213,7 +213,7 @@ impl Config {
     /// The configuration of a node that was given no file: that of an empty file in the current folder.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::read(&DeTable::new(), Path::new(""), &Report::new(""))
+        Self::read(&DeTable::new(), Path::new(""), &Mistakes::new(""))
     }
 
     /// The sandbox of a service: its own, else the default.
@@ -229,7 +229,7 @@ impl Config {
     }
 
     /// Reads all tables. The result is worth something only if the report stays empty.
-    fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
+    fn read(table: &DeTable<'_>, folder: &Path, report: &Mistakes<'_>) -> Self {
         let mut root = Fields::root(table, report);
         let security = Security::read(root.table("security"), folder);
         let default = NodeSettings::default();
@@ -260,7 +260,7 @@ impl Config {
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);
-        let defaults = Service::read(root.table("defaults"), &Service::default(), folder);
+        let defaults = ServiceFields::read(root.table("defaults"), &ServiceFields::default(), folder);
         let named = service::named(root.table("service"), &defaults, folder);
         root.done();
 
@@ -331,8 +331,8 @@ fn text_in(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
 }
 
 /// Reads a text of TOML; what `read` yields counts only if nothing was wrong.
-fn parse<T>(text: &str, file: &Path, read: impl FnOnce(&DeTable<'_>, &Report<'_>) -> T) -> Result<T, ConfigError> {
-    let report = Report::new(text);
+fn parse<T>(text: &str, file: &Path, read: impl FnOnce(&DeTable<'_>, &Mistakes<'_>) -> T) -> Result<T, ConfigError> {
+    let report = Mistakes::new(text);
     let (table, breaches) = DeTable::parse_recoverable(text);
     for breach in &breaches {
         report.add(breach.span().map(|span| span.start), format!("not TOML: {}", breach.message()));

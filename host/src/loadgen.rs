@@ -10,7 +10,7 @@ pub use stats::{Stats, Way};
 
 use crate::admin::{self, ZoneReport};
 use crate::client::{Client, Error, Reply, Request};
-use crate::config::{Sender, Traffic};
+use crate::config::{LoadConfig, LoadSender};
 use arrivals::Planned;
 use stats::Open;
 use std::fmt;
@@ -80,7 +80,7 @@ impl fmt::Display for Progress {
 /// # Errors
 /// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.
 pub fn run(
-    traffic: &Traffic,
+    traffic: &LoadConfig,
     clients: Vec<Client>,
     mut tell: impl FnMut(Duration, &Progress),
 ) -> Result<LoadOutcome, LoadError> {
@@ -122,7 +122,7 @@ pub fn run(
 
 /// One sender at work.
 struct Connection<'a> {
-    sender: &'a Sender,
+    sender: &'a LoadSender,
     plan: &'a [Planned],
     client: Client,
     zone: String,
@@ -134,7 +134,7 @@ struct Connection<'a> {
 
 impl<'a> Connection<'a> {
     /// Asks the node for its zone; so the first request finds a connection that stands.
-    fn new(sender: &'a Sender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
+    fn new(sender: &'a LoadSender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
         let members = client.call(Request::new(admin::MEMBERS).deadline(ANSWER), |_| {})?;
         // A node of another version may tell it in another way; the sender's name then stands for the zone.
         let zone = serde_json::from_slice(&members.concat())

@@ -3,7 +3,7 @@
 //!
 //! All of it is done by one thread, so that a slow disk holds up nothing else. It outlives a panic of its own.
 
-use crate::config::{Config, Source};
+use crate::config::{Config, SourceSettings};
 use crate::keys::Trust;
 use crate::mailbox::{Mail, Sending};
 use std::io;
@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 struct Reload {
-    source: Option<Source>,
+    source: Option<SourceSettings>,
     trust: Option<Trust>,
     tell: Sending,
 }

@@ -143,6 +143,6 @@ fn every_mistake_of_the_file_is_named_with_its_line() {
 #[test]
 fn the_example_of_the_zones_is_without_mistakes() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/zones/traffic.toml");
-    let traffic = wasmnode::config::Traffic::load(&file).unwrap_or_else(|error| panic!("{error}"));
+    let traffic = wasmnode::config::LoadConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(traffic.senders.len(), 4);
 }

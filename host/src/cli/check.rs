@@ -4,7 +4,7 @@ use super::{Failed, print};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasmnode::config::{Config, Traffic};
+use wasmnode::config::{Config, LoadConfig};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -20,7 +20,7 @@ pub(crate) fn check(args: &Check, config: Option<&Path>) -> Result<ExitCode, Fai
         return Err(Failed { message: message.into(), exit: 2 });
     };
     let shown = file.display();
-    let config = Config::check(file).map_err(|mistakes| match Traffic::load(file) {
+    let config = Config::check(file).map_err(|mistakes| match LoadConfig::load(file) {
         Ok(_) => Failed {
             message: format!("{shown}: no node's configuration, but a plan: wasmnode traffic --config {shown}"),
             exit: 1,

@@ -53,12 +53,12 @@ pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode,
         let message = "say who is to send: wasmnode traffic --config FILE; --help shows one";
         return Err(Failed { message: message.into(), exit: 2 });
     };
-    let plan = config::Traffic::load(file)?;
+    let plan = config::LoadConfig::load(file)?;
     let of = |sender: &dyn Display, failed: Failed| Failed {
         message: format!("sender {sender}: {}", failed.message),
         ..failed
     };
-    let connect = |sender: &config::Sender| {
+    let connect = |sender: &config::LoadSender| {
         connect(&sender.endpoint, plan.keys.as_deref(), None).map_err(|failed| of(&sender.name, failed))
     };
     let clients = plan.senders.iter().map(connect).collect::<Result<Vec<_>, _>>()?;

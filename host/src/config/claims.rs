@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A path of the file, and what has to be there when a node starts.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct SettingClaim {
     /// Where it stands in the text.
     pub(super) at: Option<usize>,
     /// The key, with those that lead to it.
@@ -30,7 +30,7 @@ pub(super) enum Needs {
     Keys,
 }
 
-impl Claim {
+impl SettingClaim {
     /// Every mistake, as it stands behind the key and a colon.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let path = self.path.as_path();

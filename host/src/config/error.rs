@@ -1,6 +1,6 @@
 //! What is wrong with a file: one line per mistake, in the order of the file.
 
-use super::claims::Claim;
+use super::claims::SettingClaim;
 use crate::files::FileError;
 use std::cell::RefCell;
 use std::fmt;
@@ -30,7 +30,7 @@ struct Mistake {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &Path, report: Report<'_>) -> Self {
+    pub(super) fn new(file: &Path, report: Mistakes<'_>) -> Self {
         let mut mistakes = report.mistakes.into_inner();
         mistakes.sort();
         mistakes.dedup();
@@ -68,13 +68,13 @@ impl std::error::Error for ConfigError {}
 /// The mistakes found so far in a text.
 ///
 /// Shared by all tables that are being read at the same time, hence the cell; each borrow ends within the method.
-pub(super) struct Report<'a> {
+pub(super) struct Mistakes<'a> {
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
-    claims: RefCell<Vec<Claim>>,
+    claims: RefCell<Vec<SettingClaim>>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> Mistakes<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, mistakes: RefCell::default(), claims: RefCell::default() }
     }
@@ -86,7 +86,7 @@ impl<'a> Report<'a> {
     }
 
     /// Notes what has to be there when a node starts.
-    pub(super) fn claim(&self, claim: Claim) {
+    pub(super) fn claim(&self, claim: SettingClaim) {
         self.claims.borrow_mut().push(claim);
     }
 

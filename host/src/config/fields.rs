@@ -1,7 +1,7 @@
 //! A table of the file that is asked for its keys by name, notes what is wrong, and at the end names those left over.
 
-use super::claims::{Claim, Needs};
-use super::error::Report;
+use super::claims::{Needs, SettingClaim};
+use super::error::Mistakes;
 use super::value::describe;
 use crate::near::nearest;
 use std::ops::Range;
@@ -18,12 +18,12 @@ pub(crate) struct Fields<'a> {
     path: String,
     asked: Vec<&'static str>,
     mistaken: Vec<&'static str>,
-    report: &'a Report<'a>,
+    report: &'a Mistakes<'a>,
 }
 
 impl<'a> Fields<'a> {
     /// The table that is the whole file.
-    pub(super) fn root(table: &'a DeTable<'a>, report: &'a Report<'a>) -> Self {
+    pub(super) fn root(table: &'a DeTable<'a>, report: &'a Mistakes<'a>) -> Self {
         Self { table: Some(table), span: None, path: String::new(), asked: vec![], mistaken: vec![], report }
     }
 
@@ -132,7 +132,7 @@ impl<'a> Fields<'a> {
     /// Notes what has to lie at a path when a node starts: that of a key, or its default.
     pub(super) fn claim(&self, key: &str, path: &Path, needs: Needs) {
         let at = self.place_of(key);
-        self.report.claim(Claim { at, key: format!("{}{key}", self.path), path: path.into(), needs });
+        self.report.claim(SettingClaim { at, key: format!("{}{key}", self.path), path: path.into(), needs });
     }
 
     /// Notes each key that nobody asked for.

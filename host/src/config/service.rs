@@ -13,7 +13,7 @@ use wasmnode_core::{CallsAs, ServiceName, ServiceSettings};
 /// `lifetime` stays apart from `reuse` and concurrency, so that a service may take back the singleton of `[defaults]`
 /// without losing the rest.
 #[derive(Debug, Clone)]
-pub(super) struct Service {
+pub(super) struct ServiceFields {
     settings: ServiceSettings,
     sandbox: SandboxSettings,
     lifetime: Lifetime,
@@ -29,7 +29,7 @@ enum Lifetime {
     Singleton,
 }
 
-impl Default for Service {
+impl Default for ServiceFields {
     fn default() -> Self {
         Self {
             settings: ServiceSettings::default(),
@@ -40,7 +40,7 @@ impl Default for Service {
     }
 }
 
-impl Service {
+impl ServiceFields {
     /// Reads one table; what it leaves out is as in `default`. Relative paths start at `folder`.
     pub(super) fn read(mut given: Fields<'_>, default: &Self, folder: &Path) -> Self {
         let lifetimes = [("request", Lifetime::Request), ("singleton", Lifetime::Singleton)];
@@ -116,8 +116,12 @@ impl Service {
 }
 
 /// Reads every `[service.NAME]`. A service with an impossible name is checked too, then left out.
-pub(super) fn named(services: Fields<'_>, defaults: &Service, folder: &Path) -> Vec<(ServiceName, Service)> {
+pub(super) fn named(
+    services: Fields<'_>,
+    defaults: &ServiceFields,
+    folder: &Path,
+) -> Vec<(ServiceName, ServiceFields)> {
     let entries = services.entries(value::service_name).into_iter();
-    let read = entries.map(|(name, given)| (name, Service::read(given, defaults, folder)));
+    let read = entries.map(|(name, given)| (name, ServiceFields::read(given, defaults, folder)));
     read.filter_map(|(name, service)| Some((name?, service))).collect()
 }

@@ -8,12 +8,12 @@ use toml::{Table, Value};
 
 /// The file of a configuration, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceSettings {
     file: PathBuf,
     text: String,
 }
 
-impl Source {
+impl SourceSettings {
     pub(super) fn new(file: &Path, text: String) -> Self {
         Self { file: file.into(), text }
     }

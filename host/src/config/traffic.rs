@@ -1,7 +1,7 @@
 //! What `wasmnode traffic` is told: who sends what where, and in which rhythm. Read like the node's own configuration.
 
 use super::endpoint::Contact;
-use super::error::{ConfigError, Report};
+use super::error::{ConfigError, Mistakes};
 use super::fields::Fields;
 use super::peers::contact;
 use super::value::{self, number, quoted, size, text};
@@ -25,7 +25,7 @@ const MOST_SENDERS: usize = 100;
 /// # Ok::<(), wasmnode::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Traffic {
+pub struct LoadConfig {
     /// The same seed sends the same requests at the same times. `seed`, default 1.
     pub seed: u64,
     /// Requests of all senders together. `requests`, default 1,000, 1 to 1,000,000.
@@ -37,12 +37,12 @@ pub struct Traffic {
     /// The folder of the keys of who sends and of the nodes. `keys`, default none.
     pub keys: Option<PathBuf>,
     /// Who sends; at least one, at most 100. `[sender.NAME]`.
-    pub senders: Vec<Sender>,
+    pub senders: Vec<LoadSender>,
 }
 
 /// One connection to a node, and what is sent on it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sender {
+pub struct LoadSender {
     /// Its name in what is told of it.
     pub name: Label,
     /// The node. `endpoint`; with `keys`, one on tcp comes after its name: `node1@tcp://10.0.0.1:5555`.
@@ -89,7 +89,7 @@ enum Pattern {
     OnOff,
 }
 
-impl Traffic {
+impl LoadConfig {
     /// Reads a file.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Traffic {
         parse(text, file, |table, report| Self::read(table, folder_of(file), report))
     }
 
-    fn read(table: &DeTable<'_>, folder: &Path, report: &Report<'_>) -> Self {
+    fn read(table: &DeTable<'_>, folder: &Path, report: &Mistakes<'_>) -> Self {
         let mut root = Fields::root(table, report);
         let keys = root.take("keys", value::path).map(|path| folder.join(path));
         let with_keys = keys.is_some();
@@ -136,7 +136,7 @@ fn label(name: &str) -> Result<Label, String> {
 }
 
 /// Reads one sender; nothing if a part is missing, which is told.
-fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: bool) -> Option<Sender> {
+fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: bool) -> Option<LoadSender> {
     let endpoint =
         needed(&mut given, "endpoint", "the node, such as \"tcp://127.0.0.1:5555\"", |v| contact(v, folder, with_keys));
     let to = filled(&mut given, "to", "an address such as \"print\" or \"afficher@lyon\"", address);
@@ -146,7 +146,7 @@ fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: 
     let bytes = filled(&mut given, "bytes", "a size such as 64 or \"1KiB\"", |value| size(0..=16 << 20)(value));
     let rhythm = rhythm(&mut given);
     given.done();
-    Some(Sender {
+    Some(LoadSender {
         name: name?,
         endpoint: endpoint?,
         to: to?,
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     fn mistakes(text: &str) -> String {
-        Traffic::parse(text, Path::new("etc/traffic.toml")).expect_err(text).to_string()
+        LoadConfig::parse(text, Path::new("etc/traffic.toml")).expect_err(text).to_string()
     }
 
     #[test]
@@ -244,14 +244,14 @@ mod tests {
             off = "5s"
             rate = 6
         "#;
-        let traffic = Traffic::parse(text, Path::new("/etc/traffic.toml")).unwrap();
+        let traffic = LoadConfig::parse(text, Path::new("/etc/traffic.toml")).unwrap();
         let rhythm = Rhythm::OnOff { on: Duration::from_secs(4), off: Duration::from_secs(5), rate: 6 };
         let to = ["print", "print@lyon"].map(|address| address.parse().unwrap()).to_vec();
         let endpoint = Contact { name: Some("node1".parse().unwrap()), endpoint: Endpoint::Ipc("/etc/a.ipc".into()) };
         let keys = Some("/etc/keys".into());
-        let sender = Sender { name: "a".parse().unwrap(), endpoint, to, bytes: vec![0, 1024], rhythm };
+        let sender = LoadSender { name: "a".parse().unwrap(), endpoint, to, bytes: vec![0, 1024], rhythm };
         let (at_most, deadline) = (Duration::from_secs(2), Duration::from_secs(3));
-        assert_eq!(traffic, Traffic { seed: 7, requests: 9, at_most, deadline, keys, senders: vec![sender] });
+        assert_eq!(traffic, LoadConfig { seed: 7, requests: 9, at_most, deadline, keys, senders: vec![sender] });
     }
 
     #[test]

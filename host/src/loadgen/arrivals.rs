@@ -1,6 +1,6 @@
 //! Which requests are sent when: all drawn from the seed before the first is sent, so that a slow machine sends the same.
 
-use crate::config::{Rhythm, Sender, Traffic};
+use crate::config::{LoadConfig, LoadSender, Rhythm};
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) struct Planned {
 }
 
 /// What each sender sends, in the order of time: of all together the first `requests`, none after `at_most`.
-pub(super) fn plan(traffic: &Traffic) -> Vec<Vec<Planned>> {
+pub(super) fn plan(traffic: &LoadConfig) -> Vec<Vec<Planned>> {
     let mut rng = Rng::with_seed(traffic.seed);
     let mut sources: Vec<Source<'_>> = traffic.senders.iter().map(|sender| Source::new(sender, rng.fork())).collect();
     let mut plans = vec![Vec::new(); sources.len()];
@@ -32,7 +32,7 @@ pub(super) fn plan(traffic: &Traffic) -> Vec<Vec<Planned>> {
 
 /// A sender that never ends.
 struct Source<'a> {
-    sender: &'a Sender,
+    sender: &'a LoadSender,
     rng: Rng,
     /// The moment of a period in which it begins.
     phase: Duration,
@@ -44,7 +44,7 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(sender: &'a Sender, mut rng: Rng) -> Self {
+    fn new(sender: &'a LoadSender, mut rng: Rng) -> Self {
         let period = match sender.rhythm {
             Rhythm::Poisson { .. } => Duration::ZERO,
             Rhythm::Bursts { every, .. } => every,
@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
     }
 
     fn take(&mut self) -> Planned {
-        let Sender { to, bytes, .. } = self.sender;
+        let LoadSender { to, bytes, .. } = self.sender;
         let (to, size) = (self.rng.usize(..to.len()), self.rng.usize(..bytes.len()));
         let planned = Planned { at: self.next_at, to, bytes: bytes[size] };
         self.next_at = self.draw();
@@ -96,7 +96,7 @@ mod tests {
     use std::path::Path;
 
     fn plan_of(senders: &str) -> Vec<Vec<Planned>> {
-        plan(&Traffic::parse(senders, Path::new("traffic.toml")).unwrap())
+        plan(&LoadConfig::parse(senders, Path::new("traffic.toml")).unwrap())
     }
 
     fn sender(name: &str, rhythm: &str) -> String {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
-use wasmnode::config::{Config, Traffic};
+use wasmnode::config::{Config, LoadConfig};
 use wasmnode::keys::{KeyPair, Keys};
 
 /// The first byte says what the text is of: a node's configuration, a plan of traffic, or somebody who is trusted. Each
@@ -13,7 +13,7 @@ pub fn texts(input: &[u8]) {
     let file = Path::new("etc/node.toml");
     match (kind % 3, std::str::from_utf8(text)) {
         (0, Ok(text)) => says_where(Config::parse(text, file).map(drop), "etc/node.toml:"),
-        (1, Ok(text)) => says_where(Traffic::parse(text, file).map(drop), "etc/node.toml:"),
+        (1, Ok(text)) => says_where(LoadConfig::parse(text, file).map(drop), "etc/node.toml:"),
         (2, _) => trusted(text),
         _ => {}
     }
