@@ -11,58 +11,57 @@ mod bounds;
 mod command;
 mod compile;
 mod compile_queue;
-mod console;
 mod content;
+mod descriptors;
 mod egress;
+mod egress_policy;
 mod engine;
 mod epoch;
 mod exchange;
 mod failed_runs;
-mod folder;
 mod fs;
-mod generations;
 mod grants;
-mod guest;
-mod health;
 mod history;
+mod host_state;
 mod http;
 mod inspect;
-mod instance;
 mod kind;
 mod loader;
 mod names;
 mod news;
-mod outgoing;
-mod outside;
-mod pace;
-mod places;
+mod placement;
+mod plugin;
 mod provenance;
+mod quarantine;
 mod resume;
+mod scanner;
 mod stacks;
+mod stdio;
 mod task;
 mod tcp;
+mod versions;
+mod wasi_context;
 mod watch;
 
 pub use admin::{FolderIdentity, PluginFolder, Verdict};
 pub use compile::compile_process;
-pub use folder::signature_of;
-pub use generations::{GenerationState, Refusal};
 pub use inspect::{Inspection, inspect};
 pub use loader::digest;
 pub use names::loadable;
+pub use scanner::signature_of;
+pub use versions::{GenerationState, Refusal};
 
 use crate::config::Config;
 use crate::mailbox::Sending;
 use admin::{Loads, Trials};
-pub(crate) use egress::Doors;
+pub(crate) use egress_policy::Doors;
 use engine::Sandbox;
 use epoch::Epoch;
-use generations::Generations;
-use guest::Calls;
 use history::{History, Record};
-use instance::Job;
+use host_state::Calls;
 use loader::Loader;
 pub(crate) use news::News;
+use plugin::Job;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -72,6 +71,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tracing::warn;
+use versions::Versions;
 use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, Run, ServiceName, Time};
 use watch::Hints;
 
@@ -85,7 +85,7 @@ const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// The loaded plugins and their runs.
 pub(crate) struct Plugins {
-    services: BTreeMap<ServiceName, Generations>,
+    services: BTreeMap<ServiceName, Versions>,
     /// What is kept of services whose file was removed.
     removed: BTreeMap<ServiceName, Record>,
     /// Runs in the thread pool.
@@ -247,7 +247,7 @@ impl Plugins {
     fn keep_record(&self, service: &ServiceName, answer: Option<(RequestId, String)>) {
         match (&self.history, answer) {
             (Some(history), answer) => {
-                history.record(service, self.services.get(service).and_then(Generations::record), answer);
+                history.record(service, self.services.get(service).and_then(Versions::record), answer);
             }
             (None, Some((request, text))) => {
                 self.sending.send(Input::Finished { request, result: Ok(vec![text.into()]) });
@@ -280,7 +280,7 @@ impl Plugins {
         if let Err(failure) = plugin.admit() {
             return Some(Input::Finished { request: id, result: Err(failure) });
         }
-        let is_quick = plugin.pace.is_quick() && !self.inline_left.is_zero();
+        let is_quick = plugin.placement.is_quick() && !self.inline_left.is_zero();
         let mut run = Box::pin(Arc::clone(plugin).run(Job { request, remaining }));
         if is_quick {
             self.epoch.keep_ticking();
@@ -289,9 +289,9 @@ impl Plugins {
             let ended_at = *clock.insert(Instant::now());
             let took = ended_at.duration_since(began);
             self.inline_left = self.inline_left.saturating_sub(took);
-            plugin.pace.record_held(took, ended_at);
+            plugin.placement.record_held(took, ended_at);
             if let Poll::Ready(ended) = polled {
-                plugin.pace.record(took, ended_at);
+                plugin.placement.record(took, ended_at);
                 let input = Input::Finished { request: id, result: ended.result };
                 if ended.sent_partials {
                     // The partial replies are in the mailbox; the answer must not overtake them.
@@ -301,7 +301,7 @@ impl Plugins {
                 return Some(input);
             }
             *clock = None;
-            plugin.pace.record_handover();
+            plugin.placement.record_handover();
         }
         let confirm = Confirm::new(id, self.sending.clone(), Arc::clone(&self.in_pool));
         self.epoch.keep_ticking();
@@ -314,14 +314,14 @@ impl Plugins {
             let mut run = run;
             let began = Instant::now();
             let ended = poll_fn(|context| {
-                guest::take_yielded();
+                host_state::take_yielded();
                 let polled = run.as_mut().poll(context);
-                noted.store(guest::take_yielded(), Ordering::Relaxed);
+                noted.store(host_state::take_yielded(), Ordering::Relaxed);
                 polled
             });
             let ended = ended.await;
             let now = Instant::now();
-            plugin.pace.record(now.duration_since(began), now);
+            plugin.placement.record(now.duration_since(began), now);
             confirm.send(ended.result);
         });
         self.runs.insert(id, PooledRun { task: task.abort_handle(), deadline, computes });
@@ -389,7 +389,7 @@ impl Drop for Confirm {
 }
 
 /// Whether the serving version has given way to the one before it, because it crashes too often while it is new.
-fn gave_way(generations: &mut Generations) -> bool {
+fn gave_way(generations: &mut Versions) -> bool {
     if generations.serving().is_some_and(|serving| serving.is_condemned())
         && let Ok((from, to)) = generations.roll_back()
     {

@@ -4,9 +4,9 @@
 //! A step back needs a key that says `admin`. A trial does not: whoever names a staged file could read the folder, and
 //! whoever put it there could write to it, and so could have had it loaded by its final name.
 
-use super::folder::is_of_plugin;
-use super::generations::NoWayBack;
 use super::names::service_name;
+use super::scanner::is_of_plugin;
+use super::versions::NoWayBack;
 use super::watch::Staged;
 use super::{Plugins, Refusal};
 use crate::admin::{self, PluginReport};

@@ -15,7 +15,7 @@
 //! What slips through, such as a list of millions of handles or a bulk operation on the guest's own memory, holds the
 //! thread once: `pace.rs` then keeps the plugin away from it.
 
-use super::guest::{Ended, Guest, MAX_RESOURCES};
+use super::host_state::{Ended, HostState, MAX_RESOURCES};
 use wasmnode_core::{Code, Failure};
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -31,11 +31,11 @@ const MAX_RANDOM: u64 = 64 << 10;
 ///
 /// # Errors
 /// If an interface is not as wasmtime-wasi has it.
-pub(super) fn link(linker: &mut Linker<Guest>) -> Result<()> {
+pub(super) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     linker.allow_shadowing(true);
-    random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    insecure::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    poll::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    random::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    insecure::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    poll::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -48,7 +48,7 @@ fn bound(asked: u64, limit: u64, what: &str) -> Result<()> {
     Err(wasmtime::Error::new(Ended(Failure::new(Code::Exhausted, reason))))
 }
 
-impl random::Host for Guest {
+impl random::Host for HostState {
     fn get_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
         bound(length, MAX_RANDOM, "random bytes")?;
         random::Host::get_random_bytes(self.ctx().ctx.random(), length)
@@ -59,7 +59,7 @@ impl random::Host for Guest {
     }
 }
 
-impl insecure::Host for Guest {
+impl insecure::Host for HostState {
     fn get_insecure_random_bytes(&mut self, length: u64) -> Result<Vec<u8>> {
         bound(length, MAX_RANDOM, "random bytes")?;
         insecure::Host::get_insecure_random_bytes(self.ctx().ctx.random(), length)
@@ -70,14 +70,14 @@ impl insecure::Host for Guest {
     }
 }
 
-impl poll::Host for Guest {
+impl poll::Host for HostState {
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> Result<Vec<u32>> {
         bound(pollables.len() as u64, MAX_RESOURCES as u64, "pollables")?;
         poll::Host::poll(self.ctx().table, pollables).await
     }
 }
 
-impl poll::HostPollable for Guest {
+impl poll::HostPollable for HostState {
     async fn ready(&mut self, pollable: Resource<DynPollable>) -> Result<bool> {
         poll::HostPollable::ready(self.ctx().table, pollable).await
     }

@@ -4,12 +4,12 @@
 //! request, in an instance of its own. WASI 0.2 knows two exit codes, 0 and 1.
 
 use super::backtrace;
-use super::console::Console;
 use super::grants;
-use super::guest::Guest;
+use super::host_state::HostState;
 use super::http::join;
-use super::instance::{Job, Outcome, Plugin};
-use super::outside::Outside;
+use super::plugin::{Job, Outcome, Plugin};
+use super::stdio::Stdio;
+use super::wasi_context::WasiContext;
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::{Code, Failure, Frame, Run};
@@ -18,13 +18,13 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 
 /// Serves one request.
-pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Job) -> Outcome {
+pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<HostState>, job: &Job) -> Outcome {
     let remaining_us = job.remaining_us();
     let request = &job.request;
     let limit = plugin.around.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
-    let stderr = Console::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
+    let stderr = Stdio::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
     let roots = match plugin.around.open_folders().await {
         Ok(roots) => roots,
         Err(failure) => return Outcome::failed(failure),
@@ -36,7 +36,7 @@ pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<Guest>, job: &Jo
         .args(&[request.service.as_str()])
         .envs(&environment(request, remaining_us))
         .build();
-    let outside = Outside::new(&plugin.around, wasi, roots, vec![stderr.clone()]);
+    let outside = WasiContext::new(&plugin.around, wasi, roots, vec![stderr.clone()]);
     let mut store = plugin.store(command.engine(), Some(outside), request.id).await;
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {

@@ -31,7 +31,7 @@ use crate::config::{CompileSettings, Config};
 use cache::Cache;
 pub(super) use process::Cancel;
 use process::{Ending, Processes};
-use protocol::{Answer, Job, Wanted};
+use protocol::{Answer, CompileJob, Wanted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -183,7 +183,7 @@ impl Compiler {
         };
         let is_patient = *effort == Effort::Full;
         let threads = if is_patient { pool::cores().div_ceil(2) } else { pool::cores() };
-        let job = Job { bytes: size, seconds, memory: self.limits.memory, threads, is_patient, wanted };
+        let job = CompileJob { bytes: size, seconds, memory: self.limits.memory, threads, is_patient, wanted };
         let wall = Duration::from_secs(seconds).saturating_mul(WALL);
         let wall = if is_patient { wall } else { wall.min(BRIEF_WALL) };
         let most = MAX_CODE.saturating_add(size.saturating_mul(CODE_PER_BYTE));

@@ -1,6 +1,6 @@
 //! A plugin's file and the signature beside it, read while neither changed.
 
-use super::folder::{Stamp, signature_of};
+use super::scanner::{Stamp, signature_of};
 use crate::files::{self, FileError};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) struct Content {
 
 /// Why a file could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ContentError {
     /// It stays so until the file changes.
     Lasting(String),
     /// Another attempt may succeed although nothing changes.
@@ -25,16 +25,16 @@ pub(super) enum Trouble {
 }
 
 /// Reads a file of at most `limit` bytes that had this stamp when it was found, with its signature if that is wanted.
-pub(super) fn read(file: &Path, stamp: &Stamp, limit: u64, wants_signature: bool) -> Result<Content, Trouble> {
+pub(super) fn read(file: &Path, stamp: &Stamp, limit: u64, wants_signature: bool) -> Result<Content, ContentError> {
     if stamp.bytes() > limit {
-        return Err(Trouble::Lasting(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes())));
+        return Err(ContentError::Lasting(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes())));
     }
     let (bytes, found) = files::read(file, limit).map_err(|error| trouble(file, &error))?;
     let signature = if wants_signature { read_signature(file, stamp)? } else { None };
     if found == stamp.plugin() { Ok(Content { bytes, signature }) } else { Err(changed(file)) }
 }
 
-fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, FileError>>, Trouble> {
+fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, FileError>>, ContentError> {
     let expected = match stamp.signature() {
         None => return Ok(None),
         Some(Err(error)) => return Ok(Some(Err(error.clone()))),
@@ -50,15 +50,15 @@ fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, Fi
 }
 
 /// The scan that finds the other content reports it; without one, it is looked at again.
-fn changed(file: &Path) -> Trouble {
+fn changed(file: &Path) -> ContentError {
     trouble(file, &FileError::Changed)
 }
 
-fn trouble(file: &Path, error: &FileError) -> Trouble {
+fn trouble(file: &Path, error: &FileError) -> ContentError {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let why = format!("cannot read {name}: {error}");
     // What is gone was there a moment ago.
-    if error.is_transient() || error.is_gone() { Trouble::Passing(why) } else { Trouble::Lasting(why) }
+    if error.is_transient() || error.is_gone() { ContentError::Passing(why) } else { ContentError::Lasting(why) }
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(read(true), Some(Ok("signature".into())));
         assert_eq!(read(false), None);
         let limit = super::read(&file, &stamp, 5, true);
-        assert_eq!(limit, Err(Trouble::Lasting("its 6 bytes are over limits.plugin = 5".into())));
+        assert_eq!(limit, Err(ContentError::Lasting("its 6 bytes are over limits.plugin = 5".into())));
     }
 
     #[test]
@@ -108,11 +108,11 @@ mod tests {
             assert!(seen.contains("a device"), "{seen}");
 
             fs::remove_file(&exchanged).unwrap();
-            assert!(matches!(read(&file, &stamp, LIMIT, true), Err(Trouble::Passing(_))), "it is gone");
+            assert!(matches!(read(&file, &stamp, LIMIT, true), Err(ContentError::Passing(_))), "it is gone");
 
             fs::write(&exchanged, "other").unwrap();
             let changed = read(&file, &stamp, LIMIT, true);
-            assert!(matches!(&changed, Err(Trouble::Passing(why)) if why.contains("changed")), "{changed:?}");
+            assert!(matches!(&changed, Err(ContentError::Passing(why)) if why.contains("changed")), "{changed:?}");
         }
     }
 }

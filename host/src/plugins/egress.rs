@@ -1,247 +1,188 @@
-//! Which addresses a guest may reach by a name that somebody else's name server resolves.
+//! What plugins ask of others by HTTP: only hosts that `http` grants, and not too many at a time.
 //!
-//! A grant that names an address grants that address, whatever it is. A grant that names a host grants what that name
-//! resolves to in the public internet: its owner must not choose an address that only this machine or its network reaches,
-//! such as a database on loopback or the metadata of a cloud. So [`judge`] refuses
-//!
-//! - addresses that are not globally reachable (RFC 6890): loopback, private, link-local, shared (RFC 6598), multicast,
-//!   reserved, and IPv6 addresses that carry one of these in IPv4 (mapped, 6to4, NAT64) or hide it (Teredo);
-//! - addresses of this machine, on any port;
-//! - what this node, its peers and its neighbours listen on.
-//!
-//! The name is resolved once; the connection goes to an address that was judged, so a second answer of the name server
-//! changes nothing.
+//! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
+//! judged: the host and port that were compared are put back into the request, and the connection goes to an address that
+//! was judged too (`egress.rs`).
 
-use crate::config::Endpoint;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use super::egress_policy::Barred;
+use super::exchange::{EgressTarget, Failed, Rest, exchange};
+use super::wasi_context::ServiceContext;
+use crate::config::HttpGrant;
+use http::Request;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tracing::Level;
+use wasmnode_core::RequestId;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-/// Largest number of endpoints remembered: a member more than a zone has.
-const MAX_DOORS: usize = 100_000;
+/// Requests that one instance may have on their way at a time: each takes a socket of the node.
+const MAX_AT_A_TIME: usize = 16;
 
-/// Why an address may not be reached by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Barred {
-    /// It is not globally reachable.
-    NotPublic,
-    /// It is this machine's.
-    Own,
-    /// A node of this zone, or a neighbour, listens there.
-    Node,
+/// Bytes of a body on its way from a guest that the host holds, twice.
+const CHUNK: usize = 16 << 10;
+
+/// Bytes that the headers of one message take in the host.
+const MAX_HEADERS: usize = 32 << 10;
+
+pub(super) type Response = http::Response<WasiBody>;
+
+/// Sends the requests of one instance, or refuses them.
+pub(super) struct Egress {
+    around: Arc<ServiceContext>,
+    free: Arc<Semaphore>,
+    /// Request whose run asks.
+    request: RequestId,
 }
 
-impl fmt::Display for Barred {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotPublic => "not an address of the public internet",
-            Self::Own => "an address of this machine",
-            Self::Node => "where a node or a router listens",
+impl Egress {
+    pub(super) fn new(around: Arc<ServiceContext>) -> Self {
+        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RequestId(0) }
+    }
+
+    /// Names the request that it is used for next.
+    pub(super) fn begin(&mut self, request: RequestId) {
+        self.request = request;
+    }
+
+    /// Puts the host and port that are granted into the request, and says where to connect to.
+    fn judge(&self, request: &mut Request<WasiBody>) -> Result<EgressTarget, Error> {
+        let uri = request.uri();
+        let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
+        let grant = |wanted: &HttpGrant| self.around.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
+        let Some((wanted, grant)) = wanted.and_then(|wanted| grant(&wanted).map(|grant| (wanted, grant))) else {
+            let service = &self.around.service;
+            let asked = uri.authority().map_or("nobody", Authority::as_str);
+            let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
+            self.around.log.line(Level::WARN, self.request, &line);
+            return Err(Error::HttpRequestDenied);
+        };
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
+        let port = wanted.port.unwrap_or_else(|| usual_port(Some(&scheme)));
+        let host = wanted.host.trim_matches(['[', ']']).to_owned();
+        // A host that is an address was granted as one.
+        let address = grant.address.or_else(|| host.parse().ok());
+        let target = EgressTarget { host, port, address, is_encrypted: scheme != Scheme::HTTP };
+        let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
+        *request.uri_mut() = judged.build().map_err(|_| Error::HttpRequestUriInvalid)?;
+        Ok(target)
+    }
+}
+
+/// The host, and the port that a connection would go to.
+fn target(authority: &Authority, scheme: Option<&Scheme>) -> Option<HttpGrant> {
+    let HttpGrant { host, port, .. } = HttpGrant::parse(authority.as_str()).filter(|asked| asked.address.is_none())?;
+    Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))), address: None })
+}
+
+fn usual_port(scheme: Option<&Scheme>) -> u16 {
+    if scheme == Some(&Scheme::HTTP) { 80 } else { 443 }
+}
+
+fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
+    let port = granted.port.unwrap_or_else(|| usual_port(uri.scheme()));
+    granted.host == wanted.host && Some(port) == wanted.port
+}
+
+/// What would grant a host at an address that its name must not lead to.
+fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Barred) -> String {
+    let address = match address.ip() {
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    };
+    format!(
+        "a request to {host} is refused: its name leads to {address}, {why}; if the service shall go there, name the \
+         address too: service.{}.http = [\"{host}@{address}\"]",
+        around.service
+    )
+}
+
+impl WasiHttpHooks for Egress {
+    fn send_request(
+        &mut self,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Rest,
+    ) -> Box<dyn Future<Output = Result<(Response, Rest), Error>> + Send> {
+        let target = match self.judge(&mut request) {
+            Ok(target) => target,
+            Err(refused) => return Box::new(async move { Err(refused) }),
+        };
+        let free = Arc::clone(&self.free).try_acquire_owned().ok();
+        let Some(place) = free.and_then(|free| Some((free, self.around.take_place(self.request)?))) else {
+            return Box::new(async { Err(Error::ConnectionLimitReached) });
+        };
+        let (around, id) = (Arc::clone(&self.around), self.request);
+        Box::new(async move {
+            // Not the whole address in the log: a query may hold a secret.
+            let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
+            let warn = |line: &str| around.log.line(Level::WARN, id, line);
+            let (response, rest) =
+                exchange(&around.lookups, &target, request, options).await.map_err(|failed| match failed {
+                    Failed::Barred(address, why) => {
+                        warn(&remedy(&around, &target.host, address, why));
+                        Error::DestinationIpProhibited
+                    }
+                    Failed::Http(error) => {
+                        warn(&format!("a request to {whom} failed: {error}"));
+                        error
+                    }
+                })?;
+            let rest: Rest = Box::new(async move {
+                let _taken_until_the_end = place;
+                Box::into_pin(rest).await
+            });
+            Ok((response, rest))
         })
     }
-}
 
-/// Where this node, its peers and its neighbours listen by TCP: host and port, and how many said so.
-#[derive(Debug, Default)]
-pub(crate) struct Doors(Mutex<BTreeMap<String, usize>>);
-
-impl Doors {
-    /// Notes that somebody listens at an endpoint.
-    pub(crate) fn open(&self, endpoint: &str) {
-        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(address) = tcp(endpoint)
-            && (doors.len() < MAX_DOORS || doors.contains_key(&address))
-        {
-            *doors.entry(address).or_default() += 1;
-        }
-    }
-
-    /// Notes that somebody listens there no more.
-    pub(crate) fn close(&self, endpoint: &str) {
-        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(address) = tcp(endpoint) else { return };
-        if let Some(count) = doors.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                doors.remove(&address);
-            }
-        }
-    }
-
-    /// Whether somebody listens at an address. Looks up names that are given with its port, and may block for that.
-    fn has(&self, address: SocketAddr) -> bool {
-        let port = format!(":{}", address.port());
-        let doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_port: Vec<String> = doors.keys().filter(|door| door.ends_with(&port)).cloned().collect();
-        drop(doors);
-        let is_there = |found: SocketAddr| found.ip().to_canonical() == address.ip().to_canonical();
-        same_port.iter().filter_map(|door| door.to_socket_addrs().ok()).flatten().any(is_there)
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
     }
 }
 
-/// Host and port of a TCP endpoint.
-fn tcp(endpoint: &str) -> Option<String> {
-    match Endpoint::from_str(endpoint).ok()? {
-        Endpoint::Tcp(address) => Some(address),
-        Endpoint::Ipc(_) => None,
-    }
-}
-
-/// Whether a guest may reach an address by a name that resolves to it. May block, see [`Doors::has`].
-///
-/// # Errors
-/// Why it may not.
-pub(super) fn judge(address: SocketAddr, doors: &Doors) -> Result<(), Barred> {
-    match () {
-        () if !is_public(address.ip()) => Err(Barred::NotPublic),
-        () if is_own(address) => Err(Barred::Own),
-        () if doors.has(address) => Err(Barred::Node),
-        () => Ok(()),
-    }
-}
-
-/// Whether an address is globally reachable, by the registries of RFC 6890.
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let is_special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || matches!(
-            address.octets(),
-            // This network; shared (RFC 6598); protocol assignments; 6to4 relays; benchmarks; multicast and reserved.
-            [0, ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] | [224..=255, ..]
-        );
-    !is_special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match (a, b) {
-        // NAT64 (RFC 6052) and 6to4 (RFC 3056) lead to the IPv4 address that they carry.
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => is_public_v4(v4(g, h)),
-        (0x2002, _) => is_public_v4(v4(b, c)),
-        // Protocol assignments, Teredo among them, and documentation (RFC 3849, RFC 9637).
-        (0x2001, 0..=0x1ff | 0xdb8) | (0x3fff, 0..=0xfff) => false,
-        // All else that is global unicast (RFC 4291) today.
-        _ => a & 0xe000 == 0x2000,
-    }
-}
-
-/// Whether an address is this machine's. The kernel answers from its routing table, by the address that it would send
-/// from; nothing is sent.
-fn is_own(address: SocketAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let from = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address).and_then(|()| socket.local_addr()));
-    from.is_ok_and(|from| from.ip().to_canonical() == address.ip().to_canonical())
+/// What the host knows of the messages of one instance.
+pub(super) fn context() -> WasiHttpCtx {
+    let mut context = WasiHttpCtx::new();
+    context.set_field_size_limit(MAX_HEADERS);
+    context
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn is_public(address: &str) -> bool {
-        super::is_public(address.parse().unwrap())
-    }
-
     #[test]
-    fn what_only_this_machine_or_its_network_reaches_is_not_public() {
-        for inside in [
-            "0.0.0.0",
-            "10.1.2.3",
-            "100.64.0.1",
-            "100.127.255.255",
-            "127.0.0.1",
-            "127.9.9.9",
-            "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.8",
-            "192.0.2.1",
-            "192.88.99.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "198.51.100.1",
-            "203.0.113.1",
-            "224.0.0.1",
-            "239.255.255.250",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "fe80::1",
-            "fec0::1",
-            "fc00::1",
-            "fd12:3456::1",
-            "ff02::1",
-            "100::1",
-            "2001:db8::1",
-            "3fff::1",
-            "64:ff9b:1::1",
+    fn a_grant_without_a_port_is_for_the_usual_one() {
+        let is_granted = |granted: &str, uri: &str| {
+            let (granted, uri): (_, Uri) = (HttpGrant::parse(granted).unwrap(), uri.parse().unwrap());
+            let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
+            wanted.is_some_and(|wanted| grants(&granted, &uri, &wanted))
+        };
+        for (granted, uri) in [
+            ("a.example", "https://a.example/x"),
+            ("a.example", "http://A.example"),
+            ("a.example", "https://a.example:443"),
+            ("a.example:80", "http://a.example"),
+            ("[::1]:8", "http://[::1]:8/"),
+            ("a.example@10.0.0.1:8", "http://a.example:8"),
         ] {
-            assert!(!is_public(inside), "{inside}");
+            assert!(is_granted(granted, uri), "{granted} {uri}");
         }
-        for outside in ["1.1.1.1", "8.8.8.8", "100.128.0.1", "172.32.0.1", "192.0.1.1", "198.20.0.1", "223.255.255.255"]
-        {
-            assert!(is_public(outside), "{outside}");
-        }
-        for outside in ["2606:4700::1111", "2a00:1450::8a", "2001:4860:4860::8888"] {
-            assert!(is_public(outside), "{outside}");
-        }
-    }
-
-    #[test]
-    fn an_ipv4_address_in_an_ipv6_address_is_judged_as_itself() {
-        for inside in [
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "::ffff:169.254.169.254",
-            "::127.0.0.1",
-            "64:ff9b::127.0.0.1",
-            "64:ff9b::a9fe:a9fe",
-            "2002:7f00:1::",
-            "2002:a9fe:a9fe::1",
-            "2002:a00:1::1",
-            "2001:0:53aa:64c:0:0:80ff:fffe",
+        for (granted, uri) in [
+            ("a.example", "https://a.example:80"),
+            ("a.example", "http://a.example:443"),
+            ("a.example:80", "https://a.example"),
+            ("a.example", "https://b.a.example"),
+            ("a.example", "https://a.example@b.example"),
+            ("a.example", "https://b@a.example"),
+            ("a.example:8", "http://a.example:80008"),
+            ("a.example@10.0.0.1:8", "http://10.0.0.1:8"),
+            ("a.example@10.0.0.1:8", "http://a.example@10.0.0.1:8"),
         ] {
-            assert!(!is_public(inside), "{inside}");
+            assert!(!is_granted(granted, uri), "{granted} {uri}");
         }
-        for outside in ["::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2002:101:101::1"] {
-            assert!(is_public(outside), "{outside}");
-        }
-    }
-
-    #[test]
-    fn the_machine_knows_its_own_addresses() {
-        assert!(is_own("127.0.0.1:80".parse().unwrap()));
-        assert!(!is_own("1.1.1.1:80".parse().unwrap()));
-    }
-
-    #[test]
-    fn where_a_node_listens_is_barred_until_it_has_left() {
-        let doors = Doors::default();
-        let there: SocketAddr = "1.2.3.4:5555".parse().unwrap();
-        doors.open("tcp://1.2.3.4:5555");
-        doors.open("tcp://1.2.3.4:5555");
-        doors.open("ipc:///run/node.ipc");
-        assert_eq!(judge(there, &doors), Err(Barred::Node));
-        assert_eq!(judge("1.2.3.4:55555".parse().unwrap(), &doors), Ok(()));
-        doors.close("tcp://1.2.3.4:5555");
-        assert_eq!(judge(there, &doors), Err(Barred::Node), "another said so too");
-        doors.close("tcp://1.2.3.4:5555");
-        assert_eq!(judge(there, &doors), Ok(()));
-        assert_eq!(judge("127.0.0.1:5555".parse().unwrap(), &doors), Err(Barred::NotPublic));
     }
 }

@@ -2,10 +2,10 @@
 
 use super::backtrace;
 use super::compile;
-use super::guest::{Guest, MAX_TABLE_ELEMENTS, link};
-use super::outside::Shares;
-use super::places::Places;
+use super::descriptors::DescriptorLimit;
+use super::host_state::{HostState, MAX_TABLE_ELEMENTS, link};
 use super::stacks;
+use super::wasi_context::SharedLimits;
 use crate::config::Config;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -35,12 +35,12 @@ const MAX_TABLES: u32 = 16;
 /// The engine, and what it lets guests see.
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
-    pub(super) linker: Linker<Guest>,
+    pub(super) linker: Linker<HostState>,
     /// Bytes that a body may have, in either direction.
     pub(super) max_body: usize,
     /// Frames that a body may have, in either direction.
     pub(super) max_frames: usize,
-    pub(super) shares: Arc<Shares>,
+    pub(super) shares: Arc<SharedLimits>,
 }
 
 impl Sandbox {
@@ -59,8 +59,8 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
         let limits = &config.node.limits;
-        let places = Arc::new(Places::new(config.plugin_descriptors));
-        let shares = Arc::new(Shares { places, usages: Arc::default() });
+        let places = Arc::new(DescriptorLimit::new(config.plugin_descriptors));
+        let shares = Arc::new(SharedLimits { places, usages: Arc::default() });
         Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames, shares })
     }
 }

@@ -2,8 +2,8 @@
 //! of those that passed.
 
 use super::blocking::Blocking;
-use super::egress::{self, Barred, Doors};
-use super::outgoing::Response;
+use super::egress::Response;
+use super::egress_policy::{self, Barred, Doors};
 use bytes::Bytes;
 use http::Request;
 use http::uri::{PathAndQuery, Uri};
@@ -35,7 +35,7 @@ pub(super) type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Whom a request goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct EgressTarget {
     /// Name or address, an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
@@ -82,7 +82,7 @@ impl Lookups {
     }
 
     /// The addresses of a host that may be reached.
-    async fn resolve(&self, target: &Target) -> Result<Vec<SocketAddr>, Failed> {
+    async fn resolve(&self, target: &EgressTarget) -> Result<Vec<SocketAddr>, Failed> {
         if let Some(address) = target.address {
             return Ok(vec![(address, target.port).into()]);
         }
@@ -90,7 +90,9 @@ impl Lookups {
         let (host, port, doors) = (target.host.clone(), target.port, Arc::clone(&self.doors));
         let lookup = self.blocking.run(move || {
             let found = (host.as_str(), port).to_socket_addrs()?;
-            Ok::<_, std::io::Error>(found.map(|address| (address, egress::judge(address, &doors))).collect::<Vec<_>>())
+            Ok::<_, std::io::Error>(
+                found.map(|address| (address, egress_policy::judge(address, &doors))).collect::<Vec<_>>(),
+            )
         });
         let found = lookup.await.map_err(|error| dns_error(&error))?.map_err(|error| dns_error(&error))?;
         let passed: Vec<SocketAddr> = found.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(it, _)| *it).collect();
@@ -104,7 +106,7 @@ impl Lookups {
 /// Sends a request, and returns the response once its head is there.
 pub(super) async fn exchange(
     lookups: &Lookups,
-    target: &Target,
+    target: &EgressTarget,
     mut request: Request<WasiBody>,
     options: Option<RequestOptions>,
 ) -> Result<(Response, Rest), Failed> {
@@ -207,15 +209,15 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
-    fn get(target: &Target) -> Result<(Response, Rest), Failed> {
+    fn get(target: &EgressTarget) -> Result<(Response, Rest), Failed> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = Request::get("http://a.example/x?y").body(body).unwrap();
         run(exchange(&Lookups::new(Arc::default()), target, request, None))
     }
 
-    fn target(host: &str, port: u16, address: Option<&str>) -> Target {
+    fn target(host: &str, port: u16, address: Option<&str>) -> EgressTarget {
         let address = address.map(|address| address.parse().unwrap());
-        Target { host: host.into(), port, address, is_encrypted: false }
+        EgressTarget { host: host.into(), port, address, is_encrypted: false }
     }
 
     #[test]
@@ -256,7 +258,7 @@ mod tests {
             let length = listener.accept().unwrap().0.read(&mut hello).unwrap();
             hello[..length].to_vec()
         });
-        let target = Target { is_encrypted: true, ..target("nobody.invalid", port, Some("127.0.0.1")) };
+        let target = EgressTarget { is_encrypted: true, ..target("nobody.invalid", port, Some("127.0.0.1")) };
         assert!(matches!(get(&target).err(), Some(Failed::Http(Error::Tls(_)))));
         let hello = server.join().unwrap();
         assert!(hello.windows(14).any(|bytes| bytes == b"nobody.invalid"));

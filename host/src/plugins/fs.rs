@@ -20,8 +20,8 @@ mod usage;
 pub(super) use usage::Usages;
 
 use super::blocking::Blocking;
-use super::console::ServiceLog;
-use super::guest::Guest;
+use super::host_state::HostState;
+use super::stdio::ServiceLog;
 use crate::config::FolderGrant;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -44,7 +44,7 @@ const REOPEN: Duration = Duration::from_secs(1);
 const OPENING: Duration = Duration::from_secs(5);
 
 /// A folder that a service is granted.
-pub(super) struct Folder {
+pub(super) struct GrantedFolder {
     grant: FolderGrant,
     opened: Mutex<Option<(Instant, Arc<Root>)>>,
 }
@@ -62,15 +62,15 @@ pub(super) struct Root {
 ///
 /// # Errors
 /// If an interface is not as wasmtime-wasi has it.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    preopens::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    types::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    preopens::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    types::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-impl Folder {
+impl GrantedFolder {
     /// Whether a folder can be opened at all, found out before the first request.
     ///
     /// # Errors

@@ -10,9 +10,9 @@
 //! an instance of its own, and the answer is sent when it has returned.
 
 use super::backtrace;
-use super::guest::Guest;
-use super::instance::{Job, Outcome, Plugin};
-use super::outside::Outside;
+use super::host_state::HostState;
+use super::plugin::{Job, Outcome, Plugin};
+use super::wasi_context::WasiContext;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Builder;
@@ -36,7 +36,7 @@ const REASON: usize = 1 << 10;
 type Sent = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Serves one request.
-pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job) -> Outcome {
+pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<HostState>, job: &Job) -> Outcome {
     let remaining_us = job.remaining_us();
     let id = job.request.id;
     let request = match incoming(&job.request, remaining_us) {
@@ -44,7 +44,7 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
         Err(why) => return Outcome::failed(Failure::new(Code::Malformed, why)),
     };
     let outside = match plugin.around.open_folders().await {
-        Ok(roots) => Outside::logging(&plugin.around, roots),
+        Ok(roots) => WasiContext::logging(&plugin.around, roots),
         Err(failure) => return Outcome::failed(failure),
     };
     let limit = plugin.around.settings.reply;
@@ -74,8 +74,8 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<Guest>, job: &Job)
 }
 
 async fn run(
-    handler: &ProxyPre<Guest>,
-    store: &mut Store<Guest>,
+    handler: &ProxyPre<HostState>,
+    store: &mut Store<HostState>,
     request: http::Request<Full<Bytes>>,
     sender: Sender<Sent>,
 ) -> wasmtime::Result<()> {

@@ -1,8 +1,8 @@
 //! What a component is, by what it exports: this decides how it is linked and called.
 
 use super::engine::Sandbox;
-use super::guest::Guest;
-use super::guest::bindings::ServicePre;
+use super::host_state::HostState;
+use super::host_state::bindings::ServicePre;
 use super::inspect;
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -11,11 +11,11 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 /// How a plugin is spoken to.
 pub(super) enum Kind {
     /// It exports our `handler`.
-    Service(ServicePre<Guest>),
+    Service(ServicePre<HostState>),
     /// It exports `wasi:cli/run`.
-    Command(CommandPre<Guest>),
+    Command(CommandPre<HostState>),
     /// It exports `wasi:http/incoming-handler`.
-    Http(ProxyPre<Guest>),
+    Http(ProxyPre<HostState>),
 }
 
 impl Kind {

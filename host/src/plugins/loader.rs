@@ -2,15 +2,15 @@
 
 use super::compile::{Attempt, CompileError, Compiler, Effort};
 use super::compile_queue::CompileQueue;
-use super::content::{self, Content, Trouble};
+use super::content::{self, Content, ContentError};
 use super::engine::Sandbox;
-use super::folder::{Change, Folder, Stamp, list};
-use super::guest::Calls;
 use super::history::{History, Version};
-use super::instance::{Origin, Plugin};
+use super::host_state::Calls;
 use super::names::service_name;
 use super::news::Loaded;
+use super::plugin::{Origin, Plugin};
 use super::provenance::{Called, in_folder, vouch};
+use super::scanner::{Change, Scanner, Stamp, list};
 use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
 use super::{News, Refusal, Verdict};
@@ -100,7 +100,7 @@ impl Loader {
     }
 
     /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
-    fn load_present(&self, folder: &mut Folder, queue: &CompileQueue, sending: &Sending) {
+    fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &Sending) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(&error));
             Vec::new()
@@ -118,7 +118,7 @@ impl Loader {
     }
 
     /// What is in the folder at the start, and can be expected to be whole.
-    fn present(&self, folder: &mut Folder) -> std::io::Result<Vec<(ServiceName, Task)>> {
+    fn present(&self, folder: &mut Scanner) -> std::io::Result<Vec<(ServiceName, Task)>> {
         let path = &self.config.plugins;
         let mut found = list(path)?;
         if !found.values().flatten().all(is_old) {
@@ -151,7 +151,7 @@ impl Loader {
     fn run(&self, queue: &CompileQueue, sending: &Sending) {
         // Before the first look, so that nothing that comes after it goes unseen.
         let mut watch = self.watch_folder();
-        let mut folder = Folder::default();
+        let mut folder = Scanner::default();
         self.load_present(&mut folder, queue, sending);
         let path = &self.config.plugins;
         let (mut is_readable, mut scanned) = (true, Instant::now());
@@ -361,8 +361,8 @@ impl Loader {
                 Err(CompileError::MoreEffort) => return Done { news, postponed: Some(Postponed::MoreEffort) },
                 Err(CompileError::Stopped) => return Done { news, postponed: Some(Postponed::Stopped) },
             },
-            Err(Trouble::Lasting(why)) => self.refuse(service, file, String::new(), why),
-            Err(Trouble::Passing(why)) => try_again(String::new(), why),
+            Err(ContentError::Lasting(why)) => self.refuse(service, file, String::new(), why),
+            Err(ContentError::Passing(why)) => try_again(String::new(), why),
         };
         news.push(loaded);
         news.into()
@@ -414,7 +414,7 @@ impl Loader {
     }
 
     /// Reads a file at one go; what is verified and compiled is what was read.
-    pub(super) fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, Trouble> {
+    pub(super) fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, ContentError> {
         content::read(file, stamp, self.config.plugin_bytes, self.config.provenance.is_some())
     }
 

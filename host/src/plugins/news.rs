@@ -1,9 +1,9 @@
 //! What the threads that load files tell the driver, and what follows from it for the services.
 
-use super::generations::Installed;
 use super::history::{Claim, REMOVED_RECORDS, Record};
-use super::instance::Plugin;
-use super::{Generations, Plugins, Refusal, Verdict};
+use super::plugin::Plugin;
+use super::versions::Installed;
+use super::{Plugins, Refusal, Verdict, Versions};
 use std::fmt;
 use std::time::Duration;
 use tracing::info;
@@ -89,7 +89,7 @@ impl Plugins {
                 Some(if was_offered { fit } else { Input::Offered(service) })
             }
             News::Resumed(service, record, plugin) => {
-                let generations = Generations::resume(record, plugin.map(|plugin| *plugin));
+                let generations = Versions::resume(record, plugin.map(|plugin| *plugin));
                 let number = generations.serving_number();
                 self.services.insert(service.clone(), generations);
                 info!("generation {} of {service} serves as before the restart", number?);
@@ -132,10 +132,10 @@ impl Plugins {
     }
 
     /// The versions of a service; of one whose file was removed, what is kept of them.
-    fn generations(&mut self, service: &ServiceName) -> &mut Generations {
+    fn generations(&mut self, service: &ServiceName) -> &mut Versions {
         let removed = &mut self.removed;
         self.services.entry(service.clone()).or_insert_with(|| {
-            removed.remove(service).map_or_else(Generations::default, |record| Generations::resume(record, None))
+            removed.remove(service).map_or_else(Versions::default, |record| Versions::resume(record, None))
         })
     }
 

@@ -4,7 +4,7 @@
 //! A signature says nothing of the file's name, nor of whether a newer version exists: who may write to the folder may
 //! choose among all that was ever signed.
 
-use super::folder::signature_of;
+use super::scanner::signature_of;
 use crate::config::Provenance;
 use crate::files::FileError;
 use minisign_verify::{Error, Signature};

@@ -2,13 +2,13 @@
 //! verdict on.
 
 use super::compile::{Attempt, CompileError};
-use super::content::{Content, Trouble};
-use super::folder::Stamp;
+use super::content::{Content, ContentError};
 use super::history::Version;
-use super::instance::{Origin, Plugin};
 use super::loader::{Loader, digest, lock, log_admission, origin};
 use super::names::loadable;
+use super::plugin::{Origin, Plugin};
 use super::provenance::{Called, in_folder};
+use super::scanner::Stamp;
 use super::task::{Postponed, why};
 use super::{GenerationState, News};
 use std::path::Path;
@@ -107,8 +107,9 @@ impl Loader {
         }
         let staged = self.config.plugins.join(staged);
         let stamp = Stamp::of(&staged).map_err(|error| refused(format!("{}: {error}", staged.display())))?;
-        let content =
-            self.read_whole(&staged, &stamp).map_err(|(Trouble::Lasting(why) | Trouble::Passing(why))| refused(why))?;
+        let content = self
+            .read_whole(&staged, &stamp)
+            .map_err(|(ContentError::Lasting(why) | ContentError::Passing(why))| refused(why))?;
         let (digest, file) = (digest(&content.bytes), self.file_of(service));
         let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
         self.admit(&called, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;

@@ -2,8 +2,8 @@
 
 use super::News;
 use super::compile::CompileError;
-use super::folder::Change;
 use super::history::Version;
+use super::scanner::Change;
 
 /// What there is to do for one service.
 #[derive(Debug, Clone)]

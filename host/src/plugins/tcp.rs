@@ -1,7 +1,7 @@
 //! The sockets of guests: each takes a place of the plugins' share of descriptors.
 
-use super::guest::Guest;
-use super::places::Place;
+use super::descriptors::DescriptorPermit;
+use super::host_state::HostState;
 use std::collections::BTreeMap;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::WasiView;
@@ -12,20 +12,20 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 
 /// The places of one guest's sockets, by their number in its table.
 #[derive(Default)]
-pub(super) struct Sockets(BTreeMap<u32, Place>);
+pub(super) struct GuestSockets(BTreeMap<u32, DescriptorPermit>);
 
 /// Puts this module's function into the place of that of wasmtime-wasi.
 ///
 /// # Errors
 /// If the interface is not as wasmtime-wasi has it.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    tcp_create_socket::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    tcp_create_socket::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
-impl tcp_create_socket::Host for Guest {
+impl tcp_create_socket::Host for HostState {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
         self.forget_closed_sockets();
         let place = self.around().take_place(self.request()).ok_or(ErrorCode::NewSocketLimit)?;
@@ -35,7 +35,7 @@ impl tcp_create_socket::Host for Guest {
     }
 }
 
-impl network::Host for Guest {
+impl network::Host for HostState {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
         network::Host::convert_error_code(&mut self.sockets(), error)
     }
@@ -45,13 +45,13 @@ impl network::Host for Guest {
     }
 }
 
-impl network::HostNetwork for Guest {
+impl network::HostNetwork for HostState {
     fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
         network::HostNetwork::drop(&mut self.sockets(), network)
     }
 }
 
-impl Guest {
+impl HostState {
     /// Gives back the places of sockets that the guest has dropped. Their streams went before them.
     pub(super) fn forget_closed_sockets(&mut self) {
         if self.sockets.0.is_empty() {

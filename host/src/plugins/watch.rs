@@ -5,7 +5,7 @@
 //! birth are therefore compared regularly, which costs one `stat`. A folder made anew may have the inode of the one that
 //! was removed, so the event of its removal counts too.
 
-use super::folder::{Stamp, is_of_plugin};
+use super::scanner::{Stamp, is_of_plugin};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;

@@ -219,7 +219,11 @@ fn sender_with_key(
 
 /// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
 /// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
-fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<ConnectionId>; RECENT]) -> ConnectionId {
+fn sender_without_key(
+    id: &mut zmq::Message,
+    frames: &[Frame],
+    recent: &mut [Option<ConnectionId>; RECENT],
+) -> ConnectionId {
     let asks_for_more = message::asks_for_more_than_a_call(frames);
     if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
         return ConnectionId::anybody(&**id);

@@ -5,7 +5,7 @@
 
 use super::adapt::{as_component, describe};
 use super::pool;
-use super::protocol::{self, Answer, Job, Wanted};
+use super::protocol::{self, Answer, CompileJob, Wanted};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use std::io::{self, Read, Write};
@@ -38,7 +38,7 @@ fn serve() -> Result<(), String> {
     stdout.write_all(&protocol::greeting(&super::settings_digest(&engine))).map_err(broken)?;
     stdout.flush().map_err(broken)?;
 
-    let job: Job = protocol::read(&mut stdin).map_err(broken)?;
+    let job: CompileJob = protocol::read(&mut stdin).map_err(broken)?;
     limit(&job).map_err(|error| format!("cannot limit itself: {error}"))?;
     let threads = if job.is_patient { pool::patient(job.threads) } else { pool::helping_me(job.threads) };
     let threads = threads.map_err(|error| format!("the system refuses a thread: {error}"))?;
@@ -85,7 +85,7 @@ fn end_with_the_node() -> io::Result<()> {
 }
 
 /// Sets the limits of this process; none can be raised again.
-fn limit(job: &Job) -> io::Result<()> {
+fn limit(job: &CompileJob) -> io::Result<()> {
     let address_space = job.memory.saturating_add(ADDRESS_SPACE);
     // One second more than the signal that says why.
     lower(Resource::Cpu, job.seconds, job.seconds.saturating_add(1))?;

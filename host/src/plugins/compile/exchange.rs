@@ -28,7 +28,7 @@ const QUOTED: usize = 60;
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ExchangeError {
     /// The time is over.
     Late,
     /// The greeting is another one, which begins so.
@@ -102,19 +102,19 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// Says what came instead.
-    pub(super) fn run(&mut self, until: Instant) -> Result<(Answer, Vec<u8>), Trouble> {
+    pub(super) fn run(&mut self, until: Instant) -> Result<(Answer, Vec<u8>), ExchangeError> {
         let mut chunk = vec![0; CHUNK];
         let greeting_due = until.min(Instant::now() + GREETING_TIME);
         loop {
             let due = if self.has_greeted { until } else { greeting_due };
-            self.wait(due.checked_duration_since(Instant::now()).ok_or(Trouble::Late)?);
+            self.wait(due.checked_duration_since(Instant::now()).ok_or(ExchangeError::Late)?);
             self.send();
             self.listen();
             match self.stdout.read(&mut chunk) {
-                Ok(0) => return Err(Trouble::Ended),
+                Ok(0) => return Err(ExchangeError::Ended),
                 Ok(read) => self.arrived.extend_from_slice(chunk.get(..read).unwrap_or_default()),
                 Err(error) if is_passing(&error) => continue,
-                Err(error) => return Err(Trouble::Garbled(error)),
+                Err(error) => return Err(ExchangeError::Garbled(error)),
             }
             self.greet()?;
             if let Some(answer) = self.understand()? {
@@ -166,14 +166,14 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn greet(&mut self) -> Result<(), Trouble> {
+    fn greet(&mut self) -> Result<(), ExchangeError> {
         if self.has_greeted {
             return Ok(());
         }
         let common = self.arrived.len().min(self.greeting.len());
         if self.arrived.get(..common) != self.greeting.get(..common) {
             let said = self.arrived.get(..self.arrived.len().min(QUOTED)).unwrap_or_default();
-            return Err(Trouble::Imposter(String::from_utf8_lossy(said).into_owned()));
+            return Err(ExchangeError::Imposter(String::from_utf8_lossy(said).into_owned()));
         }
         if common == self.greeting.len() {
             self.arrived.drain(..common);
@@ -182,12 +182,12 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    fn understand(&mut self) -> Result<Option<(Answer, Vec<u8>)>, Trouble> {
+    fn understand(&mut self) -> Result<Option<(Answer, Vec<u8>)>, ExchangeError> {
         if !self.has_greeted {
             return Ok(None);
         }
         if self.answer.is_none()
-            && let Some((answer, length)) = protocol::decode::<Answer>(&self.arrived).map_err(Trouble::Garbled)?
+            && let Some((answer, length)) = protocol::decode::<Answer>(&self.arrived).map_err(ExchangeError::Garbled)?
         {
             self.arrived.drain(..length);
             let follow = match answer {
@@ -200,7 +200,7 @@ impl<'a> Exchange<'a> {
         }
         match &self.answer {
             Some((_, follow)) if self.arrived.len() > *follow => {
-                Err(Trouble::Garbled(io::Error::other("more follows the answer than it states")))
+                Err(ExchangeError::Garbled(io::Error::other("more follows the answer than it states")))
             }
             Some((_, follow)) if self.arrived.len() == *follow => {
                 Ok(self.answer.take().map(|(answer, _)| (answer, std::mem::take(&mut self.arrived))))
@@ -210,8 +210,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn too_much(bytes: u64, most: u64) -> Trouble {
-    Trouble::Garbled(io::Error::other(format!("its compiled form has {bytes} bytes, and may have {most}")))
+fn too_much(bytes: u64, most: u64) -> ExchangeError {
+    ExchangeError::Garbled(io::Error::other(format!("its compiled form has {bytes} bytes, and may have {most}")))
 }
 
 /// Whether it is worth trying again when the pipe is ready.

@@ -3,8 +3,8 @@
 //! One process serves one file, so that what a file does to the compiler concerns no other file, and the system counts
 //! processor time and memory per file. Starting one costs a few milliseconds, so none is kept waiting.
 
-use super::exchange::{Exchange, Trouble};
-use super::protocol::{self, Answer, GREETING, Job};
+use super::exchange::{Exchange, ExchangeError};
+use super::protocol::{self, Answer, CompileJob, GREETING};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -109,7 +109,7 @@ impl Processes {
     /// Says how the process ended instead.
     pub(super) fn run(
         &self,
-        job: &Job,
+        job: &CompileJob,
         file: &[u8],
         most: u64,
         wall: Duration,
@@ -131,11 +131,11 @@ impl Processes {
             Err(trouble) => trouble,
         };
         Err(match trouble {
-            Trouble::Late if exchange.has_greeted() => Ending::WallTime(wall),
-            Trouble::Late => self.give_up("does not greet"),
-            Trouble::Imposter(said) => self.give_up(&format!("greets with {said:?}")),
-            Trouble::Garbled(error) => Ending::Garbled(error),
-            Trouble::Ended => {
+            ExchangeError::Late if exchange.has_greeted() => Ending::WallTime(wall),
+            ExchangeError::Late => self.give_up("does not greet"),
+            ExchangeError::Imposter(said) => self.give_up(&format!("greets with {said:?}")),
+            ExchangeError::Garbled(error) => Ending::Garbled(error),
+            ExchangeError::Ended => {
                 let status = one.end().map_err(Ending::Garbled)?;
                 let words = exchange.last_words();
                 match status.signal() {
@@ -307,7 +307,8 @@ mod tests {
     }
 
     fn run_until(processes: &Processes, wall: Duration, cancel: &Cancel) -> Result<(Answer, Vec<u8>), Ending> {
-        let job = Job { bytes: 4, seconds: 1, memory: 1 << 30, threads: 1, is_patient: false, wanted: Wanted::Code };
+        let job =
+            CompileJob { bytes: 4, seconds: 1, memory: 1 << 30, threads: 1, is_patient: false, wanted: Wanted::Code };
         processes.run(&job, b"file", 100, wall, cancel)
     }
 

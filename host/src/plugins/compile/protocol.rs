@@ -19,7 +19,7 @@ pub(super) const GREETING: usize = 64;
 
 /// What one process is asked to do with one file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Job {
+pub(super) struct CompileJob {
     /// Bytes of the file, which follow.
     pub(super) bytes: u64,
     /// Processor time in seconds.
@@ -128,31 +128,31 @@ fn too_long() -> Error {
 mod tests {
     use super::*;
 
-    fn job() -> Job {
-        Job { bytes: 5, seconds: 60, memory: 1 << 32, threads: 2, is_patient: true, wanted: Wanted::Code }
+    fn job() -> CompileJob {
+        CompileJob { bytes: 5, seconds: 60, memory: 1 << 32, threads: 2, is_patient: true, wanted: Wanted::Code }
     }
 
     #[test]
     fn what_is_written_reads_the_same_in_pieces_of_any_size() {
         let bytes = encode(&job()).unwrap();
         for end in 0..bytes.len() {
-            assert_eq!(decode::<Job>(&bytes[..end]).unwrap(), None, "{end}");
+            assert_eq!(decode::<CompileJob>(&bytes[..end]).unwrap(), None, "{end}");
         }
         assert_eq!(decode(&bytes).unwrap(), Some((job(), bytes.len())));
-        assert_eq!(read::<Job>(&mut &bytes[..]).unwrap(), job());
-        assert_eq!(read::<Job>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(read::<CompileJob>(&mut &bytes[..]).unwrap(), job());
+        assert_eq!(read::<CompileJob>(&mut &bytes[..9]).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
     #[test]
     fn a_length_over_the_limit_is_refused_before_anything_is_reserved() {
-        assert_eq!(decode::<Job>(&[255; 4]).unwrap_err().kind(), ErrorKind::InvalidData);
-        assert_eq!(read::<Job>(&mut &[255; 4][..]).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(decode::<CompileJob>(&[255; 4]).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(read::<CompileJob>(&mut &[255; 4][..]).unwrap_err().kind(), ErrorKind::InvalidData);
         assert!(encode(&Answer::Refused("x".repeat(MAX_HEADER))).is_err());
     }
 
     #[test]
     fn another_message_is_an_error() {
         let answer = encode(&Answer::Refused("no".into())).unwrap();
-        assert!(decode::<Job>(&answer).is_err());
+        assert!(decode::<CompileJob>(&answer).is_err());
     }
 }

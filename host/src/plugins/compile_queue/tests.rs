@@ -1,6 +1,6 @@
 //! Which task is next, and which is cancelled, without a process.
 
-use super::super::folder::{Change, Stamp};
+use super::super::scanner::{Change, Stamp};
 use super::*;
 
 fn gone(file: &str) -> Task {

@@ -5,8 +5,8 @@
 use super::listing::Listing;
 use super::open::{Wish, file_of, now, open, with_view};
 use super::streams::{Mode, Reader, Writer};
-use super::{Guest, Root};
-use crate::plugins::places::Place;
+use super::{HostState, Root};
+use crate::plugins::descriptors::DescriptorPermit;
 use std::fs::{File, FileTimes};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ struct Handle {
     descriptor: Descriptor,
     root: Arc<Root>,
     /// Nothing for the granted folder itself, which all instances share.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<DescriptorPermit>>,
 }
 
 impl Handle {
@@ -63,7 +63,7 @@ impl Handle {
     }
 }
 
-impl Guest {
+impl HostState {
     fn handle(&self, descriptor: &Resource<Descriptor>) -> FsResult<Handle> {
         Ok(self.resources().get(&Resource::<Handle>::new_borrow(descriptor.rep()))?.clone())
     }
@@ -74,7 +74,7 @@ impl Guest {
 
     /// # Errors
     /// If all descriptors that plugins may have are taken.
-    fn place(&self) -> FsResult<Arc<Place>> {
+    fn place(&self) -> FsResult<Arc<DescriptorPermit>> {
         Ok(self.around().take_place(self.request()).map(Arc::new).ok_or(ErrorCode::InsufficientMemory)?)
     }
 
@@ -124,7 +124,7 @@ impl Guest {
     }
 }
 
-impl preopens::Host for Guest {
+impl preopens::Host for HostState {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let roots = self.roots();
         let mut all = Vec::with_capacity(roots.len());
@@ -137,7 +137,7 @@ impl preopens::Host for Guest {
     }
 }
 
-impl types::Host for Guest {
+impl types::Host for HostState {
     fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
         error.downcast()
     }
@@ -147,7 +147,7 @@ impl types::Host for Guest {
     }
 }
 
-impl HostDescriptor for Guest {
+impl HostDescriptor for HostState {
     async fn advise(
         &mut self,
         fd: Resource<Descriptor>,
@@ -389,7 +389,7 @@ impl HostDescriptor for Guest {
     }
 }
 
-impl HostDirectoryEntryStream for Guest {
+impl HostDirectoryEntryStream for HostState {
     async fn read_directory_entry(
         &mut self,
         stream: Resource<DirectoryEntryStream>,
@@ -405,7 +405,7 @@ impl HostDirectoryEntryStream for Guest {
     }
 }
 
-impl Guest {
+impl HostState {
     fn writer(&mut self, fd: &Resource<Descriptor>, mode: Mode) -> FsResult<Resource<DynOutputStream>> {
         let handle = self.handle(fd)?;
         let file = handle.writable()?;

@@ -1,7 +1,7 @@
 //! The entries of a folder, read in parts: a folder can have more than the node wants to hold.
 
 use crate::plugins::blocking::Blocking;
-use crate::plugins::places::Place;
+use crate::plugins::descriptors::DescriptorPermit;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub(super) struct Listing {
 struct Rest {
     dir: Dir,
     folder: OwnedFd,
-    _places: [Arc<Place>; 1],
+    _places: [Arc<DescriptorPermit>; 1],
 }
 
 impl Listing {
@@ -32,7 +32,7 @@ impl Listing {
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub(super) fn open(folder: &File, place: Arc<Place>) -> std::io::Result<Self> {
+    pub(super) fn open(folder: &File, place: Arc<DescriptorPermit>) -> std::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(folder, ".", flags, Mode::empty())?;
         let rest = Rest { dir: Dir::read_from(&folder)?, folder, _places: [place] };

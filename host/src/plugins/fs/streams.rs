@@ -2,7 +2,7 @@
 
 use super::Root;
 use crate::plugins::blocking::Blocking;
-use crate::plugins::places::Place;
+use crate::plugins::descriptors::DescriptorPermit;
 use bytes::{Bytes, BytesMut};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::File;
@@ -38,7 +38,7 @@ pub(super) struct Reader {
     position: u64,
     blocking: Blocking,
     state: Reading,
-    _place: Option<Arc<Place>>,
+    _place: Option<Arc<DescriptorPermit>>,
 }
 
 enum Reading {
@@ -50,7 +50,12 @@ enum Reading {
 }
 
 impl Reader {
-    pub(super) fn new(file: Arc<File>, position: u64, blocking: Blocking, place: Option<Arc<Place>>) -> Self {
+    pub(super) fn new(
+        file: Arc<File>,
+        position: u64,
+        blocking: Blocking,
+        place: Option<Arc<DescriptorPermit>>,
+    ) -> Self {
         Self { file, position, blocking, state: Reading::Idle, _place: place }
     }
 
@@ -129,7 +134,7 @@ pub(super) struct Writer {
     root: Arc<Root>,
     blocking: Blocking,
     state: Writing,
-    _place: Option<Arc<Place>>,
+    _place: Option<Arc<DescriptorPermit>>,
     /// For the log.
     request: RequestId,
 }
@@ -147,7 +152,7 @@ impl Writer {
         mode: Mode,
         root: Arc<Root>,
         blocking: Blocking,
-        place: Option<Arc<Place>>,
+        place: Option<Arc<DescriptorPermit>>,
         request: RequestId,
     ) -> Self {
         Self { file, mode, root, blocking, state: Writing::Idle, _place: place, request }

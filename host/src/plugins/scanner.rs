@@ -72,7 +72,7 @@ impl Stamp {
 
 /// What is known of the folder.
 #[derive(Debug, Default)]
-pub(super) struct Folder {
+pub(super) struct Scanner {
     /// By the plugin's file, which may be missing where its signature came first.
     plugins: BTreeMap<PathBuf, Known>,
 }
@@ -128,7 +128,7 @@ impl Change {
     }
 }
 
-impl Folder {
+impl Scanner {
     /// Compares what is there with what is known. `closed` are the files whose writer was seen to close them, or that
     /// were moved here, since the last scan.
     pub(super) fn scan(

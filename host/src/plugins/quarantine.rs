@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// What is known of one generation's crashes.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct Quarantine {
     /// Crashes in a row that lead to quarantine; 0 means that none do.
     tolerance: u32,
     in_a_row: u32,
@@ -20,7 +20,7 @@ pub(super) struct Health {
     is_probing: bool,
 }
 
-impl Health {
+impl Quarantine {
     pub(super) fn new(tolerance: u32) -> Self {
         Self { tolerance, in_a_row: 0, wait: Duration::ZERO, until: None, is_probing: false }
     }
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn crashes_in_a_row_lead_to_quarantine_and_one_request_at_a_time_leads_out() {
-        let (mut health, start) = (Health::new(3), Instant::now());
+        let (mut health, start) = (Quarantine::new(3), Instant::now());
         assert_eq!(health.record(true, start), None);
         assert_eq!(health.record(true, start), None);
         assert_eq!(health.admit(start), Ok(()));
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn each_quarantine_is_twice_as_long_up_to_a_minute() {
-        let (mut health, mut now) = (Health::new(1), Instant::now());
+        let (mut health, mut now) = (Quarantine::new(1), Instant::now());
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(health.record(true, now), Some(SECOND * seconds));
             now += SECOND * seconds;
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn requests_that_were_let_in_before_do_not_make_the_quarantine_longer() {
-        let (mut health, now) = (Health::new(1), Instant::now());
+        let (mut health, now) = (Quarantine::new(1), Instant::now());
         assert_eq!(health.record(true, now), Some(SECOND));
         assert_eq!([(); 9].map(|()| health.record(true, now)), [None; 9]);
         assert_eq!(health.admit(now + SECOND), Ok(()));
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn single_crashes_and_a_tolerance_of_zero_do_no_harm() {
         let now = Instant::now();
-        let mut health = Health::new(2);
+        let mut health = Quarantine::new(2);
         for _ in 0..10 {
             assert_eq!(health.record(true, now), None);
             assert_eq!(health.record(false, now), None);
         }
-        let mut health = Health::new(0);
+        let mut health = Quarantine::new(0);
         assert!((0..100).all(|_| health.record(true, now).is_none()));
     }
 }

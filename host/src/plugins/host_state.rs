@@ -1,10 +1,10 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
 use super::bounds;
-use super::egress::Doors;
+use super::egress_policy::Doors;
 use super::fs::{self, Root};
-use super::outside::{Outside, Surroundings};
-use super::tcp::{self, Sockets};
+use super::tcp::{self, GuestSockets};
+use super::wasi_context::{ServiceContext, WasiContext};
 use crate::mailbox::Sending;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::cell::Cell;
@@ -60,12 +60,12 @@ pub(super) fn take_yielded() -> bool {
 pub(super) const STOPPED: &str = "the run was stopped at its deadline";
 
 /// The host's state of one instance.
-pub(super) struct Guest {
-    around: Arc<Surroundings>,
-    outside: Option<Outside>,
+pub(super) struct HostState {
+    around: Arc<ServiceContext>,
+    outside: Option<WasiContext>,
     resources: ResourceTable,
-    pub(super) sockets: Sockets,
-    limits: Limits,
+    pub(super) sockets: GuestSockets,
+    limits: InstanceLimits,
     request: RequestId,
     reply_left: usize,
     sent_partials: bool,
@@ -87,18 +87,18 @@ impl std::error::Error for Ended {}
 ///
 /// # Errors
 /// If an interface is offered twice, which is a mistake in this file.
-pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     bounds::link(linker)?;
     fs::link(linker)?;
     tcp::link(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    bindings::Service::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+    bindings::Service::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)
 }
 
-impl Guest {
+impl HostState {
     /// Without an outside it gets one that has no folders, when it looks for it.
-    pub(super) fn new(around: Arc<Surroundings>, outside: Option<Outside>) -> Self {
+    pub(super) fn new(around: Arc<ServiceContext>, outside: Option<WasiContext>) -> Self {
         let memory = around.settings.memory;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
@@ -106,8 +106,8 @@ impl Guest {
             around,
             outside,
             resources,
-            sockets: Sockets::default(),
-            limits: Limits { memory, used: 0, table_elements: 0, exhausted: None },
+            sockets: GuestSockets::default(),
+            limits: InstanceLimits { memory, used: 0, table_elements: 0, exhausted: None },
             request: RequestId(0),
             reply_left: 0,
             sent_partials: false,
@@ -128,7 +128,7 @@ impl Guest {
 
     /// The request has ended: what it wrote last becomes a line.
     pub(super) fn end(&mut self) {
-        self.outside.iter().for_each(Outside::end_lines);
+        self.outside.iter().for_each(WasiContext::end_lines);
         self.forget_closed_sockets();
     }
 
@@ -155,7 +155,7 @@ impl Guest {
     }
 
     /// What all instances of the service have in common.
-    pub(super) fn around(&self) -> &Arc<Surroundings> {
+    pub(super) fn around(&self) -> &Arc<ServiceContext> {
         &self.around
     }
 
@@ -174,9 +174,9 @@ impl Guest {
     }
 
     /// The outside, made now if it was not there, and what the guest has open.
-    fn look_outside(&mut self) -> (&mut Outside, &mut ResourceTable) {
+    fn look_outside(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
         let outside = self.outside.get_or_insert_with(|| {
-            let mut outside = Outside::logging(&self.around, Vec::new());
+            let mut outside = WasiContext::logging(&self.around, Vec::new());
             outside.begin(self.request);
             outside
         });
@@ -201,21 +201,21 @@ impl Guest {
     }
 }
 
-impl WasiView for Guest {
+impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (outside, table) = self.look_outside();
         WasiCtxView { ctx: &mut outside.wasi, table }
     }
 }
 
-impl WasiHttpView for Guest {
+impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let (outside, table) = self.look_outside();
         WasiHttpCtxView { hooks: &mut outside.outgoing, table, ctx: &mut outside.http }
     }
 }
 
-struct Limits {
+struct InstanceLimits {
     memory: usize,
     used: usize,
     table_elements: usize,
@@ -231,7 +231,7 @@ pub(super) enum Exhausted {
     Tables(usize),
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for InstanceLimits {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > self.memory {
@@ -253,9 +253,9 @@ impl ResourceLimiter for Limits {
     }
 }
 
-impl types::Host for Guest {}
+impl types::Host for HostState {}
 
-impl log::Host for Guest {
+impl log::Host for HostState {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             log::Level::Trace => Level::TRACE,
@@ -269,7 +269,7 @@ impl log::Host for Guest {
     }
 }
 
-impl partial::Host for Guest {
+impl partial::Host for HostState {
     /// Returns when the driver has taken enough of what went before.
     async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
         let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
@@ -294,7 +294,7 @@ impl partial::Host for Guest {
     }
 }
 
-impl calls::Host for Guest {
+impl calls::Host for HostState {
     async fn call(
         &mut self,
         service: String,

@@ -3,23 +3,23 @@
 use super::backtrace;
 use super::blocking::Blocking;
 use super::command;
-use super::console::ServiceLog;
 use super::engine::Sandbox;
 use super::exchange::Lookups;
 use super::failed_runs::FailedRuns;
-use super::fs::Folder;
-use super::guest::{Calls, Ended, Exhausted, Guest, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM, STOPPED};
-use super::health::Health;
+use super::fs::GrantedFolder;
+use super::host_state::{Calls, Ended, Exhausted, HostState, MAX_RESOURCES, MAX_TABLE_ELEMENTS, PARTIAL_ROOM, STOPPED};
 use super::http;
 use super::kind::Kind;
-use super::outside::{Outside, Surroundings};
-use super::pace::Pace;
+use super::placement::Placement;
+use super::quarantine::Quarantine;
 use super::stacks;
+use super::stdio::ServiceLog;
+use super::wasi_context::{ServiceContext, WasiContext};
 use super::{GenerationState, News, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
 use crate::mailbox::Room;
-use crate::plugins::guest::bindings::wasmnode::service::types;
-use crate::plugins::guest::bindings::{Service, ServicePre};
+use crate::plugins::host_state::bindings::wasmnode::service::types;
+use crate::plugins::host_state::bindings::{Service, ServicePre};
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,18 +39,18 @@ const HEADROOM: usize = 64 << 10;
 
 /// A loaded plugin.
 pub(crate) struct Plugin {
-    pub(super) around: Arc<Surroundings>,
+    pub(super) around: Arc<ServiceContext>,
     pub(super) origin: Origin,
     kind: Kind,
     max_body: usize,
     /// Instances between two requests, for services that reuse them.
     idle: Mutex<Vec<Instance>>,
     /// How long its runs take.
-    pub(super) pace: Pace,
+    pub(super) placement: Placement,
     requests: AtomicU64,
     /// Requests whose instance trapped, or asked for more than it may have.
     crashes: AtomicU64,
-    health: Mutex<Health>,
+    health: Mutex<Quarantine>,
     /// Its number among the versions of the plugin.
     generation: AtomicU64,
     /// Whether there is a version before it that could serve in its place.
@@ -96,7 +96,7 @@ impl Outcome {
 }
 
 struct Instance {
-    store: Store<Guest>,
+    store: Store<HostState>,
     exports: Service,
     served: u32,
 }
@@ -116,16 +116,16 @@ impl Plugin {
     ) -> Result<Self, String> {
         let kind = Kind::of(sandbox, component)?;
         // A grant that cannot be given is found out now, not with the first request.
-        settings.grants.fs.iter().try_for_each(Folder::check)?;
+        settings.grants.fs.iter().try_for_each(GrantedFolder::check)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
-        let (idle, pace, max_body) = (Mutex::default(), Pace::default(), sandbox.max_body);
+        let (idle, pace, max_body) = (Mutex::default(), Placement::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let health = Mutex::new(Health::new(settings.quarantine_after));
+        let health = Mutex::new(Quarantine::new(settings.quarantine_after));
         let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
         let lookups = Lookups::new(Arc::clone(&calls.doors));
-        let folders = settings.grants.fs.iter().cloned().map(Folder::new).collect();
+        let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
         let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shares));
-        let around = Arc::new(Surroundings {
+        let around = Arc::new(ServiceContext {
             service,
             settings,
             log,
@@ -139,7 +139,19 @@ impl Plugin {
             failed_runs: FailedRuns::new(),
         });
         let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { around, origin, kind, max_body, idle, pace, requests, crashes, health, generation, has_fallback })
+        Ok(Self {
+            around,
+            origin,
+            kind,
+            max_body,
+            idle,
+            placement: pace,
+            requests,
+            crashes,
+            health,
+            generation,
+            has_fallback,
+        })
     }
 
     /// SHA-256 of the file, hexadecimal.
@@ -165,7 +177,7 @@ impl Plugin {
             requests: self.requests.load(Ordering::Relaxed),
             crashes: self.crashes.load(Ordering::Relaxed),
             quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
-            mean_us: self.pace.mean_us(),
+            mean_us: self.placement.mean_us(),
             log_lines_dropped: self.around.log.dropped(),
         }
     }
@@ -263,7 +275,7 @@ impl Plugin {
         self.crashes.load(Ordering::Relaxed) > 0
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
+    fn health(&self) -> MutexGuard<'_, Quarantine> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -276,7 +288,7 @@ impl Plugin {
         }
     }
 
-    async fn handle(&self, pre: &ServicePre<Guest>, job: &Job) -> Outcome {
+    async fn handle(&self, pre: &ServicePre<HostState>, job: &Job) -> Outcome {
         let mut instance = match self.take_kept() {
             Some(instance) => instance,
             // Elsewhere for the same reason.
@@ -310,12 +322,12 @@ impl Plugin {
         Outcome { result, sent_partials, backtrace }
     }
 
-    async fn instantiate(&self, pre: &ServicePre<Guest>, request: RequestId) -> Result<Instance, Outcome> {
+    async fn instantiate(&self, pre: &ServicePre<HostState>, request: RequestId) -> Result<Instance, Outcome> {
         // To open a folder can fail, which is told best before the guest begins.
         let outside = if self.around.settings.grants.fs.is_empty() {
             None
         } else {
-            Some(Outside::logging(&self.around, self.around.open_folders().await.map_err(Outcome::failed)?))
+            Some(WasiContext::logging(&self.around, self.around.open_folders().await.map_err(Outcome::failed)?))
         };
         let mut store = self.store(pre.engine(), outside, request).await;
         store.data_mut().begin(request, self.around.settings.reply);
@@ -329,9 +341,14 @@ impl Plugin {
     }
 
     /// Makes the store of one instance, with all limits.
-    pub(super) async fn store(&self, engine: &Engine, outside: Option<Outside>, request: RequestId) -> Store<Guest> {
-        let mut store = Store::new(engine, Guest::new(Arc::clone(&self.around), outside));
-        store.limiter(Guest::limiter);
+    pub(super) async fn store(
+        &self,
+        engine: &Engine,
+        outside: Option<WasiContext>,
+        request: RequestId,
+    ) -> Store<HostState> {
+        let mut store = Store::new(engine, HostState::new(Arc::clone(&self.around), outside));
+        store.limiter(HostState::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|context| context.data().go_on());
@@ -355,7 +372,7 @@ impl Plugin {
         }
     }
 
-    fn lift(&self, reply: Result<types::BodyResult, types::Failure>, guest: &Guest) -> Result<Body, Failure> {
+    fn lift(&self, reply: Result<types::BodyResult, types::Failure>, guest: &HostState) -> Result<Body, Failure> {
         let body: Body = match reply {
             Ok(frames) => {
                 // With room for the header that it will be sent with.
@@ -384,7 +401,7 @@ impl Plugin {
     }
 
     /// Says why there is no reply; the guest knows best.
-    pub(super) fn explain(&self, error: &wasmtime::Error, guest: &Guest) -> Failure {
+    pub(super) fn explain(&self, error: &wasmtime::Error, guest: &HostState) -> Failure {
         let service = &self.around.service;
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));

@@ -22,7 +22,7 @@ const FIRST_PENALTY: Duration = Duration::from_secs(1);
 const MAX_PENALTY: Duration = Duration::from_secs(600);
 
 /// How long the recent runs of a plugin took.
-pub(super) struct Pace {
+pub(super) struct Placement {
     mean_ns: AtomicU64,
     is_quick: AtomicBool,
     penalty: Mutex<Penalty>,
@@ -35,13 +35,13 @@ struct Penalty {
     until: Option<Instant>,
 }
 
-impl Default for Pace {
+impl Default for Placement {
     fn default() -> Self {
         Self { mean_ns: AtomicU64::new(0), is_quick: AtomicBool::new(true), penalty: Mutex::default() }
     }
 }
 
-impl Pace {
+impl Placement {
     /// Whether the next run begins on the driver's thread.
     pub(super) fn is_quick(&self) -> bool {
         self.is_quick.load(Ordering::Relaxed)
@@ -94,7 +94,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn be_quick(pace: &Pace, now: Instant) {
+    fn be_quick(pace: &Placement, now: Instant) {
         for _ in 0..40 {
             pace.record(Duration::from_micros(5), now);
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_service_moves_to_the_pool_when_slow_and_back_when_quick_again() {
-        let (pace, now) = (Pace::default(), Instant::now());
+        let (pace, now) = (Placement::default(), Instant::now());
         pace.record(Duration::from_micros(20), now);
         assert!(pace.is_quick());
         pace.record_handover();
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_service_that_held_the_driver_stays_in_the_pool_however_quick_it_is() {
-        let (pace, start) = (Pace::default(), Instant::now());
+        let (pace, start) = (Placement::default(), Instant::now());
         pace.record_held(Duration::from_millis(9), start);
         assert!(pace.is_quick());
         pace.record_held(Duration::from_millis(1_100), start);
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_time_it_holds_the_driver_it_stays_away_twice_as_long() {
-        let (pace, mut now) = (Pace::default(), Instant::now());
+        let (pace, mut now) = (Placement::default(), Instant::now());
         for times in 0..12 {
             pace.record_held(HELD, now);
             let length = (FIRST_PENALTY * 2_u32.pow(times)).min(MAX_PENALTY);

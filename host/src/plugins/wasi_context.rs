@@ -2,14 +2,14 @@
 //! when one does for the first time: it would take a twentieth of a short request.
 
 use super::blocking::Blocking;
-use super::console::{Console, ServiceLog};
+use super::descriptors::{DescriptorLimit, DescriptorPermit};
+use super::egress::{self, Egress};
 use super::exchange::Lookups;
 use super::failed_runs::FailedRuns;
-use super::fs::{Folder, Root, Usages};
+use super::fs::{GrantedFolder, Root, Usages};
 use super::grants;
-use super::guest::Calls;
-use super::outgoing::{self, Outgoing};
-use super::places::{Place, Places};
+use super::host_state::Calls;
+use super::stdio::{ServiceLog, Stdio};
 use crate::config::SandboxSettings;
 use crate::mailbox::Room;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 /// What all instances of a plugin have in common.
-pub(super) struct Surroundings {
+pub(super) struct ServiceContext {
     pub(super) service: ServiceName,
     pub(super) settings: SandboxSettings,
     pub(super) log: Arc<ServiceLog>,
@@ -32,24 +32,24 @@ pub(super) struct Surroundings {
     pub(super) lookups: Lookups,
     pub(super) failed_runs: FailedRuns,
     /// The folders that it is granted.
-    pub(super) folders: Vec<Arc<Folder>>,
+    pub(super) folders: Vec<Arc<GrantedFolder>>,
     /// Where its calls run that may block.
     pub(super) blocking: Blocking,
     /// What all plugins share.
-    pub(super) shares: Arc<Shares>,
+    pub(super) shares: Arc<SharedLimits>,
 }
 
 /// What all plugins of a node share.
-pub(super) struct Shares {
+pub(super) struct SharedLimits {
     /// File descriptors.
-    pub(super) places: Arc<Places>,
+    pub(super) places: Arc<DescriptorLimit>,
     /// What lies in the folders that are granted.
     pub(super) usages: Arc<Usages>,
 }
 
-impl Surroundings {
+impl ServiceContext {
     /// Takes a place among the plugins' descriptors; without one, the service's log says so.
-    pub(super) fn take_place(&self, request: RequestId) -> Option<Place> {
+    pub(super) fn take_place(&self, request: RequestId) -> Option<DescriptorPermit> {
         let place = self.shares.places.take();
         if place.is_none() {
             let limit = self.shares.places.limit();
@@ -74,37 +74,37 @@ impl Surroundings {
 }
 
 /// The outside of one instance.
-pub(super) struct Outside {
+pub(super) struct WasiContext {
     pub(super) wasi: WasiCtx,
     pub(super) http: WasiHttpCtx,
-    pub(super) outgoing: Outgoing,
+    pub(super) outgoing: Egress,
     /// The folders that are granted.
     pub(super) roots: Vec<Arc<Root>>,
-    consoles: Vec<Console>,
+    consoles: Vec<Stdio>,
 }
 
 /// What was written last becomes a line.
-impl Drop for Outside {
+impl Drop for WasiContext {
     fn drop(&mut self) {
         self.end_lines();
     }
 }
 
-impl Outside {
+impl WasiContext {
     /// What is written to the consoles is written to them by `wasi`.
     pub(super) fn new(
-        around: &Arc<Surroundings>,
+        around: &Arc<ServiceContext>,
         wasi: WasiCtx,
         roots: Vec<Arc<Root>>,
-        consoles: Vec<Console>,
+        consoles: Vec<Stdio>,
     ) -> Self {
-        Self { wasi, http: outgoing::context(), outgoing: Outgoing::new(Arc::clone(around)), roots, consoles }
+        Self { wasi, http: egress::context(), outgoing: Egress::new(Arc::clone(around)), roots, consoles }
     }
 
     /// What is printed goes to the log, errors as warnings.
-    pub(super) fn logging(around: &Arc<Surroundings>, roots: Vec<Arc<Root>>) -> Self {
+    pub(super) fn logging(around: &Arc<ServiceContext>, roots: Vec<Arc<Root>>) -> Self {
         let mut wasi = grants::context(&around.settings.grants);
-        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Console::new(Arc::clone(&around.log), level));
+        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Stdio::new(Arc::clone(&around.log), level));
         let wasi = wasi.stdout(stdout.clone()).stderr(stderr.clone()).build();
         Self::new(around, wasi, roots, vec![stdout, stderr])
     }
@@ -117,6 +117,6 @@ impl Outside {
 
     /// What was written last becomes a line.
     pub(super) fn end_lines(&self) {
-        self.consoles.iter().for_each(Console::end_line);
+        self.consoles.iter().for_each(Stdio::end_line);
     }
 }

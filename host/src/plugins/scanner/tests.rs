@@ -4,13 +4,13 @@ const FILE: &str = "print.wasm";
 const SIGNATURE: &str = "print.wasm.minisig";
 
 struct Scene {
-    folder: Folder,
+    folder: Scanner,
     start: Instant,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { folder: Folder::default(), start: Instant::now() }
+        Self { folder: Scanner::default(), start: Instant::now() }
     }
 
     /// Scans so many milliseconds after the start; the file has this content, and was closed or not.
@@ -235,7 +235,7 @@ fn a_transient_error_is_looked_at_again_after_growing_pauses() {
 
 #[test]
 fn one_unusable_file_leaves_its_neighbours_alone() {
-    let mut folder = Folder::default();
+    let mut folder = Scanner::default();
     let start = Instant::now();
     let found = BTreeMap::from([("a.wasm".into(), Err(denied())), (FILE.into(), Ok(stamp(1)))]);
     let closed = BTreeSet::from([PathBuf::from(FILE)]);

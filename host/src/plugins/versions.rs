@@ -2,7 +2,7 @@
 
 use super::PluginStatus;
 use super::history::{Record, RolledBack, Version};
-use super::instance::{Origin, Plugin};
+use super::plugin::{Origin, Plugin};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const ROLLED_BACK: usize = 16;
 
 /// One service's plugin, in all versions that are kept.
 #[derive(Default)]
-pub(super) struct Generations {
+pub(super) struct Versions {
     /// Oldest first.
     kept: Vec<Generation>,
     /// The index of the version that serves; `None` if none does.
@@ -90,7 +90,7 @@ pub(super) enum NoWayBack {
     NotYet(u64),
 }
 
-impl Generations {
+impl Versions {
     /// The versions of the time before a restart; `serving` is the one that served then, if it could be restored.
     pub(super) fn resume(record: Record, serving: Option<Plugin>) -> Self {
         let Record { file, newest, versions, rolled_back, removed_at } = record;

@@ -68,7 +68,7 @@ impl ServiceLog {
 
 /// Stdout or stderr of one instance; all its streams write to the same place.
 #[derive(Clone)]
-pub(super) struct Console(Arc<Lines>);
+pub(super) struct Stdio(Arc<Lines>);
 
 struct Lines {
     log: Arc<ServiceLog>,
@@ -80,7 +80,7 @@ struct Lines {
     tail: Option<Mutex<Vec<u8>>>,
 }
 
-impl Console {
+impl Stdio {
     pub(super) fn new(log: Arc<ServiceLog>, level: Level) -> Self {
         Self::of(log, level, None)
     }
@@ -151,13 +151,13 @@ impl Lines {
     }
 }
 
-impl IsTerminal for Console {
+impl IsTerminal for Stdio {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Console {
+impl StdoutStream for Stdio {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -168,12 +168,12 @@ impl StdoutStream for Console {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Console {
+impl Pollable for Stdio {
     async fn ready(&mut self) {}
 }
 
 #[wasmtime_wasi::async_trait]
-impl OutputStream for Console {
+impl OutputStream for Stdio {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
         if bytes.len() > MAX_WRITE {
             let (length, why) = (bytes.len(), "wrote more than check-write allows");
@@ -192,7 +192,7 @@ impl OutputStream for Console {
     }
 }
 
-impl AsyncWrite for Console {
+impl AsyncWrite for Stdio {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         Self::write(&self, bytes);
         Poll::Ready(Ok(bytes.len()))

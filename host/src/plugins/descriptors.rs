@@ -13,16 +13,16 @@ const SHARE: u64 = 4;
 
 /// Descriptors of all plugins.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DescriptorLimit {
     limit: usize,
     taken: AtomicUsize,
 }
 
 /// One descriptor, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Places>);
+pub(super) struct DescriptorPermit(Arc<DescriptorLimit>);
 
-impl Places {
+impl DescriptorLimit {
     /// As many as are configured, or a quarter of what the system allows the node.
     pub(super) fn new(configured: Option<usize>) -> Self {
         // The node raises its limit to the maximum when it begins to listen.
@@ -37,14 +37,14 @@ impl Places {
     }
 
     /// Takes one, if one is left.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<DescriptorPermit> {
         let take = |taken: usize| (taken < self.limit).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
-        Some(Place(Arc::clone(self)))
+        Some(DescriptorPermit(Arc::clone(self)))
     }
 }
 
-impl Drop for Place {
+impl Drop for DescriptorPermit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn there_are_as_many_places_as_the_limit_says() {
-        let places = Arc::new(Places::new(Some(2)));
+        let places = Arc::new(DescriptorLimit::new(Some(2)));
         let (first, second) = (places.take(), places.take());
         assert!(first.is_some() && second.is_some() && places.take().is_none());
         drop(first);
@@ -66,6 +66,6 @@ mod tests {
     #[test]
     fn by_default_three_quarters_of_the_systems_limit_are_left() {
         let maximum = getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED);
-        assert_eq!(Places::new(None).limit() as u64, maximum / 4);
+        assert_eq!(DescriptorLimit::new(None).limit() as u64, maximum / 4);
     }
 }
