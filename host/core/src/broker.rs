@@ -298,7 +298,7 @@ impl Broker {
 
     /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
     /// [`Self::wake`] ends the rest.
-    pub fn gone(&mut self, connection: &ConnectionId, now: Time) {
+    pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
         self.refusals.take(connection);
         if self.workers.contains_key(connection) {
             self.delete_worker(connection, "its connection is gone", now);
@@ -327,7 +327,7 @@ impl Broker {
 
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
     /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
-    pub fn not_handed_over(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
+    pub fn worker_unreachable(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
         let request = self.workers.get(connection).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
             self.detach_worker(connection);
@@ -402,7 +402,7 @@ impl Broker {
         let (service, place, turn) = (pending.service.clone(), pending.destination.clone(), pending.start_tag);
         self.counters.retried += 1;
         self.service(&service).enqueue(turn, &place);
-        self.retime_one(id, now);
+        self.reset_timer(id, now);
     }
 
     /// Fails a request wherever it is, and stops what runs for it.
@@ -427,7 +427,7 @@ impl Broker {
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
-        let result = result.map_err(|failure| pending.in_truth(failure));
+        let result = result.map_err(|failure| pending.final_failure(failure));
         let (result, shared) = self.with_parts(&pending.requester, std::mem::take(&mut pending.parts), result);
         self.settle_followers(id, &pending, shared.as_ref().unwrap_or(&result), now);
         for &call in &pending.calls {
@@ -449,7 +449,7 @@ impl Broker {
             }
         };
         if pending.trace.is_some() {
-            self.tell_trace(&mut pending, &reply, now);
+            self.answer_trace(&mut pending, &reply, now);
         }
         self.effects.push_back(Effect::Reply { requester: pending.requester, service: pending.service, reply });
     }
@@ -457,8 +457,8 @@ impl Broker {
     /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and
     /// the entry goes if nothing needs it.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
-        self.tell_offer(name);
-        self.retime(name, now);
+        self.advertise(name);
+        self.reset_timers(name, now);
         let Some(service) = self.services.get(name) else { return };
         // What waits for a certain node or zone does not wait for this one.
         let is_local = service.is_local();
@@ -472,7 +472,7 @@ impl Broker {
     }
 
     /// Says so when this node begins or ceases to serve a service itself, or serves it otherwise.
-    fn tell_offer(&mut self, name: &ServiceName) {
+    fn advertise(&mut self, name: &ServiceName) {
         let Some(service) = self.services.get_mut(name) else { return };
         let traits = service.traits();
         if name.is_reserved() || std::mem::replace(&mut service.told, traits) == traits {

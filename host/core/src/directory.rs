@@ -37,7 +37,7 @@ pub struct Directory {
     settings: DirectorySettings,
     own: LocalOffers,
     /// All that are up, with what is known of each; nothing until a whole advert came, and after its lease ran out.
-    members: BTreeMap<Label, Option<Known>>,
+    members: BTreeMap<Label, Option<AdvertState>>,
     table: OfferTable,
     timers: LeaseTimers,
     /// When the members are told what has been gathered.
@@ -53,7 +53,7 @@ pub struct Directory {
 
 /// How much the table holds of what a member offers.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct AdvertState {
     version: u64,
     /// Whether it is all of the version; else a limit kept something out.
     complete: bool,
@@ -63,7 +63,7 @@ struct Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectoryEffect {
     /// Send an advert.
-    Tell {
+    Advertise {
         /// The member that it is for.
         to: Label,
         /// What to tell.
@@ -127,14 +127,14 @@ impl Directory {
     /// This node serves a service from now on, or serves it differently. The members are told within 5 ms.
     pub fn offer(&mut self, offer: Offer, now: Time) {
         if self.own.offer(offer) {
-            self.tell_soon(now);
+            self.schedule_advert(now);
         }
     }
 
     /// This node no longer serves a service. The members are told within 5 ms.
     pub fn withdraw(&mut self, service: &Address, now: Time) {
         if self.own.withdraw(service) {
-            self.tell_soon(now);
+            self.schedule_advert(now);
         }
     }
 
@@ -149,7 +149,7 @@ impl Directory {
         self.timers.set(name, Due::Still, now + phase);
         // It tells everything by itself; unless it took this node for down at that moment.
         self.timers.set(name, Due::Pull, now + PULL_AGAIN);
-        self.owe(name, now);
+        self.schedule_whole(name, now);
     }
 
     /// A member is gone: all that it offered goes at once.
@@ -163,28 +163,28 @@ impl Directory {
     }
 
     /// A member told what it offers. Counts only if it is up.
-    pub fn hear(&mut self, from: &Label, advert: Advert, now: Time) {
+    pub fn receive(&mut self, from: &Label, advert: Advert, now: Time) {
         match self.members.get(from) {
             None => self.refuse(from, "advertises although it is not up".into()),
             Some(&known) => match advert {
-                Advert::Whole { version, offers } => self.hear_whole(from, known, version, offers, now),
+                Advert::Whole { version, offers } => self.receive_whole(from, known, version, offers, now),
                 Advert::Change { version, offers, withdrawn } => match known {
                     Some(known) if version <= known.version => {}
                     Some(known) if version - 1 == known.version => {
-                        self.hear_change(from, known, offers, withdrawn);
+                        self.receive_change(from, known, offers, withdrawn);
                         self.renew(from, now);
                     }
                     _ => self.pull(from, now),
                 },
-                Advert::Still { version } => self.hear_still(from, known, version, now),
+                Advert::Still { version } => self.receive_renewal(from, known, version, now),
             },
         }
     }
 
     /// A member asks for a whole advert: it is told within 5 ms. Counts only if it is up.
-    pub fn pulled(&mut self, by: &Label, now: Time) {
+    pub fn receive_pull(&mut self, by: &Label, now: Time) {
         if self.members.contains_key(by) {
-            self.owe(by, now);
+            self.schedule_whole(by, now);
         } else {
             self.refuse(by, "asks for adverts although it is not up".into());
         }
@@ -193,7 +193,7 @@ impl Directory {
     /// Lets time pass: tells what has been gathered, renews leases, ends those that ran out, asks again.
     pub fn wake(&mut self, now: Time) {
         if self.tell.is_some_and(|time| time <= now) {
-            self.tell();
+            self.advertise();
         }
         while let Some((time, member, due)) = self.timers.pop(now) {
             match due {
@@ -214,7 +214,7 @@ impl Directory {
     pub fn next_effect(&mut self) -> Option<DirectoryEffect> {
         self.effects.pop_front().or_else(|| {
             let to = self.telling.pop_first()?;
-            Some(DirectoryEffect::Tell { to, advert: self.own.whole() })
+            Some(DirectoryEffect::Advertise { to, advert: self.own.whole() })
         })
     }
 
@@ -239,21 +239,21 @@ impl Directory {
         self.table.len()
     }
 
-    fn owe(&mut self, member: &Label, now: Time) {
+    fn schedule_whole(&mut self, member: &Label, now: Time) {
         self.owed.insert(member.clone());
-        self.tell_soon(now);
+        self.schedule_advert(now);
     }
 
-    fn tell_soon(&mut self, now: Time) {
+    fn schedule_advert(&mut self, now: Time) {
         self.tell.get_or_insert(now + GATHER);
     }
 
     /// Tells every member what has changed, or everything if it is owed that.
-    fn tell(&mut self) {
+    fn advertise(&mut self) {
         self.tell = None;
         if let Some(advert) = self.own.next_version() {
             for to in self.members.keys().filter(|member| !self.owed.contains(*member)) {
-                self.effects.push_back(DirectoryEffect::Tell { to: to.clone(), advert: advert.clone() });
+                self.effects.push_back(DirectoryEffect::Advertise { to: to.clone(), advert: advert.clone() });
             }
         }
         if let Some(services) = self.own.take_overflow() {
@@ -284,11 +284,11 @@ impl Directory {
         let next = due + interval.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
         self.timers.set(member, Due::Still, next.max(now + Duration::from_micros(1)));
         if !self.owed.contains(member) && !self.telling.contains(member) {
-            self.effects.push_back(DirectoryEffect::Tell { to: member.clone(), advert: self.own.still() });
+            self.effects.push_back(DirectoryEffect::Advertise { to: member.clone(), advert: self.own.still() });
         }
     }
 
-    fn hear_whole(&mut self, from: &Label, known: Option<Known>, version: u64, offers: Vec<Offer>, now: Time) {
+    fn receive_whole(&mut self, from: &Label, known: Option<AdvertState>, version: u64, offers: Vec<Offer>, now: Time) {
         match known {
             Some(known) if version < known.version => return,
             Some(known) if version == known.version && known.complete => {}
@@ -298,20 +298,20 @@ impl Directory {
                 let gone: Vec<_> = gone.filter(|service| !offers.contains_key(*service)).cloned().collect();
                 self.drop_offers(from, gone);
                 let complete = self.take_offers(from, offers.into_values());
-                self.members.insert(from.clone(), Some(Known { version, complete }));
+                self.members.insert(from.clone(), Some(AdvertState { version, complete }));
             }
         }
         self.timers.clear(from, Due::Pull);
         self.renew(from, now);
     }
 
-    fn hear_change(&mut self, from: &Label, known: Known, offers: Vec<Offer>, withdrawn: Vec<Address>) {
+    fn receive_change(&mut self, from: &Label, known: AdvertState, offers: Vec<Offer>, withdrawn: Vec<Address>) {
         self.drop_offers(from, withdrawn);
         let complete = self.take_offers(from, offers) && known.complete;
-        self.members.insert(from.clone(), Some(Known { version: known.version + 1, complete }));
+        self.members.insert(from.clone(), Some(AdvertState { version: known.version + 1, complete }));
     }
 
-    fn hear_still(&mut self, from: &Label, known: Option<Known>, version: u64, now: Time) {
+    fn receive_renewal(&mut self, from: &Label, known: Option<AdvertState>, version: u64, now: Time) {
         match known {
             Some(known) if version == known.version => {
                 self.renew(from, now);

@@ -122,7 +122,7 @@ enum State {
 struct Established {
     link: LinkId,
     member: Member,
-    heard: Time,
+    last_received: Time,
     /// Pings since then.
     pings: u32,
 }
@@ -238,7 +238,7 @@ impl Links {
     }
 
     /// A member is to hear something, although it may be dead: it is linked with for a while.
-    pub fn want_briefly(&mut self, member: &Member, now: Time) {
+    pub fn retain_briefly(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         (target.until, target.temporary_for) = (now + BRIEFLY, Some(member.name.clone()));
     }
@@ -257,7 +257,7 @@ impl Links {
         if matches!(&target.state, State::Established(line) if is_over(line)) {
             self.close(&member.endpoint, "it is no longer a member of the zone", true, now);
         }
-        self.forget_if_unwanted(&member.endpoint);
+        self.drop_if_released(&member.endpoint);
     }
 
     /// The node at the other end of this link says who it is. What it says twice counts once.
@@ -286,7 +286,8 @@ impl Links {
             self.close(&place, "it has started anew", true, now);
         }
         if let Some(target) = self.targets.get_mut(&endpoint) {
-            target.state = State::Established(Established { link, member: member.clone(), heard: now, pings: 0 });
+            target.state =
+                State::Established(Established { link, member: member.clone(), last_received: now, pings: 0 });
         }
         self.set_timer(&endpoint, None);
         self.effects.push_back(LinkEffect::Up { link, member });
@@ -321,9 +322,9 @@ impl Links {
     }
 
     /// A message arrived on a link.
-    pub fn heard(&mut self, link: LinkId, now: Time) {
+    pub fn received(&mut self, link: LinkId, now: Time) {
         let Some(line) = self.line_mut(link) else { return };
-        line.heard = now;
+        line.last_received = now;
         if std::mem::take(&mut line.pings) >= TOLERANCE {
             self.effects.push_back(LinkEffect::Unresponsive { link, is_unresponsive: false });
         }
@@ -336,7 +337,7 @@ impl Links {
             let endpoint = endpoint.clone();
             if let Some(line) = self.line_mut(link) {
                 // Until now it owed nothing, so its silence meant nothing.
-                line.heard = line.heard.max(now);
+                line.last_received = line.last_received.max(now);
             }
             self.set_timer(&endpoint, Some(now + self.settings.heartbeat));
         }
@@ -371,7 +372,7 @@ impl Links {
         }
         for target in self.targets.values_mut() {
             if let State::Established(line) = &mut target.state {
-                line.heard = now.min(line.heard + late);
+                line.last_received = now.min(line.last_received + late);
             }
         }
     }
@@ -383,9 +384,9 @@ impl Links {
         if !is_busy && line.pings == 0 {
             return;
         }
-        let silence = now.since(line.heard);
+        let silence = now.since(line.last_received);
         if silence < heartbeat {
-            let due = line.heard + heartbeat;
+            let due = line.last_received + heartbeat;
             return self.set_timer(endpoint, Some(due));
         }
         if silence >= expiry {
@@ -458,7 +459,7 @@ impl Links {
         self.targets.entry(endpoint.to_owned()).or_default()
     }
 
-    fn forget_if_unwanted(&mut self, endpoint: &str) {
+    fn drop_if_released(&mut self, endpoint: &str) {
         let unwanted = |target: &Target| {
             target.seed.is_none() && target.retained_for.is_none() && matches!(target.state, State::Disconnected)
         };

@@ -174,13 +174,13 @@ impl Members {
     /// # Errors
     /// [`MalformedGossip`] says which rule it breaks. Nothing of it has been believed, except that its sender lives and what
     /// news it brought, if all that is wrong is that it asks the one to be probed to pass the probe on.
-    pub fn hear(&mut self, data: &[u8], now: Time) -> Result<(), MalformedGossip> {
+    pub fn receive(&mut self, data: &[u8], now: Time) -> Result<(), MalformedGossip> {
         if self.standing != Standing::Present {
             return Ok(());
         }
         self.runtime.now = now;
         let datagram = Datagram::parse(data)?;
-        let heard = self.hear_whole(&datagram, data);
+        let heard = self.receive_datagram(&datagram, data);
         self.settle();
         heard
     }
@@ -217,7 +217,7 @@ impl Members {
         }
     }
 
-    fn hear_whole(&mut self, datagram: &Datagram<'_>, data: &[u8]) -> Result<(), MalformedGossip> {
+    fn receive_datagram(&mut self, datagram: &Datagram<'_>, data: &[u8]) -> Result<(), MalformedGossip> {
         let sender = datagram.sender;
         if let Some((rival, state)) = self.rival(datagram)? {
             let is_past = self.is_past(&rival, datagram);
@@ -235,7 +235,7 @@ impl Members {
             return Err(MalformedGossip("comes from its own receiver"));
         }
         if let Some((successor, state)) = self.successor(sender)? {
-            return self.tell(sender, &successor, state);
+            return self.send_update(sender, &successor, state);
         }
         let heard = match self.admit(datagram)? {
             Admission::Whole => self.foca.handle_data(data, &mut self.runtime),

@@ -274,7 +274,7 @@ impl Node {
     /// socket's file, and nobody who comes by tcp.
     #[must_use]
     pub fn is_admin(&self, connection: &ConnectionId) -> bool {
-        self.access.as_ref().map_or(!connection.is_anybody(), |access| access.is_admin(connection))
+        self.access.as_ref().map_or(!connection.is_unproven(), |access| access.is_admin(connection))
     }
 
     /// What became of everything that arrived.
@@ -287,8 +287,8 @@ impl Node {
         match message::decode(frames) {
             Ok(Message::Request { dialect, request }) => self.request(from, dialect, request, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(&from, id, now),
-            Ok(Message::Worker { dialect, command }) => self.worker_says(&from, dialect, command, now),
-            Ok(Message::Peer(message)) => self.guest_says(&from, message, now),
+            Ok(Message::Worker { dialect, command }) => self.receive_from_worker(&from, dialect, command, now),
+            Ok(Message::Peer(message)) => self.receive_inbound(&from, message, now),
             Err(malformed) => self.refuse(&from, &malformed, now),
         }
     }
@@ -379,21 +379,21 @@ impl Node {
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
         let mut take_back = |frames: &[Frame]| {
             let client = majordomo::client_of_request(frames);
-            client.inspect(|client| broker.not_handed_over(to, client, now)).is_some()
+            client.inspect(|client| broker.worker_unreachable(to, client, now)).is_some()
         };
         take_back(frames);
         outputs.retain(|output| match output {
             Output::Send { to: receiver, frames } if receiver == to => !take_back(frames),
             _ => true,
         });
-        self.guest_left(to, now);
-        self.broker.gone(to, now);
+        self.inbound_closed(to, now);
+        self.broker.connection_closed(to, now);
     }
 
     /// A message on a link that this node made.
     fn receive_on_link(&mut self, link: LinkId, frames: Vec<Frame>, now: Time) {
         match peer::decode(frames) {
-            Ok(message) => self.host_says(link, message, now),
+            Ok(message) => self.receive_outbound(link, message, now),
             Err(malformed) => {
                 self.broker.count_malformed();
                 let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
@@ -438,7 +438,7 @@ impl Node {
             },
             Effect::Run(request) => self.outputs.push_back(Output::Run(request)),
             Effect::Stop(request) => self.outputs.push_back(Output::Stop(request)),
-            Effect::Worker { connection, dialect, command } => self.tell_worker(connection, dialect, command),
+            Effect::Worker { connection, dialect, command } => self.send_to_worker(connection, dialect, command),
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
                 if let Some(links) = self.links_of(link) {
@@ -476,7 +476,7 @@ impl Node {
         }
     }
 
-    fn tell_worker(&mut self, connection: ConnectionId, dialect: Dialect, command: ToWorker) {
+    fn send_to_worker(&mut self, connection: ConnectionId, dialect: Dialect, command: ToWorker) {
         self.send(connection, majordomo::encode_to_worker(dialect, command));
     }
 

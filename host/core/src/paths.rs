@@ -226,16 +226,16 @@ impl Paths {
 
     /// The own zone serves a service from now on, or serves it differently.
     pub fn offer(&mut self, service: &ServiceName, traits: Traits, now: Time) {
-        match self.own.want(service, Some(traits), now) {
-            Some(change) => self.tell_own(service, &change, now),
+        match self.own.set(service, Some(traits), now) {
+            Some(change) => self.advertise_local(service, &change, now),
             None => self.effects.push_back(PathEffect::Unlisted { service: service.clone() }),
         }
     }
 
     /// Nobody in the own zone serves this service any more.
     pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
-        if let Some(change) = self.own.want(service, None, now) {
-            self.tell_own(service, &change, now);
+        if let Some(change) = self.own.set(service, None, now) {
+            self.advertise_local(service, &change, now);
         }
     }
 
@@ -298,8 +298,8 @@ impl Paths {
         let keys = self.table.keys_of(link);
         for key in &keys {
             // What was not believed until now tells of its origin.
-            if let Some(route) = self.table.heard(link, key).filter(|_| self.imports(link, key)) {
-                self.origins.hear(&route, now);
+            if let Some(route) = self.table.received(link, key).filter(|_| self.imports(link, key)) {
+                self.origins.refresh(&route, now);
             }
         }
         self.choose_all(&keys, now);
@@ -323,7 +323,7 @@ impl Paths {
     /// Lets time pass.
     pub fn wake(&mut self, now: Time) {
         while let Some((service, change)) = self.own.pop(now) {
-            self.tell_own(&service, &change, now);
+            self.advertise_local(&service, &change, now);
         }
         if self.refresh <= now {
             self.refresh = now + self.settings.refresh.max(Duration::from_millis(1));
@@ -427,7 +427,7 @@ impl Paths {
     }
 
     /// Sees to it that the other zones hear of a change in the own zone.
-    fn tell_own(&mut self, service: &ServiceName, change: &Change, now: Time) {
+    fn advertise_local(&mut self, service: &ServiceName, change: &Change, now: Time) {
         if *change == Change::Nothing {
             return;
         }
@@ -445,7 +445,7 @@ impl Paths {
         let Self { me, table, own, causes, sessions, .. } = self;
         let view = ExportView { me, table, own, causes };
         let Some(session) = sessions.get_mut(&link) else { return };
-        let own = own.told().map(|service| RouteKey { zone: me.zone.clone(), service: service.clone() });
+        let own = own.advertised().map(|service| RouteKey { zone: me.zone.clone(), service: service.clone() });
         let keys: BTreeSet<RouteKey> = table.choices().map(|(key, _)| key.clone()).chain(own).collect();
         for key in &keys {
             session.mark(key, &view, now);
@@ -472,7 +472,7 @@ impl Paths {
             let keys = self.table.keys().cloned().collect();
             self.choose_all(&keys, now);
         }
-        if self.origins.give_up(now) {
+        if self.origins.expire(now) {
             let origins = &self.origins;
             let keys = self.table.resting_on(|_, _, route| !origins.counts(route));
             self.choose_all(&keys, now);

@@ -226,7 +226,7 @@ fn sender_without_key(
 ) -> ConnectionId {
     let asks_for_more = message::asks_for_more_than_a_call(frames);
     if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
-        return ConnectionId::anybody(&**id);
+        return ConnectionId::unproven(&**id);
     }
     match &mut recent[id.last().map_or(0, |last| usize::from(*last) % RECENT)] {
         Some(sender) if sender.as_bytes() == &**id => sender.clone(),

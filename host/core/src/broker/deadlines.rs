@@ -232,7 +232,7 @@ impl Broker {
     }
 
     /// A request is to be served by somebody of this kind: its deadline changes accordingly, but not its timer.
-    pub(super) fn turn_to(&mut self, id: RequestId, kind: ProviderKind, now: Time) {
+    pub(super) fn set_provider(&mut self, id: RequestId, kind: ProviderKind, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         // A trace waits for no worker.
         let kind = if pending.trace.is_some() { ProviderKind::Plugin } else { kind };
@@ -246,13 +246,13 @@ impl Broker {
     }
 
     /// Who serves a service has changed: so do the deadlines of what waits for it.
-    pub(super) fn retime(&mut self, name: &ServiceName, now: Time) {
+    pub(super) fn reset_timers(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
         let waiting: Vec<RequestId> = service.waiting().collect();
-        waiting.into_iter().for_each(|id| self.retime_one(id, now));
+        waiting.into_iter().for_each(|id| self.reset_timer(id, now));
     }
 
-    pub(super) fn retime_one(&mut self, id: RequestId, now: Time) {
+    pub(super) fn reset_timer(&mut self, id: RequestId, now: Time) {
         let Some(Pending { service, destination: place, clock, stage: Stage::Queued, .. }) = self.requests.get(&id)
         else {
             return;
@@ -261,7 +261,7 @@ impl Broker {
         if kind == clock.kind {
             return;
         }
-        self.turn_to(id, kind, now);
+        self.set_provider(id, kind, now);
         if kind != ProviderKind::Nobody {
             self.rearm(id, now);
         }

@@ -259,7 +259,7 @@ impl Broker {
             None => service.into(),
         };
         let is_by_workers = self.balancer.is_by_workers(link, &address);
-        self.turn_to(id, if is_by_workers { ProviderKind::Workers } else { ProviderKind::Plugin }, now);
+        self.set_provider(id, if is_by_workers { ProviderKind::Workers } else { ProviderKind::Plugin }, now);
         let own_zone = &self.settings.zone;
         let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
         let allowed = self.requests.get(&id).and_then(|pending| self.allowed(pending));

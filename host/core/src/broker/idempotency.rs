@@ -177,7 +177,7 @@ impl Broker {
                 Err(_) => {
                     if let Some(pending) = self.requests.get_mut(&follower) {
                         pending.stage = Stage::Queued;
-                        self.retime_one(follower, now);
+                        self.reset_timer(follower, now);
                         self.start(follower, now);
                         self.arm_patience(follower, now);
                     }

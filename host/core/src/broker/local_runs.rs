@@ -12,10 +12,10 @@ impl Broker {
     pub fn offer(&mut self, service: &ServiceName, now: Time) {
         let entry = self.service(service);
         (entry.plugin, entry.quarantined_until) = (true, Time::ZERO);
-        self.expel_anybody(service, now);
-        self.tell_offer(service);
+        self.expel_unproven(service, now);
+        self.advertise(service);
         self.warn_of_sharing(service);
-        self.retime(service, now);
+        self.reset_timers(service, now);
         self.dispatch(service, now);
     }
 
@@ -35,7 +35,7 @@ impl Broker {
     }
 
     pub(super) fn run(&mut self, id: RequestId, now: Time) {
-        self.turn_to(id, ProviderKind::Plugin, now);
+        self.set_provider(id, ProviderKind::Plugin, now);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Plugin;
         let request = Box::new(Run {

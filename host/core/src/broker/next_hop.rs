@@ -44,7 +44,7 @@ impl Broker {
                 // It may have said that it does not serve this; now it does.
                 pending.tried.retain(|tried| *tried != link);
             }
-            self.retime_one(id, now);
+            self.reset_timer(id, now);
         }
         self.dispatch(&address.service, now);
     }

@@ -75,7 +75,7 @@ pub(super) enum Stage {
 
 impl Pending {
     /// What its asker is told when this is why it has no reply: that it was not started only if nobody may have run it.
-    pub(super) fn in_truth(&self, failure: Failure) -> Failure {
+    pub(super) fn final_failure(&self, failure: Failure) -> Failure {
         if failure.code.was_not_started() && (self.may_have_run || self.attempts > 0) {
             let reason = format!("the request may have run; it was tried again, but: {}", failure.reason);
             return Failure::new(Code::Lost, reason);

@@ -52,7 +52,7 @@ impl Broker {
     /// Takes a trace one step further: it ends here, or goes to the next hop.
     pub(super) fn trace_on(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
-        let is_told_all = self.is_told_all(&pending.crossed);
+        let is_told_all = self.shows_details(&pending.crossed);
         if let Some(decision) = self.how_it_is_served(pending, is_told_all, now) {
             let refused = self.quarantined(&pending.service, now);
             self.note(id, |_, _| decision);
@@ -93,7 +93,7 @@ impl Broker {
     }
 
     /// Tells a trace's asker what was decided here and further on; its answer follows.
-    pub(super) fn tell_trace(&mut self, pending: &mut Pending, answer: &Reply, now: Time) {
+    pub(super) fn answer_trace(&mut self, pending: &mut Pending, answer: &Reply, now: Time) {
         let Some(mut trace) = pending.trace.take() else { return };
         if let Reply::Failure(failure) = answer {
             trace.note(format_args!("fails: {}", failure.code));
@@ -133,7 +133,7 @@ impl Broker {
     }
 
     /// Whether the asker is of this zone. To others nothing is told but the way.
-    fn is_told_all(&self, crossed: &[Label]) -> bool {
+    fn shows_details(&self, crossed: &[Label]) -> bool {
         crossed.first().is_none_or(|first| *first == self.settings.zone)
     }
 
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    fn told(broker: &mut Broker) -> (Body, Reply) {
+    fn answer_of(broker: &mut Broker) -> (Body, Reply) {
         match [broker.next_effect(), broker.next_effect(), broker.next_effect()] {
             [Some(Effect::Reply { reply: Reply::Partial(records), .. }), Some(Effect::Reply { reply, .. }), None] => {
                 (records, reply)
@@ -299,7 +299,7 @@ mod tests {
         now = now + Duration::from_millis(3);
         broker.peer_replied(second, id, Reply::Partial(vec!["of the second".into(), "further on".into()]), now);
         broker.peer_replied(second, id, Reply::Final(Vec::new()), now);
-        let (records, reply) = told(&mut broker);
+        let (records, reply) = answer_of(&mut broker);
         assert_eq!(
             (&records[1..], reply),
             (&["of the first", "of the second", "further on"].map(Frame::from)[..], Reply::Final(Vec::new()))
@@ -335,7 +335,7 @@ mod tests {
             submit(&mut broker, crossed, now);
             let (link, id) = sent(&mut broker);
             broker.peer_replied(link, id, Reply::Final(Vec::new()), now);
-            assert_eq!(trace::decode(told(&mut broker).0[0].clone()).unwrap().decision, expected);
+            assert_eq!(trace::decode(answer_of(&mut broker).0[0].clone()).unwrap().decision, expected);
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
         let (mut broker, now) = (broker(), Time::ZERO);
         LINKS.into_iter().for_each(|link| broker.peer_unresponsive(link, true, now));
         submit(&mut broker, &[], now);
-        let (records, reply) = told(&mut broker);
+        let (records, reply) = answer_of(&mut broker);
         let own = trace::decode(records[0].clone()).unwrap();
         assert!(own.decision.starts_with("waits here; not r1: it gives no sign of life; not r2: "), "{own:?}");
         assert!(matches!(reply, Reply::Failure(Failure { code: Code::Deadline, .. })), "{reply:?}");
@@ -362,7 +362,7 @@ mod tests {
             broker.peer_replied(link, id, Reply::Partial(records), now);
         }
         broker.peer_down(link, "it was cut", now);
-        let (records, reply) = told(&mut broker);
+        let (records, reply) = answer_of(&mut broker);
         assert!(records.len() == MAX_RECORDS && !records.contains(&long), "{}", records.len());
         assert!(matches!(reply, Reply::Failure(Failure { code: Code::Lost, .. })), "{reply:?}");
     }

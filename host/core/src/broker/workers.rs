@@ -48,7 +48,7 @@ impl Broker {
     /// A worker speaks. The rules are the state table of RFC 18: what is out of turn ends the registration.
     pub fn worker(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         if !self.workers.contains_key(connection) {
-            return self.stranger(connection, dialect, command, now);
+            return self.receive_from_stranger(connection, dialect, command, now);
         }
         if let Some(worker) = self.workers.get_mut(connection) {
             worker.heard = now;
@@ -82,10 +82,16 @@ impl Broker {
     /// Tells a peer that is no worker of ours to go, or to register anew.
     pub fn disconnect(&mut self, connection: &ConnectionId, dialect: Dialect) {
         self.refusals.take(connection);
-        self.tell(connection, dialect, ToWorker::Disconnect);
+        self.send(connection, dialect, ToWorker::Disconnect);
     }
 
-    fn stranger(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    fn receive_from_stranger(
+        &mut self,
+        connection: &ConnectionId,
+        dialect: Dialect,
+        command: WorkerCommand,
+        now: Time,
+    ) {
         let service = match command {
             WorkerCommand::Disconnect => return,
             WorkerCommand::Ready { service } => service,
@@ -119,7 +125,7 @@ impl Broker {
         let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
         if name.is_reserved() {
             Err(format!("registers a worker for {name}, which the node answers itself"))
-        } else if connection.is_anybody() && self.services.get(&name).is_some_and(|service| service.plugin) {
+        } else if connection.is_unproven() && self.services.get(&name).is_some_and(|service| service.plugin) {
             Err(format!(
                 "registers a worker for {name}, which a plugin serves, and may be any user of this machine: connect it by ipc, \
                  or set security.keys"
@@ -140,9 +146,9 @@ impl Broker {
         self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
         self.push_event(Event::WorkerJoined { connection: connection.clone(), service: service.clone() });
         self.make_idle(connection);
-        self.tell_offer(service);
+        self.advertise(service);
         self.warn_of_sharing(service);
-        self.retime(service, now);
+        self.reset_timers(service, now);
         self.dispatch(service, now);
     }
 
@@ -155,8 +161,8 @@ impl Broker {
     }
 
     /// A plugin serves this from now on: workers that may be any user's do not share its name.
-    pub(super) fn expel_anybody(&mut self, service: &ServiceName, now: Time) {
-        let anybody = |(peer, worker): &(&ConnectionId, &Worker)| peer.is_anybody() && worker.service == *service;
+    pub(super) fn expel_unproven(&mut self, service: &ServiceName, now: Time) {
+        let anybody = |(peer, worker): &(&ConnectionId, &Worker)| peer.is_unproven() && worker.service == *service;
         let strangers: Vec<ConnectionId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
         for peer in strangers {
             self.expel_worker(&peer, "a plugin serves that name, and it may be any user of this machine", now);
@@ -190,9 +196,9 @@ impl Broker {
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
-        self.turn_to(request, ProviderKind::Workers, now);
+        self.set_provider(request, ProviderKind::Workers, now);
         self.rearm(request, now);
-        self.tell(connection, dialect, command);
+        self.send(connection, dialect, command);
     }
 
     fn worker_reply(&mut self, connection: &ConnectionId, client: &Frame, reply: Reply, now: Time) {
@@ -229,7 +235,7 @@ impl Broker {
         let Some(worker) = self.workers.remove(connection) else { return };
         self.push_event(Event::WorkerLeft { connection: connection.clone(), service: worker.service.clone(), why });
         // What waited for it is not overdue any more if nobody is left whose deadline it has.
-        self.retime(&worker.service, now);
+        self.reset_timers(&worker.service, now);
         if let Some(request) = request {
             self.settle(request, connection, why, now);
         }
@@ -298,7 +304,7 @@ impl Broker {
                     self.expel_worker(&peer, "it was silent for too long", now);
                 }
                 State::Busy(_, until, _) if until <= now => self.expel_if_overdue(&peer, now),
-                _ => self.tell(&peer, dialect, ToWorker::Heartbeat),
+                _ => self.send(&peer, dialect, ToWorker::Heartbeat),
             }
         }
         self.next_heartbeat = (!self.workers.is_empty()).then(|| now + self.settings.majordomo.heartbeat);
@@ -311,7 +317,7 @@ impl Broker {
         }
     }
 
-    fn tell(&mut self, connection: &ConnectionId, dialect: Dialect, command: ToWorker) {
+    fn send(&mut self, connection: &ConnectionId, dialect: Dialect, command: ToWorker) {
         self.effects.push_back(Effect::Worker { connection: connection.clone(), dialect, command });
     }
 }

@@ -33,7 +33,7 @@ fn still(version: u64) -> Advert {
 }
 
 fn tell(to: &str, advert: Advert) -> DirectoryEffect {
-    DirectoryEffect::Tell { to: label(to), advert }
+    DirectoryEffect::Advertise { to: label(to), advert }
 }
 
 fn pull(from: &str) -> DirectoryEffect {
@@ -62,7 +62,7 @@ fn wake(routes: &mut Directory, millis: u64) -> Vec<DirectoryEffect> {
 }
 
 fn hear(routes: &mut Directory, from: &str, advert: Advert, millis: u64) -> Vec<DirectoryEffect> {
-    routes.hear(&label(from), advert, at(millis));
+    routes.receive(&label(from), advert, at(millis));
     drain(routes)
 }
 
@@ -139,10 +139,10 @@ fn a_newcomer_and_whoever_asks_are_told_everything() {
     routes.member_up(&label("bob"), at(103));
     let told = wake(&mut routes, 105);
     assert_eq!(told, [tell("ann", change(BOOT + 1, &["print"], &[])), tell("bob", whole(BOOT + 1, &["print"]))]);
-    routes.pulled(&label("ann"), at(200));
-    routes.pulled(&label("ann"), at(201));
+    routes.receive_pull(&label("ann"), at(200));
+    routes.receive_pull(&label("ann"), at(201));
     assert_eq!(wake(&mut routes, 205), [tell("ann", whole(BOOT + 1, &["print"]))]);
-    routes.pulled(&label("eve"), at(300));
+    routes.receive_pull(&label("eve"), at(300));
     assert_eq!(drain(&mut routes), [refused("eve", "asks for adverts although it is not up")]);
 }
 
@@ -230,7 +230,7 @@ fn a_lease_that_runs_out_takes_the_offers_away_until_a_whole_comes() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(4, &["print"]), 10);
     assert_eq!(hear(&mut routes, "ann", still(4), 20_000), []);
-    let silent = |effect: &DirectoryEffect| !matches!(effect, DirectoryEffect::Tell { .. });
+    let silent = |effect: &DirectoryEffect| !matches!(effect, DirectoryEffect::Advertise { .. });
     routes.wake(at(49_999));
     assert!(!drain(&mut routes).iter().any(silent));
     routes.wake(at(50_000));
@@ -275,7 +275,7 @@ fn each_member_hears_three_times_per_lease_and_not_all_at_once() {
         let told = drain(&mut routes);
         busiest = busiest.max(told.len());
         for effect in told {
-            let DirectoryEffect::Tell { to, advert } = effect else { panic!("{effect:?}") };
+            let DirectoryEffect::Advertise { to, advert } = effect else { panic!("{effect:?}") };
             assert_eq!(advert, still(BOOT));
             *heard.entry(to).or_default() += 1;
         }

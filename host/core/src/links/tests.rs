@@ -94,7 +94,7 @@ fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats()
     );
     assert!(scene.0.is_silent(link));
     assert_eq!(scene.wake(11_000, false), [LinkEffect::Ping(link)], "it is asked on, so that it may come back");
-    scene.0.heard(link, at(11_100));
+    scene.0.received(link, at(11_100));
     assert_eq!(scene.effects(), [LinkEffect::Unresponsive { link, is_unresponsive: false }]);
     assert_eq!(scene.wake(11_250, false), []);
     assert_eq!(scene.0.next_wake(), None);
@@ -106,7 +106,7 @@ fn a_peer_that_answers_is_never_silent() {
     scene.0.asked(link, at(0));
     for beat in 1..20 {
         assert_eq!(scene.wake(beat * 250, true), [LinkEffect::Ping(link)]);
-        scene.0.heard(link, at(beat * 250));
+        scene.0.received(link, at(beat * 250));
     }
 }
 
@@ -129,7 +129,7 @@ fn a_node_that_slept_gives_up_no_link_for_that() {
     scene.0.asked(link, at(0));
     assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
     assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
-    scene.0.heard(link, at(60_600));
+    scene.0.received(link, at(60_600));
     assert_eq!(scene.wake(60_750, false), []);
 }
 
@@ -174,7 +174,7 @@ fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
     let (mut scene, link) = Fixture::linked();
     let elsewhere = |boot| Member { endpoint: "tcp://elsewhere".into(), ..member(boot) };
     for (ms, boot, is_taken) in [(10, 0, false), (20_000, 0, false), (40_000, 2, true)] {
-        scene.0.want_briefly(&elsewhere(boot), at(ms));
+        scene.0.retain_briefly(&elsewhere(boot), at(ms));
         let [LinkEffect::Dial { link: other, .. }] = scene.wake(ms, false)[..] else { panic!("it should dial") };
         scene.0.welcomed(other, elsewhere(boot), at(ms));
         let effects = scene.effects();
@@ -206,7 +206,7 @@ fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
     scene.0.is_myself(link);
     assert_eq!(scene.effects(), [LinkEffect::HangUp(link)]);
     assert_eq!(scene.0.next_wake(), None);
-    scene.0.want_briefly(&member(1), at(0));
+    scene.0.retain_briefly(&member(1), at(0));
     let mut now = 0;
     while let Some(due) = scene.0.next_wake() {
         now = due.as_micros() / 1000;

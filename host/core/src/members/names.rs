@@ -59,7 +59,12 @@ impl Members {
         Ok(successor.map(|known| (known.id().clone(), known.state())))
     }
 
-    pub(super) fn tell(&mut self, to: MemberView<'_>, news: &Identity, state: State) -> Result<(), MalformedGossip> {
+    pub(super) fn send_update(
+        &mut self,
+        to: MemberView<'_>,
+        news: &Identity,
+        state: State,
+    ) -> Result<(), MalformedGossip> {
         let to = to.to_member()?;
         let data = codec::tell(self.foca.identity(), &to.clone().into(), news, state)?;
         self.runtime.effects.push_back(MemberEffect::Gossip { to, data });

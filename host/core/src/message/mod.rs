@@ -39,7 +39,7 @@ pub struct ConnectionId {
     principal: Option<Label>,
     /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
     /// for which it matters.
-    is_anybody: bool,
+    is_unproven: bool,
 }
 
 impl PartialEq for ConnectionId {
@@ -66,27 +66,27 @@ impl ConnectionId {
     /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
-        Self { id: id.as_ref().into(), principal: None, is_anybody: false }
+        Self { id: id.as_ref().into(), principal: None, is_unproven: false }
     }
 
     /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for messages
     /// that [ask for more than a call](asks_for_more_than_a_call).
     #[must_use]
-    pub fn anybody(id: impl AsRef<[u8]>) -> Self {
-        Self { is_anybody: true, ..Self::new(id) }
+    pub fn unproven(id: impl AsRef<[u8]>) -> Self {
+        Self { is_unproven: true, ..Self::new(id) }
     }
 
     /// Whether the sender of a message may be any user of this machine. `false` means nothing in messages that ask for no
     /// more than a call.
     #[must_use]
-    pub fn is_anybody(&self) -> bool {
-        self.is_anybody
+    pub fn is_unproven(&self) -> bool {
+        self.is_unproven
     }
 
     /// Wraps the routing id of somebody who has proved who it is.
     #[must_use]
     pub fn authenticated(id: impl AsRef<[u8]>, principal: Label) -> Self {
-        Self { id: id.as_ref().into(), principal: Some(principal), is_anybody: false }
+        Self { id: id.as_ref().into(), principal: Some(principal), is_unproven: false }
     }
 
     /// The name under which the key of this connection is trusted, where keys are asked for.

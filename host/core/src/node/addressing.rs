@@ -25,7 +25,7 @@ impl Node {
     }
 
     pub(super) fn serve(&mut self, from: &ConnectionId, guest: &Member, forward: Box<Forward>, now: Time) {
-        let (node, zone) = (guest.name.clone(), self.zone.zone_of_guest(from).cloned());
+        let (node, zone) = (guest.name.clone(), self.zone.zone_of_inbound(from).cloned());
         let forbidden = self.forbids(from, &forward.service).map_or(Ok(()), Err);
         let place = match forbidden.and_then(|()| self.destination(guest, zone.as_ref(), &forward)) {
             Ok(place) => place,

@@ -17,7 +17,13 @@ impl Node {
     }
 
     /// A worker speaks: whoever registers for what it may not serve is told to go.
-    pub(super) fn worker_says(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
+    pub(super) fn receive_from_worker(
+        &mut self,
+        from: &ConnectionId,
+        dialect: Dialect,
+        command: WorkerCommand,
+        now: Time,
+    ) {
         if let (Some(access), WorkerCommand::Ready { service }) = (&self.access, &command)
             && let Ok(name) = ServiceName::from_bytes(service)
             && let Err(why) = access.may_work(from, &name)
@@ -64,7 +70,7 @@ impl Node {
         let zone = &self.zone.zone;
         let guests = self
             .zone
-            .guests()
+            .inbound_peers()
             .filter(|(peer, its, member)| access.may_join(peer, zone, its.unwrap_or(zone), member).is_err());
         let guests: Vec<ConnectionId> = guests.map(|(peer, ..)| peer.clone()).collect();
         let peers = self.broker.peers().filter(|peer| !access.knows(peer));
@@ -89,8 +95,8 @@ impl Node {
             }
         }
         for peer in gone {
-            self.guest_left(&peer, now);
-            self.broker.gone(&peer, now);
+            self.inbound_closed(&peer, now);
+            self.broker.connection_closed(&peer, now);
             self.settle(now);
             self.outputs.push_back(Output::Disconnect(peer));
         }

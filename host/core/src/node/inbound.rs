@@ -29,7 +29,7 @@ impl InboundPeer {
     }
 
     /// A member of this node's zone has this identity: if the guest is that process, it has it too.
-    pub(super) fn is_now(&mut self, member: &Member) {
+    pub(super) fn update_member(&mut self, member: &Member) {
         if self.zone.is_none() && self.member.is_same_process(member) {
             self.member.clone_from(member);
         }

@@ -84,12 +84,12 @@ impl Peering {
     }
 
     /// The zone of the node on this connection, if it is another.
-    pub(super) fn zone_of_guest(&self, connection: &ConnectionId) -> Option<&Label> {
+    pub(super) fn zone_of_inbound(&self, connection: &ConnectionId) -> Option<&Label> {
         self.inbound.get(connection).and_then(|guest| guest.zone.as_ref())
     }
 
     /// The nodes that have dialled this one, each with its zone if that is another.
-    pub(super) fn guests(&self) -> impl Iterator<Item = (&ConnectionId, Option<&Label>, &Member)> {
+    pub(super) fn inbound_peers(&self) -> impl Iterator<Item = (&ConnectionId, Option<&Label>, &Member)> {
         self.inbound.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
     }
 
@@ -98,7 +98,7 @@ impl Peering {
     }
 
     /// Makes room among the guests once there are many: those that are no members any more hardly come back.
-    fn forget_dead_guests(&mut self) {
+    fn drop_dead_inbound(&mut self) {
         if self.inbound.len() >= self.inbound_limit {
             let members = &self.members;
             self.inbound.retain(|_, guest| guest.zone.is_some() || members.get(&guest.member.name).is_some());
@@ -139,9 +139,9 @@ impl Peering {
 
 impl Node {
     /// A message of the dialect of nodes, from someone who has dialled this one.
-    pub(super) fn guest_says(&mut self, from: &ConnectionId, message: PeerMessage, now: Time) {
+    pub(super) fn receive_inbound(&mut self, from: &ConnectionId, message: PeerMessage, now: Time) {
         if let PeerMessage::Hello { zone, member } = message {
-            return self.greeted(from, &zone, member, now);
+            return self.accept_hello(from, &zone, member, now);
         }
         let Some(guest) = self.zone.inbound.get_mut(from) else {
             // Its hello got lost, or another connection has taken the place of this one: it is to dial again.
@@ -157,12 +157,12 @@ impl Node {
         let Some(guest) = self.zone.inbound.get_mut(from) else { return };
         match message {
             PeerMessage::Gossip(data) if is_of_this_zone => {
-                if let Err(malformed) = self.zone.members.hear(&data, now) {
-                    self.refuse_guest(from, &format!("sends gossip that cannot be read: {malformed}"));
+                if let Err(malformed) = self.zone.members.receive(&data, now) {
+                    self.refuse_inbound(from, &format!("sends gossip that cannot be read: {malformed}"));
                 }
             }
-            PeerMessage::Advert(advert) if is_of_this_zone => self.zone.routes.hear(&name, advert, now),
-            PeerMessage::Pull if is_of_this_zone => self.zone.routes.pulled(&name, now),
+            PeerMessage::Advert(advert) if is_of_this_zone => self.zone.routes.receive(&name, advert, now),
+            PeerMessage::Pull if is_of_this_zone => self.zone.routes.receive_pull(&name, now),
             // It opens a session before that.
             PeerMessage::Ping { .. } | PeerMessage::Paths { .. }
                 if guest.opened.is_none() && guest.member.role == MemberKind::Router && self.router.is_some() =>
@@ -173,7 +173,7 @@ impl Node {
                 guest.opened = Some(epoch);
                 self.session_opened(&member, zone.as_ref(), now);
             }
-            PeerMessage::Paths { epoch, update } => self.hear_paths(from, &member, epoch, &update, now),
+            PeerMessage::Paths { epoch, update } => self.receive_update(from, &member, epoch, &update, now),
             PeerMessage::Request(forward) if forward.id <= guest.last_request => self.broker.count_malformed(),
             PeerMessage::Request(forward) => {
                 guest.last_request = forward.id;
@@ -184,16 +184,16 @@ impl Node {
                 let unknown = outstanding.into_iter().filter(|id| !self.broker.has_request(from, *id)).collect();
                 self.send(from.clone(), peer::encode(PeerMessage::Pong { unknown }));
             }
-            _ => self.refuse_guest(from, "says what only the one who was dialled may say"),
+            _ => self.refuse_inbound(from, "says what only the one who was dialled may say"),
         }
     }
 
     /// A message on a link that this node made.
-    pub(super) fn host_says(&mut self, link: LinkId, message: PeerMessage, now: Time) {
+    pub(super) fn receive_outbound(&mut self, link: LinkId, message: PeerMessage, now: Time) {
         let expected = self.zone_behind(link).unwrap_or(&self.zone.zone).clone();
         let is_myself = matches!(&message, PeerMessage::Welcome { zone, member } if self.zone.is_myself(zone, member));
         let Some(links) = self.links_of(link) else { return };
-        links.heard(link, now);
+        links.received(link, now);
         match message {
             PeerMessage::Welcome { zone, member } if zone != expected => {
                 let why = format!("node {} there is of zone {zone}, not {expected}", member.name);
@@ -216,7 +216,7 @@ impl Node {
         }
     }
 
-    fn greeted(&mut self, from: &ConnectionId, zone: &Label, member: Member, now: Time) {
+    fn accept_hello(&mut self, from: &ConnectionId, zone: &Label, member: Member, now: Time) {
         let is_neighbour = member.role == MemberKind::Router
             && *zone != self.zone.zone
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
@@ -235,7 +235,7 @@ impl Node {
         if !is_neighbour {
             self.zone.members.introduce(&member, now);
         }
-        self.zone.forget_dead_guests();
+        self.zone.drop_dead_inbound();
         let last_request = self.zone.inbound.get(from).map_or(0, |guest| guest.last_request);
         let guest = InboundPeer { member, last_request, is_used: false, zone: foreign, opened: None };
         self.zone.inbound.insert(from.clone(), guest);
@@ -249,18 +249,18 @@ impl Node {
         let is_same = |guest: &InboundPeer| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
         let older = self.zone.inbound.iter().filter(|(peer, guest)| is_same(guest) && *peer != by);
         let older: Vec<ConnectionId> = older.map(|(peer, _)| peer.clone()).collect();
-        older.iter().for_each(|peer| self.guest_left(peer, now));
+        older.iter().for_each(|peer| self.inbound_closed(peer, now));
     }
 
     /// A connection on which a node has dialled this one is gone, or replaced.
-    pub(super) fn guest_left(&mut self, connection: &ConnectionId, now: Time) {
+    pub(super) fn inbound_closed(&mut self, connection: &ConnectionId, now: Time) {
         if let Some(guest) = self.zone.inbound.remove(connection) {
-            self.broker.gone(connection, now);
+            self.broker.connection_closed(connection, now);
             self.router_left(&guest.member, guest.zone.as_ref(), now);
         }
     }
 
-    pub(super) fn refuse_guest(&mut self, from: &ConnectionId, why: &str) {
+    pub(super) fn refuse_inbound(&mut self, from: &ConnectionId, why: &str) {
         self.broker.count_malformed();
         let node = self.zone.inbound.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
         self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
@@ -353,7 +353,7 @@ impl Node {
             self.zone.members.announce(member, now);
         }
         self.settle_members(now);
-        self.zone.routes.pulled(&member.name, now);
+        self.zone.routes.receive_pull(&member.name, now);
         let offers = self.zone.routes.offers_of(&member.name).filter(|offer| self.counts(member, &offer.service));
         let offers: Vec<_> = offers.cloned().collect();
         for offer in offers {
@@ -387,11 +387,11 @@ impl Node {
                     self.post(link, PeerMessage::Gossip(data));
                 }
                 // This datagram is lost, as datagrams may be; the next one finds a link.
-                None => self.zone.links.want_briefly(&to, now),
+                None => self.zone.links.retain_briefly(&to, now),
             },
             MemberEffect::Up(member) => {
                 self.zone.claim = None;
-                self.zone.inbound.values_mut().for_each(|guest| guest.is_now(&member));
+                self.zone.inbound.values_mut().for_each(|guest| guest.update_member(&member));
                 self.zone.links.retain(&member, now);
                 let before = self.zone.joined.insert(member.name.clone(), member.clone());
                 let is_renewed = before.is_some_and(|before| before.is_same_process(&member));
@@ -425,7 +425,7 @@ impl Node {
         let its = self.zone.inbound.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<ConnectionId> = its.map(|(peer, _)| peer.clone()).collect();
         // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
-        its.iter().for_each(|peer| self.broker.gone(peer, now));
+        its.iter().for_each(|peer| self.broker.connection_closed(peer, now));
         self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
     }
 
@@ -438,7 +438,7 @@ impl Node {
     fn route_effect(&mut self, effect: DirectoryEffect, now: Time) {
         match effect {
             // Who is not linked is told everything when it is.
-            DirectoryEffect::Tell { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
+            DirectoryEffect::Advertise { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
             DirectoryEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
             DirectoryEffect::Offered { by, offer } => {
                 let Some(member) = self.zone.members.get(&by).cloned() else { return };
@@ -451,7 +451,7 @@ impl Node {
                 if let Some(link) = self.zone.links.to(&by) {
                     self.broker.peer_offers(link, &offer.service, offer.traits, offer.cost, now);
                 }
-                self.tell_other_zones(&offer.service, now);
+                self.advertise_to_zones(&offer.service, now);
             }
             DirectoryEffect::Withdrawn { by, service } => {
                 if let Some(link) = self.zone.links.to(&by)
@@ -459,7 +459,7 @@ impl Node {
                 {
                     self.broker.peer_withdraws(link, &service, now);
                 }
-                self.tell_other_zones(&service, now);
+                self.advertise_to_zones(&service, now);
             }
             DirectoryEffect::Refused { from, why } => {
                 self.broker.count_malformed();

@@ -210,10 +210,17 @@ impl Node {
     }
 
     /// An update of paths arrived from another router.
-    pub(super) fn hear_paths(&mut self, from: &ConnectionId, member: &Member, epoch: u64, update: &Frame, now: Time) {
-        let link = self.link_to_router(member, self.zone.zone_of_guest(from));
+    pub(super) fn receive_update(
+        &mut self,
+        from: &ConnectionId,
+        member: &Member,
+        epoch: u64,
+        update: &Frame,
+        now: Time,
+    ) {
+        let link = self.link_to_router(member, self.zone.zone_of_inbound(from));
         let Some(router) = &mut self.router else {
-            return self.refuse_guest(from, "tells paths, and this node is no router");
+            return self.refuse_inbound(from, "tells paths, and this node is no router");
         };
         // Without a link, a session is to begin anyway. With one, what is of an earlier session has come late.
         let Some(link) = link else { return };
@@ -226,10 +233,10 @@ impl Node {
             return;
         }
         match path::decode(update.clone()) {
-            Ok(update) => router.paths.hear(link, update, now),
+            Ok(update) => router.paths.import(link, update, now),
             Err(why) => {
                 router.paths.garbled(link, now);
-                self.refuse_guest(from, &format!("tells paths in an update that {why}"));
+                self.refuse_inbound(from, &format!("tells paths in an update that {why}"));
             }
         }
     }
@@ -299,7 +306,7 @@ impl Node {
     }
 
     /// What the own zone serves has changed.
-    pub(super) fn tell_other_zones(&mut self, address: &Address, now: Time) {
+    pub(super) fn advertise_to_zones(&mut self, address: &Address, now: Time) {
         if self.router.is_none() || address.location != Location::Nearest {
             return;
         }

@@ -26,12 +26,12 @@ struct Refusals(BTreeMap<&'static str, usize>);
 
 /// What the routes of a neighbour cross and where they end, each with whether policy lets one of them pass.
 #[derive(Default)]
-struct Told {
+struct Reach {
     links: BTreeMap<(RouterId, RouterId), bool>,
     origins: BTreeMap<RouterId, bool>,
 }
 
-impl Told {
+impl Reach {
     /// Whether what it says of a link is believed; `None` if no route crosses it.
     fn link(&self, a: &RouterId, b: &RouterId) -> Option<bool> {
         self.links.get(&(a.clone(), b.clone())).copied()
@@ -47,7 +47,7 @@ impl Refusals {
 impl Paths {
     /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out, or a
     /// sum that differs, has everything asked for once more (RFC 2918); one that comes twice ends the session.
-    pub fn hear(&mut self, link: LinkId, update: Update, now: Time) {
+    pub fn import(&mut self, link: LinkId, update: Update, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else {
             return self.refuse(link, "tells something although its session is not up".into());
         };
@@ -58,12 +58,12 @@ impl Paths {
         let is_gap = update.number != session.heard + 1;
         session.heard = update.number;
         match update.content {
-            UpdateContent::Changes(news) => self.hear_news(link, news, now),
+            UpdateContent::Changes(news) => self.import_changes(link, news, now),
             UpdateContent::BeginRefresh => {
                 (session.round, session.is_complete) = (session.round.wrapping_add(1), true);
             }
-            UpdateContent::EndRefresh => self.hear_complete(link, now),
-            UpdateContent::Digest { routes, digest } => self.hear_still(link, routes, digest, now),
+            UpdateContent::EndRefresh => self.end_refresh(link, now),
+            UpdateContent::Digest { routes, digest } => self.compare_digest(link, routes, digest, now),
             UpdateContent::RequestRefresh => session.mark_asked(now),
         }
         if is_gap {
@@ -76,7 +76,7 @@ impl Paths {
         self.ask(link, now);
     }
 
-    fn hear_complete(&mut self, link: LinkId, now: Time) {
+    fn end_refresh(&mut self, link: LinkId, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.ask_after = Time::ZERO;
         let keys = self.table.older_than(link, session.round);
@@ -86,7 +86,7 @@ impl Paths {
         self.choose_all(&keys.into_iter().collect(), now);
     }
 
-    fn hear_still(&mut self, link: LinkId, routes: u32, digest: u64, now: Time) {
+    fn compare_digest(&mut self, link: LinkId, routes: u32, digest: u64, now: Time) {
         let (held, sum) = self.table.sums(link);
         let is_complete = self.sessions.get(&link).is_some_and(|session| session.is_complete);
         let has_room = held < self.settings.routes_per_neighbour && self.table.len() < self.settings.routes;
@@ -106,24 +106,24 @@ impl Paths {
         }
     }
 
-    fn hear_news(&mut self, link: LinkId, news: Changes, now: Time) {
+    fn import_changes(&mut self, link: LinkId, news: Changes, now: Time) {
         let mut refused = Refusals::default();
-        let mut keys = self.hear_causes(link, news.causes, news.tombstones, &mut refused, now);
+        let mut keys = self.import_causes(link, news.causes, news.tombstones, &mut refused, now);
         for key in news.withdrawn {
             if self.table.remove(link, &key) {
                 keys.insert(key);
             }
         }
         for group in &news.groups {
-            self.hear_group(link, group, &mut keys, &mut refused, now);
+            self.import_group(link, group, &mut keys, &mut refused, now);
         }
         if let Some(past) = news.fresh.iter().filter(|fresh| fresh.origin == self.me).map(|fresh| fresh.boot).max() {
             self.outrank(link, past, now);
         }
         if !news.fresh.is_empty() {
-            let told = self.told(link);
+            let told = self.reach_of(link);
             let believed = news.fresh.iter().filter(|fresh| told.origins.get(&fresh.origin) == Some(&true));
-            believed.for_each(|fresh| self.hear_fresh(link, fresh, &mut keys, now));
+            believed.for_each(|fresh| self.import_keepalive(link, fresh, &mut keys, now));
         }
         self.choose_all(&keys, now);
         if !refused.0.is_empty() {
@@ -134,7 +134,7 @@ impl Paths {
     }
 
     /// Takes the causes that are news. Returns the services that rest on what they end.
-    fn hear_causes(
+    fn import_causes(
         &mut self,
         link: LinkId,
         causes: Vec<DeadLink>,
@@ -145,7 +145,7 @@ impl Paths {
         if causes.is_empty() && tombstones.is_empty() {
             return BTreeSet::new();
         }
-        let told = self.told(link);
+        let told = self.reach_of(link);
         let (mut is_news, mut ended) = (false, BTreeSet::new());
         for cause in causes {
             match self.check_cause(link, &cause, &told, now) {
@@ -186,7 +186,7 @@ impl Paths {
     }
 
     /// Whether a dead link is believed. One's own session may be among them: then the other end has given it up.
-    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Told, now: Time) -> Result<bool, &'static str> {
+    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Reach, now: Time) -> Result<bool, &'static str> {
         const NOWHERE: &str = "dead link with an epoch from nowhere";
         if cause.a == self.me || cause.b == self.me {
             let other = if cause.a == self.me { &cause.b } else { &cause.a };
@@ -217,18 +217,18 @@ impl Paths {
 
     /// Whether a tombstone is believed; `None` if the neighbour never told what it ends. It may know of those of all routers
     /// of a zone, whichever its own route leads to; routers of one zone speak for it.
-    fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Told) -> Option<bool> {
+    fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Reach) -> Option<bool> {
         let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
         let key = RouteKey { zone: tombstone.origin.zone.clone(), service: service.clone() };
         let is_own = key.zone == self.me.zone && self.sessions.get(&link).is_some_and(|s| s.with == tombstone.origin);
-        (is_own || self.table.heard(link, &key).is_some()).then(|| self.imports(link, &key))
+        (is_own || self.table.received(link, &key).is_some()).then(|| self.imports(link, &key))
     }
 
     /// What a neighbour told, by what it may end: one look at its routes, however much an update ends.
-    fn told(&self, link: LinkId) -> Told {
-        let mut told = Told::default();
+    fn reach_of(&self, link: LinkId) -> Reach {
+        let mut told = Reach::default();
         let mut last: Option<(&Arc<[Hop]>, bool)> = None;
-        for (key, route) in self.table.told_by(link) {
+        for (key, route) in self.table.received_from(link) {
             let imports = self.imports(link, key);
             // Services of a zone often share their path, and stand together.
             if last.is_some_and(|(path, seen)| Arc::ptr_eq(path, &route.path) && seen == imports) {
@@ -246,7 +246,7 @@ impl Paths {
         told
     }
 
-    fn hear_group(
+    fn import_group(
         &mut self,
         link: LinkId,
         group: &Group,
@@ -297,7 +297,7 @@ impl Paths {
             }
             let imports = !matches!(&session.kind, SessionKind::External { import, .. } if !import.lets_pass(&key));
             if let Some(route) = route.filter(|_| imports)
-                && self.origins.hear(&route, now)
+                && self.origins.refresh(&route, now)
             {
                 let origins = &self.origins;
                 keys.extend(self.table.resting_on(|_, _, route| !origins.counts(route)));
@@ -307,7 +307,7 @@ impl Paths {
     }
 
     /// Takes a sign of life, and passes it on.
-    fn hear_fresh(&mut self, from: LinkId, fresh: &Keepalive, keys: &mut BTreeSet<RouteKey>, now: Time) {
+    fn import_keepalive(&mut self, from: LinkId, fresh: &Keepalive, keys: &mut BTreeSet<RouteKey>, now: Time) {
         let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
         if was_given_up {
             keys.extend(self.table.keys().filter(|key| key.zone == fresh.origin.zone).cloned());

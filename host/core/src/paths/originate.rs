@@ -59,7 +59,7 @@ impl Originated {
     }
 
     /// Takes note of what is served; `None` if it is over the limit.
-    pub(super) fn want(&mut self, service: &ServiceName, wanted: Option<Traits>, now: Time) -> Option<Change> {
+    pub(super) fn set(&mut self, service: &ServiceName, wanted: Option<Traits>, now: Time) -> Option<Change> {
         if !self.services.contains_key(service) {
             if wanted.is_none() {
                 return Some(Change::Nothing);
@@ -158,7 +158,7 @@ impl Originated {
         self.services.get(service)?.told.as_ref()
     }
 
-    pub(super) fn told(&self) -> impl Iterator<Item = &ServiceName> {
+    pub(super) fn advertised(&self) -> impl Iterator<Item = &ServiceName> {
         self.services.iter().filter(|(_, state)| state.told.is_some()).map(|(service, _)| service)
     }
 }

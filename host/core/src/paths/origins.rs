@@ -27,7 +27,7 @@ impl Origins {
     }
 
     /// Takes note of a route. Whether it shows that the process of this name is another one than was known.
-    pub(super) fn hear(&mut self, route: &Route, now: Time) -> bool {
+    pub(super) fn refresh(&mut self, route: &Route, now: Time) -> bool {
         let Some(last) = route.path.last() else { return false };
         let until = now + self.lease;
         let Some(origin) = self.known.get_mut(&last.at) else {
@@ -82,7 +82,7 @@ impl Origins {
     }
 
     /// Gives up those that gave no sign of life for a lease. Whether there were any.
-    pub(super) fn give_up(&mut self, now: Time) -> bool {
+    pub(super) fn expire(&mut self, now: Time) -> bool {
         let before = self.known.len();
         self.known.retain(|_, origin| origin.until > now);
         self.known.len() < before

@@ -141,13 +141,13 @@ impl Rib {
     }
 
     /// What a neighbour told that breaks no rule.
-    pub(super) fn told_by(&self, link: LinkId) -> impl Iterator<Item = (&RouteKey, &Route)> {
+    pub(super) fn received_from(&self, link: LinkId) -> impl Iterator<Item = (&RouteKey, &Route)> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
         keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.heard.get(&link)?.route.as_ref()?)))
     }
 
     /// What a neighbour told of a service, if it breaks no rule.
-    pub(super) fn heard(&self, link: LinkId, key: &RouteKey) -> Option<Arc<Route>> {
+    pub(super) fn received(&self, link: LinkId, key: &RouteKey) -> Option<Arc<Route>> {
         self.entries.get(key)?.heard.get(&link)?.route.clone()
     }
 

@@ -74,7 +74,7 @@ pub(super) struct ExportView<'a> {
 
 impl ExportView<'_> {
     /// What the neighbour should hold of a service.
-    pub(super) fn wanted(&self, session: &Session, key: &RouteKey) -> Option<&Arc<Route>> {
+    pub(super) fn exported(&self, session: &Session, key: &RouteKey) -> Option<&Arc<Route>> {
         let (route, is_external) = if key.zone == self.me.zone {
             (self.own.route(&key.service)?, false)
         } else {
@@ -116,7 +116,7 @@ impl Session {
 
     /// What is known of a service has changed: the neighbour is told in time.
     pub(super) fn mark(&mut self, key: &RouteKey, view: &ExportView<'_>, now: Time) {
-        let (old, wanted) = (self.sent.get(key).map(|(route, _)| route), view.wanted(self, key));
+        let (old, wanted) = (self.sent.get(key).map(|(route, _)| route), view.exported(self, key));
         if old.is_none() && wanted.is_none() {
             return;
         }
@@ -176,10 +176,10 @@ impl Session {
             keys.append(&mut self.calm);
         }
         for key in keys {
-            self.tell(key, view, may_announce, &mut writer);
+            self.export(key, view, may_announce, &mut writer);
         }
         if may_announce {
-            self.tell_fresh(&mut writer);
+            self.export_keepalives(&mut writer);
         }
         if writer.announces {
             self.announce_after = now + pause;
@@ -196,8 +196,8 @@ impl Session {
     }
 
     /// Tells what has become of one service, if that is something else than the neighbour holds.
-    fn tell(&mut self, key: RouteKey, view: &ExportView<'_>, may_announce: bool, writer: &mut Writer) {
-        let wanted = view.wanted(self, &key).cloned();
+    fn export(&mut self, key: RouteKey, view: &ExportView<'_>, may_announce: bool, writer: &mut Writer) {
+        let wanted = view.exported(self, &key).cloned();
         let old = self.sent.get(&key).map(|(route, _)| route);
         if old == wanted.as_ref() {
             return;
@@ -226,7 +226,7 @@ impl Session {
     }
 
     /// Tells signs of life of origins that the neighbour knows of, if they are newer than all routes of them.
-    fn tell_fresh(&mut self, writer: &mut Writer) {
+    fn export_keepalives(&mut self, writer: &mut Writer) {
         let fresh = std::mem::take(&mut self.fresh);
         if fresh.is_empty() {
             return;
@@ -249,7 +249,7 @@ impl Session {
         self.calm.extend(view.table.choices().map(|(key, _)| key.clone()));
         let own =
             |service: &crate::name::ServiceName| RouteKey { zone: view.me.zone.clone(), service: service.clone() };
-        self.calm.extend(view.own.told().map(own));
+        self.calm.extend(view.own.advertised().map(own));
     }
 
     /// Says how much the neighbour should hold, unless it will be told everything anyway.

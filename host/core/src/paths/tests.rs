@@ -40,7 +40,7 @@ fn group(path: &[&str], services: &[&str]) -> Group {
 
 fn tell(paths: &mut Paths, link: u64, news: Changes) -> Vec<PathEffect> {
     let number = paths.sessions[&LinkId(link)].heard + 1;
-    paths.hear(LinkId(link), Update { number, content: UpdateContent::Changes(news) }, Time::ZERO);
+    paths.import(LinkId(link), Update { number, content: UpdateContent::Changes(news) }, Time::ZERO);
     drain(paths)
 }
 
@@ -214,7 +214,7 @@ fn a_missing_update_or_another_sum_has_everything_told_again() {
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let hear = |paths: &mut Paths, number, say, seconds| {
-        paths.hear(LinkId(1), Update { number, content: say }, Time::ZERO + Duration::from_secs(seconds));
+        paths.import(LinkId(1), Update { number, content: say }, Time::ZERO + Duration::from_secs(seconds));
         drain(paths).iter().any(|e| {
             matches!(e, PathEffect::Send { update: Update { content: UpdateContent::RequestRefresh, .. }, .. })
         })
@@ -235,7 +235,7 @@ fn whoever_asks_is_told_everything_between_two_marks() {
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     assert_eq!(told(&mut paths, 1).len(), 1);
     let now = Time::ZERO + LATER;
-    paths.hear(LinkId(1), Update { number: 1, content: UpdateContent::RequestRefresh }, now);
+    paths.import(LinkId(1), Update { number: 1, content: UpdateContent::RequestRefresh }, now);
     paths.wake(now + LATER);
     let says: Vec<UpdateContent> = drain(&mut paths)
         .into_iter()
@@ -285,13 +285,13 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
         UpdateContent::Changes(Changes { fresh: vec![fresh], ..Changes::default() })
     };
     let half = Time::ZERO + lease / 2;
-    paths.hear(LinkId(1), Update { number: 2, content: alive(2) }, half);
+    paths.import(LinkId(1), Update { number: 2, content: alive(2) }, half);
     paths.wake(Time::ZERO + lease);
     assert_eq!(paths.sizes().reachable, 1);
-    paths.hear(LinkId(1), Update { number: 3, content: alive(2) }, Time::ZERO + lease);
+    paths.import(LinkId(1), Update { number: 3, content: alive(2) }, Time::ZERO + lease);
     paths.wake(half + lease);
     assert_eq!(paths.sizes().reachable, 0, "the sign was an old one");
-    paths.hear(LinkId(1), Update { number: 4, content: alive(3) }, half + lease);
+    paths.import(LinkId(1), Update { number: 4, content: alive(3) }, half + lease);
     assert_eq!(paths.sizes().reachable, 1);
 }
 

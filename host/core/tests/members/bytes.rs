@@ -33,7 +33,7 @@ fn datagrams() -> Vec<Vec<u8>> {
                 datagrams.push(data.to_vec());
                 let to = usize::from(to.name.as_str().as_bytes()[0] - b'a');
                 if !is_gone {
-                    nodes[to].hear(&data, now).unwrap();
+                    nodes[to].receive(&data, now).unwrap();
                 }
             }
         }
@@ -62,7 +62,7 @@ fn random_and_mutated_datagrams_are_refused_or_survived() {
                 }
                 _ => {}
             }
-            match node.hear(&data, now) {
+            match node.receive(&data, now) {
                 Ok(()) => taken += 1,
                 Err(_) => refused += 1,
             }
@@ -79,7 +79,7 @@ fn random_and_mutated_datagrams_are_refused_or_survived() {
 fn a_cut_datagram_is_refused_wherever_it_is_cut() {
     for data in datagrams().iter().take(50) {
         let mut node = Members::new(member("b"), &MembersSettings::default(), 1);
-        let header_alone = (0..data.len()).filter(|length| node.hear(&data[..*length], Time::ZERO).is_ok()).count();
+        let header_alone = (0..data.len()).filter(|length| node.receive(&data[..*length], Time::ZERO).is_ok()).count();
         assert!(header_alone <= 1, "only a header without news can stand for itself");
     }
 }
@@ -89,6 +89,6 @@ fn a_node_does_not_talk_to_itself() {
     let mut node = Members::new(member("a"), &MembersSettings::default(), 1);
     node.announce(&member("b"), Time::ZERO);
     let Some(MemberEffect::Gossip { data, .. }) = node.next_effect() else { panic!("it says hello") };
-    assert!(node.hear(&data, Time::ZERO).is_err());
+    assert!(node.receive(&data, Time::ZERO).is_err());
     assert_eq!(node.next_effect(), None);
 }

@@ -253,7 +253,7 @@ impl Network {
         match self.processes[process].state {
             State::Running => {
                 self.write(process, &(">", data));
-                self.processes[process].members.hear(data, self.now).unwrap();
+                self.processes[process].members.receive(data, self.now).unwrap();
                 self.act(process);
             }
             State::Frozen => self.processes[process].inbox.push(data.clone()),

@@ -169,7 +169,7 @@ impl Network {
         let now = self.now;
         self.log.write(now, || &self.routers[router].name, &(session, ">", &update));
         if let Some(paths) = &mut self.routers[router].paths {
-            paths.hear(session, update, now);
+            paths.import(session, update, now);
         }
         self.act_on(router);
     }

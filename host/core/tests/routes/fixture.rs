@@ -65,12 +65,12 @@ impl Fixture {
 
     pub(crate) fn hear(&mut self, from: &Label, say: Say, now: Time) {
         match say {
-            Say::Pull => self.routes.pulled(from, now),
+            Say::Pull => self.routes.receive_pull(from, now),
             Say::Advert(advert) => {
                 if let Advert::Whole { .. } = advert {
                     self.pulls.remove(from);
                 }
-                self.routes.hear(from, advert, now);
+                self.routes.receive(from, advert, now);
             }
         }
     }
@@ -115,7 +115,7 @@ impl Fixture {
                     assert!(now.since(last) >= Duration::from_secs(1), "asked {from} twice within a second");
                 }
             }
-            DirectoryEffect::Tell { to, advert } => {
+            DirectoryEffect::Advertise { to, advert } => {
                 assert!(self.up.contains(to), "{to} is down");
                 self.check_advert(advert);
             }

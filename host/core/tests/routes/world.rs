@@ -176,7 +176,7 @@ impl World {
             self.log.write(self.now, || format!("{}  ", self.stations[n].name), &effect);
             self.check_rest(&effect);
             match effect {
-                DirectoryEffect::Tell { to, advert } => self.send(n, &to, Say::Advert(advert)),
+                DirectoryEffect::Advertise { to, advert } => self.send(n, &to, Say::Advert(advert)),
                 DirectoryEffect::Pull { from } => {
                     self.count("pulled");
                     self.send(n, &from, Say::Pull);
@@ -193,7 +193,7 @@ impl World {
     /// When all is settled, living nodes send each other signs of life and nothing else.
     fn check_rest(&self, effect: &DirectoryEffect) {
         let rests = match effect {
-            DirectoryEffect::Tell { advert, .. } => matches!(advert, Advert::Still { .. }),
+            DirectoryEffect::Advertise { advert, .. } => matches!(advert, Advert::Still { .. }),
             DirectoryEffect::Pull { from } => !self.stations[self.number(from)].alive,
             _ => false,
         };

@@ -17,7 +17,7 @@ fn peers() -> [ConnectionId; 5] {
     [
         ConnectionId::new("a"),
         ConnectionId::new([0, 1]),
-        ConnectionId::anybody("a"),
+        ConnectionId::unproven("a"),
         ConnectionId::authenticated("a", "k".parse().unwrap()),
         ConnectionId::authenticated("a", "l".parse().unwrap()),
     ]

@@ -49,8 +49,8 @@ fn offers() -> Vec<Offer> {
 
 #[test]
 fn no_two_effects_of_routes_are_written_alike() {
-    let mut effects = vec![DirectoryEffect::Tell { to: label("b"), advert: Advert::Still { version: 1 } }];
-    let mut tell = |advert| effects.push(DirectoryEffect::Tell { to: label("a"), advert });
+    let mut effects = vec![DirectoryEffect::Advertise { to: label("b"), advert: Advert::Still { version: 1 } }];
+    let mut tell = |advert| effects.push(DirectoryEffect::Advertise { to: label("a"), advert });
     for version in [1, 2] {
         tell(Advert::Whole { version, offers: Vec::new() });
         tell(Advert::Change { version, offers: Vec::new(), withdrawn: Vec::new() });

@@ -22,7 +22,7 @@ pub fn encode(update: &Update) -> Frame {
     let mut out = Vec::with_capacity(64);
     out.put_u64(update.number);
     match &update.content {
-        UpdateContent::Changes(news) => put_news(&mut out, news),
+        UpdateContent::Changes(news) => put_changes(&mut out, news),
         UpdateContent::BeginRefresh => out.put_u8(BEGIN),
         UpdateContent::EndRefresh => out.put_u8(COMPLETE),
         UpdateContent::Digest { routes, digest } => {
@@ -35,7 +35,7 @@ pub fn encode(update: &Update) -> Frame {
     out.into()
 }
 
-fn put_news(out: &mut Vec<u8>, news: &Changes) {
+fn put_changes(out: &mut Vec<u8>, news: &Changes) {
     out.put_u8(NEWS);
     put_list(out, &news.causes, |out, cause| {
         put_router(out, &cause.a);
@@ -95,7 +95,7 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
     let from = &mut frame;
     let number = from.u64()?;
     let say = match from.u8()? {
-        NEWS => UpdateContent::Changes(news(from)?),
+        NEWS => UpdateContent::Changes(changes(from)?),
         BEGIN => UpdateContent::BeginRefresh,
         COMPLETE => UpdateContent::EndRefresh,
         STILL => UpdateContent::Digest { routes: from.u32()?, digest: from.u64()? },
@@ -105,7 +105,7 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
     if from.is_empty() { Ok(Update { number, content: say }) } else { Err("goes on after its end") }
 }
 
-fn news(from: &mut Frame) -> Result<Changes, &'static str> {
+fn changes(from: &mut Frame) -> Result<Changes, &'static str> {
     // The shortest router has four bytes.
     Ok(Changes {
         causes: list(from, 16, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,

@@ -116,7 +116,7 @@ impl Notation for ConnectionId {
             write!(line, "{principal}/").unwrap();
         }
         write_bytes(self.as_bytes(), line);
-        if self.is_anybody() {
+        if self.is_unproven() {
             line.push_str("/anybody");
         }
     }

@@ -40,7 +40,7 @@ impl Notation for MemberKind {
 impl Notation for DirectoryEffect {
     fn write(&self, line: &mut String) {
         match self {
-            Self::Tell { to, advert } => words!(line, "tell", to, advert),
+            Self::Advertise { to, advert } => words!(line, "tell", to, advert),
             Self::Pull { from } => words!(line, "pull", from),
             Self::Offered { by, offer } => words!(line, "offered-by", by, offer),
             Self::Withdrawn { by, service } => words!(line, "withdrawn-by", by, service),

@@ -92,12 +92,12 @@ fn gossip(data: &[u8]) {
     let settings = MembersSettings { limit: 3, ..MembersSettings::default() };
     let mut me = Members::new(member("node1"), &settings, 1);
     me.introduce(&member("node2"), Time::ZERO);
-    let _refused = me.hear(data, Time::from_micros(1));
+    let _refused = me.receive(data, Time::from_micros(1));
     for second in 0..3 {
         me.wake(Time::from_micros(second * 1_000_000));
         while let Some(effect) = me.next_effect() {
             if let MemberEffect::Gossip { to, data } = effect {
-                assert_eq!(Members::new(to, &settings, 2).hear(&data, Time::ZERO), Ok(()));
+                assert_eq!(Members::new(to, &settings, 2).receive(&data, Time::ZERO), Ok(()));
             }
         }
         assert!(me.alive().count() <= settings.limit);

@@ -103,7 +103,7 @@ impl World<'_> {
         *heard = (*heard).max(number.min(u64::MAX - 2));
         let update = any_update(&neighbour(link), number, input);
         let update = path::decode(path::encode(&update)).unwrap();
-        self.paths.hear(link, update, self.now);
+        self.paths.import(link, update, self.now);
     }
 
     fn settle(&mut self) {

@@ -54,7 +54,7 @@ fn step(routes: &mut Directory, input: &mut Reader<'_>, now: &mut Time) {
             routes.offer(Offer { service, cost: input.u8().into(), traits: any_traits(input) }, *now);
         }
         3 => routes.withdraw(&any_service(input).into(), *now),
-        4 => routes.pulled(&any_name(input), *now),
+        4 => routes.receive_pull(&any_name(input), *now),
         5 => {
             const STEPS: [u64; 5] = [1, 5, 1_000, 10_000, 100_000];
             *now = *now + Duration::from_millis(*input.pick(&STEPS).unwrap());
@@ -62,7 +62,7 @@ fn step(routes: &mut Directory, input: &mut Reader<'_>, now: &mut Time) {
         _ => {
             let (from, advert) = (any_name(input), PeerMessage::Advert(any_advert(input)));
             let Ok(PeerMessage::Advert(advert)) = peer::decode(peer::encode(advert)) else { unreachable!() };
-            routes.hear(&from, advert, *now);
+            routes.receive(&from, advert, *now);
         }
     }
 }
@@ -71,7 +71,7 @@ fn take(effect: DirectoryEffect, offered: &mut BTreeSet<(Label, Address)>) {
     match effect {
         DirectoryEffect::Offered { by, offer } => assert!(offered.insert((by, offer.service)), "is offered twice"),
         DirectoryEffect::Withdrawn { by, service } => assert!(offered.remove(&(by, service)), "was not offered"),
-        DirectoryEffect::Tell { advert, .. } => {
+        DirectoryEffect::Advertise { advert, .. } => {
             let said = PeerMessage::Advert(advert);
             assert_eq!(peer::decode(peer::encode(said.clone())), Ok(said));
         }
