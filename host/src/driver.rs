@@ -306,7 +306,7 @@ impl Driver {
     fn open(&mut self, mail: Mail) {
         let input = match mail {
             Mail::Input(input) => input,
-            Mail::News(news) => match self.plugins.hear(news) {
+            Mail::News(news) => match self.plugins.apply(news) {
                 Some(input) => input,
                 None => return,
             },
@@ -323,7 +323,7 @@ impl Driver {
                 self.over_limit += times;
                 return self.warn("connections over a limit", &what);
             }
-            Mail::Lookup(lookup) => return self.sockets.go_on(lookup),
+            Mail::Lookup(lookup) => return self.sockets.resolved(lookup),
         };
         match input {
             Input::Drain => {
@@ -416,8 +416,8 @@ impl Driver {
             }
             Output::Stop(request) => self.plugins.stop(request, now),
             Output::Answer { call, result } => self.plugins.answer(call, result),
-            Output::Event(event) => self.tell_of(&event),
-            Output::Zone(event) => self.tell_of_zone(&event),
+            Output::Event(event) => self.log_event(&event),
+            Output::Zone(event) => self.log_zone_event(&event),
         }
         None
     }

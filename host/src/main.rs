@@ -11,11 +11,11 @@ use wasmnode::driver;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    let done = cli.settle().and_then(|()| obey(&cli));
+    let done = cli.settle().and_then(|()| execute(&cli));
     done.unwrap_or_else(|failed| failed.report())
 }
 
-fn obey(cli: &Cli) -> Result<ExitCode, cli::Failed> {
+fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
     let config = cli.config.as_deref();
     match &cli.command {
         None => run(cli),

@@ -198,17 +198,17 @@ impl Sockets {
     ///
     /// The number must not have been used before. With keys, `name` tells whose is expected.
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
-        self.hear_links();
+        self.drain_links();
         if let Err(why) = self.dialer.dial(link, endpoint, name) {
             self.news.push_back(Input::LinkDown { link, why });
         }
     }
 
     /// Goes on with a link whose endpoint has a name for a host.
-    pub(crate) fn go_on(&mut self, lookup: Lookup) {
-        self.hear_links();
-        if let Err((link, why)) = self.dialer.go_on(lookup) {
-            self.tell_down(link, why);
+    pub(crate) fn resolved(&mut self, lookup: Lookup) {
+        self.drain_links();
+        if let Err((link, why)) = self.dialer.resolved(lookup) {
+            self.report_down(link, why);
         }
     }
 
@@ -271,24 +271,24 @@ impl Sockets {
 
     fn receive_from_link(&mut self) -> Option<Input> {
         if self.news.is_empty() {
-            self.hear_link();
+            self.read_link();
         }
         self.news.pop_front()
     }
 
     /// Hears all that links have brought. If one brings more all the time, the next link may take news of an old one for its
     /// own, and end; then it is dialled again.
-    fn hear_links(&mut self) {
+    fn drain_links(&mut self) {
         self.ready = Ready::UNKNOWN;
         for _ in 0..HEARD_AT_A_TIME {
-            if !self.hear_link() {
+            if !self.read_link() {
                 break;
             }
         }
     }
 
     /// Hears one message or one link's end, if there is any.
-    fn hear_link(&mut self) -> bool {
+    fn read_link(&mut self) -> bool {
         if self.dialer.is_unused() {
             return false;
         }
@@ -302,7 +302,7 @@ impl Sockets {
             }
             // No messages are left, so none of the link's either.
             if let Some((link, why)) = self.dialer.next_ended() {
-                self.tell_down(link, why);
+                self.report_down(link, why);
                 return true;
             }
             // What arrived before the news is there to read when the news is.
@@ -314,7 +314,7 @@ impl Sockets {
         }
     }
 
-    fn tell_down(&mut self, link: LinkId, why: String) {
+    fn report_down(&mut self, link: LinkId, why: String) {
         let waiting = self.backlog.take(&Receiver::Link(link));
         self.news.extend(waiting.map(|frames| Input::Unsent { link, frames }));
         self.news.push_back(Input::LinkDown { link, why });

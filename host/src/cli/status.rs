@@ -31,13 +31,17 @@ pub(crate) struct Explain {
 
 /// Lists what can be called.
 pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(&mut args.to.connect(config)?, args, Request::new(admin::SERVICES), |reply| Ok(service_table(&read(reply)?)))?;
+    print_list(&mut args.to.connect(config)?, args, Request::new(admin::SERVICES), |reply| {
+        Ok(service_table(&read(reply)?))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Lists the nodes of the zone.
 pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    tell(&mut args.to.connect(config)?, args, Request::new(admin::MEMBERS), |reply| Ok(member_table(&read(reply)?)))?;
+    print_list(&mut args.to.connect(config)?, args, Request::new(admin::MEMBERS), |reply| {
+        Ok(member_table(&read(reply)?))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -45,7 +49,7 @@ pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode,
 pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
     let ask = Request::new(admin::EXPLAIN).body([args.service.to_string()]);
-    let reply = tell(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
+    let reply = print_list(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
     let report: ExplainReport = read(&reply)?;
     if let Some(FailureReport { code, reason }) = report.failure {
         return Err(Failed::of(&Failure::new(Code::from_number(code).unwrap_or(Code::Failed), reason)));
@@ -59,7 +63,7 @@ pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode,
 }
 
 /// Asks the node and prints what it tells, as it is or for a person.
-fn tell(
+fn print_list(
     client: &mut Client,
     args: &Listing,
     ask: Request,

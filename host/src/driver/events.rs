@@ -9,7 +9,7 @@ use wasmnode_core::{Event, ZoneEvent};
 
 impl Driver {
     /// Logs what happened to workers and requests.
-    pub(super) fn tell_of(&mut self, event: &Event) {
+    pub(super) fn log_event(&mut self, event: &Event) {
         match event {
             // Two workers that share an identity take turns for ever.
             Event::WorkerLeft { .. } if event.is_doubled_identity() => {
@@ -21,7 +21,7 @@ impl Driver {
     }
 
     /// Logs what happened in the zone, and notes where its members listen.
-    pub(super) fn tell_of_zone(&mut self, event: &ZoneEvent) {
+    pub(super) fn log_zone_event(&mut self, event: &ZoneEvent) {
         match event {
             ZoneEvent::MemberJoined(member) => self.plugins.doors().open(&member.endpoint),
             ZoneEvent::MemberLeft(member) => self.plugins.doors().close(&member.endpoint),

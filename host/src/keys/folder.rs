@@ -147,7 +147,7 @@ impl TrustFolder {
             Err(why) => remarks.push(self.remark_of_folder(&why)),
         }
         let trusted = self.settle(&mut remarks);
-        Look { trusted, remarks: self.not_said_before(remarks) }
+        Look { trusted, remarks: self.unreported(remarks) }
     }
 
     /// The files that may be of somebody, by path, and remarks about the others.
@@ -265,7 +265,7 @@ impl TrustFolder {
     }
 
     /// Of these remarks, those that were not made at the last look.
-    fn not_said_before(&mut self, remarks: Vec<Remark>) -> Vec<Remark> {
+    fn unreported(&mut self, remarks: Vec<Remark>) -> Vec<Remark> {
         let paths: BTreeSet<&PathBuf> = remarks.iter().map(|remark| &remark.path).collect();
         self.said.retain(|path, _| paths.contains(path));
         let is_new = |remark: &Remark| self.said.insert(remark.path.clone(), remark.clone()).as_ref() != Some(remark);

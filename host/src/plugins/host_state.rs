@@ -187,7 +187,7 @@ impl HostState {
     ///
     /// # Errors
     /// If its request is past its deadline.
-    pub(super) fn go_on(&self) -> wasmtime::Result<UpdateDeadline> {
+    pub(super) fn on_epoch_deadline(&self) -> wasmtime::Result<UpdateDeadline> {
         if self.around.calls.is_overdue(self.request) {
             return Err(wasmtime::Error::new(Ended(Failure::new(Code::Deadline, STOPPED))));
         }

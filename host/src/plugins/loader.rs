@@ -238,13 +238,13 @@ impl Loader {
         let (watch, trouble) = Watch::new(&self.config.plugins, &self.hints);
         if let Some(why) = trouble {
             let say = format!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {why}");
-            self.say(&self.config.plugins, say, |say| warn!("{say}"));
+            self.report(&self.config.plugins, say, |say| warn!("{say}"));
         }
         watch
     }
 
     /// Says something about a file, unless it was the last thing said about it.
-    fn say(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
+    fn report(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
         let mut said = lock(&self.said);
         if said.get(file) == Some(&what) {
             debug!("again: {what}");
@@ -255,7 +255,7 @@ impl Loader {
     }
 
     /// Forgets what was said about a file: it is in order, or gone.
-    fn unsay(&self, file: &Path) {
+    fn clear_report(&self, file: &Path) {
         lock(&self.said).remove(file);
     }
 
@@ -264,9 +264,9 @@ impl Loader {
         let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
         let name = service_name(file).inspect_err(|why| {
             if matches!(change, Change::Gone(_)) {
-                self.unsay(file);
+                self.clear_report(file);
             } else {
-                self.say(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
+                self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
             }
         });
         name.ok().filter(|service| self.config.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
@@ -292,12 +292,12 @@ impl Loader {
     fn work_unguarded(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
         match task {
             Task::Change(Change::Gone(file)) => {
-                self.unsay(file);
-                vec![self.gone(service)].into()
+                self.clear_report(file);
+                vec![self.removed(service)].into()
             }
             Task::Change(Change::Unusable(file, error)) => {
                 let before = match error.is_gone() {
-                    true => Ok(Some(self.gone(service))),
+                    true => Ok(Some(self.removed(service))),
                     false => self.resume(service, file, None, attempt),
                 };
                 let before = match before {
@@ -338,7 +338,7 @@ impl Loader {
         self.config.plugins.join(format!("{service}.wasm"))
     }
 
-    fn gone(&self, service: &ServiceName) -> News {
+    fn removed(&self, service: &ServiceName) -> News {
         lock(&self.loaded).remove(service);
         News::Gone(service.clone())
     }
@@ -380,7 +380,7 @@ impl Loader {
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
         let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
         if !is_new {
-            self.unsay(file);
+            self.clear_report(file);
             return Ok(News::Unchanged(service.clone()));
         }
         let signature = signature.and_then(Result::ok);
@@ -392,7 +392,7 @@ impl Loader {
             }
         };
         log_admission(file, vouched.as_deref());
-        self.unsay(file);
+        self.clear_report(file);
         let claim = self.history.as_ref().map(|history| history.keep(digest, bytes));
         lock(&self.loaded).insert(service.clone(), digest.to_owned());
         let is_deployed = lock(&self.deployed).remove(service).is_some_and(|deployed| deployed == digest);
@@ -408,7 +408,7 @@ impl Loader {
     /// Says why a file cannot serve, once.
     fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> News {
         let why = text::into_line(why, Failure::MAX_REASON);
-        self.say(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
+        self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
         let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         News::Refused(service.clone(), Refusal { digest, why, at })
     }

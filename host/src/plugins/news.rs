@@ -67,7 +67,7 @@ impl fmt::Debug for News {
 
 impl Plugins {
     /// Takes note of what happened to a file; returns what the core has to know of it.
-    pub(crate) fn hear(&mut self, news: News) -> Option<Input> {
+    pub(crate) fn apply(&mut self, news: News) -> Option<Input> {
         self.note_finished(&news);
         match news {
             News::FirstPass(unfinished) => {

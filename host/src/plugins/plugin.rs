@@ -198,7 +198,7 @@ impl Plugin {
                 self.crashes.fetch_add(1, Ordering::Relaxed);
             }
             if self.has_ever_crashed() {
-                self.take_note(has_crashed);
+                self.record_outcome(has_crashed);
             }
             outcome
         }
@@ -215,7 +215,7 @@ impl Plugin {
     }
 
     /// A request has ended, of a plugin that has crashed in this or in others.
-    fn take_note(&self, has_crashed: bool) {
+    fn record_outcome(&self, has_crashed: bool) {
         // A version that can be replaced is judged by its first requests, and a quarantine would keep it from them.
         if has_crashed && self.is_on_trial() {
             return;
@@ -231,7 +231,7 @@ impl Plugin {
             None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
             None => return,
         }
-        self.tell_quarantine();
+        self.report_quarantine();
     }
 
     /// Whether it is judged by its first requests, and the version before it serves if it fails.
@@ -247,7 +247,7 @@ impl Plugin {
     }
 
     /// Says how long requests are refused still, so that whoever asks is told so.
-    pub(super) fn tell_quarantine(&self) {
+    pub(super) fn report_quarantine(&self) {
         let (service, generation) = (self.around.service.clone(), self.generation());
         let lasts = self.health().quarantine(Instant::now());
         self.around.calls.sending.send(News::Quarantine { service, generation, lasts });
@@ -351,7 +351,7 @@ impl Plugin {
         store.limiter(HostState::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
         store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
-        store.epoch_deadline_callback(|context| context.data().go_on());
+        store.epoch_deadline_callback(|context| context.data().on_epoch_deadline());
         store.set_epoch_deadline(TICKS);
         stacks::trim(&mut store, request.0).await;
         store

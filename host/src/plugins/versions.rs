@@ -282,7 +282,7 @@ impl Versions {
         let from = from.version.number;
         self.serving = Some(previous);
         // It may be in a quarantine of its own.
-        self.serving().into_iter().for_each(|serving| serving.tell_quarantine());
+        self.serving().into_iter().for_each(|serving| serving.report_quarantine());
         Ok((from, number))
     }
 }

@@ -182,7 +182,7 @@ impl Dialer {
     ///
     /// # Errors
     /// Why there is no connecting; then the link has ended.
-    pub(super) fn go_on(&mut self, lookup: Lookup) -> Result<(), (LinkId, String)> {
+    pub(super) fn resolved(&mut self, lookup: Lookup) -> Result<(), (LinkId, String)> {
         self.lookups -= 1;
         let link = lookup.link;
         if self.links.get(&link).is_none_or(|link| link.state != State::LookingUp) {

@@ -37,7 +37,7 @@ impl Handshakes {
 
     /// Hears an event of the monitored socket; says whether it tells of somebody who was turned away without being
     /// judged. The ZAP handler tells of those that it refuses.
-    pub(super) fn hear(&mut self, event: &[Vec<u8>], now: Instant) -> bool {
+    pub(super) fn record(&mut self, event: &[Vec<u8>], now: Instant) -> bool {
         let Some(&[a, b, c, d, e, f]) = event.first().map(Vec::as_slice) else { return false };
         let (kind, descriptor) = (u16::from_ne_bytes([a, b]), i32::from_ne_bytes([c, d, e, f]));
         match SocketEvent::from_raw(kind) {
@@ -57,7 +57,7 @@ impl Handshakes {
     }
 
     /// How many were neither let in nor turned away, as far as that is certain, since the last time.
-    pub(super) fn take_unheard(&mut self, now: Instant) -> u64 {
+    pub(super) fn take_abandoned(&mut self, now: Instant) -> u64 {
         if self.look_at.is_some_and(|look_at| look_at <= now) {
             let before = self.young.len();
             self.young.retain(|_, end| *end > now);
@@ -90,19 +90,19 @@ mod tests {
         let (mut newcomers, start) = (Handshakes::default(), Instant::now());
         assert_eq!(newcomers.timeout(start), -1);
         for descriptor in 1..=5 {
-            assert!(!newcomers.hear(&event(ACCEPTED, descriptor), start));
+            assert!(!newcomers.record(&event(ACCEPTED, descriptor), start));
         }
         let told = [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL];
-        assert_eq!(told.map(|kind| newcomers.hear(&event(kind, 0), start)), [false, false, true]);
+        assert_eq!(told.map(|kind| newcomers.record(&event(kind, 0), start)), [false, false, true]);
         for descriptor in 2..=5 {
-            assert!(!newcomers.hear(&event(DISCONNECTED, descriptor), start));
+            assert!(!newcomers.record(&event(DISCONNECTED, descriptor), start));
         }
-        assert_eq!(newcomers.take_unheard(start), 1, "it could be that the one who stays is not let in yet");
+        assert_eq!(newcomers.take_abandoned(start), 1, "it could be that the one who stays is not let in yet");
         assert_eq!(newcomers.timeout(start), 1_001);
-        assert_eq!(newcomers.take_unheard(start + HANDSHAKE), 0);
-        assert_eq!(newcomers.take_unheard(start + HANDSHAKE + SECOND), 1, "but then it would have been cut off");
+        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE), 0);
+        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE + SECOND), 1, "but then it would have been cut off");
         assert_eq!(newcomers.timeout(start + HANDSHAKE), -1);
-        assert!(!newcomers.hear(&event(DISCONNECTED, 1), start + HANDSHAKE));
-        assert_eq!(newcomers.take_unheard(start + HANDSHAKE), 0);
+        assert!(!newcomers.record(&event(DISCONNECTED, 1), start + HANDSHAKE));
+        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE), 0);
     }
 }

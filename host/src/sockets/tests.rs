@@ -85,7 +85,7 @@ impl Fixture {
         self.mailbox.silence();
         while let Some(letter) = self.mailbox.next() {
             match letter.mail {
-                Mail::Lookup(lookup) => self.sockets.go_on(lookup),
+                Mail::Lookup(lookup) => self.sockets.resolved(lookup),
                 Mail::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
                 Mail::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
                 _ => {}

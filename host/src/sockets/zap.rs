@@ -140,7 +140,7 @@ fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
 }
 
 /// Who it is at the other end, as far as that is known: without the port, which is another each time.
-fn somebody(remote: &[u8]) -> String {
+fn describe(remote: &[u8]) -> String {
     let address = std::str::from_utf8(remote).ok().and_then(|remote| remote.strip_prefix("tcp://")?.rsplit_once(':'));
     address.map_or_else(|| "somebody".into(), |(host, _port)| format!("somebody at {host}"))
 }
@@ -168,23 +168,23 @@ impl ZapThread {
             }
             while let Ok(event) = uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)) {
                 if let Some(event) = with_other_end(&event) {
-                    self.hear(&event);
+                    self.receive_event(&event);
                 }
             }
-            for _ in 0..self.newcomers.take_unheard(Instant::now()) {
+            for _ in 0..self.newcomers.take_abandoned(Instant::now()) {
                 self.turn_away("somebody connected who does not speak ZeroMQ");
             }
         }
     }
 
-    fn hear(&mut self, event: &[Vec<u8>]) {
+    fn receive_event(&mut self, event: &[Vec<u8>]) {
         let exceeded = event.first().and_then(|event| Exceeded::of_event(event));
         // Any other limit is one for those who were let in.
-        if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.newcomers.hear(event, Instant::now()) {
+        if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.newcomers.record(event, Instant::now()) {
             return;
         }
         let remote = event.get(1).map(Vec::as_slice).unwrap_or_default();
-        let who = somebody(remote);
+        let who = describe(remote);
         match exceeded.map(|limit| (limit, limit.why(self.intake))) {
             Some((Exceeded::Handshake, why)) => self.turn_away(&format!("{who}: {why}")),
             Some((_, why)) => self.tell.over_limit(format!("the connection with {} is ended: {why}", client(remote))),
