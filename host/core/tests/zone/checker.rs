@@ -15,7 +15,7 @@ use crate::machine::{Clock, ProcessId};
 use crate::plugins::RunId;
 use crate::scenario::Scenario;
 use crossing::Arrival;
-use model::{Ask, Asker, Execution, Model};
+use model::{Execution, Model, RequestModel, Requester};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::{self, Reply, native};
@@ -39,7 +39,7 @@ pub(crate) struct Checker {
     is_garbled: bool,
     /// The longest time that a message is under way.
     under_way: Duration,
-    asks: BTreeMap<u64, Ask>,
+    asks: BTreeMap<u64, RequestModel>,
     due: BTreeSet<(Time, u64)>,
     books: BTreeMap<ProcessId, Model>,
     /// Runs that go on: the request, and which of its runs it is.
@@ -139,7 +139,7 @@ impl Checker {
         if !place.is_empty() {
             self.tally.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
         }
-        let mut new = Ask::new(Asker::Client(from), service, home);
+        let mut new = RequestModel::new(Requester::Client(from), service, home);
         let own_zone = self.books[&home].settings.zone.as_str();
         let (node, zone) =
             place.split_once('.').unwrap_or(if place.starts_with('n') { (place, own_zone) } else { ("", place) });
@@ -153,16 +153,16 @@ impl Checker {
 
     /// A run is about to call a service.
     pub(crate) fn calls(&mut self, call: CallId, (home, _): RunId, service: &ServiceName) {
-        let mut new = Ask::new(Asker::Call, service.as_str(), home);
+        let mut new = RequestModel::new(Requester::Call, service.as_str(), home);
         new.is_open = true;
         self.asks.insert(call.0, new);
         self.accepts(call.0);
     }
 
     pub(crate) fn client_of(&self, ask: u64) -> ConnectionId {
-        match &self.asks[&ask].asker {
-            Asker::Client(peer) => peer.clone(),
-            Asker::Call => self.fail("only clients withdraw"),
+        match &self.asks[&ask].requester {
+            Requester::Client(peer) => peer.clone(),
+            Requester::Call => self.fail("only clients withdraw"),
         }
     }
 
@@ -306,7 +306,7 @@ impl Checker {
 
     fn client_hears(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
         match self.asks.get(&number) {
-            Some(Ask { asker: Asker::Client(peer), home, .. }) if peer == to && *home == id => {}
+            Some(RequestModel { requester: Requester::Client(peer), home, .. }) if peer == to && *home == id => {}
             _ => self.fail(&format!("client {to} is told of request {number}, which is not its own: {reply:?}")),
         }
         self.answered(id, number, reply);
@@ -378,7 +378,7 @@ impl Checker {
         if of_plugins.contains(&failure.code) && !ask.runs.iter().any(is_told) {
             self.fail(&format!("no run of request {number} has failed like this: {failure}"));
         }
-        if failure.code == Code::Cancelled && !ask.is_cancelled && !matches!(ask.asker, Asker::Call) {
+        if failure.code == Code::Cancelled && !ask.is_cancelled && !matches!(ask.requester, Requester::Call) {
             self.fail(&format!("nobody has cancelled request {number}: {failure}"));
         }
         if failure.code == Code::Malformed && !failure.reason.contains("name") {
@@ -430,7 +430,7 @@ impl Checker {
         }
     }
 
-    fn ask_mut(&mut self, number: u64) -> &mut Ask {
+    fn ask_mut(&mut self, number: u64) -> &mut RequestModel {
         self.asks.get_mut(&number).unwrap()
     }
 

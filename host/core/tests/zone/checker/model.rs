@@ -5,8 +5,8 @@ use wasmnode_core::{Code, ConnectionId, Frame, NodeSettings, ServiceName, Servic
 
 /// A request of a client or a run, from its beginning to the end of the simulation.
 #[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) asker: Asker,
+pub(super) struct RequestModel {
+    pub(super) requester: Requester,
     pub(super) service: String,
     /// The process that was asked.
     pub(super) home: ProcessId,
@@ -35,7 +35,7 @@ pub(super) struct Ask {
 }
 
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(super) enum Requester {
     Client(ConnectionId),
     Call,
 }
@@ -72,10 +72,10 @@ pub(super) struct Model {
     pub(super) forwards: usize,
 }
 
-impl Ask {
-    pub(super) fn new(asker: Asker, service: &str, home: ProcessId) -> Self {
+impl RequestModel {
+    pub(super) fn new(asker: Requester, service: &str, home: ProcessId) -> Self {
         Self {
-            asker,
+            requester: asker,
             service: service.to_owned(),
             home,
             node: None,

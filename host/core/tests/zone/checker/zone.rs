@@ -1,7 +1,7 @@
 //! What must hold between nodes: who is dead gets no requests for long, and in calm weather all agree.
 
 use super::Checker;
-use super::model::{Ask, Asker, Model};
+use super::model::{Model, RequestModel, Requester};
 use super::reach::{Expected, Reach};
 use crate::machine::{Process, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,7 @@ impl Checker {
     }
 
     fn forwards(&mut self, from: ProcessId, number: u64) {
-        let Ask { service, forwards, .. } = self.ask_mut(number);
+        let RequestModel { service, forwards, .. } = self.ask_mut(number);
         *forwards += 1;
         let (again, service) = (*forwards > 1, service.clone());
         if again {
@@ -101,8 +101,10 @@ impl Checker {
     pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
         let (ask, home) = (&self.asks[&number], &self.books[&id]);
         let settled = |book: &Model| book.is_well() && book.troubled + RECOVERY <= ask.opened;
-        let is_plain =
-            matches!(ask.asker, Asker::Client(_)) && ask.node.is_none() && ask.zone.is_none() && !ask.is_cancelled;
+        let is_plain = matches!(ask.requester, Requester::Client(_))
+            && ask.node.is_none()
+            && ask.zone.is_none()
+            && !ask.is_cancelled;
         // It is at work again soon after it was frozen, for its links stand.
         let is_ready =
             home.is_well() && home.started + RECOVERY <= ask.opened && home.troubled + THAWED_WITHIN <= ask.opened;
@@ -260,7 +262,10 @@ impl Checker {
             self.tally.count_many("unclaimed", process.node.counters().unclaimed);
         }
         let open = self.asks.iter().find(|(_, ask)| {
-            ask.is_open && !ask.is_answered && self.books[&ask.home].is_alive && !matches!(ask.asker, Asker::Call)
+            ask.is_open
+                && !ask.is_answered
+                && self.books[&ask.home].is_alive
+                && !matches!(ask.requester, Requester::Call)
         });
         if let Some((number, _)) = open {
             self.fail(&format!("somebody waits for ever for request {number}"));

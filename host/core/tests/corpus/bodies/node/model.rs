@@ -11,7 +11,7 @@ use wasmnode_core::{
 
 /// Who is owed an answer, for requests that cannot be told apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Asker {
+enum Requester {
     Native(ConnectionId, u64),
     Majordomo(ConnectionId),
     /// A peer need not get an answer: for a copy, and for what it asks before its hello, there is none.
@@ -34,7 +34,7 @@ impl Account {
 #[derive(Debug)]
 pub struct Model {
     settings: NodeSettings,
-    accounts: BTreeMap<Asker, Account>,
+    accounts: BTreeMap<Requester, Account>,
     /// Requests that certainly reached the broker, and those of peers, which may have.
     arrived: u64,
     may_have_arrived: u64,
@@ -81,7 +81,7 @@ impl Model {
             Input::Message { from, frames } => self.arrives(from, frames.clone()),
             Input::Call { call, .. } => {
                 self.arrived += 1;
-                self.owe(Asker::Call(*call));
+                self.owe(Requester::Call(*call));
             }
             Input::Finished { request, .. } => drop(self.runs.remove(request)),
             Input::LinkDown { link, .. } => drop(self.links.insert(*link, false)),
@@ -98,35 +98,35 @@ impl Model {
                 self.arrived += u64::from(is_asked);
                 self.keyed += usize::from(request.idempotency_key.is_some());
                 self.owe(match dialect {
-                    dialect if dialect.is_native() => Asker::Native(from.clone(), request.id),
-                    _ => Asker::Majordomo(from.clone()),
+                    dialect if dialect.is_native() => Requester::Native(from.clone(), request.id),
+                    _ => Requester::Majordomo(from.clone()),
                 });
             }
             Ok(Message::Peer(PeerMessage::Request(forward))) => {
                 self.may_have_arrived += 1;
                 self.keyed += usize::from(forward.idempotency_key.is_some());
-                self.owe(Asker::Peer(from.clone(), forward.id));
+                self.owe(Requester::Peer(from.clone(), forward.id));
             }
             Err(malformed) => {
                 if let Sender::NativeClient(id) = malformed.sender {
-                    self.owe(Asker::Native(from.clone(), id));
+                    self.owe(Requester::Native(from.clone(), id));
                 }
             }
             Ok(_) => {}
         }
     }
 
-    fn owe(&mut self, asker: Asker) {
+    fn owe(&mut self, asker: Requester) {
         self.accounts.entry(asker).or_default().asked += 1;
     }
 
     pub fn acts(&mut self, output: &Output) {
         match output {
             Output::Send { to, frames } => self.sends(to, frames),
-            Output::Answer { call, .. } => self.answers(&Asker::Call(*call)),
-            Output::Event(Event::Untold { connection, .. }) => self.answers(&Asker::Majordomo(connection.clone())),
+            Output::Answer { call, .. } => self.answers(&Requester::Call(*call)),
+            Output::Event(Event::Untold { connection, .. }) => self.answers(&Requester::Majordomo(connection.clone())),
             Output::Event(Event::Refused { connection, why }) if why.starts_with("asks wrongly") => {
-                self.answers(&Asker::Majordomo(connection.clone()));
+                self.answers(&Requester::Majordomo(connection.clone()));
             }
             Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
             Output::Event(Event::WorkerLeft { .. }) => self.workers -= 1,
@@ -153,22 +153,22 @@ impl Model {
         let size = frames.iter().map(Frame::len).sum::<usize>();
         assert!(size <= self.settings.limits.message + 4_200, "{size} bytes are sent");
         if let Ok((id, reply)) = native::decode_reply(frames.to_vec()) {
-            return self.replies(&Asker::Native(to.clone(), id), &reply);
+            return self.replies(&Requester::Native(to.clone(), id), &reply);
         }
         match peer::decode(frames.to_vec()) {
-            Ok(PeerMessage::Reply { id, reply }) => return self.replies(&Asker::Peer(to.clone(), id), &reply),
+            Ok(PeerMessage::Reply { id, reply }) => return self.replies(&Requester::Peer(to.clone(), id), &reply),
             Ok(_) => return,
             Err(_) => {}
         }
         let frames = if frames[0].is_empty() { &frames[1..] } else { frames };
         match (frames[0].as_ref(), frames[1].as_ref()) {
-            (b"MDPC01", _) | (b"MDPC02", [3]) => self.answers(&Asker::Majordomo(to.clone())),
+            (b"MDPC01", _) | (b"MDPC02", [3]) => self.answers(&Requester::Majordomo(to.clone())),
             (b"MDPC02", [2]) | (b"MDPW01" | b"MDPW02", _) => {}
             _ => panic!("{frames:?} is of no dialect"),
         }
     }
 
-    fn replies(&mut self, asker: &Asker, reply: &Reply) {
+    fn replies(&mut self, asker: &Requester, reply: &Reply) {
         match reply {
             Reply::Partial(_) => {
                 let is_open = self.accounts.get(asker).is_some_and(|account| account.open() > 0);
@@ -178,7 +178,7 @@ impl Model {
         }
     }
 
-    fn answers(&mut self, asker: &Asker) {
+    fn answers(&mut self, asker: &Requester) {
         let account = self.accounts.entry(asker.clone()).or_default();
         account.answered += 1;
         assert!(account.answered <= account.asked, "{asker:?} gets an answer too many");
@@ -199,7 +199,7 @@ impl Model {
 
     fn check_paid(&self) {
         for (asker, account) in &self.accounts {
-            let is_paid = account.open() == 0 || matches!(asker, Asker::Peer(..));
+            let is_paid = account.open() == 0 || matches!(asker, Requester::Peer(..));
             assert!(is_paid, "{asker:?} waits for ever: {account:?}");
         }
     }
@@ -245,7 +245,7 @@ impl Model {
     fn check_clients(&self) {
         let (mut by_peer, mut by_user) = (BTreeMap::new(), BTreeMap::new());
         for (asker, account) in &self.accounts {
-            let (Asker::Native(peer, _) | Asker::Majordomo(peer)) = asker else { continue };
+            let (Requester::Native(peer, _) | Requester::Majordomo(peer)) = asker else { continue };
             *by_peer.entry(peer).or_insert(0) += account.open();
             *by_user.entry(peer.principal()).or_insert(0) += account.open();
         }
