@@ -20,23 +20,23 @@ mod traffic;
 
 use before::Before;
 use call::CALL;
-pub(crate) use call::{Call, call};
-pub(crate) use check::{Check, check};
-use connect::Connect;
-pub(crate) use deploy::{Deploy, deploy};
+pub(crate) use call::{CallArgs, call};
+pub(crate) use check::{CheckArgs, check};
+use connect::ConnectArgs;
+pub(crate) use deploy::{DeployArgs, deploy};
 use filter::Filter;
 use keys::KEYS;
-pub(crate) use keys::{Distrust, Keygen, Trust, distrust, keygen, trust};
+pub(crate) use keys::{DistrustArgs, KeygenArgs, TrustArgs, distrust, keygen, trust};
 use log_buffer::LogBuffer;
-pub(crate) use new::{New, new};
-pub(crate) use plugins::{Inspect, Plugins, inspect, plugins};
+pub(crate) use new::{NewArgs, new};
+pub(crate) use plugins::{InspectArgs, PluginsArgs, inspect, plugins};
 use sign::SIGNING;
-pub(crate) use sign::{Sign, sign};
-pub(crate) use status::{Explain, Listing, explain, members, services};
+pub(crate) use sign::{SignArgs, sign};
+pub(crate) use status::{ExplainArgs, ListArgs, explain, members, services};
 use trace::TRACE;
-pub(crate) use trace::{Trace, trace};
+pub(crate) use trace::{TraceArgs, trace};
 use traffic::TRAFFIC;
-pub(crate) use traffic::{Traffic, traffic};
+pub(crate) use traffic::{TrafficArgs, traffic};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
@@ -118,41 +118,41 @@ enum LogFormat {
 pub(crate) enum Command {
     /// Call a service and print its reply, partial replies as they come
     #[command(before_help = CALL, after_help = EXIT_CODES)]
-    Call(Call),
+    Call(CallArgs),
     /// List what can be called, and how it does
-    Services(Listing),
+    Services(ListArgs),
     /// List the nodes of the zone
-    Members(Listing),
+    Members(ListArgs),
     /// Say where a request would go, and why
-    Explain(Explain),
+    Explain(ExplainArgs),
     /// Send a request that runs nothing, and say which way it took: each hop with its time and its decision
     #[command(after_help = TRACE)]
-    Trace(Trace),
+    Trace(TraceArgs),
     /// List the plugins in all their versions, or go back to the one before
-    Plugins(Plugins),
+    Plugins(PluginsArgs),
     /// Put a component into the plugin folder, safely, and wait until it serves
-    Deploy(Deploy),
+    Deploy(DeployArgs),
     /// Sign plugins, for nodes that load only what is signed; or make the keys for it
     #[command(after_help = SIGNING)]
-    Sign(Sign),
+    Sign(SignArgs),
     /// Write a small project for a new service
-    New(New),
+    New(NewArgs),
     /// Say what a file is, what it wants of the host, and whether it could serve
-    Inspect(Inspect),
+    Inspect(InspectArgs),
     /// Send random requests to nodes, and report whether each had exactly one answer
     #[command(after_help = TRAFFIC)]
-    Traffic(Traffic),
+    Traffic(TrafficArgs),
     /// Check a configuration and list every mistake
-    Check(Check),
+    Check(CheckArgs),
     /// Make the keys of this machine, so that its nodes and clients can prove who they are
     #[command(after_help = KEYS)]
-    Keygen(Keygen),
+    Keygen(KeygenArgs),
     /// Let somebody in who has a key, or is a user of this machine
     #[command(after_help = KEYS)]
-    Trust(Trust),
+    Trust(TrustArgs),
     /// Let somebody in no more
     #[command(after_help = KEYS)]
-    Distrust(Distrust),
+    Distrust(DistrustArgs),
     /// Compile one file for a node, by a protocol of its own on standard input and output
     #[command(hide = true)]
     CompileProcess,

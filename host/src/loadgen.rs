@@ -6,7 +6,7 @@
 mod arrivals;
 mod stats;
 
-pub use stats::{Stats, Way};
+pub use stats::{Flow, Stats};
 
 use crate::admin::{self, ZoneReport};
 use crate::client::{Client, Error, Reply, Request};

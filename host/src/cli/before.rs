@@ -1,6 +1,6 @@
 //! Options of the command that stand before it: `wasmnode --to ENDPOINT services`.
 
-use super::{Command, Connect, Failed};
+use super::{Command, ConnectArgs, Failed};
 use clap::Args;
 use std::path::PathBuf;
 use wasmnode::config::Contact;
@@ -23,7 +23,7 @@ impl Before {
     /// If the command has no such option.
     pub(super) fn hand_to(&mut self, command: &mut Option<Command>) -> Result<(), Failed> {
         let (mut folder, mut json) = (None, None);
-        let to: Option<&mut Connect> = match command {
+        let to: Option<&mut ConnectArgs> = match command {
             Some(Command::Call(call)) => Some(&mut call.to),
             Some(Command::Services(listing) | Command::Members(listing)) => {
                 json = Some(&mut listing.json);

@@ -1,7 +1,7 @@
 //! `wasmnode call`: one request, and its reply as it comes.
 
 use super::names::{address, suggest};
-use super::{Connect, Failed, print};
+use super::{ConnectArgs, Failed, print};
 use clap::Args;
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,14 +23,14 @@ The body is BODY; without one it is stdin, if that is a pipe or a file and the s
 stdin of its own, write '' for an empty body. --timeout counts from the start, and so covers the reading of stdin.";
 
 #[derive(Debug, Args)]
-pub(crate) struct Call {
+pub(crate) struct CallArgs {
     /// The service's name; `NAME@NODE` asks for it on that node
     #[arg(value_parser = address)]
     service: Address,
     /// The body; "" is an empty one, "-" reads it from stdin, as a pipe or a file is without it
     body: Option<String>,
     #[command(flatten)]
-    pub(super) to: Connect,
+    pub(super) to: ConnectArgs,
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "30s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
@@ -46,7 +46,7 @@ pub(crate) struct Call {
 }
 
 /// Calls a service.
-pub(crate) fn call(args: &Call, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn call(args: &CallArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let began = Instant::now();
     let mut client = args.to.connect(config)?;
     let mut ask = Request::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
@@ -92,7 +92,7 @@ fn traceparent(text: &str) -> Result<String, String> {
     if is_one && text.is_ascii() { Ok(text.to_owned()) } else { Err(form.into()) }
 }
 
-fn body(args: &Call) -> Result<Vec<u8>, Failed> {
+fn body(args: &CallArgs) -> Result<Vec<u8>, Failed> {
     match args.body.as_deref() {
         Some("-") => stdin_within(args.timeout),
         Some(body) => Ok(body.as_bytes().to_vec()),

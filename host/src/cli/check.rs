@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use wasmnode::config::{Config, LoadConfig};
 
 #[derive(Debug, Args)]
-pub(crate) struct Check {
+pub(crate) struct CheckArgs {
     /// The configuration; --config FILE says the same
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
 }
 
 /// Checks a configuration: lists what is wrong, or what may be meant otherwise.
-pub(crate) fn check(args: &Check, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn check(args: &CheckArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let Some(file) = args.file.as_deref().or(config) else {
         let message = "say which file to check: wasmnode check FILE, or wasmnode check --config FILE";
         return Err(Failed { message: message.into(), exit: 2 });

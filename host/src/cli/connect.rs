@@ -12,7 +12,7 @@ use wasmnode::near::nearest;
 use wasmnode_core::Label;
 
 #[derive(Debug, Args)]
-pub(crate) struct Connect {
+pub(crate) struct ConnectArgs {
     /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists; without one ipc://wasmnode.ipc if a node listens at it in this folder, else tcp://127.0.0.1:5555
     #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
     pub(super) to: Option<Contact>,
@@ -21,7 +21,7 @@ pub(crate) struct Connect {
     pub(super) keys: Option<PathBuf>,
 }
 
-impl Connect {
+impl ConnectArgs {
     /// Returns `true` if the command line names the node.
     pub(super) fn is_named(&self) -> bool {
         self.to.is_some()

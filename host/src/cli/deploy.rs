@@ -4,8 +4,8 @@
 //! Only then the file gets its final name. An end of either process at any point leaves the old file or the new one in
 //! place, and the new one only if it can serve.
 
-use super::{ANSWER, Connect, Failed, print, read};
-use crate::cli::sign::Signer;
+use super::{ANSWER, ConnectArgs, Failed, print, read};
+use crate::cli::sign::SigningKey;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -38,7 +38,7 @@ const STAGED: &str = ".deploy-";
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Args)]
-pub(crate) struct Deploy {
+pub(crate) struct DeployArgs {
     /// The component
     file: PathBuf,
     /// The service's name; by default the file's stem
@@ -48,14 +48,14 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) to: Connect,
+    pub(super) to: ConnectArgs,
     /// How long to wait until it serves
     #[arg(long, default_value = "60s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
 }
 
 /// Has a component served by the node that is asked, and waits until it is.
-pub(crate) fn deploy(args: &Deploy, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn deploy(args: &DeployArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     if args.file.is_dir() {
         let message =
             format!("{} is a folder; name the component in it: wasmnode deploy FILE.wasm", args.file.display());
@@ -89,7 +89,12 @@ fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
     }
 }
 
-fn deploy_to(args: &Deploy, node: &mut Client, service: &ServiceName, folder: &PluginFolder) -> Result<String, Failed> {
+fn deploy_to(
+    args: &DeployArgs,
+    node: &mut Client,
+    service: &ServiceName,
+    folder: &PluginFolder,
+) -> Result<String, Failed> {
     let began = Instant::now();
     if folder.services.as_ref().is_some_and(|wanted| !wanted.contains(service.as_str())) {
         return Err(not_listed(service));
@@ -112,7 +117,7 @@ fn deploy_to(args: &Deploy, node: &mut Client, service: &ServiceName, folder: &P
 }
 
 /// Whether the node's folder is the one that its path names here, for this user.
-fn check_identity(args: &Deploy, path: &Path, expected: &FolderIdentity) -> Result<(), Failed> {
+fn check_identity(args: &DeployArgs, path: &Path, expected: &FolderIdentity) -> Result<(), Failed> {
     match FolderIdentity::of(path) {
         Ok(identity) if identity == *expected => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(may_not_write(path, &error)),
@@ -134,7 +139,7 @@ fn may_not_write(folder: &Path, error: &io::Error) -> Failed {
 }
 
 /// Puts a component where a node that does not run will find it: into the folder that its configuration names.
-fn put_without_node(args: &Deploy, config: Option<&Path>, service: &ServiceName) -> Result<String, Failed> {
+fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceName) -> Result<String, Failed> {
     let settings = match config {
         Some(file) => Config::load(file)?,
         None => Config::embedded(),
@@ -174,7 +179,7 @@ fn not_listed(service: &ServiceName) -> Failed {
 }
 
 /// The bytes of the component and the text of its signature: a new one, or the one that lies beside it.
-fn content(args: &Deploy, service: &ServiceName, limit: u64) -> Result<(Vec<u8>, Option<String>), Failed> {
+fn content(args: &DeployArgs, service: &ServiceName, limit: u64) -> Result<(Vec<u8>, Option<String>), Failed> {
     let failed = |file: &Path, error: FileError| Failed { message: format!("{}: {error}", file.display()), exit: 1 };
     let (bytes, _) = files::read(&args.file, limit).map_err(|error| match error {
         FileError::TooLarge(limit) => {
@@ -185,7 +190,7 @@ fn content(args: &Deploy, service: &ServiceName, limit: u64) -> Result<(Vec<u8>,
         error => failed(&args.file, error),
     })?;
     if let Some(key) = &args.sign_key {
-        let signature = Signer::load(key)?.sign(&args.file, &bytes)?;
+        let signature = SigningKey::load(key)?.sign(&args.file, &bytes)?;
         return Ok((bytes, Some(signature)));
     }
     let beside = signature_of(&args.file);
@@ -277,7 +282,12 @@ fn keep_previous(target: &Path) {
 }
 
 /// Asks the node for its verdict on a staged file until it has one.
-fn wait_for_verdict(args: &Deploy, node: &mut Client, service: &ServiceName, staged: &Staged) -> Result<(), Failed> {
+fn wait_for_verdict(
+    args: &DeployArgs,
+    node: &mut Client,
+    service: &ServiceName,
+    staged: &Staged,
+) -> Result<(), Failed> {
     let mut progress = Progress::new(service);
     let began = Instant::now();
     loop {

@@ -28,13 +28,13 @@ pub(super) const DEFAULT_KEYS: &str = "keys";
 
 /// The folder of keys.
 #[derive(Debug, Args)]
-pub(crate) struct Folder {
+pub(crate) struct KeysFolderArgs {
     /// The folder of keys; by default security.keys of the file of --config, or keys
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(super) keys: Option<PathBuf>,
 }
 
-impl Folder {
+impl KeysFolderArgs {
     fn path(&self, config: Option<&Path>) -> Result<PathBuf, Failed> {
         let configured = match (&self.keys, config) {
             (None, Some(file)) => Config::load(file)?.keys,
@@ -45,13 +45,13 @@ impl Folder {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Keygen {
+pub(crate) struct KeygenArgs {
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: KeysFolderArgs,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Trust {
+pub(crate) struct TrustArgs {
     /// What it is called here; for a node or router, the name that it has itself
     name: Label,
     /// Its public key, as `wasmnode keygen` printed it there
@@ -88,15 +88,15 @@ pub(crate) struct Trust {
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(OUTSTANDING))]
     outstanding: Option<u64>,
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: KeysFolderArgs,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Distrust {
+pub(crate) struct DistrustArgs {
     /// What it is called here
     name: Label,
     #[command(flatten)]
-    pub(super) folder: Folder,
+    pub(super) folder: KeysFolderArgs,
 }
 
 impl From<KeyError> for Failed {
@@ -111,7 +111,7 @@ fn uid(text: &str) -> Result<u32, String> {
 }
 
 /// Makes a pair of keys.
-pub(crate) fn keygen(args: &Keygen, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn keygen(args: &KeygenArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let folder = args.folder.path(config)?;
     let pair = KeyPair::generate(&folder)?;
     // A script gets the key alone.
@@ -130,7 +130,7 @@ pub(crate) fn keygen(args: &Keygen, config: Option<&Path>) -> Result<ExitCode, F
 }
 
 /// Trusts somebody.
-pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn trust(args: &TrustArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let credential = match (args.key, args.uid) {
         (Some(key), _) => Credential::Key(key),
         (None, uid) => Credential::Uid(uid.unwrap_or_default()),
@@ -156,7 +156,7 @@ pub(crate) fn trust(args: &Trust, config: Option<&Path>) -> Result<ExitCode, Fai
 }
 
 /// Ends the trust in somebody.
-pub(crate) fn distrust(args: &Distrust, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn distrust(args: &DistrustArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     keys::distrust(&args.folder.path(config)?, &args.name)?;
     print(&vec![format!("{} is not trusted any more\n", args.name).into()])?;
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use wasmnode_core::ServiceName;
 const WIT: &str = include_str!("../../../wit/service.wit");
 
 #[derive(Debug, Args)]
-pub(crate) struct New {
+pub(crate) struct NewArgs {
     /// The service's name, and the folder's
     name: ServiceName,
     /// What to write it in
@@ -70,7 +70,7 @@ impl Language {
 }
 
 /// Writes a project into a new folder of the service's name.
-pub(crate) fn new(args: &New) -> Result<ExitCode, Failed> {
+pub(crate) fn new(args: &NewArgs) -> Result<ExitCode, Failed> {
     let name = args.name.as_str();
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !name.bytes().all(is_plain) || !name.starts_with(|first: char| first.is_ascii_lowercase()) {

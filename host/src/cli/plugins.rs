@@ -1,7 +1,7 @@
 //! `wasmnode plugins` and `wasmnode inspect`: what serves, and what could.
 
 use super::names::suggest;
-use super::{ANSWER, Connect, Failed, print, read};
+use super::{ANSWER, ConnectArgs, Failed, print, read};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -18,11 +18,11 @@ use wasmnode_core::{ServiceName, text};
 pub(super) const FILE_BYTES: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
-pub(crate) struct Plugins {
+pub(crate) struct PluginsArgs {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    pub(super) to: Connect,
+    pub(super) to: ConnectArgs,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
@@ -39,13 +39,13 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Inspect {
+pub(crate) struct InspectArgs {
     /// The component, or core module
     file: PathBuf,
 }
 
 /// Says what a file is, and whether it could serve.
-pub(crate) fn inspect(args: &Inspect, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn inspect(args: &InspectArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let config = match config {
         Some(file) => Config::load(file)?,
         None => Config::embedded(),
@@ -61,7 +61,7 @@ pub(crate) fn inspect(args: &Inspect, config: Option<&Path>) -> Result<ExitCode,
 }
 
 /// Lists the plugins, or goes back to the version before.
-pub(crate) fn plugins(args: &Plugins, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn plugins(args: &PluginsArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.to.connect(config)?;
     let words = match &args.action {
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],

@@ -29,7 +29,7 @@ const PUBLIC_BYTES: usize = 42;
 const ALGORITHM: &[u8] = b"Ed";
 
 #[derive(Debug, Args)]
-pub(crate) struct Sign {
+pub(crate) struct SignArgs {
     /// The files; the signature of each is written beside it, FILE.minisig
     #[arg(value_name = "FILE", required_unless_present = "new_key")]
     files: Vec<PathBuf>,
@@ -45,7 +45,7 @@ pub(crate) struct Sign {
 }
 
 /// Signs files, or makes the keys for it.
-pub(crate) fn sign(args: &Sign) -> Result<ExitCode, Failed> {
+pub(crate) fn sign(args: &SignArgs) -> Result<ExitCode, Failed> {
     if let Some(name) = &args.new_key {
         let name = match name {
             Some(name) => name.clone(),
@@ -58,7 +58,7 @@ pub(crate) fn sign(args: &Sign) -> Result<ExitCode, Failed> {
         Some(file) => file.clone(),
         None => with_ending(&own_key()?, "key"),
     };
-    let signer = Signer::load(&key)?;
+    let signer = SigningKey::load(&key)?;
     for file in &args.files {
         let (bytes, _) = files::read(file, FILE_BYTES).map_err(|error| failed(file, &error))?;
         let beside = signature_of(file);
@@ -71,12 +71,12 @@ pub(crate) fn sign(args: &Sign) -> Result<ExitCode, Failed> {
 }
 
 /// A secret key that can be used.
-pub(super) struct Signer {
+pub(super) struct SigningKey {
     secret: SecretKey,
     public: PublicKey,
 }
 
-impl Signer {
+impl SigningKey {
     /// Reads a secret key; asks for its password if it has one.
     pub(super) fn load(file: &Path) -> Result<Self, Failed> {
         let text = fs::read_to_string(file).map_err(|error| {

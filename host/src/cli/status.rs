@@ -1,7 +1,7 @@
 //! `wasmnode services`, `wasmnode members` and `wasmnode explain`: what can be called, where, and why there.
 
 use super::names::{address, suggest};
-use super::{ANSWER, Connect, Failed, print, read};
+use super::{ANSWER, ConnectArgs, Failed, print, read};
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -12,25 +12,25 @@ use wasmnode::client::{self, Client, Request};
 use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]
-pub(crate) struct Listing {
+pub(crate) struct ListArgs {
     #[command(flatten)]
-    pub(super) to: Connect,
+    pub(super) to: ConnectArgs,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Explain {
+pub(crate) struct ExplainArgs {
     /// The service, as a client would call it: NAME, or NAME@NODE
     #[arg(value_parser = address)]
     service: Address,
     #[command(flatten)]
-    pub(super) listing: Listing,
+    pub(super) listing: ListArgs,
 }
 
 /// Lists what can be called.
-pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn services(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     print_list(&mut args.to.connect(config)?, args, Request::new(admin::SERVICES), |reply| {
         Ok(service_table(&read(reply)?))
     })?;
@@ -38,7 +38,7 @@ pub(crate) fn services(args: &Listing, config: Option<&Path>) -> Result<ExitCode
 }
 
 /// Lists the nodes of the zone.
-pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn members(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     print_list(&mut args.to.connect(config)?, args, Request::new(admin::MEMBERS), |reply| {
         Ok(member_table(&read(reply)?))
     })?;
@@ -46,7 +46,7 @@ pub(crate) fn members(args: &Listing, config: Option<&Path>) -> Result<ExitCode,
 }
 
 /// Says where a request would go, and why; one that would go nowhere fails as `call` would.
-pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
     let ask = Request::new(admin::EXPLAIN).body([args.service.to_string()]);
     let reply = print_list(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
@@ -65,7 +65,7 @@ pub(crate) fn explain(args: &Explain, config: Option<&Path>) -> Result<ExitCode,
 /// Asks the node and prints what it tells, as it is or for a person.
 fn print_list(
     client: &mut Client,
-    args: &Listing,
+    args: &ListArgs,
     ask: Request,
     table: impl FnOnce(&Body) -> Result<String, Failed>,
 ) -> Result<Body, Failed> {

@@ -1,7 +1,7 @@
 //! `wasmnode trace`: the way of a request, hop by hop.
 
 use super::names::{address, suggest};
-use super::{Connect, Failed, print};
+use super::{ConnectArgs, Failed, print};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -28,12 +28,12 @@ Example:
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub(crate) struct Trace {
+pub(crate) struct TraceArgs {
     /// The service, as a client would call it: NAME, NAME@ZONE, NAME@NODE or NAME@NODE.ZONE
     #[arg(value_parser = address)]
     address: Address,
     #[command(flatten)]
-    pub(super) to: Connect,
+    pub(super) to: ConnectArgs,
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
@@ -44,7 +44,7 @@ pub(crate) struct Trace {
 
 /// The way of a request.
 #[derive(Debug, Serialize)]
-struct Way {
+struct PathReport {
     address: String,
     /// The node that was asked.
     endpoint: String,
@@ -72,7 +72,7 @@ struct Hop {
 }
 
 /// Sends a trace, and prints its way.
-pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn trace(args: &TraceArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.to.connect(config)?;
     client.wait_for_connection()?;
     let (began, mut frames) = (Instant::now(), Vec::new());
@@ -89,7 +89,7 @@ pub(crate) fn trace(args: &Trace, config: Option<&Path>) -> Result<ExitCode, Fai
     let total = began.elapsed();
     let (records, unreadable): (Vec<_>, Vec<_>) = frames.into_iter().map(trace::decode).partition(Result::is_ok);
     let records: Vec<Record> = records.into_iter().flatten().collect();
-    let way = Way {
+    let way = PathReport {
         address: args.address.to_string(),
         endpoint: client.endpoint().to_owned(),
         total_us: micros(total),
@@ -133,7 +133,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn table(way: &Way) -> String {
+fn table(way: &PathReport) -> String {
     let asks = format!("asks {}", way.endpoint);
     let mut lines = vec![["HOP", "NODE", "ZONE", "ROLE", "TIME", "DECISION"].map(str::to_owned)];
     lines.push(["0", "this client", "-", "client", &time(way.client_us), &asks].map(str::to_owned));
@@ -206,7 +206,7 @@ mod tests {
         };
         let hops = vec![hop("é", 1), hop("a-much-longer-name", 1_000_000)];
         let (address, endpoint) = ("print".into(), "DECISION".into());
-        let way = Way { address, endpoint, total_us: 9, client_us: 8, hops, unreadable: 0, failure: None };
+        let way = PathReport { address, endpoint, total_us: 9, client_us: 8, hops, unreadable: 0, failure: None };
         let text = table(&way);
         let at = |line: &str| line.find("DECISION").map(|at| line[..at].chars().count());
         let places: Vec<_> = text.lines().filter_map(at).collect();

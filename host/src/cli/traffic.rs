@@ -41,14 +41,14 @@ Exit codes:
   9  no node at an endpoint";
 
 #[derive(Debug, Args)]
-pub(crate) struct Traffic {
+pub(crate) struct TrafficArgs {
     /// Exit with 1 if any request failed, though it was answered
     #[arg(long)]
     strict: bool,
 }
 
 /// Sends, and says what became of it.
-pub(crate) fn traffic(args: &Traffic, config: Option<&Path>) -> Result<ExitCode, Failed> {
+pub(crate) fn traffic(args: &TrafficArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let Some(file) = config else {
         let message = "say who is to send: wasmnode traffic --config FILE; --help shows one";
         return Err(Failed { message: message.into(), exit: 2 });

@@ -6,12 +6,12 @@ use std::time::Duration;
 use wasmnode_core::{Code, Failure};
 
 /// From which zone to which address.
-pub type Way = (String, String);
+pub type Flow = (String, String);
 
 /// What became of all requests.
 #[derive(Debug, Default)]
 pub struct Stats {
-    ways: BTreeMap<Way, Count>,
+    ways: BTreeMap<Flow, Count>,
     /// Answers with a number that no request had.
     strays: u64,
 }
@@ -38,14 +38,14 @@ pub(super) struct Open {
 
 #[derive(Debug)]
 struct Request {
-    way: Way,
+    way: Flow,
     sent_at: Duration,
     is_answered: bool,
 }
 
 impl Open {
     /// Notes a request by its number.
-    pub(super) fn sent(&mut self, id: u64, way: Way, sent_at: Duration) {
+    pub(super) fn sent(&mut self, id: u64, way: Flow, sent_at: Duration) {
         self.tally.ways.entry(way.clone()).or_default().sent += 1;
         self.requests.insert(id, Request { way, sent_at, is_answered: false });
         self.unanswered += 1;
@@ -182,7 +182,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn way(to: &str) -> Way {
+    fn way(to: &str) -> Flow {
         ("paris".into(), to.into())
     }
 

@@ -5,7 +5,7 @@
 //! was judged too (`egress.rs`).
 
 use super::egress_policy::Barred;
-use super::exchange::{EgressTarget, Failed, Rest, exchange};
+use super::exchange::{EgressTarget, ExchangeFailure, Rest, exchange};
 use super::wasi_context::ServiceContext;
 use crate::config::HttpGrant;
 use http::Request;
@@ -121,11 +121,11 @@ impl WasiHttpHooks for Egress {
             let warn = |line: &str| around.log.line(Level::WARN, id, line);
             let (response, rest) =
                 exchange(&around.lookups, &target, request, options).await.map_err(|failed| match failed {
-                    Failed::Barred(address, why) => {
+                    ExchangeFailure::Barred(address, why) => {
                         warn(&remedy(&around, &target.host, address, why));
                         Error::DestinationIpProhibited
                     }
-                    Failed::Http(error) => {
+                    ExchangeFailure::Http(error) => {
                         warn(&format!("a request to {whom} failed: {error}"));
                         error
                     }

@@ -54,20 +54,20 @@ pub(super) struct Lookups {
 
 /// Why there is no response.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum ExchangeFailure {
     /// The host's name leads where this guest must not go.
     Barred(SocketAddr, Barred),
     /// Anything else.
     Http(Error),
 }
 
-impl From<Error> for Failed {
+impl From<Error> for ExchangeFailure {
     fn from(error: Error) -> Self {
         Self::Http(error)
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for ExchangeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Barred(address, why) => write!(f, "its name leads to {}, {why}", address.ip()),
@@ -82,7 +82,7 @@ impl Lookups {
     }
 
     /// The addresses of a host that may be reached.
-    async fn resolve(&self, target: &EgressTarget) -> Result<Vec<SocketAddr>, Failed> {
+    async fn resolve(&self, target: &EgressTarget) -> Result<Vec<SocketAddr>, ExchangeFailure> {
         if let Some(address) = target.address {
             return Ok(vec![(address, target.port).into()]);
         }
@@ -97,7 +97,7 @@ impl Lookups {
         let found = lookup.await.map_err(|error| dns_error(&error))?.map_err(|error| dns_error(&error))?;
         let passed: Vec<SocketAddr> = found.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(it, _)| *it).collect();
         match found.first() {
-            Some((address, Err(why))) if passed.is_empty() => Err(Failed::Barred(*address, *why)),
+            Some((address, Err(why))) if passed.is_empty() => Err(ExchangeFailure::Barred(*address, *why)),
             _ => Ok(passed),
         }
     }
@@ -109,7 +109,7 @@ pub(super) async fn exchange(
     target: &EgressTarget,
     mut request: Request<WasiBody>,
     options: Option<RequestOptions>,
-) -> Result<(Response, Rest), Failed> {
+) -> Result<(Response, Rest), ExchangeFailure> {
     let options = options.unwrap_or_default();
     let within = options.connect_timeout.unwrap_or(LONGEST);
     // The connection goes to the host itself, which wants the path alone.
@@ -117,7 +117,7 @@ pub(super) async fn exchange(
     *request.uri_mut() = Uri::from(path);
     let connect = async {
         let addresses = lookups.resolve(target).await?;
-        TcpStream::connect(&*addresses).await.map_err(|error| Failed::Http(Error::Connect(error)))
+        TcpStream::connect(&*addresses).await.map_err(|error| ExchangeFailure::Http(Error::Connect(error)))
     };
     let stream = timeout(within, connect).await.map_err(|_| Error::ConnectionTimeout)??;
     if target.is_encrypted {
@@ -209,7 +209,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
-    fn get(target: &EgressTarget) -> Result<(Response, Rest), Failed> {
+    fn get(target: &EgressTarget) -> Result<(Response, Rest), ExchangeFailure> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = Request::get("http://a.example/x?y").body(body).unwrap();
         run(exchange(&Lookups::new(Arc::default()), target, request, None))
@@ -228,7 +228,7 @@ mod tests {
         // The last three are names to us, and addresses to the system's resolver.
         for host in ["localhost", "127.1", "2130706433", "0x7f000001"] {
             let failed = get(&target(host, port, None)).err();
-            assert!(matches!(failed, Some(Failed::Barred(_, Barred::NotPublic))), "{host}: {failed:?}");
+            assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Barred::NotPublic))), "{host}: {failed:?}");
         }
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody connected");
     }
@@ -259,7 +259,7 @@ mod tests {
             hello[..length].to_vec()
         });
         let target = EgressTarget { is_encrypted: true, ..target("nobody.invalid", port, Some("127.0.0.1")) };
-        assert!(matches!(get(&target).err(), Some(Failed::Http(Error::Tls(_)))));
+        assert!(matches!(get(&target).err(), Some(ExchangeFailure::Http(Error::Tls(_)))));
         let hello = server.join().unwrap();
         assert!(hello.windows(14).any(|bytes| bytes == b"nobody.invalid"));
     }

@@ -2,7 +2,7 @@
 //!
 //! A descriptor of a guest is a [`Handle`] in its table; the type of wasmtime-wasi stands for it only in the signatures.
 
-use super::listing::Listing;
+use super::listing::DirectoryListing;
 use super::open::{Wish, file_of, now, open, with_view};
 use super::streams::{Mode, Reader, Writer};
 use super::{HostState, Root};
@@ -211,7 +211,7 @@ impl HostDescriptor for HostState {
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let dir = self.handle(&fd)?.dir()?;
         let place = self.place()?;
-        let listing = self.blocking(move || Ok(Listing::open(&dir.dir, place)?)).await?;
+        let listing = self.blocking(move || Ok(DirectoryListing::open(&dir.dir, place)?)).await?;
         Ok(Resource::new_own(self.resources_mut().push(listing)?.rep()))
     }
 
@@ -395,12 +395,12 @@ impl HostDirectoryEntryStream for HostState {
         stream: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
         let blocking = self.around().blocking.clone();
-        let listing = self.resources_mut().get_mut(&Resource::<Listing>::new_borrow(stream.rep()))?;
+        let listing = self.resources_mut().get_mut(&Resource::<DirectoryListing>::new_borrow(stream.rep()))?;
         listing.next(&blocking).await
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
-        self.resources_mut().delete(Resource::<Listing>::new_own(stream.rep()))?;
+        self.resources_mut().delete(Resource::<DirectoryListing>::new_own(stream.rep()))?;
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEn
 const PART: usize = 256;
 
 /// A listing that a guest has open.
-pub(super) struct Listing {
+pub(super) struct DirectoryListing {
     entries: VecDeque<FsResult<DirectoryEntry>>,
     /// Nothing once all has been read, or while a run that was stopped is still reading.
     rest: Option<Rest>,
@@ -27,7 +27,7 @@ struct Rest {
     _places: [Arc<DescriptorPermit>; 1],
 }
 
-impl Listing {
+impl DirectoryListing {
     /// Begins a listing.
     ///
     /// # Errors

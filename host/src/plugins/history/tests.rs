@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 const LIMIT: u64 = 1 << 20;
 
-struct Scene {
+struct Fixture {
     folder: TempDir,
     sending: Sending,
     mailbox: Mailbox,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let (sending, mailbox) = mailbox().unwrap();
         Self { folder: tempfile::tempdir().unwrap(), sending, mailbox }
@@ -66,7 +66,7 @@ fn release(history: Arc<History>) {
 }
 
 /// Opens the folder again.
-fn reopen(scene: &Scene, history: Arc<History>, plugins: &str, limit: u64) -> Arc<History> {
+fn reopen(scene: &Fixture, history: Arc<History>, plugins: &str, limit: u64) -> Arc<History> {
     release(history);
     // The lock goes a moment after the last who holds the history.
     loop {
@@ -79,7 +79,7 @@ fn reopen(scene: &Scene, history: Arc<History>, plugins: &str, limit: u64) -> Ar
 
 #[test]
 fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     fs::create_dir(scene.path("")).unwrap();
     fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o700)).unwrap();
     rustix::fs::mknodat(
@@ -96,7 +96,7 @@ fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
 
 #[test]
 fn what_was_kept_is_there_after_a_restart() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
     let history = reopen(&scene, history, "/plugins", LIMIT);
@@ -108,7 +108,7 @@ fn what_was_kept_is_there_after_a_restart() {
 
 #[test]
 fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
     let history = reopen(&scene, history, "/others", LIMIT);
@@ -119,7 +119,7 @@ fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
 }
 
 /// The text of the next answer, and the request that it is for.
-fn next_answer(scene: &mut Scene) -> (RequestId, String) {
+fn next_answer(scene: &mut Fixture) -> (RequestId, String) {
     let mail = loop {
         if let Some(letter) = scene.mailbox.next() {
             break letter.mail;
@@ -132,7 +132,7 @@ fn next_answer(scene: &mut Scene) -> (RequestId, String) {
 
 #[test]
 fn an_answer_is_sent_when_its_record_is_on_disk() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let history = scene.open();
     let request = RequestId(7);
     history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
@@ -142,7 +142,7 @@ fn an_answer_is_sent_when_its_record_is_on_disk() {
 
 #[test]
 fn an_answer_whose_record_cannot_be_written_says_so() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let history = scene.open();
     fs::create_dir(scene.path("versions.json")).unwrap();
     let request = RequestId(7);
@@ -158,12 +158,12 @@ fn an_answer_whose_record_cannot_be_written_says_so() {
 
 #[test]
 fn a_folder_in_use_or_open_to_others_is_refused() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let _first = scene.open();
     let second = scene.try_open("/plugins", LIMIT).err().unwrap();
     let expected = format!("another node of this name, process {}, uses it", std::process::id());
     assert!(second.contains(&expected), "{second}");
-    let other = Scene::new();
+    let other = Fixture::new();
     fs::create_dir(other.path("")).unwrap();
     fs::set_permissions(other.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     let open = other.try_open("/plugins", LIMIT).err().unwrap();
@@ -172,7 +172,7 @@ fn a_folder_in_use_or_open_to_others_is_refused() {
 
 #[test]
 fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
     fs::write(scene.path("versions").join(digest(b"one")), "1").unwrap();
@@ -194,7 +194,7 @@ fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
 
 #[test]
 fn a_digest_that_is_a_path_is_no_record() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     let mut record = rolled_back();
     record.versions[0].digest = format!("../../{}", "x".repeat(58));
@@ -206,7 +206,7 @@ fn a_digest_that_is_a_path_is_no_record() {
 #[test]
 fn beyond_the_limit_the_oldest_go_first_and_what_serves_goes_last() {
     const LARGE: usize = 400 << 10;
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.try_open("/plugins", 1 << 20).unwrap();
     let contents: Vec<Vec<u8>> = (1..=3).map(|number| vec![number; LARGE]).collect();
     let states = [GenerationState::Serving, GenerationState::RolledBack, GenerationState::RolledBack];
@@ -222,7 +222,7 @@ fn beyond_the_limit_the_oldest_go_first_and_what_serves_goes_last() {
 
 #[test]
 fn bytes_that_no_record_names_any_more_are_removed() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
     let history = reopen(&scene, history, "/plugins", LIMIT);
@@ -241,7 +241,7 @@ fn only(content: &[u8]) -> Record {
 }
 
 /// Records what a service serves, or that it is gone, and waits until that is on disk.
-fn record(scene: &mut Scene, history: &History, name: &str, record: Option<Record>) {
+fn record(scene: &mut Fixture, history: &History, name: &str, record: Option<Record>) {
     history.record(&service(name), record, Some((RequestId(1), "done\n".into())));
     assert_eq!(next_answer(scene).1, "done\n");
 }
@@ -249,7 +249,7 @@ fn record(scene: &mut Scene, history: &History, name: &str, record: Option<Recor
 #[test]
 fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
     for returning in ["a", "b"] {
-        let mut scene = Scene::new();
+        let mut scene = Fixture::new();
         let history = scene.open();
         let first = history.keep(&digest(b"one"), b"one".to_vec());
         record(&mut scene, &history, "a", Some(only(b"one")));
@@ -268,7 +268,7 @@ fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
 #[test]
 fn what_is_claimed_is_not_the_oldest_that_goes() {
     const LARGE: usize = 700 << 10;
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let history = scene.open();
     let (old, new) = (vec![1; LARGE], vec![2; LARGE]);
     drop(history.keep(&digest(&old), old.clone()));
@@ -284,7 +284,7 @@ fn what_is_claimed_is_not_the_oldest_that_goes() {
 
 #[test]
 fn bytes_that_could_not_be_written_are_tried_again_with_the_next_record() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let history = scene.open();
     let obstacle = scene.path("versions").join(format!("{}.new", digest(b"one")));
     fs::create_dir(&obstacle).unwrap();
@@ -298,7 +298,7 @@ fn bytes_that_could_not_be_written_are_tried_again_with_the_next_record() {
 
 #[test]
 fn bytes_that_were_damaged_are_replaced_when_a_file_holds_them() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let history = scene.open();
     drop(history.keep(&digest(b"one"), b"one".to_vec()));
     record(&mut scene, &history, "a", Some(only(b"one")));
@@ -311,7 +311,7 @@ fn bytes_that_were_damaged_are_replaced_when_a_file_holds_them() {
 
 #[test]
 fn of_removed_services_those_that_went_last_are_remembered() {
-    let scene = Scene::new();
+    let scene = Fixture::new();
     let history = scene.open();
     let name = |number: u64| format!("s{number}");
     for number in 0..=REMOVED_RECORDS as u64 {

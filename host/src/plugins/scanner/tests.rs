@@ -3,12 +3,12 @@ use super::*;
 const FILE: &str = "print.wasm";
 const SIGNATURE: &str = "print.wasm.minisig";
 
-struct Scene {
+struct Fixture {
     folder: Scanner,
     start: Instant,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self { folder: Scanner::default(), start: Instant::now() }
     }
@@ -71,7 +71,7 @@ fn gone() -> Vec<Change> {
 
 #[test]
 fn a_file_that_was_closed_is_whole_once_it_has_settled() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     assert_eq!(scene.scan(0, Some(1), true), []);
     assert_eq!(scene.next_scan_ms(), Some(50));
     assert_eq!(scene.scan(49, Some(1), false), []);
@@ -82,7 +82,7 @@ fn a_file_that_was_closed_is_whole_once_it_has_settled() {
 
 #[test]
 fn a_copy_that_stalls_is_not_whole_until_it_has_been_quiet_for_long() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     assert_eq!(scene.scan(0, Some(1), false), []);
     assert_eq!(scene.scan(1_900, Some(1), false), []);
     assert_eq!(scene.scan(1_950, Some(2), false), [], "it went on");
@@ -93,7 +93,7 @@ fn a_copy_that_stalls_is_not_whole_until_it_has_been_quiet_for_long() {
 
 #[test]
 fn a_file_that_changes_after_it_was_closed_waits_for_the_next_close() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(60, Some(2), false), []);
     assert_eq!(scene.scan(200, Some(2), false), []);
@@ -102,7 +102,7 @@ fn a_file_that_changes_after_it_was_closed_waits_for_the_next_close() {
 
 #[test]
 fn a_file_that_an_editor_removes_and_writes_anew_was_never_gone() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
     assert_eq!(scene.scan(100, None, false), []);
@@ -112,7 +112,7 @@ fn a_file_that_an_editor_removes_and_writes_anew_was_never_gone() {
 
 #[test]
 fn a_file_that_stays_away_is_gone_once_and_may_come_back() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
     scene.scan(100, None, false);
@@ -125,7 +125,7 @@ fn a_file_that_stays_away_is_gone_once_and_may_come_back() {
 
 #[test]
 fn a_file_that_never_was_whole_goes_without_a_word() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), false);
     scene.scan(10, None, false);
     assert_eq!(scene.scan(1_000, None, false), []);
@@ -134,7 +134,7 @@ fn a_file_that_never_was_whole_goes_without_a_word() {
 
 #[test]
 fn a_signature_that_comes_at_once_is_taken_with_its_plugin() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan_both(40, (Some(1), false), (Some(7), false)), [], "it is still being written");
     assert_eq!(scene.scan_both(60, (Some(1), false), (Some(8), true)), []);
@@ -145,7 +145,7 @@ fn a_signature_that_comes_at_once_is_taken_with_its_plugin() {
 
 #[test]
 fn a_signature_that_comes_late_changes_its_plugin() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(50, Some(1), false), whole(1));
     assert_eq!(scene.scan_both(9_000, (Some(1), false), (Some(7), true)), []);
@@ -154,7 +154,7 @@ fn a_signature_that_comes_late_changes_its_plugin() {
 
 #[test]
 fn a_signature_that_comes_first_waits_for_its_plugin() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     assert_eq!(scene.scan_both(0, (None, false), (Some(7), true)), []);
     assert_eq!(scene.scan_both(9_000, (None, false), (Some(7), false)), []);
     assert_eq!(scene.next_scan_ms(), None);
@@ -165,7 +165,7 @@ fn a_signature_that_comes_first_waits_for_its_plugin() {
 
 #[test]
 fn a_signature_that_goes_leaves_its_plugin_unsigned() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan_both(0, (Some(1), true), (Some(7), true));
     assert_eq!(scene.scan_both(50, (Some(1), false), (Some(7), false)), signed(1, 7));
     assert_eq!(scene.scan(100, Some(1), false), []);
@@ -193,7 +193,7 @@ fn names_tell_plugins_and_their_signatures() {
 
 #[test]
 fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(50, Some(1), false), whole(1));
     assert_eq!(scene.scan_failing(100, denied()), []);
@@ -212,7 +212,7 @@ fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
 
 #[test]
 fn an_error_that_passes_soon_is_not_said() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
     scene.scan_failing(100, denied());
@@ -222,7 +222,7 @@ fn an_error_that_passes_soon_is_not_said() {
 
 #[test]
 fn a_transient_error_is_looked_at_again_after_growing_pauses() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan_failing(0, denied());
     scene.scan_failing(300, denied());
     let mut now = 300;
@@ -245,7 +245,7 @@ fn one_unusable_file_leaves_its_neighbours_alone() {
 
 #[test]
 fn a_content_that_could_not_be_read_is_reported_again_until_it_changes() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(50, Some(1), false), whole(1));
     assert_eq!(scene.fail(60, 1), Some(1_000));
@@ -262,7 +262,7 @@ fn a_content_that_could_not_be_read_is_reported_again_until_it_changes() {
 
 #[test]
 fn a_signature_that_cannot_be_read_belongs_to_the_state_of_its_plugin() {
-    let mut scene = Scene::new();
+    let mut scene = Fixture::new();
     let error = FileError::NotAFile("a FIFO");
     let found = BTreeMap::from([(FILE.into(), Ok(stamp(1))), (SIGNATURE.into(), Err(error.clone()))]);
     let closed = BTreeSet::from([PathBuf::from(FILE)]);
