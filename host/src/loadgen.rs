@@ -34,13 +34,13 @@ const PROGRESS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LoadOutcome {
     /// The requests, counted.
-    pub tally: Stats,
+    pub stats: Stats,
     /// Requests that were to be sent; fewer were if a sender had to stop.
     pub planned: u64,
     /// From the start to the last answer.
     pub took: Duration,
     /// What else went wrong, by sender.
-    pub troubles: Vec<LoadError>,
+    pub errors: Vec<LoadError>,
 }
 
 /// What made a sender stop sending, or what it could not read.
@@ -92,7 +92,7 @@ pub fn run(
     }
     let progress = &Progress::default();
     let planned = plans.iter().map(|plan| plan.len() as u64).sum();
-    let mut outcome = LoadOutcome { tally: Stats::default(), planned, took: Duration::ZERO, troubles: Vec::new() };
+    let mut outcome = LoadOutcome { stats: Stats::default(), planned, took: Duration::ZERO, errors: Vec::new() };
     let start = Instant::now();
     std::thread::scope(|threads| {
         let (done, ended) = channel();
@@ -105,9 +105,9 @@ pub fn run(
         loop {
             match ended.recv_timeout(next_line.saturating_duration_since(Instant::now())) {
                 Ok((tally, last, trouble)) => {
-                    outcome.tally.add(tally);
+                    outcome.stats.add(tally);
                     outcome.took = outcome.took.max(last);
-                    outcome.troubles.extend(trouble);
+                    outcome.errors.extend(trouble);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     tell(start.elapsed(), progress);

@@ -393,7 +393,7 @@ fn gave_way(generations: &mut Versions) -> bool {
     if generations.serving().is_some_and(|serving| serving.is_condemned())
         && let Ok((from, to)) = generations.roll_back()
     {
-        let service = generations.serving().map_or("?", |serving| serving.around.service.as_str());
+        let service = generations.serving().map_or("?", |serving| serving.context.service.as_str());
         warn!(
             "generation {to} of {service} serves again: {from} crashed in too many of its first requests (trial-crashes)"
         );

@@ -66,7 +66,7 @@ pub(crate) struct Sockets {
     listener: Listener,
     dialer: Dialer,
     /// Messages for receivers whose pipes are full.
-    backlog: SendQueues,
+    send_queues: SendQueues,
     /// What libzmq holds for receivers.
     unread: Unread,
     /// Most bytes of the two together: `limits.unread-bytes`.
@@ -150,7 +150,7 @@ impl Sockets {
                 lookups.clone(),
             )?,
             listener: Listener::open(&context, intake, keys, lookups)?,
-            backlog: SendQueues::new(max_unread / 4),
+            send_queues: SendQueues::new(max_unread / 4),
             unread: Unread::new(),
             max_unread,
             news: VecDeque::new(),
@@ -229,7 +229,7 @@ impl Sockets {
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
     pub(crate) fn hang_up(&mut self, link: LinkId) {
         self.dialer.hang_up(link);
-        self.backlog.take(&Receiver::Link(link)).for_each(drop);
+        self.send_queues.take(&Receiver::Link(link)).for_each(drop);
         self.news.retain(|news| !is_about(news, link));
     }
 
@@ -315,7 +315,7 @@ impl Sockets {
     }
 
     fn report_down(&mut self, link: LinkId, why: String) {
-        let waiting = self.backlog.take(&Receiver::Link(link));
+        let waiting = self.send_queues.take(&Receiver::Link(link));
         self.news.extend(waiting.map(|frames| Input::Unsent { link, frames }));
         self.news.push_back(Input::LinkDown { link, why });
     }

@@ -74,7 +74,7 @@ pub(crate) fn traffic(args: &TrafficArgs, config: Option<&Path>) -> Result<ExitC
 }
 
 fn summary(outcome: &LoadOutcome) -> String {
-    let LoadOutcome { tally, took, .. } = outcome;
+    let LoadOutcome { stats: tally, took, .. } = outcome;
     let mut text = tally.to_string();
     let (sent, failed, missing) = (tally.sent(), tally.failed(), tally.missing());
     let _writing_to_a_string_succeeds = writeln!(
@@ -88,7 +88,7 @@ fn summary(outcome: &LoadOutcome) -> String {
 }
 
 /// Why the traffic did not go as it should.
-fn faults(LoadOutcome { tally, planned, troubles, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
+fn faults(LoadOutcome { stats: tally, planned, errors: troubles, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
     let mut faults: Vec<String> = troubles.iter().map(LoadError::to_string).collect();
     let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));
     add(planned - tally.sent(), "requests not sent");

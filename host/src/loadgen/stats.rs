@@ -33,7 +33,7 @@ struct Count {
 pub(super) struct Open {
     requests: HashMap<u64, Request>,
     unanswered: usize,
-    tally: Stats,
+    stats: Stats,
 }
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ struct Request {
 impl Open {
     /// Notes a request by its number.
     pub(super) fn sent(&mut self, id: u64, way: Flow, sent_at: Duration) {
-        self.tally.ways.entry(way.clone()).or_default().sent += 1;
+        self.stats.ways.entry(way.clone()).or_default().sent += 1;
         self.requests.insert(id, Request { way, sent_at, is_answered: false });
         self.unanswered += 1;
     }
@@ -54,10 +54,10 @@ impl Open {
     /// Notes an answer; whether it is the first of its request.
     pub(super) fn answered(&mut self, id: u64, failure: Option<Failure>, now: Duration) -> bool {
         let Some(request) = self.requests.get_mut(&id) else {
-            self.tally.strays += 1;
+            self.stats.strays += 1;
             return false;
         };
-        let count = self.tally.ways.entry(request.way.clone()).or_default();
+        let count = self.stats.ways.entry(request.way.clone()).or_default();
         if request.is_answered {
             count.doubled += 1;
             return false;
@@ -79,9 +79,9 @@ impl Open {
     /// Nothing is waited for any longer: what has no answer now has none.
     pub(super) fn close(mut self) -> Stats {
         for request in self.requests.into_values().filter(|request| !request.is_answered) {
-            self.tally.ways.entry(request.way).or_default().missing += 1;
+            self.stats.ways.entry(request.way).or_default().missing += 1;
         }
-        self.tally
+        self.stats
     }
 }
 
@@ -198,9 +198,9 @@ mod tests {
         assert!(open.answered(4, Some(Failure::new(Code::Lost, "away")), ms(7)));
         assert!(!open.answered(9, None, ms(8)));
         assert!(open.is_waiting());
-        let tally = open.close();
-        assert_eq!((tally.sent(), tally.failed(), tally.missing(), tally.surplus()), (4, 2, 1, 2));
-        let lines: Vec<String> = tally.to_string().lines().map(str::to_owned).collect();
+        let stats = open.close();
+        assert_eq!((stats.sent(), stats.failed(), stats.missing(), stats.surplus()), (4, 2, 1, 2));
+        let lines: Vec<String> = stats.to_string().lines().map(str::to_owned).collect();
         let columns: Vec<&str> = lines[1].split_whitespace().collect();
         assert_eq!(columns[..7], ["paris", "print", "4", "1", "2", "1", "1"]);
         assert_eq!(lines[2], "failed from paris to print: 2 with 520 lost, the first: \"gone\"");

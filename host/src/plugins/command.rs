@@ -21,22 +21,22 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 pub(super) async fn serve(plugin: &Plugin, command: &CommandPre<HostState>, job: &Job) -> Outcome {
     let remaining_us = job.remaining_us();
     let request = &job.request;
-    let limit = plugin.around.settings.reply;
+    let limit = plugin.context.settings.reply;
     // One byte more than allowed, so that too much is told from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
-    let stderr = Stdio::with_tail(Arc::clone(&plugin.around.log), Level::WARN);
-    let roots = match plugin.around.open_folders().await {
+    let stderr = Stdio::with_tail(Arc::clone(&plugin.context.log), Level::WARN);
+    let roots = match plugin.context.open_folders().await {
         Ok(roots) => roots,
         Err(failure) => return Outcome::failed(failure),
     };
-    let wasi = grants::context(&plugin.around.settings.grants)
+    let wasi = grants::context(&plugin.context.settings.grants)
         .stdin(MemoryInputPipe::new(join(&request.body)))
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .args(&[request.service.as_str()])
         .envs(&environment(request, remaining_us))
         .build();
-    let outside = WasiContext::new(&plugin.around, wasi, roots, vec![stderr.clone()]);
+    let outside = WasiContext::new(&plugin.context, wasi, roots, vec![stderr.clone()]);
     let mut store = plugin.store(command.engine(), Some(outside), request.id).await;
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {

@@ -40,7 +40,7 @@ pub(super) struct Sandbox {
     pub(super) max_body: usize,
     /// Frames that a body may have, in either direction.
     pub(super) max_frames: usize,
-    pub(super) shares: Arc<SharedLimits>,
+    pub(super) shared: Arc<SharedLimits>,
 }
 
 impl Sandbox {
@@ -60,8 +60,8 @@ impl Sandbox {
         link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
         let limits = &config.node.limits;
         let places = Arc::new(DescriptorLimit::new(config.plugin_descriptors));
-        let shares = Arc::new(SharedLimits { places, usages: Arc::default() });
-        Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames, shares })
+        let shares = Arc::new(SharedLimits { descriptors: places, usages: Arc::default() });
+        Ok(Self { engine, linker, max_body: limits.message, max_frames: limits.frames, shared: shares })
     }
 }
 

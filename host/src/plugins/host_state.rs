@@ -61,8 +61,8 @@ pub(super) const STOPPED: &str = "the run was stopped at its deadline";
 
 /// The host's state of one instance.
 pub(super) struct HostState {
-    around: Arc<ServiceContext>,
-    outside: Option<WasiContext>,
+    context: Arc<ServiceContext>,
+    wasi: Option<WasiContext>,
     resources: ResourceTable,
     pub(super) sockets: GuestSockets,
     limits: InstanceLimits,
@@ -103,8 +103,8 @@ impl HostState {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
         Self {
-            around,
-            outside,
+            context: around,
+            wasi: outside,
             resources,
             sockets: GuestSockets::default(),
             limits: InstanceLimits { memory, used: 0, table_elements: 0, exhausted: None },
@@ -123,12 +123,12 @@ impl HostState {
     pub(super) fn begin(&mut self, request: RequestId, reply: usize) {
         (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
         self.limits.exhausted = None;
-        self.outside.iter_mut().for_each(|outside| outside.begin(request));
+        self.wasi.iter_mut().for_each(|outside| outside.begin(request));
     }
 
     /// The request has ended: what it wrote last becomes a line.
     pub(super) fn end(&mut self) {
-        self.outside.iter().for_each(WasiContext::end_lines);
+        self.wasi.iter().for_each(WasiContext::end_lines);
         self.forget_closed_sockets();
     }
 
@@ -156,7 +156,7 @@ impl HostState {
 
     /// What all instances of the service have in common.
     pub(super) fn around(&self) -> &Arc<ServiceContext> {
-        &self.around
+        &self.context
     }
 
     /// What it has open.
@@ -170,13 +170,13 @@ impl HostState {
 
     /// The folders that it may see.
     pub(super) fn roots(&self) -> Vec<Arc<Root>> {
-        self.outside.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
+        self.wasi.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
     }
 
     /// The outside, made now if it was not there, and what the guest has open.
     fn look_outside(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
-        let outside = self.outside.get_or_insert_with(|| {
-            let mut outside = WasiContext::logging(&self.around, Vec::new());
+        let outside = self.wasi.get_or_insert_with(|| {
+            let mut outside = WasiContext::logging(&self.context, Vec::new());
             outside.begin(self.request);
             outside
         });
@@ -188,7 +188,7 @@ impl HostState {
     /// # Errors
     /// If its request is past its deadline.
     pub(super) fn on_epoch_deadline(&self) -> wasmtime::Result<UpdateDeadline> {
-        if self.around.calls.is_overdue(self.request) {
+        if self.context.calls.is_overdue(self.request) {
             return Err(wasmtime::Error::new(Ended(Failure::new(Code::Deadline, STOPPED))));
         }
         YIELDED.set(true);
@@ -264,7 +264,7 @@ impl log::Host for HostState {
             log::Level::Warn => Level::WARN,
             log::Level::Error => Level::ERROR,
         };
-        self.around.log.line(level, self.request, &message);
+        self.context.log.line(level, self.request, &message);
         Ok(())
     }
 }
@@ -273,7 +273,7 @@ impl partial::Host for HostState {
     /// Returns when the driver has taken enough of what went before.
     async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
         let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
-        let (frames, limit) = (body.len(), self.around.max_frames);
+        let (frames, limit) = (body.len(), self.context.max_frames);
         if frames > limit {
             return too_large(format!("a partial reply of {frames} frames is over limits.frames = {limit}"));
         }
@@ -282,14 +282,14 @@ impl partial::Host for HostState {
             return too_large(format!(
                 "its replies, partial ones included, are over service.{}.reply = {} bytes; each partial reply and each \
                  of its frames counts {PARTIAL_OVERHEAD} bytes more",
-                self.around.service, self.around.settings.reply
+                self.context.service, self.context.settings.reply
             ));
         };
         self.reply_left = left;
-        let taken = self.around.partials.take(bytes).await;
+        let taken = self.context.partials.take(bytes).await;
         self.sent_partials = true;
         let body = body.into_iter().map(Into::into).collect();
-        self.around.calls.sending.send_in(taken, Input::Partial { request: self.request, body });
+        self.context.calls.sending.send_in(taken, Input::Partial { request: self.request, body });
         Ok(())
     }
 }
@@ -302,7 +302,7 @@ impl calls::Host for HostState {
     ) -> wasmtime::Result<Result<types::BodyResult, calls::CallFailure>> {
         let body = body.into_iter().map(Into::into).collect();
         let result = match service.parse::<ServiceName>() {
-            Ok(service) => self.around.calls.call(self.request, service, body).await,
+            Ok(service) => self.context.calls.call(self.request, service, body).await,
             Err(invalid) => Err(invalid.into()),
         };
         Ok(result.map(|body| body.into_iter().map(Into::into).collect()).map_err(call_failure))

@@ -43,11 +43,11 @@ pub(super) async fn serve(plugin: &Plugin, handler: &ProxyPre<HostState>, job: &
         Ok(request) => request,
         Err(why) => return Outcome::failed(Failure::new(Code::Malformed, why)),
     };
-    let outside = match plugin.around.open_folders().await {
-        Ok(roots) => WasiContext::logging(&plugin.around, roots),
+    let outside = match plugin.context.open_folders().await {
+        Ok(roots) => WasiContext::logging(&plugin.context, roots),
         Err(failure) => return Outcome::failed(failure),
     };
-    let limit = plugin.around.settings.reply;
+    let limit = plugin.context.settings.reply;
     let mut store = plugin.store(handler.engine(), Some(outside), id).await;
     store.data_mut().begin(id, limit);
     let (sender, sent) = oneshot::channel();
@@ -88,7 +88,7 @@ async fn run(
 
 /// Waits for the response, and for the end of its body.
 async fn collect(plugin: &Plugin, sent: Receiver<Sent>) -> Result<(StatusCode, Vec<u8>), Failure> {
-    let failure = |code, what: &str| Failure::new(code, format!("{} {what}", plugin.around.service));
+    let failure = |code, what: &str| Failure::new(code, format!("{} {what}", plugin.context.service));
     let (head, mut body) = match sent.await {
         Ok(Ok(response)) => response.into_parts(),
         Ok(Err(error)) => return Err(failure(Code::Failed, &format!("answered with an error: {error:?}"))),
@@ -99,7 +99,7 @@ async fn collect(plugin: &Plugin, sent: Receiver<Sent>) -> Result<(StatusCode, V
         let frame = frame.map_err(|_| failure(Code::Crashed, "broke its response off"))?;
         // What is no data are trailers, which have no place in a reply.
         let data = frame.into_data().unwrap_or_default();
-        if whole.len() + data.len() > plugin.around.settings.reply {
+        if whole.len() + data.len() > plugin.context.settings.reply {
             return Err(plugin.over_reply_limit());
         }
         whole.extend_from_slice(&data);
@@ -114,7 +114,7 @@ fn judge(plugin: &Plugin, status: StatusCode, body: Vec<u8>) -> Result<Body, Fai
     }
     let code = if status.is_client_error() { Code::Rejected } else { Code::Failed };
     let why = String::from_utf8_lossy(&body[..body.len().min(REASON)]);
-    Err(Failure::new(code, format!("{} answered with {status}: {}", plugin.around.service, why.trim())))
+    Err(Failure::new(code, format!("{} answered with {status}: {}", plugin.context.service, why.trim())))
 }
 
 /// The request as HTTP has it.

@@ -401,7 +401,7 @@ impl Loader {
 
     fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
         let mut candidate = lock(&self.candidate);
-        let plugin = candidate.take_if(|plugin| plugin.around.service == *service && plugin.digest() == digest)?;
+        let plugin = candidate.take_if(|plugin| plugin.context.service == *service && plugin.digest() == digest)?;
         (plugin.origin.signature.as_deref() == signature).then_some(plugin)
     }
 

@@ -39,7 +39,7 @@ const HEADROOM: usize = 64 << 10;
 
 /// A loaded plugin.
 pub(crate) struct Plugin {
-    pub(super) around: Arc<ServiceContext>,
+    pub(super) context: Arc<ServiceContext>,
     pub(super) origin: Origin,
     kind: Kind,
     max_body: usize,
@@ -124,7 +124,7 @@ impl Plugin {
         let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
         let lookups = Lookups::new(Arc::clone(&calls.doors));
         let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
-        let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shares));
+        let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shared));
         let around = Arc::new(ServiceContext {
             service,
             settings,
@@ -135,12 +135,12 @@ impl Plugin {
             lookups,
             folders,
             blocking,
-            shares,
+            shared: shares,
             failed_runs: FailedRuns::new(),
         });
         let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
         Ok(Self {
-            around,
+            context: around,
             origin,
             kind,
             max_body,
@@ -161,7 +161,7 @@ impl Plugin {
 
     /// Whether it has crashed in more of its first requests than the service allows.
     pub(super) fn is_condemned(&self) -> bool {
-        let Trial { requests, crashes } = self.around.settings.trial;
+        let Trial { requests, crashes } = self.context.settings.trial;
         let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
         served <= u64::from(requests) && crashed * 100 > u64::from(requests) * u64::from(crashes)
     }
@@ -178,7 +178,7 @@ impl Plugin {
             crashes: self.crashes.load(Ordering::Relaxed),
             quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
             mean_us: self.placement.mean_us(),
-            log_lines_dropped: self.around.log.dropped(),
+            log_lines_dropped: self.context.log.dropped(),
         }
     }
 
@@ -205,7 +205,7 @@ impl Plugin {
     }
 
     fn log_failure(&self, request: &Run, failure: &Failure, backtrace: Option<&str>) {
-        self.around.failed_runs.log(request, self.generation(), failure, backtrace);
+        self.context.failed_runs.log(request, self.generation(), failure, backtrace);
     }
 
     /// It is the version of this number from now on; whether there is one before it that could serve in its place.
@@ -225,7 +225,7 @@ impl Plugin {
             let was_quarantined = health.is_in_quarantine();
             (was_quarantined, health.record(has_crashed, Instant::now()), health.crashes_in_a_row())
         };
-        let service = &self.around.service;
+        let service = &self.context.service;
         match wait {
             Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashed in {crashes} requests in a row"),
             None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
@@ -236,7 +236,7 @@ impl Plugin {
 
     /// Whether it is judged by its first requests, and the version before it serves if it fails.
     fn is_on_trial(&self) -> bool {
-        let Trial { requests, crashes } = self.around.settings.trial;
+        let Trial { requests, crashes } = self.context.settings.trial;
         let served = self.requests.load(Ordering::Relaxed);
         self.has_fallback.load(Ordering::Relaxed) && served <= u64::from(requests) && crashes < 100
     }
@@ -248,9 +248,9 @@ impl Plugin {
 
     /// Says how long requests are refused still, so that whoever asks is told so.
     pub(super) fn report_quarantine(&self) {
-        let (service, generation) = (self.around.service.clone(), self.generation());
+        let (service, generation) = (self.context.service.clone(), self.generation());
         let lasts = self.health().quarantine(Instant::now());
-        self.around.calls.sending.send(News::Quarantine { service, generation, lasts });
+        self.context.calls.sending.send(News::Quarantine { service, generation, lasts });
     }
 
     /// Whether a request may be tried.
@@ -263,7 +263,7 @@ impl Plugin {
         }
         let mut health = self.health();
         health.admit(Instant::now()).map_err(|left| {
-            let (service, crashes) = (&self.around.service, health.crashes_in_a_row());
+            let (service, crashes) = (&self.context.service, health.crashes_in_a_row());
             let reason =
                 format!("{service} is in quarantine for {left:.1?} more: it crashed in {crashes} requests in a row");
             Failure::new(Code::Crashed, reason)
@@ -299,7 +299,7 @@ impl Plugin {
         };
         let remaining_us = job.remaining_us();
         let request = &job.request;
-        instance.store.data_mut().begin(request.id, self.around.settings.reply);
+        instance.store.data_mut().begin(request.id, self.context.settings.reply);
         instance.store.set_epoch_deadline(TICKS);
         let (texts, frames) = (Texts::of(request), request.body.iter().map(AsRef::as_ref).collect::<Vec<_>>());
         let request = lower(request, remaining_us, &texts, &frames);
@@ -324,13 +324,13 @@ impl Plugin {
 
     async fn instantiate(&self, pre: &ServicePre<HostState>, request: RequestId) -> Result<Instance, Outcome> {
         // To open a folder can fail, which is told best before the guest begins.
-        let outside = if self.around.settings.grants.fs.is_empty() {
+        let outside = if self.context.settings.grants.fs.is_empty() {
             None
         } else {
-            Some(WasiContext::logging(&self.around, self.around.open_folders().await.map_err(Outcome::failed)?))
+            Some(WasiContext::logging(&self.context, self.context.open_folders().await.map_err(Outcome::failed)?))
         };
         let mut store = self.store(pre.engine(), outside, request).await;
-        store.data_mut().begin(request, self.around.settings.reply);
+        store.data_mut().begin(request, self.context.settings.reply);
         match pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
             Err(error) => {
@@ -347,10 +347,10 @@ impl Plugin {
         outside: Option<WasiContext>,
         request: RequestId,
     ) -> Store<HostState> {
-        let mut store = Store::new(engine, HostState::new(Arc::clone(&self.around), outside));
+        let mut store = Store::new(engine, HostState::new(Arc::clone(&self.context), outside));
         store.limiter(HostState::limiter);
         store.set_max_component_handles(MAX_RESOURCES);
-        store.set_hostcall_fuel(self.around.settings.reply.max(self.max_body) + HEADROOM);
+        store.set_hostcall_fuel(self.context.settings.reply.max(self.max_body) + HEADROOM);
         store.epoch_deadline_callback(|context| context.data().on_epoch_deadline());
         store.set_epoch_deadline(TICKS);
         stacks::trim(&mut store, request.0).await;
@@ -363,7 +363,7 @@ impl Plugin {
 
     fn keep(&self, mut instance: Instance) {
         instance.served += 1;
-        let is_kept = match self.around.settings.reuse {
+        let is_kept = match self.context.settings.reuse {
             Reuse::Requests(requests) => instance.served < requests.get(),
             Reuse::Singleton => true,
         };
@@ -383,10 +383,10 @@ impl Plugin {
             Err(types::Failure::Rejected(reason)) => return Err(Failure::new(Code::Rejected, reason)),
             Err(types::Failure::Failed(reason)) => return Err(Failure::new(Code::Failed, reason)),
         };
-        let (frames, limit) = (body.len(), self.around.max_frames);
+        let (frames, limit) = (body.len(), self.context.max_frames);
         if frames > limit {
             let reason =
-                format!("a reply of {} has {frames} frames: over limits.frames = {limit}", self.around.service);
+                format!("a reply of {} has {frames} frames: over limits.frames = {limit}", self.context.service);
             return Err(Failure::new(Code::TooLarge, reason));
         }
         if size(&body) > guest.reply_left() {
@@ -396,13 +396,13 @@ impl Plugin {
     }
 
     pub(super) fn over_reply_limit(&self) -> Failure {
-        let (service, limit) = (&self.around.service, self.around.settings.reply);
+        let (service, limit) = (&self.context.service, self.context.settings.reply);
         Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
     }
 
     /// Says why there is no reply; the guest knows best.
     pub(super) fn explain(&self, error: &wasmtime::Error, guest: &HostState) -> Failure {
-        let service = &self.around.service;
+        let service = &self.context.service;
         if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
             return Failure::new(failure.code, format!("{service}: {}", failure.reason));
         }
@@ -410,7 +410,7 @@ impl Plugin {
             let (what, limit) = match exhausted {
                 Exhausted::Memory(bytes) => (
                     format!("{bytes} bytes of memory"),
-                    format!("service.{service}.memory = {}", self.around.settings.memory),
+                    format!("service.{service}.memory = {}", self.context.settings.memory),
                 ),
                 Exhausted::Tables(elements) => {
                     (format!("{elements} elements of tables"), format!("it may have {MAX_TABLE_ELEMENTS}"))
@@ -453,7 +453,7 @@ impl Drop for Watch<'_> {
             return;
         }
         self.plugin.requests.fetch_add(1, Ordering::Relaxed);
-        if self.plugin.around.calls.is_overdue(self.request.id) {
+        if self.plugin.context.calls.is_overdue(self.request.id) {
             let reason = format!("{}: {STOPPED}, while it waited for the host", self.request.service);
             self.plugin.log_failure(self.request, &Failure::new(Code::Deadline, reason), None);
         }

@@ -184,7 +184,7 @@ impl Versions {
         let Some(serving) = self.serving().filter(|serving| serving.digest() != self.file) else { return };
         if self.told_of != Some(number) {
             let serves = self.serving_number().unwrap_or_default();
-            let (service, file) = (&serving.around.service, &serving.origin.file);
+            let (service, file) = (&serving.context.service, &serving.origin.file);
             warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} serves on")));
             self.told_of = Some(number);
         }
@@ -196,7 +196,7 @@ impl Versions {
         if self.serving().is_some() {
             return self.accept();
         }
-        let (service, file) = (&plugin.around.service, &plugin.origin.file);
+        let (service, file) = (&plugin.context.service, &plugin.origin.file);
         let why = stays_rolled_back(service, file, number, &format!("nothing serves {service}"));
         if self.told_of != Some(number) {
             warn!("{why}");

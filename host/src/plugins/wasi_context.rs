@@ -36,13 +36,13 @@ pub(super) struct ServiceContext {
     /// Where its calls run that may block.
     pub(super) blocking: Blocking,
     /// What all plugins share.
-    pub(super) shares: Arc<SharedLimits>,
+    pub(super) shared: Arc<SharedLimits>,
 }
 
 /// What all plugins of a node share.
 pub(super) struct SharedLimits {
     /// File descriptors.
-    pub(super) places: Arc<DescriptorLimit>,
+    pub(super) descriptors: Arc<DescriptorLimit>,
     /// What lies in the folders that are granted.
     pub(super) usages: Arc<Usages>,
 }
@@ -50,9 +50,9 @@ pub(super) struct SharedLimits {
 impl ServiceContext {
     /// Takes a place among the plugins' descriptors; without one, the service's log says so.
     pub(super) fn take_place(&self, request: RequestId) -> Option<DescriptorPermit> {
-        let place = self.shares.places.take();
+        let place = self.shared.descriptors.take();
         if place.is_none() {
-            let limit = self.shares.places.limit();
+            let limit = self.shared.descriptors.limit();
             let why = "descriptors that plugins may have together (limits.plugin-descriptors) are in use";
             self.log.line(Level::WARN, request, &format!("all {limit} {why}"));
         }
@@ -66,7 +66,7 @@ impl ServiceContext {
     pub(super) async fn open_folders(&self) -> Result<Vec<Arc<Root>>, Failure> {
         let mut roots = Vec::with_capacity(self.folders.len());
         for folder in &self.folders {
-            let opened = folder.open(&self.blocking, &self.shares.usages, &self.log).await;
+            let opened = folder.open(&self.blocking, &self.shared.usages, &self.log).await;
             roots.push(opened.map_err(|why| Failure::new(Code::Failed, why))?);
         }
         Ok(roots)

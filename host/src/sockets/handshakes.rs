@@ -87,22 +87,22 @@ mod tests {
 
     #[test]
     fn who_goes_without_being_let_in_or_turned_away_is_counted() {
-        let (mut newcomers, start) = (Handshakes::default(), Instant::now());
-        assert_eq!(newcomers.timeout(start), -1);
+        let (mut handshakes, start) = (Handshakes::default(), Instant::now());
+        assert_eq!(handshakes.timeout(start), -1);
         for descriptor in 1..=5 {
-            assert!(!newcomers.record(&event(ACCEPTED, descriptor), start));
+            assert!(!handshakes.record(&event(ACCEPTED, descriptor), start));
         }
         let told = [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL];
-        assert_eq!(told.map(|kind| newcomers.record(&event(kind, 0), start)), [false, false, true]);
+        assert_eq!(told.map(|kind| handshakes.record(&event(kind, 0), start)), [false, false, true]);
         for descriptor in 2..=5 {
-            assert!(!newcomers.record(&event(DISCONNECTED, descriptor), start));
+            assert!(!handshakes.record(&event(DISCONNECTED, descriptor), start));
         }
-        assert_eq!(newcomers.take_abandoned(start), 1, "it could be that the one who stays is not let in yet");
-        assert_eq!(newcomers.timeout(start), 1_001);
-        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE), 0);
-        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE + SECOND), 1, "but then it would have been cut off");
-        assert_eq!(newcomers.timeout(start + HANDSHAKE), -1);
-        assert!(!newcomers.record(&event(DISCONNECTED, 1), start + HANDSHAKE));
-        assert_eq!(newcomers.take_abandoned(start + HANDSHAKE), 0);
+        assert_eq!(handshakes.take_abandoned(start), 1, "it could be that the one who stays is not let in yet");
+        assert_eq!(handshakes.timeout(start), 1_001);
+        assert_eq!(handshakes.take_abandoned(start + HANDSHAKE), 0);
+        assert_eq!(handshakes.take_abandoned(start + HANDSHAKE + SECOND), 1, "but then it would have been cut off");
+        assert_eq!(handshakes.timeout(start + HANDSHAKE), -1);
+        assert!(!handshakes.record(&event(DISCONNECTED, 1), start + HANDSHAKE));
+        assert_eq!(handshakes.take_abandoned(start + HANDSHAKE), 0);
     }
 }

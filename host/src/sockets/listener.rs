@@ -39,7 +39,7 @@ const BY_IPC: &str = "localhost:";
 
 pub(super) struct Listener {
     router: Polled,
-    doorkeeper: Authenticator,
+    authenticator: Authenticator,
     keys: Option<Keys>,
     /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
     users: HashMap<Vec<u8>, Option<Box<str>>>,
@@ -47,7 +47,7 @@ pub(super) struct Listener {
     /// each message.
     recent: [Option<ConnectionId>; RECENT],
     /// Where it is told who was turned away.
-    tell: Sending,
+    reports: Sending,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
 }
@@ -67,11 +67,20 @@ impl Listener {
         if keys.is_some() {
             ffi::set(&mut router, ffi::ROUTER_NOTIFY, &ffi::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
         }
-        let doorkeeper = Authenticator::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
+        let authenticator = Authenticator::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
         let (users, recent) = (HashMap::new(), [const { None }; RECENT]);
-        Ok(Self { router, doorkeeper, keys, users, recent, tell, ipc_files: Vec::new(), endpoints: Vec::new() })
+        Ok(Self {
+            router,
+            authenticator,
+            keys,
+            users,
+            recent,
+            reports: tell,
+            ipc_files: Vec::new(),
+            endpoints: Vec::new(),
+        })
     }
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
@@ -118,11 +127,11 @@ impl Listener {
     /// Others are trusted from now on. If somebody is so no more, its connections end, and also those that have sent nothing
     /// yet: whose they are is not known, and they have little to lose.
     pub(super) fn trust(&mut self, keys: &Keys) {
-        if !self.doorkeeper.trust(keys) {
+        if !self.authenticator.trust(keys) {
             return;
         }
         let is_trusted =
-            |user: &Option<Box<str>>| user.as_ref().is_some_and(|user| self.doorkeeper.name_of(user).is_some());
+            |user: &Option<Box<str>>| user.as_ref().is_some_and(|user| self.authenticator.name_of(user).is_some());
         let ended: Vec<Vec<u8>> =
             self.users.iter().filter(|(_, user)| !is_trusted(user)).map(|(id, _)| id.clone()).collect();
         ended.iter().for_each(|id| self.disconnect(id));
@@ -134,12 +143,12 @@ impl Listener {
             return receive(&self.router, |id, frames| sender_without_key(id, frames, recent));
         }
         loop {
-            let (users, doorkeeper) = (&mut self.users, &self.doorkeeper);
-            let (sender, frames) = receive(&self.router, |id, _| sender_with_key(id, users, doorkeeper))?;
+            let (users, authenticator) = (&mut self.users, &self.authenticator);
+            let (sender, frames) = receive(&self.router, |id, _| sender_with_key(id, users, authenticator))?;
             match sender {
                 Sender::Trusted(sender) => return Some((sender, frames)),
                 Sender::Stranger(id) => {
-                    self.tell.turned_away("a message came from somebody who is not trusted any more");
+                    self.reports.turned_away("a message came from somebody who is not trusted any more");
                     self.disconnect(&id);
                 }
                 Sender::Libzmq => {}
@@ -168,7 +177,7 @@ impl Listener {
 
     /// Reports that a connection was ended because of a limit.
     pub(super) fn report_over_limit(&self, what: String) {
-        self.tell.over_limit(what);
+        self.reports.over_limit(what);
     }
 
     /// What to wait for.
@@ -178,7 +187,7 @@ impl Listener {
 
     /// Gives the endpoints free and removes the ipc files.
     pub(super) fn close(self) {
-        self.doorkeeper.close();
+        self.authenticator.close();
         for file in &self.ipc_files {
             let _libzmq_may_have_removed_it = std::fs::remove_file(file);
         }
@@ -197,9 +206,9 @@ enum Sender {
 fn sender_with_key(
     id: &mut zmq::Message,
     users: &mut HashMap<Vec<u8>, Option<Box<str>>>,
-    doorkeeper: &Authenticator,
+    authenticator: &Authenticator,
 ) -> Sender {
-    match id.gets(USER_ID).map(|user| doorkeeper.name_of(user)) {
+    match id.gets(USER_ID).map(|user| authenticator.name_of(user)) {
         Some(Some(name)) => {
             if users.get(&**id).is_none_or(Option::is_none) {
                 let user = id.gets(USER_ID).map(Into::into);

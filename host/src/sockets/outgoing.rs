@@ -26,11 +26,12 @@ fn user_of(receiver: &Receiver) -> User<'_> {
 impl Sockets {
     /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
     pub(crate) fn retry(&mut self) -> Vec<Input> {
-        if self.backlog.is_empty() {
+        if self.send_queues.is_empty() {
             return Vec::new();
         }
         let (listener, dialer, unread) = (&mut self.listener, &mut self.dialer, &mut self.unread);
-        let unsent = self.backlog.retry(|to, frames| try_send(listener, dialer, unread, to, frames, weight(frames)));
+        let unsent =
+            self.send_queues.retry(|to, frames| try_send(listener, dialer, unread, to, frames, weight(frames)));
         for message in &unsent {
             if let Input::Unsent { link, .. } = message {
                 self.dialer.end(*link);
@@ -42,7 +43,7 @@ impl Sockets {
     /// Ends a connection, with all that waits for its receiver.
     pub(crate) fn disconnect(&mut self, peer: &ConnectionId) {
         let to = Receiver::Peer(peer.clone());
-        self.backlog.take(&to).for_each(drop);
+        self.send_queues.take(&to).for_each(drop);
         self.unread.forget(&to);
         self.listener.disconnect(peer.as_bytes());
     }
@@ -53,7 +54,7 @@ impl Sockets {
         if !self.make_room(&to, bytes) {
             return self.give_up(to, frames);
         }
-        if self.backlog.waits_for(&to) {
+        if self.send_queues.waits_for(&to) {
             return self.keep(to, frames);
         }
         match try_send(&mut self.listener, &mut self.dialer, &mut self.unread, &to, &frames, bytes) {
@@ -69,7 +70,7 @@ impl Sockets {
     }
 
     fn keep(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
-        match self.backlog.keep(to, frames) {
+        match self.send_queues.keep(to, frames) {
             Ok(()) => Ok(()),
             Err((to, frames)) => self.give_up(to, frames),
         }
@@ -91,7 +92,7 @@ impl Sockets {
     /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not so if
     /// the receiver of the message is the one whose connection would have to end.
     fn make_room(&mut self, to: &Receiver, bytes: usize) -> bool {
-        while self.unread.total() + self.backlog.bytes() + bytes > self.max_unread {
+        while self.unread.total() + self.send_queues.bytes() + bytes > self.max_unread {
             let Some((to_blame, held)) = self.to_blame() else { return true };
             if to_blame == *to {
                 return false;
@@ -108,10 +109,10 @@ impl Sockets {
     /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it holds:
     /// size alone would blame those who are just reading a large message.
     fn to_blame(&self) -> Option<(Receiver, usize)> {
-        let waiting = self.backlog.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
+        let waiting = self.send_queues.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
         let mut users: BTreeMap<User<'_>, (usize, u64, (&Receiver, usize))> = BTreeMap::new();
         for (to, in_libzmq, read_at) in self.unread.receivers().chain(waiting) {
-            let held = in_libzmq + self.backlog.held(to);
+            let held = in_libzmq + self.send_queues.held(to);
             if held > 0 {
                 let (sum, oldest, stalest) = users.entry(user_of(to)).or_insert((0, read_at, (to, held)));
                 *sum += held;
@@ -128,7 +129,7 @@ impl Sockets {
         match receiver {
             Receiver::Peer(peer) => self.disconnect(peer),
             Receiver::Link(link) => {
-                let waiting = self.backlog.take(receiver);
+                let waiting = self.send_queues.take(receiver);
                 self.news.extend(waiting.map(|frames| Input::Unsent { link: *link, frames }));
                 self.unread.forget(receiver);
                 self.dialer.end(*link);
@@ -137,7 +138,7 @@ impl Sockets {
     }
 
     pub(super) fn has_to_retry(&self) -> bool {
-        self.backlog.receivers().any(|to| match to {
+        self.send_queues.receivers().any(|to| match to {
             Receiver::Peer(_) => true,
             Receiver::Link(link) => !self.dialer.is_looking_up(*link),
         })

@@ -363,7 +363,7 @@ fn a_node_that_stops_reading_makes_messages_wait_in_order() {
     let mut far = Fixture::new();
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
     let (mut posted, payload) = (0_u32, Frame::from(vec![0; 1_000]));
-    while near.sockets.backlog.receivers().next().is_none() {
+    while near.sockets.send_queues.receivers().next().is_none() {
         near.sockets.post(LinkId(1), vec![posted.to_be_bytes().to_vec().into(), payload.clone()]).unwrap();
         posted += 1;
     }

@@ -94,8 +94,15 @@ impl Authenticator {
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let door =
-            ZapThread { intake, zap, events, ended, newcomers: Handshakes::default(), names: names.clone(), tell };
+        let door = ZapThread {
+            intake,
+            zap,
+            events,
+            ended,
+            handshakes: Handshakes::default(),
+            names: names.clone(),
+            reports: tell,
+        };
         let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
@@ -126,9 +133,9 @@ struct ZapThread {
     zap: Option<zmq::Socket>,
     events: zmq::Socket,
     ended: zmq::Socket,
-    newcomers: Handshakes,
+    handshakes: Handshakes,
     names: Names,
-    tell: Sending,
+    reports: Sending,
 }
 
 /// An event of the second version in the form of the first, but with the address of the other end in the place of the own.
@@ -155,7 +162,7 @@ impl ZapThread {
         loop {
             let sockets = [&self.ended, &self.events].into_iter().chain(&self.zap);
             let mut items: Vec<_> = sockets.map(|socket| socket.as_poll_item(zmq::POLLIN)).collect();
-            match zmq::poll(&mut items, self.newcomers.timeout(Instant::now())) {
+            match zmq::poll(&mut items, self.handshakes.timeout(Instant::now())) {
                 Err(zmq::Error::EINTR) => continue,
                 Err(_ended) => return,
                 Ok(_) if items[0].is_readable() => return,
@@ -171,7 +178,7 @@ impl ZapThread {
                     self.receive_event(&event);
                 }
             }
-            for _ in 0..self.newcomers.take_abandoned(Instant::now()) {
+            for _ in 0..self.handshakes.take_abandoned(Instant::now()) {
                 self.turn_away("somebody connected who does not speak ZeroMQ");
             }
         }
@@ -180,14 +187,16 @@ impl ZapThread {
     fn receive_event(&mut self, event: &[Vec<u8>]) {
         let exceeded = event.first().and_then(|event| Exceeded::of_event(event));
         // Any other limit is one for those who were let in.
-        if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.newcomers.record(event, Instant::now()) {
+        if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.handshakes.record(event, Instant::now()) {
             return;
         }
         let remote = event.get(1).map(Vec::as_slice).unwrap_or_default();
         let who = describe(remote);
         match exceeded.map(|limit| (limit, limit.why(self.intake))) {
             Some((Exceeded::Handshake, why)) => self.turn_away(&format!("{who}: {why}")),
-            Some((_, why)) => self.tell.over_limit(format!("the connection with {} is ended: {why}", client(remote))),
+            Some((_, why)) => {
+                self.reports.over_limit(format!("the connection with {} is ended: {why}", client(remote)))
+            }
             None if self.zap.is_none() => {}
             None => self.turn_away(&format!(
                 "{who} shows no key, or does not speak ZeroMQ as this node does; a client shows its key with \
@@ -197,7 +206,7 @@ impl ZapThread {
     }
 
     fn turn_away(&self, why: &str) {
-        self.tell.turned_away(why);
+        self.reports.turned_away(why);
     }
 
     /// Answers a question, and says who was turned away and what would let it in.

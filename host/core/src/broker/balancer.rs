@@ -25,10 +25,10 @@ const HALF_LIFE: Duration = Duration::from_secs(5);
 /// All peers that are linked.
 #[derive(Debug)]
 pub(super) struct Balancer {
-    by_link: BTreeMap<LinkId, LinkedPeer>,
+    peers: BTreeMap<LinkId, LinkedPeer>,
     /// Requests that one peer may have at a time.
     window: usize,
-    chance: u64,
+    random: u64,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(super) enum Outcome {
 
 impl Balancer {
     pub(super) fn new(window: usize, seed: u64) -> Self {
-        Self { by_link: BTreeMap::new(), window, chance: seed }
+        Self { peers: BTreeMap::new(), window, random: seed }
     }
 
     pub(super) fn add(&mut self, link: LinkId, node: Label, zone: Option<Label>, is_router: bool) {
@@ -96,17 +96,17 @@ impl Balancer {
             offers: BTreeMap::new(),
             is_unresponsive: false,
         };
-        self.by_link.insert(link, hop);
+        self.peers.insert(link, hop);
     }
 
     pub(super) fn remove(&mut self, link: LinkId) -> Option<(LinkedPeer, Vec<Address>)> {
-        let hop = self.by_link.remove(&link)?;
+        let hop = self.peers.remove(&link)?;
         let services = hop.offers.keys().cloned().collect();
         Some((hop, services))
     }
 
     pub(super) fn get(&self, link: LinkId) -> Option<&LinkedPeer> {
-        self.by_link.get(&link)
+        self.peers.get(&link)
     }
 
     /// Its name, for people.
@@ -116,19 +116,17 @@ impl Balancer {
 
     /// Notes whether it gives signs of life; returns whether that is news.
     pub(super) fn set_unresponsive(&mut self, link: LinkId, is_silent: bool) -> bool {
-        self.by_link
-            .get_mut(&link)
-            .is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_silent) != is_silent)
+        self.peers.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_silent) != is_silent)
     }
 
     pub(super) fn offer(&mut self, link: LinkId, service: &Address, traits: Traits) {
-        if let Some(hop) = self.by_link.get_mut(&link) {
+        if let Some(hop) = self.peers.get_mut(&link) {
             hop.offers.entry(service.clone()).or_default().traits = traits;
         }
     }
 
     pub(super) fn withdraw(&mut self, link: LinkId, service: &Address) {
-        if let Some(hop) = self.by_link.get_mut(&link) {
+        if let Some(hop) = self.peers.get_mut(&link) {
             hop.offers.remove(service);
         }
     }
@@ -136,12 +134,12 @@ impl Balancer {
     /// The links that lead into one of these zones.
     pub(super) fn leading_into<'a>(&'a self, zones: &'a [Label]) -> impl Iterator<Item = LinkId> + 'a {
         let leads = |hop: &LinkedPeer| hop.zone.as_ref().is_some_and(|zone| zones.contains(zone));
-        self.by_link.iter().filter(move |(_, hop)| leads(hop)).map(|(link, _)| *link)
+        self.peers.iter().filter(move |(_, hop)| leads(hop)).map(|(link, _)| *link)
     }
 
     /// The links to routers of this zone.
     pub(super) fn routers_of_this_zone(&self) -> impl Iterator<Item = LinkId> {
-        self.by_link.iter().filter(|(_, hop)| hop.is_router && hop.zone.is_none()).map(|(link, _)| *link)
+        self.peers.iter().filter(|(_, hop)| hop.is_router && hop.zone.is_none()).map(|(link, _)| *link)
     }
 
     /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
@@ -150,7 +148,7 @@ impl Balancer {
         let offers = |hop: &LinkedPeer| {
             hop.node == *node && hop.zone.is_none() && (service.is_reserved() || hop.offers.contains_key(&address))
         };
-        self.by_link.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
+        self.peers.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
     }
 
     /// Whether only workers serve it there.
@@ -164,7 +162,7 @@ impl Balancer {
 
     /// A request goes to this peer.
     pub(super) fn begin(&mut self, link: LinkId, service: &Address, id: u64) {
-        if let Some(hop) = self.by_link.get_mut(&link) {
+        if let Some(hop) = self.peers.get_mut(&link) {
             hop.outstanding.insert(id);
             if let Some(record) = hop.offers.get_mut(service) {
                 record.outstanding += 1;
@@ -174,7 +172,7 @@ impl Balancer {
 
     /// A request has ended there, so long after it began.
     pub(super) fn end(&mut self, link: LinkId, service: &Address, id: u64, ending: Outcome, took: Duration, now: Time) {
-        let Some(hop) = self.by_link.get_mut(&link) else { return };
+        let Some(hop) = self.peers.get_mut(&link) else { return };
         hop.outstanding.remove(&id);
         if let Some(record) = hop.offers.get_mut(service) {
             record.outstanding = record.outstanding.saturating_sub(1);
@@ -268,8 +266,8 @@ impl Balancer {
 
     /// A number below this one. SplitMix64: enough to spread requests, and the same for the same seed.
     fn draw(&mut self, below: usize) -> usize {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.chance;
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % (below as u64).max(1)).unwrap_or_default()

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 /// A place in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StartTag {
-    round: u64,
+    tag: u64,
     pub(super) request: RequestId,
 }
 
 impl StartTag {
     /// Before all others.
-    pub(super) const FIRST: Self = Self { round: 0, request: RequestId(0) };
+    pub(super) const FIRST: Self = Self { tag: 0, request: RequestId(0) };
 
     /// The one after this.
     pub(super) fn next(self) -> Self {
@@ -34,9 +34,9 @@ enum Flow {
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     /// The latest round of which a request was served.
-    round: u64,
+    virtual_time: u64,
     /// The last round in which each caller has a request. One of the past is as good as none.
-    last: BTreeMap<Flow, u64>,
+    last_tag: BTreeMap<Flow, u64>,
 }
 
 impl FairQueue {
@@ -44,28 +44,28 @@ impl FairQueue {
     pub(super) fn assign(&mut self, requester: &Requester, request: RequestId, waiting: usize) -> StartTag {
         let caller = match requester {
             _ if waiting == 0 => {
-                self.last.clear();
-                return StartTag { round: self.round, request };
+                self.last_tag.clear();
+                return StartTag { tag: self.virtual_time, request };
             }
             // Somebody waits for the one who calls.
-            Requester::Call { .. } => return StartTag { round: self.round, request },
+            Requester::Call { .. } => return StartTag { tag: self.virtual_time, request },
             Requester::Client { connection, .. } => match connection.principal() {
                 Some(user) => Flow::User(user.clone()),
                 None => Flow::Connection(connection.clone()),
             },
         };
-        if self.last.len() > 2 * waiting + 16 {
-            let round = self.round;
-            self.last.retain(|_, last| *last >= round);
+        if self.last_tag.len() > 2 * waiting + 16 {
+            let round = self.virtual_time;
+            self.last_tag.retain(|_, last| *last >= round);
         }
-        let round = self.last.get(&caller).map_or(self.round, |last| self.round.max(last + 1));
-        self.last.insert(caller, round);
-        StartTag { round, request }
+        let round = self.last_tag.get(&caller).map_or(self.virtual_time, |last| self.virtual_time.max(last + 1));
+        self.last_tag.insert(caller, round);
+        StartTag { tag: round, request }
     }
 
     /// A request is served.
     pub(super) fn serve(&mut self, turn: StartTag) {
-        self.round = self.round.max(turn.round);
+        self.virtual_time = self.virtual_time.max(turn.tag);
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         turns.serve(third);
         let [late, later] = [4, 5].map(|number| turns.assign(&client(b'b'), RequestId(number), 5));
         assert!(third < late && late < later);
-        assert_eq!(late.round, third.round, "the past is not made up for");
+        assert_eq!(late.tag, third.tag, "the past is not made up for");
     }
 
     #[test]
@@ -124,9 +124,9 @@ mod tests {
                 asked: None,
             };
             let turn = turns.assign(&asker, RequestId(number), 3);
-            turns.serve(StartTag { round: turn.round + 1, ..turn });
+            turns.serve(StartTag { tag: turn.tag + 1, ..turn });
         }
-        assert!(turns.last.len() < 50, "{}", turns.last.len());
+        assert!(turns.last_tag.len() < 50, "{}", turns.last_tag.len());
     }
 
     fn number_bytes(number: u64) -> Vec<u8> {

@@ -58,7 +58,7 @@ fn what_nobody_reads_has_a_bound_over_all_connections_and_costs_those_who_hold_m
             let (peer, from) = asker(&mut near, &endpoint, b"");
             for _ in 0..4 * MIB / size {
                 near.sockets.send(from.clone(), vec![payload.clone()]).unwrap();
-                assert!(near.sockets.unread.total() + near.sockets.backlog.bytes() <= 16 * MIB);
+                assert!(near.sockets.unread.total() + near.sockets.send_queues.bytes() <= 16 * MIB);
             }
             greedy.push((peer, from));
         }
