@@ -7,6 +7,7 @@
 mod admission;
 mod balancer;
 mod deadlines;
+mod effect;
 mod explain;
 mod fair_queue;
 mod forwarding;
@@ -17,19 +18,19 @@ mod partial_replies;
 mod pending;
 mod quotas;
 mod refusals;
+mod request;
 mod request_table;
 mod retry_budget;
 mod service;
 mod slab_map;
+mod status;
 mod timers;
 mod trace;
-mod types;
 mod workers;
 
-pub use types::{
-    CallId, Caller, Candidate, Counters, Destination, Effect, Event, PeerStatus, RequestId, Requester, Run,
-    ServiceStatus, Submission, Via,
-};
+pub use effect::{Effect, Event};
+pub use request::{CallId, Caller, Destination, RequestId, Requester, Run, Submission};
+pub use status::{Candidate, Counters, PeerStatus, ServiceStatus, Via};
 
 use crate::access::Access;
 use crate::failure::{Code, Failure};

@@ -4,7 +4,7 @@
 //! and one more, times the time that it took lately. Two draws come close to the best choice, do not need fresh figures
 //! of all, and do not send every node to the same peer at once.
 
-use super::types::PeerStatus;
+use super::status::PeerStatus;
 use crate::message::LinkId;
 use crate::message::peer::Traits;
 use crate::name::{Address, Label, ServiceName};

@@ -6,8 +6,8 @@
 //! somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
 
 use super::pending::{Pending, Stage};
+use super::request::{Destination, Requester};
 use super::service::{RemoteZone, Service};
-use super::types::{Destination, Requester};
 use super::{Broker, RequestId};
 use crate::message::Dialect;
 use crate::name::{Address, Label, ServiceName};

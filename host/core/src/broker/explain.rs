@@ -1,7 +1,7 @@
 //! Why a request would go where it would go, for a person.
 
 use super::service::Service;
-use super::types::{Candidate, PeerStatus, Via};
+use super::status::{Candidate, PeerStatus, Via};
 use super::{Broker, Destination};
 use crate::failure::{Code, Failure};
 use crate::name::{Address, ServiceName};

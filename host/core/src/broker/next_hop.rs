@@ -1,8 +1,8 @@
 //! Which ways a request may take: to this node's peers, and through routers to other zones.
 
 use super::balancer::{Balancer, Selection};
+use super::request::Destination;
 use super::service::{RemoteZone, Service};
-use super::types::Destination;
 use super::{Broker, Pending, RequestId};
 use crate::message::LinkId;
 use crate::message::peer::Traits;

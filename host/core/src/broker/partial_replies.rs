@@ -3,7 +3,7 @@
 //!
 //! Kept frames count against `limits.held-bytes`, and all of a reply against `limits.message` and `limits.frames`.
 
-use super::types::Requester;
+use super::request::Requester;
 use super::{Broker, Effect, RequestId};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Dialect, Reply, size};

@@ -1,6 +1,7 @@
 use super::deadlines::Terms;
 use super::fair_queue::{FairQueue, StartTag};
-use super::types::{Destination, RequestId, ServiceStatus};
+use super::request::{Destination, RequestId};
+use super::status::ServiceStatus;
 use crate::message::peer::Traits;
 use crate::message::{ConnectionId, LinkId};
 use crate::name::{Address, Label, Location, ServiceName};

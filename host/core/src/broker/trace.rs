@@ -5,7 +5,7 @@
 
 use super::balancer::Selection;
 use super::next_hop::NextHop;
-use super::types::Candidate;
+use super::status::Candidate;
 use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestId, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::peer::MemberKind;

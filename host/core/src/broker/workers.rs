@@ -1,7 +1,7 @@
 //! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
 
 use super::deadlines::ProviderKind;
-use super::types::REGISTERED_TWICE;
+use super::effect::REGISTERED_TWICE;
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
