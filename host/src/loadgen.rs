@@ -1,6 +1,6 @@
 //! Random requests of several clients at a time, and what became of each: what `wasmnode traffic` does.
 //!
-//! What is sent when is drawn before (`traffic/schedule.rs`), what became of it is counted apart (`traffic/tally.rs`).
+//! What is sent when is drawn before (`loadgen/arrivals.rs`), what became of it is counted apart (`loadgen/stats.rs`).
 //! Here are the clocks and the connections: one thread for each sender, which sends what is due and reads between.
 
 mod arrivals;

@@ -11,7 +11,7 @@
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | identities that workers choose | hexadecimal, unless they are a line: `PeerId::shown` |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
-//! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/console.rs` |
+//! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/stdio.rs` |
 //! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
 //! | why a file is refused: imports, section contents, comments of signatures | host: `Loader::refuse` in `plugins/loader.rs` |
 //! | names of imports and exports of a file | host: `plugins/inspect.rs` |

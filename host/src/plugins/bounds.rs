@@ -5,15 +5,15 @@
 //! |---|---|
 //! | `get-random-bytes`, `get-insecure-random-bytes` | [`MAX_RANDOM`] bytes, here |
 //! | `poll` | [`MAX_RESOURCES`] pollables, here |
-//! | `output-stream.write`, `write-zeroes` to stdout and stderr | what `check-write` allows, in `console.rs`; for the output of a command `service.NAME.reply` |
+//! | `output-stream.write`, `write-zeroes` to stdout and stderr | what `check-write` allows, in `stdio.rs`; for the output of a command `service.NAME.reply` |
 //! | `output-stream.write`, `splice` elsewhere; `input-stream.read`, `skip` | 64 KiB, wasmtime-wasi |
-//! | header fields of HTTP | 32 KiB, `outgoing.rs` |
-//! | `log.write` | 8 KiB of the line are kept, `console.rs` |
+//! | header fields of HTTP | 32 KiB, `egress.rs` |
+//! | `log.write` | 8 KiB of the line are kept, `stdio.rs` |
 //! | `partial.send`, `calls.call`, the answer | `limits.message` or `service.NAME.reply` bytes, `limits.frames` frames |
 //! | every list and string, together in one call | the larger of both, plus 64 KiB: the store's fuel for host calls |
 //!
 //! What slips through, such as a list of millions of handles or a bulk operation on the guest's own memory, holds the
-//! thread once: `pace.rs` then keeps the plugin away from it.
+//! thread once: `placement.rs` then keeps the plugin away from it.
 
 use super::host_state::{Ended, HostState, MAX_RESOURCES};
 use wasmnode_core::{Code, Failure};

@@ -6,7 +6,7 @@
 //! - Everything that may block runs on threads of its own, a few per service: `blocking.rs`.
 //! - Only regular files and folders are opened, and without blocking: what was opened is looked at, not its name. FIFOs,
 //!   devices and sockets are refused.
-//! - Open files and folders take places of the plugins' share of descriptors: `places.rs`.
+//! - Open files and folders take places of the plugins' share of descriptors: `descriptors.rs`.
 //! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Between folders nothing is
 //!   renamed or linked, so that all of it is counted where it lies.
 //! - A listing is read in parts.

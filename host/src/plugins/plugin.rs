@@ -1,4 +1,4 @@
-//! One plugin and its instances: with `kind.rs`, `engine.rs`, `epoch.rs` and `console.rs` all that names wasmtime.
+//! One plugin and its instances: with `kind.rs`, `engine.rs`, `epoch.rs` and `stdio.rs` all that names wasmtime.
 
 use super::backtrace;
 use super::blocking::Blocking;

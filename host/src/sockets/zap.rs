@@ -28,7 +28,7 @@ const DOMAIN: &str = "wasmnode";
 const EVENTS: &str = "inproc://strangers";
 
 /// Where the thread is told to end.
-const END: &str = "inproc://doorkeeper";
+const END: &str = "inproc://zap-end";
 
 /// The property of a message that holds who sent it.
 pub(super) const USER_ID: &str = "User-Id";
@@ -94,7 +94,7 @@ impl Authenticator {
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let door = ZapThread {
+        let zap_thread = ZapThread {
             intake,
             zap,
             events,
@@ -103,7 +103,7 @@ impl Authenticator {
             names: names.clone(),
             reports: tell,
         };
-        let thread = std::thread::Builder::new().name("doorkeeper".into()).spawn(move || door.keep());
+        let thread = std::thread::Builder::new().name("zap".into()).spawn(move || zap_thread.serve());
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
 
@@ -158,7 +158,7 @@ fn client(remote: &[u8]) -> Cow<'_, str> {
 }
 
 impl ZapThread {
-    fn keep(mut self) {
+    fn serve(mut self) {
         loop {
             let sockets = [&self.ended, &self.events].into_iter().chain(&self.zap);
             let mut items: Vec<_> = sockets.map(|socket| socket.as_poll_item(zmq::POLLIN)).collect();

@@ -3,7 +3,7 @@
 //!
 //! After each step [`router`] compares what a router told with what it knows; at rest [`oracle`] finds all ways anew, in
 //! another way. A seed that fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test paths trouble -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test paths after_faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are
 //! run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -76,12 +76,12 @@ fn sweep(first: u64) {
 }
 
 #[test]
-fn after_trouble_even_seeds_find_all_ways() {
+fn after_faults_even_seeds_find_all_ways() {
     sweep(0);
 }
 
 #[test]
-fn after_trouble_odd_seeds_find_all_ways() {
+fn after_faults_odd_seeds_find_all_ways() {
     sweep(1);
 }
 
