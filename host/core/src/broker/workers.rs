@@ -60,7 +60,7 @@ impl Broker {
             WorkerCommand::Heartbeat => self.count_heartbeat(connection),
             WorkerCommand::Disconnect => self.delete_worker(connection, "it said so", now),
             WorkerCommand::Partial { client, body } => {
-                self.worker_reply(connection, &client, Reply::Partial(body), now)
+                self.worker_reply(connection, &client, Reply::Partial(body), now);
             }
             WorkerCommand::Final { client, body } => self.worker_reply(connection, &client, Reply::Final(body), now),
         }
