@@ -86,7 +86,7 @@ impl Notation for Event {
         match self {
             Self::WorkerJoined { connection, service } => words!(line, "worker-joined", connection, service),
             Self::WorkerLeft { connection, service, why } => {
-                words!(line, "worker-left", connection, service, Text(why))
+                words!(line, "worker-left", connection, service, Text(why));
             }
             Self::Shared { service } => words!(line, "shared", service),
             Self::Refused { connection, why } => words!(line, "refused", connection, why),
