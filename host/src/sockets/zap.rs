@@ -195,7 +195,7 @@ impl ZapThread {
         match exceeded.map(|limit| (limit, limit.why(self.intake))) {
             Some((Exceeded::Handshake, why)) => self.turn_away(&format!("{who}: {why}")),
             Some((_, why)) => {
-                self.reports.over_limit(format!("the connection with {} is ended: {why}", client(remote)))
+                self.reports.over_limit(format!("the connection with {} is ended: {why}", client(remote)));
             }
             None if self.zap.is_none() => {}
             None => self.turn_away(&format!(
