@@ -1,20 +1,35 @@
-//! What is no mistake in a configuration, and was perhaps meant otherwise: `[service.NAME]` for a plugin of another name.
+//! What is no mistake in a configuration, and was perhaps meant otherwise: `[service.NAME]` for a plugin of another name, or
+//! a node that peers on other machines cannot dial.
 //!
 //! Workers and peers serve services of any name, so only a name that is nearly one of a plugin is worth a word, unless that
 //! one has settings of its own.
 
-use super::Config;
+use super::{Config, Endpoint};
 use crate::near::nearest;
 use std::fs;
 use wasmnode_core::ServiceName;
 
 impl Config {
-    /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant.
+    /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant; and an address that is
+    /// advertised to peers and tells those on other machines nothing.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        let Some(listed) = &self.services else { return Vec::new() };
-        let listed: Vec<&str> = listed.iter().map(ServiceName::as_str).collect();
-        self.misspelt(&listed, "node.services does not list it")
+        let listed = self.services.iter().flatten().map(ServiceName::as_str).collect::<Vec<_>>();
+        let misspelt = self.services.as_ref().map(|_| self.misspelt(&listed, "node.services does not list it"));
+        self.unreachable().into_iter().chain(misspelt.into_iter().flatten()).collect()
+    }
+
+    /// A node whose tcp endpoints all are wildcards advertises its ipc endpoint.
+    fn unreachable(&self) -> Option<String> {
+        let mut tcp = self.listen.iter().filter(|endpoint| matches!(endpoint, Endpoint::Tcp(_))).peekable();
+        let is_unreachable = self.advertise.is_none() && tcp.peek().is_some() && tcp.all(Endpoint::is_wildcard);
+        let ipc = self.listen.iter().find(|endpoint| matches!(endpoint, Endpoint::Ipc(_)));
+        ipc.filter(|_| is_unreachable).map(|ipc| {
+            format!(
+                "node.listen: peers on other machines cannot dial {ipc}, which this node advertises; add node.advertise = \
+                 \"tcp://HOST:PORT\" if there are any"
+            )
+        })
     }
 
     /// The same of the files in the folder of plugins, where `node.services` does not say which are loaded.
@@ -50,6 +65,24 @@ mod tests {
 
     fn read(text: &str, folder: &Path) -> Config {
         Config::parse(text, &folder.join("node.toml")).unwrap()
+    }
+
+    #[test]
+    fn a_node_that_listens_everywhere_and_advertises_a_file_is_doubted() {
+        let doubts = |text: &str| read(text, Path::new("/etc")).doubts();
+        assert_eq!(
+            doubts("node.listen = ['ipc://a.ipc', 'tcp://0.0.0.0:5555']\nsecurity.insecure = true\n"),
+            ["node.listen: peers on other machines cannot dial ipc:///etc/a.ipc, which this node advertises; add \
+              node.advertise = \"tcp://HOST:PORT\" if there are any"]
+        );
+        for reachable in [
+            "node = { listen = ['ipc://a.ipc', 'tcp://0.0.0.0:5555'], advertise = 'tcp://10.0.0.2:5555' }\n",
+            "node.listen = ['ipc://a.ipc', 'tcp://0.0.0.0:5555', 'tcp://10.0.0.2:5556']\n",
+            "node.listen = ['ipc://a.ipc']\n",
+        ] {
+            let text = format!("{reachable}security.insecure = true\n");
+            assert_eq!(doubts(&text), Vec::<String>::new(), "{reachable}");
+        }
     }
 
     #[test]
