@@ -163,7 +163,7 @@ fn ask(id: u64, words: &[String]) -> Result<Request, String> {
             None if word == "wait" => request.wait = true,
             None if word == "trace" => request.trace = true,
             Some(("deadline", ms)) => {
-                request.deadline_ms = Some(ms.parse().map_err(|_| "deadline=... is milliseconds")?)
+                request.deadline_ms = Some(ms.parse().map_err(|_| "deadline=... is milliseconds")?);
             }
             Some(("key", key)) => request.idempotency_key = Some(key.to_owned().into()),
             Some(("trace", parent)) => request.traceparent = Some(parent.to_owned().into()),
