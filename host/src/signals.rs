@@ -5,10 +5,10 @@
 //! |---|---|
 //! | TERM, INT, QUIT, PWR, XCPU | drain, then end; the second of them ends the wait, the third the process |
 //! | HUP | read again what can be ([`crate::reload`]); drain, if it came because the node's terminal was closed |
-//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ | logged, and passed over |
+//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, those of real time | logged, and passed over |
 //!
 //! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults: they are
-//! for an end without draining. So do those of real time, which no system sends by itself.
+//! for an end without draining.
 
 use crate::mailbox::Sending;
 use std::fs::OpenOptions;
@@ -59,7 +59,9 @@ pub(crate) fn listen(sending: &Sending) -> io::Result<Receiver<()>> {
             }
         });
     }
-    for (number, name) in PASSED_OVER {
+    let first = libc::SIGRTMIN();
+    let of_real_time = (first..=libc::SIGRTMAX()).map(|number| (number, format!("SIGRTMIN+{}", number - first)));
+    for (number, name) in PASSED_OVER.map(|(number, name)| (number, name.to_owned())).into_iter().chain(of_real_time) {
         let mut received = signal(SignalKind::from_raw(number))?;
         tokio::spawn(async move {
             while received.recv().await.is_some() {

@@ -53,6 +53,8 @@ fn no_signal_but_those_for_it_ends_a_node_without_draining() {
         node.signal(&format!("-{signal}"));
         node.wait_for(&format!("SIG{signal} was received and has no effect"));
     }
+    node.signal("-37");
+    node.wait_for("SIGRTMIN+3 was received and has no effect");
     node.signal("-PIPE");
     node.signal("-HUP");
     node.wait_for("node.toml is as it was at the start");
