@@ -9,7 +9,7 @@
 //! | reasons of failures: of guests, workers, peers, and errors of libraries in them | [`Failure::new`](crate::Failure::new) |
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
-//! | identities that workers choose | hexadecimal, unless they are a line: `PeerId::shown` |
+//! | identities that workers choose | hexadecimal, unless they are a line: `ConnectionId::shown` |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
 //! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/stdio.rs` |
 //! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
