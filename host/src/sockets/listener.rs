@@ -1,8 +1,8 @@
 //! The ROUTER that serves clients and workers, bound to all endpoints.
 //!
 //! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection, and ends the one before. Where
-//! keys are asked for it is off, as it would also let one peer take over what is meant for another: there, a peer whose
-//! routing id is taken gets another (`libzmq.patch`).
+//! keys are asked for it is off, and a routing id belongs to the user who chose it, so that nobody takes over what is meant
+//! for another; a connection whose routing id is taken gets another (`libzmq.patch`).
 //!
 //! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs none.
 //! A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
@@ -214,7 +214,8 @@ fn sender_with_key(
                 let user = id.gets(USER_ID).map(Into::into);
                 users.insert(id.to_vec(), user);
             }
-            Sender::Trusted(ConnectionId::authenticated(&**id, name))
+            let user = users.get(&**id).and_then(Option::as_deref).unwrap_or_default();
+            Sender::Trusted(ConnectionId::of_user(&**id, user, name))
         }
         Some(None) => Sender::Stranger(Frame::copy_from_slice(id)),
         None => {

@@ -73,6 +73,43 @@ fn of_two_with_one_identity_both_are_served_and_none_ends_the_node() {
 }
 
 #[test]
+fn what_is_meant_for_a_connection_that_has_ended_reaches_nobody_who_takes_its_routing_id() {
+    let [party, ana, bob] =
+        ["node1", "ana", "bob"].map(|name| Party::new(name, if name == "node1" { &["echo"] } else { &[] }));
+    party.trusts(&ana, &["--work", "slow*"]);
+    party.trusts(&bob, &[]);
+    let key = party.pair;
+    let node = party.start("");
+    let worker = Worker::on(ana.dealer(&node, &key), "slow");
+    node.wait_for_workers("slow", 1);
+    let takes_it = |from: (zmq::Socket, zmq::Socket)| {
+        drop(from);
+        let (socket, _ends) = watched(&bob, &node, &key, b"same");
+        is_served(&socket);
+        socket
+    };
+    // An answer.
+    let asks = watched(&ana, &node, &key, b"same");
+    is_served(&asks.0);
+    ask(&asks.0, "slow", "secret");
+    let (asker, body) = worker.request();
+    let taken = takes_it(asks);
+    worker.reply(&asker, &body);
+    is_served(&taken);
+    drop(taken);
+    // A request for a worker.
+    let serves = watched(&ana, &node, &key, b"same");
+    serves.0.send_multipart([&b"MDPW02"[..], b"\x01", b"slower"], 0).unwrap();
+    node.wait_for_workers("slower", 1);
+    let taken = takes_it(serves);
+    let lost = node.client().call(Request::new("slower").body(["secret"]).deadline(Duration::from_secs(1)), |_| {});
+    assert!(lost.is_err(), "{lost:?}");
+    is_served(&taken);
+    assert_eq!(taken.poll(zmq::POLLIN, 0).unwrap(), 0);
+    serves_on(&node);
+}
+
+#[test]
 fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_counted() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     party.trusts(&shop, &[]);

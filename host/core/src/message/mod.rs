@@ -36,6 +36,8 @@ pub fn size(body: &[Frame]) -> usize {
 #[derive(Clone)]
 pub struct ConnectionId {
     id: Arc<[u8]>,
+    /// Bytes of the id that its sender chose, or was given; what follows them says whose it is.
+    chosen: usize,
     principal: Option<Label>,
     /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
     /// for which it matters.
@@ -66,7 +68,8 @@ impl ConnectionId {
     /// Wraps the routing id of somebody who need not say who it is.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
-        Self { id: id.as_ref().into(), principal: None, is_unproven: false }
+        let id = id.as_ref();
+        Self { id: id.into(), chosen: id.len(), principal: None, is_unproven: false }
     }
 
     /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for messages
@@ -86,7 +89,16 @@ impl ConnectionId {
     /// Wraps the routing id of somebody who has proved who it is.
     #[must_use]
     pub fn authenticated(id: impl AsRef<[u8]>, principal: Label) -> Self {
-        Self { id: id.as_ref().into(), principal: Some(principal), is_unproven: false }
+        Self { principal: Some(principal), ..Self::new(id) }
+    }
+
+    /// The same where the transport appends the user to routing ids that users choose, so that no two can choose the same:
+    /// [`Self::shown`] and `Display` leave that part out.
+    #[must_use]
+    pub fn of_user(id: impl AsRef<[u8]>, user: &str, principal: Label) -> Self {
+        let id = id.as_ref();
+        let chosen = id.strip_suffix(user.as_bytes()).map_or(id.len(), <[u8]>::len);
+        Self { chosen, ..Self::authenticated(id, principal) }
     }
 
     /// The name under which the key of this connection is trusted, where keys are asked for.
@@ -98,16 +110,16 @@ impl ConnectionId {
     /// The routing id for a person: in quotes if it is text, as a worker may choose it, else as `Display` has it.
     ///
     /// ```
-    /// use wasmnode_core::message::PeerId;
+    /// use wasmnode_core::message::ConnectionId;
     ///
-    /// assert_eq!(PeerId::new("worker 1").shown(), r#""worker 1""#);
-    /// assert_eq!(PeerId::new("up\u{1b}[A").shown(), "75701b5b41");
-    /// assert_eq!(PeerId::authenticated("w", "lab".parse()?).shown(), r#"lab/"w""#);
+    /// assert_eq!(ConnectionId::new("worker 1").shown(), r#""worker 1""#);
+    /// assert_eq!(ConnectionId::new("up\u{1b}[A").shown(), "75701b5b41");
+    /// assert_eq!(ConnectionId::of_user("wKEY", "KEY", "lab".parse()?).shown(), r#"lab/"w""#);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn shown(&self) -> String {
-        let text = std::str::from_utf8(&self.id).ok().filter(|text| !text.is_empty() && text::is_line(text));
+        let text = std::str::from_utf8(self.chosen()).ok().filter(|text| !text.is_empty() && text::is_line(text));
         match (text, &self.principal) {
             (None, _) => self.to_string(),
             (Some(text), None) => format!("{text:?}"),
@@ -120,6 +132,10 @@ impl ConnectionId {
     pub fn as_bytes(&self) -> &[u8] {
         &self.id
     }
+
+    fn chosen(&self) -> &[u8] {
+        self.id.get(..self.chosen).unwrap_or(&self.id)
+    }
 }
 
 impl fmt::Display for ConnectionId {
@@ -129,7 +145,7 @@ impl fmt::Display for ConnectionId {
         }
         // By hand and in one piece: each request that a plugin serves, or that a peer gets, names its caller.
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for bytes in self.id.chunks(16) {
+        for bytes in self.chosen().chunks(16) {
             let mut text = [0; 32];
             for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
                 digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -142,7 +158,7 @@ impl fmt::Display for ConnectionId {
 
 impl fmt::Debug for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PeerId({self})")
+        write!(f, "ConnectionId({self})")
     }
 }
 
