@@ -82,9 +82,16 @@ pub(crate) fn new(args: &NewArgs) -> Result<ExitCode, Failed> {
     let fill = |text: &str| text.replace("{{name}}", name).replace("{{module}}", &module);
     let files = args.lang.files().iter().map(|(path, content)| (fill(path), fill(content)));
     write(Path::new(name), files)
-        .map_err(|error| Failed { message: format!("cannot write {name}/: {error}"), exit: 1 })?;
+        .map_err(|error| Failed { message: format!("cannot write {name}/: {}", why(&error)), exit: 1 })?;
     print(&vec![format!("{name}/ is there; {name}/README.md has the commands that build and deploy it\n").into()])?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "it exists; choose another name, or remove it".into(),
+        _ => error.to_string(),
+    }
 }
 
 fn write(folder: &Path, files: impl Iterator<Item = (String, String)>) -> io::Result<()> {

@@ -24,9 +24,11 @@ impl Peers {
             expiry: given.take("expiry", value::duration).unwrap_or(default.peers.expiry),
             retry_budget: given.take("retry-budget", number(0..=100)).unwrap_or(default.peers.retry_budget),
         };
-        if peers.expiry < peers.heartbeat * 4 && given.is_good("heartbeat") && given.is_good("expiry") {
-            let key = if given.has("expiry") { "expiry" } else { "heartbeat" };
-            given.complain(key, "an expiry of less than four heartbeats would give up peers that are only slow");
+        let least = peers.heartbeat * 4;
+        if peers.expiry < least && given.is_good("heartbeat") && given.is_good("expiry") {
+            let (expiry, least) = (humantime::format_duration(peers.expiry), humantime::format_duration(least));
+            let message = format!("an expiry of {expiry} is less than four heartbeats; set expiry to {least} or more");
+            given.complain(if given.has("expiry") { "expiry" } else { "heartbeat" }, &message);
         }
         let members = MembersSettings {
             probe_period: given.take("probe", value::duration).unwrap_or(default.members.probe_period),

@@ -294,6 +294,10 @@ fn each_mistake_says_where_what_and_what_instead() {
             "[majordomo]\nexpiry = '7s'",
             ":2: majordomo.expiry: an expiry of 7s is less than three heartbeats; set expiry to 7s 500ms",
         ),
+        (
+            "[peers]\nexpiry = '900ms'",
+            ":2: peers.expiry: an expiry of 900ms is less than four heartbeats; set expiry to",
+        ),
         ("[security]\nkeys = ''", "security.keys: is empty"),
         ("[security]\nkeys = 'k'\ninsecure = true", ":3: security.insecure: stands beside security.keys"),
         ("[security]\nipc-group = 'no such group'", ":2: security.ipc-group: \"no such group\" is no group"),
