@@ -5,10 +5,10 @@ mod startup;
 
 use crate::admin;
 use crate::config::{Config, Endpoint};
+use crate::event_queue::{DriverEvent, EventQueue, QueuedEvent, event_queue};
 use crate::keys::{KeyError, Trust};
 use crate::log_throttle::Kinds;
-use crate::mailbox::{Letter, Mail, Mailbox, mailbox};
-use crate::plugins::{Doors, Plugins};
+use crate::plugins::{NodeAddresses, Plugins};
 use crate::reload;
 use crate::repeats::Repeats;
 use crate::signals;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
 use wasmnode_core::{Address, Code, Failure, Input, Node, NodeSettings, Output, Run, ServiceName, Time, text};
 
-/// Messages taken from the sockets in a row, before the mailbox gets its turn.
+/// Messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
 
 /// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times in
@@ -27,7 +27,7 @@ const BATCH: u32 = 64;
 const STRIDE: u32 = 8;
 
 /// Mails handled in a row, before the sockets get their turn.
-const MAILS: u32 = 64;
+const EVENTS: u32 = 64;
 
 /// Time after which a turn takes no further messages from the sockets and no further mails: what each does can take much
 /// longer than it takes on average.
@@ -116,7 +116,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 }
 
 fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
-    let (sending, mailbox) = mailbox()?;
+    let (sending, events) = event_queue()?;
     let hung_up = signals::listen(&sending)?;
     let plugins = Plugins::new(config, sending.clone()).map_err(RunError::Plugins)?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
@@ -124,7 +124,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
     reload::start(config, trust, hung_up, sending.clone())?;
     let sockets = Sockets::listen(config, keys, sending)?;
-    note_doors(plugins.doors(), config, sockets.endpoints());
+    note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
     plugins.start_loading().map_err(RunError::Plugins)?;
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
@@ -132,7 +132,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         node,
         sockets,
         plugins,
-        mailbox,
+        events,
         happened: Vec::new(),
         rounds: ROUNDS,
         started,
@@ -156,12 +156,12 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
 }
 
 /// Notes where this node listens, and those that its configuration names.
-fn note_doors(doors: &Doors, config: &Config, endpoints: &[String]) {
+fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[String]) {
     let advertised = config.advertise.as_ref().map(Endpoint::to_string);
     let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
     let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
     let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
-    own.chain(seeds).chain(neighbours).for_each(|endpoint| doors.open(endpoint));
+    own.chain(seeds).chain(neighbours).for_each(|endpoint| addresses.add(endpoint));
 }
 
 /// The settings of the core, with what is known only now.
@@ -189,7 +189,7 @@ struct Driver {
     node: Node,
     sockets: Sockets,
     plugins: Plugins,
-    mailbox: Mailbox,
+    events: EventQueue,
     /// What actions have yielded and the core does not know yet.
     happened: Vec<Input>,
     /// How often the core may still be given results in this turn.
@@ -233,7 +233,7 @@ impl Driver {
                 self.settle(self.now());
             }
             let has_messages = self.receive_batch();
-            let has_mail = self.empty_mailbox();
+            let has_mail = self.handle_events();
             if !self.is_ready {
                 self.log_readiness();
             }
@@ -251,7 +251,7 @@ impl Driver {
                 // It looks at the sockets even when it need not sleep.
                 let is_busy = has_mail || !self.happened.is_empty();
                 let sleep = if is_busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
-                self.sockets.wait(self.mailbox.fd(), sleep);
+                self.sockets.wait(self.events.fd(), sleep);
             }
         }
         signals::end_in_time();
@@ -289,13 +289,13 @@ impl Driver {
     }
 
     /// Handles the mails that have come, up to the bounds of a turn. Returns whether there may be more.
-    fn empty_mailbox(&mut self) -> bool {
-        self.mailbox.silence();
+    fn handle_events(&mut self) -> bool {
+        self.events.acknowledge();
         let start = self.now();
-        for _ in 0..MAILS {
-            // The letter's room is free again once all that follows from it has been done.
-            let Some(Letter { mail, taken: _taken }) = self.mailbox.next() else { return false };
-            self.open(mail);
+        for _ in 0..EVENTS {
+            // The capacity that the event takes is free again once all that follows from it has been done.
+            let Some(QueuedEvent { event, permit: _taken }) = self.events.next() else { return false };
+            self.handle_event(event);
             if self.now().since(start) >= TURN {
                 break;
             }
@@ -303,27 +303,27 @@ impl Driver {
         true
     }
 
-    fn open(&mut self, mail: Mail) {
-        let input = match mail {
-            Mail::Input(input) => input,
-            Mail::News(news) => match self.plugins.apply(news) {
+    fn handle_event(&mut self, event: DriverEvent) {
+        let input = match event {
+            DriverEvent::Input(input) => input,
+            DriverEvent::Plugin(news) => match self.plugins.apply(news) {
                 Some(input) => input,
                 None => return,
             },
-            Mail::Keys(keys) => {
+            DriverEvent::Keys(keys) => {
                 info!("the keys have changed: {}", keys.how_many());
                 self.sockets.trust(&keys);
                 Input::Trust(keys.access(&self.config.node.name))
             }
-            Mail::TurnedAway { why, times } => {
+            DriverEvent::TurnedAway { why, times } => {
                 self.turned_away += times;
                 return self.warn_now_and_then(text::beginning(&why), &format!("turned away: {why}"));
             }
-            Mail::OverLimit { what, times } => {
+            DriverEvent::OverLimit { what, times } => {
                 self.over_limit += times;
                 return self.warn("connections over a limit", &what);
             }
-            Mail::Lookup(lookup) => return self.sockets.resolved(lookup),
+            DriverEvent::Lookup(lookup) => return self.sockets.resolved(lookup),
         };
         match input {
             Input::Drain => {
@@ -422,7 +422,7 @@ impl Driver {
         None
     }
 
-    /// Answers a request of the node's own services; `None` if the answer comes later, by the mailbox.
+    /// Answers a request of the node's own services; `None` if the answer comes later, by the event queue.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             admin::PLUGINS => return self.plugins.command(&self.node, request),

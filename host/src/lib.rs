@@ -6,18 +6,18 @@ pub mod admin;
 pub mod client;
 pub mod config;
 pub mod driver;
+mod event_queue;
 pub mod files;
 mod guard;
 pub mod keys;
 pub mod loadgen;
 mod log_throttle;
-mod mailbox;
-pub mod near;
 mod plugins;
 mod reload;
 mod repeats;
 mod signals;
 mod sockets;
+pub mod suggestion;
 
 pub use plugins::{
     FolderIdentity, GenerationState, Inspection, PluginFolder, PluginStatus, Refusal, Verdict, compile_process, digest,

@@ -17,6 +17,7 @@ mod egress;
 mod egress_policy;
 mod engine;
 mod epoch;
+mod event;
 mod exchange;
 mod failed_runs;
 mod fs;
@@ -28,7 +29,6 @@ mod inspect;
 mod kind;
 mod loader;
 mod names;
-mod news;
 mod placement;
 mod plugin;
 mod provenance;
@@ -52,15 +52,15 @@ pub use scanner::signature_of;
 pub use versions::{GenerationState, Refusal};
 
 use crate::config::Config;
-use crate::mailbox::Sending;
+use crate::event_queue::EventSender;
 use admin::{Loads, Trials};
-pub(crate) use egress_policy::Doors;
+pub(crate) use egress_policy::NodeAddresses;
 use engine::Sandbox;
 use epoch::Epoch;
+pub(crate) use event::PluginEvent;
 use history::{History, Record};
 use host_state::Calls;
 use loader::Loader;
-pub(crate) use news::News;
 use plugin::Job;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +91,7 @@ pub(crate) struct Plugins {
     /// Runs in the thread pool.
     runs: BTreeMap<RequestId, PooledRun>,
     calls: Arc<Calls>,
-    sending: Sending,
+    sending: EventSender,
     epoch: Epoch,
     in_pool: Arc<AtomicUsize>,
     /// What is left of [`INLINE`] in this turn.
@@ -151,7 +151,7 @@ impl Plugins {
     ///
     /// # Errors
     /// If the engine cannot start.
-    pub(crate) fn new(config: &Config, sending: Sending) -> Result<Self, String> {
+    pub(crate) fn new(config: &Config, sending: EventSender) -> Result<Self, String> {
         let sandbox = Sandbox::new(config)?;
         let calls = Arc::new(Calls::new(sending.clone()));
         let in_pool = Arc::new(AtomicUsize::new(0));
@@ -224,8 +224,8 @@ impl Plugins {
     }
 
     /// Where nodes listen that no guest reaches by a name; whoever learns of one notes it there.
-    pub(crate) fn doors(&self) -> &Doors {
-        &self.calls.doors
+    pub(crate) fn node_addresses(&self) -> &NodeAddresses {
+        &self.calls.node_addresses
     }
 
     /// All versions of all plugins that are kept, newest first, and why the newest file of a service does not serve.
@@ -256,7 +256,7 @@ impl Plugins {
         }
     }
 
-    /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the mailbox.
+    /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the event queue.
     ///
     /// `clock` is the time, if it is known because another run has just ended; then it is when this one has.
     pub(crate) fn start(
@@ -294,7 +294,7 @@ impl Plugins {
                 plugin.placement.record(took, ended_at);
                 let input = Input::Finished { request: id, result: ended.result };
                 if ended.sent_partials {
-                    // The partial replies are in the mailbox; the answer must not overtake them.
+                    // The partial replies are in the event queue; the answer must not overtake them.
                     self.sending.send(input);
                     return None;
                 }
@@ -328,7 +328,7 @@ impl Plugins {
         None
     }
 
-    /// Stops a run; its end is confirmed by the mailbox like any other.
+    /// Stops a run; its end is confirmed by the event queue like any other.
     ///
     /// One that computes past its deadline is left to stop itself at its next tick of the epoch, because then the log can
     /// tell where it was.
@@ -363,13 +363,13 @@ impl Plugins {
 /// panics in it.
 struct Confirm {
     request: RequestId,
-    sending: Sending,
+    sending: EventSender,
     in_pool: Arc<AtomicUsize>,
     result: Option<Result<Body, Failure>>,
 }
 
 impl Confirm {
-    fn new(request: RequestId, sending: Sending, in_pool: Arc<AtomicUsize>) -> Self {
+    fn new(request: RequestId, sending: EventSender, in_pool: Arc<AtomicUsize>) -> Self {
         in_pool.fetch_add(1, Ordering::SeqCst);
         Self { request, sending, in_pool, result: None }
     }
@@ -403,7 +403,7 @@ fn gave_way(generations: &mut Versions) -> bool {
 }
 
 /// Opens the folder of the node's state. Without it the node serves all the same.
-fn open_history(config: &Config, sending: Sending) -> Option<Arc<History>> {
+fn open_history(config: &Config, sending: EventSender) -> Option<Arc<History>> {
     let folder = config.state_folder();
     History::open(&folder, &config.plugins, config.state_bytes, sending)
         .inspect_err(|why| {

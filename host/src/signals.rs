@@ -10,7 +10,7 @@
 //! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults: they are
 //! for an end without draining.
 
-use crate::mailbox::Sending;
+use crate::event_queue::EventSender;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -49,7 +49,7 @@ const LAST_LINE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If the system refuses a handler.
-pub(crate) fn listen(sending: &Sending) -> io::Result<Receiver<()>> {
+pub(crate) fn listen(sending: &EventSender) -> io::Result<Receiver<()>> {
     let end = End { sending: sending.clone(), signals: Arc::default() };
     for number in ENDING {
         let (mut received, end) = (signal(SignalKind::from_raw(number))?, end.clone());
@@ -94,7 +94,7 @@ fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
 
 #[derive(Debug, Clone)]
 struct End {
-    sending: Sending,
+    sending: EventSender,
     signals: Arc<AtomicU32>,
 }
 

@@ -22,8 +22,8 @@ mod unread;
 mod zap;
 
 use crate::config::Config;
+use crate::event_queue::EventSender;
 use crate::keys::Keys;
-use crate::mailbox::Sending;
 use dialer::{DialTimeouts, Dialer};
 use ffi::open_patiently;
 use intake::Intake;
@@ -113,7 +113,7 @@ impl Sockets {
     ///
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
-    pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: Sending) -> Result<Self, ListenError> {
+    pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: EventSender) -> Result<Self, ListenError> {
         rlimit::raise();
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let limits = &config.node.limits;
@@ -138,7 +138,7 @@ impl Sockets {
         max_unread: usize,
         patience: DialTimeouts,
         keys: Option<(Keys, Label)>,
-        lookups: Sending,
+        lookups: EventSender,
     ) -> Result<Self, zmq::Error> {
         let context = zmq::Context::new();
         Ok(Self {

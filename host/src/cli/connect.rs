@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use wasmnode::client::{Client, Credentials};
 use wasmnode::config::{Config, Contact, Endpoint};
 use wasmnode::keys::{Key, Keys};
-use wasmnode::near::nearest;
+use wasmnode::suggestion::nearest;
 use wasmnode_core::Label;
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 //! `inof` for a part of the program of which everything is to be logged, and logs nothing else.
 
 use tracing_subscriber::EnvFilter;
-use wasmnode::near::nearest;
+use wasmnode::suggestion::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use wasmnode::admin::{self, PluginReport, Report, ServiceReport, ZoneReport};
 use wasmnode::client::{self, Client, Request};
-use wasmnode::near::nearest;
+use wasmnode::suggestion::nearest;
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.

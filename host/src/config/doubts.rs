@@ -5,7 +5,7 @@
 //! one has settings of its own.
 
 use super::{Config, Endpoint};
-use crate::near::nearest;
+use crate::suggestion::nearest;
 use std::fs;
 use wasmnode_core::ServiceName;
 

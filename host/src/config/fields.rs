@@ -3,7 +3,7 @@
 use super::claims::{Needs, SettingClaim};
 use super::error::Mistakes;
 use super::value::describe;
-use crate::near::nearest;
+use crate::suggestion::nearest;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;

@@ -23,8 +23,8 @@ impl Driver {
     /// Logs what happened in the zone, and notes where its members listen.
     pub(super) fn log_zone_event(&mut self, event: &ZoneEvent) {
         match event {
-            ZoneEvent::MemberJoined(member) => self.plugins.doors().open(&member.endpoint),
-            ZoneEvent::MemberLeft(member) => self.plugins.doors().close(&member.endpoint),
+            ZoneEvent::MemberJoined(member) => self.plugins.node_addresses().add(&member.endpoint),
+            ZoneEvent::MemberLeft(member) => self.plugins.node_addresses().remove(&member.endpoint),
             _ => {}
         }
         match event {

@@ -41,9 +41,9 @@ impl Driver {
             if left.is_zero() {
                 break;
             }
-            self.mailbox.wait(left);
+            self.events.wait(left);
             self.begin_turn();
-            self.empty_mailbox();
+            self.handle_events();
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Key, KeyError, KeyPair};
 use crate::config::value::{self as values, quoted};
 use crate::config::{Fields, read_content};
 use crate::files;
-use crate::near::nearest;
+use crate::suggestion::nearest;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};

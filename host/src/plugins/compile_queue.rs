@@ -15,12 +15,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::News;
+use super::PluginEvent;
 use super::compile::{Attempt, Cancel, Effort};
 use super::loader::Loader;
 use super::task::{Done, Postponed, Task};
+use crate::event_queue::EventSender;
 use crate::guard;
-use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -239,7 +239,7 @@ impl Shared {
     }
 
     /// Does the next task of a lane.
-    fn work(&self, lane: Lane, loader: &Loader, sending: &Sending) {
+    fn work(&self, lane: Lane, loader: &Loader, sending: &EventSender) {
         let (service, task, cancel) = self.wait(lane);
         let attempt = Attempt { effort: lane.effort(), cancel };
         let done = if loader.is_outdated(&task) { Done::default() } else { loader.work(&service, &task, &attempt) };
@@ -255,9 +255,9 @@ impl Shared {
     }
 
     /// Says that all files of the start have been tried, after what came of them.
-    fn report(state: &mut State, sending: &Sending) {
+    fn report(state: &mut State, sending: &EventSender) {
         if let Some(unfinished) = state.end_first_pass() {
-            sending.send(News::FirstPass(unfinished));
+            sending.send(PluginEvent::FirstPass(unfinished));
         }
     }
 }
@@ -267,7 +267,7 @@ impl CompileQueue {
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(super) fn start(loader: &Arc<Loader>, sending: &Sending) -> io::Result<Self> {
+    pub(super) fn start(loader: &Arc<Loader>, sending: &EventSender) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         for (name, lane) in [("quick-files", Lane::Quick), ("slow-files", Lane::Slow), ("large-files", Lane::Large)] {
             let (loader, shared, sending) = (Arc::clone(loader), Arc::clone(&shared), sending.clone());
@@ -305,7 +305,7 @@ impl CompileQueue {
     }
 
     /// All files of the start are here, or done: has [`News::FirstPass`] sent when the quick lane has tried the small ones.
-    pub(super) fn end_start(&self, sending: &Sending) {
+    pub(super) fn end_start(&self, sending: &EventSender) {
         let mut state = self.0.lock();
         state.is_first_pass = true;
         Shared::report(&mut state, sending);

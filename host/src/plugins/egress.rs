@@ -4,7 +4,7 @@
 //! judged: the host and port that were compared are put back into the request, and the connection goes to an address that
 //! was judged too (`egress.rs`).
 
-use super::egress_policy::Barred;
+use super::egress_policy::Denied;
 use super::exchange::{EgressTarget, ExchangeFailure, Rest, exchange};
 use super::wasi_context::ServiceContext;
 use crate::config::HttpGrant;
@@ -87,7 +87,7 @@ fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
 }
 
 /// What would grant a host at an address that its name must not lead to.
-fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Barred) -> String {
+fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Denied) -> String {
     let address = match address.ip() {
         IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),

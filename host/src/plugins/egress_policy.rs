@@ -20,11 +20,11 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 /// Largest number of endpoints remembered: a member more than a zone has.
-const MAX_DOORS: usize = 100_000;
+const MAX_ADDRESSES: usize = 100_000;
 
 /// Why an address may not be reached by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Barred {
+pub(super) enum Denied {
     /// It is not globally reachable.
     NotPublic,
     /// It is this machine's.
@@ -33,7 +33,7 @@ pub(super) enum Barred {
     Node,
 }
 
-impl fmt::Display for Barred {
+impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotPublic => "not an address of the public internet",
@@ -45,21 +45,21 @@ impl fmt::Display for Barred {
 
 /// Where this node, its peers and its neighbours listen by TCP: host and port, and how many said so.
 #[derive(Debug, Default)]
-pub(crate) struct Doors(Mutex<BTreeMap<String, usize>>);
+pub(crate) struct NodeAddresses(Mutex<BTreeMap<String, usize>>);
 
-impl Doors {
+impl NodeAddresses {
     /// Notes that somebody listens at an endpoint.
-    pub(crate) fn open(&self, endpoint: &str) {
-        let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn add(&self, endpoint: &str) {
+        let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(address) = tcp(endpoint)
-            && (doors.len() < MAX_DOORS || doors.contains_key(&address))
+            && (addresses.len() < MAX_ADDRESSES || addresses.contains_key(&address))
         {
-            *doors.entry(address).or_default() += 1;
+            *addresses.entry(address).or_default() += 1;
         }
     }
 
     /// Notes that somebody listens there no more.
-    pub(crate) fn close(&self, endpoint: &str) {
+    pub(crate) fn remove(&self, endpoint: &str) {
         let mut doors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(address) = tcp(endpoint) else { return };
         if let Some(count) = doors.get_mut(&address) {
@@ -93,11 +93,11 @@ fn tcp(endpoint: &str) -> Option<String> {
 ///
 /// # Errors
 /// Why it may not.
-pub(super) fn judge(address: SocketAddr, doors: &Doors) -> Result<(), Barred> {
+pub(super) fn check(address: SocketAddr, doors: &NodeAddresses) -> Result<(), Denied> {
     match () {
-        () if !is_public(address.ip()) => Err(Barred::NotPublic),
-        () if is_own(address) => Err(Barred::Own),
-        () if doors.has(address) => Err(Barred::Node),
+        () if !is_public(address.ip()) => Err(Denied::NotPublic),
+        () if is_own(address) => Err(Denied::Own),
+        () if doors.has(address) => Err(Denied::Node),
         () => Ok(()),
     }
 }
@@ -231,17 +231,17 @@ mod tests {
 
     #[test]
     fn where_a_node_listens_is_barred_until_it_has_left() {
-        let doors = Doors::default();
+        let doors = NodeAddresses::default();
         let there: SocketAddr = "1.2.3.4:5555".parse().unwrap();
-        doors.open("tcp://1.2.3.4:5555");
-        doors.open("tcp://1.2.3.4:5555");
-        doors.open("ipc:///run/node.ipc");
-        assert_eq!(judge(there, &doors), Err(Barred::Node));
-        assert_eq!(judge("1.2.3.4:55555".parse().unwrap(), &doors), Ok(()));
-        doors.close("tcp://1.2.3.4:5555");
-        assert_eq!(judge(there, &doors), Err(Barred::Node), "another said so too");
-        doors.close("tcp://1.2.3.4:5555");
-        assert_eq!(judge(there, &doors), Ok(()));
-        assert_eq!(judge("127.0.0.1:5555".parse().unwrap(), &doors), Err(Barred::NotPublic));
+        doors.add("tcp://1.2.3.4:5555");
+        doors.add("tcp://1.2.3.4:5555");
+        doors.add("ipc:///run/node.ipc");
+        assert_eq!(check(there, &doors), Err(Denied::Node));
+        assert_eq!(check("1.2.3.4:55555".parse().unwrap(), &doors), Ok(()));
+        doors.remove("tcp://1.2.3.4:5555");
+        assert_eq!(check(there, &doors), Err(Denied::Node), "another said so too");
+        doors.remove("tcp://1.2.3.4:5555");
+        assert_eq!(check(there, &doors), Ok(()));
+        assert_eq!(check("127.0.0.1:5555".parse().unwrap(), &doors), Err(Denied::NotPublic));
     }
 }

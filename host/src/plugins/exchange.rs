@@ -3,7 +3,7 @@
 
 use super::blocking::Blocking;
 use super::egress::Response;
-use super::egress_policy::{self, Barred, Doors};
+use super::egress_policy::{self, Denied, NodeAddresses};
 use bytes::Bytes;
 use http::Request;
 use http::uri::{PathAndQuery, Uri};
@@ -49,14 +49,14 @@ pub(super) struct EgressTarget {
 pub(super) struct Lookups {
     /// A look-up cannot be cancelled while a name server does not answer. Apart from files, so that neither waits for the other.
     blocking: Blocking,
-    doors: Arc<Doors>,
+    addresses: Arc<NodeAddresses>,
 }
 
 /// Why there is no response.
 #[derive(Debug)]
 pub(super) enum ExchangeFailure {
     /// The host's name leads where this guest must not go.
-    Barred(SocketAddr, Barred),
+    Barred(SocketAddr, Denied),
     /// Anything else.
     Http(Error),
 }
@@ -77,8 +77,8 @@ impl fmt::Display for ExchangeFailure {
 }
 
 impl Lookups {
-    pub(super) fn new(doors: Arc<Doors>) -> Self {
-        Self { blocking: Blocking::new(), doors }
+    pub(super) fn new(addresses: Arc<NodeAddresses>) -> Self {
+        Self { blocking: Blocking::new(), addresses }
     }
 
     /// The addresses of a host that may be reached.
@@ -87,11 +87,11 @@ impl Lookups {
             return Ok(vec![(address, target.port).into()]);
         }
         let dns_error = |error: &dyn fmt::Display| Error::DnsError { rcode: Some(error.to_string()), info_code: None };
-        let (host, port, doors) = (target.host.clone(), target.port, Arc::clone(&self.doors));
+        let (host, port, addresses) = (target.host.clone(), target.port, Arc::clone(&self.addresses));
         let lookup = self.blocking.run(move || {
             let found = (host.as_str(), port).to_socket_addrs()?;
             Ok::<_, std::io::Error>(
-                found.map(|address| (address, egress_policy::judge(address, &doors))).collect::<Vec<_>>(),
+                found.map(|address| (address, egress_policy::check(address, &addresses))).collect::<Vec<_>>(),
             )
         });
         let found = lookup.await.map_err(|error| dns_error(&error))?.map_err(|error| dns_error(&error))?;
@@ -228,7 +228,7 @@ mod tests {
         // The last three are names to us, and addresses to the system's resolver.
         for host in ["localhost", "127.1", "2130706433", "0x7f000001"] {
             let failed = get(&target(host, port, None)).err();
-            assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Barred::NotPublic))), "{host}: {failed:?}");
+            assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Denied::NotPublic))), "{host}: {failed:?}");
         }
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody connected");
     }

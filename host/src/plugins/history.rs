@@ -17,7 +17,7 @@ mod store;
 mod tests;
 
 use super::GenerationState;
-use crate::mailbox::Sending;
+use crate::event_queue::EventSender;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -138,7 +138,7 @@ impl History {
     ///
     /// # Errors
     /// Says why nothing can be kept.
-    pub(super) fn open(folder: &Path, plugins: &Path, limit: u64, sending: Sending) -> Result<Arc<Self>, String> {
+    pub(super) fn open(folder: &Path, plugins: &Path, limit: u64, sending: EventSender) -> Result<Arc<Self>, String> {
         let (store, before) = Store::open(folder, plugins, limit)?;
         let kept = store.kept();
         let waiting = Mutex::new(Waiting { kept, ..Waiting::default() });
@@ -210,7 +210,7 @@ impl History {
         let _it_may_take_too_long = self.bell.wait_timeout_while(waiting, LAST_WRITE, |waiting| !waiting.has_ended);
     }
 
-    fn write(&self, sending: &Sending) {
+    fn write(&self, sending: &EventSender) {
         let mut said = None;
         loop {
             let is_idle = |waiting: &mut Waiting| {
@@ -290,7 +290,7 @@ impl Waiting {
     }
 }
 
-fn answer(answers: Vec<(RequestId, String)>, trouble: Option<&str>, sending: &Sending) {
+fn answer(answers: Vec<(RequestId, String)>, trouble: Option<&str>, sending: &EventSender) {
     for (request, mut text) in answers {
         if let Some(why) = trouble {
             text = format!("{}; a restart would forget it: {why}\n", text.trim_end());

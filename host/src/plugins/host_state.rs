@@ -1,11 +1,11 @@
 //! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
 
 use super::bounds;
-use super::egress_policy::Doors;
+use super::egress_policy::NodeAddresses;
 use super::fs::{self, Root};
 use super::tcp::{self, GuestSockets};
 use super::wasi_context::{ServiceContext, WasiContext};
-use crate::mailbox::Sending;
+use crate::event_queue::EventSender;
 use bindings::wasmnode::service::{calls, log, partial, types};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -286,7 +286,7 @@ impl partial::Host for HostState {
             ));
         };
         self.reply_left = left;
-        let taken = self.context.partials.take(bytes).await;
+        let taken = self.context.partial_capacity.take(bytes).await;
         self.sent_partials = true;
         let body = body.into_iter().map(Into::into).collect();
         self.context.calls.sending.send_in(taken, Input::Partial { request: self.request, body });
@@ -321,8 +321,8 @@ fn call_failure(failure: Failure) -> calls::CallFailure {
 /// node knows of its neighbourhood.
 pub(super) struct Calls {
     /// Where nodes listen, this one included.
-    pub(super) doors: Arc<Doors>,
-    pub(super) sending: Sending,
+    pub(super) node_addresses: Arc<NodeAddresses>,
+    pub(super) sending: EventSender,
     /// Runs past their deadlines, which stop at their next tick of the epoch.
     overdue: Mutex<BTreeSet<RequestId>>,
     next: AtomicU64,
@@ -330,9 +330,9 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(sending: Sending) -> Self {
+    pub(super) fn new(sending: EventSender) -> Self {
         Self {
-            doors: Arc::default(),
+            node_addresses: Arc::default(),
             sending,
             overdue: Mutex::default(),
             next: AtomicU64::new(1),

@@ -4,20 +4,20 @@ use super::compile::{Attempt, CompileError, Compiler, Effort};
 use super::compile_queue::CompileQueue;
 use super::content::{self, Content, ContentError};
 use super::engine::Sandbox;
+use super::event::Loaded;
 use super::history::{History, Version};
 use super::host_state::Calls;
 use super::names::service_name;
-use super::news::Loaded;
 use super::plugin::{Origin, Plugin};
 use super::provenance::{Called, in_folder, vouch};
 use super::scanner::{Change, Scanner, Stamp, list};
 use super::task::{Done, Postponed, Task, why};
 use super::watch::{Hints, Staged, Watch};
-use super::{News, Refusal, Verdict};
+use super::{PluginEvent, Refusal, Verdict};
 use crate::config::Config;
+use crate::event_queue::EventSender;
 use crate::files::FileError;
 use crate::guard;
-use crate::mailbox::Sending;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -81,7 +81,7 @@ impl Loader {
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses a thread.
-    pub(super) fn start(self: &Arc<Self>, sending: Sending) -> Result<(), String> {
+    pub(super) fn start(self: &Arc<Self>, sending: EventSender) -> Result<(), String> {
         let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
         list(&self.config.plugins).map_err(|error| self.unreadable(&error))?;
         let queue = CompileQueue::start(self, &sending).map_err(refused)?;
@@ -100,7 +100,7 @@ impl Loader {
     }
 
     /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
-    fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &Sending) {
+    fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(&error));
             Vec::new()
@@ -148,7 +148,7 @@ impl Loader {
         }
     }
 
-    fn run(&self, queue: &CompileQueue, sending: &Sending) {
+    fn run(&self, queue: &CompileQueue, sending: &EventSender) {
         // Before the first look, so that nothing that comes after it goes unseen.
         let mut watch = self.watch_folder();
         let mut folder = Scanner::default();
@@ -201,7 +201,7 @@ impl Loader {
     }
 
     /// Does a task if nothing has to be compiled for it, and else leaves it to the queue.
-    fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &Sending) {
+    fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &EventSender) {
         let Some(task) = queue.keep_order(service, task) else { return };
         let done = self.work(service, &task, &Attempt::new(Effort::Cached));
         done.news.into_iter().for_each(|news| sending.send(news));
@@ -281,9 +281,9 @@ impl Loader {
                 Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
                 Task::Restore(version) => {
                     self.lost(service, version, &why);
-                    vec![News::Restored(service.clone(), version.number, None)]
+                    vec![PluginEvent::Restored(service.clone(), version.number, None)]
                 }
-                Task::Try { staged, .. } => vec![News::Tried(staged.clone(), refused(why))],
+                Task::Try { staged, .. } => vec![PluginEvent::Tried(staged.clone(), refused(why))],
             }
             .into()
         })
@@ -319,7 +319,7 @@ impl Loader {
                         Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
                     },
                 };
-                vec![News::Restored(service.clone(), version.number, plugin)].into()
+                vec![PluginEvent::Restored(service.clone(), version.number, plugin)].into()
             }
             Task::Try { staged, called, .. } => {
                 let verdict = match self.try_staged(service, staged, called.as_deref(), attempt) {
@@ -329,7 +329,7 @@ impl Loader {
                         Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
                     },
                 };
-                vec![News::Tried(staged.clone(), verdict)].into()
+                vec![PluginEvent::Tried(staged.clone(), verdict)].into()
             }
         }
     }
@@ -338,9 +338,9 @@ impl Loader {
         self.config.plugins.join(format!("{service}.wasm"))
     }
 
-    fn removed(&self, service: &ServiceName) -> News {
+    fn removed(&self, service: &ServiceName) -> PluginEvent {
         lock(&self.loaded).remove(service);
-        News::Gone(service.clone())
+        PluginEvent::Gone(service.clone())
     }
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, attempt: &Attempt) -> Done {
@@ -375,13 +375,13 @@ impl Loader {
         content: Content,
         digest: &str,
         attempt: &Attempt,
-    ) -> Result<News, CompileError> {
+    ) -> Result<PluginEvent, CompileError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
         let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
         if !is_new {
             self.clear_report(file);
-            return Ok(News::Unchanged(service.clone()));
+            return Ok(PluginEvent::Unchanged(service.clone()));
         }
         let signature = signature.and_then(Result::ok);
         let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
@@ -396,7 +396,7 @@ impl Loader {
         let claim = self.history.as_ref().map(|history| history.keep(digest, bytes));
         lock(&self.loaded).insert(service.clone(), digest.to_owned());
         let is_deployed = lock(&self.deployed).remove(service).is_some_and(|deployed| deployed == digest);
-        Ok(News::Loaded(service.clone(), Loaded { plugin: Box::new(plugin), is_deployed, claim }))
+        Ok(PluginEvent::Loaded(service.clone(), Loaded { plugin: Box::new(plugin), is_deployed, claim }))
     }
 
     fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
@@ -406,11 +406,11 @@ impl Loader {
     }
 
     /// Says why a file cannot serve, once.
-    fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> News {
+    fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> PluginEvent {
         let why = text::into_line(why, Failure::MAX_REASON);
         self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
         let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-        News::Refused(service.clone(), Refusal { digest, why, at })
+        PluginEvent::Refused(service.clone(), Refusal { digest, why, at })
     }
 
     /// Reads a file at one go; what is verified and compiled is what was read.

@@ -15,9 +15,9 @@ use super::quarantine::Quarantine;
 use super::stacks;
 use super::stdio::ServiceLog;
 use super::wasi_context::{ServiceContext, WasiContext};
-use super::{GenerationState, News, PluginStatus};
+use super::{GenerationState, PluginEvent, PluginStatus};
 use crate::config::{Reuse, SandboxSettings, Trial};
-use crate::mailbox::Room;
+use crate::event_queue::Capacity;
 use crate::plugins::host_state::bindings::wasmnode::service::types;
 use crate::plugins::host_state::bindings::{Service, ServicePre};
 use std::borrow::Cow;
@@ -121,8 +121,8 @@ impl Plugin {
         let (idle, pace, max_body) = (Mutex::default(), Placement::default(), sandbox.max_body);
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
         let health = Mutex::new(Quarantine::new(settings.quarantine_after));
-        let (partials, max_frames) = (Room::new(PARTIAL_ROOM), sandbox.max_frames);
-        let lookups = Lookups::new(Arc::clone(&calls.doors));
+        let (partials, max_frames) = (Capacity::new(PARTIAL_ROOM), sandbox.max_frames);
+        let lookups = Lookups::new(Arc::clone(&calls.node_addresses));
         let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
         let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shared));
         let around = Arc::new(ServiceContext {
@@ -130,7 +130,7 @@ impl Plugin {
             settings,
             log,
             calls,
-            partials,
+            partial_capacity: partials,
             max_frames,
             lookups,
             folders,
@@ -250,7 +250,7 @@ impl Plugin {
     pub(super) fn report_quarantine(&self) {
         let (service, generation) = (self.context.service.clone(), self.generation());
         let lasts = self.health().quarantine(Instant::now());
-        self.context.calls.sending.send(News::Quarantine { service, generation, lasts });
+        self.context.calls.sending.send(PluginEvent::Quarantine { service, generation, lasts });
     }
 
     /// Whether a request may be tried.

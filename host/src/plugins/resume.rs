@@ -10,7 +10,7 @@ use super::plugin::{Origin, Plugin};
 use super::provenance::{Called, in_folder};
 use super::scanner::Stamp;
 use super::task::{Postponed, why};
-use super::{GenerationState, News};
+use super::{GenerationState, PluginEvent};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tracing::warn;
@@ -29,7 +29,7 @@ impl Loader {
         file: &Path,
         content: Option<&(String, Content)>,
         attempt: &Attempt,
-    ) -> Result<Option<News>, Postponed> {
+    ) -> Result<Option<PluginEvent>, Postponed> {
         let Some(history) = &self.history else { return Ok(None) };
         let Some(record) = history.take(service) else { return Ok(None) };
         let restored = record.serving().map(|serving| self.restore(service, file, serving, content, attempt));
@@ -52,7 +52,7 @@ impl Loader {
         }
         let others = record.versions.iter().rev().filter(|version| version.state != GenerationState::Serving);
         lock(&self.restores).extend(others.map(|version| (service.clone(), version.clone())));
-        Ok(Some(News::Resumed(service.clone(), record, plugin.map(Box::new))))
+        Ok(Some(PluginEvent::Resumed(service.clone(), record, plugin.map(Box::new))))
     }
 
     /// Makes a version of the time before a restart ready, from the file if that holds it, else from what was kept.

@@ -1,6 +1,6 @@
 //! What the loader has to do for a service, and what comes of it.
 
-use super::News;
+use super::PluginEvent;
 use super::compile::CompileError;
 use super::history::Version;
 use super::scanner::Change;
@@ -38,7 +38,7 @@ impl Task {
 /// What comes of a task.
 #[derive(Debug, Default)]
 pub(super) struct Done {
-    pub(super) news: Vec<News>,
+    pub(super) news: Vec<PluginEvent>,
     /// Why something is left to do.
     pub(super) postponed: Option<Postponed>,
 }
@@ -52,8 +52,8 @@ pub(super) enum Postponed {
     Stopped,
 }
 
-impl From<Vec<News>> for Done {
-    fn from(news: Vec<News>) -> Self {
+impl From<Vec<PluginEvent>> for Done {
+    fn from(news: Vec<PluginEvent>) -> Self {
         Self { news, postponed: None }
     }
 }

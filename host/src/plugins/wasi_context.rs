@@ -11,7 +11,7 @@ use super::grants;
 use super::host_state::Calls;
 use super::stdio::{ServiceLog, Stdio};
 use crate::config::SandboxSettings;
-use crate::mailbox::Room;
+use crate::event_queue::Capacity;
 use std::sync::Arc;
 use tracing::Level;
 use wasmnode_core::{Code, Failure, RequestId, ServiceName};
@@ -25,7 +25,7 @@ pub(super) struct ServiceContext {
     pub(super) log: Arc<ServiceLog>,
     pub(super) calls: Arc<Calls>,
     /// What their partial replies may take in the driver's mailbox.
-    pub(super) partials: Room,
+    pub(super) partial_capacity: Capacity,
     /// Frames that a reply may have.
     pub(super) max_frames: usize,
     /// How it looks names up.

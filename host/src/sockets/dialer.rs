@@ -26,8 +26,8 @@ use super::polled::Polled;
 use super::resolve::{self, DialAddress, DialTarget, Lookup};
 use super::unread::Token;
 use super::{LINGER, ffi, milliseconds, receive, router, send, uninterrupted};
+use crate::event_queue::EventSender;
 use crate::keys::Keys;
-use crate::mailbox::Sending;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{Frame, Label, LinkId};
@@ -82,7 +82,7 @@ pub(super) struct Dialer {
     /// Links that have ended, and why; messages from them may still be there to read.
     ended: VecDeque<(LinkId, String)>,
     /// Where lookups report.
-    reports: Sending,
+    reports: EventSender,
     lookups: usize,
     dials: u64,
 }
@@ -114,7 +114,7 @@ impl Dialer {
         intake: Intake,
         patience: DialTimeouts,
         keys: Option<Keys>,
-        reports: Sending,
+        reports: EventSender,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
         let router = router(context, intake, HIGH_WATER_MARK)?;

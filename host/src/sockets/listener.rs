@@ -15,8 +15,8 @@ use super::unread::Token;
 use super::zap::{Authenticator, USER_ID};
 use super::{HANDSHAKE, LINGER, ffi, milliseconds, receive, resolve, router, send};
 use crate::config::{Endpoint, Permissions};
+use crate::event_queue::EventSender;
 use crate::keys::Keys;
-use crate::mailbox::Sending;
 use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -47,7 +47,7 @@ pub(super) struct Listener {
     /// each message.
     recent: [Option<ConnectionId>; RECENT],
     /// Where it is told who was turned away.
-    reports: Sending,
+    reports: EventSender,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
 }
@@ -58,7 +58,7 @@ impl Listener {
         context: &zmq::Context,
         intake: Intake,
         keys: Option<(Keys, Label)>,
-        tell: Sending,
+        tell: EventSender,
     ) -> Result<Self, zmq::Error> {
         let mut router = router(context, intake, HIGH_WATER_MARK)?;
         router.set_router_handover(keys.is_none())?;

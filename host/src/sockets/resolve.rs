@@ -5,7 +5,7 @@
 
 use super::uninterrupted;
 use crate::config::Endpoint;
-use crate::mailbox::Sending;
+use crate::event_queue::EventSender;
 use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wasmnode_core::LinkId;
@@ -59,7 +59,7 @@ pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
 ///
 /// # Errors
 /// If the system has no thread left.
-pub(super) fn look_up(link: LinkId, address: String, tell: Sending) -> std::io::Result<()> {
+pub(super) fn look_up(link: LinkId, address: String, tell: EventSender) -> std::io::Result<()> {
     let work = move || tell.send(Lookup { link, found: address_of(&address) });
     std::thread::Builder::new().name("lookup".into()).spawn(work).map(drop)
 }

@@ -8,7 +8,7 @@ mod zmtp;
 
 use super::*;
 use crate::config::Permissions;
-use crate::mailbox::{Mail, Mailbox, mailbox};
+use crate::event_queue::{DriverEvent, EventQueue, event_queue};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A node's sockets, with as much of a driver as they need.
 struct Fixture {
     sockets: Sockets,
-    mailbox: Mailbox,
+    events: EventQueue,
     turned_away: usize,
     over_limit: usize,
 }
@@ -42,9 +42,9 @@ impl Fixture {
     }
 
     fn open(patience: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
-        let (sending, mailbox) = mailbox().unwrap();
+        let (sending, events) = event_queue().unwrap();
         let sockets = Sockets::open(INTAKE, max_unread, patience, keys, sending).unwrap();
-        Self { sockets, mailbox, turned_away: 0, over_limit: 0 }
+        Self { sockets, events, turned_away: 0, over_limit: 0 }
     }
 
     /// Listens at a free port, or at an endpoint; returns where.
@@ -66,7 +66,7 @@ impl Fixture {
             }
             self.empty_mailbox();
             assert!(self.sockets.retry().is_empty());
-            self.sockets.wait(self.mailbox.fd(), Some(Duration::from_millis(100)));
+            self.sockets.wait(self.events.fd(), Some(Duration::from_millis(100)));
         }
         panic!("nothing happens")
     }
@@ -76,18 +76,18 @@ impl Fixture {
         let start = Instant::now();
         while !holds(self) {
             assert!(start.elapsed() < DEADLINE && self.sockets.receive().is_none());
-            self.sockets.wait(self.mailbox.fd(), Some(Duration::from_millis(10)));
+            self.sockets.wait(self.events.fd(), Some(Duration::from_millis(10)));
             self.empty_mailbox();
         }
     }
 
     fn empty_mailbox(&mut self) {
-        self.mailbox.silence();
-        while let Some(letter) = self.mailbox.next() {
-            match letter.mail {
-                Mail::Lookup(lookup) => self.sockets.resolved(lookup),
-                Mail::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
-                Mail::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
+        self.events.acknowledge();
+        while let Some(letter) = self.events.next() {
+            match letter.event {
+                DriverEvent::Lookup(lookup) => self.sockets.resolved(lookup),
+                DriverEvent::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
+                DriverEvent::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
                 _ => {}
             }
         }
@@ -159,7 +159,7 @@ fn a_name_is_looked_up_while_messages_wait() {
     near.sockets.dial(LinkId(1), &format!("tcp://localhost:{port}"), None);
     near.post(1, "held").unwrap();
     while near.sockets.dialer.is_looking_up(LinkId(1)) {
-        near.sockets.wait(near.mailbox.fd(), None);
+        near.sockets.wait(near.events.fd(), None);
         near.empty_mailbox();
     }
     assert!(near.sockets.retry().is_empty());
@@ -307,7 +307,7 @@ fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
     let (mut read, start) = (Vec::new(), Instant::now());
     while connection.read_to_end(&mut read).is_err() {
         assert!(start.elapsed() < DEADLINE);
-        near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(1)));
+        near.sockets.wait(near.events.fd(), Some(Duration::from_millis(1)));
     }
     assert!(!read.windows(5).any(|bytes| bytes == b"waits"));
     near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
@@ -379,7 +379,7 @@ fn sockets_without_links_wait_for_peers_only() {
     let mut near = Fixture::new();
     near.sockets.dial(LinkId(1), "nonsense", None);
     near.down(1);
-    near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
+    near.sockets.wait(near.events.fd(), Some(Duration::ZERO));
     let ready = near.sockets.ready;
     assert!(!ready.listener && !ready.links && !ready.events && near.sockets.receive().is_none());
 }
@@ -399,7 +399,7 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
         assert!(start.elapsed() < DEADLINE);
     }
     near.sockets.send(from, frames("answer")).unwrap();
-    near.sockets.wait(near.mailbox.fd(), Some(DEADLINE));
+    near.sockets.wait(near.events.fd(), Some(DEADLINE));
     assert!(near.sockets.receive().is_some());
 }
 
@@ -410,7 +410,7 @@ fn a_lost_connection_is_told_where_there_was_but_one_link() {
         let (mut near, mut far) = (Fixture::new(), Fixture::new());
         near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
         // The driver sleeps before it reads.
-        near.sockets.wait(near.mailbox.fd(), Some(Duration::ZERO));
+        near.sockets.wait(near.events.fd(), Some(Duration::ZERO));
         near.converse(1, &mut far);
         far.sockets.close();
         assert_eq!(near.down(1), "the connection is lost");

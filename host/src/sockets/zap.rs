@@ -8,8 +8,8 @@
 use super::handshakes::Handshakes;
 use super::intake::{Exceeded, Intake};
 use super::{ffi, uninterrupted};
+use crate::event_queue::EventSender;
 use crate::keys::{Credential, Keys};
-use crate::mailbox::Sending;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -74,7 +74,7 @@ impl Authenticator {
         guarded: &mut zmq::Socket,
         intake: Intake,
         keys: Option<&(Keys, Label)>,
-        tell: Sending,
+        tell: EventSender,
     ) -> Result<Self, zmq::Error> {
         let (names, mut zap) = (Names::default(), None);
         if let Some((keys, me)) = keys {
@@ -135,7 +135,7 @@ struct ZapThread {
     ended: zmq::Socket,
     handshakes: Handshakes,
     names: Names,
-    reports: Sending,
+    reports: EventSender,
 }
 
 /// An event of the second version in the form of the first, but with the address of the other end in the place of the own.

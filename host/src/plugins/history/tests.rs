@@ -1,5 +1,5 @@
 use super::*;
-use crate::mailbox::{Mail, Mailbox, mailbox};
+use crate::event_queue::{DriverEvent, EventQueue, event_queue};
 use crate::plugins::loader::digest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,14 +10,14 @@ const LIMIT: u64 = 1 << 20;
 
 struct Fixture {
     folder: TempDir,
-    sending: Sending,
-    mailbox: Mailbox,
+    sending: EventSender,
+    events: EventQueue,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (sending, mailbox) = mailbox().unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), sending, mailbox }
+        let (sending, events) = event_queue().unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), sending, events }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -121,12 +121,12 @@ fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
 /// The text of the next answer, and the request that it is for.
 fn next_answer(scene: &mut Fixture) -> (RequestId, String) {
     let mail = loop {
-        if let Some(letter) = scene.mailbox.next() {
-            break letter.mail;
+        if let Some(letter) = scene.events.next() {
+            break letter.event;
         }
         std::thread::yield_now();
     };
-    let Mail::Input(Input::Finished { request, result }) = mail else { panic!("{mail:?}") };
+    let DriverEvent::Input(Input::Finished { request, result }) = mail else { panic!("{mail:?}") };
     (request, String::from_utf8(result.unwrap().concat()).unwrap())
 }
 

@@ -76,7 +76,7 @@ fn a_stranger_is_turned_away_and_the_others_are_served() {
     let start = Instant::now();
     while far.turned_away < strangers.len() {
         assert!(start.elapsed() < DEADLINE, "{} were turned away", far.turned_away);
-        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(10)));
+        far.sockets.wait(far.events.fd(), Some(Duration::from_millis(10)));
         far.empty_mailbox();
     }
     assert!(far.sockets.receive().is_none());
@@ -131,9 +131,9 @@ fn when_trust_ends_the_connection_does() {
     let down = loop {
         match near.sockets.receive() {
             Some(input) => break input,
-            None => near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(1))),
+            None => near.sockets.wait(near.events.fd(), Some(Duration::from_millis(1))),
         }
-        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(1)));
+        far.sockets.wait(far.events.fd(), Some(Duration::from_millis(1)));
         assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
     };
     assert_eq!(down, Input::LinkDown { link: LinkId(1), why: "the connection is lost".into() });
@@ -174,9 +174,9 @@ fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_somethi
             Some(Input::LinkDown { link, .. }) => drop(ended.insert(link)),
             Some(Input::LinkMessage { link, frames }) => assert!(link == LinkId(3) && frames[0].len() == 1 << 20),
             Some(other) => panic!("{other:?}"),
-            None => near.sockets.wait(near.mailbox.fd(), Some(Duration::from_millis(1))),
+            None => near.sockets.wait(near.events.fd(), Some(Duration::from_millis(1))),
         }
-        far.sockets.wait(far.mailbox.fd(), Some(Duration::from_millis(1)));
+        far.sockets.wait(far.events.fd(), Some(Duration::from_millis(1)));
     }
     far.sockets.send(of_c, frames("answer")).unwrap();
     assert_eq!(other.next(), message(1, "answer"));

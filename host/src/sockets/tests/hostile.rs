@@ -153,9 +153,9 @@ fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
 fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_they_held() {
     // The bound is one of the process, and other tests count too.
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
-    let (sending, mailbox) = mailbox().unwrap();
+    let (sending, events) = event_queue().unwrap();
     let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, sending).unwrap();
-    let mut near = Fixture { sockets, mailbox, turned_away: 0, over_limit: 0 };
+    let mut near = Fixture { sockets, events, turned_away: 0, over_limit: 0 };
     let endpoint = near.bind("tcp://127.0.0.1:*");
     for _ in 0..3 {
         let part = frame(MORE, &vec![0; 1 << 20]);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What something takes up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct Footprint {
     pub(super) replies: usize,
     pub(super) bytes: usize,
 }
@@ -23,7 +23,7 @@ pub(super) enum Measure {
 /// A share, with the shares that it consists of.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    room: Room,
+    room: Footprint,
     parts: BTreeMap<String, Share>,
     by_replies: BTreeSet<(usize, String)>,
     by_bytes: BTreeSet<(usize, String)>,
@@ -32,13 +32,13 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn room(&self) -> Room {
+    pub(super) fn room(&self) -> Footprint {
         self.room
     }
 
     /// Enters a reply into the share at the end of `path`.
     pub(super) fn add(&mut self, path: &[String], number: u64, bytes: usize) {
-        self.room = Room { replies: self.room.replies + 1, bytes: self.room.bytes + bytes };
+        self.room = Footprint { replies: self.room.replies + 1, bytes: self.room.bytes + bytes };
         let Some((first, rest)) = path.split_first() else {
             self.replies.insert(number);
             return;
@@ -52,7 +52,7 @@ impl Share {
 
     /// Removes a reply that was entered.
     pub(super) fn remove(&mut self, path: &[String], number: u64, bytes: usize) {
-        self.room = Room { replies: self.room.replies - 1, bytes: self.room.bytes - bytes };
+        self.room = Footprint { replies: self.room.replies - 1, bytes: self.room.bytes - bytes };
         let Some((first, rest)) = path.split_first() else {
             self.replies.remove(&number);
             return;
@@ -79,7 +79,7 @@ impl Share {
         }
     }
 
-    fn rank(&mut self, part: &str, before: Room, after: Room) {
+    fn rank(&mut self, part: &str, before: Footprint, after: Footprint) {
         let name = || part.to_owned();
         self.by_replies.remove(&(before.replies, name()));
         self.by_bytes.remove(&(before.bytes, name()));
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_oldest_reply_of_the_largest_share_goes_first_by_either_measure() {
         let share = share(&[("a/x", 9), ("b/x", 1), ("b/x", 1), ("b/y", 5)]);
-        assert_eq!(share.room(), Room { replies: 4, bytes: 16 });
+        assert_eq!(share.room(), Footprint { replies: 4, bytes: 16 });
         assert_eq!(share.first_to_go(Measure::Replies), Some(1), "b has the most replies, and of those x");
         assert_eq!(share.first_to_go(Measure::Bytes), Some(0), "a has the most bytes");
     }
@@ -135,7 +135,7 @@ mod tests {
         for (number, (name, bytes)) in (0..).zip(replies) {
             share.remove(&path(name), number, bytes);
         }
-        assert_eq!((share.room(), share.first_to_go(Measure::Bytes)), (Room::default(), None));
+        assert_eq!((share.room(), share.first_to_go(Measure::Bytes)), (Footprint::default(), None));
         assert!(share.parts.is_empty() && share.by_bytes.is_empty() && share.by_replies.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use tracing::info;
 use wasmnode_core::{Input, ServiceName};
 
 /// What happened to the file of a service.
-pub(crate) enum News {
+pub(crate) enum PluginEvent {
     /// It is ready to serve.
     Loaded(ServiceName, Loaded),
     /// It served before a restart, in these versions; the plugin is the one that served, if it could be restored.
@@ -47,7 +47,7 @@ pub(crate) struct Loaded {
     pub(super) claim: Option<Claim>,
 }
 
-impl fmt::Debug for News {
+impl fmt::Debug for PluginEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loaded(service, loaded) => write!(f, "Loaded({service}, {})", loaded.plugin.digest()),
@@ -67,15 +67,15 @@ impl fmt::Debug for News {
 
 impl Plugins {
     /// Takes note of what happened to a file; returns what the core has to know of it.
-    pub(crate) fn apply(&mut self, news: News) -> Option<Input> {
+    pub(crate) fn apply(&mut self, news: PluginEvent) -> Option<Input> {
         self.note_finished(&news);
         match news {
-            News::FirstPass(unfinished) => {
+            PluginEvent::FirstPass(unfinished) => {
                 // What a loader that began anew finds is not the start.
                 self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
                 None
             }
-            News::Loaded(service, Loaded { plugin, is_deployed, claim }) => {
+            PluginEvent::Loaded(service, Loaded { plugin, is_deployed, claim }) => {
                 let generations = self.generations(&service);
                 let was_offered = generations.serving().is_some();
                 let installed = generations.install(*plugin, is_deployed);
@@ -88,37 +88,37 @@ impl Plugins {
                 let fit = Input::Quarantine { service: service.clone(), lasts: Duration::ZERO };
                 Some(if was_offered { fit } else { Input::Offered(service) })
             }
-            News::Resumed(service, record, plugin) => {
+            PluginEvent::Resumed(service, record, plugin) => {
                 let generations = Versions::resume(record, plugin.map(|plugin| *plugin));
                 let number = generations.serving_number();
                 self.services.insert(service.clone(), generations);
                 info!("generation {} of {service} serves as before the restart", number?);
                 Some(Input::Offered(service))
             }
-            News::Restored(service, number, plugin) => {
+            PluginEvent::Restored(service, number, plugin) => {
                 self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
                 self.keep_record(&service, None);
                 self.go_on_stepping_back(&service);
                 None
             }
-            News::Tried(staged, verdict) => {
+            PluginEvent::Tried(staged, verdict) => {
                 self.trials.settle(&staged, verdict);
                 None
             }
-            News::Refused(service, refusal) => {
+            PluginEvent::Refused(service, refusal) => {
                 let is_new = self.generations(&service).refuse(refusal);
                 self.refused += u64::from(is_new);
                 None
             }
-            News::Quarantine { service, generation, lasts } => {
+            PluginEvent::Quarantine { service, generation, lasts } => {
                 let serving = self.services.get(&service)?.serving()?;
                 (serving.generation() == generation).then_some(Input::Quarantine { service, lasts })
             }
-            News::Unchanged(service) => {
+            PluginEvent::Unchanged(service) => {
                 self.services.get_mut(&service)?.accept();
                 None
             }
-            News::Gone(service) => {
+            PluginEvent::Gone(service) => {
                 let generations = self.services.remove(&service)?;
                 let offered = generations.serving().is_some();
                 self.remember(&service, generations.remove());
@@ -154,12 +154,12 @@ impl Plugins {
     }
 
     /// A file that was there at the start has been compiled, if the news is of one.
-    fn note_finished(&mut self, news: &News) {
+    fn note_finished(&mut self, news: &PluginEvent) {
         let finished = match news {
-            News::Loaded(service, _) | News::Refused(service, _) => service,
-            News::Unchanged(service) | News::Gone(service) => service,
-            News::Resumed(..) | News::Restored(..) | News::Tried(..) => return,
-            News::FirstPass(_) | News::Quarantine { .. } => return,
+            PluginEvent::Loaded(service, _) | PluginEvent::Refused(service, _) => service,
+            PluginEvent::Unchanged(service) | PluginEvent::Gone(service) => service,
+            PluginEvent::Resumed(..) | PluginEvent::Restored(..) | PluginEvent::Tried(..) => return,
+            PluginEvent::FirstPass(_) | PluginEvent::Quarantine { .. } => return,
         };
         if let Some(unfinished) = &mut self.unfinished {
             unfinished.remove(finished);
