@@ -125,7 +125,10 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     reload::start(config, trust, hung_up, sending.clone())?;
     let sockets = Sockets::listen(config, keys, sending)?;
     note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
-    plugins.start_loading().map_err(RunError::Plugins)?;
+    if let Err(error) = plugins.start_loading() {
+        sockets.close();
+        return Err(RunError::Plugins(error));
+    }
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {

@@ -77,6 +77,18 @@ fn a_port_in_use_is_told_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_node_that_cannot_read_its_plugins_leaves_no_ipc_file_behind() {
+    let folder = Folder::new(&[]);
+    let file = folder.configure("");
+    std::fs::remove_dir_all(folder.path("plugins")).unwrap();
+    let done = wasmnode().arg("--config").arg(&file).output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(stderr.contains("plugins"), "{stderr}");
+    assert!(!folder.path("node.ipc").exists(), "the ipc file is left");
+}
+
+#[test]
 fn a_stale_ipc_file_is_replaced_and_a_file_that_is_no_socket_is_not() {
     let folder = Folder::new(&["echo"]);
     drop(UnixListener::bind(folder.path("node.ipc")).unwrap());
