@@ -342,7 +342,7 @@ impl Client {
     /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
     ///
     /// # Errors
-    /// [`Error::Silence`] if none came in time, [`Error::Refused`] if the node does not let this client in, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
+    /// [`Error::Timeout`] if none came in time, [`Error::Refused`] if the node does not let this client in, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
     /// the connection was lost with requests pending: none of those that were sent until then gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {

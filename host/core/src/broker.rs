@@ -327,7 +327,7 @@ impl Broker {
     }
 
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
-    /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::gone`].
+    /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::connection_closed`].
     pub fn worker_unreachable(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
         let request = self.workers.get(connection).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {

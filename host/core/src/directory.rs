@@ -95,7 +95,7 @@ pub enum DirectoryEffect {
         /// Why; reads on from "it ...".
         why: String,
     },
-    /// So many services of this node are over [`RoutesSettings::offers`]: the members are not told of them until others
+    /// So many services of this node are over [`DirectorySettings::offers`]: the members are not told of them until others
     /// are withdrawn.
     Unlisted {
         /// How many.
@@ -233,7 +233,7 @@ impl Directory {
         self.own.offers()
     }
 
-    /// How many services of other members are known, each counted once per member; at most [`RoutesSettings::routes`].
+    /// How many services of other members are known, each counted once per member; at most [`DirectorySettings::routes`].
     #[must_use]
     pub fn routes(&self) -> usize {
         self.table.len()

@@ -50,7 +50,7 @@ pub struct Members {
 /// What the node has to do, or to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberEffect {
-    /// Bytes for that member's [`Members::hear`]. They may be lost. It may be one that is not alive, or a stranger.
+    /// Bytes for that member's [`Members::receive`]. They may be lost. It may be one that is not alive, or a stranger.
     Gossip {
         /// Whom to send it to.
         to: Member,

@@ -93,7 +93,7 @@ impl LoadConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// The file cannot be read, or any of what [`Traffic::parse`] finds.
+    /// The file cannot be read, or any of what [`LoadConfig::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&text_of(path, "")?, path)
     }

@@ -34,7 +34,7 @@ pub enum Effect {
         /// What to tell.
         command: ToWorker,
     },
-    /// Tell a peer to serve a request; [`super::Broker::hop_replies`] brings its answer.
+    /// Tell a peer to serve a request; [`super::Broker::peer_replied`] brings its answer.
     Forward {
         /// The link to it.
         link: LinkId,

@@ -170,7 +170,7 @@ pub enum UpdateContent {
     Changes(Changes),
     /// All that counts follows.
     BeginRefresh,
-    /// All that counts has been told since [`Self::Begin`].
+    /// All that counts has been told since [`Self::BeginRefresh`].
     EndRefresh,
     /// Nothing is new: so many routes count, with this sum of digests.
     Digest {
