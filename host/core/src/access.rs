@@ -4,8 +4,8 @@
 //! said on it changes that. Without rules there are no principals, and everybody who can connect may call everything; but who
 //! comes by tcp ([`ConnectionId::is_unproven`]) neither changes what the node serves nor shares the name of a plugin as a worker.
 
+use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
-use crate::message::ConnectionId;
 use crate::message::peer::{Member, MemberKind};
 use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;

@@ -33,8 +33,9 @@ pub use request::{CallId, Caller, Destination, RequestId, Requester, Run, Submis
 pub use status::{Candidate, Counters, PeerStatus, ServiceStatus, Via};
 
 use crate::access::Access;
+use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
-use crate::message::{self, Body, ConnectionId, Frame, Reply};
+use crate::message::{self, Body, Frame, Reply};
 use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;

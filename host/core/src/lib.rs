@@ -16,33 +16,28 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`message`] is what can be said, [`access`] by whom, [`broker`] who waits for whom, [`links`] whom this node speaks with, [`members`] who is
-//! alive, [`routes`] where a service is, [`node`] the composition; [`paths`] how zones are joined; [`text`] is how what others
-//! wrote is shown.
+//! [`access`] decides who may do what, [`broker`] queues, dispatches and answers requests, [`links`] keeps the connections to other
+//! nodes, [`members`] detects who is alive, [`directory`] holds the services of the zone, [`paths`] those of other zones, and [`node`]
+//! composes them. What is on the wire is the crate [`wasmnode_protocol`]'s.
 
 #![forbid(unsafe_code)]
 
 pub mod access;
 pub mod broker;
+mod connection;
 pub mod directory;
-pub mod failure;
 pub mod links;
 pub mod members;
-pub mod message;
-pub mod name;
 pub mod node;
 pub mod paths;
 pub mod settings;
-pub mod text;
 mod time;
 
 pub use access::{Access, Grant, Quota, Role};
 pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
+pub use connection::{ConnectionId, LinkId};
 pub use directory::{Directory, DirectoryEffect};
-pub use failure::{Code, Failure};
 pub use members::{MalformedGossip, MemberEffect, Members};
-pub use message::{Body, ConnectionId, Frame, LinkId};
-pub use name::{Address, InvalidLabel, Label, Location, Pattern, ServiceName};
 pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use settings::PLUGIN_DEADLINE;
@@ -51,3 +46,7 @@ pub use settings::{
     PeerSettings, RouterSettings, Seed, ServiceSettings,
 };
 pub use time::Time;
+pub use wasmnode_protocol::{
+    Address, Body, Code, Failure, Frame, InvalidLabel, Label, Location, Pattern, ServiceName, failure, message, name,
+    text,
+};

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::peer::Member;
 use crate::name::Label;
 use crate::settings::{PeerSettings, Seed};

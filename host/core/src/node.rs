@@ -22,12 +22,11 @@ use crate::access::Access;
 use crate::broker::{
     Broker, CallId, Counters, Effect, Event, MAX_HOPS, RequestId, Requester, Run, ServiceStatus, Submission,
 };
+use crate::connection::{ConnectionId, LinkId};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
-use crate::message::{
-    self, Body, ConnectionId, Dialect, Frame, LinkId, Malformed, Message, Reply, Request, Sender, native,
-};
+use crate::message::{self, Body, Dialect, Frame, Malformed, Message, Reply, Request, Sender, native};
 use crate::name::{Address, Label, Location, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;

@@ -23,7 +23,7 @@ mod session;
 mod tests;
 mod validate;
 
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::{DeadLink, Hop, Keepalive, RouteKey, RouterId, Tombstone, Update};
 use crate::message::peer::Traits;
 use crate::name::{Label, ServiceName};

@@ -101,8 +101,8 @@ pub struct Neighbour {
 impl Default for NodeSettings {
     fn default() -> Self {
         Self {
-            name: Label::of("node"),
-            zone: Label::of("local"),
+            name: Label::from_static("node"),
+            zone: Label::from_static("local"),
             boot: 0,
             endpoint: String::new(),
             seeds: Vec::new(),

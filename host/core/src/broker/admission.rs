@@ -171,7 +171,7 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::LinkId;
+    use crate::connection::LinkId;
     use crate::message::peer::Traits;
     use crate::name::Address;
     use crate::settings::NodeSettings;

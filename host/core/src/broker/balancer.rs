@@ -5,7 +5,7 @@
 //! of all, and do not send every node to the same peer at once.
 
 use super::status::PeerStatus;
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::peer::Traits;
 use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;

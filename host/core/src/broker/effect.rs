@@ -1,10 +1,11 @@
 //! What the broker decided, and what of it a person may want to know.
 
 use super::request::{RequestId, Requester, Run};
+use crate::connection::{ConnectionId, LinkId};
 use crate::failure::Failure;
 use crate::message::majordomo::ToWorker;
 use crate::message::peer::{Forward, Traits};
-use crate::message::{ConnectionId, Dialect, LinkId, Reply};
+use crate::message::{Dialect, Reply};
 use crate::name::ServiceName;
 use crate::text;
 use std::fmt;

@@ -2,7 +2,7 @@
 //! burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of one size).
 
 use super::request::{RequestId, Requester};
-use crate::message::ConnectionId;
+use crate::connection::ConnectionId;
 use crate::name::Label;
 use std::collections::BTreeMap;
 

@@ -16,9 +16,10 @@ use super::next_hop::NextHop;
 use super::request::Destination;
 use super::service::Queue;
 use super::{Broker, Effect, Pending, RequestId, Stage};
+use crate::connection::LinkId;
 use crate::failure::{Code, Failure};
+use crate::message::Reply;
 use crate::message::peer::Forward;
-use crate::message::{LinkId, Reply};
 use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 
@@ -188,7 +189,7 @@ impl Broker {
 
     /// Whether this connection, of a peer, has a request of this number here.
     #[must_use]
-    pub fn has_request(&self, peer: &crate::message::ConnectionId, id: u64) -> bool {
+    pub fn has_request(&self, peer: &crate::connection::ConnectionId, id: u64) -> bool {
         self.clients.get(peer).is_some_and(|client| client.numbered.contains_key(&id))
     }
 

@@ -4,7 +4,7 @@ use super::balancer::{Balancer, Selection};
 use super::request::Destination;
 use super::service::{RemoteZone, Service};
 use super::{Broker, Pending, RequestId};
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::peer::Traits;
 use crate::name::{Address, Label, Location, ServiceName};
 use crate::time::Time;

@@ -4,7 +4,8 @@
 //! once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a worker that
 //! gets none waits for it. Workers are the same to this if they have the same key and ask for the same service.
 
-use crate::message::{ConnectionId, Dialect, Frame};
+use crate::connection::ConnectionId;
+use crate::message::{Dialect, Frame};
 use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,7 @@
 //! A request on its way through the broker: who waits for it, where it is to be served, and what a plugin gets of it.
 
-use crate::message::{Body, ConnectionId, Dialect, Frame};
+use crate::connection::ConnectionId;
+use crate::message::{Body, Dialect, Frame};
 use crate::name::{Label, Pattern, ServiceName};
 use crate::time::Time;
 use std::fmt::{self, Write};

@@ -221,8 +221,9 @@ fn left_out(candidates: &[Candidate]) -> String {
 mod tests {
     use super::*;
     use crate::broker::Requester;
+    use crate::connection::{ConnectionId, LinkId};
+    use crate::message::Dialect;
     use crate::message::peer::Traits;
-    use crate::message::{ConnectionId, Dialect, LinkId};
     use crate::name::Address;
     use crate::settings::NodeSettings;
 

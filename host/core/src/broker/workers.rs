@@ -3,9 +3,10 @@
 use super::deadlines::ProviderKind;
 use super::effect::REGISTERED_TWICE;
 use super::{Broker, Effect, Event, RequestId, Stage};
+use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::ToWorker;
-use crate::message::{ConnectionId, Dialect, Frame, Reply, WorkerCommand};
+use crate::message::{Dialect, Frame, Reply, WorkerCommand};
 use crate::name::ServiceName;
 use crate::time::Time;
 

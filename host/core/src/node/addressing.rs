@@ -3,9 +3,10 @@
 
 use super::Node;
 use crate::broker::{Caller, Destination, Requester, Submission};
+use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
 use crate::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
-use crate::message::{ConnectionId, Dialect, Reply};
+use crate::message::{Dialect, Reply};
 use crate::name::{Label, Location};
 use crate::time::Time;
 

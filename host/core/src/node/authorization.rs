@@ -2,10 +2,11 @@
 
 use super::{Node, Output, ZoneEvent};
 use crate::access::Access;
+use crate::connection::{ConnectionId, LinkId};
 use crate::failure::Failure;
 use crate::links::Links;
 use crate::message::peer::Member;
-use crate::message::{ConnectionId, Dialect, LinkId, WorkerCommand};
+use crate::message::{Dialect, WorkerCommand};
 use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::collections::BTreeSet;

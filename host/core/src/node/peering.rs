@@ -7,11 +7,11 @@
 use super::inbound::InboundPeer;
 use super::name_claim::NameClaim;
 use super::{Node, Output, ZoneEvent};
+use crate::connection::{ConnectionId, LinkId};
 use crate::directory::{Directory, DirectoryEffect};
 use crate::links::{LinkEffect, Links};
 use crate::members::{MemberEffect, Members};
 use crate::message::peer::{self, Member, MemberKind, PeerMessage};
-use crate::message::{ConnectionId, LinkId};
 use crate::name::{Address, Label, Location};
 use crate::settings::NodeSettings;
 use crate::time::Time;

@@ -5,11 +5,12 @@
 //! when either connection does.
 
 use super::{Node, Output, ZoneEvent};
+use crate::connection::{ConnectionId, LinkId};
 use crate::failure::{Code, Failure};
 use crate::links::{LinkEffect, Links};
+use crate::message::Frame;
 use crate::message::path;
 use crate::message::peer::{self, Member, MemberKind, Offer, PeerMessage, Traits};
-use crate::message::{ConnectionId, Frame, LinkId};
 use crate::name::{Address, Label, Location, ServiceName};
 use crate::paths::{PathEffect, Paths, SessionKind, Speaker, link_epoch};
 use crate::settings::{Neighbour, NodeSettings, Seed};

@@ -4,7 +4,7 @@ use super::rib::BestRoute;
 use super::session::{ExportView, Session, SessionKind};
 use super::validate::zones;
 use super::{EQUAL, PathEffect, Paths, Route};
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::{Hop, RouteKey, RouterId};
 use crate::time::Time;
 use std::collections::BTreeSet;

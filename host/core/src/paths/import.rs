@@ -7,7 +7,7 @@ use super::rib::digest;
 use super::session::{Session, SessionKind};
 use super::validate::{AHEAD, validate};
 use super::{PathEffect, Paths, Route};
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::{
     Changes, DeadLink, Group, Hop, Keepalive, RouteKey, RouterId, Tombstone, Update, UpdateContent,
 };

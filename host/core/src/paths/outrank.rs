@@ -5,7 +5,7 @@
 //! start, and tells everything again.
 
 use super::Paths;
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::RouteKey;
 use crate::name::ServiceName;
 use crate::time::Time;

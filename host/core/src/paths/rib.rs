@@ -1,7 +1,7 @@
 //! All that the neighbours told, by service, and what was chosen of it.
 
 use super::Route;
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::RouteKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl RootCauses {
     pub(super) fn tombstones(&self, key: &RouteKey, route: &Route) -> Vec<Tombstone> {
         let Some(first) = self.tombstone(key, route) else { return Vec::new() };
         // No name comes before this one.
-        let begin = (key.zone.clone(), Some(key.service.clone()), Label::of("-"));
+        let begin = (key.zone.clone(), Some(key.service.clone()), Label::from_static("-"));
         let is_of_it = |(zone, service, _): &Ended| (zone, service) == (&begin.0, &begin.1);
         let all = self.ended.range(&begin..).take_while(|(ended, _)| is_of_it(ended));
         let others = all.map(|(ended, (said, _))| as_tombstone(ended, *said)).filter(|other| *other != first);

@@ -5,7 +5,7 @@ use super::policy::Policy;
 use super::rib::{Rib, digest};
 use super::root_causes::RootCauses;
 use super::{PathEffect, Route};
-use crate::message::LinkId;
+use crate::connection::LinkId;
 use crate::message::path::{
     Changes, DeadLink, Group, Hop, Keepalive, MAX_HOPS, MAX_UPDATE, OfferedService, RouteKey, RouterId, Tombstone,
     Update, UpdateContent,

@@ -1,7 +1,8 @@
 use super::super::{MAX_HOPS, Requester, Submission};
 use super::*;
+use crate::connection::ConnectionId;
 use crate::message::peer::Traits;
-use crate::message::{ConnectionId, Dialect, Frame};
+use crate::message::{Dialect, Frame};
 use crate::settings::{NodeSettings, RouterSettings};
 
 const FIRST: LinkId = LinkId(1);

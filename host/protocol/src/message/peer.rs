@@ -193,14 +193,14 @@ pub enum PeerMessage {
     Advert(Advert),
     /// Asks for a whole advert.
     Pull,
-    /// Begins a session between routers, with what its epoch is made of ([`crate::paths::link_epoch`]).
+    /// Begins a session between routers, with what its epoch is made of (`link_epoch` of the core).
     Open {
         /// The sender's epoch.
         epoch: u64,
     },
     /// What a router tells another of paths.
     Paths {
-        /// The epoch of the session that it is told on ([`crate::paths::link_epoch`]).
+        /// The epoch of the session that it is told on (`link_epoch` of the core).
         epoch: u64,
         /// The update ([`super::path`]).
         update: Frame,

@@ -10,7 +10,7 @@
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | identities that workers choose | hexadecimal, unless they are a line: `ConnectionId::shown` |
-//! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and [`crate::members`] |
+//! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and of gossip in the core |
 //! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/stdio.rs` |
 //! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
 //! | why a file is refused: imports, section contents, comments of signatures | host: `Loader::refuse` in `plugins/loader.rs` |
@@ -42,7 +42,7 @@ const CUT: &str = "… [cut]";
 /// so at its end. What was one line already is returned as it is, without a copy.
 ///
 /// ```
-/// use wasmnode_core::text::line;
+/// use wasmnode_protocol::text::line;
 ///
 /// assert_eq!(line("first\nsecond\r\n", 80), "first second");
 /// assert_eq!(line("\u{1b}[31mred", 80), r"\u{1b}[31mred");
@@ -98,7 +98,7 @@ pub fn line_of(bytes: &[u8], limit: usize) -> String {
 /// Returns a number of things whose name takes an `s` where it is not one.
 ///
 /// ```
-/// use wasmnode_core::text::count;
+/// use wasmnode_protocol::text::count;
 ///
 /// assert_eq!([0, 1, 2].map(|number| count(number, "request")), ["0 requests", "1 request", "2 requests"]);
 /// ```

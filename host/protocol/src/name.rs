@@ -101,8 +101,13 @@ impl Label {
     /// The longest name, in bytes.
     pub const MAX: usize = 63;
 
-    /// A name that stands in this program, and so is one.
-    pub(crate) fn of(name: &'static str) -> Self {
+    /// Wraps a literal.
+    ///
+    /// # Panics
+    /// If the literal is no label, which is a mistake in the program.
+    #[must_use]
+    pub fn from_static(name: &'static str) -> Self {
+        assert!(is_label(name), "{name:?} is no label");
         Self(name.into())
     }
 
@@ -117,12 +122,7 @@ impl std::str::FromStr for Label {
     type Err = InvalidLabel;
 
     fn from_str(name: &str) -> Result<Self, InvalidLabel> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        if (1..=Self::MAX).contains(&name.len()) && name.bytes().all(allowed) {
-            Ok(Self(name.into()))
-        } else {
-            Err(InvalidLabel)
-        }
+        if is_label(name) { Ok(Self(name.into())) } else { Err(InvalidLabel) }
     }
 }
 
@@ -130,6 +130,11 @@ impl Borrow<str> for Label {
     fn borrow(&self) -> &str {
         &self.0
     }
+}
+
+fn is_label(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=Label::MAX).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 impl fmt::Display for Label {
