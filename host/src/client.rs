@@ -1,10 +1,10 @@
-//! A client of a node, in our own dialect (`wasmnode_core::message::native`): blocking, and pipelining where wanted.
+//! A client of a node, in our own dialect (`wasmnode_protocol::message::native`): blocking, and pipelining where wanted.
 //!
 //! ```no_run
-//! use wasmnode::client::{Client, Ask};
+//! use wasmnode::client::{Client, Request};
 //!
 //! let mut client = Client::connect("tcp://127.0.0.1:5555")?;
-//! let reply = client.call(Ask::new("afficher").body(["bonjour"]), |_partial| {})?;
+//! let reply = client.call(Request::new("afficher").body(["bonjour"]), |_partial| {})?;
 //! println!("{}", String::from_utf8_lossy(&reply[0]));
 //! # Ok::<(), wasmnode::client::Error>(())
 //! ```

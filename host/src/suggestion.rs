@@ -7,7 +7,7 @@ const MOST: usize = 2;
 /// stays as it was.
 ///
 /// ```
-/// use wasmnode::near::nearest;
+/// use wasmnode::suggestion::nearest;
 ///
 /// assert_eq!(nearest("inof", ["error", "info"]), Some("info"));
 /// assert_eq!(nearest("everything", ["error", "info"]), None);

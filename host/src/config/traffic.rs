@@ -18,10 +18,10 @@ const MOST_SENDERS: usize = 100;
 ///
 /// ```
 /// use std::path::Path;
-/// use wasmnode::config::Traffic;
+/// use wasmnode::config::LoadConfig;
 ///
 /// let text = "sender.a = { endpoint = 'tcp://127.0.0.1:5555', to = ['print'], pattern = 'poisson', rate = 9 }";
-/// assert_eq!(Traffic::parse(text, Path::new("traffic.toml"))?.requests, 1_000);
+/// assert_eq!(LoadConfig::parse(text, Path::new("traffic.toml"))?.requests, 1_000);
 /// # Ok::<(), wasmnode::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
