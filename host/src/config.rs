@@ -23,18 +23,14 @@ mod tests;
 mod traffic;
 pub(crate) mod value;
 
-pub use compile::CompileSettings;
 pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub(crate) use fields::Fields;
-pub use grants::{FolderGrant, Grants, HttpGrant};
-pub use provenance::{Provenance, Signer};
 pub use security::Permissions;
 pub use source::SourceSettings;
 pub use traffic::{LoadConfig, LoadSender, Rhythm};
 pub use value::{parse_duration, parse_size};
 
-use crate::files;
 use claims::Needs;
 use error::Mistakes;
 use peers::Peers;
@@ -42,11 +38,12 @@ use security::Security;
 use service::ServiceFields;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeTable;
 use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
+use wasmnode_files as files;
+use wasmnode_sandbox::{CompileSettings, Provenance, SandboxSettings, Settings};
 
 /// Largest configuration, plan or file of a trusted key, in bytes: 10,000 services with a table each take a tenth of it.
 const FILE_BYTES: u64 = 16 << 20;
@@ -124,60 +121,6 @@ pub struct Config {
     pub source: Option<SourceSettings>,
 }
 
-/// What one instance of a plugin may use, and how long it lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxSettings {
-    /// Linear memory of an instance, in bytes; a guest that asks for more is refused it. `memory`, default 64 MiB, 64
-    /// KiB to 4 GiB.
-    pub memory: usize,
-    /// How long an instance lives. `lifetime` and `reuse`, default one request.
-    pub reuse: Reuse,
-    /// Bytes of all replies to one request together. `reply`, default 16 MiB, 1 KiB to 1 GiB.
-    pub reply: usize,
-    /// Lines a service may log per second; the rest is counted, not kept. `log-lines`, default 1,000, 0 to 1,000,000.
-    pub log_lines: u32,
-    /// When a new version of a plugin counts as broken, so that the one before it serves again.
-    pub trial: Trial,
-    /// Crashes in a row after which requests are refused for a while. `quarantine-after`, default 10, 0 (never) to
-    /// 1,000,000.
-    pub quarantine_after: u32,
-    /// What it may reach beyond the sandbox. Default nothing.
-    pub grants: Grants,
-}
-
-/// How a new version of a plugin is tried. One that has nothing before it is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trial {
-    /// Its first requests, which are watched. `trial-requests`, default 20, 0 to 1,000,000.
-    pub requests: u32,
-    /// The percentage of them in which it may crash. `trial-crashes`, default 50, 0 to 100.
-    pub crashes: u32,
-}
-
-/// How long an instance lives: what a guest remembers between requests, against what an instance costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// For so many requests, then it is replaced. `lifetime = "request"` with `reuse`; 1 means that no request ever
-    /// meets what another left behind.
-    Requests(NonZeroU32),
-    /// For ever, as the only instance, one request at a time. `lifetime = "singleton"`.
-    Singleton,
-}
-
-impl Default for SandboxSettings {
-    fn default() -> Self {
-        Self {
-            memory: 64 << 20,
-            reuse: Reuse::Requests(NonZeroU32::MIN),
-            reply: 16 << 20,
-            log_lines: 1_000,
-            trial: Trial { requests: 20, crashes: 50 },
-            quarantine_after: 10,
-            grants: Grants::default(),
-        }
-    }
-}
-
 impl Config {
     /// Reads a file.
     ///
@@ -216,16 +159,26 @@ impl Config {
         Self::read(&DeTable::new(), Path::new(""), &Mistakes::new(""))
     }
 
-    /// The sandbox of a service: its own, else the default.
+    /// What the sandbox has to know.
     #[must_use]
-    pub fn sandbox(&self, service: &ServiceName) -> &SandboxSettings {
-        self.sandboxes.get(service).unwrap_or(&self.sandbox_defaults)
-    }
-
-    /// The folder of this node's own state.
-    #[must_use]
-    pub fn state_folder(&self) -> PathBuf {
-        self.state.join(self.node.name.as_str())
+    pub fn sandbox(&self) -> Settings {
+        Settings {
+            // A router serves nothing itself.
+            plugins: (!self.node.is_router()).then(|| self.plugins.clone()),
+            services: self.services.clone(),
+            plugin_bytes: self.plugin_bytes,
+            provenance: self.provenance.clone(),
+            cache: self.cache.clone(),
+            compile: self.compile.clone(),
+            state: self.state.join(self.node.name.as_str()),
+            state_bytes: self.state_bytes,
+            instances: self.instances,
+            descriptors: self.plugin_descriptors,
+            max_body: self.node.limits.message,
+            max_frames: self.node.limits.frames,
+            defaults: self.sandbox_defaults.clone(),
+            by_service: self.sandboxes.clone(),
+        }
     }
 
     /// Reads all tables. The result is worth something only if the report stays empty.
@@ -256,7 +209,7 @@ impl Config {
         let state_bytes = given.take("state-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(1 << 30) as u64;
         let plugin_descriptors = given.take("plugin-descriptors", value::number(0..=10_000_000));
         let unfinished_bytes = given.take("unfinished-bytes", value::size(1 << 20..=1 << 40)).unwrap_or(256 << 20);
-        let compile = CompileSettings::read(&mut given);
+        let compile = compile::read(&mut given);
         let (limits, instances, unread_bytes, plugin_bytes) = limits(given);
         let majordomo = majordomo(root.table("majordomo"));
         let router = router::router(root.table("router"), folder);

@@ -1,23 +1,30 @@
 //! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
 
-mod events;
+mod event;
+mod log;
+mod plugins;
+mod runs;
 mod startup;
 
 use crate::admin;
 use crate::config::{Config, Endpoint};
-use crate::event_queue::{DriverEvent, EventQueue, QueuedEvent, event_queue};
+use crate::event_queue::{EventQueue, EventSender, QueuedEvent, event_queue};
 use crate::keys::{KeyError, Trust};
-use crate::log_throttle::Kinds;
-use crate::plugins::{NodeAddresses, Plugins};
 use crate::reload;
 use crate::repeats::Repeats;
 use crate::signals;
-use crate::sockets::{ListenError, Sockets};
+use crate::sockets::{ListenError, Sockets, TransportEvent};
+use event::DriverEvent;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
-use wasmnode_core::{Address, Code, Failure, Input, Node, NodeSettings, Output, Run, ServiceName, Time, text};
+use wasmnode_api as api;
+use wasmnode_core::{
+    Address, Code, Failure, Input, Node, NodeSettings, Output, RequestId, Run, ServiceName, Time, text,
+};
+use wasmnode_sandbox::log_throttle::Kinds;
+use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId};
 
 /// Messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
@@ -116,14 +123,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 }
 
 fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
-    let (sending, events) = event_queue()?;
-    let hung_up = signals::listen(&sending)?;
-    let plugins = Plugins::new(config, sending.clone()).map_err(RunError::Plugins)?;
+    let (sending, events) = event_queue::<DriverEvent>()?;
+    let hung_up = signals::listen(&sending.narrow())?;
+    let plugins = Plugins::new(&config.sandbox(), &sending.narrow()).map_err(RunError::Plugins)?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
     let keys = trust.as_ref().map(Trust::current).cloned();
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
-    reload::start(config, trust, hung_up, sending.clone())?;
-    let sockets = Sockets::listen(config, keys, sending)?;
+    reload::start(config, trust, hung_up, sending.narrow())?;
+    let sockets = Sockets::listen(config, keys, &sending.narrow())?;
     note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
     if let Err(error) = plugins.start_loading() {
         sockets.close();
@@ -133,6 +140,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {
         node,
+        sending: sending.narrow(),
         sockets,
         plugins,
         events,
@@ -164,7 +172,7 @@ fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[
     let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
     let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
     let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
-    own.chain(seeds).chain(neighbours).for_each(|endpoint| addresses.add(endpoint));
+    own.chain(seeds).chain(neighbours).filter_map(log::tcp_address).for_each(|address| addresses.add(&address));
 }
 
 /// The settings of the core, with what is known only now.
@@ -190,9 +198,11 @@ fn absolute(endpoint: &str) -> String {
 
 struct Driver {
     node: Node,
+    /// Where answers go that come later.
+    sending: EventSender<Input>,
     sockets: Sockets,
     plugins: Plugins,
-    events: EventQueue,
+    events: EventQueue<DriverEvent>,
     /// What actions have yielded and the core does not know yet.
     happened: Vec<Input>,
     /// How often the core may still be given results in this turn.
@@ -309,24 +319,16 @@ impl Driver {
     fn handle_event(&mut self, event: DriverEvent) {
         let input = match event {
             DriverEvent::Input(input) => input,
-            DriverEvent::Plugin(news) => match self.plugins.apply(news) {
+            DriverEvent::Sandbox(event) => match self.sandbox_event(event) {
                 Some(input) => input,
                 None => return,
             },
+            DriverEvent::Transport(event) => return self.transport_event(event),
             DriverEvent::Keys(keys) => {
                 info!("the keys have changed: {}", keys.how_many());
                 self.sockets.trust(&keys);
                 Input::Trust(keys.access(&self.config.node.name))
             }
-            DriverEvent::TurnedAway { why, times } => {
-                self.turned_away += times;
-                return self.warn_now_and_then(text::beginning(&why), &format!("turned away: {why}"));
-            }
-            DriverEvent::OverLimit { what, times } => {
-                self.over_limit += times;
-                return self.warn("connections over a limit", &what);
-            }
-            DriverEvent::Lookup(lookup) => return self.sockets.resolved(lookup),
         };
         match input {
             Input::Drain => {
@@ -339,10 +341,39 @@ impl Driver {
                 self.goodbye = self.node.has_peers().then(|| now + GOODBYE.min(drain));
             }
             Input::Stop => self.end = Some(Instant::now()),
-            Input::Finished { request, .. } => self.plugins.ended(request),
+            Input::Finished { request, .. } => self.plugins.ended(RunId(request.0)),
             _ => {}
         }
         self.handle(input);
+    }
+
+    /// What an event of the sandbox means to the core, if anything.
+    fn sandbox_event(&mut self, event: Event) -> Option<Input> {
+        match event {
+            Event::Run(RunEvent::Finished(end)) => Some(runs::finished(end)),
+            Event::Run(RunEvent::Partial { run, body }) => Some(Input::Partial { request: RequestId(run.0), body }),
+            Event::Run(RunEvent::Call { call, parent, service, body }) => {
+                Some(Input::Call { call: wasmnode_core::CallId(call.0), parent: RequestId(parent.0), service, body })
+            }
+            Event::Run(RunEvent::Quarantine { service, generation, lasts }) => {
+                self.plugins.quarantine(service, generation, lasts).map(runs::offer_change)
+            }
+            Event::Folder(event) => self.plugins.apply(event).map(runs::offer_change),
+        }
+    }
+
+    fn transport_event(&mut self, event: TransportEvent) {
+        match event {
+            TransportEvent::TurnedAway { why, times } => {
+                self.turned_away += times;
+                self.warn_now_and_then(text::beginning(&why), &format!("turned away: {why}"));
+            }
+            TransportEvent::OverLimit { what, times } => {
+                self.over_limit += times;
+                self.warn("connections over a limit", &what);
+            }
+            TransportEvent::Lookup(lookup) => self.sockets.resolved(lookup),
+        }
     }
 
     fn is_over(&mut self) -> bool {
@@ -413,12 +444,13 @@ impl Driver {
             Output::Run(request) if request.service.is_reserved() => return self.answer_itself(&request),
             Output::Run(request) => {
                 let remaining = request.deadline.since(now);
-                let ended = self.plugins.start(request, remaining, &mut time);
+                let run = runs::run_of(*request, remaining, self.started);
+                let ended = self.plugins.start(run, &mut time);
                 *clock = time;
-                return ended;
+                return ended.map(runs::finished);
             }
-            Output::Stop(request) => self.plugins.stop(request, now),
-            Output::Answer { call, result } => self.plugins.answer(call, result),
+            Output::Stop(request) => self.plugins.stop(RunId(request.0), runs::instant(now, self.started)),
+            Output::Answer { call, result } => self.plugins.answer(CallId(call.0), result),
             Output::Event(event) => self.log_event(&event),
             Output::Zone(event) => self.log_zone_event(&event),
         }
@@ -428,9 +460,9 @@ impl Driver {
     /// Answers a request of the node's own services; `None` if the answer comes later, by the event queue.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
-            admin::PLUGINS => return self.plugins.command(&self.node, request),
-            admin::MEMBERS => Ok(admin::members(&self.node, &self.config.node.zone)),
-            admin::EXPLAIN => explain(&self.node, request, self.now()),
+            api::PLUGINS => return self.plugins_command(request),
+            api::MEMBERS => Ok(admin::members(&self.node, &self.config.node.zone)),
+            api::EXPLAIN => explain(&self.node, request, self.now()),
             _ => {
                 let counters = [self.turned_away, self.over_limit];
                 Ok(admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
@@ -442,7 +474,7 @@ impl Driver {
 
 /// What the node answers itself, besides `mmi.*`.
 fn own_services() -> impl Iterator<Item = ServiceName> {
-    let names = [admin::SERVICES, admin::PLUGINS, admin::MEMBERS, admin::EXPLAIN];
+    let names = [api::SERVICES, api::PLUGINS, api::MEMBERS, api::EXPLAIN];
     names.into_iter().filter_map(|name| name.parse().ok())
 }
 

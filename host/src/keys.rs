@@ -18,7 +18,6 @@ pub(crate) use trust::Trust;
 pub use trusted::{BYTES_PER_SECOND, Credential, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted, distrust};
 
 use crate::config::{ConfigError, Fields};
-use crate::files::{self, FileError};
 use folder::{FILE_BYTES, TrustFolder};
 use guard::Guard;
 use std::collections::BTreeMap;
@@ -30,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 use wasmnode_core::{Access, Grant, Label, Pattern, Quota, Role};
+use wasmnode_files::{self as files, FileError};
 
 /// A public or secret key of CURVE.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,6 @@ mod stats;
 
 pub use stats::{Flow, Stats};
 
-use crate::admin::{self, ZoneReport};
 use crate::client::{Client, Error, Reply, Request};
 use crate::config::{LoadConfig, LoadSender};
 use arrivals::Planned;
@@ -17,6 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+use wasmnode_api::{self as api, ZoneReport};
 
 /// How long a node may take to tell its zone.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ struct Connection<'a> {
 impl<'a> Connection<'a> {
     /// Asks the node for its zone; so the first request finds a connection that stands.
     fn new(sender: &'a LoadSender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
-        let members = client.call(Request::new(admin::MEMBERS).deadline(ANSWER), |_| {})?;
+        let members = client.call(Request::new(api::MEMBERS).deadline(ANSWER), |_| {})?;
         // A node of another version may tell it in another way; the sender's name then stands for the zone.
         let zone = serde_json::from_slice(&members.concat())
             .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);

@@ -34,7 +34,7 @@ fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
         Some(Command::Trust(trust)) => cli::trust(trust, config),
         Some(Command::Distrust(distrust)) => cli::distrust(distrust, config),
         Some(Command::Check(check)) => cli::check(check, config),
-        Some(Command::CompileProcess) => Ok(wasmnode::compile_process()),
+        Some(Command::CompileProcess) => Ok(wasmnode_sandbox::compile_process()),
     }
 }
 

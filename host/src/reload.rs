@@ -4,8 +4,8 @@
 //! All of it is done by one thread, so that a slow disk holds up nothing else. It outlives a panic of its own.
 
 use crate::config::{Config, SourceSettings};
-use crate::event_queue::{DriverEvent, EventSender};
-use crate::keys::Trust;
+use crate::event_queue::EventSender;
+use crate::keys::{Keys, Trust};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -21,15 +21,20 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 struct Reload {
     source: Option<SourceSettings>,
     trust: Option<Trust>,
-    tell: EventSender,
+    changes: EventSender<Keys>,
 }
 
 /// Looks after the files for as long as the node runs. Each message of `hung_up` is a SIGHUP.
 ///
 /// # Errors
 /// If the system refuses a thread.
-pub(crate) fn start(config: &Config, trust: Option<Trust>, hung_up: Receiver<()>, tell: EventSender) -> io::Result<()> {
-    let mut reload = Reload { source: config.source.clone(), trust, tell };
+pub(crate) fn start(
+    config: &Config,
+    trust: Option<Trust>,
+    hung_up: Receiver<()>,
+    changes: EventSender<Keys>,
+) -> io::Result<()> {
+    let mut reload = Reload { source: config.source.clone(), trust, changes };
     let period = if reload.trust.is_some() { PERIOD } else { NEVER };
     let run = move || {
         loop {
@@ -50,7 +55,7 @@ impl Reload {
     fn look(&mut self, is_asked: bool) {
         if let Some(trust) = &mut self.trust {
             if let Some(keys) = trust.look(is_asked) {
-                self.tell.send(DriverEvent::Keys(keys));
+                self.changes.send(keys);
             }
             if is_asked {
                 info!("SIGHUP: the keys were read again, {}", trust.current().how_many());

@@ -49,7 +49,7 @@ const LAST_LINE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// If the system refuses a handler.
-pub(crate) fn listen(sending: &EventSender) -> io::Result<Receiver<()>> {
+pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
     let end = End { sending: sending.clone(), signals: Arc::default() };
     for number in ENDING {
         let (mut received, end) = (signal(SignalKind::from_raw(number))?, end.clone());
@@ -94,7 +94,7 @@ fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
 
 #[derive(Debug, Clone)]
 struct End {
-    sending: EventSender,
+    sending: EventSender<Input>,
     signals: Arc<AtomicU32>,
 }
 

@@ -6,6 +6,7 @@
 //! limits (`outgoing`).
 
 mod dialer;
+mod event;
 mod ffi;
 mod handshakes;
 mod intake;
@@ -25,6 +26,8 @@ use crate::config::Config;
 use crate::event_queue::EventSender;
 use crate::keys::Keys;
 use dialer::{DialTimeouts, Dialer};
+use event::Reports;
+pub(crate) use event::TransportEvent;
 use ffi::open_patiently;
 use intake::Intake;
 use listener::Listener;
@@ -108,12 +111,16 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 impl Sockets {
-    /// Binds all endpoints. Names of other nodes' hosts are looked up aside; the results go to `lookups`, and from there
+    /// Binds all endpoints. Names of other nodes' hosts are looked up aside; the results go to `events`, and from there
     /// to [`Self::go_on`].
     ///
     /// # Errors
     /// If an endpoint is in use or not to be had; those already bound are given up.
-    pub(crate) fn listen(config: &Config, keys: Option<Keys>, lookups: EventSender) -> Result<Self, ListenError> {
+    pub(crate) fn listen(
+        config: &Config,
+        keys: Option<Keys>,
+        events: &EventSender<TransportEvent>,
+    ) -> Result<Self, ListenError> {
         rlimit::raise();
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let limits = &config.node.limits;
@@ -122,8 +129,9 @@ impl Sockets {
         let patience = DialTimeouts { silence: config.node.peers.expiry.saturating_mul(2), ..DialTimeouts::default() };
         // Two of the largest messages always fit.
         let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
-        let mut sockets = open_patiently(|| Self::open(intake, max_unread, patience, keys, lookups))
-            .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
+        let mut sockets =
+            open_patiently(|| Self::open(intake, max_unread, patience, keys, Reports::new(events.clone())))
+                .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
         for endpoint in &config.listen {
             if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
                 sockets.close();
@@ -138,7 +146,7 @@ impl Sockets {
         max_unread: usize,
         patience: DialTimeouts,
         keys: Option<(Keys, Label)>,
-        lookups: EventSender,
+        reports: Reports,
     ) -> Result<Self, zmq::Error> {
         let context = zmq::Context::new();
         Ok(Self {
@@ -147,9 +155,9 @@ impl Sockets {
                 intake,
                 patience,
                 keys.as_ref().map(|(keys, _)| keys.clone()),
-                lookups.clone(),
+                reports.clone(),
             )?,
-            listener: Listener::open(&context, intake, keys, lookups)?,
+            listener: Listener::open(&context, intake, keys, reports)?,
             send_queues: SendQueues::new(max_unread / 4),
             unread: Unread::new(),
             max_unread,

@@ -144,7 +144,7 @@ fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
     for number in 0..100 {
         assert!(ask("hello", &format!(".missing-{number}")).contains("no such file"));
     }
-    assert!(ask("hello", ".staged").contains(&wasmnode::digest(&component(ECHO))));
+    assert!(ask("hello", ".staged").contains(&wasmnode_sandbox::digest(&component(ECHO))));
     assert_eq!(names(&node), [".staged", "echo.wasm"]);
     assert_eq!(node.fail("hello", &[]).0, Code::UnknownService, "a verdict puts nothing in place");
 }
@@ -286,7 +286,7 @@ fn a_deploy_whose_file_is_replaced_by_another_says_so_soon() {
     for (number, guest) in guests.iter().enumerate() {
         fs::write(node.folder.path(&format!("{number}.wasm")), guest).unwrap();
     }
-    let digests: Vec<String> = guests.iter().map(|guest| wasmnode::digest(guest)).collect();
+    let digests: Vec<String> = guests.iter().map(|guest| wasmnode_sandbox::digest(guest)).collect();
     let mut replaced = 0;
     for _ in 0..5 {
         let began = Instant::now();

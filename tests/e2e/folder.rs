@@ -90,7 +90,7 @@ fn a_version_in_place_of_which_comes_a_fifo_serves_on() {
 fn a_signature_that_is_no_file_is_a_reason_and_holds_up_nothing() {
     let folder = Folder::new(&["echo"]);
     let signed = component(COUNTER);
-    let settings = format!("[security]\nplugins = {{ digests = ['sha256:{}'] }}\n", wasmnode::digest(&signed));
+    let settings = format!("[security]\nplugins = {{ digests = ['sha256:{}'] }}\n", wasmnode_sandbox::digest(&signed));
     folder.plugin("signed", &signed);
     make_fifo(&folder.path("plugins/echo.wasm.minisig"));
     make_fifo(&folder.path("plugins/signed.wasm.minisig"));

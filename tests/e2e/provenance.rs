@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use wasmnode::{client::Code, digest};
+use wasmnode::client::Code;
+use wasmnode_sandbox::digest;
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");

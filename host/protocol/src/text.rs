@@ -11,10 +11,10 @@
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | identities that workers choose | hexadecimal, unless they are a line: `ConnectionId::shown` |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and of gossip in the core |
-//! | lines of guests: `log`, stdout, stderr | host: `ServiceLog::line` in `plugins/stdio.rs` |
-//! | function names of guests in backtraces, `traceparent` in the log | host: `plugins/backtrace.rs`, `plugins/failed_runs.rs` |
-//! | why a file is refused: imports, section contents, comments of signatures | host: `Loader::refuse` in `plugins/loader.rs` |
-//! | names of imports and exports of a file | host: `plugins/inspect.rs` |
+//! | lines of guests: `log`, stdout, stderr | sandbox: `ServiceLog::line` |
+//! | function names of guests in backtraces, `traceparent` in the log | sandbox: `engine/backtrace.rs`, `run/failed_runs.rs` |
+//! | why a file is refused: imports, section contents, comments of signatures | sandbox: `Loader::refuse` |
+//! | names of imports and exports of a file | sandbox: `guests/interfaces.rs` |
 //! | names of files in folders that others write | host: [`shown`] |
 //! | mistakes in TOML files | host: `Report::add` in `config/error.rs` |
 //! | what a node reports, on the way to a terminal | host: `read` in `cli.rs` |

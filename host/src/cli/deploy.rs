@@ -12,12 +12,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
-use wasmnode::admin::{self, PluginReport};
 use wasmnode::client::{self, Client, Request};
 use wasmnode::config::{Config, parse_duration};
-use wasmnode::files::{self, FileError};
-use wasmnode::{FolderIdentity, GenerationState, PluginFolder, PluginStatus, Refusal, Verdict, signature_of};
+use wasmnode_api::{
+    self as api, FolderIdentity, GenerationState, PluginFolder, PluginReport, PluginStatus, Refusal, Verdict,
+};
 use wasmnode_core::{Code, ServiceName, text};
+use wasmnode_files::{self as files, FileError};
+use wasmnode_sandbox::{folder_identity, signature_of};
 
 /// How often the node is asked whether it has come to a verdict, or serves.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -66,7 +68,7 @@ pub(crate) fn deploy(args: &DeployArgs, config: Option<&Path>) -> Result<ExitCod
         None => service_of(&args.file)?,
     };
     let named = |why| Failed { message: format!("{why}; give the service another name with --name"), exit: 2 };
-    wasmnode::loadable(&service).map_err(named)?;
+    wasmnode_sandbox::loadable(&service).map_err(named)?;
     let mut node = args.to.connect(config)?;
     let said = match folder_of(&mut node)? {
         Some(folder) => deploy_to(args, &mut node, &service, &folder)?,
@@ -83,7 +85,7 @@ fn service_of(file: &Path) -> Result<ServiceName, Failed> {
 
 /// Where a running node keeps its plugins, and what it loads; `None` if there is no node.
 fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
-    match node.call(Request::new(admin::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
+    match node.call(Request::new(api::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
         Err(client::Error::Unreachable { .. }) => Ok(None),
         reply => read(&reply?).map(Some),
     }
@@ -102,7 +104,7 @@ fn deploy_to(
     let path = Path::new(&folder.path);
     check_identity(args, path, &folder.identity)?;
     let (bytes, signature) = content(args, service, folder.plugin_bytes)?;
-    let digest = wasmnode::digest(&bytes);
+    let digest = wasmnode_sandbox::digest(&bytes);
     let staged = Staged::write(path, &bytes, signature.as_deref())?;
     wait_for_verdict(args, node, service, &staged)?;
     // What it said of the same bytes before is not what it says of them now.
@@ -118,7 +120,7 @@ fn deploy_to(
 
 /// Whether the node's folder is the one that its path names here, for this user.
 fn check_identity(args: &DeployArgs, path: &Path, expected: &FolderIdentity) -> Result<(), Failed> {
-    match FolderIdentity::of(path) {
+    match folder_identity(path) {
         Ok(identity) if identity == *expected => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(may_not_write(path, &error)),
         _ => {
@@ -165,7 +167,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
         let why = text::into_line(why, text::MAX_LINE);
         Failed { message: format!("{service} is refused: {why}"), exit: 1 }
     };
-    let inspection = wasmnode::inspect(&bytes, &settings).map_err(refused)?;
+    let inspection = wasmnode_sandbox::inspect(&bytes, &settings.sandbox()).map_err(refused)?;
     if !inspection.can_serve() {
         return Err(refused("it could not serve; `wasmnode inspect` says what it lacks".into()));
     }
@@ -292,7 +294,7 @@ fn wait_for_verdict(
     let began = Instant::now();
     loop {
         let words = ["try".to_owned(), service.to_string(), staged.name(), text::shown(&args.file)];
-        let verdict = match node.call(Request::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
+        let verdict = match node.call(Request::new(api::PLUGINS).body(words).deadline(ANSWER), |_| {}) {
             Ok(reply) => read(&reply)?,
             Err(client::Error::Failure(failure)) if failure.code == Code::Overloaded => Verdict::Pending,
             Err(error) => {
@@ -354,7 +356,7 @@ impl Drop for Progress {
 
 /// What the node reports of a service's plugin; `None` if nothing, or if the node is gone.
 fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginReport>, Failed> {
-    let reply = node.call(Request::new(admin::PLUGINS).deadline(ANSWER), |_| {})?;
+    let reply = node.call(Request::new(api::PLUGINS).deadline(ANSWER), |_| {})?;
     let plugins: Vec<PluginReport> = read(&reply)?;
     Ok(plugins.into_iter().find(|plugin| plugin.service == service.as_str()))
 }
@@ -392,7 +394,7 @@ impl Placed {
             return false;
         }
         match files::read(&self.file, self.limit) {
-            Ok((bytes, _)) if wasmnode::digest(&bytes) != self.digest => true,
+            Ok((bytes, _)) if wasmnode_sandbox::digest(&bytes) != self.digest => true,
             Ok(_) => {
                 self.stamp = stamp.ok();
                 false

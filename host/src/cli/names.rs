@@ -3,9 +3,9 @@
 use super::{Failed, read};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use wasmnode::admin::{self, PluginReport, Report, ServiceReport, ZoneReport};
 use wasmnode::client::{self, Client, Request};
 use wasmnode::suggestion::nearest;
+use wasmnode_api::{self as api, PluginReport, Report, ServiceReport, ZoneReport};
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.
@@ -34,7 +34,7 @@ pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error
 
 /// What was perhaps meant, as it is put behind an error: `; did you mean print?`
 fn meant(client: &mut Client, asked: &Address) -> Option<String> {
-    let services: Report = ask(client, admin::SERVICES)?;
+    let services: Report = ask(client, api::SERVICES)?;
     if let Some(hint) = place_meant(client, asked, &services) {
         return Some(hint);
     }
@@ -55,7 +55,7 @@ fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
     if asked.location != Location::Nearest {
         return None;
     }
-    let plugins: Vec<PluginReport> = ask(client, admin::PLUGINS)?;
+    let plugins: Vec<PluginReport> = ask(client, api::PLUGINS)?;
     let is_it = |plugin: &PluginReport| plugin.service == asked.service.as_str() && plugin.refused.is_some();
     plugins.iter().any(is_it).then(|| "; its file was refused: see wasmnode plugins".to_owned())
 }
@@ -84,7 +84,7 @@ fn places_with<'a>(
 fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
     let zone: ZoneReport = match &asked.location {
         Location::Nearest => return None,
-        Location::Named(_) | Location::Node { .. } => ask(client, admin::MEMBERS)?,
+        Location::Named(_) | Location::Node { .. } => ask(client, api::MEMBERS)?,
     };
     let nodes = zone.members.iter().map(|member| member.name.as_str());
     let (kind, name, known): (_, _, Vec<&str>) = match &asked.location {

@@ -7,12 +7,11 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasmnode::GenerationState;
-use wasmnode::admin::{self, PluginReport};
 use wasmnode::client::Request;
 use wasmnode::config::Config;
-use wasmnode::files;
+use wasmnode_api::{self as api, GenerationState, PluginReport};
 use wasmnode_core::{ServiceName, text};
+use wasmnode_files as files;
 
 /// Largest file that is signed, in bytes: the most that `limits.plugin` may be.
 pub(super) const FILE_BYTES: u64 = 4 << 30;
@@ -55,7 +54,7 @@ pub(crate) fn inspect(args: &InspectArgs, config: Option<&Path>) -> Result<ExitC
         Failed { message: format!("{file}: {why}"), exit: 1 }
     };
     let (bytes, _) = files::read(&args.file, config.plugin_bytes).map_err(|error| refused(error.to_string()))?;
-    let inspection = wasmnode::inspect(&bytes, &config).map_err(refused)?;
+    let inspection = wasmnode_sandbox::inspect(&bytes, &config.sandbox()).map_err(refused)?;
     print(&vec![inspection.to_string().into()])?;
     Ok(if inspection.can_serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -67,7 +66,7 @@ pub(crate) fn plugins(args: &PluginsArgs, config: Option<&Path>) -> Result<ExitC
         Some(Action::Rollback { service }) => vec!["rollback".to_owned(), service.to_string()],
         None => Vec::new(),
     };
-    let reply = client.call(Request::new(admin::PLUGINS).body(words).deadline(ANSWER), |_| {});
+    let reply = client.call(Request::new(api::PLUGINS).body(words).deadline(ANSWER), |_| {});
     let reply = reply.map_err(|error| match &args.action {
         Some(Action::Rollback { service }) => suggest(&mut client, &service.clone().into(), error),
         None => error.into(),

@@ -12,7 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
-use wasmnode::{files, signature_of};
+use wasmnode_files as files;
+use wasmnode_sandbox::signature_of;
 
 pub(crate) const SIGNING: &str = "\
 Examples:

@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use wasmnode::admin::{self, ExplainReport, FailureReport, PeerReport, Report, ZoneReport};
 use wasmnode::client::{self, Client, Request};
+use wasmnode_api::{self as api, ExplainReport, FailureReport, PeerReport, Report, ZoneReport};
 use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) struct ExplainArgs {
 
 /// Lists what can be called.
 pub(crate) fn services(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    print_list(&mut args.to.connect(config)?, args, Request::new(admin::SERVICES), |reply| {
+    print_list(&mut args.to.connect(config)?, args, Request::new(api::SERVICES), |reply| {
         Ok(service_table(&read(reply)?))
     })?;
     Ok(ExitCode::SUCCESS)
@@ -39,7 +39,7 @@ pub(crate) fn services(args: &ListArgs, config: Option<&Path>) -> Result<ExitCod
 
 /// Lists the nodes of the zone.
 pub(crate) fn members(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
-    print_list(&mut args.to.connect(config)?, args, Request::new(admin::MEMBERS), |reply| {
+    print_list(&mut args.to.connect(config)?, args, Request::new(api::MEMBERS), |reply| {
         Ok(member_table(&read(reply)?))
     })?;
     Ok(ExitCode::SUCCESS)
@@ -48,7 +48,7 @@ pub(crate) fn members(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode
 /// Says where a request would go, and why; one that would go nowhere fails as `call` would.
 pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
-    let ask = Request::new(admin::EXPLAIN).body([args.service.to_string()]);
+    let ask = Request::new(api::EXPLAIN).body([args.service.to_string()]);
     let reply = print_list(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
     let report: ExplainReport = read(&reply)?;
     if let Some(FailureReport { code, reason }) = report.failure {

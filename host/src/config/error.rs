@@ -1,12 +1,12 @@
 //! What is wrong with a file: one line per mistake, in the order of the file.
 
 use super::claims::SettingClaim;
-use crate::files::FileError;
 use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use wasmnode_core::text::{self, MAX_LINE};
+use wasmnode_files::FileError;
 
 /// All that is wrong with a configuration; nothing of it was put to use.
 ///

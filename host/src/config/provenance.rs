@@ -2,44 +2,24 @@
 
 use super::fields::Fields;
 use super::value::{self, quoted};
-use crate::files;
 use minisign_verify::PublicKey;
-use std::collections::BTreeSet;
 use std::path::Path;
 use toml::de::DeValue;
+use wasmnode_files as files;
+use wasmnode_sandbox::{Provenance, Signer};
 
 /// Bytes of a file with a public key; those that minisign writes have about 100.
 const KEY_FILE_BYTES: u64 = 4096;
 
-/// Where plugins must come from. One that nothing here vouches for is refused before it is compiled.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Provenance {
-    /// SHA-256 of files that may be loaded, hexadecimal, in small letters. `security.plugins.digests`.
-    pub digests: BTreeSet<String>,
-    /// Whose signature suffices. `security.plugins.signers`.
-    pub signers: Vec<Signer>,
-}
-
-/// Somebody whose signature suffices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// The key, or the path of its file, as the configuration has it.
-    pub name: String,
-    /// A public key of minisign.
-    pub key: PublicKey,
-}
-
-impl Provenance {
-    /// Reads `security.plugins`; `None` if it is not there. One that lists nothing admits nothing. Key files are read
-    /// now, and not again.
-    pub(super) fn read(security: &mut Fields<'_>, folder: &Path) -> Option<Self> {
-        let is_given = security.has("plugins");
-        let mut given = security.table("plugins");
-        let digests = given.list("digests", digest).unwrap_or_default().into_iter().collect();
-        let signers = given.list("signers", |value| signer(value, folder)).unwrap_or_default();
-        given.done();
-        is_given.then_some(Self { digests, signers })
-    }
+/// Reads `security.plugins`; `None` if it is not there. One that lists nothing admits nothing. Key files are read
+/// now, and not again.
+pub(super) fn read(security: &mut Fields<'_>, folder: &Path) -> Option<Provenance> {
+    let is_given = security.has("plugins");
+    let mut given = security.table("plugins");
+    let digests = given.list("digests", digest).unwrap_or_default().into_iter().collect();
+    let signers = given.list("signers", |value| signer(value, folder)).unwrap_or_default();
+    given.done();
+    is_given.then_some(Provenance { digests, signers })
 }
 
 fn digest(value: &DeValue<'_>) -> Result<String, String> {
@@ -75,6 +55,7 @@ fn key_file(path: &Path) -> Result<String, String> {
 mod tests {
     use super::super::Config;
     use super::*;
+    use std::collections::BTreeSet;
     use std::fs;
 
     const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";

@@ -2,13 +2,14 @@
 
 use super::claims::Needs;
 use super::fields::Fields;
-use super::provenance::Provenance;
+use super::provenance;
 use super::value::{self, describe, quoted};
 use std::fs::{self, Permissions as Mode};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
+use wasmnode_sandbox::Provenance;
 
 /// What `[security]` says.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Security {
             given.complain("insecure", "stands beside security.keys, which make it pointless; leave it out");
         }
         let ipc = Permissions { group: given.take("ipc-group", group) };
-        let provenance = Provenance::read(&mut given, folder);
+        let provenance = provenance::read(&mut given, folder);
         given.done();
         Self { keys, insecure, ipc, provenance }
     }

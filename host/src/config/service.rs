@@ -1,12 +1,12 @@
 //! The settings of a service: what `[service.NAME]` says, else `[defaults]`, else what is built in.
 
 use super::fields::Fields;
-use super::grants::{self, Grants};
+use super::grants;
 use super::value::{self, number, size};
-use super::{Reuse, SandboxSettings, Trial};
 use std::num::NonZeroU32;
 use std::path::Path;
 use wasmnode_core::{CallsAs, ServiceName, ServiceSettings};
+use wasmnode_sandbox::{Grants, Reuse, SandboxSettings, Trial};
 
 /// One `[service.NAME]` or `[defaults]`, complete but not yet divided between the core and the sandbox.
 ///

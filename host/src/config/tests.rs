@@ -1,7 +1,9 @@
 //! Whole files: what they mean, and what is said of the mistakes in them.
 
 use super::*;
+use std::num::NonZeroU32;
 use wasmnode_core::{CallsAs, DirectorySettings, PLUGIN_DEADLINE, PeerSettings, Seed, ServiceSettings};
+use wasmnode_sandbox::{FolderGrant, Grants, HttpGrant, Reuse, Trial};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -147,9 +149,10 @@ fn every_key_reaches_its_field() {
 fn a_service_takes_what_it_leaves_out_from_the_defaults() {
     let config = parse("service.a.memory = '2MiB'\n[defaults]\nmemory = '1MiB'\nreuse = 5\nqueue = 7\n[service.b]");
     let five = Reuse::Requests(NonZeroU32::new(5).unwrap());
-    assert_eq!((config.sandbox(&name("a")).memory, config.sandbox(&name("a")).reuse), (2 << 20, five));
-    assert_eq!(config.sandbox(&name("b")), &config.sandbox_defaults);
-    assert_eq!(config.sandbox(&name("elsewhere")), &config.sandbox_defaults);
+    let sandbox = config.sandbox();
+    assert_eq!((sandbox.of(&name("a")).memory, sandbox.of(&name("a")).reuse), (2 << 20, five));
+    assert_eq!(sandbox.of(&name("b")), &config.sandbox_defaults);
+    assert_eq!(sandbox.of(&name("elsewhere")), &config.sandbox_defaults);
     assert_eq!(config.node.services[&name("a")].queue, 7);
     assert_eq!(config.node.services[&name("b")], config.node.defaults);
 }
@@ -157,7 +160,7 @@ fn a_service_takes_what_it_leaves_out_from_the_defaults() {
 #[test]
 fn a_singleton_runs_one_request_at_a_time() {
     let config = parse("[defaults]\nreuse = 5\nconcurrency = 9\n[service.a]\nlifetime = 'singleton'\n[service.b]");
-    assert_eq!(config.sandbox(&name("a")).reuse, Reuse::Singleton);
+    assert_eq!(config.sandbox().of(&name("a")).reuse, Reuse::Singleton);
     assert_eq!(config.node.services[&name("a")].concurrency, 1);
     assert_eq!(config.node.services[&name("b")].concurrency, 9);
     parse("[service.a]\nlifetime = 'singleton'\nreuse = 1\nconcurrency = 1");
@@ -166,9 +169,9 @@ fn a_singleton_runs_one_request_at_a_time() {
 #[test]
 fn a_service_may_take_back_the_singleton_of_the_defaults() {
     let config = parse("[defaults]\nlifetime = 'singleton'\n[service.a]\nlifetime = 'request'\n[service.b]");
-    assert_eq!(config.sandbox(&name("a")).reuse, Reuse::Requests(NonZeroU32::MIN));
+    assert_eq!(config.sandbox().of(&name("a")).reuse, Reuse::Requests(NonZeroU32::MIN));
     assert_eq!(config.node.services[&name("a")].concurrency, 64);
-    assert_eq!(config.sandbox(&name("b")).reuse, Reuse::Singleton);
+    assert_eq!(config.sandbox().of(&name("b")).reuse, Reuse::Singleton);
     assert_eq!(config.node.defaults.concurrency, 1);
 }
 

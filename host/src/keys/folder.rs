@@ -12,7 +12,6 @@
 use super::guard::{Guard, examine};
 use super::trusted::Trusted;
 use super::{Credential, Key};
-use crate::files::{self, FileError, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -21,6 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use wasmnode_core::{Label, text};
+use wasmnode_files::{self as files, FileError, Stamp};
 
 /// How long the last content of a file counts that is there and cannot be read.
 pub(super) const GRACE: Duration = Duration::from_secs(10);

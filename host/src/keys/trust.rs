@@ -2,10 +2,10 @@
 
 use super::folder::{Look, TrustFolder};
 use super::{KeyError, KeyPair, Keys};
-use crate::files::Stamp;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::{info, warn};
+use wasmnode_files::Stamp;
 
 /// A folder of keys that a node uses, and looks at again and again.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use super::folder::{FILE_BYTES, OWN_KEY, TrustFolder};
 use super::{Key, KeyError, KeyPair};
 use crate::config::value::{self as values, quoted};
 use crate::config::{Fields, read_content};
-use crate::files;
 use crate::suggestion::nearest;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use toml::de::DeValue;
 use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
+use wasmnode_files as files;
 
 /// Somebody who is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]

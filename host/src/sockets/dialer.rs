@@ -21,12 +21,12 @@
 //! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is told to reconnect, but only
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
+use super::event::Reports;
 use super::intake::{Exceeded, Intake};
 use super::polled::Polled;
 use super::resolve::{self, DialAddress, DialTarget, Lookup};
 use super::unread::Token;
 use super::{LINGER, ffi, milliseconds, receive, router, send, uninterrupted};
-use crate::event_queue::EventSender;
 use crate::keys::Keys;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub(super) struct Dialer {
     /// Links that have ended, and why; messages from them may still be there to read.
     ended: VecDeque<(LinkId, String)>,
     /// Where lookups report.
-    reports: EventSender,
+    reports: Reports,
     lookups: usize,
     dials: u64,
 }
@@ -114,7 +114,7 @@ impl Dialer {
         intake: Intake,
         patience: DialTimeouts,
         keys: Option<Keys>,
-        reports: EventSender,
+        reports: Reports,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
         let router = router(context, intake, HIGH_WATER_MARK)?;

@@ -9,13 +9,13 @@
 //! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
 //! libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
 
+use super::event::Reports;
 use super::intake::Intake;
 use super::polled::Polled;
 use super::unread::Token;
 use super::zap::{Authenticator, USER_ID};
 use super::{HANDSHAKE, LINGER, ffi, milliseconds, receive, resolve, router, send};
 use crate::config::{Endpoint, Permissions};
-use crate::event_queue::EventSender;
 use crate::keys::Keys;
 use std::collections::HashMap;
 use std::os::unix::fs::FileTypeExt;
@@ -47,7 +47,7 @@ pub(super) struct Listener {
     /// each message.
     recent: [Option<ConnectionId>; RECENT],
     /// Where it is told who was turned away.
-    reports: EventSender,
+    reports: Reports,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
 }
@@ -58,7 +58,7 @@ impl Listener {
         context: &zmq::Context,
         intake: Intake,
         keys: Option<(Keys, Label)>,
-        tell: EventSender,
+        reports: Reports,
     ) -> Result<Self, zmq::Error> {
         let mut router = router(context, intake, HIGH_WATER_MARK)?;
         router.set_router_handover(keys.is_none())?;
@@ -67,20 +67,11 @@ impl Listener {
         if keys.is_some() {
             ffi::set(&mut router, ffi::ROUTER_NOTIFY, &ffi::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
         }
-        let authenticator = Authenticator::open(context, &mut router, intake, keys.as_ref(), tell.clone())?;
+        let authenticator = Authenticator::open(context, &mut router, intake, keys.as_ref(), reports.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
         let (users, recent) = (HashMap::new(), [const { None }; RECENT]);
-        Ok(Self {
-            router,
-            authenticator,
-            keys,
-            users,
-            recent,
-            reports: tell,
-            ipc_files: Vec::new(),
-            endpoints: Vec::new(),
-        })
+        Ok(Self { router, authenticator, keys, users, recent, reports, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {

@@ -3,9 +3,9 @@
 //! libzmq would look names up in its I/O thread, where everything else of the node waits meanwhile, and would not tell
 //! of a name that does not exist. So a thread of its own does it, and libzmq gets addresses only.
 
+use super::event::Reports;
 use super::uninterrupted;
 use crate::config::Endpoint;
-use crate::event_queue::EventSender;
 use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wasmnode_core::LinkId;
@@ -59,8 +59,8 @@ pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
 ///
 /// # Errors
 /// If the system has no thread left.
-pub(super) fn look_up(link: LinkId, address: String, tell: EventSender) -> std::io::Result<()> {
-    let work = move || tell.send(Lookup { link, found: address_of(&address) });
+pub(super) fn look_up(link: LinkId, address: String, reports: Reports) -> std::io::Result<()> {
+    let work = move || reports.lookup(Lookup { link, found: address_of(&address) });
     std::thread::Builder::new().name("lookup".into()).spawn(work).map(drop)
 }
 

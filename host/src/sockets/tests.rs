@@ -6,9 +6,10 @@ mod unread;
 #[path = "../../../tests/zmtp.rs"]
 mod zmtp;
 
+use super::event::Reports;
 use super::*;
 use crate::config::Permissions;
-use crate::event_queue::{DriverEvent, EventQueue, event_queue};
+use crate::event_queue::{EventQueue, event_queue};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
@@ -19,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A node's sockets, with as much of a driver as they need.
 struct Fixture {
     sockets: Sockets,
-    events: EventQueue,
+    events: EventQueue<TransportEvent>,
     turned_away: usize,
     over_limit: usize,
 }
@@ -43,7 +44,7 @@ impl Fixture {
 
     fn open(patience: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, events) = event_queue().unwrap();
-        let sockets = Sockets::open(INTAKE, max_unread, patience, keys, sending).unwrap();
+        let sockets = Sockets::open(INTAKE, max_unread, patience, keys, Reports::new(sending)).unwrap();
         Self { sockets, events, turned_away: 0, over_limit: 0 }
     }
 
@@ -64,7 +65,7 @@ impl Fixture {
             if let Some(input) = self.sockets.receive() {
                 return input;
             }
-            self.empty_mailbox();
+            self.handle_events();
             assert!(self.sockets.retry().is_empty());
             self.sockets.wait(self.events.fd(), Some(Duration::from_millis(100)));
         }
@@ -77,18 +78,17 @@ impl Fixture {
         while !holds(self) {
             assert!(start.elapsed() < DEADLINE && self.sockets.receive().is_none());
             self.sockets.wait(self.events.fd(), Some(Duration::from_millis(10)));
-            self.empty_mailbox();
+            self.handle_events();
         }
     }
 
-    fn empty_mailbox(&mut self) {
+    fn handle_events(&mut self) {
         self.events.acknowledge();
-        while let Some(letter) = self.events.next() {
-            match letter.event {
-                DriverEvent::Lookup(lookup) => self.sockets.resolved(lookup),
-                DriverEvent::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
-                DriverEvent::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
-                _ => {}
+        while let Some(queued) = self.events.next() {
+            match queued.event {
+                TransportEvent::Lookup(lookup) => self.sockets.resolved(lookup),
+                TransportEvent::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
+                TransportEvent::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
             }
         }
     }
@@ -160,7 +160,7 @@ fn a_name_is_looked_up_while_messages_wait() {
     near.post(1, "held").unwrap();
     while near.sockets.dialer.is_looking_up(LinkId(1)) {
         near.sockets.wait(near.events.fd(), None);
-        near.empty_mailbox();
+        near.handle_events();
     }
     assert!(near.sockets.retry().is_empty());
     assert_eq!(far.answer("answer"), frames("held"));

@@ -5,10 +5,10 @@
 //! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
+use super::event::Reports;
 use super::handshakes::Handshakes;
 use super::intake::{Exceeded, Intake};
 use super::{ffi, uninterrupted};
-use crate::event_queue::EventSender;
 use crate::keys::{Credential, Keys};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -68,13 +68,13 @@ pub(super) struct Authenticator {
 
 impl Authenticator {
     /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of the
-    /// others is reported to `tell`.
+    /// others is reported.
     pub(super) fn open(
         context: &zmq::Context,
         guarded: &mut zmq::Socket,
         intake: Intake,
         keys: Option<&(Keys, Label)>,
-        tell: EventSender,
+        reports: Reports,
     ) -> Result<Self, zmq::Error> {
         let (names, mut zap) = (Names::default(), None);
         if let Some((keys, me)) = keys {
@@ -94,15 +94,8 @@ impl Authenticator {
         end.set_linger(0)?;
         end.bind(END)?;
         ended.connect(END)?;
-        let zap_thread = ZapThread {
-            intake,
-            zap,
-            events,
-            ended,
-            handshakes: Handshakes::default(),
-            names: names.clone(),
-            reports: tell,
-        };
+        let zap_thread =
+            ZapThread { intake, zap, events, ended, handshakes: Handshakes::default(), names: names.clone(), reports };
         let thread = std::thread::Builder::new().name("zap".into()).spawn(move || zap_thread.serve());
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
@@ -135,7 +128,7 @@ struct ZapThread {
     ended: zmq::Socket,
     handshakes: Handshakes,
     names: Names,
-    reports: EventSender,
+    reports: Reports,
 }
 
 /// An event of the second version in the form of the first, but with the address of the other end in the place of the own.

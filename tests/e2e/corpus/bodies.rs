@@ -52,7 +52,7 @@ fn program() -> PathBuf {
 pub fn plugins(bytes: &[u8]) {
     let mut config = Config::embedded();
     config.compile.program = program();
-    match wasmnode::inspect(bytes, &config) {
+    match wasmnode_sandbox::inspect(bytes, &config.sandbox()) {
         Ok(inspection) => assert!(inspection.to_string().contains("digest")),
         Err(why) => assert!(!why.is_empty()),
     }

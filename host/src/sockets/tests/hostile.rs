@@ -162,7 +162,7 @@ fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_th
     // The bound is one of the process, and other tests count too.
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
     let (sending, events) = event_queue().unwrap();
-    let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, sending).unwrap();
+    let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, Reports::new(sending)).unwrap();
     let mut near = Fixture { sockets, events, turned_away: 0, over_limit: 0 };
     let endpoint = near.bind("tcp://127.0.0.1:*");
     for _ in 0..3 {

@@ -1,0 +1,70 @@
+//! The engine that all plugins share, tuned for instances that live for one request.
+
+pub(crate) mod backtrace;
+pub(crate) mod epoch;
+pub(crate) mod stacks;
+
+use std::num::NonZeroUsize;
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Elements that the tables of an instance may have together.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// Memory of an instance that is kept mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for a
+/// small guest; giving them back to the system and faulting them in again costs 10 to 20.
+const KEEP_RESIDENT: usize = 2 << 20;
+
+/// Memory of a table that is kept mapped for the next instance: eight thousand elements, where a guest compiled by Rust has
+/// some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever it ran.
+const TABLE_KEEP_RESIDENT: usize = 64 << 10;
+
+/// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one
+/// memory, and a handful of small core instances around it.
+const CORE_INSTANCES: u32 = 4;
+const MEMORIES: u32 = 1;
+const TABLES: u32 = 3;
+
+/// What a single component may have of these, so that none takes the share of the others. One compiled by Python, the
+/// largest that is known, has 14, 1 and 2.
+const MAX_CORE_INSTANCES: u32 = 32;
+const MAX_MEMORIES: u32 = 4;
+const MAX_TABLES: u32 = 16;
+
+/// Settings that decide about machine code: the same in the node and its compiler processes.
+pub(crate) fn code_settings() -> wasmtime::Config {
+    let mut settings = wasmtime::Config::new();
+    settings.epoch_interruption(true);
+    settings.memory_init_cow(true);
+    settings
+}
+
+/// Starts the engine that runs plugins, for so many instances.
+///
+/// # Errors
+/// If the system does not have what the engine needs: address space above all.
+pub(crate) fn start(instances: u32) -> wasmtime::Result<Engine> {
+    let mut settings = code_settings();
+    settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));
+    settings.max_wasm_stack(stacks::GUEST).async_stack_size(stacks::SIZE);
+    settings.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances)));
+    Engine::new(&settings)
+}
+
+fn pool(instances: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances);
+    pool.total_stacks(instances);
+    pool.total_core_instances(instances.saturating_mul(CORE_INSTANCES));
+    pool.total_memories(instances.saturating_mul(MEMORIES));
+    pool.total_tables(instances.saturating_mul(TABLES));
+    pool.max_core_instances_per_component(MAX_CORE_INSTANCES);
+    pool.max_memories_per_component(MAX_MEMORIES);
+    pool.max_tables_per_component(MAX_TABLES);
+    // Address space, not memory: what nobody uses takes none.
+    pool.table_elements(MAX_TABLE_ELEMENTS);
+    pool.linear_memory_keep_resident(KEEP_RESIDENT);
+    pool.table_keep_resident(TABLE_KEEP_RESIDENT);
+    // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.
+    pool.pagemap_scan(Enabled::Auto);
+    pool
+}

@@ -1,0 +1,63 @@
+//! What a component is, by what it exports: this decides how it is linked and called.
+
+use super::interfaces;
+use super::service::ServiceGuest;
+use crate::host_state::HostState;
+use crate::host_state::bindings::ServicePre;
+use crate::linker::Sandbox;
+use wasmtime::component::Component;
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+/// How a plugin is spoken to.
+pub(crate) enum Kind {
+    /// It exports our `handler`.
+    Service(ServiceGuest),
+    /// It exports `wasi:cli/run`.
+    Command(CommandPre<HostState>),
+    /// It exports `wasi:http/incoming-handler`.
+    Http(ProxyPre<HostState>),
+}
+
+impl Kind {
+    /// Recognises a component by what it exports, and links it to the host.
+    ///
+    /// # Errors
+    /// Says what it lacks, or all that it wants and the host does not offer.
+    pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
+        let missing: Vec<String> = interfaces::imports(sandbox, component)
+            .into_iter()
+            .filter(|name| interfaces::offer(name).is_none())
+            .collect();
+        if !missing.is_empty() {
+            return Err(format!("it imports what the host does not offer: {}", missing.join(", ")));
+        }
+        let exports = interfaces::exports(sandbox, component);
+        let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
+        let linked = || sandbox.linker.instantiate_pre(component);
+        let linked = match () {
+            () if has("wasmnode:service/handler@") => {
+                linked().and_then(ServicePre::new).map(ServiceGuest::new).map(Self::Service)
+            }
+            () if has("wasi:cli/run@0.2.") => linked().and_then(CommandPre::new).map(Self::Command),
+            () if has("wasi:http/incoming-handler@0.2.") => linked().and_then(ProxyPre::new).map(Self::Http),
+            () => {
+                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+                return Err(format!(
+                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
+                     command) or wasi:http/incoming-handler@0.2, and this exports {exports}"
+                ));
+            }
+        };
+        linked.map_err(|error| format!("an interface is not as the host knows it: {error:#}; see wit/service.wit"))
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Service(_) => "component of the world wasmnode:service/service",
+            Self::Command(_) => "WASI command",
+            Self::Http(_) => "handler of HTTP requests (wasi:http/incoming-handler)",
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
+
+pub(crate) mod blocking;
+pub(crate) mod bounds;
+pub(crate) mod descriptors;
+pub(crate) mod egress;
+pub(crate) mod egress_policy;
+pub(crate) mod exchange;
+pub(crate) mod fs;
+pub(crate) mod grants;
+pub(crate) mod stdio;
+pub(crate) mod tcp;
+pub(crate) mod wasi_context;
+
+use crate::calls::{RunEvent, RunId};
+use crate::engine::MAX_TABLE_ELEMENTS;
+use bindings::wasmnode::service::{calls, log, partial, types};
+use fs::Root;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use tcp::GuestSockets;
+use tracing::Level;
+use wasi_context::{ServiceContext, WasiContext};
+use wasmnode_protocol::{Code, Failure, ServiceName};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+/// The types and traits of `wit/service.wit`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unused_qualifications, reason = "generated code")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "service",
+        imports: { "wasmnode:service/calls.call": async | trappable, "wasmnode:service/partial.send": async | trappable, default: trappable },
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+/// What a partial reply, and each of its frames, counts besides its bytes, so that empty ones are not free.
+const PARTIAL_OVERHEAD: usize = 64;
+
+/// What the partial replies of one service take in the driver's queue together, in bytes and overhead: enough for the
+/// driver to have work while a run makes the next one. A larger one is there alone.
+pub(crate) const PARTIAL_ROOM: u32 = 256 << 10;
+
+/// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
+pub(crate) const MAX_RESOURCES: usize = 1_000;
+
+thread_local! {
+    /// Whether a guest gave this thread back because its slice of time was over.
+    static YIELDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a guest gave this thread back, since this was asked last, because its slice of time was over.
+pub(crate) fn take_yielded() -> bool {
+    YIELDED.take()
+}
+
+/// Why a run ended that was past its deadline.
+pub(crate) const STOPPED: &str = "the run was stopped at its deadline";
+
+/// The host's state of one instance.
+pub(crate) struct HostState {
+    context: Arc<ServiceContext>,
+    wasi: Option<WasiContext>,
+    resources: ResourceTable,
+    pub(crate) sockets: GuestSockets,
+    limits: InstanceLimits,
+    request: RunId,
+    reply_left: usize,
+    sent_partials: bool,
+}
+
+/// A failure by which the host ended a run.
+#[derive(Debug)]
+pub(crate) struct Ended(pub(crate) Failure);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// Offers `wasmnode:service`, WASI 0.2 and `wasi:http` to guests.
+///
+/// # Errors
+/// If an interface is offered twice, which is a mistake in this file.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    bounds::link(linker)?;
+    fs::link(linker)?;
+    tcp::link(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bindings::Service::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)
+}
+
+impl HostState {
+    /// Without an outside it gets one that has no folders, when it looks for it.
+    pub(crate) fn new(around: Arc<ServiceContext>, outside: Option<WasiContext>) -> Self {
+        let memory = around.settings.memory;
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(MAX_RESOURCES);
+        Self {
+            context: around,
+            wasi: outside,
+            resources,
+            sockets: GuestSockets::default(),
+            limits: InstanceLimits { memory, used: 0, table_elements: 0, exhausted: None },
+            request: RunId(0),
+            reply_left: 0,
+            sent_partials: false,
+        }
+    }
+
+    /// The limits, for the store.
+    pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
+        &mut self.limits
+    }
+
+    /// A request begins; all its replies together may have this many bytes.
+    pub(crate) fn begin(&mut self, request: RunId, reply: usize) {
+        (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
+        self.limits.exhausted = None;
+        self.wasi.iter_mut().for_each(|outside| outside.begin(request));
+    }
+
+    /// The request has ended: what it wrote last becomes a line.
+    pub(crate) fn end(&mut self) {
+        self.wasi.iter().for_each(WasiContext::end_lines);
+        self.forget_closed_sockets();
+    }
+
+    /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would look
+    /// whole to its reader.
+    pub(crate) fn break_off_bodies(&mut self) {
+        for body in self.resources.iter_mut().filter_map(|resource| resource.downcast_mut::<HostOutgoingBody>()) {
+            let (in_its_place, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, in_its_place).abort();
+        }
+    }
+
+    pub(crate) fn reply_left(&self) -> usize {
+        self.reply_left
+    }
+
+    pub(crate) fn has_sent_partials(&self) -> bool {
+        self.sent_partials
+    }
+
+    /// The request that it serves.
+    pub(crate) fn request(&self) -> RunId {
+        self.request
+    }
+
+    /// What all instances of the service have in common.
+    pub(crate) fn around(&self) -> &Arc<ServiceContext> {
+        &self.context
+    }
+
+    /// What it has open.
+    pub(crate) fn resources(&self) -> &ResourceTable {
+        &self.resources
+    }
+
+    pub(crate) fn resources_mut(&mut self) -> &mut ResourceTable {
+        &mut self.resources
+    }
+
+    /// The folders that it may see.
+    pub(crate) fn roots(&self) -> Vec<Arc<Root>> {
+        self.wasi.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
+    }
+
+    /// The outside, made now if it was not there, and what the guest has open.
+    fn look_outside(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
+        let outside = self.wasi.get_or_insert_with(|| {
+            let mut outside = WasiContext::logging(&self.context, Vec::new());
+            outside.begin(self.request);
+            outside
+        });
+        (outside, &mut self.resources)
+    }
+
+    /// Whether it may go on, as it is asked at each tick of the epoch.
+    ///
+    /// # Errors
+    /// If its request is past its deadline.
+    pub(crate) fn on_epoch_deadline(&self) -> wasmtime::Result<UpdateDeadline> {
+        if self.context.calls.is_overdue(self.request) {
+            return Err(wasmtime::Error::new(Ended(Failure::new(Code::Deadline, STOPPED))));
+        }
+        YIELDED.set(true);
+        Ok(UpdateDeadline::Yield(1))
+    }
+
+    /// What the instance was refused, if anything.
+    pub(crate) fn exhausted(&self) -> Option<Exhausted> {
+        self.limits.exhausted
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (outside, table) = self.look_outside();
+        WasiCtxView { ctx: &mut outside.wasi, table }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let (outside, table) = self.look_outside();
+        WasiHttpCtxView { hooks: &mut outside.outgoing, table, ctx: &mut outside.http }
+    }
+}
+
+struct InstanceLimits {
+    memory: usize,
+    used: usize,
+    table_elements: usize,
+    exhausted: Option<Exhausted>,
+}
+
+/// How much an instance would have had, had it not been refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exhausted {
+    /// Bytes.
+    Memory(usize),
+    /// Elements of its tables.
+    Tables(usize),
+}
+
+impl ResourceLimiter for InstanceLimits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > self.memory {
+            self.exhausted = Some(Exhausted::Memory(used));
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if elements > MAX_TABLE_ELEMENTS {
+            self.exhausted = Some(Exhausted::Tables(elements));
+            return Ok(false);
+        }
+        self.table_elements = elements;
+        Ok(true)
+    }
+}
+
+impl types::Host for HostState {}
+
+impl log::Host for HostState {
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => Level::TRACE,
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Info => Level::INFO,
+            log::Level::Warn => Level::WARN,
+            log::Level::Error => Level::ERROR,
+        };
+        self.context.log.line(level, self.request, &message);
+        Ok(())
+    }
+}
+
+impl partial::Host for HostState {
+    /// Returns when the driver has taken enough of what went before.
+    async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
+        let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
+        let (frames, limit) = (body.len(), self.context.max_frames);
+        if frames > limit {
+            return too_large(format!("a partial reply of {frames} frames is over limits.frames = {limit}"));
+        }
+        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>() + PARTIAL_OVERHEAD * (frames + 1);
+        let Some(left) = self.reply_left.checked_sub(bytes) else {
+            return too_large(format!(
+                "its replies, partial ones included, are over service.{}.reply = {} bytes; each partial reply and each \
+                 of its frames counts {PARTIAL_OVERHEAD} bytes more",
+                self.context.service, self.context.settings.reply
+            ));
+        };
+        self.reply_left = left;
+        let taken = self.context.partial_capacity.take(bytes).await;
+        self.sent_partials = true;
+        let body = body.into_iter().map(Into::into).collect();
+        self.context.calls.sending.send_in(taken, RunEvent::Partial { run: self.request, body });
+        Ok(())
+    }
+}
+
+impl calls::Host for HostState {
+    async fn call(
+        &mut self,
+        service: String,
+        body: types::BodyResult,
+    ) -> wasmtime::Result<Result<types::BodyResult, calls::CallFailure>> {
+        let body = body.into_iter().map(Into::into).collect();
+        let result = match service.parse::<ServiceName>() {
+            Ok(service) => self.context.calls.call(self.request, service, body).await,
+            Err(invalid) => Err(invalid.into()),
+        };
+        Ok(result.map(|body| body.into_iter().map(Into::into).collect()).map_err(call_failure))
+    }
+}
+
+fn call_failure(failure: Failure) -> calls::CallFailure {
+    match failure.code {
+        Code::Rejected => calls::CallFailure::Service(types::Failure::Rejected(failure.reason)),
+        Code::Failed => calls::CallFailure::Service(types::Failure::Failed(failure.reason)),
+        code => calls::CallFailure::Node(calls::NodeFailure { code: code.number(), reason: failure.reason }),
+    }
+}

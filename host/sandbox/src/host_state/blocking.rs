@@ -1,0 +1,77 @@
+//! Calls of the system that may not return, such as one that reads a file on a mount that hangs: on threads of their own,
+//! and not too many of one service.
+//!
+//! Such a call cannot be cancelled. When its run is stopped, its thread goes on waiting, and so its place among the calls of
+//! its service stays taken until the call has really returned. All services share the 512 threads that the runtime has for
+//! such calls; it takes 64 services that hang to use them up.
+
+use std::io;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Calls of one service that may be under way; further ones wait for a place.
+const MAX_CALLS: usize = 8;
+
+/// Runs the blocking calls of one service.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocking(Arc<Semaphore>);
+
+impl Blocking {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_CALLS)))
+    }
+
+    /// Makes a call on a thread that may block.
+    ///
+    /// # Errors
+    /// If the call panicked, or the node is stopping.
+    pub(crate) async fn run<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
+        let taken = Arc::clone(&self.0).acquire_owned().await;
+        let until_it_has_returned = move || {
+            let _taken = taken;
+            call()
+        };
+        tokio::task::spawn_blocking(until_it_has_returned).await.map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_call_that_was_given_up_keeps_its_place_until_it_returns() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let blocking = Blocking::new();
+            let (started, starts) = channel();
+            let mut ends = Vec::new();
+            for _ in 0..MAX_CALLS {
+                let (end, ended) = channel::<()>();
+                ends.push(end);
+                let started = started.clone();
+                let hangs = blocking.run(move || {
+                    started.send(()).unwrap();
+                    ended.recv().is_err()
+                });
+                let mut hangs = Box::pin(hangs);
+                assert!(futures_poll(hangs.as_mut()).is_none());
+                drop(hangs);
+            }
+            starts.iter().take(MAX_CALLS).for_each(drop);
+            let mut next = Box::pin(blocking.run(|| 7));
+            assert!(futures_poll(next.as_mut()).is_none());
+            assert_eq!(blocking.0.available_permits(), 0);
+            ends.pop();
+            assert_eq!(next.await.unwrap(), 7);
+        });
+    }
+
+    fn futures_poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+            std::task::Poll::Ready(result) => Some(result),
+            std::task::Poll::Pending => None,
+        }
+    }
+}

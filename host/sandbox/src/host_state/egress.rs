@@ -1,0 +1,188 @@
+//! What plugins ask of others by HTTP: only hosts that `http` grants, and not too many at a time.
+//!
+//! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
+//! judged: the host and port that were compared are put back into the request, and the connection goes to an address that
+//! was judged too (`egress.rs`).
+
+use crate::calls::RunId;
+use crate::host_state::egress_policy::Denied;
+use crate::host_state::exchange::{EgressTarget, ExchangeFailure, Rest, exchange};
+use crate::host_state::wasi_context::ServiceContext;
+use crate::settings::HttpGrant;
+use http::Request;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tracing::Level;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
+
+/// Requests that one instance may have on their way at a time: each takes a socket of the node.
+const MAX_AT_A_TIME: usize = 16;
+
+/// Bytes of a body on its way from a guest that the host holds, twice.
+const CHUNK: usize = 16 << 10;
+
+/// Bytes that the headers of one message take in the host.
+const MAX_HEADERS: usize = 32 << 10;
+
+pub(crate) type Response = http::Response<WasiBody>;
+
+/// Sends the requests of one instance, or refuses them.
+pub(crate) struct Egress {
+    around: Arc<ServiceContext>,
+    free: Arc<Semaphore>,
+    /// Request whose run asks.
+    request: RunId,
+}
+
+impl Egress {
+    pub(crate) fn new(around: Arc<ServiceContext>) -> Self {
+        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RunId(0) }
+    }
+
+    /// Names the request that it is used for next.
+    pub(crate) fn begin(&mut self, request: RunId) {
+        self.request = request;
+    }
+
+    /// Puts the host and port that are granted into the request, and says where to connect to.
+    fn judge(&self, request: &mut Request<WasiBody>) -> Result<EgressTarget, Error> {
+        let uri = request.uri();
+        let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
+        let grant = |wanted: &HttpGrant| self.around.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
+        let Some((wanted, grant)) = wanted.and_then(|wanted| grant(&wanted).map(|grant| (wanted, grant))) else {
+            let service = &self.around.service;
+            let asked = uri.authority().map_or("nobody", Authority::as_str);
+            let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
+            self.around.log.line(Level::WARN, self.request, &line);
+            return Err(Error::HttpRequestDenied);
+        };
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
+        let port = wanted.port.unwrap_or_else(|| usual_port(Some(&scheme)));
+        let host = wanted.host.trim_matches(['[', ']']).to_owned();
+        // A host that is an address was granted as one.
+        let address = grant.address.or_else(|| host.parse().ok());
+        let target = EgressTarget { host, port, address, is_encrypted: scheme != Scheme::HTTP };
+        let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
+        *request.uri_mut() = judged.build().map_err(|_| Error::HttpRequestUriInvalid)?;
+        Ok(target)
+    }
+}
+
+/// The host, and the port that a connection would go to.
+fn target(authority: &Authority, scheme: Option<&Scheme>) -> Option<HttpGrant> {
+    let HttpGrant { host, port, .. } = HttpGrant::parse(authority.as_str()).filter(|asked| asked.address.is_none())?;
+    Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))), address: None })
+}
+
+fn usual_port(scheme: Option<&Scheme>) -> u16 {
+    if scheme == Some(&Scheme::HTTP) { 80 } else { 443 }
+}
+
+fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
+    let port = granted.port.unwrap_or_else(|| usual_port(uri.scheme()));
+    granted.host == wanted.host && Some(port) == wanted.port
+}
+
+/// What would grant a host at an address that its name must not lead to.
+fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Denied) -> String {
+    let address = match address.ip() {
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    };
+    format!(
+        "a request to {host} is refused: its name leads to {address}, {why}; if the service shall go there, name the \
+         address too: service.{}.http = [\"{host}@{address}\"]",
+        around.service
+    )
+}
+
+impl WasiHttpHooks for Egress {
+    fn send_request(
+        &mut self,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Rest,
+    ) -> Box<dyn Future<Output = Result<(Response, Rest), Error>> + Send> {
+        let target = match self.judge(&mut request) {
+            Ok(target) => target,
+            Err(refused) => return Box::new(async move { Err(refused) }),
+        };
+        let free = Arc::clone(&self.free).try_acquire_owned().ok();
+        let Some(place) = free.and_then(|free| Some((free, self.around.take_place(self.request)?))) else {
+            return Box::new(async { Err(Error::ConnectionLimitReached) });
+        };
+        let (around, id) = (Arc::clone(&self.around), self.request);
+        Box::new(async move {
+            // Not the whole address in the log: a query may hold a secret.
+            let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
+            let warn = |line: &str| around.log.line(Level::WARN, id, line);
+            let (response, rest) =
+                exchange(&around.lookups, &target, request, options).await.map_err(|failed| match failed {
+                    ExchangeFailure::Barred(address, why) => {
+                        warn(&remedy(&around, &target.host, address, why));
+                        Error::DestinationIpProhibited
+                    }
+                    ExchangeFailure::Http(error) => {
+                        warn(&format!("a request to {whom} failed: {error}"));
+                        error
+                    }
+                })?;
+            let rest: Rest = Box::new(async move {
+                let _taken_until_the_end = place;
+                Box::into_pin(rest).await
+            });
+            Ok((response, rest))
+        })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+}
+
+/// What the host knows of the messages of one instance.
+pub(crate) fn context() -> WasiHttpCtx {
+    let mut context = WasiHttpCtx::new();
+    context.set_field_size_limit(MAX_HEADERS);
+    context
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_without_a_port_is_for_the_usual_one() {
+        let is_granted = |granted: &str, uri: &str| {
+            let (granted, uri): (_, Uri) = (HttpGrant::parse(granted).unwrap(), uri.parse().unwrap());
+            let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
+            wanted.is_some_and(|wanted| grants(&granted, &uri, &wanted))
+        };
+        for (granted, uri) in [
+            ("a.example", "https://a.example/x"),
+            ("a.example", "http://A.example"),
+            ("a.example", "https://a.example:443"),
+            ("a.example:80", "http://a.example"),
+            ("[::1]:8", "http://[::1]:8/"),
+            ("a.example@10.0.0.1:8", "http://a.example:8"),
+        ] {
+            assert!(is_granted(granted, uri), "{granted} {uri}");
+        }
+        for (granted, uri) in [
+            ("a.example", "https://a.example:80"),
+            ("a.example", "http://a.example:443"),
+            ("a.example:80", "https://a.example"),
+            ("a.example", "https://b.a.example"),
+            ("a.example", "https://a.example@b.example"),
+            ("a.example", "https://b@a.example"),
+            ("a.example:8", "http://a.example:80008"),
+            ("a.example@10.0.0.1:8", "http://10.0.0.1:8"),
+            ("a.example@10.0.0.1:8", "http://a.example@10.0.0.1:8"),
+        ] {
+            assert!(!is_granted(granted, uri), "{granted} {uri}");
+        }
+    }
+}

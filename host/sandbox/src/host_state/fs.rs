@@ -1,0 +1,182 @@
+//! The folders that `fs` grants, as guests see them.
+//!
+//! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leads out of its
+//! folder. This module adds what the node needs to live with any guest:
+//!
+//! - Everything that may block runs on threads of its own, a few per service: `blocking.rs`.
+//! - Only regular files and folders are opened, and without blocking: what was opened is looked at, not its name. FIFOs,
+//!   devices and sockets are refused.
+//! - Open files and folders take places of the plugins' share of descriptors: `descriptors.rs`.
+//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Between folders nothing is
+//!   renamed or linked, so that all of it is counted where it lies.
+//! - A listing is read in parts.
+
+mod host;
+mod listing;
+mod open;
+mod streams;
+mod usage;
+
+pub(crate) use usage::Usages;
+
+use crate::calls::RunId;
+use crate::host_state::HostState;
+use crate::host_state::blocking::Blocking;
+use crate::host_state::stdio::ServiceLog;
+use crate::settings::FolderGrant;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::Level;
+use usage::{Full, Limits, Usage};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::filesystem::Dir;
+use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+/// How long an opened folder is handed out; then its path is opened again, since it may lead to another folder by then.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// How long the folder may take to open when its plugin loads: other plugins wait for that.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// A folder that a service is granted.
+pub(crate) struct GrantedFolder {
+    grant: FolderGrant,
+    opened: Mutex<Option<(Instant, Arc<Root>)>>,
+}
+
+/// A granted folder that is open.
+pub(crate) struct Root {
+    dir: Dir,
+    guest: String,
+    limits: Limits,
+    usage: Arc<Usage>,
+    log: Arc<ServiceLog>,
+}
+
+/// Puts this module's functions into the place of those of wasmtime-wasi.
+///
+/// # Errors
+/// If an interface is not as wasmtime-wasi has it.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    preopens::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    types::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl GrantedFolder {
+    /// Whether a folder can be opened at all, found out before the first request.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(crate) fn check(grant: &FolderGrant) -> Result<(), String> {
+        let tried = grant.clone();
+        let checked = within(OPENING, move || open(&tried).map(drop)).and_then(|opened| opened);
+        checked.map_err(|error| cannot_be_opened(grant, &error))
+    }
+
+    pub(crate) fn new(grant: FolderGrant) -> Arc<Self> {
+        Arc::new(Self { grant, opened: Mutex::default() })
+    }
+
+    /// Opens the folder, unless it was opened a short while ago.
+    ///
+    /// # Errors
+    /// If it is not there, or may not be opened.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+        blocking: &Blocking,
+        usages: &Arc<Usages>,
+        log: &Arc<ServiceLog>,
+    ) -> Result<Arc<Root>, String> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, root)) = opened.filter(|(at, _)| at.elapsed() < REOPEN) {
+            return Ok(root);
+        }
+        let (folder, usages, log) = (Arc::clone(self), Arc::clone(usages), Arc::clone(log));
+        let opened = blocking.run(move || folder.open_now(&usages, log)).await;
+        let root = opened.and_then(|opened| opened).map_err(|error| cannot_be_opened(&self.grant, &error))?;
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&root)));
+        Ok(root)
+    }
+
+    fn open_now(&self, usages: &Usages, log: Arc<ServiceLog>) -> io::Result<Arc<Root>> {
+        let FolderGrant { guest, write, bytes, files, .. } = &self.grant;
+        let dir = open(&self.grant)?;
+        let metadata = dir.metadata()?;
+        let usage = usages.of(metadata.dev(), metadata.ino());
+        let (permissions, mode) = match write {
+            true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+            false => (FsPerms::ReadOnly, OpenMode::READ),
+        };
+        let limits = Limits { bytes: *bytes, files: *files };
+        Ok(Arc::new(Root { dir: Dir::new(dir, permissions, mode, true), guest: guest.clone(), limits, usage, log }))
+    }
+}
+
+/// What a call returns, unless it takes longer; then its thread is left behind.
+fn within<R: Send + 'static>(limit: Duration, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
+    let (sender, receiver) = channel();
+    let work = move || {
+        let _nobody_waits_any_longer = sender.send(call());
+    };
+    std::thread::Builder::new().name("grant".into()).spawn(work)?;
+    receiver.recv_timeout(limit).map_err(|_| io::Error::new(ErrorKind::TimedOut, format!("no answer in {limit:?}")))
+}
+
+fn open(grant: &FolderGrant) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(&grant.host)
+}
+
+fn cannot_be_opened(grant: &FolderGrant, error: &io::Error) -> String {
+    format!("cannot open the folder {} that `fs` grants: {error}", grant.host.display())
+}
+
+impl Root {
+    /// Counts what is about to be added to the folder.
+    ///
+    /// # Errors
+    /// "No space left" if it is more than the grant allows; the service's log says which limit it is.
+    fn add(&self, bytes: u64, files: u64, request: RunId) -> io::Result<()> {
+        let Err(full) = self.usage.add(&self.dir.dir, self.limits, bytes, files) else { return Ok(()) };
+        let guest = &self.guest;
+        let why = match full {
+            Full::Over { bytes: held, files: there } => {
+                let Limits { bytes: most, files: most_files } = self.limits;
+                format!(
+                    "{guest} is full: {held} bytes in {there} files, and {bytes} bytes in {files} files were to come; \
+                     its grant in `fs` says bytes = {most} and files = {most_files}"
+                )
+            }
+            Full::Unknown(error) => format!("{guest} cannot be measured, so nothing may be added: {error}"),
+        };
+        self.log.line(Level::WARN, request, &why);
+        Err(rustix::io::Errno::NOSPC.into())
+    }
+
+    /// Counts what makes a file longer.
+    fn grow(&self, file: &File, end: u64, request: RunId) -> io::Result<()> {
+        let length = file.metadata()?.len();
+        if end > length { self.add(end - length, 0, request) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_is_left_behind() {
+        let (end, ended) = channel::<()>();
+        let hangs = within(Duration::from_millis(1), move || ended.recv().is_err());
+        assert_eq!(hangs.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(end);
+        assert_eq!(within(Duration::from_secs(60), || 7).unwrap(), 7);
+    }
+}

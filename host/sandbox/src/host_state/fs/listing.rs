@@ -1,0 +1,84 @@
+//! The entries of a folder, read in parts: a folder can have more than the node wants to hold.
+
+use crate::host_state::blocking::Blocking;
+use crate::host_state::descriptors::DescriptorPermit;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use wasmtime_wasi::p2::FsResult;
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
+
+/// Entries that are read at a time.
+const PART: usize = 256;
+
+/// A listing that a guest has open.
+pub(super) struct DirectoryListing {
+    entries: VecDeque<FsResult<DirectoryEntry>>,
+    /// Nothing once all has been read, or while a run that was stopped is still reading.
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    dir: Dir,
+    folder: OwnedFd,
+    _places: [Arc<DescriptorPermit>; 1],
+}
+
+impl DirectoryListing {
+    /// Begins a listing.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub(super) fn open(folder: &File, place: Arc<DescriptorPermit>) -> std::io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(folder, ".", flags, Mode::empty())?;
+        let rest = Rest { dir: Dir::read_from(&folder)?, folder, _places: [place] };
+        Ok(Self { entries: VecDeque::new(), rest: Some(rest) })
+    }
+
+    /// The next entry.
+    pub(super) async fn next(&mut self, blocking: &Blocking) -> FsResult<Option<DirectoryEntry>> {
+        if self.entries.is_empty()
+            && let Some(mut rest) = self.rest.take()
+        {
+            let (entries, rest) = blocking.run(move || (rest.read(), rest)).await?;
+            (self.rest, self.entries) = ((entries.len() == PART).then_some(rest), entries);
+        }
+        self.entries.pop_front().transpose()
+    }
+}
+
+impl Rest {
+    fn read(&mut self) -> VecDeque<FsResult<DirectoryEntry>> {
+        let Self { dir, folder, .. } = self;
+        let names = dir.filter(|entry| !entry.as_ref().is_ok_and(|entry| [c".", c".."].contains(&entry.file_name())));
+        let entry = |entry: Result<rustix::fs::DirEntry, Errno>| {
+            let entry = entry.map_err(std::io::Error::from)?;
+            let name = entry.file_name();
+            let kind = match entry.file_type() {
+                FileType::Unknown => statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+                kind => kind,
+            };
+            let name = name.to_str().map_err(|_| ErrorCode::IllegalByteSequence)?.to_owned();
+            Ok(DirectoryEntry { type_: of(kind), name })
+        };
+        names.map(entry).take(PART).collect()
+    }
+}
+
+fn of(kind: FileType) -> DescriptorType {
+    match kind {
+        FileType::RegularFile => DescriptorType::RegularFile,
+        FileType::Directory => DescriptorType::Directory,
+        FileType::Symlink => DescriptorType::SymbolicLink,
+        FileType::CharacterDevice => DescriptorType::CharacterDevice,
+        FileType::BlockDevice => DescriptorType::BlockDevice,
+        FileType::Fifo => DescriptorType::Fifo,
+        FileType::Socket => DescriptorType::Socket,
+        FileType::Unknown => DescriptorType::Unknown,
+    }
+}

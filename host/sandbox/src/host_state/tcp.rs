@@ -1,0 +1,65 @@
+//! The sockets of guests: each takes a place of the plugins' share of descriptors.
+
+use crate::host_state::HostState;
+use crate::host_state::descriptors::DescriptorPermit;
+use std::collections::BTreeMap;
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddressFamily};
+use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
+use wasmtime_wasi::p2::{IoError, Network, SocketError, SocketResult, TcpSocket};
+use wasmtime_wasi::sockets::WasiSocketsView;
+
+/// The places of one guest's sockets, by their number in its table.
+#[derive(Default)]
+pub(crate) struct GuestSockets(BTreeMap<u32, DescriptorPermit>);
+
+/// Puts this module's function into the place of that of wasmtime-wasi.
+///
+/// # Errors
+/// If the interface is not as wasmtime-wasi has it.
+pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    tcp_create_socket::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl tcp_create_socket::Host for HostState {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        self.forget_closed_sockets();
+        let place = self.around().take_place(self.request()).ok_or(ErrorCode::NewSocketLimit)?;
+        let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.sockets(), family)?;
+        self.sockets.0.insert(socket.rep(), place);
+        Ok(socket)
+    }
+}
+
+impl network::Host for HostState {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        network::Host::convert_error_code(&mut self.sockets(), error)
+    }
+
+    fn network_error_code(&mut self, error: Resource<IoError>) -> wasmtime::Result<Option<ErrorCode>> {
+        network::Host::network_error_code(&mut self.sockets(), error)
+    }
+}
+
+impl network::HostNetwork for HostState {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        network::HostNetwork::drop(&mut self.sockets(), network)
+    }
+}
+
+impl HostState {
+    /// Gives back the places of sockets that the guest has dropped. Their streams went before them.
+    pub(crate) fn forget_closed_sockets(&mut self) {
+        if self.sockets.0.is_empty() {
+            return;
+        }
+        let mut places = std::mem::take(&mut self.sockets.0);
+        let table = self.ctx().table;
+        places.retain(|number, _| table.get(&Resource::<TcpSocket>::new_borrow(*number)).is_ok());
+        self.sockets.0 = places;
+    }
+}

@@ -1,0 +1,39 @@
+//! The engine with all that guests may import.
+
+use crate::engine;
+use crate::host_state::descriptors::DescriptorLimit;
+use crate::host_state::wasi_context::SharedLimits;
+use crate::host_state::{HostState, link};
+use crate::settings::Settings;
+use std::sync::Arc;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+/// The engine, and what it lets guests see.
+pub(crate) struct Sandbox {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<HostState>,
+    /// Bytes that a body may have, in either direction.
+    pub(crate) max_body: usize,
+    /// Frames that a body may have, in either direction.
+    pub(crate) max_frames: usize,
+    pub(crate) shared: Arc<SharedLimits>,
+}
+
+impl Sandbox {
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// If the system does not have what the engine needs: address space above all.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+        let engine = engine::start(settings.instances).map_err(|error| {
+            format!("cannot start the WebAssembly engine for limits.instances = {}: {error:#}", settings.instances)
+        })?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
+        let places = Arc::new(DescriptorLimit::new(settings.descriptors));
+        let shares =
+            Arc::new(SharedLimits { descriptors: places, usages: Arc::default(), node_addresses: Arc::default() });
+        Ok(Self { engine, linker, max_body: settings.max_body, max_frames: settings.max_frames, shared: shares })
+    }
+}

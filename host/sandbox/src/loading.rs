@@ -1,0 +1,16 @@
+//! From the files of a folder to plugins that can serve, on threads of their own: compiling holds up no request.
+
+pub(crate) mod compile;
+pub(crate) mod compile_queue;
+pub(crate) mod content;
+pub(crate) mod event;
+pub(crate) mod history;
+pub(crate) mod inspect;
+pub(crate) mod loader;
+pub(crate) mod names;
+pub(crate) mod provenance;
+pub(crate) mod resume;
+pub(crate) mod scanner;
+pub(crate) mod task;
+pub(crate) mod versions;
+pub(crate) mod watch;

@@ -1,0 +1,268 @@
+//! From the bytes of a file to a component. Nothing foreign is parsed or compiled in the node's own process.
+//!
+//! The files of plugins are foreign, and the crates that parse and compile them panic on some and take hours or all memory
+//! for others. So each file is compiled by a process of its own ([`child`]) under limits of processor time and memory; the
+//! node gets machine code ([`exchange`]), keeps it ([`cache`]) and links it. A process that ends in any other way than with
+//! an answer is a reason to refuse that file, and nothing else. The node trusts the code: it comes from a program of its own
+//! build, as the greeting proves, or from a folder that nobody else can write to.
+//!
+//! | limit | value | beyond it |
+//! |---|---|---|
+//! | processor time of a process | `limits.compile-time`, and `limits.compile-time-per-mib` for each MiB of the file | refused |
+//! | memory of a process | `limits.compile-memory` | refused |
+//! | time by the clock | [`WALL`] times the processor time | refused |
+//! | processor time of small files, at first | [`BRIEF`], [`BRIEF_WALL`] by the clock | tried again in the lane of slow files |
+//! | size of the code | [`MAX_CODE`], and [`CODE_PER_BYTE`] times the file | refused |
+//! | size of all code kept | `limits.cache-bytes` | those unused for longest go |
+
+mod adapt;
+mod cache;
+mod child;
+mod exchange;
+mod pool;
+mod private;
+mod process;
+mod protocol;
+
+pub use child::compile_process;
+pub(crate) use private::private_folder;
+
+use crate::engine::code_settings;
+use crate::settings::{CompileSettings, Settings};
+use cache::Cache;
+pub(crate) use process::Cancel;
+use process::{Ending, Processes};
+use protocol::{Answer, CompileJob, Wanted};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+use tracing::{info, warn};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Hidden command of the binary that makes it a compiler process.
+pub(crate) const COMMAND: &str = "compile-process";
+
+/// Processor time in seconds for a small file before it moves to the lane of slow files. `print`, of 59 KB, takes a tenth of it.
+const BRIEF: u64 = 1;
+
+/// Time by the clock for such a file, in which a busy machine gives it at least a fifth of that.
+const BRIEF_WALL: Duration = Duration::from_secs(5);
+
+/// Time by the clock for each second of processor time: on a busy machine, a process of the lowest priority gets little.
+const WALL: u32 = 20;
+
+/// Bytes of code for a file of any size, and for each of its bytes. The known components have up to 5 for each.
+const MAX_CODE: u64 = 64 << 20;
+const CODE_PER_BYTE: u64 = 32;
+
+/// Work that a file is worth for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Only what is in the cache.
+    Cached,
+    /// A process with little time, whose first thread has the node's priority.
+    Brief,
+    /// A process with all the time that the limits allow, at the lowest priority.
+    Full,
+}
+
+/// One try to compile a file.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) effort: Effort,
+    pub(crate) cancel: Cancel,
+}
+
+impl Attempt {
+    /// A try that nobody cancels.
+    pub(crate) fn new(effort: Effort) -> Self {
+        Self { effort, cancel: Cancel::default() }
+    }
+}
+
+/// Why there is no component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CompileError {
+    /// The file cannot be compiled, and why.
+    Refused(String),
+    /// Nothing can be compiled for a reason that may pass.
+    Unavailable(String),
+    /// It takes a larger effort.
+    MoreEffort,
+    /// The node stops, or the attempt was cancelled.
+    Stopped,
+}
+
+/// Compiles files, and keeps what was compiled.
+pub(crate) struct Compiler {
+    engine: Engine,
+    cache: Option<Cache>,
+    processes: Processes,
+    limits: CompileSettings,
+}
+
+impl Compiler {
+    /// Compiles for this engine. Without a usable cache folder it goes on, and compiles at each start.
+    pub(crate) fn new(engine: &Engine, settings: &Settings) -> Self {
+        let digest = settings_digest(engine);
+        let limits = settings.compile.clone();
+        let cache = Cache::open(&settings.cache, digest, limits.cache_bytes)
+            .inspect_err(|why| {
+                warn!("plugins will be compiled at each start: no cache in {}: {why}", settings.cache.display());
+            })
+            .ok();
+        let processes = Processes::new(limits.program.clone(), &digest);
+        Self { engine: engine.clone(), cache, processes, limits }
+    }
+
+    /// Returns the component in these bytes, whose SHA-256 is `digest`.
+    ///
+    /// # Errors
+    /// If it cannot be compiled, or not with this effort, or the attempt is cancelled.
+    pub(crate) fn component(&self, bytes: &[u8], digest: &str, attempt: &Attempt) -> Result<Component, CompileError> {
+        if let Some(component) = self.cached(digest) {
+            return Ok(component);
+        }
+        if attempt.effort == Effort::Cached {
+            return Err(CompileError::MoreEffort);
+        }
+        let (answer, code) = self.run(bytes, attempt, Wanted::Code)?;
+        match answer {
+            Answer::Code { .. } => {}
+            Answer::Refused(why) => return Err(CompileError::Refused(why)),
+            Answer::Description(_) => return Err(CompileError::Refused("it got another answer than code".into())),
+        }
+        let component = self.load(&code).map_err(CompileError::Refused)?;
+        if let Some(cache) = &self.cache {
+            cache.put(digest, &code);
+        }
+        Ok(component)
+    }
+
+    /// The exported interfaces of a component or core module by name, each with its types and functions as WIT.
+    ///
+    /// # Errors
+    /// If the bytes are neither.
+    pub(crate) fn describe(&self, bytes: &[u8]) -> Result<BTreeMap<String, String>, CompileError> {
+        match self.run(bytes, &Attempt::new(Effort::Full), Wanted::Description)?.0 {
+            Answer::Description(exports) => Ok(exports.into_iter().collect()),
+            Answer::Refused(why) => Err(CompileError::Refused(why)),
+            Answer::Code { .. } => Err(CompileError::Refused("it got another answer than a description".into())),
+        }
+    }
+
+    /// Ends all that is under way, without waiting for it, and starts nothing more.
+    pub(crate) fn stop(&self) {
+        self.processes.close();
+    }
+
+    /// Stops, and returns when no process is left.
+    pub(crate) fn end(&self) {
+        self.processes.end();
+    }
+
+    fn cached(&self, digest: &str) -> Option<Component> {
+        let cache = self.cache.as_ref()?;
+        let code = cache.get(digest)?;
+        let loaded = self.load(code.bytes());
+        loaded
+            .inspect_err(|why| {
+                info!("an entry of the cache does not load, compiling it again: {why}");
+                cache.remove(digest);
+            })
+            .ok()
+    }
+
+    fn run(&self, bytes: &[u8], attempt: &Attempt, wanted: Wanted) -> Result<(Answer, Vec<u8>), CompileError> {
+        let Attempt { effort, cancel } = attempt;
+        let size = bytes.len() as u64;
+        let seconds = match effort {
+            Effort::Cached | Effort::Brief => BRIEF.min(self.seconds(size)),
+            Effort::Full => self.seconds(size),
+        };
+        let is_patient = *effort == Effort::Full;
+        let threads = if is_patient { pool::cores().div_ceil(2) } else { pool::cores() };
+        let job = CompileJob { bytes: size, seconds, memory: self.limits.memory, threads, is_patient, wanted };
+        let wall = Duration::from_secs(seconds).saturating_mul(WALL);
+        let wall = if is_patient { wall } else { wall.min(BRIEF_WALL) };
+        let most = MAX_CODE.saturating_add(size.saturating_mul(CODE_PER_BYTE));
+        self.processes.run(&job, bytes, most, wall, cancel).map_err(|ending| {
+            let is_short = *effort == Effort::Brief && seconds < self.seconds(size);
+            match ending {
+                Ending::Stopped => CompileError::Stopped,
+                Ending::CannotStart(..) => CompileError::Unavailable(ending.to_string()),
+                Ending::ProcessorTime | Ending::WallTime(_) if is_short => CompileError::MoreEffort,
+                Ending::ProcessorTime => CompileError::Refused(format!(
+                    "{ending}: {seconds} s by limits.compile-time and limits.compile-time-per-mib"
+                )),
+                Ending::Memory => {
+                    CompileError::Refused(format!("{ending}: limits.compile-memory = {}", self.limits.memory))
+                }
+                ending => CompileError::Refused(ending.to_string()),
+            }
+        })
+    }
+
+    /// Seconds of processor time for a file of this size.
+    fn seconds(&self, size: u64) -> u64 {
+        let started = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        let time = self.limits.time.saturating_add(self.limits.time_per_mib.saturating_mul(started));
+        time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+    }
+
+    /// Makes a component of machine code.
+    #[allow(unsafe_code, reason = "the engine runs what it loads; the module says why this code is trusted")]
+    fn load(&self, code: &[u8]) -> Result<Component, String> {
+        // SAFETY: the code was compiled by a program of this build for an engine of these settings, and it reached this
+        // process by a pipe, or by an entry of the cache whose digest matches these very bytes.
+        unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| {
+            let why = format!("{error:#}");
+            // The pool's words for a component that is valid, and larger than a slot.
+            if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
+                return format!("it wants more than a plugin may have: {why}");
+            }
+            format!("its compiled form cannot be loaded: {why}")
+        })
+    }
+}
+
+/// The engine of a compiler process, which runs nothing, and so reserves nothing for instances.
+fn engine() -> wasmtime::Result<Engine> {
+    Engine::new(&code_settings())
+}
+
+/// Digest of all that compiled code depends on besides the file: the engine's version and settings, the processor's
+/// features, this crate's version, and the adapters that core modules are completed with.
+fn settings_digest(engine: &Engine) -> [u8; 32] {
+    let mut digest = Hashed(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digest);
+    digest.write(env!("CARGO_PKG_VERSION").as_bytes());
+    adapt::ADAPTERS.iter().for_each(|adapter| digest.write(adapter));
+    digest.0.finalize().into()
+}
+
+/// What is hashed goes to SHA-256.
+struct Hashed(Sha256);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Not what anybody takes from it.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// Whether these bytes begin like WebAssembly.
+fn is_wasm(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
+}
+
+/// Whether these bytes are a core module; a component has another number in the place of the 1.
+pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm\x01\0\0\0")
+}

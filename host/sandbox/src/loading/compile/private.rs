@@ -1,0 +1,110 @@
+//! A folder that only the node's user can write to, checked up to the root: who can rename one of the folders above can put
+//! another in its place.
+
+use rustix::fs::{Mode, OFlags, open};
+use std::fs::{DirBuilder, Metadata, symlink_metadata};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+/// Makes a folder that only the node's user can write to, where it is missing.
+///
+/// # Errors
+/// If others could write there, or it cannot be made.
+pub(crate) fn private_folder(folder: &Path) -> Result<(), String> {
+    open_private(folder).map(drop)
+}
+
+/// Opens a folder, after making it where it is missing, with mode 0700.
+///
+/// # Errors
+/// If it, or a folder above it, belongs to another user or can be written to by others, or cannot be made or opened.
+pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, String> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| error.to_string())?;
+    // Without links: a link could be set anew after the check.
+    let real = folder.canonicalize().map_err(|error| error.to_string())?;
+    let user = rustix::process::geteuid().as_raw();
+    for (height, place) in real.ancestors().enumerate() {
+        let metadata = symlink_metadata(place).map_err(|error| format!("{}: {error}", place.display()))?;
+        judge(&metadata, height == 0, user).map_err(|why| format!("{}: {why}", place.display()))?;
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    open(&real, flags, Mode::empty()).map_err(|error| error.to_string())
+}
+
+/// Whether nobody but the user and root can write to a folder. In a folder above the one in question others may where they
+/// can neither remove nor rename what is not theirs (the sticky bit, as in `/tmp`).
+fn judge(metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), String> {
+    const STICKY: u32 = 0o1000;
+    if !metadata.is_dir() {
+        return Err("it is not a folder".into());
+    }
+    if ![0, user].contains(&metadata.uid()) {
+        return Err("it belongs to another user; name one of your own".into());
+    }
+    let is_tolerable = !is_the_folder && metadata.mode() & STICKY != 0;
+    if metadata.mode() & 0o022 != 0 && !is_tolerable {
+        return Err("others may write there; take that away with chmod go-w".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{Permissions, create_dir, set_permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn refusal(folder: &Path) -> Option<String> {
+        open_private(folder).err()
+    }
+
+    fn allow(folder: &Path, mode: u32) {
+        set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        assert_eq!(refusal(&folder), None);
+        assert_eq!(symlink_metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        for mode in [0o720, 0o702, 0o1777] {
+            allow(&folder, mode);
+            assert!(refusal(&folder).unwrap().contains("chmod go-w"), "{mode:o}");
+        }
+        allow(&folder, 0o755);
+        assert_eq!(refusal(&folder), None);
+    }
+
+    #[test]
+    fn a_folder_below_one_that_others_may_write_to_is_refused_unless_that_is_sticky() {
+        let parent = tempfile::tempdir().unwrap();
+        let (above, folder) = (parent.path().join("above"), parent.path().join("above/middle/cache"));
+        assert_eq!(refusal(&folder), None);
+        for mode in [0o770, 0o707, 0o777] {
+            allow(&above, mode);
+            let why = refusal(&folder).unwrap();
+            assert!(why.contains("above: others may write there"), "{mode:o}: {why}");
+        }
+        allow(&above, 0o1777);
+        assert_eq!(refusal(&folder), None);
+    }
+
+    #[test]
+    fn a_link_is_followed_before_the_check() {
+        let parent = tempfile::tempdir().unwrap();
+        let (open, link) = (parent.path().join("open"), parent.path().join("link"));
+        create_dir(&open).unwrap();
+        allow(&open, 0o777);
+        symlink(&open, &link).unwrap();
+        assert!(refusal(&link).unwrap().contains("others may write there"));
+        assert!(refusal(&link.join("inside")).unwrap().contains("others may write there"));
+    }
+
+    #[test]
+    fn what_is_no_folder_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(refusal(file.path()).is_some());
+    }
+}

@@ -1,0 +1,306 @@
+//! What outlives a restart: which versions of each plugin served, and their bytes.
+//!
+//! The plugin folder holds the newest file of each service, and that is not always what serves: it may have been rolled
+//! back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name) therefore keeps
+//! a record per service and the bytes of its versions, so that after a restart the same versions serve under the same
+//! numbers. Without it (unwritable, damaged, used by another node) the node serves all the same, and forgets.
+//!
+//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one before
+//! in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked against
+//! their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve last.
+//!
+//! Bytes stay while a record of any service names them, or a loader has claimed them for a record to come. Which bytes go
+//! is decided under the lock under which they are claimed, so bytes that are about to go are never taken for kept.
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+use crate::calls::{Finished, RunEvent, RunId};
+use crate::event_sender::EventSender;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+pub(crate) use store::REMOVED_RECORDS;
+use store::Store;
+use tracing::warn;
+use wasmnode_api::GenerationState;
+use wasmnode_protocol::ServiceName;
+
+/// Bytes of versions that wait to be written; a loader that has more waits.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// How long a node that stops waits for what is still to be written.
+const LAST_WRITE: Duration = Duration::from_secs(2);
+
+/// The versions of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The digest of the file that was loaded last.
+    pub(crate) file: String,
+    /// The number of the newest version.
+    pub(crate) newest: u64,
+    /// Oldest first; none if the file was removed.
+    pub(crate) versions: Vec<Version>,
+    /// What was rolled back before the file was removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rolled_back: Vec<RolledBack>,
+    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) removed_at: Option<u64>,
+}
+
+/// Bytes that were rolled back, and are not among the versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolledBack {
+    /// The number under which they served.
+    pub(crate) number: u64,
+    /// Their SHA-256, hexadecimal.
+    pub(crate) digest: String,
+}
+
+/// One version of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    pub(crate) state: GenerationState,
+    /// SHA-256 of its bytes, hexadecimal: the name under which they are kept.
+    pub(crate) digest: String,
+    pub(crate) bytes: u64,
+    /// The signature that it was admitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<String>,
+    /// Seconds since 1970.
+    pub(crate) loaded_at: u64,
+}
+
+impl Record {
+    /// The version that serves.
+    pub(crate) fn serving(&self) -> Option<&Version> {
+        self.versions.iter().find(|version| version.state == GenerationState::Serving)
+    }
+
+    fn digests(&self) -> impl Iterator<Item = &str> {
+        self.versions.iter().map(|version| version.digest.as_str())
+    }
+}
+
+/// The way in for the threads that have something to keep, and for what a start needs to know.
+pub(crate) struct History {
+    /// What was kept before the start and no loader has asked for.
+    before: Mutex<BTreeMap<ServiceName, Record>>,
+    store: Store,
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+}
+
+/// Digests whose bytes have to stay although no record names them yet, each with the number of its claims.
+type Claims = BTreeMap<String, usize>;
+
+/// Keeps the bytes of a version from being removed until the record that names them has been handed over.
+pub(crate) struct Claim {
+    history: Arc<History>,
+    /// `None` once it has ended.
+    digest: Option<String>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(digest) = self.digest.take() {
+            self.history.lock().end_claim(&digest);
+        }
+    }
+}
+
+/// What is to be written.
+#[derive(Default)]
+struct Waiting {
+    versions: VecDeque<(String, Vec<u8>)>,
+    bytes: usize,
+    /// Digests whose bytes are on disk, or wait.
+    kept: BTreeSet<String>,
+    /// Digests that records to come will name, each with the number of its claims.
+    claims: Claims,
+    /// Versions that could not be written, of at most [`WAITING_BYTES`]: they are tried again with the next record.
+    failed: Vec<(String, Vec<u8>)>,
+    /// The newest record of each service; `None` for one whose file is gone.
+    records: BTreeMap<ServiceName, Option<Record>>,
+    /// Requests whose answer waits until the records are on disk.
+    answers: Vec<(RunId, String)>,
+    is_over: bool,
+    has_ended: bool,
+}
+
+impl History {
+    /// Opens the folder of a node's state, and starts the thread that writes there. `plugins` is the folder that the
+    /// records are of, `limit` the number of bytes that may be kept.
+    ///
+    /// # Errors
+    /// Says why nothing can be kept.
+    pub(crate) fn open(
+        folder: &Path,
+        plugins: &Path,
+        limit: u64,
+        sending: EventSender<RunEvent>,
+    ) -> Result<Arc<Self>, String> {
+        let (store, before) = Store::open(folder, plugins, limit)?;
+        let kept = store.kept();
+        let waiting = Mutex::new(Waiting { kept, ..Waiting::default() });
+        let history = Arc::new(Self { before: Mutex::new(before), store, waiting, bell: Condvar::new() });
+        let writer = Arc::clone(&history);
+        let thread = std::thread::Builder::new().name("history".into());
+        thread.spawn(move || writer.write(&sending)).map_err(|error| error.to_string())?;
+        Ok(history)
+    }
+
+    /// What was kept of a service before the start; once.
+    pub(crate) fn take(&self, service: &ServiceName) -> Option<Record> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(service)
+    }
+
+    /// Takes back what could not be made use of yet.
+    pub(crate) fn give_back(&self, service: &ServiceName, record: Record) {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), record);
+    }
+
+    /// The bytes of a version.
+    ///
+    /// # Errors
+    /// If they are not kept, or are not what they were.
+    pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
+        self.store.bytes(digest).inspect_err(|_| {
+            // A file that holds them may replace them.
+            self.lock().kept.remove(digest);
+        })
+    }
+
+    /// Keeps the bytes of a version that a record will name; waits while others wait to be written. Not for the loop.
+    /// The claim must live until that record has been handed over.
+    pub(crate) fn keep(self: &Arc<Self>, digest: &str, bytes: Vec<u8>) -> Claim {
+        let is_full = |waiting: &mut Waiting| waiting.bytes > WAITING_BYTES && !waiting.has_ended;
+        let waited = self.bell.wait_while(self.lock(), is_full);
+        let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.kept.insert(digest.into()) {
+            waiting.bytes += bytes.len();
+            waiting.versions.push_back((digest.into(), bytes));
+            self.bell.notify_all();
+        }
+        *waiting.claims.entry(digest.into()).or_default() += 1;
+        Claim { history: Arc::clone(self), digest: Some(digest.into()) }
+    }
+
+    /// Replaces the record of a service. The answer to a request, if one depends on it, is sent once that is on disk.
+    pub(crate) fn record(&self, service: &ServiceName, record: Option<Record>, answer: Option<(RunId, String)>) {
+        let mut waiting = self.lock();
+        waiting.answers.extend(answer);
+        waiting.replace(service, record);
+        self.bell.notify_all();
+    }
+
+    /// Replaces the record of a service by one that names what was claimed, and ends the claim with that.
+    pub(crate) fn record_loaded(&self, service: &ServiceName, record: Option<Record>, mut claim: Claim) {
+        let digest = claim.digest.take();
+        let mut waiting = self.lock();
+        waiting.replace(service, record);
+        digest.into_iter().for_each(|digest| waiting.end_claim(&digest));
+        self.bell.notify_all();
+    }
+
+    /// Waits until all is written, but not for long.
+    pub(crate) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.is_over = true;
+        self.bell.notify_all();
+        let _it_may_take_too_long = self.bell.wait_timeout_while(waiting, LAST_WRITE, |waiting| !waiting.has_ended);
+    }
+
+    fn write(&self, sending: &EventSender<RunEvent>) {
+        let mut said = None;
+        loop {
+            let is_idle = |waiting: &mut Waiting| {
+                waiting.versions.is_empty()
+                    && waiting.records.is_empty()
+                    && waiting.answers.is_empty()
+                    && !waiting.is_over
+            };
+            let waited = self.bell.wait_while(self.lock(), is_idle);
+            let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+            let trouble;
+            if let Some((digest, bytes)) = waiting.versions.pop_front() {
+                drop(waiting);
+                trouble = self.store.write_version(&digest, &bytes).err();
+                let mut waiting = self.lock();
+                waiting.bytes -= bytes.len();
+                if trouble.is_some() {
+                    waiting.set_aside(digest, bytes);
+                }
+                self.bell.notify_all();
+            } else {
+                let (records, answers) = (std::mem::take(&mut waiting.records), std::mem::take(&mut waiting.answers));
+                let is_over = waiting.is_over;
+                let removed = self.store.take_over(records, &waiting.claims);
+                waiting.kept.retain(|digest| !removed.contains(digest));
+                drop(waiting);
+                trouble = self.store.write_records(&removed).err();
+                answer(answers, trouble.as_deref(), sending);
+                if is_over {
+                    self.lock().has_ended = true;
+                    self.bell.notify_all();
+                    return;
+                }
+            }
+            if trouble.is_some() && trouble != said {
+                warn!("a restart would forget versions of plugins: {}", trouble.as_deref().unwrap_or_default());
+                said = trouble;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn replace(&mut self, service: &ServiceName, record: Option<Record>) {
+        self.retry();
+        self.records.insert(service.clone(), record);
+    }
+
+    fn end_claim(&mut self, digest: &str) {
+        if let Some(count) = self.claims.get_mut(digest) {
+            *count -= 1;
+            if *count == 0 {
+                self.claims.remove(digest);
+            }
+        }
+    }
+
+    /// Has what could not be written before written with what is to be written now.
+    fn retry(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        self.bytes += failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        self.versions.extend(failed);
+    }
+
+    /// Takes note of a version that could not be written: it is tried again, if it is not too large to wait for that.
+    fn set_aside(&mut self, digest: String, bytes: Vec<u8>) {
+        let size = self.failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + bytes.len();
+        if size <= WAITING_BYTES {
+            self.failed.push((digest, bytes));
+        } else {
+            self.kept.remove(&digest);
+        }
+    }
+}
+
+fn answer(answers: Vec<(RunId, String)>, trouble: Option<&str>, sending: &EventSender<RunEvent>) {
+    for (run, mut text) in answers {
+        if let Some(why) = trouble {
+            text = format!("{}; a restart would forget it: {why}\n", text.trim_end());
+        }
+        sending.send(RunEvent::Finished(Finished { run, result: Ok(vec![text.into()]) }));
+    }
+}

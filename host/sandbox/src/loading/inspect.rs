@@ -1,0 +1,94 @@
+//! What a file is, what it wants of the host, and whether it could serve.
+
+use crate::guests::interfaces::{exports, imports, offer};
+use crate::guests::kind::Kind;
+use crate::linker::Sandbox;
+use crate::loading::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
+use crate::loading::content::digest;
+use crate::settings::Settings;
+use std::fmt;
+use std::time::{Duration, Instant};
+use wasmnode_protocol::text::{self, MAX_LINE};
+
+/// What is known of a file; `Display` tells it in lines.
+#[derive(Debug)]
+pub struct Inspection {
+    bytes: usize,
+    digest: String,
+    is_adapted: bool,
+    compiled_in: Duration,
+    imports: Vec<String>,
+    /// Each with what it holds, as WIT has it.
+    exports: Vec<(String, String)>,
+    /// What kind of plugin it is, or why it is none.
+    kind: Result<&'static str, String>,
+}
+
+impl Inspection {
+    /// Whether a node would serve it.
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        self.kind.is_ok()
+    }
+}
+
+/// Looks into the bytes of a file. It is compiled under the limits of `settings`, and with its cache.
+///
+/// # Errors
+/// If they are no component, and cannot be made into one.
+pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, String> {
+    if bytes.len() as u64 > settings.plugin_bytes {
+        return Err(format!("its {} bytes are over limits.plugin = {}", bytes.len(), settings.plugin_bytes));
+    }
+    let settings = Settings { instances: 1, ..settings.clone() };
+    let sandbox = Sandbox::new(&settings)?;
+    let compiler = Compiler::new(&sandbox.engine, &settings);
+    let refused = |error: CompileError| match error {
+        CompileError::Refused(why) | CompileError::Unavailable(why) => why,
+        CompileError::MoreEffort | CompileError::Stopped => "it was not compiled to the end".into(),
+    };
+    let digest = digest(bytes);
+    let began = Instant::now();
+    let component = compiler.component(bytes, &digest, &Attempt::new(Effort::Full)).map_err(refused)?;
+    let compiled_in = began.elapsed();
+    // What holds no text of interfaces serves all the same.
+    let mut described = compiler.describe(bytes).unwrap_or_default();
+    let exports = exports(&sandbox, &component).into_iter().map(|name| {
+        let content = described.remove(&name).unwrap_or_default();
+        (name, content)
+    });
+    Ok(Inspection {
+        bytes: bytes.len(),
+        digest,
+        is_adapted: is_core_module(bytes),
+        compiled_in,
+        imports: imports(&sandbox, &component),
+        exports: exports.collect(),
+        kind: Kind::of(&sandbox, &component).map(|kind| kind.name()),
+    })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let adapted = if self.is_adapted { ", adapted from a core module of WASI preview 1" } else { "" };
+        match &self.kind {
+            Ok(kind) => writeln!(f, "kind      {kind}{adapted}")?,
+            Err(why) => writeln!(f, "kind      none that serves: {}", text::line(why, MAX_LINE))?,
+        }
+        writeln!(f, "size      {} bytes", self.bytes)?;
+        writeln!(f, "digest    {}", self.digest)?;
+        writeln!(f, "compiled  in {:?}", self.compiled_in)?;
+        for (index, name) in self.imports.iter().enumerate() {
+            let lead = if index == 0 { "imports" } else { "" };
+            writeln!(f, "{lead:<9} {name:<48} {}", offer(name).unwrap_or("NO: the host does not offer it"))?;
+        }
+        for (index, (name, content)) in self.exports.iter().enumerate() {
+            let lead = if index == 0 { "exports" } else { "" };
+            writeln!(f, "{lead:<9} {name}")?;
+            for line in content.lines().filter(|line| !line.is_empty()) {
+                writeln!(f, "            {}", text::line(line, MAX_LINE))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,490 @@
+//! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
+
+use crate::calls::Calls;
+use crate::event_sender::EventSender;
+use crate::guard;
+use crate::linker::Sandbox;
+use crate::loading::compile::{Attempt, CompileError, Compiler, Effort};
+use crate::loading::compile_queue::CompileQueue;
+use crate::loading::content::{self, Content, ContentError, digest};
+use crate::loading::event::{Loaded, PluginEvent};
+use crate::loading::history::{History, Version};
+use crate::loading::names::service_name;
+use crate::loading::provenance::{Called, in_folder, vouch};
+use crate::loading::scanner::{Change, Scanner, Stamp, list};
+use crate::loading::task::{Done, Postponed, Task, why};
+use crate::loading::watch::{Hints, Staged, Watch};
+use crate::plugin::{Origin, Plugin};
+use crate::settings::Settings;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{debug, error, info, warn};
+use wasmnode_api::{Refusal, Verdict};
+use wasmnode_files::FileError;
+use wasmnode_protocol::text::{self, shown};
+use wasmnode_protocol::{Failure, ServiceName};
+
+/// How often the folder is scanned without a hint: events may get lost.
+const RESCAN: Duration = Duration::from_secs(15);
+
+/// The same where the system offers no events, or while the folder cannot be read.
+const RESCAN_BLIND: Duration = Duration::from_secs(1);
+
+/// How often it is compared whether the path still names the folder that is watched.
+const COMPARE: Duration = Duration::from_secs(1);
+
+/// How long a young file that is there at the start must stay as it is before it is loaded.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How old a file is at the start that nobody is likely to be still writing.
+const OLD: Duration = Duration::from_secs(2);
+
+/// What it takes to load plugins.
+pub(crate) struct Loader {
+    sandbox: Sandbox,
+    compiler: Compiler,
+    pub(crate) settings: Settings,
+    /// The folder of plugins.
+    pub(crate) folder: PathBuf,
+    calls: Arc<Calls>,
+    hints: Arc<Hints>,
+    /// By service, the digest of the file that was loaded last: the same bytes again change nothing.
+    pub(crate) loaded: Mutex<BTreeMap<ServiceName, String>>,
+    /// By file, what was said of it last, so that it is said once.
+    said: Mutex<BTreeMap<PathBuf, String>>,
+    pub(crate) history: Option<Arc<History>>,
+    /// Versions of the time before a restart that do not serve, and could again.
+    pub(crate) restores: Mutex<VecDeque<(ServiceName, Version)>>,
+    /// The staged file that was found good last: it need not be compiled again when it gets its final name.
+    pub(crate) candidate: Mutex<Option<Plugin>>,
+    /// By service, the digest of the staged file that was found good last: it serves even if it was rolled back.
+    pub(crate) deployed: Mutex<BTreeMap<ServiceName, String>>,
+}
+
+impl Loader {
+    pub(crate) fn new(
+        sandbox: Sandbox,
+        settings: Settings,
+        folder: &Path,
+        calls: Arc<Calls>,
+        history: Option<Arc<History>>,
+    ) -> Self {
+        let compiler = Compiler::new(&sandbox.engine, &settings);
+        let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
+        let (restores, candidate, deployed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let folder = folder.to_path_buf();
+        Self { sandbox, compiler, settings, folder, calls, hints, loaded, said, history, restores, candidate, deployed }
+    }
+
+    /// Where hints for the thread that scans arrive.
+    pub(crate) fn hints(&self) -> Arc<Hints> {
+        Arc::clone(&self.hints)
+    }
+
+    /// Starts to load what is in the folder, and watches it until the node ends; what comes of each file is sent. Once all
+    /// that was there at the start has been tried, [`News::FirstPass`] follows.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the system refuses a thread.
+    pub(crate) fn start(self: &Arc<Self>, sending: EventSender<PluginEvent>) -> Result<(), String> {
+        let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
+        list(&self.folder).map_err(|error| self.unreadable(&error))?;
+        let queue = CompileQueue::start(self, &sending).map_err(refused)?;
+        let loader = Arc::clone(self);
+        guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(refused)
+    }
+
+    /// What compiles the files.
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> String {
+        let path = self.folder.display();
+        format!("cannot read the plugin folder {path}: {error}; create it, or name another in node.plugins")
+    }
+
+    /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
+    fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
+        let present = self.present(folder).unwrap_or_else(|error| {
+            error!("{}", self.unreadable(&error));
+            Vec::new()
+        });
+        let mut uncached = Vec::new();
+        for (service, task) in present {
+            let done = self.work(&service, &task, &Attempt::new(Effort::Cached));
+            done.news.into_iter().for_each(|news| sending.send(news));
+            uncached.extend(done.postponed.map(|_| (service, task)));
+        }
+        for (service, task) in uncached {
+            queue.put(self, service, task);
+        }
+        queue.end_start(sending);
+    }
+
+    /// What is in the folder at the start, and can be expected to be whole.
+    fn present(&self, folder: &mut Scanner) -> std::io::Result<Vec<(ServiceName, Task)>> {
+        let path = &self.folder;
+        let mut found = list(path)?;
+        if !found.values().flatten().all(is_old) {
+            std::thread::sleep(FIRST_PAUSE);
+            let again = list(path)?;
+            // What is still growing is left to the watch.
+            found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
+        }
+        let closed: BTreeSet<PathBuf> = found.keys().cloned().collect();
+        let now = Instant::now();
+        folder.scan(&found, &closed, now);
+        let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
+        self.warn_of_missing(&found.into_keys().collect());
+        let task = |change: Change| Some((self.concerned(&change)?, Task::Change(change)));
+        Ok(changes.into_iter().filter_map(task).collect())
+    }
+
+    fn warn_of_missing(&self, found: &BTreeSet<PathBuf>) {
+        let path = self.folder.display();
+        for name in self.settings.services.iter().flatten() {
+            if !found.contains(&self.folder.join(format!("{name}.wasm"))) {
+                warn!("node.services lists {name}, but there is no {name}.wasm in {path}");
+            }
+        }
+        if !found.iter().any(|file| file.extension().is_some_and(|extension| extension == "wasm")) {
+            warn!("there is no plugin in {path} yet; drop one in");
+        }
+    }
+
+    fn run(&self, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
+        // Before the first look, so that nothing that comes after it goes unseen.
+        let mut watch = self.watch_folder();
+        let mut folder = Scanner::default();
+        self.load_present(&mut folder, queue, sending);
+        let path = &self.folder;
+        let (mut is_readable, mut scanned) = (true, Instant::now());
+        loop {
+            let rescan = scanned + if watch.has_events() && is_readable { RESCAN } else { RESCAN_BLIND };
+            let due = folder.next_scan().map_or(rescan, |next| next.min(rescan));
+            let restore = lock(&self.restores).pop_front();
+            let wait = if restore.is_some() { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
+            let gathered = self.hints.gather(wait.min(COMPARE));
+            if let Some((service, version)) = restore {
+                self.follow(&service, Task::Restore(version), queue, sending);
+            }
+            queue.begin_scan();
+            queue.cancel(|task| self.is_abandoned(task));
+            let now = Instant::now();
+            for (file, stamp) in &gathered.failed {
+                folder.failed(file, stamp, now);
+            }
+            for Staged { service, file, called } in &gathered.staged {
+                let bytes = wasmnode_files::Stamp::of(&path.join(file)).map_or(0, |stamp| stamp.bytes());
+                let task = Task::Try { staged: file.clone(), called: called.clone(), bytes };
+                self.follow(service, task, queue, sending);
+            }
+            if gathered.is_folder_lost() || watch.has_moved(path) {
+                watch = self.watch_folder();
+            } else if !gathered.is_reason_to_scan() && now < due {
+                continue;
+            }
+            scanned = now;
+            match list(path) {
+                Ok(found) => {
+                    if !std::mem::replace(&mut is_readable, true) {
+                        info!("the plugin folder {} can be read again", path.display());
+                    }
+                    for change in folder.scan(&found, &gathered.closed(path), now) {
+                        if let Some(service) = self.concerned(&change) {
+                            self.follow(&service, Task::Change(change), queue, sending);
+                        }
+                    }
+                }
+                Err(error) if std::mem::replace(&mut is_readable, false) => {
+                    error!("cannot read the plugin folder {}: {error}; its plugins serve on", path.display());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Does a task if nothing has to be compiled for it, and else leaves it to the queue.
+    fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
+        let Some(task) = queue.keep_order(service, task) else { return };
+        let done = self.work(service, &task, &Attempt::new(Effort::Cached));
+        done.news.into_iter().for_each(|news| sending.send(news));
+        if done.postponed == Some(Postponed::MoreEffort) {
+            queue.put(self, service.clone(), task);
+        }
+    }
+
+    /// Logs that a file is not to be waited for.
+    pub(crate) fn announce(&self, service: &ServiceName, task: &Task) {
+        let (file, size) = (self.file_of(service), bytesize::ByteSize(task.bytes()));
+        info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
+    }
+
+    /// Returns `true` if the file is not as it was when it was found: the scan that finds that reports it. Should it come
+    /// back as it was before any scan, it is reported again.
+    pub(crate) fn is_outdated(&self, task: &Task) -> bool {
+        let Task::Change(Change::Whole(file, stamp)) = task else { return false };
+        let is_outdated = Stamp::of(file).as_ref() != Ok(stamp);
+        if is_outdated {
+            debug!("{} has changed since it was found", shown(file));
+            self.hints.failed(file.clone(), stamp.clone());
+        }
+        is_outdated
+    }
+
+    /// Returns `true` if a verdict is wanted on a file that is not there any more.
+    pub(crate) fn is_abandoned(&self, task: &Task) -> bool {
+        let Task::Try { staged, .. } = task else { return false };
+        Stamp::of(&self.folder.join(staged)).is_err_and(|error| error.is_gone())
+    }
+
+    fn watch_folder(&self) -> Watch {
+        let (watch, trouble) = Watch::new(&self.folder, &self.hints);
+        if let Some(why) = trouble {
+            let say = format!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {why}");
+            self.report(&self.folder, say, |say| warn!("{say}"));
+        }
+        watch
+    }
+
+    /// Says something about a file, unless it was the last thing said about it.
+    fn report(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
+        let mut said = lock(&self.said);
+        if said.get(file) == Some(&what) {
+            debug!("again: {what}");
+        } else {
+            how(&what);
+            said.insert(file.into(), what);
+        }
+    }
+
+    /// Forgets what was said about a file: it is in order, or gone.
+    fn clear_report(&self, file: &Path) {
+        lock(&self.said).remove(file);
+    }
+
+    /// The service that a change is of, if the node is to serve it.
+    fn concerned(&self, change: &Change) -> Option<ServiceName> {
+        let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
+        let name = service_name(file).inspect_err(|why| {
+            if matches!(change, Change::Gone(_)) {
+                self.clear_report(file);
+            } else {
+                self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
+            }
+        });
+        name.ok().filter(|service| self.settings.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
+    }
+
+    /// Does a task, as far as this attempt goes. A panic of this process's own code on what a file holds is a reason to
+    /// refuse it.
+    pub(crate) fn work(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
+        guard::guarded(|| self.work_unguarded(service, task, attempt)).unwrap_or_else(|panic| {
+            let why = format!("loading it failed within the node: {panic}");
+            match task {
+                Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
+                Task::Restore(version) => {
+                    self.lost(service, version, &why);
+                    vec![PluginEvent::Restored(service.clone(), version.number, None)]
+                }
+                Task::Try { staged, .. } => vec![PluginEvent::Tried(staged.clone(), refused(why))],
+            }
+            .into()
+        })
+    }
+
+    fn work_unguarded(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
+        match task {
+            Task::Change(Change::Gone(file)) => {
+                self.clear_report(file);
+                vec![self.removed(service)].into()
+            }
+            Task::Change(Change::Unusable(file, error)) => {
+                let before = match error.is_gone() {
+                    true => Ok(Some(self.removed(service))),
+                    false => self.resume(service, file, None, attempt),
+                };
+                let before = match before {
+                    Ok(before) => before,
+                    Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                };
+                let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
+                before.into_iter().chain([self.refuse(service, file, String::new(), why)]).collect::<Vec<_>>().into()
+            }
+            Task::Change(Change::Whole(file, stamp)) => self.load(service, file, stamp, attempt),
+            Task::Restore(version) => {
+                let plugin = match self.restore(service, &self.file_of(service), version, None, attempt) {
+                    Ok(plugin) => Some(Box::new(plugin)),
+                    Err(error) => match why(error) {
+                        Ok(why) => {
+                            self.lost(service, version, &why);
+                            None
+                        }
+                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                    },
+                };
+                vec![PluginEvent::Restored(service.clone(), version.number, plugin)].into()
+            }
+            Task::Try { staged, called, .. } => {
+                let verdict = match self.try_staged(service, staged, called.as_deref(), attempt) {
+                    Ok(digest) => Verdict::Accepted(digest),
+                    Err(error) => match why(error) {
+                        Ok(why) => refused(why),
+                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                    },
+                };
+                vec![PluginEvent::Tried(staged.clone(), verdict)].into()
+            }
+        }
+    }
+
+    pub(crate) fn file_of(&self, service: &ServiceName) -> PathBuf {
+        self.folder.join(format!("{service}.wasm"))
+    }
+
+    fn removed(&self, service: &ServiceName) -> PluginEvent {
+        lock(&self.loaded).remove(service);
+        PluginEvent::Gone(service.clone())
+    }
+
+    fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, attempt: &Attempt) -> Done {
+        let read = self.read_whole(file, stamp).map(|content| (digest(&content.bytes), content));
+        let mut news = match self.resume(service, file, read.as_ref().ok(), attempt) {
+            Ok(resumed) => Vec::from_iter(resumed),
+            Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+        };
+        let try_again = |digest: String, why: String| {
+            self.hints.failed(file.into(), stamp.clone());
+            self.refuse(service, file, digest, format!("{why}; it is tried again"))
+        };
+        let loaded = match read {
+            Ok((digest, content)) => match self.load_content(service, file, content, &digest, attempt) {
+                Ok(loaded) => loaded,
+                Err(CompileError::Refused(why)) => self.refuse(service, file, digest, why),
+                Err(CompileError::Unavailable(why)) => try_again(digest, why),
+                Err(CompileError::MoreEffort) => return Done { news, postponed: Some(Postponed::MoreEffort) },
+                Err(CompileError::Stopped) => return Done { news, postponed: Some(Postponed::Stopped) },
+            },
+            Err(ContentError::Lasting(why)) => self.refuse(service, file, String::new(), why),
+            Err(ContentError::Passing(why)) => try_again(String::new(), why),
+        };
+        news.push(loaded);
+        news.into()
+    }
+
+    fn load_content(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        content: Content,
+        digest: &str,
+        attempt: &Attempt,
+    ) -> Result<PluginEvent, CompileError> {
+        let Content { bytes, signature } = content;
+        let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
+        let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
+        if !is_new {
+            self.clear_report(file);
+            return Ok(PluginEvent::Unchanged(service.clone()));
+        }
+        let signature = signature.and_then(Result::ok);
+        let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
+            Some(plugin) => plugin,
+            None => {
+                let origin = origin(file, digest, bytes.len(), signature);
+                self.build_and_log(service, &bytes, origin, attempt)?
+            }
+        };
+        log_admission(file, vouched.as_deref());
+        self.clear_report(file);
+        let claim = self.history.as_ref().map(|history| history.keep(digest, bytes));
+        lock(&self.loaded).insert(service.clone(), digest.to_owned());
+        let is_deployed = lock(&self.deployed).remove(service).is_some_and(|deployed| deployed == digest);
+        Ok(PluginEvent::Loaded(service.clone(), Loaded { plugin: Box::new(plugin), is_deployed, claim }))
+    }
+
+    fn take_candidate(&self, service: &ServiceName, digest: &str, signature: Option<&str>) -> Option<Plugin> {
+        let mut candidate = lock(&self.candidate);
+        let plugin = candidate.take_if(|plugin| plugin.context.service == *service && plugin.digest() == digest)?;
+        (plugin.origin.signature.as_deref() == signature).then_some(plugin)
+    }
+
+    /// Says why a file cannot serve, once.
+    fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> PluginEvent {
+        let why = text::into_line(why, Failure::MAX_REASON);
+        self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
+        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        PluginEvent::Refused(service.clone(), Refusal { digest, why, at })
+    }
+
+    /// Reads a file at one go; what is verified and compiled is what was read.
+    pub(crate) fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, ContentError> {
+        content::read(file, stamp, self.settings.plugin_bytes, self.settings.provenance.is_some())
+    }
+
+    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache. Says
+    /// who vouches for it, where somebody has to.
+    pub(crate) fn admit(
+        &self,
+        called: &Called,
+        bytes: &[u8],
+        digest: &str,
+        signature: Option<Result<String, FileError>>,
+    ) -> Result<Option<String>, String> {
+        let policy = self.settings.provenance.as_ref();
+        policy.map(|policy| vouch(policy, called, bytes, digest, signature)).transpose()
+    }
+
+    /// Builds a plugin, and logs how long that took: not for what a restart restores.
+    pub(crate) fn build_and_log(
+        &self,
+        service: &ServiceName,
+        bytes: &[u8],
+        origin: Origin,
+        attempt: &Attempt,
+    ) -> Result<Plugin, CompileError> {
+        let (file, began) = (shown(&origin.file), Instant::now());
+        let plugin = self.build(service, bytes, origin, attempt)?;
+        info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
+        Ok(plugin)
+    }
+
+    pub(crate) fn build(
+        &self,
+        service: &ServiceName,
+        bytes: &[u8],
+        origin: Origin,
+        attempt: &Attempt,
+    ) -> Result<Plugin, CompileError> {
+        let component = self.compiler.component(bytes, &origin.digest, attempt)?;
+        let (settings, calls) = (self.settings.of(service).clone(), Arc::clone(&self.calls));
+        Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls).map_err(CompileError::Refused)
+    }
+}
+
+/// Says who vouches for a file that was loaded. What is only tried, or will be again, is not worth a line.
+pub(crate) fn log_admission(file: &Path, vouched: Option<&str>) {
+    if let Some(why) = vouched {
+        info!("{} may be loaded: {why}", shown(file));
+    }
+}
+
+fn refused(why: String) -> Verdict {
+    Verdict::Refused(text::into_line(why, Failure::MAX_REASON))
+}
+
+pub(crate) fn origin(file: &Path, digest: &str, bytes: usize, signature: Option<String>) -> Origin {
+    let loaded_at = SystemTime::now();
+    Origin { file: file.into(), digest: digest.into(), bytes: bytes as u64, signature, loaded_at }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_old(stamp: &wasmnode_files::Stamp) -> bool {
+    stamp.modified().elapsed().is_ok_and(|age| age >= OLD)
+}

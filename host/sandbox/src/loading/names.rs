@@ -1,0 +1,37 @@
+//! Names of files in the plugin folder, and of the services that they are for.
+
+use std::path::Path;
+use wasmnode_protocol::ServiceName;
+
+/// Longest name of a service that a file can have: with `.wasm.minisig`, the 255 bytes that file systems allow.
+const NAME_BYTES: usize = 242;
+
+/// Returns the service that a file of the plugin folder is to serve.
+///
+/// # Errors
+/// Says why its name is not that of one.
+pub(crate) fn service_name(file: &Path) -> Result<ServiceName, String> {
+    let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
+    let extension = file.extension().unwrap_or_default();
+    if extension != "wasm" {
+        return Err(format!("its name ends in .{}, not in .wasm; rename the file", extension.display()));
+    }
+    let name: ServiceName = stem.parse().map_err(|error| format!("{error}; rename the file"))?;
+    loadable(&name).map_err(|why| format!("{why}; rename the file"))?;
+    Ok(name)
+}
+
+/// Checks that a file of the plugin folder could serve under this name.
+///
+/// # Errors
+/// Says why none could.
+pub fn loadable(name: &ServiceName) -> Result<(), String> {
+    let text = name.as_str();
+    match () {
+        () if name.is_reserved() => Err(format!("the node answers {name} itself")),
+        () if text.contains('/') => Err(format!("{name} is a path, and the name of a plugin has no '/'")),
+        () if text.len() > NAME_BYTES => Err(format!("{name} is longer than {NAME_BYTES} bytes, too long for a file")),
+        () if text.starts_with('.') => Err(format!("{name} begins with a dot, and such files are not loaded")),
+        () => Ok(()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Whether a plugin comes from where the configuration wants plugins to come from: a listed digest, or a signature of
+//! the exact bytes by a trusted key.
+//!
+//! A signature says nothing of the file's name, nor of whether a newer version exists: who may write to the folder may
+//! choose among all that was ever signed.
+
+use crate::loading::scanner::signature_of;
+use crate::settings::Provenance;
+use minisign_verify::{Error, Signature};
+use std::path::Path;
+use wasmnode_files::FileError;
+
+/// What refusals call a file, and its signature.
+pub(crate) struct Called {
+    plugin: String,
+    /// Whether `deploy` brings it, which can sign it.
+    is_deployed: bool,
+}
+
+impl Called {
+    /// The file that a user deploys, under the name that the user knows.
+    pub(crate) fn to_deploy(plugin: &str) -> Self {
+        Self { plugin: plugin.into(), is_deployed: true }
+    }
+}
+
+/// What refusals call a file of the plugin folder.
+pub(crate) fn in_folder(file: &Path) -> Called {
+    let plugin = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Called { plugin, is_deployed: false }
+}
+
+/// Says what vouches for a file with these bytes; `signature` is the text beside it, or why that cannot be read.
+///
+/// # Errors
+/// If nothing does; the text tells why, and what to do.
+pub(crate) fn vouch(
+    policy: &Provenance,
+    called: &Called,
+    bytes: &[u8],
+    digest: &str,
+    signature: Option<Result<String, FileError>>,
+) -> Result<String, String> {
+    if policy.digests.contains(digest) {
+        return Ok("its digest is listed".into());
+    }
+    let plugin = &called.plugin;
+    let beside = signature_of(Path::new(plugin)).to_string_lossy().into_owned();
+    let listing = format!("list \"sha256:{digest}\" in security.plugins.digests");
+    if policy.signers.is_empty() {
+        return Err(format!("security.plugins.digests does not list it; {listing}"));
+    }
+    let why = match signature {
+        None => format!("it is not signed: there is no {beside}"),
+        Some(Err(error)) => format!("{beside} cannot be read: {error}"),
+        Some(Ok(signature)) => match verify(policy, bytes, &signature) {
+            Ok(signer) => return Ok(format!("it is signed by {signer}")),
+            Err(Error::InvalidSignature) => format!("its bytes are not those that {beside} was made for"),
+            Err(Error::UnexpectedKeyId) => format!("{beside} is by a key that security.plugins.signers does not list"),
+            Err(_) => format!("{beside} is not a signature of minisign"),
+        },
+    };
+    let signing = if called.is_deployed {
+        format!("sign it with `wasmnode sign {plugin} --key SECRET`, or deploy it with --sign-key SECRET, or {listing}")
+    } else {
+        format!("sign it with `wasmnode sign {plugin} --key SECRET` and put {beside} beside it, or {listing}")
+    };
+    Err(format!("{why}; {signing}"))
+}
+
+/// The signer whose signature this is.
+fn verify<'a>(policy: &'a Provenance, bytes: &[u8], signature: &str) -> Result<&'a str, Error> {
+    let signature = Signature::decode(signature)?;
+    let mut refused = Error::UnexpectedKeyId;
+    for signer in &policy.signers {
+        // Also in the format of minisign before 0.11, which signs the bytes and not their hash.
+        match signer.key.verify(bytes, &signature, true) {
+            Ok(()) => return Ok(&signer.name),
+            Err(Error::UnexpectedKeyId) => {}
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loading::content::digest;
+    use crate::settings::Signer;
+    use minisign_verify::PublicKey;
+
+    // Made by minisign 0.11: `minisign -G -W`, `minisign -S -m test` and, for the second, `-l`; the file holds "test".
+    const KEY: &str = "RWTRMISEWZrE9/iFh9BmF06lqG4oNtfs++WXQLNVULyYhLt87wQ4CyUQ";
+    const SIGNATURE: &str = "\
+        untrusted comment: signature from minisign secret key\n\
+        RUTRMISEWZrE91e1C8Wof/9/nhH0Vun3gyeMz9MbURjtYvaiOeKWYqinKsYbkF0umnf0RYLDBY1t5Nu7lns8mkcI0UowKfezowo=\n\
+        trusted comment: timestamp:1795534489\tfile:test\thashed\n\
+        kFOPUOsX4fyGAYNkeSQTD8j1LmU+YlzTwUH4rMKPNgEC0DhYRRHRZiro7jmba3OaiR0gRD1R5BXmec7OAnbCCA==\n";
+    const LEGACY: &str = "\
+        untrusted comment: signature from minisign secret key\n\
+        RWTRMISEWZrE9yIp3o4Bo/IGg/Vrp9I6ZameG8wxEwFsllMYJzzSg9ziMp+DH+WR8ybp+KBlF6vi/BwilbqMsC0dUTAL7JJE4gI=\n\
+        trusted comment: timestamp:1795534489\tfile:test\n\
+        OEmqPt7jqHcLc2O8f8N+27P32UptYHUplvl0d4zkwz3iagDXQewUeWG1p+NhC/bWlqmMlXSCPJqLnlPMttrAAA==\n";
+    /// From the documentation of the crate that verifies.
+    const OTHER_KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+
+    fn signer(key: &str) -> Signer {
+        Signer { name: key[..4].into(), key: PublicKey::from_base64(key).unwrap() }
+    }
+
+    fn trusting(keys: &[&str]) -> Provenance {
+        Provenance { signers: keys.iter().map(|key| signer(key)).collect(), ..Provenance::default() }
+    }
+
+    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, String> {
+        let signature = signature.map(|text| Ok(text.to_owned()));
+        vouch(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
+    }
+
+    #[test]
+    fn a_signature_by_a_trusted_key_vouches_for_the_bytes() {
+        let signed = Ok(format!("it is signed by {}", &KEY[..4]));
+        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(SIGNATURE)), signed);
+        assert_eq!(ask(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)), signed);
+        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(LEGACY)), signed);
+    }
+
+    #[test]
+    fn what_nothing_vouches_for_is_refused_with_reason_and_remedy() {
+        let policy = trusting(&[KEY]);
+        let altered_comment = SIGNATURE.replace("file:test", "file:text");
+        for (policy, bytes, signature, why) in [
+            (&policy, &b"test"[..], None, "it is not signed: there is no print.wasm.minisig"),
+            (&policy, b"text", Some(SIGNATURE), "its bytes are not those that print.wasm.minisig was made for"),
+            (&policy, b"text", Some(LEGACY), "its bytes are not those that print.wasm.minisig was made for"),
+            (&policy, b"test", Some(&altered_comment), "its bytes are not those that"),
+            (&trusting(&[OTHER_KEY]), b"test", Some(SIGNATURE), "print.wasm.minisig is by a key that"),
+            (&policy, b"test", Some("rubbish"), "print.wasm.minisig is not a signature of minisign"),
+            (&policy, b"test", Some(""), "print.wasm.minisig is not a signature of minisign"),
+        ] {
+            let refused = ask(policy, bytes, signature).unwrap_err();
+            assert!(refused.starts_with(why), "{refused}");
+            let remedy = format!(
+                "; sign it with `wasmnode sign print.wasm --key SECRET` and put print.wasm.minisig beside it, or list \
+                 \"sha256:{}\" in security.plugins.digests",
+                digest(bytes)
+            );
+            assert!(refused.ends_with(&remedy), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_to_deploy_is_called_as_its_user_does_and_can_be_signed_on_the_way() {
+        let called = Called::to_deploy("../svc/up2.wasm");
+        let refused = vouch(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err();
+        let why = "it is not signed: there is no ../svc/up2.wasm.minisig; sign it with `wasmnode sign ../svc/up2.wasm --key \
+                   SECRET`, or deploy it with --sign-key SECRET, or list \"sha256:";
+        assert!(refused.starts_with(why), "{refused}");
+    }
+
+    #[test]
+    fn a_signature_that_cannot_be_read_is_said_so() {
+        let signature = Some(Err(FileError::NotAFile("a FIFO")));
+        let refused =
+            vouch(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
+        let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
+        assert!(refused.as_ref().is_err_and(|refused| refused.starts_with(why)), "{refused:?}");
+    }
+
+    #[test]
+    fn a_listed_digest_suffices_and_a_signature_does_not_stand_in_for_it() {
+        let policy = Provenance { digests: [digest(b"test")].into(), ..Provenance::default() };
+        assert_eq!(ask(&policy, b"test", None), Ok("its digest is listed".into()));
+        let refused = ask(&policy, b"text", Some(SIGNATURE)).unwrap_err();
+        assert!(refused.starts_with("security.plugins.digests does not list it; list \"sha256:"), "{refused}");
+        assert!(ask(&Provenance::default(), b"test", Some(SIGNATURE)).is_err(), "an empty policy admits nothing");
+    }
+
+    #[test]
+    fn no_part_of_a_signature_may_be_changed_or_left_out_and_none_makes_it_panic() {
+        let policy = trusting(&[KEY]);
+        let is_comment = |at: usize| SIGNATURE.find('\n').is_some_and(|end| at <= end);
+        for at in 0..SIGNATURE.len() {
+            assert!(ask(&policy, b"test", Some(&SIGNATURE[..at])).is_err() || at == SIGNATURE.len() - 1, "cut at {at}");
+            let mut altered = SIGNATURE.as_bytes().to_vec();
+            altered[at] ^= 0x10;
+            let altered = String::from_utf8_lossy(&altered).into_owned();
+            // The first line is for people, and nobody signs it.
+            assert!(
+                is_comment(at) || ask(&policy, b"test", Some(&altered)).is_err() || at == SIGNATURE.len() - 1,
+                "{at}"
+            );
+        }
+    }
+}

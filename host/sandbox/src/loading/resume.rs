@@ -1,0 +1,126 @@
+//! What the loader makes ready besides new files: versions of the time before a restart, and files that `deploy` wants a
+//! verdict on.
+
+use crate::loading::compile::{Attempt, CompileError};
+use crate::loading::content::{Content, ContentError, digest};
+use crate::loading::event::PluginEvent;
+use crate::loading::history::Version;
+use crate::loading::loader::{Loader, lock, log_admission, origin};
+use crate::loading::names::loadable;
+use crate::loading::provenance::{Called, in_folder};
+use crate::loading::scanner::Stamp;
+use crate::loading::task::{Postponed, why};
+use crate::plugin::{Origin, Plugin};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tracing::warn;
+use wasmnode_api::GenerationState;
+use wasmnode_protocol::text;
+use wasmnode_protocol::{Failure, ServiceName};
+
+impl Loader {
+    /// Makes a service serve as before a restart, when its file is looked at for the first time: what is in that file may
+    /// be newer, rolled back, or not whole. The versions that could serve again are restored later.
+    ///
+    /// # Errors
+    /// If that takes a larger effort, the node stops, or the attempt is cancelled.
+    pub(crate) fn resume(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        content: Option<&(String, Content)>,
+        attempt: &Attempt,
+    ) -> Result<Option<PluginEvent>, Postponed> {
+        let Some(history) = &self.history else { return Ok(None) };
+        let Some(record) = history.take(service) else { return Ok(None) };
+        let restored = record.serving().map(|serving| self.restore(service, file, serving, content, attempt));
+        let plugin = match restored {
+            None => None,
+            Some(Ok(plugin)) => Some(plugin),
+            Some(Err(error)) => match why(error) {
+                Ok(why) => {
+                    record.serving().into_iter().for_each(|serving| self.lost(service, serving, &why));
+                    None
+                }
+                Err(postponed) => {
+                    history.give_back(service, record);
+                    return Err(postponed);
+                }
+            },
+        };
+        if plugin.is_some() {
+            lock(&self.loaded).insert(service.clone(), record.file.clone());
+        }
+        let others = record.versions.iter().rev().filter(|version| version.state != GenerationState::Serving);
+        lock(&self.restores).extend(others.map(|version| (service.clone(), version.clone())));
+        Ok(Some(PluginEvent::Resumed(service.clone(), record, plugin.map(Box::new))))
+    }
+
+    /// Makes a version of the time before a restart ready, from the file if that holds it, else from what was kept.
+    pub(crate) fn restore(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        version: &Version,
+        content: Option<&(String, Content)>,
+        attempt: &Attempt,
+    ) -> Result<Plugin, CompileError> {
+        let Version { digest, loaded_at, .. } = version;
+        let loaded_at =
+            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*loaded_at)).unwrap_or(SystemTime::now());
+        if let Some((_, Content { bytes, signature })) = content.filter(|(found, _)| found == digest)
+            && let Ok(vouched) = self.admit(&in_folder(file), bytes, digest, signature.clone())
+        {
+            let signature = signature.clone().and_then(Result::ok);
+            let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
+            let plugin = self.build(service, bytes, origin, attempt)?;
+            log_admission(file, vouched.as_deref());
+            return Ok(plugin);
+        }
+        let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
+        let bytes = history.bytes(digest).map_err(CompileError::Refused)?;
+        self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
+            .map_err(CompileError::Refused)?;
+        let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
+        self.build(service, &bytes, origin, attempt)
+    }
+
+    pub(crate) fn lost(&self, service: &ServiceName, version: &Version, why: &str) {
+        let why = text::line(why, Failure::MAX_REASON);
+        warn!("generation {} of {service} is lost with the restart: {why}", version.number);
+    }
+
+    /// Looks into a file of the plugin folder that is to serve under another name.
+    ///
+    /// # Errors
+    /// Says why it cannot, or that this takes a larger effort.
+    pub(crate) fn try_staged(
+        &self,
+        service: &ServiceName,
+        staged: &str,
+        called: Option<&str>,
+        attempt: &Attempt,
+    ) -> Result<String, CompileError> {
+        let refused = CompileError::Refused;
+        loadable(service).map_err(refused)?;
+        if self.settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
+            return Err(refused(format!("node.services does not list {service}; add it there first")));
+        }
+        let staged = self.folder.join(staged);
+        let stamp = Stamp::of(&staged).map_err(|error| refused(format!("{}: {error}", staged.display())))?;
+        let content = self
+            .read_whole(&staged, &stamp)
+            .map_err(|(ContentError::Lasting(why) | ContentError::Passing(why))| refused(why))?;
+        let (digest, file) = (digest(&content.bytes), self.file_of(service));
+        let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
+        self.admit(&called, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;
+        let signature = content.signature.and_then(Result::ok);
+        let origin = origin(&file, &digest, content.bytes.len(), signature);
+        let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
+        // Who asks for a verdict wants it to serve, also if it is the file that was rolled back.
+        lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);
+        *lock(&self.candidate) = Some(plugin);
+        lock(&self.deployed).insert(service.clone(), digest.clone());
+        Ok(digest)
+    }
+}

@@ -1,0 +1,309 @@
+//! The versions of one plugin: which serves, and which it could go back to.
+
+use crate::loading::history::{Record, RolledBack, Version};
+use crate::plugin::{Origin, Plugin};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing::warn;
+use wasmnode_api::{GenerationState, PluginStatus, Refusal};
+use wasmnode_protocol::ServiceName;
+use wasmnode_protocol::text::shown;
+
+/// Versions that are kept, the serving one included; each takes the memory of its compiled code.
+const KEPT: usize = 4;
+
+/// Rolled back digests that a service keeps when its file is removed, the newest: each takes about 100 bytes of the state.
+const ROLLED_BACK: usize = 16;
+
+/// One service's plugin, in all versions that are kept.
+#[derive(Default)]
+pub(crate) struct Versions {
+    /// Oldest first.
+    kept: Vec<Generation>,
+    /// The index of the version that serves; `None` if none does.
+    serving: Option<usize>,
+    newest: u64,
+    /// The digest of the file that was loaded last.
+    file: String,
+    refused: Option<Refusal>,
+    /// What was rolled back before the file was removed, oldest first: only a deploy has it serve again.
+    rolled_back: Vec<RolledBack>,
+    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    removed_at: Option<u64>,
+    /// The version of which it was said that it lies in the folder and was rolled back.
+    told_of: Option<u64>,
+}
+
+struct Generation {
+    /// Its state is that of the time when it was recorded.
+    version: Version,
+    /// `None` after a restart, until it has been restored.
+    plugin: Option<Arc<Plugin>>,
+    is_rolled_back: bool,
+}
+
+/// What became of a version that is ready to serve.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// It serves, under this number.
+    As(u64),
+    /// It is the serving one over again.
+    Already,
+    /// It was rolled back before the file was removed, and stays so.
+    RolledBack,
+}
+
+/// Why there is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoWayBack {
+    /// No version before the serving one is left that was not rolled back itself.
+    Nothing {
+        /// Whether there are versions that were rolled back.
+        are_rolled_back: bool,
+    },
+    /// This one is being restored after a restart.
+    NotYet(u64),
+}
+
+impl Versions {
+    /// The versions of the time before a restart; `serving` is the one that served then, if it could be restored.
+    pub(crate) fn resume(record: Record, serving: Option<Plugin>) -> Self {
+        let Record { file, newest, versions, rolled_back, removed_at } = record;
+        let index = versions.iter().position(|version| version.state == GenerationState::Serving);
+        let index = index.filter(|_| serving.is_some());
+        let generation = |version: Version| Generation {
+            is_rolled_back: version.state == GenerationState::RolledBack,
+            plugin: None,
+            version,
+        };
+        let mut kept: Vec<Generation> = versions.into_iter().map(generation).collect();
+        let has_fallback = kept.iter().take(index.unwrap_or_default()).any(|before| !before.is_rolled_back);
+        if let Some(generation) = index.and_then(|index| kept.get_mut(index)) {
+            serving.iter().for_each(|serving| serving.installed(generation.version.number, has_fallback));
+            generation.plugin = serving.map(Arc::new);
+        } else {
+            kept.retain(|generation| generation.version.state != GenerationState::Serving);
+        }
+        Self { kept, serving: index, newest, file, refused: None, rolled_back, removed_at, told_of: None }
+    }
+
+    /// What has to be kept so that a restart changes nothing; `None` if there was never a version.
+    pub(crate) fn record(&self) -> Option<Record> {
+        let versions = self.kept.iter().enumerate();
+        let versions = versions.map(|(index, kept)| Version { state: self.state(index), ..kept.version.clone() });
+        let record = Record {
+            file: self.file.clone(),
+            newest: self.newest,
+            versions: versions.collect(),
+            rolled_back: self.rolled_back.clone(),
+            removed_at: self.removed_at,
+        };
+        (self.newest > 0).then_some(record)
+    }
+
+    /// What is kept when the file is removed: the number of the newest version, and what was rolled back.
+    pub(crate) fn remove(self) -> Option<Record> {
+        let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
+        let added = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
+        let added = added.map(|version| RolledBack { number: version.number, digest: version.digest.clone() });
+        let mut rolled_back: Vec<RolledBack> = self.rolled_back.iter().cloned().chain(added).collect();
+        rolled_back.drain(..rolled_back.len().saturating_sub(ROLLED_BACK));
+        let removed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let record = Record {
+            file: String::new(),
+            newest: self.newest,
+            versions: Vec::new(),
+            rolled_back,
+            removed_at: Some(removed_at),
+        };
+        (self.newest > 0).then_some(record)
+    }
+
+    /// Whether the bytes of a version came again later, and were not rolled back since.
+    fn serves_again(&self, before: &Generation) -> bool {
+        let mut later = self.kept.iter().filter(|kept| kept.version.number > before.version.number);
+        later.any(|kept| kept.version.digest == before.version.digest && !kept.is_rolled_back)
+    }
+
+    /// The version that serves.
+    pub(crate) fn serving(&self) -> Option<&Arc<Plugin>> {
+        self.kept.get(self.serving?)?.plugin.as_ref()
+    }
+
+    /// The number of the version that serves.
+    pub(crate) fn serving_number(&self) -> Option<u64> {
+        Some(self.kept.get(self.serving?)?.version.number)
+    }
+
+    /// Why the newest file does not serve, if it does not.
+    pub(crate) fn refused(&self) -> Option<&Refusal> {
+        self.refused.as_ref()
+    }
+
+    /// Notes that the newest file cannot serve; returns `false` if that was known.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) -> bool {
+        let is_same = |known: &Refusal| (&known.digest, &known.why) == (&refusal.digest, &refusal.why);
+        let is_known = self.refused.as_ref().is_some_and(is_same);
+        self.refused = Some(refusal);
+        !is_known
+    }
+
+    /// Notes that the newest file is in order: it holds what was loaded last. That may have been rolled back: what lies in
+    /// the folder is then not what serves, which is logged once.
+    pub(crate) fn accept(&mut self) {
+        self.refused = None;
+        let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
+        let kept = self.kept.iter().rfind(is_in_file).map(|kept| kept.version.number);
+        let before = || self.rolled_back.iter().rfind(|before| before.digest == self.file).map(|before| before.number);
+        let Some(number) = kept.or_else(before) else { return };
+        let Some(serving) = self.serving().filter(|serving| serving.digest() != self.file) else { return };
+        if self.told_of != Some(number) {
+            let serves = self.serving_number().unwrap_or_default();
+            let (service, file) = (&serving.context.service, &serving.origin.file);
+            warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} serves on")));
+            self.told_of = Some(number);
+        }
+    }
+
+    /// Notes that the newest file holds what was rolled back before a file was removed, which is logged once; where nothing
+    /// serves, that is also why.
+    fn pass_over(&mut self, plugin: &Plugin, number: u64) {
+        if self.serving().is_some() {
+            return self.accept();
+        }
+        let (service, file) = (&plugin.context.service, &plugin.origin.file);
+        let why = stays_rolled_back(service, file, number, &format!("nothing serves {service}"));
+        if self.told_of != Some(number) {
+            warn!("{why}");
+            self.told_of = Some(number);
+        }
+        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+        self.refused = Some(Refusal { digest: self.file.clone(), why, at });
+    }
+
+    /// All versions, newest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = PluginStatus> {
+        self.kept.iter().enumerate().rev().map(|(index, kept)| kept.status(self.state(index)))
+    }
+
+    fn state(&self, index: usize) -> GenerationState {
+        match self.kept.get(index) {
+            _ if self.serving == Some(index) => GenerationState::Serving,
+            Some(Generation { is_rolled_back: true, .. }) => GenerationState::RolledBack,
+            _ => GenerationState::Previous,
+        }
+    }
+
+    /// Makes a new version serve, unless it is the serving one over again, or was rolled back before the file was removed
+    /// and is not deployed.
+    pub(crate) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
+        self.refused = None;
+        plugin.digest().clone_into(&mut self.file);
+        if self.serving().is_some_and(|serving| serving.digest() == plugin.digest()) {
+            return Installed::Already;
+        }
+        if is_deployed {
+            self.rolled_back.retain(|before| before.digest != plugin.digest());
+        } else if let Some(before) = self.rolled_back.iter().rfind(|before| before.digest == plugin.digest()) {
+            let number = before.number;
+            self.pass_over(&plugin, number);
+            return Installed::RolledBack;
+        }
+        (self.removed_at, self.told_of) = (None, None);
+        if self.kept.len() >= KEPT {
+            // The oldest goes, unless it is the one that serves after a rollback.
+            self.kept.remove(usize::from(self.serving == Some(0)));
+        }
+        self.newest += 1;
+        plugin.installed(self.newest, self.kept.iter().any(|kept| !kept.is_rolled_back));
+        let version = version_of(&plugin, self.newest);
+        self.kept.push(Generation { version, plugin: Some(Arc::new(plugin)), is_rolled_back: false });
+        self.serving = Some(self.kept.len() - 1);
+        Installed::As(self.newest)
+    }
+
+    /// A version of the time before a restart is ready, or is lost.
+    pub(crate) fn restored(&mut self, number: u64, plugin: Option<Plugin>) {
+        // One that is there already came later, under the number of one whose file was gone meanwhile.
+        let is_it = |kept: &Generation| kept.version.number == number && kept.plugin.is_none();
+        let Some(index) = self.kept.iter().position(is_it) else { return };
+        let has_fallback = self.kept.iter().take(index).any(|before| !before.is_rolled_back);
+        match (plugin, self.kept.get_mut(index)) {
+            (Some(plugin), Some(kept)) => {
+                plugin.installed(number, has_fallback);
+                kept.plugin = Some(Arc::new(plugin));
+            }
+            _ => {
+                self.kept.remove(index);
+                self.serving = self.serving.map(|serving| serving - usize::from(index < serving));
+            }
+        }
+    }
+
+    /// Makes the version before the serving one serve, and passes over those that were rolled back before; returns the
+    /// numbers of both, from and to.
+    pub(crate) fn roll_back(&mut self) -> Result<(u64, u64), NoWayBack> {
+        let nothing = NoWayBack::Nothing { are_rolled_back: self.kept.iter().any(|kept| kept.is_rolled_back) };
+        let serving = self.serving.ok_or(nothing)?;
+        let before = self.kept.get(..serving).unwrap_or_default();
+        let previous = before.iter().rposition(|kept| !kept.is_rolled_back).ok_or(nothing)?;
+        let to = self.kept.get(previous).ok_or(nothing)?;
+        let number = to.version.number;
+        if to.plugin.is_none() {
+            return Err(NoWayBack::NotYet(number));
+        }
+        let from = self.kept.get_mut(serving).ok_or(nothing)?;
+        from.is_rolled_back = true;
+        let from = from.version.number;
+        self.serving = Some(previous);
+        // It may be in a quarantine of its own.
+        self.serving().into_iter().for_each(|serving| serving.report_quarantine());
+        Ok((from, number))
+    }
+}
+
+impl Generation {
+    fn status(&self, state: GenerationState) -> PluginStatus {
+        let version = &self.version;
+        match &self.plugin {
+            Some(plugin) => plugin.status(version.number, state),
+            None => PluginStatus {
+                generation: version.number,
+                state,
+                file: String::new(),
+                digest: version.digest.clone(),
+                bytes: version.bytes,
+                loaded_at: rfc3339(version.loaded_at),
+                requests: 0,
+                crashes: 0,
+                quarantine_ms: 0,
+                mean_us: 0,
+                log_lines_dropped: 0,
+            },
+        }
+    }
+}
+
+/// What is kept of a plugin that begins to serve under this number.
+fn version_of(plugin: &Plugin, number: u64) -> Version {
+    let Origin { digest, bytes, signature, loaded_at, .. } = &plugin.origin;
+    let (digest, signature) = (digest.clone(), signature.clone());
+    let loaded_at = loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Version { number, state: GenerationState::Serving, digest, bytes: *bytes, signature, loaded_at }
+}
+
+/// Says that a file holds bytes that were rolled back, what follows, and how they serve again.
+fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, meanwhile: &str) -> String {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    format!(
+        "{service}.wasm holds generation {number} of {service}, which was rolled back: {meanwhile}; to have that file serve \
+         again: wasmnode deploy {}",
+        shown(&file)
+    )
+}
+
+fn rfc3339(seconds: u64) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
+}

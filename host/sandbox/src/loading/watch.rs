@@ -1,0 +1,248 @@
+//! What the system reports of the plugin folder, and whether the watched folder is still the one that its path names.
+//!
+//! The watch follows the path: `mv plugins old; mv next plugins`, a folder made anew, or a link that is pointed elsewhere
+//! change the folder under the same name, and its new content sends no event to the old watch. Device, inode and time of
+//! birth are therefore compared regularly, which costs one `stat`. A folder made anew may have the inode of the one that
+//! was removed, so the event of its removal counts too.
+
+use crate::loading::scanner::{Stamp, is_of_plugin};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use wasmnode_protocol::ServiceName;
+
+/// How long events are gathered before a scan: a copy makes many.
+const GATHER: Duration = Duration::from_millis(10);
+const GATHER_AT_MOST: Duration = Duration::from_millis(200);
+
+/// Names of closed files that are remembered until the next scan. A file beyond them is taken when it has been quiet.
+const CLOSED: usize = 16_384;
+
+/// Which folder a path names: device, inode and, where the file system has it, time of birth; `None` if it cannot be
+/// looked at.
+type Identity = Option<(u64, u64, Option<SystemTime>)>;
+
+/// The watch of one folder.
+pub(crate) struct Watch {
+    /// `None` if the system reports nothing.
+    watcher: Option<RecommendedWatcher>,
+    identity: Identity,
+}
+
+impl Watch {
+    /// Watches a folder; what happens there arrives at `hints`. Without events, the second value says why.
+    pub(crate) fn new(folder: &Path, hints: &Arc<Hints>) -> (Self, Option<String>) {
+        // Looked at before the watch begins: if the folder is exchanged in between, the next comparison notices it.
+        let identity = identity(folder);
+        match watcher(folder, Arc::clone(hints)) {
+            Ok(watcher) => (Self { watcher: Some(watcher), identity }, None),
+            Err(error) => (Self { watcher: None, identity }, Some(error.to_string())),
+        }
+    }
+
+    /// Returns `true` if the system reports events.
+    pub(crate) fn has_events(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// Returns `true` if the path names another folder than the watched one.
+    pub(crate) fn has_moved(&self, folder: &Path) -> bool {
+        identity(folder) != self.identity
+    }
+}
+
+fn identity(folder: &Path) -> Identity {
+    fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
+}
+
+/// What has happened since the last scan, gathered for the thread that scans. Holds no more than fits into [`CLOSED`]
+/// names, and what that thread's own helpers leave.
+#[derive(Default)]
+pub(crate) struct Hints {
+    gathered: Mutex<Gathered>,
+    bell: Condvar,
+}
+
+/// A file that lies in the plugin folder under a name that is never loaded, and the service that it is to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Staged {
+    pub(crate) service: ServiceName,
+    pub(crate) file: String,
+    /// What refusals call it.
+    pub(crate) called: Option<String>,
+}
+
+/// What was gathered.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    /// Events so far: that there is one is reason to scan.
+    events: usize,
+    is_folder_lost: bool,
+    closed: BTreeSet<OsString>,
+    /// Files that could not be read for a reason that may pass.
+    pub(crate) failed: Vec<(PathBuf, Stamp)>,
+    /// Files that `deploy` wants a verdict on.
+    pub(crate) staged: Vec<Staged>,
+}
+
+impl Gathered {
+    /// Returns `true` if something has happened.
+    pub(crate) fn is_reason_to_scan(&self) -> bool {
+        self.events > 0
+    }
+
+    /// Returns `true` if the folder was removed or moved away.
+    pub(crate) fn is_folder_lost(&self) -> bool {
+        self.is_folder_lost
+    }
+
+    /// The files that were closed or moved here, by their path in this folder.
+    pub(crate) fn closed(&self, folder: &Path) -> BTreeSet<PathBuf> {
+        self.closed.iter().map(|name| folder.join(name)).collect()
+    }
+}
+
+impl Hints {
+    /// Waits until something has happened, at most so long, and then a little longer, because events come in bursts.
+    pub(crate) fn gather(&self, wait: Duration) -> Gathered {
+        let idle = |gathered: &mut Gathered| gathered.events == 0;
+        let waited = self.bell.wait_timeout_while(self.lock(), wait, idle);
+        let (mut gathered, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + GATHER_AT_MOST;
+        let mut seen = 0;
+        while gathered.events > seen && Instant::now() < until {
+            seen = gathered.events;
+            let quiet = |gathered: &mut Gathered| gathered.events == seen;
+            let waited = self.bell.wait_timeout_while(gathered, GATHER, quiet);
+            gathered = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::take(&mut *gathered)
+    }
+
+    /// An attempt to read this content failed for a reason that may pass.
+    pub(crate) fn failed(&self, file: PathBuf, stamp: Stamp) {
+        self.note(|gathered| gathered.failed.push((file, stamp)));
+    }
+
+    /// A verdict is wanted on a file. The caller bounds how many.
+    pub(crate) fn stage(&self, staged: Staged) {
+        self.note(|gathered| gathered.staged.push(staged));
+    }
+
+    fn happened(&self, event: notify::Result<Event>, folder: &Path) {
+        // An error hints that something may have been missed.
+        let event = event.unwrap_or_default();
+        if is_irrelevant(&event) {
+            return;
+        }
+        self.note(|gathered| {
+            let is_gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+            gathered.is_folder_lost |= is_gone && event.paths.iter().any(|path| path == folder);
+            if is_closing(event.kind) {
+                let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
+                let room = CLOSED.saturating_sub(gathered.closed.len());
+                gathered.closed.extend(names.take(room));
+            }
+        });
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Gathered)) {
+        let mut gathered = self.lock();
+        gathered.events += 1;
+        note(&mut gathered);
+        self.bell.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn watcher(folder: &Path, hints: Arc<Hints>) -> notify::Result<RecommendedWatcher> {
+    let folder = std::env::current_dir()?.join(folder);
+    let own = folder.clone();
+    let mut watcher = notify::recommended_watcher(move |event| hints.happened(event, &own))?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+fn is_closing(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+    )
+}
+
+/// Whether an event changes nothing that a scan could find: somebody reads, this node too, or writes to a file that is
+/// no plugin. Everything else is a hint, because a plugin may be a link to any file or folder.
+fn is_irrelevant(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) => !event.paths.iter().any(|path| is_of_plugin(path)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_path_that_names_another_folder_is_noticed() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = |name: &str| parent.path().join(name);
+        for name in ["a", "b"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        symlink("a", path("link")).unwrap();
+        let hints = Arc::new(Hints::default());
+        let (watch, trouble) = Watch::new(&path("link"), &hints);
+        assert_eq!(trouble, None);
+        assert!(!watch.has_moved(&path("link")));
+        symlink("b", path("next")).unwrap();
+        fs::rename(path("next"), path("link")).unwrap();
+        assert!(watch.has_moved(&path("link")));
+
+        let (watch, _) = Watch::new(&path("a"), &hints);
+        fs::rename(path("a"), path("old")).unwrap();
+        assert!(watch.has_moved(&path("a")), "it is not there");
+        fs::rename(path("b"), path("a")).unwrap();
+        assert!(watch.has_moved(&path("a")), "it is another");
+    }
+
+    #[test]
+    fn what_happens_in_the_folder_ends_the_wait_and_names_what_was_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let hints = Arc::new(Hints::default());
+        let (_watch, trouble) = Watch::new(folder.path(), &hints);
+        assert_eq!(trouble, None);
+        fs::write(folder.path().join("a.wasm"), "x").unwrap();
+        let mut closed = BTreeSet::new();
+        while closed.is_empty() {
+            let gathered = hints.gather(Duration::from_secs(60));
+            assert!(gathered.is_reason_to_scan());
+            closed = gathered.closed(Path::new("elsewhere"));
+        }
+        assert_eq!(closed, BTreeSet::from(["elsewhere/a.wasm".into()]));
+    }
+
+    #[test]
+    fn the_removal_of_the_folder_is_noticed_although_one_made_anew_may_look_the_same() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("plugins");
+        fs::create_dir(&folder).unwrap();
+        let hints = Arc::new(Hints::default());
+        let (_watch, trouble) = Watch::new(&folder, &hints);
+        assert_eq!(trouble, None);
+        fs::remove_dir(&folder).unwrap();
+        while !hints.gather(Duration::from_secs(60)).is_folder_lost() {}
+    }
+}

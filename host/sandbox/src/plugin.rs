@@ -1,0 +1,264 @@
+//! One version of a plugin, from its component to its statistics.
+
+use crate::calls::{Calls, RunEvent};
+use crate::event_sender::Capacity;
+use crate::guests::kind::Kind;
+use crate::guests::{command, http};
+use crate::host_state::blocking::Blocking;
+use crate::host_state::exchange::Lookups;
+use crate::host_state::fs::GrantedFolder;
+use crate::host_state::stdio::ServiceLog;
+use crate::host_state::wasi_context::ServiceContext;
+use crate::host_state::{PARTIAL_ROOM, STOPPED};
+use crate::linker::Sandbox;
+use crate::run::failed_runs::FailedRuns;
+use crate::run::job::{Outcome, Run};
+use crate::run::placement::Placement;
+use crate::run::quarantine::Quarantine;
+use crate::settings::{SandboxSettings, Trial};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+use tracing::{info, warn};
+use wasmnode_api::{GenerationState, PluginStatus};
+use wasmnode_protocol::{Code, Failure, ServiceName, text};
+use wasmtime::component::Component;
+
+/// A loaded plugin.
+pub(crate) struct Plugin {
+    pub(crate) context: Arc<ServiceContext>,
+    pub(crate) origin: Origin,
+    kind: Kind,
+    /// How long its runs take.
+    pub(crate) placement: Placement,
+    failed_runs: FailedRuns,
+    requests: AtomicU64,
+    /// Requests whose instance trapped, or asked for more than it may have.
+    crashes: AtomicU64,
+    health: Mutex<Quarantine>,
+    /// Its number among the versions of the plugin.
+    generation: AtomicU64,
+    /// Whether there is a version before it that could serve in its place.
+    has_fallback: AtomicBool,
+}
+
+/// Where a plugin came from.
+pub(crate) struct Origin {
+    pub(crate) file: PathBuf,
+    pub(crate) digest: String,
+    pub(crate) bytes: u64,
+    /// The signature that it was admitted with.
+    pub(crate) signature: Option<String>,
+    pub(crate) loaded_at: SystemTime,
+}
+
+impl Plugin {
+    /// Links a component to the host.
+    ///
+    /// # Errors
+    /// Says which import or export does not fit.
+    pub(crate) fn new(
+        sandbox: &Sandbox,
+        component: &Component,
+        service: ServiceName,
+        origin: Origin,
+        settings: SandboxSettings,
+        calls: Arc<Calls>,
+    ) -> Result<Self, String> {
+        let kind = Kind::of(sandbox, component)?;
+        // A grant that cannot be given is found out now, not with the first request.
+        settings.grants.fs.iter().try_for_each(GrantedFolder::check)?;
+        let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
+        let placement = Placement::default();
+        let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let health = Mutex::new(Quarantine::new(settings.quarantine_after));
+        let partials = Capacity::new(PARTIAL_ROOM);
+        let lookups = Lookups::new(Arc::clone(&sandbox.shared.node_addresses));
+        let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
+        let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shared));
+        let around = Arc::new(ServiceContext {
+            service,
+            settings,
+            log,
+            calls,
+            partial_capacity: partials,
+            max_body: sandbox.max_body,
+            max_frames: sandbox.max_frames,
+            lookups,
+            folders,
+            blocking,
+            shared: shares,
+        });
+        let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self {
+            context: around,
+            origin,
+            kind,
+            placement,
+            failed_runs: FailedRuns::new(),
+            requests,
+            crashes,
+            health,
+            generation,
+            has_fallback,
+        })
+    }
+
+    /// SHA-256 of the file, hexadecimal.
+    pub(crate) fn digest(&self) -> &str {
+        &self.origin.digest
+    }
+
+    /// Whether it has crashed in more of its first requests than the service allows.
+    pub(crate) fn is_condemned(&self) -> bool {
+        let Trial { requests, crashes } = self.context.settings.trial;
+        let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
+        served <= u64::from(requests) && crashed * 100 > u64::from(requests) * u64::from(crashes)
+    }
+
+    pub(crate) fn status(&self, generation: u64, state: GenerationState) -> PluginStatus {
+        PluginStatus {
+            generation,
+            state,
+            file: text::shown(&self.origin.file),
+            digest: self.origin.digest.clone(),
+            bytes: self.origin.bytes,
+            loaded_at: humantime::format_rfc3339_seconds(self.origin.loaded_at).to_string(),
+            requests: self.requests.load(Ordering::Relaxed),
+            crashes: self.crashes.load(Ordering::Relaxed),
+            quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
+            mean_us: self.placement.mean_us(),
+            log_lines_dropped: self.context.log.dropped(),
+        }
+    }
+
+    /// Serves one request, in a fresh instance or one that is kept.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would be larger by a copy of the request, and each run is moved once"
+    )]
+    pub(crate) fn run(self: Arc<Self>, run: Run) -> impl Future<Output = Outcome> + Send {
+        async move {
+            let mut watch = Watch { plugin: &self, request: &run, has_ended: false };
+            let outcome = self.serve(&run).await;
+            watch.has_ended = true;
+            if let Err(failure) = &outcome.result {
+                self.log_failure(&run, failure, outcome.backtrace.as_deref());
+            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let has_crashed = matches!(&outcome.result, Err(Failure { code: Code::Crashed | Code::Exhausted, .. }));
+            if has_crashed {
+                self.crashes.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.has_ever_crashed() {
+                self.record_outcome(has_crashed);
+            }
+            outcome
+        }
+    }
+
+    fn log_failure(&self, request: &Run, failure: &Failure, backtrace: Option<&str>) {
+        self.failed_runs.log(request, self.generation(), failure, backtrace);
+    }
+
+    /// It is the version of this number from now on; whether there is one before it that could serve in its place.
+    pub(crate) fn installed(&self, generation: u64, has_fallback: bool) {
+        self.generation.store(generation, Ordering::Relaxed);
+        self.has_fallback.store(has_fallback, Ordering::Relaxed);
+    }
+
+    /// A request has ended, of a plugin that has crashed in this or in others.
+    fn record_outcome(&self, has_crashed: bool) {
+        // A version that can be replaced is judged by its first requests, and a quarantine would keep it from them.
+        if has_crashed && self.is_on_trial() {
+            return;
+        }
+        let (was_quarantined, wait, crashes) = {
+            let mut health = self.health();
+            let was_quarantined = health.is_in_quarantine();
+            (was_quarantined, health.record(has_crashed, Instant::now()), health.crashes_in_a_row())
+        };
+        let service = &self.context.service;
+        match wait {
+            Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashed in {crashes} requests in a row"),
+            None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
+            None => return,
+        }
+        self.report_quarantine();
+    }
+
+    /// Whether it is judged by its first requests, and the version before it serves if it fails.
+    fn is_on_trial(&self) -> bool {
+        let Trial { requests, crashes } = self.context.settings.trial;
+        let served = self.requests.load(Ordering::Relaxed);
+        self.has_fallback.load(Ordering::Relaxed) && served <= u64::from(requests) && crashes < 100
+    }
+
+    /// Number among the versions of the plugin.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Says how long requests are refused still, so that whoever asks is told so.
+    pub(crate) fn report_quarantine(&self) {
+        let (service, generation) = (self.context.service.clone(), self.generation());
+        let lasts = self.health().quarantine(Instant::now());
+        self.context.calls.sending.send(RunEvent::Quarantine { service, generation, lasts });
+    }
+
+    /// Whether a request may be tried.
+    ///
+    /// # Errors
+    /// If the plugin is in quarantine.
+    pub(crate) fn admit(&self) -> Result<(), Failure> {
+        if !self.has_ever_crashed() {
+            return Ok(());
+        }
+        let mut health = self.health();
+        health.admit(Instant::now()).map_err(|left| {
+            let (service, crashes) = (&self.context.service, health.crashes_in_a_row());
+            let reason =
+                format!("{service} is in quarantine for {left:.1?} more: it crashed in {crashes} requests in a row");
+            Failure::new(Code::Crashed, reason)
+        })
+    }
+
+    /// Spares the many that have not the clock and the lock.
+    fn has_ever_crashed(&self) -> bool {
+        self.crashes.load(Ordering::Relaxed) > 0
+    }
+
+    fn health(&self) -> MutexGuard<'_, Quarantine> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(&self, run: &Run) -> Outcome {
+        match &self.kind {
+            Kind::Service(guest) => guest.serve(&self.context, run).await,
+            // Boxed, because they are large, and what runs most often shall not move their bytes about.
+            Kind::Command(pre) => Box::pin(command::serve(&self.context, pre, run)).await,
+            Kind::Http(pre) => Box::pin(http::serve(&self.context, pre, run)).await,
+        }
+    }
+}
+
+/// Sees to it that a run which is stopped while it waits for the host counts, and has its line in the log, too.
+struct Watch<'a> {
+    plugin: &'a Plugin,
+    request: &'a Run,
+    has_ended: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        self.plugin.requests.fetch_add(1, Ordering::Relaxed);
+        if self.plugin.context.calls.is_overdue(self.request.id) {
+            let reason = format!("{}: {STOPPED}, while it waited for the host", self.request.service);
+            self.plugin.log_failure(self.request, &Failure::new(Code::Deadline, reason), None);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What follows for the services from what happened to their files.
+
+use super::Plugins;
+use crate::loading::event::{Loaded, PluginEvent};
+use crate::loading::history::{REMOVED_RECORDS, Record};
+use crate::loading::versions::{Installed, Versions};
+use std::time::Duration;
+use tracing::info;
+use wasmnode_protocol::ServiceName;
+
+/// What happened to a file of the plugin folder, for [`Plugins::apply`].
+#[derive(Debug)]
+pub struct FolderEvent(pub(crate) PluginEvent);
+
+/// What changes in what plugins offer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum OfferChange {
+    /// A plugin serves this service.
+    Offered(ServiceName),
+    /// None does any more.
+    Withdrawn(ServiceName),
+    /// Requests to it are refused for a while, because it crashed in many in a row.
+    Quarantine {
+        /// The service.
+        service: ServiceName,
+        /// How long; zero if it is so no more.
+        lasts: Duration,
+    },
+}
+
+impl Plugins {
+    /// Takes note of what happened to a file; returns what changes by it in what is offered.
+    #[must_use]
+    pub fn apply(&mut self, event: FolderEvent) -> Option<OfferChange> {
+        let FolderEvent(news) = event;
+        self.note_finished(&news);
+        match news {
+            PluginEvent::FirstPass(unfinished) => {
+                // What a loader that began anew finds is not the start.
+                self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
+                None
+            }
+            PluginEvent::Loaded(service, Loaded { plugin, is_deployed, claim }) => {
+                let generations = self.generations(&service);
+                let was_offered = generations.serving().is_some();
+                let installed = generations.install(*plugin, is_deployed);
+                let record = generations.record();
+                if let (Some(history), Some(claim)) = (&self.history, claim) {
+                    history.record_loaded(&service, record, claim);
+                }
+                let Installed::As(number) = installed else { return None };
+                info!("generation {number} of {service} serves from now on");
+                let fit = OfferChange::Quarantine { service: service.clone(), lasts: Duration::ZERO };
+                Some(if was_offered { fit } else { OfferChange::Offered(service) })
+            }
+            PluginEvent::Resumed(service, record, plugin) => {
+                let generations = Versions::resume(record, plugin.map(|plugin| *plugin));
+                let number = generations.serving_number();
+                self.services.insert(service.clone(), generations);
+                info!("generation {} of {service} serves as before the restart", number?);
+                Some(OfferChange::Offered(service))
+            }
+            PluginEvent::Restored(service, number, plugin) => {
+                self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
+                self.keep_record(&service, None);
+                self.go_on_stepping_back(&service);
+                None
+            }
+            PluginEvent::Tried(staged, verdict) => {
+                self.trials.settle(&staged, verdict);
+                None
+            }
+            PluginEvent::Refused(service, refusal) => {
+                let is_new = self.generations(&service).refuse(refusal);
+                self.refused += u64::from(is_new);
+                None
+            }
+            PluginEvent::Unchanged(service) => {
+                self.services.get_mut(&service)?.accept();
+                None
+            }
+            PluginEvent::Gone(service) => {
+                let generations = self.services.remove(&service)?;
+                let offered = generations.serving().is_some();
+                self.remember(&service, generations.remove());
+                self.go_on_stepping_back(&service);
+                if offered {
+                    info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                }
+                offered.then_some(OfferChange::Withdrawn(service))
+            }
+        }
+    }
+
+    /// Takes note of a quarantine; returns what changes by it, if the version serves.
+    #[must_use]
+    pub fn quarantine(&self, service: ServiceName, generation: u64, lasts: Duration) -> Option<OfferChange> {
+        let serving = self.services.get(&service)?.serving()?;
+        (serving.generation() == generation).then_some(OfferChange::Quarantine { service, lasts })
+    }
+
+    /// The versions of a service; of one whose file was removed, what is kept of them.
+    fn generations(&mut self, service: &ServiceName) -> &mut Versions {
+        let removed = &mut self.removed;
+        self.services.entry(service.clone()).or_insert_with(|| {
+            removed.remove(service).map_or_else(Versions::default, |record| Versions::resume(record, None))
+        })
+    }
+
+    /// Keeps what outlives the removal of a service's file, of a limited number of services.
+    fn remember(&mut self, service: &ServiceName, record: Option<Record>) {
+        if let Some(history) = &self.history {
+            history.record(service, record.clone(), None);
+        }
+        let Some(record) = record else { return };
+        self.removed.insert(service.clone(), record);
+        if self.removed.len() > REMOVED_RECORDS {
+            let oldest = self.removed.iter().min_by_key(|(_, record)| record.removed_at);
+            let oldest = oldest.map(|(service, _)| service.clone());
+            oldest.into_iter().for_each(|oldest| drop(self.removed.remove(&oldest)));
+        }
+    }
+
+    /// A file that was there at the start has been compiled, if the news is of one.
+    fn note_finished(&mut self, news: &PluginEvent) {
+        let finished = match news {
+            PluginEvent::Loaded(service, _) | PluginEvent::Refused(service, _) => service,
+            PluginEvent::Unchanged(service) | PluginEvent::Gone(service) => service,
+            PluginEvent::Resumed(..) | PluginEvent::Restored(..) | PluginEvent::Tried(..) => return,
+            PluginEvent::FirstPass(_) => return,
+        };
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.remove(finished);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! All that wakes the driver, gathered from the modules that declare it.
+
+use crate::keys::Keys;
+use crate::sockets::TransportEvent;
+use wasmnode_core::Input;
+
+/// Event that another thread sends to the driver.
+#[derive(Debug)]
+pub(super) enum DriverEvent {
+    /// Input of the core.
+    Input(Input),
+    /// Of the plugins and their runs.
+    Sandbox(wasmnode_sandbox::Event),
+    /// Of the sockets.
+    Transport(TransportEvent),
+    /// Changed set of trusted keys.
+    Keys(Keys),
+}
+
+impl From<Input> for DriverEvent {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
+}
+
+impl From<wasmnode_sandbox::Event> for DriverEvent {
+    fn from(event: wasmnode_sandbox::Event) -> Self {
+        Self::Sandbox(event)
+    }
+}
+
+impl From<TransportEvent> for DriverEvent {
+    fn from(event: TransportEvent) -> Self {
+        Self::Transport(event)
+    }
+}
+
+impl From<Keys> for DriverEvent {
+    fn from(keys: Keys) -> Self {
+        Self::Keys(keys)
+    }
+}

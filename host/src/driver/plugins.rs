@@ -1,0 +1,60 @@
+//! `node.plugins`: the list, a step back, and what `deploy` needs.
+
+use super::Driver;
+use serde::Serialize;
+use wasmnode_core::{Caller, Code, Failure, Input, RequestId, Run};
+use wasmnode_sandbox::RunId;
+
+impl Driver {
+    /// Answers a request to `node.plugins`; `None` if the answer comes later, by the event queue.
+    ///
+    /// A step back needs a key that says `admin`.
+    pub(super) fn plugins_command(&mut self, request: &Run) -> Option<Input> {
+        let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        let result = match (&words[..], &request.caller) {
+            ([] | [""], _) => {
+                self.list_plugins(request.id);
+                return None;
+            }
+            (["folder"], _) => self.plugins.folder().and_then(|folder| json(&folder)),
+            (["try", service, staged], _) => {
+                self.plugins.verdict(service, staged, None).and_then(|verdict| json(&verdict))
+            }
+            (["try", service, staged, called], _) => {
+                self.plugins.verdict(service, staged, Some(called)).and_then(|verdict| json(&verdict))
+            }
+            (["rollback", service], Caller::Client(peer)) if self.node.is_admin(peer) => {
+                let run = RunId(request.id.0);
+                match service.parse().map_err(Failure::from).and_then(|service| self.plugins.step_back(service, run)) {
+                    Ok(()) => return None,
+                    Err(failure) => Err(failure),
+                }
+            }
+            (["rollback", _], _) => {
+                let reason = "only a client of this node may do that, with a key that says `admin`, or by ipc where nobody \
+                              has to show a key";
+                Err(Failure::new(Code::Forbidden, reason))
+            }
+            _ => {
+                let reason = "node.plugins takes no body, or the frames \"rollback\" and NAME, \"folder\", or \"try\", \
+                              NAME, the name of a file in that folder, and what to call it";
+                Err(Failure::new(Code::Rejected, reason))
+            }
+        };
+        Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
+    }
+
+    /// Answers with all plugins, and the files of the folder that cannot be any.
+    fn list_plugins(&self, request: RequestId) {
+        let (mut all, misnamed, sending) = (self.plugins.reports(), self.plugins.misnamed(), self.sending.clone());
+        tokio::spawn(async move {
+            all.extend(misnamed.await);
+            sending.send(Input::Finished { request, result: json(&all).map(|text| vec![text.into()]) });
+        });
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(Code::Failed, error.to_string()))
+}
