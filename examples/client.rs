@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::time::Duration;
-use wasmnode::client::{Client, Reply, Request};
+use wasmnode_client::{Client, Reply, Request};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());

@@ -47,9 +47,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
-use wasmnode::client;
 use wasmnode::config::ConfigError;
 use wasmnode::driver::RunError;
+use wasmnode_client as client;
 use wasmnode_core::text::{self, MAX_LINE};
 use wasmnode_core::{Body, Code, Failure};
 

@@ -26,60 +26,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Instant;
+use wasmnode_client::{Key, KeyPair};
 use wasmnode_core::{Access, Grant, Label, Pattern, Quota, Role};
 use wasmnode_files::{self as files, FileError};
-
-/// A public or secret key of CURVE.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key([u8; 32]);
-
-impl Key {
-    /// The key as libzmq takes it.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl FromStr for Key {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str = "is not a key: 40 characters of Z85, as `wasmnode keygen` prints them";
-        let is_z85 = |byte: u8| byte.is_ascii_alphanumeric() || b".-:+=^!/*?&<>()[]{}@%$#".contains(&byte);
-        if text.len() != 40 || !text.bytes().all(is_z85) {
-            return Err(FORM.into());
-        }
-        let bytes = zmq::z85_decode(text).map_err(|_| FORM)?;
-        let key = Self(bytes.try_into().map_err(|_| FORM)?);
-        // Z85 has spellings for numbers that no four bytes can hold.
-        if key.to_string() == text { Ok(key) } else { Err(FORM.into()) }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&zmq::z85_encode(&self.0).map_err(|_| fmt::Error)?)
-    }
-}
-
-/// Never shown: it may be a secret one.
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
-
-/// A process's own keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyPair {
-    /// What others know it by.
-    pub public: Key,
-    /// What it proves that with.
-    pub secret: Key,
-}
 
 /// A folder of keys, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,80 +72,67 @@ impl From<ConfigError> for KeyError {
     }
 }
 
-impl KeyPair {
-    /// Makes a new pair and writes it; one that is there stays.
-    ///
-    /// # Errors
-    /// If there is one already, or the folder cannot be written.
-    pub fn generate(folder: &Path) -> Result<Self, KeyError> {
-        let file = own_file(folder);
-        let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
-        let pair = Self::random()
-            .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq makes no keys: {error}")))?;
-        let text = format!(
-            "# The keys of this process. Whoever has the secret one can pose as it: show it to nobody.\n\
-             public = \"{}\"\nsecret = \"{}\"\n",
-            pair.public, pair.secret
-        );
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
-        let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let public = match Self::load(folder) {
-                    Ok(pair) => format!("; the public one is {}", pair.public),
-                    Err(_) => String::new(),
-                };
-                let why = format!("there are keys already{public}; to make new ones, move this file away first");
-                return Err(KeyError::File(file, why));
-            }
-            opened => opened.map_err(|error| failed(&error))?,
-        };
-        opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(|error| failed(&error))?;
-        Ok(pair)
-    }
+/// Makes a new pair and writes it; one that is there stays.
+///
+/// # Errors
+/// If there is one already, or the folder cannot be written.
+pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
+    let file = own_file(folder);
+    let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
+    let pair = KeyPair::random()
+        .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq makes no keys: {error}")))?;
+    let text = format!(
+        "# The keys of this process. Whoever has the secret one can pose as it: show it to nobody.\n\
+         public = \"{}\"\nsecret = \"{}\"\n",
+        pair.public, pair.secret
+    );
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
+    let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let public = match load_pair(folder) {
+                Ok(pair) => format!("; the public one is {}", pair.public),
+                Err(_) => String::new(),
+            };
+            let why = format!("there are keys already{public}; to make new ones, move this file away first");
+            return Err(KeyError::File(file, why));
+        }
+        opened => opened.map_err(|error| failed(&error))?,
+    };
+    opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(|error| failed(&error))?;
+    Ok(pair)
+}
 
-    /// A new pair. On a command line, a public key that begins with a hyphen would look like an option.
-    fn random() -> Result<Self, zmq::Error> {
-        loop {
-            let pair = zmq::CurveKeyPair::new()?;
-            let pair = Self { public: Key(pair.public_key), secret: Key(pair.secret_key) };
-            if !pair.public.to_string().starts_with('-') {
-                return Ok(pair);
+/// Reads a folder's own pair.
+///
+/// # Errors
+/// If there is none, if others may read it, or if the file has mistakes.
+pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
+    let file = own_file(folder);
+    let refused = |why: String| KeyError::File(file.clone(), why);
+    let (content, _) = match files::read(&file, FILE_BYTES) {
+        Err(FileError::NotFound) => return Err(KeyError::None(folder.into())),
+        read => read.map_err(|error| refused(format!("cannot be read: {error}")))?,
+    };
+    let mode = fs::metadata(&file).map_err(|error| refused(error.to_string()))?.mode();
+    if mode & 0o077 != 0 {
+        let why = format!("others may read the secret key; keep it yours with: chmod 600 {}", file.display());
+        return Err(refused(why));
+    }
+    if let Guard::Open(why) = guard::examine(&file).map_err(|error| refused(error.to_string()))? {
+        return Err(refused(why));
+    }
+    let pair = crate::config::read_content(&file, content, |mut fields: Fields<'_>| {
+        let pair = (trusted::key(&mut fields, "public"), trusted::key(&mut fields, "secret"));
+        for (key, found) in [("public", pair.0), ("secret", pair.1)] {
+            if found.is_none() && !fields.has(key) {
+                fields.complain(key, "is missing; make a new pair with: wasmnode keygen");
             }
         }
-    }
-
-    /// Reads a folder's own pair.
-    ///
-    /// # Errors
-    /// If there is none, if others may read it, or if the file has mistakes.
-    pub fn load(folder: &Path) -> Result<Self, KeyError> {
-        let file = own_file(folder);
-        let refused = |why: String| KeyError::File(file.clone(), why);
-        let (content, _) = match files::read(&file, FILE_BYTES) {
-            Err(FileError::NotFound) => return Err(KeyError::None(folder.into())),
-            read => read.map_err(|error| refused(format!("cannot be read: {error}")))?,
-        };
-        let mode = fs::metadata(&file).map_err(|error| refused(error.to_string()))?.mode();
-        if mode & 0o077 != 0 {
-            let why = format!("others may read the secret key; keep it yours with: chmod 600 {}", file.display());
-            return Err(refused(why));
-        }
-        if let Guard::Open(why) = guard::examine(&file).map_err(|error| refused(error.to_string()))? {
-            return Err(refused(why));
-        }
-        let pair = crate::config::read_content(&file, content, |mut fields: Fields<'_>| {
-            let pair = (trusted::key(&mut fields, "public"), trusted::key(&mut fields, "secret"));
-            for (key, found) in [("public", pair.0), ("secret", pair.1)] {
-                if found.is_none() && !fields.has(key) {
-                    fields.complain(key, "is missing; make a new pair with: wasmnode keygen");
-                }
-            }
-            fields.done();
-            pair.0.zip(pair.1)
-        })?;
-        // Without mistakes both are there.
-        pair.map(|(public, secret)| Self { public, secret }).ok_or(KeyError::None(folder.into()))
-    }
+        fields.done();
+        pair.0.zip(pair.1)
+    })?;
+    // Without mistakes both are there.
+    pair.map(|(public, secret)| KeyPair { public, secret }).ok_or(KeyError::None(folder.into()))
 }
 
 impl Keys {
@@ -204,7 +141,7 @@ impl Keys {
     /// # Errors
     /// Whatever keeps the own pair from being read.
     pub fn load(folder: &Path) -> Result<Self, KeyError> {
-        let own = KeyPair::load(folder)?;
+        let own = load_pair(folder)?;
         let trusted = TrustFolder::new(folder, Some(own.public)).look(Instant::now()).trusted;
         Ok(Self { own, trusted })
     }
@@ -212,7 +149,7 @@ impl Keys {
     /// Every mistake in a folder of keys, with the name of its file.
     #[must_use]
     pub fn mistakes(folder: &Path) -> Vec<String> {
-        let (own, mistake) = match KeyPair::load(folder) {
+        let (own, mistake) = match load_pair(folder) {
             Ok(pair) => (Some(pair.public), None),
             Err(error) => (None, Some(error.to_string())),
         };
@@ -261,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let own = KeyPair::generate(folder.path()).unwrap();
+        let own = generate(folder.path()).unwrap();
         let quota = Quota { requests_per_second: Some(5), bytes_per_second: Some(1 << 20), outstanding: Some(7) };
         let parts = [
             ("shop", Role::Client, quota),
@@ -300,7 +237,7 @@ mod tests {
     fn each_mistake_in_a_key_says_what_to_write() {
         let folder = tempfile::tempdir().unwrap();
         let said = |text: &str| {
-            KeyPair::load(folder.path()).or_else(|_| KeyPair::generate(folder.path())).unwrap();
+            load_pair(folder.path()).or_else(|_| generate(folder.path())).unwrap();
             fs::create_dir_all(folder.path().join("trusted")).unwrap();
             fs::write(folder.path().join("trusted/x.toml"), text).unwrap();
             assert!(!Keys::load(folder.path()).unwrap().trusted.contains_key("x"));
@@ -322,7 +259,7 @@ mod tests {
             let said = said(&text);
             assert!(said.contains(why), "{text}: {said}");
         }
-        let own = KeyPair::load(folder.path()).unwrap().public;
+        let own = load_pair(folder.path()).unwrap().public;
         let grant = Trusted::parse(Path::new("x"), format!("key = '{key}'").into_bytes()).unwrap().grant;
         let me = Trusted { credential: Credential::Key(own), grant };
         let refused = me.save(folder.path(), &"me".parse().unwrap()).unwrap_err().to_string();

@@ -1,9 +1,8 @@
 //! wasmnode: a broker node that serves sandboxed WebAssembly components over ZeroMQ.
 //!
-//! The binary is a thin layer over [`config`] and [`driver`]. Programs that want to ask a node use [`client`].
+//! The binary is a thin layer over [`config`] and [`driver`]. Programs that want to ask a node use `wasmnode-client`.
 
 mod admin;
-pub mod client;
 pub mod config;
 pub mod driver;
 mod event_queue;

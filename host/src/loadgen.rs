@@ -8,7 +8,6 @@ mod stats;
 
 pub use stats::{Flow, Stats};
 
-use crate::client::{Client, Error, Reply, Request};
 use crate::config::{LoadConfig, LoadSender};
 use arrivals::Planned;
 use stats::Open;
@@ -17,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use wasmnode_api::{self as api, ZoneReport};
+use wasmnode_client::{Client, Error, Reply, Request};
 
 /// How long a node may take to tell its zone.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -33,7 +33,7 @@ use intake::Intake;
 use listener::Listener;
 use outgoing::send;
 use polled::Polled;
-pub(crate) use resolve::{Lookup, connect_as_written};
+pub(crate) use resolve::Lookup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use send_queue::{Receiver, SendQueues};
 use std::collections::VecDeque;

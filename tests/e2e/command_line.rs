@@ -128,10 +128,10 @@ fn a_name_is_checked_before_anything_is_sent_and_alike_in_every_command() {
         }
     }
     // The library sends nothing either, not even to a node that is not there.
-    let mut nowhere = wasmnode::client::Client::connect("ipc:///nowhere.ipc").unwrap();
-    let refused = nowhere.call(wasmnode::client::Request::new(&longer), |_| {});
+    let mut nowhere = wasmnode_client::Client::connect("ipc:///nowhere.ipc").unwrap();
+    let refused = nowhere.call(wasmnode_client::Request::new(&longer), |_| {});
     assert!(
-        matches!(&refused, Err(wasmnode::client::Error::Failure(failure)) if failure.code.number() == 400),
+        matches!(&refused, Err(wasmnode_client::Error::Failure(failure)) if failure.code.number() == 400),
         "{refused:?}"
     );
     let counters = &node.report()["counters"];

@@ -4,7 +4,7 @@ use crate::node::{Folder, Node, PATIENCE};
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 pub(crate) fn repository(path: &str) -> String {
     format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))

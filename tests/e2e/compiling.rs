@@ -6,8 +6,8 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Request};
 use wasmnode::config::Config;
+use wasmnode_client::{Code, Request};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 

@@ -7,7 +7,7 @@ use crate::zmtp::{MORE, RawPeer, declaration, frame, greeting, request};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Error, Reply, Request};
+use wasmnode_client::{Error, Reply, Request};
 
 /// A second; what is promised within it.
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use wasmnode::client::{Client, Code, Reply, Request};
+use wasmnode_client::{Client, Code, Reply, Request};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const TRAP: &str = include_str!("../guests/trap.wat");

@@ -3,7 +3,7 @@
 use crate::http;
 use crate::node::{Folder, Node, PATIENCE, run};
 use std::net::TcpListener;
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 #[test]
 fn a_run_that_traps_has_one_line_with_its_request_and_the_functions_on_its_stack() {

@@ -5,7 +5,7 @@
 use crate::node::{Node, PATIENCE};
 use fastrand::Rng;
 use std::collections::VecDeque;
-use wasmnode::client::Frame;
+use wasmnode_client::Frame;
 use wasmnode_core::message::{Dialect, Request, native};
 
 const MESSAGES: usize = 100_000;

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
-use wasmnode::client::Request;
+use wasmnode_client::Request;
 
 /// What wasi-libc makes of a write to a stream that fails, whatever its error code is: an error of input or output.
 const FULL: &str = "Uncategorized";

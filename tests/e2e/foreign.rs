@@ -8,7 +8,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
-use wasmnode::client::{Reply, Request};
+use wasmnode_client::{Reply, Request};
 
 /// Where Debian puts JeroMQ.
 const JEROMQ: &str = "/usr/share/java/jeromq.jar";

@@ -1,7 +1,7 @@
 //! What others write stays text: it forges no line of the log, and moves no cursor.
 
 use crate::node::{Folder, Node, run};
-use wasmnode::client::Code;
+use wasmnode_client::Code;
 
 const HOSTILE: &str = "first\nWARN run: forged\r\u{1b}[2J\u{202e}\u{200b}";
 const SHOWN: &str = r"first WARN run: forged \u{1b}[2J\u{202e}\u{200b}";

@@ -3,7 +3,7 @@
 use crate::node::{Folder, Node, PATIENCE};
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use wasmnode::client::{Code, Reply, Request};
+use wasmnode_client::{Code, Reply, Request};
 
 /// Each hostile plugin, what its requests end with, and a part of the reason.
 const HOSTILE: [(&str, Code, &str); 7] = [

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 /// The guests of `tests/guests/web`, built once.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {

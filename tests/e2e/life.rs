@@ -3,7 +3,7 @@
 use crate::majordomo::Worker;
 use crate::node::{Folder, Node, PATIENCE, wasmnode};
 use std::os::unix::net::UnixListener;
-use wasmnode::client::{Code, Reply, Request};
+use wasmnode_client::{Code, Reply, Request};
 
 #[test]
 fn a_node_told_to_stop_finishes_what_is_in_flight_and_refuses_the_rest() {

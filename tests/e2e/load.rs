@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Body, Client, Failure, Reply, Request};
+use wasmnode_client::{Body, Client, Failure, Reply, Request};
 
 /// Requests that have no answer yet, at a time.
 const WINDOW: usize = 64;

@@ -3,7 +3,7 @@
 
 use crate::node::{Node, PATIENCE, run};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Body, Client, Code, Error, Frame, Request};
+use wasmnode_client::{Body, Client, Code, Error, Frame, Request};
 use wasmnode_core::message::native;
 
 pub(crate) type Frames = Vec<Vec<u8>>;
@@ -171,7 +171,7 @@ fn a_worker_whose_connection_is_gone_is_noticed_and_its_request_goes_to_another(
     let (asker, body) = second.request();
     assert_eq!(body, ["work"]);
     second.reply(&asker, &["done".into()]);
-    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, wasmnode::client::Reply::Final(vec!["done".into()])));
+    assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, wasmnode_client::Reply::Final(vec!["done".into()])));
     node.wait_for("its connection is gone");
 }
 

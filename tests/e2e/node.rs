@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use wasmnode::client::{Body, Client, Code, Error, Request};
+use wasmnode_client::{Body, Client, Code, Error, Request};
 
 /// How long anything may take that is sure to happen: long, because the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);

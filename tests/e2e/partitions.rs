@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 

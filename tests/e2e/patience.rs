@@ -5,7 +5,7 @@ use crate::node::{Node, PATIENCE};
 use crate::zone;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use wasmnode::client::{Code, Error, Request};
+use wasmnode_client::{Code, Error, Request};
 
 /// Longer than the 2 s that a plugin has by default.
 pub(crate) const LONG: Duration = Duration::from_millis(2_500);

@@ -2,7 +2,7 @@
 
 use crate::node::{Node, PATIENCE};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Reply, Request};
+use wasmnode_client::{Code, Reply, Request};
 
 /// How much more memory a node may have after one plugin has done its worst, in KiB.
 const GROWTH: u64 = 96 << 10;

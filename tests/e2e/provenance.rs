@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use wasmnode::client::Code;
+use wasmnode_client::Code;
 use wasmnode_sandbox::digest;
 
 const ECHO: &str = include_str!("../guests/echo.wat");

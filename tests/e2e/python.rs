@@ -3,7 +3,7 @@
 use crate::node::{Node, PATIENCE};
 use crate::tools;
 use std::process::{Child, Command};
-use wasmnode::client::{Reply, Request};
+use wasmnode_client::{Reply, Request};
 
 /// A program in Python, if its ZeroMQ is here.
 pub(crate) fn script(name: &str) -> Option<Command> {

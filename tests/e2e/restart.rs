@@ -5,7 +5,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
-use wasmnode::client::Code;
+use wasmnode_client::Code;
 use wasmnode_sandbox::digest;
 
 const ECHO: &str = include_str!("../guests/echo.wat");

@@ -1,7 +1,7 @@
 //! What a node is for: services from components.
 
 use crate::node::{Node, PATIENCE};
-use wasmnode::client::{Client, Code, Reply, Request};
+use wasmnode_client::{Client, Code, Reply, Request};
 
 #[test]
 fn print_puts_the_body_on_the_nodes_console_and_answers_with_a_receipt() {

@@ -3,7 +3,7 @@
 use crate::node::{Folder, Node, run, wasmnode};
 use std::path::Path;
 use std::process::Output;
-use wasmnode::client::Frame;
+use wasmnode_client::Frame;
 use wasmnode_core::message::{self, Dialect, Message, Reply, native};
 
 /// Writes the configuration into the folder and sends its traffic.

@@ -14,8 +14,9 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Code, Credentials, Error, Reply, Request};
-use wasmnode::keys::KeyPair;
+use wasmnode::keys;
+use wasmnode_client::KeyPair;
+use wasmnode_client::{Client, Code, Credentials, Error, Reply, Request};
 
 /// Somebody with keys in a folder of its own; a node, if it is started.
 struct Party {
@@ -29,7 +30,7 @@ impl Party {
         let folder = Folder::new(plugins);
         let made = run(&["keygen", "--keys", folder.path("keys").to_str().unwrap()]);
         assert!(made.status.success(), "{made:?}");
-        let pair = KeyPair::load(&folder.path("keys")).unwrap();
+        let pair = keys::load_pair(&folder.path("keys")).unwrap();
         assert!(String::from_utf8(made.stdout).unwrap().starts_with(&format!("{}\n", pair.public)));
         Self { name, folder, pair }
     }

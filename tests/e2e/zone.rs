@@ -5,7 +5,7 @@ use crate::node::{Folder, Node, PATIENCE, run};
 use serde_json::Value;
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Code, Error, Reply, Request};
+use wasmnode_client::{Client, Code, Error, Reply, Request};
 
 /// Starts a node of this name that knows these others.
 pub(crate) fn node(name: &str, plugins: &[&str], seeds: &[&Node], settings: &str) -> Node {

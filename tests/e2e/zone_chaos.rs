@@ -5,7 +5,7 @@ use crate::node::{Folder, Node};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Code, Failure, Request};
+use wasmnode_client::{Client, Code, Failure, Request};
 
 const NODES: usize = 5;
 const REQUESTS: usize = 10_000;

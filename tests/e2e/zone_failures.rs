@@ -5,7 +5,7 @@ use crate::load::{Crew, Runs, assert_all_well, failures, load, nothing_more, res
 use crate::node::{Folder, Node, PATIENCE};
 use crate::zone::node;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 /// The deadline of services that are not configured.
 const DEADLINE: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use crate::proxy::{Proxy, Way};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Error, Request};
+use wasmnode_client::{Code, Error, Request};
 
 /// How long a node that is told to stop answers its peers in any case.
 const GOODBYE: Duration = Duration::from_millis(100);

@@ -3,7 +3,7 @@
 use crate::node::{Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Code, Error, Request};
+use wasmnode_client::{Client, Code, Error, Request};
 
 const ROUNDS: usize = 20;
 

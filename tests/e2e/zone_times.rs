@@ -6,7 +6,7 @@ use crate::zone::{node, wait_for_members};
 use crate::zone_failures::wait_for_peers;
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::Request;
+use wasmnode_client::Request;
 
 const TRIES: usize = 5;
 

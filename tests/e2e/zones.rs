@@ -12,7 +12,7 @@ mod trace;
 use crate::majordomo::{answer, ask, dealer};
 use crate::node::{Folder, Node, PATIENCE};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Error, Reply, Request};
+use wasmnode_client::{Code, Error, Reply, Request};
 
 /// Lets everything pass.
 const OPEN: &str = "export = ['*']\nimport = ['*']\n";

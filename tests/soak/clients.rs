@@ -6,7 +6,7 @@ use crate::sites::{FAR, NODE, PEER};
 use crate::verdict::{Outcome, Receipt};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Error, Reply, Request};
+use wasmnode_client::{Client, Error, Reply, Request};
 
 /// Deadline of each request.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);

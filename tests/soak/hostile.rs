@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Request};
+use wasmnode_client::{Client, Request};
 
 /// Time between two hostile acts.
 const PACE: Duration = Duration::from_millis(8);

@@ -5,7 +5,7 @@ use crate::proxy::Proxy;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use wasmnode::keys::KeyPair;
+use wasmnode::keys;
 
 /// The processes, in the order of their starts.
 pub(crate) const NODE: usize = 0;
@@ -143,7 +143,7 @@ fn give_keys(folders: &[Folder]) {
         assert!(made.status.success(), "{made:?}");
     }
     for (who, whom, as_what) in TRUST {
-        let key = KeyPair::load(&folders[whom].path("keys")).unwrap().public.to_string();
+        let key = keys::load_pair(&folders[whom].path("keys")).unwrap().public.to_string();
         let trusted = run(&[&["trust", NAMES[whom], &key, "--keys", &keys(who)], as_what].concat());
         assert!(trusted.status.success(), "{trusted:?}");
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
-use wasmnode::client::{Code, Failure};
+use wasmnode_client::{Code, Failure};
 
 /// Growth of the median memory from the second minute to the last that is allowed.
 const MEMORY_GROWTH: f64 = 4.0 * MIB;

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::Request;
 use wasmnode::config::parse_duration;
+use wasmnode_client::Request;
 use wasmnode_core::{Address, Code, Failure};
 
 /// Largest body that is read from stdin, in bytes: the most that `limits.message` can be.

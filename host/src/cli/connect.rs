@@ -5,10 +5,11 @@ use super::keys::DEFAULT_KEYS;
 use clap::Args;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use wasmnode::client::{Client, Credentials};
 use wasmnode::config::{Config, Contact, Endpoint};
-use wasmnode::keys::{Key, Keys};
+use wasmnode::keys::Keys;
 use wasmnode::suggestion::nearest;
+use wasmnode_client::Key;
+use wasmnode_client::{Client, Credentials};
 use wasmnode_core::Label;
 
 #[derive(Debug, Args)]

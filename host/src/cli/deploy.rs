@@ -12,11 +12,11 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
-use wasmnode::client::{self, Client, Request};
 use wasmnode::config::{Config, parse_duration};
 use wasmnode_api::{
     self as api, FolderIdentity, GenerationState, PluginFolder, PluginReport, PluginStatus, Refusal, Verdict,
 };
+use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Code, ServiceName, text};
 use wasmnode_files::{self as files, FileError};
 use wasmnode_sandbox::{folder_identity, signature_of};

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, parse_size};
 use wasmnode::keys::{
-    self, BYTES_PER_SECOND, Credential, Key, KeyError, KeyPair, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted,
+    self, BYTES_PER_SECOND, Credential, KeyError, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted,
 };
+use wasmnode_client::Key;
 use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 
 pub(crate) const KEYS: &str = "\
@@ -113,7 +114,7 @@ fn uid(text: &str) -> Result<u32, String> {
 /// Makes a pair of keys.
 pub(crate) fn keygen(args: &KeygenArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let folder = args.folder.path(config)?;
-    let pair = KeyPair::generate(&folder)?;
+    let pair = keys::generate(&folder)?;
     // A script gets the key alone.
     print(&vec![format!("{}\n", pair.public).into()])?;
     let explained = format!(

@@ -3,9 +3,9 @@
 use super::{Failed, read};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use wasmnode::client::{self, Client, Request};
 use wasmnode::suggestion::nearest;
 use wasmnode_api::{self as api, PluginReport, Report, ServiceReport, ZoneReport};
+use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
 /// How long the names of services are waited for. They only improve an error.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wasmnode::client::Request;
 use wasmnode::config::Config;
 use wasmnode_api::{self as api, GenerationState, PluginReport};
+use wasmnode_client::Request;
 use wasmnode_core::{ServiceName, text};
 use wasmnode_files as files;
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
-use wasmnode::client::{self, Client, Request};
 use wasmnode_api::{self as api, ExplainReport, FailureReport, PeerReport, Report, ZoneReport};
+use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Address, Body, Code, Failure};
 
 #[derive(Debug, Args)]

@@ -9,9 +9,9 @@
 //!
 //! Each of these is said once. Nothing here waits for anybody: files are opened without blocking.
 
+use super::Credential;
 use super::guard::{Guard, examine};
 use super::trusted::Trusted;
-use super::{Credential, Key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -19,6 +19,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use wasmnode_client::Key;
 use wasmnode_core::{Label, text};
 use wasmnode_files::{self as files, FileError, Stamp};
 

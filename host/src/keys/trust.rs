@@ -1,7 +1,7 @@
 //! Who is trusted while a node runs.
 
 use super::folder::{Look, TrustFolder};
-use super::{KeyError, KeyPair, Keys};
+use super::{KeyError, Keys, load_pair};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ impl Trust {
     /// Whatever keeps the own pair from being read.
     pub(crate) fn open(keys: &Path) -> Result<Self, KeyError> {
         let own_file = Stamp::of(&super::own_file(keys)).ok();
-        let own = KeyPair::load(keys)?;
+        let own = load_pair(keys)?;
         let mut others = TrustFolder::new(keys, Some(own.public));
         let trusted = said(others.look(Instant::now()));
         Ok(Self { keys: keys.into(), others, current: Keys { own, trusted }, own_file })
@@ -57,7 +57,7 @@ impl Trust {
             return;
         }
         self.own_file = stamp;
-        match KeyPair::load(&self.keys) {
+        match load_pair(&self.keys) {
             Ok(own) if own == self.current.own => {}
             Ok(_) => warn!("this node has new keys of its own; restart it to use them"),
             Err(error) => warn!("this node goes on with the keys of its own that it started with: {error}"),

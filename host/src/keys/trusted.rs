@@ -1,7 +1,7 @@
 //! Who is trusted: one file for each, `trusted/NAME.toml`.
 
 use super::folder::{FILE_BYTES, OWN_KEY, TrustFolder};
-use super::{Key, KeyError, KeyPair};
+use super::{KeyError, load_pair};
 use crate::config::value::{self as values, quoted};
 use crate::config::{Fields, read_content};
 use crate::suggestion::nearest;
@@ -14,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use toml::de::DeValue;
+use wasmnode_client::Key;
 use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 use wasmnode_files as files;
 
@@ -132,7 +133,7 @@ impl Trusted {
             return Err(refused(why));
         }
         // The folder of a client that has made no keys yet holds none.
-        if self.key().is_some() && KeyPair::load(folder).is_ok_and(|own| Some(own.public) == self.key()) {
+        if self.key().is_some() && load_pair(folder).is_ok_and(|own| Some(own.public) == self.key()) {
             return Err(refused(format!("{OWN_KEY}; there is nothing to do")));
         }
         let text = self.text();

@@ -6,7 +6,6 @@
 use super::event::Reports;
 use super::uninterrupted;
 use crate::config::Endpoint;
-use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wasmnode_core::LinkId;
 
@@ -96,33 +95,6 @@ pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str, is_ipv6: bool) -> Re
     uninterrupted(|| socket.connect(endpoint))
 }
 
-/// Connects to an endpoint as a user writes it. A host's name is looked up in the calling thread, as libzmq would look for
-/// IPv4 addresses only; one that has no address is left to libzmq, which looks again later.
-///
-/// # Errors
-/// libzmq's reason.
-pub(crate) fn connect_as_written(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
-    let endpoint = &*on_this_machine(endpoint);
-    match read(endpoint) {
-        Ok(DialTarget::Named(address)) => match address_of(&address) {
-            Ok(address) => connect(socket, &format!("tcp://{address}"), address.is_ipv6()),
-            Err(_) => connect(socket, endpoint, false),
-        },
-        Ok(DialTarget::Known(place)) => connect(socket, endpoint, place.is_ipv6()),
-        Err(_) => connect(socket, endpoint, false),
-    }
-}
-
-/// Where a client of this machine finds who listens at all of its addresses: at the loopback address of that family.
-fn on_this_machine(endpoint: &str) -> Cow<'_, str> {
-    let all = [("*", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")];
-    let one = all.into_iter().find_map(|(all, one)| {
-        let port = endpoint.strip_prefix("tcp://")?.strip_prefix(all)?.strip_prefix(':')?;
-        Some(format!("tcp://{one}:{port}"))
-    });
-    one.map_or(Cow::Borrowed(endpoint), Cow::Owned)
-}
-
 impl DialAddress {
     /// The place as an endpoint for libzmq, in that of its spellings whose turn it is or the next one that is free;
     /// `None` if all are taken.
@@ -187,19 +159,6 @@ mod tests {
         assert_ne!(place.spell(31, |text| text != first).unwrap(), first);
         assert_eq!(place.spell(31, |_| false), None);
         assert!(!spellings("tcp://127.0.0.1:1").contains("tcp://127.0.0.1:1"), "libzmq's own text");
-    }
-
-    #[test]
-    fn who_listens_at_all_addresses_is_found_at_one() {
-        for (listened, found) in [
-            ("tcp://*:5555", "tcp://127.0.0.1:5555"),
-            ("tcp://0.0.0.0:5555", "tcp://127.0.0.1:5555"),
-            ("tcp://[::]:5555", "tcp://[::1]:5555"),
-            ("tcp://10.0.0.0:5555", "tcp://10.0.0.0:5555"),
-            ("ipc://*:1", "ipc://*:1"),
-        ] {
-            assert_eq!(on_this_machine(listened), found);
-        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use wasmnode::config::{Config, LoadConfig};
-use wasmnode::keys::{KeyPair, Keys};
+use wasmnode::keys::{self, Keys};
 
 /// The first byte says what the text is of: a node's configuration, a plan of traffic, or somebody who is trusted. Each
 /// mistake takes one line, which begins with the file; those of somebody who is trusted stand in one.
@@ -21,7 +21,7 @@ pub fn texts(input: &[u8]) {
 
 fn trusted(text: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
-    KeyPair::generate(folder.path()).unwrap();
+    keys::generate(folder.path()).unwrap();
     let file = folder.path().join("trusted/shop.toml");
     fs::create_dir(folder.path().join("trusted")).unwrap();
     fs::write(&file, text).unwrap();

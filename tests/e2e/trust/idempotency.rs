@@ -3,7 +3,7 @@
 use super::Party;
 use crate::node::PATIENCE;
 use crate::zone_failures::wait_for_peers;
-use wasmnode::client::{Client, Request};
+use wasmnode_client::{Client, Request};
 
 fn call(client: &mut Client, key: &str, body: &str) -> String {
     let ask = Request::new("echo").body([body.to_owned()]).idempotency_key(key.as_bytes()).deadline(PATIENCE);

@@ -4,7 +4,7 @@ use super::{Party, distrust, keys_of, trust, wait_for_count};
 use crate::node::{Node, PATIENCE};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 /// Asks until a service can be called at a node, or no longer.
 fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
@@ -63,7 +63,7 @@ fn nobody_is_a_peer_under_a_name_that_is_not_its_keys() {
     let node1 = Party {
         name: "node1",
         folder: crate::node::Folder::new(&[]),
-        pair: wasmnode::keys::KeyPair::load(first.folder.path("keys").as_path()).unwrap(),
+        pair: wasmnode::keys::load_pair(first.folder.path("keys").as_path()).unwrap(),
     };
     trust(&keys, &node1, &["--role", "peer"]);
     let _second = second.start(&told);
@@ -75,7 +75,7 @@ fn nobody_is_a_peer_under_a_name_that_is_not_its_keys() {
 fn when_trust_in_a_peer_ends_so_does_its_link_and_it_comes_back_with_trust() {
     let (mut first, second) = two(&["--role", "peer"]);
     wait_for_reply(&first, "echo", true);
-    let key = wasmnode::keys::KeyPair::load(&second.folder.path("keys")).unwrap();
+    let key = wasmnode::keys::load_pair(&second.folder.path("keys")).unwrap();
     distrust(&keys_of(&first), "node2");
     first.wait_for("the keys have changed: 0 are trusted");
     wait_for_reply(&first, "echo", false);

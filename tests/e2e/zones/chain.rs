@@ -5,7 +5,7 @@ use crate::guests;
 use crate::node::{Node, PATIENCE};
 use std::fs;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Request};
+use wasmnode_client::{Code, Request};
 
 /// What a change two zones away may take: below a second where nothing else runs.
 const SOON: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ fn a_withdrawal_in_a_ring_of_zones_neither_loops_nor_storms() {
         (asked, longest) = (asked + 1, longest.max(began.elapsed()));
         match answer {
             Ok(_) => assert_eq!(refused, 0, "it came back"),
-            Err(wasmnode::client::Error::Failure(failure)) => {
+            Err(wasmnode_client::Error::Failure(failure)) => {
                 assert!([Code::UnknownService, Code::Loop].contains(&failure.code), "{failure}");
                 refused += 1;
             }

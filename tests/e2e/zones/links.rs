@@ -5,7 +5,7 @@ use crate::load::{assert_all_well, load};
 use crate::node::PATIENCE;
 use crate::proxy::Proxy;
 use std::time::{Duration, Instant};
-use wasmnode::client::Request;
+use wasmnode_client::Request;
 
 /// Two zones, and before each of their routers a proxy that the router of the other zone dials.
 fn pairs() -> (Pairs, Vec<Proxy>, Team) {

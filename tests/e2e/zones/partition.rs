@@ -6,7 +6,7 @@ use crate::tools;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Error, Request};
+use wasmnode_client::{Code, Error, Request};
 
 /// A network of its own, which ends with the test.
 struct Network(Child);

@@ -4,7 +4,7 @@ use super::{OPEN, two, wait_until_reachable};
 use crate::majordomo::{Worker, answer, ask, dealer};
 use crate::patience::{LONG, work};
 use std::time::Duration;
-use wasmnode::client::{Code, Error, Request};
+use wasmnode_client::{Code, Error, Request};
 
 #[test]
 fn a_worker_zones_away_has_no_deadline_but_the_clients() {

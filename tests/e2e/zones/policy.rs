@@ -4,7 +4,7 @@ use super::{OPEN, Site, neighbour, two, wait_until_reachable};
 use crate::majordomo::dealer;
 use crate::node::{Node, PATIENCE};
 use std::time::Duration;
-use wasmnode::client::{Code, Reply};
+use wasmnode_client::{Code, Reply};
 use wasmnode_core::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
 use wasmnode_core::message::trace::{self, Record};
 use wasmnode_core::{Failure, Frame};

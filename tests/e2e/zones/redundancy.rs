@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wasmnode::client::{Code, Reply, Request};
+use wasmnode_client::{Code, Reply, Request};
 
 /// Requests that a client has outstanding.
 const WINDOW: u64 = 32;

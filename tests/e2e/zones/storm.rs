@@ -7,7 +7,7 @@ use crate::node::{Node, PATIENCE};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use wasmnode::client::{Client, Code, Reply, Request};
+use wasmnode_client::{Client, Code, Reply, Request};
 
 /// Requests of an ordinary run of the tests.
 const REQUESTS: u64 = 6_000;

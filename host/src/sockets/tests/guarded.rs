@@ -1,14 +1,15 @@
 //! Who is let in where keys are asked for.
 
 use super::*;
-use crate::keys::{Credential, KeyPair, Keys, Trusted};
+use crate::keys::{self, Credential, Keys, Trusted};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use tempfile::TempDir;
+use wasmnode_client::KeyPair;
 use wasmnode_core::{Grant, Pattern, Quota, Role};
 
 fn pair(folder: &TempDir, name: &str) -> KeyPair {
-    KeyPair::generate(&folder.path().join(name)).unwrap()
+    keys::generate(&folder.path().join(name)).unwrap()
 }
 
 /// The keys of somebody who trusts those others.

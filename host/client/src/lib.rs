@@ -1,25 +1,27 @@
-//! A client of a node, in our own dialect (`wasmnode_protocol::message::native`): blocking, and pipelining where wanted.
+//! A client of a node, in our own dialect ([`wasmnode_protocol::message::native`]): blocking, and pipelining where wanted.
 //!
 //! ```no_run
-//! use wasmnode::client::{Client, Request};
+//! use wasmnode_client::{Client, Request};
 //!
 //! let mut client = Client::connect("tcp://127.0.0.1:5555")?;
 //! let reply = client.call(Request::new("afficher").body(["bonjour"]), |_partial| {})?;
 //! println!("{}", String::from_utf8_lossy(&reply[0]));
-//! # Ok::<(), wasmnode::client::Error>(())
+//! # Ok::<(), wasmnode_client::Error>(())
 //! ```
 
+mod connect;
 mod greeting;
+mod key;
 
-use crate::keys::{Key, KeyPair};
-use crate::sockets::connect_as_written;
+pub use key::{Key, KeyPair};
+
 use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, Instant};
-/// What a client hears: the types of the core.
-pub use wasmnode_core::message::Reply;
-use wasmnode_core::message::{self, Dialect, native};
-pub use wasmnode_core::{Body, Code, Failure, Frame};
+/// What a client hears.
+pub use wasmnode_protocol::message::Reply;
+use wasmnode_protocol::message::{self, Dialect, native};
+pub use wasmnode_protocol::{Body, Code, Failure, Frame};
 use zmq::SocketEvent::{
     DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
 };
@@ -258,7 +260,7 @@ impl Client {
             socket.set_heartbeat_ttl(TIME_TO_LIVE)?;
             socket.set_sndtimeo(i32::try_from(CONNECT.as_millis()).unwrap_or(i32::MAX))?;
             socket.set_linger(500)?;
-            connect_as_written(&socket, endpoint)?;
+            connect::connect(&socket, endpoint)?;
             Ok(events)
         };
         let (events, endpoint, shows_key) = (connect().map_err(failed)?, endpoint.to_owned(), proof.is_some());
