@@ -1,6 +1,6 @@
 //! Answers of the node's own services: its state, its plugins, its zone, as JSON.
 
-use crate::sockets::Sockets;
+use crate::transport::zmq::Sockets;
 use std::time::{Duration, SystemTime};
 use wasmnode_api::{
     CandidateReport, CounterReport, ExplainReport, FailureReport, MemberReport, PeerReport, Report, ServiceReport,

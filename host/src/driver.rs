@@ -13,7 +13,7 @@ use crate::keys::{KeyError, Trust};
 use crate::reload;
 use crate::repeats::Repeats;
 use crate::signals;
-use crate::sockets::{ListenError, Sockets, TransportEvent};
+use crate::transport::zmq::{ListenError, Sockets, TransportEvent};
 use event::DriverEvent;
 use std::fmt;
 use std::str::FromStr;

@@ -6,15 +6,15 @@
 mod arrivals;
 mod stats;
 
-pub use stats::{Flow, Stats};
+use stats::Stats;
 
-use crate::config::{LoadConfig, LoadSender};
 use arrivals::Planned;
 use stats::Open;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+use wasmnode::config::{LoadConfig, LoadSender};
 use wasmnode_api::{self as api, ZoneReport};
 use wasmnode_client::{Client, Error, Reply, Request};
 
@@ -32,29 +32,29 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What became of the traffic.
 #[derive(Debug)]
-pub struct LoadOutcome {
+pub(crate) struct LoadOutcome {
     /// The requests, counted.
-    pub stats: Stats,
+    pub(crate) stats: Stats,
     /// Requests that were to be sent; fewer were if a sender had to stop.
-    pub planned: u64,
+    pub(crate) planned: u64,
     /// From the start to the last answer.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// What else went wrong, by sender.
-    pub errors: Vec<LoadError>,
+    pub(crate) errors: Vec<LoadError>,
 }
 
 /// What made a sender stop sending, or what it could not read.
 #[derive(Debug)]
-pub struct LoadError {
+pub(crate) struct LoadError {
     /// The sender's name.
-    pub sender: String,
+    pub(crate) sender: String,
     /// What went wrong.
-    pub error: Error,
+    pub(crate) error: Error,
 }
 
 /// How far it is.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     sent: AtomicU64,
     replied: AtomicU64,
     failed: AtomicU64,
@@ -79,7 +79,7 @@ impl fmt::Display for Progress {
 ///
 /// # Errors
 /// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.
-pub fn run(
+pub(crate) fn run(
     traffic: &LoadConfig,
     clients: Vec<Client>,
     mut tell: impl FnMut(Duration, &Progress),

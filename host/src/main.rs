@@ -1,6 +1,7 @@
 //! The program: arguments, configuration, the role, the exit code.
 
 mod cli;
+mod loadgen;
 mod memory;
 
 use clap::Parser;

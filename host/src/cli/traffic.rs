@@ -2,13 +2,13 @@
 
 use super::connect::connect;
 use super::{Failed, print};
+use crate::loadgen::{self, LoadError, LoadOutcome};
 use clap::Args;
 use std::fmt::{Display, Write as _};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use wasmnode::config;
-use wasmnode::loadgen::{self, LoadError, LoadOutcome};
 
 pub(crate) const TRAFFIC: &str = "\
 The file of --config lists who sends what where; all but the senders may be left out:

@@ -1,7 +1,7 @@
 //! All that wakes the driver, gathered from the modules that declare it.
 
 use crate::keys::Keys;
-use crate::sockets::TransportEvent;
+use crate::transport::zmq::TransportEvent;
 use wasmnode_core::Input;
 
 /// Event that another thread sends to the driver.

@@ -1,8 +1,8 @@
 //! Which requests are sent when: all drawn from the seed before the first is sent, so that a slow machine sends the same.
 
-use crate::config::{LoadConfig, LoadSender, Rhythm};
 use fastrand::Rng;
 use std::time::Duration;
+use wasmnode::config::{LoadConfig, LoadSender, Rhythm};
 
 /// One request of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use wasmnode_core::{Code, Failure};
 
 /// From which zone to which address.
-pub type Flow = (String, String);
+pub(crate) type Flow = (String, String);
 
 /// What became of all requests.
 #[derive(Debug, Default)]
-pub struct Stats {
+pub(crate) struct Stats {
     ways: BTreeMap<Flow, Count>,
     /// Answers with a number that no request had.
     strays: u64,
@@ -103,25 +103,25 @@ impl Stats {
 
     /// Requests sent.
     #[must_use]
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.ways.values().map(|count| count.sent).sum()
     }
 
     /// Requests answered with a failure.
     #[must_use]
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.ways.values().map(Count::failed).sum()
     }
 
     /// Requests without an answer.
     #[must_use]
-    pub fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         self.ways.values().map(|count| count.missing).sum()
     }
 
     /// Answers beyond the one that each request has.
     #[must_use]
-    pub fn surplus(&self) -> u64 {
+    pub(crate) fn surplus(&self) -> u64 {
         self.strays + self.ways.values().map(|count| count.doubled).sum::<u64>()
     }
 }

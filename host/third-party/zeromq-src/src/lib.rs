@@ -8,7 +8,7 @@
 //! `libzmq.patch` bounds what a connection may take before its message is complete, and removes ways for a peer to abort
 //! the process or to go unnoticed; its head gives the reason of each edit. The build script of this crate applies it to a
 //! copy of the source, and fails where an edit does not fit. The options that the patch adds are named in
-//! `host/src/sockets/ffi.rs`.
+//! `host/src/transport/zmq/ffi.rs`.
 //!
 //! `platform.hpp` says what libzmq's own build finds on Linux. Without it, threads would wake each other through socket
 //! pairs, TCP keep-alives would be ignored, and the user behind an ipc socket would be unknown.

@@ -3,7 +3,7 @@
 mod guarded;
 mod hostile;
 mod unread;
-#[path = "../../../tests/zmtp.rs"]
+#[path = "../../../../tests/zmtp.rs"]
 mod zmtp;
 
 use super::event::Reports;
