@@ -354,7 +354,10 @@ impl Broker {
         };
         let service = self.services.get_or_insert_with(name, || Service::new(&self.settings, name));
         let may_go = service.next_local().is_none() && place.may_be_here() && deadline.at > now;
-        if may_go && let Some(provider) = service.take_provider(now) {
+        if may_go
+            && !service.is_quarantined(now)
+            && let Some(provider) = service.take_provider(now)
+        {
             service.fair_queue.serve(*turn);
             return self.hand_to(provider, id, now);
         }
@@ -381,6 +384,13 @@ impl Broker {
                 self.end_overdue(request, now);
                 continue;
             }
+            if service.is_quarantined(now)
+                && let Some(hop) = self.way_around_quarantine(request, now)
+            {
+                self.forward(request, hop, now);
+                continue;
+            }
+            let Some(service) = self.services.get_mut(name) else { return };
             let Some(provider) = service.take_provider(now) else { return };
             service.anywhere.remove(&turn);
             service.here.remove(&turn);

@@ -1,5 +1,6 @@
 //! Which requests are accepted: every limit, and the failure that names it.
 
+use super::service::Service;
 use super::{Broker, Destination, Pending, Requester, Submission};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
@@ -82,7 +83,12 @@ impl Broker {
 
     /// Why a request for a service is refused, whoever could serve it, if that is so: its queue is full.
     pub(crate) fn full_queue(&self, name: &ServiceName) -> Option<Failure> {
-        let service = self.services.get(name).filter(|service| service.queued() >= service.settings.queue)?;
+        let is_full = |service: &&Service| match service.queued() {
+            // What need not wait takes no place.
+            0 => service.settings.queue == 0 && !service.is_ready(),
+            queued => queued >= service.settings.queue,
+        };
+        let service = self.services.get(name).filter(is_full)?;
         let reason = format!("the queue of {name} is full: service.{name}.queue = {}", service.settings.queue);
         Some(Failure::new(Code::Overloaded, reason))
     }

@@ -28,8 +28,8 @@ impl Broker {
     pub(crate) fn quarantined(&self, service: &ServiceName, now: Time) -> Option<Failure> {
         let entry = self.services.get(service)?;
         let left = entry.quarantined_until.since(now);
-        let is_refused = entry.plugin && entry.idle.is_empty() && !left.is_zero();
-        is_refused.then(|| Failure::new(Code::Crashed, format!("{service} is {}", in_quarantine(left))))
+        let reason = || format!("{service} is {}", in_quarantine(left));
+        entry.is_quarantined(now).then(|| Failure::new(Code::Crashed, reason()))
     }
 
     fn explain_here(&self, service: &ServiceName, now: Time) -> Vec<Candidate> {

@@ -96,6 +96,18 @@ impl Broker {
         }
     }
 
+    /// The peer that gets a request which the plugin of this node would refuse, because it is in quarantine; `None` if it
+    /// would not, or no peer has room.
+    pub(super) fn way_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
+        let pending = self.requests.get(&id)?;
+        let may_go = matches!(pending.destination, Destination::Anywhere | Destination::Home);
+        self.services.get(&pending.service).filter(|service| may_go && service.is_quarantined(now))?;
+        match self.choose_way(id, now) {
+            (Selection::Peer(link), zone) => Some((link, zone)),
+            _ => None,
+        }
+    }
+
     /// Whether somebody could serve the request who has not tried already.
     pub(super) fn can_be_served(&self, id: RequestId) -> bool {
         let Some(pending) = self.requests.get(&id) else { return false };

@@ -130,6 +130,17 @@ impl Service {
         self.plugin && (self.busy > 0 || !self.idle.is_empty())
     }
 
+    /// Whether its plugin refuses requests, and no worker is idle to take one.
+    pub(super) fn is_quarantined(&self, now: Time) -> bool {
+        self.plugin && self.idle.is_empty() && self.quarantined_until > now
+    }
+
+    /// Whether a request could be started or passed on without a wait.
+    pub(super) fn is_ready(&self) -> bool {
+        let plugin_is_free = self.plugin && self.running < self.settings.concurrency;
+        plugin_is_free || !self.idle.is_empty() || !self.peers.is_empty() || !self.remote_zones.is_empty()
+    }
+
     /// Whether anybody offers it.
     pub(super) fn is_reachable(&self) -> bool {
         self.is_local() || !self.peers.is_empty() || !self.remote_zones.is_empty()

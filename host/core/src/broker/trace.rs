@@ -53,6 +53,11 @@ impl Broker {
     pub(super) fn trace_on(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
         let is_told_all = self.shows_details(&pending.crossed);
+        if let Some(hop) = self.way_around_quarantine(id, now) {
+            self.note(id, |broker, pending| broker.why(&hop, pending, is_told_all, now));
+            return self.forward(id, hop, now);
+        }
+        let Some(pending) = self.requests.get(&id) else { return };
         if let Some(decision) = self.how_it_is_served(pending, is_told_all, now) {
             let refused = self.quarantined(&pending.service, now);
             self.note(id, |_, _| decision);

@@ -78,7 +78,9 @@ impl Node {
         let gone: BTreeSet<ConnectionId> = peers.chain(&guests).cloned().collect();
         let workers = self.broker.registrations().filter(|(peer, service)| access.may_work(peer, service).is_err());
         let workers: Vec<ConnectionId> = workers.map(|(peer, _)| peer.clone()).collect();
-        let is_cut = |(_, name): &(LinkId, &Label)| !access.may_be_asked(name, None);
+        let had = |name: &Label| self.access.as_ref().is_some_and(|before| before.grants.contains_key(name));
+        let is_revoked = |name: &Label| had(name) && !access.grants.contains_key(name);
+        let is_cut = |(_, name): &(LinkId, &Label)| !access.may_be_asked(name, None) || is_revoked(name);
         let mut links: Vec<LinkId> = self.zone.links.up().filter(is_cut).map(|(link, _)| link).collect();
         if let Some(router) = &self.router {
             links.extend(

@@ -93,7 +93,9 @@ impl Node {
         };
         let candidates = self.broker.explain(service, &located, now);
         let full = self.broker.full_queue(service).filter(|_| !candidates.is_empty());
-        let quarantined = || self.broker.quarantined(service, now).filter(|_| located.may_be_here());
+        let goes_to_peer = candidates.iter().any(|candidate| candidate.is_ready && candidate.via == Via::Peer);
+        let is_refused = located.may_be_here() && !goes_to_peer;
+        let quarantined = || self.broker.quarantined(service, now).filter(|_| is_refused);
         let failure = full.or_else(quarantined);
         let verdict = failure.as_ref().map_or_else(|| verdict(&candidates), ToString::to_string);
         Explanation { meaning, candidates, verdict, failure }

@@ -3,7 +3,8 @@ use super::*;
 use crate::connection::ConnectionId;
 use crate::message::peer::Traits;
 use crate::message::{Dialect, Frame};
-use crate::settings::{NodeSettings, RouterSettings};
+use crate::settings::{NodeSettings, RouterSettings, ServiceSettings};
+use std::time::Duration;
 
 const FIRST: LinkId = LinkId(1);
 const SECOND: LinkId = LinkId(2);
@@ -29,8 +30,12 @@ fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
+    broker.submit(submission(id, service, has_alternative), NOW);
+}
+
+fn submission(id: u64, service: &str, has_alternative: bool) -> Submission {
     let connection = ConnectionId::new(Frame::from(format!("asker {id}")));
-    let submission = Submission {
+    Submission {
         requester: Requester::Client { connection, dialect: Dialect::Peer, id, asked: None },
         service: name(service),
         destination: Destination::Zone(name("b")),
@@ -47,8 +52,7 @@ fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
         patience: None,
         traceparent: None,
         idempotency_key: None,
-    };
-    broker.submit(submission, NOW);
+    }
 }
 
 /// What was decided: who got which request and whether it is wanted back; what is cancelled; how a request has ended.
@@ -153,4 +157,46 @@ fn a_deadline_that_passes_at_a_peer_names_the_node_whose_setting_it_is() {
     let (failure, me) = (failure.unwrap(), broker.settings.name.clone());
     let named = format!("defaults.deadline = 2s at node {me}, as service.once.deadline is not set");
     assert!(failure.code == Code::Deadline && failure.reason.ends_with(&named), "{}", failure.reason);
+}
+
+/// A broker whose plugin for `print` is in quarantine, which a peer serves too.
+fn quarantined() -> Broker {
+    let mut broker = Broker::new(NodeSettings::default());
+    broker.peer_up(FIRST, &name("node2"), None, false, NOW);
+    broker.peer_offers(FIRST, &name("print"), Traits::of_plugin(false), 0, NOW);
+    broker.offer(&name("print"), NOW);
+    broker.quarantine(&name("print"), NOW + Duration::from_secs(1));
+    broker
+}
+
+#[test]
+fn what_a_plugin_in_quarantine_would_refuse_goes_to_a_peer_as_long_as_one_has_room() {
+    let mut broker = quarantined();
+    let request = |id| Submission { destination: Destination::Anywhere, ..submission(id, "print", false) };
+    broker.submit(request(1), NOW);
+    assert!(matches!(broker.next_effect(), Some(Effect::Serves { .. })));
+    assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, false)]);
+    broker.submit(Submission { destination: Destination::Here, ..request(2) }, NOW);
+    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(2)));
+    broker.peer_unresponsive(FIRST, true, NOW);
+    broker.submit(request(3), NOW);
+    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(3)), "nobody else is left");
+    broker.peer_unresponsive(FIRST, false, NOW);
+    broker.submit(request(4), NOW + Duration::from_secs(1));
+    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(4)), "it is fit again");
+}
+
+#[test]
+fn a_queue_of_zero_refuses_only_what_would_have_to_wait() {
+    let own = ServiceSettings { queue: 0, concurrency: 1, ..ServiceSettings::default() };
+    let settings = NodeSettings { services: [(name("print"), own)].into(), ..NodeSettings::default() };
+    let mut broker = Broker::new(settings);
+    broker.offer(&name("print"), NOW);
+    for first in [1, 3] {
+        for (id, ends) in [(first, vec![]), (first + 1, vec![Said::Failure(first + 1, Code::Overloaded)])] {
+            broker.submit(Submission { destination: Destination::Here, ..submission(id, "print", false) }, NOW);
+            assert_eq!(said(&mut broker), ends);
+        }
+        broker.finish(RequestId(first.div_ceil(2)), Ok(Vec::new()), NOW);
+    }
 }
