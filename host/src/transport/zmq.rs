@@ -228,10 +228,13 @@ impl Sockets {
         self.deliver(Receiver::Link(link), frames)
     }
 
-    /// Others are trusted from now on.
+    /// Uses these keys: connections and links of those that are not trusted any more end, with all that waits on them.
     pub(crate) fn trust(&mut self, keys: &Keys) {
         self.listener.trust(keys);
-        self.dialer.trust(keys);
+        for link in self.dialer.trust(keys) {
+            self.hang_up(link);
+            self.news.push_back(Input::LinkDown { link, why: "its key is no longer trusted".into() });
+        }
     }
 
     /// Gives up a link with all that waits to be sent on it; nothing more is received of it.

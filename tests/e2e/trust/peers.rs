@@ -85,6 +85,25 @@ fn when_trust_in_a_peer_ends_so_does_its_link_and_it_comes_back_with_trust() {
     wait_for_reply(&first, "echo", true);
 }
 
+#[test]
+fn a_peer_whose_trust_ends_serves_no_more_although_another_keeps_it_in_the_zone() {
+    let parties = [Party::new("node1", &[]), Party::new("node2", &["echo"]), Party::new("node3", &[])];
+    for (index, party) in parties.iter().enumerate() {
+        let others = parties.iter().enumerate().filter(|(other, _)| *other != index);
+        others.for_each(|(_, other)| party.trusts(other, &["--role", "peer"]));
+    }
+    let [first, second, third] = parties;
+    let mut first = first.start("");
+    let seeds = format!("seeds = ['node1@{}']", first.tcp);
+    let (_second, third) = (second.start(&seeds), third.start(&seeds));
+    wait_for_reply(&first, "echo", true);
+    wait_for_reply(&third, "echo", true);
+    distrust(&keys_of(&first), "node2");
+    first.wait_for("the link to node node2 is gone");
+    assert_eq!(first.fail("echo", &[b"x"]).0, Code::UnknownService);
+    assert_eq!(third.call("echo", &[b"x"]).unwrap(), ["x"]);
+}
+
 /// Two zones whose routers have keys for each other, as which zones the first takes the second's for.
 fn zones(taken_for: &str) -> [Node; 3] {
     let (node, near) = (Party::new("node-b", &["echo"]), Party::new("router-a", &[]));

@@ -30,6 +30,7 @@ use super::{LINGER, ffi, milliseconds, receive, router, send, uninterrupted};
 use crate::keys::Keys;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use wasmnode_client::Key;
 use wasmnode_core::{Frame, Label, LinkId};
 use zmq::SocketEvent::{
     CLOSED, CONNECT_RETRIED, CONNECTED, DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL,
@@ -93,6 +94,8 @@ struct Link {
     name: String,
     /// Whose key is expected there.
     expected: Option<Label>,
+    /// Key that libzmq was told to expect.
+    key: Option<Key>,
     /// What went wrong in the handshake.
     mishap: Option<String>,
 }
@@ -195,9 +198,14 @@ impl Dialer {
             .map_err(|why| (link, why))
     }
 
-    /// Others are trusted from now on. The links that stand are the core's to end.
-    pub(super) fn trust(&mut self, keys: &Keys) {
+    /// Uses these keys. Returns the links to end: those that were secured with a key which is not that of the name any more.
+    pub(super) fn trust(&mut self, keys: &Keys) -> Vec<LinkId> {
+        let is_distrusted = |known: &Link| match (&known.expected, known.key) {
+            (Some(name), Some(key)) => keys.key_of(name) != Some(key),
+            _ => false,
+        };
         self.keys = Some(keys.clone());
+        self.links.iter().filter(|(_, known)| is_distrusted(known)).map(|(link, _)| *link).collect()
     }
 
     /// Whether messages on the link have to wait.
@@ -312,12 +320,12 @@ impl Dialer {
         resolve::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
         self.lookups += 1;
         let (name, expected) = (String::new(), expected.cloned());
-        self.links.insert(link, Link { state: State::LookingUp, name, expected, mishap: None });
+        self.links.insert(link, Link { state: State::LookingUp, name, expected, key: None, mishap: None });
         Ok(())
     }
 
     fn connect(&mut self, link: LinkId, place: &DialAddress, expected: Option<&Label>) -> Result<(), String> {
-        self.secure(place, expected)?;
+        let key = self.secure(place, expected)?;
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
         let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
@@ -327,17 +335,17 @@ impl Dialer {
         connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();
-        self.links.insert(link, Link { state: State::Connecting, name, expected, mishap: None });
+        self.links.insert(link, Link { state: State::Connecting, name, expected, key, mishap: None });
         Ok(())
     }
 
     /// What is connected next shows this node's key, and wants to see that of whoever is expected there; within the
     /// machine, the permissions of the socket's file do.
-    fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<(), String> {
-        let Some(keys) = &self.keys else { return Ok(()) };
+    fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<Option<Key>, String> {
+        let Some(keys) = &self.keys else { return Ok(None) };
         let refused = |error| format!("ZeroMQ does not take the keys: {error}");
         if matches!(place, DialAddress::Ipc(_)) {
-            return self.router.socket().set_curve_server(false).map_err(refused);
+            return self.router.socket().set_curve_server(false).map(|()| None).map_err(refused);
         }
         let name = expected.ok_or("its key cannot be checked, for its name is not known: write NAME@tcp://...")?;
         let key = keys.key_of(name).ok_or_else(|| {
@@ -350,6 +358,7 @@ impl Dialer {
             .set_curve_publickey(own.public.as_bytes())
             .and_then(|()| router.set_curve_secretkey(own.secret.as_bytes()))
             .and_then(|()| router.set_curve_serverkey(key.as_bytes()))
+            .map(|()| Some(key))
             .map_err(refused)
     }
 

@@ -146,6 +146,25 @@ fn when_trust_ends_the_connection_does() {
 }
 
 #[test]
+fn a_link_ends_with_the_trust_in_the_key_that_it_was_dialled_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut near, mut far, endpoint, [a, b]) = two(&folder);
+    let c = pair(&folder, "c");
+    for (link, keys) in [(1, trusting(a, &[])), (2, trusting(a, &[("b", c)]))] {
+        near.sockets.trust(&trusting(a, &[("b", b), ("c", c)]));
+        near.sockets.dial(LinkId(link), &endpoint, Some(&name("b")));
+        near.post(link, "question").unwrap();
+        let (from, _) = heard(&mut far);
+        near.sockets.trust(&trusting(a, &[("b", b)]));
+        far.sockets.send(from.clone(), frames("answer")).unwrap();
+        assert_eq!(near.next(), message(link, "answer"), "the trust in another ended");
+        near.sockets.trust(&keys);
+        assert_eq!(near.down(link), "its key is no longer trusted");
+        assert!(near.post(link, "late").is_err());
+    }
+}
+
+#[test]
 fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_something_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far, endpoint, [a, b]) = two(&folder);
