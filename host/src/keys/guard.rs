@@ -1,15 +1,19 @@
 //! Who besides the node's user may change a file of keys. Whoever may can let anybody in.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wasmnode_core::text;
 
 const OTHERS_MAY_WRITE: u32 = 0o002;
 const GROUP_MAY_WRITE: u32 = 0o020;
 /// Of a folder: only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
+
+/// Largest number of links on the way to a file, as Linux has it.
+const MAX_LINKS: u32 = 40;
 
 /// What the modes of a file and of the folders above it permit.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub(super) enum Guard {
     Open(String),
 }
 
-/// Examines a path of the folder of keys, and every folder above it up to `/`.
+/// Examines a path of the folder of keys, and every folder above it up to `/`, also behind links.
 ///
 /// A folder above may belong to everybody if it is sticky, as /tmp is: nobody can put another in the place of the next.
 ///
@@ -30,10 +34,10 @@ pub(super) enum Guard {
 /// If one of them cannot be examined.
 pub(super) fn examine(path: &Path) -> io::Result<Guard> {
     let absolute = std::path::absolute(path)?;
-    for folder in absolute.ancestors().skip(1) {
-        let mode = fs::metadata(folder)?.mode();
+    for folder in folders_on_the_way(&absolute)? {
+        let mode = fs::metadata(&folder)?.mode();
         if mode & OTHERS_MAY_WRITE != 0 && mode & STICKY == 0 {
-            return Ok(open(folder));
+            return Ok(open(&folder));
         }
     }
     let metadata = fs::metadata(&absolute)?;
@@ -53,6 +57,35 @@ pub(super) fn examine(path: &Path) -> io::Result<Guard> {
     })
 }
 
+/// Returns the folders in which an absolute path is looked up: those above it, and those above what each link on the way
+/// leads to. Write access to any of them decides what the path means.
+fn folders_on_the_way(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut folders, mut current, mut links) = (Vec::new(), PathBuf::new(), 0);
+    let parts = |path: &Path| path.iter().rev().map(ToOwned::to_owned).collect::<Vec<OsString>>();
+    let mut left = parts(path);
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            current.pop();
+            continue;
+        }
+        let next = current.join(&part);
+        if part != "/" {
+            folders.push(std::mem::take(&mut current));
+        }
+        if !fs::symlink_metadata(&next)?.is_symlink() {
+            current = next;
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+        current = folders.last().cloned().unwrap_or_default();
+        left.extend(parts(&fs::read_link(&next)?));
+    }
+    Ok(folders)
+}
+
 fn open(path: &Path) -> Guard {
     let shown = text::shown(path);
     Guard::Open(format!(
@@ -64,7 +97,7 @@ fn open(path: &Path) -> Guard {
 mod tests {
     use super::*;
     use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -95,5 +128,33 @@ mod tests {
         set(&file, 0o664);
         set(&folder, 0o700);
         assert!(matches!(examine(&file).unwrap(), Guard::Shared(_)));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_examined_with_the_folders_above_it() {
+        let top = tempfile::tempdir().unwrap();
+        let path = |name: &str| top.path().join(name);
+        for folder in ["keys", "shared", "private"] {
+            fs::create_dir(path(folder)).unwrap();
+        }
+        for file in ["shared/x.toml", "private/x.toml"] {
+            fs::write(path(file), "").unwrap();
+            set(&path(file), 0o644);
+        }
+        set(&path("shared"), 0o777);
+        symlink("../shared/x.toml", path("keys/file.toml")).unwrap();
+        symlink("../private/x.toml", path("keys/good.toml")).unwrap();
+        symlink(path("private/x.toml"), path("shared/back.toml")).unwrap();
+        symlink(path("shared/back.toml"), path("keys/there-and-back.toml")).unwrap();
+        symlink("shared", path("folder")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        assert_eq!(examine(&path("keys/good.toml")).unwrap(), Guard::Kept);
+        for through in ["keys/file.toml", "keys/there-and-back.toml", "folder/x.toml"] {
+            match examine(&path(through)).unwrap() {
+                Guard::Open(why) => assert!(why.contains("shared"), "{why}"),
+                other => panic!("{through}: {other:?}"),
+            }
+        }
+        assert!(examine(&path("loop")).is_err());
     }
 }

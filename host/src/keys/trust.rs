@@ -1,11 +1,16 @@
 //! Who is trusted while a node runs.
 
 use super::folder::{Look, TrustFolder};
-use super::{KeyError, Keys, load_pair};
+use super::{KeyError, Keys, Trusted, load_pair};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tracing::{info, warn};
+use wasmnode_core::Label;
 use wasmnode_files::Stamp;
+
+/// Largest number of names in a line about changes.
+const NAMED: usize = 8;
 
 /// A folder of keys that a node uses, and looks at again and again.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ impl Trust {
         if trusted == self.current.trusted {
             return None;
         }
+        info!("trust has changed: {}", changes(&self.current.trusted, &trusted));
         self.current.trusted = trusted;
         Some(self.current.clone())
     }
@@ -65,9 +71,22 @@ impl Trust {
     }
 }
 
-fn said(look: Look) -> std::collections::BTreeMap<wasmnode_core::Label, super::Trusted> {
+fn said(look: Look) -> BTreeMap<Label, Trusted> {
     for remark in look.remarks {
         if remark.is_mistake { warn!("{remark}") } else { info!("{remark}") }
     }
     look.trusted
+}
+
+/// Names whose trust begins, ends or is another, as far as they are few enough for a line.
+fn changes(before: &BTreeMap<Label, Trusted>, after: &BTreeMap<Label, Trusted>) -> String {
+    let ended = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{name} is not trusted"));
+    let others = after.iter().filter_map(|(name, trusted)| match before.get(name) {
+        None => Some(format!("{name} is trusted")),
+        Some(known) => (known != trusted).then(|| format!("{name} has another key or other rights")),
+    });
+    let all: Vec<String> = ended.chain(others).collect();
+    let named = all.len().min(NAMED);
+    let more = if all.len() > named { format!(", and {} more", all.len() - named) } else { String::new() };
+    all[..named].join(", ") + &more
 }
