@@ -17,8 +17,11 @@ use wasmnode_api::GenerationState;
 use wasmnode_files as files;
 use wasmnode_protocol::ServiceName;
 
-/// The form of `versions.json`; a file of another form is set aside.
-const FORMAT: u32 = 1;
+/// The form of `versions.json`: a line of JSON, and one with the SHA-256 of the first. A file of another form is set aside.
+const FORMAT: u32 = 2;
+
+/// The form before it, without the second line: it is read, and never written.
+const UNSEALED: u32 = 1;
 
 /// Records that are kept of folders other than the node's present one, those of the latest versions.
 const FOREIGN_RECORDS: usize = 10_000;
@@ -64,6 +67,24 @@ struct Entry {
     service: String,
     #[serde(flatten)]
     record: Record,
+}
+
+/// Reads the content of `versions.json`.
+///
+/// # Errors
+/// If it is damaged, or of an unknown format.
+fn parse(content: &[u8]) -> Result<Records, String> {
+    let (line, seal) = match content.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&content[..end], &content[end..]),
+        None => (content, &b""[..]),
+    };
+    let records: Records = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    match records.format {
+        UNSEALED => Ok(records),
+        FORMAT if seal.trim_ascii() == digest(line).as_bytes() => Ok(records),
+        FORMAT => Err("its SHA-256 is not the one in its second line".into()),
+        other => Err(format!("its format is {other}, and this version of wasmnode knows {FORMAT}")),
+    }
 }
 
 /// The process that wrote its number into a lock.
@@ -131,12 +152,7 @@ impl Store {
             Err(error) => return Err(format!("{}: {error}", file.display())),
         };
         content.records_bytes = bytes.len() as u64;
-        let parsed = serde_json::from_slice::<Records>(&bytes).map_err(|error| error.to_string());
-        let parsed = parsed.and_then(|records| match records.format {
-            FORMAT => Ok(records),
-            other => Err(format!("its format is {other}, and this version of wasmnode knows {FORMAT}")),
-        });
-        match parsed {
+        match parse(&bytes) {
             Ok(records) => {
                 let entries = records.services.into_iter().filter(|entry| entry.record.versions.iter().all(is_sound));
                 content.records = entries
@@ -264,7 +280,9 @@ impl Store {
             service: service.to_string(),
             record: record.clone(),
         });
-        let text = serde_json::to_vec(&Records { format: FORMAT, services: services.collect() })?;
+        let mut text = serde_json::to_vec(&Records { format: FORMAT, services: services.collect() })?;
+        let seal = digest(&text);
+        text.extend(format!("\n{seal}\n").bytes());
         replace(&self.records_file(), |unfinished| {
             unfinished.write_all(&text)?;
             unfinished.sync_all()
