@@ -198,9 +198,9 @@ impl Config {
         node.claim("plugins", &plugins, if is_router { Needs::FolderIfThere } else { Needs::Folder });
         let services = node.list("services", value::service).map(BTreeSet::from_iter);
         let cache = node.take("cache", value::path).map(|path| folder.join(path));
-        cache.iter().for_each(|cache| node.claim("cache", cache, Needs::FolderIfThere));
+        cache.iter().for_each(|cache| node.claim("cache", cache, Needs::FolderToMake));
         let state = node.take("state", value::path).map(|path| folder.join(path));
-        state.iter().for_each(|state| node.claim("state", state, Needs::FolderIfThere));
+        state.iter().for_each(|state| node.claim("state", state, Needs::FolderToMake));
         let drain = node.take("drain", value::duration).unwrap_or(Duration::from_secs(10));
         node.done();
 

@@ -136,8 +136,9 @@ impl fmt::Display for Error {
             Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} does not let this client in: {why}"),
             Self::Lost { endpoint } => write!(
                 f,
-                "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection; \
-                 a message of more than twice its limits.message is one reason, which its log gives"
+                "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection, \
+                 because of a message of more than twice its limits.message, or a key that it no longer trusts; its log \
+                 has the reason"
             ),
             Self::Timeout { waited } => write!(f, "no answer within {waited:?}"),
             Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),

@@ -6,7 +6,7 @@ use super::{Failed, print};
 use clap::Args;
 use ct_codecs::{Base64, Decoder};
 use minisign::{KeyPair, PError, PublicKey, SecretKey, SecretKeyBox};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,9 @@ pub(crate) fn sign(args: &SignArgs) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Largest file of a secret key in bytes; those of minisign have about 300.
+const KEY_BYTES: u64 = 16 << 10;
+
 /// A secret key that can be used.
 pub(super) struct SigningKey {
     secret: SecretKey,
@@ -80,10 +83,11 @@ pub(super) struct SigningKey {
 impl SigningKey {
     /// Reads a secret key; asks for its password if it has one.
     pub(super) fn load(file: &Path) -> Result<Self, Failed> {
-        let text = fs::read_to_string(file).map_err(|error| {
+        let (text, _) = files::read(file, KEY_BYTES).map_err(|error| {
             let remedy = "name a key with --key, or make one with `wasmnode sign --new-key`";
             Failed { message: format!("the secret key {}: {error}; {remedy}", file.display()), exit: 1 }
         })?;
+        let text = String::from_utf8_lossy(&text).into_owned();
         let unusable = |error: &PError| failed(file, &format!("it is not a secret key that can be used: {error}"));
         let encoded = text.lines().nth(1).unwrap_or_default();
         let decoded = Base64::decode_to_vec(encoded, None).unwrap_or_default();

@@ -83,7 +83,7 @@ fn service_table(report: &Report) -> String {
     for service in &report.services {
         let digest = service.plugin.as_ref().map_or("-", |plugin| plugin.digest.get(..8).unwrap_or("?"));
         let mean = service.plugin.as_ref().map_or_else(|| "-".into(), |plugin| format!("{} µs", plugin.mean_us));
-        let workers = service.workers_idle + service.workers_busy;
+        let workers = service.workers_idle.saturating_add(service.workers_busy);
         let _writing_to_a_string_succeeds = writeln!(
             text,
             "{:<24} {digest:<8} {:>7} {workers:>7} {:>7} {:>10} {:>8} {mean:>9}",

@@ -22,8 +22,10 @@ pub(super) struct SettingClaim {
 pub(super) enum Needs {
     /// A folder that can be listed.
     Folder,
-    /// The same, or nothing at all: the node makes it.
+    /// The same, or nothing at all.
     FolderIfThere,
+    /// A folder that can be written to, or nothing where one can be made: the node makes it.
+    FolderToMake,
     /// A folder in which the socket's file can be made.
     FolderOfSocket,
     /// A folder of keys without mistakes.
@@ -36,6 +38,7 @@ impl SettingClaim {
         let path = self.path.as_path();
         match self.needs {
             Needs::Folder => folder(path, Some("make it, or name another")).err().into_iter().collect(),
+            Needs::FolderToMake => folder_to_make(path).err().into_iter().collect(),
             Needs::FolderIfThere => folder(path, None).err().into_iter().collect(),
             Needs::FolderOfSocket => folder_of_socket(path).err().into_iter().collect(),
             Needs::Keys => Keys::mistakes(path).into_iter().map(|mistake| mistake.replace('\n', "; ")).collect(),
@@ -57,7 +60,6 @@ fn folder(path: &Path, if_missing: Option<&str>) -> Result<(), String> {
 }
 
 fn folder_of_socket(socket: &Path) -> Result<(), String> {
-    use rustix::fs::{Access, access};
     let parent = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     folder(parent, Some("make it, or listen elsewhere"))?;
     if fs::symlink_metadata(socket).is_ok_and(|found| !found.file_type().is_socket()) {
@@ -66,8 +68,17 @@ fn folder_of_socket(socket: &Path) -> Result<(), String> {
             socket.display()
         ));
     }
-    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
-        let error = io::Error::from(error);
-        format!("no socket can be made in the folder {}: {error}", parent.display())
-    })
+    writable(parent).map_err(|error| format!("no socket can be made in the folder {}: {error}", parent.display()))
+}
+
+fn folder_to_make(path: &Path) -> Result<(), String> {
+    folder(path, None)?;
+    let absolute = std::path::absolute(path).map_err(|error| error.to_string())?;
+    let there = absolute.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    writable(there).map_err(|error| format!("the folder {} cannot be written to: {error}", there.display()))
+}
+
+fn writable(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }

@@ -7,7 +7,7 @@
 use super::{Config, Endpoint};
 use crate::suggestion::nearest;
 use std::fs;
-use wasmnode_core::ServiceName;
+use wasmnode_core::{Neighbour, ServiceName};
 
 impl Config {
     /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant; and an address that is
@@ -16,7 +16,37 @@ impl Config {
     pub fn doubts(&self) -> Vec<String> {
         let listed = self.services.iter().flatten().map(ServiceName::as_str).collect::<Vec<_>>();
         let misspelt = self.services.as_ref().map(|_| self.misspelt(&listed, "node.services does not list it"));
-        self.unreachable().into_iter().chain(misspelt.into_iter().flatten()).collect()
+        self.unreachable().into_iter().chain(misspelt.into_iter().flatten()).chain(self.idle_router()).collect()
+    }
+
+    /// Neighbours that nothing passes to or from, or that are no other router; and settings of plugins, which a router does
+    /// not load.
+    fn idle_router(&self) -> Vec<String> {
+        let Some(router) = &self.node.router else { return Vec::new() };
+        let mut doubts = Vec::new();
+        for Neighbour { name, zone, endpoint, import, export, .. } in &router.neighbours {
+            let key = format!("router.neighbour.{name}");
+            if *zone == self.node.zone {
+                doubts
+                    .push(format!("{key}: its zone is this node's own, {zone}; set zone to that of the other router"));
+            }
+            if self.listen.iter().any(|own| own.to_string() == *endpoint) {
+                doubts.push(format!(
+                    "{key}.endpoint: this node itself listens at {endpoint}; name that of the other router"
+                ));
+            }
+            if import.allow.is_empty() && export.allow.is_empty() {
+                doubts.push(format!(
+                    "{key}: nothing passes between this zone and {zone}, because neither import nor export lists a service; \
+                     for all, set both to [\"*\"]"
+                ));
+            }
+        }
+        let has_sandbox = self.sandboxes.values().any(|sandbox| *sandbox != self.sandbox_defaults);
+        if self.services.is_some() || has_sandbox {
+            doubts.push("node.services, service: a router loads no plugins, and ignores what is set for them".into());
+        }
+        doubts
     }
 
     /// A node whose tcp endpoints all are wildcards advertises its ipc endpoint.
@@ -32,15 +62,19 @@ impl Config {
         })
     }
 
-    /// The same of the files in the folder of plugins, where `node.services` does not say which are loaded.
+    /// The same of the files in the folder of plugins, where `node.services` does not say which are loaded; and listed
+    /// services that have no file there.
     #[must_use]
     pub fn unmatched(&self) -> Vec<String> {
-        if self.services.is_some() {
-            return Vec::new();
-        }
         let files = fs::read_dir(&self.plugins).into_iter().flatten().flatten();
         let names = files.filter_map(|file| file.file_name().to_str()?.strip_suffix(".wasm").map(str::to_owned));
         let names: Vec<String> = names.collect();
+        if let Some(listed) = &self.services {
+            let folder = self.plugins.display();
+            let missing = listed.iter().filter(|service| !names.iter().any(|name| name == service.as_str()));
+            let doubt = |service| format!("node.services: there is no {service}.wasm in {folder}");
+            return if self.node.is_router() { Vec::new() } else { missing.map(doubt).collect() };
+        }
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let folder = self.plugins.display();
         self.misspelt(&known, &format!("{folder} has no file of that name"))
@@ -111,5 +145,25 @@ mod tests {
         assert!(doubt.starts_with("service.prnt: ") && doubt.ends_with("; did you mean service.print?"), "{doubt}");
         let listed = format!("node.services = ['print']\n{text}");
         assert_eq!(read(&listed, folder.path()).unmatched(), Vec::<String>::new());
+        let [missing] = &read("node.services = ['print', 'prnt']", folder.path()).unmatched()[..] else {
+            panic!("one")
+        };
+        assert!(missing.starts_with("node.services: there is no prnt.wasm in "), "{missing}");
+    }
+
+    #[test]
+    fn a_neighbour_that_nothing_passes_to_or_that_is_no_other_router_is_doubted() {
+        let doubts = |neighbour: &str| {
+            let node = "[node]\nzone = 'paris'\nlisten = ['tcp://127.0.0.1:5600']\n[router.neighbour.lyon]\n";
+            read(&format!("{node}{neighbour}"), Path::new("/etc")).doubts().join("\n")
+        };
+        assert_eq!(doubts("endpoint = 'tcp://10.0.0.2:5600'\nimport = ['*']\n"), "");
+        assert!(doubts("endpoint = 'tcp://10.0.0.2:5600'\n").contains("neither import nor export lists a service"));
+        assert!(
+            doubts("endpoint = 'tcp://10.0.0.2:5600'\nzone = 'paris'\nimport = ['*']\n").contains("its zone is this")
+        );
+        assert!(doubts("endpoint = 'tcp://127.0.0.1:5600'\nimport = ['*']\n").contains("this node itself listens"));
+        let with_plugin = "endpoint = 'tcp://10.0.0.2:5600'\nimport = ['*']\n[service.print]\nreuse = 2\n";
+        assert!(doubts(with_plugin).contains("a router loads no plugins"));
     }
 }

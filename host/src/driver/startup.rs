@@ -18,7 +18,7 @@ pub(super) const READY: Duration = Duration::from_secs(30);
 pub(super) fn say_who_may_come(config: &Config) {
     let (tcp, ipc): (Vec<_>, Vec<_>) =
         config.listen.iter().partition(|endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_)));
-    if config.keys.is_some() || tcp.is_empty() {
+    if config.keys.is_some() || tcp.is_empty() || config.node.is_router() {
         return;
     }
     let owner = match ipc.is_empty() {
