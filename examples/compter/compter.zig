@@ -1,6 +1,6 @@
 //! The service `compter` (French: to count) in Zig 0.15: counts the lines, words and bytes of its standard input.
 //!
-//!     python3 -m ziglang build-exe -target wasm32-wasi -O ReleaseSmall examples/compter/compter.zig    # pip install ziglang
+//!     python3 -m ziglang build-exe -target wasm32-wasi -O ReleaseSmall examples/compter/compter.zig    # pip install 'ziglang==0.15.*'
 //!     wasmnode deploy compter.wasm
 const std = @import("std");
 

@@ -7,7 +7,7 @@
 
 use crate::loading::scanner::{Stamp, is_of_plugin};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -42,6 +42,10 @@ impl Watch {
         let identity = identity(folder);
         match watcher(folder, Arc::clone(hints)) {
             Ok(watcher) => (Self { watcher: Some(watcher), identity }, None),
+            // The crate's own text for a path that is gone names it in brackets, and nothing else.
+            Err(notify::Error { kind: ErrorKind::PathNotFound, .. }) => {
+                (Self { watcher: None, identity }, Some("it is not there".into()))
+            }
             Err(error) => (Self { watcher: None, identity }, Some(error.to_string())),
         }
     }
