@@ -1,7 +1,7 @@
 //! A datagram as bytes.
 //!
-//! Numbers are big-endian. A member is its name (1 byte of length), boot (8), renewal (2), role (1) and endpoint (2 bytes
-//! of length). A datagram is the sender, its incarnation (2), the receiver, the kind of message (1), what that kind
+//! Numbers are big-endian. A member is MEMBER of [`crate::message::peer`]: its name (1 byte of length), boot (8), renewal
+//! (2), role (1) and endpoint (2 bytes of length). A datagram is the sender, its incarnation (2), the receiver, the kind of message (1), what that kind
 //! needs (a probe's number, and the third member it concerns), and, where the kind spreads news, the number of updates
 //! (2) and the updates: a member, its incarnation (2), its state (1).
 
@@ -113,11 +113,8 @@ impl<'a> MemberView<'a> {
         let name = text(rest, length.into())?;
         let boot = u64::from_be_bytes(number(rest)?);
         let renewal = u16::from_be_bytes(number(rest)?);
-        let role = match number(rest)? {
-            [0] => MemberKind::Node,
-            [1] => MemberKind::Router,
-            _ => return Err(MalformedGossip("names an unknown role")),
-        };
+        let [role] = number(rest)?;
+        let role = MemberKind::from_number(role).ok_or(MalformedGossip("names an unknown role"))?;
         let length = u16::from_be_bytes(number(rest)?);
         let endpoint = text(rest, length.into())?;
         Ok(Self { name, boot, renewal, role, endpoint })
@@ -299,10 +296,7 @@ fn write_member(member: &Member, buf: &mut impl BufMut, more: usize) -> Read<()>
     buf.put_slice(name.as_bytes());
     buf.put_u64(member.boot);
     buf.put_u16(member.renewal);
-    buf.put_u8(match member.role {
-        MemberKind::Node => 0,
-        MemberKind::Router => 1,
-    });
+    buf.put_u8(member.role.number());
     buf.put_u16(endpoint_length);
     buf.put_slice(member.endpoint.as_bytes());
     Ok(())

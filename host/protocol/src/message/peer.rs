@@ -37,7 +37,7 @@
 //!
 //! HELLO    the first message on a link, from the one who dials
 //! WELCOME  its answer, if the link may be used
-//!      7    1  version: the highest that the sender speaks, at least 1; now 1
+//!      7    1  version: the highest that the sender speaks, at least 2; now 2
 //!      8    1  n, the length of the zone's name
 //!      9    n  the sender's zone
 //!    9+n    m  the sender: MEMBER
@@ -102,8 +102,11 @@ pub use codec::{decode, decode_member, encode, encode_member, member_len, reques
 /// How every header frame begins.
 pub const MAGIC: &[u8] = b"WNODP1";
 
-/// The highest version of the dialect that this node speaks.
-pub const VERSION: u8 = 1;
+/// Highest version of the dialect that this node speaks. A node of version N works with one of version N-1.
+pub const VERSION: u8 = 2;
+
+/// Lowest version that it speaks: version 1 wrote the role of a member in datagrams in another way.
+pub const OLDEST_VERSION: u8 = 2;
 
 /// The longest endpoint, in bytes.
 pub const MAX_ENDPOINT: usize = 1024;
@@ -166,6 +169,23 @@ pub enum MemberKind {
     Node,
     /// It joins zones.
     Router,
+}
+
+impl MemberKind {
+    /// Returns the byte that stands for it in every message.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Node => 1,
+            Self::Router => 2,
+        }
+    }
+
+    /// Returns what a byte stands for, if it stands for a role.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Node, Self::Router].into_iter().find(|kind| kind.number() == number)
+    }
 }
 
 /// A message between nodes.

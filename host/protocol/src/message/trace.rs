@@ -40,9 +40,6 @@ pub const MAX_DECISION: usize = 1024;
 /// The longest record that a node passes on, in bytes.
 pub const MAX_RECORD: usize = 2048;
 
-const NODE: u8 = 1;
-const ROUTER: u8 = 2;
-
 /// What one node records of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -65,10 +62,7 @@ pub struct Record {
 pub fn encode(record: &Record) -> Frame {
     let mut out = Vec::with_capacity(256);
     out.put_u8(record.distance);
-    out.put_u8(match record.role {
-        MemberKind::Node => NODE,
-        MemberKind::Router => ROUTER,
-    });
+    out.put_u8(record.role.number());
     out.put_u64(u64::try_from(record.elapsed.as_micros()).unwrap_or(u64::MAX));
     put_name(&mut out, Some(&record.node));
     put_name(&mut out, Some(&record.zone));
@@ -82,11 +76,7 @@ pub fn encode(record: &Record) -> Frame {
 /// Says which rule it breaks; reads on from "the record ...".
 pub fn decode(mut frame: Frame) -> Result<Record, &'static str> {
     let distance = frame.u8()?;
-    let role = match frame.u8()? {
-        NODE => MemberKind::Node,
-        ROUTER => MemberKind::Router,
-        _ => return Err("has an unknown role"),
-    };
+    let role = MemberKind::from_number(frame.u8()?).ok_or("has an unknown role")?;
     let elapsed = Duration::from_micros(frame.u64()?);
     let (node, zone) = (label(&mut frame)?, label(&mut frame)?);
     let length = frame.u16()?;

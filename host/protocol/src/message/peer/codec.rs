@@ -2,7 +2,7 @@
 
 use super::{
     Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member,
-    MemberKind, Offer, PeerMessage, Traits, VERSION,
+    MemberKind, OLDEST_VERSION, Offer, PeerMessage, Traits, VERSION,
 };
 use crate::failure::Failure;
 use crate::message::codec::{
@@ -46,9 +46,6 @@ const FIELD_ZONE: u8 = 5;
 const FIELD_NODE: u8 = 6;
 const FIELD_CROSSED: u8 = 7;
 const FIELD_ALLOWED: u8 = 8;
-
-const NODE: u8 = 1;
-const ROUTER: u8 = 2;
 
 /// Writes a message. The frames of a body are moved, not copied.
 ///
@@ -124,10 +121,7 @@ pub fn encode_member(member: &Member, out: &mut impl BufMut) {
     put_name(out, Some(&member.name));
     out.put_u64(member.boot);
     out.put_u16(member.renewal);
-    out.put_u8(match member.role {
-        MemberKind::Node => NODE,
-        MemberKind::Router => ROUTER,
-    });
+    out.put_u8(member.role.number());
     put_long(out, member.endpoint.as_bytes());
 }
 
@@ -312,9 +306,9 @@ fn caller(bytes: &[u8]) -> Result<String, &'static str> {
 }
 
 fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
-    // Whatever the version is, it is at least ours, and ours is spoken.
-    if header.u8()? < VERSION {
-        return Err("has version 0, which there is not");
+    // A later version is understood, because its sender speaks this one to a node of this one.
+    if header.u8()? < OLDEST_VERSION {
+        return Err("has a version of this dialect that is not spoken any more; update the node that sent it");
     }
     let introduced = (label(header)?, decode_member(header)?);
     while header.field()?.is_some() {}
@@ -328,11 +322,7 @@ fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
 pub fn decode_member(from: &mut impl Buf) -> Result<Member, &'static str> {
     let name = label(from)?;
     let (boot, renewal) = (from.u64()?, from.u16()?);
-    let role = match from.u8()? {
-        NODE => MemberKind::Node,
-        ROUTER => MemberKind::Router,
-        _ => return Err("has an unknown role"),
-    };
+    let role = MemberKind::from_number(from.u8()?).ok_or("has an unknown role")?;
     let length = from.u16()?;
     Ok(Member { name, boot, renewal, role, endpoint: from.view(length.into(), endpoint)?? })
 }
