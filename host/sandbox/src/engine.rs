@@ -18,6 +18,10 @@ const KEEP_RESIDENT: usize = 2 << 20;
 /// some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever it ran.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
+/// Slots of ended instances that stay as they are, each for the next instance of the same component: for one of another, what
+/// is mapped there has to be exchanged. Each keeps up to [`KEEP_RESIDENT`] in memory, and the engine would keep 100.
+const WARM_SLOTS: u32 = 32;
+
 /// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one
 /// memory, and a handful of small core instances around it.
 const CORE_INSTANCES: u32 = 4;
@@ -62,6 +66,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.max_tables_per_component(MAX_TABLES);
     // Address space, not memory: what nobody uses takes none.
     pool.table_elements(MAX_TABLE_ELEMENTS);
+    pool.max_unused_warm_slots(WARM_SLOTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);
     pool.table_keep_resident(TABLE_KEEP_RESIDENT);
     // Needs Linux 6.7; without it the engine clears the first bytes of each memory instead.
