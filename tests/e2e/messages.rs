@@ -1,12 +1,17 @@
 //! What commands and the log say where a user has to do something else.
 
-use crate::node::{Folder, Node, run};
+use crate::node::{Folder, Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
 use std::process::Output;
+use std::time::Instant;
+use wasmnode_client::Request;
 
 fn said(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
+
+/// A command that computes until it is stopped.
+const ENDLESS: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $on (br $on))))";
 
 #[test]
 fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
@@ -29,7 +34,15 @@ fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
 
 #[test]
 fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() {
-    let node = Node::start(&["echo"], "[service.echo]\nqueue = 0\n");
+    let folder = Folder::new(&[]);
+    folder.plugin("echo", &wat::parse_str(ENDLESS).unwrap());
+    let node = Node::start_in(folder, "[service.echo]\nqueue = 0\nconcurrency = 1\ndeadline = '1h'\n", &[]);
+    let mut client = node.client();
+    client.send(Request::new("echo")).unwrap();
+    let began = Instant::now();
+    while node.report()["services"][0]["running"] != 1 {
+        assert!(began.elapsed() < PATIENCE, "what need not wait runs");
+    }
     for command in [&["call", "echo", "x"][..], &["explain", "echo"], &["trace", "echo"]] {
         let done = run(&[command, &["--to", &node.ipc()]].concat());
         let why = "429 overloaded: the queue of echo is full: service.echo.queue = 0\n";
@@ -57,8 +70,7 @@ fn settings_of_a_service_that_is_nearly_one_of_the_node_are_doubted_by_check_and
 #[test]
 fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
     let folder = Folder::new(&[]);
-    let endless = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $on (br $on))))";
-    folder.plugin("endless", &wat::parse_str(endless).unwrap());
+    folder.plugin("endless", &wat::parse_str(ENDLESS).unwrap());
     let mut node = Node::start_in(folder, "[service.endless]\ndeadline = '50ms'\n", &[]);
     node.fail("endless", &[]);
     let line = node.wait_for("504 deadline: endless: ");
