@@ -6,7 +6,7 @@ use wasmnode_api::{
     CandidateReport, CounterReport, ExplainReport, FailureReport, MemberReport, PeerReport, Report, ServiceReport,
     ZoneReport,
 };
-use wasmnode_core::{Address, Failure, Label, Node, PeerStatus, Time};
+use wasmnode_core::{Address, Failure, Label, Node, PeerStatus, Time, Verdict, sentences};
 use wasmnode_sandbox::Plugins;
 
 /// Writes who is in the zone.
@@ -27,18 +27,24 @@ pub(crate) fn members(node: &Node, zone: &Label) -> String {
 /// Writes why a request for this address would go where it would go.
 pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
     let explanation = node.explain(address, now);
-    let candidates = explanation.candidates.into_iter().map(|candidate| CandidateReport {
-        node: candidate.node,
-        what: candidate.what,
-        is_ready: candidate.is_ready,
-        why: candidate.why,
+    let candidates = explanation.candidates.iter().map(|candidate| CandidateReport {
+        node: candidate.node.to_string(),
+        what: sentences::what(&candidate.via),
+        is_ready: candidate.is_ready(),
+        why: sentences::why(&candidate.eligibility, &explanation.service),
     });
+    let failure = match &explanation.verdict {
+        Verdict::Refused(Failure { code, reason }) => {
+            Some(FailureReport { code: code.number(), reason: reason.clone() })
+        }
+        _ => None,
+    };
     let report = ExplainReport {
         address: address.to_string(),
-        meaning: explanation.meaning,
+        meaning: sentences::meaning(&explanation),
         candidates: candidates.collect(),
-        verdict: explanation.verdict,
-        failure: explanation.failure.map(|Failure { code, reason }| FailureReport { code: code.number(), reason }),
+        verdict: sentences::verdict(&explanation.verdict),
+        failure,
     };
     serde_json::to_string(&report).unwrap_or_default()
 }

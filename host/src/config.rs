@@ -371,6 +371,7 @@ fn limits(mut given: Fields<'_>) -> (Limits, u32, usize, u64) {
         frames: given.take("frames", number(16..=65_536)).unwrap_or(default.frames),
         workers: given.take("workers", number(0..=1_000_000)).unwrap_or(default.workers),
         call_depth: given.take("call-depth", number(0..=64)).unwrap_or(default.call_depth),
+        reconnect: given.take("reconnect", value::duration).unwrap_or(default.reconnect),
     };
     let instances = given.take("instances", number(1..=100_000)).unwrap_or(1_000);
     let unread_bytes = given.take("unread-bytes", size(1 << 20..=1 << 40)).unwrap_or(256 << 20);

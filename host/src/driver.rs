@@ -437,6 +437,8 @@ impl Driver {
                 }
                 return Some(undeliverable);
             }
+            // No transport but ZeroMQ takes requests.
+            Output::Reply { .. } => {}
             Output::Dial { link, endpoint, name } => self.sockets.dial(link, &endpoint, name.as_ref()),
             Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
             Output::Disconnect(peer) => self.sockets.disconnect(&peer),
@@ -457,12 +459,19 @@ impl Driver {
         None
     }
 
+    /// `node.explain`: one frame, the address.
+    fn explain(&self, request: &Run) -> Result<String, Failure> {
+        let address = request.body.first().map(|frame| Address::from_bytes(frame));
+        let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
+        Ok(admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
+    }
+
     /// Answers a request of the node's own services; `None` if the answer comes later, by the event queue.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             api::PLUGINS => return self.plugins_command(request),
             api::MEMBERS => Ok(admin::members(&self.node, &self.config.node.zone)),
-            api::EXPLAIN => explain(&self.node, request, self.now()),
+            api::EXPLAIN => self.explain(request),
             _ => {
                 let counters = [self.turned_away, self.over_limit];
                 Ok(admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
@@ -476,11 +485,4 @@ impl Driver {
 fn own_services() -> impl Iterator<Item = ServiceName> {
     let names = [api::SERVICES, api::PLUGINS, api::MEMBERS, api::EXPLAIN];
     names.into_iter().filter_map(|name| name.parse().ok())
-}
-
-/// `node.explain`: one frame, the address.
-fn explain(node: &Node, request: &Run, now: Time) -> Result<String, Failure> {
-    let address = request.body.first().map(|frame| Address::from_bytes(frame));
-    let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
-    Ok(admin::explain(node, &address.ok_or_else(rejected)??, now))
 }

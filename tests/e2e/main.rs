@@ -34,6 +34,7 @@ mod pressure;
 mod provenance;
 mod proxy;
 mod python;
+mod reconnect;
 mod restart;
 mod serving;
 mod signals;

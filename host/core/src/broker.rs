@@ -4,6 +4,7 @@
 //! peer. Every way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten: its timer
 //! ends it at the latest.
 
+mod absences;
 mod admission;
 mod balancer;
 mod deadlines;
@@ -29,8 +30,9 @@ mod trace;
 mod workers;
 
 pub use effect::{Effect, Event};
-pub use request::{CallId, Caller, Destination, RequestId, Requester, Run, Submission};
-pub use status::{Candidate, Counters, PeerStatus, ServiceStatus, Via};
+pub use request::{CallId, Caller, Destination, RequestContext, RequestId, Requester, Run};
+pub use status::{Candidate, Counters, Eligibility, PeerStatus, ServiceStatus, Via};
+pub(crate) use trace::Step;
 
 use crate::access::Access;
 use crate::connection::ConnectionId;
@@ -39,6 +41,7 @@ use crate::message::{self, Body, Frame, Reply};
 use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
+use absences::{Absences, HeldReply};
 use balancer::{Balancer, Outcome};
 use deadlines::{Clock, Deadline, ProviderKind};
 use forwarding::Forwarded;
@@ -75,6 +78,7 @@ pub struct Broker {
     clients: BTreeMap<ConnectionId, Client>,
     /// Clients that are gone and whose requests are being ended, with the first request that came later.
     departed: BTreeMap<ConnectionId, RequestId>,
+    absences: Absences,
     balancer: Balancer,
     /// The zones that routers lead to, with how many services of each are known.
     zones: BTreeMap<Label, usize>,
@@ -125,6 +129,7 @@ impl Broker {
             timers: RequestTimers::default(),
             clients: BTreeMap::new(),
             departed: BTreeMap::new(),
+            absences: Absences::default(),
             stopping: BTreeMap::new(),
             held_bytes: 0,
             next_stamp: 0,
@@ -144,7 +149,14 @@ impl Broker {
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         let departed = (!self.departed.is_empty()).then_some(Time::ZERO);
-        self.timers.next().into_iter().chain(self.next_heartbeat).chain(self.refusals.next()).chain(departed).min()
+        self.timers
+            .next()
+            .into_iter()
+            .chain(self.next_heartbeat)
+            .chain(self.refusals.next())
+            .chain(self.absences.next())
+            .chain(departed)
+            .min()
     }
 
     /// What became of everything that arrived.
@@ -201,58 +213,43 @@ impl Broker {
     }
 
     /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
-    pub fn submit(&mut self, submission: Submission, now: Time) {
-        if let Err(failure) = self.may_submit(&submission, now) {
-            return self.refuse_submission(submission, failure);
+    pub fn submit(&mut self, context: RequestContext, now: Time) {
+        if let Err(failure) = self.may_submit(&context, now) {
+            return self.refuse_submission(context, failure);
         }
         let id = self.requests.next_id();
-        let Submission {
-            requester: asker, service, destination: place, caller, chain, body, deadline, patience, ..
-        } = submission;
-        self.remember(&asker, id);
-        let at_node = matches!(place, Destination::Node(_)).then(|| self.kind(&service, &place));
-        let entry = self.service(&service);
-        let kind =
-            if submission.is_trace { ProviderKind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(&place)) };
-        let clock = Clock::new(Deadline::asked(&asker, deadline, now), patience, kind, now);
-        let turn = entry.fair_queue.assign(&asker, id, entry.queued());
+        self.remember(&context.requester, id);
+        let RequestContext { requester, service, destination, patience, is_trace, .. } = &context;
+        let at_node = matches!(destination, Destination::Node(_)).then(|| self.kind(service, destination));
+        let entry = self.services.get_or_insert_with(service, || Service::new(&self.settings, service));
+        let kind = if *is_trace { ProviderKind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(destination)) };
+        let clock = Clock::new(Deadline::asked(requester, context.deadline, now), *patience, kind, now);
+        let start_tag = entry.fair_queue.assign(requester, id, entry.queued());
         let deadline = clock.deadline(&entry.terms);
         let timer = match patience {
-            Some(patience) if !self.is_reachable(&service, &place) => deadline.at.min(now + patience),
+            Some(patience) if !self.is_reachable(service, destination) => deadline.at.min(now + *patience),
             _ => deadline.at,
         };
-        let bytes = message::size(&body);
+        let bytes = message::size(&context.body);
         self.counters.accepted += 1;
         self.held_bytes += bytes;
         self.timers.insert(timer, id, now);
+        let trace = is_trace.then(|| Trace::new(now));
         self.requests.push(Pending {
-            requester: asker,
-            service,
-            destination: place,
+            context,
             stage: Stage::Queued,
-            start_tag: turn,
-            body,
+            start_tag,
             bytes,
             deadline,
             clock,
             timer,
-            patience,
             attempts: 0,
             tried: Vec::new(),
             may_have_run: false,
             last_failure: None,
             told_in_part: false,
             parts: PartialReplies::default(),
-            caller,
-            allowed: submission.allowed,
-            traceparent: submission.traceparent,
-            idempotency_key: submission.idempotency_key,
-            chain,
-            crossed: submission.crossed,
-            hops: submission.hops,
-            is_outward: submission.is_outward,
-            trace: submission.is_trace.then(|| Trace::new(now)),
-            has_alternative: submission.has_alternative,
+            trace,
             calls: BTreeSet::new(),
         });
         self.start(id, now);
@@ -278,6 +275,9 @@ impl Broker {
             let Some(request) = self.timers.overdue(now) else { break };
             self.end_overdue(request, now);
         }
+        while let Some(connection) = self.absences.overdue(now) {
+            self.connection_closed(&connection, now);
+        }
         self.end_departed(now);
         self.heartbeat(now);
         while let Some((peer, dialect)) = self.refusals.pop(now) {
@@ -302,12 +302,61 @@ impl Broker {
     /// [`Self::wake`] ends the rest.
     pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
         self.refusals.take(connection);
+        self.drop_held(connection);
         if self.workers.contains_key(connection) {
             self.delete_worker(connection, "its connection is gone", now);
         }
         if self.clients.contains_key(connection) {
             self.departed.insert(connection.clone(), self.requests.next_id());
             self.end_departed(now);
+        }
+    }
+
+    /// A connection has ended, and its client may come back: see [`absences`]. A worker without an identity of its own cannot.
+    pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
+        if !connection.has_own_identity() {
+            self.refusals.take(connection);
+            if self.workers.contains_key(connection) {
+                self.delete_worker(connection, "its connection is gone", now);
+            }
+        }
+        let Some(client) = self.clients.get(connection) else { return };
+        let is_kept = |request: &RequestId| {
+            let pending = self.requests.get(request);
+            connection.has_own_identity() || pending.is_some_and(|pending| pending.context.idempotency_key.is_some())
+        };
+        let (kept, dropped): (Vec<RequestId>, Vec<RequestId>) = client.requests().partition(is_kept);
+        if kept.is_empty() {
+            return self.connection_closed(connection, now);
+        }
+        self.absences.begin(connection, now + self.settings.limits.reconnect);
+        for request in dropped {
+            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+        }
+    }
+
+    /// A message arrived on a connection: if its client was away, it is back, and gets the replies that were held.
+    pub fn connection_used(&mut self, connection: &ConnectionId) {
+        if self.absences.is_empty() {
+            return;
+        }
+        for held in self.absences.end(connection).into_iter().flatten() {
+            self.held_bytes -= held.bytes();
+            let HeldReply { requester, service, reply } = held;
+            self.effects.push_back(Effect::Reply { requester, service, reply });
+        }
+    }
+
+    /// Returns `true` if the client of a connection is away, and may come back.
+    #[must_use]
+    pub fn is_away(&self, connection: &ConnectionId) -> bool {
+        self.absences.contains(connection)
+    }
+
+    fn drop_held(&mut self, connection: &ConnectionId) {
+        for held in self.absences.end(connection).into_iter().flatten() {
+            self.held_bytes -= held.bytes();
+            self.counters.unclaimed += 1;
         }
     }
 
@@ -348,10 +397,8 @@ impl Broker {
 
     /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
     fn serve_or_queue(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { service: name, destination: place, start_tag: turn, deadline, .. }) = self.requests.get(&id)
-        else {
-            return;
-        };
+        let Some(Pending { context, start_tag: turn, deadline, .. }) = self.requests.get(&id) else { return };
+        let (name, place) = (&context.service, &context.destination);
         let service = self.services.get_or_insert_with(name, || Service::new(&self.settings, name));
         let may_go = service.next_local().is_none() && place.may_be_here() && deadline.at > now;
         if may_go
@@ -411,7 +458,8 @@ impl Broker {
         self.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
-        let (service, place, turn) = (pending.service.clone(), pending.destination.clone(), pending.start_tag);
+        let (service, place, turn) =
+            (pending.context.service.clone(), pending.context.destination.clone(), pending.start_tag);
         self.counters.retried += 1;
         self.service(&service).enqueue(turn, &place);
         self.reset_timer(id, now);
@@ -420,8 +468,8 @@ impl Broker {
     /// Fails a request wherever it is, and stops what runs for it.
     fn end(&mut self, id: RequestId, failure: Failure, now: Time) {
         match self.requests.get(&id) {
-            Some(Pending { stage: Stage::Plugin, service, .. }) => {
-                self.stopping.insert(id, service.clone());
+            Some(Pending { stage: Stage::Plugin, context, .. }) => {
+                self.stopping.insert(id, context.service.clone());
                 self.effects.push_back(Effect::Stop(id));
             }
             Some(&Pending { stage: Stage::Forwarded(link, number), .. }) => {
@@ -435,20 +483,36 @@ impl Broker {
         self.answer(id, Err(failure), now);
     }
 
+    /// Sends a reply, or holds it for a client that is away.
+    fn reply(&mut self, requester: Requester, service: ServiceName, reply: Reply) {
+        match &requester {
+            Requester::Client { connection, .. } if !self.absences.is_empty() && self.absences.contains(connection) => {
+                let (connection, held) = (connection.clone(), HeldReply { requester, service, reply });
+                if self.held_bytes.saturating_add(held.bytes()) > self.settings.limits.held_bytes {
+                    self.counters.unclaimed += 1;
+                    return;
+                }
+                self.held_bytes += held.bytes();
+                self.absences.hold(&connection, held);
+            }
+            _ => self.effects.push_back(Effect::Reply { requester, service, reply }),
+        }
+    }
+
     /// The one place where an accepted request gets its answer.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
         let result = result.map_err(|failure| pending.final_failure(failure));
-        let (result, shared) = self.with_parts(&pending.requester, std::mem::take(&mut pending.parts), result);
+        let (result, shared) = self.with_parts(&pending.context.requester, std::mem::take(&mut pending.parts), result);
         self.settle_followers(id, &pending, shared.as_ref().unwrap_or(&result), now);
         for &call in &pending.calls {
             self.end(call, Failure::new(Code::Cancelled, "the calling request has ended"), now);
         }
-        let entry = self.service(&pending.service);
+        let entry = self.service(&pending.context.service);
         *(if result.is_ok() { &mut entry.replied } else { &mut entry.failed }) += u64::from(pending.trace.is_none());
         if entry.is_forgettable() {
-            self.services.remove(&pending.service);
+            self.services.remove(&pending.context.service);
         }
         let reply = match result {
             Ok(body) => {
@@ -463,7 +527,8 @@ impl Broker {
         if pending.trace.is_some() {
             self.answer_trace(&mut pending, &reply, now);
         }
-        self.effects.push_back(Effect::Reply { requester: pending.requester, service: pending.service, reply });
+        let RequestContext { requester, service, .. } = pending.context;
+        self.reply(requester, service, reply);
     }
 
     /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and

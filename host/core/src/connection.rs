@@ -6,13 +6,24 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-/// The routing id of a connection: opaque bytes that the driver chose (libzmq's own begin with a zero byte).
+/// Transport that a connection belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// ZeroMQ: its messages are frames, which the core reads and writes.
+    Zmq,
+    /// A transport that reads its own protocol: [`crate::Input::Request`] and [`crate::Output::Reply`].
+    Http,
+}
+
+/// Identity of a connection: its transport, and a token of opaque bytes that the transport chose. That of ZeroMQ is the
+/// routing id (libzmq's own begin with a zero byte).
 ///
-/// It is one principal's: who comes with the same routing id and another principal is another peer.
+/// It is one principal's: the same token with another principal is another connection.
 #[derive(Clone)]
 pub struct ConnectionId {
-    id: Arc<[u8]>,
-    /// Bytes of the id that its sender chose, or was given; what follows them says whose it is.
+    transport: Transport,
+    token: Arc<[u8]>,
+    /// Bytes of the token that its sender chose, or was given; the bytes after them say whose it is.
     chosen: usize,
     principal: Option<Label>,
     /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
@@ -22,7 +33,7 @@ pub struct ConnectionId {
 
 impl PartialEq for ConnectionId {
     fn eq(&self, other: &Self) -> bool {
-        (&self.id, &self.principal) == (&other.id, &other.principal)
+        (&self.token, &self.principal, self.transport) == (&other.token, &other.principal, other.transport)
     }
 }
 
@@ -36,7 +47,7 @@ impl PartialOrd for ConnectionId {
 
 impl Ord for ConnectionId {
     fn cmp(&self, other: &Self) -> Ordering {
-        (&self.id, &self.principal).cmp(&(&other.id, &other.principal))
+        (&self.token, &self.principal, self.transport).cmp(&(&other.token, &other.principal, other.transport))
     }
 }
 
@@ -45,7 +56,19 @@ impl ConnectionId {
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
         let id = id.as_ref();
-        Self { id: id.into(), chosen: id.len(), principal: None, is_unproven: false }
+        Self { transport: Transport::Zmq, token: id.into(), chosen: id.len(), principal: None, is_unproven: false }
+    }
+
+    /// Creates the identity of a connection of another transport.
+    #[must_use]
+    pub fn of_transport(transport: Transport, token: impl AsRef<[u8]>, principal: Option<Label>) -> Self {
+        Self { transport, principal, ..Self::new(token) }
+    }
+
+    /// Transport of the connection.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for messages
@@ -77,6 +100,13 @@ impl ConnectionId {
         Self { chosen, ..Self::authenticated(id, principal) }
     }
 
+    /// Returns `true` if the client chose the identity, so that it can connect under it again. libzmq's own begin with a
+    /// zero byte, and no client can choose such a one.
+    #[must_use]
+    pub fn has_own_identity(&self) -> bool {
+        self.transport == Transport::Zmq && self.token.first().is_some_and(|first| *first != 0)
+    }
+
     /// The name under which the key of this connection is trusted, where keys are asked for.
     #[must_use]
     pub fn principal(&self) -> Option<&Label> {
@@ -103,14 +133,14 @@ impl ConnectionId {
         }
     }
 
-    /// The routing id as the driver gave it.
+    /// The token, as the transport chose it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.id
+        &self.token
     }
 
     fn chosen(&self) -> &[u8] {
-        self.id.get(..self.chosen).unwrap_or(&self.id)
+        self.token.get(..self.chosen).unwrap_or(&self.token)
     }
 }
 

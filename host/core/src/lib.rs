@@ -30,15 +30,16 @@ pub mod links;
 pub mod members;
 pub mod node;
 pub mod paths;
+pub mod sentences;
 pub mod settings;
 mod time;
 
 pub use access::{Access, Grant, Quota, Role};
 pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
-pub use connection::{ConnectionId, LinkId};
+pub use connection::{ConnectionId, LinkId, Transport};
 pub use directory::{Directory, DirectoryEffect};
 pub use members::{MalformedGossip, MemberEffect, Members};
-pub use node::{Explanation, Input, MemberStatus, Node, Output, ZoneEvent};
+pub use node::{Explanation, Input, MemberStatus, Node, Output, Verdict, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use settings::PLUGIN_DEADLINE;
 pub use settings::{

@@ -16,13 +16,13 @@ mod status;
 mod tests;
 
 pub use event::ZoneEvent;
-pub use status::{Explanation, MemberStatus};
+pub use status::{Explanation, MemberStatus, Verdict};
 
 use crate::access::Access;
 use crate::broker::{
-    Broker, CallId, Counters, Effect, Event, MAX_HOPS, RequestId, Requester, Run, ServiceStatus, Submission,
+    Broker, CallId, Counters, Effect, Event, RequestContext, RequestId, Requester, Run, ServiceStatus,
 };
-use crate::connection::{ConnectionId, LinkId};
+use crate::connection::{ConnectionId, LinkId, Transport};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
@@ -45,6 +45,20 @@ pub enum Input {
         /// All frames.
         frames: Vec<Frame>,
     },
+    /// A client asks, on a transport that reads its own protocol. Replies are [`Output::Reply`].
+    Request {
+        /// Its connection.
+        from: ConnectionId,
+        /// The request; its number is one of the client's own choice.
+        request: Box<Request>,
+    },
+    /// A client withdraws a request that it made by [`Input::Request`]. No effect if that is answered already.
+    Cancel {
+        /// Its connection.
+        from: ConnectionId,
+        /// The number of the request.
+        id: u64,
+    },
     /// A message could not be sent: the connection is gone.
     Undeliverable {
         /// The connection.
@@ -52,6 +66,8 @@ pub enum Input {
         /// The message.
         frames: Vec<Frame>,
     },
+    /// A connection has ended. All its messages came before.
+    Gone(ConnectionId),
     /// A message arrived on a link.
     LinkMessage {
         /// The link.
@@ -131,6 +147,15 @@ pub enum Output {
         /// All frames, without the routing id.
         frames: Vec<Frame>,
     },
+    /// Reply to a client, on a transport that writes its own protocol. Anything but a partial reply is the one answer.
+    Reply {
+        /// The connection that the request came on.
+        to: ConnectionId,
+        /// The client's number of the request.
+        id: u64,
+        /// What to reply.
+        reply: Reply,
+    },
     /// Connect to another node. What is sent on the link meanwhile waits for the connection.
     Dial {
         /// The number of the new link.
@@ -193,7 +218,13 @@ impl Node {
     pub fn handle(&mut self, input: Input, now: Time) {
         match input {
             Input::Message { from, frames } => self.receive(from, frames, now),
+            Input::Request { from, request } => {
+                self.broker.connection_used(&from);
+                self.request(from, Dialect::Native, *request, now);
+            }
+            Input::Cancel { from, id } => self.broker.cancel(&from, id, now),
             Input::Undeliverable { to, frames } => self.undeliverable(&to, &frames, now),
+            Input::Gone(connection) => self.connection_lost(&connection, now),
             Input::LinkMessage { link, frames } => self.receive_on_link(link, frames, now),
             Input::Unsent { link, frames } => self.unsent(link, &frames, now),
             Input::LinkDown { link, why } => {
@@ -283,6 +314,7 @@ impl Node {
     }
 
     fn receive(&mut self, from: ConnectionId, frames: Vec<Frame>, now: Time) {
+        self.broker.connection_used(&from);
         match message::decode(frames) {
             Ok(Message::Request { dialect, request }) => self.request(from, dialect, request, now),
             Ok(Message::Cancel { id }) => self.broker.cancel(&from, id, now),
@@ -321,7 +353,7 @@ impl Node {
         };
         if service.as_str().starts_with("mmi.") {
             if request.trace {
-                let records = vec![self.broker.record_at_once(MAX_HOPS, format!("answers {service} itself"))];
+                let records = vec![self.broker.record_of_own(&service)];
                 self.reply(from.clone(), dialect, request.id, &request.service, Reply::Partial(records));
                 return self.reply(from, dialect, request.id, &request.service, Reply::Final(Vec::new()));
             }
@@ -338,25 +370,16 @@ impl Node {
         let place = self.locate(&place);
         let deadline = request.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let patience = if dialect.is_native() { request.wait.then_some(Duration::MAX) } else { Some(self.patience) };
-        let submission = Submission {
-            requester: asker,
-            service,
-            destination: place,
-            caller: None,
-            allowed: None,
-            chain: Vec::new(),
-            crossed: Vec::new(),
-            hops: MAX_HOPS,
-            is_outward: false,
+        let context = RequestContext {
             is_trace: request.trace,
-            has_alternative: false,
             body: request.body,
             deadline,
             patience,
             traceparent: request.traceparent,
             idempotency_key: request.idempotency_key,
+            ..RequestContext::new(asker, service, place)
         };
-        self.broker.submit(submission, now);
+        self.broker.submit(context, now);
     }
 
     /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that the
@@ -385,8 +408,19 @@ impl Node {
             Output::Send { to: receiver, frames } if receiver == to => !take_back(frames),
             _ => true,
         });
-        self.inbound_closed(to, now);
-        self.broker.connection_closed(to, now);
+        // Who is away may come back for the rest.
+        if !self.broker.is_away(to) {
+            self.inbound_closed(to, now);
+            self.broker.connection_closed(to, now);
+        }
+    }
+
+    /// A connection has ended: a client may come back, and a peer dials anew and asks again.
+    fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
+        if self.zone.is_inbound(connection) {
+            return self.inbound_closed(connection, now);
+        }
+        self.broker.connection_lost(connection, now);
     }
 
     /// A message on a link that this node made.
@@ -458,6 +492,9 @@ impl Node {
     }
 
     fn reply(&mut self, to: ConnectionId, dialect: Dialect, id: u64, service: &[u8], reply: Reply) {
+        if to.transport() != Transport::Zmq {
+            return self.outputs.push_back(Output::Reply { to, id, reply });
+        }
         if dialect.is_native() {
             return self.send(to, native::encode_reply(dialect, id, reply));
         }

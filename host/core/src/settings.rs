@@ -145,6 +145,9 @@ pub struct Limits {
     pub workers: usize,
     /// How deep services may call services. Default 8.
     pub call_depth: usize,
+    /// How long what a client has asked goes on after its connection ended, if it can come back for the answer: it chose its
+    /// own ZeroMQ identity, or the request has an idempotency key. Default 30 s.
+    pub reconnect: Duration,
 }
 
 impl Default for Limits {
@@ -160,6 +163,7 @@ impl Default for Limits {
             frames: 256,
             workers: 1_000,
             call_depth: 8,
+            reconnect: Duration::from_secs(30),
         }
     }
 }

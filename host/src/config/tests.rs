@@ -50,7 +50,7 @@ fn every_key_reaches_its_field() {
         node = { name = "n", zone = "z-eu", listen = ["tcp://localhost:*", "tcp://[::1]:*"], plugins = "/p",
                  seeds = ["ipc:///a.ipc", "tcp://localhost:1"], advertise = "tcp://[::1]:2", services = [], cache = "c", drain = "1m" }
         limits = { requests = 1, requests-per-client = 2, held-bytes = "3MiB", kept-replies = 14, kept-bytes = "15KiB", message = 4096, frames = 50, workers = 6,
-                   call-depth = 7, requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB",
+                   call-depth = 7, reconnect = "8s", requests-per-peer = 10, members = 11, offers = 12, routes = 13, instances = 8, plugin-descriptors = 16, unread-bytes = "9MiB",
                    unfinished-bytes = "10MiB", plugin = "7KiB",
                    compile-time = "15s", compile-time-per-mib = "16s", compile-memory = "67MiB", cache-bytes = "18MiB" }
         peers = { heartbeat = "10ms", expiry = "1s", retry-budget = 5, probe = "2s", suspicion = "3s", lease = "4s" }
@@ -104,6 +104,7 @@ fn every_key_reaches_its_field() {
         frames: 50,
         workers: 6,
         call_depth: 7,
+        reconnect: Duration::from_secs(8),
     };
     let compile = CompileSettings {
         time: Duration::from_secs(15),

@@ -274,10 +274,8 @@ impl Sockets {
             return None;
         }
         let received = self.listener.receive();
-        if received.is_none() {
-            self.ready.listener = false;
-        }
-        received.map(|(from, frames)| Input::Message { from, frames })
+        self.ready.listener = received.is_some();
+        received
     }
 
     fn receive_from_link(&mut self) -> Option<Input> {

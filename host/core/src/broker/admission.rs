@@ -1,7 +1,7 @@
 //! Which requests are accepted: every limit, and the failure that names it.
 
 use super::service::Service;
-use super::{Broker, Destination, Pending, Requester, Submission};
+use super::{Broker, Destination, Pending, RequestContext, Requester};
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body};
 use crate::name::{Label, Pattern, ServiceName};
@@ -12,24 +12,24 @@ use crate::time::Time;
 const MAX_ZONES: usize = 8;
 
 impl Broker {
-    pub(super) fn may_submit(&mut self, submission: &Submission, now: Time) -> Result<(), Failure> {
+    pub(super) fn may_submit(&mut self, context: &RequestContext, now: Time) -> Result<(), Failure> {
         let limits = &self.settings.limits;
         let refuse = |code, reason: String| Err(Failure::new(code, reason));
-        let is_call = matches!(submission.requester, Requester::Call { .. });
+        let is_call = matches!(context.requester, Requester::Call { .. });
         if self.draining && !is_call {
             return refuse(Code::Draining, format!("node {} is shutting down", self.settings.name));
         }
-        self.may_carry(&submission.body)?;
-        let bytes = message::size(&submission.body);
+        self.may_carry(&context.body)?;
+        let bytes = message::size(&context.body);
         if self.requests.len() >= limits.requests {
             return refuse(Code::Overloaded, format!("limits.requests = {} is reached", limits.requests));
         }
         if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
             return refuse(Code::Overloaded, format!("limits.held-bytes = {} is reached", limits.held_bytes));
         }
-        self.may_ask(&submission.requester)?;
-        self.may_queue(submission)?;
-        match &submission.requester {
+        self.may_ask(&context.requester)?;
+        self.may_queue(context)?;
+        match &context.requester {
             Requester::Client { connection, .. } => {
                 connection.principal().map_or(Ok(()), |user| self.quotas.admit(user, bytes, now))
             }
@@ -73,10 +73,10 @@ impl Broker {
         Ok(())
     }
 
-    fn may_queue(&self, submission: &Submission) -> Result<(), Failure> {
-        let name = &submission.service;
-        if submission.patience.is_none() && !self.is_reachable(name, &submission.destination) {
-            return Err(self.unknown(name, &submission.destination));
+    fn may_queue(&self, context: &RequestContext) -> Result<(), Failure> {
+        let name = &context.service;
+        if context.patience.is_none() && !self.is_reachable(name, &context.destination) {
+            return Err(self.unknown(name, &context.destination));
         }
         self.full_queue(name).map_or(Ok(()), Err)
     }
@@ -94,7 +94,7 @@ impl Broker {
     }
 
     pub(super) fn may_call(&self, caller: &Pending, callee: &ServiceName) -> Result<(), Failure> {
-        let name = &caller.service;
+        let name = &caller.context.service;
         if !self.settings.of(name).calls.iter().any(|pattern| pattern.matches(callee)) {
             let reason = format!("service {name} may not call {callee}; service.{name}.calls would have to list it");
             return Err(Failure::new(Code::Forbidden, reason));
@@ -102,11 +102,11 @@ impl Broker {
         if self.settings.of(name).calls_as == CallsAs::Caller {
             self.may_be_called_for(caller, callee)?;
         }
-        if name == callee || caller.chain.contains(callee) {
+        if name == callee || caller.context.chain.contains(callee) {
             return Err(Failure::new(Code::Loop, format!("{callee} is already part of this chain of calls")));
         }
         let limit = self.settings.limits.call_depth;
-        if caller.chain.len() >= limit {
+        if caller.context.chain.len() >= limit {
             return Err(Failure::new(Code::Loop, format!("the chain of calls is over limits.call-depth = {limit}")));
         }
         Ok(())
@@ -118,7 +118,7 @@ impl Broker {
         if self.allowed(request).is_none_or(may) {
             return Ok(());
         }
-        let (name, caller) = (&request.service, request.caller());
+        let (name, caller) = (&request.context.service, request.context.caller());
         let reason = format!(
             "service {name} calls in its caller's name (service.{name}.calls-as), and {caller} may not call {callee}; \
              `allow` of the user's key would have to list it"
@@ -129,8 +129,8 @@ impl Broker {
     /// What the user in whose name a request was made in the first place may call, if that is not everything: by the rules
     /// of the node that the user asked, and by this one's for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
-        let (peer, told) = match &request.requester {
-            Requester::Client { connection, .. } => (connection, request.allowed.as_deref()),
+        let (peer, told) = match &request.context.requester {
+            Requester::Client { connection, .. } => (connection, request.context.allowed.as_deref()),
             // A call ends with the request that makes it; of one that is gone, nothing is known.
             Requester::Call { parent, .. } => {
                 return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it));

@@ -240,8 +240,9 @@ impl Broker {
             return;
         }
         pending.clock.turn(kind, now);
-        let terms =
-            self.services.get_or_insert_with(&pending.service, || Service::new(&self.settings, &pending.service));
+        let terms = self
+            .services
+            .get_or_insert_with(&pending.context.service, || Service::new(&self.settings, &pending.context.service));
         pending.deadline = pending.clock.deadline(&terms.terms);
     }
 
@@ -253,11 +254,8 @@ impl Broker {
     }
 
     pub(super) fn reset_timer(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { service, destination: place, clock, stage: Stage::Queued, .. }) = self.requests.get(&id)
-        else {
-            return;
-        };
-        let kind = self.kind(service, place);
+        let Some(Pending { context, clock, stage: Stage::Queued, .. }) = self.requests.get(&id) else { return };
+        let kind = self.kind(&context.service, &context.destination);
         if kind == clock.kind {
             return;
         }

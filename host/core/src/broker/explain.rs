@@ -1,11 +1,11 @@
-//! Why a request would go where it would go, for a person.
+//! Why a request would go where it would go.
 
 use super::service::Service;
-use super::status::{Candidate, PeerStatus, Via};
+use super::status::{Candidate, Eligibility, PeerStatus, Via};
 use super::{Broker, Destination};
 use crate::failure::{Code, Failure};
 use crate::name::{Address, ServiceName};
-use crate::text;
+use crate::sentences;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -27,28 +27,27 @@ impl Broker {
     /// idle.
     pub(crate) fn quarantined(&self, service: &ServiceName, now: Time) -> Option<Failure> {
         let entry = self.services.get(service)?;
-        let left = entry.quarantined_until.since(now);
-        let reason = || format!("{service} is {}", in_quarantine(left));
+        let quarantine = Eligibility::Quarantined(entry.quarantined_until.since(now));
+        let reason = || format!("{service} is {}", sentences::why(&quarantine, service));
         entry.is_quarantined(now).then(|| Failure::new(Code::Crashed, reason()))
     }
 
     fn explain_here(&self, service: &ServiceName, now: Time) -> Vec<Candidate> {
         let Some(entry) = self.services.get(service) else { return Vec::new() };
-        let node = self.settings.name.to_string();
+        let node = &self.settings.name;
         let mut candidates = Vec::new();
         if entry.plugin {
-            let (running, most) = (entry.running, entry.settings.concurrency);
-            let left = entry.quarantined_until.since(now);
-            let (is_ready, why) = match left.is_zero() {
-                true => (running < most, format!("{running} of {most} running (service.{service}.concurrency)")),
-                false => (false, in_quarantine(left)),
+            let (running, limit) = (entry.running, entry.settings.concurrency);
+            let eligibility = match entry.quarantined_until.since(now) {
+                Duration::ZERO => Eligibility::Running { running, limit },
+                left => Eligibility::Quarantined(left),
             };
-            candidates.push(Candidate { node: node.clone(), via: Via::Here, what: "plugin".into(), is_ready, why });
+            candidates.push(Candidate { node: node.clone(), via: Via::Plugin, eligibility });
         }
         let (idle, busy) = (entry.idle.len(), entry.busy);
         if idle + busy > 0 {
-            let why = format!("{idle} idle, {busy} busy");
-            candidates.push(Candidate { node, via: Via::Here, what: "workers".into(), is_ready: idle > 0, why });
+            let eligibility = Eligibility::Registered { idle, busy };
+            candidates.push(Candidate { node: node.clone(), via: Via::Workers, eligibility });
         }
         candidates
     }
@@ -83,25 +82,17 @@ impl Broker {
     }
 }
 
-fn in_quarantine(left: Duration) -> String {
-    format!("in quarantine for {left:.1?} more: it crashed in its last requests")
-}
-
 fn peer(status: &PeerStatus) -> Candidate {
-    let (outstanding, latency) = (status.outstanding, status.latency_us);
-    let (is_ready, why) = match status {
-        PeerStatus { is_silent: true, .. } => (false, "it gives no sign of life".into()),
-        PeerStatus { is_full: true, .. } => {
-            (false, format!("it has {} of this node: limits.requests-per-peer", text::count(outstanding, "request")))
-        }
-        PeerStatus { paused_for, .. } if !paused_for.is_zero() => {
-            (false, format!("it only failed; it is left out for {paused_for:?} more, unless nobody else is there"))
-        }
-        _ => (true, format!("{outstanding} outstanding, {latency} µs lately")),
+    let (outstanding, latency_us) = (status.outstanding, status.latency_us);
+    let eligibility = match status {
+        PeerStatus { is_silent: true, .. } => Eligibility::Unresponsive,
+        PeerStatus { is_full: true, .. } => Eligibility::Full { outstanding },
+        PeerStatus { paused_for: Duration::ZERO, .. } => Eligibility::Open { outstanding, latency_us },
+        PeerStatus { paused_for, .. } => Eligibility::Paused(*paused_for),
     };
-    let (way, what) = match &status.zone {
-        Some(zone) => (Via::RemoteZone, format!("zone {zone}, cost {}", status.cost)),
-        None => (Via::Peer, "peer".into()),
+    let via = match &status.zone {
+        Some(zone) => Via::RemoteZone { zone: zone.clone(), cost: status.cost },
+        None => Via::Peer,
     };
-    Candidate { node: status.node.to_string(), via: way, what, is_ready, why }
+    Candidate { node: status.node.clone(), via, eligibility }
 }

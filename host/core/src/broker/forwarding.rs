@@ -86,7 +86,7 @@ impl Broker {
             let Some(forwarded) = self.forwarded.get(&id) else { continue };
             let Some(pending) = self.requests.get(&forwarded.request) else { continue };
             let goes_elsewhere = self.may_repeat(pending, forwarded) && self.has_another(pending, link);
-            if goes_elsewhere || pending.has_alternative && is_harmless(pending, forwarded) {
+            if goes_elsewhere || pending.context.has_alternative && is_harmless(pending, forwarded) {
                 let reason = format!(
                     "node {}, which had the request, does not answer; it may have run",
                     self.balancer.name(link)
@@ -95,14 +95,14 @@ impl Broker {
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
         }
-        let waiting = self.requests.iter().filter(|(_, pending)| pending.has_alternative).map(|(id, _)| id);
+        let waiting = self.requests.iter().filter(|(_, pending)| pending.context.has_alternative).map(|(id, _)| id);
         let waiting: Vec<RequestId> = waiting.collect();
         waiting.into_iter().for_each(|id| self.give_up_if_stuck(id, now));
     }
 
     /// Gives a request back that waits for ways which give no sign of life, if whoever passed it on has another.
     pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
-        let waits = |pending: &Pending| pending.has_alternative && pending.stage == Stage::Queued;
+        let waits = |pending: &Pending| pending.context.has_alternative && pending.stage == Stage::Queued;
         if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
         {
             let router = &self.settings.name;
@@ -254,7 +254,7 @@ impl Broker {
     }
 
     pub(super) fn forward(&mut self, id: RequestId, (link, zone): NextHop, now: Time) {
-        let Some(service) = self.requests.get(&id).map(|pending| pending.service.clone()) else { return };
+        let Some(service) = self.requests.get(&id).map(|pending| pending.context.service.clone()) else { return };
         let address = match &zone {
             Some(zone) => Address::in_zone(service, zone.clone()),
             None => service.into(),
@@ -276,29 +276,30 @@ impl Broker {
         let forward = Box::new(Forward {
             id: number,
             remaining: pending.deadline.left(now),
-            hops: pending.hops.saturating_sub(1),
+            hops: pending.context.hops.saturating_sub(1),
             is_trace: pending.trace.is_some(),
             has_alternative,
-            service: pending.service.clone(),
-            caller: pending.caller().to_text(),
+            service: pending.context.service.clone(),
+            caller: pending.context.caller().to_text(),
             allowed,
-            traceparent: pending.traceparent.clone(),
-            idempotency_key: pending.idempotency_key.clone(),
-            chain: pending.chain.clone(),
-            node: match &pending.destination {
+            traceparent: pending.context.traceparent.clone(),
+            idempotency_key: pending.context.idempotency_key.clone(),
+            chain: pending.context.chain.clone(),
+            node: match &pending.context.destination {
                 Destination::NodeIn { node, .. } => Some(node.clone()),
                 _ => None,
             },
-            crossed: match (&zone, pending.crossed.is_empty()) {
+            crossed: match (&zone, pending.context.crossed.is_empty()) {
                 (Some(_), true) => vec![own_zone.clone()],
-                _ => pending.crossed.clone(),
+                _ => pending.context.crossed.clone(),
             },
             zone: zone.clone(),
             // It stays here as well, for the case that the peer dies.
-            body: pending.body.clone(),
+            body: pending.context.body.clone(),
         });
-        let (service, place, turn) = (pending.service.clone(), pending.destination.clone(), pending.start_tag);
-        let has_key = pending.idempotency_key.is_some();
+        let (service, place, turn) =
+            (pending.context.service.clone(), pending.context.destination.clone(), pending.start_tag);
+        let has_key = pending.context.idempotency_key.is_some();
         let queues = self.service(&service);
         queues.dequeue(turn, &place);
         queues.fair_queue.serve(turn);
@@ -336,7 +337,8 @@ impl Broker {
         }
         pending.may_have_run |= may_have_run;
         pending.last_failure = Some(failure.clone());
-        if !self.can_be_served(request) && self.requests.get(&request).is_some_and(|pending| pending.patience.is_none())
+        if !self.can_be_served(request)
+            && self.requests.get(&request).is_some_and(|pending| pending.context.patience.is_none())
         {
             return self.answer(request, Err(failure), now);
         }
@@ -353,7 +355,7 @@ impl Broker {
     }
 
     fn dispatch_of(&mut self, request: RequestId, now: Time) {
-        if let Some(service) = self.requests.get(&request).map(|pending| pending.service.clone()) {
+        if let Some(service) = self.requests.get(&request).map(|pending| pending.context.service.clone()) {
             self.dispatch(&service, now);
         }
     }
@@ -367,7 +369,7 @@ impl Broker {
     /// Whether the router on this link is to give the request back when its way falls silent.
     fn has_alternative(&self, pending: &Pending, link: LinkId) -> bool {
         let may_go_on = || pending.tried.len() + 1 < MAX_FORWARDS && self.has_another(pending, link);
-        self.balancer.is_router(link) && (pending.has_alternative || may_go_on())
+        self.balancer.is_router(link) && (pending.context.has_alternative || may_go_on())
     }
 }
 

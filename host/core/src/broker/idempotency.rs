@@ -188,9 +188,9 @@ impl Broker {
 }
 
 fn key_of(pending: &Pending) -> Option<Key> {
-    let key = pending.idempotency_key.clone()?;
-    let is_kept = pending.trace.is_none() && !pending.service.is_reserved();
-    is_kept.then(|| (Owner::of(pending), pending.service.clone(), key))
+    let key = pending.context.idempotency_key.clone()?;
+    let is_kept = pending.trace.is_none() && !pending.context.service.is_reserved();
+    is_kept.then(|| (Owner::of(pending), pending.context.service.clone(), key))
 }
 
 fn shares_of((owner, service, _): &Key) -> [String; 3] {

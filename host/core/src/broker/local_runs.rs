@@ -1,7 +1,7 @@
 //! The services that plugins offer, their runs, and what a run says meanwhile.
 
 use super::deadlines::ProviderKind;
-use super::{Broker, CallId, Destination, Effect, MAX_HOPS, Pending, RequestId, Requester, Run, Stage, Submission};
+use super::{Broker, CallId, Destination, Effect, Pending, RequestContext, RequestId, Requester, Run, Stage};
 use crate::failure::{Code, Failure};
 use crate::message::Body;
 use crate::name::ServiceName;
@@ -40,12 +40,12 @@ impl Broker {
         pending.stage = Stage::Plugin;
         let request = Box::new(Run {
             id,
-            service: pending.service.clone(),
-            caller: pending.caller(),
-            body: std::mem::take(&mut pending.body),
+            service: pending.context.service.clone(),
+            caller: pending.context.caller(),
+            body: std::mem::take(&mut pending.context.body),
             deadline: pending.deadline.at,
-            traceparent: pending.traceparent.clone(),
-            idempotency_key: pending.idempotency_key.clone(),
+            traceparent: pending.context.traceparent.clone(),
+            idempotency_key: pending.context.idempotency_key.clone(),
         });
         self.set_timer(id, request.deadline, now);
         self.effects.push_back(Effect::Run(request));
@@ -63,8 +63,8 @@ impl Broker {
     pub fn finish(&mut self, request: RequestId, result: Result<Body, Failure>, now: Time) {
         let service = if let Some(service) = self.stopping.remove(&request) {
             service
-        } else if let Some(Pending { stage: Stage::Plugin, service, .. }) = self.requests.get(&request) {
-            let service = service.clone();
+        } else if let Some(Pending { stage: Stage::Plugin, context, .. }) = self.requests.get(&request) {
+            let service = context.service.clone();
             self.answer(request, result, now);
             service
         } else {
@@ -85,30 +85,19 @@ impl Broker {
             let failure = Failure::new(Code::Cancelled, "the calling request has ended");
             return self.refuse(Requester::Call { call, parent, caller: service.clone() }, service, failure);
         };
-        let asker = Requester::Call { call, parent, caller: pending.service.clone() };
+        let asker = Requester::Call { call, parent, caller: pending.context.service.clone() };
         if let Err(failure) = self.may_call(pending, &service) {
             return self.refuse(asker, service, failure);
         }
-        let mut chain = pending.chain.clone();
-        chain.push(pending.service.clone());
-        let submission = Submission {
-            requester: asker,
-            service,
-            destination: Destination::Anywhere,
-            caller: None,
-            allowed: None,
+        let mut chain = pending.context.chain.clone();
+        chain.push(pending.context.service.clone());
+        let context = RequestContext {
             chain,
-            crossed: Vec::new(),
-            hops: MAX_HOPS,
-            is_outward: false,
-            is_trace: false,
-            has_alternative: false,
             body,
             deadline: pending.deadline.left(now),
-            patience: None,
-            traceparent: pending.traceparent.clone(),
-            idempotency_key: None,
+            traceparent: pending.context.traceparent.clone(),
+            ..RequestContext::new(asker, service, Destination::Anywhere)
         };
-        self.submit(submission, now);
+        self.submit(context, now);
     }
 }

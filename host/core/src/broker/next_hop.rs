@@ -73,17 +73,17 @@ impl Broker {
     pub(super) fn choose_way(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
         const NOBODY: (Selection, Option<Label>) = (Selection::Nobody, None);
         let Some(pending) = self.requests.get(&id) else { return NOBODY };
-        let Some(service) = self.services.get(&pending.service) else { return NOBODY };
+        let Some(service) = self.services.get(&pending.context.service) else { return NOBODY };
         let closed = closed(pending, &self.balancer);
         let hops = &mut self.balancer;
-        match &pending.destination {
+        match &pending.context.destination {
             Destination::Here => NOBODY,
             Destination::Home => (choose_home(pending, service, &closed, hops, now), None),
             Destination::Anywhere => match choose_home(pending, service, &closed, hops, now) {
                 Selection::Nobody if !service.is_local() => choose_nearest(pending, service, &closed, hops, now),
                 choice => (choice, None),
             },
-            Destination::Node(node) => match hops.find(node, &pending.service) {
+            Destination::Node(node) => match hops.find(node, &pending.context.service) {
                 Some(link) if !closed.contains(&link) && hops.is_open(link) => (Selection::Peer(link), None),
                 Some(link) if !closed.contains(&link) && hops.is_silent(link) => (Selection::Unresponsive, None),
                 Some(link) if !closed.contains(&link) => (Selection::Full, None),
@@ -100,8 +100,8 @@ impl Broker {
     /// would not, or no peer has room.
     pub(super) fn way_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
         let pending = self.requests.get(&id)?;
-        let may_go = matches!(pending.destination, Destination::Anywhere | Destination::Home);
-        self.services.get(&pending.service).filter(|service| may_go && service.is_quarantined(now))?;
+        let may_go = matches!(pending.context.destination, Destination::Anywhere | Destination::Home);
+        self.services.get(&pending.context.service).filter(|service| may_go && service.is_quarantined(now))?;
         match self.choose_way(id, now) {
             (Selection::Peer(link), zone) => Some((link, zone)),
             _ => None,
@@ -111,15 +111,15 @@ impl Broker {
     /// Whether somebody could serve the request who has not tried already.
     pub(super) fn can_be_served(&self, id: RequestId) -> bool {
         let Some(pending) = self.requests.get(&id) else { return false };
-        self.is_offered(&pending.service, &pending.destination, &closed(pending, &self.balancer))
+        self.is_offered(&pending.context.service, &pending.context.destination, &closed(pending, &self.balancer))
     }
 
     /// Whether anybody but the peer on this link could serve it.
     pub(super) fn has_another(&self, pending: &Pending, link: LinkId) -> bool {
         let mut closed = closed(pending, &self.balancer);
         closed.push(link);
-        !matches!(pending.destination, Destination::Node(_))
-            && self.is_offered(&pending.service, &pending.destination, &closed)
+        !matches!(pending.context.destination, Destination::Node(_))
+            && self.is_offered(&pending.context.service, &pending.context.destination, &closed)
     }
 
     /// Whether a service is offered at a place, by others than those on the links of `closed`.
@@ -148,17 +148,17 @@ impl Broker {
 /// one that a router of this zone passed on, those that stay in it.
 fn closed(pending: &Pending, hops: &Balancer) -> Vec<LinkId> {
     let mut closed = pending.tried.clone();
-    if !pending.crossed.is_empty() {
-        closed.extend(hops.leading_into(&pending.crossed));
+    if !pending.context.crossed.is_empty() {
+        closed.extend(hops.leading_into(&pending.context.crossed));
     }
-    if pending.is_outward {
+    if pending.context.is_outward {
         closed.extend(hops.routers_of_this_zone());
     }
     closed
 }
 
 fn choose_home(pending: &Pending, service: &Service, closed: &[LinkId], hops: &mut Balancer, now: Time) -> Selection {
-    hops.choose(&pending.service.clone().into(), &service.peers, closed, now)
+    hops.choose(&pending.context.service.clone().into(), &service.peers, closed, now)
 }
 
 /// The zone that is the least to pay for, of those to which a way is open.
@@ -191,7 +191,7 @@ fn choose_abroad(
     hops: &mut Balancer,
     now: Time,
 ) -> Selection {
-    let address = Address::in_zone(pending.service.clone(), zone.clone());
+    let address = Address::in_zone(pending.context.service.clone(), zone.clone());
     match hops.choose(&address, &abroad.cheapest(), closed, now) {
         Selection::Nobody | Selection::Unresponsive => {
             hops.choose(&address, &abroad.links().collect::<Vec<_>>(), closed, now)

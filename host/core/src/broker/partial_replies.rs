@@ -4,7 +4,7 @@
 //! Kept frames count against `limits.held-bytes`, and all of a reply against `limits.message` and `limits.frames`.
 
 use super::request::Requester;
-use super::{Broker, Effect, RequestId};
+use super::{Broker, RequestId};
 use crate::failure::{Code, Failure};
 use crate::message::{Body, Dialect, Reply, size};
 use crate::time::Time;
@@ -38,8 +38,8 @@ impl Broker {
             return self.end(id, failure, now);
         }
         let Some(pending) = self.requests.get(&id) else { return };
-        let has_parts = pending.requester.has_parts();
-        if (!has_parts || pending.idempotency_key.is_some())
+        let has_parts = pending.context.requester.has_parts();
+        if (!has_parts || pending.context.idempotency_key.is_some())
             && let Err(failure) = self.keep_part(id, &body)
         {
             if !has_parts {
@@ -48,8 +48,8 @@ impl Broker {
             self.drop_parts(id, true);
         }
         if has_parts && let Some(pending) = self.requests.get(&id) {
-            let (asker, service) = (pending.requester.clone(), pending.service.clone());
-            self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(body) });
+            let (asker, service) = (pending.context.requester.clone(), pending.context.service.clone());
+            self.reply(asker, service, Reply::Partial(body));
         }
     }
 

@@ -4,31 +4,23 @@ use super::deadlines::{Clock, Deadline};
 use super::fair_queue::StartTag;
 use super::partial_replies::PartialReplies;
 use super::trace::Trace;
-use super::{Broker, Caller, Destination, RequestId, Requester};
+use super::{Broker, RequestContext, RequestId, Requester};
 use crate::connection::{ConnectionId, LinkId};
 use crate::failure::{Code, Failure};
-use crate::message::{Body, Frame};
-use crate::name::{Label, Pattern, ServiceName};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// A request without an answer.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) requester: Requester,
-    pub(super) service: ServiceName,
-    pub(super) destination: Destination,
+    /// What it brought along; its body is empty while a plugin has it.
+    pub(super) context: RequestContext,
     pub(super) stage: Stage,
     pub(super) start_tag: StartTag,
-    /// Empty while a plugin has it.
-    pub(super) body: Body,
     pub(super) bytes: usize,
     pub(super) deadline: Deadline,
     pub(super) clock: Clock,
     pub(super) timer: Time,
-    /// How long it waits for a service that nobody offers; `None` fails at once.
-    pub(super) patience: Option<Duration>,
     /// Workers that it was handed to, and may have run at.
     pub(super) attempts: u32,
     /// Peers that it was given to.
@@ -41,24 +33,8 @@ pub(super) struct Pending {
     pub(super) told_in_part: bool,
     /// Partial replies that are kept until the final one.
     pub(super) parts: PartialReplies,
-    /// Who asked in the first place, if a peer passed the request on.
-    pub(super) caller: Option<Caller>,
-    /// What that user may call there, if that is not everything.
-    pub(super) allowed: Option<Vec<Pattern>>,
-    pub(super) traceparent: Option<Frame>,
-    pub(super) idempotency_key: Option<Frame>,
-    /// The zones that it has entered so far, if a peer passed it on.
-    pub(super) crossed: Vec<Label>,
-    /// How many more nodes it may be passed on to.
-    pub(super) hops: u8,
-    /// Whether it has to leave this zone with the next link.
-    pub(super) is_outward: bool,
     /// If it is a trace: it runs nowhere.
     pub(super) trace: Option<Box<Trace>>,
-    /// Whether whoever passed it on has another way for it.
-    pub(super) has_alternative: bool,
-    /// The services on whose behalf this one is called, outermost first.
-    pub(super) chain: Vec<ServiceName>,
     /// Calls that the plugin made for this request and that have no answer.
     pub(super) calls: BTreeSet<RequestId>,
 }
@@ -83,14 +59,6 @@ impl Pending {
         }
         failure
     }
-
-    pub(super) fn caller(&self) -> Caller {
-        match (&self.caller, &self.requester) {
-            (Some(caller), _) => caller.clone(),
-            (None, Requester::Client { connection, .. }) => Caller::Client(connection.clone()),
-            (None, Requester::Call { caller, .. }) => Caller::Service(caller.clone()),
-        }
-    }
 }
 
 /// What a client has outstanding.
@@ -105,6 +73,10 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn outstanding(&self) -> usize {
         self.numbered.len() + self.unnumbered.len()
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
+        self.numbered.values().chain(&self.unnumbered).copied()
     }
 
     /// One of its requests that came before another, if there is any.
@@ -122,10 +94,10 @@ impl Broker {
             self.timers.grow(std::iter::empty(), self.requests.next_id());
         }
         self.held_bytes -= pending.bytes;
-        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.service)) {
-            service.dequeue(pending.start_tag, &pending.destination);
+        if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.context.service)) {
+            service.dequeue(pending.start_tag, &pending.context.destination);
         }
-        match &pending.requester {
+        match &pending.context.requester {
             Requester::Client { connection, dialect, id: number, .. } => {
                 if let Some(user) = connection.principal() {
                     self.quotas.end(user);

@@ -1,5 +1,6 @@
 //! A request on its way through the broker: who waits for it, where it is to be served, and what a plugin gets of it.
 
+use super::MAX_HOPS;
 use crate::connection::ConnectionId;
 use crate::message::{Body, Dialect, Frame};
 use crate::name::{Label, Pattern, ServiceName};
@@ -82,9 +83,9 @@ impl Destination {
     }
 }
 
-/// A request as it reaches the broker.
+/// A request with all that it brings along: made where it enters the node, and moved from there on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Submission {
+pub struct RequestContext {
     /// Who waits for the answer.
     pub requester: Requester,
     /// What is asked for.
@@ -117,6 +118,40 @@ pub struct Submission {
     pub traceparent: Option<Frame>,
     /// Requests with the same key ask for the same effect, once.
     pub idempotency_key: Option<Frame>,
+}
+
+impl RequestContext {
+    /// Creates a request that was made here, with an empty body and no limits of its own.
+    #[must_use]
+    pub fn new(requester: Requester, service: ServiceName, destination: Destination) -> Self {
+        Self {
+            requester,
+            service,
+            destination,
+            caller: None,
+            allowed: None,
+            chain: Vec::new(),
+            crossed: Vec::new(),
+            hops: MAX_HOPS,
+            is_outward: false,
+            is_trace: false,
+            has_alternative: false,
+            body: Body::new(),
+            deadline: None,
+            patience: None,
+            traceparent: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// Returns who asks, as the service is told.
+    pub(super) fn caller(&self) -> Caller {
+        match (&self.caller, &self.requester) {
+            (Some(caller), _) => caller.clone(),
+            (None, Requester::Client { connection, .. }) => Caller::Client(connection.clone()),
+            (None, Requester::Call { caller, .. }) => Caller::Service(caller.clone()),
+        }
+    }
 }
 
 /// A request on its way into a plugin.

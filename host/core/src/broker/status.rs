@@ -51,30 +51,99 @@ pub struct ServiceStatus {
     pub peers: Vec<PeerStatus>,
 }
 
-/// How somebody who could serve a request is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Kind of a provider, and so the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Via {
-    /// It is here.
-    Here,
-    /// It is a peer.
+    /// A plugin of this node.
+    Plugin,
+    /// Workers of this node.
+    Workers,
+    /// A peer.
     Peer,
-    /// It is in another zone; the peer leads there.
-    RemoteZone,
+    /// Another zone; the node of the candidate leads there.
+    RemoteZone {
+        /// The zone.
+        zone: Label,
+        /// What it costs to get there.
+        cost: u32,
+    },
 }
 
-/// Somebody who could serve a request.
+impl Via {
+    /// Returns `true` if the provider is at this node.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Plugin | Self::Workers)
+    }
+}
+
+/// Whether a provider takes a request, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Eligibility {
+    /// A plugin runs requests.
+    Running {
+        /// How many.
+        running: usize,
+        /// How many it may run: `service.NAME.concurrency`.
+        limit: usize,
+    },
+    /// A plugin is in quarantine for so long.
+    Quarantined(Duration),
+    /// Workers are registered.
+    Registered {
+        /// Without a request.
+        idle: usize,
+        /// With one.
+        busy: usize,
+    },
+    /// A peer is unresponsive.
+    Unresponsive,
+    /// A peer has as many requests of this node as it may have.
+    Full {
+        /// How many.
+        outstanding: usize,
+    },
+    /// A peer only failed, and is left out for so long.
+    Paused(Duration),
+    /// A peer takes requests.
+    Open {
+        /// Requests that it has.
+        outstanding: usize,
+        /// Recent time to answer, microseconds.
+        latency_us: u64,
+    },
+}
+
+impl Eligibility {
+    /// Returns `true` if the provider takes a request now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Running { running, limit } => running < limit,
+            Self::Registered { idle, .. } => *idle > 0,
+            Self::Open { .. } => true,
+            Self::Quarantined(_) | Self::Unresponsive | Self::Full { .. } | Self::Paused(_) => false,
+        }
+    }
+}
+
+/// Provider that could serve a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// On which node.
-    pub node: String,
+    /// Node that a request would go to.
+    pub node: Label,
     /// How it is reached.
     pub via: Via,
-    /// `plugin`, `workers`, `peer`, or the zone and what it costs.
-    pub what: String,
-    /// Whether a request would go there now.
-    pub is_ready: bool,
-    /// What speaks for or against it.
-    pub why: String,
+    /// Whether it takes a request, and why.
+    pub eligibility: Eligibility,
+}
+
+impl Candidate {
+    /// Returns `true` if a request would go there now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.eligibility.is_ready()
+    }
 }
 
 /// How one peer does with one service.

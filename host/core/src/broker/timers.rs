@@ -1,7 +1,7 @@
 //! When the patience with each request ends.
 
 use super::pending::{Pending, Stage};
-use super::{Broker, RequestId};
+use super::{Broker, RequestContext, RequestId};
 use crate::failure::{Code, Failure};
 use crate::time::Time;
 use std::collections::BTreeSet;
@@ -118,7 +118,7 @@ impl Broker {
     pub(super) fn limit_of(&self, pending: &Pending) -> String {
         let is_elsewhere = matches!(pending.stage, Stage::Forwarded(..));
         let node = is_elsewhere.then_some(&self.settings.name);
-        pending.deadline.named(&pending.service, node).to_string()
+        pending.deadline.named(&pending.context.service, node).to_string()
     }
 
     /// Where a request is whose deadline has passed, and whether it may have run.
@@ -138,14 +138,14 @@ impl Broker {
     /// Nobody has offered the service of a request for as long as it could wait, or nobody will.
     fn waited_in_vain(&self, pending: &Pending, now: Time) -> Failure {
         if self.draining {
-            let (node, service) = (&self.settings.name, &pending.service);
+            let (node, service) = (&self.settings.name, &pending.context.service);
             let reason =
                 format!("node {node} is shutting down, and nobody offers {service}; the request was not started");
             return Failure::new(Code::Draining, reason);
         }
-        let unknown = || self.unknown(&pending.service, &pending.destination);
+        let unknown = || self.unknown(&pending.context.service, &pending.context.destination);
         let failure = pending.last_failure.clone().unwrap_or_else(unknown);
-        let limit = match pending.patience {
+        let limit = match pending.context.patience {
             Some(patience) if now < pending.deadline.at => format!("majordomo.wait = {patience:?}"),
             _ => self.limit_of(pending),
         };
@@ -154,9 +154,8 @@ impl Broker {
 
     /// If nobody can serve a request, it waits for somebody as long as its patience lasts, but not on a draining node.
     pub(super) fn arm_patience(&mut self, id: RequestId, now: Time) {
-        let Some(Pending { patience, deadline, service, destination: place, .. }) = self.requests.get(&id) else {
-            return;
-        };
+        let Some(Pending { context, deadline, .. }) = self.requests.get(&id) else { return };
+        let RequestContext { patience, service, destination: place, .. } = context;
         if self.can_be_served(id) {
             return;
         }

@@ -5,33 +5,30 @@
 
 use super::balancer::Selection;
 use super::next_hop::NextHop;
-use super::status::Candidate;
-use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestId, Submission};
+use super::status::{Candidate, Via};
+use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestContext, RequestId};
 use crate::failure::{Code, Failure};
 use crate::message::peer::MemberKind;
 use crate::message::trace::{self, MAX_DECISION, MAX_RECORD, MAX_RECORDS, Record};
 use crate::message::{Body, Frame, Reply};
-use crate::name::Label;
+use crate::name::{Label, ServiceName};
+use crate::sentences;
 use crate::time::Time;
-use std::fmt::Write;
 use std::time::Duration;
-
-/// Those left out that a decision names.
-const MAX_NAMED: usize = 3;
 
 /// What is known of a trace here.
 #[derive(Debug)]
 pub(super) struct Trace {
     since: Time,
-    /// What this node has decided so far.
-    decision: String,
+    /// What this node has decided so far: a few steps for each hop that was tried.
+    steps: Vec<Step>,
     /// The records of those further on.
     beyond: Body,
 }
 
 impl Trace {
     pub(super) fn new(now: Time) -> Box<Self> {
-        Box::new(Self { since: now, decision: String::new(), beyond: Vec::new() })
+        Box::new(Self { since: now, steps: Vec::new(), beyond: Vec::new() })
     }
 
     /// What came back from a hop. A record that is too long is left out, and so are those that are too many.
@@ -39,42 +36,73 @@ impl Trace {
         let room = MAX_RECORDS.saturating_sub(1 + self.beyond.len());
         self.beyond.extend(records.into_iter().filter(|record| record.len() <= MAX_RECORD).take(room));
     }
+}
 
-    pub(super) fn note(&mut self, decision: impl std::fmt::Display) {
-        let separator = if self.decision.is_empty() { "" } else { "; " };
-        if self.decision.len() < MAX_DECISION {
-            let _writing_to_a_string_succeeds = write!(self.decision, "{separator}{decision}");
-        }
-    }
+/// One decision about a trace. `None` stands for details that clients of other zones do not get.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The node answers the service itself.
+    Itself,
+    /// This node would serve it.
+    Here {
+        /// Whether its plugin refuses requests.
+        is_refused: bool,
+        /// Its providers, and how many requests wait.
+        details: Option<(Vec<Candidate>, usize)>,
+    },
+    /// It goes to another node.
+    NextHop {
+        /// Which one.
+        node: String,
+        /// How the service is reached there.
+        via: Via,
+        /// Whether the address leaves open where it is served.
+        is_nearest: bool,
+        /// All who could serve it.
+        candidates: Option<Vec<Candidate>>,
+    },
+    /// It would wait.
+    Waits {
+        /// All who could serve it.
+        candidates: Option<Vec<Candidate>>,
+    },
+    /// It came back from a hop.
+    ComesBack(Code),
+    /// It fails.
+    Fails(Code),
+    /// It is refused where it enters.
+    Refuses(Code),
 }
 
 impl Broker {
     /// Takes a trace one step further: it ends here, or goes to the next hop.
     pub(super) fn trace_on(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
-        let is_told_all = self.shows_details(&pending.crossed);
+        let is_told_all = self.shows_details(&pending.context.crossed);
         if let Some(hop) = self.way_around_quarantine(id, now) {
-            self.note(id, |broker, pending| broker.why(&hop, pending, is_told_all, now));
+            self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, is_told_all, now));
             return self.forward(id, hop, now);
         }
         let Some(pending) = self.requests.get(&id) else { return };
-        if let Some(decision) = self.how_it_is_served(pending, is_told_all, now) {
-            let refused = self.quarantined(&pending.service, now);
-            self.note(id, |_, _| decision);
+        if let Some(step) = self.local_step(pending, is_told_all, now) {
+            let refused = self.quarantined(&pending.context.service, now);
+            self.note(id, |_, _| step);
             return self.answer(id, refused.map_or(Ok(Vec::new()), Err), now);
         }
         match self.choose_way(id, now) {
             (Selection::Peer(link), zone) => {
-                let step = (link, zone);
-                self.note(id, |broker, pending| broker.why(&step, pending, is_told_all, now));
-                self.forward(id, step, now);
+                let hop = (link, zone);
+                self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, is_told_all, now));
+                self.forward(id, hop, now);
             }
-            (Selection::Unresponsive, _) if self.requests.get(&id).is_some_and(|pending| pending.has_alternative) => {
-                self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
+            (Selection::Unresponsive, _)
+                if self.requests.get(&id).is_some_and(|pending| pending.context.has_alternative) =>
+            {
+                self.note(id, |broker, pending| broker.waiting_step(pending, is_told_all, now));
                 self.give_up_if_stuck(id, now);
             }
             (Selection::Full | Selection::Unresponsive, _) => {
-                self.note(id, |broker, pending| broker.why_it_waits(pending, is_told_all, now));
+                self.note(id, |broker, pending| broker.waiting_step(pending, is_told_all, now));
                 let limit = self.requests.get(&id).map(|pending| self.limit_of(pending)).unwrap_or_default();
                 let reason = format!(
                     "a request would wait at node {} until another node has room or gives a sign of life, at most until its deadline: {limit}",
@@ -84,7 +112,7 @@ impl Broker {
             }
             (Selection::Nobody, _) => {
                 let Some(pending) = self.requests.get(&id) else { return };
-                let unknown = || self.unknown(&pending.service, &pending.destination);
+                let unknown = || self.unknown(&pending.context.service, &pending.context.destination);
                 let failure = pending.last_failure.clone().unwrap_or_else(unknown);
                 self.answer(id, Err(failure), now);
             }
@@ -93,7 +121,7 @@ impl Broker {
 
     /// A trace came back from a hop that could not go on, and may try another.
     pub(super) fn trace_elsewhere(&mut self, id: RequestId, code: Code, now: Time) {
-        self.note(id, |_, _| format!("comes back: {code}"));
+        self.note(id, |_, _| Step::ComesBack(code));
         self.trace_on(id, now);
     }
 
@@ -101,32 +129,47 @@ impl Broker {
     pub(super) fn answer_trace(&mut self, pending: &mut Pending, answer: &Reply, now: Time) {
         let Some(mut trace) = pending.trace.take() else { return };
         if let Reply::Failure(failure) = answer {
-            trace.note(format_args!("fails: {}", failure.code));
+            trace.steps.push(Step::Fails(failure.code));
         }
-        let own = self.record(pending.hops, trace.decision, now.since(trace.since));
+        let (hops, elapsed) = (pending.context.hops, now.since(trace.since));
+        let own = self.record(hops, &trace.steps, &pending.context.service, elapsed);
         let records = std::iter::once(own).chain(trace.beyond).collect();
-        let (asker, service) = (pending.requester.clone(), pending.service.clone());
+        let (asker, service) = (pending.context.requester.clone(), pending.context.service.clone());
         self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(records) });
     }
 
-    /// Refuses a submission that was not accepted; the asker of a trace is told by whom.
-    pub(super) fn refuse_submission(&mut self, submission: Submission, failure: Failure) {
-        let Submission { requester: asker, service, is_trace, hops, .. } = submission;
+    /// Refuses a request that was not accepted; the asker of a trace is told by whom.
+    pub(super) fn refuse_submission(&mut self, context: RequestContext, failure: Failure) {
+        let RequestContext { requester: asker, service, is_trace, hops, .. } = context;
         if is_trace {
             let (asker, service) = (asker.clone(), service.clone());
-            let reply = Reply::Partial(vec![self.record_at_once(hops, format!("refuses it: {}", failure.code))]);
+            let step = Step::Refuses(failure.code);
+            let reply = Reply::Partial(vec![self.record(hops, &[step], &service, Duration::ZERO)]);
             self.effects.push_back(Effect::Reply { requester: asker, service, reply });
         }
         self.refuse(asker, service, failure);
     }
 
-    /// What this node records of a trace that it answers as it comes; it might have been passed on to so many nodes more.
+    /// Returns the record of a trace of a service that this node answers itself.
     #[must_use]
-    pub fn record_at_once(&self, hops: u8, decision: String) -> Frame {
-        self.record(hops, decision, Duration::ZERO)
+    pub fn record_of_own(&self, service: &ServiceName) -> Frame {
+        self.record(MAX_HOPS, &[Step::Itself], service, Duration::ZERO)
     }
 
-    fn record(&self, hops: u8, decision: String, elapsed: Duration) -> Frame {
+    /// Returns the record of a trace that is refused where it enters; it might have been passed on to so many nodes more.
+    #[must_use]
+    pub fn record_of_refusal(&self, hops: u8, service: &ServiceName, code: Code) -> Frame {
+        self.record(hops, &[Step::Refuses(code)], service, Duration::ZERO)
+    }
+
+    fn record(&self, hops: u8, steps: &[Step], service: &ServiceName, elapsed: Duration) -> Frame {
+        let mut decision = String::new();
+        for step in steps {
+            let separator = if decision.is_empty() { "" } else { "; " };
+            if decision.len() < MAX_DECISION {
+                decision = decision + separator + &sentences::step(step, service, &self.settings.zone);
+            }
+        }
         trace::encode(&Record {
             distance: MAX_HOPS.saturating_sub(hops),
             node: self.settings.name.clone(),
@@ -142,83 +185,40 @@ impl Broker {
         crossed.first().is_none_or(|first| *first == self.settings.zone)
     }
 
-    fn note(&mut self, id: RequestId, decide: impl FnOnce(&Self, &Pending) -> String) {
-        let Some(decision) = self.requests.get(&id).map(|pending| decide(self, pending)) else { return };
+    fn note(&mut self, id: RequestId, decide: impl FnOnce(&Self, &Pending) -> Step) {
+        let Some(step) = self.requests.get(&id).map(|pending| decide(self, pending)) else { return };
         if let Some(trace) = self.requests.get_mut(&id).and_then(|pending| pending.trace.as_mut()) {
-            trace.note(decision);
+            trace.steps.push(step);
         }
     }
 
-    fn why_it_waits(&self, pending: &Pending, is_told_all: bool, now: Time) -> String {
-        if !is_told_all {
-            return "waits here".into();
-        }
-        format!("waits here{}", left_out(&self.explain(&pending.service, &pending.destination, now)))
+    fn waiting_step(&self, pending: &Pending, is_told_all: bool, now: Time) -> Step {
+        let RequestContext { service, destination, .. } = &pending.context;
+        Step::Waits { candidates: is_told_all.then(|| self.explain(service, destination, now)) }
     }
 
     /// How this node would serve the request, if it would.
-    fn how_it_is_served(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<String> {
-        let may_be_here = matches!(pending.destination, Destination::Here | Destination::Home | Destination::Anywhere);
-        let service = self.services.get(&pending.service).filter(|service| may_be_here && service.is_local())?;
-        let is_refused = self.quarantined(&pending.service, now).is_some();
-        if !is_told_all {
-            return Some(if is_refused { "is refused here".into() } else { "runs here".into() });
-        }
-        let offers = self.explain(&pending.service, &Destination::Here, now);
-        let (is_ready, waiting) = (offers.iter().any(|offer| offer.is_ready), service.queued());
-        let offers: Vec<String> = offers.iter().map(|offer| format!("{}: {}", offer.what, offer.why)).collect();
-        let verdict = match (is_refused, is_ready) {
-            (true, _) => "is refused here",
-            (false, true) => "runs here",
-            (false, false) => "waits here",
-        };
-        Some(format!("{verdict}; {}; {waiting} in the queue", offers.join("; ")))
+    fn local_step(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<Step> {
+        let RequestContext { service: name, destination, .. } = &pending.context;
+        let service = self.services.get(name).filter(|service| destination.may_be_here() && service.is_local())?;
+        let is_refused = service.is_quarantined(now);
+        let details = is_told_all.then(|| (self.explain(name, &Destination::Here, now), service.queued()));
+        Some(Step::Here { is_refused, details })
     }
 
-    /// Where the trace goes next, and why there.
-    fn why(&self, (link, zone): &NextHop, pending: &Pending, is_told_all: bool, now: Time) -> String {
-        let node = self.balancer.name(*link);
-        let mut decision = match zone {
-            Some(zone) => format!("goes through router {node}: zone {zone}"),
-            None => format!("goes to node {node}"),
-        };
-        if !is_told_all {
-            return decision;
+    /// Where the trace goes next.
+    fn next_hop_step(&self, (link, zone): &NextHop, pending: &Pending, is_told_all: bool, now: Time) -> Step {
+        let RequestContext { service, destination, .. } = &pending.context;
+        let via = zone.as_ref().map_or(Via::Peer, |zone| {
+            let remote = self.services.get(service).and_then(|service| service.remote_zones.get(zone));
+            Via::RemoteZone { zone: zone.clone(), cost: remote.map_or(u32::MAX, |remote| remote.cost_of(*link)) }
+        });
+        Step::NextHop {
+            node: self.balancer.name(*link),
+            via,
+            is_nearest: *destination == Destination::Anywhere,
+            candidates: is_told_all.then(|| self.explain(service, destination, now)),
         }
-        let candidates = self.explain(&pending.service, &pending.destination, now);
-        let what = match zone {
-            Some(zone) => {
-                let abroad = self.services.get(&pending.service).and_then(|service| service.remote_zones.get(zone));
-                let cost = abroad.map_or(u32::MAX, |abroad| abroad.cost_of(*link));
-                format!("zone {zone}, cost {cost}")
-            }
-            None => "peer".into(),
-        };
-        let is_rival = |other: &&Candidate| other.is_ready && other.what == what;
-        if let Some((_, cost)) = what.split_once(", ") {
-            decision = format!("{decision}, {cost}");
-        }
-        match candidates.iter().filter(is_rival).count() {
-            0 | 1 => {}
-            rivals => decision = format!("{decision}; one of {rivals} that are equal but for their load"),
-        }
-        if zone.is_some() && pending.destination == Destination::Anywhere {
-            decision = format!("nobody offers it in zone {}; {decision}", self.settings.zone);
-        }
-        decision + &left_out(&candidates)
-    }
-}
-
-/// Those who could serve, but get nothing now.
-fn left_out(candidates: &[Candidate]) -> String {
-    let out: Vec<&Candidate> = candidates.iter().filter(|candidate| !candidate.is_ready).collect();
-    let mut text = String::new();
-    for Candidate { node, why, .. } in out.iter().take(MAX_NAMED) {
-        text = format!("{text}; not {node}: {why}");
-    }
-    match out.len().saturating_sub(MAX_NAMED) {
-        0 => text,
-        more => format!("{text}; nor {more} others"),
     }
 }
 
@@ -245,30 +245,15 @@ mod tests {
     }
 
     fn submit(broker: &mut Broker, crossed: &[&str], now: Time) {
-        let submission = Submission {
-            requester: Requester::Client {
-                connection: ConnectionId::new("c"),
-                dialect: Dialect::Native,
-                id: 1,
-                asked: None,
-            },
-            service: "print".parse().unwrap(),
-            destination: Destination::Anywhere,
-            caller: None,
-            allowed: None,
-            chain: Vec::new(),
+        let requester =
+            Requester::Client { connection: ConnectionId::new("c"), dialect: Dialect::Native, id: 1, asked: None };
+        let context = RequestContext {
             crossed: crossed.iter().map(|zone| zone.parse().unwrap()).collect(),
             hops: MAX_HOPS - 1,
-            is_outward: false,
             is_trace: true,
-            has_alternative: false,
-            body: Vec::new(),
-            deadline: None,
-            patience: None,
-            traceparent: None,
-            idempotency_key: None,
+            ..RequestContext::new(requester, "print".parse().unwrap(), Destination::Anywhere)
         };
-        broker.submit(submission, now);
+        broker.submit(context, now);
     }
 
     /// The link that the trace was sent on, and its number there.

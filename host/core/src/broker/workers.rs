@@ -196,7 +196,7 @@ impl Broker {
         pending.stage = Stage::Worker(connection.clone());
         pending.attempts += 1;
         // The body stays here as well, for the case that the worker dies.
-        let command = ToWorker::Request { client: request.token(), body: pending.body.clone() };
+        let command = ToWorker::Request { client: request.token(), body: pending.context.body.clone() };
         self.set_provider(request, ProviderKind::Workers, now);
         self.rearm(request, now);
         self.send(connection, dialect, command);
@@ -249,7 +249,7 @@ impl Broker {
         if pending.stage != Stage::Worker(connection.clone()) {
             return;
         }
-        let service = pending.service.clone();
+        let service = pending.context.service.clone();
         if self.settings.of(&service).idempotent && pending.attempts <= MAX_RETRIES {
             return self.give_back(request, now);
         }

@@ -2,7 +2,7 @@
 //! routers allow.
 
 use super::Node;
-use crate::broker::{Caller, Destination, Requester, Submission};
+use crate::broker::{Caller, Destination, RequestContext, Requester};
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
 use crate::message::peer::{self, Forward, Member, MemberKind, PeerMessage};
@@ -33,8 +33,7 @@ impl Node {
             Err(failure) => {
                 let id = forward.id;
                 if forward.is_trace {
-                    let decision = format!("refuses it: {}", failure.code);
-                    let records = vec![self.broker.record_at_once(forward.hops, decision)];
+                    let records = vec![self.broker.record_of_refusal(forward.hops, &forward.service, failure.code)];
                     self.send(from.clone(), peer::encode(PeerMessage::Reply { id, reply: Reply::Partial(records) }));
                 }
                 let reply = PeerMessage::Reply { id, reply: Reply::Failure(failure) };
@@ -50,7 +49,7 @@ impl Node {
                 }
             }
         }
-        let submission = Submission {
+        let context = RequestContext {
             crossed,
             hops: forward.hops,
             is_outward: zone.is_none() && guest.role == MemberKind::Router,
@@ -73,7 +72,7 @@ impl Node {
             traceparent: forward.traceparent,
             idempotency_key: forward.idempotency_key,
         };
-        self.broker.submit(submission, now);
+        self.broker.submit(context, now);
     }
 
     /// Where a request that was passed on is to be served: a node serves it itself; a router passes it on, if it may.

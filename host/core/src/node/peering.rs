@@ -88,6 +88,11 @@ impl Peering {
         self.inbound.get(connection).and_then(|guest| guest.zone.as_ref())
     }
 
+    /// Whether a node has dialled this one on a connection.
+    pub(super) fn is_inbound(&self, connection: &ConnectionId) -> bool {
+        self.inbound.contains_key(connection)
+    }
+
     /// The nodes that have dialled this one, each with its zone if that is another.
     pub(super) fn inbound_peers(&self) -> impl Iterator<Item = (&ConnectionId, Option<&Label>, &Member)> {
         self.inbound.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))

@@ -4,7 +4,7 @@ use super::Node;
 use crate::broker::{Candidate, Destination, Via};
 use crate::failure::Failure;
 use crate::message::peer::Member;
-use crate::name::{Address, Location};
+use crate::name::{Address, Label, Location, ServiceName};
 use crate::paths::PathSizes;
 use crate::time::Time;
 
@@ -26,14 +26,44 @@ pub struct MemberStatus {
 /// Why a request for an address would go where it would go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// How the address is understood.
-    pub meaning: String,
-    /// Who could serve it, and what speaks for or against each.
+    /// The node that explains.
+    pub node: Label,
+    /// Its zone.
+    pub zone: Label,
+    /// The service asked for.
+    pub service: ServiceName,
+    /// Where it is to be served.
+    pub destination: Destination,
+    /// Whether the address leaves that open.
+    pub is_nearest: bool,
+    /// Who could serve it.
     pub candidates: Vec<Candidate>,
     /// What would happen to a request that came now.
-    pub verdict: String,
-    /// The failure that it would get although somebody offers the service, if it would.
-    pub failure: Option<Failure>,
+    pub verdict: Verdict,
+}
+
+/// What would happen to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would fail, although somebody offers the service.
+    Refused(Failure),
+    /// It would be served by this node.
+    Here(Via),
+    /// It would go to this peer.
+    Peer(Label),
+    /// It would go to one of so many peers.
+    OneOfPeers(usize),
+    /// It would go to another zone.
+    RemoteZone {
+        /// By this router.
+        router: Label,
+        /// To that zone.
+        via: Via,
+    },
+    /// Nobody offers the service.
+    Nobody,
+    /// It would wait.
+    Waits,
 }
 
 impl Node {
@@ -76,46 +106,33 @@ impl Node {
     /// Why a request for this address would go where it would go.
     #[must_use]
     pub fn explain(&self, address: &Address, now: Time) -> Explanation {
-        let Address { service, location: place } = address;
-        let (me, zone) = (&self.zone.members.me().name, &self.zone.zone);
-        let located = self.locate(place);
-        let meaning = match (&located, place) {
-            (Destination::Anywhere, Location::Nearest) => {
-                format!(
-                    "{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost"
-                )
-            }
-            (Destination::Anywhere | Destination::Home, _) => format!("{service} in this zone, {zone}"),
-            (Destination::Zone(zone), _) => format!("{service} in zone {zone}"),
-            (Destination::NodeIn { zone, node }, _) => format!("{service} on node {node} of zone {zone}"),
-            (Destination::Here, _) => format!("{service} on this node, {me}"),
-            (Destination::Node(node), _) => format!("{service} on node {node} of this zone, {zone}"),
-        };
-        let candidates = self.broker.explain(service, &located, now);
+        let Address { service, location } = address;
+        let destination = self.locate(location);
+        let candidates = self.broker.explain(service, &destination, now);
         let full = self.broker.full_queue(service).filter(|_| !candidates.is_empty());
-        let goes_to_peer = candidates.iter().any(|candidate| candidate.is_ready && candidate.via == Via::Peer);
-        let is_refused = located.may_be_here() && !goes_to_peer;
+        let goes_to_peer = candidates.iter().any(|candidate| candidate.is_ready() && candidate.via == Via::Peer);
+        let is_refused = destination.may_be_here() && !goes_to_peer;
         let quarantined = || self.broker.quarantined(service, now).filter(|_| is_refused);
-        let failure = full.or_else(quarantined);
-        let verdict = failure.as_ref().map_or_else(|| verdict(&candidates), ToString::to_string);
-        Explanation { meaning, candidates, verdict, failure }
+        let verdict = full.or_else(quarantined).map_or_else(|| verdict(&candidates), Verdict::Refused);
+        let is_nearest = *location == Location::Nearest;
+        let (node, zone) = (self.zone.members.me().name.clone(), self.zone.zone.clone());
+        Explanation { node, zone, service: service.clone(), destination, is_nearest, candidates, verdict }
     }
 }
 
 /// What would happen to a request for which these are the candidates.
-fn verdict(candidates: &[Candidate]) -> String {
-    let ready = || candidates.iter().filter(|candidate| candidate.is_ready);
+fn verdict(candidates: &[Candidate]) -> Verdict {
+    let ready = || candidates.iter().filter(|candidate| candidate.is_ready());
     match ready().next() {
-        Some(Candidate { node, what, via: Via::Peer, .. }) => match ready().filter(|rival| rival.what == *what).count()
-        {
-            1 => format!("goes to node {node}"),
-            rivals => {
-                format!("goes to one of {rivals} peers: of two drawn at random, the one that promises to be sooner")
-            }
+        Some(Candidate { node, via: Via::Peer, .. }) => match ready().filter(|rival| rival.via == Via::Peer).count() {
+            1 => Verdict::Peer(node.clone()),
+            peers => Verdict::OneOfPeers(peers),
         },
-        Some(Candidate { node, what, via: Via::RemoteZone, .. }) => format!("goes through router {node}: {what}"),
-        Some(Candidate { what, .. }) => format!("runs here: {what}"),
-        None if candidates.is_empty() => "404: nobody offers it".into(),
-        None => "waits until one of them has room, at most until its deadline".into(),
+        Some(Candidate { node, via: via @ Via::RemoteZone { .. }, .. }) => {
+            Verdict::RemoteZone { router: node.clone(), via: via.clone() }
+        }
+        Some(Candidate { via, .. }) => Verdict::Here(via.clone()),
+        None if candidates.is_empty() => Verdict::Nobody,
+        None => Verdict::Waits,
     }
 }

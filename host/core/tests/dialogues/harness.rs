@@ -4,9 +4,10 @@ use crate::notation::{Dialects, Variables, patterns, show, text};
 use crate::script::Dialogue;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use wasmnode_core::message::{Reply, Request};
 use wasmnode_core::{
-    Access, CallId, CallsAs, Code, ConnectionId, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure, Output,
-    Quota, RequestId, Role, Run, ServiceName, ServiceSettings, Time,
+    Access, Body, CallId, CallsAs, Code, ConnectionId, Failure, Frame, Grant, Input, Node, NodeSettings, OnFailure,
+    Output, Quota, RequestId, Role, Run, ServiceName, ServiceSettings, Time, Transport,
 };
 
 /// Where a dialogue went otherwise, and how.
@@ -63,6 +64,15 @@ impl Harness {
         match words {
             [peer, ">", frames @ ..] => self.input(Input::Message { from: id_of(peer), frames: self.sent(frames)? }),
             [peer, "<", frames @ ..] => self.expect_send(peer, frames, words),
+            [peer, "asks", id, service, frames @ ..] => {
+                let (id, body) = (id.parse().map_err(|_| format!("{id} is no number"))?, self.sent(frames)?);
+                self.input(Input::Request { from: id_of(peer), request: Box::new(request(id, service, body)) })
+            }
+            [peer, "cancels", id] => {
+                let id = id.parse().map_err(|_| format!("{id} is no number"))?;
+                self.input(Input::Cancel { from: id_of(peer), id })
+            }
+            [_, "replied", ..] => self.expect(words, |stage, output| Ok(stage.show(output) == words.join(" "))),
             [time] if time.starts_with('+') => self.pass(duration(&time[1..])?),
             ["quarantine", service, time] => {
                 self.input(Input::Quarantine { service: name(service)?, lasts: duration(time)? })
@@ -88,6 +98,7 @@ impl Harness {
             ["gone", peer, frames @ ..] => {
                 self.input(Input::Undeliverable { to: id_of(peer), frames: self.sent(frames)? })
             }
+            ["lost", peer] => self.input(Input::Gone(id_of(peer))),
             ["trust", name, grants @ ..] => {
                 trust(&mut self.access, name, grants)?;
                 self.input(Input::Trust(self.access.clone()))
@@ -274,6 +285,11 @@ impl Harness {
             Output::Event(event) => format!("event {event}"),
             Output::Zone(event) => format!("event {event}"),
             Output::Disconnect(peer) => format!("disconnect {}", name_of(peer)),
+            Output::Reply { to, id, reply } => match reply {
+                Reply::Partial(body) => format!("{} replied {id} partial {}", name_of(to), show(body, variables)),
+                Reply::Final(body) => format!("{} replied {id} final {}", name_of(to), show(body, variables)),
+                Reply::Failure(failure) => format!("{} replied {id} failure {}", name_of(to), failure.code.number()),
+            },
             Output::Dial { link, endpoint, .. } => format!("dial {endpoint} as {link}"),
             Output::Post { link, frames } => format!("{link} < {}", show(frames, variables)),
             Output::HangUp(link) => format!("hang up {link}"),
@@ -285,11 +301,23 @@ impl Harness {
 const ID_BEGINS: &[u8] = b"\0\xff";
 
 fn id_of(peer: &str) -> ConnectionId {
-    let id = [ID_BEGINS, peer.as_bytes()].concat();
+    if peer.starts_with("http") {
+        return ConnectionId::of_transport(Transport::Http, peer, None);
+    }
+    let name = peer.rsplit_once('/').map_or(peer, |(_, name)| name);
+    let has_own_identity = name.starts_with(|first: char| first.is_ascii_uppercase());
+    let id = if has_own_identity { peer.as_bytes().to_vec() } else { [ID_BEGINS, peer.as_bytes()].concat() };
     match peer.split_once('/').map(|(principal, _)| principal.parse()) {
         Some(Ok(principal)) => ConnectionId::authenticated(id, principal),
         _ => ConnectionId::new(id),
     }
+}
+
+/// A request of a transport that reads its own protocol.
+fn request(id: u64, service: &str, body: Body) -> Request {
+    let service = Frame::copy_from_slice(service.as_bytes());
+    let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
+    Request { id, service, deadline_ms, wait: false, trace: false, traceparent, idempotency_key, body }
 }
 
 fn name_of(peer: &ConnectionId) -> String {

@@ -67,6 +67,7 @@ files! {
     requests_are_shared_out_queued_and_limited: "sharing.txt",
     traces_tell_the_way_and_run_nothing: "traces.txt",
     requests_with_a_key_run_once: "keys.txt",
+    who_comes_back_in_time_finds_its_answer: "reconnect.txt",
     every_deadline_is_the_one_that_is_set_and_its_failure_names_it: "deadlines.txt",
     services_call_services_within_bounds: "calls.txt",
     nobody_does_what_its_key_does_not_allow: "trust.txt",

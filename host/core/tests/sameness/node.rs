@@ -3,10 +3,11 @@
 use crate::{all_differ, frame, frames, members, results, variations};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use wasmnode_core::broker::{Candidate, Via};
+use wasmnode_core::broker::{Candidate, Destination, Eligibility, Via};
 use wasmnode_core::{
-    Access, CallId, Caller, Code, ConnectionId, Counters, Event, Explanation, Failure, Grant, Input, LinkId,
-    MemberStatus, Output, PeerStatus, Quota, RequestId, Role, Run, ServiceName, ServiceStatus, Time, ZoneEvent,
+    Access, CallId, Caller, Code, ConnectionId, Counters, Event, Explanation, Failure, Grant, Input, Label, LinkId,
+    MemberStatus, Output, PeerStatus, Quota, RequestId, Role, Run, ServiceName, ServiceStatus, Time, Verdict,
+    ZoneEvent,
 };
 
 fn name(text: &str) -> ServiceName {
@@ -290,23 +291,43 @@ fn no_two_members_and_explanations_are_written_alike() {
             |status| status.offers = 1,
         ],
     ));
-    let candidate =
-        Candidate { node: "a".into(), via: Via::Here, what: String::new(), is_ready: false, why: String::new() };
-    let explanation =
-        Explanation { meaning: String::new(), candidates: vec![candidate], verdict: String::new(), failure: None };
+    let eligibility = Eligibility::Running { running: 1, limit: 1 };
+    let candidate = Candidate { node: label("a"), via: Via::Plugin, eligibility };
+    let explanation = Explanation {
+        node: label("n"),
+        zone: label("z"),
+        service: "s".parse().unwrap(),
+        destination: Destination::Anywhere,
+        is_nearest: true,
+        candidates: vec![candidate],
+        verdict: Verdict::Waits,
+    };
     all_differ(&variations(
         &explanation,
         &[
-            |explanation| explanation.meaning = "a".into(),
+            |explanation| explanation.node = label("m"),
+            |explanation| explanation.zone = label("y"),
+            |explanation| explanation.service = "t".parse().unwrap(),
+            |explanation| explanation.destination = Destination::Here,
+            |explanation| explanation.is_nearest = false,
             |explanation| explanation.candidates.clear(),
-            |explanation| explanation.candidates[0].node = "b".into(),
+            |explanation| explanation.candidates[0].node = label("b"),
+            |explanation| explanation.candidates[0].via = Via::Workers,
             |explanation| explanation.candidates[0].via = Via::Peer,
-            |explanation| explanation.candidates[0].via = Via::RemoteZone,
-            |explanation| explanation.candidates[0].what = "a".into(),
-            |explanation| explanation.candidates[0].is_ready = true,
-            |explanation| explanation.candidates[0].why = "a".into(),
-            |explanation| explanation.verdict = "a".into(),
-            |explanation| explanation.failure = Some(Failure::new(Code::Failed, "a")),
+            |explanation| explanation.candidates[0].via = remote(1),
+            |explanation| explanation.candidates[0].via = remote(2),
+            |explanation| explanation.candidates[0].eligibility = Eligibility::Running { running: 1, limit: 2 },
+            |explanation| explanation.candidates[0].eligibility = Eligibility::Unresponsive,
+            |explanation| explanation.verdict = Verdict::Nobody,
+            |explanation| explanation.verdict = Verdict::Refused(Failure::new(Code::Failed, "a")),
         ],
     ));
+}
+
+fn label(name: &str) -> Label {
+    name.parse().unwrap()
+}
+
+fn remote(cost: u32) -> Via {
+    Via::RemoteZone { zone: label("y"), cost }
 }

@@ -260,6 +260,7 @@ impl World {
             | Output::Zone(_)
             | Output::Dial { .. }
             | Output::Post { .. }
+            | Output::Reply { .. }
             | Output::HangUp(_)
             | Output::Disconnect(_) => {}
         }

@@ -375,7 +375,7 @@ impl World {
                     self.note(self.now, Happening::Runs { machine, run, turn });
                 }
             }
-            Output::Event(_) | Output::Zone(_) | Output::Disconnect(_) => {}
+            Output::Reply { .. } | Output::Event(_) | Output::Zone(_) | Output::Disconnect(_) => {}
         }
         None
     }

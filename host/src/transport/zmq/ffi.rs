@@ -26,8 +26,11 @@ pub(super) const TCP_MAXRT: i32 = 80;
 /// What a ROUTER reports of connections, each in an empty message of its routing id: `ZMQ_ROUTER_NOTIFY`, another draft.
 pub(super) const ROUTER_NOTIFY: i32 = 97;
 
+/// That they end.
+pub(super) const NOTIFY_DISCONNECT: i32 = 2;
+
 /// That they are made, and that they end.
-pub(super) const NOTIFY_CONNECT_AND_DISCONNECT: i32 = 1 | 2;
+pub(super) const NOTIFY_CONNECT_AND_DISCONNECT: i32 = 1 | NOTIFY_DISCONNECT;
 
 /// Most frames of one message that arrives; one of the options of `libzmq.patch`, as the two below.
 pub(super) const MAX_FRAMES: i32 = 1001;

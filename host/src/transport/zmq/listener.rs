@@ -22,7 +22,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tracing::info;
-use wasmnode_core::{ConnectionId, Frame, Label, message};
+use wasmnode_core::{ConnectionId, Frame, Input, Label, message};
 
 /// Messages that libzmq holds for one peer, in each direction; its own default. Each counts once more for each 64 KiB
 /// (`libzmq.patch`).
@@ -64,9 +64,8 @@ impl Listener {
         router.set_router_handover(keys.is_none())?;
         router.set_linger(LINGER)?;
         router.set_handshake_ivl(milliseconds(HANDSHAKE))?;
-        if keys.is_some() {
-            ffi::set(&mut router, ffi::ROUTER_NOTIFY, &ffi::NOTIFY_CONNECT_AND_DISCONNECT.to_ne_bytes())?;
-        }
+        let notify = if keys.is_some() { ffi::NOTIFY_CONNECT_AND_DISCONNECT } else { ffi::NOTIFY_DISCONNECT };
+        ffi::set(&mut router, ffi::ROUTER_NOTIFY, &notify.to_ne_bytes())?;
         let authenticator = Authenticator::open(context, &mut router, intake, keys.as_ref(), reports.clone())?;
         let keys = keys.map(|(keys, _)| keys);
         let router = Polled::new(router);
@@ -128,16 +127,18 @@ impl Listener {
         ended.iter().for_each(|id| self.disconnect(id));
     }
 
-    pub(super) fn receive(&mut self) -> Option<(ConnectionId, Vec<Frame>)> {
-        if self.keys.is_none() {
-            let recent = &mut self.recent;
-            return receive(&self.router, |id, frames| sender_without_key(id, frames, recent));
-        }
+    /// Returns the next input: a message, or the end of a connection.
+    pub(super) fn receive(&mut self) -> Option<Input> {
         loop {
-            let (users, authenticator) = (&mut self.users, &self.authenticator);
-            let (sender, frames) = receive(&self.router, |id, _| sender_with_key(id, users, authenticator))?;
+            let (users, authenticator, recent) = (&mut self.users, &self.authenticator, &mut self.recent);
+            let has_keys = self.keys.is_some();
+            let (sender, frames) = receive(&self.router, |id, frames| match has_keys {
+                true => sender_with_key(id, users, authenticator),
+                false => sender_without_key(id, frames, recent),
+            })?;
             match sender {
-                Sender::Trusted(sender) => return Some((sender, frames)),
+                Sender::Known(from) => return Some(Input::Message { from, frames }),
+                Sender::Gone(connection) => return Some(Input::Gone(connection)),
                 Sender::Stranger(id) => {
                     self.reports.turned_away("a message came from somebody who is not trusted any more");
                     self.disconnect(&id);
@@ -185,12 +186,15 @@ impl Listener {
     }
 }
 
-/// Whose a message is where keys are asked for.
+/// Sender of a message.
 enum Sender {
-    Trusted(ConnectionId),
-    /// The connection of somebody who is not trusted any more.
+    /// A client, worker or peer that may send.
+    Known(ConnectionId),
+    /// libzmq: this connection has ended.
+    Gone(ConnectionId),
+    /// The connection of a user that is no longer trusted.
     Stranger(Frame),
-    /// Nobody's: it reports that a connection was made, or has ended.
+    /// libzmq: a connection was made, or has ended before anything was received from it.
     Libzmq,
 }
 
@@ -206,33 +210,41 @@ fn sender_with_key(
                 users.insert(id.to_vec(), user);
             }
             let user = users.get(&**id).and_then(Option::as_deref).unwrap_or_default();
-            Sender::Trusted(ConnectionId::of_user(&**id, user, name))
+            Sender::Known(ConnectionId::of_user(&**id, user, name))
         }
         Some(None) => Sender::Stranger(Frame::copy_from_slice(id)),
-        None => {
-            if users.remove(&**id).is_none() {
+        None => match users.remove(&**id) {
+            Some(Some(user)) => match authenticator.name_of(&user) {
+                Some(name) => Sender::Gone(ConnectionId::of_user(&**id, &user, name)),
+                None => Sender::Libzmq,
+            },
+            Some(None) => Sender::Libzmq,
+            None => {
                 users.insert(id.to_vec(), None);
+                Sender::Libzmq
             }
-            Sender::Libzmq
-        }
+        },
     }
 }
 
 /// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
 /// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
-fn sender_without_key(
-    id: &mut zmq::Message,
-    frames: &[Frame],
-    recent: &mut [Option<ConnectionId>; RECENT],
-) -> ConnectionId {
+fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<ConnectionId>; RECENT]) -> Sender {
+    // What libzmq itself sends comes from no address.
+    if let [only] = frames
+        && only.is_empty()
+        && id.gets(PEER_ADDRESS).is_none()
+    {
+        return Sender::Gone(ConnectionId::new(&**id));
+    }
     let asks_for_more = message::asks_for_more_than_a_call(frames);
     if asks_for_more && !id.gets(PEER_ADDRESS).is_some_and(|address| address.starts_with(BY_IPC)) {
-        return ConnectionId::unproven(&**id);
+        return Sender::Known(ConnectionId::unproven(&**id));
     }
-    match &mut recent[id.last().map_or(0, |last| usize::from(*last) % RECENT)] {
+    Sender::Known(match &mut recent[id.last().map_or(0, |last| usize::from(*last) % RECENT)] {
         Some(sender) if sender.as_bytes() == &**id => sender.clone(),
         other => other.insert(ConnectionId::new(&**id)).clone(),
-    }
+    })
 }
 
 /// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks first:

@@ -1,4 +1,4 @@
-use super::super::{MAX_HOPS, Requester, Submission};
+use super::super::{RequestContext, Requester};
 use super::*;
 use crate::connection::ConnectionId;
 use crate::message::peer::Traits;
@@ -30,29 +30,13 @@ fn leads(broker: &mut Broker, link: LinkId, cost: u32) {
 }
 
 fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
-    broker.submit(submission(id, service, has_alternative), NOW);
+    broker.submit(context(id, service, has_alternative), NOW);
 }
 
-fn submission(id: u64, service: &str, has_alternative: bool) -> Submission {
+fn context(id: u64, service: &str, has_alternative: bool) -> RequestContext {
     let connection = ConnectionId::new(Frame::from(format!("asker {id}")));
-    Submission {
-        requester: Requester::Client { connection, dialect: Dialect::Peer, id, asked: None },
-        service: name(service),
-        destination: Destination::Zone(name("b")),
-        caller: None,
-        allowed: None,
-        chain: Vec::new(),
-        crossed: Vec::new(),
-        hops: MAX_HOPS,
-        is_outward: false,
-        is_trace: false,
-        has_alternative,
-        body: Vec::new(),
-        deadline: None,
-        patience: None,
-        traceparent: None,
-        idempotency_key: None,
-    }
+    let requester = Requester::Client { connection, dialect: Dialect::Peer, id, asked: None };
+    RequestContext { has_alternative, ..RequestContext::new(requester, name(service), Destination::Zone(name("b"))) }
 }
 
 /// What was decided: who got which request and whether it is wanted back; what is cancelled; how a request has ended.
@@ -172,11 +156,11 @@ fn quarantined() -> Broker {
 #[test]
 fn what_a_plugin_in_quarantine_would_refuse_goes_to_a_peer_as_long_as_one_has_room() {
     let mut broker = quarantined();
-    let request = |id| Submission { destination: Destination::Anywhere, ..submission(id, "print", false) };
+    let request = |id| RequestContext { destination: Destination::Anywhere, ..context(id, "print", false) };
     broker.submit(request(1), NOW);
     assert!(matches!(broker.next_effect(), Some(Effect::Serves { .. })));
     assert_eq!(said(&mut broker), [Said::Forward(FIRST, 1, false)]);
-    broker.submit(Submission { destination: Destination::Here, ..request(2) }, NOW);
+    broker.submit(RequestContext { destination: Destination::Here, ..request(2) }, NOW);
     assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(2)));
     broker.peer_unresponsive(FIRST, true, NOW);
     broker.submit(request(3), NOW);
@@ -194,7 +178,7 @@ fn a_queue_of_zero_refuses_only_what_would_have_to_wait() {
     broker.offer(&name("print"), NOW);
     for first in [1, 3] {
         for (id, ends) in [(first, vec![]), (first + 1, vec![Said::Failure(first + 1, Code::Overloaded)])] {
-            broker.submit(Submission { destination: Destination::Here, ..submission(id, "print", false) }, NOW);
+            broker.submit(RequestContext { destination: Destination::Here, ..context(id, "print", false) }, NOW);
             assert_eq!(said(&mut broker), ends);
         }
         broker.finish(RequestId(first.div_ceil(2)), Ok(Vec::new()), NOW);

@@ -22,8 +22,8 @@ impl Owner {
     /// That of a request.
     pub(super) fn of(pending: &Pending) -> Self {
         // The last zone is this one.
-        let zones = pending.crossed.split_last().map_or(&[][..], |(_, before)| before);
-        Self::at(zones, &pending.caller().to_text())
+        let zones = pending.context.crossed.split_last().map_or(&[][..], |(_, before)| before);
+        Self::at(zones, &pending.context.caller().to_text())
     }
 
     /// That of a caller (as [`crate::broker::Caller`] shows it) that came by these zones.

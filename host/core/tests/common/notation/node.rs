@@ -7,7 +7,10 @@ impl Notation for Input {
     fn write(&self, line: &mut String) {
         match self {
             Self::Message { from, frames } => words!(line, from, ">", frames),
+            Self::Request { from, request } => words!(line, from, "asks", request.id, request.service, request.body),
+            Self::Cancel { from, id } => words!(line, from, "cancels", id),
             Self::Undeliverable { to, frames } => words!(line, "gone", to, frames),
+            Self::Gone(connection) => words!(line, "lost", connection),
             Self::LinkMessage { link, frames } => words!(line, link, ">", frames),
             Self::Unsent { link, frames } => words!(line, "unsent", link, frames),
             Self::LinkDown { link, why } => words!(line, "lost", link, why),
@@ -29,6 +32,7 @@ impl Notation for Output {
     fn write(&self, line: &mut String) {
         match self {
             Self::Send { to, frames } => words!(line, to, "<", frames),
+            Self::Reply { to, id, reply } => words!(line, to, "replied", id, format!("{reply:?}")),
             Self::Dial { link, endpoint, name } => words!(line, "dial", link, endpoint, name),
             Self::Post { link, frames } => words!(line, link, "<", frames),
             Self::HangUp(link) => words!(line, "hang-up", link),

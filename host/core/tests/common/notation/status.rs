@@ -4,7 +4,8 @@ use super::{Notation, words};
 use wasmnode_core::broker::{Candidate, Via};
 use wasmnode_core::paths::{PathCounters, PathSizes, PathStatus};
 use wasmnode_core::{
-    Address, Counters, Directory, Explanation, MemberStatus, Members, Node, Paths, PeerStatus, ServiceStatus, Time,
+    Address, Counters, Directory, Explanation, MemberStatus, Members, Node, Paths, PeerStatus, ServiceName,
+    ServiceStatus, Time, Verdict, sentences,
 };
 
 /// All that a node reports.
@@ -86,20 +87,29 @@ impl Notation for MemberStatus {
 
 impl Notation for Explanation {
     fn write(&self, line: &mut String) {
-        let Self { meaning, candidates, verdict, failure } = self;
-        words!(line, "means", meaning, candidates, "so", verdict, failure);
+        let failure = match &self.verdict {
+            Verdict::Refused(failure) => Some(failure.clone()),
+            _ => None,
+        };
+        let meaning = sentences::meaning(self);
+        let candidates: Vec<Shown<'_>> = self.candidates.iter().map(|one| Shown(one, &self.service)).collect();
+        words!(line, "means", meaning, candidates, "so", sentences::verdict(&self.verdict), failure);
     }
 }
 
-impl Notation for Candidate {
+/// A candidate for a service.
+struct Shown<'a>(&'a Candidate, &'a ServiceName);
+
+impl Notation for Shown<'_> {
     fn write(&self, line: &mut String) {
-        let Self { node, via: way, what, is_ready, why } = self;
-        let way = match way {
-            Via::Here => "here",
+        let Self(Candidate { node, via, eligibility }, service) = self;
+        let way = match via {
+            Via::Plugin | Via::Workers => "here",
             Via::Peer => "peer",
-            Via::RemoteZone => "abroad",
+            Via::RemoteZone { .. } => "abroad",
         };
-        words!(line, node, way, what, "ready", is_ready, why);
+        let why = sentences::why(eligibility, service);
+        words!(line, node.to_string(), way, sentences::what(via), "ready", eligibility.is_ready(), why);
     }
 }
 

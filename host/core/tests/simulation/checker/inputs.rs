@@ -22,6 +22,9 @@ impl Checker {
             Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {
                 self.fail(&format!("a lone node has no links: {input:?}"));
             }
+            Input::Request { .. } | Input::Cancel { .. } | Input::Gone(_) => {
+                self.fail(&format!("clients here send frames, and come back: {input:?}"));
+            }
             Input::Quarantine { .. } => self.fail("no plugin crashes here"),
             Input::Trust(_) => self.fail("nobody asks for keys here"),
             Input::Tick => self.woken(),

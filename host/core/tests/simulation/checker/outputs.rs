@@ -47,6 +47,7 @@ impl Checker {
                 self.answered(&Asker::Call(*call), None, reply);
             }
             Output::Event(event) => self.event(event),
+            Output::Reply { .. } => self.fail(&format!("clients here are sent frames: {output:?}")),
             Output::Dial { .. } | Output::Post { .. } | Output::HangUp(_) | Output::Disconnect(_) | Output::Zone(_) => {
                 self.fail(&format!("speaks to peers, although it has none: {output:?}"));
             }

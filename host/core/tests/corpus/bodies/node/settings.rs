@@ -53,6 +53,7 @@ pub fn of(flags: u8) -> NodeSettings {
             frames: 10,
             workers: 3,
             call_depth: 2,
+            reconnect: std::time::Duration::from_secs(1),
         },
         majordomo: Majordomo { on_failure, ..Majordomo::default() },
         peers: PeerSettings::default(),
