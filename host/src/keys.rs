@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! keys/self.toml           this process's own pair, readable by its user only:  public = "..."  secret = "..."
-//! keys/trusted/NAME.toml   somebody who is trusted, and what it may do: the table in the README
+//! keys/trusted/NAME.toml   somebody who is trusted, and what it may do: the table in docs/guide/keys.md
 //! ```
 //!
 //! Keys are those of CURVE (ZeroMQ RFC 26), 32 bytes, written in Z85 (ZeroMQ RFC 32).
