@@ -1,4 +1,5 @@
-//! The service `compter` (French: to count) as a plain program: counts the lines, words and bytes of its standard input.
+//! The service `compter` (French: to count) as a plain program: counts the lines, words and bytes of its standard
+//! input.
 //!
 //! ```console
 //! $ rustc -O --target wasm32-wasip2 examples/compter/compter.rs -o compter.wasm

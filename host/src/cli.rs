@@ -13,6 +13,8 @@ mod log_buffer;
 mod names;
 mod new;
 mod plugins;
+#[cfg(test)]
+mod reference;
 mod sign;
 mod status;
 mod trace;
@@ -91,7 +93,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The node's configuration, or for `traffic` what is sent; without it, a node serves plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    /// The node's configuration, or for `traffic` what is sent; without it, a node serves plugins/ on
+    /// ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// What a node logs: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
@@ -244,9 +247,10 @@ impl From<client::Error> for Failed {
             client::Error::Failure(failure) => return Self::of(failure),
             client::Error::Timeout { .. } => 4,
             client::Error::Refused { .. } => 8,
-            client::Error::Unreachable { .. } | client::Error::Malformed(_) => 9,
             client::Error::Lost { .. } => 10,
             client::Error::Socket { .. } => 2,
+            // No node, or one that breaks the protocol.
+            _ => 9,
         };
         Self { message: error.to_string(), exit }
     }

@@ -45,7 +45,8 @@ use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceNa
 use wasmnode_files as files;
 use wasmnode_sandbox::{CompileSettings, Provenance, SandboxSettings, Settings};
 
-/// Largest configuration, plan or file of a trusted key, in bytes: 10,000 services with a table each take a tenth of it.
+/// Largest configuration, plan or file of a trusted key, in bytes: 10,000 services with a table each take a tenth of
+/// it.
 const FILE_BYTES: u64 = 16 << 20;
 
 /// Everything that a node is told when it starts.
@@ -62,8 +63,8 @@ const FILE_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// What the core needs to know: names, limits, Majordomo, peers, and the settings of services. From `[node]`,
-    /// `[limits]`, `[majordomo]`, `[peers]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up to
-    /// its first dot.
+    /// `[limits]`, `[majordomo]`, `[peers]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up
+    /// to its first dot.
     pub node: NodeSettings,
     /// Where the node listens; at least one, none twice, none that another machine can reach without `keys`, unless
     /// `insecure`.
@@ -74,14 +75,15 @@ pub struct Config {
     /// Whether the node may listen beyond this machine although nobody has to show a key. `security.insecure`, default
     /// false.
     pub insecure: bool,
-    /// The folder of the node's keys and of those that it trusts ([`crate::keys`]); without it nobody has to show one.
+    /// The folder of the node's keys and of those that it trusts (module `keys`); without it nobody has to show one.
     /// `security.keys`, default `None`.
     pub keys: Option<PathBuf>,
     /// Who may connect to ipc sockets. `security.ipc-group`, default nobody but the node's own user.
     pub ipc: Permissions,
     /// Where plugins must come from. `security.plugins`, default `None`: any file is loaded.
     pub provenance: Option<Provenance>,
-    /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default `plugins`.
+    /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default
+    /// `plugins`.
     pub plugins: PathBuf,
     /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
     /// all.
@@ -100,16 +102,16 @@ pub struct Config {
     /// File descriptors of all plugins together: files, folders and connections that they have open.
     /// `limits.plugin-descriptors`, default a quarter of those that the system allows the node, 0 to 10,000,000.
     pub plugin_descriptors: Option<usize>,
-    /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter. `limits.unread-bytes`,
-    /// default 256 MiB, 1 MiB to 1 TiB.
+    /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter.
+    /// `limits.unread-bytes`, default 256 MiB, 1 MiB to 1 TiB.
     pub unread_bytes: usize,
-    /// Bytes of the unfinished messages of all connections; one that would add to more is ended. `limits.unfinished-bytes`,
-    /// default 256 MiB, from 1 MiB to 1 TiB; it counts as at least twice `limits.message`.
+    /// Bytes of the unfinished messages of all connections; one that would add to more is ended.
+    /// `limits.unfinished-bytes`, default 256 MiB, from 1 MiB to 1 TiB; it counts as at least twice `limits.message`.
     pub unfinished_bytes: usize,
     /// Bytes of a plugin's file; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
     pub plugin_bytes: u64,
-    /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB, 1
-    /// MiB to 1 TiB.
+    /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB,
+    /// 1 MiB to 1 TiB.
     pub state_bytes: u64,
     /// What compiling a plugin may take, and what is kept of it. From `[limits]`.
     pub compile: CompileSettings,
@@ -132,15 +134,15 @@ impl Config {
         Ok(Self { source: Some(SourceSettings::new(path, text)), ..config })
     }
 
-    /// Reads a file as [`Config::load`] does, and finds what is missing on this machine for a node to run with it: folders
-    /// that it names, and mistakes in its folder of keys.
+    /// Reads a file as [`Config::load`] does, and finds what is missing on this machine for a node to run with it:
+    /// folders that it names, and mistakes in its folder of keys, which `of_keys` finds.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn check(path: &Path) -> Result<Self, ConfigError> {
+    pub fn check(path: &Path, of_keys: fn(&Path) -> Vec<String>) -> Result<Self, ConfigError> {
         parse(&text_of(path, "")?, path, |table, report| {
             let config = Self::read(table, folder_of(path), report);
-            report.check_claims();
+            report.check_claims(of_keys);
             config
         })
     }

@@ -29,15 +29,15 @@ use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId};
 /// Messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
 
-/// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times in
-/// less time than eight things in turn.
+/// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times
+/// in less time than eight things in turn.
 const STRIDE: u32 = 8;
 
 /// Mails handled in a row, before the sockets get their turn.
 const EVENTS: u32 = 64;
 
-/// Time after which a turn takes no further messages from the sockets and no further mails: what each does can take much
-/// longer than it takes on average.
+/// Time after which a turn takes no further messages from the sockets and no further mails: what each does can take
+/// much longer than it takes on average.
 const TURN: Duration = Duration::from_millis(4);
 
 /// Rounds of actions and their immediate results in one turn of the loop. The end of one run can start the next, and so
@@ -97,16 +97,16 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// Runs a node until it is told to stop by a signal (`signals.rs`): then it accepts nothing more, finishes what is in flight
-/// within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait, and the
-/// process with exit code 1 if that takes longer than three seconds, or at a third signal.
+/// Runs a node until it is told to stop by a signal (`signals.rs`): then it accepts nothing more, finishes what is in
+/// flight within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait,
+/// and the process with exit code 1 if that takes longer than three seconds, or at a third signal.
 ///
 /// # Errors
 /// If the node cannot start.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let started = Instant::now();
-    // A run that never ends takes its slice of a millisecond again and again. With tokio's own intervals, 61 such slices
-    // pass before it looks for new runs and timers; here, a few.
+    // A run that never ends takes its slice of a millisecond again and again. With tokio's own intervals, 61 such
+    // slices pass before it looks for new runs and timers; here, a few.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("plugins")
         .global_queue_interval(2)
@@ -117,7 +117,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let _entered = runtime.enter();
         serve(config, started)
     };
-    // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a name server that is dead.
+    // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a name server that is
+    // dead.
     runtime.shutdown_background();
     ended
 }
@@ -274,8 +275,8 @@ impl Driver {
         info!("stopped");
     }
 
-    /// Takes messages from the sockets, and brings each to its end as far as it goes at once: as many together as take no
-    /// longer than [`PATIENCE`], by what the ones before took. Returns whether there may be more.
+    /// Takes messages from the sockets, and brings each to its end as far as it goes at once: as many together as take
+    /// no longer than [`PATIENCE`], by what the ones before took. Returns whether there may be more.
     fn receive_batch(&mut self) -> bool {
         let start = self.now();
         // The first goes alone: when there is no other, its answer need not wait until the sockets have said so.

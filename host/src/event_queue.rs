@@ -1,8 +1,8 @@
 //! Queue of events from other threads to the driver: a channel, and a file descriptor that becomes readable with it. It
 //! knows no type of event; each module declares its own, and the driver gathers them.
 //!
-//! The driver sleeps in `poll`, which waits for file descriptors but not for channels. A sender writes a byte only when the
-//! driver may be asleep, so a burst of events costs one system call.
+//! The driver sleeps in `poll`, which waits for file descriptors but not for channels. A sender writes a byte only when
+//! the driver may be asleep, so a burst of events costs one system call.
 //!
 //! The channel itself is unbounded; each kind of sender is not, see [`EventSender`].
 

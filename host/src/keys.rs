@@ -15,7 +15,7 @@ mod trust;
 mod trusted;
 
 pub(crate) use trust::Trust;
-pub use trusted::{BYTES_PER_SECOND, Credential, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted, distrust};
+pub use trusted::{BYTES_PER_SECOND, Credential, OUTSTANDING, REQUESTS_PER_SECOND, Trusted, distrust};
 
 use crate::config::{ConfigError, Fields};
 use folder::{FILE_BYTES, TrustFolder};
@@ -136,7 +136,8 @@ pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
 }
 
 impl Keys {
-    /// Reads a folder. A file that cannot be believed lets nobody in, and keeps nobody else out; [`Self::mistakes`] names it.
+    /// Reads a folder. A file that cannot be believed lets nobody in, and keeps nobody else out; [`Self::mistakes`]
+    /// names it.
     ///
     /// # Errors
     /// Whatever keeps the own pair from being read.

@@ -75,7 +75,8 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Asks each sender's node for its zone, then lets all send; `clients` are their connections, in their order; `tell` hears once a second how far it is.
+/// Asks each sender's node for its zone, then lets all send; `clients` are their connections, in their order; `tell`
+/// hears once a second how far it is.
 ///
 /// # Errors
 /// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.

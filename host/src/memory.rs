@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Blocks of this size and more are taken from the system one by one, and given back when they are freed.
 ///
-/// glibc would raise the size by itself, up to 32 MiB, and then keep what large messages leave behind: 600 MiB after 320
-/// requests of 15 MiB. Smaller blocks are used again too often to pay for fresh pages each time.
+/// glibc would raise the size by itself, up to 32 MiB, and then keep what large messages leave behind: 600 MiB after
+/// 320 requests of 15 MiB. Smaller blocks are used again too often to pay for fresh pages each time.
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: libc::c_int = 4 << 20;
 

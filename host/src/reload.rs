@@ -1,5 +1,5 @@
-//! Files that an administrator changes while the node runs: the keys, which it looks at by itself and on SIGHUP, and the
-//! configuration, of which SIGHUP says what a restart would change.
+//! Files that an administrator changes while the node runs: the keys, which it looks at by itself and on SIGHUP, and
+//! the configuration, of which SIGHUP says what a restart would change.
 //!
 //! All of it is done by one thread, so that a slow disk holds up nothing else. It outlives a panic of its own.
 

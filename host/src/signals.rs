@@ -1,14 +1,14 @@
-//! What signals do to a node. Every signal that would end a process by default has a meaning here, because an end without
-//! draining loses what is in flight:
+//! What signals do to a node. Every signal that would end a process by default has a meaning here, because an end
+//! without draining loses what is in flight:
 //!
 //! | signal | meaning |
 //! |---|---|
 //! | TERM, INT, QUIT, PWR, XCPU | drain, then end; the second of them ends the wait, the third the process |
-//! | HUP | read again what can be ([`crate::reload`]); drain, if it came because the node's terminal was closed |
+//! | HUP | read again what can be (module `reload`); drain, if it came because the node's terminal was closed |
 //! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, those of real time | logged, and passed over |
 //!
-//! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults: they are
-//! for an end without draining.
+//! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults:
+//! they are for an end without draining.
 
 use crate::event_queue::EventSender;
 use std::fs::OpenOptions;
@@ -36,8 +36,8 @@ const PASSED_OVER: [(i32, &str); 8] = [
     (libc::SIGXFSZ, "SIGXFSZ"),
 ];
 
-/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not keep
-/// the process alive.
+/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not
+/// keep the process alive.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// How long the thread that writes the log has for the last line of a process that hangs.

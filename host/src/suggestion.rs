@@ -3,8 +3,8 @@
 /// Letters that a misspelt word may differ by.
 const MOST: usize = 2;
 
-/// The known word that a misspelt one is nearest to: at most two letters are put in, left out or replaced, and at least one
-/// stays as it was.
+/// The known word that a misspelt one is nearest to: at most two letters are put in, left out or replaced, and at least
+/// one stays as it was.
 ///
 /// ```
 /// use wasmnode::suggestion::nearest;

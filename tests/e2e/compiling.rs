@@ -1,5 +1,5 @@
-//! Files that are made to break whoever compiles them, compiler processes that are killed, and damaged machine code: each
-//! costs its own file at most.
+//! Files that are made to break whoever compiles them, compiler processes that are killed, and damaged machine code:
+//! each costs its own file at most.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, PATIENCE, run};

@@ -1,5 +1,5 @@
-//! What one connection may do to a node and to the others: peers that speak ZMTP byte by byte, twins, the frozen and the
-//! lost.
+//! What one connection may do to a node and to the others: peers that speak ZMTP byte by byte, twins, the frozen and
+//! the lost.
 
 use crate::majordomo::{Worker, dealer};
 use crate::node::{Node, PATIENCE, wasmnode};

@@ -1,4 +1,5 @@
-//! A file dropped into the folder of a running node: it serves, it is replaced, it goes, and no request is lost over it.
+//! A file dropped into the folder of a running node: it serves, it is replaced, it goes, and no request is lost over
+//! it.
 
 use crate::guests::component;
 use crate::node::{Node, PATIENCE, run};

@@ -1,6 +1,6 @@
-//! A hundred thousand messages, good, malformed and random, from every kind of peer: the node answers on, and neither its
-//! memory nor the number of its descriptors grows. `WASMNODE_FLOOD=N` sends so many. They come by ipc here; with keys, see
-//! `trust::flood`.
+//! A hundred thousand messages, good, malformed and random, from every kind of peer: the node answers on, and neither
+//! its memory nor the number of its descriptors grows. `WASMNODE_FLOOD=N` sends so many. They come by ipc here; with
+//! keys, see `trust::flood`.
 
 use crate::node::{Node, PATIENCE};
 use fastrand::Rng;
@@ -67,7 +67,8 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
     native::encode_request(Dialect::Native, &request).unwrap().into_iter().map(Into::into).collect()
 }
 
-/// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of frames.
+/// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of
+/// frames.
 fn send(node: &Node, noise: &mut Noise, messages: usize, connect: &dyn Fn() -> zmq::Socket) -> usize {
     let (mut peers, mut frames) = (VecDeque::new(), 0);
     for number in 0..messages {

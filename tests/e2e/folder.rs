@@ -1,4 +1,5 @@
-//! The plugin folder as operators, tools and failures treat it: exchanged, linked, unreadable, full of what is no plugin.
+//! The plugin folder as operators, tools and failures treat it: exchanged, linked, unreadable, full of what is no
+//! plugin.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -14,8 +15,8 @@ use wasmnode_client::{Code, Request};
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
 
-/// Longest time until a file serves that is dropped into a folder under another watch: a scan without a hint comes after
-/// 15 s at the earliest.
+/// Longest time until a file serves that is dropped into a folder under another watch: a scan without a hint comes
+/// after 15 s at the earliest.
 const SOON: Duration = Duration::from_secs(12);
 
 fn drop_in(folder: &Path, service: &str, guest: &str) {

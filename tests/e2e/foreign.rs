@@ -1,5 +1,5 @@
-//! Programs on libraries of others, as workers and as clients: in each language one that does what the ZeroMQ guide's do, and
-//! packages that speak Majordomo. A library that is not installed is named, and its test left out.
+//! Programs on libraries of others, as workers and as clients: in each language one that does what the ZeroMQ guide's
+//! do, and packages that speak Majordomo. A library that is not installed is named, and its test left out.
 
 use crate::node::{Node, PATIENCE};
 use crate::python::{Worker, finish, script};
@@ -50,9 +50,9 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What the guide's broker does for the guide's programs: it serves a client that asks again and again, and one that asks so
-/// often before it reads (`WASMNODE_BURST`; the guide's, 100,000 times), and a worker finds it again that was restarted.
-/// Clients use ipc where their library has it.
+/// What the guide's broker does for the guide's programs: it serves a client that asks again and again, and one that
+/// asks so often before it reads (`WASMNODE_BURST`; the guide's, 100,000 times), and a worker finds it again that was
+/// restarted. Clients use ipc where their library has it.
 fn assert_works(words: &[&str], has_ipc: bool) {
     let count = env::var("WASMNODE_BURST").unwrap_or_else(|_| "10000".into());
     let mut node = Node::start(&[], "");

@@ -1,5 +1,5 @@
-//! What `wasmnode new` writes builds and serves, and so does the example `compter` in every language that it is written in:
-//! each is built by its own tools, and all give the same answers.
+//! What `wasmnode new` writes builds and serves, and so does the example `compter` in every language that it is written
+//! in: each is built by its own tools, and all give the same answers.
 
 use crate::commands::{compile, repository};
 use crate::node::{Folder, Node, wasmnode};

@@ -106,8 +106,8 @@ impl Runs {
     }
 }
 
-/// Majordomo workers of one service at one node, in threads of the test: they note what they run, and answer with what was
-/// asked. If their node starts anew they register again.
+/// Majordomo workers of one service at one node, in threads of the test: they note what they run, and answer with what
+/// was asked. If their node starts anew they register again.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,

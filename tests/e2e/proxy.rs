@@ -1,4 +1,5 @@
-//! A tcp proxy between two nodes that treats what passes as a bad network would: it delays, narrows, holds back, or resets.
+//! A tcp proxy between two nodes that treats what passes as a bad network would: it delays, narrows, holds back, or
+//! resets.
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,5 @@
-//! Programs that not every machine has. A test that needs one says so and ends where it is missing, unless its name stands in
-//! WASMNODE_TEST_REQUIRED, a list of words.
+//! Programs that not every machine has. A test that needs one says so and ends where it is missing, unless its name
+//! stands in WASMNODE_TEST_REQUIRED, a list of words.
 
 use std::process::{Command, Stdio};
 

@@ -1,5 +1,5 @@
-//! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real socket, and
-//! others are served meanwhile.
+//! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real
+//! socket, and others are served meanwhile.
 
 mod connections;
 mod files;

@@ -1,4 +1,5 @@
-//! One name, several processes, and clocks that are wrong: the order of two starts by the clock is not that of two lives.
+//! One name, several processes, and clocks that are wrong: the order of two starts by the clock is not that of two
+//! lives.
 //!
 //! A process that started with its clock ahead is played by a connection that says hello in its name, and then is gone.
 
@@ -20,8 +21,8 @@ const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 /// seconds; mostly it is told at the first or second time, on a busy machine later.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Says hello to a node as a process called `a` that listens there and whose clock is ahead by so much, and is gone once
-/// the node knows it.
+/// Says hello to a node as a process called `a` that listens there and whose clock is ahead by so much, and is gone
+/// once the node knows it.
 fn lives_and_dies(front: &mut Node, endpoint: &str, ahead: Duration) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let boot = u64::try_from((now + ahead).as_micros()).unwrap();

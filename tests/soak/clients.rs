@@ -1,4 +1,5 @@
-//! The honest clients: each sends at its own pace, whatever becomes of what it sent before, and notes what came of each request.
+//! The honest clients: each sends at its own pace, whatever becomes of what it sent before, and notes what came of each
+//! request.
 
 use crate::Plant;
 use crate::faults::Outages;

@@ -39,8 +39,8 @@ const ROUND: [Kind; 14] = [
     Kind::Freeze(NODE),
 ];
 
-/// Fewest rounds of a soak. A long one has a round each minute, so that its first minute has seen every fault, and memory is
-/// compared after them.
+/// Fewest rounds of a soak. A long one has a round each minute, so that its first minute has seen every fault, and
+/// memory is compared after them.
 const ROUNDS: usize = 2;
 
 /// Duration of a round of a long soak.

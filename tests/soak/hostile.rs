@@ -1,4 +1,5 @@
-//! What the node has to bear beside its honest clients: a hundred hostile connections or requests a second, some of them kept open.
+//! What the node has to bear beside its honest clients: a hundred hostile connections or requests a second, some of
+//! them kept open.
 
 use crate::Plant;
 use crate::hostile_files::Files;

@@ -1,9 +1,9 @@
-//! A soak of five real processes: a node and its peer in zone a, a node in zone b, and the two routers that join the zones.
-//! Honest clients send more than a thousand requests a second; hostile connections, guests, plugin files and key files come
-//! beside them; processes are killed and frozen, and the network delays, narrows, holds back and resets.
+//! A soak of five real processes: a node and its peer in zone a, a node in zone b, and the two routers that join the
+//! zones. Honest clients send more than a thousand requests a second; hostile connections, guests, plugin files and key
+//! files come beside them; processes are killed and frozen, and the network delays, narrows, holds back and resets.
 //!
-//! What counts is taken from outside: the receipts of the clients, the ledgers that the guests write, and what the system
-//! says of each process. The judgement (`verdict.rs`) sees nothing else.
+//! What counts is taken from outside: the receipts of the clients, the ledgers that the guests write, and what the
+//! system says of each process. The judgement (`verdict.rs`) sees nothing else.
 //!
 //! ```console
 //! $ cargo test -p wasmnode --test soak -- --nocapture                            # 60 seconds
@@ -53,8 +53,8 @@ enum Plant {
     Loss,
     /// A guest runs one request twice.
     Twice,
-    /// A guest that lives as long as its node takes one MiB more each minute, and the node is left with one more connection
-    /// every two seconds.
+    /// A guest that lives as long as its node takes one MiB more each minute, and the node is left with one more
+    /// connection every two seconds.
     Leaks,
 }
 

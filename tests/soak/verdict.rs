@@ -1,4 +1,5 @@
-//! The judgement of a soak: from what was noted outside of the processes to complaints. It reads no clock and does no I/O.
+//! The judgement of a soak: from what was noted outside of the processes to complaints. It reads no clock and does no
+//! I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets, and the same at the end of a way
-//! of proxies as long as that to another zone.
+//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets, and the same at the end of
+//! a way of proxies as long as that to another zone.
 
 use super::Result;
 use super::connection::{Dialect, Keys, native};
@@ -40,8 +40,8 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     Ok(contenders)
 }
 
-/// The connections of a request to another zone, without nodes and routers: one over ipc and three over tcp, with a proxy of
-/// libzmq between each two.
+/// The connections of a request to another zone, without nodes and routers: one over ipc and three over tcp, with a
+/// proxy of libzmq between each two.
 fn way_of_proxies(stage: &mut Stage) -> Result<(Vec<u32>, String)> {
     let (id, mut next) = stage.start_role(&["bare", "tcp://127.0.0.1:*"])?;
     let mut processes = vec![id];

@@ -1,7 +1,8 @@
-//! Calls of the same component in the client's own process, without ZeroMQ and without a node: what wasmtime itself costs.
+//! Calls of the same component in the client's own process, without ZeroMQ and without a node: what wasmtime itself
+//! costs.
 //!
-//! The engine is set up as a node's, but calls are made without fibers, limits, epochs and a WASI context, so this is less
-//! than a sandbox needs.
+//! The engine is set up as a node's, but calls are made without fibers, limits, epochs and a WASI context, so this is
+//! less than a sandbox needs.
 
 use crate::suite::Result;
 use crate::suite::connection::{Connection, STAMP, stamp_of};

@@ -1,6 +1,7 @@
 //! How a client talks to a contender, and the connection of those that speak ZeroMQ.
 //!
-//! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers come.
+//! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers
+//! come.
 
 use super::Result;
 use std::ops::Range;

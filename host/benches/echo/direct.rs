@@ -1,5 +1,5 @@
-//! What ZeroMQ costs without libzmq's threads: the bare echo of the same frames by a server that speaks ZMTP itself, on the
-//! thread that waits for its connection, as far as a DEALER without keys and heartbeats needs it.
+//! What ZeroMQ costs without libzmq's threads: the bare echo of the same frames by a server that speaks ZMTP itself, on
+//! the thread that waits for its connection, as far as a DEALER without keys and heartbeats needs it.
 
 use super::Result;
 use super::connection::native;
@@ -67,7 +67,8 @@ fn hello() -> Vec<u8> {
     hello
 }
 
-/// The length in bytes of the first frame, with its head, and whether it is a command; nothing if it is not there whole.
+/// The length in bytes of the first frame, with its head, and whether it is a command; nothing if it is not there
+/// whole.
 fn frame(bytes: &[u8]) -> Option<(usize, bool)> {
     let (flags, rest) = bytes.split_first()?;
     let length = if flags & LONG == 0 {

@@ -1,5 +1,5 @@
-//! `wasmtime serve`: a component that answers HTTP requests with their bodies, in an instance of its own for each, and where
-//! the program can, in one that is kept.
+//! `wasmtime serve`: a component that answers HTTP requests with their bodies, in an instance of its own for each, and
+//! where the program can, in one that is kept.
 //!
 //! HTTP/1.1 carries one request at a time, so there is a connection for each outstanding one.
 

@@ -163,8 +163,8 @@ fn together(clients: &mut [Box<dyn Connection>], outstanding: usize, length: Dur
     Ok(Measured { times, took: took.unwrap_or_default() })
 }
 
-/// One client that sends so many requests per second, whether answers come or not, as long as it goes on when one is due.
-/// Times count from then.
+/// One client that sends so many requests per second, whether answers come or not, as long as it goes on when one is
+/// due. Times count from then.
 pub(crate) fn paced(connection: &mut dyn Connection, rate: f64, goes_on: impl Fn(u64) -> bool) -> Result<Measured> {
     // Sleeps end up to 50 µs late by default.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;

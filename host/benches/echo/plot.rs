@@ -1,4 +1,5 @@
-//! Figures as a picture: a row for each contender, with a bar for its p50 alone and one for its requests per second together.
+//! Figures as a picture: a row for each contender, with a bar for its p50 alone and one for its requests per second
+//! together.
 
 use super::contender::Contender;
 use super::load::Cell;

@@ -55,7 +55,8 @@ fn compare<'a>(
     }
 }
 
-/// How much longer the ways through other processes take than bare echoes over each of their connections, one after the other.
+/// How much longer the ways through other processes take than bare echoes over each of their connections, one after the
+/// other.
 pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
     let named = |name| contenders.iter().find(|contender| contender.name == name);
     let (Some(ipc), Some(tcp)) = (named("bare ipc"), named("bare tcp")) else { return };

@@ -39,13 +39,14 @@ const MOST_BYTES: usize = 32 << 20;
 
 /// Measures echoes through nodes, and through what else there is, in turns.
 ///
-/// Without a choice of payload, outstanding requests or clients, a selection is measured: 64 bytes under all loads, larger
-/// ones with one and with many outstanding. With one, all combinations of what is chosen. Where 64 are outstanding with one
-/// client, half of that load is measured as well.
+/// Without a choice of payload, outstanding requests or clients, a selection is measured: 64 bytes under all loads,
+/// larger ones with one and with many outstanding. With one, all combinations of what is chosen. Where 64 are
+/// outstanding with one client, half of that load is measured as well.
 #[derive(clap::Parser)]
 #[command(name = "cargo bench --", after_help = EXAMPLES)]
 struct Arguments {
-    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS`, `1,000 services` ...
+    /// Only contenders whose name contains one of these; `bare`, `node ipc`, `CURVE`, `fresh`, `NATS`, `1,000 services`
+    /// ...
     contenders: Vec<String>,
     /// Keep every process on the first core
     #[arg(long)]
@@ -89,7 +90,8 @@ const EXAMPLES: &str = "Examples:
   cargo bench -- --compiling --rounds 7                        requests while a plugin compiles
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
-/// Runs the benchmark, or one of its processes, with contenders more: those that not everybody who has the rest can build.
+/// Runs the benchmark, or one of its processes, with contenders more: those that not everybody who has the rest can
+/// build.
 pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, role, rest @ ..] = &words[..]

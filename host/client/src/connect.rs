@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Connects to an endpoint. A host's name is looked up here, as libzmq would look for IPv4 addresses only; one that has no
-/// address is left to libzmq, which looks again later.
+/// Connects to an endpoint. A host's name is looked up here, as libzmq would look for IPv4 addresses only; one that has
+/// no address is left to libzmq, which looks again later.
 ///
 /// # Errors
 /// libzmq's reason.

@@ -1,4 +1,5 @@
-//! Whether a node asks for keys, by what it says first (ZMTP 3, ZeroMQ RFC 23): libzmq does not tell why a connection ended.
+//! Whether a node asks for keys, by what it says first (ZMTP 3, ZeroMQ RFC 23): libzmq does not tell why a connection
+//! ended.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -8,8 +9,8 @@ use std::time::Duration;
 /// How long the node may take for each step.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The beginning of a greeting: the signature, and the major version. The node answers it with all of its own; what would
-/// come next is this side's mechanism, and a wrong one would end the connection.
+/// The beginning of a greeting: the signature, and the major version. The node answers it with all of its own; what
+/// would come next is this side's mechanism, and a wrong one would end the connection.
 const BEGINNING: [u8; 11] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3];
 
 /// A whole greeting, and in it the name of the mechanism, padded with zeros.

@@ -1,4 +1,5 @@
-//! A client of a node, in our own dialect ([`wasmnode_protocol::message::native`]): blocking, and pipelining where wanted.
+//! A client of a node, in our own dialect ([`wasmnode_protocol::message::native`]): blocking, and pipelining where
+//! wanted.
 //!
 //! ```no_run
 //! use wasmnode_client::{Client, Request};
@@ -10,13 +11,14 @@
 //! ```
 
 mod connect;
+mod error;
 mod greeting;
 mod key;
 
-pub use key::{Key, KeyPair};
+pub use error::{Error, SocketError};
+pub use key::{InvalidKey, Key, KeyPair};
 
 use std::convert::Infallible;
-use std::fmt;
 use std::time::{Duration, Instant};
 /// What a client hears.
 pub use wasmnode_protocol::message::Reply;
@@ -29,8 +31,8 @@ use zmq::SocketEvent::{
 /// How long a request waits for the connection before the node counts as absent.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Connections that a node ends within the handshake before it is asked whether it wants keys. One that is ending, or was
-/// killed, ends connections too, and wants none.
+/// Connections that a node ends within the handshake before it is asked whether it wants keys. One that is ending, or
+/// was killed, ends connections too, and wants none.
 const SHUT_OUT: u32 = 2;
 
 const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
@@ -48,8 +50,8 @@ const MONITOR: &str = "inproc://connected";
 /// Interval of the heartbeats that a client sends, in milliseconds.
 const HEARTBEAT: i32 = 1_000;
 
-/// How long a connection may bring nothing, in milliseconds, before this side gives it up, or the other: the time to live
-/// that heartbeats contain. A frame of `limits.message` has to pass within it.
+/// How long a connection may bring nothing, in milliseconds, before this side gives it up, or the other: the time to
+/// live that heartbeats contain. A frame of `limits.message` has to pass within it.
 const TIME_TO_LIVE: i32 = 20_000;
 
 /// How long an answer is waited for before the state of the connection is watched as well.
@@ -88,73 +90,6 @@ pub struct Credentials {
 #[derive(Debug, Clone)]
 pub struct Request(message::Request);
 
-/// Why there is no reply.
-#[derive(Debug)]
-pub enum Error {
-    /// The answer is a failure; the node or the service says why.
-    Failure(Failure),
-    /// Nobody listens at the endpoint.
-    Unreachable {
-        /// Where the node was expected.
-        endpoint: String,
-    },
-    /// The node does not let this client in, or is not the one that was expected.
-    Refused {
-        /// Where the node is.
-        endpoint: String,
-        /// What it said, as far as that is known.
-        why: &'static str,
-    },
-    /// The connection ended before the answer came.
-    Lost {
-        /// Where the node is.
-        endpoint: String,
-    },
-    /// No message arrived in time.
-    Timeout {
-        /// How long was waited.
-        waited: Duration,
-    },
-    /// The node sent something that is not of the protocol.
-    Malformed(message::Malformed),
-    /// ZeroMQ refused: the endpoint is wrong, above all.
-    Socket {
-        /// Where the node was expected.
-        endpoint: String,
-        /// What ZeroMQ said.
-        error: zmq::Error,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failure(failure) => failure.fmt(f),
-            Self::Unreachable { endpoint } => {
-                write!(f, "no node answers at {endpoint}; is it running, and listening there?")
-            }
-            Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} does not let this client in: {why}"),
-            Self::Lost { endpoint } => write!(
-                f,
-                "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection, \
-                 because of a message of more than twice its limits.message, or a key that it no longer trusts; its log \
-                 has the reason"
-            ),
-            Self::Timeout { waited } => write!(f, "no answer within {waited:?}"),
-            Self::Malformed(malformed) => write!(f, "the node sent a message that {malformed}"),
-            Self::Socket { endpoint, error } => write!(f, "cannot connect to {endpoint}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
 impl Request {
     /// Asks a service, with an empty body.
     #[must_use]
@@ -192,8 +127,8 @@ impl Request {
         self
     }
 
-    /// Runs nothing: what comes, as a partial reply, are the records of the nodes on the way ([`message::trace`]), and then
-    /// the answer: an empty reply where the request would be served, or the failure that it would get.
+    /// Runs nothing: what comes, as a partial reply, are the records of the nodes on the way ([`message::trace`]), and
+    /// then the answer: an empty reply where the request would be served, or the failure that it would get.
     #[must_use]
     pub fn trace(mut self) -> Self {
         self.0.trace = true;
@@ -233,7 +168,8 @@ impl Client {
     }
 
     fn prepare(endpoint: &str, proof: Option<&Credentials>) -> Result<Self, Error> {
-        let failed = |error| Error::Socket { endpoint: endpoint.to_owned(), error };
+        let failed =
+            |error: zmq::Error| Error::Socket { endpoint: endpoint.to_owned(), source: SocketError::from(error) };
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
         let connect = || {
@@ -281,7 +217,8 @@ impl Client {
     /// Sends a request and waits for its answer; partial replies are passed on as they come.
     ///
     /// # Errors
-    /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request ran.
+    /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request
+    /// ran.
     pub fn call(&mut self, ask: Request, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
         let Ok(reply) = self.call_while::<Infallible>(ask, |body| {
             partial(body);
@@ -290,7 +227,8 @@ impl Client {
         Ok(reply)
     }
 
-    /// The same, but that `partial` may end it: then the request is withdrawn, and the result is what `partial` returned.
+    /// The same, but that `partial` may end it: then the request is withdrawn, and the result is what `partial`
+    /// returned.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -322,8 +260,8 @@ impl Client {
     /// Sends a request; its number comes back with each of its replies.
     ///
     /// # Errors
-    /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule: nothing is sent
-    /// then. [`Error::Unreachable`] if no connection stands within two seconds.
+    /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule: nothing
+    /// is sent then. [`Error::Unreachable`] if no connection stands within two seconds.
     pub fn send(&mut self, ask: Request) -> Result<u64, Error> {
         native::check(&ask.0)?;
         let id = self.next_id;
@@ -345,8 +283,9 @@ impl Client {
     /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
     ///
     /// # Errors
-    /// [`Error::Timeout`] if none came in time, [`Error::Refused`] if the node does not let this client in, [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if
-    /// the connection was lost with requests pending: none of those that were sent until then gets an answer.
+    /// [`Error::Timeout`] if none came in time, [`Error::Refused`] if the node does not let this client in,
+    /// [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if the connection was lost with requests
+    /// pending: none of those that were sent until then gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {
             return Err(Error::Timeout { waited: timeout.unwrap_or_default() });
@@ -454,7 +393,7 @@ impl Client {
         let endpoint = self.endpoint.clone();
         match error {
             zmq::Error::EAGAIN => Error::Unreachable { endpoint },
-            error => Error::Socket { endpoint, error },
+            error => Error::Socket { endpoint, source: error.into() },
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Who may do what: the rules that come with the keys which the driver has checked.
 //!
-//! A connection is its [principal](crate::ConnectionId::principal)'s, the name under which its key is trusted; nothing that is
-//! said on it changes that. Without rules there are no principals, and everybody who can connect may call everything; but who
-//! comes by tcp ([`ConnectionId::is_unproven`]) neither changes what the node serves nor shares the name of a plugin as a worker.
+//! A connection is its [principal](crate::ConnectionId::principal)'s, the name under which its key is trusted; nothing
+//! that is said on it changes that. Without rules there are no principals, and everybody who can connect may call
+//! everything; but who comes by tcp ([`ConnectionId::is_unproven`]) neither changes what the node serves nor shares the
+//! name of a plugin as a worker.
 
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};

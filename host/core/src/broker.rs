@@ -1,8 +1,8 @@
 //! Who waits for whom: queues, dispatch, deadlines, and exactly one answer for each accepted request.
 //!
 //! A request lives in one map from acceptance to answer, in one of four stages: queued, in a plugin, at a worker, at a
-//! peer. Every way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten: its timer
-//! ends it at the latest.
+//! peer. Every way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten:
+//! its timer ends it at the latest.
 
 mod absences;
 mod admission;
@@ -22,6 +22,7 @@ mod refusals;
 mod request;
 mod request_table;
 mod retry_budget;
+pub mod sentences;
 mod service;
 mod slab_map;
 mod status;
@@ -30,9 +31,9 @@ mod trace;
 mod workers;
 
 pub use effect::{Effect, Event};
+pub use explain::{Explanation, Verdict};
 pub use request::{CallId, Caller, Destination, RequestContext, RequestId, Requester, Run};
 pub use status::{Candidate, Counters, Eligibility, PeerStatus, ServiceStatus, Via};
-pub(crate) use trace::Step;
 
 use crate::access::Access;
 use crate::connection::ConnectionId;
@@ -41,7 +42,7 @@ use crate::message::{self, Body, Frame, Reply};
 use crate::name::{Label, ServiceName};
 use crate::settings::NodeSettings;
 use crate::time::Time;
-use absences::{Absences, HeldReply};
+use absences::Absences;
 use balancer::{Balancer, Outcome};
 use deadlines::{Clock, Deadline, ProviderKind};
 use forwarding::Forwarded;
@@ -62,8 +63,8 @@ use workers::Worker;
 /// How many nodes and routers a request may be passed on to.
 pub(crate) const MAX_HOPS: u8 = 32;
 
-/// Requests that one turn ends because they are overdue, and because their client is gone: about as many as a millisecond
-/// allows.
+/// Requests that one turn ends because they are overdue, and because their client is gone: about as many as a
+/// millisecond allows.
 const ENDED_AT_A_TIME: usize = 1_024;
 
 /// The state machine of one node's requests.
@@ -298,86 +299,9 @@ impl Broker {
         self.dismiss_workers(now);
     }
 
-    /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
-    /// [`Self::wake`] ends the rest.
-    pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
-        self.refusals.take(connection);
-        self.drop_held(connection);
-        if self.workers.contains_key(connection) {
-            self.delete_worker(connection, "its connection is gone", now);
-        }
-        if self.clients.contains_key(connection) {
-            self.departed.insert(connection.clone(), self.requests.next_id());
-            self.end_departed(now);
-        }
-    }
-
-    /// A connection has ended, and its client may come back: see [`absences`]. A worker without an identity of its own cannot.
-    pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
-        if !connection.has_own_identity() {
-            self.refusals.take(connection);
-            if self.workers.contains_key(connection) {
-                self.delete_worker(connection, "its connection is gone", now);
-            }
-        }
-        let Some(client) = self.clients.get(connection) else { return };
-        let is_kept = |request: &RequestId| {
-            let pending = self.requests.get(request);
-            connection.has_own_identity() || pending.is_some_and(|pending| pending.context.idempotency_key.is_some())
-        };
-        let (kept, dropped): (Vec<RequestId>, Vec<RequestId>) = client.requests().partition(is_kept);
-        if kept.is_empty() {
-            return self.connection_closed(connection, now);
-        }
-        self.absences.begin(connection, now + self.settings.limits.reconnect);
-        for request in dropped {
-            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
-        }
-    }
-
-    /// A message arrived on a connection: if its client was away, it is back, and gets the replies that were held.
-    pub fn connection_used(&mut self, connection: &ConnectionId) {
-        if self.absences.is_empty() {
-            return;
-        }
-        for held in self.absences.end(connection).into_iter().flatten() {
-            self.held_bytes -= held.bytes();
-            let HeldReply { requester, service, reply } = held;
-            self.effects.push_back(Effect::Reply { requester, service, reply });
-        }
-    }
-
-    /// Returns `true` if the client of a connection is away, and may come back.
-    #[must_use]
-    pub fn is_away(&self, connection: &ConnectionId) -> bool {
-        self.absences.contains(connection)
-    }
-
-    fn drop_held(&mut self, connection: &ConnectionId) {
-        for held in self.absences.end(connection).into_iter().flatten() {
-            self.held_bytes -= held.bytes();
-            self.counters.unclaimed += 1;
-        }
-    }
-
-    fn end_departed(&mut self, now: Time) {
-        let mut left = ENDED_AT_A_TIME;
-        while left > 0
-            && let Some(entry) = self.departed.first_entry()
-        {
-            let request = self.clients.get(entry.key()).and_then(|client| client.first_before(*entry.get()));
-            match request {
-                Some(request) => {
-                    left -= 1;
-                    self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
-                }
-                None => drop(entry.remove()),
-            }
-        }
-    }
-
     /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
-    /// may go to another provider whatever its service. That its connection is gone is told next, by [`Self::connection_closed`].
+    /// may go to another provider whatever its service. That its connection is gone is told next, by
+    /// [`Self::connection_closed`].
     pub fn worker_unreachable(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
         let request = self.workers.get(connection).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
@@ -481,22 +405,6 @@ impl Broker {
             _ => {}
         }
         self.answer(id, Err(failure), now);
-    }
-
-    /// Sends a reply, or holds it for a client that is away.
-    fn reply(&mut self, requester: Requester, service: ServiceName, reply: Reply) {
-        match &requester {
-            Requester::Client { connection, .. } if !self.absences.is_empty() && self.absences.contains(connection) => {
-                let (connection, held) = (connection.clone(), HeldReply { requester, service, reply });
-                if self.held_bytes.saturating_add(held.bytes()) > self.settings.limits.held_bytes {
-                    self.counters.unclaimed += 1;
-                    return;
-                }
-                self.held_bytes += held.bytes();
-                self.absences.hold(&connection, held);
-            }
-            _ => self.effects.push_back(Effect::Reply { requester, service, reply }),
-        }
     }
 
     /// The one place where an accepted request gets its answer.

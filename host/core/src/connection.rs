@@ -26,8 +26,8 @@ pub struct ConnectionId {
     /// Bytes of the token that its sender chose, or was given; the bytes after them say whose it is.
     chosen: usize,
     principal: Option<Label>,
-    /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of messages
-    /// for which it matters.
+    /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of
+    /// messages for which it matters.
     is_unproven: bool,
 }
 
@@ -71,15 +71,15 @@ impl ConnectionId {
         self.transport
     }
 
-    /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for messages
-    /// that [ask for more than a call](crate::message::asks_for_more_than_a_call).
+    /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for
+    /// messages that [ask for more than a call](crate::message::asks_for_more_than_a_call).
     #[must_use]
     pub fn unproven(id: impl AsRef<[u8]>) -> Self {
         Self { is_unproven: true, ..Self::new(id) }
     }
 
-    /// Whether the sender of a message may be any user of this machine. `false` means nothing in messages that ask for no
-    /// more than a call.
+    /// Whether the sender of a message may be any user of this machine. `false` means nothing in messages that ask for
+    /// no more than a call.
     #[must_use]
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
@@ -91,8 +91,8 @@ impl ConnectionId {
         Self { principal: Some(principal), ..Self::new(id) }
     }
 
-    /// The same where the transport appends the user to routing ids that users choose, so that no two can choose the same:
-    /// [`Self::shown`] and `Display` leave that part out.
+    /// The same where the transport appends the user to routing ids that users choose, so that no two can choose the
+    /// same: [`Self::shown`] and `Display` leave that part out.
     #[must_use]
     pub fn of_user(id: impl AsRef<[u8]>, user: &str, principal: Label) -> Self {
         let id = id.as_ref();
@@ -100,8 +100,8 @@ impl ConnectionId {
         Self { chosen, ..Self::authenticated(id, principal) }
     }
 
-    /// Returns `true` if the client chose the identity, so that it can connect under it again. libzmq's own begin with a
-    /// zero byte, and no client can choose such a one.
+    /// Returns `true` if the client chose the identity, so that it can connect under it again. libzmq's own begin with
+    /// a zero byte, and no client can choose such a one.
     #[must_use]
     pub fn has_own_identity(&self) -> bool {
         self.transport == Transport::Zmq && self.token.first().is_some_and(|first| *first != 0)

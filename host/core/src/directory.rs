@@ -95,8 +95,8 @@ pub enum DirectoryEffect {
         /// Why; reads on from "it ...".
         why: String,
     },
-    /// So many services of this node are over [`DirectorySettings::offers`]: the members are not told of them until others
-    /// are withdrawn.
+    /// So many services of this node are over [`DirectorySettings::offers`]: the members are not told of them until
+    /// others are withdrawn.
     Unlisted {
         /// How many.
         services: usize,
@@ -106,8 +106,9 @@ pub enum DirectoryEffect {
 impl Directory {
     /// Makes a directory that knows nobody and offers nothing.
     ///
-    /// `boot` is when this process started, in microseconds since 1970 (as in [`crate::message::peer::Member`]): versions
-    /// count from it, so that what an earlier process under the same name said is older than all that this one says.
+    /// `boot` is when this process started, in microseconds since 1970 (as in [`crate::message::peer::Member`]):
+    /// versions count from it, so that what an earlier process under the same name said is older than all that this one
+    /// says.
     #[must_use]
     pub fn new(settings: &DirectorySettings, boot: u64) -> Self {
         Self {
@@ -233,7 +234,8 @@ impl Directory {
         self.own.offers()
     }
 
-    /// How many services of other members are known, each counted once per member; at most [`DirectorySettings::routes`].
+    /// How many services of other members are known, each counted once per member; at most
+    /// [`DirectorySettings::routes`].
     #[must_use]
     pub fn routes(&self) -> usize {
         self.table.len()

@@ -16,9 +16,10 @@
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`access`] decides who may do what, [`broker`] queues, dispatches and answers requests, [`links`] keeps the connections to other
-//! nodes, [`members`] detects who is alive, [`directory`] holds the services of the zone, [`paths`] those of other zones, and [`node`]
-//! composes them. What is on the wire is the crate [`wasmnode_protocol`]'s.
+//! [`access`] decides who may do what, [`broker`] queues, dispatches and answers requests, [`links`] keeps the
+//! connections to other nodes, [`members`] detects who is alive, [`directory`] holds the services of the zone,
+//! [`paths`] those of other zones, and [`node`] composes them. What is on the wire is the crate
+//! [`wasmnode_protocol`]'s.
 
 #![forbid(unsafe_code)]
 
@@ -30,16 +31,18 @@ pub mod links;
 pub mod members;
 pub mod node;
 pub mod paths;
-pub mod sentences;
+mod policy;
 pub mod settings;
 mod time;
 
 pub use access::{Access, Grant, Quota, Role};
-pub use broker::{CallId, Caller, Counters, Event, PeerStatus, RequestId, Run, ServiceStatus};
+pub use broker::{
+    CallId, Caller, Counters, Event, Explanation, PeerStatus, RequestId, Run, ServiceStatus, Verdict, sentences,
+};
 pub use connection::{ConnectionId, LinkId, Transport};
 pub use directory::{Directory, DirectoryEffect};
 pub use members::{MalformedGossip, MemberEffect, Members};
-pub use node::{Explanation, Input, MemberStatus, Node, Output, Verdict, ZoneEvent};
+pub use node::{Input, MemberStatus, Node, Output, ZoneEvent};
 pub use paths::{PathEffect, Paths};
 pub use settings::PLUGIN_DEADLINE;
 pub use settings::{

@@ -128,8 +128,8 @@ struct Established {
 }
 
 impl Links {
-    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after. The numbers of the links
-    /// ascend from `first`.
+    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after. The numbers of the
+    /// links ascend from `first`.
     #[must_use]
     pub fn new(settings: PeerSettings, seeds: &[Seed], first: u64) -> Self {
         let mut links = Self {
@@ -243,8 +243,9 @@ impl Links {
         (target.until, target.temporary_for) = (now + BRIEFLY, Some(member.name.clone()));
     }
 
-    /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until it is
-    /// silent or lost: who leaves, or is taken for dead and lives, answers first what it has, and the news may overtake it.
+    /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until
+    /// it is silent or lost: who leaves, or is taken for dead and lives, answers first what it has, and the news may
+    /// overtake it.
     pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
         if target.retained_for.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
@@ -302,7 +303,8 @@ impl Links {
         }
     }
 
-    /// The dialled node is this one: there is no need to dial it again. Of no effect once another has welcomed us there.
+    /// The dialled node is this one: there is no need to dial it again. Of no effect once another has welcomed us
+    /// there.
     pub fn is_myself(&mut self, link: LinkId) {
         let endpoint = self.links.get(&link).cloned();
         let state = endpoint.as_ref().and_then(|endpoint| self.targets.get(endpoint)).map(|target| &target.state);

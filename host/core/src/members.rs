@@ -77,8 +77,8 @@ enum Standing {
 }
 
 impl Members {
-    /// Makes a view in which nobody else is known. `me` must have an endpoint of at most 1,000 bytes, and a boot time that
-    /// differs between two processes of one name.
+    /// Makes a view in which nobody else is known. `me` must have an endpoint of at most 1,000 bytes, and a boot time
+    /// that differs between two processes of one name.
     #[must_use]
     pub fn new(me: Member, settings: &MembersSettings, seed: u64) -> Self {
         let config = config(settings);
@@ -172,8 +172,8 @@ impl Members {
     /// A datagram of the membership protocol arrived.
     ///
     /// # Errors
-    /// [`MalformedGossip`] says which rule it breaks. Nothing of it has been believed, except that its sender lives and what
-    /// news it brought, if all that is wrong is that it asks the one to be probed to pass the probe on.
+    /// [`MalformedGossip`] says which rule it breaks. Nothing of it has been believed, except that its sender lives and
+    /// what news it brought, if all that is wrong is that it asks the one to be probed to pass the probe on.
     pub fn receive(&mut self, data: &[u8], now: Time) -> Result<(), MalformedGossip> {
         if self.standing != Standing::Present {
             return Ok(());
@@ -185,7 +185,8 @@ impl Members {
         heard
     }
 
-    /// Says goodbye, and falls silent for ever. Who is alive stays as it was, so that what is under way can be finished.
+    /// Says goodbye, and falls silent for ever. Who is alive stays as it was, so that what is under way can be
+    /// finished.
     pub fn leave(&mut self, now: Time) {
         if self.standing != Standing::Present {
             return;
@@ -300,8 +301,8 @@ impl Members {
         }
     }
 
-    /// A node that slept, or had too much to do, has not heard what others said meanwhile. It goes on where it was, and hears
-    /// those whom it suspects before it takes them for dead.
+    /// A node that slept, or had too much to do, has not heard what others said meanwhile. It goes on where it was, and
+    /// hears those whom it suspects before it takes them for dead.
     fn forgive_lateness(&mut self, now: Time) {
         let late = self.runtime.timers.next().map_or(Duration::ZERO, |due| now.since(due));
         if late > self.config.probe_rtt {
@@ -309,8 +310,8 @@ impl Members {
         }
     }
 
-    /// Whether a suspicion has come to nothing: foca 2.0.0 would tell the member that it is dead even so, and the member
-    /// would believe it and take a new identity.
+    /// Whether a suspicion has come to nothing: foca 2.0.0 would tell the member that it is dead even so, and the
+    /// member would believe it and take a new identity.
     fn is_refuted(&self, event: &foca::Timer<Identity>) -> bool {
         let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = event else { return false };
         let mut known = self.foca.iter_membership_state();
@@ -403,9 +404,10 @@ fn config(settings: &MembersSettings) -> foca::Config {
     }
 }
 
-/// How often each member passes a piece of news on: eight times per digit of the size of the zone, and at least sixteen.
-/// That is twice what others do. When a zone is cut in two, half of it is wasted on those who cannot hear, and a death that
-/// somebody has missed is not told again: he finds out when his own probe gets there, a minute later in a zone of 60.
+/// How often each member passes a piece of news on: eight times per digit of the size of the zone, and at least
+/// sixteen. That is twice what others do. When a zone is cut in two, half of it is wasted on those who cannot hear, and
+/// a death that somebody has missed is not told again: he finds out when his own probe gets there, a minute later in a
+/// zone of 60.
 fn transmissions(members: usize) -> NonZeroU8 {
     let digits = members.max(10).ilog10() + 1;
     u8::try_from(8 * digits).ok().and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)

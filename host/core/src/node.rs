@@ -1,11 +1,12 @@
 //! One node: messages in, messages and runs out.
 //!
-//! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest to
-//! the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the driver, which knows more about
-//! plugins than the core does.
+//! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest
+//! to the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the
+//! driver, which knows more about plugins than the core does.
 
 mod addressing;
 mod authorization;
+mod contract;
 mod event;
 mod inbound;
 mod name_claim;
@@ -15,183 +16,24 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use contract::{Input, Output};
 pub use event::ZoneEvent;
-pub use status::{Explanation, MemberStatus, Verdict};
+pub use status::MemberStatus;
 
 use crate::access::Access;
-use crate::broker::{
-    Broker, CallId, Counters, Effect, Event, RequestContext, RequestId, Requester, Run, ServiceStatus,
-};
+use crate::broker::{Broker, Counters, Effect, Event, RequestContext, Requester, ServiceStatus};
 use crate::connection::{ConnectionId, LinkId, Transport};
 use crate::failure::{Code, Failure};
 use crate::message::majordomo::{self, ToWorker};
 use crate::message::peer::{self, Offer, PeerMessage};
-use crate::message::{self, Body, Dialect, Frame, Malformed, Message, Reply, Request, Sender, native};
-use crate::name::{Address, Label, Location, ServiceName};
+use crate::message::{self, Dialect, Frame, Malformed, Message, Reply, Request, Sender, native};
+use crate::name::{Address, Location, ServiceName};
 use crate::settings::{NodeSettings, OnFailure};
 use crate::time::Time;
 use peering::Peering;
 use router::Router;
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A message arrived, its frames without the routing id.
-    Message {
-        /// The connection it came from.
-        from: ConnectionId,
-        /// All frames.
-        frames: Vec<Frame>,
-    },
-    /// A client asks, on a transport that reads its own protocol. Replies are [`Output::Reply`].
-    Request {
-        /// Its connection.
-        from: ConnectionId,
-        /// The request; its number is one of the client's own choice.
-        request: Box<Request>,
-    },
-    /// A client withdraws a request that it made by [`Input::Request`]. No effect if that is answered already.
-    Cancel {
-        /// Its connection.
-        from: ConnectionId,
-        /// The number of the request.
-        id: u64,
-    },
-    /// A message could not be sent: the connection is gone.
-    Undeliverable {
-        /// The connection.
-        to: ConnectionId,
-        /// The message.
-        frames: Vec<Frame>,
-    },
-    /// A connection has ended. All its messages came before.
-    Gone(ConnectionId),
-    /// A message arrived on a link.
-    LinkMessage {
-        /// The link.
-        link: LinkId,
-        /// All frames.
-        frames: Vec<Frame>,
-    },
-    /// A message could not be sent on a link: nothing of it has left the machine. [`Input::LinkDown`] follows.
-    Unsent {
-        /// The link.
-        link: LinkId,
-        /// The message.
-        frames: Vec<Frame>,
-    },
-    /// A link is no more, or never came to be; whatever was sent on it may have arrived or not. Told once for each link,
-    /// and not for one that the node hung up itself.
-    LinkDown {
-        /// The link.
-        link: LinkId,
-        /// Why, as far as is known.
-        why: String,
-    },
-    /// A plugin offers this service from now on.
-    Offered(ServiceName),
-    /// The plugin of this service is gone.
-    Withdrawn(ServiceName),
-    /// The plugin of this service crashed in its last requests, and for so long requests are refused without a run; zero if
-    /// they are run again.
-    Quarantine {
-        /// The service.
-        service: ServiceName,
-        /// How long.
-        lasts: Duration,
-    },
-    /// A run sends a partial reply.
-    Partial {
-        /// Which run.
-        request: RequestId,
-        /// The reply's frames.
-        body: Body,
-    },
-    /// A run has ended. Every [`Output::Run`] is confirmed by exactly one of these, stopped or not.
-    Finished {
-        /// Which run.
-        request: RequestId,
-        /// Its reply, or why there is none.
-        result: Result<Body, Failure>,
-    },
-    /// A run calls a service.
-    Call {
-        /// The driver's number for the call.
-        call: CallId,
-        /// Which run.
-        parent: RequestId,
-        /// The service called.
-        service: ServiceName,
-        /// The frames of the call.
-        body: Body,
-    },
-    /// Other rules hold from now on for everybody who shows a key. Only for a node that had some from the start.
-    Trust(Access),
-    /// Nothing but time has passed.
-    Tick,
-    /// Accept no request any more.
-    Drain,
-    /// End everything now.
-    Stop,
-}
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Send these frames.
-    Send {
-        /// The connection.
-        to: ConnectionId,
-        /// All frames, without the routing id.
-        frames: Vec<Frame>,
-    },
-    /// Reply to a client, on a transport that writes its own protocol. Anything but a partial reply is the one answer.
-    Reply {
-        /// The connection that the request came on.
-        to: ConnectionId,
-        /// The client's number of the request.
-        id: u64,
-        /// What to reply.
-        reply: Reply,
-    },
-    /// Connect to another node. What is sent on the link meanwhile waits for the connection.
-    Dial {
-        /// The number of the new link.
-        link: LinkId,
-        /// Where the other listens.
-        endpoint: String,
-        /// Who is expected there, if that is known: where keys are asked for, its key is.
-        name: Option<Label>,
-    },
-    /// Send these frames on a link.
-    Post {
-        /// The link.
-        link: LinkId,
-        /// All frames.
-        frames: Vec<Frame>,
-    },
-    /// Give up a link, with all that waits to be sent on it.
-    HangUp(LinkId),
-    /// End the connection of somebody who is no longer trusted.
-    Disconnect(ConnectionId),
-    /// Run a plugin.
-    Run(Box<Run>),
-    /// Stop a run.
-    Stop(RequestId),
-    /// Answer a call of a run.
-    Answer {
-        /// Which call.
-        call: CallId,
-        /// Its reply, or why there is none.
-        result: Result<Body, Failure>,
-    },
-    /// Tell a person.
-    Event(Event),
-    /// Tell a person about the zone.
-    Zone(ZoneEvent),
-}
 
 /// The state machine of one node.
 #[derive(Debug)]
@@ -382,8 +224,9 @@ impl Node {
         self.broker.submit(context, now);
     }
 
-    /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that the
-    /// client may not call does not exist for it, as its calls of one that exists and of one that does not fail alike.
+    /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that
+    /// the client may not call does not exist for it, as its calls of one that exists and of one that does not fail
+    /// alike.
     fn management(&self, from: &ConnectionId, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
         if service.as_str() != "mmi.service" {
             return b"501";

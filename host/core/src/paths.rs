@@ -1,21 +1,20 @@
 //! How services of other zones are reached: what the routers of all zones tell each other, as one of them knows it.
 //!
-//! A route is of a service of a zone, never of a node, and carries the path to its origin: a router of that zone. A router
-//! tells its best route on, with itself before it, as BGP does (RFC 4271) where every zone is an autonomous system. What
-//! makes a network of thousands settle in the time that a message takes to cross it is that the cause of a loss travels
-//! along: the session that ended, by its two routers and its epoch, or the tombstone of what ended in good order. Every
-//! route over it dies at once, so nobody tries one after the other (Pei et al., BGP-RCN, 2005). Sessions have epochs that
-//! only grow, so that the same link counts again when it is back.
+//! A route is of a service of a zone, never of a node, and carries the path to its origin: a router of that zone. A
+//! router tells its best route on, with itself before it, as BGP does (RFC 4271) where every zone is an autonomous
+//! system. What makes a network of thousands settle in the time that a message takes to cross it is that the cause of a
+//! loss travels along: the session that ended, by its two routers and its epoch, or the tombstone of what ended in good
+//! order. Every route over it dies at once, so nobody tries one after the other (Pei et al., BGP-RCN, 2005). Sessions
+//! have epochs that only grow, so that the same link counts again when it is back.
 //!
-//! Only news is told, and each neighbour is told routes at most once in a while; losses are told at once. What got lost is
-//! found by its number, or by sums that are compared every minute.
+//! Only news is told, and each neighbour is told routes at most once in a while; losses are told at once. What got lost
+//! is found by its number, or by sums that are compared every minute.
 
 mod decision;
 mod import;
 mod originate;
 mod origins;
 mod outrank;
-mod policy;
 mod rib;
 mod root_causes;
 mod session;
@@ -27,11 +26,11 @@ use crate::connection::LinkId;
 use crate::message::path::{DeadLink, Hop, Keepalive, RouteKey, RouterId, Tombstone, Update};
 use crate::message::peer::Traits;
 use crate::name::{Label, ServiceName};
+pub use crate::policy::{Filter, InvalidFilter, Policy};
 use crate::settings::PathSettings;
 use crate::time::Time;
 use originate::{Change, Originated};
 use origins::Origins;
-pub use policy::{Filter, InvalidFilter, Policy};
 use rib::{Rib, mix};
 use root_causes::RootCauses;
 pub use session::SessionKind;
@@ -82,8 +81,8 @@ pub enum PathEffect {
         traits: Traits,
         /// The cost of all links on the way.
         cost: u32,
-        /// The sessions that are equally good next hops, at most [`EQUAL`]: into other zones, or all to routers of the own
-        /// zone if one of those has a better way.
+        /// The sessions that are equally good next hops, at most [`EQUAL`]: into other zones, or all to routers of the
+        /// own zone if one of those has a better way.
         hops: Vec<LinkId>,
     },
     /// A service of another zone can be reached no longer.
@@ -93,7 +92,8 @@ pub enum PathEffect {
         /// The service.
         service: ServiceName,
     },
-    /// The session does not work any more, or the neighbour takes it for ended: it is to be ended here too, and begun anew.
+    /// The session does not work any more, or the neighbour takes it for ended: it is to be ended here too, and begun
+    /// anew.
     Broken {
         /// The session.
         session: LinkId,

@@ -2,7 +2,7 @@
 
 use crate::access::Access;
 use crate::name::{Label, Pattern, ServiceName};
-use crate::paths::Policy;
+use crate::policy::Policy;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -125,11 +125,11 @@ impl Default for NodeSettings {
 pub struct Limits {
     /// Requests that have no answer yet, of all clients together; each takes about 1 KB. Default 200,000.
     pub requests: usize,
-    /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many before
-    /// it reads the first answer.
+    /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many
+    /// before it reads the first answer.
     pub requests_per_client: usize,
-    /// Requests that one peer may have of this node, or this node of one peer; the rest waits, or goes to another. Default
-    /// 4,096.
+    /// Requests that one peer may have of this node, or this node of one peer; the rest waits, or goes to another.
+    /// Default 4,096.
     pub requests_per_peer: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
@@ -145,8 +145,8 @@ pub struct Limits {
     pub workers: usize,
     /// How deep services may call services. Default 8.
     pub call_depth: usize,
-    /// How long what a client has asked goes on after its connection ended, if it can come back for the answer: it chose its
-    /// own ZeroMQ identity, or the request has an idempotency key. Default 30 s.
+    /// How long what a client has asked goes on after its connection ended, if it can come back for the answer: it
+    /// chose its own ZeroMQ identity, or the request has an idempotency key. Default 30 s.
     pub reconnect: Duration,
 }
 
@@ -171,11 +171,11 @@ impl Default for Limits {
 /// How the node lives with its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSettings {
-    /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request until
-    /// it gives one. Default 250 ms.
+    /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request
+    /// until it gives one. Default 250 ms.
     pub heartbeat: Duration,
-    /// How long a peer may give no sign of life before its link is given up. A sign waits behind the message that is on its
-    /// way, so this is longer than the largest takes to pass. Default 5 s.
+    /// How long a peer may give no sign of life before its link is given up. A sign waits behind the message that is on
+    /// its way, so this is longer than the largest takes to pass. Default 5 s.
     pub expiry: Duration,
     /// How many requests in a hundred may be tried a second time at another node. Default 20.
     pub retry_budget: u64,
@@ -190,9 +190,9 @@ impl Default for PeerSettings {
 /// What a node keeps of the services that the other members of its zone serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectorySettings {
-    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s. Shorter
-    /// finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that speaks at
-    /// longer intervals than another's lease comes and goes there.
+    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s.
+    /// Shorter finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that
+    /// speaks at longer intervals than another's lease comes and goes there.
     pub lease: Duration,
     /// Services that one member, this node included, may offer. Default 10,000.
     pub offers: usize,
@@ -210,15 +210,17 @@ impl Default for DirectorySettings {
 /// How a router lives with the routers of other zones, and what it keeps of what they tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathSettings {
-    /// How long a neighbour that was told routes is told no others, half of it at least; what is lost is told at once all
-    /// the same, and so is what is new after a quiet time. Shorter settles sooner and costs more updates. Default 100 ms.
+    /// How long a neighbour that was told routes is told no others, half of it at least; what is lost is told at once
+    /// all the same, and so is what is new after a quiet time. Shorter settles sooner and costs more updates. Default
+    /// 100 ms.
     pub batch: Duration,
-    /// How often neighbours compare sums of what the one told and the other holds, which finds what got lost. Default 60 s.
+    /// How often neighbours compare sums of what the one told and the other holds, which finds what got lost. Default
+    /// 60 s.
     pub still: Duration,
     /// How often each origin of routes gives a sign of life. Default 30 min.
     pub refresh: Duration,
-    /// How long routes count without a sign of life of their origin, three of which may get lost. Default 90 min; the same
-    /// in all zones.
+    /// How long routes count without a sign of life of their origin, three of which may get lost. Default 90 min; the
+    /// same in all zones.
     pub lease: Duration,
     /// How long it is remembered what ended, so that nobody is believed who has not heard of it. Default 10 min: longer
     /// than news can be on its way.
@@ -262,8 +264,8 @@ pub struct Majordomo {
     pub heartbeat: Duration,
     /// How long an idle worker may be silent. Default 10 s, four of its heartbeats.
     pub expiry: Duration,
-    /// How long a Majordomo client's request waits while nobody offers its service. Default 2 s, so that it is gone before
-    /// the 2.5 s pass after which the guide's clients ask again.
+    /// How long a Majordomo client's request waits while nobody offers its service. Default 2 s, so that it is gone
+    /// before the 2.5 s pass after which the guide's clients ask again.
     pub wait: Duration,
     /// Deadline of services that only workers serve and whose own settings have none. Default none, as in the RFCs: a
     /// request ends with its worker or its client.
@@ -300,7 +302,8 @@ pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
     /// How long a request may take from arrival to answer; a client may ask for less. Default: where a plugin serves it
-    /// that of [`NodeSettings::defaults`], and there [`PLUGIN_DEADLINE`]; where only workers do, [`Majordomo::deadline`].
+    /// that of [`NodeSettings::defaults`], and there [`PLUGIN_DEADLINE`]; where only workers do,
+    /// [`Majordomo::deadline`].
     pub deadline: Option<Duration>,
     /// Requests that run in this node's plugin at once. Default 64.
     pub concurrency: usize,
@@ -346,12 +349,12 @@ pub struct MembersSettings {
     /// How often a node probes another, each in turn. A shorter period finds the dead sooner and costs traffic in
     /// proportion. Default 1 s; at least 10 ms.
     pub probe_period: Duration,
-    /// How long a probed node may take to answer before others are asked to probe it too: longer than almost every round
-    /// trip. Default 300 ms; taken as half of `probe_period` if it is longer.
+    /// How long a probed node may take to answer before others are asked to probe it too: longer than almost every
+    /// round trip. Default 300 ms; taken as half of `probe_period` if it is longer.
     pub probe_rtt: Duration,
-    /// How long a node that no probe has reached has to object before it is taken for dead. A longer time forgives longer
-    /// pauses and lets requests go to the dead for longer. Default 1.5 s: a crash is known after 3 to 5 s, a pause of 2 s
-    /// is forgiven. At least 10 ms.
+    /// How long a node that no probe has reached has to object before it is taken for dead. A longer time forgives
+    /// longer pauses and lets requests go to the dead for longer. Default 1.5 s: a crash is known after 3 to 5 s, a
+    /// pause of 2 s is forgiven. At least 10 ms.
     pub suspicion: Duration,
     /// How often news is passed on while there is some, each time to three nodes. Default 200 ms; at least 10 ms.
     pub gossip: Duration,
@@ -360,13 +363,14 @@ pub struct MembersSettings {
     /// How often two of the dead are greeted, so that the parts of a zone that was cut in two find each other again.
     /// Default 10 s; at least 10 ms.
     pub reunion: Duration,
-    /// How long the dead are remembered. A node that was unreachable for longer has to come back by itself. Default 24 h.
+    /// How long the dead are remembered. A node that was unreachable for longer has to come back by itself. Default 24
+    /// h.
     pub memory: Duration,
-    /// Bytes of one datagram. What a newcomer is told at once has to fit; the rest follows over some exchanges. A member
-    /// takes about 50 bytes. All nodes must agree on it. Default 64 KiB; 1,400 bytes to 1 MiB.
+    /// Bytes of one datagram. What a newcomer is told at once has to fit; the rest follows over some exchanges. A
+    /// member takes about 50 bytes. All nodes must agree on it. Default 64 KiB; 1,400 bytes to 1 MiB.
     pub datagram: usize,
-    /// Members that a node knows, dead or alive, itself not counted: `limits.members`. The dead give way to newcomers; a
-    /// newcomer for whom there is no room is refused. Default 1,000.
+    /// Members that a node knows, dead or alive, itself not counted: `limits.members`. The dead give way to newcomers;
+    /// a newcomer for whom there is no room is refused. Default 1,000.
     pub limit: usize,
 }
 

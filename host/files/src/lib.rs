@@ -1,9 +1,9 @@
 //! Reads files that other programs write: plugins, signatures, keys, configurations.
 //!
-//! A path can change its meaning between two system calls: a regular file becomes a FIFO, whose open waits for a writer,
-//! or a link to a device that never ends. Each read therefore opens the path once, without blocking, checks the type of
-//! that descriptor, and reads at most one byte more than the limit. [`FileError`] separates "not found", the only error
-//! that means that the content is gone, from errors of which nothing follows about the content.
+//! A path can change its meaning between two system calls: a regular file becomes a FIFO, whose open waits for a
+//! writer, or a link to a device that never ends. Each read therefore opens the path once, without blocking, checks the
+//! type of that descriptor, and reads at most one byte more than the limit. [`FileError`] separates "not found", the
+//! only error that means that the content is gone, from errors of which nothing follows about the content.
 
 use std::fmt;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};

@@ -1,7 +1,9 @@
-//! What is on the wire between clients, workers, nodes and routers: names, failure codes, and every message byte for byte.
+//! What is on the wire between clients, workers, nodes and routers: names, failure codes, and every message byte for
+//! byte.
 //!
-//! Third parties implement against this crate. It decides nothing, and needs no I/O, clock or thread: [`message::decode`]
-//! reads the frames of one message, and the modules of [`message`] encode and document each dialect.
+//! Third parties implement against this crate. It decides nothing, and needs no I/O, clock or thread:
+//! [`message::decode`] reads the frames of one message, and the modules of [`message`] encode and document each
+//! dialect.
 
 #![forbid(unsafe_code)]
 

@@ -5,8 +5,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a service: 1 to 255 bytes of UTF-8 without white space, `@`, or characters that are not shown: control, bidi
-/// and invisible ones ([`text::is_shown`]).
+/// The name of a service: 1 to 255 bytes of UTF-8 without white space, `@`, or characters that are not shown: control,
+/// bidi and invisible ones ([`text::is_shown`]).
 ///
 /// Cheap to clone. `@` is kept for addresses (`afficher@paris`).
 #[derive(Debug, Clone, Eq, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! Text that others wrote, made fit for a log, a table and a terminal.
 //!
-//! Every text that enters from outside passes [`line()`] (or is refused by [`is_shown`]) where it enters, so that whatever is
-//! done with it later (logged, stored, sent on, printed) needs no further care: it is one line, it has no character that
-//! moves a cursor, reorders or hides other text, and it has a longest length. These are the places:
+//! Every text that enters from outside passes [`line()`] (or is refused by [`is_shown`]) where it enters, so that
+//! whatever is done with it later (logged, stored, sent on, printed) needs no further care: it is one line, it has no
+//! character that moves a cursor, reorders or hides other text, and it has a longest length. These are the places:
 //!
 //! | text | where it enters |
 //! |---|---|
@@ -20,8 +20,8 @@
 //! | what a node reports, on the way to a terminal | host: `read` in `cli.rs` |
 //! | every field of every line of the node's log, as a second net | host: `cli/log.rs` |
 //!
-//! Bodies of requests and replies are data, not text: they pass byte for byte, except that the command line escapes control
-//! and bidi characters of a body that it prints on a terminal.
+//! Bodies of requests and replies are data, not text: they pass byte for byte, except that the command line escapes
+//! control and bidi characters of a body that it prints on a terminal.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -113,7 +113,8 @@ pub fn shown(file: &Path) -> String {
     line_of(file.as_os_str().as_encoded_bytes(), MAX_PATH)
 }
 
-/// Returns the first three words of a text: what it has in common with others that differ in names and numbers further on.
+/// Returns the first three words of a text: what it has in common with others that differ in names and numbers further
+/// on.
 #[must_use]
 pub fn beginning(text: &str) -> &str {
     text.match_indices(' ').nth(2).map_or(text, |(end, _)| &text[..end])
@@ -133,7 +134,8 @@ pub fn is_line(text: &str) -> bool {
 pub fn is_shown(c: char) -> bool {
     match c {
         ' '..='~' => true,
-        // Letters and marks that the tables of `std` take for printable, and that leave no trace: fillers, joiners, selectors.
+        // Letters and marks that the tables of `std` take for printable, and that leave no trace: fillers, joiners,
+        // selectors.
         '\u{34f}'
         | '\u{115f}'
         | '\u{1160}'
@@ -162,8 +164,8 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether `std` prints a character as itself after a letter: by its table of what is assigned, no format character, and
-/// not for private use.
+/// Whether `std` prints a character as itself after a letter: by its table of what is assigned, no format character,
+/// and not for private use.
 fn is_printable(c: char) -> bool {
     let mut text = [0; 5];
     text[0] = b'a';

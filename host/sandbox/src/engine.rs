@@ -14,12 +14,14 @@ pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// small guest; giving them back to the system and faulting them in again costs 10 to 20.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-/// Memory of a table that is kept mapped for the next instance: eight thousand elements, where a guest compiled by Rust has
-/// some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever it ran.
+/// Memory of a table that is kept mapped for the next instance: eight thousand elements, where a guest compiled by Rust
+/// has some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever
+/// it ran.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
-/// Slots of ended instances that stay as they are, each for the next instance of the same component: for one of another, what
-/// is mapped there has to be exchanged. Each keeps up to [`KEEP_RESIDENT`] in memory, and the engine would keep 100.
+/// Slots of ended instances that stay as they are, each for the next instance of the same component: for one of
+/// another, what is mapped there has to be exchanged. Each keeps up to [`KEEP_RESIDENT`] in memory, and the engine
+/// would keep 100.
 const WARM_SLOTS: u32 = 32;
 
 /// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one

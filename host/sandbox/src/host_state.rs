@@ -137,8 +137,8 @@ impl HostState {
         self.forget_closed_sockets();
     }
 
-    /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would look
-    /// whole to its reader.
+    /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would
+    /// look whole to its reader.
     pub(crate) fn break_off_bodies(&mut self) {
         for body in self.resources.iter_mut().filter_map(|resource| resource.downcast_mut::<HostOutgoingBody>()) {
             let (in_its_place, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);

@@ -82,8 +82,8 @@ impl Kinds {
         self.by_kind.entry(known.to_owned()).or_insert_with(|| LogThrottle::new(self.per_second, now)).check(now)
     }
 
-    /// Takes the numbers of lines left out, by kind, of the kinds that no line has passed of for a second: after a flood,
-    /// nothing else would tell them.
+    /// Takes the numbers of lines left out, by kind, of the kinds that no line has passed of for a second: after a
+    /// flood, nothing else would tell them.
     pub fn take_left_out(&mut self, now: Instant) -> Vec<(String, u64)> {
         let over = self.by_kind.iter_mut().filter(|(_, throttle)| throttle.dropped > 0 && throttle.is_over(now));
         over.map(|(kind, throttle)| (kind.clone(), std::mem::take(&mut throttle.dropped))).collect()

@@ -1,8 +1,9 @@
 //! Folder to services: loads the plugins, runs them for the driver, and reports how they do.
 //!
-//! A run begins on the driver's own thread, because handing a short one to another thread costs more than the run. It is
-//! polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
-//! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the sockets.
+//! A run begins on the driver's own thread, because handing a short one to another thread costs more than the run. It
+//! is polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
+//! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the
+//! sockets.
 
 mod apply;
 mod commands;
@@ -38,12 +39,13 @@ use tracing::warn;
 use wasmnode_api::{GenerationState, PluginReport, PluginStatus};
 use wasmnode_protocol::{Body, Code, Failure, ServiceName};
 
-/// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the thread
-/// pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new messages.
+/// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the
+/// thread pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new
+/// messages.
 const INLINE: Duration = Duration::from_millis(8);
 
-/// How long a run that computes past its deadline has to stop itself. It does so at the next tick of the epoch, as soon as
-/// a thread of the pool is free for it; one that begins to wait for the host instead is stopped after this time.
+/// How long a run that computes past its deadline has to stop itself. It does so at the next tick of the epoch, as soon
+/// as a thread of the pool is free for it; one that begins to wait for the host instead is stopped after this time.
 const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// The loaded plugins and their runs.
@@ -280,8 +282,8 @@ impl Plugins {
 
     /// Stops a run; its end is confirmed by the event queue like any other.
     ///
-    /// One that computes past its deadline is left to stop itself at its next tick of the epoch, because then the log can
-    /// tell where it was.
+    /// One that computes past its deadline is left to stop itself at its next tick of the epoch, because then the log
+    /// can tell where it was.
     pub fn stop(&mut self, request: RunId, now: Instant) {
         let Some(PooledRun { task, deadline, computes }) = self.runs.remove(&request) else { return };
         if now < deadline {

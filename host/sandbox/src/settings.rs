@@ -1,5 +1,5 @@
-//! What the sandbox is told when it starts: its folders, and what plugins may take and reach. Docstrings name the key of the
-//! configuration that sets each.
+//! What the sandbox is told when it starts: its folders, and what plugins may take and reach. Docstrings name the key
+//! of the configuration that sets each.
 
 mod grants;
 
@@ -112,15 +112,16 @@ impl Default for SandboxSettings {
 /// Limits of the processes that parse and compile the files of plugins, and of what is kept of their work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileSettings {
-    /// Processor time for a file of any size, rounded up to seconds. `limits.compile-time`, default 60 s, 1 ms to 30 days.
+    /// Processor time for a file of any size, rounded up to seconds. `limits.compile-time`, default 60 s, 1 ms to 30
+    /// days.
     pub time: Duration,
-    /// Processor time for each started MiB of the file, added to `time`. `limits.compile-time-per-mib`, default 10 s, 1 ms
-    /// to 30 days.
+    /// Processor time for each started MiB of the file, added to `time`. `limits.compile-time-per-mib`, default 10 s, 1
+    /// ms to 30 days.
     pub time_per_mib: Duration,
     /// Memory of one process in bytes. `limits.compile-memory`, default 4 GiB, 64 MiB to 1 TiB.
     pub memory: u64,
-    /// Bytes of all compiled plugins in `node.cache`; those unused for longest are removed. `limits.cache-bytes`, default
-    /// 2 GiB, 1 MiB to 1 TiB.
+    /// Bytes of all compiled plugins in `node.cache`; those unused for longest are removed. `limits.cache-bytes`,
+    /// default 2 GiB, 1 MiB to 1 TiB.
     pub cache_bytes: u64,
     /// The program that compiles: this binary, or one of the same build. No key sets it; programs other than `wasmnode`
     /// that use this crate do. Default `/proc/self/exe`.

@@ -71,8 +71,8 @@ fn idempotency_key(text: &str) -> Result<String, String> {
     }
 }
 
-/// A `traceparent` as <https://www.w3.org/TR/trace-context/> has it: four fields of lower-case hexadecimal digits, more in
-/// a version that is to come.
+/// A `traceparent` as <https://www.w3.org/TR/trace-context/> has it: four fields of lower-case hexadecimal digits, more
+/// in a version that is to come.
 fn traceparent(text: &str) -> Result<String, String> {
     let is_hex = |field: &str, digits| {
         field.len() == digits && field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

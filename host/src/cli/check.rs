@@ -5,6 +5,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, LoadConfig};
+use wasmnode::keys::Keys;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -20,7 +21,7 @@ pub(crate) fn check(args: &CheckArgs, config: Option<&Path>) -> Result<ExitCode,
         return Err(Failed { message: message.into(), exit: 2 });
     };
     let shown = file.display();
-    let config = Config::check(file).map_err(|mistakes| match LoadConfig::load(file) {
+    let config = Config::check(file, Keys::mistakes).map_err(|mistakes| match LoadConfig::load(file) {
         Ok(_) => Failed {
             message: format!("{shown}: no node's configuration, but a plan: wasmnode traffic --config {shown}"),
             exit: 1,

@@ -14,7 +14,9 @@ use wasmnode_core::Label;
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one that the file of --config lists; without one ipc://wasmnode.ipc if a node listens at it in this folder, else tcp://127.0.0.1:5555
+    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one
+    /// that the file of --config lists; without one ipc://wasmnode.ipc if a node listens at it in this folder, else
+    /// tcp://127.0.0.1:5555
     #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
     pub(super) to: Option<Contact>,
     /// The folder of the keys to show; by default security.keys of the file of --config, or keys where --to has a name
@@ -45,7 +47,8 @@ impl ConnectArgs {
     }
 }
 
-/// Where a node listens that was started without a configuration: in its own folder by ipc, where its owner may do more.
+/// Where a node listens that was started without a configuration: in its own folder by ipc, where its owner may do
+/// more.
 fn default_endpoint() -> Endpoint {
     const SOCKET: &str = "wasmnode.ipc";
     if is_bound(Path::new(SOCKET)) { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
@@ -58,8 +61,8 @@ fn is_bound(file: &Path) -> bool {
     refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPROTOTYPE))
 }
 
-/// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose own
-/// the keys are.
+/// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose
+/// own the keys are.
 pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&Config>) -> Result<Client, Failed> {
     let endpoint = contact.endpoint.to_string();
     let (Endpoint::Tcp(_), Some(folder)) = (&contact.endpoint, folder) else {

@@ -1,8 +1,8 @@
 //! `wasmnode deploy`: a component into the plugin folder of a running node, once the node has found it good.
 //!
-//! The node says where its folder is, and gives its verdict on a file that lies there under a name that is never loaded.
-//! Only then the file gets its final name. An end of either process at any point leaves the old file or the new one in
-//! place, and the new one only if it can serve.
+//! The node says where its folder is, and gives its verdict on a file that lies there under a name that is never
+//! loaded. Only then the file gets its final name. An end of either process at any point leaves the old file or the new
+//! one in place, and the new one only if it can serve.
 
 use super::{ANSWER, ConnectArgs, Failed, print, read};
 use crate::cli::sign::SigningKey;
@@ -46,7 +46,8 @@ pub(crate) struct DeployArgs {
     /// The service's name; by default the file's stem
     #[arg(long, value_parser = super::names::service)]
     name: Option<ServiceName>,
-    /// Sign it with this secret key; by default the signature beside the file, FILE.minisig, comes along if there is one
+    /// Sign it with this secret key; by default the signature beside the file, FILE.minisig, comes along if there is
+    /// one
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
@@ -203,8 +204,8 @@ fn content(args: &DeployArgs, service: &ServiceName, limit: u64) -> Result<(Vec<
     }
 }
 
-/// A component and its signature in the plugin folder, under names that are never loaded; removed unless they are put in
-/// place.
+/// A component and its signature in the plugin folder, under names that are never loaded; removed unless they are put
+/// in place.
 struct Staged {
     file: PathBuf,
     is_signed: bool,
@@ -227,8 +228,8 @@ impl Staged {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Gives the component and its signature their final names, so soon after one another that a node takes them as one.
-    /// The signature of another version does not stay.
+    /// Gives the component and its signature their final names, so soon after one another that a node takes them as
+    /// one. The signature of another version does not stay.
     fn put(self, service: &ServiceName) -> Result<(), Failed> {
         let target = self.file.with_file_name(format!("{service}.wasm"));
         let beside = signature_of(&target);

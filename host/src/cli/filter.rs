@@ -1,5 +1,5 @@
-//! What `--log` and RUST_LOG say: a filter as the crate tracing-subscriber has them, but for names without a level. It takes
-//! `inof` for a part of the program of which everything is to be logged, and logs nothing else.
+//! What `--log` and RUST_LOG say: a filter as the crate tracing-subscriber has them, but for names without a level. It
+//! takes `inof` for a part of the program of which everything is to be logged, and logs nothing else.
 
 use tracing_subscriber::EnvFilter;
 use wasmnode::suggestion::nearest;
@@ -79,8 +79,8 @@ impl Filter {
         given.map(|text| Self::parse_any(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
     }
 
-    /// The same filter, in which a level alone that is finer than `info` means the node's own parts and plugins, because
-    /// the crates that it uses write ten thousands of lines at `debug`.
+    /// The same filter, in which a level alone that is finer than `info` means the node's own parts and plugins,
+    /// because the crates that it uses write ten thousands of lines at `debug`.
     pub(super) fn of_own_parts(&self) -> Self {
         let narrowed = directives(&self.0).map(|directive| {
             if ["debug", "trace", "4", "5"].contains(&directive.to_ascii_lowercase().as_str()) {

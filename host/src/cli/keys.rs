@@ -1,14 +1,12 @@
 //! `wasmnode keygen`, `trust` and `distrust`: who may connect, and as what.
 
 use super::{Failed, print};
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, parse_size};
-use wasmnode::keys::{
-    self, BYTES_PER_SECOND, Credential, KeyError, KeyRole, OUTSTANDING, REQUESTS_PER_SECOND, Trusted,
-};
+use wasmnode::keys::{self, BYTES_PER_SECOND, Credential, KeyError, OUTSTANDING, REQUESTS_PER_SECOND, Trusted};
 use wasmnode_client::Key;
 use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 
@@ -51,6 +49,17 @@ pub(crate) struct KeygenArgs {
     pub(super) folder: KeysFolderArgs,
 }
 
+/// What a trusted key is, as `--role` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleArg {
+    /// It asks, and may serve as a worker
+    Client,
+    /// It is a node or a router of this zone
+    Peer,
+    /// It is a router of another zone
+    Router,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TrustArgs {
     /// What it is called here; for a node or router, the name that it has itself
@@ -63,7 +72,7 @@ pub(crate) struct TrustArgs {
     uid: Option<u32>,
     /// What it is
     #[arg(long, value_enum, default_value = "client")]
-    role: KeyRole,
+    role: RoleArg,
     /// The zone of a router of another zone
     #[arg(long, required_if_eq("role", "router"))]
     zone: Option<Label>,
@@ -139,11 +148,11 @@ pub(crate) fn trust(args: &TrustArgs, config: Option<&Path>) -> Result<ExitCode,
     let misplaced =
         |option: &str, role: &str| Failed { message: format!("{option} is only for --role {role}"), exit: 2 };
     let part = match (args.role, &args.zone) {
-        (KeyRole::Client | KeyRole::Peer, Some(_)) => return Err(misplaced("--zone", "router")),
-        (KeyRole::Client | KeyRole::Router, _) if args.offer.is_some() => return Err(misplaced("--offer", "peer")),
-        (KeyRole::Router, Some(zone)) => Role::Router { zone: zone.clone() },
-        (KeyRole::Peer, _) => Role::Peer { offer: args.offer.clone().unwrap_or_else(|| vec![Pattern::everything()]) },
-        (KeyRole::Client | KeyRole::Router, _) => Role::Client,
+        (RoleArg::Client | RoleArg::Peer, Some(_)) => return Err(misplaced("--zone", "router")),
+        (RoleArg::Client | RoleArg::Router, _) if args.offer.is_some() => return Err(misplaced("--offer", "peer")),
+        (RoleArg::Router, Some(zone)) => Role::Router { zone: zone.clone() },
+        (RoleArg::Peer, _) => Role::Peer { offer: args.offer.clone().unwrap_or_else(|| vec![Pattern::everything()]) },
+        (RoleArg::Client | RoleArg::Router, _) => Role::Client,
     };
     let quota = Quota {
         requests_per_second: args.requests_per_second,

@@ -1,8 +1,8 @@
 //! What has been logged and not yet written: bounded in bytes.
 //!
-//! Lines are written by a thread of their own, so that no request waits for a slow terminal or a pipe that nobody reads.
-//! What waits for it is memory of the node, and its lines come from plugins and strangers too; so it is counted in bytes.
-//! A line that finds no room is left out and counted, and the next line that is written says how many were.
+//! Lines are written by a thread of their own, so that no request waits for a slow terminal or a pipe that nobody
+//! reads. What waits for it is memory of the node, and its lines come from plugins and strangers too; so it is counted
+//! in bytes. A line that finds no room is left out and counted, and the next line that is written says how many were.
 
 use super::LogFormat;
 use std::io::{Result, Write};
@@ -40,7 +40,8 @@ struct Drain<W> {
 }
 
 impl LogBuffer {
-    /// Starts the thread that writes; it writes what is left when the guard is dropped, if that takes no longer than a second.
+    /// Starts the thread that writes; it writes what is left when the guard is dropped, if that takes no longer than a
+    /// second.
     pub(super) fn start(to: impl Write + Send + 'static, format: LogFormat) -> (Self, WorkerGuard) {
         let counts = Arc::new(Counts::default());
         // Its own limit is in lines; by their overhead, the bytes are used up first.

@@ -1,4 +1,5 @@
-//! Names that a user types: checked before anything is sent, alike in every command, and corrected where nobody has them.
+//! Names that a user types: checked before anything is sent, alike in every command, and corrected where nobody has
+//! them.
 
 use super::{Failed, read};
 use serde::de::DeserializeOwned;
@@ -21,8 +22,8 @@ pub(super) fn service(text: &str) -> Result<ServiceName, Failure> {
     Ok(ServiceName::from_bytes(text.as_bytes())?)
 }
 
-/// Adds to an unknown service the one that was perhaps meant, of those that the node shows this client, or the place where
-/// it was to be.
+/// Adds to an unknown service the one that was perhaps meant, of those that the node shows this client, or the place
+/// where it was to be.
 pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error) -> Failed {
     let is_unknown = matches!(&error, client::Error::Failure(failure) if failure.code == Code::UnknownService);
     let mut failed = Failed::from(error);
@@ -79,8 +80,8 @@ fn places_with<'a>(
     known.into_iter().filter(|place| offer.contains(place)).collect()
 }
 
-/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant of those that offer the
-/// service.
+/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant of those that
+/// offer the service.
 fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
     let zone: ZoneReport = match &asked.location {
         Location::Nearest => return None,

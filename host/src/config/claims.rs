@@ -1,10 +1,12 @@
 //! What a configuration takes for granted on the machine, for `wasmnode check`.
 
-use crate::keys::Keys;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+/// Finds every mistake in a folder.
+pub(super) type FolderCheck = fn(&Path) -> Vec<String>;
 
 /// A path of the file, and what has to be there when a node starts.
 #[derive(Debug)]
@@ -34,14 +36,14 @@ pub(super) enum Needs {
 
 impl SettingClaim {
     /// Every mistake, as it stands behind the key and a colon.
-    pub(super) fn mistakes(&self) -> Vec<String> {
+    pub(super) fn mistakes(&self, of_keys: FolderCheck) -> Vec<String> {
         let path = self.path.as_path();
         match self.needs {
             Needs::Folder => folder(path, Some("make it, or name another")).err().into_iter().collect(),
             Needs::FolderToMake => folder_to_make(path).err().into_iter().collect(),
             Needs::FolderIfThere => folder(path, None).err().into_iter().collect(),
             Needs::FolderOfSocket => folder_of_socket(path).err().into_iter().collect(),
-            Needs::Keys => Keys::mistakes(path).into_iter().map(|mistake| mistake.replace('\n', "; ")).collect(),
+            Needs::Keys => of_keys(path).into_iter().map(|mistake| mistake.replace('\n', "; ")).collect(),
         }
     }
 }

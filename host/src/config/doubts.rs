@@ -1,8 +1,8 @@
-//! What is no mistake in a configuration, and was perhaps meant otherwise: `[service.NAME]` for a plugin of another name, or
-//! a node that peers on other machines cannot dial.
+//! What is no mistake in a configuration, and was perhaps meant otherwise: `[service.NAME]` for a plugin of another
+//! name, or a node that peers on other machines cannot dial.
 //!
-//! Workers and peers serve services of any name, so only a name that is nearly one of a plugin is worth a word, unless that
-//! one has settings of its own.
+//! Workers and peers serve services of any name, so only a name that is nearly one of a plugin is worth a word, unless
+//! that one has settings of its own.
 
 use super::{Config, Endpoint};
 use crate::suggestion::nearest;
@@ -10,8 +10,8 @@ use std::fs;
 use wasmnode_core::{Neighbour, ServiceName};
 
 impl Config {
-    /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant; and an address that is
-    /// advertised to peers and tells those on other machines nothing.
+    /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant; and an address
+    /// that is advertised to peers and tells those on other machines nothing.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let listed = self.services.iter().flatten().map(ServiceName::as_str).collect::<Vec<_>>();
@@ -19,8 +19,8 @@ impl Config {
         self.unreachable().into_iter().chain(misspelt.into_iter().flatten()).chain(self.idle_router()).collect()
     }
 
-    /// Neighbours that nothing passes to or from, or that are no other router; and settings of plugins, which a router does
-    /// not load.
+    /// Neighbours that nothing passes to or from, or that are no other router; and settings of plugins, which a router
+    /// does not load.
     fn idle_router(&self) -> Vec<String> {
         let Some(router) = &self.node.router else { return Vec::new() };
         let mut doubts = Vec::new();

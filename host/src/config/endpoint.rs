@@ -1,7 +1,7 @@
 //! Where a node can be reached on ZeroMQ, and which places it may listen at.
 //!
-//! Without keys, nothing but file permissions and the machine's edge keep strangers out. So a node listens only where one
-//! of the two does, a socket file with a path or a loopback address, unless it has keys or is told to be insecure.
+//! Without keys, nothing but file permissions and the machine's edge keep strangers out. So a node listens only where
+//! one of the two does, a socket file with a path or a loopback address, unless it has keys or is told to be insecure.
 
 use super::value::quoted;
 use std::fmt;
@@ -90,8 +90,8 @@ impl Endpoint {
         !self.is_wildcard() && !matches!(self, Self::Tcp(address) if is_any_port(address))
     }
 
-    /// The endpoint as another process of this machine, wherever it was started, has to dial it; relative paths start at
-    /// `folder`.
+    /// The endpoint as another process of this machine, wherever it was started, has to dial it; relative paths start
+    /// at `folder`.
     pub(super) fn to_dial(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => {

@@ -1,6 +1,6 @@
 //! What is wrong with a file: one line per mistake, in the order of the file.
 
-use super::claims::SettingClaim;
+use super::claims::{FolderCheck, SettingClaim};
 use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,9 +91,12 @@ impl<'a> Mistakes<'a> {
     }
 
     /// Notes what is missing of it.
-    pub(super) fn check_claims(&self) {
+    pub(super) fn check_claims(&self, of_keys: FolderCheck) {
         for claim in self.claims.borrow().iter() {
-            claim.mistakes().into_iter().for_each(|mistake| self.add(claim.at, format!("{}: {mistake}", claim.key)));
+            claim
+                .mistakes(of_keys)
+                .into_iter()
+                .for_each(|mistake| self.add(claim.at, format!("{}: {mistake}", claim.key)));
         }
     }
 

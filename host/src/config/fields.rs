@@ -63,8 +63,8 @@ impl<'a> Fields<'a> {
         Some(list)
     }
 
-    /// What those tables of a list yield of which each is whole; nothing if the key is absent or no list. `read` asks each for
-    /// its keys, so that every mistake in it is noted.
+    /// What those tables of a list yield of which each is whole; nothing if the key is absent or no list. `read` asks
+    /// each for its keys, so that every mistake in it is noted.
     pub(super) fn tables<T>(
         &mut self,
         key: &'static str,

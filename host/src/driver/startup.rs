@@ -1,5 +1,5 @@
-//! From listening to ready. The node listens before it loads plugins, because a file may take a minute to compile; so what
-//! clients and signals may expect meanwhile is decided here.
+//! From listening to ready. The node listens before it loads plugins, because a file may take a minute to compile; so
+//! what clients and signals may expect meanwhile is decided here.
 
 use super::Driver;
 use crate::config::{Config, Endpoint};
@@ -32,8 +32,8 @@ pub(super) fn say_who_may_come(config: &Config) {
 }
 
 impl Driver {
-    /// Reads no message before the plugins that were there at the start have been tried, or [`FIRST_PLUGINS`] have passed.
-    /// Signals count.
+    /// Reads no message before the plugins that were there at the start have been tried, or [`FIRST_PLUGINS`] have
+    /// passed. Signals count.
     pub(super) fn wait_for_plugins(&mut self) {
         let until = self.started + FIRST_PLUGINS;
         while !self.plugins.has_tried_all() && self.end.is_none() {

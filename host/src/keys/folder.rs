@@ -1,10 +1,10 @@
 //! The folder of those who are trusted, each file for itself.
 //!
-//! - A file that is gone ends its trust immediately, whatever became of the others. So does one that is no longer a regular
-//!   file: a link to nothing, a folder, a FIFO.
-//! - A file that is there and cannot be believed (it cannot be read, has mistakes, or every user may write to it) has a state of
-//!   its own: what it said last counts for [`GRACE`] longer, so that neither an editor's half-written file nor a full table of
-//!   descriptors ends connections, and then its trust ends. It is read again at each look.
+//! - A file that is gone ends its trust immediately, whatever became of the others. So does one that is no longer a
+//!   regular file: a link to nothing, a folder, a FIFO.
+//! - A file that is there and cannot be believed (it cannot be read, has mistakes, or every user may write to it) has a
+//!   state of its own: what it said last counts for [`GRACE`] longer, so that neither an editor's half-written file nor
+//!   a full table of descriptors ends connections, and then its trust ends. It is read again at each look.
 //! - What has no name of a file of this folder (dot files, `shop (copy).toml`) trusts nobody.
 //!
 //! Each of these is said once. Nothing here waits for anybody: files are opened without blocking.
@@ -111,7 +111,8 @@ pub(super) struct Look {
 }
 
 impl TrustFolder {
-    /// The folder `trusted` of a folder of keys; `own` is the public key that is trusted without a file, if there is one.
+    /// The folder `trusted` of a folder of keys; `own` is the public key that is trusted without a file, if there is
+    /// one.
     pub(super) fn new(keys: &Path, own: Option<Key>) -> Self {
         let users = [rustix::process::geteuid().as_raw(), 0].map(Credential::Uid);
         let own = users.into_iter().chain(own.map(Credential::Key)).collect();

@@ -57,8 +57,8 @@ pub(super) fn examine(path: &Path) -> io::Result<Guard> {
     })
 }
 
-/// Returns the folders in which an absolute path is looked up: those above it, and those above what each link on the way
-/// leads to. Write access to any of them decides what the path means.
+/// Returns the folders in which an absolute path is looked up: those above it, and those above what each link on the
+/// way leads to. Write access to any of them decides what the path means.
 fn folders_on_the_way(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut folders, mut current, mut links) = (Vec::new(), PathBuf::new(), 0);
     let parts = |path: &Path| path.iter().rev().map(ToOwned::to_owned).collect::<Vec<OsString>>();

@@ -37,8 +37,8 @@ pub enum Credential {
 }
 
 /// What somebody is trusted as, as the command line and the file name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum KeyRole {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyRole {
     /// It asks, and may serve as a worker
     Client,
     /// It is a node or a router of this zone
@@ -122,8 +122,8 @@ impl Trusted {
     /// Writes the file of somebody who is trusted from then on; one that is there stays.
     ///
     /// # Errors
-    /// If the name is taken, if the key is trusted already under another or is the folder's own, or if the folder cannot be
-    /// written.
+    /// If the name is taken, if the key is trusted already under another or is the folder's own, or if the folder
+    /// cannot be written.
     pub fn save(&self, folder: &Path, name: &Label) -> Result<PathBuf, KeyError> {
         let file = file_of(folder, name);
         let refused = |why: String| KeyError::File(file.clone(), why);

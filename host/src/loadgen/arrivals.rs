@@ -1,4 +1,5 @@
-//! Which requests are sent when: all drawn from the seed before the first is sent, so that a slow machine sends the same.
+//! Which requests are sent when: all drawn from the seed before the first is sent, so that a slow machine sends the
+//! same.
 
 use fastrand::Rng;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //!
 //! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
 //! connects (`dialer`). libzmq's ROUTER drops silently what it cannot deliver unless ROUTER_MANDATORY is set; then an
-//! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here, within
-//! limits (`outgoing`).
+//! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here,
+//! within limits (`outgoing`).
 
 mod dialer;
 mod event;
@@ -193,8 +193,8 @@ impl Sockets {
         from_peer.or_else(|| self.receive_from_link()).or_else(|| self.receive_from_peer())
     }
 
-    /// Sends a message to whoever connected to this node, now or as soon as its receiver reads. If `limits.unread-bytes`
-    /// is reached it is dropped.
+    /// Sends a message to whoever connected to this node, now or as soon as its receiver reads. If
+    /// `limits.unread-bytes` is reached it is dropped.
     ///
     /// # Errors
     /// [`Input::Undeliverable`] if the receiver's connection is gone.
@@ -285,8 +285,8 @@ impl Sockets {
         self.news.pop_front()
     }
 
-    /// Hears all that links have brought. If one brings more all the time, the next link may take news of an old one for its
-    /// own, and end; then it is dialled again.
+    /// Hears all that links have brought. If one brings more all the time, the next link may take news of an old one
+    /// for its own, and end; then it is dialled again.
     fn drain_links(&mut self) {
         self.ready = Ready::UNKNOWN;
         for _ in 0..HEARD_AT_A_TIME {

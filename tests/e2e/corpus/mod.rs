@@ -1,5 +1,5 @@
-//! Replays what the fuzzers of `tests/fuzz` are given to begin with, and what they have found, as far as it is the host's
-//! to read: each file of `tests/fuzz/corpus/NAME` is an input of the body of that name.
+//! Replays what the fuzzers of `tests/fuzz` are given to begin with, and what they have found, as far as it is the
+//! host's to read: each file of `tests/fuzz/corpus/NAME` is an input of the body of that name.
 
 #[expect(unreachable_pub, reason = "the targets of the fuzzer use it as a library")]
 mod bodies;

@@ -112,8 +112,8 @@ impl Drop for Team {
     }
 }
 
-/// Calls a service so often, with [`WINDOW`] requests outstanding, and lets something happen after a third of the answers.
-/// Returns the replies by request.
+/// Calls a service so often, with [`WINDOW`] requests outstanding, and lets something happen after a third of the
+/// answers. Returns the replies by request.
 fn load(node: &Node, service: &str, requests: u64, happens: impl FnMut()) -> BTreeMap<u64, Reply> {
     load_within(PATIENCE, node, service, requests, happens)
 }

@@ -1,5 +1,5 @@
-//! A storm over two zones that two pairs of routers join: one router after the other is killed under load and comes back.
-//! `WASMNODE_STORM` says how many requests are sent.
+//! A storm over two zones that two pairs of routers join: one router after the other is killed under load and comes
+//! back. `WASMNODE_STORM` says how many requests are sent.
 
 use super::redundancy::{Team, pairs, wait_for_ways};
 use crate::load::nothing_more;
@@ -24,8 +24,8 @@ struct Answer {
     took: Duration,
 }
 
-/// Kills and starts the routers in turn, a step at each message, and never one before the other pair leads across again.
-/// Returns how many were killed.
+/// Kills and starts the routers in turn, a step at each message, and never one before the other pair leads across
+/// again. Returns how many were killed.
 fn storm(node: &Node, routers: &mut [Node], steps: &Receiver<()>) -> u64 {
     let mut kills = 0;
     while steps.recv().is_ok() {

@@ -124,8 +124,8 @@ fn a_frozen_router_is_named_by_the_one_before_it_and_a_dead_one_is_no_way() {
     let until = Instant::now() + PATIENCE;
     loop {
         let told = trace(&zones.node_a, "echo");
-        // The first ones wait until their deadline, at which node-a and router-a give up, whichever is first; then router-a
-        // knows that no answer comes.
+        // The first ones wait until their deadline, at which node-a and router-a give up, whichever is first; then
+        // router-a knows that no answer comes.
         assert_eq!((told.exit, told.names()[0]), (4, "node-a"), "{}", told.failure);
         if told.names().len() == 2 && told.decision(1).starts_with("waits here") {
             assert_eq!(told.decision(1), "waits here; not router-b: it gives no sign of life; fails: 504 deadline");

@@ -1,5 +1,5 @@
-//! Any bytes; and after an `m` or a `c`, a valid module or component that wasm-smith makes of them. What is found so is kept
-//! as the file that was made, so that the corpus can be replayed without wasm-smith.
+//! Any bytes; and after an `m` or a `c`, a valid module or component that wasm-smith makes of them. What is found so is
+//! kept as the file that was made, so that the corpus can be replayed without wasm-smith.
 
 #![no_main]
 

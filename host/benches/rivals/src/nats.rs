@@ -1,7 +1,7 @@
 //! NATS with its official client on both sides.
 //!
-//! Both run in the thread that uses them, so that no message has to change threads. The client does what one does who has
-//! many requests outstanding: it has one subscription for all answers, and publishes requests that name it.
+//! Both run in the thread that uses them, so that no message has to change threads. The client does what one does who
+//! has many requests outstanding: it has one subscription for all answers, and publishes requests that name it.
 
 use crate::echo::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::echo::contender::{Contender, Wanted};
@@ -93,7 +93,8 @@ impl Requester {
     }
 }
 
-/// This process's connections to a server, with their near ends: copies of the descriptors, which the client does not show.
+/// This process's connections to a server, with their near ends: copies of the descriptors, which the client does not
+/// show.
 fn connections(server: SocketAddr) -> Result<Vec<(SocketAddr, OwnedFd)>> {
     let process = pidfd_open(getpid(), PidfdFlags::empty())?;
     let mut connections = Vec::new();
@@ -126,7 +127,8 @@ impl Connection for Requester {
             let answer = self.runtime.block_on(async { timeout(PATIENCE, self.answers.next()).await });
             return self.stamp(answer.map_err(|_| "no answer")?);
         }
-        // What was sent goes out and the network is asked in the first round; what has come is taken in in the second one.
+        // What was sent goes out and the network is asked in the first round; what has come is taken in in the second
+        // one.
         for _ in 0..2 {
             self.runtime.block_on(tokio::task::yield_now());
             if let Some(answer) = self.answers.next().now_or_never() {

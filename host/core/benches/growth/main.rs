@@ -1,5 +1,5 @@
-//! What a request costs the core as the node grows: with many services, clients, workers, members, zones, requests that wait,
-//! replies that are kept, and large bodies.
+//! What a request costs the core as the node grows: with many services, clients, workers, members, zones, requests that
+//! wait, replies that are kept, and large bodies.
 //!
 //! ```console
 //! $ cargo bench -p wasmnode-core                # all of them

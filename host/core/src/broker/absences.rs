@@ -1,10 +1,13 @@
-//! Clients whose connection has ended and that may come back: what they asked goes on for a while, and the replies wait.
+//! Clients whose connection has ended and that may come back: what they asked goes on for a while, and the replies
+//! wait.
 //!
-//! A client comes back if it connects under the same identity and principal. One whose identity libzmq chose cannot, but a
-//! request with an idempotency key may be asked for again on any connection, so it goes on as well.
+//! A client comes back if it connects under the same identity and principal. One whose identity libzmq chose cannot,
+//! but a request with an idempotency key may be asked for again on any connection, so it goes on as well.
 
-use super::request::Requester;
+use super::request::{RequestId, Requester};
+use super::{Broker, ENDED_AT_A_TIME, Effect};
 use crate::connection::ConnectionId;
+use crate::failure::{Code, Failure};
 use crate::message::{Reply, size};
 use crate::name::ServiceName;
 use crate::time::Time;
@@ -82,5 +85,102 @@ impl Absences {
     /// Returns `true` if nobody is away.
     pub(super) fn is_empty(&self) -> bool {
         self.by_connection.is_empty()
+    }
+}
+
+impl Broker {
+    /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
+    /// [`Self::wake`] ends the rest.
+    pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
+        self.refusals.take(connection);
+        self.drop_held(connection);
+        if self.workers.contains_key(connection) {
+            self.delete_worker(connection, "its connection is gone", now);
+        }
+        if self.clients.contains_key(connection) {
+            self.departed.insert(connection.clone(), self.requests.next_id());
+            self.end_departed(now);
+        }
+    }
+
+    /// A connection has ended, and its client may come back: see the module `absences`. A worker without an identity of
+    /// its own cannot.
+    pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
+        if !connection.has_own_identity() {
+            self.refusals.take(connection);
+            if self.workers.contains_key(connection) {
+                self.delete_worker(connection, "its connection is gone", now);
+            }
+        }
+        let Some(client) = self.clients.get(connection) else { return };
+        let is_kept = |request: &RequestId| {
+            let pending = self.requests.get(request);
+            connection.has_own_identity() || pending.is_some_and(|pending| pending.context.idempotency_key.is_some())
+        };
+        let (kept, dropped): (Vec<RequestId>, Vec<RequestId>) = client.requests().partition(is_kept);
+        if kept.is_empty() {
+            return self.connection_closed(connection, now);
+        }
+        self.absences.begin(connection, now + self.settings.limits.reconnect);
+        for request in dropped {
+            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+        }
+    }
+
+    /// A message arrived on a connection: if its client was away, it is back, and gets the replies that were held.
+    pub fn connection_used(&mut self, connection: &ConnectionId) {
+        if self.absences.is_empty() {
+            return;
+        }
+        for held in self.absences.end(connection).into_iter().flatten() {
+            self.held_bytes -= held.bytes();
+            let HeldReply { requester, service, reply } = held;
+            self.effects.push_back(Effect::Reply { requester, service, reply });
+        }
+    }
+
+    /// Returns `true` if the client of a connection is away, and may come back.
+    #[must_use]
+    pub fn is_away(&self, connection: &ConnectionId) -> bool {
+        self.absences.contains(connection)
+    }
+
+    fn drop_held(&mut self, connection: &ConnectionId) {
+        for held in self.absences.end(connection).into_iter().flatten() {
+            self.held_bytes -= held.bytes();
+            self.counters.unclaimed += 1;
+        }
+    }
+
+    pub(super) fn end_departed(&mut self, now: Time) {
+        let mut left = ENDED_AT_A_TIME;
+        while left > 0
+            && let Some(entry) = self.departed.first_entry()
+        {
+            let request = self.clients.get(entry.key()).and_then(|client| client.first_before(*entry.get()));
+            match request {
+                Some(request) => {
+                    left -= 1;
+                    self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
+                }
+                None => drop(entry.remove()),
+            }
+        }
+    }
+
+    /// Sends a reply, or holds it for a client that is away.
+    pub(super) fn reply(&mut self, requester: Requester, service: ServiceName, reply: Reply) {
+        match &requester {
+            Requester::Client { connection, .. } if !self.absences.is_empty() && self.absences.contains(connection) => {
+                let (connection, held) = (connection.clone(), HeldReply { requester, service, reply });
+                if self.held_bytes.saturating_add(held.bytes()) > self.settings.limits.held_bytes {
+                    self.counters.unclaimed += 1;
+                    return;
+                }
+                self.held_bytes += held.bytes();
+                self.absences.hold(&connection, held);
+            }
+            _ => self.effects.push_back(Effect::Reply { requester, service, reply }),
+        }
     }
 }

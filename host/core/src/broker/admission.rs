@@ -126,8 +126,8 @@ impl Broker {
         Err(Failure::new(Code::Forbidden, reason))
     }
 
-    /// What the user in whose name a request was made in the first place may call, if that is not everything: by the rules
-    /// of the node that the user asked, and by this one's for the connection that the request came on.
+    /// What the user in whose name a request was made in the first place may call, if that is not everything: by the
+    /// rules of the node that the user asked, and by this one's for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
         let (peer, told) = match &request.context.requester {
             Requester::Client { connection, .. } => (connection, request.context.allowed.as_deref()),

@@ -1,8 +1,8 @@
 //! The peers that requests may be forwarded to, and which of them is the next hop.
 //!
-//! Of two different peers drawn at random the one is taken that promises to be done first: the requests that it has of this service
-//! and one more, times the time that it took lately. Two draws come close to the best choice, do not need fresh figures
-//! of all, and do not send every node to the same peer at once.
+//! Of two different peers drawn at random the one is taken that promises to be done first: the requests that it has of
+//! this service and one more, times the time that it took lately. Two draws come close to the best choice, do not need
+//! fresh figures of all, and do not send every node to the same peer at once.
 
 use super::status::PeerStatus;
 use crate::connection::LinkId;

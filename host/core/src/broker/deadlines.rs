@@ -2,8 +2,8 @@
 //!
 //! What its asker allows always counts. Besides, a service has a deadline of its own, by who serves it: a plugin's is
 //! `[service.NAME] deadline`, else `[defaults] deadline`; that of Majordomo workers is `[service.NAME] deadline`, else
-//! `majordomo.deadline`, else none, because their protocol knows none. It counts from the request's arrival, or from when
-//! somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
+//! `majordomo.deadline`, else none, because their protocol knows none. It counts from the request's arrival, or from
+//! when somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
 
 use super::pending::{Pending, Stage};
 use super::request::{Destination, Requester};
@@ -80,8 +80,8 @@ impl Deadline {
         (self.at != Time::NEVER).then(|| self.at.since(now))
     }
 
-    /// The limit, as a failure of a request for this service names it; `node` is the one whose setting it would be, where a
-    /// reader could take it for that of another.
+    /// The limit, as a failure of a request for this service names it; `node` is the one whose setting it would be,
+    /// where a reader could take it for that of another.
     pub(super) fn named<'a>(&'a self, service: &'a ServiceName, node: Option<&'a Label>) -> impl fmt::Display + 'a {
         Named { deadline: self, service, node }
     }
@@ -164,8 +164,8 @@ impl Clock {
         Self { asked, is_open, kind, since: now }
     }
 
-    /// The time of a service begins anew for what waited while nobody offered it, and for what workers could have kept for
-    /// as long as they like.
+    /// The time of a service begins anew for what waited while nobody offered it, and for what workers could have kept
+    /// for as long as they like.
     fn turn(&mut self, kind: ProviderKind, now: Time) {
         let begins = match (self.kind, kind) {
             (ProviderKind::Nobody, ProviderKind::Plugin | ProviderKind::Workers) => !self.is_open,

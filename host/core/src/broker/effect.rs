@@ -144,8 +144,8 @@ impl Event {
         }
     }
 
-    /// Whether a worker registered twice on one connection, as it looks where two workers share an identity and the second
-    /// takes the place of the first.
+    /// Whether a worker registered twice on one connection, as it looks where two workers share an identity and the
+    /// second takes the place of the first.
     #[must_use]
     pub fn is_doubled_identity(&self) -> bool {
         matches!(self, Self::WorkerLeft { why: REGISTERED_TWICE, .. })

@@ -1,16 +1,81 @@
 //! Why a request would go where it would go.
 
+use super::sentences;
 use super::service::Service;
 use super::status::{Candidate, Eligibility, PeerStatus, Via};
 use super::{Broker, Destination};
 use crate::failure::{Code, Failure};
-use crate::name::{Address, ServiceName};
-use crate::sentences;
+use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 use std::time::Duration;
 
+/// Why a request for an address would go where it would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The node that explains.
+    pub node: Label,
+    /// Its zone.
+    pub zone: Label,
+    /// The service asked for.
+    pub service: ServiceName,
+    /// Where it is to be served.
+    pub destination: Destination,
+    /// Whether the address leaves that open.
+    pub is_nearest: bool,
+    /// Who could serve it.
+    pub candidates: Vec<Candidate>,
+    /// What would happen to a request that came now.
+    pub verdict: Verdict,
+}
+
+/// What would happen to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would fail, although somebody offers the service.
+    Refused(Failure),
+    /// It would be served by this node.
+    Here(Via),
+    /// It would go to this peer.
+    Peer(Label),
+    /// It would go to one of so many peers.
+    OneOfPeers(usize),
+    /// It would go to another zone.
+    RemoteZone {
+        /// By this router.
+        router: Label,
+        /// To that zone.
+        via: Via,
+    },
+    /// Nobody offers the service.
+    Nobody,
+    /// It would wait.
+    Waits,
+}
+
+impl Verdict {
+    /// What would happen to a request for which these are the candidates.
+    pub(crate) fn of(candidates: &[Candidate]) -> Self {
+        let ready = || candidates.iter().filter(|candidate| candidate.is_ready());
+        match ready().next() {
+            Some(Candidate { node, via: Via::Peer, .. }) => {
+                match ready().filter(|rival| rival.via == Via::Peer).count() {
+                    1 => Self::Peer(node.clone()),
+                    peers => Self::OneOfPeers(peers),
+                }
+            }
+            Some(Candidate { node, via: via @ Via::RemoteZone { .. }, .. }) => {
+                Self::RemoteZone { router: node.clone(), via: via.clone() }
+            }
+            Some(Candidate { via, .. }) => Self::Here(via.clone()),
+            None if candidates.is_empty() => Self::Nobody,
+            None => Self::Waits,
+        }
+    }
+}
+
 impl Broker {
-    /// All who could serve a service at a place, best first as far as that is fixed, with what speaks for or against each.
+    /// All who could serve a service at a place, best first as far as that is fixed, with what speaks for or against
+    /// each.
     #[must_use]
     pub fn explain(&self, service: &ServiceName, place: &Destination, now: Time) -> Vec<Candidate> {
         let mut candidates = Vec::new();
@@ -23,8 +88,8 @@ impl Broker {
         candidates
     }
 
-    /// Why a request that this node's plugin would serve is refused, if that is so: it is in quarantine, and no worker is
-    /// idle.
+    /// Why a request that this node's plugin would serve is refused, if that is so: it is in quarantine, and no worker
+    /// is idle.
     pub(crate) fn quarantined(&self, service: &ServiceName, now: Time) -> Option<Failure> {
         let entry = self.services.get(service)?;
         let quarantine = Eligibility::Quarantined(entry.quarantined_until.since(now));

@@ -1,5 +1,6 @@
-//! In which order requests are served that have to wait: callers in turn, and each caller's own in order of arrival. So a
-//! burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of one size).
+//! In which order requests are served that have to wait: callers in turn, and each caller's own in order of arrival. So
+//! a burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of
+//! one size).
 
 use super::request::{RequestId, Requester};
 use crate::connection::ConnectionId;

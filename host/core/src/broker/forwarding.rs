@@ -1,10 +1,11 @@
-//! Requests that a peer serves: which go there, what comes back, and what becomes of them when the peer does not answer.
+//! Requests that a peer serves: which go there, what comes back, and what becomes of them when the peer does not
+//! answer.
 //!
 //! What certainly was not started goes elsewhere. What may have run does so only if that does no harm: its service is
 //! idempotent, or the request has an idempotency key. Both within the retry budget.
 //!
-//! A router tries again only what was not started; the rest it leaves to the first node. When its way falls silent it gives
-//! back what the node has another way for; what it is the only way for waits, for silence may end.
+//! A router tries again only what was not started; the rest it leaves to the first node. When its way falls silent it
+//! gives back what the node has another way for; what it is the only way for waits, for silence may end.
 
 #[cfg(test)]
 mod tests;
@@ -33,8 +34,8 @@ pub(super) struct Forwarded {
     link: LinkId,
     address: Address,
     since: Time,
-    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer said
-    /// when it got the request counts, for a peer that dies offers nothing any more.
+    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer
+    /// said when it got the request counts, for a peer that dies offers nothing any more.
     is_repeatable: bool,
     /// Whether it is a trace, which tells nothing of how long that peer takes to serve.
     is_trace: bool,
@@ -71,8 +72,8 @@ impl Broker {
         }
     }
 
-    /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has goes
-    /// elsewhere if it may run twice, and what waits for it if there is another way.
+    /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has
+    /// goes elsewhere if it may run twice, and what waits for it if there is another way.
     pub fn peer_unresponsive(&mut self, link: LinkId, is_silent: bool, now: Time) {
         if !self.balancer.set_unresponsive(link, is_silent) {
             return;

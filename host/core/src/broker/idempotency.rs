@@ -1,6 +1,6 @@
-//! Replies by idempotency key: who asks again under a key gets the reply that was given, or waits for the one that is on
-//! its way. So a request with a key may be sent twice, and runs once at one node, for as long as the reply is kept: until
-//! its time is over, the node ends, or its owner has more than a fair share of what may be kept.
+//! Replies by idempotency key: who asks again under a key gets the reply that was given, or waits for the one that is
+//! on its way. So a request with a key may be sent twice, and runs once at one node, for as long as the reply is kept:
+//! until its time is over, the node ends, or its owner has more than a fair share of what may be kept.
 
 mod owner;
 mod shares;

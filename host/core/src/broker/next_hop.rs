@@ -13,8 +13,8 @@ use crate::time::Time;
 pub(super) type NextHop = (LinkId, Option<Label>);
 
 impl Broker {
-    /// The peer on this link offers a service, or offers it anew: its own, or one of another zone that it leads to at this
-    /// cost.
+    /// The peer on this link offers a service, or offers it anew: its own, or one of another zone that it leads to at
+    /// this cost.
     pub fn peer_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
         self.balancer.offer(link, address, traits);
         let entry = self.service(&address.service);
@@ -96,8 +96,8 @@ impl Broker {
         }
     }
 
-    /// The peer that gets a request which the plugin of this node would refuse, because it is in quarantine; `None` if it
-    /// would not, or no peer has room.
+    /// The peer that gets a request which the plugin of this node would refuse, because it is in quarantine; `None` if
+    /// it would not, or no peer has room.
     pub(super) fn way_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
         let pending = self.requests.get(&id)?;
         let may_go = matches!(pending.context.destination, Destination::Anywhere | Destination::Home);
@@ -144,8 +144,8 @@ impl Broker {
     }
 }
 
-/// The links that a request may not take: those that it has tried, those that lead into a zone that it has entered, and for
-/// one that a router of this zone passed on, those that stay in it.
+/// The links that a request may not take: those that it has tried, those that lead into a zone that it has entered, and
+/// for one that a router of this zone passed on, those that stay in it.
 fn closed(pending: &Pending, hops: &Balancer) -> Vec<LinkId> {
     let mut closed = pending.tried.clone();
     if !pending.context.crossed.is_empty() {

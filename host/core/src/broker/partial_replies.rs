@@ -31,8 +31,8 @@ impl Requester {
 }
 
 impl Broker {
-    /// Passes on a partial reply, or keeps it for an asker whose protocol has none; fails the request if the reply is over
-    /// a limit.
+    /// Passes on a partial reply, or keeps it for an asker whose protocol has none; fails the request if the reply is
+    /// over a limit.
     pub(super) fn pass_on(&mut self, id: RequestId, body: Body, now: Time) {
         if let Err(failure) = self.may_carry(&body) {
             return self.end(id, failure, now);

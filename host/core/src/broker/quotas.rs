@@ -1,7 +1,8 @@
 //! How much each user may ask: requests and bytes per second, and requests without an answer.
 //!
-//! Rates are token buckets that hold one second's worth. A request is let in while there is a whole request and any byte
-//! left. It may have more bytes than that: the next ones wait for it, so that on average the rate holds however large one is.
+//! Rates are token buckets that hold one second's worth. A request is let in while there is a whole request and any
+//! byte left. It may have more bytes than that: the next ones wait for it, so that on average the rate holds however
+//! large one is.
 
 use crate::access::{Access, Quota};
 use crate::failure::{Code, Failure};

@@ -1,8 +1,9 @@
 //! Workers that are refused: the first is told to go immediately, those of the same name that follow later and later.
 //!
-//! Workers of the guide connect anew as soon as they are told to go, under another routing id, and a worker that is refused
-//! once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a worker that
-//! gets none waits for it. Workers are the same to this if they have the same key and ask for the same service.
+//! Workers of the guide connect anew as soon as they are told to go, under another routing id, and a worker that is
+//! refused once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a
+//! worker that gets none waits for it. Workers are the same to this if they have the same key and ask for the same
+//! service.
 
 use crate::connection::ConnectionId;
 use crate::message::{Dialect, Frame};
@@ -17,8 +18,8 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: the interval of the heartbeats that workers of the guide wait for.
 const LONGEST: Duration = Duration::from_millis(2_500);
 
-/// How long nobody must have been refused until the next is told immediately again: longer than the longest pause and the time
-/// in which workers of the guide connect anew.
+/// How long nobody must have been refused until the next is told immediately again: longer than the longest pause and
+/// the time in which workers of the guide connect anew.
 const MEMORY: Duration = Duration::from_secs(10);
 
 /// Names of which is remembered that they were refused; the one that was refused longest ago gives way.

@@ -3,8 +3,8 @@
 use super::RequestId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Requests in order of arrival, which is that of their numbers. Most are answered when few more have come: so the latest
-/// stand in a row and are found by counting, and only those that stay longer go into a map.
+/// Requests in order of arrival, which is that of their numbers. Most are answered when few more have come: so the
+/// latest stand in a row and are found by counting, and only those that stay longer go into a map.
 #[derive(Debug)]
 pub(super) struct RequestTable<P> {
     old: BTreeMap<RequestId, Box<P>>,

@@ -1,12 +1,13 @@
-//! A map in order of its keys for rows that are looked up many times in a row, as the request in hand and its service are.
+//! A map in order of its keys for rows that are looked up many times in a row, as the request in hand and its service
+//! are.
 
 use slab::Slab;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// Rows by key. The row found last is found again with one comparison, and rows stay where they are from their beginning to
-/// their end, since they are large.
+/// Rows by key. The row found last is found again with one comparison, and rows stay where they are from their
+/// beginning to their end, since they are large.
 #[derive(Debug)]
 pub(super) struct SlabMap<K, V> {
     index: BTreeMap<K, usize>,

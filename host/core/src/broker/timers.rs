@@ -69,8 +69,8 @@ impl RequestTimers {
 }
 
 impl Broker {
-    /// Accepts no further request. Those accepted go on, except what waits for a service that nobody offers: no worker can
-    /// register with a draining node, so that wait would be in vain.
+    /// Accepts no further request. Those accepted go on, except what waits for a service that nobody offers: no worker
+    /// can register with a draining node, so that wait would be in vain.
     pub fn drain(&mut self, now: Time) {
         self.draining = true;
         let waiting: Vec<RequestId> = self.services.iter().flat_map(|(_, service)| service.waiting()).collect();

@@ -1,10 +1,11 @@
 //! Traces: requests that go the way of any other, wait nowhere and run nowhere, and tell what each node decided.
 //!
-//! A trace is admitted, passed on, refused and tried elsewhere by the same rules as a request, and fails with the same words.
-//! It counts for nothing where peers are compared, for it says nothing of how long they take to serve.
+//! A trace is admitted, passed on, refused and tried elsewhere by the same rules as a request, and fails with the same
+//! words. It counts for nothing where peers are compared, for it says nothing of how long they take to serve.
 
 use super::balancer::Selection;
 use super::next_hop::NextHop;
+use super::sentences;
 use super::status::{Candidate, Via};
 use super::{Broker, Destination, Effect, MAX_HOPS, Pending, RequestContext, RequestId};
 use crate::failure::{Code, Failure};
@@ -12,7 +13,6 @@ use crate::message::peer::MemberKind;
 use crate::message::trace::{self, MAX_DECISION, MAX_RECORD, MAX_RECORDS, Record};
 use crate::message::{Body, Frame, Reply};
 use crate::name::{Label, ServiceName};
-use crate::sentences;
 use crate::time::Time;
 use std::time::Duration;
 
@@ -156,7 +156,8 @@ impl Broker {
         self.record(MAX_HOPS, &[Step::Itself], service, Duration::ZERO)
     }
 
-    /// Returns the record of a trace that is refused where it enters; it might have been passed on to so many nodes more.
+    /// Returns the record of a trace that is refused where it enters; it might have been passed on to so many nodes
+    /// more.
     #[must_use]
     pub fn record_of_refusal(&self, hops: u8, service: &ServiceName, code: Code) -> Frame {
         self.record(hops, &[Step::Refuses(code)], service, Duration::ZERO)

@@ -30,8 +30,8 @@ enum State {
     /// Waiting, since this stamp.
     Idle(u64),
     /// Serving this request, which may have been answered otherwise meanwhile. The worker has until this time, the
-    /// service's whole deadline, if it has one: a request that waited for long, or a client in a hurry, does not make it a
-    /// dead one. So many heartbeats have come meanwhile.
+    /// service's whole deadline, if it has one: a request that waited for long, or a client in a hurry, does not make
+    /// it a dead one. So many heartbeats have come meanwhile.
     Busy(RequestId, Time, u32),
 }
 
@@ -284,11 +284,11 @@ impl Broker {
         }
     }
 
-    /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on to
-    /// a request past its deadline.
+    /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on
+    /// to a request past its deadline.
     ///
-    /// Many workers send nothing while they work, those of the guide among them, so the silence of a busy one counts only
-    /// if it has sent heartbeats while it had this request.
+    /// Many workers send nothing while they work, those of the guide among them, so the silence of a busy one counts
+    /// only if it has sent heartbeats while it had this request.
     pub(super) fn heartbeat(&mut self, now: Time) {
         if self.next_heartbeat.is_none_or(|due| due > now) {
             return;

@@ -1,9 +1,9 @@
 //! A datagram as bytes.
 //!
-//! Numbers are big-endian. A member is MEMBER of [`crate::message::peer`]: its name (1 byte of length), boot (8), renewal
-//! (2), role (1) and endpoint (2 bytes of length). A datagram is the sender, its incarnation (2), the receiver, the kind of message (1), what that kind
-//! needs (a probe's number, and the third member it concerns), and, where the kind spreads news, the number of updates
-//! (2) and the updates: a member, its incarnation (2), its state (1).
+//! Numbers are big-endian. A member is MEMBER of [`crate::message::peer`]: its name (1 byte of length), boot (8),
+//! renewal (2), role (1) and endpoint (2 bytes of length). A datagram is the sender, its incarnation (2), the receiver,
+//! the kind of message (1), what that kind needs (a probe's number, and the third member it concerns), and, where the
+//! kind spreads news, the number of updates (2) and the updates: a member, its incarnation (2), its state (1).
 
 use super::identity::{Identity, NameHash};
 use crate::message::Frame;
@@ -283,8 +283,8 @@ fn write_message(message: &Message<Identity>, buf: &mut impl BufMut) -> Read<()>
     third.map_or(Ok(()), |third| write_member(third.member(), buf, 0))
 }
 
-/// Writes all of it, or nothing: foca cuts a datagram that is full before the member that does not fit. `more` bytes are
-/// to follow.
+/// Writes all of it, or nothing: foca cuts a datagram that is full before the member that does not fit. `more` bytes
+/// are to follow.
 fn write_member(member: &Member, buf: &mut impl BufMut, more: usize) -> Read<()> {
     let name = member.name.as_str();
     let name_length = u8::try_from(name.len()).map_err(|_| NO_ROOM)?;

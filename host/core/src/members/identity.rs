@@ -8,7 +8,8 @@ pub(super) struct Identity {
     address: NameHash,
 }
 
-/// What stands for a name when foca looks for one: the FNV-1a hash of it. Among 1,000 names two agree once in 10^13 zones.
+/// What stands for a name when foca looks for one: the FNV-1a hash of it. Among 1,000 names two agree once in 10^13
+/// zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NameHash(u64);
 

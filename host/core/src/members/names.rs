@@ -1,8 +1,8 @@
 //! One name, one process: who has more right to this node's name, and how it comes back.
 //!
 //! The order of two processes of one name is that of their clocks, which may be set back, so it is the last thing that
-//! counts. A process that is dead is succeeded, whenever it started; one that is known at this node's own endpoint is dead;
-//! and who has given up its name asks again, because the other may be dead by then.
+//! counts. A process that is dead is succeeded, whenever it started; one that is known at this node's own endpoint is
+//! dead; and who has given up its name asks again, because the other may be dead by then.
 
 use super::codec::{self, Datagram, MalformedGossip, MemberView};
 use super::identity::Identity;
@@ -13,8 +13,8 @@ use foca::{Foca, State};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-/// Earlier processes at its own endpoint that a node replaces: each start leaves at most one behind, and the zone tells of
-/// the latest first.
+/// Earlier processes at its own endpoint that a node replaces: each start leaves at most one behind, and the zone tells
+/// of the latest first.
 const REPLACED: usize = 8;
 
 /// Members that are greeted by a node that tries to get its name back.
@@ -78,7 +78,8 @@ impl Members {
         self.runtime.effects.push_back(MemberEffect::NameTaken(rival));
     }
 
-    /// The zone remembers a dead process under our name that started later: ours is on a machine whose clock was set back.
+    /// The zone remembers a dead process under our name that started later: ours is on a machine whose clock was set
+    /// back.
     pub(super) fn succeed(&mut self, dead: &Member, teller: MemberView<'_>) -> Result<(), MalformedGossip> {
         let me = self.foca.identity().after(dead);
         let teller = Identity::from(teller.to_member()?);
@@ -92,8 +93,8 @@ impl Members {
         Ok(())
     }
 
-    /// Comes back after another process has taken its name: greets those it knew before, in case that process is gone. If
-    /// it lives, they say so, and the name is taken again.
+    /// Comes back after another process has taken its name: greets those it knew before, in case that process is gone.
+    /// If it lives, they say so, and the name is taken again.
     pub fn try_again(&mut self, now: Time) {
         if self.standing != Standing::NameTaken {
             return;

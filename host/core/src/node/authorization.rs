@@ -43,7 +43,8 @@ impl Node {
         }
     }
 
-    /// Whether whoever was dialled is who was expected. The driver has checked its key by the name that it was dialled by.
+    /// Whether whoever was dialled is who was expected. The driver has checked its key by the name that it was dialled
+    /// by.
     pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), String> {
         if self.access.is_none() {
             return Ok(());

@@ -1,8 +1,8 @@
 //! The node among its peers: who they are, what they offer, and what they ask of it.
 //!
-//! A node dials every member of its zone, and is dialled by every one. What it asks goes out on the link that it made; what
-//! it answers goes back on the connection on which it was asked. So a request and its answer share one connection, and
-//! with that connection both know what was lost.
+//! A node dials every member of its zone, and is dialled by every one. What it asks goes out on the link that it made;
+//! what it answers goes back on the connection on which it was asked. So a request and its answer share one connection,
+//! and with that connection both know what was lost.
 
 use super::inbound::InboundPeer;
 use super::name_claim::NameClaim;
@@ -71,7 +71,8 @@ impl Peering {
         self.members.get(&member.name).is_some_and(|alive| alive.is_same_process(member))
     }
 
-    /// Zones know nothing of each other's names: a process of another zone may have the same, and have started with this one.
+    /// Zones know nothing of each other's names: a process of another zone may have the same, and have started with
+    /// this one.
     fn is_myself(&self, zone: &Label, member: &Member) -> bool {
         *zone == self.zone && member.is_same_process(self.me())
     }
@@ -246,9 +247,9 @@ impl Node {
         self.zone.inbound.insert(from.clone(), guest);
     }
 
-    /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used, for a
-    /// node that has dialled another by two names of its place gives up the later connection; and it may have got another
-    /// identity since the first.
+    /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used,
+    /// for a node that has dialled another by two names of its place gives up the later connection; and it may have got
+    /// another identity since the first.
     fn supersede(&mut self, by: &ConnectionId, now: Time) {
         let Some((member, zone)) = self.zone.inbound.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
         let is_same = |guest: &InboundPeer| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
@@ -367,8 +368,8 @@ impl Node {
         self.open_session(link, member, now);
     }
 
-    /// Whether what a member offers is its to offer: a node, what it serves; a router, what lies in other zones. Routers
-    /// themselves learn that in their sessions.
+    /// Whether what a member offers is its to offer: a node, what it serves; a router, what lies in other zones.
+    /// Routers themselves learn that in their sessions.
     fn counts(&self, member: &Member, address: &Address) -> bool {
         let is_abroad = address.location != Location::Nearest;
         let is_its_own = is_abroad == (member.role == MemberKind::Router) && !(is_abroad && self.router.is_some());

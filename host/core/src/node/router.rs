@@ -1,8 +1,8 @@
 //! A node that joins zones: a member of its own zone, and a neighbour of routers of others.
 //!
-//! It tells the neighbours what its zone serves, and its zone what can be reached through them. With each neighbour, and
-//! with each other router of its zone, it holds a session: it begins when both have dialled and told an epoch, and ends
-//! when either connection does.
+//! It tells the neighbours what its zone serves, and its zone what can be reached through them. With each neighbour,
+//! and with each other router of its zone, it holds a session: it begins when both have dialled and told an epoch, and
+//! ends when either connection does.
 
 use super::{Node, Output, ZoneEvent};
 use crate::connection::{ConnectionId, LinkId};
@@ -321,9 +321,9 @@ impl Node {
         }
     }
 
-    /// Whether a request that came from another zone may be served here or passed on. What policy forbids is refused for
-    /// good. What the neighbour may know of but is not told of now was on its way when that changed: it was not started,
-    /// and may go another way.
+    /// Whether a request that came from another zone may be served here or passed on. What policy forbids is refused
+    /// for good. What the neighbour may know of but is not told of now was on its way when that changed: it was not
+    /// started, and may go another way.
     pub(super) fn may_pass(
         &self,
         member: &Member,

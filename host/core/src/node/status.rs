@@ -1,10 +1,9 @@
 //! What a node tells of its zone.
 
 use super::Node;
-use crate::broker::{Candidate, Destination, Via};
-use crate::failure::Failure;
+use crate::broker::{Explanation, Verdict, Via};
 use crate::message::peer::Member;
-use crate::name::{Address, Label, Location, ServiceName};
+use crate::name::{Address, Location};
 use crate::paths::PathSizes;
 use crate::time::Time;
 
@@ -21,49 +20,6 @@ pub struct MemberStatus {
     pub is_silent: bool,
     /// How many services it offers.
     pub offers: usize,
-}
-
-/// Why a request for an address would go where it would go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
-    /// The node that explains.
-    pub node: Label,
-    /// Its zone.
-    pub zone: Label,
-    /// The service asked for.
-    pub service: ServiceName,
-    /// Where it is to be served.
-    pub destination: Destination,
-    /// Whether the address leaves that open.
-    pub is_nearest: bool,
-    /// Who could serve it.
-    pub candidates: Vec<Candidate>,
-    /// What would happen to a request that came now.
-    pub verdict: Verdict,
-}
-
-/// What would happen to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It would fail, although somebody offers the service.
-    Refused(Failure),
-    /// It would be served by this node.
-    Here(Via),
-    /// It would go to this peer.
-    Peer(Label),
-    /// It would go to one of so many peers.
-    OneOfPeers(usize),
-    /// It would go to another zone.
-    RemoteZone {
-        /// By this router.
-        router: Label,
-        /// To that zone.
-        via: Via,
-    },
-    /// Nobody offers the service.
-    Nobody,
-    /// It would wait.
-    Waits,
 }
 
 impl Node {
@@ -113,26 +69,9 @@ impl Node {
         let goes_to_peer = candidates.iter().any(|candidate| candidate.is_ready() && candidate.via == Via::Peer);
         let is_refused = destination.may_be_here() && !goes_to_peer;
         let quarantined = || self.broker.quarantined(service, now).filter(|_| is_refused);
-        let verdict = full.or_else(quarantined).map_or_else(|| verdict(&candidates), Verdict::Refused);
+        let verdict = full.or_else(quarantined).map_or_else(|| Verdict::of(&candidates), Verdict::Refused);
         let is_nearest = *location == Location::Nearest;
         let (node, zone) = (self.zone.members.me().name.clone(), self.zone.zone.clone());
         Explanation { node, zone, service: service.clone(), destination, is_nearest, candidates, verdict }
-    }
-}
-
-/// What would happen to a request for which these are the candidates.
-fn verdict(candidates: &[Candidate]) -> Verdict {
-    let ready = || candidates.iter().filter(|candidate| candidate.is_ready());
-    match ready().next() {
-        Some(Candidate { node, via: Via::Peer, .. }) => match ready().filter(|rival| rival.via == Via::Peer).count() {
-            1 => Verdict::Peer(node.clone()),
-            peers => Verdict::OneOfPeers(peers),
-        },
-        Some(Candidate { node, via: via @ Via::RemoteZone { .. }, .. }) => {
-            Verdict::RemoteZone { router: node.clone(), via: via.clone() }
-        }
-        Some(Candidate { via, .. }) => Verdict::Here(via.clone()),
-        None if candidates.is_empty() => Verdict::Nobody,
-        None => Verdict::Waits,
     }
 }

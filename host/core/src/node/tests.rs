@@ -1,8 +1,10 @@
 //! Routers that are neighbours, and a node and its peer, with nothing but their frames between them.
 
 use super::*;
+use crate::broker::RequestId;
 use crate::message::path::{self, Update, UpdateContent};
 use crate::message::peer::{Forward, Member, MemberKind};
+use crate::name::Label;
 use crate::paths::Policy;
 use crate::settings::{Neighbour, RouterSettings, ServiceSettings};
 
@@ -178,7 +180,8 @@ fn what_a_peer_said_together_is_answered_in_that_order() {
 #[test]
 fn a_connection_serves_until_another_of_its_node_is_used() {
     let (now, mut node) = (Time::ZERO, printing());
-    // The same process may come back by another name of this place, with another identity: it uses the first connection.
+    // The same process may come back by another name of this place, with another identity: it uses the first
+    // connection.
     node.handle(says("first", hello(1)), now);
     node.handle(says("second", hello(2)), now);
     node.handle(says("first", request()), now);

@@ -45,8 +45,8 @@ impl Refusals {
 }
 
 impl Paths {
-    /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out, or a
-    /// sum that differs, has everything asked for once more (RFC 2918); one that comes twice ends the session.
+    /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out,
+    /// or a sum that differs, has everything asked for once more (RFC 2918); one that comes twice ends the session.
     pub fn import(&mut self, link: LinkId, update: Update, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else {
             return self.refuse(link, "tells something although its session is not up".into());
@@ -215,8 +215,8 @@ impl Paths {
         told.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
     }
 
-    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends. It may know of those of all routers
-    /// of a zone, whichever its own route leads to; routers of one zone speak for it.
+    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends. It may know of those of all
+    /// routers of a zone, whichever its own route leads to; routers of one zone speak for it.
     fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Reach) -> Option<bool> {
         let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
         let key = RouteKey { zone: tombstone.origin.zone.clone(), service: service.clone() };

@@ -1,8 +1,8 @@
 //! A router that started anew with its clock set back.
 //!
-//! What an origin tells is ordered by the start of its process. A neighbour that a router tells of its own zone's services,
-//! and that knows a later process of that router, answers with the last sign of life of that one; the router takes a later
-//! start, and tells everything again.
+//! What an origin tells is ordered by the start of its process. A neighbour that a router tells of its own zone's
+//! services, and that knows a later process of that router, answers with the last sign of life of that one; the router
+//! takes a later start, and tells everything again.
 
 use super::Paths;
 use crate::connection::LinkId;
@@ -14,8 +14,8 @@ use crate::time::Time;
 const REPLACED: u32 = 8;
 
 impl Paths {
-    /// An earlier process of this router is held for a later one, because its clock was ahead of the present one's: what
-    /// this process tells counts only once it outranks that one.
+    /// An earlier process of this router is held for a later one, because its clock was ahead of the present one's:
+    /// what this process tells counts only once it outranks that one.
     pub(super) fn outrank(&mut self, link: LinkId, boot: u64, now: Time) {
         if boot <= self.boot || self.replaced >= REPLACED {
             return;

@@ -80,8 +80,8 @@ impl RootCauses {
         find(Some(key.service.clone())).or_else(|| find(None))
     }
 
-    /// The tombstones of a service by all routers of its zone, if one of them ends this route: that a zone serves something no
-    /// longer is told by each of its routers, and is one loss.
+    /// The tombstones of a service by all routers of its zone, if one of them ends this route: that a zone serves
+    /// something no longer is told by each of its routers, and is one loss.
     pub(super) fn tombstones(&self, key: &RouteKey, route: &Route) -> Vec<Tombstone> {
         let Some(first) = self.tombstone(key, route) else { return Vec::new() };
         // No name comes before this one.

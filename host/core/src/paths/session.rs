@@ -1,7 +1,6 @@
 //! One neighbour: what it was told, and what it is to be told, when.
 
 use super::originate::Originated;
-use super::policy::Policy;
 use super::rib::{Rib, digest};
 use super::root_causes::RootCauses;
 use super::{PathEffect, Route};
@@ -10,6 +9,7 @@ use crate::message::path::{
     Changes, DeadLink, Group, Hop, Keepalive, MAX_HOPS, MAX_UPDATE, OfferedService, RouteKey, RouterId, Tombstone,
     Update, UpdateContent,
 };
+use crate::policy::Policy;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -136,8 +136,8 @@ impl Session {
         self.wake_at(self.announce_after.max(now + GATHER));
     }
 
-    /// The own zone serves something no longer. Another router of it hears that at once, so that what each of them tells
-    /// other zones in a moment names the tombstones of all: nobody there tries one router after the other.
+    /// The own zone serves something no longer. Another router of it hears that at once, so that what each of them
+    /// tells other zones in a moment names the tombstones of all: nobody there tries one router after the other.
     pub(super) fn mark_ended(&mut self, tombstone: &Tombstone, now: Time) {
         if self.kind == SessionKind::Internal {
             self.ended.insert(tombstone.clone());

@@ -1,9 +1,9 @@
 //! Logs of simulators: lines for a person who replays one seed, and transcripts, by which two commits are compared.
 //!
 //! A transcript holds all inputs and outputs of the machines under test, in the notation of [`crate::notation`]. It is
-//! digested as it is written. With `WASMNODE_TRANSCRIPT=FOLDER`, the transcripts of the first `WASMNODE_SEEDS` seeds are
-//! listed in `FOLDER/SIMULATOR.txt`, one line each: seed, lines, digest. With `WASMNODE_SEED=n` too, the transcript of
-//! that seed is written in full to `FOLDER/SIMULATOR-n.txt`. `sameness.sh` compares two commits so.
+//! digested as it is written. With `WASMNODE_TRANSCRIPT=FOLDER`, the transcripts of the first `WASMNODE_SEEDS` seeds
+//! are listed in `FOLDER/SIMULATOR.txt`, one line each: seed, lines, digest. With `WASMNODE_SEED=n` too, the transcript
+//! of that seed is written in full to `FOLDER/SIMULATOR-n.txt`. `sameness.sh` compares two commits so.
 
 use crate::notation::Notation;
 use crate::seeds::number_from;
@@ -104,8 +104,8 @@ pub(crate) fn summary(seed: u64, run: &impl Fn(u64, Log) -> Log) -> String {
     run(seed, Log::Kept(Transcript::new(None))).into_transcript().summary()
 }
 
-/// Writes the transcripts that the environment asks for; if it asks for none, runs a few seeds twice, which must come to
-/// the same. Only one of `every` seeds is run where they take long.
+/// Writes the transcripts that the environment asks for; if it asks for none, runs a few seeds twice, which must come
+/// to the same. Only one of `every` seeds is run where they take long.
 pub(crate) fn transcripts(simulator: &str, every: u64, run: impl Fn(u64, Log) -> Log) {
     let seeds = |all: u64| 0..all.div_ceil(every);
     let Some(folder) = std::env::var_os("WASMNODE_TRANSCRIPT").map(PathBuf::from) else {

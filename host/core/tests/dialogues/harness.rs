@@ -380,7 +380,8 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them, `outstanding=` and `rate=`.
+/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them, `outstanding=` and
+/// `rate=`.
 fn trust(access: &mut Access, name: &str, grants: &[&str]) -> Outcome {
     let mut grant =
         Grant { role: Role::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota: Quota::default() };

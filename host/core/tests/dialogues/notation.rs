@@ -123,7 +123,8 @@ fn pattern(word: &str) -> Result<Pattern, String> {
     Ok(Pattern::Exactly(bytes.into()))
 }
 
-/// `ask(7 print wait trace deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404 "reason")`.
+/// `ask(7 print wait trace deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404
+/// "reason")`.
 fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     let number = |index: usize| {
         let word = words.get(index).ok_or(format!("{name}(...) is too short"))?;

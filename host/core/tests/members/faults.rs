@@ -1,5 +1,5 @@
-//! Seeds of faults: processes crash, freeze, leave and start anew while datagrams get lost and the zone is cut in two. Once
-//! the faults stop, all know all.
+//! Seeds of faults: processes crash, freeze, leave and start anew while datagrams get lost and the zone is cut in two.
+//! Once the faults stop, all know all.
 
 use crate::log::{Log, transcripts};
 use crate::network::{Network, State};

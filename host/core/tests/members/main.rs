@@ -1,4 +1,5 @@
-//! A zone in virtual time: how fast nodes find each other and miss the dead, what it costs, and what goes wrong with it.
+//! A zone in virtual time: how fast nodes find each other and miss the dead, what it costs, and what goes wrong with
+//! it.
 //!
 //! A seed of [`faults`] that fails names itself; it is replayed, with its log, by
 //! `WASMNODE_SEED=n cargo test -p wasmnode-core --test members faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many

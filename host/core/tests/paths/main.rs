@@ -1,10 +1,9 @@
 //! Zones joined by routers, in virtual time: how fast routes settle and at what cost, and hundreds of seeds in which
 //! routers crash, links flap, networks part and heal, policies change and services come and go.
 //!
-//! After each step [`router`] compares what a router told with what it knows; at rest [`oracle`] finds all ways anew, in
-//! another way. A seed that fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test paths after_faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are
-//! run.
+//! After each step [`router`] compares what a router told with what it knows; at rest [`oracle`] finds all ways anew,
+//! in another way. A seed that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test -p
+//! wasmnode-core --test paths after_faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -58,8 +58,8 @@ fn settle(mut world: World) {
     for cost in [announced, withdrawn] {
         assert!(cost.settled <= SETTLED && cost.updates <= UPDATES * routers, "{}: {cost:?}", world.family());
     }
-    // A loss is explored: twice what it takes to cross the network in the longest steps, from when it is noticed, and five
-    // updates for each session; eight where its ends notice one after the other.
+    // A loss is explored: twice what it takes to cross the network in the longest steps, from when it is noticed, and
+    // five updates for each session; eight where its ends notice one after the other.
     let steps = 2 * u32::try_from(world.radius(origin).min(32)).unwrap();
     let slowest = world.network.links.iter().map(|link| link.latency).max().unwrap() + Duration::from_millis(100);
     for (cost, noticed, each) in [(crashed, Duration::ZERO, 5), (unnoticed, world.network.skew, 8)] {
@@ -84,8 +84,8 @@ fn a_hundred_zones_of_three_routers_settle_within_a_second() {
     }
 }
 
-/// Each pair of the zones has two links, each of which told of a way that is lost: 36 updates for the other zones of the
-/// clique, and some more within each zone.
+/// Each pair of the zones has two links, each of which told of a way that is lost: 36 updates for the other zones of
+/// the clique, and some more within each zone.
 #[test]
 fn what_a_zone_of_three_routers_withdraws_is_one_loss() {
     let mut world = Plan { routers: 3, ..Plan::new(Family::Mesh, 20, 2) }.build();

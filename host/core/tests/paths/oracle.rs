@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::LinkId;
 use wasmnode_core::message::path::{Hop, MAX_HOPS, RouteKey};
 
-/// A way from a router to an origin: cost, zones on it, whether into the own zone first, name of the neighbour, routers.
+/// A way from a router to an origin: cost, zones on it, whether into the own zone first, name of the neighbour,
+/// routers.
 type Way = (u32, usize, bool, String, Vec<usize>);
 
 /// What becomes of a request.
@@ -124,8 +125,8 @@ impl Network {
         self.names[&hop.at]
     }
 
-    /// The ways of all routers to a service: every router takes the best of what its neighbours tell, round by round, until
-    /// nothing changes.
+    /// The ways of all routers to a service: every router takes the best of what its neighbours tell, round by round,
+    /// until nothing changes.
     fn solve(&self, key: &RouteKey, origins: &BTreeSet<usize>) -> Result<Vec<Option<Way>>, String> {
         let mut ways: Vec<Option<Way>> = vec![None; self.routers.len()];
         for &origin in origins {

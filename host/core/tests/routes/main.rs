@@ -1,10 +1,10 @@
-//! Directories of one zone on a bad network: hundreds of seeds, each a few nodes whose adverts get lost, come twice, late
-//! and in another order, while nodes crash, take each other for dead, and services come and go.
+//! Directories of one zone on a bad network: hundreds of seeds, each a few nodes whose adverts get lost, come twice,
+//! late and in another order, while nodes crash, take each other for dead, and services come and go.
 //!
 //! After each step [`station`] compares a directory with what its effects have told. Once the faults stop, every node
 //! knows what every other one offers within half a lease, has forgotten the dead within a lease and a half, and then
-//! nothing moves any more. A seed that fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+//! nothing moves any more. A seed that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test
+//! -p wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -13,8 +13,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const LATEST: Duration = Duration::from_secs(5);
 /// How long accidents happen.
 const TROUBLE: Duration = Duration::from_secs(150);
-/// How long after the last late message of the faults the living know each other's offers, if limits keep nothing out: a
-/// third of a lease until they hear which version holds, and a second until the last pull is given up.
+/// How long after the last late message of the faults the living know each other's offers, if limits keep nothing out:
+/// a third of a lease until they hear which version holds, and a second until the last pull is given up.
 const MENDED: Duration = Duration::from_millis(11_500);
 /// How long after it they know nothing of who died unnoticed: a lease. Where that made room, what limits have kept out
 /// so far is known after another third.
@@ -304,8 +304,8 @@ impl World {
         }
     }
 
-    /// From now on nothing gets lost, and all that are alive take each other for alive. Who is dead may stay so, without
-    /// anybody's notice.
+    /// From now on nothing gets lost, and all that are alive take each other for alive. Who is dead may stay so,
+    /// without anybody's notice.
     fn heal(&mut self) {
         self.log.note(self.now, || "the faults stop".into());
         self.report();

@@ -165,7 +165,8 @@ impl Client {
             wait: chance(rng, 300),
             trace: chance(rng, 50),
             traceparent: chance(rng, 200).then(|| frame(format!("00-{}-{}-01", self.number, self.asked))),
-            // What requests with a key do to each other is told in `dialogues/keys.txt`; here strangers repeat what they overhear.
+            // What requests with a key do to each other is told in `dialogues/keys.txt`; here strangers repeat what
+            // they overhear.
             idempotency_key: None,
             body,
         }

@@ -1,10 +1,10 @@
-//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them; one zone, or
-//! several that routers join.
+//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them; one
+//! zone, or several that routers join.
 //!
 //! The nodes are driven through their three verbs alone, and everything that passes between them is frames. After each
-//! step [`checker`] compares what they did with its own books; once the faults stop, they have to agree again. A seed that
-//! fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone seeds -- --nocapture` (`joined_zones` for those of several zones). `WASMNODE_SEEDS=n` sets how many are run.
+//! step [`checker`] compares what they did with its own books; once the faults stop, they have to agree again. A seed
+//! that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone
+//! seeds -- --nocapture` (`joined_zones` for those of several zones). `WASMNODE_SEEDS=n` sets how many are run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

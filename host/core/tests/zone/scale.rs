@@ -1,7 +1,7 @@
 //! Many zones of ten nodes each: whole nodes and routers, joined as graphs of each family.
 //!
-//! 100 zones by default; `WASMNODE_ZONES=1000 cargo test -p wasmnode-core --test zone many_zones -- --nocapture` says what a
-//! thousand cost.
+//! 100 zones by default; `WASMNODE_ZONES=1000 cargo test -p wasmnode-core --test zone many_zones -- --nocapture` says
+//! what a thousand cost.
 
 use crate::graph::{Family, distances};
 use crate::log::Log;

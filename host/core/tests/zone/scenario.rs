@@ -202,8 +202,8 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// Nodes that are busy for long and queue little, and clients that ask for far more than they can do: each request is
-    /// refused by one after another, until the retry budget is spent.
+    /// Nodes that are busy for long and queue little, and clients that ask for far more than they can do: each request
+    /// is refused by one after another, until the retry budget is spent.
     pub(crate) fn storm(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let mut scenario = Self::draw(seed, Size::Small);
@@ -228,8 +228,8 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// A name that lives three times: a node whose clock is years ahead crashes, the next one at its place freezes, and a
-    /// third takes the name elsewhere before that one goes on.
+    /// A name that lives three times: a node whose clock is years ahead crashes, the next one at its place freezes, and
+    /// a third takes the name elsewhere before that one goes on.
     pub(crate) fn three_lives(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let mut scenario = Self::draw(seed, Size::Small);

@@ -1,8 +1,9 @@
-//! All nodes, their clients, their plugins and the network in virtual time: the driver's loop for each, without a socket,
-//! a clock or a thread.
+//! All nodes, their clients, their plugins and the network in virtual time: the driver's loop for each, without a
+//! socket, a clock or a thread.
 //!
 //! Everything that is to come stands in one agenda; the world takes the next thing, lets the node concerned handle it,
-//! and does at once what that decided, exactly as the driver does. All chance comes from one generator, so a seed replays.
+//! and does at once what that decided, exactly as the driver does. All chance comes from one generator, so a seed
+//! replays.
 
 mod byzantine;
 mod faults;

@@ -97,8 +97,8 @@ pub(super) fn put_short(out: &mut impl BufMut, bytes: &[u8]) -> Result<(), &'sta
     Ok(())
 }
 
-/// Writes a length of two bytes and the bytes, cut where the length ends: only for what is bounded below that, or refused
-/// by its reader where it is not.
+/// Writes a length of two bytes and the bytes, cut where the length ends: only for what is bounded below that, or
+/// refused by its reader where it is not.
 pub(super) fn put_long(out: &mut impl BufMut, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.put_u16(length);

@@ -1,7 +1,7 @@
 //! What can be said: frames to messages, and back.
 //!
-//! One socket hears every dialect; the first frames tell them apart. A peer is answered in the dialect it spoke. Decoding
-//! never panics and never guesses: what breaks a rule is [`Malformed`], with the rule.
+//! One socket hears every dialect; the first frames tell them apart. A peer is answered in the dialect it spoke.
+//! Decoding never panics and never guesses: what breaks a rule is [`Malformed`], with the rule.
 
 mod codec;
 pub mod majordomo;
@@ -170,6 +170,8 @@ pub enum Sender {
         request: Option<u64>,
     },
 }
+
+impl std::error::Error for Malformed {}
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Our own client dialect: what Majordomo lacks, in as few frames as possible, because each frame costs.
 //!
-//! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body; or, if it is compact,
-//! one frame with the body in its header. Integers are unsigned, in network byte order.
+//! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body; or, if it is
+//! compact, one frame with the body in its header. Integers are unsigned, in network byte order.
 //!
 //! ```text
 //! offset size
@@ -25,14 +25,15 @@
 //!     17    …  reason, UTF-8, at most 4096 bytes; no body
 //! ```
 //!
-//! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499. Answers
-//! come in the order in which they are ready, so one connection carries many requests at a time.
+//! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499.
+//! Answers come in the order in which they are ready, so one connection carries many requests at a time.
 //!
 //! Who asks in a compact message understands compact replies, and gets them as long as their fields take no more than
 //! [`MAX_COMPACT`] bytes; nobody else does.
 //!
-//! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then FINAL without
-//! a body where the request would be served, or the FAILURE that the request would get. Its idempotency key does not count.
+//! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then
+//! FINAL without a body where the request would be served, or the FAILURE that the request would get. Its idempotency
+//! key does not count.
 
 use super::codec::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, MAX_FIELD, PARTIAL, REQUEST, Reader,
@@ -146,8 +147,8 @@ pub fn check(request: &Request) -> Result<(), Failure> {
 /// Writes a client's request; in [`Dialect::NativeCompact`] it is compact if its body is short enough.
 ///
 /// # Errors
-/// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is cut,
-/// because what is left would be another request.
+/// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is
+/// cut, because what is left would be another request.
 pub fn encode_request(dialect: Dialect, request: &Request) -> Result<Vec<Frame>, Failure> {
     let malformed = |reason| Failure::new(Code::Malformed, format!("the message {reason}"));
     let is_compact = is_compact(dialect, &request.body);

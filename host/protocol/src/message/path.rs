@@ -159,7 +159,8 @@ pub struct Changes {
     pub withdrawn: Vec<RouteKey>,
     /// What it reaches, in place of what it said of the same services before.
     pub groups: Vec<Group>,
-    /// Origins that are alive. One that is the receiver itself is the latest process of its name that the sender knows of.
+    /// Origins that are alive. One that is the receiver itself is the latest process of its name that the sender knows
+    /// of.
     pub fresh: Vec<Keepalive>,
 }
 

@@ -1,7 +1,7 @@
 //! What nodes say to one another, on links of their own.
 //!
-//! A message is one header frame; requests and replies have the frames of the body after it, other messages nothing. The
-//! header is complete: a message without a body is one frame. Integers are unsigned, in network byte order.
+//! A message is one header frame; requests and replies have the frames of the body after it, other messages nothing.
+//! The header is complete: a message without a body is one frame. Integers are unsigned, in network byte order.
 //!
 //! ```text
 //! offset size
@@ -88,8 +88,8 @@
 //! receiver does not know is passed over. Where no fields stand, a header that goes on after its end is malformed.
 //!
 //! Nodes of different versions talk: HELLO and WELCOME stand as above in every version, what is new in them stands in
-//! fields, and after them each node speaks to the other in the lower of both versions. So a command, code, kind or flag of
-//! a later version comes only to nodes that know it; to the others it is malformed.
+//! fields, and after them each node speaks to the other in the lower of both versions. So a command, code, kind or flag
+//! of a later version comes only to nodes that know it; to the others it is malformed.
 
 use super::{Body, Frame, Reply};
 use crate::name::{Address, Label, Pattern, ServiceName};
@@ -130,8 +130,8 @@ pub const MAX_NAMED: usize = 1024;
 pub struct Member {
     /// Its name, unique in its zone.
     pub name: Label,
-    /// When its process started, in microseconds since 1970: of two with one name, the later is right. A process that has
-    /// to outrank an earlier one takes a later time; the bits of [`Self::PROCESS`] stay as they were.
+    /// When its process started, in microseconds since 1970: of two with one name, the later is right. A process that
+    /// has to outrank an earlier one takes a later time; the bits of [`Self::PROCESS`] stay as they were.
     pub boot: u64,
     /// How often it has come back under a new identity since its start, because it was taken for dead.
     pub renewal: u16,

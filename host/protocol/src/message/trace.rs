@@ -1,8 +1,8 @@
 //! What the nodes on the way of a trace record of it.
 //!
 //! A trace is a request that runs nowhere: it goes the way that the request would go, and the node that would serve it
-//! answers instead. Each node puts its record before those that came back to it, so the records stand in the order of the
-//! way. Where a node has tried several hops, those of the first come before those of the next.
+//! answers instead. Each node puts its record before those that came back to it, so the records stand in the order of
+//! the way. Where a node has tried several hops, those of the first come before those of the next.
 //!
 //! Each record is one frame. Integers are unsigned, in network byte order.
 //!
@@ -20,8 +20,8 @@
 //!      …    …  fields; none yet
 //! ```
 //!
-//! A node of another zone than the asker's records no names but that of the next hop, and no figures. A record is what its
-//! sender says of itself: nothing is decided by it.
+//! A node of another zone than the asker's records no names but that of the next hop, and no figures. A record is what
+//! its sender says of itself: nothing is decided by it.
 
 use super::Frame;
 use super::codec::{Reader, put_long, put_name};

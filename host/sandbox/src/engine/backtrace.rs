@@ -1,7 +1,7 @@
 //! Where a guest was when its run ended badly: the functions on its stack, by the names of its name section.
 //!
-//! wasmtime walks the stack by frame pointers, and only when a run traps or the host ends it; a run that does neither pays
-//! nothing.
+//! wasmtime walks the stack by frame pointers, and only when a run traps or the host ends it; a run that does neither
+//! pays nothing.
 
 use std::fmt::Write;
 use wasmnode_protocol::text;

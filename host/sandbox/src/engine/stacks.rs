@@ -1,7 +1,7 @@
 //! Returns to the system what deep runs leave on the stacks of the pool.
 //!
-//! A stack goes from run to run as it is. wasmtime can give it back after each run, which costs a sixth of the time of a
-//! short one. Here one run in [`EVERY`] returns what its stack has below it, so that each stack has its turn.
+//! A stack goes from run to run as it is. wasmtime can give it back after each run, which costs a sixth of the time of
+//! a short one. Here one run in [`EVERY`] returns what its stack has below it, so that each stack has its turn.
 
 use rustix::mm::{Advice, madvise};
 use wasmtime::{Func, Store};
@@ -20,7 +20,8 @@ const KEPT: usize = 64 << 10;
 
 const PAGE: usize = 4 << 10;
 
-/// Returns what earlier runs left on the stack that this store's instance is going to run on, if it is this request's turn.
+/// Returns what earlier runs left on the stack that this store's instance is going to run on, if it is this request's
+/// turn.
 pub(crate) async fn trim<T: Send + 'static>(store: &mut Store<T>, request: u64) {
     if !request.is_multiple_of(EVERY) {
         return;
@@ -38,8 +39,8 @@ fn return_rest() {
     let here = 0_u8;
     let end = (&raw const here).addr().saturating_sub(KEPT) & !(PAGE - 1);
     let start = std::ptr::without_provenance_mut(end.saturating_sub(GUEST));
-    // SAFETY: what is below the innermost frame of the calling stack is in use by nobody. No guest has run on the stack yet
-    // in this store, so at least `SIZE` less a few frames of it are below: the range ends before the stack does.
+    // SAFETY: what is below the innermost frame of the calling stack is in use by nobody. No guest has run on the stack
+    // yet in this store, so at least `SIZE` less a few frames of it are below: the range ends before the stack does.
     let _what_stays_costs_memory_only = unsafe { madvise(start, GUEST, Advice::LinuxDontNeed) };
 }
 

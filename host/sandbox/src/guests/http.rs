@@ -1,13 +1,15 @@
-//! Any `wasi:http/incoming-handler` as a plugin: a request becomes one of HTTP, and the body of the response is the reply.
+//! Any `wasi:http/incoming-handler` as a plugin: a request becomes one of HTTP, and the body of the response is the
+//! reply.
 //!
 //! Nothing of it goes over a network. A request is `POST /` with its frames joined as the body, unless it begins like a
-//! message of HTTP/1.1: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header lines
-//! after it and an empty line say method, path, query and headers, and what is left of the frame and the other frames are
-//! the body. The node adds `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`, `wasmnode-caller`,
-//! `content-length` and, if the request has them, `traceparent` and `idempotency-key`, in the place of any that are there.
+//! message of HTTP/1.1: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header
+//! lines after it and an empty line say method, path, query and headers, and what is left of the frame and the other
+//! frames are the body. The node adds `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`,
+//! `wasmnode-caller`, `content-length` and, if the request has them, `traceparent` and `idempotency-key`, in the place
+//! of any that are there.
 //!
-//! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each request, in
-//! an instance of its own, and the answer is sent when it has returned.
+//! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each
+//! request, in an instance of its own, and the answer is sent when it has returned.
 
 use crate::engine::backtrace;
 use crate::host_state::HostState;

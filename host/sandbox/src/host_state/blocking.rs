@@ -1,9 +1,9 @@
-//! Calls of the system that may not return, such as one that reads a file on a mount that hangs: on threads of their own,
-//! and not too many of one service.
+//! Calls of the system that may not return, such as one that reads a file on a mount that hangs: on threads of their
+//! own, and not too many of one service.
 //!
-//! Such a call cannot be cancelled. When its run is stopped, its thread goes on waiting, and so its place among the calls of
-//! its service stays taken until the call has really returned. All services share the 512 threads that the runtime has for
-//! such calls; it takes 64 services that hang to use them up.
+//! Such a call cannot be cancelled. When its run is stopped, its thread goes on waiting, and so its place among the
+//! calls of its service stays taken until the call has really returned. All services share the 512 threads that the
+//! runtime has for such calls; it takes 64 services that hang to use them up.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Calls of WASI whose work in the host grows with a number that the guest chooses: bounded, because a run begins on the
-//! driver's own thread, and a guest gives a thread back only in its own code.
+//! Calls of WASI whose work in the host grows with a number that the guest chooses: bounded, because a run begins on
+//! the driver's own thread, and a guest gives a thread back only in its own code.
 //!
 //! | call | bound |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The share of the node's file descriptors that all plugins have together, so that however many files they open, there are
-//! others for connections.
+//! The share of the node's file descriptors that all plugins have together, so that however many files they open, there
+//! are others for connections.
 
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What plugins ask of others by HTTP: only hosts that `http` grants, and not too many at a time.
 //!
 //! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
-//! judged: the host and port that were compared are put back into the request, and the connection goes to an address that
-//! was judged too (`egress.rs`).
+//! judged: the host and port that were compared are put back into the request, and the connection goes to an address
+//! that was judged too (`egress.rs`).
 
 use crate::calls::RunId;
 use crate::host_state::egress_policy::Denied;

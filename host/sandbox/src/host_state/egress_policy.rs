@@ -1,8 +1,8 @@
 //! Which addresses a guest may reach by a name that somebody else's name server resolves.
 //!
 //! A grant that names an address grants that address, whatever it is. A grant that names a host grants what that name
-//! resolves to in the public internet: its owner must not choose an address that only this machine or its network reaches,
-//! such as a database on loopback or the metadata of a cloud. So [`judge`] refuses
+//! resolves to in the public internet: its owner must not choose an address that only this machine or its network
+//! reaches, such as a database on loopback or the metadata of a cloud. So [`judge`] refuses
 //!
 //! - addresses that are not globally reachable (RFC 6890): loopback, private, link-local, shared (RFC 6598), multicast,
 //!   reserved, and IPv6 addresses that carry one of these in IPv4 (mapped, 6to4, NAT64) or hide it (Teredo);

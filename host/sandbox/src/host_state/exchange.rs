@@ -1,5 +1,5 @@
-//! One exchange of HTTP/1.1 with a host: its name is resolved once, the addresses are judged, and the connection goes to one
-//! of those that passed.
+//! One exchange of HTTP/1.1 with a host: its name is resolved once, the addresses are judged, and the connection goes
+//! to one of those that passed.
 
 use crate::host_state::blocking::Blocking;
 use crate::host_state::egress::Response;
@@ -47,7 +47,8 @@ pub(crate) struct EgressTarget {
 /// What a service has for looking names up.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups {
-    /// A look-up cannot be cancelled while a name server does not answer. Apart from files, so that neither waits for the other.
+    /// A look-up cannot be cancelled while a name server does not answer. Apart from files, so that neither waits for
+    /// the other.
     blocking: Blocking,
     addresses: Arc<NodeAddresses>,
 }

@@ -1,14 +1,14 @@
 //! The folders that `fs` grants, as guests see them.
 //!
-//! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leads out of its
-//! folder. This module adds what the node needs to live with any guest:
+//! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leads out of
+//! its folder. This module adds what the node needs to live with any guest:
 //!
 //! - Everything that may block runs on threads of its own, a few per service: `blocking.rs`.
-//! - Only regular files and folders are opened, and without blocking: what was opened is looked at, not its name. FIFOs,
-//!   devices and sockets are refused.
+//! - Only regular files and folders are opened, and without blocking: what was opened is looked at, not its name.
+//!   FIFOs, devices and sockets are refused.
 //! - Open files and folders take places of the plugins' share of descriptors: `descriptors.rs`.
-//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Between folders nothing is
-//!   renamed or linked, so that all of it is counted where it lies.
+//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Between folders nothing
+//!   is renamed or linked, so that all of it is counted where it lies.
 //! - A listing is read in parts.
 
 mod host;

@@ -14,8 +14,8 @@ use wasmnode_protocol::text::{self, MAX_LINE};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// Bytes that a guest may write in one call: so many empty lines take about a millisecond, which is as long as a guest may
-/// be on the driver's thread.
+/// Bytes that a guest may write in one call: so many empty lines take about a millisecond, which is as long as a guest
+/// may be on the driver's thread.
 const MAX_WRITE: usize = 16 << 10;
 
 /// What is remembered of the last output, in bytes.

@@ -1,10 +1,10 @@
 //! From the bytes of a file to a component. Nothing foreign is parsed or compiled in the node's own process.
 //!
-//! The files of plugins are foreign, and the crates that parse and compile them panic on some and take hours or all memory
-//! for others. So each file is compiled by a process of its own ([`child`]) under limits of processor time and memory; the
-//! node gets machine code ([`exchange`]), keeps it ([`cache`]) and links it. A process that ends in any other way than with
-//! an answer is a reason to refuse that file, and nothing else. The node trusts the code: it comes from a program of its own
-//! build, as the greeting proves, or from a folder that nobody else can write to.
+//! The files of plugins are foreign, and the crates that parse and compile them panic on some and take hours or all
+//! memory for others. So each file is compiled by a process of its own ([`child`]) under limits of processor time and
+//! memory; the node gets machine code ([`exchange`]), keeps it ([`cache`]) and links it. A process that ends in any
+//! other way than with an answer is a reason to refuse that file, and nothing else. The node trusts the code: it comes
+//! from a program of its own build, as the greeting proves, or from a folder that nobody else can write to.
 //!
 //! | limit | value | beyond it |
 //! |---|---|---|
@@ -44,13 +44,15 @@ use wasmtime::component::Component;
 /// Hidden command of the binary that makes it a compiler process.
 pub(crate) const COMMAND: &str = "compile-process";
 
-/// Processor time in seconds for a small file before it moves to the lane of slow files. `print`, of 59 KB, takes a tenth of it.
+/// Processor time in seconds for a small file before it moves to the lane of slow files. `print`, of 59 KB, takes a
+/// tenth of it.
 const BRIEF: u64 = 1;
 
 /// Time by the clock for such a file, in which a busy machine gives it at least a fifth of that.
 const BRIEF_WALL: Duration = Duration::from_secs(5);
 
-/// Time by the clock for each second of processor time: on a busy machine, a process of the lowest priority gets little.
+/// Time by the clock for each second of processor time: on a busy machine, a process of the lowest priority gets
+/// little.
 const WALL: u32 = 20;
 
 /// Bytes of code for a file of any size, and for each of its bytes. The known components have up to 5 for each.

@@ -1,16 +1,16 @@
 //! Order in which files compile, apart from the thread that scans the folder, so that it sees a file whatever compiles.
 //!
-//! There are three lanes, each with a thread of its own. Small files begin in the quick lane. One that takes long there is rare
-//! and suspect, and goes on in the lane of slow files, so that it holds up neither small files nor large ones, for which it is
-//! normal to take long.
+//! There are three lanes, each with a thread of its own. Small files begin in the quick lane. One that takes long there
+//! is rare and suspect, and goes on in the lane of slow files, so that it holds up neither small files nor large ones,
+//! for which it is normal to take long.
 //!
-//! In each lane, what a later scan found goes first: whoever drops a file does not wait for a pile that others dropped before.
-//! So that nothing waits for ever, what waits longest follows after [`OVERTAKES`] that went before it. What is to be done for
-//! one service stays in order.
+//! In each lane, what a later scan found goes first: whoever drops a file does not wait for a pile that others dropped
+//! before. So that nothing waits for ever, what waits longest follows after [`OVERTAKES`] that went before it. What is
+//! to be done for one service stays in order.
 //!
-//! A newer change of a file ends the process that compiles what it was before. Of the changes of one file that wait only the
-//! last counts, so there is at most one for each file, besides versions to restore and verdicts to give, whose numbers have
-//! bounds of their own.
+//! A newer change of a file ends the process that compiles what it was before. Of the changes of one file that wait
+//! only the last counts, so there is at most one for each file, besides versions to restore and verdicts to give, whose
+//! numbers have bounds of their own.
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +30,9 @@ use wasmnode_protocol::ServiceName;
 /// Size from which files take long enough to compile that others, and a person, should not wait for them in silence.
 const LARGE: u64 = 1 << 20;
 
-/// Services that go before those that wait longer, until one of these has its turn: a pile of files that take a second each
-/// slows down a burst of good ones by an eighth of a second for each, and is done in the end whatever else arrives.
+/// Services that go before those that wait longer, until one of these has its turn: a pile of files that take a second
+/// each slows down a burst of good ones by an eighth of a second for each, and is done in the end whatever else
+/// arrives.
 const OVERTAKES: u32 = 8;
 
 /// The way in.
@@ -204,7 +205,8 @@ impl State {
         }
     }
 
-    /// The services of which something waits or compiles, once all files of the start have been tried: the others take long.
+    /// The services of which something waits or compiles, once all files of the start have been tried: the others take
+    /// long.
     fn end_first_pass(&mut self) -> Option<Vec<ServiceName>> {
         let is_over = self.is_first_pass && self.services.values().all(|entry| entry.lane != Lane::Quick);
         is_over.then(|| {
@@ -304,7 +306,8 @@ impl CompileQueue {
         self.0.has_changed.notify_all();
     }
 
-    /// All files of the start are here, or done: has [`News::FirstPass`] sent when the quick lane has tried the small ones.
+    /// All files of the start are here, or done: has [`News::FirstPass`] sent when the quick lane has tried the small
+    /// ones.
     pub(crate) fn end_start(&self, sending: &EventSender<PluginEvent>) {
         let mut state = self.0.lock();
         state.is_first_pass = true;

@@ -5,12 +5,13 @@
 //! a record per service and the bytes of its versions, so that after a restart the same versions serve under the same
 //! numbers. Without it (unwritable, damaged, used by another node) the node serves all the same, and forgets.
 //!
-//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one before
-//! in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked against
-//! their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve last.
+//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one
+//! before in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked
+//! against their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve
+//! last.
 //!
-//! Bytes stay while a record of any service names them, or a loader has claimed them for a record to come. Which bytes go
-//! is decided under the lock under which they are claimed, so bytes that are about to go are never taken for kept.
+//! Bytes stay while a record of any service names them, or a loader has claimed them for a record to come. Which bytes
+//! go is decided under the lock under which they are claimed, so bytes that are about to go are never taken for kept.
 
 mod store;
 #[cfg(test)]

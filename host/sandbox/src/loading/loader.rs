@@ -83,8 +83,8 @@ impl Loader {
         Arc::clone(&self.hints)
     }
 
-    /// Starts to load what is in the folder, and watches it until the node ends; what comes of each file is sent. Once all
-    /// that was there at the start has been tried, [`News::FirstPass`] follows.
+    /// Starts to load what is in the folder, and watches it until the node ends; what comes of each file is sent. Once
+    /// all that was there at the start has been tried, [`News::FirstPass`] follows.
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses a thread.
@@ -223,8 +223,8 @@ impl Loader {
         info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
     }
 
-    /// Returns `true` if the file is not as it was when it was found: the scan that finds that reports it. Should it come
-    /// back as it was before any scan, it is reported again.
+    /// Returns `true` if the file is not as it was when it was found: the scan that finds that reports it. Should it
+    /// come back as it was before any scan, it is reported again.
     pub(crate) fn is_outdated(&self, task: &Task) -> bool {
         let Task::Change(Change::Whole(file, stamp)) = task else { return false };
         let is_outdated = Stamp::of(file).as_ref() != Ok(stamp);
@@ -425,8 +425,8 @@ impl Loader {
         content::read(file, stamp, self.settings.plugin_bytes, self.settings.provenance.is_some())
     }
 
-    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache. Says
-    /// who vouches for it, where somebody has to.
+    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
+    /// Says who vouches for it, where somebody has to.
     pub(crate) fn admit(
         &self,
         called: &Called,

@@ -1,5 +1,5 @@
-//! What the loader makes ready besides new files: versions of the time before a restart, and files that `deploy` wants a
-//! verdict on.
+//! What the loader makes ready besides new files: versions of the time before a restart, and files that `deploy` wants
+//! a verdict on.
 
 use crate::loading::compile::{Attempt, CompileError};
 use crate::loading::content::{Content, ContentError, digest};
@@ -19,8 +19,8 @@ use wasmnode_protocol::text;
 use wasmnode_protocol::{Failure, ServiceName};
 
 impl Loader {
-    /// Makes a service serve as before a restart, when its file is looked at for the first time: what is in that file may
-    /// be newer, rolled back, or not whole. The versions that could serve again are restored later.
+    /// Makes a service serve as before a restart, when its file is looked at for the first time: what is in that file
+    /// may be newer, rolled back, or not whole. The versions that could serve again are restored later.
     ///
     /// # Errors
     /// If that takes a larger effort, the node stops, or the attempt is cancelled.

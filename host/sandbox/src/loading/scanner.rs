@@ -1,14 +1,14 @@
 //! Which files of the plugin folder are whole, which have gone, and which cannot be used.
 //!
-//! A file that is still being copied may already be a valid component, so that it compiles proves nothing. A file counts
-//! as whole when its writer has closed it or it was moved here, and where nobody saw that happen, when it has not
-//! changed for a while. Events are hints: what is true is what a scan finds, and scans come without hints too.
+//! A file that is still being copied may already be a valid component, so that it compiles proves nothing. A file
+//! counts as whole when its writer has closed it or it was moved here, and where nobody saw that happen, when it has
+//! not changed for a while. Events are hints: what is true is what a scan finds, and scans come without hints too.
 //!
-//! The signature beside a file (`print.wasm.minisig`) is part of it: both must be whole, and if either changes, the file
-//! counts as changed. So the two may come in any order.
+//! The signature beside a file (`print.wasm.minisig`) is part of it: both must be whole, and if either changes, the
+//! file counts as changed. So the two may come in any order.
 //!
-//! A plugin is gone only if its name is not found, or leads nowhere. Every other error is a state of the file of its own:
-//! it is reported once, changes nothing else, and ends when a later scan finds the file in order.
+//! A plugin is gone only if its name is not found, or leads nowhere. Every other error is a state of the file of its
+//! own: it is reported once, changes nothing else, and ends when a later scan finds the file in order.
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,8 @@ use wasmnode_protocol::text::shown;
 /// Versions that are kept, the serving one included; each takes the memory of its compiled code.
 const KEPT: usize = 4;
 
-/// Rolled back digests that a service keeps when its file is removed, the newest: each takes about 100 bytes of the state.
+/// Rolled back digests that a service keeps when its file is removed, the newest: each takes about 100 bytes of the
+/// state.
 const ROLLED_BACK: usize = 16;
 
 /// One service's plugin, in all versions that are kept.
@@ -149,8 +150,8 @@ impl Versions {
         !is_known
     }
 
-    /// Notes that the newest file is in order: it holds what was loaded last. That may have been rolled back: what lies in
-    /// the folder is then not what serves, which is logged once.
+    /// Notes that the newest file is in order: it holds what was loaded last. That may have been rolled back: what lies
+    /// in the folder is then not what serves, which is logged once.
     pub(crate) fn accept(&mut self) {
         self.refused = None;
         let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
@@ -166,8 +167,8 @@ impl Versions {
         }
     }
 
-    /// Notes that the newest file holds what was rolled back before a file was removed, which is logged once; where nothing
-    /// serves, that is also why.
+    /// Notes that the newest file holds what was rolled back before a file was removed, which is logged once; where
+    /// nothing serves, that is also why.
     fn pass_over(&mut self, plugin: &Plugin, number: u64) {
         if self.serving().is_some() {
             return self.accept();
@@ -195,8 +196,8 @@ impl Versions {
         }
     }
 
-    /// Makes a new version serve, unless it is the serving one over again, or was rolled back before the file was removed
-    /// and is not deployed.
+    /// Makes a new version serve, unless it is the serving one over again, or was rolled back before the file was
+    /// removed and is not deployed.
     pub(crate) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
         self.refused = None;
         plugin.digest().clone_into(&mut self.file);

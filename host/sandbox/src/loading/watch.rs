@@ -1,9 +1,9 @@
 //! What the system reports of the plugin folder, and whether the watched folder is still the one that its path names.
 //!
-//! The watch follows the path: `mv plugins old; mv next plugins`, a folder made anew, or a link that is pointed elsewhere
-//! change the folder under the same name, and its new content sends no event to the old watch. Device, inode and time of
-//! birth are therefore compared regularly, which costs one `stat`. A folder made anew may have the inode of the one that
-//! was removed, so the event of its removal counts too.
+//! The watch follows the path: `mv plugins old; mv next plugins`, a folder made anew, or a link that is pointed
+//! elsewhere change the folder under the same name, and its new content sends no event to the old watch. Device, inode
+//! and time of birth are therefore compared regularly, which costs one `stat`. A folder made anew may have the inode of
+//! the one that was removed, so the event of its removal counts too.
 
 use crate::loading::scanner::{Stamp, is_of_plugin};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};

@@ -1,5 +1,5 @@
-//! What an administrator asks for: a step back, and what `deploy` needs: the folder, and a verdict on a file that lies in it
-//! under a name that is never loaded.
+//! What an administrator asks for: a step back, and what `deploy` needs: the folder, and a verdict on a file that lies
+//! in it under a name that is never loaded.
 //!
 //! A trial needs no right of its own: whoever names a staged file could read the folder, and
 //! whoever put it there could write to it, and so could have had it loaded by its final name.
@@ -27,8 +27,8 @@ const TRIALS: usize = 64;
 /// Files that are listed although no service can be named after them.
 const MISNAMED: usize = 100;
 
-/// How long the folder may take to be read for a list of plugins, which is otherwise answered without such files: well within
-/// the two seconds that a plugin has by default.
+/// How long the folder may take to be read for a list of plugins, which is otherwise answered without such files: well
+/// within the two seconds that a plugin has by default.
 const READING: Duration = Duration::from_secs(1);
 
 /// Longest name of a staged file in bytes, as file systems have it.
@@ -103,8 +103,8 @@ impl Trials {
 }
 
 impl Plugins {
-    /// Looks up the files of the folder that no service can be named after, and why. The folder is not read on the calling
-    /// thread, which would wait where its mount hangs; what takes too long is left out.
+    /// Looks up the files of the folder that no service can be named after, and why. The folder is not read on the
+    /// calling thread, which would wait where its mount hangs; what takes too long is left out.
     pub fn misnamed(&self) -> impl Future<Output = Vec<PluginReport>> + Send + 'static {
         let folder = self.folder.as_ref().map(|folder| folder.path.clone());
         async move {
@@ -123,8 +123,8 @@ impl Plugins {
         folder.describe(self.history.is_some()).map_err(|why| Failure::new(Code::Failed, why))
     }
 
-    /// Returns the verdict on a file that lies in the folder under a name that is never loaded; the first time that it is
-    /// asked for, one is begun. `called` is what refusals call the file.
+    /// Returns the verdict on a file that lies in the folder under a name that is never loaded; the first time that it
+    /// is asked for, one is begun. `called` is what refusals call the file.
     ///
     /// # Errors
     /// If the name is not that of a staged file, too many files are being tried, or nothing is loaded here.

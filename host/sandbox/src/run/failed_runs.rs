@@ -1,5 +1,5 @@
-//! One line in the node's log for each run that failed, at a limited rate: which request, of whom, in which version of the
-//! plugin, why, and where the guest was.
+//! One line in the node's log for each run that failed, at a limited rate: which request, of whom, in which version of
+//! the plugin, why, and where the guest was.
 //!
 //! A service that rejects a request, or says that it could not do it, has done its work: such lines are for `debug`.
 

@@ -1,8 +1,8 @@
 //! Where the runs of a plugin begin: on the driver's own thread while they are short, else in the thread pool.
 //!
 //! A thread hop costs 4 to 20 µs, so it pays only for runs that take much longer; and a long run on the driver's thread
-//! makes everybody wait. A guest gives the thread back after two ticks of the epoch (2 ms), but not while it is inside one
-//! call of the host or one bulk operation on its memory. A plugin that has held the driver's thread for longer than
+//! makes everybody wait. A guest gives the thread back after two ticks of the epoch (2 ms), but not while it is inside
+//! one call of the host or one bulk operation on its memory. A plugin that has held the driver's thread for longer than
 //! [`HELD`] stays in the pool for a while, which doubles each time, however quick its other runs are.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Whether a plugin is fit to run. One that crashes in request after request is not tried with each new one: it costs time that
-//! others could use.
+//! Whether a plugin is fit to run. One that crashes in request after request is not tried with each new one: it costs
+//! time that others could use.
 
 use std::time::{Duration, Instant};
 

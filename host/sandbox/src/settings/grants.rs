@@ -11,13 +11,14 @@ use std::path::PathBuf;
 pub struct Grants {
     /// Environment variables. `env = { LANG = "fr" }`.
     pub env: BTreeMap<String, String>,
-    /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true, bytes = "1GiB", files = 10000 }]`; `write`
-    /// is false by default, and the limits are those that stand here.
+    /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true, bytes = "1GiB", files = 10000 }]`;
+    /// `write` is false by default, and the limits are those that stand here.
     pub fs: Vec<FolderGrant>,
     /// Where it may connect to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; there is no name lookup.
     pub net: Vec<SocketAddr>,
-    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up, and takes no address that
-    /// is not of the public internet, or is its own or another node's. `"api.internal@10.0.0.5:8080"` names the address.
+    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up, and takes no
+    /// address that is not of the public internet, or is its own or another node's. `"api.internal@10.0.0.5:8080"`
+    /// names the address.
     pub http: Vec<HttpGrant>,
 }
 

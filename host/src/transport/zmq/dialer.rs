@@ -37,8 +37,8 @@ use zmq::SocketEvent::{
     HANDSHAKE_SUCCEEDED,
 };
 
-/// Messages that libzmq holds for one link, in each direction. The core bounds what is outstanding on a link, so this is
-/// not a limit to live with but one never to meet: over it, libzmq reads no more from the connection.
+/// Messages that libzmq holds for one link, in each direction. The core bounds what is outstanding on a link, so this
+/// is not a limit to live with but one never to meet: over it, libzmq reads no more from the connection.
 const HIGH_WATER_MARK: i32 = 20_000;
 
 /// Interval of libzmq's own heartbeats, in milliseconds. Peers that speak ZMTP 3.0 get none, because it has no PING.
@@ -198,7 +198,8 @@ impl Dialer {
             .map_err(|why| (link, why))
     }
 
-    /// Uses these keys. Returns the links to end: those that were secured with a key which is not that of the name any more.
+    /// Uses these keys. Returns the links to end: those that were secured with a key which is not that of the name any
+    /// more.
     pub(super) fn trust(&mut self, keys: &Keys) -> Vec<LinkId> {
         let is_distrusted = |known: &Link| match (&known.expected, known.key) {
             (Some(name), Some(key)) => keys.key_of(name) != Some(key),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasmnode_sandbox::Capacity;
 
-/// Largest number of queued reports of refused connections: more than the driver logs in a second, and few enough to cost
-/// nothing. Refusals beyond it are only counted.
+/// Largest number of queued reports of refused connections: more than the driver logs in a second, and few enough to
+/// cost nothing. Refusals beyond it are only counted.
 const REFUSALS: u32 = 64;
 
 /// Event of the sockets.

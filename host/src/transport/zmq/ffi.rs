@@ -20,10 +20,12 @@ pub(super) const IN_BATCH_SIZE: i32 = 101;
 /// Bytes that a connection gathers before it writes them: `ZMQ_OUT_BATCH_SIZE`, another.
 pub(super) const OUT_BATCH_SIZE: i32 = 102;
 
-/// How long what was sent may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of `tcp(7)`.
+/// How long what was sent may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of
+/// `tcp(7)`.
 pub(super) const TCP_MAXRT: i32 = 80;
 
-/// What a ROUTER reports of connections, each in an empty message of its routing id: `ZMQ_ROUTER_NOTIFY`, another draft.
+/// What a ROUTER reports of connections, each in an empty message of its routing id: `ZMQ_ROUTER_NOTIFY`, another
+/// draft.
 pub(super) const ROUTER_NOTIFY: i32 = 97;
 
 /// That they end.
@@ -47,7 +49,8 @@ pub(super) const END_CONNECTION: i32 = 1003;
 /// libzmq's reason for refusing the option or its value.
 #[allow(unsafe_code, reason = "the crate exposes neither these options nor a setter by number")]
 pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result<(), zmq::Error> {
-    // SAFETY: `as_mut_ptr` is the live socket of an exclusive borrow; libzmq reads `value.len()` bytes before it returns.
+    // SAFETY: `as_mut_ptr` is the live socket of an exclusive borrow; libzmq reads `value.len()` bytes before it
+    // returns.
     checked(unsafe { zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, value.as_ptr().cast(), value.len()) })
 }
 
@@ -61,7 +64,8 @@ pub(super) fn send_copy(socket: &mut zmq::Socket, part: &[u8], flags: i32) -> Re
     checked(unsafe { zmq_sys::zmq_send(socket.as_mut_ptr(), part.as_ptr().cast(), part.len(), flags) })
 }
 
-/// Sends one part of a message without copying it: libzmq lets go of the bytes, and of the token, when it has written them.
+/// Sends one part of a message without copying it: libzmq lets go of the bytes, and of the token, when it has written
+/// them.
 ///
 /// # Errors
 /// libzmq's reason; nothing is sent then.
@@ -124,8 +128,8 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Has the events of a socket told at an endpoint, in their second version: the event, the number of its values and each
-/// value, as frames of eight bytes; then the address here, and the one of the other end.
+/// Has the events of a socket told at an endpoint, in their second version: the event, the number of its values and
+/// each value, as frames of eight bytes; then the address here, and the one of the other end.
 ///
 /// # Errors
 /// libzmq's reason for refusing the endpoint.
@@ -141,9 +145,9 @@ pub(super) fn monitor(socket: &mut zmq::Socket, endpoint: &str, events: u64) -> 
 /// Opens the sockets of a context, whose threads start with the first of them, so that these threads do not interrupt
 /// the one that uses the sockets (`SCHED_BATCH` in `sched(7)`; `ZMQ_THREAD_SCHED_POLICY` in `zmq_ctx_set(3)`).
 ///
-/// Each answer wakes the thread that writes to the network. Where the two share a core, it would run at once, write that
-/// one answer, and sleep again; when it waits for its turn, it finds many. Where they do not, nothing changes. The calling
-/// thread stays as it was.
+/// Each answer wakes the thread that writes to the network. Where the two share a core, it would run at once, write
+/// that one answer, and sleep again; when it waits for its turn, it finds many. Where they do not, nothing changes. The
+/// calling thread stays as it was.
 pub(super) fn open_patiently<T>(open: impl FnOnce() -> T) -> T {
     match change_policy(libc::SCHED_OTHER, libc::SCHED_BATCH) {
         Ok(false) => open(),

@@ -1,8 +1,8 @@
 //! What becomes of connections that are accepted: let in, turned away for a reason that libzmq tells, or neither.
 //!
 //! Neither is what does not begin as ZeroMQ does: libzmq closes it and tells only that it came and went. Whether a
-//! connection was let in is told without saying which one. So they are counted: of all that are gone, or older than a handshake
-//! can be, those that were neither let in nor turned away are the rest.
+//! connection was let in is told without saying which one. So they are counted: of all that are gone, or older than a
+//! handshake can be, those that were neither let in nor turned away are the rest.
 
 use super::HANDSHAKE;
 use std::collections::BTreeMap;

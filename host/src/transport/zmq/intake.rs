@@ -1,8 +1,8 @@
 //! Bounds on what a connection may send before its message is complete, kept by `libzmq.patch` of the stand-in crate
 //! `host/third-party/zeromq-src`: where memory is allocated, before anything is known of the sender.
 //!
-//! A handshake has at most 4 KiB. A message over a limit of the configuration is answered (413) as long as it keeps
-//! to twice the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the
+//! A handshake has at most 4 KiB. A message over a limit of the configuration is answered (413) as long as it keeps to
+//! twice the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the
 //! limit in a monitor event.
 
 use super::ffi;

@@ -1,8 +1,8 @@
 //! How a lost cable is noticed: by the system, for each tcp connection, within [`LOST_AFTER`] seconds.
 //!
-//! An idle connection is probed. While data is unacknowledged the system sends no probes but the data, again and again; then
-//! the time since the last progress counts. It counts as well while the other side leaves no room for more, so a process
-//! that is frozen with full buffers loses its connection too.
+//! An idle connection is probed. While data is unacknowledged the system sends no probes but the data, again and again;
+//! then the time since the last progress counts. It counts as well while the other side leaves no room for more, so a
+//! process that is frozen with full buffers loses its connection too.
 
 use super::ffi;
 

@@ -1,13 +1,13 @@
 //! The ROUTER that serves clients and workers, bound to all endpoints.
 //!
-//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection, and ends the one before. Where
-//! keys are asked for it is off, and a routing id belongs to the user who chose it, so that nobody takes over what is meant
-//! for another; a connection whose routing id is taken gets another (`libzmq.patch`).
+//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection, and ends the one before.
+//! Where keys are asked for it is off, and a routing id belongs to the user who chose it, so that nobody takes over
+//! what is meant for another; a connection whose routing id is taken gets another (`libzmq.patch`).
 //!
-//! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs none.
-//! A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
-//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection, what
-//! libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
+//! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs
+//! none. A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
+//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection,
+//! what libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
 
 use super::event::Reports;
 use super::intake::Intake;
@@ -43,8 +43,8 @@ pub(super) struct Listener {
     keys: Option<Keys>,
     /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
     users: HashMap<Vec<u8>, Option<Box<str>>>,
-    /// Where no keys are asked for, the ids of connections that have sent lately, by their last byte: an allocation less for
-    /// each message.
+    /// Where no keys are asked for, the ids of connections that have sent lately, by their last byte: an allocation
+    /// less for each message.
     recent: [Option<ConnectionId>; RECENT],
     /// Where it is told who was turned away.
     reports: Reports,
@@ -114,8 +114,8 @@ impl Listener {
         }
     }
 
-    /// Others are trusted from now on. If somebody is so no more, its connections end, and also those that have sent nothing
-    /// yet: whose they are is not known, and they have little to lose.
+    /// Others are trusted from now on. If somebody is so no more, its connections end, and also those that have sent
+    /// nothing yet: whose they are is not known, and they have little to lose.
     pub(super) fn trust(&mut self, keys: &Keys) {
         if !self.authenticator.trust(keys) {
             return;
@@ -227,8 +227,8 @@ fn sender_with_key(
     }
 }
 
-/// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be any
-/// user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
+/// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be
+/// any user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
 fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<ConnectionId>; RECENT]) -> Sender {
     // What libzmq itself sends comes from no address.
     if let [only] = frames
@@ -247,8 +247,8 @@ fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Opt
     })
 }
 
-/// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks first:
-/// a socket that nobody answers is stale and goes, anything else stays.
+/// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks
+/// first: a socket that nobody answers is stale and goes, anything else stays.
 fn clear_the_way(path: &Path) -> Result<(), String> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {

@@ -1,7 +1,7 @@
 //! Messages on their way out: to libzmq, or into the backlog while a receiver reads too slowly.
 //!
-//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, one receiver is to blame: a message to
-//! it is dropped, and a message to another ends its connection.
+//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, one receiver is to blame: a
+//! message to it is dropped, and a message to another ends its connection.
 
 use super::dialer::Dialer;
 use super::listener::Listener;
@@ -89,8 +89,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not so if
-    /// the receiver of the message is the one whose connection would have to end.
+    /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not
+    /// so if the receiver of the message is the one whose connection would have to end.
     fn make_room(&mut self, to: &Receiver, bytes: usize) -> bool {
         while self.unread.total() + self.send_queues.bytes() + bytes > self.max_unread {
             let Some((to_blame, held)) = self.to_blame() else { return true };
@@ -106,8 +106,8 @@ impl Sockets {
         true
     }
 
-    /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it holds:
-    /// size alone would blame those who are just reading a large message.
+    /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it
+    /// holds: size alone would blame those who are just reading a large message.
     fn to_blame(&self) -> Option<(Receiver, usize)> {
         let waiting = self.send_queues.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
         let mut users: BTreeMap<User<'_>, (usize, u64, (&Receiver, usize))> = BTreeMap::new();

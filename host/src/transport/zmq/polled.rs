@@ -1,9 +1,9 @@
 //! A ZeroMQ socket whose descriptor is polled.
 //!
-//! libzmq signals an arrival on the descriptor (`ZMQ_FD` in `zmq_getsockopt(3)`) once, and only to an owner that has found
-//! the socket empty before: a socket that was never read from signals nothing, and any call on a socket may take note of
-//! arrivals and so use the signal up. So sleeping on the descriptor is safe only after the latest use of the socket has
-//! found it empty. Every use passes through [`Polled`], which keeps track of that.
+//! libzmq signals an arrival on the descriptor (`ZMQ_FD` in `zmq_getsockopt(3)`) once, and only to an owner that has
+//! found the socket empty before: a socket that was never read from signals nothing, and any call on a socket may take
+//! note of arrivals and so use the signal up. So sleeping on the descriptor is safe only after the latest use of the
+//! socket has found it empty. Every use passes through [`Polled`], which keeps track of that.
 
 use super::{ffi, uninterrupted};
 use std::cell::Cell;

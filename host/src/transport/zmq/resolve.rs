@@ -76,8 +76,9 @@ pub(crate) fn address_of(address: &str) -> Result<SocketAddr, String> {
 
 /// Listens at an endpoint.
 ///
-/// libzmq takes IPv6 addresses only where `ZMQ_IPV6` is set, and what is bound or connected later keeps that: with it, an
-/// IPv4 address is bound and shown as one of IPv6. So it is set for each endpoint anew, here and in [`connect`] alone.
+/// libzmq takes IPv6 addresses only where `ZMQ_IPV6` is set, and what is bound or connected later keeps that: with it,
+/// an IPv4 address is bound and shown as one of IPv6. So it is set for each endpoint anew, here and in [`connect`]
+/// alone.
 ///
 /// # Errors
 /// libzmq's reason.

@@ -9,8 +9,8 @@ use wasmnode_core::{ConnectionId, Frame, Input, LinkId};
 const MESSAGE_OVERHEAD: usize = 256;
 const FRAME_OVERHEAD: usize = 64;
 
-/// Messages that are tried again in one turn of the driver's loop: as long as a few milliseconds. What is left is tried in
-/// the next, beginning with the next receiver.
+/// Messages that are tried again in one turn of the driver's loop: as long as a few milliseconds. What is left is tried
+/// in the next, beginning with the next receiver.
 const ATTEMPTS: u32 = 1_024;
 
 /// Where a message goes.
@@ -102,8 +102,8 @@ impl SendQueues {
         Ok(())
     }
 
-    /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN), and not more than
-    /// [`ATTEMPTS`] in all; returns what cannot be sent at all.
+    /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN), and not more
+    /// than [`ATTEMPTS`] in all; returns what cannot be sent at all.
     pub(super) fn retry(&mut self, mut send: impl FnMut(&Receiver, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
         let (mut unsent, mut left) = (Vec::new(), ATTEMPTS);
         let mut waited = std::mem::take(&mut self.queues);

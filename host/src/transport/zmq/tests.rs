@@ -58,11 +58,21 @@ impl Fixture {
         self.sockets.post(LinkId(link), frames(text))
     }
 
+    /// What has arrived, but for the ends of connections that others made.
+    fn receive(&mut self) -> Option<Input> {
+        loop {
+            match self.sockets.receive() {
+                Some(Input::Gone(_)) => {}
+                received => return received,
+            }
+        }
+    }
+
     /// The next input, whatever it is.
     fn next(&mut self) -> Input {
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
-            if let Some(input) = self.sockets.receive() {
+            if let Some(input) = self.receive() {
                 return input;
             }
             self.handle_events();
@@ -76,7 +86,7 @@ impl Fixture {
     fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < DEADLINE && self.sockets.receive().is_none());
+            assert!(start.elapsed() < DEADLINE && self.receive().is_none());
             self.sockets.wait(self.events.fd(), Some(Duration::from_millis(10)));
             self.handle_events();
         }
@@ -381,7 +391,7 @@ fn sockets_without_links_wait_for_peers_only() {
     near.down(1);
     near.sockets.wait(near.events.fd(), Some(Duration::ZERO));
     let ready = near.sockets.ready;
-    assert!(!ready.listener && !ready.links && !ready.events && near.sockets.receive().is_none());
+    assert!(!ready.listener && !ready.links && !ready.events && near.receive().is_none());
 }
 
 #[test]
@@ -391,7 +401,7 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
     far.converse(1, &mut near);
     far.post(1, "first").unwrap();
     let Input::Message { from, .. } = near.next() else { panic!("not a message") };
-    assert!(near.sockets.receive().is_none());
+    assert!(near.receive().is_none());
     far.post(1, "second").unwrap();
     let start = Instant::now();
     while !near.sockets.listener.polled().has_input() {
@@ -400,7 +410,7 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
     }
     near.sockets.send(from, frames("answer")).unwrap();
     near.sockets.wait(near.events.fd(), Some(DEADLINE));
-    assert!(near.sockets.receive().is_some());
+    assert!(near.receive().is_some());
 }
 
 #[test]
@@ -433,4 +443,26 @@ fn endpoints_of_both_families_are_listened_at_and_dialled_in_any_order() {
         }
         near.converse(1, &mut far);
     }
+}
+
+#[test]
+fn the_end_of_a_connection_is_told_after_all_that_came_on_it() {
+    let mut near = Fixture::new();
+    let endpoint = near.bind("tcp://127.0.0.1:*");
+    let mut far = Fixture::new();
+    far.sockets.dial(LinkId(1), &endpoint, None);
+    far.post(1, "question").unwrap();
+    let Input::Message { from, .. } = near.next() else { panic!("not a message") };
+    assert!(!from.has_own_identity());
+    far.sockets.hang_up(LinkId(1));
+    let start = Instant::now();
+    let gone = loop {
+        match near.sockets.receive() {
+            Some(input) => break input,
+            None => near.sockets.wait(near.events.fd(), Some(Duration::from_millis(1))),
+        }
+        far.sockets.wait(far.events.fd(), Some(Duration::from_millis(1)));
+        assert!(start.elapsed() < DEADLINE);
+    };
+    assert_eq!(gone, Input::Gone(from));
 }

@@ -1,8 +1,8 @@
 //! Counts what libzmq holds for receivers that have not read it yet: it bounds each of its queues, and not their sum.
 //!
-//! A large message carries a [`Token`], which libzmq lets go of together with the message. Small ones are copied; one in
-//! [`SAMPLE`] bytes of them carries a token for all. What goes to one receiver leaves in order, so a token that is there
-//! stands for what was sent before it.
+//! A large message carries a [`Token`], which libzmq lets go of together with the message. Small ones are copied; one
+//! in [`SAMPLE`] bytes of them carries a token for all. What goes to one receiver leaves in order, so a token that is
+//! there stands for what was sent before it.
 
 use super::LARGE;
 use super::send_queue::Receiver;

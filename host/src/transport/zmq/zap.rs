@@ -1,8 +1,8 @@
-//! Who is let in: the ZAP handler (ZeroMQ RFC 27) of the node's sockets, in a thread of its own. The thread also reads what
-//! libzmq reports of connections, and passes on which of them exceeded a limit; without keys it does only that.
+//! Who is let in: the ZAP handler (ZeroMQ RFC 27) of the node's sockets, in a thread of its own. The thread also reads
+//! what libzmq reports of connections, and passes on which of them exceeded a limit; without keys it does only that.
 //!
-//! libzmq asks it about each connection before anything else is heard on it, and marks every message with what it answered:
-//! the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
+//! libzmq asks it about each connection before anything else is heard on it, and marks every message with what it
+//! answered: the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
 //! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
 
 use super::event::Reports;
@@ -67,8 +67,8 @@ pub(super) struct Authenticator {
 }
 
 impl Authenticator {
-    /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of the
-    /// others is reported.
+    /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of
+    /// the others is reported.
     pub(super) fn open(
         context: &zmq::Context,
         guarded: &mut zmq::Socket,
@@ -131,7 +131,8 @@ struct ZapThread {
     reports: Reports,
 }
 
-/// An event of the second version in the form of the first, but with the address of the other end in the place of the own.
+/// An event of the second version in the form of the first, but with the address of the other end in the place of the
+/// own.
 fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
     let [kind, _count, value, .., remote] = event else { return None };
     let number = |frame: &[u8]| Some(u64::from_ne_bytes(frame.try_into().ok()?));

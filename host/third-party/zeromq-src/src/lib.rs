@@ -5,16 +5,16 @@
 //! that the build script of `zmq-sys` calls, and answers them with the libzmq 4.3.5 of the current `zeromq-src` and the
 //! libsodium that `libsodium-sys-stable` builds from its bundled, signed source.
 //!
-//! `libzmq.patch` bounds what a connection may take before its message is complete, and removes ways for a peer to abort
-//! the process or to go unnoticed; its head gives the reason of each edit. The build script of this crate applies it to a
-//! copy of the source, and fails where an edit does not fit. The options that the patch adds are named in
+//! `libzmq.patch` bounds what a connection may take before its message is complete, and removes ways for a peer to
+//! abort the process or to go unnoticed; its head gives the reason of each edit. The build script of this crate applies
+//! it to a copy of the source, and fails where an edit does not fit. The options that the patch adds are named in
 //! `host/src/transport/zmq/ffi.rs`.
 //!
 //! `platform.hpp` says what libzmq's own build finds on Linux. Without it, threads would wake each other through socket
 //! pairs, TCP keep-alives would be ignored, and the user behind an ipc socket would be unknown.
 //!
-//! How much a connection reads and writes at a time can be set only among libzmq's drafts, so these are built in; a node
-//! uses nothing else of them.
+//! How much a connection reads and writes at a time can be set only among libzmq's drafts, so these are built in; a
+//! node uses nothing else of them.
 //!
 //! Drop it when a `zmq` release offers CURVE by itself and its libzmq has the limits.
 

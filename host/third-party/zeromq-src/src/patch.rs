@@ -1,5 +1,5 @@
-//! Unified diffs, applied to the letter: each hunk at the line that it names, with all of its context. What differs is an
-//! error, because a hunk that lands elsewhere would change another function.
+//! Unified diffs, applied to the letter: each hunk at the line that it names, with all of its context. What differs is
+//! an error, because a hunk that lands elsewhere would change another function.
 
 /// The hunks for one file.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! To whom an idempotency key belongs.
 //!
-//! The name of a user is one that its node has given it, and that of a node one of its zone. So a key belongs to the whole
-//! way by which its user is known here: user at node of zone, as far as each of them is vouched for by the next.
+//! The name of a user is one that its node has given it, and that of a node one of its zone. So a key belongs to the
+//! whole way by which its user is known here: user at node of zone, as far as each of them is vouched for by the next.
 
 use crate::broker::pending::Pending;
 use crate::name::Label;
@@ -11,8 +11,8 @@ use crate::name::Label;
 pub(super) struct Owner {
     /// The zones by which a request of another zone came, the first one first. Each router vouches for its neighbour.
     zones: Vec<Label>,
-    /// The node at which it asked, as the others call it; `None` for this node, and for users who show no key: these may
-    /// ask again at another node.
+    /// The node at which it asked, as the others call it; `None` for this node, and for users who show no key: these
+    /// may ask again at another node.
     node: Option<String>,
     /// Its name at that node; `None` if it shows no key.
     user: Option<String>,

@@ -1,8 +1,8 @@
 //! Who has how much of what is kept, so that whoever has the most gives way first (max-min fairness).
 //!
-//! Shares are nested: at first those of the nodes and zones that requests came from, within each those of its users, and
-//! within these those of services. A node that invents users takes room from its own alone, and so does a user that asks
-//! for much from its own other replies of that service.
+//! Shares are nested: at first those of the nodes and zones that requests came from, within each those of its users,
+//! and within these those of services. A node that invents users takes room from its own alone, and so does a user that
+//! asks for much from its own other replies of that service.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,9 @@
 //! Inputs and outputs of the machines as text, much as dialogues are written (`dialogues/notation.txt`): small words,
-//! frames as text in quotes or pairs of hex digits, lists in parentheses, times in microseconds, `-` for what is not there.
+//! frames as text in quotes or pairs of hex digits, lists in parentheses, times in microseconds, `-` for what is not
+//! there.
 //!
-//! The words are free of the names of types and fields, so that a renaming changes nothing in a transcript. Everything is
-//! matched without a `..`, so that a new variant or field is not forgotten.
+//! The words are free of the names of types and fields, so that a renaming changes nothing in a transcript. Everything
+//! is matched without a `..`, so that a new variant or field is not forgotten.
 
 mod node;
 mod status;

@@ -1,5 +1,5 @@
-//! What the fuzzers run, once for each input. `tests/fuzz` makes a target of each; the test beside this folder replays the
-//! inputs that are kept.
+//! What the fuzzers run, once for each input. `tests/fuzz` makes a target of each; the test beside this folder replays
+//! the inputs that are kept.
 //!
 //! A body panics if a promise is broken, and only then.
 

@@ -1,5 +1,5 @@
-//! A router whose neighbours may say anything: its tables keep their limits, no path crosses a zone twice, what it says can
-//! be read, in order, and it does not ask to be woken for ever at one instant.
+//! A router whose neighbours may say anything: its tables keep their limits, no path crosses a zone twice, what it says
+//! can be read, in order, and it does not ask to be woken for ever at one instant.
 
 use super::reader::Reader;
 use super::words::{any_name, any_service, any_traits, any_update, any_zone, label};

@@ -1,5 +1,5 @@
-//! The directory of a zone whose members may advertise anything: it keeps its limits, and each member's offers come and go
-//! in turn.
+//! The directory of a zone whose members may advertise anything: it keeps its limits, and each member's offers come and
+//! go in turn.
 
 use super::reader::Reader;
 use super::words::{any_advert, any_name, any_service, any_traits, label};

@@ -146,7 +146,8 @@ impl Checker {
         id
     }
 
-    /// The oldest of each caller's requests that wait for a service, the oldest first; each call is a caller's only one.
+    /// The oldest of each caller's requests that wait for a service, the oldest first; each call is a caller's only
+    /// one.
     fn fronts(&self, service: &ServiceName) -> Vec<AskId> {
         let (mut fronts, mut callers) = (Vec::new(), BTreeSet::new());
         for id in self.desks.get(service).into_iter().flat_map(|desk| desk.waiting.iter().copied()) {

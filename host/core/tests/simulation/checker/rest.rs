@@ -98,8 +98,8 @@ impl Checker {
         self.require(!self.stopped || idle, || "has stopped, but not ended everything".to_owned());
     }
 
-    /// Every heartbeat interval each worker is told that the node lives, and those are purged that fell silent or hold on
-    /// to a request past its deadline.
+    /// Every heartbeat interval each worker is told that the node lives, and those are purged that fell silent or hold
+    /// on to a request past its deadline.
     fn check_workers(&self) {
         let majordomo = &self.settings.majordomo;
         let round = majordomo.heartbeat + LATEST;

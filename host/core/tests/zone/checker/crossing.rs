@@ -1,7 +1,7 @@
 //! Requests between zones: none enters a zone twice, and none passes where a rule forbids it.
 //!
-//! The books follow each copy of a request from node to node. What a liar says of where a request has been is taken over,
-//! for nobody could know better; what the others say must be so.
+//! The books follow each copy of a request from node to node. What a liar says of where a request has been is taken
+//! over, for nobody could know better; what the others say must be so.
 
 use super::Checker;
 use super::model::Model;

@@ -1,7 +1,7 @@
 //! What can be reached from which zone, and at what cost, found in another way than the routers do.
 //!
-//! Rules let pass by service and zone, never by path, and every link costs something: so the best ways are the shortest ones
-//! over the links that let a service pass, for each service of each zone.
+//! Rules let pass by service and zone, never by path, and every link costs something: so the best ways are the shortest
+//! ones over the links that let a service pass, for each service of each zone.
 
 use super::model::Model;
 use std::collections::{BTreeMap, BTreeSet};

@@ -20,12 +20,13 @@ const THAWED_WITHIN: Duration = Duration::from_millis(500);
 /// Heartbeats after which a peer that answers nothing gets no request.
 const TOLERANCE: u32 = 3;
 
-/// How long the nodes may disagree after the faults: until a broken connection is noticed (0.5 s here), it is dialled again
-/// (2 s), a welcome is awaited in vain (3 s), the dead are greeted (twice 2 s) and a probe has failed and been refuted (3 s).
+/// How long the nodes may disagree after the faults: until a broken connection is noticed (0.5 s here), it is dialled
+/// again (2 s), a welcome is awaited in vain (3 s), the dead are greeted (twice 2 s) and a probe has failed and been
+/// refuted (3 s).
 const AGREE_WITHIN: Duration = Duration::from_secs(13);
 
-/// And so many probe periods per node: who has missed the news of a death finds it by a probe of its own, and each node is
-/// probed once in two turns at the latest.
+/// And so many probe periods per node: who has missed the news of a death finds it by a probe of its own, and each node
+/// is probed once in two turns at the latest.
 const TURNS: u32 = 2;
 
 /// How a zone is.

@@ -1,4 +1,5 @@
-//! Several zones, joined by one to three routers each: who is joined with whom, what may pass, and what goes wrong there.
+//! Several zones, joined by one to three routers each: who is joined with whom, what may pass, and what goes wrong
+//! there.
 
 use super::{Accident, Joined, Plan, SERVICES, Scenario, Weather, chance, common, name, pick};
 use crate::graph::Family;

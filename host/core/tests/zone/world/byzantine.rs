@@ -1,5 +1,5 @@
-//! What bad company makes of what it sends: a router that lies about paths and about where requests have been, and routers
-//! that tell again what they told long ago.
+//! What bad company makes of what it sends: a router that lies about paths and about where requests have been, and
+//! routers that tell again what they told long ago.
 
 use super::World;
 use crate::byzantine::lie;

@@ -209,8 +209,8 @@ impl World {
         }
     }
 
-    /// The driver that dialled finds a connection broken: what waits was not sent, what is sent now is not, and the node
-    /// is told in a moment.
+    /// The driver that dialled finds a connection broken: what waits was not sent, what is sent now is not, and the
+    /// node is told in a moment.
     pub(super) fn notices(&mut self, number: usize) {
         let conn = &mut self.conns[number];
         if conn.is_noticed || conn.is_told {

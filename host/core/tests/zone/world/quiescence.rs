@@ -1,4 +1,5 @@
-//! The end: the faults stop, all have to agree within a stated time, and then every service is reachable from everywhere.
+//! The end: the faults stop, all have to agree within a stated time, and then every service is reachable from
+//! everywhere.
 
 use super::{Happening, World};
 use crate::checker::Reach;
@@ -112,8 +113,8 @@ impl World {
         }
     }
 
-    /// Every service has to be reachable from every node, and from every zone from which rules let it be. They are asked
-    /// one after another, lest a limit is reached.
+    /// Every service has to be reachable from every node, and from every zone from which rules let it be. They are
+    /// asked one after another, lest a limit is reached.
     fn try_everything(&mut self, reach: &Reach) {
         let every = self.machines.len().div_ceil(SAMPLE);
         let zones: BTreeSet<&Label> = self.machines.iter().map(|machine| &machine.settings.zone).collect();

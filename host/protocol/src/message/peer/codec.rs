@@ -202,8 +202,8 @@ pub fn request_id(frames: &[Frame]) -> Option<u64> {
 /// Reads a message.
 ///
 /// # Errors
-/// [`Malformed`] says which rule the message breaks, and the id if it is a request, which can be answered with a failure.
-/// What is not of this dialect is from a [`Sender::Stranger`].
+/// [`Malformed`] says which rule the message breaks, and the id if it is a request, which can be answered with a
+/// failure. What is not of this dialect is from a [`Sender::Stranger`].
 pub fn decode(mut frames: Vec<Frame>) -> Result<PeerMessage, Malformed> {
     if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
         return Err(Malformed { sender: Sender::Stranger, reason: "does not begin with WNODP1" });

@@ -1,6 +1,7 @@
 //! `wasi:filesystem` for guests: each call by its rules (see the parent module), and else by wasmtime-wasi.
 //!
-//! A descriptor of a guest is a [`Handle`] in its table; the type of wasmtime-wasi stands for it only in the signatures.
+//! A descriptor of a guest is a [`Handle`] in its table; the type of wasmtime-wasi stands for it only in the
+//! signatures.
 
 use super::listing::DirectoryListing;
 use super::open::{Wish, file_of, now, open, with_view};

@@ -162,8 +162,8 @@ fn resolve(dir: &Dir, path: &str, flags: OFlags) -> Result<File, Errno> {
     Err(Errno::BUSY)
 }
 
-/// The same without `openat2`: wasmtime-wasi resolves the path. Here the name is looked at, and then used; who swaps the file
-/// in between makes one call of the service hang.
+/// The same without `openat2`: wasmtime-wasi resolves the path. Here the name is looked at, and then used; who swaps
+/// the file in between makes one call of the service hang.
 fn open_by_name(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
     let Wish { path, follow, open, access, request } = wish;
     let dir = Descriptor::Dir(dir.clone());

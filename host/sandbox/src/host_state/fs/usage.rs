@@ -1,9 +1,9 @@
 //! How much lies in a granted folder, so that plugins cannot fill the disk.
 //!
-//! What a plugin adds is counted before it is added: the bytes by which a file grows (a sparse file counts in full), each
-//! new file, folder or link. What it takes away is not: when a limit is reached, the folder is measured again, which also
-//! finds what others have added or removed. So the count is never too low, but for what is on its way while the folder is
-//! measured. A file that was deleted and is still open for writing counts as long as it is open.
+//! What a plugin adds is counted before it is added: the bytes by which a file grows (a sparse file counts in full),
+//! each new file, folder or link. What it takes away is not: when a limit is reached, the folder is measured again,
+//! which also finds what others have added or removed. So the count is never too low, but for what is on its way while
+//! the folder is measured. A file that was deleted and is still open for writing counts as long as it is open.
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;

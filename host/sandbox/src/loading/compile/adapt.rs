@@ -1,5 +1,5 @@
-//! Foreign bytes to a component, and what its exports hold. Called in a compiler process only: these parsers panic on some
-//! files.
+//! Foreign bytes to a component, and what its exports hold. Called in a compiler process only: these parsers panic on
+//! some files.
 
 use std::borrow::Cow;
 use wasi_preview1_component_adapter_provider::{

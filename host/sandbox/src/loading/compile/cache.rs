@@ -1,9 +1,9 @@
 //! Compiled plugins on disk: machine code that runs without a look at it, so each entry carries a digest.
 //!
-//! An entry is named after the digest of the plugin's file and that of the engine's settings and version. It is read once,
-//! as a whole; its digest covers both names and the code, and the bytes that were checked are those that are loaded. What
-//! does not match is removed and compiled again. The digest finds damage; that nobody else writes entries is the folder's
-//! part ([`super::private`]).
+//! An entry is named after the digest of the plugin's file and that of the engine's settings and version. It is read
+//! once, as a whole; its digest covers both names and the code, and the bytes that were checked are those that are
+//! loaded. What does not match is removed and compiled again. The digest finds damage; that nobody else writes entries
+//! is the folder's part ([`super::private`]).
 
 use super::private::open_private;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat, utimensat};
@@ -76,8 +76,8 @@ impl Cache {
         }
     }
 
-    /// Keeps the code of a file with this digest. What cannot be written is compiled again at the next start; that is said
-    /// once.
+    /// Keeps the code of a file with this digest. What cannot be written is compiled again at the next start; that is
+    /// said once.
     pub(super) fn put(&self, file: &str, code: &[u8]) {
         let size = (HEADER + code.len()) as u64;
         if size > self.limit {
@@ -172,8 +172,8 @@ impl Cache {
         Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
     }
 
-    /// Removes the entries that were unused for longest until a tenth of the limit is free, and what others left behind;
-    /// returns the sum of what stays.
+    /// Removes the entries that were unused for longest until a tenth of the limit is free, and what others left
+    /// behind; returns the sum of what stays.
     fn make_room(&self) -> io::Result<u64> {
         let mut entries = self.entries()?;
         entries.sort_unstable_by_key(|entry| entry.used);

@@ -11,8 +11,8 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-/// Address space beyond the memory that the process may have: the program itself, stacks, and what allocators reserve and do
-/// not use.
+/// Address space beyond the memory that the process may have: the program itself, stacks, and what allocators reserve
+/// and do not use.
 const ADDRESS_SPACE: u64 = 4 << 30;
 
 /// Serves one job on standard input and output, as the binary does under a hidden command.

@@ -1,7 +1,7 @@
 //! One conversation with a compiler process: sends job and file, collects greeting, answer, code and last words.
 //!
-//! Runs on one thread without blocking, so that neither a process that does not read nor one that does not write holds it
-//! up beyond its time. Everything that arrives has a bound.
+//! Runs on one thread without blocking, so that neither a process that does not read nor one that does not write holds
+//! it up beyond its time. Everything that arrives has a bound.
 
 use super::protocol::{self, Answer, GREETING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

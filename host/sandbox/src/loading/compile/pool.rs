@@ -17,8 +17,8 @@ pub(super) fn patient(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError
     builder(threads).build()
 }
 
-/// Threads of which the calling one is the first, and stays as it is; the others come last. What it compiles from now on
-/// goes forward whatever the guests do, and takes from them no more than its own turns.
+/// Threads of which the calling one is the first, and stays as it is; the others come last. What it compiles from now
+/// on goes forward whatever the guests do, and takes from them no more than its own turns.
 pub(super) fn helping_me(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     builder(threads).use_current_thread().build()
 }

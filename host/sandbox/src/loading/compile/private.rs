@@ -1,5 +1,5 @@
-//! A folder that only the node's user can write to, checked up to the root: who can rename one of the folders above can put
-//! another in its place.
+//! A folder that only the node's user can write to, checked up to the root: who can rename one of the folders above can
+//! put another in its place.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{DirBuilder, Metadata, symlink_metadata};
@@ -32,8 +32,8 @@ pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, String> {
     open(&real, flags, Mode::empty()).map_err(|error| error.to_string())
 }
 
-/// Whether nobody but the user and root can write to a folder. In a folder above the one in question others may where they
-/// can neither remove nor rename what is not theirs (the sticky bit, as in `/tmp`).
+/// Whether nobody but the user and root can write to a folder. In a folder above the one in question others may where
+/// they can neither remove nor rename what is not theirs (the sticky bit, as in `/tmp`).
 fn judge(metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), String> {
     const STICKY: u32 = 0o1000;
     if !metadata.is_dir() {

@@ -102,8 +102,8 @@ impl Processes {
         Self { program, greeting, running: Mutex::default(), unusable: OnceLock::new() }
     }
 
-    /// Has a process do a job with a file, within `wall` as measured by the clock; returns its answer and the bytes that
-    /// follow it, at most `most`.
+    /// Has a process do a job with a file, within `wall` as measured by the clock; returns its answer and the bytes
+    /// that follow it, at most `most`.
     ///
     /// # Errors
     /// Says how the process ended instead.

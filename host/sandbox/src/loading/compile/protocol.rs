@@ -1,8 +1,8 @@
 //! Messages between the node and a compiler process, over the process's standard input and output.
 //!
-//! The process writes [`greeting`], reads one [`Job`] and the bytes of the file, writes one [`Answer`] and the compiled bytes,
-//! and ends. Job and answer are JSON behind their length (four bytes, little-endian); the bytes that follow have the length
-//! that the job or the answer states. Both programs come from one build, which the greeting proves.
+//! The process writes [`greeting`], reads one [`Job`] and the bytes of the file, writes one [`Answer`] and the compiled
+//! bytes, and ends. Job and answer are JSON behind their length (four bytes, little-endian); the bytes that follow have
+//! the length that the job or the answer states. Both programs come from one build, which the greeting proves.
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Error, ErrorKind, Read, Write};
@@ -77,7 +77,8 @@ pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a job or an answer from the beginning of what has arrived, and returns it with its length; `None` if more must come.
+/// Reads a job or an answer from the beginning of what has arrived, and returns it with its length; `None` if more must
+/// come.
 ///
 /// # Errors
 /// If it is over [`MAX_HEADER`], or is not what is expected.

@@ -17,7 +17,8 @@ use wasmnode_api::GenerationState;
 use wasmnode_files as files;
 use wasmnode_protocol::ServiceName;
 
-/// The form of `versions.json`: a line of JSON, and one with the SHA-256 of the first. A file of another form is set aside.
+/// The form of `versions.json`: a line of JSON, and one with the SHA-256 of the first. A file of another form is set
+/// aside.
 const FORMAT: u32 = 2;
 
 /// The form before it, without the second line: it is read, and never written.
@@ -26,8 +27,8 @@ const UNSEALED: u32 = 1;
 /// Records that are kept of folders other than the node's present one, those of the latest versions.
 const FOREIGN_RECORDS: usize = 10_000;
 
-/// Records that are kept of services whose file was removed, those that were removed last: at about 100 bytes each, they
-/// stay small beside the versions.
+/// Records that are kept of services whose file was removed, those that were removed last: at about 100 bytes each,
+/// they stay small beside the versions.
 pub(crate) const REMOVED_RECORDS: usize = 1000;
 
 /// The folder, and what lies in it.
@@ -222,8 +223,8 @@ impl Store {
     }
 
     /// Takes the newest records of some services over, `None` where there is none any more. Returns the digests of the
-    /// bytes that go with the next [`Self::write_records`]: those that no record names, and those that are over the limit;
-    /// none that is claimed.
+    /// bytes that go with the next [`Self::write_records`]: those that no record names, and those that are over the
+    /// limit; none that is claimed.
     pub(super) fn take_over(&self, news: BTreeMap<ServiceName, Option<Record>>, claims: &Claims) -> BTreeSet<String> {
         let mut content = self.lock();
         for (service, record) in news {
@@ -309,7 +310,8 @@ impl Content {
     }
 
     /// The digests of the bytes that have to go so that no more than `limit` bytes stay: the oldest first, those that
-    /// serve last, and of these last those that the plugin folder does not hold. `removed` go anyway, what is claimed stays.
+    /// serve last, and of these last those that the plugin folder does not hold. `removed` go anyway, what is claimed
+    /// stays.
     fn over(&self, limit: u64, removed: &BTreeSet<String>, claims: &Claims) -> Vec<String> {
         let mut size = self.records_bytes + self.versions.values().sum::<u64>();
         size -= removed.iter().filter_map(|digest| self.versions.get(digest)).sum::<u64>();

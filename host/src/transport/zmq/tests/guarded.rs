@@ -80,7 +80,7 @@ fn a_stranger_is_turned_away_and_the_others_are_served() {
         far.sockets.wait(far.events.fd(), Some(Duration::from_millis(10)));
         far.handle_events();
     }
-    assert!(far.sockets.receive().is_none());
+    assert!(far.receive().is_none());
 }
 
 #[test]
@@ -130,19 +130,19 @@ fn when_trust_ends_the_connection_does() {
     assert_eq!(other.next(), message(1, "answer"));
     let start = Instant::now();
     let down = loop {
-        match near.sockets.receive() {
+        match near.receive() {
             Some(input) => break input,
             None => near.sockets.wait(near.events.fd(), Some(Duration::from_millis(1))),
         }
         far.sockets.wait(far.events.fd(), Some(Duration::from_millis(1)));
-        assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
+        assert!(start.elapsed() < DEADLINE && far.receive().is_none());
     };
     assert_eq!(down, Input::LinkDown { link: LinkId(1), why: "the connection is lost".into() });
     near.sockets.dial(LinkId(2), &endpoint, Some(&name("b")));
     assert!(near.down(2).contains("does not let this node in"));
     other.post(1, "question").unwrap();
     assert_eq!(heard(&mut far).1, Some(name("c")));
-    assert!(far.sockets.receive().is_none());
+    assert!(far.receive().is_none());
 }
 
 #[test]
@@ -189,8 +189,8 @@ fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_somethi
     far.wait_until(|_| answer.is_unique());
     let (mut ended, start) = (std::collections::BTreeSet::new(), Instant::now());
     while ended.len() < 3 {
-        assert!(start.elapsed() < DEADLINE && far.sockets.receive().is_none());
-        match near.sockets.receive() {
+        assert!(start.elapsed() < DEADLINE && far.receive().is_none());
+        match near.receive() {
             Some(Input::LinkDown { link, .. }) => drop(ended.insert(link)),
             Some(Input::LinkMessage { link, frames }) => assert!(link == LinkId(3) && frames[0].len() == 1 << 20),
             Some(other) => panic!("{other:?}"),
@@ -200,5 +200,5 @@ fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_somethi
     }
     far.sockets.send(of_c, frames("answer")).unwrap();
     assert_eq!(other.next(), message(1, "answer"));
-    assert!(far.sockets.receive().is_none());
+    assert!(far.receive().is_none());
 }

@@ -1,5 +1,5 @@
-//! A node, or a router, to which anything happens in any order: what its peers say may be anything, what its driver says is
-//! what a driver may say. After each step [`books`] compares what it did with what it owes.
+//! A node, or a router, to which anything happens in any order: what its peers say may be anything, what its driver
+//! says is what a driver may say. After each step [`books`] compares what it did with what it owes.
 
 mod fixture;
 mod model;

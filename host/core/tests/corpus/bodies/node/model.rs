@@ -1,4 +1,5 @@
-//! What a node owes, and whether it pays: at most one answer for each request at any time, exactly one once it has stopped.
+//! What a node owes, and whether it pays: at most one answer for each request at any time, exactly one once it has
+//! stopped.
 
 use super::settings::OUTSTANDING;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,8 +225,8 @@ impl Model {
         for status in node.services(now) {
             let settings = self.settings.services.get(&status.name).unwrap_or(&self.settings.defaults);
             assert!(status.running <= settings.concurrency, "{status:?}");
-            // What was let in once is not turned away: neither what comes back, nor what waited for the reply to its key
-            // and goes its own way now that there was none.
+            // What was let in once is not turned away: neither what comes back, nor what waited for the reply to its
+            // key and goes its own way now that there was none.
             let let_in = retried + self.keyed.min(usize::try_from(status.failed).unwrap());
             assert!(status.queued <= settings.queue + let_in, "{status:?}");
             workers += status.workers_idle + status.workers_busy;

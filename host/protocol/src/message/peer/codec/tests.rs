@@ -128,7 +128,7 @@ fn the_other_headers_stand_byte_for_byte_as_documented() {
     let documented: [(_, &[u8]); 10] = [
         (
             PeerMessage::Hello { zone: name("paris"), member: Member { boot: 258, ..member() } },
-            b"\x06\x01\x05paris\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\x10tcp://[::1]:5555",
+            b"\x06\x02\x05paris\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\x10tcp://[::1]:5555",
         ),
         (PeerMessage::Refused("no".into()), b"\x08no"),
         (
@@ -331,8 +331,8 @@ fn names_that_are_none_are_refused() {
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x07a@paris",
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x01a\x03\0\0",
         b"\x0a\x01\0\0\0\0\0\0\0\x02\0\0\0\x01\0\x01 \0\0\0\0\0",
-        b"\x06\x01\x05par.s\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
-        b"\x06\x01\x05paris\0\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
+        b"\x06\x02\x05par.s\x05node2\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
+        b"\x06\x02\x05paris\0\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
     ];
     for bytes in misnamed {
         assert!(refusal(vec![[MAGIC, bytes].concat().into()]).ends_with("that is none"), "{bytes:?}");

@@ -1,8 +1,11 @@
-//! Sentences about decisions, for people: what `node.explain` answers, and what a trace records. Nothing reads them back.
+//! Sentences about decisions, for people: what `node.explain` answers, and what a trace records. Nothing reads them
+//! back.
 
-use crate::broker::{Candidate, Destination, Eligibility, Step, Via};
+use super::explain::{Explanation, Verdict};
+use super::request::Destination;
+use super::status::{Candidate, Eligibility, Via};
+use super::trace::Step;
 use crate::name::{Label, ServiceName};
-use crate::node::{Explanation, Verdict};
 use crate::text;
 use std::fmt::Write;
 

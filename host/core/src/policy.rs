@@ -4,7 +4,8 @@ use crate::message::path::RouteKey;
 use crate::name::{InvalidLabel, InvalidName, Label, Pattern};
 use std::fmt;
 
-/// Which routes a session lets pass: those that a filter allows and none denies. Without filters nothing passes (RFC 8212).
+/// Which routes a session lets pass: those that a filter allows and none denies. Without filters nothing passes (RFC
+/// 8212).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// What may pass.
@@ -28,8 +29,8 @@ impl Policy {
     }
 }
 
-/// Services of zones: `print`, `storage.*`, `*@paris`, `storage.*@fr-*`. Both halves are a name, or a beginning followed by
-/// `*`; without the second half, services of every zone.
+/// Services of zones: `print`, `storage.*`, `*@paris`, `storage.*@fr-*`. Both halves are a name, or a beginning
+/// followed by `*`; without the second half, services of every zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     service: Option<Pattern>,
