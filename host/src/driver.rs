@@ -24,7 +24,7 @@ use wasmnode_core::{
     Address, Code, Failure, Input, Node, NodeSettings, Output, RequestId, Run, ServiceName, Time, text,
 };
 use wasmnode_sandbox::log_throttle::Kinds;
-use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId};
+use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId, SandboxError};
 
 /// Messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
@@ -55,13 +55,14 @@ const GOODBYE: Duration = Duration::from_millis(100);
 
 /// Why a node cannot run.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum RunError {
     /// An endpoint is not to be had.
     Listen(ListenError),
     /// The keys are not to be had.
     Keys(KeyError),
     /// The plugins cannot be run.
-    Plugins(String),
+    Plugins(SandboxError),
     /// The system refused something basic.
     System(std::io::Error),
 }
@@ -71,13 +72,22 @@ impl fmt::Display for RunError {
         match self {
             Self::Listen(error) => error.fmt(f),
             Self::Keys(error) => error.fmt(f),
-            Self::Plugins(why) => f.write_str(why),
+            Self::Plugins(error) => error.fmt(f),
             Self::System(error) => write!(f, "the system refused a thread, a pipe or a signal handler: {error}"),
         }
     }
 }
 
-impl std::error::Error for RunError {}
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(match self {
+            Self::Listen(error) => error,
+            Self::Keys(error) => error,
+            Self::Plugins(error) => error,
+            Self::System(error) => error,
+        })
+    }
+}
 
 impl From<ListenError> for RunError {
     fn from(error: ListenError) -> Self {

@@ -355,7 +355,7 @@ fn a_program_that_is_no_compiler_process_is_a_reason_to_refuse() {
         let mut config = Config::embedded();
         config.cache = tempfile::tempdir().unwrap().path().join("cache");
         config.compile.program = program.into();
-        wasmnode_sandbox::inspect(&unique_echo(), &config.sandbox()).unwrap_err()
+        wasmnode_sandbox::inspect(&unique_echo(), &config.sandbox()).unwrap_err().to_string()
     };
     let why = refusal("/nowhere/wasmnode");
     assert!(why.contains("cannot start /nowhere/wasmnode") && why.contains("No such file"), "{why}");

@@ -34,7 +34,7 @@ const MODULES: [(&str, &[&[&str]]); 3] = [
             &["linker"],
             &["host_state"],
             &["calls"],
-            &["engine", "settings", "event_sender", "guard", "log_throttle"],
+            &["engine", "error", "settings", "event_sender", "guard", "log_throttle"],
         ],
     ),
     (

@@ -1,6 +1,7 @@
 //! The engine with all that guests may import.
 
 use crate::engine;
+use crate::error::SandboxError;
 use crate::host_state::descriptors::DescriptorLimit;
 use crate::host_state::wasi_context::SharedLimits;
 use crate::host_state::{HostState, link};
@@ -25,12 +26,16 @@ impl Sandbox {
     ///
     /// # Errors
     /// If the system does not have what the engine needs: address space above all.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, SandboxError> {
         let engine = engine::start(settings.instances).map_err(|error| {
-            format!("cannot start the WebAssembly engine for limits.instances = {}: {error:#}", settings.instances)
+            let instances = settings.instances;
+            let why = format!("cannot start the WebAssembly engine for limits.instances = {instances}: {error:#}");
+            SandboxError::Engine(why)
         })?;
         let mut linker = Linker::new(&engine);
-        link(&mut linker).map_err(|error| format!("cannot offer the host's interfaces to plugins: {error:#}"))?;
+        link(&mut linker).map_err(|error| {
+            SandboxError::Engine(format!("cannot offer the host's interfaces to plugins: {error:#}"))
+        })?;
         let places = Arc::new(DescriptorLimit::new(settings.descriptors));
         let shares =
             Arc::new(SharedLimits { descriptors: places, usages: Arc::default(), node_addresses: Arc::default() });

@@ -14,6 +14,7 @@ pub use commands::folder_identity;
 use crate::Event;
 use crate::calls::{CallId, Calls, Finished, RunEvent, RunId};
 use crate::engine::epoch::Epoch;
+use crate::error::SandboxError;
 use crate::event_sender::EventSender;
 use crate::host_state;
 use crate::host_state::egress_policy::NodeAddresses;
@@ -97,14 +98,13 @@ impl Plugins {
     ///
     /// # Errors
     /// If the engine cannot start.
-    pub fn new(settings: &Settings, events: &EventSender<Event>) -> Result<Self, String> {
+    pub fn new(settings: &Settings, events: &EventSender<Event>) -> Result<Self, SandboxError> {
         let (sending, folder_events) = (events.narrow::<RunEvent>(), events.narrow::<FolderEvent>());
         let sandbox = Sandbox::new(settings)?;
         let shared = Arc::clone(&sandbox.shared);
         let calls = Arc::new(Calls::new(sending.clone()));
         let in_pool = Arc::new(AtomicUsize::new(0));
-        let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
-        let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(refused)?;
+        let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(SandboxError::Thread)?;
         let folder = settings.plugins.as_deref();
         let history = folder.and_then(|folder| open_history(settings, folder, sending.clone()));
         let load =
@@ -138,7 +138,7 @@ impl Plugins {
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses a thread.
-    pub fn start_loading(&self) -> Result<(), String> {
+    pub fn start_loading(&self) -> Result<(), SandboxError> {
         self.loader.as_ref().map_or(Ok(()), |loader| loader.start(self.folder_events.narrow()))
     }
 

@@ -19,7 +19,7 @@ use wasmnode_api::{
 use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Code, ServiceName, text};
 use wasmnode_files::{self as files, FileError};
-use wasmnode_sandbox::{folder_identity, signature_of};
+use wasmnode_sandbox::{NotLoadable, folder_identity, signature_of};
 
 /// How often the node is asked whether it has come to a verdict, or serves.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -68,7 +68,8 @@ pub(crate) fn deploy(args: &DeployArgs, config: Option<&Path>) -> Result<ExitCod
         Some(name) => name.clone(),
         None => service_of(&args.file)?,
     };
-    let named = |why| Failed { message: format!("{why}; give the service another name with --name"), exit: 2 };
+    let named =
+        |why: NotLoadable| Failed { message: format!("{why}; give the service another name with --name"), exit: 2 };
     wasmnode_sandbox::loadable(&service).map_err(named)?;
     let mut node = args.to.connect(config)?;
     let said = match folder_of(&mut node)? {
@@ -168,7 +169,8 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
         let why = text::into_line(why, text::MAX_LINE);
         Failed { message: format!("{service} is refused: {why}"), exit: 1 }
     };
-    let inspection = wasmnode_sandbox::inspect(&bytes, &settings.sandbox()).map_err(refused)?;
+    let inspection =
+        wasmnode_sandbox::inspect(&bytes, &settings.sandbox()).map_err(|error| refused(error.to_string()))?;
     if !inspection.can_serve() {
         return Err(refused("it could not serve; `wasmnode inspect` says what it lacks".into()));
     }

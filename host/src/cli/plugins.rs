@@ -54,7 +54,8 @@ pub(crate) fn inspect(args: &InspectArgs, config: Option<&Path>) -> Result<ExitC
         Failed { message: format!("{file}: {why}"), exit: 1 }
     };
     let (bytes, _) = files::read(&args.file, config.plugin_bytes).map_err(|error| refused(error.to_string()))?;
-    let inspection = wasmnode_sandbox::inspect(&bytes, &config.sandbox()).map_err(refused)?;
+    let inspection =
+        wasmnode_sandbox::inspect(&bytes, &config.sandbox()).map_err(|error| refused(error.to_string()))?;
     print(&vec![inspection.to_string().into()])?;
     Ok(if inspection.can_serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -54,6 +54,6 @@ pub fn plugins(bytes: &[u8]) {
     config.compile.program = program();
     match wasmnode_sandbox::inspect(bytes, &config.sandbox()) {
         Ok(inspection) => assert!(inspection.to_string().contains("digest")),
-        Err(why) => assert!(!why.is_empty()),
+        Err(why) => assert!(!why.to_string().is_empty()),
     }
 }

@@ -1,5 +1,6 @@
 //! What a file is, what it wants of the host, and whether it could serve.
 
+use crate::error::InspectError;
 use crate::guests::interfaces::{exports, imports, offer};
 use crate::guests::kind::Kind;
 use crate::linker::Sandbox;
@@ -36,16 +37,18 @@ impl Inspection {
 ///
 /// # Errors
 /// If they are no component, and cannot be made into one.
-pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, String> {
+pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, InspectError> {
     if bytes.len() as u64 > settings.plugin_bytes {
-        return Err(format!("its {} bytes are over limits.plugin = {}", bytes.len(), settings.plugin_bytes));
+        return Err(InspectError::TooLarge { bytes: bytes.len(), limit: settings.plugin_bytes });
     }
     let settings = Settings { instances: 1, ..settings.clone() };
     let sandbox = Sandbox::new(&settings)?;
     let compiler = Compiler::new(&sandbox.engine, &settings);
     let refused = |error: CompileError| match error {
-        CompileError::Refused(why) | CompileError::Unavailable(why) => why,
-        CompileError::MoreEffort | CompileError::Stopped => "it was not compiled to the end".into(),
+        CompileError::Refused(why) | CompileError::Unavailable(why) => InspectError::Refused(why),
+        CompileError::MoreEffort | CompileError::Stopped => {
+            InspectError::Refused("it was not compiled to the end".into())
+        }
     };
     let digest = digest(bytes);
     let began = Instant::now();

@@ -1,6 +1,7 @@
 //! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
 
 use crate::calls::Calls;
+use crate::error::SandboxError;
 use crate::event_sender::EventSender;
 use crate::guard;
 use crate::linker::Sandbox;
@@ -88,12 +89,11 @@ impl Loader {
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses a thread.
-    pub(crate) fn start(self: &Arc<Self>, sending: EventSender<PluginEvent>) -> Result<(), String> {
-        let refused = |error: std::io::Error| format!("the system refuses a thread: {error}");
-        list(&self.folder).map_err(|error| self.unreadable(&error))?;
-        let queue = CompileQueue::start(self, &sending).map_err(refused)?;
+    pub(crate) fn start(self: &Arc<Self>, sending: EventSender<PluginEvent>) -> Result<(), SandboxError> {
+        list(&self.folder).map_err(|error| self.unreadable(error))?;
+        let queue = CompileQueue::start(self, &sending).map_err(SandboxError::Thread)?;
         let loader = Arc::clone(self);
-        guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(refused)
+        guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(SandboxError::Thread)
     }
 
     /// What compiles the files.
@@ -101,15 +101,14 @@ impl Loader {
         &self.compiler
     }
 
-    fn unreadable(&self, error: &std::io::Error) -> String {
-        let path = self.folder.display();
-        format!("cannot read the plugin folder {path}: {error}; create it, or name another in node.plugins")
+    fn unreadable(&self, source: std::io::Error) -> SandboxError {
+        SandboxError::Folder { path: self.folder.clone(), source }
     }
 
     /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
     fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let present = self.present(folder).unwrap_or_else(|error| {
-            error!("{}", self.unreadable(&error));
+            error!("{}", self.unreadable(error));
             Vec::new()
         });
         let mut uncached = Vec::new();

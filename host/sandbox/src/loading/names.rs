@@ -1,5 +1,6 @@
 //! Names of files in the plugin folder, and of the services that they are for.
 
+use crate::error::NotLoadable;
 use std::path::Path;
 use wasmnode_protocol::ServiceName;
 
@@ -25,13 +26,14 @@ pub(crate) fn service_name(file: &Path) -> Result<ServiceName, String> {
 ///
 /// # Errors
 /// Says why none could.
-pub fn loadable(name: &ServiceName) -> Result<(), String> {
+pub fn loadable(name: &ServiceName) -> Result<(), NotLoadable> {
     let text = name.as_str();
-    match () {
-        () if name.is_reserved() => Err(format!("the node answers {name} itself")),
-        () if text.contains('/') => Err(format!("{name} is a path, and the name of a plugin has no '/'")),
-        () if text.len() > NAME_BYTES => Err(format!("{name} is longer than {NAME_BYTES} bytes, too long for a file")),
-        () if text.starts_with('.') => Err(format!("{name} begins with a dot, and such files are not loaded")),
-        () => Ok(()),
-    }
+    let why = match () {
+        () if name.is_reserved() => format!("the node answers {name} itself"),
+        () if text.contains('/') => format!("{name} is a path, and the name of a plugin has no '/'"),
+        () if text.len() > NAME_BYTES => format!("{name} is longer than {NAME_BYTES} bytes, too long for a file"),
+        () if text.starts_with('.') => format!("{name} begins with a dot, and such files are not loaded"),
+        () => return Ok(()),
+    };
+    Err(NotLoadable(why))
 }

@@ -102,7 +102,7 @@ impl Loader {
         attempt: &Attempt,
     ) -> Result<String, CompileError> {
         let refused = CompileError::Refused;
-        loadable(service).map_err(refused)?;
+        loadable(service).map_err(|why| refused(why.to_string()))?;
         if self.settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
             return Err(refused(format!("node.services does not list {service}; add it there first")));
         }

@@ -1,0 +1,98 @@
+//! Errors of the sandbox as a whole; what is wrong with a single plugin is a [`wasmnode_api::Refusal`].
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why no plugin can be run or inspected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The engine does not start; the text names the setting and what the system lacks.
+    Engine(String),
+    /// The plugin folder cannot be read.
+    Folder {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses a thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for SandboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(why) => f.write_str(why),
+            Self::Folder { path, source } => {
+                let path = path.display();
+                write!(f, "cannot read the plugin folder {path}: {source}; create it, or name another in node.plugins")
+            }
+            Self::Thread(source) => write!(f, "the system refuses a thread: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for SandboxError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Engine(_) => None,
+            Self::Folder { source, .. } | Self::Thread(source) => Some(source),
+        }
+    }
+}
+
+/// Why a file cannot be inspected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// It is larger than a plugin may be.
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// `limits.plugin`.
+        limit: u64,
+    },
+    /// It is no component, and cannot be made into one.
+    Refused(String),
+    /// Nothing can be inspected.
+    Sandbox(SandboxError),
+}
+
+impl fmt::Display for InspectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are over limits.plugin = {limit}"),
+            Self::Refused(why) => f.write_str(why),
+            Self::Sandbox(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InspectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sandbox(error) => Some(error),
+            Self::TooLarge { .. } | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl From<SandboxError> for InspectError {
+    fn from(error: SandboxError) -> Self {
+        Self::Sandbox(error)
+    }
+}
+
+/// Why no file could serve under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotLoadable(pub(crate) String);
+
+impl fmt::Display for NotLoadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotLoadable {}
