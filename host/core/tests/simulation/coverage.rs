@@ -88,6 +88,7 @@ const OCCASIONS: &[&str] = &[
     "message doubled",
     "message garbled",
     "connection lost",
+    "connection ended",
     "woken late",
 ];
 

@@ -51,9 +51,12 @@ impl Link {
         self.waiting_since != self.connection
     }
 
-    pub(crate) fn hang_up(&mut self) {
+    /// Ends the connection. Returns it, and when its last message arrives, unless the peer comes back under the same
+    /// routing id.
+    pub(crate) fn hang_up(&mut self, now: Time) -> Option<(ConnectionId, Time)> {
         self.up = false;
         self.connection += 1;
+        (!self.fixed).then(|| (self.id.clone(), self.to_node.max(now)))
     }
 
     pub(crate) fn connect(&mut self) {

@@ -62,6 +62,8 @@ enum Happening {
     BreaksAgain {
         peer: usize,
     },
+    /// The node learns that a connection has ended.
+    Ends(ConnectionId),
     Connects {
         peer: usize,
     },
@@ -200,6 +202,10 @@ impl World {
                 self.break_off(peer);
             }
             Happening::BreaksAgain { peer } => self.break_off(peer),
+            Happening::Ends(connection) => {
+                self.checker.tally.count("connection ended");
+                self.feed(Input::Gone(connection));
+            }
             Happening::Connects { peer } => self.connect(peer),
             Happening::PipeClears { peer } => self.clear_pipe(peer),
             Happening::Reloads => self.reload(),

@@ -22,8 +22,9 @@ impl Checker {
             Input::LinkMessage { .. } | Input::Unsent { .. } | Input::LinkDown { .. } => {
                 self.fail(&format!("a lone node has no links: {input:?}"));
             }
-            Input::Request { .. } | Input::Cancel { .. } | Input::Gone(_) => {
-                self.fail(&format!("clients here send frames, and come back: {input:?}"));
+            Input::Gone(connection) => self.gone(connection),
+            Input::Request { .. } | Input::Cancel { .. } => {
+                self.fail(&format!("clients here send frames: {input:?}"));
             }
             Input::Quarantine { .. } => self.fail("no plugin crashes here"),
             Input::Trust(_) => self.fail("nobody asks for keys here"),
@@ -194,11 +195,16 @@ impl Checker {
         id
     }
 
+    /// Nobody behind this connection has an identity of its own, or uses keys, and so comes back for a reply.
+    fn gone(&mut self, connection: &ConnectionId) {
+        self.moment.gone.insert(connection.clone());
+        self.farewells.remove(connection);
+        self.moment.must_leave.insert(connection.clone());
+        self.moment.must_be_closed.extend(self.book.all_of(connection));
+    }
+
     fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame]) {
-        self.moment.gone.insert(to.clone());
-        self.farewells.remove(to);
-        self.moment.must_leave.insert(to.clone());
-        self.moment.must_be_closed.extend(self.book.all_of(to));
+        self.gone(to);
         let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
         let [_, command, token, ..] = rest else { return };
         if command.as_ref() == [2]

@@ -83,8 +83,13 @@ impl World {
         if !link.up {
             return;
         }
-        link.hang_up();
+        let ended = link.hang_up(self.now);
         self.checker.tally.count("connection lost");
+        // A machine that lost its power says nothing: then the node learns it from what it cannot send.
+        if let Some((connection, after)) = ended.filter(|_| chance(&mut self.rng, 700)) {
+            let time = after + up_to(&mut self.rng, Duration::from_millis(50));
+            self.note(time, Happening::Ends(connection));
+        }
         self.note(self.now + pause, Happening::Connects { peer });
     }
 
