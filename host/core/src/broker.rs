@@ -20,6 +20,7 @@ mod pending;
 mod quotas;
 mod refusals;
 mod request;
+mod request_map;
 mod request_table;
 mod retry_budget;
 pub mod sentences;
@@ -56,7 +57,6 @@ use retry_budget::RetryBudget;
 use service::{Provider, Service};
 use slab_map::SlabMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use timers::RequestTimers;
 use trace::Trace;
 use workers::Worker;
 
@@ -73,9 +73,7 @@ pub struct Broker {
     settings: NodeSettings,
     services: SlabMap<ServiceName, Service>,
     workers: BTreeMap<ConnectionId, Worker>,
-    requests: RequestTable<Pending>,
-    /// When patience with each ends: at its deadline, or earlier for a service that nobody offers.
-    timers: RequestTimers,
+    requests: RequestTable,
     clients: BTreeMap<ConnectionId, Client>,
     /// Clients that are gone and whose requests are being ended, with the first request that came later.
     departed: BTreeMap<ConnectionId, RequestId>,
@@ -94,7 +92,6 @@ pub struct Broker {
     next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
-    held_bytes: usize,
     next_stamp: u64,
     next_heartbeat: Option<Time>,
     draining: bool,
@@ -112,6 +109,7 @@ impl Broker {
         if let Some(access) = &settings.access {
             quotas.set(access, Time::ZERO);
         }
+        let requests = RequestTable::new(settings.limits.held_bytes);
         let replies = ReplyCache::new(settings.limits.kept_replies, settings.limits.kept_bytes);
         Self {
             settings,
@@ -126,13 +124,11 @@ impl Broker {
             next_forward: 1,
             services: SlabMap::new(),
             workers: BTreeMap::new(),
-            requests: RequestTable::new(),
-            timers: RequestTimers::default(),
+            requests,
             clients: BTreeMap::new(),
             departed: BTreeMap::new(),
             absences: Absences::default(),
             stopping: BTreeMap::new(),
-            held_bytes: 0,
             next_stamp: 0,
             next_heartbeat: None,
             draining: false,
@@ -150,8 +146,8 @@ impl Broker {
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         let departed = (!self.departed.is_empty()).then_some(Time::ZERO);
-        self.timers
-            .next()
+        self.requests
+            .next_wake()
             .into_iter()
             .chain(self.next_heartbeat)
             .chain(self.refusals.next())
@@ -233,10 +229,8 @@ impl Broker {
         };
         let bytes = message::size(&context.body);
         self.counters.accepted += 1;
-        self.held_bytes += bytes;
-        self.timers.insert(timer, id, now);
         let trace = is_trace.then(|| Trace::new(now));
-        self.requests.push(Pending {
+        let pending = Pending {
             context,
             stage: Stage::Queued,
             start_tag,
@@ -252,7 +246,8 @@ impl Broker {
             parts: PartialReplies::default(),
             trace,
             calls: BTreeSet::new(),
-        });
+        };
+        self.requests.insert(pending, now);
         self.start(id, now);
         self.give_up_if_stuck(id, now);
     }
@@ -267,13 +262,10 @@ impl Broker {
 
     /// Lets time pass: ends what is overdue, sends heartbeats, purges silent workers.
     pub fn wake(&mut self, now: Time) {
-        if let Some(first) = self.timers.grown(now) {
-            let timers = self.requests.since(first).map(|(id, pending)| (pending.timer, id));
-            self.timers.grow(timers, self.requests.next_id());
-        }
+        self.requests.wake(now);
         // `next_wake` stays due while there are more.
         for _ in 0..ENDED_AT_A_TIME {
-            let Some(request) = self.timers.overdue(now) else { break };
+            let Some(request) = self.requests.overdue(now) else { break };
             self.end_overdue(request, now);
         }
         while let Some(connection) = self.absences.overdue(now) {
@@ -379,7 +371,7 @@ impl Broker {
 
     /// Puts a request back where it came from: in front, by its number.
     fn give_back(&mut self, id: RequestId, now: Time) {
-        self.drop_parts(id, false);
+        self.requests.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
         pending.stage = Stage::Queued;
         let (service, place, turn) =

@@ -133,7 +133,7 @@ impl Broker {
             return;
         }
         for held in self.absences.end(connection).into_iter().flatten() {
-            self.held_bytes -= held.bytes();
+            self.requests.release(held.bytes());
             let HeldReply { requester, service, reply } = held;
             self.effects.push_back(Effect::Reply { requester, service, reply });
         }
@@ -147,7 +147,7 @@ impl Broker {
 
     fn drop_held(&mut self, connection: &ConnectionId) {
         for held in self.absences.end(connection).into_iter().flatten() {
-            self.held_bytes -= held.bytes();
+            self.requests.release(held.bytes());
             self.counters.unclaimed += 1;
         }
     }
@@ -173,11 +173,11 @@ impl Broker {
         match &requester {
             Requester::Client { connection, .. } if !self.absences.is_empty() && self.absences.contains(connection) => {
                 let (connection, held) = (connection.clone(), HeldReply { requester, service, reply });
-                if self.held_bytes.saturating_add(held.bytes()) > self.settings.limits.held_bytes {
+                if !self.requests.has_room(held.bytes()) {
                     self.counters.unclaimed += 1;
                     return;
                 }
-                self.held_bytes += held.bytes();
+                self.requests.hold(held.bytes());
                 self.absences.hold(&connection, held);
             }
             _ => self.effects.push_back(Effect::Reply { requester, service, reply }),

@@ -24,7 +24,7 @@ impl Broker {
         if self.requests.len() >= limits.requests {
             return refuse(Code::Overloaded, format!("limits.requests = {} is reached", limits.requests));
         }
-        if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
+        if !self.requests.has_room(bytes) {
             return refuse(Code::Overloaded, format!("limits.held-bytes = {} is reached", limits.held_bytes));
         }
         self.may_ask(&context.requester)?;

@@ -47,7 +47,7 @@ impl Broker {
             traceparent: pending.context.traceparent.clone(),
             idempotency_key: pending.context.idempotency_key.clone(),
         });
-        self.set_timer(id, request.deadline, now);
+        self.requests.set_timer(id, request.deadline, now);
         self.effects.push_back(Effect::Run(request));
     }
 

@@ -18,8 +18,20 @@ pub(super) struct PartialReplies {
 }
 
 impl PartialReplies {
-    fn is_default(&self) -> bool {
-        self.frames.is_empty() && !self.is_incomplete
+    /// Bytes of the frames that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        size(&self.frames)
+    }
+
+    /// Adds the frames of one more partial reply.
+    pub(super) fn extend(&mut self, body: &Body) {
+        self.frames.extend(body.iter().cloned());
+    }
+
+    /// Drops all frames; if that makes the reply incomplete, later ones are not kept either.
+    pub(super) fn clear(&mut self, is_incomplete: bool) {
+        self.frames = Vec::new();
+        self.is_incomplete = is_incomplete;
     }
 }
 
@@ -45,7 +57,7 @@ impl Broker {
             if !has_parts {
                 return self.end(id, failure, now);
             }
-            self.drop_parts(id, true);
+            self.requests.drop_parts(id, true);
         }
         if has_parts && let Some(pending) = self.requests.get(&id) {
             let (asker, service) = (pending.context.requester.clone(), pending.context.service.clone());
@@ -57,30 +69,14 @@ impl Broker {
         let Some(pending) = self.requests.get(&id).filter(|pending| !pending.parts.is_incomplete) else {
             return Ok(());
         };
-        let (kept, bytes, limits) = (&pending.parts, size(body), &self.settings.limits);
-        self.may_carry_both(&kept.frames, body)?;
-        if self.held_bytes.saturating_add(bytes) > limits.held_bytes {
-            let reason = format!("limits.held-bytes = {} is reached by partial replies", limits.held_bytes);
+        self.may_carry_both(&pending.parts.frames, body)?;
+        if !self.requests.has_room(size(body)) {
+            let limit = self.settings.limits.held_bytes;
+            let reason = format!("limits.held-bytes = {limit} is reached by partial replies");
             return Err(Failure::new(Code::TooLarge, reason));
         }
-        self.held_bytes += bytes;
-        if let Some(pending) = self.requests.get_mut(&id) {
-            pending.bytes += bytes;
-            pending.parts.frames.extend(body.iter().cloned());
-        }
+        self.requests.keep_part(id, body);
         Ok(())
-    }
-
-    /// Drops the partial replies that are kept, because the request runs anew or because they are too many.
-    pub(super) fn drop_parts(&mut self, id: RequestId, is_incomplete: bool) {
-        let Some(pending) = self.requests.get_mut(&id).filter(|pending| !pending.parts.is_default() || is_incomplete)
-        else {
-            return;
-        };
-        let bytes = size(&pending.parts.frames);
-        pending.parts = PartialReplies { frames: Vec::new(), is_incomplete };
-        pending.bytes -= bytes;
-        self.held_bytes -= bytes;
     }
 
     /// What the asker of a request gets, and what others get who ask under the same key, if that is something else: the

@@ -88,12 +88,7 @@ impl Client {
 impl Broker {
     /// Removes a request from every table.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Box<Pending>> {
-        let pending = self.requests.remove(&id)?;
-        self.timers.remove(pending.timer, id);
-        if self.requests.len() == 0 {
-            self.timers.grow(std::iter::empty(), self.requests.next_id());
-        }
-        self.held_bytes -= pending.bytes;
+        let pending = self.requests.remove(id)?;
         if let (Stage::Queued, Some(service)) = (&pending.stage, self.services.get_mut(&pending.context.service)) {
             service.dequeue(pending.start_tag, &pending.context.destination);
         }

@@ -1,159 +1,136 @@
-//! The requests without an answer, by number.
+//! All requests without an answer, with the timer of each and the bytes that they hold.
+//!
+//! No other module inserts or removes a request, or sets a timer.
 
 use super::RequestId;
-use std::collections::{BTreeMap, VecDeque};
+use super::pending::Pending;
+use super::request_map::RequestMap;
+use super::timers::RequestTimers;
+use crate::message::{Body, size};
+use crate::time::Time;
 
-/// Requests in order of arrival, which is that of their numbers. Most are answered when few more have come: so the
-/// latest stand in a row and are found by counting, and only those that stay longer go into a map.
+/// The requests without an answer.
 #[derive(Debug)]
-pub(super) struct RequestTable<P> {
-    old: BTreeMap<RequestId, Box<P>>,
-    /// With gaps where requests are gone; the first is there.
-    latest: VecDeque<Option<Box<P>>>,
-    /// The number of the first of the latest.
-    first: u64,
-    len: usize,
+pub(super) struct RequestTable {
+    requests: RequestMap<Pending>,
+    timers: RequestTimers,
+    held_bytes: usize,
+    /// Upper bound of `held_bytes`: `limits.held-bytes`.
+    max_held_bytes: usize,
 }
 
-/// How long the row may be, gaps included.
-const LATEST: usize = 4_096;
-
-impl<P> RequestTable<P> {
-    pub(super) fn new() -> Self {
-        Self { old: BTreeMap::new(), latest: VecDeque::new(), first: 1, len: 0 }
+impl RequestTable {
+    pub(super) fn new(max_held_bytes: usize) -> Self {
+        Self { requests: RequestMap::new(), timers: RequestTimers::default(), held_bytes: 0, max_held_bytes }
     }
 
-    /// The number that the next request gets.
+    /// Returns the number that the next request gets.
     pub(super) fn next_id(&self) -> RequestId {
-        RequestId(self.first + self.latest.len() as u64)
+        self.requests.next_id()
     }
 
-    /// Enters a request under [`Self::next_id`].
-    pub(super) fn push(&mut self, request: P) {
-        self.latest.push_back(Some(Box::new(request)));
-        self.len += 1;
-        if self.latest.len() > LATEST {
-            let (id, request) = (RequestId(self.first), self.latest.pop_front().flatten());
-            self.old.extend(request.map(|request| (id, request)));
-            self.first += 1;
-            self.skip_gaps();
+    /// Inserts a request under [`Self::next_id`], holds its bytes, and sets its timer.
+    pub(super) fn insert(&mut self, request: Pending, now: Time) {
+        self.held_bytes += request.bytes;
+        self.timers.insert(request.timer, self.next_id(), now);
+        self.requests.push(request);
+    }
+
+    /// Removes a request, and releases its bytes.
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Box<Pending>> {
+        let request = self.requests.remove(&id)?;
+        self.timers.remove(request.timer, id);
+        if self.requests.len() == 0 {
+            self.timers.grow(std::iter::empty(), self.requests.next_id());
         }
+        self.held_bytes -= request.bytes;
+        Some(request)
     }
 
-    pub(super) fn get(&self, id: &RequestId) -> Option<&P> {
-        match self.place(*id) {
-            Some(place) => self.latest.get(place)?.as_deref(),
-            None => self.old.get(id).map(Box::as_ref),
-        }
+    pub(super) fn get(&self, id: &RequestId) -> Option<&Pending> {
+        self.requests.get(id)
     }
 
-    pub(super) fn get_mut(&mut self, id: &RequestId) -> Option<&mut P> {
-        match self.place(*id) {
-            Some(place) => self.latest.get_mut(place)?.as_deref_mut(),
-            None => self.old.get_mut(id).map(Box::as_mut),
-        }
+    pub(super) fn get_mut(&mut self, id: &RequestId) -> Option<&mut Pending> {
+        self.requests.get_mut(id)
     }
 
-    pub(super) fn contains_key(&self, id: &RequestId) -> bool {
-        self.get(id).is_some()
-    }
-
-    pub(super) fn remove(&mut self, id: &RequestId) -> Option<Box<P>> {
-        let removed = match self.place(*id) {
-            Some(place) => self.latest.get_mut(place)?.take(),
-            None => self.old.remove(id),
-        };
-        self.len -= usize::from(removed.is_some());
-        self.skip_gaps();
-        removed
+    pub(super) fn contains(&self, id: &RequestId) -> bool {
+        self.requests.get(id).is_some()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.requests.len()
     }
 
-    /// All of this number or a later one, in order.
-    pub(super) fn since(&self, id: RequestId) -> impl Iterator<Item = (RequestId, &P)> {
-        let latest = (self.first..).map(RequestId).zip(&self.latest).skip(self.place(id).unwrap_or(0));
-        let latest = latest.filter_map(|(id, request)| Some((id, request.as_deref()?)));
-        self.old.range(id..).map(|(id, request)| (*id, request.as_ref())).chain(latest)
+    /// Iterates over the requests, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &Pending)> {
+        self.requests.iter()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &P)> {
-        self.since(RequestId(0))
+    /// Returns the oldest request.
+    pub(super) fn first(&self) -> Option<(RequestId, &Pending)> {
+        self.requests.iter().next()
     }
 
-    pub(super) fn first(&self) -> Option<(RequestId, &P)> {
-        self.iter().next()
-    }
-
-    fn place(&self, id: RequestId) -> Option<usize> {
-        usize::try_from(id.0.checked_sub(self.first)?).ok()
-    }
-
-    fn skip_gaps(&mut self) {
-        while let Some(None) = self.latest.front() {
-            self.latest.pop_front();
-            self.first += 1;
+    /// Sets when [`Self::overdue`] returns a request.
+    pub(super) fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if request.timer != time {
+            self.timers.remove(request.timer, id);
+            request.timer = time;
+            self.timers.insert(time, id, now);
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(requests: &RequestTable<u64>) -> Vec<u64> {
-        requests.iter().map(|(id, number)| (id.0 == *number).then_some(*number).unwrap()).collect()
+    /// Returns when [`Self::wake`] is due.
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.timers.next()
     }
 
-    /// So many requests, each of which is its number.
-    fn requests(count: u64) -> RequestTable<u64> {
-        let mut requests = RequestTable::new();
-        (1..=count).for_each(|number| {
-            assert_eq!(requests.next_id(), RequestId(number));
-            requests.push(number);
-        });
-        requests
-    }
-
-    #[test]
-    fn a_request_is_found_by_its_number_until_it_is_removed() {
-        let mut requests = requests(4);
-        assert_eq!(requests.remove(&RequestId(2)), Some(Box::new(2)));
-        assert_eq!((requests.remove(&RequestId(2)), requests.get(&RequestId(2))), (None, None));
-        assert_eq!(requests.remove(&RequestId(1)), Some(Box::new(1)));
-        assert_eq!((requests.len(), ids(&requests)), (2, vec![3, 4]));
-        assert_eq!(requests.get_mut(&RequestId(4)), Some(&mut 4));
-        assert!(!requests.contains_key(&RequestId(5)) && requests.get_mut(&RequestId(0)).is_none());
-        assert_eq!(requests.since(RequestId(4)).map(|(id, _)| id.0).collect::<Vec<_>>(), [4]);
-    }
-
-    #[test]
-    fn numbers_go_on_when_none_is_left() {
-        let mut requests = requests(2);
-        for number in [1, 2] {
-            requests.remove(&RequestId(number));
+    /// Sets the timers of requests that have become old enough to need one.
+    pub(super) fn wake(&mut self, now: Time) {
+        if let Some(first) = self.timers.grown(now) {
+            let timers = self.requests.since(first).map(|(id, request)| (request.timer, id));
+            self.timers.grow(timers, self.requests.next_id());
         }
-        assert_eq!((requests.len(), requests.next_id()), (0, RequestId(3)));
-        requests.push(3);
-        assert_eq!(ids(&requests), [3]);
     }
 
-    #[test]
-    fn one_that_stays_does_not_keep_room_for_all_that_come_after_it() {
-        let many = 3 * LATEST as u64;
-        let mut requests = requests(1);
-        for number in 2..=many {
-            requests.push(number);
-            if number < many {
-                assert_eq!(requests.remove(&RequestId(number)), Some(Box::new(number)));
-            }
-        }
-        assert_eq!(ids(&requests), [1, many]);
-        assert!(requests.latest.len() <= LATEST, "{}", requests.latest.len());
-        assert_eq!(requests.get_mut(&RequestId(1)), Some(&mut 1));
-        assert_eq!(requests.remove(&RequestId(1)), Some(Box::new(1)));
-        assert_eq!((requests.len(), requests.get(&RequestId(1))), (1, None));
+    /// Returns a request whose timer has run out.
+    pub(super) fn overdue(&self, now: Time) -> Option<RequestId> {
+        self.timers.overdue(now)
+    }
+
+    /// Returns `true` if `bytes` more can be held.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.held_bytes.saturating_add(bytes) <= self.max_held_bytes
+    }
+
+    /// Counts bytes that are held for a client, but not by a request.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        self.held_bytes += bytes;
+    }
+
+    /// Ends what [`Self::hold`] counted.
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.held_bytes -= bytes;
+    }
+
+    /// Keeps a part of a request's reply. [`Self::has_room`] tells before whether there is room for it.
+    pub(super) fn keep_part(&mut self, id: RequestId, body: &Body) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let bytes = size(body);
+        request.bytes += bytes;
+        request.parts.extend(body);
+        self.held_bytes += bytes;
+    }
+
+    /// Drops the parts of a request's reply, because it runs anew or because they are too many.
+    pub(super) fn drop_parts(&mut self, id: RequestId, is_incomplete: bool) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let bytes = request.parts.bytes();
+        request.parts.clear(is_incomplete);
+        request.bytes -= bytes;
+        self.held_bytes -= bytes;
     }
 }

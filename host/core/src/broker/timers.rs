@@ -80,16 +80,7 @@ impl Broker {
     /// A request that has found a provider has until its deadline.
     pub(super) fn rearm(&mut self, id: RequestId, now: Time) {
         if let Some(pending) = self.requests.get(&id) {
-            self.set_timer(id, pending.deadline.at, now);
-        }
-    }
-
-    pub(super) fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        if pending.timer != time {
-            self.timers.remove(pending.timer, id);
-            pending.timer = time;
-            self.timers.insert(time, id, now);
+            self.requests.set_timer(id, pending.deadline.at, now);
         }
     }
 
@@ -161,8 +152,8 @@ impl Broker {
         }
         match patience {
             // As one of many: `wake` ends some at a time.
-            _ if self.draining => self.set_timer(id, now, now),
-            Some(patience) => self.set_timer(id, deadline.at.min(now + *patience), now),
+            _ if self.draining => self.requests.set_timer(id, now, now),
+            Some(patience) => self.requests.set_timer(id, deadline.at.min(now + *patience), now),
             None => self.end(id, self.unknown(service, place), now),
         }
     }

@@ -214,7 +214,7 @@ impl Broker {
             return self.push_event(Event::Refused { connection: connection.clone(), why });
         }
         let service = worker.service.clone();
-        if !self.requests.contains_key(&request) {
+        if !self.requests.contains(&request) {
             self.counters.unclaimed += 1;
         }
         match reply {
