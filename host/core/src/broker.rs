@@ -7,10 +7,12 @@
 mod absences;
 mod admission;
 mod balancer;
+mod client_table;
 mod deadlines;
 mod effect;
 mod explain;
 mod fair_queue;
+mod forward_table;
 mod forwarding;
 mod idempotency;
 mod local_runs;
@@ -45,11 +47,12 @@ use crate::settings::NodeSettings;
 use crate::time::Time;
 use absences::Absences;
 use balancer::{Balancer, Outcome};
+use client_table::ClientTable;
 use deadlines::{Clock, Deadline, ProviderKind};
-use forwarding::Forwarded;
+use forward_table::ForwardTable;
 use idempotency::ReplyCache;
 use partial_replies::PartialReplies;
-use pending::{Client, Pending, Stage};
+use pending::{Pending, Stage};
 use quotas::Quotas;
 use refusals::WorkerRefusals;
 use request_table::RequestTable;
@@ -74,22 +77,18 @@ pub struct Broker {
     services: SlabMap<ServiceName, Service>,
     workers: BTreeMap<ConnectionId, Worker>,
     requests: RequestTable,
-    clients: BTreeMap<ConnectionId, Client>,
-    /// Clients that are gone and whose requests are being ended, with the first request that came later.
-    departed: BTreeMap<ConnectionId, RequestId>,
+    clients: ClientTable,
     absences: Absences,
     balancer: Balancer,
     /// The zones that routers lead to, with how many services of each are known.
     zones: BTreeMap<Label, usize>,
-    /// What peers have, by its number on the wire.
-    forwarded: BTreeMap<u64, Forwarded>,
+    forwarded: ForwardTable,
     /// Services with requests for which no peer has room.
     starved: BTreeSet<ServiceName>,
     budget: RetryBudget,
     replies: ReplyCache,
     quotas: Quotas,
     refusals: WorkerRefusals,
-    next_forward: u64,
     /// Runs that were stopped, and are not confirmed yet.
     stopping: BTreeMap<RequestId, ServiceName>,
     next_stamp: u64,
@@ -115,18 +114,16 @@ impl Broker {
             settings,
             balancer: hops,
             zones: BTreeMap::new(),
-            forwarded: BTreeMap::new(),
+            forwarded: ForwardTable::new(),
             starved: BTreeSet::new(),
             budget,
             replies,
             quotas,
             refusals: WorkerRefusals::default(),
-            next_forward: 1,
             services: SlabMap::new(),
             workers: BTreeMap::new(),
             requests,
-            clients: BTreeMap::new(),
-            departed: BTreeMap::new(),
+            clients: ClientTable::default(),
             absences: Absences::default(),
             stopping: BTreeMap::new(),
             next_stamp: 0,
@@ -145,7 +142,7 @@ impl Broker {
     /// When [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        let departed = (!self.departed.is_empty()).then_some(Time::ZERO);
+        let departed = self.clients.has_departed().then_some(Time::ZERO);
         self.requests
             .next_wake()
             .into_iter()
@@ -180,7 +177,7 @@ impl Broker {
 
     /// Everybody who waits for an answer or serves as a worker.
     pub fn peers(&self) -> impl Iterator<Item = &ConnectionId> {
-        self.clients.keys().chain(self.workers.keys())
+        self.clients.connections().chain(self.workers.keys())
     }
 
     /// The state of every service that is offered or waited for, by name.
@@ -254,8 +251,7 @@ impl Broker {
 
     /// A native client withdraws its request; no effect if that is answered already.
     pub fn cancel(&mut self, connection: &ConnectionId, id: u64, now: Time) {
-        let request = self.clients.get(connection).and_then(|client| client.numbered.get(&id));
-        if let Some(&request) = request {
+        if let Some(request) = self.clients.request(connection, id) {
             self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
         }
     }

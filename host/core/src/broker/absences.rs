@@ -97,8 +97,7 @@ impl Broker {
         if self.workers.contains_key(connection) {
             self.delete_worker(connection, "its connection is gone", now);
         }
-        if self.clients.contains_key(connection) {
-            self.departed.insert(connection.clone(), self.requests.next_id());
+        if self.clients.depart(connection, self.requests.next_id()) {
             self.end_departed(now);
         }
     }
@@ -153,18 +152,9 @@ impl Broker {
     }
 
     pub(super) fn end_departed(&mut self, now: Time) {
-        let mut left = ENDED_AT_A_TIME;
-        while left > 0
-            && let Some(entry) = self.departed.first_entry()
-        {
-            let request = self.clients.get(entry.key()).and_then(|client| client.first_before(*entry.get()));
-            match request {
-                Some(request) => {
-                    left -= 1;
-                    self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
-                }
-                None => drop(entry.remove()),
-            }
+        for _ in 0..ENDED_AT_A_TIME {
+            let Some(request) = self.clients.next_departed() else { break };
+            self.end(request, Failure::new(Code::Cancelled, "the client's connection is gone"), now);
         }
     }
 

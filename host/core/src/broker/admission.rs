@@ -67,7 +67,7 @@ impl Broker {
             let reason = format!("{name} = {limit} is reached; wait for answers");
             return Err(Failure::new(Code::Overloaded, reason));
         }
-        if dialect.has_ids() && client.numbered.contains_key(id) {
+        if dialect.has_ids() && client.request(*id).is_some() {
             return Err(Failure::new(Code::Malformed, format!("request id {id} has no answer yet; use another")));
         }
         Ok(())

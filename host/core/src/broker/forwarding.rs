@@ -13,6 +13,7 @@ mod tests;
 use super::balancer::{Outcome, Selection};
 use super::deadlines::ProviderKind;
 use super::fair_queue::StartTag;
+use super::forward_table::Forwarded;
 use super::next_hop::NextHop;
 use super::request::Destination;
 use super::service::Queue;
@@ -26,20 +27,6 @@ use crate::time::Time;
 
 /// How many peers a request is given to at most.
 const MAX_FORWARDS: usize = 4;
-
-/// A request at a peer.
-#[derive(Debug)]
-pub(super) struct Forwarded {
-    request: RequestId,
-    link: LinkId,
-    address: Address,
-    since: Time,
-    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer
-    /// said when it got the request counts, for a peer that dies offers nothing any more.
-    is_repeatable: bool,
-    /// Whether it is a trace, which tells nothing of how long that peer takes to serve.
-    is_trace: bool,
-}
 
 impl Broker {
     /// Requests may be forwarded on this link from now on.
@@ -84,7 +71,7 @@ impl Broker {
         let ids: Vec<u64> =
             self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied()).collect();
         for id in ids {
-            let Some(forwarded) = self.forwarded.get(&id) else { continue };
+            let Some(forwarded) = self.forwarded.get(id) else { continue };
             let Some(pending) = self.requests.get(&forwarded.request) else { continue };
             let goes_elsewhere = self.may_repeat(pending, forwarded) && self.has_another(pending, link);
             if goes_elsewhere || pending.context.has_alternative && is_harmless(pending, forwarded) {
@@ -114,7 +101,7 @@ impl Broker {
 
     /// A peer answers.
     pub fn peer_replied(&mut self, link: LinkId, id: u64, reply: Reply, now: Time) {
-        let Some(forwarded) = self.forwarded.get(&id).filter(|forwarded| forwarded.link == link) else {
+        let Some(forwarded) = self.forwarded.at(link, id) else {
             self.counters.unclaimed += 1;
             return;
         };
@@ -160,7 +147,7 @@ impl Broker {
 
     /// This request could not be sent on its link: it certainly did not start.
     pub fn peer_unsent(&mut self, link: LinkId, id: u64, now: Time) {
-        if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
+        if self.forwarded.at(link, id).is_some() {
             let reason = format!("node {} cannot be reached; the request was not started", self.balancer.name(link));
             self.come_back(id, Failure::new(Code::Unreachable, reason), false, now);
         }
@@ -169,7 +156,7 @@ impl Broker {
     /// The peer on this link does not have these requests: they got lost on the way, there or back.
     pub fn peer_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
         for &id in ids {
-            if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.link == link) {
+            if self.forwarded.at(link, id).is_some() {
                 let reason = format!("node {} no longer has the request; it may have run", self.balancer.name(link));
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
@@ -179,7 +166,7 @@ impl Broker {
     /// The requests that the peer on this link has had since `before` or longer, oldest first.
     pub fn outstanding_at(&self, link: LinkId, before: Time) -> impl Iterator<Item = u64> {
         let ids = self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
-        ids.filter(move |id| self.forwarded.get(id).is_some_and(|forwarded| forwarded.since <= before))
+        ids.filter(move |id| self.forwarded.get(*id).is_some_and(|forwarded| forwarded.since <= before))
     }
 
     /// Whether the peer on this link owes an answer.
@@ -191,7 +178,7 @@ impl Broker {
     /// Whether this connection, of a peer, has a request of this number here.
     #[must_use]
     pub fn has_request(&self, peer: &crate::connection::ConnectionId, id: u64) -> bool {
-        self.clients.get(peer).is_some_and(|client| client.numbered.contains_key(&id))
+        self.clients.request(peer, id).is_some()
     }
 
     /// Forwards what this node does not serve itself, or not soon.
@@ -266,8 +253,7 @@ impl Broker {
         let has_alternative = self.requests.get(&id).is_some_and(|pending| self.has_alternative(pending, link));
         let allowed = self.requests.get(&id).and_then(|pending| self.allowed(pending));
         let Some(pending) = self.requests.get_mut(&id) else { return };
-        let number = self.next_forward;
-        self.next_forward += 1;
+        let number = self.forwarded.take_number();
         self.counters.forwarded += 1;
         pending.stage = Stage::Forwarded(link, number);
         if pending.tried.is_empty() {
@@ -314,7 +300,7 @@ impl Broker {
 
     /// Takes a request out of its peer's account.
     pub(super) fn release_peer(&mut self, id: u64, ending: Outcome, now: Time) -> Option<RequestId> {
-        let Forwarded { request, link, address, since, is_trace, .. } = self.forwarded.remove(&id)?;
+        let Forwarded { request, link, address, since, is_trace, .. } = self.forwarded.remove(id)?;
         let ending = if is_trace { Outcome::Cancelled } else { ending };
         let was_full = !self.balancer.has_room(link);
         self.balancer.end(link, &address, id, ending, now.since(since), now);
@@ -326,7 +312,7 @@ impl Broker {
 
     /// A request comes back from a peer without an answer: it goes elsewhere, waits, or fails.
     fn come_back(&mut self, id: u64, failure: Failure, may_have_run: bool, now: Time) {
-        let Some(forwarded) = self.forwarded.get(&id) else { return };
+        let Some(forwarded) = self.forwarded.get(id) else { return };
         let (request, is_trace) = (forwarded.request, forwarded.is_trace);
         let pending = self.requests.get(&request);
         let may_repeat = pending.is_some_and(|pending| !may_have_run || self.may_repeat(pending, forwarded));

@@ -8,7 +8,7 @@ use super::{Broker, RequestContext, RequestId, Requester};
 use crate::connection::{ConnectionId, LinkId};
 use crate::failure::{Code, Failure};
 use crate::time::Time;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A request without an answer.
 #[derive(Debug)]
@@ -61,30 +61,6 @@ impl Pending {
     }
 }
 
-/// What a client has outstanding.
-#[derive(Debug, Default)]
-pub(super) struct Client {
-    /// By the client's own numbers.
-    pub(super) numbered: BTreeMap<u64, RequestId>,
-    /// In dialects without numbers.
-    unnumbered: BTreeSet<RequestId>,
-}
-
-impl Client {
-    pub(super) fn outstanding(&self) -> usize {
-        self.numbered.len() + self.unnumbered.len()
-    }
-
-    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
-        self.numbered.values().chain(&self.unnumbered).copied()
-    }
-
-    /// One of its requests that came before another, if there is any.
-    pub(super) fn first_before(&self, later: RequestId) -> Option<RequestId> {
-        self.numbered.values().chain(&self.unnumbered).find(|request| **request < later).copied()
-    }
-}
-
 impl Broker {
     /// Removes a request from every table.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Box<Pending>> {
@@ -97,16 +73,7 @@ impl Broker {
                 if let Some(user) = connection.principal() {
                     self.quotas.end(user);
                 }
-                if let Some(client) = self.clients.get_mut(connection) {
-                    if dialect.has_ids() {
-                        client.numbered.remove(number);
-                    } else {
-                        client.unnumbered.remove(&id);
-                    }
-                    if client.outstanding() == 0 {
-                        self.clients.remove(connection);
-                    }
-                }
+                self.clients.end(connection, *dialect, *number, id);
             }
             Requester::Call { parent, .. } => {
                 if let Some(parent) = self.requests.get_mut(parent) {
@@ -124,15 +91,7 @@ impl Broker {
                 if let Some(user) = connection.principal() {
                     self.quotas.begin(user);
                 }
-                let client = match self.clients.get_mut(connection) {
-                    Some(client) => client,
-                    None => self.clients.entry(connection.clone()).or_default(),
-                };
-                if dialect.has_ids() {
-                    client.numbered.insert(*id, request);
-                } else {
-                    client.unnumbered.insert(request);
-                }
+                self.clients.begin(connection, *dialect, *id, request);
             }
             Requester::Call { parent, .. } => {
                 if let Some(parent) = self.requests.get_mut(parent) {

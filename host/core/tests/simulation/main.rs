@@ -14,6 +14,7 @@ mod notation;
 #[path = "../common/seeds.rs"]
 mod seeds;
 
+mod absences;
 mod actors;
 mod checker;
 mod clients;
