@@ -1,4 +1,4 @@
-//! What runs tell, and the calls that they make: on their way out and back.
+//! Events of runs, and the calls that runs make, with their answers.
 
 use crate::event_sender::EventSender;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wasmnode_protocol::{Body, Code, Failure, ServiceName};
 
-/// Number of a run: that of the request that it serves.
+/// Number of a run: the number of the request that it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunId(pub u64);
 
@@ -19,47 +19,48 @@ pub struct CallId(pub u64);
 /// The end of a run.
 #[derive(Debug)]
 pub struct Finished {
-    /// Which run.
+    /// Number of the run.
     pub run: RunId,
     /// The final reply, or why there is none.
     pub result: Result<Body, Failure>,
 }
 
-/// What runs tell while they last.
+/// What runs report.
 #[derive(Debug)]
 pub enum RunEvent {
     /// A partial reply.
     Partial {
-        /// Of which run.
+        /// Run that sends it.
         run: RunId,
-        /// Its frames.
+        /// Frames of the reply.
         body: Body,
     },
-    /// A run calls a service; [`crate::Plugins::answer`] brings the answer.
+    /// A run calls a service; [`crate::Plugins::answer`] passes it the answer.
     Call {
         /// Number of the call.
         call: CallId,
-        /// The run that makes it.
+        /// Run that makes the call.
         parent: RunId,
-        /// Which service.
+        /// Service that is called.
         service: ServiceName,
-        /// The frames of the request.
+        /// Frames of the request.
         body: Body,
     },
     /// A run has ended.
     Finished(Finished),
-    /// A version of a plugin refuses requests, because it crashed in many in a row.
+    /// The quarantine of a version has begun or ended; a version in quarantine rejects requests, because it crashed in
+    /// many in a row.
     Quarantine {
         /// The service.
         service: ServiceName,
-        /// Which version.
+        /// Number of the version.
         generation: u64,
-        /// How long; zero if it does so no more.
+        /// Time until the quarantine ends; zero if it has ended.
         lasts: Duration,
     },
 }
 
-/// What the runs of all services share: the calls that they make, on their way out and back.
+/// State that the runs of all services share: calls without an answer, and runs past their deadlines.
 pub(crate) struct Calls {
     pub(crate) sending: EventSender<RunEvent>,
     /// Runs past their deadlines, which stop at their next tick of the epoch.
@@ -73,22 +74,22 @@ impl Calls {
         Self { sending, overdue: Mutex::default(), next: AtomicU64::new(1), waiting: Mutex::default() }
     }
 
-    /// The run of a request is past its deadline.
+    /// Marks the run of a request as past its deadline.
     pub(crate) fn overdue(&self, request: RunId) {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
 
-    /// Whether the run of a request is past its deadline.
+    /// Returns `true` if the run of a request is past its deadline.
     pub(crate) fn is_overdue(&self, request: RunId) -> bool {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).contains(&request)
     }
 
-    /// The run of a request is over.
+    /// Forgets the run of a request, which has ended.
     pub(crate) fn is_over(&self, request: RunId) {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
     }
 
-    /// Passes on the answer of a call; a run that has been stopped does not hear it.
+    /// Passes the answer of a call to its run; it is dropped if the run has been stopped.
     pub(crate) fn answer(&self, call: CallId, result: Result<Body, Failure>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
         if let Some(caller) = waiting {

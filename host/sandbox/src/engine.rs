@@ -7,36 +7,36 @@ pub(crate) mod stacks;
 use std::num::NonZeroUsize;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Elements that the tables of an instance may have together.
+/// Largest number of elements in all tables of an instance together.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
-/// Memory of an instance that is kept mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for a
-/// small guest; giving them back to the system and faulting them in again costs 10 to 20.
+/// Bytes of an instance's memory that stay mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for
+/// a small guest; returning them to the system and faulting them in again costs 10 to 20.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-/// Memory of a table that is kept mapped for the next instance: eight thousand elements, where a guest compiled by Rust
-/// has some hundred. What a guest that fills its tables has touched beyond is given back, instead of staying wherever
-/// it ran.
+/// Bytes of a table that stay mapped for the next instance: eight thousand elements, where a guest compiled from Rust
+/// has some hundred. What a guest has touched beyond them is returned to the system, so that it does not stay in every
+/// slot where the guest ran.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
-/// Slots of ended instances that stay as they are, each for the next instance of the same component: for one of
-/// another, what is mapped there has to be exchanged. Each keeps up to [`KEEP_RESIDENT`] in memory, and the engine
-/// would keep 100.
+/// Slots of ended instances that stay warm, each for the next instance of the same component: another component would
+/// first have to replace what is mapped there. Each keeps up to [`KEEP_RESIDENT`] in memory; the engine's default is
+/// 100.
 const WARM_SLOTS: u32 = 32;
 
-/// Core instances, memories and tables that a component may have, on the average; a component compiled by Rust has one
+/// Core instances, memories and tables that a component may have on average; a component compiled from Rust has one
 /// memory, and a handful of small core instances around it.
 const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
 
-/// What a single component may have of these, so that none takes the share of the others. One compiled by Python, the
-/// largest that is known, has 14, 1 and 2.
+/// Largest numbers of these in a single component, so that none takes the share of the others. A component made from
+/// Python, the largest known kind, has 14, 1 and 2.
 const MAX_CORE_INSTANCES: u32 = 32;
 const MAX_MEMORIES: u32 = 4;
 const MAX_TABLES: u32 = 16;
 
-/// Settings that decide about machine code: the same in the node and its compiler processes.
+/// Settings that affect machine code, and are therefore the same in the node and its compiler processes.
 pub(crate) fn code_settings() -> wasmtime::Config {
     let mut settings = wasmtime::Config::new();
     settings.epoch_interruption(true);
@@ -44,10 +44,10 @@ pub(crate) fn code_settings() -> wasmtime::Config {
     settings
 }
 
-/// Starts the engine that runs plugins, for so many instances.
+/// Starts the engine that runs plugins, for at most `instances` instances at a time.
 ///
 /// # Errors
-/// If the system does not have what the engine needs: address space above all.
+/// If the system lacks what the engine needs, above all address space.
 pub(crate) fn start(instances: u32) -> wasmtime::Result<Engine> {
     let mut settings = code_settings();
     settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));
@@ -66,7 +66,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.max_core_instances_per_component(MAX_CORE_INSTANCES);
     pool.max_memories_per_component(MAX_MEMORIES);
     pool.max_tables_per_component(MAX_TABLES);
-    // Address space, not memory: what nobody uses takes none.
+    // Reserves address space, not memory, which only elements in use take.
     pool.table_elements(MAX_TABLE_ELEMENTS);
     pool.max_unused_warm_slots(WARM_SLOTS);
     pool.linear_memory_keep_resident(KEEP_RESIDENT);

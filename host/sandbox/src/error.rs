@@ -8,16 +8,16 @@ use std::path::PathBuf;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The engine does not start; the text names the setting and what the system lacks.
+    /// The engine cannot start; the text names the setting and what the system lacks.
     Engine(String),
     /// The plugin folder cannot be read.
     Folder {
-        /// Its path.
+        /// Path of the folder.
         path: PathBuf,
-        /// Why.
+        /// Reason that the system gives.
         source: io::Error,
     },
-    /// The system refuses a thread.
+    /// The system refuses to start a thread.
     Thread(io::Error),
 }
 
@@ -47,14 +47,14 @@ impl std::error::Error for SandboxError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InspectError {
-    /// It is larger than a plugin may be.
+    /// The file is larger than a plugin may be.
     TooLarge {
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         bytes: usize,
         /// `limits.plugin`.
         limit: u64,
     },
-    /// It is no component, and cannot be made into one.
+    /// The file is neither a component nor can be made into one.
     Refused(String),
     /// Nothing can be inspected.
     Sandbox(SandboxError),
@@ -85,7 +85,7 @@ impl From<SandboxError> for InspectError {
     }
 }
 
-/// Why no file could serve under a name.
+/// Why no file can serve under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotLoadable(pub(crate) String);
 

@@ -1,17 +1,17 @@
-//! Where events go. The sandbox knows neither the queue that holds them nor what else is in it.
+//! The outlet for events. The sandbox depends neither on the queue behind it nor on what else that queue holds.
 //!
-//! A sender is not bounded; each kind of user is. One that can produce any number of events holds a [`Permit`] for each
-//! until it has been handled: a run waits for one before its next partial reply. All others send one event and wait for
-//! its effect (calls, ends of runs: as many as there are runs), or one per changed file.
+//! A sender is not bounded; each kind of user is. A user that can produce any number of events holds a [`Permit`] for
+//! each until it has been handled: a run waits for a permit before its next partial reply. All others send one event
+//! and wait for its effect (calls, ends of runs: as many as there are runs), or one per changed file.
 
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Passes events on, from any thread and without blocking.
+/// Sends events, from any thread and without blocking.
 pub struct EventSender<E>(Arc<dyn Fn(E, Option<Permit>) + Send + Sync>);
 
-/// Bound on what one user of a sender has under way.
+/// Bound on what one user of a sender has in flight.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     free: Arc<Semaphore>,
@@ -67,7 +67,7 @@ impl Capacity {
         Self { free: Arc::new(Semaphore::new(size as usize)), size }
     }
 
-    /// Waits for `weight` units. A weight above the size waits for all of them.
+    /// Waits for `weight` units; a weight above the size waits for all units.
     pub async fn take(&self, weight: usize) -> Option<Permit> {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX).min(self.size);
         // Nothing closes the semaphore.

@@ -1,4 +1,4 @@
-//! Panics that end nothing but what panicked: of one step of work, or of a thread that the node cannot do without.
+//! Containment of panics, in one step of work or in a thread that the node cannot do without.
 
 use std::any::Any;
 use std::io;
@@ -7,25 +7,25 @@ use std::thread::Builder;
 use std::time::Duration;
 use tracing::error;
 
-/// Time before the work of a thread that panicked begins again, so that a panic each time does not keep a core busy.
+/// Pause before a thread that panicked starts its work again, so that repeated panics do not keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs `work`, and returns the text of a panic. What `work` has changed stays as it was at the panic.
+/// Runs `work`, and returns the message of a panic. What `work` had changed before the panic stays changed.
 ///
 /// # Errors
-/// If it panicked.
+/// If `work` panics.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
 }
 
-/// Starts a thread for work that ends when the node does. A panic is logged, and the work begins again after a pause.
+/// Starts a thread for work that ends when the node does. A panic is logged, and the work starts again after a pause.
 ///
 /// # Errors
-/// If the system refuses a thread.
+/// If the system refuses to start a thread.
 pub(crate) fn spawn(name: &'static str, work: impl Fn() + Send + 'static) -> io::Result<()> {
     let again = move || {
         while let Err(panic) = guarded(&work) {
-            error!("the thread {name} panicked, and begins again in {PAUSE:?}: {panic}");
+            error!("the thread {name} panicked, and starts again in {PAUSE:?}: {panic}");
             std::thread::sleep(PAUSE);
         }
     };
@@ -34,7 +34,7 @@ pub(crate) fn spawn(name: &'static str, work: impl Fn() + Send + 'static) -> io:
 
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "for a reason without words".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Kinds of guests: what a component exports decides how a request reaches it, and what its reply is.
+//! Kinds of guests: a component's exports decide how a request reaches it, and what its reply is.
 
 pub(crate) mod command;
 pub(crate) mod http;

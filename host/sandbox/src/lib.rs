@@ -1,20 +1,20 @@
 //! Plugins: WebAssembly components from a folder, and runs of requests in them.
 //!
-//! [`Plugins`] is the whole of it for whoever drives it: it starts runs, stops them, and tells by [`Event`]s what comes
-//! later. Nothing here decides who is served, and nothing knows of sockets.
+//! [`Plugins`] is the interface for the driver: it starts and stops runs, and reports what follows as [`Event`]s. The
+//! sandbox does not decide who is served, and has no sockets.
 //!
-//! Modules are layers; each uses only those below it.
+//! The modules are layers; each uses only those below it.
 //!
-//! | module | what it has |
+//! | module | content |
 //! |---|---|
 //! | `plugins` | the services that plugins serve, and their runs |
 //! | `loading` | from a file to a plugin: scan, verify, compile, try, keep versions |
 //! | `plugin` | one version of a plugin, and its statistics |
 //! | `guests` | kinds of guests: our own world, WASI commands, HTTP handlers |
 //! | `run` | one request in a guest |
-//! | `linker` | the engine with all that guests may import |
-//! | `host_state` | what a guest can do: folders, connections, console, calls, and their limits |
-//! | `calls`, `engine`, `settings` | calls and events of runs; the engine; what the sandbox is told |
+//! | `linker` | the engine with everything that guests may import |
+//! | `host_state` | what a guest can do: folders, connections, stdio, calls, and their limits |
+//! | `calls`, `engine`, `settings` | calls and events of runs; the engine; the settings |
 
 mod calls;
 mod engine;
@@ -48,12 +48,12 @@ pub use settings::{
 
 use loading::event::PluginEvent;
 
-/// What the sandbox tells whoever drives it.
+/// What the sandbox reports to the driver.
 #[derive(Debug)]
 pub enum Event {
-    /// Of a run.
+    /// About a run.
     Run(RunEvent),
-    /// Of a file in the plugin folder.
+    /// About a file in the plugin folder.
     Folder(FolderEvent),
 }
 

@@ -1,4 +1,4 @@
-//! The engine with all that guests may import.
+//! The engine with everything that guests may import.
 
 use crate::engine;
 use crate::error::SandboxError;
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-/// The engine, and what it lets guests see.
+/// The engine, its linker, and what all plugins share.
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
-    /// Bytes that a body may have, in either direction.
+    /// Largest body in bytes, in either direction.
     pub(crate) max_body: usize,
-    /// Frames that a body may have, in either direction.
+    /// Largest number of frames of a body, in either direction.
     pub(crate) max_frames: usize,
     pub(crate) shared: Arc<SharedLimits>,
 }
@@ -25,7 +25,7 @@ impl Sandbox {
     /// Starts the engine.
     ///
     /// # Errors
-    /// If the system does not have what the engine needs: address space above all.
+    /// If the system lacks what the engine needs, above all address space.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SandboxError> {
         let engine = engine::start(settings.instances).map_err(|error| {
             let instances = settings.instances;

@@ -1,4 +1,4 @@
-//! Limits how many log lines are written per second, and counts what is left out, by kind.
+//! Limits how many log lines are written per second, and counts those left out, by kind.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 /// Period over which lines are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Largest number of kinds counted apart: more than the node has. Further ones share one count.
+/// Largest number of kinds with a count of their own: more than the node has. Further kinds share one count.
 const MAX_KINDS: usize = 64;
 
-/// Kind of what has no count of its own.
+/// Name of the kind that counts all further kinds.
 const OTHER: &str = "other";
 
 /// Allows a number of lines in each second.
@@ -21,14 +21,14 @@ pub struct LogThrottle {
     dropped: u64,
 }
 
-/// What to do with a line.
+/// Decision about one line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LogDecision {
-    /// Write it.
+    /// Write the line.
     Pass,
-    /// Write it, and the number of lines left out since the last one that passed.
+    /// Write the line, and the number of lines left out since the last one that passed.
     PassAfter(u64),
-    /// Leave it out.
+    /// Leave the line out.
     Drop,
 }
 
@@ -60,7 +60,7 @@ impl LogThrottle {
     }
 }
 
-/// A [`LogThrottle`] for each kind of line, so that a flood of one kind neither hides another nor is counted as it.
+/// A [`LogThrottle`] per kind of line, so that a flood of one kind neither hides another nor counts against it.
 #[derive(Debug)]
 pub struct Kinds {
     per_second: u32,
@@ -82,14 +82,14 @@ impl Kinds {
         self.by_kind.entry(known.to_owned()).or_insert_with(|| LogThrottle::new(self.per_second, now)).check(now)
     }
 
-    /// Takes the numbers of lines left out, by kind, of the kinds that no line has passed of for a second: after a
-    /// flood, nothing else would tell them.
+    /// Takes the numbers of lines left out, by kind, of kinds whose second is over. After a flood has ended, no further
+    /// line would report them.
     pub fn take_left_out(&mut self, now: Instant) -> Vec<(String, u64)> {
         let over = self.by_kind.iter_mut().filter(|(_, throttle)| throttle.dropped > 0 && throttle.is_over(now));
         over.map(|(kind, throttle)| (kind.clone(), std::mem::take(&mut throttle.dropped))).collect()
     }
 
-    /// When [`Self::take_left_out`] has something to tell, if ever.
+    /// Returns the time at which [`Self::take_left_out`] will have something to report, if lines were left out.
     pub fn next_left_out(&self) -> Option<Instant> {
         self.by_kind.values().filter(|throttle| throttle.dropped > 0).map(|throttle| throttle.second + SECOND).min()
     }

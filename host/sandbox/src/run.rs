@@ -1,4 +1,4 @@
-//! One request in a guest: what it is given, how long it has, where it runs, and what is said when it fails.
+//! One request in a guest: its input, its deadline, where it runs, and what is logged when it fails.
 
 pub(crate) mod failed_runs;
 pub(crate) mod job;

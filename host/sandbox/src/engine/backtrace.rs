@@ -1,16 +1,15 @@
-//! Where a guest was when its run ended badly: the functions on its stack, by the names of its name section.
+//! Backtrace of a guest whose run failed: the functions on its stack, by the names of its name section.
 //!
-//! wasmtime walks the stack by frame pointers, and only when a run traps or the host ends it; a run that does neither
-//! pays nothing.
+//! wasmtime walks the stack by frame pointers, and only when a run traps or the host ends it; other runs cost nothing.
 
 use std::fmt::Write;
 use wasmnode_protocol::text;
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-/// Largest number of functions that are named, innermost first.
+/// Largest number of functions in a backtrace, innermost first.
 pub(crate) const MAX_FRAMES: usize = 20;
 
-/// Largest name of a function, in bytes; those of generic Rust functions are longer and say no more.
+/// Largest name of a function, in bytes; names of generic Rust functions are longer, and the rest adds nothing.
 const MAX_NAME: usize = 160;
 
 /// Returns the functions on the stack, innermost first, as one line; `None` if no guest was on it.
@@ -24,7 +23,7 @@ pub(crate) fn of(error: &wasmtime::Error) -> Option<Box<str>> {
     (!trace.is_empty()).then(|| trace.into())
 }
 
-/// Name of a function, or its number where its file has no names, with the offset in the core module where it was.
+/// Name of a function, or its number if the file has no names, with the offset in the core module.
 fn name(frame: &FrameInfo) -> String {
     let name = match frame.func_name() {
         Some(name) => text::line(&format!("{:#}", rustc_demangle::demangle(name)), MAX_NAME).into_owned(),

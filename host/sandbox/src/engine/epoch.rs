@@ -1,4 +1,4 @@
-//! The clock that interrupts guests: a tick each millisecond, but only while something runs.
+//! The clock that interrupts guests: one tick per millisecond, but only while something runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a run after which the clock stops.
 const IDLE_TICKS: u32 = 100;
 
-/// The thread that counts up the engine's epoch; it ends with the process.
+/// The thread that increments the engine's epoch; it ends with the process.
 pub(crate) struct Epoch {
     used: Arc<AtomicBool>,
     parked: Arc<AtomicBool>,
@@ -19,10 +19,10 @@ pub(crate) struct Epoch {
 }
 
 impl Epoch {
-    /// Starts the clock. `in_pool` counts the runs that go on without [`Self::keep_ticking`] being called.
+    /// Starts the clock. `in_pool` counts the runs for which the clock ticks without calls of [`Self::keep_ticking`].
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub(crate) fn start(engine: Engine, in_pool: Arc<AtomicUsize>) -> std::io::Result<Self> {
         let used = Arc::new(AtomicBool::new(false));
         let parked = Arc::new(AtomicBool::new(false));
@@ -31,7 +31,7 @@ impl Epoch {
         Ok(Self { used, parked, thread: thread.thread().clone() })
     }
 
-    /// Call it before a run starts.
+    /// Keeps the clock ticking; must be called before a run starts.
     pub(crate) fn keep_ticking(&self) {
         self.used.store(true, Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) {
@@ -62,7 +62,7 @@ impl Ticker {
         }
     }
 
-    /// Either this sees that a run started, or the thread that started it sees `parked`.
+    /// Parks until a run starts: either this thread reads `used`, or the thread that starts the run reads `parked`.
     fn park(&self) {
         self.parked.store(true, Ordering::SeqCst);
         while !self.used.load(Ordering::SeqCst) {

@@ -1,7 +1,7 @@
-//! Returns to the system what deep runs leave on the stacks of the pool.
+//! Returns the pages that deep runs leave on the pool's stacks to the system.
 //!
-//! A stack goes from run to run as it is. wasmtime can give it back after each run, which costs a sixth of the time of
-//! a short one. Here one run in [`EVERY`] returns what its stack has below it, so that each stack has its turn.
+//! A stack passes from run to run uncleared. wasmtime can return its pages after each run, which costs a sixth of the
+//! time of a short run. Here one run in [`EVERY`] returns the pages below it, so that in time every stack is trimmed.
 
 use rustix::mm::{Advice, madvise};
 use wasmtime::{Func, Store};
@@ -9,10 +9,10 @@ use wasmtime::{Func, Store};
 /// Largest part of a stack that a guest may use, in bytes: wasmtime's default.
 pub(crate) const GUEST: usize = 512 << 10;
 
-/// Size of a stack, in bytes: what a guest may use, and as much again and more for the host's functions that it calls.
+/// Size of a stack, in bytes: the guest's part, and more than as much again for the host's functions that it calls.
 pub(crate) const SIZE: usize = 2 << 20;
 
-/// Number of runs of which one returns the rest of its stack.
+/// One run in so many returns the rest of its stack.
 const EVERY: u64 = 64;
 
 /// Bytes of a stack that stay for the next run: more than most runs need.
@@ -20,27 +20,26 @@ const KEPT: usize = 64 << 10;
 
 const PAGE: usize = 4 << 10;
 
-/// Returns what earlier runs left on the stack that this store's instance is going to run on, if it is this request's
-/// turn.
+/// Returns what earlier runs left on the stack that the instance of `store` will use, for one request in [`EVERY`].
 pub(crate) async fn trim<T: Send + 'static>(store: &mut Store<T>, request: u64) {
     if !request.is_multiple_of(EVERY) {
         return;
     }
-    // A host function is called on the stack of the store, which the instance gets next.
+    // A host function runs on the store's stack, which the instance uses next.
     let trim = Func::wrap(&mut *store, return_rest);
     if let Ok(trim) = trim.typed::<(), ()>(&*store) {
         let _without_a_stack_the_instance_says_so = trim.call_async(store, ()).await;
     }
 }
 
-/// Returns the pages of the calling stack from [`KEPT`] bytes below the caller down to where a guest may have been.
+/// Returns the pages of the calling stack from [`KEPT`] bytes below the caller down to a guest's largest depth.
 #[allow(unsafe_code, reason = "the system has no safe call for it")]
 fn return_rest() {
     let here = 0_u8;
     let end = (&raw const here).addr().saturating_sub(KEPT) & !(PAGE - 1);
     let start = std::ptr::without_provenance_mut(end.saturating_sub(GUEST));
-    // SAFETY: what is below the innermost frame of the calling stack is in use by nobody. No guest has run on the stack
-    // yet in this store, so at least `SIZE` less a few frames of it are below: the range ends before the stack does.
+    // SAFETY: nothing uses the stack below its innermost frame. No guest of this store has run on the stack yet, so all
+    // of `SIZE` but a few frames lies below: the range ends before the stack does.
     let _what_stays_costs_memory_only = unsafe { madvise(start, GUEST, Advice::LinuxDontNeed) };
 }
 
@@ -51,13 +50,13 @@ mod tests {
     use super::*;
     use wasmtime::{Config, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
-    /// Recurses as deep as it is told, and touches the stack meanwhile.
+    /// Recurses to the given depth, and touches the stack on the way.
     const DEEP: &str = r#"(module (func $deep (export "deep") (param i32) (result i32)
         (if (result i32) (i32.eqz (local.get 0))
             (then (i32.const 0))
             (else (i32.add (i32.const 1) (call $deep (i32.sub (local.get 0) (i32.const 1))))))))"#;
 
-    /// Unlike the stacks of threads.
+    /// Distinguishes a stack of the pool from the stacks of threads.
     const TEST_SIZE: usize = SIZE + 5 * PAGE;
 
     fn engine() -> Engine {

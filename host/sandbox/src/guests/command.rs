@@ -1,7 +1,7 @@
-//! Any WASI command as a plugin: the body is its standard input, and what it prints is the reply.
+//! WASI commands as plugins: the body is the standard input, and the standard output is the reply.
 //!
-//! A command has no notion of frames: those of a request are joined, and the reply is one frame. It runs once for each
-//! request, in an instance of its own. WASI 0.2 knows two exit codes, 0 and 1.
+//! A command has no notion of frames: the frames of a request are joined, and the reply is one frame. A command runs
+//! once for each request, in an instance of its own. WASI 0.2 has two exit codes, 0 and 1.
 
 use crate::engine::backtrace;
 use crate::guests::http::join;
@@ -22,7 +22,7 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 /// Serves one request.
 pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<HostState>, request: &Run) -> Outcome {
     let limit = context.settings.reply;
-    // One byte more than allowed, so that too much is told from just enough.
+    // One byte more than allowed, to tell too much from just enough.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
     let stderr = Stdio::with_tail(Arc::clone(&context.log), Level::WARN);
     let roots = match context.open_folders().await {
@@ -48,7 +48,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
     let failed = |failure| Outcome { result: Err(failure), sent_partials, backtrace: None };
     let printed = stdout.contents();
     if printed.len() > reply_left {
-        // Whatever it died of after that.
+        // The limit is the reason, whatever ended the command after that.
         return failed(over_reply_limit(context));
     }
     let exit = match ran {
@@ -71,12 +71,12 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
     Outcome { result: Ok(vec![printed]), sent_partials, backtrace: None }
 }
 
-/// What a command said, behind the words that introduce it; nothing if it said nothing.
+/// Returns what a command printed after `introduction`, or nothing if it printed nothing.
 fn behind(introduction: &str, said: &str) -> String {
     if said.is_empty() { String::new() } else { format!("{introduction}{said}") }
 }
 
-/// What the command is told about the request; all else of the node's environment stays the node's.
+/// Environment variables that describe the request; the command sees none of the node's own.
 fn environment(request: &Run) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("WASMNODE_SERVICE", request.service.to_string()),

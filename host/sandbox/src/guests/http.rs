@@ -1,12 +1,11 @@
-//! Any `wasi:http/incoming-handler` as a plugin: a request becomes one of HTTP, and the body of the response is the
-//! reply.
+//! Components that export `wasi:http/incoming-handler` as plugins: a request becomes an HTTP request, and the body of
+//! the response is the reply.
 //!
-//! Nothing of it goes over a network. A request is `POST /` with its frames joined as the body, unless it begins like a
-//! message of HTTP/1.1: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header
-//! lines after it and an empty line say method, path, query and headers, and what is left of the frame and the other
-//! frames are the body. The node adds `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`,
-//! `wasmnode-caller`, `content-length` and, if the request has them, `traceparent` and `idempotency-key`, in the place
-//! of any that are there.
+//! No network is involved. A request is `POST /` with its frames joined as the body, unless it begins like a message of
+//! HTTP/1.1: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header lines after it
+//! and an empty line give method, path, query and headers, and the rest of the frame and the other frames are the body.
+//! The node sets `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`, `wasmnode-caller`,
+//! `content-length` and, if the request has them, `traceparent` and `idempotency-key`, and replaces any that are there.
 //!
 //! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each
 //! request, in an instance of its own, and the answer is sent when it has returned.
@@ -31,13 +30,13 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// How far into a request its head may reach, in bytes.
+/// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// How much of a body that tells of a failure goes into the reason, in bytes.
+/// Largest part of the body of a failure that is quoted in the reason, in bytes.
 const REASON: usize = 1 << 10;
 
-/// What a handler sends: a response, or an error in its place.
+/// What a handler sends: a response, or an error instead.
 type Sent = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Serves one request.
@@ -61,7 +60,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, handler: &ProxyPre<Host
         ran.map(|()| (guest.has_sent_partials(), guest.reply_left()))
             .map_err(|error| (explain(context, &error, guest), backtrace::of(&error)))
     };
-    // A response that is too long ends the run at once: nobody would read the rest of it.
+    // A response that is too long ends the run immediately, because the rest of it would not be read.
     let collect = async { collect(context, sent).await.map_err(|failure| (failure, None)) };
     let ended = tokio::try_join!(run, collect);
     match ended {
@@ -71,7 +70,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, handler: &ProxyPre<Host
         Ok(((sent_partials, _), (status, body))) => {
             Outcome { result: judge(context, status, body), sent_partials, backtrace: None }
         }
-        // Partial replies may have been sent; it must not overtake them.
+        // Partial replies may have been sent; the failure must not overtake them.
         Err((failure, backtrace)) => Outcome { result: Err(failure), sent_partials: true, backtrace },
     }
 }
@@ -89,7 +88,7 @@ async fn run(
     instance.wasi_http_incoming_handler().call_handle(store, request, sender).await
 }
 
-/// Waits for the response, and for the end of its body.
+/// Waits for the response and the end of its body.
 async fn collect(context: &ServiceContext, sent: Receiver<Sent>) -> Result<(StatusCode, Vec<u8>), Failure> {
     let failure = |code, what: &str| Failure::new(code, format!("{} {what}", context.service));
     let (head, mut body) = match sent.await {
@@ -100,7 +99,7 @@ async fn collect(context: &ServiceContext, sent: Receiver<Sent>) -> Result<(Stat
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| failure(Code::Crashed, "broke its response off"))?;
-        // What is no data are trailers, which have no place in a reply.
+        // Frames without data are trailers, which a reply cannot carry.
         let data = frame.into_data().unwrap_or_default();
         if whole.len() + data.len() > context.settings.reply {
             return Err(over_reply_limit(context));
@@ -110,7 +109,7 @@ async fn collect(context: &ServiceContext, sent: Receiver<Sent>) -> Result<(Stat
     Ok((head.status, whole))
 }
 
-/// What a response means.
+/// Returns the reply or the failure that a response stands for.
 fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<Body, Failure> {
     if status.is_success() {
         return Ok(vec![body.into()]);
@@ -120,10 +119,10 @@ fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<
     Err(Failure::new(code, format!("{} answered with {status}: {}", context.service, why.trim())))
 }
 
-/// The request as HTTP has it.
+/// Returns a request as an HTTP request.
 ///
 /// # Errors
-/// If it begins like a message of HTTP/1.1 and goes on otherwise.
+/// If it begins like a message of HTTP/1.1 and then breaks its format.
 fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
     let mut frames = request.body.clone();
     let head = match frames.first().map(read_head) {
@@ -152,7 +151,8 @@ fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
     Ok(made)
 }
 
-/// The head that a frame begins with, and the rest of the frame; nothing if the frame does not begin like HTTP/1.1.
+/// Returns the head at the start of a frame, and the rest of the frame; `None` if the frame does not begin like
+/// HTTP/1.1.
 fn read_head(frame: &Frame) -> Option<Result<(Builder, Frame), String>> {
     let mut lines = frame[..frame.len().min(MAX_HEAD)].split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?;
@@ -188,7 +188,7 @@ fn read_fields<'a>(
     Ok((head, Frame::new()))
 }
 
-/// The frames of a body as one.
+/// Joins the frames of a body into one.
 pub(crate) fn join(body: &Body) -> Frame {
     match &body[..] {
         [one] => one.clone(),
@@ -196,7 +196,7 @@ pub(crate) fn join(body: &Body) -> Frame {
     }
 }
 
-/// Sets a header; what cannot stand in one is escaped.
+/// Sets a header; a value that a header cannot hold is escaped.
 fn set(headers: &mut HeaderMap, name: &'static str, value: &[u8]) -> Result<(), String> {
     let escaped = |_| HeaderValue::try_from(value.escape_ascii().to_string());
     let value = HeaderValue::from_bytes(value).or_else(escaped).map_err(|error| format!("{name}: {error}"))?;

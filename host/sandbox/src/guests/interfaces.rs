@@ -1,13 +1,13 @@
-//! The interfaces that a component names, and those that the host offers.
+//! The interfaces that a component imports and exports, and those that the host offers.
 
 use crate::linker::Sandbox;
 use wasmnode_protocol::text;
 use wasmtime::component::Component;
 
-/// Largest name of an import or an export that is shown, in bytes: longer ones are nobody's interface.
+/// Largest name of an import or export that is shown, in bytes: no real interface has a longer one.
 const MAX_NAME: usize = 256;
 
-/// What the host offers, by the beginning of an interface's name, and on which condition. The first that fits counts.
+/// Interfaces that the host offers, by the beginning of their names, each with its condition. The first match counts.
 const OFFERED: [(&str, &str); 11] = [
     ("wasmnode:service/calls@0.1", "yes; other services if `calls` grants them"),
     ("wasmnode:service/", "yes"),
@@ -22,22 +22,22 @@ const OFFERED: [(&str, &str); 11] = [
     ("wasi:random/", "yes"),
 ];
 
-/// The names of all that a component imports.
+/// Names of a component's imports.
 pub(crate) fn imports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
     component.component_type().imports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
 }
 
-/// The names of all that a component exports.
+/// Names of a component's exports.
 pub(crate) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
     component.component_type().exports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
 }
 
-/// A name that the author of a file chose.
+/// Returns a name that the author of a file chose as one safe, short line.
 fn shown(name: &str) -> String {
     text::line(name, MAX_NAME).into_owned()
 }
 
-/// Whether, and on which condition, the host offers an interface.
+/// Returns the condition on which the host offers an interface; `None` if it does not offer it.
 pub(crate) fn offer(interface: &str) -> Option<&'static str> {
     let is_known = interface.starts_with("wasmnode:") || interface.contains("@0.2.");
     let (_, condition) = OFFERED.iter().find(|(name, _)| is_known && interface.starts_with(name))?;

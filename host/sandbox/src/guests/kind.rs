@@ -1,4 +1,4 @@
-//! What a component is, by what it exports: this decides how it is linked and called.
+//! The kind of a component, by its exports, which decides how it is linked and called.
 
 use super::interfaces;
 use super::service::ServiceGuest;
@@ -9,21 +9,21 @@ use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-/// How a plugin is spoken to.
+/// How a plugin is called.
 pub(crate) enum Kind {
-    /// It exports our `handler`.
+    /// Exports the `handler` of `wit/service.wit`.
     Service(ServiceGuest),
-    /// It exports `wasi:cli/run`.
+    /// Exports `wasi:cli/run`.
     Command(CommandPre<HostState>),
-    /// It exports `wasi:http/incoming-handler`.
+    /// Exports `wasi:http/incoming-handler`.
     Http(ProxyPre<HostState>),
 }
 
 impl Kind {
-    /// Recognises a component by what it exports, and links it to the host.
+    /// Recognises a component by its exports, and links it to the host.
     ///
     /// # Errors
-    /// Says what it lacks, or all that it wants and the host does not offer.
+    /// If it exports no known interface, or imports any that the host does not offer; the text lists them.
     pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
         let missing: Vec<String> = interfaces::imports(sandbox, component)
             .into_iter()
@@ -49,10 +49,11 @@ impl Kind {
                 ));
             }
         };
-        linked.map_err(|error| format!("an interface is not as the host knows it: {error:#}; see wit/service.wit"))
+        linked
+            .map_err(|error| format!("an interface does not match the host's version: {error:#}; see wit/service.wit"))
     }
 
-    /// What it is called.
+    /// Name of the kind, for people.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Service(_) => "component of the world wasmnode:service/service",

@@ -1,4 +1,5 @@
-//! A component of our own world (`wit/service.wit`): it gets a request as frames, and returns the frames of the reply.
+//! Components of the node's own world (`wit/service.wit`), which take a request as frames and return the frames of the
+//! reply.
 
 use crate::calls::RunId;
 use crate::engine::backtrace;
@@ -14,10 +15,10 @@ use wasmnode_protocol::message::size;
 use wasmnode_protocol::{Body, Code, Failure, Frame};
 use wasmtime::Store;
 
-/// A linked component, and its instances between two requests.
+/// A linked component, and its idle instances.
 pub(crate) struct ServiceGuest {
     pre: ServicePre<HostState>,
-    /// For services that reuse instances.
+    /// Instances that wait for their next request, of services that reuse instances.
     idle: Mutex<Vec<Instance>>,
 }
 
@@ -32,11 +33,11 @@ impl ServiceGuest {
         Self { pre, idle: Mutex::default() }
     }
 
-    /// Serves one request, in a fresh instance or one that is kept.
+    /// Serves one request, in a new or a kept instance.
     pub(crate) async fn serve(&self, context: &Arc<ServiceContext>, request: &Run) -> Outcome {
         let mut instance = match self.take_kept() {
             Some(instance) => instance,
-            // Boxed, because it is large, and what runs most often shall not move its bytes about.
+            // Boxed, because the future is large and would bloat the common path.
             None => match Box::pin(self.instantiate(context, request.id)).await {
                 Ok(instance) => instance,
                 Err(outcome) => return outcome,
@@ -67,7 +68,7 @@ impl ServiceGuest {
     }
 
     async fn instantiate(&self, context: &Arc<ServiceContext>, run: RunId) -> Result<Instance, Outcome> {
-        // To open a folder can fail, which is told best before the guest begins.
+        // Opening a folder can fail, which is best reported before the guest begins.
         let outside = if context.settings.grants.fs.is_empty() {
             None
         } else {
@@ -107,7 +108,7 @@ fn lift(
 ) -> Result<Body, Failure> {
     let body: Body = match reply {
         Ok(frames) => {
-            // With room for the header that it will be sent with.
+            // One more, for the header that the reply is sent with.
             let mut body = Body::with_capacity(frames.len() + 1);
             body.extend(frames.into_iter().map(Frame::from));
             body
@@ -126,7 +127,7 @@ fn lift(
     Ok(body)
 }
 
-/// A request as a guest gets it: copied once, into the guest's memory.
+/// Borrows a request as a guest receives it, so that it is copied once, into the guest's memory.
 fn lower<'a>(request: &'a Run, traceparent: Option<&'a str>, frames: &'a [&'a [u8]]) -> types::Request<'a> {
     types::Request {
         service: request.service.as_str(),

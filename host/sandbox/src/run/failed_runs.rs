@@ -1,7 +1,8 @@
-//! One line in the node's log for each run that failed, at a limited rate: which request, of whom, in which version of
-//! the plugin, why, and where the guest was.
+//! One line in the node's log for each failed run, at a limited rate: the request, the client, the version of the
+//! plugin, the reason, and the guest's backtrace.
 //!
-//! A service that rejects a request, or says that it could not do it, has done its work: such lines are for `debug`.
+//! A service that rejects a request, or reports a failure of its own, has done its work: such lines have the level
+//! `debug`.
 
 use crate::log_throttle::{Kinds, LogDecision};
 use crate::run::job::Run;
@@ -10,13 +11,13 @@ use std::time::Instant;
 use tracing::{debug, warn};
 use wasmnode_protocol::{Code, Failure, text};
 
-/// Largest number of lines per second for each code that the runs of one service fail with.
+/// Largest number of lines per second for each failure code of one service.
 const LINES_PER_SECOND: u32 = 10;
 
-/// Largest `traceparent` in a line, in bytes: one of version 00 has 55.
+/// Largest `traceparent` in a line, in bytes: version 00 has 55.
 const MAX_TRACE: usize = 128;
 
-/// Writes these lines for one service.
+/// Writes the lines of one service.
 pub(crate) struct FailedRuns(Mutex<Kinds>);
 
 impl FailedRuns {
@@ -34,7 +35,7 @@ impl FailedRuns {
             LogDecision::Drop => return,
             LogDecision::Pass => String::new(),
             LogDecision::PassAfter(runs) => {
-                format!(" (and {runs} runs more that ended with {}, left out)", failure.code)
+                format!(" ({runs} more runs that ended with {} are left out)", failure.code)
             }
         };
         let (service, id, caller) = (request.service.as_str(), request.id.0, request.caller.as_str());

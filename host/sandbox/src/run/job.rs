@@ -1,4 +1,4 @@
-//! A request for a guest, and what comes of it.
+//! A request for a guest, and its outcome.
 
 use crate::calls::RunId;
 use std::time::{Duration, Instant};
@@ -7,37 +7,37 @@ use wasmnode_protocol::{Body, Failure, Frame, ServiceName};
 /// A request to run.
 #[derive(Debug)]
 pub struct Run {
-    /// Its number.
+    /// Number of the run.
     pub id: RunId,
     /// The service, and so the plugin.
     pub service: ServiceName,
-    /// Who asks, as the guest is told.
+    /// Name of the client, as the guest receives it.
     pub caller: String,
-    /// The client's frames.
+    /// Frames of the client.
     pub body: Body,
-    /// When it will be stopped.
+    /// Time at which the run will be stopped.
     pub deadline: Instant,
-    /// The time until then, as the guest is told.
+    /// Time until the deadline, as the guest receives it.
     pub remaining: Duration,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for the same effect, once.
+    /// Requests with the same key ask for one and the same effect.
     pub idempotency_key: Option<Frame>,
 }
 
 impl Run {
-    /// The time that is left, as guests are told, in microseconds.
+    /// Time until the deadline, as guests receive it, in microseconds.
     pub(crate) fn remaining_us(&self) -> u64 {
         u64::try_from(self.remaining.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
-/// What came of a run.
+/// Outcome of a run.
 pub(crate) struct Outcome {
     pub(crate) result: Result<Body, Failure>,
-    /// Whether partial replies went ahead of it, as events.
+    /// Whether partial replies were sent before it, as events.
     pub(crate) sent_partials: bool,
-    /// Where the guest was when it was ended.
+    /// Functions on the guest's stack when it trapped or was ended.
     pub(crate) backtrace: Option<Box<str>>,
 }
 

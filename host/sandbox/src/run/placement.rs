@@ -1,34 +1,35 @@
 //! Where the runs of a plugin begin: on the driver's own thread while they are short, else in the thread pool.
 //!
-//! A thread hop costs 4 to 20 µs, so it pays only for runs that take much longer; and a long run on the driver's thread
-//! makes everybody wait. A guest gives the thread back after two ticks of the epoch (2 ms), but not while it is inside
-//! one call of the host or one bulk operation on its memory. A plugin that has held the driver's thread for longer than
+//! A thread hop costs 4 to 20 µs, so it pays only for runs that take much longer; but a long run on the driver's thread
+//! delays everything else. A guest yields the thread after two ticks of the epoch (2 ms), but not within a single call
+//! of the host or a single bulk operation on its memory. A plugin that has held the driver's thread for longer than
 //! [`HELD`] stays in the pool for a while, which doubles each time, however quick its other runs are.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Mean times that change the verdict; they differ, so that a service near one of them does not swing.
+/// Mean times, in nanoseconds, above which a plugin counts as slow and below which as quick; the gap keeps a plugin
+/// from flapping.
 const SLOW_NS: u64 = 100_000;
 const QUICK_NS: u64 = 50_000;
 
-/// Time on the driver's thread after which a plugin is kept away from it: five times what the epoch allows, so that a
-/// thread that the system interrupted is not taken for a long call.
+/// Time on the driver's thread after which a plugin is kept off it: five times what the epoch allows, so that a thread
+/// that the system preempted is not mistaken for a long call.
 const HELD: Duration = Duration::from_millis(10);
 
-/// How long a plugin is kept away the first time, and at most.
+/// First and longest time that a plugin is kept off the driver's thread.
 const FIRST_PENALTY: Duration = Duration::from_secs(1);
 const MAX_PENALTY: Duration = Duration::from_secs(600);
 
-/// How long the recent runs of a plugin took.
+/// How long the recent runs of a plugin took, and where its next run begins.
 pub(crate) struct Placement {
     mean_ns: AtomicU64,
     is_quick: AtomicBool,
     penalty: Mutex<Penalty>,
 }
 
-/// How long a plugin is kept away from the driver's thread.
+/// How long a plugin is kept off the driver's thread.
 #[derive(Default)]
 struct Penalty {
     length: Duration,
@@ -42,7 +43,7 @@ impl Default for Placement {
 }
 
 impl Placement {
-    /// Whether the next run begins on the driver's thread.
+    /// Returns `true` if the next run begins on the driver's thread.
     pub(crate) fn is_quick(&self) -> bool {
         self.is_quick.load(Ordering::Relaxed)
     }
@@ -52,11 +53,11 @@ impl Placement {
         self.mean_ns.load(Ordering::Relaxed) / 1000
     }
 
-    /// Takes the time of one run into account, with a weight of an eighth.
+    /// Adds the time of one run to the mean, with a weight of an eighth.
     pub(crate) fn record(&self, time: Duration, now: Instant) {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mean = self.mean_ns.load(Ordering::Relaxed);
-        // Another thread may record at the same time; then one of the two times is lost, which does no harm.
+        // If another thread records at the same time, one of the two times is lost, which does no harm.
         let mean = mean - mean / 8 + time / 8;
         self.mean_ns.store(mean, Ordering::Relaxed);
         if mean > SLOW_NS {
@@ -66,19 +67,19 @@ impl Placement {
         }
     }
 
-    /// A run was not done within its first slice of time.
+    /// Notes that a run did not end within its first slice of time.
     pub(crate) fn record_handover(&self) {
         self.mean_ns.fetch_max(2 * SLOW_NS, Ordering::Relaxed);
         self.is_quick.store(false, Ordering::Relaxed);
     }
 
-    /// A run was on the driver's thread for this time.
+    /// Notes how long a run was on the driver's thread.
     pub(crate) fn record_held(&self, time: Duration, now: Instant) {
         if time < HELD {
             return;
         }
         let mut penalty = self.penalty.lock().unwrap_or_else(PoisonError::into_inner);
-        // After ten times as long without another, the last one is forgotten.
+        // A penalty is forgotten after ten times its length without another.
         let is_forgotten = penalty.until.is_none_or(|until| now.saturating_duration_since(until) > penalty.length * 10);
         penalty.length = if is_forgotten { FIRST_PENALTY } else { (penalty.length * 2).min(MAX_PENALTY) };
         penalty.until = Some(now + penalty.length);

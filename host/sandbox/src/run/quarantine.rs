@@ -1,22 +1,22 @@
-//! Whether a plugin is fit to run. One that crashes in request after request is not tried with each new one: it costs
-//! time that others could use.
+//! Whether a plugin is fit to run. A plugin that crashes in request after request is not tried with each new request,
+//! because that costs time that other plugins could use.
 
 use std::time::{Duration, Instant};
 
-/// How long the first quarantine lasts; each further one twice as long, up to the longest.
+/// Length of the first and of the longest quarantine; each further one is twice as long as the one before.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// What is known of one generation's crashes.
+/// Crashes of one generation, and its quarantine.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     /// Crashes in a row that lead to quarantine; 0 means that none do.
     tolerance: u32,
     in_a_row: u32,
     wait: Duration,
-    /// The end of the quarantine; then one request is let through to see.
+    /// End of the quarantine; then one request is let through as a probe.
     until: Option<Instant>,
-    /// Whether that one has not ended yet.
+    /// Whether the probe is still running.
     is_probing: bool,
 }
 
@@ -25,41 +25,41 @@ impl Quarantine {
         Self { tolerance, in_a_row: 0, wait: Duration::ZERO, until: None, is_probing: false }
     }
 
-    /// Lets a request through, or says how long the quarantine lasts still.
+    /// Lets a request through, or returns the time until the quarantine ends.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let left = self.quarantine(now);
         if !left.is_zero() {
             return Err(left);
         }
-        // The one that is let through may never end; the next is, after the same time again.
+        // The probe may never end; the next one follows after the same time again.
         self.until = self.until.map(|_| now + self.wait);
         self.is_probing = self.until.is_some();
         Ok(())
     }
 
-    /// Whether requests are refused, but for one now and then.
+    /// Returns `true` if requests are rejected, except for probes.
     pub(crate) fn is_in_quarantine(&self) -> bool {
         self.until.is_some()
     }
 
-    /// How long the quarantine lasts still; zero if there is none.
+    /// Returns the time until the quarantine ends; zero if there is none.
     pub(crate) fn quarantine(&self, now: Instant) -> Duration {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// Requests in a row that have crashed.
+    /// Number of requests in a row that crashed.
     pub(crate) fn crashes_in_a_row(&self) -> u32 {
         self.in_a_row
     }
 
-    /// A request has ended; returns the length of the quarantine that begins with it, if one does.
+    /// Records the end of a request; returns the length of the quarantine that begins with it, if one does.
     pub(crate) fn record(&mut self, has_crashed: bool, now: Instant) -> Option<Duration> {
         if !has_crashed {
             *self = Self::new(self.tolerance);
             return None;
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        // Of those that were let in before the quarantine began, none makes it longer.
+        // Requests admitted before the quarantine began do not make it longer.
         let is_known = !std::mem::take(&mut self.is_probing) && self.is_in_quarantine();
         if self.tolerance == 0 || self.in_a_row < self.tolerance || is_known {
             return None;

@@ -1,4 +1,4 @@
-//! The store of one instance, and why an instance gave no reply.
+//! The store of one instance, and the reason why an instance gave no reply.
 
 use crate::calls::RunId;
 use crate::engine::{MAX_TABLE_ELEMENTS, stacks};
@@ -9,13 +9,14 @@ use wasmnode_protocol::{Code, Failure};
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 
-/// Ticks of the epoch that a guest may run before it gives its thread back: between one and two milliseconds.
+/// Ticks of the epoch that a guest may run before it yields its thread: between one and two milliseconds.
 pub(crate) const TICKS: u64 = 2;
 
-/// What a guest may pass to the host in one call over and above a body: the bookkeeping of its frames, a log line.
+/// Bytes that a guest may pass to the host in one call in addition to a body: the bookkeeping of its frames, a log
+/// line.
 const HEADROOM: usize = 64 << 10;
 
-/// Makes the store of one instance, with all limits.
+/// Creates the store of one instance, with all limits.
 pub(crate) async fn store(
     context: &Arc<ServiceContext>,
     engine: &Engine,
@@ -37,7 +38,7 @@ pub(crate) fn over_reply_limit(context: &ServiceContext) -> Failure {
     Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
 }
 
-/// Says why there is no reply; the guest knows best.
+/// Returns why there is no reply; a reason that the host recorded precedes the error of wasmtime.
 pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: &HostState) -> Failure {
     let service = &context.service;
     if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
@@ -59,12 +60,12 @@ pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: 
         return Failure::new(Code::Overloaded, reason);
     }
     let cause = error.root_cause().to_string();
-    // wasmtime's own count has no type.
+    // The error of wasmtime's own count has no type.
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || cause.contains("store handle limit") {
         let reason = format!("an instance of {service} wanted more than {MAX_RESOURCES} open resources");
         return Failure::new(Code::Exhausted, reason);
     }
-    // The type of this error is wasmtime's own business; what it says is not.
+    // The type of this error is private to wasmtime; its text is not.
     if cause.contains("fuel allocated for hostcalls") {
         return over_reply_limit(context);
     }
