@@ -1,4 +1,4 @@
-//! One version of a plugin, from its component to its statistics.
+//! One version of a plugin: its linked component, its runs and its statistics.
 
 use crate::calls::{Calls, RunEvent};
 use crate::event_sender::Capacity;
@@ -30,25 +30,25 @@ pub(crate) struct Plugin {
     pub(crate) context: Arc<ServiceContext>,
     pub(crate) origin: Origin,
     kind: Kind,
-    /// How long its runs take.
+    /// How long the runs take, and where the next one begins.
     pub(crate) placement: Placement,
     failed_runs: FailedRuns,
     requests: AtomicU64,
-    /// Requests whose instance trapped, or asked for more than it may have.
+    /// Requests whose instance trapped or exceeded a limit.
     crashes: AtomicU64,
     health: Mutex<Quarantine>,
-    /// Its number among the versions of the plugin.
+    /// Number among the versions of the plugin.
     generation: AtomicU64,
-    /// Whether there is a version before it that could serve in its place.
+    /// Whether an earlier version could serve instead.
     has_fallback: AtomicBool,
 }
 
-/// Where a plugin came from.
+/// Origin of a plugin.
 pub(crate) struct Origin {
     pub(crate) file: PathBuf,
     pub(crate) digest: String,
     pub(crate) bytes: u64,
-    /// The signature that it was admitted with.
+    /// Signature that the file was admitted with.
     pub(crate) signature: Option<String>,
     pub(crate) loaded_at: SystemTime,
 }
@@ -57,7 +57,7 @@ impl Plugin {
     /// Links a component to the host.
     ///
     /// # Errors
-    /// Says which import or export does not fit.
+    /// If an import or export does not fit, or a granted folder cannot be opened; the text names it.
     pub(crate) fn new(
         sandbox: &Sandbox,
         component: &Component,
@@ -67,7 +67,7 @@ impl Plugin {
         calls: Arc<Calls>,
     ) -> Result<Self, String> {
         let kind = Kind::of(sandbox, component)?;
-        // A grant that cannot be given is found out now, not with the first request.
+        // Finds a folder that cannot be opened when the plugin loads, not with its first request.
         settings.grants.fs.iter().try_for_each(GrantedFolder::check)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let placement = Placement::default();
@@ -110,7 +110,7 @@ impl Plugin {
         &self.origin.digest
     }
 
-    /// Whether it has crashed in more of its first requests than the service allows.
+    /// Returns `true` if the plugin has crashed in more of its first requests than `trial-crashes` allows.
     pub(crate) fn is_condemned(&self) -> bool {
         let Trial { requests, crashes } = self.context.settings.trial;
         let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
@@ -133,10 +133,10 @@ impl Plugin {
         }
     }
 
-    /// Serves one request, in a fresh instance or one that is kept.
+    /// Serves one request, in a new or a kept instance.
     #[expect(
         clippy::manual_async_fn,
-        reason = "it would be larger by a copy of the request, and each run is moved once"
+        reason = "an `async fn` would be larger by a copy of the request, and each run is moved once"
     )]
     pub(crate) fn run(self: Arc<Self>, run: Run) -> impl Future<Output = Outcome> + Send {
         async move {
@@ -162,15 +162,15 @@ impl Plugin {
         self.failed_runs.log(request, self.generation(), failure, backtrace);
     }
 
-    /// It is the version of this number from now on; whether there is one before it that could serve in its place.
+    /// Notes the number of this version, and whether an earlier version could serve instead.
     pub(crate) fn installed(&self, generation: u64, has_fallback: bool) {
         self.generation.store(generation, Ordering::Relaxed);
         self.has_fallback.store(has_fallback, Ordering::Relaxed);
     }
 
-    /// A request has ended, of a plugin that has crashed in this or in others.
+    /// Records the end of a request of a plugin that has crashed in this request or in earlier ones.
     fn record_outcome(&self, has_crashed: bool) {
-        // A version that can be replaced is judged by its first requests, and a quarantine would keep it from them.
+        // A version with a fallback is judged by its first requests, which a quarantine would reject.
         if has_crashed && self.is_on_trial() {
             return;
         }
@@ -188,7 +188,7 @@ impl Plugin {
         self.report_quarantine();
     }
 
-    /// Whether it is judged by its first requests, and the version before it serves if it fails.
+    /// Returns `true` if the version is judged by its first requests, and an earlier one serves if it fails.
     fn is_on_trial(&self) -> bool {
         let Trial { requests, crashes } = self.context.settings.trial;
         let served = self.requests.load(Ordering::Relaxed);
@@ -200,14 +200,14 @@ impl Plugin {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Says how long requests are refused still, so that whoever asks is told so.
+    /// Reports the time until the quarantine ends, so that rejections can state it.
     pub(crate) fn report_quarantine(&self) {
         let (service, generation) = (self.context.service.clone(), self.generation());
         let lasts = self.health().quarantine(Instant::now());
         self.context.calls.sending.send(RunEvent::Quarantine { service, generation, lasts });
     }
 
-    /// Whether a request may be tried.
+    /// Admits a request.
     ///
     /// # Errors
     /// If the plugin is in quarantine.
@@ -224,7 +224,7 @@ impl Plugin {
         })
     }
 
-    /// Spares the many that have not the clock and the lock.
+    /// Returns `false` for plugins that have never crashed, which skip the clock and the lock.
     fn has_ever_crashed(&self) -> bool {
         self.crashes.load(Ordering::Relaxed) > 0
     }
@@ -236,14 +236,14 @@ impl Plugin {
     async fn serve(&self, run: &Run) -> Outcome {
         match &self.kind {
             Kind::Service(guest) => guest.serve(&self.context, run).await,
-            // Boxed, because they are large, and what runs most often shall not move their bytes about.
+            // Boxed, because these futures are large and would bloat the common path.
             Kind::Command(pre) => Box::pin(command::serve(&self.context, pre, run)).await,
             Kind::Http(pre) => Box::pin(http::serve(&self.context, pre, run)).await,
         }
     }
 }
 
-/// Sees to it that a run which is stopped while it waits for the host counts, and has its line in the log, too.
+/// Counts and logs a run that is stopped while it waits for the host.
 struct Watch<'a> {
     plugin: &'a Plugin,
     request: &'a Run,

@@ -1,9 +1,9 @@
-//! Folder to services: loads the plugins, runs them for the driver, and reports how they do.
+//! The services that plugins offer: loads the plugins of a folder, runs them for the driver, and reports their state.
 //!
-//! A run begins on the driver's own thread, because handing a short one to another thread costs more than the run. It
-//! is polled once there; a run that is not done by then, or whose service has shown itself slow, goes on in the thread
-//! pool. A guest gives its thread back at the latest after two ticks of the epoch (2 ms), so no plugin holds the
-//! sockets.
+//! A run begins on the driver's own thread, because handing a short run to another thread costs more than the run
+//! itself. It is polled once there; a run that has not ended by then, or whose service has proved slow, runs in the
+//! thread pool. A guest yields its thread after two ticks of the epoch (2 ms) at the latest, so no plugin keeps the
+//! driver from its sockets.
 
 mod apply;
 mod commands;
@@ -40,19 +40,20 @@ use tracing::warn;
 use wasmnode_api::{GenerationState, PluginReport, PluginStatus};
 use wasmnode_protocol::{Body, Code, Failure, ServiceName};
 
-/// Time that runs may take on the driver's own thread in one turn of its loop; all further runs of the turn go to the
-/// thread pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice what a turn gives to new
-/// messages.
+/// Time that runs may take on the driver's own thread in one turn of its loop. Further runs of the turn begin in the
+/// thread pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice the time that a turn
+/// spends on new messages.
 const INLINE: Duration = Duration::from_millis(8);
 
-/// How long a run that computes past its deadline has to stop itself. It does so at the next tick of the epoch, as soon
-/// as a thread of the pool is free for it; one that begins to wait for the host instead is stopped after this time.
+/// Time that a run which computes past its deadline has to stop itself. The run does so at the next tick of the epoch,
+/// as soon as a thread of the pool is free for it; a run that begins to wait for the host instead is stopped after this
+/// time.
 const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// The loaded plugins and their runs.
 pub struct Plugins {
     services: BTreeMap<ServiceName, Versions>,
-    /// What is kept of services whose file was removed.
+    /// Records of services whose file was removed.
     removed: BTreeMap<ServiceName, Record>,
     /// Runs in the thread pool.
     runs: BTreeMap<RunId, PooledRun>,
@@ -62,20 +63,20 @@ pub struct Plugins {
     folder_events: EventSender<FolderEvent>,
     epoch: Epoch,
     in_pool: Arc<AtomicUsize>,
-    /// What is left of [`INLINE`] in this turn.
+    /// Rest of [`INLINE`] in this turn.
     inline_left: Duration,
     refused: u64,
-    /// What is loaded, as those are told who put files into the folder; `None` if nothing is.
+    /// The plugin folder, as described to programs that put files into it; `None` if nothing is loaded.
     folder: Option<Folder>,
     hints: Arc<Hints>,
     trials: Trials,
-    /// `None` if a restart forgets.
+    /// `None` if nothing outlives a restart.
     history: Option<Arc<History>>,
     /// `None` if nothing is loaded.
     loader: Option<Arc<Loader>>,
-    /// Of what was there at the start, the services whose files are still being compiled; `None` until all were tried.
+    /// Services whose files have been there since the start and are still compiling; `None` until all were tried.
     unfinished: Option<BTreeSet<ServiceName>>,
-    /// Requests for a step back to a version that is still being restored.
+    /// Requests for a rollback to a version that is still being restored.
     stepping_back: Vec<(ServiceName, RunId)>,
 }
 
@@ -83,7 +84,7 @@ pub struct Plugins {
 struct PooledRun {
     task: AbortHandle,
     deadline: Instant,
-    /// Whether it last gave its thread back because its slice of time was over, and not to wait for the host.
+    /// Whether the run last yielded its thread because its slice of time was over, and not to wait for the host.
     computes: Arc<AtomicBool>,
 }
 
@@ -134,32 +135,32 @@ impl Plugins {
         })
     }
 
-    /// Starts to load every plugin that is there and that the configuration asks for, and to watch the folder.
+    /// Starts to load every plugin in the folder that the configuration selects, and to watch the folder.
     ///
     /// # Errors
-    /// If the folder cannot be read, or the system refuses a thread.
+    /// If the folder cannot be read, or the system refuses to start a thread.
     pub fn start_loading(&self) -> Result<(), SandboxError> {
         self.loader.as_ref().map_or(Ok(()), |loader| loader.start(self.folder_events.narrow()))
     }
 
-    /// Ends what is being compiled, without waiting for it, and compiles nothing more.
+    /// Stops all compiling, without waiting for its end, and compiles nothing after that.
     pub fn stop_compiling(&self) {
         if let Some(loader) = &self.loader {
             loader.compiler().stop();
         }
     }
 
-    /// Whether all files that were there at the start have been tried.
+    /// Returns `true` once all files that were there at the start have been tried.
     pub fn has_tried_all(&self) -> bool {
         self.unfinished.is_some()
     }
 
-    /// Of what was there at the start, the services whose files are still being compiled.
+    /// Services whose files have been there since the start and are still compiling.
     pub fn unfinished(&self) -> impl Iterator<Item = &ServiceName> {
         self.unfinished.iter().flatten()
     }
 
-    /// Ends what is being compiled, and writes what has to outlive the process.
+    /// Stops all compiling, and writes what has to outlive the process.
     pub fn close(&self) {
         if let Some(loader) = &self.loader {
             loader.compiler().end();
@@ -169,17 +170,17 @@ impl Plugins {
         }
     }
 
-    /// The driver's loop begins a turn.
+    /// Notes that the driver's loop begins a turn.
     pub fn begin_turn(&mut self) {
         self.inline_left = INLINE;
     }
 
-    /// Where nodes listen that no guest reaches by a name; whoever learns of one notes it there.
+    /// Addresses on which nodes listen, which no guest may reach by a name; the driver keeps them current.
     pub fn node_addresses(&self) -> &NodeAddresses {
         &self.shared.node_addresses
     }
 
-    /// All versions of all plugins that are kept, newest first, and why the newest file of a service does not serve.
+    /// Returns all kept versions of all plugins, newest first, and why the newest file of a service does not serve.
     #[must_use]
     pub fn reports(&self) -> Vec<PluginReport> {
         let report = |(service, versions): (&ServiceName, &Versions)| PluginReport {
@@ -190,17 +191,17 @@ impl Plugins {
         self.services.iter().map(report).collect()
     }
 
-    /// How many files were refused so far.
+    /// Number of files refused so far.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// The version that serves.
+    /// Status of the version that serves.
     pub fn status(&self, service: &ServiceName) -> Option<PluginStatus> {
         self.services.get(service)?.all().find(|status| status.state == GenerationState::Serving)
     }
 
-    /// Has the record of a service kept, and then a request answered, if one waits for it.
+    /// Stores the record of a service, and then answers the request that waits for it, if one does.
     fn keep_record(&self, service: &ServiceName, answer: Option<(RunId, String)>) {
         match (&self.history, answer) {
             (Some(history), answer) => {
@@ -213,9 +214,9 @@ impl Plugins {
         }
     }
 
-    /// Starts a run. If it ends at once, the result is returned; otherwise it comes by the event queue.
+    /// Starts a run. Returns the result if the run ends immediately; otherwise the result follows as an event.
     ///
-    /// `clock` is the time, if it is known because another run has just ended; then it is when this one has.
+    /// `clock` carries the end time of the previous run in, and that of this run out, to save a clock read.
     pub fn start(&mut self, request: Run, clock: &mut Option<Instant>) -> Option<Finished> {
         let (id, deadline) = (request.id, request.deadline);
         let mut generations = self.services.get_mut(&request.service);
@@ -261,7 +262,7 @@ impl Plugins {
         let computes = Arc::new(AtomicBool::new(false));
         let noted = Arc::clone(&computes);
         let task = tokio::spawn(async move {
-            // Dropped after the run, so that the end is confirmed when the run has said what it has to say.
+            // Dropped after the run, so that the end is confirmed after all events of the run.
             let confirm = confirm;
             let mut run = run;
             let began = Instant::now();
@@ -280,10 +281,10 @@ impl Plugins {
         None
     }
 
-    /// Stops a run; its end is confirmed by the event queue like any other.
+    /// Stops a run; its end is confirmed by an event, like that of any other run.
     ///
-    /// One that computes past its deadline is left to stop itself at its next tick of the epoch, because then the log
-    /// can tell where it was.
+    /// A run that computes past its deadline is left to stop itself at its next tick of the epoch, because the log then
+    /// has its backtrace.
     pub fn stop(&mut self, request: RunId, now: Instant) {
         let Some(PooledRun { task, deadline, computes }) = self.runs.remove(&request) else { return };
         if now < deadline {
@@ -299,20 +300,19 @@ impl Plugins {
         });
     }
 
-    /// A run in the thread pool has confirmed its end.
+    /// Notes that a run in the thread pool has confirmed its end.
     pub fn ended(&mut self, request: RunId) {
         self.runs.remove(&request);
         self.calls.is_over(request);
     }
 
-    /// Passes on the answer of a call that a run made.
+    /// Passes the answer of a call to the run that made it.
     pub fn answer(&self, call: CallId, result: Result<Body, Failure>) {
         self.calls.answer(call, result);
     }
 }
 
-/// Confirms the end of one run in the thread pool exactly once: also when it is aborted, or when the host's own code
-/// panics in it.
+/// Confirms the end of one run in the thread pool exactly once, even if the run is aborted or the host panics in it.
 struct Confirm {
     request: RunId,
     sending: EventSender<RunEvent>,
@@ -340,7 +340,7 @@ impl Drop for Confirm {
     }
 }
 
-/// Whether the serving version has given way to the one before it, because it crashes too often while it is new.
+/// Rolls a service back if its new version crashes too often; returns `true` if so.
 fn gave_way(generations: &mut Versions) -> bool {
     if generations.serving().is_some_and(|serving| serving.is_condemned())
         && let Ok((from, to)) = generations.roll_back()
@@ -354,7 +354,7 @@ fn gave_way(generations: &mut Versions) -> bool {
     false
 }
 
-/// Opens the folder of the state. Without it plugins serve all the same.
+/// Opens the state folder. Plugins serve without it, too.
 fn open_history(settings: &Settings, plugins: &Path, sending: EventSender<RunEvent>) -> Option<Arc<History>> {
     History::open(&settings.state, plugins, settings.state_bytes, sending)
         .inspect_err(|why| {

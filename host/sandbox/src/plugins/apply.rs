@@ -1,4 +1,4 @@
-//! What follows for the services from what happened to their files.
+//! Effects that events of files have on the services.
 
 use super::Plugins;
 use crate::loading::event::{Loaded, PluginEvent};
@@ -8,35 +8,36 @@ use std::time::Duration;
 use tracing::info;
 use wasmnode_protocol::ServiceName;
 
-/// What happened to a file of the plugin folder, for [`Plugins::apply`].
+/// Event of a file in the plugin folder, for [`Plugins::apply`].
 #[derive(Debug)]
 pub struct FolderEvent(pub(crate) PluginEvent);
 
-/// What changes in what plugins offer.
+/// Change of what plugins offer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum OfferChange {
-    /// A plugin serves this service.
+    /// A plugin has begun to serve this service.
     Offered(ServiceName),
-    /// None does any more.
+    /// No plugin serves this service.
     Withdrawn(ServiceName),
-    /// Requests to it are refused for a while, because it crashed in many in a row.
+    /// The quarantine of a service has begun or ended; in quarantine it rejects requests, because its plugin crashed in
+    /// many in a row.
     Quarantine {
         /// The service.
         service: ServiceName,
-        /// How long; zero if it is so no more.
+        /// Time until the quarantine ends; zero if it has ended.
         lasts: Duration,
     },
 }
 
 impl Plugins {
-    /// Takes note of what happened to a file; returns what changes by it in what is offered.
+    /// Applies the event of a file; returns the resulting change of what plugins offer.
     #[must_use]
     pub fn apply(&mut self, event: FolderEvent) -> Option<OfferChange> {
         let FolderEvent(news) = event;
         self.note_finished(&news);
         match news {
             PluginEvent::FirstPass(unfinished) => {
-                // What a loader that began anew finds is not the start.
+                // The first pass of a loader that started again is not that of the node.
                 self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
                 None
             }
@@ -92,14 +93,14 @@ impl Plugins {
         }
     }
 
-    /// Takes note of a quarantine; returns what changes by it, if the version serves.
+    /// Returns the change of what plugins offer that a quarantine brings; `None` if the version does not serve.
     #[must_use]
     pub fn quarantine(&self, service: ServiceName, generation: u64, lasts: Duration) -> Option<OfferChange> {
         let serving = self.services.get(&service)?.serving()?;
         (serving.generation() == generation).then_some(OfferChange::Quarantine { service, lasts })
     }
 
-    /// The versions of a service; of one whose file was removed, what is kept of them.
+    /// Returns the versions of a service, or what is kept of them if its file was removed.
     fn generations(&mut self, service: &ServiceName) -> &mut Versions {
         let removed = &mut self.removed;
         self.services.entry(service.clone()).or_insert_with(|| {
@@ -107,7 +108,7 @@ impl Plugins {
         })
     }
 
-    /// Keeps what outlives the removal of a service's file, of a limited number of services.
+    /// Keeps what outlives the removal of a service's file, for a limited number of services.
     fn remember(&mut self, service: &ServiceName, record: Option<Record>) {
         if let Some(history) = &self.history {
             history.record(service, record.clone(), None);
@@ -121,7 +122,7 @@ impl Plugins {
         }
     }
 
-    /// A file that was there at the start has been compiled, if the news is of one.
+    /// Notes that a file that was there at the start has been compiled, if the event is about one.
     fn note_finished(&mut self, news: &PluginEvent) {
         let finished = match news {
             PluginEvent::Loaded(service, _) | PluginEvent::Refused(service, _) => service,

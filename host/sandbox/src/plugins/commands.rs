@@ -1,8 +1,8 @@
-//! What an administrator asks for: a step back, and what `deploy` needs: the folder, and a verdict on a file that lies
-//! in it under a name that is never loaded.
+//! Commands of an administrator: a rollback, and what `deploy` needs, which is the folder and a verdict on a staged
+//! file. A staged file lies in the folder under a name that is never loaded.
 //!
-//! A trial needs no right of its own: whoever names a staged file could read the folder, and
-//! whoever put it there could write to it, and so could have had it loaded by its final name.
+//! A trial needs no permission of its own: a user that names a staged file can read the folder, and a user that put it
+//! there can write to the folder, and so could have loaded the file under its final name.
 
 use super::Plugins;
 use crate::calls::{Finished, RunEvent, RunId};
@@ -21,20 +21,20 @@ use tracing::info;
 use wasmnode_api::{FolderIdentity, PluginFolder, PluginReport, Refusal, Verdict};
 use wasmnode_protocol::{Code, Failure, ServiceName, text};
 
-/// Trials whose verdict nobody may have asked for yet.
+/// Largest number of verdicts that are kept for `deploy` to fetch.
 const TRIALS: usize = 64;
 
-/// Files that are listed although no service can be named after them.
+/// Largest number of files listed that no service can be named after.
 const MISNAMED: usize = 100;
 
-/// How long the folder may take to be read for a list of plugins, which is otherwise answered without such files: well
-/// within the two seconds that a plugin has by default.
+/// Time that reading the folder may take for a list of plugins, which otherwise leaves such files out. Well below the
+/// two seconds that are the default deadline of a plugin's request.
 const READING: Duration = Duration::from_secs(1);
 
-/// Longest name of a staged file in bytes, as file systems have it.
+/// Longest name of a staged file in bytes: the limit of file systems.
 const STAGED_BYTES: usize = 255;
 
-/// What is loaded, from where.
+/// The plugin folder, and which of its files are loaded.
 pub(super) struct Folder {
     path: PathBuf,
     plugin_bytes: u64,
@@ -61,10 +61,10 @@ impl Folder {
     }
 }
 
-/// Returns which folder this path names here.
+/// Returns the identity of the folder that a path names on this machine.
 ///
 /// # Errors
-/// If it names none that can be looked at.
+/// If the path names no folder, or one that cannot be read.
 pub fn folder_identity(folder: &Path) -> io::Result<FolderIdentity> {
     let found = fs::metadata(folder)?;
     if !found.is_dir() {
@@ -74,7 +74,7 @@ pub fn folder_identity(folder: &Path) -> io::Result<FolderIdentity> {
     Ok(FolderIdentity { device: found.dev(), inode: found.ino(), boot })
 }
 
-/// The files that were tried, by their name.
+/// Verdicts on staged files, by their names.
 #[derive(Default)]
 pub(super) struct Trials(BTreeMap<String, Verdict>);
 
@@ -103,8 +103,8 @@ impl Trials {
 }
 
 impl Plugins {
-    /// Looks up the files of the folder that no service can be named after, and why. The folder is not read on the
-    /// calling thread, which would wait where its mount hangs; what takes too long is left out.
+    /// Lists the files of the folder that no service can be named after, and why. The folder is not read on the calling
+    /// thread, which would hang with its mount; if reading takes too long, the list is empty.
     pub fn misnamed(&self) -> impl Future<Output = Vec<PluginReport>> + Send + 'static {
         let folder = self.folder.as_ref().map(|folder| folder.path.clone());
         async move {
@@ -117,17 +117,17 @@ impl Plugins {
     /// Describes the folder to a program that puts files into it.
     ///
     /// # Errors
-    /// If it cannot be read, or nothing is loaded here.
+    /// If the folder cannot be read, or this node loads no plugins.
     pub fn folder(&self) -> Result<PluginFolder, Failure> {
         let folder = self.folder.as_ref().ok_or_else(loads_nothing)?;
         folder.describe(self.history.is_some()).map_err(|why| Failure::new(Code::Failed, why))
     }
 
-    /// Returns the verdict on a file that lies in the folder under a name that is never loaded; the first time that it
-    /// is asked for, one is begun. `called` is what refusals call the file.
+    /// Returns the verdict on a staged file; the first call for a file starts its trial. `called` is the name of the
+    /// file in refusals.
     ///
     /// # Errors
-    /// If the name is not that of a staged file, too many files are being tried, or nothing is loaded here.
+    /// If the name is not that of a staged file, too many files are being tried, or this node loads no plugins.
     pub fn verdict(&mut self, service: &str, staged: &str, called: Option<&str>) -> Result<Verdict, Failure> {
         self.folder.as_ref().ok_or_else(loads_nothing)?;
         let service: ServiceName = service.parse()?;
@@ -142,10 +142,11 @@ impl Plugins {
         Ok(verdict)
     }
 
-    /// Makes the version before the serving one serve; the run is answered once that outlives a restart.
+    /// Rolls a service back to the version before the serving one; answers the run once the rollback outlives a
+    /// restart.
     ///
     /// # Errors
-    /// If no plugin serves it, or there is no version before.
+    /// If no plugin serves the service, or there is no earlier version.
     pub fn step_back(&mut self, service: ServiceName, run: RunId) -> Result<(), Failure> {
         let rejected = |why: String| Failure::new(Code::Rejected, why);
         let generations = self.services.get_mut(&service).ok_or_else(|| {
@@ -159,7 +160,7 @@ impl Plugins {
                 self.keep_record(&service, Some((run, text)));
                 Ok(())
             }
-            // It is being restored: the request waits for it.
+            // The version is being restored, and the request waits for it.
             Err(NoWayBack::NotYet(_)) => {
                 self.stepping_back.push((service, run));
                 Ok(())
@@ -175,7 +176,7 @@ impl Plugins {
         }
     }
 
-    /// A version has been restored, or is lost: goes on with the requests that wait for it.
+    /// Resumes the rollbacks that wait for a version of this service, which has been restored or is lost.
     pub(super) fn go_on_stepping_back(&mut self, restored: &ServiceName) {
         let (due, others) = std::mem::take(&mut self.stepping_back).into_iter().partition(|(of, _)| of == restored);
         self.stepping_back = others;
@@ -188,7 +189,7 @@ impl Plugins {
     }
 }
 
-/// The files of a folder that no service can be named after, and why, first by name.
+/// Returns the files of a folder that no service can be named after, and why, the first by name.
 fn misnamed(folder: &Path) -> Vec<PluginReport> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_plugin =

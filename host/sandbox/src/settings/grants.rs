@@ -1,4 +1,4 @@
-//! What a plugin may reach beyond its sandbox: nothing, unless the configuration says so.
+//! What a plugin may reach beyond its sandbox: nothing but what the configuration grants.
 
 use http::uri::Authority;
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ pub struct Grants {
     /// Environment variables. `env = { LANG = "fr" }`.
     pub env: BTreeMap<String, String>,
     /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true, bytes = "1GiB", files = 10000 }]`;
-    /// `write` is false by default, and the limits are those that stand here.
+    /// `write` is false by default, and the limits of this example are the defaults.
     pub fs: Vec<FolderGrant>,
-    /// Where it may connect to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; there is no name lookup.
+    /// Addresses that may be connected to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; names are not looked up.
     pub net: Vec<SocketAddr>,
-    /// Whom it may ask by HTTP and HTTPS. `http = ["api.example.org"]`; the node looks the name up, and takes no
-    /// address that is not of the public internet, or is its own or another node's. `"api.internal@10.0.0.5:8080"`
+    /// Hosts that HTTP and HTTPS requests may be sent to. `http = ["api.example.org"]`; the node looks the name up, and
+    /// rejects addresses outside the public internet, its own, and those of other nodes. `"api.internal@10.0.0.5:8080"`
     /// names the address.
     pub http: Vec<HttpGrant>,
 }
@@ -25,33 +25,33 @@ pub struct Grants {
 /// A folder of the host that a plugin sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderGrant {
-    /// Where it is; a relative path starts at the folder of the configuration file.
+    /// Path on the host; a relative path starts at the folder of the configuration file.
     pub host: PathBuf,
-    /// Under which absolute path the plugin sees it.
+    /// Absolute path under which the plugin sees the folder.
     pub guest: String,
-    /// Whether the plugin may change it.
+    /// Whether the plugin may change the content.
     pub write: bool,
-    /// Bytes of all files that may lie there once the plugin has added to them; a sparse file counts in full.
+    /// Largest size of all files in bytes up to which the plugin may add to them; a sparse file counts in full.
     pub bytes: u64,
-    /// Files, folders and links that may lie there once the plugin has added to them.
+    /// Largest number of files, folders and links up to which the plugin may add to them.
     pub files: u64,
 }
 
 impl FolderGrant {
-    /// Bytes that may lie in a folder by default.
+    /// Default of `bytes`.
     pub const BYTES: u64 = 1 << 30;
-    /// Files, folders and links that may lie in it by default.
+    /// Default of `files`.
     pub const FILES: u64 = 10_000;
 }
 
 /// A host that a plugin may send HTTP requests to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
-    /// Its name or address, in small letters.
+    /// Name or address, in lowercase.
     pub host: String,
-    /// Its port; without one, the usual port of the scheme: 80 for `http`, 443 for `https`.
+    /// Port; without one, the default port of the scheme: 80 for `http`, 443 for `https`.
     pub port: Option<u16>,
-    /// Its address, where the grant names it besides the name: then the name is not looked up.
+    /// Address, if the grant names one besides the name: then the name is not looked up.
     pub address: Option<IpAddr>,
 }
 
@@ -68,9 +68,9 @@ impl fmt::Display for HttpGrant {
 }
 
 impl HttpGrant {
-    /// Reads `host`, `host:port`, `host@address` or `host@address:port`; nothing if it is anything else.
+    /// Parses `host`, `host:port`, `host@address` or `host@address:port`; returns `None` for anything else.
     ///
-    /// Plugins' requests are read by it too, so that what is compared is what was understood.
+    /// Requests of plugins are parsed in the same way, so that both sides of a comparison are understood alike.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((name, place)) = text.split_once('@') {
