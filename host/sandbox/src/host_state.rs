@@ -1,4 +1,4 @@
-//! What a running instance can do: the host's side of `wit/service.wit`, and the limits.
+//! What a running instance can do: the host's side of `wit/service.wit` and WASI, and the limits.
 
 pub(crate) mod blocking;
 pub(crate) mod bounds;
@@ -41,30 +41,30 @@ pub(crate) mod bindings {
     });
 }
 
-/// What a partial reply, and each of its frames, counts besides its bytes, so that empty ones are not free.
+/// Bytes that a partial reply, and each of its frames, counts in addition to its own, so that empty ones are not free.
 const PARTIAL_OVERHEAD: usize = 64;
 
-/// What the partial replies of one service take in the driver's queue together, in bytes and overhead: enough for the
-/// driver to have work while a run makes the next one. A larger one is there alone.
+/// Largest size of one service's partial replies in the driver's queue, in bytes with overhead: enough for the driver
+/// to have work while a run produces the next one. A larger partial reply is queued alone.
 pub(crate) const PARTIAL_ROOM: u32 = 256 << 10;
 
-/// Resources that an instance may have open together: files, streams, HTTP messages. Each takes memory of the host.
+/// Largest number of open resources of an instance: files, streams, HTTP messages. Each takes memory of the host.
 pub(crate) const MAX_RESOURCES: usize = 1_000;
 
 thread_local! {
-    /// Whether a guest gave this thread back because its slice of time was over.
+    /// Whether a guest yielded this thread because its slice of time was over.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a guest gave this thread back, since this was asked last, because its slice of time was over.
+/// Returns `true` if a guest has yielded this thread since the last call because its slice of time was over.
 pub(crate) fn take_yielded() -> bool {
     YIELDED.take()
 }
 
-/// Why a run ended that was past its deadline.
+/// Reason why a run past its deadline ended.
 pub(crate) const STOPPED: &str = "the run was stopped at its deadline";
 
-/// The host's state of one instance.
+/// State of one instance on the host's side.
 pub(crate) struct HostState {
     context: Arc<ServiceContext>,
     wasi: Option<WasiContext>,
@@ -91,7 +91,7 @@ impl std::error::Error for Ended {}
 /// Offers `wasmnode:service`, WASI 0.2 and `wasi:http` to guests.
 ///
 /// # Errors
-/// If an interface is offered twice, which is a mistake in this file.
+/// If an interface is added twice, which is a mistake in this module.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     bounds::link(linker)?;
@@ -102,7 +102,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 impl HostState {
-    /// Without an outside it gets one that has no folders, when it looks for it.
+    /// Creates the state. `outside` defaults to a WASI context without folders, created on first use.
     pub(crate) fn new(around: Arc<ServiceContext>, outside: Option<WasiContext>) -> Self {
         let memory = around.settings.memory;
         let mut resources = ResourceTable::new();
@@ -119,26 +119,26 @@ impl HostState {
         }
     }
 
-    /// The limits, for the store.
+    /// Limits of the instance, for its store.
     pub(crate) fn limiter(&mut self) -> &mut dyn ResourceLimiter {
         &mut self.limits
     }
 
-    /// A request begins; all its replies together may have this many bytes.
+    /// Begins a request, whose replies together may have `reply` bytes.
     pub(crate) fn begin(&mut self, request: RunId, reply: usize) {
         (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
         self.limits.exhausted = None;
         self.wasi.iter_mut().for_each(|outside| outside.begin(request));
     }
 
-    /// The request has ended: what it wrote last becomes a line.
+    /// Ends the request: logs unfinished lines, and releases the descriptors of closed sockets.
     pub(crate) fn end(&mut self) {
         self.wasi.iter().for_each(WasiContext::end_lines);
         self.forget_closed_sockets();
     }
 
-    /// Breaks off the HTTP bodies that the guest has neither finished nor dropped: dropped with the store, a body would
-    /// look whole to its reader.
+    /// Aborts the HTTP bodies that the guest has neither finished nor dropped. Dropped with the store, a body would
+    /// look complete to its reader.
     pub(crate) fn break_off_bodies(&mut self) {
         for body in self.resources.iter_mut().filter_map(|resource| resource.downcast_mut::<HostOutgoingBody>()) {
             let (in_its_place, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
@@ -154,17 +154,17 @@ impl HostState {
         self.sent_partials
     }
 
-    /// The request that it serves.
+    /// Request that the instance serves.
     pub(crate) fn request(&self) -> RunId {
         self.request
     }
 
-    /// What all instances of the service have in common.
+    /// Context that all instances of the service share.
     pub(crate) fn around(&self) -> &Arc<ServiceContext> {
         &self.context
     }
 
-    /// What it has open.
+    /// Open resources.
     pub(crate) fn resources(&self) -> &ResourceTable {
         &self.resources
     }
@@ -173,12 +173,12 @@ impl HostState {
         &mut self.resources
     }
 
-    /// The folders that it may see.
+    /// Folders that the instance may see.
     pub(crate) fn roots(&self) -> Vec<Arc<Root>> {
         self.wasi.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
     }
 
-    /// The outside, made now if it was not there, and what the guest has open.
+    /// Returns the WASI context, created on first use, and the open resources.
     fn look_outside(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
         let outside = self.wasi.get_or_insert_with(|| {
             let mut outside = WasiContext::logging(&self.context, Vec::new());
@@ -188,10 +188,10 @@ impl HostState {
         (outside, &mut self.resources)
     }
 
-    /// Whether it may go on, as it is asked at each tick of the epoch.
+    /// Lets the guest continue after yielding; called at its epoch deadline.
     ///
     /// # Errors
-    /// If its request is past its deadline.
+    /// If the request is past its deadline.
     pub(crate) fn on_epoch_deadline(&self) -> wasmtime::Result<UpdateDeadline> {
         if self.context.calls.is_overdue(self.request) {
             return Err(wasmtime::Error::new(Ended(Failure::new(Code::Deadline, STOPPED))));
@@ -200,7 +200,7 @@ impl HostState {
         Ok(UpdateDeadline::Yield(1))
     }
 
-    /// What the instance was refused, if anything.
+    /// Returns the growth that was denied to the instance, if any.
     pub(crate) fn exhausted(&self) -> Option<Exhausted> {
         self.limits.exhausted
     }
@@ -227,12 +227,12 @@ struct InstanceLimits {
     exhausted: Option<Exhausted>,
 }
 
-/// How much an instance would have had, had it not been refused.
+/// Size that the denied growth would have reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exhausted {
-    /// Bytes.
+    /// Bytes of linear memory.
     Memory(usize),
-    /// Elements of its tables.
+    /// Elements of all tables.
     Tables(usize),
 }
 
@@ -275,7 +275,7 @@ impl log::Host for HostState {
 }
 
 impl partial::Host for HostState {
-    /// Returns when the driver has taken enough of what went before.
+    /// Returns once the driver has handled enough of the earlier partial replies.
     async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
         let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
         let (frames, limit) = (body.len(), self.context.max_frames);

@@ -1,15 +1,15 @@
-//! Calls of the system that may not return, such as one that reads a file on a mount that hangs: on threads of their
-//! own, and not too many of one service.
+//! System calls that may never return, such as a read from a mount that hangs: on separate threads, and not too many
+//! per service.
 //!
-//! Such a call cannot be cancelled. When its run is stopped, its thread goes on waiting, and so its place among the
-//! calls of its service stays taken until the call has really returned. All services share the 512 threads that the
-//! runtime has for such calls; it takes 64 services that hang to use them up.
+//! Such a call cannot be cancelled. When its run is stopped, its thread keeps waiting, and so its permit is held until
+//! the call has really returned. All services share the 512 threads that the runtime has for such calls; only 64
+//! hanging services use them up.
 
 use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Calls of one service that may be under way; further ones wait for a place.
+/// Largest number of calls of one service in flight; further ones wait.
 const MAX_CALLS: usize = 8;
 
 /// Runs the blocking calls of one service.
@@ -21,10 +21,10 @@ impl Blocking {
         Self(Arc::new(Semaphore::new(MAX_CALLS)))
     }
 
-    /// Makes a call on a thread that may block.
+    /// Runs a call on a thread that may block.
     ///
     /// # Errors
-    /// If the call panicked, or the node is stopping.
+    /// If the call panics, or the node is stopping.
     pub(crate) async fn run<R: Send + 'static>(&self, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
         let taken = Arc::clone(&self.0).acquire_owned().await;
         let until_it_has_returned = move || {

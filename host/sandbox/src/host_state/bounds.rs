@@ -1,5 +1,5 @@
-//! Calls of WASI whose work in the host grows with a number that the guest chooses: bounded, because a run begins on
-//! the driver's own thread, and a guest gives a thread back only in its own code.
+//! Bounds on calls whose work in the host grows with a number that the guest chooses. They are needed because a run
+//! begins on the driver's own thread, and a guest yields only in its own code.
 //!
 //! | call | bound |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | `partial.send`, `calls.call`, the answer | `limits.message` or `service.NAME.reply` bytes, `limits.frames` frames |
 //! | every list and string, together in one call | the larger of both, plus 64 KiB: the store's fuel for host calls |
 //!
-//! What slips through, such as a list of millions of handles or a bulk operation on the guest's own memory, holds the
-//! thread once: `placement.rs` then keeps the plugin away from it.
+//! What remains, such as a list of millions of handles or a bulk operation on the guest's own memory, holds the thread
+//! once: after that, `placement.rs` keeps the plugin off it.
 
 use crate::host_state::{Ended, HostState, MAX_RESOURCES};
 use wasmnode_protocol::{Code, Failure};
@@ -24,13 +24,13 @@ use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::io::poll;
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
 
-/// Random bytes that a guest may ask for in one call: as many as browsers allow (`crypto.getRandomValues`).
+/// Largest number of random bytes in one call: as many as browsers allow (`crypto.getRandomValues`).
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// Puts the bounded calls into the place of those that are not.
+/// Replaces the unbounded calls of wasmtime-wasi by bounded ones.
 ///
 /// # Errors
-/// If an interface is not as wasmtime-wasi has it.
+/// If an interface does not match that of wasmtime-wasi.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     linker.allow_shadowing(true);
     random::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;

@@ -1,42 +1,42 @@
-//! The share of the node's file descriptors that all plugins have together, so that however many files they open, there
-//! are others for connections.
+//! The share of the node's file descriptors that all plugins have together, so that descriptors for connections remain
+//! however many files plugins open.
 
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the limit is taken to be where the system has none.
+/// Limit that is assumed if the system has none.
 const UNLIMITED: u64 = 1 << 16;
 
-/// Part of the system's limit that plugins have by default.
+/// Divisor of the system's limit that gives the plugins' default share.
 const SHARE: u64 = 4;
 
-/// Descriptors of all plugins.
+/// Limit on the descriptors of all plugins.
 #[derive(Debug)]
 pub(crate) struct DescriptorLimit {
     limit: usize,
     taken: AtomicUsize,
 }
 
-/// One descriptor, given back when this is dropped.
+/// Permit for one descriptor, released on drop.
 #[derive(Debug)]
 pub(crate) struct DescriptorPermit(Arc<DescriptorLimit>);
 
 impl DescriptorLimit {
-    /// As many as are configured, or a quarter of what the system allows the node.
+    /// Creates the limit: as configured, or a quarter of the process's limit.
     pub(crate) fn new(configured: Option<usize>) -> Self {
-        // The node raises its limit to the maximum when it begins to listen.
+        // The maximum, because the node raises its limit to that when it begins to listen.
         let share = getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED) / SHARE;
         let limit = configured.unwrap_or(usize::try_from(share).unwrap_or(usize::MAX));
         Self { limit, taken: AtomicUsize::new(0) }
     }
 
-    /// How many there are.
+    /// Number of descriptors that plugins may have.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Takes one, if one is left.
+    /// Takes a permit, if one is left.
     pub(crate) fn take(self: &Arc<Self>) -> Option<DescriptorPermit> {
         let take = |taken: usize| (taken < self.limit).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;

@@ -1,8 +1,8 @@
-//! What plugins ask of others by HTTP: only hosts that `http` grants, and not too many at a time.
+//! Outgoing HTTP requests of plugins: only to hosts that `http` grants, and not too many at a time.
 //!
-//! Each request is judged by itself, before a name is looked up; no redirection is followed. What is sent is what was
-//! judged: the host and port that were compared are put back into the request, and the connection goes to an address
-//! that was judged too (`egress.rs`).
+//! Each request is checked by itself, before a name is looked up; no redirect is followed. What is checked is what is
+//! sent: the host and port that were compared are put back into the request, and the connection is made to an address
+//! that was checked too (`exchange.rs`).
 
 use crate::calls::RunId;
 use crate::host_state::egress_policy::Denied;
@@ -17,22 +17,22 @@ use tokio::sync::Semaphore;
 use tracing::Level;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-/// Requests that one instance may have on their way at a time: each takes a socket of the node.
+/// Largest number of requests of one instance in flight: each takes a socket of the node.
 const MAX_AT_A_TIME: usize = 16;
 
-/// Bytes of a body on its way from a guest that the host holds, twice.
+/// Size of a chunk of an outgoing body, in bytes, of which the host buffers two.
 const CHUNK: usize = 16 << 10;
 
-/// Bytes that the headers of one message take in the host.
+/// Largest size of the headers of one message, in bytes.
 const MAX_HEADERS: usize = 32 << 10;
 
 pub(crate) type Response = http::Response<WasiBody>;
 
-/// Sends the requests of one instance, or refuses them.
+/// Sends or rejects the outgoing requests of one instance.
 pub(crate) struct Egress {
     around: Arc<ServiceContext>,
     free: Arc<Semaphore>,
-    /// Request whose run asks.
+    /// Request whose run sends them.
     request: RunId,
 }
 
@@ -41,19 +41,19 @@ impl Egress {
         Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RunId(0) }
     }
 
-    /// Names the request that it is used for next.
+    /// Sets the request that is served next.
     pub(crate) fn begin(&mut self, request: RunId) {
         self.request = request;
     }
 
-    /// Puts the host and port that are granted into the request, and says where to connect to.
+    /// Puts the host and port that are granted into the request, and returns the target of the connection.
     fn judge(&self, request: &mut Request<WasiBody>) -> Result<EgressTarget, Error> {
         let uri = request.uri();
         let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
         let grant = |wanted: &HttpGrant| self.around.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
         let Some((wanted, grant)) = wanted.and_then(|wanted| grant(&wanted).map(|grant| (wanted, grant))) else {
             let service = &self.around.service;
-            let asked = uri.authority().map_or("nobody", Authority::as_str);
+            let asked = uri.authority().map_or("no host", Authority::as_str);
             let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
             self.around.log.line(Level::WARN, self.request, &line);
             return Err(Error::HttpRequestDenied);
@@ -62,7 +62,7 @@ impl Egress {
         let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
         let port = wanted.port.unwrap_or_else(|| usual_port(Some(&scheme)));
         let host = wanted.host.trim_matches(['[', ']']).to_owned();
-        // A host that is an address was granted as one.
+        // A host that is an address was granted as an address.
         let address = grant.address.or_else(|| host.parse().ok());
         let target = EgressTarget { host, port, address, is_encrypted: scheme != Scheme::HTTP };
         let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
@@ -71,7 +71,7 @@ impl Egress {
     }
 }
 
-/// The host, and the port that a connection would go to.
+/// Returns the host, and the port that a connection would use.
 fn target(authority: &Authority, scheme: Option<&Scheme>) -> Option<HttpGrant> {
     let HttpGrant { host, port, .. } = HttpGrant::parse(authority.as_str()).filter(|asked| asked.address.is_none())?;
     Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))), address: None })
@@ -86,15 +86,15 @@ fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
     granted.host == wanted.host && Some(port) == wanted.port
 }
 
-/// What would grant a host at an address that its name must not lead to.
+/// Returns the log line for a host whose name resolves to a denied address, with the grant that would allow it.
 fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Denied) -> String {
     let address = match address.ip() {
         IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
     };
     format!(
-        "a request to {host} is refused: its name leads to {address}, {why}; if the service shall go there, name the \
-         address too: service.{}.http = [\"{host}@{address}\"]",
+        "a request to {host} is refused: its name leads to {address}, {why}; to allow that address, name \
+         it too: service.{}.http = [\"{host}@{address}\"]",
         around.service
     )
 }
@@ -116,7 +116,7 @@ impl WasiHttpHooks for Egress {
         };
         let (around, id) = (Arc::clone(&self.around), self.request);
         Box::new(async move {
-            // Not the whole address in the log: a query may hold a secret.
+            // Only the host and port are logged, because a query may hold a secret.
             let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
             let warn = |line: &str| around.log.line(Level::WARN, id, line);
             let (response, rest) =
@@ -143,7 +143,7 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-/// What the host knows of the messages of one instance.
+/// Creates the HTTP state of one instance, with its limits.
 pub(crate) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(MAX_HEADERS);

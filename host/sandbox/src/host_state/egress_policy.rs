@@ -1,31 +1,31 @@
-//! Which addresses a guest may reach by a name that somebody else's name server resolves.
+//! Which addresses a guest may reach by a name that a foreign name server resolves.
 //!
 //! A grant that names an address grants that address, whatever it is. A grant that names a host grants what that name
-//! resolves to in the public internet: its owner must not choose an address that only this machine or its network
-//! reaches, such as a database on loopback or the metadata of a cloud. So [`judge`] refuses
+//! resolves to in the public internet: the owner of the name must not choose an address that only this machine or its
+//! network reaches, such as a database on loopback or the metadata service of a cloud. [`check`] therefore denies
 //!
 //! - addresses that are not globally reachable (RFC 6890): loopback, private, link-local, shared (RFC 6598), multicast,
 //!   reserved, and IPv6 addresses that carry one of these in IPv4 (mapped, 6to4, NAT64) or hide it (Teredo);
 //! - addresses of this machine, on any port;
-//! - what this node, its peers and its neighbours listen on.
+//! - addresses on which this node, its peers and its neighbours listen.
 //!
-//! The name is resolved once; the connection goes to an address that was judged, so a second answer of the name server
-//! changes nothing.
+//! The name is resolved once, and the connection is made to an address that was checked, so a second answer of the name
+//! server has no effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
-/// Largest number of endpoints remembered: a member more than a zone has.
+/// Largest number of addresses that are kept: more than a zone has members.
 const MAX_ADDRESSES: usize = 100_000;
 
 /// Why an address may not be reached by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// It is not globally reachable.
+    /// The address is not globally reachable.
     NotPublic,
-    /// It is this machine's.
+    /// The address belongs to this machine.
     Own,
     /// A node of this zone, or a neighbour, listens there.
     Node,
@@ -41,12 +41,12 @@ impl fmt::Display for Denied {
     }
 }
 
-/// Where this node, its peers and its neighbours listen by TCP: host and port, and how many said so.
+/// Addresses on which this node, its peers and its neighbours listen by TCP: host and port, with the number of reports.
 #[derive(Debug, Default)]
 pub struct NodeAddresses(Mutex<BTreeMap<String, usize>>);
 
 impl NodeAddresses {
-    /// Notes that somebody listens at an address, `host:port`.
+    /// Adds a report that a node listens on an address, `host:port`.
     pub fn add(&self, address: &str) {
         let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if addresses.len() < MAX_ADDRESSES || addresses.contains_key(address) {
@@ -54,7 +54,7 @@ impl NodeAddresses {
         }
     }
 
-    /// Notes that somebody listens there no more.
+    /// Removes one such report.
     pub fn remove(&self, address: &str) {
         let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(address) {
@@ -65,7 +65,8 @@ impl NodeAddresses {
         }
     }
 
-    /// Whether somebody listens at an address. Looks up names that are given with its port, and may block for that.
+    /// Returns `true` if a node listens on an address. Resolves the names that are stored with its port, which may
+    /// block.
     fn has(&self, address: SocketAddr) -> bool {
         let port = format!(":{}", address.port());
         let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,10 +77,10 @@ impl NodeAddresses {
     }
 }
 
-/// Whether a guest may reach an address by a name that resolves to it. May block, see [`NodeAddresses::has`].
+/// Checks that a guest may reach an address by a name that resolves to it. May block, see [`NodeAddresses::has`].
 ///
 /// # Errors
-/// Why it may not.
+/// If it may not, and why.
 pub(crate) fn check(address: SocketAddr, addresses: &NodeAddresses) -> Result<(), Denied> {
     match () {
         () if !is_public(address.ip()) => Err(Denied::NotPublic),
@@ -89,7 +90,7 @@ pub(crate) fn check(address: SocketAddr, addresses: &NodeAddresses) -> Result<()
     }
 }
 
-/// Whether an address is globally reachable, by the registries of RFC 6890.
+/// Returns `true` if an address is globally reachable, by the registries of RFC 6890.
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
@@ -122,13 +123,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         (0x2002, _) => is_public_v4(v4(b, c)),
         // Protocol assignments, Teredo among them, and documentation (RFC 3849, RFC 9637).
         (0x2001, 0..=0x1ff | 0xdb8) | (0x3fff, 0..=0xfff) => false,
-        // All else that is global unicast (RFC 4291) today.
+        // Everything else that is assigned as global unicast (RFC 4291).
         _ => a & 0xe000 == 0x2000,
     }
 }
 
-/// Whether an address is this machine's. The kernel answers from its routing table, by the address that it would send
-/// from; nothing is sent.
+/// Returns `true` if an address belongs to this machine. The kernel reads that from its routing table, which gives the
+/// source address for a destination; nothing is sent.
 fn is_own(address: SocketAddr) -> bool {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let from = UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address).and_then(|()| socket.local_addr()));

@@ -1,5 +1,5 @@
-//! One exchange of HTTP/1.1 with a host: its name is resolved once, the addresses are judged, and the connection goes
-//! to one of those that passed.
+//! One HTTP/1.1 exchange with a host: its name is resolved once, the addresses are checked, and the connection is made
+//! to one that passed.
 
 use crate::host_state::blocking::Blocking;
 use crate::host_state::egress::Response;
@@ -27,28 +27,28 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-/// How long a step of an exchange may take if the guest does not say; the deadline of its request is shorter as a rule.
+/// Timeout of a step of an exchange if the guest sets none; the deadline of its request is usually shorter.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The rest of an exchange, which drives the connection.
 pub(crate) type Rest = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// Whom a request goes to.
+/// Host that a request is sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EgressTarget {
-    /// Name or address, an IPv6 address without its brackets.
+    /// Name or address; an IPv6 address has no brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Address that the grant names; without one, the host's name is looked up.
+    /// Address that the grant names; without one, the name is looked up.
     pub(crate) address: Option<IpAddr>,
     pub(crate) is_encrypted: bool,
 }
 
-/// What a service has for looking names up.
+/// Name look-ups of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups {
-    /// A look-up cannot be cancelled while a name server does not answer. Apart from files, so that neither waits for
-    /// the other.
+    /// Threads for look-ups, which cannot be cancelled while a name server does not answer. Separate from those for
+    /// files, so that neither waits for the other.
     blocking: Blocking,
     addresses: Arc<NodeAddresses>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Lookups {
 /// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum ExchangeFailure {
-    /// The host's name leads where this guest must not go.
+    /// The host's name resolves only to addresses that are denied to guests.
     Barred(SocketAddr, Denied),
     /// Anything else.
     Http(Error),
@@ -82,7 +82,7 @@ impl Lookups {
         Self { blocking: Blocking::new(), addresses }
     }
 
-    /// The addresses of a host that may be reached.
+    /// Returns the addresses of a host that may be reached.
     async fn resolve(&self, target: &EgressTarget) -> Result<Vec<SocketAddr>, ExchangeFailure> {
         if let Some(address) = target.address {
             return Ok(vec![(address, target.port).into()]);
@@ -104,7 +104,7 @@ impl Lookups {
     }
 }
 
-/// Sends a request, and returns the response once its head is there.
+/// Sends a request, and returns the response once its head has arrived.
 pub(crate) async fn exchange(
     lookups: &Lookups,
     target: &EgressTarget,
@@ -113,7 +113,8 @@ pub(crate) async fn exchange(
 ) -> Result<(Response, Rest), ExchangeFailure> {
     let options = options.unwrap_or_default();
     let within = options.connect_timeout.unwrap_or(LONGEST);
-    // The connection goes to the host itself, which wants the path alone.
+    // The connection is made to the host itself and not to a proxy, so the request line has the path alone (RFC 9112,
+    // 3.2).
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let connect = async {
@@ -129,7 +130,7 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Encrypts a connection, with the roots that browsers trust.
+/// Encrypts a connection; trusts the roots that browsers trust.
 async fn encrypt(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
     static CONFIG: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -152,7 +153,7 @@ async fn talk(
     let first = options.first_byte_timeout.unwrap_or(LONGEST);
     let sent = timeout(first, sender.send_request(request));
     tokio::pin!(sent);
-    // Until the head of the response is there, this drives the connection; then whoever reads the body does.
+    // Drives the connection until the head of the response has arrived; after that, `rest` does.
     let (response, is_over) = tokio::select! {
         biased;
         sent = &mut sent => (sent, false),
@@ -168,7 +169,7 @@ async fn talk(
     Ok((response, Box::new(rest)))
 }
 
-/// The body of a response, which ends with an error when it pauses for too long.
+/// Body of a response, which ends with an error if it pauses for too long.
 struct Paced {
     body: Incoming,
     pause: Duration,
@@ -226,7 +227,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        // The last three are names to us, and addresses to the system's resolver.
+        // The last three are names to the parser, and addresses to the system's resolver.
         for host in ["localhost", "127.1", "2130706433", "0x7f000001"] {
             let failed = get(&target(host, port, None)).err();
             assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Denied::NotPublic))), "{host}: {failed:?}");

@@ -1,14 +1,14 @@
 //! The folders that `fs` grants, as guests see them.
 //!
 //! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leads out of
-//! its folder. This module adds what the node needs to live with any guest:
+//! its folder. This module adds what protects the node from any guest:
 //!
-//! - Everything that may block runs on threads of its own, a few per service: `blocking.rs`.
-//! - Only regular files and folders are opened, and without blocking: what was opened is looked at, not its name.
-//!   FIFOs, devices and sockets are refused.
-//! - Open files and folders take places of the plugins' share of descriptors: `descriptors.rs`.
-//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Between folders nothing
-//!   is renamed or linked, so that all of it is counted where it lies.
+//! - Everything that may block runs on separate threads, a few per service: `blocking.rs`.
+//! - Only regular files and folders are opened, and without blocking: the check is made on what was opened, not on its
+//! name. FIFOs, devices and sockets are rejected.
+//! - Open files and folders count against the plugins' share of descriptors: `descriptors.rs`.
+//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Renames and links
+//! between folders are rejected, so that everything is counted where it lies.
 //! - A listing is read in parts.
 
 mod host;
@@ -37,19 +37,19 @@ use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-/// How long an opened folder is handed out; then its path is opened again, since it may lead to another folder by then.
+/// Time after which the path of an open folder is opened again, because it may name another folder by then.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// How long the folder may take to open when its plugin loads: other plugins wait for that.
+/// Time that opening a folder may take when its plugin loads, because other plugins wait for that.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// A folder that a service is granted.
+/// A folder that is granted to a service.
 pub(crate) struct GrantedFolder {
     grant: FolderGrant,
     opened: Mutex<Option<(Instant, Arc<Root>)>>,
 }
 
-/// A granted folder that is open.
+/// A granted folder, opened.
 pub(crate) struct Root {
     dir: Dir,
     guest: String,
@@ -58,10 +58,10 @@ pub(crate) struct Root {
     log: Arc<ServiceLog>,
 }
 
-/// Puts this module's functions into the place of those of wasmtime-wasi.
+/// Replaces the functions of wasmtime-wasi by those of this module.
 ///
 /// # Errors
-/// If an interface is not as wasmtime-wasi has it.
+/// If an interface does not match that of wasmtime-wasi.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     preopens::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
@@ -71,10 +71,10 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 impl GrantedFolder {
-    /// Whether a folder can be opened at all, found out before the first request.
+    /// Checks that a folder can be opened, before the first request.
     ///
     /// # Errors
-    /// Says why not.
+    /// If the folder cannot be opened; the text has the reason.
     pub(crate) fn check(grant: &FolderGrant) -> Result<(), String> {
         let tried = grant.clone();
         let checked = within(OPENING, move || open(&tried).map(drop)).and_then(|opened| opened);
@@ -85,10 +85,10 @@ impl GrantedFolder {
         Arc::new(Self { grant, opened: Mutex::default() })
     }
 
-    /// Opens the folder, unless it was opened a short while ago.
+    /// Opens the folder, unless it was opened less than [`REOPEN`] ago.
     ///
     /// # Errors
-    /// If it is not there, or may not be opened.
+    /// If the folder does not exist, or may not be opened.
     pub(crate) async fn open(
         self: &Arc<Self>,
         blocking: &Blocking,
@@ -120,7 +120,7 @@ impl GrantedFolder {
     }
 }
 
-/// What a call returns, unless it takes longer; then its thread is left behind.
+/// Runs a call on a thread of its own, which is left behind if the call takes longer than `limit`.
 fn within<R: Send + 'static>(limit: Duration, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
     let (sender, receiver) = channel();
     let work = move || {
@@ -139,10 +139,10 @@ fn cannot_be_opened(grant: &FolderGrant, error: &io::Error) -> String {
 }
 
 impl Root {
-    /// Counts what is about to be added to the folder.
+    /// Counts an addition to the folder before it is made.
     ///
     /// # Errors
-    /// "No space left" if it is more than the grant allows; the service's log says which limit it is.
+    /// "No space left" if the addition exceeds the grant; the service's log names the limit.
     fn add(&self, bytes: u64, files: u64, request: RunId) -> io::Result<()> {
         let Err(full) = self.usage.add(&self.dir.dir, self.limits, bytes, files) else { return Ok(()) };
         let guest = &self.guest;
@@ -160,7 +160,7 @@ impl Root {
         Err(rustix::io::Errno::NOSPC.into())
     }
 
-    /// Counts what makes a file longer.
+    /// Counts the growth of a file to `end` bytes.
     fn grow(&self, file: &File, end: u64, request: RunId) -> io::Result<()> {
         let length = file.metadata()?.len();
         if end > length { self.add(end - length, 0, request) } else { Ok(()) }

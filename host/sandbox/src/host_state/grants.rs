@@ -1,11 +1,11 @@
-//! What a plugin may reach, for WASI.
+//! WASI contexts with what a plugin is granted.
 
 use crate::settings::Grants;
 use std::net::SocketAddr;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-/// A WASI context that has what is granted; the folders are in `fs.rs`.
+/// Returns a builder of a WASI context with the granted variables and connections; the folders are in `fs.rs`.
 pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
     let mut wasi = WasiCtx::builder();
     for (name, value) in &grants.env {
@@ -25,7 +25,7 @@ pub(crate) fn context(grants: &Grants) -> WasiCtxBuilder {
 fn may_use(net: &[SocketAddr], address: SocketAddr, purpose: SocketAddrUse) -> bool {
     match purpose {
         SocketAddrUse::TcpConnect => net.contains(&address),
-        // The system binds the near end of each connection to an address of its choice.
+        // The system binds the local end of each connection to an address of its choice.
         SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! What a plugin writes to stdout, stderr and `log` becomes log lines of its service, at a limited rate.
+//! The log of a service: what its plugin writes to stdout, stderr and `log`, at a limited rate.
 
 use crate::calls::RunId;
 use crate::log_throttle::{LogDecision, LogThrottle};
@@ -14,11 +14,11 @@ use wasmnode_protocol::text::{self, MAX_LINE};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// Bytes that a guest may write in one call: so many empty lines take about a millisecond, which is as long as a guest
-/// may be on the driver's thread.
+/// Largest write of a guest in one call, in bytes: so many empty lines take about a millisecond, which is how long a
+/// guest may stay on the driver's thread.
 const MAX_WRITE: usize = 16 << 10;
 
-/// What is remembered of the last output, in bytes.
+/// Size of the kept end of the output, in bytes.
 const TAIL: usize = 1 << 10;
 
 /// The log of one service, shared by all its instances.
@@ -37,12 +37,12 @@ impl ServiceLog {
         }
     }
 
-    /// Lines left out because they were over the rate.
+    /// Number of lines left out because they exceeded the rate.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what the run of a request said, as one line.
+    /// Writes a message of a request's run as one line.
     pub(crate) fn line(&self, level: Level, request: RunId, message: &str) {
         let verdict = self.throttle.lock().unwrap_or_else(PoisonError::into_inner).check(Instant::now());
         let service = self.service.as_str();
@@ -67,17 +67,17 @@ impl ServiceLog {
     }
 }
 
-/// Stdout or stderr of one instance; all its streams write to the same place.
+/// Stdout or stderr of one instance; all its streams write to the same log.
 #[derive(Clone)]
 pub(crate) struct Stdio(Arc<Lines>);
 
 struct Lines {
     log: Arc<ServiceLog>,
     level: Level,
-    /// Request that is written for.
+    /// Request whose run writes.
     request: AtomicU64,
     unfinished: Mutex<Vec<u8>>,
-    /// The last of what was written, where somebody will ask for it.
+    /// End of the output, if it will be quoted.
     tail: Option<Mutex<Vec<u8>>>,
 }
 
@@ -86,7 +86,7 @@ impl Stdio {
         Self::of(log, level, None)
     }
 
-    /// One that remembers the last of what was written.
+    /// Creates an output that keeps the end of what was written.
     pub(crate) fn with_tail(log: Arc<ServiceLog>, level: Level) -> Self {
         Self::of(log, level, Some(Mutex::default()))
     }
@@ -95,12 +95,12 @@ impl Stdio {
         Self(Arc::new(Lines { log, level, request: AtomicU64::new(0), unfinished: Mutex::default(), tail }))
     }
 
-    /// Names the request that is written for next.
+    /// Sets the request that is served next.
     pub(crate) fn begin(&self, request: RunId) {
         self.0.request.store(request.0, Ordering::Relaxed);
     }
 
-    /// Makes a line of what is written and not ended.
+    /// Logs the unfinished line.
     pub(crate) fn end_line(&self) {
         let mut unfinished = self.0.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
         if !unfinished.is_empty() {
@@ -109,7 +109,7 @@ impl Stdio {
         }
     }
 
-    /// The last of what was written, for a person; empty unless it was made by [`Self::with_tail`].
+    /// Returns the end of the output, for people; empty unless created by [`Self::with_tail`].
     pub(crate) fn tail(&self) -> String {
         let Some(tail) = &self.0.tail else { return String::new() };
         String::from_utf8_lossy(&tail.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned()

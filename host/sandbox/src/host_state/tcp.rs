@@ -1,4 +1,4 @@
-//! The sockets of guests: each takes a place of the plugins' share of descriptors.
+//! TCP sockets of guests, each of which counts against the plugins' share of descriptors.
 
 use crate::host_state::HostState;
 use crate::host_state::descriptors::DescriptorPermit;
@@ -10,14 +10,14 @@ use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
 use wasmtime_wasi::p2::{IoError, Network, SocketError, SocketResult, TcpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
-/// The places of one guest's sockets, by their number in its table.
+/// Descriptor permits of one guest's sockets, by their number in its table.
 #[derive(Default)]
 pub(crate) struct GuestSockets(BTreeMap<u32, DescriptorPermit>);
 
-/// Puts this module's function into the place of that of wasmtime-wasi.
+/// Replaces the function of wasmtime-wasi by that of this module.
 ///
 /// # Errors
-/// If the interface is not as wasmtime-wasi has it.
+/// If the interface does not match that of wasmtime-wasi.
 pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     tcp_create_socket::add_to_linker::<HostState, HasSelf<HostState>>(linker, |guest| guest)?;
@@ -52,7 +52,7 @@ impl network::HostNetwork for HostState {
 }
 
 impl HostState {
-    /// Gives back the places of sockets that the guest has dropped. Their streams went before them.
+    /// Releases the permits of sockets that the guest has dropped. The streams of a socket are dropped before it.
     pub(crate) fn forget_closed_sockets(&mut self) {
         if self.sockets.0.is_empty() {
             return;

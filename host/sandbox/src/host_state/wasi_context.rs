@@ -1,5 +1,5 @@
-//! What an instance sees of the outside: WASI, its console, and others by HTTP. Many a guest never looks, so it is made
-//! when one does for the first time: it would take a twentieth of a short request.
+//! WASI context of one instance: stdio, sockets, folders and outgoing HTTP. Created on first use, because most guests
+//! never need it, and it costs about 5 % of a short request.
 
 use crate::calls::{Calls, RunId};
 use crate::event_sender::Capacity;
@@ -18,40 +18,40 @@ use wasmnode_protocol::{Code, Failure, ServiceName};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
-/// What all instances of a plugin have in common.
+/// Context that all instances of a plugin share.
 pub(crate) struct ServiceContext {
     pub(crate) service: ServiceName,
     pub(crate) settings: SandboxSettings,
     pub(crate) log: Arc<ServiceLog>,
     pub(crate) calls: Arc<Calls>,
-    /// What their partial replies may take in the driver's queue.
+    /// Bound on partial replies in the driver's queue.
     pub(crate) partial_capacity: Capacity,
-    /// Bytes that a body may have, in either direction.
+    /// Largest body in bytes, in either direction.
     pub(crate) max_body: usize,
-    /// Frames that a reply may have.
+    /// Largest number of frames of a reply.
     pub(crate) max_frames: usize,
-    /// How it looks names up.
+    /// Name look-ups.
     pub(crate) lookups: Lookups,
     /// The folders that it is granted.
     pub(crate) folders: Vec<Arc<GrantedFolder>>,
-    /// Where its calls run that may block.
+    /// Threads for calls that may block.
     pub(crate) blocking: Blocking,
-    /// What all plugins share.
+    /// Limits that all plugins share.
     pub(crate) shared: Arc<SharedLimits>,
 }
 
-/// What all plugins of a node share.
+/// Limits that all plugins of a node share.
 pub(crate) struct SharedLimits {
     /// File descriptors.
     pub(crate) descriptors: Arc<DescriptorLimit>,
-    /// What lies in the folders that are granted.
+    /// Usage of the folders that are granted.
     pub(crate) usages: Arc<Usages>,
-    /// Where nodes listen, this one included.
+    /// Addresses on which nodes listen, this one included.
     pub(crate) node_addresses: Arc<NodeAddresses>,
 }
 
 impl ServiceContext {
-    /// Takes a place among the plugins' descriptors; without one, the service's log says so.
+    /// Takes a permit for a descriptor; if none is left, the service's log has a warning.
     pub(crate) fn take_place(&self, request: RunId) -> Option<DescriptorPermit> {
         let place = self.shared.descriptors.take();
         if place.is_none() {
@@ -65,7 +65,7 @@ impl ServiceContext {
     /// Opens the folders that are granted.
     ///
     /// # Errors
-    /// If one is not there, or may not be opened.
+    /// If a folder does not exist, or may not be opened.
     pub(crate) async fn open_folders(&self) -> Result<Vec<Arc<Root>>, Failure> {
         let mut roots = Vec::with_capacity(self.folders.len());
         for folder in &self.folders {
@@ -76,7 +76,7 @@ impl ServiceContext {
     }
 }
 
-/// The outside of one instance.
+/// WASI context of one instance.
 pub(crate) struct WasiContext {
     pub(crate) wasi: WasiCtx,
     pub(crate) http: WasiHttpCtx,
@@ -86,7 +86,7 @@ pub(crate) struct WasiContext {
     consoles: Vec<Stdio>,
 }
 
-/// What was written last becomes a line.
+/// Logs unfinished lines.
 impl Drop for WasiContext {
     fn drop(&mut self) {
         self.end_lines();
@@ -94,7 +94,7 @@ impl Drop for WasiContext {
 }
 
 impl WasiContext {
-    /// What is written to the consoles is written to them by `wasi`.
+    /// Creates a context of `wasi`, whose output streams are `consoles`.
     pub(crate) fn new(
         around: &Arc<ServiceContext>,
         wasi: WasiCtx,
@@ -104,7 +104,7 @@ impl WasiContext {
         Self { wasi, http: egress::context(), outgoing: Egress::new(Arc::clone(around)), roots, consoles }
     }
 
-    /// What is printed goes to the log, errors as warnings.
+    /// Creates a context that logs stdout as information, and stderr as warnings.
     pub(crate) fn logging(around: &Arc<ServiceContext>, roots: Vec<Arc<Root>>) -> Self {
         let mut wasi = grants::context(&around.settings.grants);
         let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Stdio::new(Arc::clone(&around.log), level));
@@ -112,13 +112,13 @@ impl WasiContext {
         Self::new(around, wasi, roots, vec![stdout, stderr])
     }
 
-    /// Names the request that it is used for next.
+    /// Sets the request that is served next.
     pub(crate) fn begin(&mut self, request: RunId) {
         self.outgoing.begin(request);
         self.consoles.iter().for_each(|console| console.begin(request));
     }
 
-    /// What was written last becomes a line.
+    /// Logs unfinished lines.
     pub(crate) fn end_lines(&self) {
         self.consoles.iter().for_each(Stdio::end_line);
     }

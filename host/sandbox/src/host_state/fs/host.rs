@@ -1,7 +1,6 @@
-//! `wasi:filesystem` for guests: each call by its rules (see the parent module), and else by wasmtime-wasi.
+//! `wasi:filesystem` for guests: wasmtime-wasi's functions under the rules of the parent module.
 //!
-//! A descriptor of a guest is a [`Handle`] in its table; the type of wasmtime-wasi stands for it only in the
-//! signatures.
+//! A descriptor of a guest is a [`Handle`] in its table; wasmtime-wasi's type occurs only in the signatures.
 
 use super::listing::DirectoryListing;
 use super::open::{Wish, file_of, now, open, with_view};
@@ -21,12 +20,12 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-/// What a guest has open.
+/// An open file or folder of a guest.
 #[derive(Clone)]
 struct Handle {
     descriptor: Descriptor,
     root: Arc<Root>,
-    /// Nothing for the granted folder itself, which all instances share.
+    /// `None` for the granted folder itself, which all instances share.
     place: Option<Arc<DescriptorPermit>>,
 }
 
@@ -42,13 +41,13 @@ impl Handle {
         Ok(Arc::clone(file_of(&self.descriptor).ok_or(ErrorCode::BadDescriptor)?))
     }
 
-    /// The file, if it may be written to.
+    /// Returns the file, if it may be written to.
     fn writable(&self) -> FsResult<Arc<File>> {
         let file = self.file()?;
         if self.permissions() == FsPerms::ReadOnly { Err(ErrorCode::NotPermitted.into()) } else { Ok(file) }
     }
 
-    /// Whether it may be changed. What is opened in a folder has the permissions of the folder.
+    /// Returns the permissions: those of the granted folder, for everything opened in it.
     fn permissions(&self) -> FsPerms {
         self.root.dir.perms
     }
@@ -74,7 +73,7 @@ impl HostState {
     }
 
     /// # Errors
-    /// If all descriptors that plugins may have are taken.
+    /// If no descriptor permit is left.
     fn place(&self) -> FsResult<Arc<DescriptorPermit>> {
         Ok(self.around().take_place(self.request()).map(Arc::new).ok_or(ErrorCode::InsufficientMemory)?)
     }
@@ -86,7 +85,7 @@ impl HostState {
         self.around().blocking.run(call).await?
     }
 
-    /// Makes a call of wasmtime-wasi with a descriptor.
+    /// Calls a function of wasmtime-wasi with a descriptor.
     async fn with<R: Send + 'static>(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -95,7 +94,7 @@ impl HostState {
         self.with_checked(descriptor, |_| Ok(()), call).await
     }
 
-    /// The same for a call that adds an entry to a folder.
+    /// Calls a function that adds an entry to a folder, and counts that entry first.
     async fn with_new_entry<R: Send + 'static>(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -109,7 +108,7 @@ impl HostState {
         self.with_checked(descriptor, check, call).await
     }
 
-    /// The same for a call that this check lets through.
+    /// Calls a function of wasmtime-wasi with a descriptor that passes `check`.
     async fn with_checked<R: Send + 'static>(
         &mut self,
         descriptor: &Resource<Descriptor>,
@@ -243,7 +242,7 @@ impl HostDescriptor for HostState {
         if !follow.contains(PathFlags::SYMLINK_FOLLOW) {
             return self.with(&fd, move |view, fd| now(view.set_times_at(fd, follow, path, accessed, modified))).await;
         }
-        // wasmtime-wasi would open it by name, and a FIFO would block.
+        // wasmtime-wasi would open the file by name, and a FIFO would block.
         let handle = self.handle(&fd)?;
         let dir = handle.dir()?;
         handle.check_may_add()?;
@@ -301,7 +300,7 @@ impl HostDescriptor for HostState {
     fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
         let handle = self.resources_mut().delete(Resource::<Handle>::new_own(fd.rep()))?;
         if handle.writes() {
-            // To close it may write what is still in memory, if it lies on another machine.
+            // Closing may block: a network file system then writes what is still in memory.
             let blocking = self.around().blocking.clone();
             tokio::spawn(async move { blocking.run(move || drop(handle)).await });
         }
@@ -418,7 +417,7 @@ impl HostState {
 }
 
 /// # Errors
-/// If they lie in different granted folders: what is moved would be counted where it does not lie.
+/// If they are in different granted folders, because what is moved would then be counted in the wrong one.
 fn check_same_folder(one: &Handle, other: &Handle) -> FsResult<()> {
     if Arc::ptr_eq(&one.root.usage, &other.root.usage) { Ok(()) } else { Err(ErrorCode::CrossDevice.into()) }
 }

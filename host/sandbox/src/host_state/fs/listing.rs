@@ -1,4 +1,4 @@
-//! The entries of a folder, read in parts: a folder can have more than the node wants to hold.
+//! The entries of a folder, read in parts, because a folder can have more than should be held in memory.
 
 use crate::host_state::blocking::Blocking;
 use crate::host_state::descriptors::DescriptorPermit;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
-/// Entries that are read at a time.
+/// Largest number of entries read at a time.
 const PART: usize = 256;
 
 /// A listing that a guest has open.
 pub(super) struct DirectoryListing {
     entries: VecDeque<FsResult<DirectoryEntry>>,
-    /// Nothing once all has been read, or while a run that was stopped is still reading.
+    /// `None` once all entries have been read, or while the read of a stopped run is still in progress.
     rest: Option<Rest>,
 }
 
@@ -28,7 +28,7 @@ struct Rest {
 }
 
 impl DirectoryListing {
-    /// Begins a listing.
+    /// Opens a listing.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -39,7 +39,7 @@ impl DirectoryListing {
         Ok(Self { entries: VecDeque::new(), rest: Some(rest) })
     }
 
-    /// The next entry.
+    /// Returns the next entry.
     pub(super) async fn next(&mut self, blocking: &Blocking) -> FsResult<Option<DirectoryEntry>> {
         if self.entries.is_empty()
             && let Some(mut rest) = self.rest.take()

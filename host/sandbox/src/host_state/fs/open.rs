@@ -1,4 +1,4 @@
-//! Opening a file or folder of a guest's folder, and nothing else that has a name.
+//! Opening of files and folders in a granted folder, and of nothing else.
 
 use super::Root;
 use crate::calls::RunId;
@@ -18,10 +18,10 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
 
-/// How often a name is resolved again that others change meanwhile.
+/// Largest number of attempts to resolve a name that changes meanwhile.
 const ATTEMPTS: u32 = 4;
 
-/// What a guest wants to open, and how.
+/// What a guest asks to open, and how.
 pub(super) struct Wish {
     pub(super) path: String,
     pub(super) follow: PathFlags,
@@ -32,13 +32,13 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// To read what is there.
+    /// Returns the wish to read what exists.
     pub(super) fn to_read(path: String, follow: PathFlags, request: RunId) -> Self {
         Self { path, follow, open: OpenFlags::empty(), access: DescriptorFlags::READ, request }
     }
 
     /// # Errors
-    /// If it contradicts itself, or wants what the host does not have.
+    /// If the wish contradicts itself, or asks for what the host does not support.
     pub(super) fn check(&self) -> Result<(), ErrorCode> {
         let sync = DescriptorFlags::FILE_INTEGRITY_SYNC
             | DescriptorFlags::DATA_INTEGRITY_SYNC
@@ -67,7 +67,7 @@ impl Wish {
         read | write
     }
 
-    /// How to open what is there; a FIFO without a second end does not block.
+    /// Returns the flags to open what exists; with them, a FIFO without a second end does not block.
     fn flags(&self) -> OFlags {
         let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         flags |= match (self.reads(), self.writes()) {
@@ -85,17 +85,17 @@ impl Wish {
     }
 }
 
-/// Opens a file or a folder. It may block as long as the disk does.
+/// Opens a file or a folder. Blocks as long as the disk does.
 ///
 /// # Errors
-/// [`ErrorCode::NotPermitted`] if it is anything else.
+/// [`ErrorCode::NotPermitted`] if the path names anything else.
 pub(super) fn open(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
     let file = match resolve_or_create(dir, root, &wish) {
-        // A kernel without the call, or a filter that does not know it.
+        // The kernel lacks the call, or a seccomp filter rejects it.
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) => {
             return open_by_name(dir, root, wish);
         }
-        // To write to a FIFO that nobody reads, or to a socket.
+        // Opened for writing: a FIFO without a reader, or a socket.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
             return Err(refuse(root, &wish.path, wish.request));
         }
@@ -139,7 +139,7 @@ fn resolve_or_create(dir: &Dir, root: &Root, wish: &Wish) -> io::Result<File> {
         }
         root.add(0, 1, wish.request)?;
         match resolve(dir, &wish.path, flags | new) {
-            // Another has made it meanwhile, or it is a link to what is not there.
+            // The file was created meanwhile, or it is a link to a missing file.
             Err(Errno::EXIST) if !is_exclusive => {}
             result => return Ok(result?),
         }
@@ -152,9 +152,9 @@ fn resolve(dir: &Dir, path: &str, flags: OFlags) -> Result<File, Errno> {
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..ATTEMPTS {
         match openat2(&dir.dir, path, flags, mode, inside) {
-            // Something was renamed meanwhile.
+            // A component of the path was renamed meanwhile.
             Err(Errno::AGAIN) => {}
-            // It leads out of the folder.
+            // The path leads out of the folder.
             Err(Errno::XDEV) => return Err(Errno::ACCESS),
             result => return result.map(File::from),
         }
@@ -162,8 +162,8 @@ fn resolve(dir: &Dir, path: &str, flags: OFlags) -> Result<File, Errno> {
     Err(Errno::BUSY)
 }
 
-/// The same without `openat2`: wasmtime-wasi resolves the path. Here the name is looked at, and then used; who swaps
-/// the file in between makes one call of the service hang.
+/// Opens without `openat2`: wasmtime-wasi resolves the path. Here the name is checked first and then opened; swapping
+/// the file in between can make one call of the service hang.
 fn open_by_name(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
     let Wish { path, follow, open, access, request } = wish;
     let dir = Descriptor::Dir(dir.clone());
@@ -187,7 +187,7 @@ fn open_by_name(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
     })
 }
 
-/// Makes calls of wasmtime-wasi's file system where blocking is allowed; they are done when they return.
+/// Calls wasmtime-wasi's file system on a thread that may block; the calls are complete when they return.
 pub(super) fn with_view<const N: usize, R>(
     descriptors: [Descriptor; N],
     call: impl FnOnce(&mut WasiFilesystemCtxView<'_>, [Resource<Descriptor>; N]) -> FsResult<R>,
@@ -200,7 +200,7 @@ pub(super) fn with_view<const N: usize, R>(
     call(&mut WasiFilesystemCtxView { ctx: &mut ctx, table: &mut table }, numbers.map(Resource::new_borrow))
 }
 
-/// The result of a call that blocks its thread instead of waiting.
+/// Returns the result of a call that blocks its thread instead of waiting.
 pub(super) fn now<R>(call: impl Future<Output = FsResult<R>>) -> FsResult<R> {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
@@ -208,7 +208,7 @@ pub(super) fn now<R>(call: impl Future<Output = FsResult<R>>) -> FsResult<R> {
     }
 }
 
-/// A file as its streams hold it.
+/// Returns the file of a descriptor, as streams hold it.
 pub(super) fn file_of(descriptor: &Descriptor) -> Option<&Arc<File>> {
     match descriptor {
         Descriptor::File(file) => Some(&file.file),

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-/// Bytes that are read or written at a time.
+/// Largest number of bytes read or written at a time.
 const PART: usize = 64 << 10;
 
-/// A call that is under way.
+/// A call in progress.
 type Call<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-/// Begins a call; it goes on without being waited for.
+/// Begins a call, which runs even if it is not awaited.
 fn begin<T: Send + 'static>(blocking: &Blocking, call: impl FnOnce() -> io::Result<T> + Send + 'static) -> Call<T> {
     let blocking = blocking.clone();
     let mut call: Call<T> = Box::pin(async move { blocking.run(call).await? });
@@ -32,7 +32,7 @@ fn begin<T: Send + 'static>(blocking: &Blocking, call: impl FnOnce() -> io::Resu
     }
 }
 
-/// Reads a file from somewhere to its end.
+/// Stream that reads a file from a position to its end.
 pub(super) struct Reader {
     file: Arc<File>,
     position: u64,
@@ -121,13 +121,13 @@ impl Pollable for Reader {
 /// Where a stream writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mode {
-    /// From there on.
+    /// From this position on.
     At(u64),
-    /// At the end, wherever that is.
+    /// At the end of the file at the time of each write.
     Append,
 }
 
-/// Writes to a file.
+/// Stream that writes to a file.
 pub(super) struct Writer {
     file: Arc<File>,
     mode: Mode,
@@ -213,7 +213,7 @@ impl Pollable for Writer {
     }
 }
 
-/// Writes all of it, once it is counted.
+/// Counts the bytes, then writes all of them.
 fn write(file: &File, mode: Mode, root: &Root, bytes: &[u8], request: RunId) -> io::Result<usize> {
     match mode {
         Mode::At(position) => {
@@ -236,7 +236,7 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match pwritev2(file, &[IoSlice::new(bytes)], 0, ReadWriteFlags::APPEND) {
             Err(Errno::INTR) => {}
-            // The file system cannot; then it is where the end is now.
+            // The file system has no atomic append: writes at the present end.
             Err(Errno::NOSYS | Errno::OPNOTSUPP) => return file.write_at(bytes, file.metadata()?.len()),
             written => return Ok(written?),
         }

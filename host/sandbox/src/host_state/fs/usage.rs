@@ -1,9 +1,9 @@
-//! How much lies in a granted folder, so that plugins cannot fill the disk.
+//! Usage of granted folders, which is limited so that plugins cannot fill the disk.
 //!
 //! What a plugin adds is counted before it is added: the bytes by which a file grows (a sparse file counts in full),
-//! each new file, folder or link. What it takes away is not: when a limit is reached, the folder is measured again,
-//! which also finds what others have added or removed. So the count is never too low, but for what is on its way while
-//! the folder is measured. A file that was deleted and is still open for writing counts as long as it is open.
+//! each new file, folder or link. What a plugin removes is not counted: when a limit is reached, the folder is measured
+//! again, which also finds what others have added or removed. So the count is never too low, except for additions made
+//! while the folder is measured. A deleted file that is still open for writing counts as long as it is open.
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -16,17 +16,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-/// Part of the time that measuring again and again may take at most.
+/// Pause after measuring a folder, as a multiple of the time that it took.
 const MEASURING: u32 = 10;
 
-/// What may lie in a folder.
+/// Limits of a folder's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) bytes: u64,
     pub(super) files: u64,
 }
 
-/// What lies in one folder; all grants of that folder share it.
+/// Usage of one folder, shared by all grants of that folder.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     counted: Mutex<Counted>,
@@ -36,9 +36,9 @@ pub(super) struct Usage {
 struct Counted {
     bytes: u64,
     files: u64,
-    /// Why it could not be measured the last time.
+    /// Why the last attempt to measure the folder failed.
     error: Option<Errno>,
-    /// When it may be measured again; nothing if it never was.
+    /// Time from which the folder may be measured again; `None` if it has not been measured.
     next: Option<Instant>,
     /// Files that are open for writing.
     open: Vec<Weak<File>>,
@@ -47,22 +47,22 @@ struct Counted {
 /// Why nothing may be added.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// It would be more than the limits allow.
+    /// The addition would exceed the limits.
     Over {
-        /// What lies there.
+        /// Bytes in the folder.
         bytes: u64,
-        /// Files, folders and links.
+        /// Files, folders and links in the folder.
         files: u64,
     },
-    /// It cannot be measured.
+    /// The folder cannot be measured.
     Unknown(Errno),
 }
 
 impl Usage {
-    /// Counts what is about to be added. It may take as long as a look at everything in the folder.
+    /// Counts an addition before it is made. May take as long as a walk through the whole folder.
     ///
     /// # Errors
-    /// If it must not be added.
+    /// If nothing of that size may be added.
     pub(super) fn add(&self, root: &File, limits: Limits, bytes: u64, files: u64) -> Result<(), Full> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -81,7 +81,7 @@ impl Usage {
         Ok(())
     }
 
-    /// Takes note of a file that is open for writing.
+    /// Notes a file that is open for writing.
     pub(super) fn watch(&self, file: &Arc<File>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.open.len() == counted.open.capacity() {
@@ -110,14 +110,14 @@ impl Counted {
     }
 }
 
-/// Bytes, and files, folders and links in a folder; it ends when there are more than `most_files`.
+/// Returns the bytes, and the number of files, folders and links, in a folder; stops beyond `most_files`.
 fn measure(root: &File, most_files: u64) -> Result<(u64, u64), Errno> {
     let (mut bytes, mut files) = (0_u64, 0_u64);
     let mut folders = vec![PathBuf::from(".")];
     while let Some(path) = folders.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let folder = match openat(root, &path, flags, Mode::empty()) {
-            // It was removed, or is something else now.
+            // The folder was removed or replaced meanwhile.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             folder => folder?,
         };
@@ -145,12 +145,12 @@ fn measure(root: &File, most_files: u64) -> Result<(u64, u64), Errno> {
     Ok((bytes, files))
 }
 
-/// What lies in each folder that is granted for writing, by device and inode.
+/// Usage of all granted folders, by device and inode.
 #[derive(Debug, Default)]
 pub(crate) struct Usages(Mutex<BTreeMap<(u64, u64), Weak<Usage>>>);
 
 impl Usages {
-    /// The usage of a folder; the same one for everybody who has the folder.
+    /// Returns the usage of a folder, which all its grants share.
     pub(super) fn of(&self, device: u64, inode: u64) -> Arc<Usage> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(usage) = all.get(&(device, inode)).and_then(Weak::upgrade) {
