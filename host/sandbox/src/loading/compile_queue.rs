@@ -1,15 +1,15 @@
-//! Order in which files compile, apart from the thread that scans the folder, so that it sees a file whatever compiles.
+//! Queue of files to compile, apart from the thread that scans the folder, so that scans continue whatever compiles.
 //!
-//! There are three lanes, each with a thread of its own. Small files begin in the quick lane. One that takes long there
-//! is rare and suspect, and goes on in the lane of slow files, so that it holds up neither small files nor large ones,
-//! for which it is normal to take long.
+//! There are three lanes, each with a thread of its own. Small files begin in the quick lane. A small file that takes
+//! long is rare and suspect, and moves to the lane of slow files, so that it delays neither small files nor large ones,
+//! for which taking long is normal.
 //!
-//! In each lane, what a later scan found goes first: whoever drops a file does not wait for a pile that others dropped
-//! before. So that nothing waits for ever, what waits longest follows after [`OVERTAKES`] that went before it. What is
-//! to be done for one service stays in order.
+//! In each lane, files found by a later scan come first, so that a new file does not wait for a pile that was dropped
+//! before it. To prevent starvation, the file that has waited longest follows after [`OVERTAKES`] that overtook it. The
+//! tasks of one service stay in order.
 //!
-//! A newer change of a file ends the process that compiles what it was before. Of the changes of one file that wait
-//! only the last counts, so there is at most one for each file, besides versions to restore and verdicts to give, whose
+//! A newer change of a file ends the process that compiles its earlier content. Of the waiting changes of a file only
+//! the last counts, so there is at most one per file, in addition to versions to restore and staged files to try, whose
 //! numbers have bounds of their own.
 
 #[cfg(test)]
@@ -27,15 +27,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tracing::info;
 use wasmnode_protocol::ServiceName;
 
-/// Size from which files take long enough to compile that others, and a person, should not wait for them in silence.
+/// Size in bytes from which files have a lane of their own, and are announced in the log, because they compile slowly.
 const LARGE: u64 = 1 << 20;
 
-/// Services that go before those that wait longer, until one of these has its turn: a pile of files that take a second
-/// each slows down a burst of good ones by an eighth of a second for each, and is done in the end whatever else
-/// arrives.
+/// Number of services that may overtake those that wait longer, before one of these is served. At 8, a pile of files
+/// that take a second each delays a burst of good files by an eighth of a second per file, and is worked off whatever
+/// else arrives.
 const OVERTAKES: u32 = 8;
 
-/// The way in.
+/// Handle to the queue.
 pub(crate) struct CompileQueue(Arc<Shared>);
 
 /// Kinds of files, each of which has a lane.
@@ -43,7 +43,7 @@ pub(crate) struct CompileQueue(Arc<Shared>);
 enum Lane {
     /// Files smaller than [`LARGE`], at first.
     Quick,
-    /// Those of them that took long.
+    /// Files smaller than [`LARGE`] that took long.
     Slow,
     /// Files of [`LARGE`] and more.
     Large,
@@ -55,7 +55,7 @@ struct Shared {
     has_changed: Condvar,
 }
 
-/// What waits or is done.
+/// Tasks that wait or are in progress.
 #[derive(Default)]
 struct State {
     scan: u64,
@@ -63,11 +63,11 @@ struct State {
     slow: Waiting,
     large: Waiting,
     services: BTreeMap<ServiceName, Entry>,
-    /// Whether it is still to be said that all files of the start have been tried.
+    /// Whether the end of the first pass over the files of the start is still to be reported.
     is_first_pass: bool,
 }
 
-/// Services that wait in one lane, with the scan that found their first task: those of earlier scans first.
+/// Services that wait in one lane, with the scan that found their first task; earlier scans come first.
 #[derive(Default)]
 struct Waiting {
     services: VecDeque<(u64, ServiceName)>,
@@ -77,13 +77,13 @@ struct Waiting {
 struct Entry {
     lane: Lane,
     found: u64,
-    /// The first of these waits for its turn, or is being done.
+    /// The first of these waits for its turn, or is in progress.
     tasks: VecDeque<Task>,
-    /// Ends the task that is being done, if one is.
+    /// Ends the task in progress, if there is one.
     doing: Option<Cancel>,
 }
 
-/// What follows on an attempt.
+/// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// The next task.
@@ -95,13 +95,13 @@ enum Next {
 }
 
 impl Next {
-    /// What follows when a task was done as far as this. A verdict is given also on a file that is gone; of a change,
-    /// nothing is left to say once a newer one is here.
+    /// Decides what follows an attempt. A staged file gets its verdict even if it was removed; a cancelled change is
+    /// dropped, because a newer one follows.
     fn of(task: &Task, postponed: Option<Postponed>, is_cancelled: bool) -> Self {
         match postponed {
             Some(_) if is_cancelled && matches!(task, Task::Try { .. }) => Self::Again,
             Some(Postponed::MoreEffort) if !is_cancelled => Self::Longer,
-            // What is stopped and was not cancelled is so because the node stops.
+            // Stopped without having been cancelled: the node is stopping.
             _ => Self::Others,
         }
     }
@@ -136,7 +136,7 @@ impl Waiting {
 }
 
 impl State {
-    /// Keeps a task of a service that has others here; gives back one that need not wait for any.
+    /// Queues a task of a service behind its other tasks; returns the task if there are none.
     fn keep_order(&mut self, service: &ServiceName, task: Task) -> Option<Task> {
         let Some(entry) = self.services.get_mut(service) else { return Some(task) };
         if let Task::Change(change) = &task {
@@ -176,7 +176,7 @@ impl State {
         Some((service, entry.tasks.front()?.clone(), cancel))
     }
 
-    /// An attempt at a task that was taken has ended.
+    /// Notes the end of an attempt at the first task of a service.
     fn end(&mut self, service: &ServiceName, next: Next) {
         let scan = self.scan;
         let Some(entry) = self.services.get_mut(service) else { return };
@@ -194,7 +194,7 @@ impl State {
         self.waiting(lane).push(found, service.clone());
     }
 
-    /// Cancels those of the tasks that are being done.
+    /// Cancels the tasks in progress that match.
     fn cancel(&self, is_to_end: impl Fn(&Task) -> bool) {
         for entry in self.services.values() {
             if let (Some(cancel), Some(task)) = (&entry.doing, entry.tasks.front())
@@ -205,8 +205,7 @@ impl State {
         }
     }
 
-    /// The services of which something waits or compiles, once all files of the start have been tried: the others take
-    /// long.
+    /// Returns the services left in the slow and large lanes, once all files of the start have been tried.
     fn end_first_pass(&mut self) -> Option<Vec<ServiceName>> {
         let is_over = self.is_first_pass && self.services.values().all(|entry| entry.lane != Lane::Quick);
         is_over.then(|| {
@@ -240,7 +239,7 @@ impl Shared {
         }
     }
 
-    /// Does the next task of a lane.
+    /// Works on the next task of a lane.
     fn work(&self, lane: Lane, loader: &Loader, sending: &EventSender<PluginEvent>) {
         let (service, task, cancel) = self.wait(lane);
         let attempt = Attempt { effort: lane.effort(), cancel };
@@ -256,7 +255,7 @@ impl Shared {
         self.has_changed.notify_all();
     }
 
-    /// Says that all files of the start have been tried, after what came of them.
+    /// Reports that all files of the start have been tried, after the events of those files.
     fn report(state: &mut State, sending: &EventSender<PluginEvent>) {
         if let Some(unfinished) = state.end_first_pass() {
             sending.send(PluginEvent::FirstPass(unfinished));
@@ -265,10 +264,10 @@ impl Shared {
 }
 
 impl CompileQueue {
-    /// Starts its threads, which end with the node.
+    /// Starts the threads of the lanes, which end with the node.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub(crate) fn start(loader: &Arc<Loader>, sending: &EventSender<PluginEvent>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         for (name, lane) in [("quick-files", Lane::Quick), ("slow-files", Lane::Slow), ("large-files", Lane::Large)] {
@@ -282,22 +281,22 @@ impl CompileQueue {
         Ok(Self(shared))
     }
 
-    /// What is put from here on was found later than what is here.
+    /// Marks all further tasks as found later than those in the queue.
     pub(crate) fn begin_scan(&self) {
         self.0.lock().scan += 1;
     }
 
-    /// Cancels those of the tasks that are being done.
+    /// Cancels the tasks in progress that match.
     pub(crate) fn cancel(&self, is_to_end: impl Fn(&Task) -> bool) {
         self.0.lock().cancel(is_to_end);
     }
 
-    /// Keeps a task of a service that has others here; gives back one that need not wait for any.
+    /// Queues a task of a service behind its other tasks; returns the task if there are none.
     pub(crate) fn keep_order(&self, service: &ServiceName, task: Task) -> Option<Task> {
         self.0.lock().keep_order(service, task)
     }
 
-    /// Takes a task of a service that has no other here.
+    /// Queues a task of a service that has no other in the queue.
     pub(crate) fn put(&self, loader: &Loader, service: ServiceName, task: Task) {
         if Lane::of(&task) == Lane::Large {
             loader.announce(&service, &task);
@@ -306,8 +305,8 @@ impl CompileQueue {
         self.0.has_changed.notify_all();
     }
 
-    /// All files of the start are here, or done: has [`News::FirstPass`] sent when the quick lane has tried the small
-    /// ones.
+    /// Notes that all files of the start are queued or done. [`PluginEvent::FirstPass`] follows once the quick lane is
+    /// empty.
     pub(crate) fn end_start(&self, sending: &EventSender<PluginEvent>) {
         let mut state = self.0.lock();
         state.is_first_pass = true;

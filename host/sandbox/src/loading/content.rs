@@ -1,4 +1,4 @@
-//! A plugin's file and the signature beside it, read while neither changed.
+//! Reading of a plugin's file and the signature beside it, while neither changes.
 
 use crate::loading::scanner::{Stamp, signature_of};
 use sha2::{Digest, Sha256};
@@ -9,24 +9,24 @@ use wasmnode_files::{self as files, FileError};
 /// Largest signature in bytes; minisign writes comments of up to 9 KiB.
 const SIGNATURE_BYTES: u64 = 16 << 10;
 
-/// What was read.
+/// Content of a plugin's file and its signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) bytes: Vec<u8>,
-    /// The text of the signature, or why it cannot be read; `None` if there is none, or nobody asks for one.
+    /// The text of the signature, or why it cannot be read; `None` if there is none, or none is needed.
     pub(crate) signature: Option<Result<String, FileError>>,
 }
 
 /// Why a file could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ContentError {
-    /// It stays so until the file changes.
+    /// The error stays until the file changes.
     Lasting(String),
     /// Another attempt may succeed although nothing changes.
     Passing(String),
 }
 
-/// Reads a file of at most `limit` bytes that had this stamp when it was found, with its signature if that is wanted.
+/// Reads a file of at most `limit` bytes, found with `stamp`, and its signature if `wants_signature`.
 pub(crate) fn read(file: &Path, stamp: &Stamp, limit: u64, wants_signature: bool) -> Result<Content, ContentError> {
     if stamp.bytes() > limit {
         return Err(ContentError::Lasting(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes())));
@@ -51,7 +51,8 @@ fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, Fi
     }
 }
 
-/// The scan that finds the other content reports it; without one, it is looked at again.
+/// Error for a file that changes meanwhile. The scan that finds the new content reports it; without one, the file is
+/// read again.
 fn changed(file: &Path) -> ContentError {
     trouble(file, &FileError::Changed)
 }
@@ -59,11 +60,11 @@ fn changed(file: &Path) -> ContentError {
 fn trouble(file: &Path, error: &FileError) -> ContentError {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let why = format!("cannot read {name}: {error}");
-    // What is gone was there a moment ago.
+    // A missing file was there a moment ago, so the error may pass.
     if error.is_transient() || error.is_gone() { ContentError::Passing(why) } else { ContentError::Lasting(why) }
 }
 
-/// The name of a file's content: its SHA-256, hexadecimal.
+/// Returns the name of a file's content: its SHA-256, hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {

@@ -1,4 +1,4 @@
-//! What the threads that load files tell.
+//! Events of the threads that load files.
 
 use crate::loading::history::{Claim, Record};
 use crate::plugin::Plugin;
@@ -6,32 +6,32 @@ use std::fmt;
 use wasmnode_api::{Refusal, Verdict};
 use wasmnode_protocol::ServiceName;
 
-/// What happened to the file of a service.
+/// Event of a file of the plugin folder.
 pub(crate) enum PluginEvent {
-    /// It is ready to serve.
+    /// The file of a service is ready to serve.
     Loaded(ServiceName, Loaded),
-    /// It served before a restart, in these versions; the plugin is the one that served, if it could be restored.
+    /// A service had these versions before a restart; the plugin is the version that served, if it could be restored.
     Resumed(ServiceName, Record, Option<Box<Plugin>>),
-    /// A version of the time before a restart, by its number, is ready, or is lost.
+    /// A version from before a restart, by its number, is ready or lost.
     Restored(ServiceName, u64, Option<Box<Plugin>>),
-    /// What is thought of a staged file.
+    /// The verdict on a staged file.
     Tried(String, Verdict),
-    /// It cannot serve, and why.
+    /// The file of a service cannot serve, and why.
     Refused(ServiceName, Refusal),
-    /// It is in order, and holds what it held before.
+    /// The file of a service is in order, with the content that it had before.
     Unchanged(ServiceName),
-    /// It is no longer there.
+    /// The file of a service was removed.
     Gone(ServiceName),
-    /// All files that were there at the start have been tried; those of these services take longer.
+    /// All files that were there at the start have been tried, except those of these services, which take longer.
     FirstPass(Vec<ServiceName>),
 }
 
 /// A file that is ready to serve.
 pub(crate) struct Loaded {
     pub(crate) plugin: Box<Plugin>,
-    /// Whether `deploy` asked for it: then it serves also if it was rolled back.
+    /// Whether `deploy` brought the file: then it serves even if it was rolled back.
     pub(crate) is_deployed: bool,
-    /// Keeps its bytes until a record names them.
+    /// Keeps the bytes of the file until a record names them.
     pub(crate) claim: Option<Claim>,
 }
 

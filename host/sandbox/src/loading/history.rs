@@ -1,17 +1,18 @@
-//! What outlives a restart: which versions of each plugin served, and their bytes.
+//! History that outlives a restart: the versions of each plugin that served, and their bytes.
 //!
-//! The plugin folder holds the newest file of each service, and that is not always what serves: it may have been rolled
-//! back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name) therefore keeps
-//! a record per service and the bytes of its versions, so that after a restart the same versions serve under the same
-//! numbers. Without it (unwritable, damaged, used by another node) the node serves all the same, and forgets.
+//! The plugin folder holds the newest file of each service, which is not always the version that serves: it may have
+//! been rolled back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name)
+//! therefore keeps a record per service and the bytes of its versions, so that after a restart the same versions serve
+//! under the same numbers. If it cannot be used (unwritable, damaged, used by another node), the node serves without a
+//! history.
 //!
 //! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one
-//! before in one step, so that an end of the process at any point leaves the old or the new state. Bytes are checked
-//! against their digest when they are read. Beyond `limits.state-bytes` the oldest bytes go first, those that serve
-//! last.
+//! before in one step, so that a crash at any point leaves the old or the new state. Bytes are checked against their
+//! digest when they are read. Beyond `limits.state-bytes` the oldest bytes are removed first, those that serve last.
 //!
-//! Bytes stay while a record of any service names them, or a loader has claimed them for a record to come. Which bytes
-//! go is decided under the lock under which they are claimed, so bytes that are about to go are never taken for kept.
+//! Bytes stay while a record of any service names them, or the loader has claimed them for a record to come. Claims and
+//! the choice of the bytes to remove are made under the same lock, so bytes that are about to be removed are never
+//! taken for kept.
 
 mod store;
 #[cfg(test)]
@@ -30,25 +31,25 @@ use tracing::warn;
 use wasmnode_api::GenerationState;
 use wasmnode_protocol::ServiceName;
 
-/// Bytes of versions that wait to be written; a loader that has more waits.
+/// Largest number of bytes that wait to be written, beyond which the loader is blocked.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// How long a node that stops waits for what is still to be written.
+/// Time that a stopping node waits for outstanding writes.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// The versions of one service.
+/// Record of one service: its versions, and what was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The digest of the file that was loaded last.
+    /// Digest of the file that was loaded last.
     pub(crate) file: String,
-    /// The number of the newest version.
+    /// Number of the newest version.
     pub(crate) newest: u64,
-    /// Oldest first; none if the file was removed.
+    /// Versions, oldest first; none if the file was removed.
     pub(crate) versions: Vec<Version>,
-    /// What was rolled back before the file was removed.
+    /// Bytes that were rolled back before the file was removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rolled_back: Vec<RolledBack>,
-    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    /// Time when the file was removed, in seconds since 1970, if nothing has served since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) removed_at: Option<u64>,
 }
@@ -56,9 +57,9 @@ pub(crate) struct Record {
 /// Bytes that were rolled back, and are not among the versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RolledBack {
-    /// The number under which they served.
+    /// Number under which they served.
     pub(crate) number: u64,
-    /// Their SHA-256, hexadecimal.
+    /// SHA-256 of the bytes, hexadecimal.
     pub(crate) digest: String,
 }
 
@@ -67,10 +68,10 @@ pub(crate) struct RolledBack {
 pub(crate) struct Version {
     pub(crate) number: u64,
     pub(crate) state: GenerationState,
-    /// SHA-256 of its bytes, hexadecimal: the name under which they are kept.
+    /// SHA-256 of the bytes, hexadecimal: the name under which they are kept.
     pub(crate) digest: String,
     pub(crate) bytes: u64,
-    /// The signature that it was admitted with.
+    /// Signature that the file was admitted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) signature: Option<String>,
     /// Seconds since 1970.
@@ -78,7 +79,7 @@ pub(crate) struct Version {
 }
 
 impl Record {
-    /// The version that serves.
+    /// Returns the version that serves.
     pub(crate) fn serving(&self) -> Option<&Version> {
         self.versions.iter().find(|version| version.state == GenerationState::Serving)
     }
@@ -88,22 +89,22 @@ impl Record {
     }
 }
 
-/// The way in for the threads that have something to keep, and for what a start needs to know.
+/// Handle to the state folder: what was kept before the start, and what is to be written.
 pub(crate) struct History {
-    /// What was kept before the start and no loader has asked for.
+    /// Records from before the start that the loader has not taken.
     before: Mutex<BTreeMap<ServiceName, Record>>,
     store: Store,
     waiting: Mutex<Waiting>,
     bell: Condvar,
 }
 
-/// Digests whose bytes have to stay although no record names them yet, each with the number of its claims.
+/// Digests whose bytes have to stay although no record names them yet, each with its number of claims.
 type Claims = BTreeMap<String, usize>;
 
-/// Keeps the bytes of a version from being removed until the record that names them has been handed over.
+/// Protects the bytes of a version until the record that names them has been handed over.
 pub(crate) struct Claim {
     history: Arc<History>,
-    /// `None` once it has ended.
+    /// `None` once the claim has ended.
     digest: Option<String>,
 }
 
@@ -115,31 +116,31 @@ impl Drop for Claim {
     }
 }
 
-/// What is to be written.
+/// Outstanding writes.
 #[derive(Default)]
 struct Waiting {
     versions: VecDeque<(String, Vec<u8>)>,
     bytes: usize,
-    /// Digests whose bytes are on disk, or wait.
+    /// Digests whose bytes are on disk or wait to be written.
     kept: BTreeSet<String>,
-    /// Digests that records to come will name, each with the number of its claims.
+    /// Digests that records to come will name.
     claims: Claims,
-    /// Versions that could not be written, of at most [`WAITING_BYTES`]: they are tried again with the next record.
+    /// Versions that could not be written, at most [`WAITING_BYTES`], which are retried with the next record.
     failed: Vec<(String, Vec<u8>)>,
-    /// The newest record of each service; `None` for one whose file is gone.
+    /// Newest record of each service; `None` removes its record.
     records: BTreeMap<ServiceName, Option<Record>>,
-    /// Requests whose answer waits until the records are on disk.
+    /// Requests that are answered once the records are on disk.
     answers: Vec<(RunId, String)>,
     is_over: bool,
     has_ended: bool,
 }
 
 impl History {
-    /// Opens the folder of a node's state, and starts the thread that writes there. `plugins` is the folder that the
-    /// records are of, `limit` the number of bytes that may be kept.
+    /// Opens a node's state folder, and starts the thread that writes to it. The records are of the folder `plugins`;
+    /// at most `limit` bytes are kept.
     ///
     /// # Errors
-    /// Says why nothing can be kept.
+    /// If nothing can be kept, and why.
     pub(crate) fn open(
         folder: &Path,
         plugins: &Path,
@@ -156,29 +157,29 @@ impl History {
         Ok(history)
     }
 
-    /// What was kept of a service before the start; once.
+    /// Takes the record of a service from before the start; `None` the second time.
     pub(crate) fn take(&self, service: &ServiceName) -> Option<Record> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).remove(service)
     }
 
-    /// Takes back what could not be made use of yet.
+    /// Puts back a record that could not be used yet.
     pub(crate) fn give_back(&self, service: &ServiceName, record: Record) {
         self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(service.clone(), record);
     }
 
-    /// The bytes of a version.
+    /// Returns the bytes of a version.
     ///
     /// # Errors
-    /// If they are not kept, or are not what they were.
+    /// If they are not kept, or are damaged.
     pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
         self.store.bytes(digest).inspect_err(|_| {
-            // A file that holds them may replace them.
+            // Lets a file with the same bytes replace them.
             self.lock().kept.remove(digest);
         })
     }
 
-    /// Keeps the bytes of a version that a record will name; waits while others wait to be written. Not for the loop.
-    /// The claim must live until that record has been handed over.
+    /// Keeps the bytes of a version that a record will name. Blocks while too many bytes wait to be written, so the
+    /// driver's loop must not call it. The claim must live until that record has been handed over.
     pub(crate) fn keep(self: &Arc<Self>, digest: &str, bytes: Vec<u8>) -> Claim {
         let is_full = |waiting: &mut Waiting| waiting.bytes > WAITING_BYTES && !waiting.has_ended;
         let waited = self.bell.wait_while(self.lock(), is_full);
@@ -192,7 +193,7 @@ impl History {
         Claim { history: Arc::clone(self), digest: Some(digest.into()) }
     }
 
-    /// Replaces the record of a service. The answer to a request, if one depends on it, is sent once that is on disk.
+    /// Replaces the record of a service. A request that depends on it is answered once the record is on disk.
     pub(crate) fn record(&self, service: &ServiceName, record: Option<Record>, answer: Option<(RunId, String)>) {
         let mut waiting = self.lock();
         waiting.answers.extend(answer);
@@ -200,7 +201,7 @@ impl History {
         self.bell.notify_all();
     }
 
-    /// Replaces the record of a service by one that names what was claimed, and ends the claim with that.
+    /// Replaces the record of a service by one that names the claimed bytes, and ends the claim.
     pub(crate) fn record_loaded(&self, service: &ServiceName, record: Option<Record>, mut claim: Claim) {
         let digest = claim.digest.take();
         let mut waiting = self.lock();
@@ -209,7 +210,7 @@ impl History {
         self.bell.notify_all();
     }
 
-    /// Waits until all is written, but not for long.
+    /// Waits until everything is written, for at most [`LAST_WRITE`].
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_over = true;
@@ -279,14 +280,14 @@ impl Waiting {
         }
     }
 
-    /// Has what could not be written before written with what is to be written now.
+    /// Queues failed versions again.
     fn retry(&mut self) {
         let failed = std::mem::take(&mut self.failed);
         self.bytes += failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         self.versions.extend(failed);
     }
 
-    /// Takes note of a version that could not be written: it is tried again, if it is not too large to wait for that.
+    /// Keeps a version that could not be written for another attempt, unless it is too large to keep.
     fn set_aside(&mut self, digest: String, bytes: Vec<u8>) {
         let size = self.failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + bytes.len();
         if size <= WAITING_BYTES {

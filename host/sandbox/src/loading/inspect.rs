@@ -1,4 +1,4 @@
-//! What a file is, what it wants of the host, and whether it could serve.
+//! Inspection of a file: its kind, its imports and exports, and whether it could serve.
 
 use crate::error::InspectError;
 use crate::guests::interfaces::{exports, imports, offer};
@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use wasmnode_protocol::text::{self, MAX_LINE};
 
-/// What is known of a file; `Display` tells it in lines.
+/// Result of an inspection; `Display` formats it in lines.
 #[derive(Debug)]
 pub struct Inspection {
     bytes: usize,
@@ -19,24 +19,24 @@ pub struct Inspection {
     is_adapted: bool,
     compiled_in: Duration,
     imports: Vec<String>,
-    /// Each with what it holds, as WIT has it.
+    /// Name and content, as WIT, of each export.
     exports: Vec<(String, String)>,
-    /// What kind of plugin it is, or why it is none.
+    /// Kind of plugin, or why the file is none.
     kind: Result<&'static str, String>,
 }
 
 impl Inspection {
-    /// Whether a node would serve it.
+    /// Returns `true` if a node would serve the file.
     #[must_use]
     pub fn can_serve(&self) -> bool {
         self.kind.is_ok()
     }
 }
 
-/// Looks into the bytes of a file. It is compiled under the limits of `settings`, and with its cache.
+/// Inspects the bytes of a file. They are compiled under the limits of `settings`, and with its cache.
 ///
 /// # Errors
-/// If they are no component, and cannot be made into one.
+/// If the bytes are neither a component nor can be made into one.
 pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, InspectError> {
     if bytes.len() as u64 > settings.plugin_bytes {
         return Err(InspectError::TooLarge { bytes: bytes.len(), limit: settings.plugin_bytes });
@@ -47,14 +47,14 @@ pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, InspectE
     let refused = |error: CompileError| match error {
         CompileError::Refused(why) | CompileError::Unavailable(why) => InspectError::Refused(why),
         CompileError::MoreEffort | CompileError::Stopped => {
-            InspectError::Refused("it was not compiled to the end".into())
+            InspectError::Refused("its compilation was interrupted".into())
         }
     };
     let digest = digest(bytes);
     let began = Instant::now();
     let component = compiler.component(bytes, &digest, &Attempt::new(Effort::Full)).map_err(refused)?;
     let compiled_in = began.elapsed();
-    // What holds no text of interfaces serves all the same.
+    // A component without a description of its interfaces can still serve.
     let mut described = compiler.describe(bytes).unwrap_or_default();
     let exports = exports(&sandbox, &component).into_iter().map(|name| {
         let content = described.remove(&name).unwrap_or_default();

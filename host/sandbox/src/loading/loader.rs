@@ -1,4 +1,4 @@
-//! From a file to a plugin that can serve, on threads of its own: compiling holds up no request.
+//! The loader: from a file to a plugin that can serve, on separate threads, so that compiling delays no request.
 
 use crate::calls::Calls;
 use crate::error::SandboxError;
@@ -27,40 +27,40 @@ use wasmnode_files::FileError;
 use wasmnode_protocol::text::{self, shown};
 use wasmnode_protocol::{Failure, ServiceName};
 
-/// How often the folder is scanned without a hint: events may get lost.
+/// Interval of scans without an event, because events may get lost.
 const RESCAN: Duration = Duration::from_secs(15);
 
-/// The same where the system offers no events, or while the folder cannot be read.
+/// Interval of scans if the system offers no events, or while the folder cannot be read.
 const RESCAN_BLIND: Duration = Duration::from_secs(1);
 
-/// How often it is compared whether the path still names the folder that is watched.
+/// Interval at which the folder that the path names is compared with the watched one.
 const COMPARE: Duration = Duration::from_secs(1);
 
-/// How long a young file that is there at the start must stay as it is before it is loaded.
+/// Time for which a recently modified file must stay unchanged at the start before it is loaded.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How old a file is at the start that nobody is likely to be still writing.
+/// Age from which a file is assumed at the start to be complete.
 const OLD: Duration = Duration::from_secs(2);
 
-/// What it takes to load plugins.
+/// Everything needed to load plugins.
 pub(crate) struct Loader {
     sandbox: Sandbox,
     compiler: Compiler,
     pub(crate) settings: Settings,
-    /// The folder of plugins.
+    /// Folder of plugins.
     pub(crate) folder: PathBuf,
     calls: Arc<Calls>,
     hints: Arc<Hints>,
-    /// By service, the digest of the file that was loaded last: the same bytes again change nothing.
+    /// By service, the digest of the file that was loaded last: loading the same bytes again has no effect.
     pub(crate) loaded: Mutex<BTreeMap<ServiceName, String>>,
-    /// By file, what was said of it last, so that it is said once.
+    /// By file, what was logged about it last, so that it is logged once.
     said: Mutex<BTreeMap<PathBuf, String>>,
     pub(crate) history: Option<Arc<History>>,
-    /// Versions of the time before a restart that do not serve, and could again.
+    /// Versions from before a restart that do not serve, and could again.
     pub(crate) restores: Mutex<VecDeque<(ServiceName, Version)>>,
-    /// The staged file that was found good last: it need not be compiled again when it gets its final name.
+    /// Plugin of the staged file that was accepted last, which is not compiled again when it gets its final name.
     pub(crate) candidate: Mutex<Option<Plugin>>,
-    /// By service, the digest of the staged file that was found good last: it serves even if it was rolled back.
+    /// By service, the digest of the staged file that was accepted last, which serves even if it was rolled back.
     pub(crate) deployed: Mutex<BTreeMap<ServiceName, String>>,
 }
 
@@ -79,16 +79,16 @@ impl Loader {
         Self { sandbox, compiler, settings, folder, calls, hints, loaded, said, history, restores, candidate, deployed }
     }
 
-    /// Where hints for the thread that scans arrive.
+    /// Hints for the thread that scans.
     pub(crate) fn hints(&self) -> Arc<Hints> {
         Arc::clone(&self.hints)
     }
 
-    /// Starts to load what is in the folder, and watches it until the node ends; what comes of each file is sent. Once
-    /// all that was there at the start has been tried, [`News::FirstPass`] follows.
+    /// Starts to load the files of the folder, and to watch it until the node ends; events report the outcome of each
+    /// file. Once all files of the start have been tried, [`PluginEvent::FirstPass`] follows.
     ///
     /// # Errors
-    /// If the folder cannot be read, or the system refuses a thread.
+    /// If the folder cannot be read, or the system refuses to start a thread.
     pub(crate) fn start(self: &Arc<Self>, sending: EventSender<PluginEvent>) -> Result<(), SandboxError> {
         list(&self.folder).map_err(|error| self.unreadable(error))?;
         let queue = CompileQueue::start(self, &sending).map_err(SandboxError::Thread)?;
@@ -96,7 +96,7 @@ impl Loader {
         guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(SandboxError::Thread)
     }
 
-    /// What compiles the files.
+    /// Compiler of the files.
     pub(crate) fn compiler(&self) -> &Compiler {
         &self.compiler
     }
@@ -105,7 +105,7 @@ impl Loader {
         SandboxError::Folder { path: self.folder.clone(), source }
     }
 
-    /// Loads what is there at the start: first what was compiled before, so that no file that compiles holds it up.
+    /// Loads the files of the start: first those in the cache, so that none of them waits for a file that compiles.
     fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(error));
@@ -123,14 +123,14 @@ impl Loader {
         queue.end_start(sending);
     }
 
-    /// What is in the folder at the start, and can be expected to be whole.
+    /// Returns the tasks for the files that are there at the start and can be expected to be complete.
     fn present(&self, folder: &mut Scanner) -> std::io::Result<Vec<(ServiceName, Task)>> {
         let path = &self.folder;
         let mut found = list(path)?;
         if !found.values().flatten().all(is_old) {
             std::thread::sleep(FIRST_PAUSE);
             let again = list(path)?;
-            // What is still growing is left to the watch.
+            // Files that are still growing are left to the watch.
             found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
         }
         let closed: BTreeSet<PathBuf> = found.keys().cloned().collect();
@@ -155,7 +155,7 @@ impl Loader {
     }
 
     fn run(&self, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
-        // Before the first look, so that nothing that comes after it goes unseen.
+        // Watched before the first scan, so that nothing after that scan is missed.
         let mut watch = self.watch_folder();
         let mut folder = Scanner::default();
         self.load_present(&mut folder, queue, sending);
@@ -199,14 +199,14 @@ impl Loader {
                     }
                 }
                 Err(error) if std::mem::replace(&mut is_readable, false) => {
-                    error!("cannot read the plugin folder {}: {error}; its plugins serve on", path.display());
+                    error!("cannot read the plugin folder {}: {error}; its plugins keep serving", path.display());
                 }
                 Err(_) => {}
             }
         }
     }
 
-    /// Does a task if nothing has to be compiled for it, and else leaves it to the queue.
+    /// Carries out a task if nothing has to be compiled for it, and otherwise queues it.
     fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let Some(task) = queue.keep_order(service, task) else { return };
         let done = self.work(service, &task, &Attempt::new(Effort::Cached));
@@ -216,14 +216,14 @@ impl Loader {
         }
     }
 
-    /// Logs that a file is not to be waited for.
+    /// Logs that a file compiles in the background.
     pub(crate) fn announce(&self, service: &ServiceName, task: &Task) {
         let (file, size) = (self.file_of(service), bytesize::ByteSize(task.bytes()));
         info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
     }
 
-    /// Returns `true` if the file is not as it was when it was found: the scan that finds that reports it. Should it
-    /// come back as it was before any scan, it is reported again.
+    /// Returns `true` if the file has changed since it was found. A scan reports the change; if the file is as before
+    /// again by then, the hint makes a scan report it once more.
     pub(crate) fn is_outdated(&self, task: &Task) -> bool {
         let Task::Change(Change::Whole(file, stamp)) = task else { return false };
         let is_outdated = Stamp::of(file).as_ref() != Ok(stamp);
@@ -234,7 +234,7 @@ impl Loader {
         is_outdated
     }
 
-    /// Returns `true` if a verdict is wanted on a file that is not there any more.
+    /// Returns `true` if the task is to try a staged file that has been removed.
     pub(crate) fn is_abandoned(&self, task: &Task) -> bool {
         let Task::Try { staged, .. } = task else { return false };
         Stamp::of(&self.folder.join(staged)).is_err_and(|error| error.is_gone())
@@ -243,13 +243,13 @@ impl Loader {
     fn watch_folder(&self) -> Watch {
         let (watch, trouble) = Watch::new(&self.folder, &self.hints);
         if let Some(why) = trouble {
-            let say = format!("changes of the plugin folder are noticed by looking every {RESCAN_BLIND:?}: {why}");
+            let say = format!("no events of the plugin folder, scanning it every {RESCAN_BLIND:?}: {why}");
             self.report(&self.folder, say, |say| warn!("{say}"));
         }
         watch
     }
 
-    /// Says something about a file, unless it was the last thing said about it.
+    /// Logs something about a file, unless it was logged last about that file.
     fn report(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
         let mut said = lock(&self.said);
         if said.get(file) == Some(&what) {
@@ -260,12 +260,12 @@ impl Loader {
         }
     }
 
-    /// Forgets what was said about a file: it is in order, or gone.
+    /// Forgets what was logged about a file, which is in order or removed.
     fn clear_report(&self, file: &Path) {
         lock(&self.said).remove(file);
     }
 
-    /// The service that a change is of, if the node is to serve it.
+    /// Returns the service that a change concerns, if the node is to serve it.
     fn concerned(&self, change: &Change) -> Option<ServiceName> {
         let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
         let name = service_name(file).inspect_err(|why| {
@@ -278,11 +278,11 @@ impl Loader {
         name.ok().filter(|service| self.settings.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
-    /// Does a task, as far as this attempt goes. A panic of this process's own code on what a file holds is a reason to
-    /// refuse it.
+    /// Carries out a task, as far as this attempt allows. A panic of the node's own code on the content of a file is a
+    /// reason to refuse that file.
     pub(crate) fn work(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
         guard::guarded(|| self.work_unguarded(service, task, attempt)).unwrap_or_else(|panic| {
-            let why = format!("loading it failed within the node: {panic}");
+            let why = format!("the node panicked while loading it: {panic}");
             match task {
                 Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
                 Task::Restore(version) => {
@@ -411,7 +411,7 @@ impl Loader {
         (plugin.origin.signature.as_deref() == signature).then_some(plugin)
     }
 
-    /// Says why a file cannot serve, once.
+    /// Returns the refusal of a file, and logs it once.
     fn refuse(&self, service: &ServiceName, file: &Path, digest: String, why: String) -> PluginEvent {
         let why = text::into_line(why, Failure::MAX_REASON);
         self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
@@ -419,13 +419,13 @@ impl Loader {
         PluginEvent::Refused(service.clone(), Refusal { digest, why, at })
     }
 
-    /// Reads a file at one go; what is verified and compiled is what was read.
+    /// Reads a file as a whole, once: the bytes that are verified are those that are compiled.
     pub(crate) fn read_whole(&self, file: &Path, stamp: &Stamp) -> Result<Content, ContentError> {
         content::read(file, stamp, self.settings.plugin_bytes, self.settings.provenance.is_some())
     }
 
-    /// Whether the configuration lets a file be loaded; asked before any of it is compiled, or looked up in the cache.
-    /// Says who vouches for it, where somebody has to.
+    /// Checks that the configuration admits a file, before it is compiled or looked up in the cache. Returns what
+    /// vouches for it, if the configuration demands that.
     pub(crate) fn admit(
         &self,
         called: &Called,
@@ -437,7 +437,7 @@ impl Loader {
         policy.map(|policy| vouch(policy, called, bytes, digest, signature)).transpose()
     }
 
-    /// Builds a plugin, and logs how long that took: not for what a restart restores.
+    /// Builds a plugin, and logs how long that took; not used for versions that a restart restores.
     pub(crate) fn build_and_log(
         &self,
         service: &ServiceName,
@@ -464,7 +464,7 @@ impl Loader {
     }
 }
 
-/// Says who vouches for a file that was loaded. What is only tried, or will be again, is not worth a line.
+/// Logs what vouches for a file that was loaded. Staged and postponed files are not worth a line.
 pub(crate) fn log_admission(file: &Path, vouched: Option<&str>) {
     if let Some(why) = vouched {
         info!("{} may be loaded: {why}", shown(file));

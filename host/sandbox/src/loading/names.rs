@@ -1,16 +1,16 @@
-//! Names of files in the plugin folder, and of the services that they are for.
+//! Names of files in the plugin folder, and of the services that they serve.
 
 use crate::error::NotLoadable;
 use std::path::Path;
 use wasmnode_protocol::ServiceName;
 
-/// Longest name of a service that a file can have: with `.wasm.minisig`, the 255 bytes that file systems allow.
+/// Longest name of a service with a file, in bytes: with `.wasm.minisig`, the 255 that file systems allow.
 const NAME_BYTES: usize = 242;
 
 /// Returns the service that a file of the plugin folder is to serve.
 ///
 /// # Errors
-/// Says why its name is not that of one.
+/// If the name of the file is not that of a service, and why.
 pub(crate) fn service_name(file: &Path) -> Result<ServiceName, String> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or("its name is not UTF-8")?;
     let extension = file.extension().unwrap_or_default();
@@ -25,7 +25,7 @@ pub(crate) fn service_name(file: &Path) -> Result<ServiceName, String> {
 /// Checks that a file of the plugin folder could serve under this name.
 ///
 /// # Errors
-/// Says why none could.
+/// If none could, and why.
 pub fn loadable(name: &ServiceName) -> Result<(), NotLoadable> {
     let text = name.as_str();
     let why = match () {

@@ -1,8 +1,8 @@
-//! Whether a plugin comes from where the configuration wants plugins to come from: a listed digest, or a signature of
-//! the exact bytes by a trusted key.
+//! Provenance of plugins: if the configuration demands it, a file needs a listed digest, or a signature of its exact
+//! bytes by a trusted key.
 //!
-//! A signature says nothing of the file's name, nor of whether a newer version exists: who may write to the folder may
-//! choose among all that was ever signed.
+//! A signature covers neither the file's name nor the fact that a newer version exists: a user that may write to the
+//! folder may choose among all files that were ever signed.
 
 use crate::loading::scanner::signature_of;
 use crate::settings::Provenance;
@@ -10,30 +10,30 @@ use minisign_verify::{Error, Signature};
 use std::path::Path;
 use wasmnode_files::FileError;
 
-/// What refusals call a file, and its signature.
+/// Name of a file in refusals, from which that of its signature follows.
 pub(crate) struct Called {
     plugin: String,
-    /// Whether `deploy` brings it, which can sign it.
+    /// Whether `deploy` brings the file, and so can sign it.
     is_deployed: bool,
 }
 
 impl Called {
-    /// The file that a user deploys, under the name that the user knows.
+    /// Names a file that a user deploys as the user named it.
     pub(crate) fn to_deploy(plugin: &str) -> Self {
         Self { plugin: plugin.into(), is_deployed: true }
     }
 }
 
-/// What refusals call a file of the plugin folder.
+/// Returns the name in refusals of a file of the plugin folder.
 pub(crate) fn in_folder(file: &Path) -> Called {
     let plugin = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Called { plugin, is_deployed: false }
 }
 
-/// Says what vouches for a file with these bytes; `signature` is the text beside it, or why that cannot be read.
+/// Returns what vouches for a file; `signature` is the text beside it, or why that cannot be read.
 ///
 /// # Errors
-/// If nothing does; the text tells why, and what to do.
+/// If nothing does; the text has the reason and the remedy.
 pub(crate) fn vouch(
     policy: &Provenance,
     called: &Called,
@@ -68,12 +68,12 @@ pub(crate) fn vouch(
     Err(format!("{why}; {signing}"))
 }
 
-/// The signer whose signature this is.
+/// Returns the name of the signer of a valid signature.
 fn verify<'a>(policy: &'a Provenance, bytes: &[u8], signature: &str) -> Result<&'a str, Error> {
     let signature = Signature::decode(signature)?;
     let mut refused = Error::UnexpectedKeyId;
     for signer in &policy.signers {
-        // Also in the format of minisign before 0.11, which signs the bytes and not their hash.
+        // Also accepts the format of minisign before 0.11, which signs the bytes and not their hash.
         match signer.key.verify(bytes, &signature, true) {
             Ok(()) => return Ok(&signer.name),
             Err(Error::UnexpectedKeyId) => {}
@@ -186,7 +186,7 @@ mod tests {
             let mut altered = SIGNATURE.as_bytes().to_vec();
             altered[at] ^= 0x10;
             let altered = String::from_utf8_lossy(&altered).into_owned();
-            // The first line is for people, and nobody signs it.
+            // The first line is for people, and is not signed.
             assert!(
                 is_comment(at) || ask(&policy, b"test", Some(&altered)).is_err() || at == SIGNATURE.len() - 1,
                 "{at}"

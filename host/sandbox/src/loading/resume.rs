@@ -1,5 +1,4 @@
-//! What the loader makes ready besides new files: versions of the time before a restart, and files that `deploy` wants
-//! a verdict on.
+//! What the loader prepares in addition to new files: versions from before a restart, and staged files of `deploy`.
 
 use crate::loading::compile::{Attempt, CompileError};
 use crate::loading::content::{Content, ContentError, digest};
@@ -19,11 +18,11 @@ use wasmnode_protocol::text;
 use wasmnode_protocol::{Failure, ServiceName};
 
 impl Loader {
-    /// Makes a service serve as before a restart, when its file is looked at for the first time: what is in that file
-    /// may be newer, rolled back, or not whole. The versions that could serve again are restored later.
+    /// Makes a service serve as before a restart, when its file is first examined: that file may be newer, rolled back,
+    /// or incomplete. The other versions are restored later.
     ///
     /// # Errors
-    /// If that takes a larger effort, the node stops, or the attempt is cancelled.
+    /// If that needs more effort, the node stops, or the attempt is cancelled.
     pub(crate) fn resume(
         &self,
         service: &ServiceName,
@@ -56,7 +55,7 @@ impl Loader {
         Ok(Some(PluginEvent::Resumed(service.clone(), record, plugin.map(Box::new))))
     }
 
-    /// Makes a version of the time before a restart ready, from the file if that holds it, else from what was kept.
+    /// Prepares a version from before a restart, from the file if that holds it, else from the state folder.
     pub(crate) fn restore(
         &self,
         service: &ServiceName,
@@ -90,10 +89,10 @@ impl Loader {
         warn!("generation {} of {service} is lost with the restart: {why}", version.number);
     }
 
-    /// Looks into a file of the plugin folder that is to serve under another name.
+    /// Tries a staged file; returns its digest if it can serve.
     ///
     /// # Errors
-    /// Says why it cannot, or that this takes a larger effort.
+    /// If it cannot, and why, or if the trial needs more effort.
     pub(crate) fn try_staged(
         &self,
         service: &ServiceName,
@@ -117,7 +116,7 @@ impl Loader {
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
         let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
-        // Who asks for a verdict wants it to serve, also if it is the file that was rolled back.
+        // A deployed file is to serve, even if its bytes were rolled back.
         lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);
         *lock(&self.candidate) = Some(plugin);
         lock(&self.deployed).insert(service.clone(), digest.clone());

@@ -1,13 +1,13 @@
-//! Which files of the plugin folder are whole, which have gone, and which cannot be used.
+//! The scanner of the plugin folder: which files are complete, which were removed, and which cannot be used.
 //!
-//! A file that is still being copied may already be a valid component, so that it compiles proves nothing. A file
-//! counts as whole when its writer has closed it or it was moved here, and where nobody saw that happen, when it has
-//! not changed for a while. Events are hints: what is true is what a scan finds, and scans come without hints too.
+//! A file that is still being copied may already be a valid component, so the fact that it compiles proves nothing. A
+//! file counts as complete when its writer has closed it or it was moved here, or, without such an event, when it has
+//! not changed for a while. Events are only hints: scans decide, and take place without events, too.
 //!
-//! The signature beside a file (`print.wasm.minisig`) is part of it: both must be whole, and if either changes, the
-//! file counts as changed. So the two may come in any order.
+//! The signature beside a file (`print.wasm.minisig`) is part of it: both must be complete, and if either changes, the
+//! file counts as changed. So the two may arrive in any order.
 //!
-//! A plugin is gone only if its name is not found, or leads nowhere. Every other error is a state of the file of its
+//! A plugin counts as removed only if its name is not found, or is a dangling link. Every other error is a state of its
 //! own: it is reported once, changes nothing else, and ends when a later scan finds the file in order.
 
 #[cfg(test)]
@@ -20,24 +20,23 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wasmnode_files::{self as files, FileError};
 
-/// How long a file must stay as it is if its writer was seen to close it: twice in a row, an editor may come back.
+/// Time for which a file must stay unchanged after its writer has closed it, because some editors write twice in a row.
 const SETTLED: Duration = Duration::from_millis(50);
 
-/// How long a file must stay as it is if nobody saw its writer close it.
+/// Time for which a file must stay unchanged if no event reported that its writer has closed it.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long a file must be missing: some editors remove a file before they write it anew. The same for a file that
-/// cannot be used.
+/// Time for which a file must be missing or unusable, because some editors remove a file before they write it again.
 const MISSING: Duration = Duration::from_millis(300);
 
-/// Pause before the first attempt after a transient error, and the largest; each is twice as long as the one before.
+/// First and longest pause before another attempt after a transient error; each is twice as long as the one before.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// What a scan finds under one name: the stamp of a regular file, or why there is none.
+/// Finding of a scan under one name: the stamp of a regular file, or why there is none.
 pub(crate) type Found = Result<files::Stamp, FileError>;
 
-/// What tells one content of a plugin's file and of its signature from another without reading them.
+/// Stamp that distinguishes contents of a plugin's file and its signature without reading them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     plugin: files::Stamp,
@@ -46,91 +45,91 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of the plugin's file alone.
+    /// Stamp of the plugin's file alone.
     pub(crate) fn plugin(&self) -> files::Stamp {
         self.plugin
     }
 
-    /// The size of the plugin's file.
+    /// Size of the plugin's file in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.plugin.bytes()
     }
 
-    /// The signature's stamp, or why it cannot be read; `None` if there is none.
+    /// Stamp of the signature, or why it cannot be read; `None` if there is none.
     pub(crate) fn signature(&self) -> Option<&Found> {
         self.signature.as_ref()
     }
 
-    /// The stamp of a plugin's file and of its signature.
+    /// Takes the stamp of a plugin's file and its signature.
     ///
     /// # Errors
-    /// If there is no such plugin, or it is not a regular file.
+    /// If there is no such file, or it is not a regular file.
     pub(crate) fn of(plugin: &Path) -> Result<Self, FileError> {
         Ok(Self { plugin: files::Stamp::of(plugin)?, signature: look_at(&signature_of(plugin)) })
     }
 }
 
-/// What is known of the folder.
+/// Known state of the folder.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
-    /// By the plugin's file, which may be missing where its signature came first.
+    /// Plugins by their files, which may be missing if their signatures arrived first.
     plugins: BTreeMap<PathBuf, Known>,
 }
 
-/// What is known of one plugin.
+/// Known state of one plugin.
 #[derive(Debug)]
 struct Known {
     plugin: Seen,
     signature: Seen,
-    /// The state that was reported last; `None` if the file was missing.
+    /// State that was reported last; `None` if the file was missing.
     reported: Option<State>,
     retry: Retry,
 }
 
-/// The state of a plugin's file that is there.
+/// State of a plugin's file that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Whole(Stamp),
     Unusable(FileError),
 }
 
-/// What is known of one file.
+/// Known state of one file.
 #[derive(Debug)]
 struct Seen {
-    /// As the last scan found it; `None` if it was missing.
+    /// Finding of the last scan; `None` if the file was missing.
     found: Option<Found>,
     since: Instant,
     is_closed: bool,
 }
 
-/// When a file that failed for a transient reason is tried again.
+/// Next attempt at a file that failed for a transient reason.
 #[derive(Debug, Default)]
 struct Retry {
     at: Option<Instant>,
     attempts: u32,
 }
 
-/// What a scan has found out.
+/// Change that a scan reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// This file is whole, and new or different, or an attempt to read it has failed before.
+    /// The file is complete, and is new or changed, or an earlier attempt to read it failed.
     Whole(PathBuf, Stamp),
-    /// This file cannot be used, for this reason; if it served before, nothing follows for what serves.
+    /// The file cannot be used, for this reason; what served before keeps serving.
     Unusable(PathBuf, FileError),
-    /// This file, which was there, is not found any more.
+    /// The file was removed.
     Gone(PathBuf),
 }
 
 impl Change {
-    /// Returns `true` if the plugin's file is as this other change found it; its signature may differ.
+    /// Returns `true` if the plugin's file is the same as in `other`; its signature may differ.
     pub(crate) fn keeps_plugin_of(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Whole(_, new), Self::Whole(_, old)) if new.plugin == old.plugin)
     }
 }
 
 impl Scanner {
-    /// Compares what is there with what is known. `closed` are the files whose writer was seen to close them, or that
-    /// were moved here, since the last scan.
+    /// Compares the folder with its known state, and returns the changes. `closed` are the files that were closed by
+    /// their writers or moved here since the last scan.
     pub(crate) fn scan(
         &mut self,
         found: &BTreeMap<PathBuf, Found>,
@@ -152,15 +151,15 @@ impl Scanner {
         changes
     }
 
-    /// An attempt to read this content failed for a reason that may pass: reports the file as whole again later, unless
-    /// it changes before. Returns how much later.
+    /// Notes that reading this content failed for a reason that may pass. Reports the file as complete again after a
+    /// pause, unless it changes before; returns the pause.
     pub(crate) fn failed(&mut self, file: &Path, stamp: &Stamp, now: Instant) -> Option<Duration> {
         let known = self.plugins.get_mut(file)?;
         let is_reported = matches!(&known.reported, Some(State::Whole(reported)) if reported == stamp);
         is_reported.then(|| known.retry.later(now))
     }
 
-    /// When the next change may be due, if nothing happens before.
+    /// Returns the time of the next scan that may report a change, if nothing happens before.
     pub(crate) fn next_scan(&self) -> Option<Instant> {
         self.plugins.values().filter_map(Known::due).min()
     }
@@ -172,7 +171,7 @@ impl Known {
         Self { plugin: unseen(), signature: unseen(), reported: None, retry: Retry::default() }
     }
 
-    /// What is there; `None` if the plugin is missing.
+    /// Returns the state of the plugin; `None` if its file is missing.
     fn state(&self) -> Option<State> {
         Some(match self.plugin.found.clone()? {
             Ok(plugin) => State::Whole(Stamp { plugin, signature: self.signature.found.clone() }),
@@ -180,7 +179,7 @@ impl Known {
         })
     }
 
-    /// When what is there counts, or is tried again; `None` if neither is to come.
+    /// Returns the time when the state is to be reported or tried again; `None` if neither is due.
     fn due(&self) -> Option<Instant> {
         let state = self.state();
         if state == self.reported {
@@ -194,7 +193,7 @@ impl Known {
         Some(self.plugin.settles()).max(signature)
     }
 
-    /// Takes note of what is there, and returns what to do about it.
+    /// Marks the state as reported, and returns the change that follows.
     fn report(&mut self, file: &Path, now: Instant) -> Option<Change> {
         let state = self.state();
         let is_new = state != self.reported;
@@ -229,7 +228,7 @@ impl Seen {
         self.is_closed |= closed.contains(file);
     }
 
-    /// When it has been as it is for long enough.
+    /// Returns the time at which the file will have been unchanged for long enough.
     fn settles(&self) -> Instant {
         self.since
             + match self.found {
@@ -241,7 +240,7 @@ impl Seen {
 }
 
 impl Retry {
-    /// Sets the time of the next attempt, and returns how far away it is.
+    /// Sets the time of the next attempt, and returns the pause before it.
     fn later(&mut self, now: Instant) -> Duration {
         let pause = FIRST_RETRY.saturating_mul(1 << self.attempts.min(6)).min(LAST_RETRY);
         self.attempts += 1;
@@ -250,15 +249,15 @@ impl Retry {
     }
 }
 
-/// The plugins and signatures that are in the folder now, each for itself.
+/// Lists the plugins and signatures in the folder, each by itself.
 ///
 /// # Errors
-/// If the folder cannot be read, or not to its end: then nothing is known of what was not listed.
+/// If the folder cannot be read to its end, because nothing is known of files that were not listed.
 pub(crate) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Found>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        // A file may go at any moment; then it is not there.
+        // A file that is removed meanwhile counts as missing.
         if is_of_plugin(&file)
             && let Some(state) = look_at(&file)
         {
@@ -268,7 +267,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Found>> {
     Ok(found)
 }
 
-/// What is found under a name; `None` if nothing is.
+/// Returns the finding under a name; `None` if there is nothing.
 fn look_at(file: &Path) -> Option<Found> {
     match files::Stamp::of(file) {
         Err(FileError::NotFound) => None,
@@ -276,14 +275,14 @@ fn look_at(file: &Path) -> Option<Found> {
     }
 }
 
-/// Whether a file is meant as a plugin, or as the signature of one, by its name. Those that begin with a dot are on
-/// their way. `.WASM` is meant as `.wasm`, and is refused by name.
+/// Returns `true` if a file is meant as a plugin or its signature, by its name. Names that begin with a dot are those
+/// of unfinished or staged files. `.WASM` is meant as `.wasm`, and is refused by name.
 pub(crate) fn is_of_plugin(file: &Path) -> bool {
     let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     plugin_of(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm")) && !hidden
 }
 
-/// Where the signature of a file lies.
+/// Returns the path of a file's signature.
 #[must_use]
 pub fn signature_of(file: &Path) -> PathBuf {
     let mut signature = file.as_os_str().to_owned();
@@ -291,7 +290,7 @@ pub fn signature_of(file: &Path) -> PathBuf {
     signature.into()
 }
 
-/// The plugin's file, if this is its signature; else the file itself.
+/// Returns the plugin's file for a signature, and any other file itself.
 fn plugin_of(file: &Path) -> PathBuf {
     if file.extension().is_some_and(|extension| extension == "minisig") { file.with_extension("") } else { file.into() }
 }

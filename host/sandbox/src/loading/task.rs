@@ -1,22 +1,22 @@
-//! What the loader has to do for a service, and what comes of it.
+//! Tasks of the loader for a service, and their outcomes.
 
 use crate::loading::compile::CompileError;
 use crate::loading::event::PluginEvent;
 use crate::loading::history::Version;
 use crate::loading::scanner::Change;
 
-/// What there is to do for one service.
+/// One task for one service.
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
-    /// Something happened to its file.
+    /// Handle a change of the service's file.
     Change(Change),
-    /// A version of the time before a restart is to be made ready.
+    /// Prepare a version from before a restart.
     Restore(Version),
-    /// A verdict is wanted on this file of the plugin folder.
+    /// Give a verdict on a staged file.
     Try {
-        /// Its name there.
+        /// Name in the plugin folder.
         staged: String,
-        /// What refusals call it, if it is known under another name.
+        /// Name in refusals, if it differs.
         called: Option<String>,
         /// Bytes that there are to compile.
         bytes: u64,
@@ -35,20 +35,20 @@ impl Task {
     }
 }
 
-/// What comes of a task.
+/// Outcome of an attempt at a task.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) news: Vec<PluginEvent>,
-    /// Why something is left to do.
+    /// Why the task is not complete, if it is not.
     pub(crate) postponed: Option<Postponed>,
 }
 
-/// Why a task is not done to its end.
+/// Why a task is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Postponed {
-    /// It takes a larger effort.
+    /// The task needs more effort.
     MoreEffort,
-    /// The node stops, or it was cancelled.
+    /// The node stops, or the attempt was cancelled.
     Stopped,
 }
 
@@ -58,10 +58,10 @@ impl From<Vec<PluginEvent>> for Done {
     }
 }
 
-/// Why there is no component.
+/// Returns why there is no component.
 ///
 /// # Errors
-/// If there may be one with a larger effort, the node stops, or the attempt was cancelled.
+/// If there may be one with more effort, the node stops, or the attempt was cancelled.
 pub(crate) fn why(error: CompileError) -> Result<String, Postponed> {
     match error {
         CompileError::Refused(why) | CompileError::Unavailable(why) => Ok(why),

@@ -1,4 +1,4 @@
-//! The versions of one plugin: which serves, and which it could go back to.
+//! The versions of one plugin: the one that serves, and those that it can be rolled back to.
 
 use crate::loading::history::{Record, RolledBack, Version};
 use crate::plugin::{Origin, Plugin};
@@ -10,52 +10,52 @@ use wasmnode_api::{GenerationState, PluginStatus, Refusal};
 use wasmnode_protocol::ServiceName;
 use wasmnode_protocol::text::shown;
 
-/// Versions that are kept, the serving one included; each takes the memory of its compiled code.
+/// Largest number of versions kept, the serving one included; each takes the memory of its compiled code.
 const KEPT: usize = 4;
 
-/// Rolled back digests that a service keeps when its file is removed, the newest: each takes about 100 bytes of the
+/// Largest number of rolled back digests kept when a service's file is removed; each takes about 100 bytes of the
 /// state.
 const ROLLED_BACK: usize = 16;
 
-/// One service's plugin, in all versions that are kept.
+/// All kept versions of one service's plugin.
 #[derive(Default)]
 pub(crate) struct Versions {
-    /// Oldest first.
+    /// Versions, oldest first.
     kept: Vec<Generation>,
-    /// The index of the version that serves; `None` if none does.
+    /// Index of the version that serves; `None` if none does.
     serving: Option<usize>,
     newest: u64,
-    /// The digest of the file that was loaded last.
+    /// Digest of the file that was loaded last.
     file: String,
     refused: Option<Refusal>,
-    /// What was rolled back before the file was removed, oldest first: only a deploy has it serve again.
+    /// Bytes that were rolled back before the file was removed, oldest first; only `deploy` makes them serve again.
     rolled_back: Vec<RolledBack>,
-    /// When the file was removed, in seconds since 1970, if nothing has served since.
+    /// Time when the file was removed, in seconds since 1970, if nothing has served since.
     removed_at: Option<u64>,
-    /// The version of which it was said that it lies in the folder and was rolled back.
+    /// Rolled back version whose presence in the folder was logged.
     told_of: Option<u64>,
 }
 
 struct Generation {
-    /// Its state is that of the time when it was recorded.
+    /// The version as recorded; its state may be outdated.
     version: Version,
-    /// `None` after a restart, until it has been restored.
+    /// `None` after a restart, until the version has been restored.
     plugin: Option<Arc<Plugin>>,
     is_rolled_back: bool,
 }
 
-/// What became of a version that is ready to serve.
+/// Outcome for a version that is ready to serve.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Installed {
-    /// It serves, under this number.
+    /// The version serves, under this number.
     As(u64),
-    /// It is the serving one over again.
+    /// The serving version has the same bytes.
     Already,
-    /// It was rolled back before the file was removed, and stays so.
+    /// The version was rolled back before the file was removed, and stays so.
     RolledBack,
 }
 
-/// Why there is no way back.
+/// Why a rollback is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoWayBack {
     /// No version before the serving one is left that was not rolled back itself.
@@ -63,12 +63,12 @@ pub(crate) enum NoWayBack {
         /// Whether there are versions that were rolled back.
         are_rolled_back: bool,
     },
-    /// This one is being restored after a restart.
+    /// The version with this number is still being restored after a restart.
     NotYet(u64),
 }
 
 impl Versions {
-    /// The versions of the time before a restart; `serving` is the one that served then, if it could be restored.
+    /// Resumes the versions from before a restart; `serving` is the version that served, if it could be restored.
     pub(crate) fn resume(record: Record, serving: Option<Plugin>) -> Self {
         let Record { file, newest, versions, rolled_back, removed_at } = record;
         let index = versions.iter().position(|version| version.state == GenerationState::Serving);
@@ -89,7 +89,7 @@ impl Versions {
         Self { kept, serving: index, newest, file, refused: None, rolled_back, removed_at, told_of: None }
     }
 
-    /// What has to be kept so that a restart changes nothing; `None` if there was never a version.
+    /// Returns what has to be kept so that a restart changes nothing; `None` if there was never a version.
     pub(crate) fn record(&self) -> Option<Record> {
         let versions = self.kept.iter().enumerate();
         let versions = versions.map(|(index, kept)| Version { state: self.state(index), ..kept.version.clone() });
@@ -103,7 +103,7 @@ impl Versions {
         (self.newest > 0).then_some(record)
     }
 
-    /// What is kept when the file is removed: the number of the newest version, and what was rolled back.
+    /// Returns what is kept when the file is removed: the number of the newest version, and what was rolled back.
     pub(crate) fn remove(self) -> Option<Record> {
         let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
         let added = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
@@ -121,23 +121,23 @@ impl Versions {
         (self.newest > 0).then_some(record)
     }
 
-    /// Whether the bytes of a version came again later, and were not rolled back since.
+    /// Returns `true` if the bytes of a version came again later, and have not been rolled back since.
     fn serves_again(&self, before: &Generation) -> bool {
         let mut later = self.kept.iter().filter(|kept| kept.version.number > before.version.number);
         later.any(|kept| kept.version.digest == before.version.digest && !kept.is_rolled_back)
     }
 
-    /// The version that serves.
+    /// Returns the plugin that serves.
     pub(crate) fn serving(&self) -> Option<&Arc<Plugin>> {
         self.kept.get(self.serving?)?.plugin.as_ref()
     }
 
-    /// The number of the version that serves.
+    /// Returns the number of the version that serves.
     pub(crate) fn serving_number(&self) -> Option<u64> {
         Some(self.kept.get(self.serving?)?.version.number)
     }
 
-    /// Why the newest file does not serve, if it does not.
+    /// Returns why the newest file does not serve, if it was refused.
     pub(crate) fn refused(&self) -> Option<&Refusal> {
         self.refused.as_ref()
     }
@@ -150,8 +150,8 @@ impl Versions {
         !is_known
     }
 
-    /// Notes that the newest file is in order: it holds what was loaded last. That may have been rolled back: what lies
-    /// in the folder is then not what serves, which is logged once.
+    /// Notes that the newest file is in order: it holds what was loaded last. If that was rolled back, the file in the
+    /// folder is not what serves, which is logged once.
     pub(crate) fn accept(&mut self) {
         self.refused = None;
         let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
@@ -167,8 +167,8 @@ impl Versions {
         }
     }
 
-    /// Notes that the newest file holds what was rolled back before a file was removed, which is logged once; where
-    /// nothing serves, that is also why.
+    /// Notes that the newest file holds bytes that were rolled back before the file was removed, which is logged once.
+    /// If nothing serves, that becomes the refusal.
     fn pass_over(&mut self, plugin: &Plugin, number: u64) {
         if self.serving().is_some() {
             return self.accept();
@@ -183,7 +183,7 @@ impl Versions {
         self.refused = Some(Refusal { digest: self.file.clone(), why, at });
     }
 
-    /// All versions, newest first.
+    /// Returns the status of all versions, newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = PluginStatus> {
         self.kept.iter().enumerate().rev().map(|(index, kept)| kept.status(self.state(index)))
     }
@@ -196,8 +196,8 @@ impl Versions {
         }
     }
 
-    /// Makes a new version serve, unless it is the serving one over again, or was rolled back before the file was
-    /// removed and is not deployed.
+    /// Makes a new version serve. Exceptions are the bytes of the serving version, and bytes that were rolled back
+    /// before the file was removed and are not deployed.
     pub(crate) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
         self.refused = None;
         plugin.digest().clone_into(&mut self.file);
@@ -213,7 +213,7 @@ impl Versions {
         }
         (self.removed_at, self.told_of) = (None, None);
         if self.kept.len() >= KEPT {
-            // The oldest goes, unless it is the one that serves after a rollback.
+            // The oldest is dropped, unless it serves after a rollback.
             self.kept.remove(usize::from(self.serving == Some(0)));
         }
         self.newest += 1;
@@ -224,9 +224,10 @@ impl Versions {
         Installed::As(self.newest)
     }
 
-    /// A version of the time before a restart is ready, or is lost.
+    /// Completes a version from before a restart, or drops it if it is lost.
     pub(crate) fn restored(&mut self, number: u64, plugin: Option<Plugin>) {
-        // One that is there already came later, under the number of one whose file was gone meanwhile.
+        // A version that has its plugin is a later one, which took the number of a version whose file was removed
+        // meanwhile.
         let is_it = |kept: &Generation| kept.version.number == number && kept.plugin.is_none();
         let Some(index) = self.kept.iter().position(is_it) else { return };
         let has_fallback = self.kept.iter().take(index).any(|before| !before.is_rolled_back);
@@ -242,7 +243,7 @@ impl Versions {
         }
     }
 
-    /// Makes the version before the serving one serve, and passes over those that were rolled back before; returns the
+    /// Rolls back to the version before the serving one, skipping those that were rolled back earlier. Returns the
     /// numbers of both, from and to.
     pub(crate) fn roll_back(&mut self) -> Result<(u64, u64), NoWayBack> {
         let nothing = NoWayBack::Nothing { are_rolled_back: self.kept.iter().any(|kept| kept.is_rolled_back) };
@@ -258,7 +259,7 @@ impl Versions {
         from.is_rolled_back = true;
         let from = from.version.number;
         self.serving = Some(previous);
-        // It may be in a quarantine of its own.
+        // The version may be in a quarantine of its own.
         self.serving().into_iter().for_each(|serving| serving.report_quarantine());
         Ok((from, number))
     }
@@ -286,7 +287,7 @@ impl Generation {
     }
 }
 
-/// What is kept of a plugin that begins to serve under this number.
+/// Returns the record of a plugin that begins to serve under this number.
 fn version_of(plugin: &Plugin, number: u64) -> Version {
     let Origin { digest, bytes, signature, loaded_at, .. } = &plugin.origin;
     let (digest, signature) = (digest.clone(), signature.clone());
@@ -294,7 +295,7 @@ fn version_of(plugin: &Plugin, number: u64) -> Version {
     Version { number, state: GenerationState::Serving, digest, bytes: *bytes, signature, loaded_at }
 }
 
-/// Says that a file holds bytes that were rolled back, what follows, and how they serve again.
+/// Returns a text for a file whose bytes were rolled back: the consequence, and how to make them serve again.
 fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, meanwhile: &str) -> String {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
     format!(

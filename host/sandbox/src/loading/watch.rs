@@ -1,9 +1,9 @@
-//! What the system reports of the plugin folder, and whether the watched folder is still the one that its path names.
+//! Watch of the plugin folder: events of the system, and whether the path still names the watched folder.
 //!
-//! The watch follows the path: `mv plugins old; mv next plugins`, a folder made anew, or a link that is pointed
+//! The watch follows the path: `mv plugins old; mv next plugins`, a recreated folder, or a link that is pointed
 //! elsewhere change the folder under the same name, and its new content sends no event to the old watch. Device, inode
-//! and time of birth are therefore compared regularly, which costs one `stat`. A folder made anew may have the inode of
-//! the one that was removed, so the event of its removal counts too.
+//! and birth time are therefore compared regularly, which costs one `stat`. A recreated folder may have the inode of
+//! the removed one, so the event of the removal counts, too.
 
 use crate::loading::scanner::{Stamp, is_of_plugin};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
@@ -17,15 +17,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use wasmnode_protocol::ServiceName;
 
-/// How long events are gathered before a scan: a copy makes many.
+/// Quiet time that ends the gathering of events before a scan, and the longest gathering: a copy makes many events.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
-/// Names of closed files that are remembered until the next scan. A file beyond them is taken when it has been quiet.
+/// Largest number of closed files noted until the next scan. A file beyond them is loaded when it has been quiet.
 const CLOSED: usize = 16_384;
 
-/// Which folder a path names: device, inode and, where the file system has it, time of birth; `None` if it cannot be
-/// looked at.
+/// Identity of a folder: device, inode and, if the file system has it, birth time; `None` if it cannot be read.
 type Identity = Option<(u64, u64, Option<SystemTime>)>;
 
 /// The watch of one folder.
@@ -36,13 +35,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches a folder; what happens there arrives at `hints`. Without events, the second value says why.
+    /// Watches a folder, whose events arrive at `hints`. If there are none, the second value is the reason.
     pub(crate) fn new(folder: &Path, hints: &Arc<Hints>) -> (Self, Option<String>) {
-        // Looked at before the watch begins: if the folder is exchanged in between, the next comparison notices it.
+        // Read before the watch begins: if the folder is exchanged in between, the next comparison detects it.
         let identity = identity(folder);
         match watcher(folder, Arc::clone(hints)) {
             Ok(watcher) => (Self { watcher: Some(watcher), identity }, None),
-            // The crate's own text for a path that is gone names it in brackets, and nothing else.
+            // The crate's own text for a missing path is nothing but the path in brackets.
             Err(notify::Error { kind: ErrorKind::PathNotFound, .. }) => {
                 (Self { watcher: None, identity }, Some("it is not there".into()))
             }
@@ -65,38 +64,39 @@ fn identity(folder: &Path) -> Identity {
     fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
-/// What has happened since the last scan, gathered for the thread that scans. Holds no more than fits into [`CLOSED`]
-/// names, and what that thread's own helpers leave.
+/// Events since the last scan, gathered for the thread that scans. Bounded by [`CLOSED`] names, and by the files that
+/// are loaded and tried.
 #[derive(Default)]
 pub(crate) struct Hints {
     gathered: Mutex<Gathered>,
     bell: Condvar,
 }
 
-/// A file that lies in the plugin folder under a name that is never loaded, and the service that it is to serve.
+/// A staged file, and the service that it is to serve. Staged files lie in the plugin folder under names that are never
+/// loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Staged {
     pub(crate) service: ServiceName,
     pub(crate) file: String,
-    /// What refusals call it.
+    /// Name in refusals.
     pub(crate) called: Option<String>,
 }
 
-/// What was gathered.
+/// Gathered events.
 #[derive(Default)]
 pub(crate) struct Gathered {
-    /// Events so far: that there is one is reason to scan.
+    /// Number of events so far; any event is a reason to scan.
     events: usize,
     is_folder_lost: bool,
     closed: BTreeSet<OsString>,
     /// Files that could not be read for a reason that may pass.
     pub(crate) failed: Vec<(PathBuf, Stamp)>,
-    /// Files that `deploy` wants a verdict on.
+    /// Staged files of `deploy` that need a verdict.
     pub(crate) staged: Vec<Staged>,
 }
 
 impl Gathered {
-    /// Returns `true` if something has happened.
+    /// Returns `true` if there was an event.
     pub(crate) fn is_reason_to_scan(&self) -> bool {
         self.events > 0
     }
@@ -106,14 +106,14 @@ impl Gathered {
         self.is_folder_lost
     }
 
-    /// The files that were closed or moved here, by their path in this folder.
+    /// Returns the files that were closed or moved here, by their paths in `folder`.
     pub(crate) fn closed(&self, folder: &Path) -> BTreeSet<PathBuf> {
         self.closed.iter().map(|name| folder.join(name)).collect()
     }
 }
 
 impl Hints {
-    /// Waits until something has happened, at most so long, and then a little longer, because events come in bursts.
+    /// Waits for an event, for at most `wait`, and then a little longer, because events come in bursts.
     pub(crate) fn gather(&self, wait: Duration) -> Gathered {
         let idle = |gathered: &mut Gathered| gathered.events == 0;
         let waited = self.bell.wait_timeout_while(self.lock(), wait, idle);
@@ -129,18 +129,18 @@ impl Hints {
         std::mem::take(&mut *gathered)
     }
 
-    /// An attempt to read this content failed for a reason that may pass.
+    /// Notes that reading this content failed for a reason that may pass.
     pub(crate) fn failed(&self, file: PathBuf, stamp: Stamp) {
         self.note(|gathered| gathered.failed.push((file, stamp)));
     }
 
-    /// A verdict is wanted on a file. The caller bounds how many.
+    /// Notes a staged file that needs a verdict. The caller bounds their number.
     pub(crate) fn stage(&self, staged: Staged) {
         self.note(|gathered| gathered.staged.push(staged));
     }
 
     fn happened(&self, event: notify::Result<Event>, folder: &Path) {
-        // An error hints that something may have been missed.
+        // After an error, events may have been missed.
         let event = event.unwrap_or_default();
         if is_irrelevant(&event) {
             return;
@@ -184,8 +184,8 @@ fn is_closing(kind: EventKind) -> bool {
     )
 }
 
-/// Whether an event changes nothing that a scan could find: somebody reads, this node too, or writes to a file that is
-/// no plugin. Everything else is a hint, because a plugin may be a link to any file or folder.
+/// Returns `true` if an event changes nothing that a scan could find: reads, including the node's own, and writes to
+/// files that are no plugins. Everything else is a hint, because a plugin may be a link to any file or folder.
 fn is_irrelevant(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
