@@ -1,19 +1,20 @@
-//! From the bytes of a file to a component. Nothing foreign is parsed or compiled in the node's own process.
+//! The compiler: from the bytes of a file to a component. Nothing foreign is parsed or compiled in the node's own
+//! process.
 //!
 //! The files of plugins are foreign, and the crates that parse and compile them panic on some and take hours or all
 //! memory for others. So each file is compiled by a process of its own ([`child`]) under limits of processor time and
-//! memory; the node gets machine code ([`exchange`]), keeps it ([`cache`]) and links it. A process that ends in any
-//! other way than with an answer is a reason to refuse that file, and nothing else. The node trusts the code: it comes
-//! from a program of its own build, as the greeting proves, or from a folder that nobody else can write to.
+//! memory; the node receives machine code ([`exchange`]), caches it ([`cache`]) and links it. A process that ends
+//! without an answer only leads to the refusal of its file. The node trusts the code, because it comes from a program
+//! of the node's own build, as the greeting proves, or from a folder that no other user can write to.
 //!
 //! | limit | value | beyond it |
 //! |---|---|---|
 //! | processor time of a process | `limits.compile-time`, and `limits.compile-time-per-mib` for each MiB of the file | refused |
 //! | memory of a process | `limits.compile-memory` | refused |
-//! | time by the clock | [`WALL`] times the processor time | refused |
-//! | processor time of small files, at first | [`BRIEF`], [`BRIEF_WALL`] by the clock | tried again in the lane of slow files |
+//! | wall-clock time | [`WALL`] times the processor time | refused |
+//! | processor time of small files, at first | [`BRIEF`], wall-clock time [`BRIEF_WALL`] | tried again in the lane of slow files |
 //! | size of the code | [`MAX_CODE`], and [`CODE_PER_BYTE`] times the file | refused |
-//! | size of all code kept | `limits.cache-bytes` | those unused for longest go |
+//! | size of all code in the cache | `limits.cache-bytes` | code unused for longest is removed |
 
 mod adapt;
 mod cache;
@@ -44,25 +45,25 @@ use wasmtime::component::Component;
 /// Hidden command of the binary that makes it a compiler process.
 pub(crate) const COMMAND: &str = "compile-process";
 
-/// Processor time in seconds for a small file before it moves to the lane of slow files. `print`, of 59 KB, takes a
-/// tenth of it.
+/// Processor time in seconds after which a small file moves to the lane of slow files. The plugin `print`, of 59 KB,
+/// takes a tenth of it.
 const BRIEF: u64 = 1;
 
-/// Time by the clock for such a file, in which a busy machine gives it at least a fifth of that.
+/// Wall-clock time for such a file, during which a busy machine gives it at least a fifth of [`BRIEF`].
 const BRIEF_WALL: Duration = Duration::from_secs(5);
 
-/// Time by the clock for each second of processor time: on a busy machine, a process of the lowest priority gets
-/// little.
+/// Wall-clock time per unit of processor time, because a busy machine gives a process of the lowest priority little.
 const WALL: u32 = 20;
 
-/// Bytes of code for a file of any size, and for each of its bytes. The known components have up to 5 for each.
+/// Largest code in bytes for a file of any size, plus that for each of its bytes. Known components have up to 5 per
+/// byte.
 const MAX_CODE: u64 = 64 << 20;
 const CODE_PER_BYTE: u64 = 32;
 
-/// Work that a file is worth for now.
+/// Effort that an attempt may spend on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Only what is in the cache.
+    /// Only a look-up in the cache.
     Cached,
     /// A process with little time, whose first thread has the node's priority.
     Brief,
@@ -70,7 +71,7 @@ pub(crate) enum Effort {
     Full,
 }
 
-/// One try to compile a file.
+/// One attempt to compile a file.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) effort: Effort,
@@ -78,7 +79,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// A try that nobody cancels.
+    /// Creates an attempt that is never cancelled.
     pub(crate) fn new(effort: Effort) -> Self {
         Self { effort, cancel: Cancel::default() }
     }
@@ -89,15 +90,15 @@ impl Attempt {
 pub(crate) enum CompileError {
     /// The file cannot be compiled, and why.
     Refused(String),
-    /// Nothing can be compiled for a reason that may pass.
+    /// Nothing can be compiled, for a reason that may pass.
     Unavailable(String),
-    /// It takes a larger effort.
+    /// The file needs more effort.
     MoreEffort,
     /// The node stops, or the attempt was cancelled.
     Stopped,
 }
 
-/// Compiles files, and keeps what was compiled.
+/// Compiles files, and caches the code.
 pub(crate) struct Compiler {
     engine: Engine,
     cache: Option<Cache>,
@@ -106,7 +107,7 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// Compiles for this engine. Without a usable cache folder it goes on, and compiles at each start.
+    /// Creates a compiler for an engine. Without a usable cache folder, files are compiled again at each start.
     pub(crate) fn new(engine: &Engine, settings: &Settings) -> Self {
         let digest = settings_digest(engine);
         let limits = settings.compile.clone();
@@ -122,7 +123,7 @@ impl Compiler {
     /// Returns the component in these bytes, whose SHA-256 is `digest`.
     ///
     /// # Errors
-    /// If it cannot be compiled, or not with this effort, or the attempt is cancelled.
+    /// If the component cannot be compiled, or not with this effort, or the attempt is cancelled.
     pub(crate) fn component(&self, bytes: &[u8], digest: &str, attempt: &Attempt) -> Result<Component, CompileError> {
         if let Some(component) = self.cached(digest) {
             return Ok(component);
@@ -134,7 +135,9 @@ impl Compiler {
         match answer {
             Answer::Code { .. } => {}
             Answer::Refused(why) => return Err(CompileError::Refused(why)),
-            Answer::Description(_) => return Err(CompileError::Refused("it got another answer than code".into())),
+            Answer::Description(_) => {
+                return Err(CompileError::Refused("the compiler process sent a description instead of code".into()));
+            }
         }
         let component = self.load(&code).map_err(CompileError::Refused)?;
         if let Some(cache) = &self.cache {
@@ -143,7 +146,7 @@ impl Compiler {
         Ok(component)
     }
 
-    /// The exported interfaces of a component or core module by name, each with its types and functions as WIT.
+    /// Returns the exported interfaces of a component or core module by name, with their types and functions as WIT.
     ///
     /// # Errors
     /// If the bytes are neither.
@@ -151,16 +154,18 @@ impl Compiler {
         match self.run(bytes, &Attempt::new(Effort::Full), Wanted::Description)?.0 {
             Answer::Description(exports) => Ok(exports.into_iter().collect()),
             Answer::Refused(why) => Err(CompileError::Refused(why)),
-            Answer::Code { .. } => Err(CompileError::Refused("it got another answer than a description".into())),
+            Answer::Code { .. } => {
+                Err(CompileError::Refused("the compiler process sent code instead of a description".into()))
+            }
         }
     }
 
-    /// Ends all that is under way, without waiting for it, and starts nothing more.
+    /// Stops all compiling, without waiting for its end, and starts nothing after that.
     pub(crate) fn stop(&self) {
         self.processes.close();
     }
 
-    /// Stops, and returns when no process is left.
+    /// Stops all compiling, and returns when no process is left.
     pub(crate) fn end(&self) {
         self.processes.end();
     }
@@ -207,21 +212,21 @@ impl Compiler {
         })
     }
 
-    /// Seconds of processor time for a file of this size.
+    /// Returns the limit of processor time for a file of this size, in seconds.
     fn seconds(&self, size: u64) -> u64 {
         let started = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         let time = self.limits.time.saturating_add(self.limits.time_per_mib.saturating_mul(started));
         time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
     }
 
-    /// Makes a component of machine code.
+    /// Creates a component from machine code.
     #[allow(unsafe_code, reason = "the engine runs what it loads; the module says why this code is trusted")]
     fn load(&self, code: &[u8]) -> Result<Component, String> {
         // SAFETY: the code was compiled by a program of this build for an engine of these settings, and it reached this
         // process by a pipe, or by an entry of the cache whose digest matches these very bytes.
         unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| {
             let why = format!("{error:#}");
-            // The pool's words for a component that is valid, and larger than a slot.
+            // The pool's texts for a valid component that is larger than a slot.
             if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
                 return format!("it wants more than a plugin may have: {why}");
             }
@@ -230,13 +235,13 @@ impl Compiler {
     }
 }
 
-/// The engine of a compiler process, which runs nothing, and so reserves nothing for instances.
+/// Creates the engine of a compiler process, which runs nothing and so reserves nothing for instances.
 fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&code_settings())
 }
 
-/// Digest of all that compiled code depends on besides the file: the engine's version and settings, the processor's
-/// features, this crate's version, and the adapters that core modules are completed with.
+/// Returns the digest of everything besides the file that compiled code depends on. These are the engine's version and
+/// settings, the processor's features, this crate's version, and the adapters that core modules are completed with.
 fn settings_digest(engine: &Engine) -> [u8; 32] {
     let mut digest = Hashed(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut digest);
@@ -245,7 +250,7 @@ fn settings_digest(engine: &Engine) -> [u8; 32] {
     digest.0.finalize().into()
 }
 
-/// What is hashed goes to SHA-256.
+/// A [`Hasher`] that feeds SHA-256.
 struct Hashed(Sha256);
 
 impl Hasher for Hashed {
@@ -253,18 +258,18 @@ impl Hasher for Hashed {
         self.0.update(bytes);
     }
 
-    /// Not what anybody takes from it.
+    /// Not used: the result is taken from the digest.
     fn finish(&self) -> u64 {
         0
     }
 }
 
-/// Whether these bytes begin like WebAssembly.
+/// Returns `true` if these bytes begin like WebAssembly.
 fn is_wasm(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm")
 }
 
-/// Whether these bytes are a core module; a component has another number in the place of the 1.
+/// Returns `true` if these bytes are a core module; a component has another number where a module has 1.
 pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm\x01\0\0\0")
 }

@@ -1,5 +1,5 @@
-//! Foreign bytes to a component, and what its exports hold. Called in a compiler process only: these parsers panic on
-//! some files.
+//! From foreign bytes to a component, and a description of its exports. Called in a compiler process only, because
+//! these parsers panic on some files.
 
 use std::borrow::Cow;
 use wasi_preview1_component_adapter_provider::{
@@ -7,14 +7,14 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::{ComponentEncoder, DecodedWasm, WitPrinter};
 
-/// The adapters that core modules are completed with, for the digest of what compiled plugins depend on.
+/// Adapters that core modules are completed with; part of the digest of what compiled code depends on.
 pub(super) const ADAPTERS: [&[u8]; 2] =
     [WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER];
 
-/// The bytes of a component; a core module that was built for WASI preview 1 is made into one.
+/// Returns the bytes of a component; turns a core module built for WASI preview 1 into one.
 ///
 /// # Errors
-/// If they are neither.
+/// If the bytes are neither.
 pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if !super::is_wasm(bytes) {
         return Err("it is not a WebAssembly file".into());
@@ -22,7 +22,7 @@ pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     if super::is_core_module(bytes) { adapt(bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
 }
 
-/// Makes a component of a core module: of a command, which has a `_start`, or else of a library.
+/// Turns a core module into a component: as a command, if it has a `_start`, or else as a library.
 fn adapt(module: &[u8]) -> Result<Vec<u8>, String> {
     let encode = |adapter: &[u8]| {
         let encoder = ComponentEncoder::default().validate(true).module(module)?;
@@ -38,14 +38,14 @@ fn adapt(module: &[u8]) -> Result<Vec<u8>, String> {
     )
 }
 
-/// The exported interfaces of a component by name, each with its types and functions as WIT. Components carry no
-/// documentation of the interfaces of a package.
+/// Returns the exported interfaces of a component by name, each with its types and functions as WIT. Documentation is
+/// left out, because components carry none for the interfaces of a package.
 pub(super) fn describe(component: &[u8]) -> Vec<(String, String)> {
     let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else { return Vec::new() };
     let Some(world) = resolve.worlds.get(world) else { return Vec::new() };
     let names = world.exports.keys().map(|key| resolve.name_world_key(key));
     let content = |name: &String| {
-        // The exported one comes after an imported one of the same name.
+        // The exported interface comes after an imported one of the same name.
         let (id, _) = resolve.interfaces.iter().rfind(|(id, _)| resolve.id_of(*id).as_ref() == Some(name))?;
         let mut printer = WitPrinter::default();
         printer.emit_docs(false).print_interface(&resolve, id).ok()?;

@@ -1,9 +1,9 @@
-//! Compiled plugins on disk: machine code that runs without a look at it, so each entry carries a digest.
+//! The cache of compiled plugins on disk. The machine code runs unchecked, so each entry carries a digest.
 //!
-//! An entry is named after the digest of the plugin's file and that of the engine's settings and version. It is read
-//! once, as a whole; its digest covers both names and the code, and the bytes that were checked are those that are
-//! loaded. What does not match is removed and compiled again. The digest finds damage; that nobody else writes entries
-//! is the folder's part ([`super::private`]).
+//! An entry is named after two digests: that of the plugin's file, and that of the engine's settings and version. It is
+//! read once, as a whole; its own digest covers both and the code, and the bytes that were checked are those that are
+//! loaded. An entry that does not match is removed, and its plugin compiled again. The digest detects damage; the
+//! folder ensures that no other user writes entries ([`super::private`]).
 
 use super::private::open_private;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat, utimensat};
@@ -24,13 +24,13 @@ const MAGIC: &[u8; 16] = b"wasmnode code 1\n";
 /// Bytes before the code: the magic and the digest.
 const HEADER: usize = 48;
 
-/// End of an entry's name.
+/// Suffix of an entry's name.
 const ENTRY: &str = ".code";
 
-/// End of the name of an entry that is being written.
+/// Suffix of the name of an entry that is being written.
 const UNFINISHED: &str = ".part";
 
-/// Seconds after which a use is noted in an entry's time, and an unfinished entry counts as left behind.
+/// Seconds after which a use updates an entry's time, and an unfinished entry counts as left behind.
 const HOUR: i64 = 3600;
 
 /// The folder of compiled plugins.
@@ -39,9 +39,9 @@ pub(super) struct Cache {
     path: PathBuf,
     folder: OwnedFd,
     settings: [u8; 32],
-    /// Most bytes of all entries together.
+    /// Largest size of all entries together, in bytes.
     limit: u64,
-    /// Bytes of all entries, once they were counted.
+    /// Size of all entries in bytes; `None` until counted.
     bytes: Mutex<Option<u64>>,
     written: AtomicU64,
     has_failed: AtomicBool,
@@ -51,13 +51,13 @@ impl Cache {
     /// Opens the folder, for code of an engine whose settings have this digest.
     ///
     /// # Errors
-    /// If it cannot be used, or others could write there.
+    /// If the folder cannot be used, or others could write to it.
     pub(super) fn open(folder: &Path, settings: [u8; 32], limit: u64) -> Result<Self, String> {
         let (bytes, written, has_failed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         Ok(Self { path: folder.into(), folder: open_private(folder)?, settings, limit, bytes, written, has_failed })
     }
 
-    /// The code of a file with this digest, if there is an entry that is whole.
+    /// Returns the code of a file with this digest, if there is an undamaged entry.
     pub(super) fn get(&self, file: &str) -> Option<Code> {
         let name = self.name(file);
         match self.read(&name) {
@@ -76,8 +76,8 @@ impl Cache {
         }
     }
 
-    /// Keeps the code of a file with this digest. What cannot be written is compiled again at the next start; that is
-    /// said once.
+    /// Stores the code of a file with this digest. A plugin whose code cannot be written is compiled again at the next
+    /// start, which is logged once.
     pub(super) fn put(&self, file: &str, code: &[u8]) {
         let size = (HEADER + code.len()) as u64;
         if size > self.limit {
@@ -128,7 +128,7 @@ impl Cache {
         if !is_file(&stat) || size > self.limit {
             return Err(io::Error::other("it is not a regular file, or over limits.cache-bytes"));
         }
-        // It may be from a time when the folder was open to others.
+        // The entry may be from a time when others could write to the folder.
         if ![0, rustix::process::geteuid().as_raw()].contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
             return Err(io::Error::other("it belongs to another user, or others may write to it"));
         }
@@ -159,10 +159,10 @@ impl Cache {
         written
     }
 
-    /// Counts an entry, and makes room where the limit is passed.
+    /// Counts an entry, and removes others if the limit is exceeded.
     fn account(&self, size: u64) -> io::Result<()> {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first count includes the entry. One that was replaced counts twice until the next count.
+        // The first count includes the entry. An entry that was replaced counts twice until the next count.
         let sum = bytes.map_or_else(|| self.sum(), |bytes| Ok(bytes.saturating_add(size)))?;
         *bytes = Some(if sum > self.limit { self.make_room()? } else { sum });
         Ok(())
@@ -172,8 +172,8 @@ impl Cache {
         Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
     }
 
-    /// Removes the entries that were unused for longest until a tenth of the limit is free, and what others left
-    /// behind; returns the sum of what stays.
+    /// Removes entries until a tenth of the limit is free, those unused for longest first, and also removes unfinished
+    /// ones that were left behind. Returns the size of the rest.
     fn make_room(&self) -> io::Result<u64> {
         let mut entries = self.entries()?;
         entries.sort_unstable_by_key(|entry| entry.used);
@@ -206,7 +206,7 @@ impl Cache {
     }
 }
 
-/// Code whose digest was compared.
+/// An entry whose digest was checked.
 pub(super) struct Code(Vec<u8>);
 
 impl Code {
@@ -218,7 +218,7 @@ impl Code {
 struct Entry {
     name: String,
     bytes: u64,
-    /// Seconds of the epoch, to the hour.
+    /// Time of the last use in seconds since 1970, to the hour.
     used: i64,
 }
 
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(get(&cache(&folder, 2, 1 << 20), FILE), None);
         let other = FILE.replace('0', "1");
         assert_eq!(get(&first, &other), None);
-        // Nor does it count under another name.
+        // An entry is not valid under another name either.
         let path = |cache: &Cache, file| folder.path().join(cache.name(file));
         fs::rename(path(&first, FILE), path(&first, &other)).unwrap();
         assert_eq!(get(&first, &other), None);

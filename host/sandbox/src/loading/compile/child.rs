@@ -1,7 +1,8 @@
 //! A compiler process: limits itself, reads one file, compiles it, and ends.
 //!
-//! The limits come before the first foreign byte. Whatever the file makes of the parsers and the compiler, a panic, an
-//! endless loop, all memory or a stack overflow, ends this process and not the node, which says so of that file.
+//! The limits are set before the first foreign byte is read. Whatever the file causes in the parsers and the compiler,
+//! be it a panic, an endless loop, exhausted memory or a stack overflow, ends this process and not the node, which
+//! refuses the file with that reason.
 
 use super::adapt::{as_component, describe};
 use super::pool;
@@ -11,11 +12,11 @@ use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process,
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-/// Address space beyond the memory that the process may have: the program itself, stacks, and what allocators reserve
-/// and do not use.
+/// Address space that the process may have in addition to its memory limit, in bytes. The program itself takes some,
+/// stacks do, and what allocators reserve and do not use.
 const ADDRESS_SPACE: u64 = 4 << 30;
 
-/// Serves one job on standard input and output, as the binary does under a hidden command.
+/// Serves one job on standard input and output; the binary calls it for a hidden command.
 #[must_use]
 pub fn compile_process() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
@@ -65,13 +66,13 @@ fn work(engine: &wasmtime::Engine, bytes: &[u8], wanted: Wanted) -> (Answer, Vec
     }
 }
 
-/// Ends this process when the node's end of standard input closes, which happens however the node ends. A death signal
-/// (`prctl(2)`) would come when the node's *thread* ends.
+/// Ends this process when the node's end of standard input closes, which happens however the node ends. A parent death
+/// signal (`PR_SET_PDEATHSIG`, `prctl(2)`) would arrive when the node's *thread* ends.
 fn end_with_the_node() -> io::Result<()> {
     let watch = || {
         let stdin = io::stdin();
         loop {
-            // Without a wanted event only the hang-up is reported, whatever there is to read.
+            // Without requested events, only the hang-up is reported, even if there is something to read.
             let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
             match poll(&mut watched, None) {
                 Ok(_) => break,
@@ -84,12 +85,12 @@ fn end_with_the_node() -> io::Result<()> {
     std::thread::Builder::new().name("node-watch".into()).spawn(watch).map(drop)
 }
 
-/// Sets the limits of this process; none can be raised again.
+/// Sets the limits of this process, which cannot be raised again.
 fn limit(job: &CompileJob) -> io::Result<()> {
     let address_space = job.memory.saturating_add(ADDRESS_SPACE);
-    // One second more than the signal that says why.
+    // The hard limit is one second above the soft one, whose signal states the reason.
     lower(Resource::Cpu, job.seconds, job.seconds.saturating_add(1))?;
-    // What is written to, and, where the system does not count that, what is reserved.
+    // Limits memory that is written to and, where the system does not count that, memory that is reserved.
     lower(Resource::Data, job.memory, job.memory)?;
     lower(Resource::As, address_space, address_space)?;
     lower(Resource::Core, 0, 0)?;

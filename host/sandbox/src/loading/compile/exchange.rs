@@ -1,7 +1,7 @@
-//! One conversation with a compiler process: sends job and file, collects greeting, answer, code and last words.
+//! One exchange with a compiler process: sends job and file, receives greeting, answer, code and error output.
 //!
-//! Runs on one thread without blocking, so that neither a process that does not read nor one that does not write holds
-//! it up beyond its time. Everything that arrives has a bound.
+//! Runs on one thread without blocking, so that a process that does not read or write delays it no longer than its time
+//! allows. Everything that is received is bounded.
 
 use super::protocol::{self, Answer, GREETING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,54 +11,54 @@ use std::os::fd::AsFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
-/// Bytes of last words that are kept: a panic's message and its place.
+/// Largest end of the error output that is kept, in bytes: a panic's message and its location.
 const LAST_WORDS: usize = 1 << 10;
 
-/// Bytes read or written at a time: what a pipe holds.
+/// Bytes read at a time: the capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
-/// Reads of standard error in a row, so that a process that writes without end does not hold up the rest.
+/// Largest number of reads from standard error in a row, so that an endless writer does not delay the rest.
 const READS: u32 = 64;
 
-/// Time within which a process greets, however busy the machine is.
+/// Time within which a process must send its greeting, even on a busy machine.
 const GREETING_TIME: Duration = Duration::from_secs(30);
 
-/// Bytes of a wrong greeting that are quoted.
+/// Largest part of a wrong greeting that is quoted, in bytes.
 const QUOTED: usize = 60;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum ExchangeError {
-    /// The time is over.
+    /// The time is up.
     Late,
-    /// The greeting is another one, which begins so.
+    /// The greeting is wrong; it begins with this text.
     Imposter(String),
-    /// What arrived is no answer.
+    /// The received bytes are not an answer.
     Garbled(io::Error),
     /// The process closed its output.
     Ended,
 }
 
-/// A conversation under way.
+/// An exchange in progress.
 pub(super) struct Exchange<'a> {
     stdin: ChildStdin,
     stdout: ChildStdout,
     stderr: Option<ChildStderr>,
     greeting: &'a [u8],
     has_greeted: bool,
-    /// What is still to be sent.
+    /// Rest of the job that is to be sent.
     unsent: [&'a [u8]; 2],
-    /// What arrived and is not understood yet.
+    /// Received bytes that are not decoded yet.
     arrived: Vec<u8>,
-    /// The answer, and how many bytes follow it.
+    /// The answer, and the number of bytes that follow it.
     answer: Option<(Answer, usize)>,
-    /// Most bytes that may follow the answer.
+    /// Largest number of bytes that may follow the answer.
     most: u64,
     words: Vec<u8>,
 }
 
 impl<'a> Exchange<'a> {
-    /// Prepares to send `job` to a process that has these pipes, once it has sent this greeting.
+    /// Prepares to send `job` to a process with these pipes, once it has sent `greeting`.
     ///
     /// # Errors
     /// If the pipes cannot be made non-blocking.
@@ -87,21 +87,21 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Whether the greeting was as expected.
+    /// Returns `true` once the expected greeting has been received.
     pub(super) fn has_greeted(&self) -> bool {
         self.has_greeted
     }
 
-    /// The last that the process wrote to its standard error.
+    /// Returns the end of what the process wrote to standard error.
     pub(super) fn last_words(&mut self) -> String {
         self.listen();
         String::from_utf8_lossy(&self.words).trim().to_owned()
     }
 
-    /// Holds the conversation, at most until then; returns the answer and the bytes that follow it.
+    /// Runs the exchange until `until` at the latest; returns the answer and the bytes that follow it.
     ///
     /// # Errors
-    /// Says what came instead.
+    /// If there is no answer, and why.
     pub(super) fn run(&mut self, until: Instant) -> Result<(Answer, Vec<u8>), ExchangeError> {
         let mut chunk = vec![0; CHUNK];
         let greeting_due = until.min(Instant::now() + GREETING_TIME);
@@ -123,7 +123,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Waits until something can be done.
+    /// Waits until a pipe is ready.
     fn wait(&self, timeout: Duration) {
         let mut watched = vec![PollFd::new(&self.stdout, PollFlags::IN)];
         watched.extend(self.stderr.as_ref().map(|stderr| PollFd::new(stderr, PollFlags::IN)));
@@ -133,7 +133,7 @@ impl<'a> Exchange<'a> {
         let _an_interruption_is_a_reason_to_look = poll(&mut watched, Timespec::try_from(timeout).ok().as_ref());
     }
 
-    /// Sends as much of the job as the pipe takes. One that is broken shows in the output's end.
+    /// Sends as much of the job as the pipe takes. A broken pipe is detected by the end of the output.
     fn send(&mut self) {
         if !self.has_greeted {
             return;
@@ -149,7 +149,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Takes what was written to standard error, and keeps the end of it.
+    /// Reads what was written to standard error, and keeps the end of it.
     fn listen(&mut self) {
         let mut chunk = [0; LAST_WORDS];
         for _ in 0..READS {
@@ -214,7 +214,7 @@ fn too_much(bytes: u64, most: u64) -> ExchangeError {
     ExchangeError::Garbled(io::Error::other(format!("its compiled form has {bytes} bytes, and may have {most}")))
 }
 
-/// Whether it is worth trying again when the pipe is ready.
+/// Returns `true` if the call may succeed when the pipe is ready.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -1,31 +1,31 @@
-//! The threads of a compiler process, and how they leave the cores to requests.
+//! The threads of a compiler process, whose priorities leave the cores to requests.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use rustix::process::setpriority_process;
 use std::num::NonZeroUsize;
 
-/// The priority of those who take what nobody else wants (`nice(2)`).
+/// Lowest priority (`nice(2)`), which takes only otherwise idle time.
 const LAST: i32 = 19;
 
-/// How many cores there are.
+/// Number of cores.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Threads that all come last. While guests keep every core busy, what they compile takes long.
+/// Builds a pool of threads at the lowest priority. While guests keep every core busy, compiling takes long.
 pub(super) fn patient(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     builder(threads).build()
 }
 
-/// Threads of which the calling one is the first, and stays as it is; the others come last. What it compiles from now
-/// on goes forward whatever the guests do, and takes from them no more than its own turns.
+/// Builds a pool of the calling thread, at its own priority, and `threads - 1` helpers at the lowest. Compiling makes
+/// progress however busy the guests are, and takes no more from them than the time slices of one thread.
 pub(super) fn helping_me(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     builder(threads).use_current_thread().build()
 }
 
 fn builder(threads: usize) -> ThreadPoolBuilder {
     let named = ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "compile".into());
-    // It is not called for a thread that was there before.
+    // Not called for the calling thread, which existed before.
     named.start_handler(|_| {
         // On Linux, each thread has its own priority.
         let _no_system_refuses_a_lower_priority = setpriority_process(None, LAST);
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(niceness(), own);
     }
 
-    /// That of the calling thread (`/proc/pid/stat` in `proc(5)`: field 19; the state after the name is field 3).
+    /// Priority of the calling thread (`/proc/pid/stat` in `proc(5)`: field 19; the state after the name is field 3).
     fn niceness() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let after_name = stat.rsplit(')').next().unwrap();

@@ -1,5 +1,5 @@
-//! A folder that only the node's user can write to, checked up to the root: who can rename one of the folders above can
-//! put another in its place.
+//! Private folders, which only the node's user can write to. Checked up to the root, because a user that can rename one
+//! of the folders above can put another in its place.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{DirBuilder, Metadata, symlink_metadata};
@@ -7,21 +7,21 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-/// Makes a folder that only the node's user can write to, where it is missing.
+/// Creates a folder that only the node's user can write to, if it is missing.
 ///
 /// # Errors
-/// If others could write there, or it cannot be made.
+/// If others could write to the folder, or it cannot be created.
 pub(crate) fn private_folder(folder: &Path) -> Result<(), String> {
     open_private(folder).map(drop)
 }
 
-/// Opens a folder, after making it where it is missing, with mode 0700.
+/// Opens a private folder; creates it with mode 0700 if it is missing.
 ///
 /// # Errors
-/// If it, or a folder above it, belongs to another user or can be written to by others, or cannot be made or opened.
+/// If the folder or one above it belongs to another user, can be written to by others, or cannot be created or opened.
 pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, String> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| error.to_string())?;
-    // Without links: a link could be set anew after the check.
+    // Resolved first, because a link could be replaced after the check.
     let real = folder.canonicalize().map_err(|error| error.to_string())?;
     let user = rustix::process::geteuid().as_raw();
     for (height, place) in real.ancestors().enumerate() {
@@ -32,8 +32,8 @@ pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, String> {
     open(&real, flags, Mode::empty()).map_err(|error| error.to_string())
 }
 
-/// Whether nobody but the user and root can write to a folder. In a folder above the one in question others may where
-/// they can neither remove nor rename what is not theirs (the sticky bit, as in `/tmp`).
+/// Checks that only the user and root can write to a folder. Others may write to a folder above if they can neither
+/// remove nor rename what is not theirs there (the sticky bit, as in `/tmp`).
 fn judge(metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), String> {
     const STICKY: u32 = 0o1000;
     if !metadata.is_dir() {

@@ -1,7 +1,7 @@
 //! The node's side of compiler processes: starts one per file, and ends it whatever happens.
 //!
-//! One process serves one file, so that what a file does to the compiler concerns no other file, and the system counts
-//! processor time and memory per file. Starting one costs a few milliseconds, so none is kept waiting.
+//! One process serves one file, so that the effects of a file on the compiler concern no other file, and the system
+//! counts processor time and memory per file. Starting a process costs a few milliseconds, so none is kept in reserve.
 
 use super::exchange::{Exchange, ExchangeError};
 use super::protocol::{self, Answer, CompileJob, GREETING};
@@ -14,13 +14,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Upper bound on the time from a process's last word to its end; one that lives longer is killed.
+/// Largest time between the end of a process's output and its own end, after which it is killed.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// Interval at which a process that is about to end is looked at.
+/// Interval of checks whether a process has ended.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Signal that the system sends at the limit of processor time (`SIGXCPU`).
+/// Signal that the system sends at the limit of processor time.
 const SIGXCPU: i32 = 24;
 
 /// Compiler processes of one node.
@@ -46,21 +46,21 @@ pub(super) enum Ending {
     CannotStart(PathBuf, io::Error),
     /// The program is not a compiler process of this build.
     Unusable(String),
-    /// It used up its processor time.
+    /// The process exceeded its processor time.
     ProcessorTime,
-    /// It did not end in this time.
+    /// The process did not end in this time.
     WallTime(Duration),
-    /// It used up its memory.
+    /// The process exceeded its memory.
     Memory,
-    /// It ended before its answer, with this status and these last words.
+    /// The process ended before its answer, with this status and error output.
     Crashed(ExitStatus, String),
-    /// It sent something else than an answer.
+    /// The process sent something other than an answer.
     Garbled(io::Error),
     /// The node stops, or the job was cancelled.
     Stopped,
 }
 
-/// Ends a job from another thread, whether its process runs or is yet to start. Clones end the same job.
+/// Cancels a job from another thread, whether its process runs or is yet to start. Clones cancel the same job.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Cancel(Arc<Mutex<Cancelled>>);
 
@@ -71,7 +71,7 @@ struct Cancelled {
 }
 
 impl Cancel {
-    /// Kills the process of the job, without waiting for its end; none is started for it after that.
+    /// Kills the process of the job, without waiting for its end; after that, none is started for the job.
     pub(crate) fn cancel(&self) {
         let mut cancelled = lock(&self.0);
         cancelled.is_cancelled = true;
@@ -85,7 +85,7 @@ impl Cancel {
         lock(&self.0).is_cancelled
     }
 
-    /// Has this process killed if the job is cancelled, or was before.
+    /// Makes [`cancel`](Self::cancel) kill this process; kills it if the job is cancelled already.
     fn watch(&self, child: &Arc<Mutex<Child>>) {
         let mut cancelled = lock(&self.0);
         if cancelled.is_cancelled {
@@ -96,17 +96,17 @@ impl Cancel {
 }
 
 impl Processes {
-    /// Processes of this program, whose engine has settings of this digest.
+    /// Prepares processes of this program, whose engine has settings of this digest.
     pub(super) fn new(program: PathBuf, settings: &[u8; 32]) -> Self {
         let greeting = protocol::greeting(settings);
         Self { program, greeting, running: Mutex::default(), unusable: OnceLock::new() }
     }
 
-    /// Has a process do a job with a file, within `wall` as measured by the clock; returns its answer and the bytes
-    /// that follow it, at most `most`.
+    /// Runs a job on a file in a process, for at most `wall` of wall-clock time. Returns the answer and the bytes that
+    /// follow it, at most `most`.
     ///
     /// # Errors
-    /// Says how the process ended instead.
+    /// If there is no answer, with the way in which the process ended.
     pub(super) fn run(
         &self,
         job: &CompileJob,
@@ -141,7 +141,7 @@ impl Processes {
                 match status.signal() {
                     Some(SIGXCPU) => Ending::ProcessorTime,
                     _ if is_out_of_memory(&words) => Ending::Memory,
-                    // A signal says nothing about the program.
+                    // A signal is no evidence against the program.
                     None if !exchange.has_greeted() => self.give_up(&format!("ends with {status} and {words:?}")),
                     _ => Ending::Crashed(status, words),
                 }
@@ -149,7 +149,7 @@ impl Processes {
         })
     }
 
-    /// Kills all processes, and starts no other. Does not wait for their ends.
+    /// Kills all processes, without waiting for their ends, and starts no others.
     pub(super) fn close(&self) {
         let mut running = self.lock();
         running.is_closed = true;
@@ -158,7 +158,7 @@ impl Processes {
         }
     }
 
-    /// Closes, and returns when no process is left.
+    /// Kills all processes, and returns when none is left.
     pub(super) fn end(&self) {
         self.close();
         let children: Vec<Arc<Mutex<Child>>> = self.lock().children.values().cloned().collect();
@@ -174,7 +174,7 @@ impl Processes {
         let mut command = Command::new(&self.program);
         command.arg0("wasmnode").arg(super::COMMAND);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Keys pressed at the node's terminal are the node's.
+        // A process group of its own, so that signals from the node's terminal (Ctrl-C) reach the node alone.
         command.process_group(0);
         let mut child = command.spawn().map_err(cannot)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -191,7 +191,7 @@ impl Processes {
         Ok((one, exchange))
     }
 
-    /// Notes that the program is not to be started again.
+    /// Marks the program as unusable, so that it is not started again.
     fn give_up(&self, why: &str) -> Ending {
         Ending::Unusable(self.unusable.get_or_init(|| format!("{} {why}", self.program.display())).clone())
     }
@@ -201,7 +201,7 @@ impl Processes {
     }
 }
 
-/// One process, which is gone when this is dropped.
+/// One process, which is killed and reaped on drop.
 struct One<'a> {
     processes: &'a Processes,
     number: u64,
@@ -209,7 +209,7 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    /// Waits for a process that has closed its output.
+    /// Waits for the end of a process that has closed its output.
     fn end(&self) -> io::Result<ExitStatus> {
         let until = Instant::now() + ENDING;
         loop {
@@ -235,14 +235,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends a process that may have ended, and waits for that.
+/// Kills a process that may have ended, and waits for its end.
 fn kill(child: &Mutex<Child>) {
     let mut child = lock(child);
     let _it_may_have_ended = child.kill();
     let _it_may_have_been_waited_for = child.wait();
 }
 
-/// Whether these are the last words of a program that the system refused memory.
+/// Returns `true` if this is the error output of a program to which the system denied memory.
 fn is_out_of_memory(words: &str) -> bool {
     words.contains("memory allocation of") || words.contains("Cannot allocate memory")
 }
@@ -268,7 +268,7 @@ impl fmt::Display for Ending {
                 write!(f, "the process that compiled it ended with {status}: {words}")
             }
             Self::Garbled(error) => write!(f, "the process that compiled it broke the protocol: {error}"),
-            Self::Stopped => f.write_str("it is not to be compiled any more"),
+            Self::Stopped => f.write_str("its compilation was cancelled"),
         }
     }
 }
@@ -284,7 +284,7 @@ mod tests {
     const SETTINGS: [u8; 32] = [b's'; 32];
     const WALL: Duration = Duration::from_secs(60);
 
-    /// A program that notes each start, and then does this.
+    /// A program that notes each start, and then runs `does`.
     fn program(does: &str) -> (TempDir, Processes) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");

@@ -1,8 +1,9 @@
 //! Messages between the node and a compiler process, over the process's standard input and output.
 //!
-//! The process writes [`greeting`], reads one [`Job`] and the bytes of the file, writes one [`Answer`] and the compiled
-//! bytes, and ends. Job and answer are JSON behind their length (four bytes, little-endian); the bytes that follow have
-//! the length that the job or the answer states. Both programs come from one build, which the greeting proves.
+//! The process writes [`greeting`], reads one [`CompileJob`] and the bytes of the file, writes one [`Answer`] and the
+//! compiled bytes, and ends. Job and answer are JSON after their length (four bytes, little-endian); the bytes that
+//! follow have the length that the job or the answer states. Both programs come from one build, which the greeting
+//! proves.
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Error, ErrorKind, Read, Write};
@@ -10,14 +11,14 @@ use std::io::{self, Error, ErrorKind, Read, Write};
 /// First bytes of the greeting; the digest of the engine's settings follows.
 const MAGIC: &[u8; 32] = b"wasmnode compiler process, 1   \n";
 
-/// Largest job or answer without the bytes that follow, in bytes. A description of interfaces is the longest part; its
-/// length is that of the names and types in a file, which 16 MiB exceed several times in all known components.
+/// Largest job or answer in bytes, without the bytes that follow. The longest part is a description of interfaces,
+/// which grows with the names and types in a file; all known components stay several times below 16 MiB.
 pub(super) const MAX_HEADER: usize = 16 << 20;
 
 /// Bytes of a greeting.
 pub(super) const GREETING: usize = 64;
 
-/// What one process is asked to do with one file.
+/// Job of one process on one file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CompileJob {
     /// Bytes of the file, which follow.
@@ -28,7 +29,7 @@ pub(super) struct CompileJob {
     pub(super) memory: u64,
     /// Threads that compile.
     pub(super) threads: usize,
-    /// Whether all threads have the lowest priority, or the first one keeps the node's.
+    /// Whether all threads have the lowest priority; otherwise the first keeps the node's priority.
     pub(super) is_patient: bool,
     pub(super) wanted: Wanted,
 }
@@ -42,21 +43,21 @@ pub(super) enum Wanted {
     Description,
 }
 
-/// How a job ended.
+/// Outcome of a job.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// The file compiled; so many bytes of machine code follow.
+    /// The file was compiled; the machine code follows.
     Code {
         /// Bytes that follow.
         bytes: u64,
     },
-    /// The exported interfaces, by name, with their content as WIT.
+    /// Exported interfaces, by name, with their content as WIT.
     Description(Vec<(String, String)>),
-    /// The file is no component, and why.
+    /// The file is not a component, and why.
     Refused(String),
 }
 
-/// The greeting of a process whose engine has settings of this digest.
+/// Returns the greeting of a process whose engine has settings of this digest.
 pub(super) fn greeting(settings: &[u8; 32]) -> [u8; GREETING] {
     let mut greeting = [0; GREETING];
     greeting[..32].copy_from_slice(MAGIC);
@@ -64,10 +65,10 @@ pub(super) fn greeting(settings: &[u8; 32]) -> [u8; GREETING] {
     greeting
 }
 
-/// The bytes of a job or an answer, with their length.
+/// Encodes a job or an answer, after its length.
 ///
 /// # Errors
-/// If it is over [`MAX_HEADER`].
+/// If the message is longer than [`MAX_HEADER`].
 pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len()).ok().filter(|_| text.len() <= MAX_HEADER).ok_or_else(too_long)?;
@@ -77,11 +78,11 @@ pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a job or an answer from the beginning of what has arrived, and returns it with its length; `None` if more must
-/// come.
+/// Decodes a job or an answer at the start of the received bytes. Returns it with its length; `None` if it is
+/// incomplete.
 ///
 /// # Errors
-/// If it is over [`MAX_HEADER`], or is not what is expected.
+/// If the message is longer than [`MAX_HEADER`], or does not have the expected form.
 pub(super) fn decode<T: for<'a> Deserialize<'a>>(arrived: &[u8]) -> io::Result<Option<(T, usize)>> {
     let Some((length, rest)) = arrived.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
@@ -97,7 +98,7 @@ pub(super) fn decode<T: for<'a> Deserialize<'a>>(arrived: &[u8]) -> io::Result<O
 /// Reads a job or an answer.
 ///
 /// # Errors
-/// Like [`decode`], and if the stream ends or fails.
+/// As for [`decode`], and if the stream ends or fails.
 pub(super) fn read<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -114,7 +115,7 @@ pub(super) fn read<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Resu
 /// Writes a job or an answer, and the bytes that follow it.
 ///
 /// # Errors
-/// If the stream fails, or the message is over [`MAX_HEADER`].
+/// If the stream fails, or the message is longer than [`MAX_HEADER`].
 pub(super) fn write(to: &mut impl Write, message: &impl Serialize, bytes: &[u8]) -> io::Result<()> {
     to.write_all(&encode(message)?)?;
     to.write_all(bytes)?;

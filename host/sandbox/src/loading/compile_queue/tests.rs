@@ -16,12 +16,13 @@ fn names<const COUNT: usize>(names: [&str; COUNT]) -> [ServiceName; COUNT] {
     names.map(|name| name.parse().unwrap())
 }
 
-/// What is taken, as text.
+/// Takes a task of a lane, as text.
 fn take(state: &mut State, lane: Lane) -> Option<String> {
     state.take(lane).map(|(service, task, _)| format!("{service}: {task:?}"))
 }
 
-/// The services of a lane in the order in which they are done; between any two, a later scan finds those of `later`.
+/// Returns the services of a lane in the order in which they are served; between any two, a later scan finds those of
+/// `later`.
 fn order(state: &mut State, mut later: impl FnMut() -> Option<ServiceName>) -> Vec<String> {
     let mut order = Vec::new();
     while let Some((service, ..)) = state.take(Lane::Quick) {

@@ -1,4 +1,4 @@
-//! The files of the state folder: `lock`, `versions.json` with all records, and `versions/DIGEST` with bytes.
+//! The files of the state folder: `lock`, `versions.json` with all records, and `versions/DIGEST` with the bytes.
 
 use super::{Claims, Record, Version};
 use crate::loading::compile::private_folder;
@@ -17,40 +17,40 @@ use wasmnode_api::GenerationState;
 use wasmnode_files as files;
 use wasmnode_protocol::ServiceName;
 
-/// The form of `versions.json`: a line of JSON, and one with the SHA-256 of the first. A file of another form is set
-/// aside.
+/// Format of `versions.json`: a line of JSON, and a line with the SHA-256 of the first. A file of an unknown format is
+/// set aside.
 const FORMAT: u32 = 2;
 
-/// The form before it, without the second line: it is read, and never written.
+/// The format before it, without the second line, which is read but never written.
 const UNSEALED: u32 = 1;
 
-/// Records that are kept of folders other than the node's present one, those of the latest versions.
+/// Largest number of records of folders other than the node's present one; those with the latest versions are kept.
 const FOREIGN_RECORDS: usize = 10_000;
 
-/// Records that are kept of services whose file was removed, those that were removed last: at about 100 bytes each,
-/// they stay small beside the versions.
+/// Largest number of records of services whose file was removed; the latest are kept. At about 100 bytes each, they are
+/// small compared to the versions.
 pub(crate) const REMOVED_RECORDS: usize = 1000;
 
-/// The folder, and what lies in it.
+/// The state folder, and its content.
 pub(super) struct Store {
     folder: PathBuf,
-    /// The folder of plugins whose records are written.
+    /// Folder of plugins whose records are written.
     plugins: String,
     limit: u64,
     content: Mutex<Content>,
-    /// Held as long as the node runs.
+    /// Lock on the folder, held as long as the node runs.
     _lock: File,
 }
 
 #[derive(Default)]
 struct Content {
-    /// By folder of plugins and service.
+    /// Records by folder of plugins and service.
     records: BTreeMap<(String, ServiceName), Record>,
-    /// Bytes of each version on disk.
+    /// Size of each version on disk, in bytes.
     versions: BTreeMap<String, u64>,
     /// Versions whose bytes may not have reached the disk yet.
     unsynced: Vec<String>,
-    /// Bytes of `versions.json`.
+    /// Size of `versions.json`, in bytes.
     records_bytes: u64,
     /// Whether `versions.json` is older than `records`.
     is_outdated: bool,
@@ -73,7 +73,7 @@ struct Entry {
 /// Reads the content of `versions.json`.
 ///
 /// # Errors
-/// If it is damaged, or of an unknown format.
+/// If the content is damaged, or of an unknown format.
 fn parse(content: &[u8]) -> Result<Records, String> {
     let (line, seal) = match content.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&content[..end], &content[end..]),
@@ -84,21 +84,22 @@ fn parse(content: &[u8]) -> Result<Records, String> {
         UNSEALED => Ok(records),
         FORMAT if seal.trim_ascii() == digest(line).as_bytes() => Ok(records),
         FORMAT => Err("its SHA-256 is not the one in its second line".into()),
-        other => Err(format!("its format is {other}, and this version of wasmnode knows {FORMAT}")),
+        other => Err(format!("its format is {other}, and this version of wasmnode reads {FORMAT}")),
     }
 }
 
-/// The process that wrote its number into a lock.
+/// Returns the process that wrote its number into a lock.
 fn holder(lock: &Path) -> Option<u32> {
     let (content, _) = files::read(lock, 32).ok()?;
     std::str::from_utf8(&content).ok()?.trim().parse().ok()
 }
 
 impl Store {
-    /// Makes the folder if it is not there, locks it, and reads it; returns also the records of this folder of plugins.
+    /// Opens the state folder: creates it if it is missing, locks it, and reads it. Also returns the records of the
+    /// folder `plugins`.
     ///
     /// # Errors
-    /// Says why the folder cannot be used.
+    /// If the folder cannot be used, and why.
     pub(super) fn open(
         folder: &Path,
         plugins: &Path,
@@ -107,7 +108,7 @@ impl Store {
         let failed = |error: io::Error| error.to_string();
         private_folder(folder)?;
         private_folder(&folder.join("versions"))?;
-        // Without waiting, whatever stands there.
+        // Does not block, whatever kind of file is there.
         let mut options = File::options();
         options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let lock_file = folder.join("lock");
@@ -119,7 +120,7 @@ impl Store {
             }
             error => format!("cannot lock it: {error}"),
         })?;
-        // Only for that text: the lock holds without it.
+        // Only for the text above: the lock works without it.
         let _the_disk_may_be_full = lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id()));
         let plugins = std::path::absolute(plugins).map_err(failed)?.to_string_lossy().into_owned();
         let store = Self { folder: folder.into(), plugins, limit, content: Mutex::default(), _lock: lock };
@@ -144,7 +145,7 @@ impl Store {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the records. Damaged ones are set aside under another name, and said.
+    /// Reads the records. A damaged file is set aside under another name, and logged.
     fn read_records(&self, content: &mut Content) -> Result<(), String> {
         let file = self.records_file();
         let bytes = match files::read(&file, self.limit) {
@@ -189,15 +190,15 @@ impl Store {
         Ok(())
     }
 
-    /// The digests of the versions on disk.
+    /// Returns the digests of the versions on disk.
     pub(super) fn kept(&self) -> BTreeSet<String> {
         self.lock().versions.keys().cloned().collect()
     }
 
-    /// The bytes of a version.
+    /// Returns the bytes of a version.
     ///
     /// # Errors
-    /// If they are not kept, or are not what they were.
+    /// If they are not kept, or are damaged.
     pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, String> {
         let file = self.version_file(name);
         let (bytes, _) = files::read(&file, self.limit).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -207,7 +208,7 @@ impl Store {
     /// Writes the bytes of a version; they reach the disk before a record that names them.
     ///
     /// # Errors
-    /// Says what failed.
+    /// If the version is too large, or cannot be written.
     pub(super) fn write_version(&self, digest: &str, bytes: &[u8]) -> Result<(), String> {
         let file = self.version_file(digest);
         let size = bytes.len() as u64;
@@ -222,9 +223,9 @@ impl Store {
         Ok(())
     }
 
-    /// Takes the newest records of some services over, `None` where there is none any more. Returns the digests of the
-    /// bytes that go with the next [`Self::write_records`]: those that no record names, and those that are over the
-    /// limit; none that is claimed.
+    /// Takes over the newest records of some services; `None` removes a record. Returns the digests of the bytes that
+    /// the next [`Self::write_records`] should remove: those that no record names, and those over the limit, but none
+    /// that is claimed.
     pub(super) fn take_over(&self, news: BTreeMap<ServiceName, Option<Record>>, claims: &Claims) -> BTreeSet<String> {
         let mut content = self.lock();
         for (service, record) in news {
@@ -251,7 +252,7 @@ impl Store {
     /// Writes all records that were taken over, and then removes these bytes.
     ///
     /// # Errors
-    /// Says what failed; what was on disk before still is.
+    /// If a file cannot be written; what was on disk before is unchanged.
     pub(super) fn write_records(&self, removed: &BTreeSet<String>) -> Result<(), String> {
         let mut content = self.lock();
         if !content.is_outdated {
@@ -294,7 +295,7 @@ impl Store {
 }
 
 impl Content {
-    /// Forgets the oldest of the records that are of this kind, if there are more than `limit`.
+    /// Removes the oldest records that match, if there are more than `limit`.
     fn forget_oldest(&mut self, limit: usize, is_it: impl Fn(&str, &Record) -> bool) {
         let newest =
             |record: &Record| record.versions.iter().map(|version| version.loaded_at).chain(record.removed_at).max();
@@ -309,9 +310,9 @@ impl Content {
         }
     }
 
-    /// The digests of the bytes that have to go so that no more than `limit` bytes stay: the oldest first, those that
-    /// serve last, and of these last those that the plugin folder does not hold. `removed` go anyway, what is claimed
-    /// stays.
+    /// Returns the digests of the bytes to remove so that at most `limit` bytes stay. The oldest that do not serve are
+    /// removed first, then those that serve, and last those that serve and are not in the plugin folder. `removed` are
+    /// removed anyway; what is claimed stays.
     fn over(&self, limit: u64, removed: &BTreeSet<String>, claims: &Claims) -> Vec<String> {
         let mut size = self.records_bytes + self.versions.values().sum::<u64>();
         size -= removed.iter().filter_map(|digest| self.versions.get(digest)).sum::<u64>();
@@ -343,12 +344,13 @@ impl Content {
     }
 }
 
-/// Whether a version could have been written here: its digest is a name of a file.
+/// Returns `true` if a version can have been written here: its digest must be the name of a file.
 fn is_sound(version: &Version) -> bool {
     version.digest.len() == 64 && version.digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Writes a file beside its name, then moves it there: whoever looks sees what was there before, or all of it.
+/// Replaces a file atomically. Writes it under another name, then renames it, so that readers see the old or the new
+/// content.
 fn replace(file: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let unfinished = file.with_extension("new");
     let written = File::create(&unfinished).and_then(|mut file| write(&mut file));

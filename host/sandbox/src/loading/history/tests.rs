@@ -58,7 +58,7 @@ fn keep(history: &Arc<History>, name: &str, record: Record, contents: &[&[u8]]) 
     history.close();
 }
 
-/// Waits until the thread of a history that was closed has let go of the folder.
+/// Waits until the thread of a closed history has released the folder.
 fn release(history: Arc<History>) {
     let history = Arc::downgrade(&{ history });
     while history.strong_count() > 0 {
@@ -69,7 +69,7 @@ fn release(history: Arc<History>) {
 /// Opens the folder again.
 fn reopen(scene: &Fixture, history: Arc<History>, plugins: &str, limit: u64) -> Arc<History> {
     release(history);
-    // The lock goes a moment after the last who holds the history.
+    // The lock is released a moment after the last reference to the history is dropped.
     loop {
         match scene.try_open(plugins, limit) {
             Err(why) if why.contains("uses it") => std::thread::yield_now(),
@@ -119,7 +119,7 @@ fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
     assert_eq!(history.take(&service("a")), Some(rolled_back()), "and are left alone by another");
 }
 
-/// The text of the next answer, and the run that it is for.
+/// Returns the run and the text of the next answer.
 fn next_answer(scene: &Fixture) -> (RunId, String) {
     let event = scene.events.recv().unwrap();
     let RunEvent::Finished(Finished { run, result }) = event else { panic!("{event:?}") };
@@ -230,13 +230,13 @@ fn bytes_that_no_record_names_any_more_are_removed() {
     assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 0);
 }
 
-/// The record of a service whose only version has this content.
+/// Returns the record of a service whose only version has this content.
 fn only(content: &[u8]) -> Record {
     let versions = vec![version(1, content, GenerationState::Serving)];
     Record { file: digest(content), newest: 1, versions, rolled_back: Vec::new(), removed_at: None }
 }
 
-/// Records what a service serves, or that it is gone, and waits until that is on disk.
+/// Stores the record of a service, or its removal, and waits until that is on disk.
 fn record(scene: &mut Fixture, history: &History, name: &str, record: Option<Record>) {
     history.record(&service(name), record, Some((RunId(1), "done\n".into())));
     assert_eq!(next_answer(scene).1, "done\n");
@@ -250,7 +250,8 @@ fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
         let first = history.keep(&digest(b"one"), b"one".to_vec());
         record(&mut scene, &history, "a", Some(only(b"one")));
         drop(first);
-        // The loader has the bytes before the driver's record of the removal is written, and its own comes after that.
+        // The loader claims the bytes before the driver's record of the removal is written; the record of the new file
+        // follows after that.
         let again = history.keep(&digest(b"one"), b"one".to_vec());
         record(&mut scene, &history, "a", None);
         history.record_loaded(&service(returning), Some(only(b"one")), again);

@@ -16,12 +16,12 @@ impl Fixture {
         Self { folder: Scanner::default(), start: Instant::now() }
     }
 
-    /// Scans so many milliseconds after the start; the file has this content, and was closed or not.
+    /// Scans `ms` milliseconds after the start; the file has this content, and was closed or not.
     fn scan(&mut self, ms: u64, content: Option<u64>, closed: bool) -> Vec<Change> {
         self.scan_both(ms, (content, closed), (None, false))
     }
 
-    /// The same with a signature.
+    /// Scans a plugin with its signature.
     fn scan_both(&mut self, ms: u64, plugin: (Option<u64>, bool), signature: (Option<u64>, bool)) -> Vec<Change> {
         let files = [(FILE, plugin), (SIGNATURE, signature)];
         let found =
@@ -30,13 +30,13 @@ impl Fixture {
         self.folder.scan(&found, &closed, self.start + Duration::from_millis(ms))
     }
 
-    /// Scans when the plugin's file cannot be used, for this reason.
+    /// Scans while the plugin's file cannot be used, for this reason.
     fn scan_failing(&mut self, ms: u64, error: FileError) -> Vec<Change> {
         let found = BTreeMap::from([(FILE.into(), Err(error))]);
         self.folder.scan(&found, &BTreeSet::new(), self.start + Duration::from_millis(ms))
     }
 
-    /// An attempt to read this content failed; returns the pause until the next in milliseconds.
+    /// Notes a failed attempt to read this content; returns the pause until the next one in milliseconds.
     fn fail(&mut self, ms: u64, content: u64) -> Option<u128> {
         let stamp = Stamp { plugin: stamp(content), signature: None };
         let now = self.start + Duration::from_millis(ms);
@@ -48,7 +48,7 @@ impl Fixture {
     }
 }
 
-/// A stamp that equals only those made of the same number: of a file of this length that stays as it is.
+/// Returns the stamp of an unchanging file of this length, which equals only stamps made from the same number.
 fn stamp(content: u64) -> files::Stamp {
     static KNOWN: LazyLock<(TempDir, Mutex<BTreeMap<u64, files::Stamp>>)> =
         LazyLock::new(|| (tempfile::tempdir().unwrap(), Mutex::default()));
@@ -216,7 +216,7 @@ fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
     scene.scan_failing(91_000, other.clone());
     assert_eq!(scene.scan_failing(91_300, other.clone()), unusable(other));
     assert_eq!(scene.next_scan_ms(), None, "only what may pass is tried again");
-    // The same content as before is reported, so that the error can be forgotten.
+    // The same content as before is reported, so that the error can be cleared.
     scene.scan(92_000, Some(1), true);
     assert_eq!(scene.scan(92_050, Some(1), false), whole(1));
 }
