@@ -25,7 +25,7 @@ pub struct Finished {
     pub result: Result<Body, Failure>,
 }
 
-/// What runs report.
+/// Event of a run.
 #[derive(Debug)]
 pub enum RunEvent {
     /// A partial reply.

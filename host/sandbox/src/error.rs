@@ -54,7 +54,7 @@ pub enum InspectError {
         /// `limits.plugin`.
         limit: u64,
     },
-    /// The file is neither a component nor can be made into one.
+    /// The file is not a component, and cannot be made into one.
     Refused(String),
     /// Nothing can be inspected.
     Sandbox(SandboxError),

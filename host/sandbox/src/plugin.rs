@@ -67,7 +67,7 @@ impl Plugin {
         calls: Arc<Calls>,
     ) -> Result<Self, String> {
         let kind = Kind::of(sandbox, component)?;
-        // Finds a folder that cannot be opened when the plugin loads, not with its first request.
+        // Detects a folder that cannot be opened at load time, before the first request.
         settings.grants.fs.iter().try_for_each(GrantedFolder::check)?;
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let placement = Placement::default();

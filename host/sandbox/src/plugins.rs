@@ -74,7 +74,7 @@ pub struct Plugins {
     history: Option<Arc<History>>,
     /// `None` if nothing is loaded.
     loader: Option<Arc<Loader>>,
-    /// Services whose files have been there since the start and are still compiling; `None` until all were tried.
+    /// Services whose initial files are still compiling; `None` until all initial files have been tried.
     unfinished: Option<BTreeSet<ServiceName>>,
     /// Requests for a rollback to a version that is still being restored.
     stepping_back: Vec<(ServiceName, RunId)>,
@@ -150,12 +150,12 @@ impl Plugins {
         }
     }
 
-    /// Returns `true` once all files that were there at the start have been tried.
+    /// Returns `true` once all files that were in the folder at the start have been tried.
     pub fn has_tried_all(&self) -> bool {
         self.unfinished.is_some()
     }
 
-    /// Services whose files have been there since the start and are still compiling.
+    /// Services whose initial files are still compiling.
     pub fn unfinished(&self) -> impl Iterator<Item = &ServiceName> {
         self.unfinished.iter().flatten()
     }

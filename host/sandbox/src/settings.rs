@@ -123,8 +123,8 @@ pub struct CompileSettings {
     /// Bytes of all compiled plugins in `node.cache`; those unused for longest are removed. `limits.cache-bytes`,
     /// default 2 GiB, 1 MiB to 1 TiB.
     pub cache_bytes: u64,
-    /// Program that compiles: this binary, or one of the same build. No key sets it; only programs other than
-    /// `wasmnode` that use this crate do. Default `/proc/self/exe`.
+    /// Program that compiles: this binary, or one of the same build. No key sets it; it is for programs other than
+    /// `wasmnode` that use this crate. Default `/proc/self/exe`.
     pub program: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Returns the pages that deep runs leave on the pool's stacks to the system.
+//! Trimming of stacks: returns to the system the pages that deep runs leave on the pool's stacks.
 //!
 //! A stack passes from run to run uncleared. wasmtime can return its pages after each run, which costs a sixth of the
 //! time of a short run. Here one run in [`EVERY`] returns the pages below it, so that in time every stack is trimmed.
@@ -12,7 +12,7 @@ pub(crate) const GUEST: usize = 512 << 10;
 /// Size of a stack, in bytes: the guest's part, and more than as much again for the host's functions that it calls.
 pub(crate) const SIZE: usize = 2 << 20;
 
-/// One run in so many returns the rest of its stack.
+/// Interval, in requests, at which a run returns the rest of its stack.
 const EVERY: u64 = 64;
 
 /// Bytes of a stack that stay for the next run: more than most runs need.

@@ -1,8 +1,8 @@
 //! Components that export `wasi:http/incoming-handler` as plugins: a request becomes an HTTP request, and the body of
 //! the response is the reply.
 //!
-//! No network is involved. A request is `POST /` with its frames joined as the body, unless it begins like a message of
-//! HTTP/1.1: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header lines after it
+//! No network is involved. A request is `POST /` with its frames joined as the body, unless it begins like an HTTP/1.1
+//! message: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header lines after it
 //! and an empty line give method, path, query and headers, and the rest of the frame and the other frames are the body.
 //! The node sets `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`, `wasmnode-caller`,
 //! `content-length` and, if the request has them, `traceparent` and `idempotency-key`, and replaces any that are there.
@@ -122,7 +122,7 @@ fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<
 /// Returns a request as an HTTP request.
 ///
 /// # Errors
-/// If it begins like a message of HTTP/1.1 and then breaks its format.
+/// If the request begins like an HTTP/1.1 message and then breaks its format.
 fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
     let mut frames = request.body.clone();
     let head = match frames.first().map(read_head) {

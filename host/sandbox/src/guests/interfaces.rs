@@ -32,7 +32,7 @@ pub(crate) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
     component.component_type().exports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
 }
 
-/// Returns a name that the author of a file chose as one safe, short line.
+/// Returns a name, which the author of a file chose, as one safe, short line.
 fn shown(name: &str) -> String {
     text::line(name, MAX_NAME).into_owned()
 }

@@ -23,7 +23,7 @@ impl Kind {
     /// Recognises a component by its exports, and links it to the host.
     ///
     /// # Errors
-    /// If it exports no known interface, or imports any that the host does not offer; the text lists them.
+    /// If the component exports no known interface, or imports any that the host does not offer; the text lists them.
     pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
         let missing: Vec<String> = interfaces::imports(sandbox, component)
             .into_iter()

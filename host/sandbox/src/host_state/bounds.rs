@@ -27,7 +27,7 @@ use wasmtime_wasi::p2::bindings::random::{insecure, random};
 /// Largest number of random bytes in one call: as many as browsers allow (`crypto.getRandomValues`).
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// Replaces the unbounded calls of wasmtime-wasi by bounded ones.
+/// Replaces unbounded calls of wasmtime-wasi with bounded ones.
 ///
 /// # Errors
 /// If an interface does not match that of wasmtime-wasi.

@@ -62,7 +62,7 @@ impl Egress {
         let scheme = uri.scheme().cloned().unwrap_or(Scheme::HTTPS);
         let port = wanted.port.unwrap_or_else(|| usual_port(Some(&scheme)));
         let host = wanted.host.trim_matches(['[', ']']).to_owned();
-        // A host that is an address was granted as an address.
+        // If the host is an address, the grant names that address.
         let address = grant.address.or_else(|| host.parse().ok());
         let target = EgressTarget { host, port, address, is_encrypted: scheme != Scheme::HTTP };
         let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);

@@ -114,7 +114,7 @@ pub(crate) async fn exchange(
     let options = options.unwrap_or_default();
     let within = options.connect_timeout.unwrap_or(LONGEST);
     // The connection is made to the host itself and not to a proxy, so the request line has the path alone (RFC 9112,
-    // 3.2).
+    // 3.2.1).
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
     let connect = async {

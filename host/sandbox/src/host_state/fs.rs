@@ -5,10 +5,10 @@
 //!
 //! - Everything that may block runs on separate threads, a few per service: `blocking.rs`.
 //! - Only regular files and folders are opened, and without blocking: the check is made on what was opened, not on its
-//! name. FIFOs, devices and sockets are rejected.
+//!   name. FIFOs, devices and sockets are rejected.
 //! - Open files and folders count against the plugins' share of descriptors: `descriptors.rs`.
 //! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Renames and links
-//! between folders are rejected, so that everything is counted where it lies.
+//!   between folders are rejected, so that everything is counted where it lies.
 //! - A listing is read in parts.
 
 mod host;
@@ -58,7 +58,7 @@ pub(crate) struct Root {
     log: Arc<ServiceLog>,
 }
 
-/// Replaces the functions of wasmtime-wasi by those of this module.
+/// Replaces functions of wasmtime-wasi with those of this module.
 ///
 /// # Errors
 /// If an interface does not match that of wasmtime-wasi.

@@ -14,7 +14,7 @@ use wasmtime_wasi::sockets::WasiSocketsView;
 #[derive(Default)]
 pub(crate) struct GuestSockets(BTreeMap<u32, DescriptorPermit>);
 
-/// Replaces the function of wasmtime-wasi by that of this module.
+/// Replaces a function of wasmtime-wasi with that of this module.
 ///
 /// # Errors
 /// If the interface does not match that of wasmtime-wasi.

@@ -32,7 +32,7 @@ pub(crate) struct ServiceContext {
     pub(crate) max_frames: usize,
     /// Name look-ups.
     pub(crate) lookups: Lookups,
-    /// The folders that it is granted.
+    /// Folders that are granted to the service.
     pub(crate) folders: Vec<Arc<GrantedFolder>>,
     /// Threads for calls that may block.
     pub(crate) blocking: Blocking,

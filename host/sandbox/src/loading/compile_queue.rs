@@ -63,7 +63,7 @@ struct State {
     slow: Waiting,
     large: Waiting,
     services: BTreeMap<ServiceName, Entry>,
-    /// Whether the end of the first pass over the files of the start is still to be reported.
+    /// Whether the end of the first pass over the initial files is still to be reported.
     is_first_pass: bool,
 }
 
@@ -205,7 +205,7 @@ impl State {
         }
     }
 
-    /// Returns the services left in the slow and large lanes, once all files of the start have been tried.
+    /// Returns the services left in the slow and large lanes, once all initial files have been tried.
     fn end_first_pass(&mut self) -> Option<Vec<ServiceName>> {
         let is_over = self.is_first_pass && self.services.values().all(|entry| entry.lane != Lane::Quick);
         is_over.then(|| {
@@ -255,7 +255,7 @@ impl Shared {
         self.has_changed.notify_all();
     }
 
-    /// Reports that all files of the start have been tried, after the events of those files.
+    /// Reports that all initial files have been tried, after the events of those files.
     fn report(state: &mut State, sending: &EventSender<PluginEvent>) {
         if let Some(unfinished) = state.end_first_pass() {
             sending.send(PluginEvent::FirstPass(unfinished));
@@ -305,7 +305,7 @@ impl CompileQueue {
         self.0.has_changed.notify_all();
     }
 
-    /// Notes that all files of the start are queued or done. [`PluginEvent::FirstPass`] follows once the quick lane is
+    /// Notes that all initial files are queued or done. [`PluginEvent::FirstPass`] follows once the quick lane is
     /// empty.
     pub(crate) fn end_start(&self, sending: &EventSender<PluginEvent>) {
         let mut state = self.0.lock();

@@ -22,7 +22,7 @@ pub(crate) enum PluginEvent {
     Unchanged(ServiceName),
     /// The file of a service was removed.
     Gone(ServiceName),
-    /// All files that were there at the start have been tried, except those of these services, which take longer.
+    /// All initial files have been tried, except those of these services, which take longer.
     FirstPass(Vec<ServiceName>),
 }
 

@@ -36,7 +36,7 @@ impl Inspection {
 /// Inspects the bytes of a file. They are compiled under the limits of `settings`, and with its cache.
 ///
 /// # Errors
-/// If the bytes are neither a component nor can be made into one.
+/// If the bytes are not a component, and cannot be made into one.
 pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, InspectError> {
     if bytes.len() as u64 > settings.plugin_bytes {
         return Err(InspectError::TooLarge { bytes: bytes.len(), limit: settings.plugin_bytes });

@@ -36,10 +36,10 @@ const RESCAN_BLIND: Duration = Duration::from_secs(1);
 /// Interval at which the folder that the path names is compared with the watched one.
 const COMPARE: Duration = Duration::from_secs(1);
 
-/// Time for which a recently modified file must stay unchanged at the start before it is loaded.
+/// Time for which an initial file younger than [`OLD`] must stay unchanged before it is loaded.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Age from which a file is assumed at the start to be complete.
+/// Age from which an initial file is assumed to be complete.
 const OLD: Duration = Duration::from_secs(2);
 
 /// Everything needed to load plugins.
@@ -85,7 +85,7 @@ impl Loader {
     }
 
     /// Starts to load the files of the folder, and to watch it until the node ends; events report the outcome of each
-    /// file. Once all files of the start have been tried, [`PluginEvent::FirstPass`] follows.
+    /// file. Once all initial files have been tried, [`PluginEvent::FirstPass`] follows.
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses to start a thread.
@@ -105,7 +105,7 @@ impl Loader {
         SandboxError::Folder { path: self.folder.clone(), source }
     }
 
-    /// Loads the files of the start: first those in the cache, so that none of them waits for a file that compiles.
+    /// Loads the initial files: first those in the cache, so that none of them waits for a file that compiles.
     fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(error));
@@ -123,7 +123,7 @@ impl Loader {
         queue.end_start(sending);
     }
 
-    /// Returns the tasks for the files that are there at the start and can be expected to be complete.
+    /// Returns the tasks for the initial files that can be expected to be complete.
     fn present(&self, folder: &mut Scanner) -> std::io::Result<Vec<(ServiceName, Task)>> {
         let path = &self.folder;
         let mut found = list(path)?;

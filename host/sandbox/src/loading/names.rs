@@ -4,7 +4,7 @@ use crate::error::NotLoadable;
 use std::path::Path;
 use wasmnode_protocol::ServiceName;
 
-/// Longest name of a service with a file, in bytes: with `.wasm.minisig`, the 255 that file systems allow.
+/// Longest name of a service that has a file, in bytes: with `.wasm.minisig`, the 255 of file systems.
 const NAME_BYTES: usize = 242;
 
 /// Returns the service that a file of the plugin folder is to serve.

@@ -1,8 +1,8 @@
 //! Provenance of plugins: if the configuration demands it, a file needs a listed digest, or a signature of its exact
 //! bytes by a trusted key.
 //!
-//! A signature covers neither the file's name nor the fact that a newer version exists: a user that may write to the
-//! folder may choose among all files that were ever signed.
+//! A signature proves neither the file's name nor that there is no newer version: a user that may write to the folder
+//! may choose among all files that were ever signed.
 
 use crate::loading::scanner::signature_of;
 use crate::settings::Provenance;

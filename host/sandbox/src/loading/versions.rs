@@ -1,4 +1,4 @@
-//! The versions of one plugin: the one that serves, and those that it can be rolled back to.
+//! The versions of one plugin: the serving one, and those that a rollback can return to.
 
 use crate::loading::history::{Record, RolledBack, Version};
 use crate::plugin::{Origin, Plugin};

@@ -122,7 +122,7 @@ impl Plugins {
         }
     }
 
-    /// Notes that a file that was there at the start has been compiled, if the event is about one.
+    /// Notes that an initial file has been compiled, if the event is about one.
     fn note_finished(&mut self, news: &PluginEvent) {
         let finished = match news {
             PluginEvent::Loaded(service, _) | PluginEvent::Refused(service, _) => service,

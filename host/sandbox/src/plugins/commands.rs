@@ -21,7 +21,7 @@ use tracing::info;
 use wasmnode_api::{FolderIdentity, PluginFolder, PluginReport, Refusal, Verdict};
 use wasmnode_protocol::{Code, Failure, ServiceName, text};
 
-/// Largest number of verdicts that are kept for `deploy` to fetch.
+/// Largest number of staged files whose verdicts are pending or kept.
 const TRIALS: usize = 64;
 
 /// Largest number of files listed that no service can be named after.

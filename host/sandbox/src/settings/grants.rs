@@ -31,9 +31,10 @@ pub struct FolderGrant {
     pub guest: String,
     /// Whether the plugin may change the content.
     pub write: bool,
-    /// Largest size of all files in bytes up to which the plugin may add to them; a sparse file counts in full.
+    /// Limit on the bytes of all files in the folder, checked when the plugin adds to them; a sparse file counts in
+    /// full.
     pub bytes: u64,
-    /// Largest number of files, folders and links up to which the plugin may add to them.
+    /// Limit on the number of files, folders and links in the folder, checked when the plugin adds to them.
     pub files: u64,
 }
 

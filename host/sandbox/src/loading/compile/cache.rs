@@ -172,8 +172,8 @@ impl Cache {
         Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
     }
 
-    /// Removes entries until a tenth of the limit is free, those unused for longest first, and also removes unfinished
-    /// ones that were left behind. Returns the size of the rest.
+    /// Removes entries until a tenth of the limit is free, those unused for longest first. Also removes unfinished ones
+    /// that were left behind. Returns the size of the rest.
     fn make_room(&self) -> io::Result<u64> {
         let mut entries = self.entries()?;
         entries.sort_unstable_by_key(|entry| entry.used);

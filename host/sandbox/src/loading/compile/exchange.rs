@@ -1,7 +1,7 @@
 //! One exchange with a compiler process: sends job and file, receives greeting, answer, code and error output.
 //!
-//! Runs on one thread without blocking, so that a process that does not read or write delays it no longer than its time
-//! allows. Everything that is received is bounded.
+//! Runs on one thread without blocking, so that a process that does not read or write delays it only for the time that
+//! it may take. Everything that is received is bounded.
 
 use super::protocol::{self, Answer, GREETING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

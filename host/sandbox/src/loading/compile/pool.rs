@@ -18,7 +18,7 @@ pub(super) fn patient(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError
 }
 
 /// Builds a pool of the calling thread, at its own priority, and `threads - 1` helpers at the lowest. Compiling makes
-/// progress however busy the guests are, and takes no more from them than the time slices of one thread.
+/// progress however busy the guests are, and takes at most the time slices of one thread from them.
 pub(super) fn helping_me(threads: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
     builder(threads).use_current_thread().build()
 }
