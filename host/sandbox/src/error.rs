@@ -29,7 +29,7 @@ impl fmt::Display for SandboxError {
                 let path = path.display();
                 write!(f, "cannot read the plugin folder {path}: {source}; create it, or name another in node.plugins")
             }
-            Self::Thread(source) => write!(f, "the system refuses a thread: {source}"),
+            Self::Thread(source) => write!(f, "the system refuses to start a thread: {source}"),
         }
     }
 }

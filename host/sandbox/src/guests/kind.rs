@@ -45,7 +45,7 @@ impl Kind {
                 let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
                 return Err(format!(
                     "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
-                     command) or wasi:http/incoming-handler@0.2, and this exports {exports}"
+                     command) or wasi:http/incoming-handler@0.2, but this exports {exports}"
                 ));
             }
         };

@@ -232,7 +232,7 @@ mod tests {
             let failed = get(&target(host, port, None)).err();
             assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Denied::NotPublic))), "{host}: {failed:?}");
         }
-        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody connected");
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a connection was made");
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl Loader {
     /// reason to refuse that file.
     pub(crate) fn work(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
         guard::guarded(|| self.work_unguarded(service, task, attempt)).unwrap_or_else(|panic| {
-            let why = format!("the node panicked while loading it: {panic}");
+            let why = format!("an internal error of the node while loading it: {panic}");
             match task {
                 Task::Change(_) => vec![self.refuse(service, &self.file_of(service), String::new(), why)],
                 Task::Restore(version) => {

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(health.record(true, now), Some(SECOND));
         assert_eq!([(); 9].map(|()| health.record(true, now)), [None; 9]);
         assert_eq!(health.admit(now + SECOND), Ok(()));
-        assert_eq!(health.record(true, now + SECOND), Some(2 * SECOND), "the one that was to see");
+        assert_eq!(health.record(true, now + SECOND), Some(2 * SECOND), "the probe");
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn serve() -> Result<(), String> {
     let job: CompileJob = protocol::read(&mut stdin).map_err(broken)?;
     limit(&job).map_err(|error| format!("cannot limit itself: {error}"))?;
     let threads = if job.is_patient { pool::patient(job.threads) } else { pool::helping_me(job.threads) };
-    let threads = threads.map_err(|error| format!("the system refuses a thread: {error}"))?;
+    let threads = threads.map_err(|error| format!("the system refuses to start a thread: {error}"))?;
     let mut bytes = vec![0; usize::try_from(job.bytes).map_err(|error| error.to_string())?];
     stdin.read_exact(&mut bytes).map_err(broken)?;
     let (answer, code) = threads.install(|| work(&engine, &bytes, job.wanted));

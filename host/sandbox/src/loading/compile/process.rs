@@ -395,7 +395,7 @@ mod tests {
             let started = starts(&folder);
             assert!(matches!(run_until(&processes, WALL, &cancel), Err(Ending::Stopped)));
             assert_eq!(starts(&folder), started, "{does}");
-            assert!(processes.unusable.get().is_none(), "that it does not greet is not its fault");
+            assert!(processes.unusable.get().is_none(), "killed before its greeting, which is no fault of the program");
         }
     }
 

@@ -183,5 +183,5 @@ fn the_first_pass_is_over_when_no_small_file_is_left_to_try() {
         state.end(service, next);
     }
     assert_eq!(state.end_first_pass(), Some(vec![a, c]));
-    assert_eq!(state.end_first_pass(), None, "it is said once");
+    assert_eq!(state.end_first_pass(), None, "reported once");
 }

@@ -165,9 +165,7 @@ impl Store {
                 let aside = file.with_extension("json.damaged");
                 fs::rename(&file, &aside).map_err(|error| format!("{}: {error}", file.display()))?;
                 let (file, aside) = (file.display(), aside.display());
-                warn!(
-                    "which versions of plugins served before is not known: {file}: {why}; it is set aside as {aside}"
-                );
+                warn!("cannot read which versions of plugins served before: {file}: {why}; it is set aside as {aside}");
             }
         }
         Ok(())

@@ -148,7 +148,7 @@ fn an_answer_whose_record_cannot_be_written_says_so() {
     assert!(text.starts_with("done; a restart would forget it: "), "{text}");
     fs::remove_dir(scene.path("versions.json")).unwrap();
     history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
-    assert_eq!(next_answer(&scene).1, "done\n", "it is written once that is possible");
+    assert_eq!(next_answer(&scene).1, "done\n", "written once that is possible");
     assert!(scene.path("versions.json").is_file());
 }
 
@@ -225,7 +225,7 @@ fn bytes_that_no_record_names_any_more_are_removed() {
     fs::write(scene.path("versions/left-behind.new"), "x").unwrap();
     history.record(&service("a"), None, None);
     history.close();
-    assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 1, "but for what nobody knows");
+    assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 1, "except those that no record names");
     let _history = reopen(&scene, history, "/plugins", LIMIT);
     assert_eq!(fs::read_dir(scene.path("versions")).unwrap().count(), 0);
 }
@@ -258,7 +258,7 @@ fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
         record(&mut scene, &history, "c", Some(only(b"three")));
         assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
         record(&mut scene, &history, returning, None);
-        assert!(history.bytes(&digest(b"one")).is_err(), "nothing names them any more");
+        assert!(history.bytes(&digest(b"one")).is_err(), "no record names them");
     }
 }
 

@@ -210,7 +210,7 @@ fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
     assert_eq!(scene.scan_failing(100, denied()), []);
     assert_eq!(scene.scan_failing(400, denied()), unusable(denied()));
     for ms in [1_400, 20_000, 90_000] {
-        assert_eq!(scene.scan_failing(ms, denied()), [], "it is said once");
+        assert_eq!(scene.scan_failing(ms, denied()), [], "reported once");
     }
     let other = FileError::NotAFile("a FIFO");
     scene.scan_failing(91_000, other.clone());
