@@ -228,7 +228,7 @@ impl Compiler {
             let why = format!("{error:#}");
             // The pool's texts for a valid component that is larger than a slot.
             if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
-                return format!("it wants more than a plugin may have: {why}");
+                return format!("it needs more than a plugin may have: {why}");
             }
             format!("its compiled form cannot be loaded: {why}")
         })

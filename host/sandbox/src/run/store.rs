@@ -62,7 +62,7 @@ pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: 
     let cause = error.root_cause().to_string();
     // The error of wasmtime's own count has no type.
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || cause.contains("store handle limit") {
-        let reason = format!("an instance of {service} wanted more than {MAX_RESOURCES} open resources");
+        let reason = format!("an instance of {service} asked for more than {MAX_RESOURCES} open resources");
         return Failure::new(Code::Exhausted, reason);
     }
     // The type of this error is private to wasmtime; its text is not.
