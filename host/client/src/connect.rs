@@ -1,18 +1,20 @@
-//! Connecting to an endpoint as a user writes it.
+//! Connecting to an endpoint as users write it.
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// Connects to an endpoint. A host's name is looked up here, as libzmq would look for IPv4 addresses only; one that has
-/// no address is left to libzmq, which looks again later.
+/// Connects `socket` to an endpoint.
+///
+/// Host names are resolved here, because libzmq resolves them to IPv4 addresses only. A name without an address is left
+/// to libzmq, which resolves it again later.
 ///
 /// # Errors
-/// libzmq's reason.
+/// The error of libzmq.
 pub(super) fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
     let endpoint = on_this_machine(endpoint);
     let address = endpoint.strip_prefix("tcp://").and_then(address_of);
     let endpoint = address.map_or(endpoint, |address| format!("tcp://{address}").into());
-    // libzmq takes IPv6 addresses only where this is set.
+    // libzmq accepts IPv6 addresses only with this option.
     socket.set_ipv6(address.is_some_and(|address| address.is_ipv6()))?;
     loop {
         match socket.connect(&endpoint) {
@@ -22,13 +24,13 @@ pub(super) fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::E
     }
 }
 
-/// The first IPv4 address, as nodes listen there; the first of all if there is none.
+/// Returns the first IPv4 address, because nodes listen there; without one, the first address.
 fn address_of(address: &str) -> Option<SocketAddr> {
     let found: Vec<_> = address.to_socket_addrs().ok()?.collect();
     found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
-/// Where a client of this machine finds who listens at all of its addresses: at the loopback address of that family.
+/// Replaces the wildcard address of a listener with the loopback address of its family.
 fn on_this_machine(endpoint: &str) -> Cow<'_, str> {
     let all = [("*", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")];
     let one = all.into_iter().find_map(|(all, one)| {

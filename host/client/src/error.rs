@@ -1,11 +1,11 @@
-//! Why there is no reply.
+//! Reasons why a request has no reply.
 
 use std::fmt;
 use std::time::Duration;
 use wasmnode_protocol::Failure;
 use wasmnode_protocol::message;
 
-/// Why there is no reply.
+/// Reason why a request has no reply.
 ///
 /// ```
 /// use wasmnode_client::{Code, Error, Failure};
@@ -16,37 +16,37 @@ use wasmnode_protocol::message;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The answer is a failure; the node or the service says why.
+    /// The node or the service answered with a failure.
     Failure(Failure),
-    /// Nobody listens at the endpoint.
+    /// No connection to the endpoint was established within two seconds.
     Unreachable {
-        /// Where the node was expected.
+        /// Endpoint that the client was given.
         endpoint: String,
     },
-    /// The node does not let this client in, or is not the one that was expected.
+    /// The node rejects this client's key, or requires one, or has another key than expected.
     Refused {
-        /// Where the node is.
+        /// Endpoint of the node.
         endpoint: String,
-        /// What it said, as far as that is known.
+        /// The reason, as far as it can be determined, and the remedy.
         why: &'static str,
     },
     /// The connection ended before the answer came.
     Lost {
-        /// Where the node is.
+        /// Endpoint of the node.
         endpoint: String,
     },
     /// No message arrived in time.
     Timeout {
-        /// How long was waited.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// The node sent something that is not of the protocol.
+    /// The node sent a message that breaks the protocol.
     Malformed(message::Malformed),
-    /// ZeroMQ refused: the endpoint is wrong, above all.
+    /// ZeroMQ failed, in most cases because the endpoint is invalid.
     Socket {
-        /// Where the node was expected.
+        /// Endpoint that the client was given.
         endpoint: String,
-        /// What ZeroMQ said.
+        /// The error of ZeroMQ.
         source: SocketError,
     },
 }
@@ -84,8 +84,9 @@ impl std::error::Error for Error {
 }
 
 impl Error {
-    /// Returns `true` if the request may have run, so that a second one could have its effect twice, unless both have
-    /// the same idempotency key.
+    /// Returns `true` if the request may have run.
+    ///
+    /// Sending it again could then have its effect twice, unless both requests have the same idempotency key.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {
@@ -96,7 +97,7 @@ impl Error {
     }
 }
 
-/// An error of ZeroMQ.
+/// Error of ZeroMQ.
 #[derive(Debug)]
 pub struct SocketError(zmq::Error);
 

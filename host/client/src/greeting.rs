@@ -1,23 +1,25 @@
-//! Whether a node asks for keys, by what it says first (ZMTP 3, ZeroMQ RFC 23): libzmq does not tell why a connection
-//! ended.
+//! Detection of nodes that require keys, by their greeting (ZMTP 3, ZeroMQ RFC 23): libzmq does not report why a
+//! connection ended.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How long the node may take for each step.
+/// Timeout of each step: establishing a TCP connection, and reading from it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The beginning of a greeting: the signature, and the major version. The node answers it with all of its own; what
-/// would come next is this side's mechanism, and a wrong one would end the connection.
+/// First bytes of a greeting: the signature, and the major version.
+///
+/// The node responds with its whole greeting. The next field would be the mechanism of this side, and a wrong one would
+/// end the connection.
 const BEGINNING: [u8; 11] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3];
 
-/// A whole greeting, and in it the name of the mechanism, padded with zeros.
+/// Length of a whole greeting. The name of the mechanism in it is padded with zeros.
 const GREETING_BYTES: usize = 64;
 const MECHANISM: std::ops::Range<usize> = 12..32;
 
-/// Whether who listens at an endpoint asks for keys; `None` if nobody greets there.
+/// Returns `true` if the node at an endpoint requires keys (CURVE); `None` if no greeting arrives.
 pub(super) fn asks_for_key(endpoint: &str) -> Option<bool> {
     let greeting = match endpoint.split_once("://")? {
         ("tcp", address) => address.to_socket_addrs().ok()?.find_map(|address| {
@@ -46,8 +48,9 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// Listens at a port of its own, ends so many connections at once, then greets as many as come until the client has
-    /// its answer, with this mechanism or not at all.
+    /// Returns the error of a client whose first connections are ended immediately.
+    ///
+    /// Later connections are greeted with `mechanism`; without one, the listener closes.
     fn answer_of_one_that_ends_connections(first: usize, mechanism: Option<&'static [u8]>) -> Error {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());

@@ -18,7 +18,7 @@ use std::str::FromStr;
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// The key as libzmq takes it.
+    /// Returns the 32 bytes of the key, as libzmq expects them.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -35,12 +35,12 @@ impl FromStr for Key {
         }
         let bytes = zmq::z85_decode(text).map_err(|_| InvalidKey)?;
         let key = Self(bytes.try_into().map_err(|_| InvalidKey)?);
-        // Z85 has spellings for numbers that no four bytes can hold.
+        // Z85 can also spell numbers that do not fit into four bytes.
         if key.to_string() == text { Ok(key) } else { Err(InvalidKey) }
     }
 }
 
-/// Says what a key looks like; reads on from the text that is none.
+/// Error of a text that is not a key. The message describes the format, and continues a sentence after the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidKey;
 
@@ -58,25 +58,35 @@ impl fmt::Display for Key {
     }
 }
 
-/// Never shown: it may be a secret one.
+/// Hides the bytes, because the key may be a secret one.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
     }
 }
 
-/// A process's own keys.
+/// Keys of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyPair {
-    /// What others know it by.
+    /// The public key, by which others identify the process.
     pub public: Key,
-    /// What it proves that with.
+    /// The secret key, which proves that identity.
     pub secret: Key,
 }
 
 impl KeyPair {
-    /// Makes a new pair. On a command line, a public key that begins with a hyphen would look like an option, so none
-    /// does.
+    /// Generates a new pair.
+    ///
+    /// The public key never begins with a hyphen, because it would look like an option on a command line.
+    ///
+    /// # Examples
+    /// ```
+    /// use wasmnode_client::{Key, KeyPair};
+    ///
+    /// let pair = KeyPair::random()?;
+    /// assert_eq!(pair.public.to_string().parse(), Ok(pair.public));
+    /// # Ok::<(), wasmnode_client::SocketError>(())
+    /// ```
     ///
     /// # Errors
     /// If libzmq was built without CURVE.

@@ -1,5 +1,7 @@
-//! A client of a node, in our own dialect ([`wasmnode_protocol::message::native`]): blocking, and pipelining where
-//! wanted.
+//! Blocking client of a node, in our own dialect ([`wasmnode_protocol::message::native`]).
+//!
+//! [`Client::call`] sends one request and waits for its answer. [`Client::send`] and [`Client::receive`] pipeline: any
+//! number of requests can be pending on one connection.
 //!
 //! ```no_run
 //! use wasmnode_client::{Client, Request};
@@ -20,7 +22,7 @@ pub use key::{InvalidKey, Key, KeyPair};
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
-/// What a client hears.
+/// What a client receives for a request.
 pub use wasmnode_protocol::message::Reply;
 use wasmnode_protocol::message::{self, Dialect, native};
 pub use wasmnode_protocol::{Body, Code, Failure, Frame};
@@ -28,11 +30,12 @@ use zmq::SocketEvent::{
     DISCONNECTED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_NO_DETAIL, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_SUCCEEDED,
 };
 
-/// How long a request waits for the connection before the node counts as absent.
+/// Timeout of establishing the connection, after which the node counts as unreachable.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Connections that a node ends within the handshake before it is asked whether it wants keys. One that is ending, or
-/// was killed, ends connections too, and wants none.
+/// Number of connections that the node ends during the handshake before its greeting is checked for a key mechanism.
+///
+/// More than one, because a node that stops or is killed ends connections too, whether it requires keys or not.
 const SHUT_OUT: u32 = 2;
 
 const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
@@ -44,54 +47,68 @@ const NEEDLESS_KEY: &str = "a key was shown, and it asks for none; leave --keys 
 
 const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name";
 
-/// Where the context of each client tells whether the connection stands.
+/// In-process endpoint of the socket monitor, which reports the state of the connection.
 const MONITOR: &str = "inproc://connected";
 
 /// Interval of the heartbeats that a client sends, in milliseconds.
 const HEARTBEAT: i32 = 1_000;
 
-/// How long a connection may bring nothing, in milliseconds, before this side gives it up, or the other: the time to
-/// live that heartbeats contain. A frame of `limits.message` has to pass within it.
+/// Largest time without incoming data, in milliseconds, before either side closes the connection.
+///
+/// Heartbeats carry the value as their time to live. A frame of `limits.message` has to arrive within it.
 const TIME_TO_LIVE: i32 = 20_000;
 
-/// How long an answer is waited for before the state of the connection is watched as well.
+/// Time for which only the message socket is polled, before the monitor is polled as well.
+///
+/// Most answers arrive within it, and one socket is faster to poll than two.
 const SOON: Duration = Duration::from_millis(20);
 
-/// How much longer than a request's deadline its answer is waited for.
+/// Time after a request's deadline for which [`Client::call`] still waits for its answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// One connection to a node. It carries any number of requests at a time.
+/// Connection to a node, which carries any number of requests at a time.
 pub struct Client {
     socket: zmq::Socket,
-    /// Becomes readable when the connection is made, refused or lost.
+    /// Becomes readable when the connection is established, rejected or lost.
     events: zmq::Socket,
     is_connected: bool,
-    /// Connections that the node has ended within the handshake.
+    /// Number of connections that the node ended during the handshake.
     shut_out: u32,
-    /// Requests that have no answer yet; none of those from before a lost connection get one.
+    /// Number of requests without an answer; set to 0 when the connection is lost, because none of them gets one.
     pending: usize,
-    /// Whether the connection was lost with requests pending, which is not reported yet.
+    /// Whether the connection was lost with requests pending, and `receive` has not reported it yet.
     is_lost: bool,
     endpoint: String,
     shows_key: bool,
     next_id: u64,
 }
 
-/// What a client proves itself with, and whose proof it wants, on tcp.
+/// Keys for a connection to a node that requires them (CURVE, ZeroMQ RFC 26; `tcp` endpoints only).
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// Its own keys.
+    /// Keys of the client.
     pub own: KeyPair,
-    /// The node's key.
+    /// Public key of the node.
     pub node: Key,
 }
 
-/// A request to send.
+/// Request to a service.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use wasmnode_client::Request;
+///
+/// let request = Request::new("afficher@paris").body(["bonjour"]).deadline(Duration::from_secs(2)).wait(true);
+/// # let _ = request;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Request(message::Request);
 
 impl Request {
-    /// Asks a service, with an empty body.
+    /// Creates a request with an empty body. `service` is an address ([`wasmnode_protocol::Address`]).
+    ///
+    /// The address is checked when the request is sent.
     #[must_use]
     pub fn new(service: &str) -> Self {
         Self(message::Request {
@@ -113,36 +130,38 @@ impl Request {
         self
     }
 
-    /// Sets how long to wait for the answer, in whole milliseconds, at least one; without it, the service decides.
+    /// Sets the deadline, in whole milliseconds from 1 to `u32::MAX`; without one, that of the service applies.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.0.deadline_ms = Some(u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX).max(1));
         self
     }
 
-    /// Waits for a service that nobody offers yet, instead of failing at once.
+    /// Sets whether to wait for a service that is not offered yet, instead of failing immediately.
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.0.wait = wait;
         self
     }
 
-    /// Runs nothing: what comes, as a partial reply, are the records of the nodes on the way ([`message::trace`]), and
-    /// then the answer: an empty reply where the request would be served, or the failure that it would get.
+    /// Traces the request instead of running it.
+    ///
+    /// A partial reply has the records of the nodes on the way ([`message::trace`]). The answer is an empty reply if
+    /// the request would be served, or the failure that it would get.
     #[must_use]
     pub fn trace(mut self) -> Self {
         self.0.trace = true;
         self
     }
 
-    /// Passes on a W3C `traceparent`.
+    /// Sets the `traceparent` (W3C Trace Context): ASCII, at most 65,535 bytes.
     #[must_use]
     pub fn traceparent(mut self, traceparent: &str) -> Self {
         self.0.traceparent = Some(Frame::copy_from_slice(traceparent.as_bytes()));
         self
     }
 
-    /// Says that requests with this key, 1 to 255 bytes, ask for the same effect, once.
+    /// Sets the idempotency key, 1 to 255 bytes, by which a node recognises repetitions of a request.
     #[must_use]
     pub fn idempotency_key(mut self, key: &[u8]) -> Self {
         self.0.idempotency_key = Some(Frame::copy_from_slice(key));
@@ -151,18 +170,38 @@ impl Request {
 }
 
 impl Client {
-    /// Prepares a connection; a node that is not there yet is noticed with the first request.
+    /// Prepares a connection to a node without keys. An absent node is reported by the first request.
+    ///
+    /// # Examples
+    /// ```
+    /// use wasmnode_client::{Client, Error};
+    ///
+    /// let client = Client::connect("tcp://127.0.0.1:5555")?;
+    /// assert_eq!(client.endpoint(), "tcp://127.0.0.1:5555");
+    /// assert!(matches!(Client::connect("127.0.0.1:5555"), Err(Error::Socket { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
-    /// If the endpoint is not one of ZeroMQ's (`tcp://127.0.0.1:5555`, `ipc://node1.ipc`).
+    /// [`Error::Socket`] if the endpoint is not one of ZeroMQ's (`tcp://127.0.0.1:5555`, `ipc://node1.ipc`).
     pub fn connect(endpoint: &str) -> Result<Self, Error> {
         Self::prepare(endpoint, None)
     }
 
-    /// Prepares a connection to a node that asks for keys (CURVE, ZeroMQ RFC 26).
+    /// Prepares a connection to a node that requires keys (CURVE, ZeroMQ RFC 26).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use wasmnode_client::{Client, Credentials, Key, KeyPair};
+    ///
+    /// let node: Key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7".parse()?;
+    /// let proof = Credentials { own: KeyPair::random()?, node };
+    /// let client = Client::connect_with("tcp://node1.example.org:5555", &proof)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// If the endpoint is not one of ZeroMQ's.
+    /// [`Error::Socket`] if the endpoint is not one of ZeroMQ's.
     pub fn connect_with(endpoint: &str, proof: &Credentials) -> Result<Self, Error> {
         Self::prepare(endpoint, Some(proof))
     }
@@ -173,8 +212,8 @@ impl Client {
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
         let connect = || {
-            // ZMQ_IMMEDIATE would tell as well that nobody is there, but with it libzmq throws away the answers that
-            // have arrived and are not read yet when the connection ends.
+            // ZMQ_IMMEDIATE would report an absent node too, but makes libzmq discard received and unread answers
+            // when the connection ends.
             let events = [
                 HANDSHAKE_SUCCEEDED,
                 HANDSHAKE_FAILED_AUTH,
@@ -189,7 +228,7 @@ impl Client {
                 socket.set_curve_serverkey(proof.node.as_bytes())?;
             }
             let events = context.socket(zmq::PAIR)?;
-            // No limit: libzmq's thread would wait until they are read.
+            // No limit, because libzmq's thread would block until the events are read.
             events.set_rcvhwm(0)?;
             events.connect(MONITOR)?;
             socket.set_heartbeat_ivl(HEARTBEAT)?;
@@ -214,11 +253,13 @@ impl Client {
         })
     }
 
-    /// Sends a request and waits for its answer; partial replies are passed on as they come.
+    /// Sends a request and returns its final reply; `partial` receives each partial reply as it arrives.
+    ///
+    /// Waits until one second after the request's deadline; without a deadline, without limit.
     ///
     /// # Errors
-    /// [`Error::Failure`] is the node's or service's answer; after any other error it is unknown whether the request
-    /// ran.
+    /// [`Error::Failure`] is the answer of the node or the service. [`Error::may_have_run`] reports for every error
+    /// whether the request may have run.
     pub fn call(&mut self, ask: Request, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
         let Ok(reply) = self.call_while::<Infallible>(ask, |body| {
             partial(body);
@@ -227,11 +268,22 @@ impl Client {
         Ok(reply)
     }
 
-    /// The same, but that `partial` may end it: then the request is withdrawn, and the result is what `partial`
-    /// returned.
+    /// Sends a request like [`Self::call`], but lets `partial` end it.
+    ///
+    /// If `partial` returns an error, the request is withdrawn, and the result is `Ok(Err(_))` with that error.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use wasmnode_client::{Client, Request};
+    ///
+    /// let mut client = Client::connect("tcp://127.0.0.1:5555")?;
+    /// let reply = client.call_while(Request::new("compter"), |_first| Err("one partial reply is enough"))?;
+    /// assert_eq!(reply, Err("one partial reply is enough"));
+    /// # Ok::<(), wasmnode_client::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Self::call`].
+    /// The errors of [`Self::call`].
     pub fn call_while<E>(
         &mut self,
         ask: Request,
@@ -251,17 +303,30 @@ impl Client {
                 }
                 (answered, Reply::Final(body)) if answered == id => return Ok(Ok(body)),
                 (answered, Reply::Failure(failure)) if answered == id => return Err(Error::Failure(failure)),
-                // The late answer of a request that was given up.
+                // A reply to another request, which an earlier call gave up.
                 _ => {}
             }
         }
     }
 
-    /// Sends a request; its number comes back with each of its replies.
+    /// Sends a request and returns its number, which each of its replies has too.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use wasmnode_client::{Client, Request};
+    ///
+    /// let mut client = Client::connect("tcp://127.0.0.1:5555")?;
+    /// let first = client.send(Request::new("afficher").body(["un"]))?;
+    /// let second = client.send(Request::new("afficher").body(["deux"]))?;
+    /// let (id, reply) = client.receive(None)?;
+    /// assert!(id == first || id == second);
+    /// # Ok::<(), wasmnode_client::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule: nothing
-    /// is sent then. [`Error::Unreachable`] if no connection stands within two seconds.
+    /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule; nothing
+    /// is sent then. [`Error::Unreachable`] if no connection is established within two seconds. [`Error::Refused`] if
+    /// the node rejects this client.
     pub fn send(&mut self, ask: Request) -> Result<u64, Error> {
         native::check(&ask.0)?;
         let id = self.next_id;
@@ -272,20 +337,23 @@ impl Client {
         Ok(id)
     }
 
-    /// Withdraws a request; its answer will be failure 499, unless another is on its way already.
+    /// Withdraws a request. Its answer is failure 499, unless the node has already sent another.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no connection stands within two seconds.
+    /// [`Error::Unreachable`] if no connection is established within two seconds. [`Error::Refused`] if the node
+    /// rejects this client.
     pub fn cancel(&mut self, id: u64) -> Result<(), Error> {
         self.send_frames(&native::encode_cancel(id))
     }
 
-    /// Waits for the next reply to any request, at most so long (`None`: however long it takes).
+    /// Waits for the next reply to any request, and returns it with the request's number.
+    ///
+    /// A `timeout` of `None` waits without limit.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if none came in time, [`Error::Refused`] if the node does not let this client in,
-    /// [`Error::Malformed`] if it is not of the protocol, [`Error::Lost`] once if the connection was lost with requests
-    /// pending: none of those that were sent until then gets an answer.
+    /// [`Error::Timeout`] if no reply arrived in time, [`Error::Refused`] if the node rejects this client,
+    /// [`Error::Malformed`] if the message breaks the protocol. [`Error::Lost`] once after the connection was lost with
+    /// requests pending: none of the requests sent before gets an answer.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {
             return Err(Error::Timeout { waited: timeout.unwrap_or_default() });
@@ -298,16 +366,15 @@ impl Client {
         reply.map_err(Error::Malformed)
     }
 
-    /// Waits for a message; `false` if none came in time.
+    /// Waits for a message; returns `false` if none arrived in time.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
         let until = timeout.map(|timeout| Instant::now() + timeout);
-        // Most answers come within this time, and one socket is faster to wait for than two.
         let soon = timeout.map_or(SOON, |timeout| timeout.min(SOON));
         if self.socket.poll(zmq::POLLIN, milliseconds(soon)).map_err(|error| self.failed(error))? > 0 {
             return Ok(true);
         }
         loop {
-            // Whatever arrived before the connection ended has been received by now.
+            // All messages that arrived before the connection ended have been received here.
             self.read_events()?;
             if std::mem::take(&mut self.is_lost) {
                 return Err(Error::Lost { endpoint: self.endpoint.clone() });
@@ -321,10 +388,10 @@ impl Client {
         }
     }
 
-    /// Reads what has become of the connection.
+    /// Reads the monitor's events, and updates the state of the connection.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the node has not let this client in.
+    /// [`Error::Refused`] if the node rejects this client.
     fn read_events(&mut self) -> Result<(), Error> {
         while let Ok(event) = self.events.recv_multipart(zmq::DONTWAIT) {
             match kind(&event) {
@@ -337,7 +404,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes what ended a connection before it was made.
+    /// Counts a connection that ended during its handshake, and returns the error if the reason is known.
     fn heed_refusal(&mut self, event: Option<zmq::SocketEvent>) -> Result<(), Error> {
         self.shut_out += 1;
         let why = match (event, self.shows_key) {
@@ -358,17 +425,19 @@ impl Client {
         Err(Error::Refused { endpoint: self.endpoint.clone(), why })
     }
 
-    /// Where the node listens.
+    /// Returns the endpoint of the node, as it was given.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Waits until the connection stands, as the first message would: who measures a request does not measure that too.
+    /// Waits until the connection is established, as the first request would.
+    ///
+    /// Measurements of requests call it first, to exclude the handshake.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no connection stands within two seconds, [`Error::Refused`] if the node does not let
-    /// this client in.
+    /// [`Error::Unreachable`] if no connection is established within two seconds, [`Error::Refused`] if the node
+    /// rejects this client.
     pub fn wait_for_connection(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         while !self.is_connected {
@@ -383,7 +452,7 @@ impl Client {
 
     fn send_frames(&mut self, frames: &[Frame]) -> Result<(), Error> {
         self.wait_for_connection()?;
-        // A loss until now concerns the requests before, not this one.
+        // A loss before this point concerns earlier requests, not this one.
         self.read_events()?;
         let sent = self.socket.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0);
         sent.map_err(|error| self.failed(error))
@@ -402,7 +471,7 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What a monitor's event is about.
+/// Returns the kind of a monitor's event (libzmq's `zmq_socket_monitor`).
 fn kind(event: &[Vec<u8>]) -> Option<zmq::SocketEvent> {
     let event = event.first()?;
     Some(zmq::SocketEvent::from_raw(u16::from_ne_bytes([*event.first()?, *event.get(1)?])))
