@@ -1,9 +1,11 @@
-//! Why a request has no reply.
+//! Failures: answers to requests that have no reply.
 
 use crate::text;
 use std::fmt;
 
-/// The class of a failure. The numbers stand on the wire; they follow HTTP where HTTP has the same class.
+/// Class of a failure.
+///
+/// The numbers are sent on the wire. They follow HTTP (RFC 9110) where HTTP has the same class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum Code {
@@ -15,23 +17,23 @@ pub enum Code {
     UnknownService = 404,
     /// A body is over the size limit.
     TooLarge = 413,
-    /// The service says that the request itself is wrong.
+    /// The service reports that the request itself is wrong.
     Rejected = 422,
     /// A queue or table is full. Nothing was started: trying again later is safe.
     Overloaded = 429,
     /// The client withdrew the request.
     Cancelled = 499,
-    /// The service says that it could not do it this time.
+    /// The service reports that it failed this time.
     Failed = 500,
     /// The instance trapped, panicked or broke the contract.
     Crashed = 502,
     /// The node is shutting down. Nothing was started.
     Draining = 503,
-    /// The time to answer has passed; the request may have run in part.
+    /// The deadline has passed; the request may have run in part.
     Deadline = 504,
     /// The instance asked for more memory, tables or instances than its service may have.
     Exhausted = 507,
-    /// A call from service to service would go round in a circle, or goes too deep.
+    /// A call from service to service would close a cycle, or exceeds the depth limit.
     Loop = 508,
     /// The worker or the node that had the request is gone; the request may have run.
     Lost = 520,
@@ -40,7 +42,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code there is, in ascending order.
+    /// All codes, in ascending order.
     pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Forbidden,
@@ -59,25 +61,25 @@ impl Code {
         Self::Unreachable,
     ];
 
-    /// The number that stands on the wire.
+    /// Returns the number that is sent on the wire.
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
     }
 
-    /// The code with this number, if there is one.
+    /// Returns the code with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
-    /// Whether it says that the request certainly was not started, so that it may be sent elsewhere.
+    /// Returns `true` if the request certainly was not started, so that it may be sent elsewhere.
     #[must_use]
     pub const fn was_not_started(self) -> bool {
         matches!(self, Self::UnknownService | Self::Overloaded | Self::Draining | Self::Unreachable)
     }
 
-    /// The code's name in logs and messages.
+    /// Returns the code's name in logs and messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -106,10 +108,19 @@ impl fmt::Display for Code {
     }
 }
 
-/// A failure: its class, and a sentence for a person.
+/// Failure of a request: a class for programs, and a reason for people.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::{Code, Failure};
+///
+/// let failure = Failure::new(Code::Overloaded, "the queue of print is full;\ntry again later");
+/// assert_eq!(failure.to_string(), "429 overloaded: the queue of print is full; try again later");
+/// assert!(failure.code.was_not_started());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What programs decide by.
+    /// The class.
     pub code: Code,
     /// What happened, where, and the remedy if there is one.
     pub reason: String,
@@ -119,7 +130,7 @@ impl Failure {
     /// Largest reason, in bytes; a longer one is cut.
     pub const MAX_REASON: usize = 4096;
 
-    /// Makes a failure; its reason becomes one line of at most [`Self::MAX_REASON`] bytes, whoever wrote it.
+    /// Creates a failure. Its reason becomes one line of at most [`Self::MAX_REASON`] bytes ([`text::line`]).
     #[must_use]
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
         Self { code, reason: text::into_line(reason.into(), Self::MAX_REASON) }

@@ -5,43 +5,55 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The name of a service: 1 to 255 bytes of UTF-8 without white space, `@`, or characters that are not shown: control,
-/// bidi and invisible ones ([`text::is_shown`]).
+/// Name of a service: 1 to 255 bytes of printable UTF-8 without white space and `@`.
 ///
-/// Cheap to clone. `@` is kept for addresses (`afficher@paris`).
+/// Control, bidi and invisible characters are not printable ([`text::is_shown`]). `@` is reserved for addresses
+/// (`afficher@paris`). Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::ServiceName;
+///
+/// let name: ServiceName = "impôts.calcul".parse()?;
+/// assert_eq!(ServiceName::from_bytes(name.as_str().as_bytes()), Ok(name));
+/// assert!("two words".parse::<ServiceName>().is_err());
+/// # Ok::<(), wasmnode_protocol::name::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, Eq, PartialOrd, Ord)]
 pub struct ServiceName(Arc<str>);
 
 impl PartialEq for ServiceName {
-    /// Most that are compared are clones of each other: no need to read those.
+    /// Compares the pointers first, because most compared names are clones of each other.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }
 }
 
-/// How the names of services begin that the node answers itself, but for `mmi.*`.
+/// Prefix of the services that the node serves itself, besides `mmi.*`.
 pub(crate) const OF_THE_NODE: &str = "node.";
 
 impl ServiceName {
     /// The longest name, in bytes.
     pub const MAX: usize = 255;
 
-    /// Checks a name as it came in a frame.
+    /// Parses a name as a frame contains it.
     ///
     /// # Errors
-    /// Says which rule the name breaks.
+    /// The rule that the name breaks.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidName> {
         std::str::from_utf8(bytes).map_err(|_| InvalidName("is not UTF-8"))?.parse()
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the node answers this name itself, so that neither a plugin nor a worker may offer it: `mmi.*` (RFC 8)
-    /// and `node.*`. `titanic.*` (RFC 9) is open to workers, because the node does not serve it.
+    /// Returns `true` if the node serves this name itself: `mmi.*` (RFC 8) and `node.*`.
+    ///
+    /// Neither a plugin nor a worker may offer such a name. `titanic.*` (RFC 9) is open to workers, because the node
+    /// does not serve it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         ["mmi.", OF_THE_NODE].iter().any(|prefix| self.0.starts_with(prefix))
@@ -62,7 +74,7 @@ impl std::str::FromStr for ServiceName {
     }
 }
 
-/// Whether each character is shown, and no white space; of ASCII, which most names are, that is quickly said.
+/// Returns `true` if each character is shown and not white space; ASCII, which most names are, is checked first.
 fn is_printable(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_graphic()) || name.chars().all(|c| !c.is_whitespace() && text::is_shown(c))
 }
@@ -79,7 +91,7 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// Which rule a service name breaks; reads on from "the service name ...".
+/// Rule that a service name breaks. The message is a sentence about "the service name".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidName(&'static str);
 
@@ -91,9 +103,17 @@ impl fmt::Display for InvalidName {
 
 impl std::error::Error for InvalidName {}
 
-/// The name of a node or a zone: 1 to 63 letters of A-Z, a-z, 0-9, `_` and `-`.
+/// Name of a node or a zone: 1 to 63 characters of A-Z, a-z, 0-9, `_` and `-`.
 ///
-/// Cheap to clone. A dot is kept for addresses (`afficher@node2.paris`).
+/// Dots are reserved for addresses (`afficher@node2.paris`). Cheap to clone.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::Label;
+///
+/// assert_eq!("node2".parse(), Ok(Label::from_static("node2")));
+/// assert!("node2.paris".parse::<Label>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label(Arc<str>);
 
@@ -104,14 +124,14 @@ impl Label {
     /// Wraps a literal.
     ///
     /// # Panics
-    /// If the literal is no label, which is a mistake in the program.
+    /// If the literal is not a label, which is a mistake in the program.
     #[must_use]
     pub fn from_static(name: &'static str) -> Self {
         assert!(is_label(name), "{name:?} is no label");
         Self(name.into())
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -143,7 +163,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// Reads on from "the name ...".
+/// Error of a text that is not a [`Label`]. The message continues a sentence after the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidLabel;
 
@@ -155,23 +175,33 @@ impl fmt::Display for InvalidLabel {
 
 impl std::error::Error for InvalidLabel {}
 
-/// Where a client wants a service: `afficher`, `afficher@paris` (a zone or a node), `afficher@node2.paris`.
+/// Service, and where a request for it is to be served: `print`, `print@paris`, `print@node2.paris`.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::{Address, Label, Location};
+///
+/// let address: Address = "print@node2.paris".parse()?;
+/// let (node, zone) = (Label::from_static("node2"), Label::from_static("paris"));
+/// assert_eq!(address.location, Location::Node { node, zone });
+/// # Ok::<(), wasmnode_protocol::name::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
     /// The service.
     pub service: ServiceName,
-    /// Where it is to be served.
+    /// The location.
     pub location: Location,
 }
 
-/// The part of an address after the `@`.
+/// Part of an address after the `@`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
-    /// Wherever is nearest: the address has no `@`.
+    /// The nearest node that offers the service: the address has no `@`.
     Nearest,
-    /// A node of this zone, or a zone: which, the node knows.
+    /// A node of the receiver's zone, or a zone; the receiver decides which.
     Named(Label),
-    /// On this node of this zone.
+    /// One node of one zone.
     Node {
         /// The node.
         node: Label,
@@ -181,16 +211,16 @@ pub enum Location {
 }
 
 impl Address {
-    /// A service in a zone.
+    /// Returns the address of a service in a zone.
     #[must_use]
     pub fn in_zone(service: ServiceName, zone: Label) -> Self {
         Self { service, location: Location::Named(zone) }
     }
 
-    /// Reads an address as it came in a frame.
+    /// Parses an address as a frame contains it.
     ///
     /// # Errors
-    /// Says which rule it breaks.
+    /// The rule that the address breaks.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidName> {
         std::str::from_utf8(bytes).map_err(|_| InvalidName("is not UTF-8"))?.parse()
     }
@@ -227,18 +257,27 @@ impl fmt::Display for Address {
     }
 }
 
-/// Service names by pattern: a name, or a beginning followed by `*` (`storage.*`, `*`).
+/// Pattern of service names: a name, or a prefix followed by `*` (`storage.*`, `*`).
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::{Pattern, ServiceName};
+///
+/// let pattern: Pattern = "storage.*".parse()?;
+/// assert!(pattern.matches(&"storage.read".parse::<ServiceName>()?));
+/// # Ok::<(), wasmnode_protocol::name::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The pattern of every name.
+    /// Returns the pattern that matches every name.
     #[must_use]
     pub fn everything() -> Self {
         Self("*".into())
     }
 
-    /// Whether the pattern stands for this name.
+    /// Returns `true` if the pattern matches a name.
     #[must_use]
     pub fn matches(&self, name: &ServiceName) -> bool {
         match self.0.strip_suffix('*') {
@@ -249,7 +288,7 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Returns the pattern of the names that both patterns stand for, if there are any.
+    /// Returns the pattern of the names that both patterns match, if there are any.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
         let is_within = |narrow: &str, wide: &str| match wide.strip_suffix('*') {
@@ -263,7 +302,7 @@ impl Pattern {
         }
     }
 
-    /// The pattern as text.
+    /// Returns the pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

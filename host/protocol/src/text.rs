@@ -1,15 +1,15 @@
-//! Text that others wrote, made fit for a log, a table and a terminal.
+//! Escaping of foreign text for logs, tables and terminals.
 //!
-//! Every text that enters from outside passes [`line()`] (or is refused by [`is_shown`]) where it enters, so that
-//! whatever is done with it later (logged, stored, sent on, printed) needs no further care: it is one line, it has no
-//! character that moves a cursor, reorders or hides other text, and it has a longest length. These are the places:
+//! Every text from outside passes [`line()`], or is rejected by [`is_shown`], where it enters. Logging, storing,
+//! forwarding or printing it later needs no further care: it is one line of bounded length, without characters that
+//! move a cursor, or reorder or hide other text. The places are:
 //!
 //! | text | where it enters |
 //! |---|---|
 //! | reasons of failures: of guests, workers, peers, and errors of libraries in them | [`Failure::new`](crate::Failure::new) |
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
-//! | identities that workers choose | hexadecimal, unless they are a line: `ConnectionId::shown` |
+//! | identities that workers choose | hexadecimal unless they are a line: `ConnectionId::shown` |
 //! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and of gossip in the core |
 //! | lines of guests: `log`, stdout, stderr | sandbox: `ServiceLog::line` |
 //! | function names of guests in backtraces, `traceparent` in the log | sandbox: `engine/backtrace.rs`, `run/failed_runs.rs` |
@@ -18,7 +18,7 @@
 //! | names of files in folders that others write | host: [`shown`] |
 //! | mistakes in TOML files | host: `Report::add` in `config/error.rs` |
 //! | what a node reports, on the way to a terminal | host: `read` in `cli.rs` |
-//! | every field of every line of the node's log, as a second net | host: `cli/log.rs` |
+//! | every field of every line of the node's log, as a second check | host: `cli/log.rs` |
 //!
 //! Bodies of requests and replies are data, not text: they pass byte for byte, except that the command line escapes
 //! control and bidi characters of a body that it prints on a terminal.
@@ -29,18 +29,19 @@ use std::path::Path;
 /// Largest line of a log, in bytes: long enough for what a person reads in one go.
 pub const MAX_LINE: usize = 8 << 10;
 
-/// Largest name of a file in a message, in bytes: the longest that Linux has.
+/// Largest name of a file in a message, in bytes: the longest path on Linux (`PATH_MAX`).
 pub const MAX_PATH: usize = 4 << 10;
 
-/// Ends a text that was longer than its limit.
+/// Mark at the end of a text that was longer than its limit.
 const CUT: &str = "… [cut]";
 
 /// Returns `text` as one line of at most `limit` bytes.
 ///
-/// Line breaks at its end are dropped, each other one and each tab becomes a space. Every other character that is not
-/// shown as itself is replaced by its escape (`\u{1b}`). A text that is longer then is cut between characters, and says
-/// so at its end. What was one line already is returned as it is, without a copy.
+/// Line breaks at the end are dropped; every other line break and every tab becomes a space. Each other character that
+/// is not shown as itself is replaced by its escape (`\u{1b}`). A result of more than `limit` bytes is cut between
+/// characters and ends with `… [cut]`. A text that already is such a line is returned without a copy.
 ///
+/// # Examples
 /// ```
 /// use wasmnode_protocol::text::line;
 ///
@@ -77,7 +78,7 @@ pub fn line(text: &str, limit: usize) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// As [`line()`], of a text that nobody else needs: one that is a line already is returned without a copy.
+/// Returns an owned text as [`line()`] does; a text that already is such a line is returned without a copy.
 #[must_use]
 pub fn into_line(text: String, limit: usize) -> String {
     let made = match line(&text, limit) {
@@ -87,7 +88,7 @@ pub fn into_line(text: String, limit: usize) -> String {
     made.unwrap_or(text)
 }
 
-/// Returns bytes that should be text as one line of at most `limit` bytes; U+FFFD stands for what is not UTF-8.
+/// Returns bytes that should be text as one line of at most `limit` bytes; invalid UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn line_of(bytes: &[u8], limit: usize) -> String {
     // A character has at most four bytes and becomes at least one: the rest would be cut.
@@ -95,8 +96,9 @@ pub fn line_of(bytes: &[u8], limit: usize) -> String {
     line(&String::from_utf8_lossy(enough), limit).into_owned()
 }
 
-/// Returns a number of things whose name takes an `s` where it is not one.
+/// Returns a number with its noun, which takes an `s` unless the number is 1.
 ///
+/// # Examples
 /// ```
 /// use wasmnode_protocol::text::count;
 ///
@@ -107,35 +109,33 @@ pub fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Returns the name of a file as one line.
+/// Returns a path as one line of at most [`MAX_PATH`] bytes.
 #[must_use]
 pub fn shown(file: &Path) -> String {
     line_of(file.as_os_str().as_encoded_bytes(), MAX_PATH)
 }
 
-/// Returns the first three words of a text: what it has in common with others that differ in names and numbers further
-/// on.
+/// Returns the first three words of a text, which it shares with texts that differ only in later names and numbers.
 #[must_use]
 pub fn beginning(text: &str) -> &str {
     text.match_indices(' ').nth(2).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Whether a text is one line in which each character is shown as itself.
+/// Returns `true` if a text is one line in which each character is shown as itself.
 #[must_use]
 pub fn is_line(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_shown)
 }
 
-/// Whether a character is shown as itself wherever it stands: no control character, none that reorders text (bidi), and
-/// none without width or ink that could hide in a name.
+/// Returns `true` if a character is shown as itself in every position.
 ///
-/// Spaces of all widths, and marks that combine with the letter before them, are shown.
+/// Control characters, characters that reorder text (bidi), and those without width or ink, which could hide in a name,
+/// are not. Spaces of all widths, and marks that combine with the letter before them, are.
 #[must_use]
 pub fn is_shown(c: char) -> bool {
     match c {
         ' '..='~' => true,
-        // Letters and marks that the tables of `std` take for printable, and that leave no trace: fillers, joiners,
-        // selectors.
+        // Fillers, joiners and selectors, which are invisible although the tables of `std` list them as printable.
         '\u{34f}'
         | '\u{115f}'
         | '\u{1160}'
@@ -153,19 +153,19 @@ pub fn is_shown(c: char) -> bool {
     }
 }
 
-/// Whether a character changes the direction of the text around it.
+/// Returns `true` if a character changes the direction of the text around it (Unicode Annex 9).
 #[must_use]
 pub fn is_bidi(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character ends a line, somewhere.
+/// Returns `true` if some programs treat a character as the end of a line.
 fn is_break(c: char) -> bool {
     matches!(c, '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether `std` prints a character as itself after a letter: by its table of what is assigned, no format character,
-/// and not for private use.
+/// Returns `true` if `std` prints a character as itself after a letter: it is assigned, no format character, and not
+/// for private use.
 fn is_printable(c: char) -> bool {
     let mut text = [0; 5];
     text[0] = b'a';
