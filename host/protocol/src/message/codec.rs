@@ -1,7 +1,7 @@
-//! What our own dialects, [`native`](super::native) and [`peer`](super::peer), have in common: numbers of commands and
-//! fields, and how integers, names, fields and failures are written and read.
+//! Common encodings of our own dialects, [`native`](super::native) and [`peer`](super::peer): numbers of commands and
+//! fields, integers, names, fields and failures.
 //!
-//! What is read is counted against the bytes present before anything is allocated for it.
+//! Lengths are checked against the bytes present before anything is allocated.
 
 use super::{Body, Frame, Reply};
 use crate::failure::{Code, Failure};
@@ -18,15 +18,15 @@ pub(super) const CANCEL: u8 = 5;
 pub(super) const FIELD_TRACEPARENT: u8 = 1;
 pub(super) const FIELD_IDEMPOTENCY_KEY: u8 = 2;
 
-/// The longest idempotency key, in bytes.
+/// Largest idempotency key, in bytes.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 
-/// The longest value of a field, in bytes: its length has two.
+/// Largest value of a field, in bytes, because its length has two bytes.
 pub(super) const MAX_FIELD: usize = u16::MAX as usize;
 
 const SHORT: &str = "has a header that ends too early";
 
-/// Begins a header frame. With `more` exact, the frame costs one allocation.
+/// Begins a header frame, with room for `more` bytes: if `more` is exact, the frame costs one allocation.
 pub(super) fn header(magic: &[u8], command: u8, more: usize) -> Vec<u8> {
     let mut header = Vec::with_capacity(magic.len() + 1 + more);
     header.put_slice(magic);
@@ -41,7 +41,7 @@ pub(super) fn numbered(magic: &[u8], command: u8, id: u64, more: usize) -> Vec<u
     header
 }
 
-/// Puts the header before the body. A body that came in a message has room for it.
+/// Puts the header before the body. The body of a received message has room for it.
 pub(super) fn with_body(header: Vec<u8>, mut body: Body) -> Vec<Frame> {
     body.insert(0, header.into());
     body
@@ -60,7 +60,7 @@ pub(super) fn encode_reply(magic: &[u8], id: u64, reply: Reply) -> Vec<Frame> {
     }
 }
 
-/// A name whose type bounds its length to what one byte can count, so that no encoder has to cut it.
+/// Name whose type bounds it to 255 bytes, so that its length fits into one byte.
 pub(super) trait Name {
     fn text(&self) -> &str;
 }
@@ -80,32 +80,33 @@ impl Name for ServiceName {
     }
 }
 
-/// Writes a length of one byte and the name; nothing but the length 0 if there is none.
+/// Writes the length of a name (1 byte) and the name; only the length 0 if there is none.
 pub(super) fn put_name(out: &mut impl BufMut, name: Option<&impl Name>) {
     let name = name.map_or("", Name::text).as_bytes();
     out.put_u8(name.len() as u8);
     out.put_slice(name);
 }
 
-/// Writes a length of one byte and the bytes.
+/// Writes the length of a service name (1 byte) and the name.
 ///
 /// # Errors
-/// If they are over 255. Nothing is written then: a name that is cut is the name of another service.
+/// If the name is over 255 bytes. Nothing is written then, because a name that is cut is the name of another service.
 pub(super) fn put_short(out: &mut impl BufMut, bytes: &[u8]) -> Result<(), &'static str> {
     out.put_u8(u8::try_from(bytes.len()).map_err(|_| "has a service name of more than 255 bytes")?);
     out.put_slice(bytes);
     Ok(())
 }
 
-/// Writes a length of two bytes and the bytes, cut where the length ends: only for what is bounded below that, or
-/// refused by its reader where it is not.
+/// Writes the length of a value (2 bytes) and the value, cut to 65,535 bytes.
+///
+/// Only for values that are bounded below that, or whose receiver rejects them where they are not.
 pub(super) fn put_long(out: &mut impl BufMut, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     out.put_u16(length);
     out.put_slice(&bytes[..usize::from(length)]);
 }
 
-/// Writes a field: its type, and its value, of at most [`MAX_FIELD`] bytes, as [`put_long`] does.
+/// Writes a field: its type, and its value of at most [`MAX_FIELD`] bytes as [`put_long`] does.
 pub(super) fn put_field(out: &mut impl BufMut, kind: u8, value: &[u8]) {
     out.put_u8(kind);
     put_long(out, value);
@@ -123,7 +124,7 @@ pub(super) fn idempotency_key(value: Frame) -> Result<Frame, &'static str> {
     }
 }
 
-/// Takes integers and bytes from the front; what is not there is an error, never a panic.
+/// Takes integers and bytes from the front; a missing byte is an error, never a panic.
 pub(super) trait Reader: Buf {
     fn u8(&mut self) -> Result<u8, &'static str> {
         self.try_get_u8().map_err(|_| SHORT)
@@ -141,12 +142,12 @@ pub(super) trait Reader: Buf {
         self.try_get_u64().map_err(|_| SHORT)
     }
 
-    /// The next bytes, to keep. From a [`Frame`] they are not copied.
+    /// Takes the next bytes; from a [`Frame`], without a copy.
     fn bytes(&mut self, length: usize) -> Result<Frame, &'static str> {
         if length > self.remaining() { Err(SHORT) } else { Ok(self.copy_to_bytes(length)) }
     }
 
-    /// Makes something of the next bytes, which are copied only if they do not stand in one piece.
+    /// Passes the next bytes to `make`; they are copied only if they are not contiguous.
     fn view<T>(&mut self, length: usize, make: impl FnOnce(&[u8]) -> T) -> Result<T, &'static str> {
         if let Some(bytes) = self.chunk().get(..length) {
             let made = make(bytes);
@@ -156,7 +157,7 @@ pub(super) trait Reader: Buf {
         self.bytes(length).map(|bytes| make(&bytes))
     }
 
-    /// The next field, type and value; `None` at the end.
+    /// Takes the next field, as its type and value; `None` at the end.
     fn field(&mut self) -> Result<Option<(u8, Frame)>, &'static str> {
         if !self.has_remaining() {
             return Ok(None);
@@ -166,13 +167,13 @@ pub(super) trait Reader: Buf {
         Ok(Some((kind, self.bytes(length.into())?)))
     }
 
-    /// The rest as a sentence for a person: as much of it as a failure keeps, with U+FFFD for what is not UTF-8.
+    /// Takes the rest as a reason: one line of at most [`Failure::MAX_REASON`] bytes; invalid UTF-8 becomes U+FFFD.
     fn reason(&mut self) -> String {
         let length = self.remaining();
         self.view(length, |bytes| text::line_of(bytes, Failure::MAX_REASON)).unwrap_or_default()
     }
 
-    /// The rest as a failure.
+    /// Takes the rest as a failure.
     fn failure(&mut self) -> Result<Failure, &'static str> {
         let code = Code::from_number(self.u16()?).ok_or("has an unknown code")?;
         Ok(Failure::new(code, self.reason()))

@@ -1,14 +1,14 @@
-//! Majordomo 0.1 (RFC 7) and 0.2 (RFC 18), clients and workers, by the letter.
+//! Majordomo 0.1 (ZeroMQ RFC 7) and 0.2 (ZeroMQ RFC 18), clients and workers, exactly as specified.
 //!
-//! The two versions share a socket: a 0.1 peer always leads with an empty frame. Some 0.2 peers do so too; their
-//! [`Dialect`] remembers it, so that they are answered alike.
+//! The two versions share a socket: messages of 0.1 always begin with an empty frame. Some senders of 0.2 begin with
+//! one too; their [`Dialect`] records it, so that they are answered in the same form.
 
 use super::{Body, Dialect, Frame, Malformed, Message, Reply, Request, Sender, WorkerCommand};
 
-/// What stands before code and reason in the body that a client gets where failures are told to Majordomo clients.
+/// First frame of a failure's body, before code and reason, where failures are reported to Majordomo clients.
 pub const FAILURE_MARK: &[u8] = b"wasmnode-failure";
 
-/// How the header of every worker begins.
+/// First bytes of every worker's header.
 pub(super) const WORKER: &[u8] = b"MDPW0";
 
 const CLIENT_01: &[u8] = b"MDPC01";
@@ -20,23 +20,23 @@ const CLIENT_REQUEST: u8 = 1;
 const CLIENT_PARTIAL: u8 = 2;
 const CLIENT_FINAL: u8 = 3;
 
-/// What the node says to a worker.
+/// Command of the node to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
-    /// Serve this.
+    /// A request to serve.
     Request {
-        /// What the worker must name in its replies.
+        /// The frame that the worker must send back with its replies.
         client: Frame,
         /// The client's frames.
         body: Body,
     },
-    /// The node is alive.
+    /// Sign of life of the node.
     Heartbeat,
-    /// Go, or register anew.
+    /// End of the registration: the worker leaves, or registers again.
     Disconnect,
 }
 
-/// Reads what a Majordomo peer sent, `frames` without the leading empty frame (`enveloped` says whether there was one).
+/// Decodes a Majordomo message. `frames` lacks the leading empty frame; `enveloped` is whether there was one.
 pub(super) fn decode(mut frames: Vec<Frame>, enveloped: bool) -> Result<Message, Malformed> {
     let version_02 = if enveloped { Dialect::Majordomo02Enveloped } else { Dialect::Majordomo02 };
     let header = if frames.is_empty() { Frame::new() } else { frames.remove(0) };
@@ -67,7 +67,7 @@ fn client(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
         id: 0,
         service,
         deadline_ms: None,
-        // RFC 7 and 18 let a request wait for its service; for how long is the node's to decide.
+        // RFC 7 and 18 let a request wait for its service; the node decides for how long.
         wait: true,
         trace: false,
         traceparent: None,
@@ -102,7 +102,7 @@ fn worker(mut frames: Vec<Frame>, dialect: Dialect) -> Result<Message, Malformed
     Ok(Message::Worker { dialect, command })
 }
 
-/// Takes `client | ""` and leaves at least one body frame.
+/// Removes `client | ""` from the front, and checks that at least one body frame is left.
 fn envelope(frames: &mut Vec<Frame>, sender: Sender) -> Result<Frame, Malformed> {
     let client = take(frames, sender, "lacks the client frame")?;
     let empty = take(frames, sender, "lacks the empty frame after the client frame")?;
@@ -119,8 +119,10 @@ fn take(frames: &mut Vec<Frame>, sender: Sender, reason: &'static str) -> Result
     if frames.is_empty() { Err(Malformed { sender, reason }) } else { Ok(frames.remove(0)) }
 }
 
-/// Writes what a Majordomo client gets; `None` where its version has no such message: partial replies in 0.1, and
-/// failures in both unless `tell_failures` (then a final reply with [`FAILURE_MARK`], code and reason).
+/// Encodes a reply to a Majordomo client; `None` if its version has no such message.
+///
+/// Version 0.1 has no partial replies, and neither version has failures. With `tell_failures`, a failure becomes a
+/// final reply of [`FAILURE_MARK`], code and reason.
 #[must_use]
 pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, tell_failures: bool) -> Option<Vec<Frame>> {
     let (command, body) = match reply {
@@ -142,7 +144,7 @@ pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, tell_failure
     Some(frames)
 }
 
-/// Writes what the node says to a worker.
+/// Encodes a command of the node to a worker.
 #[must_use]
 pub fn encode_to_worker(dialect: Dialect, command: ToWorker) -> Vec<Frame> {
     let numbers = CommandNumbers::of(dialect);
@@ -158,7 +160,7 @@ pub fn encode_to_worker(dialect: Dialect, command: ToWorker) -> Vec<Frame> {
     frames
 }
 
-/// The address that a worker was to answer, if these frames hand it a request.
+/// Returns the client frame of an encoded [`ToWorker::Request`]; `None` for every other message.
 #[must_use]
 pub fn client_of_request(frames: &[Frame]) -> Option<&Frame> {
     let frames = match frames {
@@ -175,7 +177,7 @@ pub fn client_of_request(frames: &[Frame]) -> Option<&Frame> {
     }
 }
 
-/// The frames before the command: the empty one where the peer expects it, and the header.
+/// Returns the frames before the command: the empty one if the receiver expects it, and the header.
 fn lead(dialect: Dialect, header_01: &'static [u8], header_02: &'static [u8], capacity: usize) -> Vec<Frame> {
     let mut frames = Vec::with_capacity(2 + capacity);
     if dialect != Dialect::Majordomo02 {
@@ -185,7 +187,7 @@ fn lead(dialect: Dialect, header_01: &'static [u8], header_02: &'static [u8], ca
     frames
 }
 
-/// A Majordomo body has at least one frame: an empty one stands for none.
+/// Appends a body. An empty frame stands for no frames, because a Majordomo body has at least one.
 fn push_body(frames: &mut Vec<Frame>, body: Body) {
     if body.is_empty() {
         frames.push(Frame::new());
@@ -193,7 +195,7 @@ fn push_body(frames: &mut Vec<Frame>, body: Body) {
     frames.extend(body);
 }
 
-/// The worker commands' numbers, which 0.2 shifted to make room for partial replies.
+/// Numbers of the worker commands, which 0.2 shifted to make room for partial replies.
 struct CommandNumbers {
     ready: u8,
     partial: Option<u8>,
@@ -203,7 +205,7 @@ struct CommandNumbers {
 }
 
 impl CommandNumbers {
-    /// The same in both versions.
+    /// Number of REQUEST, equal in both versions.
     const REQUEST: u8 = 2;
 
     const fn of(dialect: Dialect) -> Self {

@@ -1,7 +1,7 @@
-//! What can be said: frames to messages, and back.
+//! Messages: decoding from frames, and encoding in each dialect.
 //!
-//! One socket hears every dialect; the first frames tell them apart. A peer is answered in the dialect it spoke.
-//! Decoding never panics and never guesses: what breaks a rule is [`Malformed`], with the rule.
+//! One socket receives every dialect; the first frames distinguish them. Each sender is answered in its own dialect.
+//! Decoding never panics and never guesses: a message that breaks a rule is [`Malformed`], with the rule.
 
 mod codec;
 pub mod majordomo;
@@ -18,54 +18,54 @@ use std::fmt;
 /// One frame: opaque bytes, cheap to clone.
 pub type Frame = bytes::Bytes;
 
-/// The frames of a request or reply after the protocol's own. Never joined, split or read by a node.
+/// Frames of a request or reply after those of the protocol. A node never joins, splits or reads them.
 pub type Body = Vec<Frame>;
 
-/// Bytes of all frames of a body together.
+/// Returns the size of a body: the bytes of all its frames.
 #[must_use]
 pub fn size(body: &[Frame]) -> usize {
     body.iter().map(Frame::len).sum()
 }
 
-/// How a peer speaks, so that it is answered alike.
+/// Dialect of a sender, in which it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// Majordomo 0.1 (RFC 7): a leading empty frame, no partial replies.
     Majordomo01,
     /// Majordomo 0.2 (RFC 18).
     Majordomo02,
-    /// Majordomo 0.2 from a peer that leads with an empty frame all the same.
+    /// Majordomo 0.2 with a leading empty frame, which RFC 18 does not have.
     Majordomo02Enveloped,
     /// Our own client dialect ([`native`]).
     Native,
-    /// The same, in compact messages.
+    /// Our own client dialect, in compact messages.
     NativeCompact,
     /// Another node ([`peer`]).
     Peer,
 }
 
 impl Dialect {
-    /// Whether it is our own client dialect.
+    /// Returns `true` for our own client dialect, compact or not.
     #[must_use]
     pub const fn is_native(self) -> bool {
         matches!(self, Self::Native | Self::NativeCompact)
     }
 
-    /// Whether requests have numbers, so that one connection carries many at a time.
+    /// Returns `true` if requests have numbers, so that one connection carries many at a time.
     #[must_use]
     pub const fn has_ids(self) -> bool {
         self.is_native() || matches!(self, Self::Peer)
     }
 }
 
-/// A message as it arrived.
+/// Message from a client, a worker or another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// A client asks.
+    /// A client sends a request.
     Request {
-        /// How to answer.
+        /// Dialect of the client.
         dialect: Dialect,
-        /// What is asked.
+        /// The request.
         request: Request,
     },
     /// A native client withdraws its request of this id.
@@ -73,90 +73,90 @@ pub enum Message {
         /// The client's number for the request.
         id: u64,
     },
-    /// A worker speaks.
+    /// A worker sends a command.
     Worker {
-        /// How to answer.
+        /// Dialect of the worker.
         dialect: Dialect,
-        /// What it says.
+        /// The command.
         command: WorkerCommand,
     },
-    /// Another node speaks.
+    /// Another node sends a message.
     Peer(PeerMessage),
 }
 
-/// What a client asks for. Fields that its dialect lacks are empty.
+/// Request of a client. Fields that its dialect lacks are empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The client's number for the request; 0 in dialects without one.
     pub id: u64,
     /// The service frame, unchecked.
     pub service: Frame,
-    /// Milliseconds that the client is ready to wait; `None` leaves it to the service's deadline.
+    /// Deadline in milliseconds after arrival; `None`: the deadline of the service applies.
     pub deadline_ms: Option<u32>,
-    /// Whether to wait for a service that nobody offers yet, until the deadline.
+    /// Whether to wait, until the deadline, for a service that is not offered yet.
     pub wait: bool,
-    /// Whether nothing is to be run, and only the way that the request would take be told ([`trace`]).
+    /// Whether to trace the request instead of running it ([`trace`]).
     pub trace: bool,
-    /// W3C `traceparent`.
+    /// W3C `traceparent`: ASCII, at most 65,535 bytes.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for the same effect, once.
+    /// Idempotency key, 1 to 255 bytes, which identifies repetitions of one request.
     pub idempotency_key: Option<Frame>,
     /// The client's frames.
     pub body: Body,
 }
 
-/// What a worker says.
+/// Command of a worker (RFC 7, RFC 18).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerCommand {
-    /// It offers a service.
+    /// Registration of the worker for a service.
     Ready {
         /// The service frame, unchecked.
         service: Frame,
     },
     /// A partial reply.
     Partial {
-        /// The address from the request that it answers.
+        /// The client frame of the answered request.
         client: Frame,
         /// The worker's frames.
         body: Body,
     },
     /// The final reply.
     Final {
-        /// The address from the request that it answers.
+        /// The client frame of the answered request.
         client: Frame,
         /// The worker's frames.
         body: Body,
     },
-    /// It is alive.
+    /// Sign of life.
     Heartbeat,
-    /// It leaves.
+    /// End of the registration.
     Disconnect,
 }
 
-/// What a client gets: any number of partial replies, then one of the others.
+/// Reply to a request: any number of partial replies, then one of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// More will follow.
+    /// A partial reply; more replies follow.
     Partial(Body),
-    /// The answer.
+    /// The final reply, which is the answer.
     Final(Body),
-    /// The answer: there is no reply, and why.
+    /// The failure, which is the answer.
     Failure(Failure),
 }
 
-/// A message that breaks a rule, and who sent it as far as that can be told.
+/// Error of a message that breaks a rule of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// Who sent it.
+    /// The sender, as far as it is known.
     pub sender: Sender,
-    /// Which rule it breaks.
+    /// The rule that the message breaks. The text continues a sentence that begins with "the message".
     pub reason: &'static str,
 }
 
-/// The sender of a malformed message.
+/// Sender of a malformed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
-    /// Nothing tells who speaks.
+    /// Unknown: the message does not identify its sender.
     Stranger,
     /// A client that cannot be answered.
     Client,
@@ -166,7 +166,7 @@ pub enum Sender {
     Worker(Dialect),
     /// Another node.
     Peer {
-        /// The number of its request, if the message is one that can be answered.
+        /// The number of its request, if the message is a request and can be answered.
         request: Option<u64>,
     },
 }
@@ -185,8 +185,9 @@ impl From<InvalidName> for Failure {
     }
 }
 
-/// Whether a message may ask for more than a call does: to be a worker, or for something of the node itself
-/// (`node.*`). Looks at few bytes, because each message is asked.
+/// Returns `true` if a message may need more rights than a call: to register a worker, or to request `node.*`.
+///
+/// Reads only a few bytes, because every message is checked.
 #[must_use]
 pub fn asks_for_more_than_a_call(frames: &[Frame]) -> bool {
     let frames = match frames {
@@ -201,10 +202,29 @@ pub fn asks_for_more_than_a_call(frames: &[Frame]) -> bool {
     }
 }
 
-/// Reads one message, without the routing id.
+/// Decodes one message; `frames` has no routing id.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::message::{Dialect, Message, Request, decode, native};
+///
+/// let request = Request {
+///     id: 1,
+///     service: "print".into(),
+///     deadline_ms: Some(500),
+///     wait: false,
+///     trace: false,
+///     traceparent: None,
+///     idempotency_key: None,
+///     body: vec!["hello".into()],
+/// };
+/// let frames = native::encode_request(Dialect::Native, &request)?;
+/// assert_eq!(decode(frames)?, Message::Request { dialect: Dialect::Native, request });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// [`Malformed`] says which rule the message breaks.
+/// [`Malformed`] with the rule that the message breaks.
 pub fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     match frames.first() {
         None => Err(Malformed { sender: Sender::Stranger, reason: "has no frames" }),

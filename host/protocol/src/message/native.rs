@@ -1,4 +1,4 @@
-//! Our own client dialect: what Majordomo lacks, in as few frames as possible, because each frame costs.
+//! Our own client dialect: the features that Majordomo lacks, in as few frames as possible, because each frame costs.
 //!
 //! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body; or, if it is
 //! compact, one frame with the body in its header. Integers are unsigned, in network byte order.
@@ -10,14 +10,14 @@
 //!      7    8  request id: chosen by the client, unique among its requests without an answer
 //!
 //! REQUEST  client to node
-//!     15    4  deadline: milliseconds that the client will wait; 0 leaves it to the service, which may have none
-//!     19    1  flags: bit 0 = wait for a service that nobody offers yet, until the deadline, bit 1 = trace: run nothing, and tell the way that
-//!              the request would take; the others are 0
+//!     15    4  deadline in milliseconds; 0: the deadline of the service applies, if it has one
+//!     19    1  flags: bit 0 = wait, until the deadline, for a service that is not offered yet; bit 1 = trace the
+//!              request instead of running it; the others are 0
 //!     20    1  n, the length of the service name
 //!     21    n  service name
 //!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes),
-//!              3 in a compact message = a frame of the body, in order; a type that the receiver does not know is passed over
-//! CANCEL   client to node: nothing more, no body. Of no effect when the answer is already on its way
+//!              3 in a compact message = a frame of the body, in order; receivers ignore unknown types
+//! CANCEL   client to node: nothing more, no body. Without effect if the answer is already on its way
 //! PARTIAL  node to client: nothing more; body. Compact: fields of type 3
 //! FINAL    node to client: nothing more; body. Compact: fields of type 3
 //! FAILURE  node to client
@@ -28,12 +28,12 @@
 //! Each REQUEST gets any number of PARTIAL, then exactly one FINAL or FAILURE; a cancelled one gets FAILURE 499.
 //! Answers come in the order in which they are ready, so one connection carries many requests at a time.
 //!
-//! Who asks in a compact message understands compact replies, and gets them as long as their fields take no more than
-//! [`MAX_COMPACT`] bytes; nobody else does.
+//! A client that sends a compact request gets compact replies if their fields take at most [`MAX_COMPACT`] bytes. No
+//! other client gets them.
 //!
-//! A trace gets at most one PARTIAL, whose frames are the records of the nodes on its way ([`super::trace`]), then
-//! FINAL without a body where the request would be served, or the FAILURE that the request would get. Its idempotency
-//! key does not count.
+//! A trace gets at most one PARTIAL, whose frames are the records of the nodes that it passed ([`super::trace`]), then
+//! FINAL without a body if the request would be served, or the FAILURE that the request would get. Its idempotency key
+//! is ignored.
 
 use super::codec::{
     self, CANCEL, FAILURE, FIELD_IDEMPOTENCY_KEY, FIELD_TRACEPARENT, FINAL, MAX_FIELD, PARTIAL, REQUEST, Reader,
@@ -46,10 +46,10 @@ use bytes::{Buf, BufMut};
 
 pub use super::codec::MAX_IDEMPOTENCY_KEY;
 
-/// How every header frame begins.
+/// First bytes of every header frame.
 pub const MAGIC: &[u8] = b"WNODC1";
 
-/// The longest body, in bytes of its fields, that is sent in a compact message: copying more costs as much as a frame.
+/// Largest body of a compact message, in bytes of its fields: copying more costs as much as another frame.
 pub const MAX_COMPACT: usize = 2_048;
 
 const COMPACT_REQUEST: u8 = 6;
@@ -61,15 +61,15 @@ const FIELD_BODY: u8 = 3;
 const FLAG_WAIT: u8 = 1;
 const FLAG_TRACE: u8 = 2;
 
-/// Where the name of the service stands in the header of a request.
+/// Offset of the service name in the header of a request.
 const NAME: usize = 21;
 
-/// Whether the header of a request asks for something of the node itself.
+/// Returns `true` if the header of a request has a service name of the node itself (`node.*`).
 pub(super) fn names_the_node(header: &[u8]) -> bool {
     header.get(NAME..).is_some_and(|name| name.starts_with(crate::name::OF_THE_NODE.as_bytes()))
 }
 
-/// Reads what a client sent; the caller has seen [`MAGIC`].
+/// Decodes a message of a client. The caller has checked [`MAGIC`].
 pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     let mut header = frames.remove(0);
     header.advance(MAGIC.len());
@@ -120,7 +120,7 @@ fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Mess
     Ok(Message::Request { dialect, request })
 }
 
-/// Whether this is the body of a compact message.
+/// Returns `true` if a body is sent in a compact message.
 fn is_compact(dialect: Dialect, body: &[Frame]) -> bool {
     dialect == Dialect::NativeCompact && size_of_fields(body) <= MAX_COMPACT
 }
@@ -133,10 +133,10 @@ fn put_body(header: &mut Vec<u8>, body: &[Frame]) {
     body.iter().for_each(|frame| put_field(header, FIELD_BODY, frame));
 }
 
-/// Checks what a client is about to ask, by the rules that every node checks it by.
+/// Checks a request by the rules of every node, before it is sent.
 ///
 /// # Errors
-/// Failure 400, as the node would answer: the address, the traceparent or the idempotency key breaks a rule.
+/// Failure 400, as the node would answer, if the address, the traceparent or the idempotency key breaks a rule.
 pub fn check(request: &Request) -> Result<(), Failure> {
     Address::from_bytes(&request.service)?;
     let traceparent = request.traceparent.clone().map_or(Ok(()), |value| codec::traceparent(value).map(drop));
@@ -144,11 +144,11 @@ pub fn check(request: &Request) -> Result<(), Failure> {
     traceparent.and(key).map_err(|reason| Failure::new(Code::Malformed, format!("the message {reason}")))
 }
 
-/// Writes a client's request; in [`Dialect::NativeCompact`] it is compact if its body is short enough.
+/// Encodes a request; in [`Dialect::NativeCompact`] it is compact if its body takes at most [`MAX_COMPACT`] bytes.
 ///
 /// # Errors
-/// Failure 400, as the node would answer, if the service's name is over 255 bytes or a field over 65,535: neither is
-/// cut, because what is left would be another request.
+/// Failure 400, as the node would answer, if the service name is over 255 bytes or a field over 65,535. Neither is cut,
+/// because the result would be another request.
 pub fn encode_request(dialect: Dialect, request: &Request) -> Result<Vec<Frame>, Failure> {
     let malformed = |reason| Failure::new(Code::Malformed, format!("the message {reason}"));
     let is_compact = is_compact(dialect, &request.body);
@@ -173,13 +173,13 @@ pub fn encode_request(dialect: Dialect, request: &Request) -> Result<Vec<Frame>,
     Ok(with_body(header, request.body.clone()))
 }
 
-/// Writes a client's wish to withdraw its request.
+/// Encodes the withdrawal of a request.
 #[must_use]
 pub fn encode_cancel(id: u64) -> Vec<Frame> {
     vec![numbered(MAGIC, CANCEL, id, 0).into()]
 }
 
-/// Writes what the node sends to a client; in [`Dialect::NativeCompact`] it is compact if its body is short enough.
+/// Encodes a reply; in [`Dialect::NativeCompact`] it is compact if its body takes at most [`MAX_COMPACT`] bytes.
 #[must_use]
 pub fn encode_reply(dialect: Dialect, id: u64, reply: Reply) -> Vec<Frame> {
     let (command, mut body) = match reply {
@@ -193,10 +193,19 @@ pub fn encode_reply(dialect: Dialect, id: u64, reply: Reply) -> Vec<Frame> {
     with_body(header, body)
 }
 
-/// Reads what the node sent to a client: the request's id, and the reply.
+/// Decodes a reply of a node, and returns it with the id of the request.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::message::{Dialect, Reply, native};
+///
+/// let reply = Reply::Final(vec!["done".into()]);
+/// let frames = native::encode_reply(Dialect::Native, 7, reply.clone());
+/// assert_eq!(native::decode_reply(frames), Ok((7, reply)));
+/// ```
 ///
 /// # Errors
-/// [`Malformed`] says which rule the message breaks. A failure code that this version does not know is malformed too.
+/// [`Malformed`] with the rule that the message breaks. An unknown failure code is malformed too.
 pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     let malformed = |reason| Malformed { sender: Sender::Stranger, reason };
     if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
@@ -218,12 +227,12 @@ pub fn decode_reply(mut frames: Vec<Frame>) -> Result<(u64, Reply), Malformed> {
     Ok((id, reply))
 }
 
-/// What follows the header of a compact message: nothing.
+/// Checks that no frames follow the header of a compact message, and returns them as an empty body.
 fn alone(frames: Vec<Frame>) -> Result<Body, &'static str> {
     if frames.is_empty() { Ok(frames) } else { Err("is compact and has more than one frame") }
 }
 
-/// The body of a compact reply.
+/// Returns the body of a compact reply.
 fn body_of(header: &mut Frame, frames: Vec<Frame>) -> Result<Body, &'static str> {
     let mut body = alone(frames)?;
     while let Some((kind, value)) = header.field()? {

@@ -1,12 +1,12 @@
-//! What routers of different zones, and those of one zone, tell each other of the services that can be reached through
-//! them.
+//! Path updates, in which routers advertise to each other the services that can be reached through them.
 //!
-//! An update is one frame, which travels in order on a session between two routers. Integers are unsigned, in network
-//! byte order. Names have a length of one byte before them. A ROUTER is the name of its zone and its own name.
+//! Routers of one zone and of different zones exchange them. An update is one frame; a session between two routers
+//! delivers updates in order. Integers are unsigned, in network byte order. Each name is preceded by its length (1). A
+//! ROUTER is the name of its zone and its own name.
 //!
 //! ```text
 //! offset size
-//!      0    8  number: one more than in the update before, on this session; the first is 1
+//!      0    8  number: one more than that of the previous update on this session; the first is 1
 //!      8    1  kind: 1 NEWS, 2 BEGIN, 3 COMPLETE, 4 STILL, 5 ASK
 //!
 //! NEWS     five lists, each after its count (4):
@@ -14,17 +14,18 @@
 //!              tombstones: ROUTER, boot (8), version (8), name of the service, empty for all that the router serves
 //!              withdrawn: name of the zone, name of the service
 //!              groups: PATH, boot of its origin (8), cost (4), and after their count (4) services: name, version (8),
-//!                  flags (1): bit 0 = a request may safely run twice, bit 1 = only Majordomo workers serve it; other
-//!                  bits are passed over
-//!              signs of life: ROUTER, boot (8), version (8)
-//! BEGIN    all that counts follows, nothing more
-//! COMPLETE all that counts has been told since BEGIN, nothing more
+//!                  flags (1): bit 0 = a request may safely run twice, bit 1 = only Majordomo workers serve it;
+//!                  receivers ignore the other bits
+//!              keepalives: ROUTER, boot (8), version (8)
+//! BEGIN    nothing more: all valid routes follow
+//! COMPLETE nothing more: all valid routes have been sent since BEGIN
 //! STILL
-//!      9    4  how many routes count on this session
-//!     13    8  the sum of their digests
-//! ASK      tell me all that counts, nothing more
+//!      9    4  number of valid routes on this session
+//!     13    8  sum of their digests
+//! ASK      nothing more: requests all valid routes
 //!
-//! PATH     hops (1), at most 32; for each, nearest first: ROUTER, epoch (8) of its session with the next; 0 for the last
+//! PATH     number of hops (1), at most 32; for each, nearest first: ROUTER, epoch (8) of its session with the next
+//!          hop, 0 for the last
 //! ```
 
 use super::peer::Traits;
@@ -35,13 +36,13 @@ mod codec;
 
 pub use codec::{decode, encode};
 
-/// The most routers on a path.
+/// Largest number of routers on a path.
 pub const MAX_HOPS: usize = 32;
 
-/// About how many bytes of news one update has at most: news that are larger are told in several.
+/// Approximate largest size of an update, in bytes: larger changes are sent in several updates.
 pub const MAX_UPDATE: usize = 256 << 10;
 
-/// A router by its names. Written like a node of another zone: `gate.paris`.
+/// Name of a router with its zone, written like a node of another zone: `gate.paris`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouterId {
     /// Its zone.
@@ -56,28 +57,28 @@ impl fmt::Display for RouterId {
     }
 }
 
-/// A router on a path.
+/// Router on a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hop {
     /// The router.
     pub at: RouterId,
-    /// The epoch of its session with the next router on the path; 0 for the last.
+    /// Epoch of its session with the next router on the path; 0 for the last.
     pub epoch: u64,
 }
 
-/// The cause of lost routes: the session between two routers ended.
+/// Ended session between two routers, which is the cause of lost routes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLink {
-    /// One of the two.
+    /// The lesser of the two routers.
     pub a: RouterId,
-    /// The other, which is not less.
+    /// The greater one, or the same.
     pub b: RouterId,
-    /// The epoch of the session: what is said of a newer one still counts.
+    /// Epoch of the ended session. Paths over a session of a later epoch stay valid.
     pub epoch: u64,
 }
 
 impl DeadLink {
-    /// The end of a session between two routers, whichever is named first.
+    /// Creates a dead link from two routers in either order.
     #[must_use]
     pub fn new(one: RouterId, other: RouterId, epoch: u64) -> Self {
         let (a, b) = if one <= other { (one, other) } else { (other, one) };
@@ -85,25 +86,25 @@ impl DeadLink {
     }
 }
 
-/// The orderly end of what a router serves: no route of that origin counts up to this version.
+/// Withdrawal by the origin: its routes up to a version are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tombstone {
     /// The origin.
     pub origin: RouterId,
-    /// When the origin's process started.
+    /// Start of the origin's process, in microseconds since 1970.
     pub boot: u64,
-    /// The last version that does not count.
+    /// The last version that is invalid.
     pub version: u64,
     /// The service; `None` for all of them.
     pub service: Option<ServiceName>,
 }
 
-/// Services of one zone that are reached on one path. The last hop is their origin.
+/// Services of one zone that are reached on one path, whose last hop is their origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The routers to cross, the sender first; at most [`MAX_HOPS`].
     pub path: Vec<Hop>,
-    /// When the origin's process started.
+    /// Start of the origin's process, in microseconds since 1970.
     pub boot: u64,
     /// The cost from the sender to the origin.
     pub cost: u32,
@@ -111,29 +112,29 @@ pub struct Group {
     pub services: Vec<OfferedService>,
 }
 
-/// A service as its origin offers it.
+/// Service as its origin offers it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OfferedService {
     /// Its name.
     pub service: ServiceName,
-    /// Orders what the origin says.
+    /// Version of the offer, which orders the statements of the origin.
     pub version: u64,
     /// How it is served.
     pub traits: Traits,
 }
 
-/// A sign of life of an origin: all that it offers counts for another lease.
+/// Renewal of all offers of an origin for another lease.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Keepalive {
     /// The origin.
     pub origin: RouterId,
-    /// When its process started.
+    /// Start of its process, in microseconds since 1970.
     pub boot: u64,
-    /// Newer than all that it said before.
+    /// Version, later than those of all earlier statements of the origin.
     pub version: u64,
 }
 
-/// A service of a zone.
+/// Service of a zone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RouteKey {
     /// The zone that serves it.
@@ -148,47 +149,46 @@ impl fmt::Display for RouteKey {
     }
 }
 
-/// What is new. The receiver takes the lists in this order.
+/// Changes of routes. The receiver applies the lists in the order of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Why routes are lost.
+    /// Ended sessions because of which routes are lost.
     pub causes: Vec<DeadLink>,
-    /// What ended in good order.
+    /// Routes that their origins withdrew.
     pub tombstones: Vec<Tombstone>,
-    /// What the sender no longer reaches, or no longer tells this receiver.
+    /// Services that the sender does not reach, or does not advertise to this receiver.
     pub withdrawn: Vec<RouteKey>,
-    /// What it reaches, in place of what it said of the same services before.
+    /// Services that the sender reaches; replaces its earlier paths to the same services.
     pub groups: Vec<Group>,
-    /// Origins that are alive. One that is the receiver itself is the latest process of its name that the sender knows
-    /// of.
+    /// Origins that are alive. An entry of the receiver itself is the latest process of its name known to the sender.
     pub fresh: Vec<Keepalive>,
 }
 
-/// What an update says.
+/// Content of an update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdateContent {
-    /// What is new.
+    /// Changes of routes.
     Changes(Changes),
-    /// All that counts follows.
+    /// Start of a refresh: all valid routes follow.
     BeginRefresh,
-    /// All that counts has been told since [`Self::BeginRefresh`].
+    /// End of a refresh: all valid routes have been sent since [`Self::BeginRefresh`].
     EndRefresh,
-    /// Nothing is new: so many routes count, with this sum of digests.
+    /// Digest of all valid routes, sent when nothing has changed.
     Digest {
-        /// How many.
+        /// Number of valid routes.
         routes: u32,
-        /// The sum of their digests.
+        /// Sum of their digests.
         digest: u64,
     },
-    /// Tell me all that counts.
+    /// Request for a refresh.
     RequestRefresh,
 }
 
-/// One message on a session between routers.
+/// Message on a session between routers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
-    /// One more than that of the update before, on this session; the first is 1.
+    /// One more than that of the previous update on this session; the first is 1.
     pub number: u64,
-    /// What it says.
+    /// The content.
     pub content: UpdateContent,
 }

@@ -1,7 +1,7 @@
-//! What nodes say to one another, on links of their own.
+//! Messages between nodes, on links of their own.
 //!
-//! A message is one header frame; requests and replies have the frames of the body after it, other messages nothing.
-//! The header is complete: a message without a body is one frame. Integers are unsigned, in network byte order.
+//! A message is one header frame, followed by the frames of the body in requests and replies, and by nothing in other
+//! messages. A message without a body is one frame. Integers are unsigned, in network byte order.
 //!
 //! ```text
 //! offset size
@@ -11,20 +11,20 @@
 //!
 //! REQUEST  body
 //!      7    8  request id: chosen by the sender, ascending on each link
-//!     15    8  the time that is left to answer, in microseconds; all ones = no deadline, which a node that does not know that
-//!              reads as a very long time
-//!     23    1  hops: how many more nodes it may be passed on to
-//!     24    1  flags: bit 0 = trace, as in WNODC1; bit 1 = the sender has another way for the request, and wants it back from a
-//!              router whose way has fallen silent; the others are 0. A request with a flag that the receiver does not know is
+//!     15    8  time left to answer, in microseconds; all ones = no deadline, which a node without this rule reads as a
+//!              very long time
+//!     23    1  hops: number of further nodes that may forward it
+//!     24    1  flags: bit 0 = trace, as in WNODC1; bit 1 = the sender has another route for the request, so a router
+//!              whose own next hop is unresponsive is to return it; the others are 0. A request with an unknown flag is
 //!              malformed
 //!     25    1  n, the length of the service name
 //!     26    n  service name
-//!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose behalf
-//!              the request is made (again for each, outermost first, at most 255), 4 = caller (UTF-8, at most 1,024
-//!              bytes), 5 = the zone that is to serve it, 6 = the node that is to serve it, 7 = a zone that it has entered (again
-//!              for each, in order, at most 32), 8 = a pattern of the services that the user who asked may call, where that
-//!              is not everything (again for each, at most 256; an empty one stands for none). Of two traceparents, keys,
-//!              callers, zones or nodes the last counts
+//!   26+n    …  fields. 1 = W3C traceparent (ASCII), 2 = idempotency key (1 to 255 bytes), 3 = a service on whose
+//!              behalf the request is made (repeated, outermost first, at most 255), 4 = caller (UTF-8, at most 1,024
+//!              bytes), 5 = the zone that is to serve it, 6 = the node that is to serve it, 7 = a zone that it has
+//!              entered (repeated, in order, at most 32), 8 = a pattern of the services that the caller may call,
+//!              unless these are all (repeated, at most 256; an empty one stands for none). Of several traceparents,
+//!              keys, callers, zones or nodes, the last is valid
 //! PARTIAL  body
 //! FINAL    body
 //!      7    8  request id; nothing more
@@ -33,27 +33,27 @@
 //!     15    2  code (`Code::number`)
 //!     17    …  reason, UTF-8, at most 4,096 bytes
 //! CANCEL
-//!      7    8  request id; nothing more. Of no effect when the answer is already on its way
+//!      7    8  request id; nothing more. Without effect if the answer is already on its way
 //!
-//! HELLO    the first message on a link, from the one who dials
-//! WELCOME  its answer, if the link may be used
-//!      7    1  version: the highest that the sender speaks, at least 2; now 2
+//! HELLO    the first message on a link, from the node that opened it
+//! WELCOME  the answer to HELLO that accepts the link
+//!      7    1  version: the highest that the sender supports, at least 2; currently 2
 //!      8    1  n, the length of the zone's name
 //!      9    n  the sender's zone
 //!    9+n    m  the sender: MEMBER
 //!  9+n+m    …  fields; none yet
-//! REFUSED  its other answer
+//! REFUSED  the answer to HELLO that rejects the link
 //!      7    …  reason, UTF-8, at most 4,096 bytes
 //! GOSSIP
 //!      7    …  a datagram of the membership protocol
 //!
 //! ADVERT
-//!      7    1  kind: 1 all services, 2 what has changed, 3 nothing has changed
+//!      7    1  kind: 1 all services, 2 changes, 3 no changes
 //!      8    8  version of the advert
 //!     16    4  n, the number of services that are offered; kinds 1 and 2 only
-//!     20    …  n times: flags (1), SERVICE, cost (4). Bit 0 of the flags = a request may safely run twice, bit 1 = only
-//!              Majordomo workers serve it. Other bits say more of the service and are passed over, so that a newer node can
-//!              say it to older ones: to a node that does not know bit 1, a plugin serves it
+//!     20    …  n times: flags (1), SERVICE, cost (4). Bit 0 of the flags = a request may safely run twice, bit 1 =
+//!              only Majordomo workers serve it. Receivers ignore unknown bits, so that newer nodes can add properties:
+//!              a node that does not support bit 1 assumes that a plugin serves it
 //!      …    4  m, the number of services that are withdrawn; kind 2 only
 //!      …    …  m times: SERVICE
 //! PULL     nothing more
@@ -65,8 +65,8 @@
 //! OPEN     begins a session between routers
 //!      7    8  epoch
 //! PATHS    an update on a session
-//!      7    8  epoch of the session: the greater of what both opened it with, and one more
-//!     15    …  the update, as [`super::path`] says
+//!      7    8  epoch of the session: the greater of the two epochs in OPEN, plus one
+//!     15    …  the update ([`super::path`])
 //!
 //! SERVICE  within adverts
 //!      0    1  n, the length of the service's name
@@ -84,12 +84,12 @@
 //!   14+n    m  endpoint, UTF-8 without control characters
 //! ```
 //!
-//! Fields stand one after the other up to the end of the header, each: type (1), length (2), value. A type that the
-//! receiver does not know is passed over. Where no fields stand, a header that goes on after its end is malformed.
+//! Fields follow each other up to the end of the header, each: type (1), length (2), value. Receivers ignore unknown
+//! types. In messages without fields, a header with more bytes than described is malformed.
 //!
-//! Nodes of different versions talk: HELLO and WELCOME stand as above in every version, what is new in them stands in
-//! fields, and after them each node speaks to the other in the lower of both versions. So a command, code, kind or flag
-//! of a later version comes only to nodes that know it; to the others it is malformed.
+//! Nodes of different versions interoperate: HELLO and WELCOME have the form above in every version, and additions to
+//! them are fields. After them, each node sends in the lower of both versions. So only nodes that support a command,
+//! code, kind or flag of a later version receive it; for others it is malformed.
 
 use super::{Body, Frame, Reply};
 use crate::name::{Address, Label, Pattern, ServiceName};
@@ -99,62 +99,66 @@ mod codec;
 
 pub use codec::{decode, decode_member, encode, encode_member, member_len, request_id};
 
-/// How every header frame begins.
+/// First bytes of every header frame.
 pub const MAGIC: &[u8] = b"WNODP1";
 
-/// Highest version of the dialect that this node speaks. A node of version N works with one of version N-1.
+/// Highest version of the dialect that this node supports. Nodes of version N interoperate with version N-1.
 pub const VERSION: u8 = 2;
 
-/// Lowest version that it speaks: version 1 wrote the role of a member in datagrams in another way.
+/// Lowest supported version: version 1 encoded the role of a member differently in datagrams.
 pub const OLDEST_VERSION: u8 = 2;
 
-/// The longest endpoint, in bytes.
+/// Largest endpoint, in bytes.
 pub const MAX_ENDPOINT: usize = 1024;
 
-/// The longest caller, in bytes.
+/// Largest caller, in bytes.
 pub const MAX_CALLER: usize = 1024;
-/// Largest number of patterns of what a user may call.
+
+/// Largest number of patterns of the services that a user may call.
 pub const MAX_ALLOWED: usize = 256;
 
-/// The most services on whose behalf a request can be made.
+/// Largest number of services on whose behalf a request is made.
 pub const MAX_CHAIN: usize = 255;
 
-/// The most zones that a request may enter.
+/// Largest number of zones that a request may enter.
 pub const MAX_CROSSED: usize = 32;
 
-/// The most requests that a ping or a pong can name.
+/// Largest number of requests in a ping or a pong.
 pub const MAX_NAMED: usize = 1024;
 
-/// A node, or a router, as the others know it.
+/// Node or router of a zone, as its members identify it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Member {
     /// Its name, unique in its zone.
     pub name: Label,
-    /// When its process started, in microseconds since 1970: of two with one name, the later is right. A process that
-    /// has to outrank an earlier one takes a later time; the bits of [`Self::PROCESS`] stay as they were.
+    /// Start of its process, in microseconds since 1970: of two members with one name, the later one is valid.
+    ///
+    /// A process that has to outrank an earlier one takes a later time, with the same bits of [`Self::PROCESS`].
     pub boot: u64,
-    /// How often it has come back under a new identity since its start, because it was taken for dead.
+    /// Number of times that it returned with a new identity since its start, because it was declared dead.
     pub renewal: u16,
-    /// What it does.
+    /// Its role.
     pub role: MemberKind,
-    /// Where it can be dialled: at most [`MAX_ENDPOINT`] bytes without control characters.
+    /// The endpoint that it listens on: at most [`MAX_ENDPOINT`] bytes without control characters.
     pub endpoint: String,
 }
 
 impl Member {
-    /// The bits of [`Self::boot`] by which processes of one name and endpoint are told apart: 17 s of microseconds, so
-    /// that a process and its successor agree in them once in 17 million starts.
+    /// Bits of [`Self::boot`] that distinguish processes of one name and endpoint.
+    ///
+    /// They count 17 s in microseconds, so a process and its successor have the same bits once in 17 million starts.
     pub const PROCESS: u64 = (1 << 24) - 1;
 
-    /// Whether it is the same process, under whatever identity.
+    /// Returns `true` if both members are the same process, under any identity.
     #[must_use]
     pub fn is_same_process(&self, other: &Self) -> bool {
         let process = |member: &Self| member.boot & Self::PROCESS;
         (&self.name, process(self), &self.endpoint) == (&other.name, process(other), &other.endpoint)
     }
 
-    /// The earliest time after another at which this process could have started, as far as [`Self::PROCESS`] tells; the
-    /// last time of all if there is none.
+    /// Returns the earliest boot after `other` with this process's bits of [`Self::PROCESS`].
+    ///
+    /// Without one, returns the largest time.
     #[must_use]
     pub fn boot_after(&self, other: u64) -> u64 {
         let boot = (other & !Self::PROCESS) | (self.boot & Self::PROCESS);
@@ -162,7 +166,7 @@ impl Member {
     }
 }
 
-/// What a member does.
+/// Role of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberKind {
     /// It serves clients.
@@ -172,7 +176,7 @@ pub enum MemberKind {
 }
 
 impl MemberKind {
-    /// Returns the byte that stands for it in every message.
+    /// Returns the byte that encodes the role in every message.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -181,154 +185,154 @@ impl MemberKind {
         }
     }
 
-    /// Returns what a byte stands for, if it stands for a role.
+    /// Returns the role that a byte encodes, if it encodes one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Node, Self::Router].into_iter().find(|kind| kind.number() == number)
     }
 }
 
-/// A message between nodes.
+/// Message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerMessage {
-    /// Who dials; the first message on a link.
+    /// First message on a link, from the node that opened it.
     Hello {
-        /// Its zone.
+        /// Zone of the sender.
         zone: Label,
-        /// Itself.
+        /// The sender.
         member: Member,
     },
-    /// Who was dialled: the answer to a hello. From then on the link carries everything else.
+    /// Answer to a hello that accepts the link, which carries all other messages afterwards.
     Welcome {
-        /// Its zone.
+        /// Zone of the sender.
         zone: Label,
-        /// Itself.
+        /// The sender.
         member: Member,
     },
-    /// The other answer to a hello, with the reason.
+    /// Answer to a hello that rejects the link, with the reason.
     Refused(String),
     /// A datagram of the membership protocol.
     Gossip(Frame),
-    /// What the sender offers.
+    /// Offers of the sender.
     Advert(Advert),
-    /// Asks for a whole advert.
+    /// Request for a whole advert.
     Pull,
-    /// Begins a session between routers, with what its epoch is made of (`link_epoch` of the core).
+    /// Start of a session between routers. Its epoch is computed from those of both (`link_epoch` of the core).
     Open {
         /// The sender's epoch.
         epoch: u64,
     },
-    /// What a router tells another of paths.
+    /// Path update of a router.
     Paths {
-        /// The epoch of the session that it is told on (`link_epoch` of the core).
+        /// The epoch of the session (`link_epoch` of the core).
         epoch: u64,
         /// The update ([`super::path`]).
         update: Frame,
     },
-    /// A request to serve, from the one who dialled.
+    /// Request to serve, from the node that opened the link.
     Request(Box<Forward>),
-    /// What became of a request, from the one who was dialled.
+    /// Reply to a request, from the node that accepted the link.
     Reply {
-        /// The request.
+        /// The number of the request.
         id: u64,
-        /// What to tell.
+        /// The reply.
         reply: Reply,
     },
-    /// The request of this number is no longer wanted.
+    /// Withdrawal of a request.
     Cancel {
-        /// The request.
+        /// The number of the request.
         id: u64,
     },
-    /// Asks for a sign of life, and names requests that have been outstanding for long.
+    /// Request for a sign of life, with the numbers of requests that have been outstanding for long.
     Ping {
         /// Those requests, at most [`MAX_NAMED`].
         outstanding: Vec<u64>,
     },
-    /// The sign of life, with those of the named requests that the sender does not have.
+    /// Sign of life, with the numbers of the named requests that the sender does not have.
     Pong {
         /// Those requests, at most [`MAX_NAMED`].
         unknown: Vec<u64>,
     },
 }
 
-/// A request on its way from node to node.
+/// Request that a node forwards to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// The sender's number for it, ascending on each link.
     pub id: u64,
-    /// The time that is left to answer; whole microseconds travel. `None` if it has no deadline.
+    /// Time left to answer, encoded in whole microseconds; `None` if it has no deadline.
     pub remaining: Option<Duration>,
-    /// How many more nodes it may be passed on to.
+    /// Number of further nodes that may forward it.
     pub hops: u8,
-    /// Whether nothing is to be run, and only the way that the request would take be told ([`super::trace`]).
+    /// Whether to trace the request instead of running it ([`super::trace`]).
     pub is_trace: bool,
-    /// Whether there is another way for it, so that a router whose way has fallen silent is to give it back.
+    /// Whether the sender has another route, so that a router whose own next hop is unresponsive returns the request.
     pub has_alternative: bool,
     /// The service.
     pub service: ServiceName,
-    /// Who asked, as the first node saw it, in at most [`MAX_CALLER`] bytes; empty if it did not say.
+    /// The caller, as the first node identified it, in at most [`MAX_CALLER`] bytes; empty if unknown.
     pub caller: String,
-    /// What the user who asked may call, if that is not everything; more than [`MAX_ALLOWED`] patterns are cut.
+    /// Services that the caller may call; `None`: all. More than [`MAX_ALLOWED`] patterns are cut.
     pub allowed: Option<Vec<Pattern>>,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for the same effect, once.
+    /// Idempotency key, 1 to 255 bytes, which identifies repetitions of one request.
     pub idempotency_key: Option<Frame>,
     /// The services on whose behalf this one is called, outermost first; at most [`MAX_CHAIN`].
     pub chain: Vec<ServiceName>,
-    /// The zone that is to serve it, if it is to leave the sender's.
+    /// The zone that is to serve it; `None`: the zone of the sender.
     pub zone: Option<Label>,
-    /// The node that is to serve it, if not any.
+    /// The node that is to serve it; `None`: any.
     pub node: Option<Label>,
-    /// The zones that it has entered so far, the first one's own included: none is entered twice.
+    /// The zones that it has entered, including that of the first node; it enters none twice. At most [`MAX_CROSSED`].
     pub crossed: Vec<Label>,
     /// The client's frames.
     pub body: Body,
 }
 
-/// What a member tells of its services. Each change makes a new version.
+/// Report of a member on its offers. Each change makes a new version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advert {
-    /// All of them.
+    /// All offers.
     Whole {
-        /// The version that this is.
+        /// Version of the offers.
         version: u64,
-        /// Every service that it serves itself.
+        /// All offers of the member.
         offers: Vec<Offer>,
     },
-    /// What is different from the version before.
+    /// Changes since the previous version.
     Change {
-        /// The version that this makes; it counts only upon the one before.
+        /// Version after the changes, which apply only to the previous one.
         version: u64,
-        /// New, or changed.
+        /// New and changed offers.
         offers: Vec<Offer>,
-        /// Gone.
+        /// Withdrawn services.
         withdrawn: Vec<Address>,
     },
-    /// Nothing new: this is still the version, and the lease begins anew.
+    /// Renewal of the lease without changes.
     Still {
-        /// The version.
+        /// Current version of the offers.
         version: u64,
     },
 }
 
-/// A service that a member serves itself; a router also tells what can be reached in other zones.
+/// Service that a member serves itself, or that a router reaches in another zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Its name; of a service in another zone, with that zone.
+    /// Its name, with the zone if that is another one.
     pub service: Address,
-    /// What it costs to get there: 0 for what the member serves itself.
+    /// Cost from the member to the service: 0 if the member serves it itself.
     pub cost: u32,
     /// How it is served.
     pub traits: Traits,
 }
 
-/// How a service is served, as far as whoever passes requests on has to know.
+/// Properties of a service that decide how requests to it are forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Traits {
     /// Whether a request may safely run twice.
     pub idempotent: bool,
-    /// Whether only Majordomo workers serve it, so that a request has the deadline of workers.
+    /// Whether only Majordomo workers serve it, so that the deadline of workers applies to a request.
     pub by_workers: bool,
 }
 
@@ -336,19 +340,19 @@ impl Traits {
     const IDEMPOTENT: u8 = 1;
     const BY_WORKERS: u8 = 2;
 
-    /// Those of a service that a plugin serves.
+    /// Returns the traits of a service that a plugin serves.
     #[must_use]
     pub fn of_plugin(idempotent: bool) -> Self {
         Self { idempotent, by_workers: false }
     }
 
-    /// What holds of all of several providers.
+    /// Returns the traits that both providers of a service have.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { idempotent: self.idempotent && other.idempotent, by_workers: self.by_workers && other.by_workers }
     }
 
-    /// As adverts and updates of paths carry them. Bits that this version does not know are passed over.
+    /// Returns the traits that the flags of an advert or a path update encode; unknown bits are ignored.
     pub(super) fn from_flags(flags: u8) -> Self {
         Self { idempotent: flags & Self::IDEMPOTENT != 0, by_workers: flags & Self::BY_WORKERS != 0 }
     }

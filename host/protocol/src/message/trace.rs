@@ -1,14 +1,14 @@
-//! What the nodes on the way of a trace record of it.
+//! Records of a trace, one from each node that it passes.
 //!
-//! A trace is a request that runs nowhere: it goes the way that the request would go, and the node that would serve it
-//! answers instead. Each node puts its record before those that came back to it, so the records stand in the order of
-//! the way. Where a node has tried several hops, those of the first come before those of the next.
+//! A trace is a request that is forwarded but not run: the node that would serve the request answers instead. Each node
+//! puts its record before those that it receives with the answer, so the records are in the order of the hops. If a
+//! node has tried several hops, the records of the first precede those of the next.
 //!
 //! Each record is one frame. Integers are unsigned, in network byte order.
 //!
 //! ```text
 //! offset size
-//!      0    1  distance: how many nodes had the trace before this one on its way here
+//!      0    1  distance: number of nodes that the trace passed before this one
 //!      1    1  role: 1 node, 2 router
 //!      2    8  microseconds from the trace's arrival at this node to this node's answer, by its own clock
 //!     10    1  n, the length of the name
@@ -20,8 +20,8 @@
 //!      …    …  fields; none yet
 //! ```
 //!
-//! A node of another zone than the asker's records no names but that of the next hop, and no figures. A record is what
-//! its sender says of itself: nothing is decided by it.
+//! A node of another zone than the client's records no names but that of the next hop, and no figures. Records are
+//! unverified statements of their senders, so nothing is decided by them.
 
 use super::Frame;
 use super::codec::{Reader, put_long, put_name};
@@ -31,33 +31,33 @@ use crate::text;
 use bytes::BufMut;
 use std::time::Duration;
 
-/// The most records that the answer to a trace has; those beyond are left out.
+/// Largest number of records in the answer to a trace; further ones are left out.
 pub const MAX_RECORDS: usize = 64;
 
-/// The longest decision, in bytes; a longer one is cut.
+/// Largest decision, in bytes; a longer one is cut.
 pub const MAX_DECISION: usize = 1024;
 
-/// The longest record that a node passes on, in bytes.
+/// Largest record that a node passes on, in bytes.
 pub const MAX_RECORD: usize = 2048;
 
-/// What one node records of a trace.
+/// Record of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// How many nodes had the trace before.
+    /// Number of nodes that the trace passed before this one.
     pub distance: u8,
     /// The node.
     pub node: Label,
     /// Its zone.
     pub zone: Label,
-    /// What it does.
+    /// Its role.
     pub role: MemberKind,
-    /// From the trace's arrival to the node's answer; whole microseconds travel.
+    /// Time from the trace's arrival to the node's answer; encoded in whole microseconds.
     pub elapsed: Duration,
-    /// What it decided, and why.
+    /// The node's decision and its reason: one line.
     pub decision: String,
 }
 
-/// Writes a record. Its decision becomes one line of at most [`MAX_DECISION`] bytes.
+/// Encodes a record. Its decision becomes one line of at most [`MAX_DECISION`] bytes.
 #[must_use]
 pub fn encode(record: &Record) -> Frame {
     let mut out = Vec::with_capacity(256);
@@ -70,10 +70,10 @@ pub fn encode(record: &Record) -> Frame {
     out.into()
 }
 
-/// Reads a record.
+/// Decodes a record.
 ///
 /// # Errors
-/// Says which rule it breaks; reads on from "the record ...".
+/// The rule that the record breaks. The text continues a sentence that begins with "the record".
 pub fn decode(mut frame: Frame) -> Result<Record, &'static str> {
     let distance = frame.u8()?;
     let role = MemberKind::from_number(frame.u8()?).ok_or("has an unknown role")?;

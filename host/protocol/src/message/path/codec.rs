@@ -1,4 +1,4 @@
-//! Updates to bytes, and back; the bytes are documented in [the module above](super).
+//! Encoding and decoding of updates, as documented in [the parent module](super).
 
 use super::{
     Changes, DeadLink, Group, Hop, Keepalive, MAX_HOPS, OfferedService, RouteKey, RouterId, Tombstone, Update,
@@ -16,7 +16,7 @@ const COMPLETE: u8 = 3;
 const STILL: u8 = 4;
 const ASK: u8 = 5;
 
-/// Writes an update. A path of more than 255 hops is cut, and refused by who reads it.
+/// Encodes an update. A path of more than 255 hops is cut to 255, which receivers reject.
 #[must_use]
 pub fn encode(update: &Update) -> Frame {
     let mut out = Vec::with_capacity(64);
@@ -81,16 +81,24 @@ fn put_router(out: &mut Vec<u8>, router: &RouterId) {
     put_name(out, Some(&router.router));
 }
 
-/// No process holds so many entries that the count could be wrong.
+/// Writes the number of entries (4) and the entries. No process holds so many that the number could be wrong.
 fn put_list<T>(out: &mut Vec<u8>, entries: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
     out.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
     entries.iter().for_each(|entry| put(out, entry));
 }
 
-/// Reads an update.
+/// Decodes an update.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::message::path::{Update, UpdateContent, decode, encode};
+///
+/// let update = Update { number: 1, content: UpdateContent::RequestRefresh };
+/// assert_eq!(decode(encode(&update)), Ok(update));
+/// ```
 ///
 /// # Errors
-/// Says which rule the bytes break; reads on from "the update ...".
+/// The rule that the bytes break. The text continues a sentence that begins with "the update".
 pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
     let from = &mut frame;
     let number = from.u64()?;
@@ -106,7 +114,7 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
 }
 
 fn changes(from: &mut Frame) -> Result<Changes, &'static str> {
-    // The shortest router has four bytes.
+    // The numbers are the least sizes of entries; the shortest router has four bytes.
     Ok(Changes {
         causes: list(from, 16, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,
         tombstones: list(from, 21, tombstone)?,
@@ -153,7 +161,7 @@ fn service(from: &mut Frame) -> Result<ServiceName, &'static str> {
     from.view(length.into(), ServiceName::from_bytes)?.map_err(|_| "has the name of a service that is none")
 }
 
-/// Reads a count and as many entries, none of which is shorter than `least` bytes.
+/// Reads a count and that many entries, each of at least `least` bytes.
 fn list<T>(
     from: &mut Frame,
     least: usize,

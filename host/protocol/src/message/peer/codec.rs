@@ -1,4 +1,4 @@
-//! Messages between nodes to frames, and back; the bytes are documented in [the module above](super).
+//! Encoding and decoding of messages between nodes, as documented in [the parent module](super).
 
 use super::{
     Advert, Forward, MAGIC, MAX_ALLOWED, MAX_CALLER, MAX_CHAIN, MAX_CROSSED, MAX_ENDPOINT, MAX_NAMED, Member,
@@ -31,13 +31,13 @@ const WHOLE: u8 = 1;
 const CHANGE: u8 = 2;
 const STILL: u8 = 3;
 
-/// What stands for the time that is left where there is no deadline.
+/// Value of the time left that encodes the absence of a deadline.
 const NO_DEADLINE: u64 = u64::MAX;
 
 const FLAG_TRACE: u8 = 1;
 const FLAG_ALTERNATIVE: u8 = 2;
 
-/// The bytes of the shortest offer.
+/// Least size of an offer, in bytes.
 const OFFER_LEAST: usize = 8;
 
 const FIELD_CHAIN: u8 = 3;
@@ -47,10 +47,18 @@ const FIELD_NODE: u8 = 6;
 const FIELD_CROSSED: u8 = 7;
 const FIELD_ALLOWED: u8 = 8;
 
-/// Writes a message. The frames of a body are moved, not copied.
+/// Encodes a message. The frames of a body are moved, not copied.
 ///
-/// A list of more than [`MAX_NAMED`] requests is cut, and so is a reason of more than [`Failure::MAX_REASON`] bytes.
-/// Whatever else is over its limit is written all the same, and refused by who reads it.
+/// Lists of more than [`MAX_NAMED`] requests or [`MAX_ALLOWED`] patterns are cut, and so are reasons of more than
+/// [`Failure::MAX_REASON`] bytes. Other values over their limits are encoded, and rejected by the receiver.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::message::peer::{PeerMessage, decode, encode};
+///
+/// let message = PeerMessage::Ping { outstanding: vec![7, 9] };
+/// assert_eq!(decode(encode(message.clone())), Ok(message));
+/// ```
 #[must_use]
 pub fn encode(message: PeerMessage) -> Vec<Frame> {
     let header = match message {
@@ -111,12 +119,12 @@ fn introduction(command: u8, zone: &Label, member: &Member) -> Vec<u8> {
     header
 }
 
-/// Writes a member, as messages of the membership protocol carry it too. The bytes say themselves where they end.
+/// Encodes a member, also for messages of the membership protocol. The bytes delimit themselves.
 ///
-/// An endpoint of more than [`MAX_ENDPOINT`] bytes is refused by who reads it.
+/// Receivers reject an endpoint of more than [`MAX_ENDPOINT`] bytes.
 ///
 /// # Panics
-/// If `out` has no room for [`member_len`] bytes, as every writer of [`bytes`] does.
+/// If `out` has no room for [`member_len`] bytes, as every method of [`BufMut`].
 pub fn encode_member(member: &Member, out: &mut impl BufMut) {
     put_name(out, Some(&member.name));
     out.put_u64(member.boot);
@@ -125,7 +133,7 @@ pub fn encode_member(member: &Member, out: &mut impl BufMut) {
     put_long(out, member.endpoint.as_bytes());
 }
 
-/// How many bytes [`encode_member`] writes for this member: at most 1,101 if its endpoint is within the limit.
+/// Returns the number of bytes that [`encode_member`] writes: at most 1,101 if the endpoint is within its limit.
 #[must_use]
 pub fn member_len(member: &Member) -> usize {
     14 + member.name.as_str().len() + member.endpoint.len().min(usize::from(u16::MAX))
@@ -164,7 +172,7 @@ fn put_address(out: &mut Vec<u8>, address: &Address) {
     put_name(out, zone_of(address));
 }
 
-/// Adverts are of services and zones, never of nodes.
+/// Returns the zone of an address; adverts have services and zones, never nodes.
 fn zone_of(address: &Address) -> Option<&Label> {
     match &address.location {
         Location::Nearest => None,
@@ -172,7 +180,7 @@ fn zone_of(address: &Address) -> Option<&Label> {
     }
 }
 
-/// No process holds so many names that this could be wrong.
+/// Returns a number of names in 4 bytes. No process holds so many that it could be wrong.
 fn count(names: usize) -> u32 {
     u32::try_from(names).unwrap_or(u32::MAX)
 }
@@ -191,7 +199,7 @@ fn opaque(command: u8, bytes: &[u8]) -> Vec<u8> {
     header
 }
 
-/// The id of an encoded [`PeerMessage::Request`], for one that could not be sent; `None` for every other message.
+/// Returns the id of an encoded [`PeerMessage::Request`] that could not be sent; `None` for every other message.
 #[must_use]
 pub fn request_id(frames: &[Frame]) -> Option<u64> {
     let (command, rest) = frames.first()?.strip_prefix(MAGIC)?.split_first()?;
@@ -199,11 +207,11 @@ pub fn request_id(frames: &[Frame]) -> Option<u64> {
     Some(u64::from_be_bytes(*id))
 }
 
-/// Reads a message.
+/// Decodes a message.
 ///
 /// # Errors
-/// [`Malformed`] says which rule the message breaks, and the id if it is a request, which can be answered with a
-/// failure. What is not of this dialect is from a [`Sender::Stranger`].
+/// [`Malformed`] with the rule that the message breaks, and with the id of a request, which can then be answered with a
+/// failure. The sender of a message of another dialect is [`Sender::Stranger`].
 pub fn decode(mut frames: Vec<Frame>) -> Result<PeerMessage, Malformed> {
     if !frames.first().is_some_and(|first| first.starts_with(MAGIC)) {
         return Err(Malformed { sender: Sender::Stranger, reason: "does not begin with WNODP1" });
@@ -306,7 +314,7 @@ fn caller(bytes: &[u8]) -> Result<String, &'static str> {
 }
 
 fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
-    // A later version is understood, because its sender speaks this one to a node of this one.
+    // A later version is accepted, because its sender uses the lower version of the two.
     if header.u8()? < OLDEST_VERSION {
         return Err("has a version of this dialect that is not spoken any more; update the node that sent it");
     }
@@ -315,10 +323,10 @@ fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
     Ok(introduced)
 }
 
-/// Reads a member from the front of `from`, and nothing after it.
+/// Decodes a member from the front of `from`, and reads nothing after it.
 ///
 /// # Errors
-/// Says which rule the bytes break; reads on from "the message ...".
+/// The rule that the bytes break. The text continues a sentence that begins with "the message".
 pub fn decode_member(from: &mut impl Buf) -> Result<Member, &'static str> {
     let name = label(from)?;
     let (boot, renewal) = (from.u64()?, from.u16()?);
@@ -381,7 +389,7 @@ fn offer(header: &mut Frame) -> Result<Offer, &'static str> {
     Ok(Offer { service, cost: header.u32()?, traits: Traits::from_flags(flags) })
 }
 
-/// Reads a count and as many entries, none of which is shorter than `least` bytes.
+/// Reads a count and that many entries, each of at least `least` bytes.
 fn list<T>(
     header: &mut Frame,
     least: usize,

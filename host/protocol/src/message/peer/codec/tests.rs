@@ -3,7 +3,7 @@ use crate::failure::Code;
 use crate::message::{self, Message};
 use fastrand::Rng;
 
-/// Where a request's fields begin: after "print".
+/// Offset of a request's fields: after "print".
 const FIELDS: usize = 26 + 5;
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -60,7 +60,7 @@ fn offers() -> Vec<Offer> {
     ]
 }
 
-/// One of each kind, and more of those that have kinds within.
+/// Returns one message of each command, and several of commands with kinds of their own.
 fn messages() -> Vec<PeerMessage> {
     let body = vec![Frame::from_static(b"x"), Frame::new()];
     let reply = |reply| PeerMessage::Reply { id: u64::MAX, reply };
@@ -91,7 +91,7 @@ fn messages() -> Vec<PeerMessage> {
     ]
 }
 
-/// The header with these bytes after its end, and the body as it was.
+/// Returns the frames with `more` appended to the header.
 fn with_more(message: PeerMessage, more: &[u8]) -> Vec<Frame> {
     let mut frames = encode(message);
     frames[0] = [frames[0].as_ref(), more].concat().into();
@@ -409,7 +409,7 @@ fn mutilate(header: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
-/// Whether the frames are a message; if so, it survives another round.
+/// Returns `true` if the frames are a message, and checks that encoding and decoding it again preserves it.
 fn decodes_to_something_stable(frames: Vec<Frame>) -> bool {
     let id = request_id(&frames);
     match decode(frames) {
