@@ -1,7 +1,6 @@
-//! What a node answers about itself: the JSON of `node.services`, `node.plugins`, `node.members` and `node.explain`.
+//! JSON answers of a node about itself: `node.services`, `node.plugins`, `node.members` and `node.explain`.
 //!
-//! Plain data. A program that asks a node reads an answer with [`serde`]; fields that it does not know are ignored, so
-//! that a newer node may say more.
+//! Plain data, which clients read with [`serde`]. Unknown fields are ignored, so that newer nodes can add some.
 
 mod plugins;
 
@@ -10,34 +9,34 @@ pub use plugins::{FolderIdentity, GenerationState, PluginFolder, PluginReport, P
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The name under which the state of everything that can be called is asked for.
+/// Service that returns the state of the node and of its services: a [`Report`].
 pub const SERVICES: &str = "node.services";
 
-/// The name under which the plugins are asked for, and rolled back.
+/// Service that returns the plugins, and rolls them back.
 pub const PLUGINS: &str = "node.plugins";
 
-/// The name under which the members of the zone are asked for.
+/// Service that returns the members of the zone: a [`ZoneReport`].
 pub const MEMBERS: &str = "node.members";
 
-/// The name under which it is asked why a request goes where it goes.
+/// Service that explains where a request would be served, and why: an [`ExplainReport`].
 pub const EXPLAIN: &str = "node.explain";
 
-/// The state of a node.
+/// State of a node.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The version of the program.
     pub version: String,
     /// Seconds since the node started.
     pub uptime_s: u64,
-    /// Where it listens, with the ports that the system chose.
+    /// The endpoints that it listens on, with the ports that the system chose.
     pub endpoints: Vec<String>,
     /// Every service that is offered or waited for, by name.
     pub services: Vec<ServiceReport>,
-    /// What became of everything that arrived.
+    /// Counts of requests and messages by outcome.
     pub counters: CounterReport,
 }
 
-/// The state of one service.
+/// State of one service.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ServiceReport {
     /// Its name.
@@ -63,72 +62,72 @@ pub struct ServiceReport {
     pub peers: Vec<PeerReport>,
 }
 
-/// How one peer does with one service.
+/// State of one service at one peer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PeerReport {
     /// The peer.
     pub node: String,
-    /// The zone where the service is, if it is another.
+    /// The zone of the service, if it is another one.
     pub zone: Option<String>,
-    /// What it costs to get there.
+    /// Cost of the route to the service.
     pub cost: u32,
-    /// Requests of this node that it has.
+    /// Requests that this node has forwarded to the peer and that have no answer.
     pub outstanding: usize,
-    /// Recent time to answer, microseconds.
+    /// Recent latency of its answers, in microseconds.
     pub latency_us: u64,
-    /// Requests in a row that it did not answer as it should.
+    /// Consecutive requests that it failed to answer properly.
     pub failures_in_a_row: u32,
-    /// Whether it gives no sign of life.
+    /// Whether it is unresponsive.
     pub is_silent: bool,
-    /// Milliseconds for which it is left out still, because it only failed; 0 if it is not so.
+    /// Milliseconds for which it stays excluded, because its recent requests all failed; 0 if it is not excluded.
     pub paused_ms: u64,
 }
 
-/// One member of the zone.
+/// Member of the zone.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MemberReport {
     /// Its name.
     pub name: String,
-    /// Where it can be dialled.
+    /// The endpoint that it listens on.
     pub endpoint: String,
     /// When its process started (RFC 3339, UTC).
     pub started_at: String,
-    /// Whether it is the node that was asked.
+    /// Whether it is the node that made the report.
     pub is_me: bool,
-    /// Whether requests can be forwarded to it now.
+    /// Whether requests can currently be forwarded to it.
     pub is_linked: bool,
-    /// Whether it gives no sign of life, although it owes an answer.
+    /// Whether it is unresponsive with requests outstanding.
     pub is_silent: bool,
-    /// How many services it offers.
+    /// Number of services that it offers.
     pub offers: usize,
 }
 
-/// The members of a zone, as one node sees them.
+/// Members of a zone, as one node sees them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ZoneReport {
     /// The zone.
     pub zone: String,
-    /// The node that was asked, then the others by name.
+    /// The node that made the report, then the others by name.
     pub members: Vec<MemberReport>,
 }
 
-/// Why a request would go where it would go.
+/// Explanation of where a request would be served, and why.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExplainReport {
-    /// The address that was asked for.
+    /// The address of the request.
     pub address: String,
-    /// How it is understood.
+    /// The node's interpretation of the address.
     pub meaning: String,
-    /// Who could serve it.
+    /// The plugins, workers, peers and zones that could serve the request.
     pub candidates: Vec<CandidateReport>,
-    /// What would happen to a request that came now.
+    /// The outcome of a request that would arrive at this moment.
     pub verdict: String,
-    /// The failure that it would get although somebody offers the service, if it would.
+    /// The failure that such a request would get although the service is offered, if any.
     #[serde(default)]
     pub failure: Option<FailureReport>,
 }
 
-/// A failure.
+/// Failure that a request would get.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FailureReport {
     /// The number of its code.
@@ -137,16 +136,16 @@ pub struct FailureReport {
     pub reason: String,
 }
 
-/// Somebody who could serve a request.
+/// Candidate that could serve a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CandidateReport {
-    /// On which node.
+    /// The node.
     pub node: String,
-    /// `plugin`, `workers`, `peer`, or the zone and what it costs to get there.
+    /// `plugin`, `workers`, `peer`, or the zone with the cost of the route.
     pub what: String,
-    /// Whether a request would go there now.
+    /// Whether it could currently take a request.
     pub is_ready: bool,
-    /// What speaks for or against it.
+    /// Why it is eligible or not.
     pub why: String,
 }
 
@@ -161,20 +160,20 @@ pub struct CounterReport {
     pub failed: BTreeMap<String, u64>,
     /// Messages refused because they break a protocol's rules.
     pub malformed: u64,
-    /// Replies that nobody waited for, or for requests of others.
+    /// Replies without a pending request, or to requests of other connections.
     pub unclaimed: u64,
-    /// Requests given to another worker or peer after theirs had gone.
+    /// Requests given to another worker or peer after theirs was lost.
     pub retried: u64,
-    /// Requests forwarded to peers, each time counted.
+    /// Requests forwarded to peers; a request counts each time.
     pub forwarded: u64,
-    /// Messages given up because their receiver did not read.
+    /// Messages dropped because their receiver did not read.
     pub dropped: u64,
     /// Registrations of workers and adverts of members that their keys do not allow.
     pub forbidden: u64,
-    /// Connections and messages of those who are not trusted.
+    /// Connections and messages of untrusted senders.
     pub turned_away: u64,
-    /// Connections that exceeded a limit before their message was complete, and were ended.
+    /// Connections ended because they exceeded a limit before their message was complete.
     pub over_limit: u64,
-    /// Files of plugins that were refused.
+    /// Plugin files that were rejected.
     pub plugins_refused: u64,
 }

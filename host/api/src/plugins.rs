@@ -1,25 +1,25 @@
-//! What `node.plugins` answers.
+//! Answers of `node.plugins`.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// All that is known of one service's plugin.
+/// State of the plugin of one service.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PluginReport {
-    /// The service; of a file that no service can be named after, the file's name.
+    /// The service; the name of the file if that is not the name of a service.
     pub service: String,
-    /// Its versions that are kept, newest first.
+    /// The versions that are kept, newest first.
     pub generations: Vec<PluginStatus>,
-    /// Why the file that lies in the folder now does not serve, if it does not.
+    /// Why the file in the folder does not serve, if it does not.
     pub refused: Option<Refusal>,
 }
 
-/// One version of a plugin.
+/// State of one version of a plugin.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PluginStatus {
-    /// Its number: 1 is the first that this node has loaded for the service.
+    /// Number of the version: 1 is the first that this node has loaded for the service.
     pub generation: u64,
-    /// Whether requests go to it.
+    /// Whether it serves requests.
     pub state: GenerationState,
     /// The file it came from.
     pub file: String,
@@ -29,75 +29,75 @@ pub struct PluginStatus {
     pub bytes: u64,
     /// When it was loaded (RFC 3339, UTC).
     pub loaded_at: String,
-    /// Requests that it has answered, with a reply or a failure, or that were stopped.
+    /// Requests that it answered with a reply or a failure, or whose run was stopped.
     pub requests: u64,
-    /// Of those, the ones in which an instance trapped or asked for more than it may have.
+    /// Number of these requests in which an instance trapped or exceeded its limits.
     pub crashes: u64,
-    /// Milliseconds until a request is tried again, because it has crashed in the last ones; 0 if it is not so.
+    /// Milliseconds until the next attempt to run a request, because recent runs crashed; 0 without a quarantine.
     pub quarantine_ms: u64,
-    /// Mean time of its recent runs, microseconds.
+    /// Mean duration of its recent runs, in microseconds.
     pub mean_us: u64,
-    /// Log lines left out because they were over its rate.
+    /// Log lines dropped because they exceeded the plugin's rate.
     pub log_lines_dropped: u64,
 }
 
-/// What a generation is.
+/// State of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GenerationState {
-    /// Requests go to it.
+    /// It serves requests.
     Serving,
-    /// It served before, and may again.
+    /// It served before, and may serve again.
     Previous,
-    /// It was found wanting, by a person or by its crashes.
+    /// It was rolled back, by an operator or because of its crashes.
     RolledBack,
 }
 
-/// A file that lies in the folder and cannot serve.
+/// Rejection of a file in the plugin folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// SHA-256 of the file, hexadecimal; empty if it could not be read.
     pub digest: String,
-    /// Why it cannot serve.
+    /// Why the file cannot serve.
     pub why: String,
-    /// When that was found (RFC 3339, UTC, to the microsecond).
+    /// Time of the rejection (RFC 3339, UTC, to the microsecond).
     pub at: String,
 }
 
-/// What a program that puts files into the plugin folder needs to know of it.
+/// Plugin folder, as a program that puts files into it needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginFolder {
     /// Its path on the node's machine.
     pub path: String,
-    /// Which folder that is; on another machine or in another container the path names another one, or none.
+    /// Identity of the folder, because on another machine or in another container the path names another one, or none.
     pub identity: FolderIdentity,
     /// Largest file that the node loads, in bytes: `limits.plugin`.
     pub plugin_bytes: u64,
-    /// The services that the node loads; `None`: all.
+    /// The services whose plugins the node loads; `None`: all.
     pub services: Option<BTreeSet<String>>,
     /// Whether the node keeps the bytes of versions that were replaced.
     pub keeps_versions: bool,
 }
 
-/// Distinguishes one folder from another, as far as one can without writing to it.
+/// Identity of a folder, as far as it can be determined without writing to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderIdentity {
-    /// The device that it lies on.
+    /// The device of the folder (`st_dev`).
     pub device: u64,
-    /// Its number there.
+    /// The inode of the folder on that device.
     pub inode: u64,
-    /// The running system, if it has a name: `/proc/sys/kernel/random/boot_id`.
+    /// The boot of the system, if it has an identifier: `/proc/sys/kernel/random/boot_id`.
     pub boot: Option<String>,
 }
 
-/// What a node thinks of a file that lies in its plugin folder under another name.
+/// Verdict on a file that is in the plugin folder under another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It is still being looked into.
+    /// The file is still being checked.
     Pending,
-    /// It could serve; its digest is this.
+    /// The file can serve. The value is its digest (SHA-256, hexadecimal).
     Accepted(String),
-    /// It cannot serve, for this reason.
+    /// The file cannot serve. The value is the reason.
     Refused(String),
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 /// Distinguishes one content of a file from another without reading it: device, inode, size, and both times.
 ///
-/// The modification time alone does not suffice, because tools that copy files set it; nobody can set the change time.
+/// The modification time alone does not suffice, because tools that copy files set it; the change time cannot be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     device: u64,
@@ -72,14 +72,14 @@ impl Stamp {
     }
 }
 
-/// Why a file could not be read. Reads on from the name of the file and a colon.
+/// Why a file could not be read. The message continues a line that begins with the name of the file and a colon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileError {
     /// Nothing has this name.
     NotFound,
     /// A symbolic link has this name, and its target does not exist.
     DanglingLink,
-    /// Something else than a regular file has this name: what it is.
+    /// Something other than a regular file has this name. The value describes it.
     NotAFile(&'static str),
     /// The content is longer than the limit, in bytes.
     TooLarge(u64),
@@ -96,7 +96,7 @@ impl FileError {
         matches!(self, Self::NotFound | Self::DanglingLink)
     }
 
-    /// Returns `true` if another attempt can succeed although nobody replaces the file.
+    /// Returns `true` if another attempt can succeed even if the file is not replaced.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Changed | Self::Io(..))
@@ -127,14 +127,15 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Reads a regular file of at most `limit` bytes, and returns its content with the stamp that it had all the while.
+/// Reads a regular file of at most `limit` bytes, and returns its content with its stamp.
 ///
-/// Never waits for another program, as the open of a FIFO would. A symbolic link may lead to the file.
+/// The stamp is the same before and after reading. Never waits for another program, as the open of a FIFO would. A
+/// symbolic link may lead to the file.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), FileError> {
-    // To open some devices has effects, so they are excluded by name first; what counts is the check of the descriptor.
+    // Opening some devices has effects, so they are excluded by name first; the check of the descriptor is decisive.
     Stamp::of(path)?;
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let mut file = opened.map_err(|error| classify(path, &error))?;
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_file_longer_than_its_size_says_is_read_to_the_limit_only() {
-        // Files of the kernel have no size in advance.
+        // Files of the kernel report a size of 0.
         assert_eq!(read(Path::new("/proc/self/status"), 16), Err(FileError::TooLarge(16)));
         assert_eq!(read_open(&mut io::repeat(0), 0, 1000), Err(FileError::TooLarge(1000)));
     }
