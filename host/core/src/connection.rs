@@ -1,4 +1,4 @@
-//! Connections by name: those that others made to this node, and links, which it made itself.
+//! Identities of connections, which others made to this node, and of links, which the node made itself.
 
 use crate::name::Label;
 use crate::text;
@@ -15,19 +15,20 @@ pub enum Transport {
     Http,
 }
 
-/// Identity of a connection: its transport, and a token of opaque bytes that the transport chose. That of ZeroMQ is the
-/// routing id (libzmq's own begin with a zero byte).
+/// Identity of a connection: its transport, and a token of opaque bytes that the transport chose.
 ///
-/// It is one principal's: the same token with another principal is another connection.
+/// The token of ZeroMQ is the routing id; those that libzmq generates begin with a zero byte. A connection belongs to
+/// one principal: the same token with another principal is another connection.
 #[derive(Clone)]
 pub struct ConnectionId {
     transport: Transport,
     token: Arc<[u8]>,
-    /// Bytes of the token that its sender chose, or was given; the bytes after them say whose it is.
+    /// Number of bytes of the token that its sender chose, or was given; the bytes after them identify its user.
     chosen: usize,
     principal: Option<Label>,
-    /// Whether it may be any user of this machine; no part of what tells peers apart, because it is known only of
-    /// messages for which it matters.
+    /// Whether the sender may be any user of this machine.
+    ///
+    /// Not compared, because it is known only for messages for which it matters.
     is_unproven: bool,
 }
 
@@ -52,7 +53,7 @@ impl Ord for ConnectionId {
 }
 
 impl ConnectionId {
-    /// Wraps the routing id of somebody who need not say who it is.
+    /// Wraps the routing id of a sender that need not authenticate.
     #[must_use]
     pub fn new(id: impl AsRef<[u8]>) -> Self {
         let id = id.as_ref();
@@ -65,34 +66,37 @@ impl ConnectionId {
         Self { transport, principal, ..Self::new(token) }
     }
 
-    /// Transport of the connection.
+    /// Returns the transport of the connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.transport
     }
 
-    /// Wraps the routing id of a sender that may be any user of this machine, because nobody has to show a key: for
-    /// messages that [ask for more than a call](crate::message::asks_for_more_than_a_call).
+    /// Wraps the routing id of a sender that may be any user of this machine, because no keys are required.
+    ///
+    /// Used for messages that [need more rights than a call](crate::message::asks_for_more_than_a_call).
     #[must_use]
     pub fn unproven(id: impl AsRef<[u8]>) -> Self {
         Self { is_unproven: true, ..Self::new(id) }
     }
 
-    /// Whether the sender of a message may be any user of this machine. `false` means nothing in messages that ask for
-    /// no more than a call.
+    /// Returns `true` if the sender of a message may be any user of this machine.
+    ///
+    /// Without meaning in messages that need no more rights than a call, where it is `false`.
     #[must_use]
     pub fn is_unproven(&self) -> bool {
         self.is_unproven
     }
 
-    /// Wraps the routing id of somebody who has proved who it is.
+    /// Wraps the routing id of an authenticated sender.
     #[must_use]
     pub fn authenticated(id: impl AsRef<[u8]>, principal: Label) -> Self {
         Self { principal: Some(principal), ..Self::new(id) }
     }
 
-    /// The same where the transport appends the user to routing ids that users choose, so that no two can choose the
-    /// same: [`Self::shown`] and `Display` leave that part out.
+    /// Wraps the routing id of an authenticated sender, to which the transport has appended the user.
+    ///
+    /// The suffix keeps users from choosing the routing id of another. [`Self::shown`] and `Display` omit it.
     #[must_use]
     pub fn of_user(id: impl AsRef<[u8]>, user: &str, principal: Label) -> Self {
         let id = id.as_ref();
@@ -100,21 +104,23 @@ impl ConnectionId {
         Self { chosen, ..Self::authenticated(id, principal) }
     }
 
-    /// Returns `true` if the client chose the identity, so that it can connect under it again. libzmq's own begin with
-    /// a zero byte, and no client can choose such a one.
+    /// Returns `true` if the client chose the identity, so that it can reconnect with it.
+    ///
+    /// Identities that libzmq generates begin with a zero byte, which no client can choose.
     #[must_use]
     pub fn has_own_identity(&self) -> bool {
         self.transport == Transport::Zmq && self.token.first().is_some_and(|first| *first != 0)
     }
 
-    /// The name under which the key of this connection is trusted, where keys are asked for.
+    /// Returns the name under which the key of the connection is trusted, if keys are required.
     #[must_use]
     pub fn principal(&self) -> Option<&Label> {
         self.principal.as_ref()
     }
 
-    /// The routing id for a person: in quotes if it is text, as a worker may choose it, else as `Display` has it.
+    /// Returns the routing id for people: in quotes if it is text, which workers may choose, else as `Display`.
     ///
+    /// # Examples
     /// ```
     /// use wasmnode_core::ConnectionId;
     ///
@@ -133,7 +139,7 @@ impl ConnectionId {
         }
     }
 
-    /// The token, as the transport chose it.
+    /// Returns the token, as the transport chose it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.token
@@ -149,7 +155,7 @@ impl fmt::Display for ConnectionId {
         if let Some(principal) = &self.principal {
             write!(f, "{principal}/")?;
         }
-        // By hand and in one piece: each request that a plugin serves, or that a peer gets, names its caller.
+        // By hand, in blocks, because each request that a plugin serves or a peer receives contains its caller.
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for bytes in self.chosen().chunks(16) {
             let mut text = [0; 32];
@@ -168,7 +174,7 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// A connection that this node has made to another; the node's own number for it, never used twice.
+/// Identity of a connection that this node has made to another: a number of the node, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 

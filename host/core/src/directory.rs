@@ -1,12 +1,12 @@
-//! Where a service is: the directory of one zone, as one node knows it.
+//! Service directory of one zone, as one node keeps it.
 //!
-//! Each node tells all others what it serves itself, and passes on nothing that it heard. Every change makes a new
-//! version, and counts only upon the version before it; whoever misses one, or joins late, asks for the whole. What was
-//! told counts for a lease, which the sender renews in time: so a lost message is found after a third of a lease at the
-//! latest, and a member that fell silent is forgotten even if nobody says that it died.
+//! Each node advertises to all others what it serves itself, and forwards no adverts. Every change makes a new version,
+//! and applies only to the version before it; a member that misses one, or joins late, requests a whole advert. Adverts
+//! are valid for a lease, which the sender renews: a lost message is detected within a third of a lease, and the offers
+//! of a silent member expire even if no member reports its death.
 //!
-//! Who is a member is decided elsewhere, and told here. Adverts of two processes under one name are told apart by their
-//! versions, which count from the start of the process.
+//! [`Members`](crate::members) decides on membership, and the directory is informed of it. Versions distinguish adverts
+//! of two processes of one name, because they count from the start of the process.
 
 mod local_offers;
 mod table;
@@ -24,91 +24,90 @@ use std::time::Duration;
 use table::{OfferTable, Put};
 use timers::{Due, LeaseTimers};
 
-/// How long changes are gathered before the members are told: a start that loads a thousand plugins tells it in a few
-/// messages, and a client cannot tell 5 ms from none.
+/// Time for which changes are gathered before they are advertised.
+///
+/// A start that loads a thousand plugins then takes a few messages, and clients do not notice 5 ms.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// How long a whole advert may take to come before it is asked for again.
+/// Time for a whole advert to arrive, after which it is requested again.
 const PULL_AGAIN: Duration = Duration::from_secs(1);
 
-/// The directory of one zone, on one node: what it serves itself, and what every other member serves.
+/// Directory of one zone, on one node: the offers of the node itself, and those of every other member.
 #[derive(Debug)]
 pub struct Directory {
     settings: DirectorySettings,
     own: LocalOffers,
-    /// All that are up, with what is known of each; nothing until a whole advert came, and after its lease ran out.
+    /// All members that are up; the state is `None` until a whole advert arrives, and after the lease expires.
     members: BTreeMap<Label, Option<AdvertState>>,
     table: OfferTable,
     timers: LeaseTimers,
-    /// When the members are told what has been gathered.
+    /// Time at which the gathered changes are advertised.
     tell: Option<Time>,
-    /// Who is told everything then.
+    /// Members that get a whole advert at that time.
     owed: BTreeSet<Label>,
-    /// Who is told everything when the effects are drained: whole adverts are made one at a time.
+    /// Members that get a whole advert when the effects are drained: whole adverts are made one at a time.
     telling: BTreeSet<Label>,
-    /// Members that came up so far.
+    /// Number of times that a member has come up.
     ups: u64,
     effects: VecDeque<DirectoryEffect>,
 }
 
-/// How much the table holds of what a member offers.
+/// State of the table for one member.
 #[derive(Debug, Clone, Copy)]
 struct AdvertState {
     version: u64,
-    /// Whether it is all of the version; else a limit kept something out.
+    /// Whether the table holds all offers of the version; otherwise, a limit excluded some.
     complete: bool,
 }
 
-/// What the directory decided.
+/// Decision of the directory, for the caller to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectoryEffect {
     /// Send an advert.
     Advertise {
-        /// The member that it is for.
+        /// The receiver.
         to: Label,
-        /// What to tell.
+        /// The advert.
         advert: Advert,
     },
-    /// Ask for a whole advert.
+    /// Request a whole advert.
     Pull {
-        /// The member to ask.
+        /// The member to request it from.
         from: Label,
     },
-    /// A member serves a service from now on. For each member and service, this and `Withdrawn` alternate.
+    /// A member has started to serve a service. For each member and service, `Offered` and `Withdrawn` alternate.
     Offered {
         /// The member.
         by: Label,
-        /// What it serves.
+        /// The offer.
         offer: Offer,
     },
-    /// A member serves a service no longer. If its offer only changed, `Offered` follows at once.
+    /// A member has stopped serving a service. If its offer only changed, `Offered` is the next effect.
     Withdrawn {
         /// The member.
         by: Label,
-        /// What it served.
+        /// The service.
         service: Address,
     },
-    /// What a peer said was refused, all of it or in part.
+    /// A message of a peer was rejected, in whole or in part.
     Refused {
         /// The peer.
         from: Label,
-        /// Why; reads on from "it ...".
+        /// The reason. The text continues a sentence that begins with "it".
         why: String,
     },
-    /// So many services of this node are over [`DirectorySettings::offers`]: the members are not told of them until
-    /// others are withdrawn.
+    /// Services of this node exceed [`DirectorySettings::offers`]; they are advertised once others are withdrawn.
     Unlisted {
-        /// How many.
+        /// Number of these services.
         services: usize,
     },
 }
 
 impl Directory {
-    /// Makes a directory that knows nobody and offers nothing.
+    /// Creates a directory without members and offers.
     ///
-    /// `boot` is when this process started, in microseconds since 1970 (as in [`crate::message::peer::Member`]):
-    /// versions count from it, so that what an earlier process under the same name said is older than all that this one
-    /// says.
+    /// `boot` is the start of this process in microseconds since 1970 (as in [`crate::message::peer::Member`]).
+    /// Versions count from it, so that adverts of an earlier process of the same name are older than all of this one.
     #[must_use]
     pub fn new(settings: &DirectorySettings, boot: u64) -> Self {
         Self {
@@ -125,35 +124,34 @@ impl Directory {
         }
     }
 
-    /// This node serves a service from now on, or serves it differently. The members are told within 5 ms.
+    /// Adds or changes an offer of this node, which is advertised within 5 ms.
     pub fn offer(&mut self, offer: Offer, now: Time) {
         if self.own.offer(offer) {
             self.schedule_advert(now);
         }
     }
 
-    /// This node no longer serves a service. The members are told within 5 ms.
+    /// Removes an offer of this node; the withdrawal is advertised within 5 ms.
     pub fn withdraw(&mut self, service: &Address, now: Time) {
         if self.own.withdraw(service) {
             self.schedule_advert(now);
         }
     }
 
-    /// A member can be reached from now on: it is told everything within 5 ms.
+    /// Adds a member that can be reached, and sends it a whole advert within 5 ms.
     ///
-    /// One that was up already is taken for a new one, under whose name another process was known: what that offered
-    /// goes.
+    /// A member that is already up is replaced by a new process of that name: the offers of the old one are withdrawn.
     pub fn member_up(&mut self, name: &Label, now: Time) {
         self.member_down(name);
         self.members.insert(name.clone(), None);
         let phase = self.next_phase();
         self.timers.set(name, Due::Still, now + phase);
-        // It tells everything by itself; unless it took this node for down at that moment.
+        // The member sends a whole advert unasked, unless this node was down for it at that moment.
         self.timers.set(name, Due::Pull, now + PULL_AGAIN);
         self.schedule_whole(name, now);
     }
 
-    /// A member is gone: all that it offered goes at once.
+    /// Removes a member, and withdraws all its offers immediately.
     pub fn member_down(&mut self, name: &Label) {
         if self.members.remove(name).is_some() {
             self.withdraw_all(name);
@@ -163,7 +161,7 @@ impl Directory {
         }
     }
 
-    /// A member told what it offers. Counts only if it is up.
+    /// Handles an advert of a member, which is rejected unless the member is up.
     pub fn receive(&mut self, from: &Label, advert: Advert, now: Time) {
         match self.members.get(from) {
             None => self.refuse(from, "advertises although it is not up".into()),
@@ -182,7 +180,7 @@ impl Directory {
         }
     }
 
-    /// A member asks for a whole advert: it is told within 5 ms. Counts only if it is up.
+    /// Handles a request for a whole advert, which is sent within 5 ms if the member is up.
     pub fn receive_pull(&mut self, by: &Label, now: Time) {
         if self.members.contains_key(by) {
             self.schedule_whole(by, now);
@@ -191,7 +189,7 @@ impl Directory {
         }
     }
 
-    /// Lets time pass: tells what has been gathered, renews leases, ends those that ran out, asks again.
+    /// Acts on the time: advertises gathered changes, renews leases, ends expired ones, repeats requests.
     pub fn wake(&mut self, now: Time) {
         if self.tell.is_some_and(|time| time <= now) {
             self.advertise();
@@ -205,13 +203,13 @@ impl Directory {
         }
     }
 
-    /// When [`Self::wake`] is due, if ever.
+    /// Returns the time at which [`Self::wake`] is due, if any.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         self.tell.into_iter().chain(self.timers.next()).min()
     }
 
-    /// The next decision to act on.
+    /// Returns the next decision to act on.
     pub fn next_effect(&mut self) -> Option<DirectoryEffect> {
         self.effects.pop_front().or_else(|| {
             let to = self.telling.pop_first()?;
@@ -219,23 +217,22 @@ impl Directory {
         })
     }
 
-    /// The other members that serve a service, by name. All of them are up.
+    /// Returns the other members that serve a service, by name. All of them are up.
     pub fn providers(&self, service: &Address) -> impl Iterator<Item = (&Label, &Offer)> {
         self.table.providers(service)
     }
 
-    /// All that another member serves, by name of the service.
+    /// Returns all offers of another member, by name of the service.
     pub fn offers_of(&self, member: &Label) -> impl Iterator<Item = &Offer> {
         self.table.offers_of(member)
     }
 
-    /// All that this node serves, as far as the members are told, by name.
+    /// Returns all offers of this node that are advertised, by name.
     pub fn own(&self) -> impl Iterator<Item = &Offer> {
         self.own.offers()
     }
 
-    /// How many services of other members are known, each counted once per member; at most
-    /// [`DirectorySettings::routes`].
+    /// Returns the number of offers of other members; at most [`DirectorySettings::routes`].
     #[must_use]
     pub fn routes(&self) -> usize {
         self.table.len()
@@ -250,7 +247,7 @@ impl Directory {
         self.tell.get_or_insert(now + GATHER);
     }
 
-    /// Tells every member what has changed, or everything if it is owed that.
+    /// Sends the changes to every member, or schedules a whole advert for members that need one.
     fn advertise(&mut self) {
         self.tell = None;
         if let Some(advert) = self.own.next_version() {
@@ -264,13 +261,14 @@ impl Directory {
         self.telling.append(&mut self.owed);
     }
 
-    /// How often a lease is renewed: two renewals may get lost.
+    /// Returns the interval of renewals, a third of a lease, so that two renewals may be lost.
     fn interval(&self) -> Duration {
         (self.settings.lease / 3).max(Duration::from_millis(1))
     }
 
-    /// Where in the interval the next member's renewals lie. Multiples of the golden ratio spread evenly, however many
-    /// members there are.
+    /// Returns the offset of the next member's renewals in the interval.
+    ///
+    /// Multiples of the golden ratio spread evenly for any number of members.
     fn next_phase(&mut self) -> Duration {
         self.ups += 1;
         let fraction = self.ups.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -281,7 +279,7 @@ impl Directory {
     /// Renews this node's lease at a member.
     fn still(&mut self, member: &Label, due: Time, now: Time) {
         let interval = self.interval();
-        // After a pause in which nobody woke this node, its members keep their places in the interval.
+        // After a pause without wake-ups, the members keep their offsets in the interval.
         let missed = now.since(due).as_micros() / interval.as_micros();
         let next = due + interval.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
         self.timers.set(member, Due::Still, next.max(now + Duration::from_micros(1)));
@@ -325,7 +323,7 @@ impl Directory {
         }
     }
 
-    /// Takes what a member offers as far as the limits allow. Whether they allowed all.
+    /// Stores offers of a member within the limits. Returns `true` if the limits allowed all.
     fn take_offers(&mut self, from: &Label, offers: impl IntoIterator<Item = Offer>) -> bool {
         let (mut reserved, mut over) = (0, 0);
         for offer in offers {
@@ -348,7 +346,7 @@ impl Directory {
         over == 0
     }
 
-    /// Says in one breath which offers of an advert were refused.
+    /// Reports all rejected offers of an advert in one effect.
     fn refuse_offers(&mut self, from: &Label, reserved: usize, over: usize) {
         let DirectorySettings { offers, routes, .. } = self.settings;
         let reserved = (reserved > 0).then(|| format!("{reserved} under a name that is kept for nodes"));
@@ -378,14 +376,14 @@ impl Directory {
         self.timers.set(member, Due::Lease, now + self.settings.lease);
     }
 
-    /// A member has been silent for a lease: whatever it says next, even of an old version, is news.
+    /// Withdraws the offers of a member whose lease expired. Its next advert is accepted whatever its version.
     fn run_out(&mut self, member: &Label, now: Time) {
         self.members.insert(member.clone(), None);
         self.withdraw_all(member);
         self.pull(member, now);
     }
 
-    /// Asks for a whole advert, unless one is on its way.
+    /// Requests a whole advert, unless one is expected already.
     fn pull(&mut self, from: &Label, now: Time) {
         if !self.timers.is_set(from, Due::Pull) {
             self.timers.set(from, Due::Pull, now + PULL_AGAIN);

@@ -1,25 +1,24 @@
-//! The decisions of a wasmnode: what happens to a request, and why.
+//! Decisions of a wasmnode: what happens to each request, and why.
 //!
-//! Everything here is a state machine without I/O, clock, threads or hash iteration: the same inputs at the same times
-//! give the same outputs, byte for byte. The driver of the binary and the simulation of the tests use the same three
-//! verbs:
+//! All modules are state machines without I/O, clock, threads or hash iteration: the same inputs at the same times give
+//! the same outputs, byte for byte. The driver of the binary and the simulation of the tests use the same three
+//! methods:
 //!
 //! ```
 //! # use wasmnode_core::{Input, Node, NodeSettings, Time};
 //! # let (mut node, now) = (Node::new(NodeSettings::default()), Time::ZERO);
-//! node.handle(Input::Tick, now); // one thing happened
+//! node.handle(Input::Tick, now); // feed one input
 //! while let Some(output) = node.next_output() {
-//!     // do everything it decided
+//!     // act on each output
 //! #   drop(output);
 //! }
 //! let sleep_until = node.next_wake(); // then wait for an input, or for this time
 //! # let _ = sleep_until;
 //! ```
 //!
-//! [`access`] decides who may do what, [`broker`] queues, dispatches and answers requests, [`links`] keeps the
-//! connections to other nodes, [`members`] detects who is alive, [`directory`] holds the services of the zone,
-//! [`paths`] those of other zones, and [`node`] composes them. What is on the wire is the crate
-//! [`wasmnode_protocol`]'s.
+//! [`access`] authorizes principals, [`broker`] queues, dispatches and answers requests, [`links`] keeps the
+//! connections to other nodes, [`members`] detects live members, [`directory`] holds the services of the zone,
+//! [`paths`] those of other zones, and [`node`] composes them. The crate [`wasmnode_protocol`] defines the messages.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What this node offers, in versions. What changes between two of them is gathered.
+//! Offers of this node, in versions; changes between two versions are gathered.
 
 use crate::message::peer::{Advert, Offer};
 use crate::name::Address;
@@ -9,9 +9,9 @@ pub(super) struct LocalOffers {
     limit: usize,
     version: u64,
     offers: BTreeMap<Address, Offer>,
-    /// Over the limit: told to nobody, until there is room.
+    /// Offers over the limit, which are not advertised until there is room.
     beyond: BTreeMap<Address, Offer>,
-    /// What the version says, if anything, of each service that may have changed since.
+    /// For each service that may have changed since the version, its offer in that version, if any.
     before: BTreeMap<Address, Option<Offer>>,
     /// Whether a service has gone over the limit since the version was made.
     overflowed: bool,
@@ -29,7 +29,7 @@ impl LocalOffers {
         }
     }
 
-    /// Whether there may be something to tell now.
+    /// Adds or changes an offer. Returns `true` if there may be changes to advertise.
     pub(super) fn offer(&mut self, offer: Offer) -> bool {
         if self.offers.get(&offer.service) == Some(&offer) {
             return false;
@@ -43,7 +43,7 @@ impl LocalOffers {
         true
     }
 
-    /// Whether there may be something to tell now.
+    /// Removes an offer. Returns `true` if there may be changes to advertise.
     pub(super) fn withdraw(&mut self, service: &Address) -> bool {
         if let Some(offer) = self.offers.remove(service) {
             self.before.entry(service.clone()).or_insert(Some(offer));
@@ -62,7 +62,7 @@ impl LocalOffers {
         self.before.entry(service).or_insert(before);
     }
 
-    /// Makes the next version of what has changed; none if that cancels out.
+    /// Makes the next version from the changes; `None` if they cancel out.
     pub(super) fn next_version(&mut self) -> Option<Advert> {
         let (mut offers, mut withdrawn) = (Vec::new(), Vec::new());
         for (service, before) in std::mem::take(&mut self.before) {
@@ -79,8 +79,9 @@ impl LocalOffers {
         Some(Advert::Change { version: self.version, offers, withdrawn })
     }
 
-    /// The version with all that it says. Changes that no version has may be in it: they come again with the next, and
-    /// then change nothing.
+    /// Returns a whole advert of the version.
+    ///
+    /// The advert may contain changes that no version has yet. They are repeated in the next version, without effect.
     pub(super) fn whole(&self) -> Advert {
         Advert::Whole { version: self.version, offers: self.offers.values().cloned().collect() }
     }
@@ -89,7 +90,7 @@ impl LocalOffers {
         Advert::Still { version: self.version }
     }
 
-    /// How many services are over the limit, if more are than when last asked.
+    /// Returns the number of services over the limit, if a service has exceeded it since the last call.
     pub(super) fn take_overflow(&mut self) -> Option<usize> {
         std::mem::take(&mut self.overflowed).then_some(self.beyond.len()).filter(|&services| services > 0)
     }

@@ -1,4 +1,4 @@
-//! Who offers what: by member, and by service. Never over its limits.
+//! Table of offers, by member and by service. Never exceeds its limits.
 
 use crate::message::peer::Offer;
 use crate::name::{Address, Label};
@@ -10,17 +10,17 @@ pub(super) struct OfferTable {
     per_member: usize,
     total: usize,
     offers: BTreeMap<Label, BTreeMap<Address, Offer>>,
-    /// The same by service. `None` is never in it: it is where the members of a service begin.
+    /// The same by service. `None` is never stored: it is the lower bound of a service's range.
     providers: BTreeSet<(Address, Option<Label>)>,
 }
 
-/// What became of an offer.
+/// Outcome of storing an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
     New,
     Changed,
     Same,
-    /// Over a limit: not taken.
+    /// Over a limit: not stored.
     Over,
 }
 
@@ -49,7 +49,7 @@ impl OfferTable {
         Put::New
     }
 
-    /// Whether it was there.
+    /// Removes an offer. Returns `true` if it was stored.
     pub(super) fn remove(&mut self, member: &Label, service: &Address) -> bool {
         let Some(offers) = self.offers.get_mut(member) else { return false };
         let removed = offers.remove(service).is_some();
@@ -59,7 +59,7 @@ impl OfferTable {
         removed && self.providers.remove(&(service.clone(), Some(member.clone())))
     }
 
-    /// Removes all that a member offers, and returns it by name.
+    /// Removes all offers of a member, and returns their services by name.
     pub(super) fn clear(&mut self, member: &Label) -> impl Iterator<Item = Address> + use<> {
         let offers = self.offers.remove(member).unwrap_or_default();
         for service in offers.keys() {
@@ -68,7 +68,7 @@ impl OfferTable {
         offers.into_keys()
     }
 
-    /// Whether one more service of this member would be taken.
+    /// Returns `true` if there is room for one more offer of a member.
     pub(super) fn has_room(&self, member: &Label) -> bool {
         self.offers.get(member).map_or(0, BTreeMap::len) < self.per_member && self.providers.len() < self.total
     }

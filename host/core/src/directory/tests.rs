@@ -76,7 +76,7 @@ fn providers<'a>(routes: &'a Directory, name: &str) -> Vec<&'a str> {
     members.into_iter().map(Label::as_str).collect()
 }
 
-/// A directory in which these members came up at zero, and have been told so.
+/// Returns a directory in which these members came up at zero, and have received their adverts.
 fn routes_with(settings: &DirectorySettings, members: &[&str]) -> Directory {
     let mut routes = Directory::new(settings, BOOT);
     for member in members {

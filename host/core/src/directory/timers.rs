@@ -1,17 +1,17 @@
-//! When something is due for a member: at most one time for each of the three things.
+//! Timers of members: at most one of each kind per member.
 
 use crate::name::Label;
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is due for a member.
+/// Kind of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
-    /// To tell it that this node's version still holds.
+    /// Renewal of this node's lease at the member.
     Still,
-    /// The end of its lease.
+    /// End of the member's lease.
     Lease,
-    /// To ask it once more for a whole advert.
+    /// Repetition of the request for a whole advert.
     Pull,
 }
 
@@ -49,7 +49,7 @@ impl LeaseTimers {
         self.order.first().map(|(time, ..)| *time)
     }
 
-    /// Takes out what has been due the longest.
+    /// Removes and returns the timer that has been due for longest.
     pub(super) fn pop(&mut self, now: Time) -> Option<(Time, Label, Due)> {
         if self.next()? > now {
             return None;
@@ -59,7 +59,7 @@ impl LeaseTimers {
         Some((time, member, due))
     }
 
-    /// All times for one thing, in order.
+    /// Returns all times of one kind, in order.
     #[cfg(test)]
     pub(super) fn times_of(&self, due: Due) -> impl Iterator<Item = Time> {
         self.order.iter().filter(move |entry| entry.2 == due).map(|entry| entry.0)
