@@ -1,8 +1,8 @@
-//! Who is alive in the zone, by SWIM: each node probes one other per period, and news travels with the probes.
+//! Membership of the zone, by SWIM: each node probes one other per period, and probes carry updates on members.
 //!
-//! The protocol is the crate `foca`; this is what it leaves to us. A name belongs to one process at a time: of two that
-//! live, the one that started later keeps it, and the other is told and falls silent. [`MemberEffect::Up`] and
-//! [`MemberEffect::Down`] alternate for each name, and [`Members::alive`] is always what they add up to.
+//! The crate `foca` implements the protocol; this module adds the rest. A name belongs to one process at a time: of two
+//! live processes, the one that started later keeps it, and the other is notified and stops sending.
+//! [`MemberEffect::Up`] and [`MemberEffect::Down`] alternate for each name, and [`Members::alive`] is always their sum.
 
 mod codec;
 mod identity;
@@ -27,7 +27,7 @@ use std::fmt;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
-/// The state machine of one node's view of its zone.
+/// State machine of one node's view of its zone.
 pub struct Members {
     foca: Foca<Identity, Codec, Xoshiro256PlusPlus, NoCustomBroadcast>,
     runtime: Runtime,
@@ -35,37 +35,38 @@ pub struct Members {
     reunion: Duration,
     limit: usize,
     standing: Standing,
-    /// The one whom we greeted last.
+    /// The member that was announced to last.
     greeted: Option<Identity>,
-    /// When to greet again, while nobody is known to be alive: foca then sleeps.
+    /// Time of the next announcement while no other member is alive, because foca is then idle.
     lonely: Option<Time>,
-    /// Ascends, so that a lonely node greets its dead in turn.
+    /// Ascends, so that an isolated node announces itself to its dead members in turn.
     greetings: usize,
-    /// How many processes that were known at this node's own endpoint it has replaced.
+    /// Number of processes at this node's own endpoint that it has replaced.
     replaced: usize,
-    /// What all chance comes from; ascends with each try to get the name back.
+    /// Seed of all randomness; ascends with each attempt to regain the name.
     seed: u64,
 }
 
-/// What the node has to do, or to know.
+/// Decision of the membership, for the node to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemberEffect {
-    /// Bytes for that member's [`Members::receive`]. They may be lost. It may be one that is not alive, or a stranger.
+    /// Send a datagram to a member's [`Members::receive`]. Datagrams may be lost, and the receiver dead or unknown.
     Gossip {
-        /// Whom to send it to.
+        /// The receiver.
         to: Member,
         /// The datagram.
         data: Frame,
     },
-    /// It lives.
+    /// The member is alive.
     Up(Member),
-    /// It has died, has left, or is replaced by another identity of the same name, which is told next.
+    /// The member has died or left, or is replaced by another identity of its name, whose `Up` is the next effect.
     Down(Member),
-    /// We live on under this identity, because the one before was taken for dead.
+    /// This node has taken a new identity, because the one before was declared dead.
     Renewed(Member),
-    /// This process, started later, has our name. We have fallen silent until [`Members::try_again`], and know nobody.
+    /// A process that started later has this node's name. The node is inactive, without members, until
+    /// [`Members::try_again`].
     NameTaken(Member),
-    /// This newcomer was not let in: we know as many members as we may.
+    /// A new member was rejected, because the limit of members is reached.
     Refused(Member),
 }
 
@@ -77,8 +78,9 @@ enum Standing {
 }
 
 impl Members {
-    /// Makes a view in which nobody else is known. `me` must have an endpoint of at most 1,000 bytes, and a boot time
-    /// that differs between two processes of one name.
+    /// Creates a view without other members.
+    ///
+    /// `me` must have an endpoint of at most 1,000 bytes, and a boot time that differs between processes of its name.
     #[must_use]
     pub fn new(me: Member, settings: &MembersSettings, seed: u64) -> Self {
         let config = config(settings);
@@ -98,42 +100,43 @@ impl Members {
         }
     }
 
-    /// This node, as the others are to know it.
+    /// Returns this node, as the others are to identify it.
     #[must_use]
     pub fn me(&self) -> &Member {
         self.foca.identity().member()
     }
 
-    /// Those who live, by name, without this node.
+    /// Returns the live members without this node, by name.
     pub fn alive(&self) -> impl Iterator<Item = &Member> {
         self.runtime.alive.values().map(Identity::member)
     }
 
-    /// The member of this name, if it lives and is not this node.
+    /// Returns the member of a name, if it is alive and not this node.
     #[must_use]
     pub fn get(&self, name: &Label) -> Option<&Member> {
         self.runtime.alive.get(name).map(Identity::member)
     }
 
-    /// Whether a member of this name would be let in. One that would not had better be refused as soon as it dials.
+    /// Returns `true` if a member of this name would be admitted. Others should be rejected as soon as they connect.
     #[must_use]
     pub fn has_room_for(&self, name: &Label) -> bool {
         self.runtime.alive.len() < self.limit || self.runtime.alive.contains_key(name)
     }
 
-    /// The next decision to act on.
+    /// Returns the next decision to act on.
     pub fn next_effect(&mut self) -> Option<MemberEffect> {
         self.runtime.effects.pop_front()
     }
 
-    /// When [`Self::wake`] is due, if ever.
+    /// Returns the time at which [`Self::wake`] is due, if any.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         self.runtime.timers.next().into_iter().chain(self.lonely).min()
     }
 
-    /// Says hello to a member that a dial has made known. Until anybody answers, the last of them is greeted again and
-    /// again.
+    /// Announces this node to a member whose link was established.
+    ///
+    /// Until any member answers, the announcement to the last of them is repeated.
     pub fn announce(&mut self, to: &Member, now: Time) {
         if self.standing != Standing::Present || to == self.me() {
             return;
@@ -151,7 +154,7 @@ impl Members {
         self.settle();
     }
 
-    /// A member has spoken to this node, so it lives.
+    /// Records a member as alive, because it has sent a message to this node.
     pub fn introduce(&mut self, member: &Member, now: Time) {
         if self.standing != Standing::Present || member.name == self.me().name || !self.has_room_for(&member.name) {
             return;
@@ -164,16 +167,16 @@ impl Members {
             return;
         }
         let alive = foca::Member::alive(identity);
-        // It fails only for members that cannot be encoded, and this one has been decoded.
+        // Fails only for members that cannot be encoded, and this one has been decoded.
         let _ = self.foca.apply_many(std::iter::once(alive), true, &mut self.runtime);
         self.settle();
     }
 
-    /// A datagram of the membership protocol arrived.
+    /// Handles a datagram of the membership protocol.
     ///
     /// # Errors
-    /// [`MalformedGossip`] says which rule it breaks. Nothing of it has been believed, except that its sender lives and
-    /// what news it brought, if all that is wrong is that it asks the one to be probed to pass the probe on.
+    /// [`MalformedGossip`] with the rule that the datagram breaks. Nothing of it has been applied, with one exception:
+    /// if it asks the target of a probe to forward that probe, its sender counts as alive, and its updates are applied.
     pub fn receive(&mut self, data: &[u8], now: Time) -> Result<(), MalformedGossip> {
         if self.standing != Standing::Present {
             return Ok(());
@@ -185,8 +188,9 @@ impl Members {
         heard
     }
 
-    /// Says goodbye, and falls silent for ever. Who is alive stays as it was, so that what is under way can be
-    /// finished.
+    /// Announces that this node leaves, and stops sending for ever.
+    ///
+    /// The live members stay as they are, so that outstanding requests can be completed.
     pub fn leave(&mut self, now: Time) {
         if self.standing != Standing::Present {
             return;
@@ -198,7 +202,7 @@ impl Members {
         self.fall_silent(Standing::Left);
     }
 
-    /// Lets time pass: probes, suspects, passes news on.
+    /// Acts on the time: probes, suspects, sends gossip.
     pub fn wake(&mut self, now: Time) {
         self.runtime.now = now;
         self.forgive_lateness(now);
@@ -206,7 +210,7 @@ impl Members {
             if self.is_refuted(&event) {
                 continue;
             }
-            // What foca reports here are reminders that are missing or unasked for; there are none.
+            // foca reports only missing or unexpected timers here; there are none.
             let told = self.foca.handle_timer(event, &mut self.runtime);
             debug_assert_eq!(told, Ok(()));
             self.settle();
@@ -262,7 +266,7 @@ impl Members {
         let _ = self.foca.announce(to, &mut self.runtime);
     }
 
-    /// Greets the one greeted last, and two of the dead.
+    /// Announces this node to the member announced to last, and to two dead members.
     fn greet_the_dead(&mut self) {
         let dead = self.foca.iter_membership_state().map(foca::Member::id);
         let mut dead: Vec<_> = dead.filter(|dead| dead.member().name != self.runtime.me).cloned().collect();
@@ -280,18 +284,18 @@ impl Members {
         }
     }
 
-    /// After a call of foca: tells what it left open, follows the size of the zone, minds loneliness.
+    /// Finishes a call of foca: emits pending effects, adapts to the size of the zone, schedules announcements.
     fn settle(&mut self) {
         self.runtime.settle();
         if self.standing != Standing::Present {
             return;
         }
-        // Under a new identity foca 2.0.0 probes nobody before it has heard of a member again, and all may be dead.
+        // With a new identity, foca 2.0.0 probes no member before it receives an update, and all may be dead.
         let _ = self.foca.apply_many(std::iter::empty(), false, &mut self.runtime);
         let transmissions = transmissions(self.known());
         if self.config.max_transmissions != transmissions {
             self.config.max_transmissions = transmissions;
-            // It may change at any time.
+            // Cannot fail: this field may change at any time.
             let _ = self.foca.set_config(self.config.clone());
         }
         if !self.runtime.alive.is_empty() {
@@ -301,8 +305,9 @@ impl Members {
         }
     }
 
-    /// A node that slept, or had too much to do, has not heard what others said meanwhile. It goes on where it was, and
-    /// hears those whom it suspects before it takes them for dead.
+    /// Postpones all timers after a pause or overload of this node, during which it has not read messages.
+    ///
+    /// The node continues where it stopped, and reads messages of suspected members before it declares them dead.
     fn forgive_lateness(&mut self, now: Time) {
         let late = self.runtime.timers.next().map_or(Duration::ZERO, |due| now.since(due));
         if late > self.config.probe_rtt {
@@ -310,20 +315,21 @@ impl Members {
         }
     }
 
-    /// Whether a suspicion has come to nothing: foca 2.0.0 would tell the member that it is dead even so, and the
-    /// member would believe it and take a new identity.
+    /// Returns `true` if a timer concerns a suspicion that was refuted.
+    ///
+    /// foca 2.0.0 would nevertheless report the death to the member, which would then take a new identity.
     fn is_refuted(&self, event: &foca::Timer<Identity>) -> bool {
         let foca::Timer::ChangeSuspectToDown { member_id, incarnation, .. } = event else { return false };
         let mut known = self.foca.iter_membership_state();
         !known.any(|known| known.id() == member_id && known.incarnation() == *incarnation)
     }
 
-    /// Members that foca holds, dead or alive.
+    /// Returns the number of members that foca holds, dead or alive.
     fn known(&self) -> usize {
         self.foca.iter_membership_state().len()
     }
 
-    /// Looks for strangers in a datagram if there may be no room for them.
+    /// Decides which part of a datagram is passed to foca: without unknown members if there is no room for them.
     fn admit(&mut self, datagram: &Datagram<'_>) -> Result<Admission, MalformedGossip> {
         let mut room = self.limit.saturating_sub(self.known());
         if datagram.count() < room {
@@ -345,7 +351,7 @@ impl Members {
         Ok(Admission::Part(datagram.filtered(&mut may_enter)))
     }
 
-    /// Takes one place of `room`, or of the one who has been dead for longest.
+    /// Takes one slot of `room`, or that of the member that has been dead for longest.
     fn make_room(&mut self, room: &mut usize) -> bool {
         if *room > 0 {
             *room -= 1;
@@ -353,7 +359,7 @@ impl Members {
         }
         let before = self.known();
         while let Some(event) = self.runtime.timers.take_oldest_dead() {
-            // It may be about one who has been replaced since.
+            // The timer may concern a member that has been replaced since.
             let _ = self.foca.handle_timer(event, &mut self.runtime);
             if self.known() < before {
                 return true;
@@ -371,14 +377,14 @@ impl fmt::Debug for Members {
     }
 }
 
-/// What of a datagram foca is to hear.
+/// Part of a datagram that is passed to foca.
 enum Admission {
     Whole,
     Part(Vec<u8>),
     Nothing,
 }
 
-/// Periods that were zero would keep the processor busy.
+/// Shortest period: one of zero would keep the processor busy.
 const SHORTEST: Duration = Duration::from_millis(10);
 
 fn config(settings: &MembersSettings) -> foca::Config {
@@ -399,15 +405,15 @@ fn config(settings: &MembersSettings) -> foca::Config {
         periodic_gossip: periodic(settings.gossip, 3),
         periodic_announce: periodic(settings.exchange, 1),
         periodic_announce_to_down_members: periodic(settings.reunion, 2),
-        // Three others are asked to probe one that does not answer.
+        // Three others probe a member that does not answer (indirect probes).
         ..foca::Config::simple()
     }
 }
 
-/// How often each member passes a piece of news on: eight times per digit of the size of the zone, and at least
-/// sixteen. That is twice what others do. When a zone is cut in two, half of it is wasted on those who cannot hear, and
-/// a death that somebody has missed is not told again: he finds out when his own probe gets there, a minute later in a
-/// zone of 60.
+/// Returns the number of times that each member sends an update: eight per digit of the zone's size, at least sixteen.
+///
+/// Other implementations send half as many. When a zone is partitioned, half of the transmissions are lost, and a death
+/// is not reported again: a member that missed it detects it with its own next probe, a minute later in a zone of 60.
 fn transmissions(members: usize) -> NonZeroU8 {
     let digits = members.max(10).ilog10() + 1;
     u8::try_from(8 * digits).ok().and_then(NonZeroU8::new).unwrap_or(NonZeroU8::MAX)

@@ -1,9 +1,9 @@
-//! A datagram as bytes.
+//! Encoding of datagrams.
 //!
 //! Numbers are big-endian. A member is MEMBER of [`crate::message::peer`]: its name (1 byte of length), boot (8),
 //! renewal (2), role (1) and endpoint (2 bytes of length). A datagram is the sender, its incarnation (2), the receiver,
-//! the kind of message (1), what that kind needs (a probe's number, and the third member it concerns), and, where the
-//! kind spreads news, the number of updates (2) and the updates: a member, its incarnation (2), its state (1).
+//! the kind of message (1), the fields of that kind (the number of a probe, and the third member that it concerns),
+//! and, if the kind carries updates, their number (2) and the updates: a member, its incarnation (2), its state (1).
 
 use super::identity::{Identity, NameHash};
 use crate::message::Frame;
@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut};
 use foca::{Header, Message, State};
 use std::fmt;
 
-/// Which rule a datagram of the membership protocol breaks; reads on from "the datagram ...".
+/// Rule that a datagram of the membership protocol breaks. The message is a sentence about "the datagram".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedGossip(pub &'static str);
 
@@ -31,7 +31,7 @@ const SHORT: MalformedGossip = MalformedGossip("ends early");
 const UNKNOWN_KIND: MalformedGossip = MalformedGossip("is of an unknown kind");
 const NO_ROOM: MalformedGossip = MalformedGossip("has no room left");
 
-/// A datagram that is known to be whole, read in place.
+/// Datagram of valid structure, read in place.
 #[derive(Debug)]
 pub(super) struct Datagram<'a> {
     pub(super) sender: MemberView<'a>,
@@ -41,7 +41,7 @@ pub(super) struct Datagram<'a> {
     count: u16,
 }
 
-/// A member, read in place.
+/// Member, read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemberView<'a> {
     pub(super) name: &'a str,
@@ -51,7 +51,7 @@ pub(super) struct MemberView<'a> {
     endpoint: &'a str,
 }
 
-/// News of a member, read in place.
+/// Update on a member, read in place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberUpdate<'a> {
     pub(super) member: MemberView<'a>,
@@ -67,7 +67,7 @@ impl<'a> Datagram<'a> {
         number::<2>(&mut rest)?;
         let receiver = MemberView::read(&mut rest)?;
         if Kind::read(&mut rest)?.third == Some(sender) {
-            // Whoever passed it on would send what its receiver has to refuse.
+            // Forwarding it would produce a datagram that its receiver has to reject.
             return Err(MalformedGossip("takes a detour to where it came from"));
         }
         let header = &data[..data.len() - rest.len()];
@@ -92,7 +92,7 @@ impl<'a> Datagram<'a> {
         self.count.into()
     }
 
-    /// The same datagram with those updates alone that `keep` says.
+    /// Returns the datagram with only the updates for which `keep` returns `true`.
     pub(super) fn filtered(&self, mut keep: impl FnMut(&MemberUpdate<'_>) -> bool) -> Vec<u8> {
         let mut data = self.header.to_vec();
         let position = data.len();
@@ -124,7 +124,7 @@ impl<'a> MemberView<'a> {
         NameHash::of(self.name)
     }
 
-    /// Whether this is that member under that very identity.
+    /// Returns `true` if the view is `member` with the same identity.
     pub(super) fn is(&self, member: &Member) -> bool {
         (self.name, self.boot, self.renewal, self.role, self.endpoint)
             == (member.name.as_str(), member.boot, member.renewal, member.role, member.endpoint.as_str())
@@ -156,7 +156,7 @@ impl<'a> MemberUpdate<'a> {
     }
 }
 
-/// What a datagram is for, read in place.
+/// Kind of a datagram with its fields, read in place.
 struct Kind<'a> {
     tag: u8,
     probe_number: u8,
@@ -201,7 +201,7 @@ const FEED: u8 = 7;
 const GOSSIP: u8 = 8;
 const TURN_UNDEAD: u8 = 9;
 
-/// A datagram that tells `receiver` one piece of news.
+/// Returns a datagram that sends one update to `receiver`.
 pub(super) fn tell(sender: &Identity, receiver: &Identity, member: &Identity, state: State) -> Read<Frame> {
     let (src, dst) = (sender.clone(), receiver.clone());
     let header = Header { src, src_incarnation: 0, dst, message: Message::Gossip };
@@ -212,7 +212,7 @@ pub(super) fn tell(sender: &Identity, receiver: &Identity, member: &Identity, st
     Ok(data.into())
 }
 
-/// The same for foca.
+/// Codec of foca in this encoding.
 #[derive(Debug)]
 pub(super) struct Codec;
 
@@ -283,8 +283,9 @@ fn write_message(message: &Message<Identity>, buf: &mut impl BufMut) -> Read<()>
     third.map_or(Ok(()), |third| write_member(third.member(), buf, 0))
 }
 
-/// Writes all of it, or nothing: foca cuts a datagram that is full before the member that does not fit. `more` bytes
-/// are to follow.
+/// Writes a member completely or not at all, if there is no room for it and `more` bytes after it.
+///
+/// foca ends a full datagram before the member that does not fit.
 fn write_member(member: &Member, buf: &mut impl BufMut, more: usize) -> Read<()> {
     let name = member.name.as_str();
     let name_length = u8::try_from(name.len()).map_err(|_| NO_ROOM)?;

@@ -1,15 +1,14 @@
 use crate::message::peer::Member;
 use std::sync::Arc;
 
-/// A member as foca holds it: cheap to clone and to compare, because foca does both for every member it looks past.
+/// Member as foca holds it: cheap to clone and compare, because foca does both for every member that it skips.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     member: Arc<Member>,
     address: NameHash,
 }
 
-/// What stands for a name when foca looks for one: the FNV-1a hash of it. Among 1,000 names two agree once in 10^13
-/// zones.
+/// FNV-1a hash of a name, by which foca searches. Among 1,000 names, two have the same hash in one of 10^13 zones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NameHash(u64);
 
@@ -25,7 +24,7 @@ impl Identity {
         &self.member
     }
 
-    /// The same process under an identity that replaces `past`, which may be its own or that of a dead namesake.
+    /// Returns an identity of the same process that replaces `past`: its own, or that of a dead process of its name.
     pub(super) fn after(&self, past: &Member) -> Self {
         let (boot, renewal) = match past.renewal.checked_add(1) {
             Some(renewal) if past.is_same_process(&self.member) => (past.boot, renewal),
@@ -52,7 +51,7 @@ impl foca::Identity for Identity {
         self.address
     }
 
-    /// The order of [`Member`] decides: the later boot, then the later renewal.
+    /// Decides by the order of [`Member`]: the later boot, then the later renewal.
     fn win_addr_conflict(&self, adversary: &Self) -> bool {
         self.member > adversary.member
     }

@@ -1,8 +1,8 @@
-//! One name, one process: who has more right to this node's name, and how it comes back.
+//! Conflicts of names: which process keeps this node's name, and how a node regains it.
 //!
-//! The order of two processes of one name is that of their clocks, which may be set back, so it is the last thing that
-//! counts. A process that is dead is succeeded, whenever it started; one that is known at this node's own endpoint is
-//! dead; and who has given up its name asks again, because the other may be dead by then.
+//! Two processes of one name are ordered by their clocks, which may be set back, so the order is the last criterion. A
+//! dead process is succeeded, whenever it started; a process at this node's own endpoint is dead; and a node that has
+//! given up its name tries again, because the other process may have died.
 
 use super::codec::{self, Datagram, MalformedGossip, MemberView};
 use super::identity::Identity;
@@ -13,15 +13,16 @@ use foca::{Foca, State};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-/// Earlier processes at its own endpoint that a node replaces: each start leaves at most one behind, and the zone tells
-/// of the latest first.
+/// Largest number of earlier processes at its own endpoint that a node replaces.
+///
+/// Each start leaves at most one behind, and the zone reports the latest first.
 const REPLACED: usize = 8;
 
-/// Members that are greeted by a node that tries to get its name back.
+/// Number of members that a node announces itself to when it tries to regain its name.
 const GREETED_AGAIN: usize = 3;
 
 impl Members {
-    /// A process that has our name and started later, if the datagram is from, for or about one.
+    /// Returns a process with this node's name and a later start, if the datagram is from, for or about one.
     pub(super) fn rival(&self, datagram: &Datagram<'_>) -> Result<Option<(Member, State)>, MalformedGossip> {
         let ends = [datagram.sender, datagram.receiver].map(|end| (end, State::Alive));
         let updates = datagram.updates().map(|update| (update.member, update.state));
@@ -36,14 +37,16 @@ impl Members {
         Ok(None)
     }
 
-    /// Whether a rival is an earlier process of this node: the zone knows it at the endpoint where this one listens, so
-    /// that it is dead, whenever it started by its clock. One that speaks itself lives. Two living nodes that advertise
-    /// one endpoint would replace each other for ever, so that only [`REPLACED`] are believed to be dead.
+    /// Returns `true` if a rival is an earlier process of this node.
+    ///
+    /// A rival at the endpoint on which this node listens is dead, whatever its start by its clock, unless it is the
+    /// sender itself. Two live nodes that advertise one endpoint would replace each other for ever, so only
+    /// [`REPLACED`] rivals count as dead.
     pub(super) fn is_past(&self, rival: &Member, datagram: &Datagram<'_>) -> bool {
         rival.endpoint == self.me().endpoint && !datagram.sender.is(rival) && self.replaced < REPLACED
     }
 
-    /// Who has replaced the sender under its name: another process, or the sender's own later identity.
+    /// Returns the identity that has replaced the sender: of another process, or a later one of the sender itself.
     pub(super) fn successor(&self, sender: MemberView<'_>) -> Result<Option<(Identity, State)>, MalformedGossip> {
         let me = self.foca.identity();
         if sender.name == me.member().name.as_str() {
@@ -71,15 +74,16 @@ impl Members {
         Ok(())
     }
 
-    /// Another process lives under our name, with more right to it.
+    /// Gives up this node's name to a live process that started later.
     pub(super) fn give_up_name(&mut self, rival: Member) {
         self.fall_silent(Standing::NameTaken);
         self.runtime.all_down();
         self.runtime.effects.push_back(MemberEffect::NameTaken(rival));
     }
 
-    /// The zone remembers a dead process under our name that started later: ours is on a machine whose clock was set
-    /// back.
+    /// Takes an identity that replaces a dead process of this node's name with a later start.
+    ///
+    /// The start is later because the clock of this machine was set back.
     pub(super) fn succeed(&mut self, dead: &Member, teller: MemberView<'_>) -> Result<(), MalformedGossip> {
         let me = self.foca.identity().after(dead);
         let teller = Identity::from(teller.to_member()?);
@@ -93,8 +97,10 @@ impl Members {
         Ok(())
     }
 
-    /// Comes back after another process has taken its name: greets those it knew before, in case that process is gone.
-    /// If it lives, they say so, and the name is taken again.
+    /// Tries to regain the name after another process has taken it, in case that process is dead.
+    ///
+    /// Announces this node to earlier members. If the other process is alive, they report it, and the name is given up
+    /// again.
     pub fn try_again(&mut self, now: Time) {
         if self.standing != Standing::NameTaken {
             return;

@@ -1,4 +1,4 @@
-//! What foca decides on its way out: datagrams, timers, and news of who came and went.
+//! Runtime of foca: collects its datagrams, timers and notifications.
 
 use super::MemberEffect;
 use super::identity::Identity;
@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Takes what foca decides.
+/// Collector of foca's decisions.
 #[derive(Debug)]
 pub(super) struct Runtime {
     pub(super) me: Label,
@@ -18,7 +18,7 @@ pub(super) struct Runtime {
     pub(super) alive: BTreeMap<Label, Identity>,
     pub(super) timers: RuntimeTimers,
     pub(super) effects: VecDeque<MemberEffect>,
-    /// A member that has just replaced one that was alive. It is alive too, unless foca's next word is that it is not.
+    /// Member that has just replaced a live one. It is alive too, unless foca's next notification is its death.
     replaced_by: Option<Identity>,
 }
 
@@ -34,7 +34,7 @@ impl Runtime {
         }
     }
 
-    /// Tells what foca has left open at the end of a call.
+    /// Emits the effects that are pending at the end of a call of foca.
     pub(super) fn settle(&mut self) {
         if let Some(identity) = self.replaced_by.take() {
             self.up(identity);
@@ -85,7 +85,7 @@ impl foca::Runtime<Identity> for Runtime {
     }
 
     fn send_to(&mut self, to: Identity, data: &[u8]) {
-        // foca greets the dead, and our own identities of the past are among them.
+        // foca announces itself to dead members, among them earlier identities of this node.
         if to.member().name != self.me {
             let data = Frame::copy_from_slice(data);
             self.effects.push_back(MemberEffect::Gossip { to: to.member().clone(), data });
@@ -97,7 +97,7 @@ impl foca::Runtime<Identity> for Runtime {
     }
 }
 
-/// What foca wants to be reminded of.
+/// Timers that foca has set.
 #[derive(Debug, Default)]
 pub(super) struct RuntimeTimers {
     queue: BTreeSet<Timer>,
@@ -128,13 +128,13 @@ impl RuntimeTimers {
         self.queue.pop_first().map(|timer| timer.event)
     }
 
-    /// Takes the reminder to forget the one who has been dead for longest.
+    /// Takes the timer that forgets the member that has been dead for longest.
     pub(super) fn take_oldest_dead(&mut self) -> Option<foca::Timer<Identity>> {
         let is_of_the_dead = |timer: &Timer| matches!(timer.event, foca::Timer::RemoveDown(_));
         self.queue.extract_if(.., is_of_the_dead).next().map(|timer| timer.event)
     }
 
-    /// Moves everything into the future, and deaths by `grace` more.
+    /// Postpones all timers, and deaths by `grace` more.
     pub(super) fn postpone(&mut self, by: Duration, grace: Duration) {
         let postponed = |timer: Timer| {
             let is_death = matches!(timer.event, foca::Timer::ChangeSuspectToDown { .. });
@@ -148,7 +148,7 @@ impl RuntimeTimers {
     }
 }
 
-/// Timers that are due at the same time go in foca's own order, which puts the end of a probe before the next probe.
+/// Orders timers of the same time as foca does, which puts the end of a probe before the next probe.
 impl Ord for Timer {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = self.at.cmp(&other.at).then_with(|| self.event.cmp(&other.event));
