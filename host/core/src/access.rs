@@ -1,9 +1,9 @@
-//! Who may do what: the rules that come with the keys which the driver has checked.
+//! Authorization: the rights of principals, whose keys the driver has authenticated.
 //!
-//! A connection is its [principal](crate::ConnectionId::principal)'s, the name under which its key is trusted; nothing
-//! that is said on it changes that. Without rules there are no principals, and everybody who can connect may call
-//! everything; but who comes by tcp ([`ConnectionId::is_unproven`]) neither changes what the node serves nor shares the
-//! name of a plugin as a worker.
+//! A connection belongs to its [principal](crate::ConnectionId::principal), the name under which its key is trusted; no
+//! message on it changes that. Without rules there are no principals, and every client may call every service; but
+//! clients on tcp ([`ConnectionId::is_unproven`]) can neither change what the node serves nor register a worker under
+//! the name of a plugin.
 
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
@@ -11,17 +11,17 @@ use crate::message::peer::{Member, MemberKind};
 use crate::name::{Label, Pattern, ServiceName};
 use std::collections::BTreeMap;
 
-/// The rules of a node.
+/// Rules of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
-    /// Everybody who is trusted, by name.
+    /// Rights of each trusted principal, by name.
     pub grants: BTreeMap<Label, Grant>,
 }
 
-/// What one principal may do.
+/// Rights of one principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// What it is.
+    /// Its role.
     pub role: Role,
     /// The services that it may call.
     pub allow: Vec<Pattern>,
@@ -29,34 +29,34 @@ pub struct Grant {
     pub work: Vec<Pattern>,
     /// Whether it may change what the node serves (`node.plugins`).
     pub is_admin: bool,
-    /// How much it may ask.
+    /// Its quota of requests.
     pub quota: Quota,
 }
 
-/// How much a principal may ask, on all its connections together; `None` as much as it likes.
+/// Quota of a principal, on all its connections together; `None`: unlimited.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Quota {
-    /// Requests.
+    /// Requests per second.
     pub requests_per_second: Option<u64>,
-    /// Bytes of their bodies.
+    /// Bytes of request bodies per second.
     pub bytes_per_second: Option<u64>,
-    /// Requests without an answer.
+    /// Largest number of requests without an answer.
     pub outstanding: Option<usize>,
 }
 
-/// What a principal is.
+/// Role of a principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// The node's own user: whatever it says it is, it may be.
+    /// The node's own user, who may claim any identity.
     Owner,
-    /// It asks, and may work.
+    /// A client, which may also register workers.
     Client,
-    /// A node, or a router, of the own zone; it may advertise these services.
+    /// A node or router of the own zone.
     Peer {
-        /// By pattern.
+        /// The services that it may advertise.
         offer: Vec<Pattern>,
     },
-    /// A router of another zone. What it may tell and ask, the policy of the neighbour says.
+    /// A router of another zone. The policy of the neighbour decides on its adverts and requests.
     Router {
         /// That zone.
         zone: Label,
@@ -68,22 +68,22 @@ impl Access {
         self.grants.get(connection.principal()?)
     }
 
-    /// Whether somebody of this connection may still say something.
+    /// Returns `true` if the principal of a connection is trusted.
     #[must_use]
     pub fn knows(&self, connection: &ConnectionId) -> bool {
         self.grant_of(connection).is_some()
     }
 
-    /// Whether it may change what the node serves.
+    /// Returns `true` if a connection may change what the node serves.
     #[must_use]
     pub fn is_admin(&self, connection: &ConnectionId) -> bool {
         self.grant_of(connection).is_some_and(|grant| grant.is_admin)
     }
 
-    /// Whether it may call a service.
+    /// Checks that a connection may call a service.
     ///
     /// # Errors
-    /// 403, with the name under which it is trusted and what would have to list the service.
+    /// Failure 403, with the name of the principal and the setting that would have to list the service.
     pub fn may_call(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), Failure> {
         let may = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(service));
         match (self.grant_of(connection), connection.principal()) {
@@ -96,17 +96,17 @@ impl Access {
         }
     }
 
-    /// What it may call, if that is not everything.
+    /// Returns the services that a connection may call; `None`: all.
     #[must_use]
     pub fn allowed(&self, connection: &ConnectionId) -> Option<&[Pattern]> {
         let allow = self.grant_of(connection).map_or(&[][..], |grant| &grant.allow);
         (!allow.contains(&Pattern::everything())).then_some(allow)
     }
 
-    /// Whether it may serve a service as a worker; the reason reads on from "refused a message: it ...".
+    /// Checks that a connection may serve a service as a worker.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not. The text continues a sentence that begins with "refused a message: it".
     pub fn may_work(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), String> {
         let grant = self.grant_of(connection);
         if grant.is_some_and(|grant| grant.work.iter().any(|pattern| pattern.matches(service))) {
@@ -115,10 +115,10 @@ impl Access {
         Err(format!("registers a worker for {service}, but `work` of its key does not list it"))
     }
 
-    /// Whether it may say that it is this member of this zone.
+    /// Checks that a connection may claim to be a member of a zone.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     pub fn may_join(
         &self,
         connection: &ConnectionId,
@@ -145,18 +145,18 @@ impl Access {
         }
     }
 
-    /// Whether a member of the own zone may advertise a service.
+    /// Returns `true` if a member of the own zone may advertise a service.
     #[must_use]
     pub fn may_offer(&self, member: &Label, service: &ServiceName) -> bool {
         match self.grants.get(member).map(|grant| &grant.role) {
             Some(Role::Peer { offer }) => offer.iter().any(|pattern| pattern.matches(service)),
-            // A node of the own user's, on this machine: it may have any name, its key need not be known here.
+            // A node of the own user on this machine may have any name, and its key need not be listed.
             Some(Role::Owner) | None => true,
             Some(Role::Client | Role::Router { .. }) => false,
         }
     }
 
-    /// Whether a node of this name may be linked with, in the own zone (`None`) or another.
+    /// Returns `true` if this node may link with a node of a name, in the own zone (`None`) or another.
     #[must_use]
     pub fn may_be_asked(&self, member: &Label, zone: Option<&Label>) -> bool {
         match (self.grants.get(member).map(|grant| &grant.role), zone) {

@@ -1,8 +1,8 @@
-//! The links to other nodes: whom to dial and when, who answered, and who has fallen silent.
+//! Links to other nodes: when to dial them, which have answered, and which are unresponsive.
 //!
-//! A link is one connection that this node makes; it carries this node's requests there and their answers back. What is
-//! lost is dialled again, each time after a longer pause. A peer that owes an answer is asked for a sign of life every
-//! heartbeat; one that owes nothing is left alone, for membership watches it.
+//! A link is one connection that this node makes; it carries this node's requests, and their answers back. Lost links
+//! are dialled again, with exponential backoff. A peer that owes an answer is pinged every heartbeat; other peers are
+//! not, because membership monitors them.
 
 #[cfg(test)]
 mod tests;
@@ -15,63 +15,63 @@ use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// The pause before a lost link is dialled again: the first, and the longest.
+/// Backoff before a lost link is dialled again: the first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a dialled node may take to welcome.
+/// Time for a dialled node to send its welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long a link that was dialled for a single message is kept.
+/// Lifetime of a link that was dialled for a single message.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
-/// Signs of life that a peer may miss before it counts as silent.
+/// Number of heartbeats without a sign of life after which a peer counts as unresponsive.
 const TOLERANCE: u32 = 3;
 
-/// What the links decided.
+/// Decision of the links, for the node to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEffect {
-    /// Connect, and say hello.
+    /// Connect, and send a hello.
     Dial {
         /// The new link.
         link: LinkId,
-        /// Where to.
+        /// The endpoint to connect to.
         endpoint: String,
-        /// Who is expected there, if that is known.
+        /// Name of the expected node, if known.
         name: Option<Label>,
     },
-    /// Give the connection up.
+    /// Close the connection.
     HangUp(LinkId),
-    /// The link carries requests from now on.
+    /// The link is established, and carries requests.
     Up {
         /// The link.
         link: LinkId,
-        /// Who is at its other end.
+        /// The member at its other end.
         member: Member,
     },
-    /// The link carries nothing any more.
+    /// The link has ended.
     Down {
         /// The link.
         link: LinkId,
-        /// Who was at its other end.
+        /// The member at its other end.
         member: Member,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Ask for a sign of life.
+    /// Send a ping.
     Ping(LinkId),
-    /// The peer has fallen silent, or speaks again.
+    /// The peer has become unresponsive, or responsive again.
     Unresponsive {
         /// The link.
         link: LinkId,
-        /// Which of the two.
+        /// `true` when the peer stopped responding, `false` when it responds again.
         is_unresponsive: bool,
     },
-    /// A dialled node cannot be reached, or does not welcome this one.
+    /// A dialled node cannot be reached, or rejects this one.
     Failed {
-        /// Where it was expected.
+        /// The endpoint that was dialled.
         endpoint: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -80,41 +80,41 @@ pub enum LinkEffect {
 #[derive(Debug)]
 pub struct Links {
     settings: PeerSettings,
-    /// Whom to be linked with, by endpoint.
+    /// The endpoints to be linked with.
     targets: BTreeMap<String, Target>,
-    /// The endpoint of every link that stands or is being made.
+    /// The endpoint of every link that is established or being dialled.
     links: BTreeMap<LinkId, String>,
-    /// The link to each member that has welcomed us.
+    /// The established link to each member.
     members: BTreeMap<Label, LinkId>,
     timers: BTreeSet<(Time, String)>,
     next_link: u64,
     effects: VecDeque<LinkEffect>,
 }
 
-/// A place to be linked with.
+/// Endpoint to be linked with.
 #[derive(Debug, Default)]
 struct Target {
     /// The entry of the configuration that names it.
     seed: Option<Seed>,
-    /// The member that lives there.
+    /// The live member at the endpoint.
     retained_for: Option<Member>,
-    /// Until when it is wanted otherwise, and who is.
+    /// Expiry of a temporary link, and the member that it serves.
     until: Time,
     temporary_for: Option<Label>,
     state: State,
-    /// When its timer is due.
+    /// Time at which its timer is due.
     due: Option<Time>,
     pause: Duration,
 }
 
 #[derive(Debug, Default)]
 enum State {
-    /// Not linked.
+    /// Without a link.
     #[default]
     Disconnected,
-    /// Dialled, and not welcomed yet; who is expected, if that is known.
+    /// Dialled, without a welcome yet; with the name of the expected node, if known.
     Dialled(LinkId, Option<Label>),
-    /// Linked.
+    /// With an established link.
     Established(Established),
 }
 
@@ -123,13 +123,14 @@ struct Established {
     link: LinkId,
     member: Member,
     last_received: Time,
-    /// Pings since then.
+    /// Pings sent since the last message.
     pings: u32,
 }
 
 impl Links {
-    /// Makes a node's links; `seeds` are dialled with the first [`Self::wake`], and for ever after. The numbers of the
-    /// links ascend from `first`.
+    /// Creates the links of a node. The first [`Self::wake`] dials `seeds`, and later ones retry for ever.
+    ///
+    /// The numbers of the links ascend from `first`.
     #[must_use]
     pub fn new(settings: PeerSettings, seeds: &[Seed], first: u64) -> Self {
         let mut links = Self {
@@ -148,43 +149,43 @@ impl Links {
         links
     }
 
-    /// The next decision to act on.
+    /// Returns the next decision to act on.
     pub fn next_effect(&mut self) -> Option<LinkEffect> {
         self.effects.pop_front()
     }
 
-    /// The decision to dial this link, if it is still to be acted on: nothing can be said on the link before.
+    /// Removes and returns the pending decision to dial a link, if any: nothing can be sent on the link before.
     pub fn next_dial(&mut self, link: LinkId) -> Option<LinkEffect> {
         let is_its = |effect: &LinkEffect| matches!(effect, LinkEffect::Dial { link: dialled, .. } if *dialled == link);
         let place = self.effects.iter().position(is_its)?;
         self.effects.remove(place)
     }
 
-    /// When [`Self::wake`] is due, if ever.
+    /// Returns the time at which [`Self::wake`] is due, if any.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         self.timers.first().map(|(time, _)| *time)
     }
 
-    /// The link to a member, if it carries requests.
+    /// Returns the link to a member, if it is established.
     #[must_use]
     pub fn to(&self, member: &Label) -> Option<LinkId> {
         self.members.get(member).copied()
     }
 
-    /// Who is at the other end of a link that carries requests.
+    /// Returns the member at the other end of an established link.
     #[must_use]
     pub fn member(&self, link: LinkId) -> Option<&Member> {
         self.line(link).map(|line| &line.member)
     }
 
-    /// Whether the peer on this link gives no sign of life.
+    /// Returns `true` if the peer on a link is unresponsive.
     #[must_use]
     pub fn is_silent(&self, link: LinkId) -> bool {
         self.line(link).is_some_and(|line| line.pings >= TOLERANCE)
     }
 
-    /// Who is expected at the other end of a link that was dialled, if that is known.
+    /// Returns the name of the node that is expected at the other end of a dialled link, if known.
     #[must_use]
     pub fn expected(&self, link: LinkId) -> Option<&Label> {
         match &self.targets.get(self.links.get(&link)?)?.state {
@@ -193,17 +194,17 @@ impl Links {
         }
     }
 
-    /// The members at the other ends of all links that carry requests.
+    /// Returns all established links with their members.
     pub fn up(&self) -> impl Iterator<Item = (LinkId, &Label)> {
         self.members.iter().map(|(name, link)| (*link, name))
     }
 
-    /// The link on which a member can be told something, even if it has not welcomed this node yet.
+    /// Returns the link on which a message can be sent to a member, even before its welcome.
     #[must_use]
     pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
         let standing = self.to(&member.name);
         match self.targets.get(&member.endpoint).map(|target| &target.state) {
-            // A link to another name of its place serves as well; but not one to a namesake.
+            // A link to another endpoint of the same process serves too, but not one to another process of its name.
             Some(State::Dialled(link, _)) => {
                 let leads_there = |standing: LinkId| self.member(standing).is_some_and(|at| at.is_same_process(member));
                 standing.filter(|standing| leads_there(*standing)).or(Some(*link))
@@ -213,7 +214,7 @@ impl Links {
         }
     }
 
-    /// Whether the configuration names the place where this link leads.
+    /// Returns `true` if the configuration lists the endpoint of a link.
     #[must_use]
     pub fn is_seed(&self, link: LinkId) -> bool {
         self.links
@@ -222,7 +223,7 @@ impl Links {
             .is_some_and(|target| target.seed.is_some())
     }
 
-    /// A member is to be linked with from now on. It has just given a sign of life, so there is no pause to sit out.
+    /// Keeps a link to a member, and dials it without backoff, because the member has just given a sign of life.
     pub fn retain(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         target.retained_for = Some(member.clone());
@@ -237,19 +238,20 @@ impl Links {
         }
     }
 
-    /// A member is to hear something, although it may be dead: it is linked with for a while.
+    /// Opens a temporary link to deliver a message to a member that may be dead.
     pub fn retain_briefly(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         (target.until, target.temporary_for) = (now + BRIEFLY, Some(member.name.clone()));
     }
 
-    /// A member is no more; `is_busy` tells which peers owe an answer. A link on which one is on its way stands until
-    /// it is silent or lost: who leaves, or is taken for dead and lives, answers first what it has, and the news may
-    /// overtake it.
+    /// Releases the link to a member that has died or left; `is_busy` returns `true` for peers that owe an answer.
+    ///
+    /// A link on which an answer is outstanding stays until its peer is unresponsive or the link is lost: a member that
+    /// leaves, or was wrongly declared dead, still answers its requests, and the news may overtake the answers.
     pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
         if target.retained_for.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
-            // Not if another has taken its place.
+            // Not if another process uses the endpoint.
             (target.retained_for, target.until) = (None, Time::ZERO);
         }
         let is_over = |line: &Established| {
@@ -261,10 +263,10 @@ impl Links {
         self.drop_if_released(&member.endpoint);
     }
 
-    /// The node at the other end of this link says who it is. What it says twice counts once.
+    /// Handles the welcome of the node at the other end of a link. A repeated one is ignored.
     pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
         let Some(endpoint) = self.links.get(&link).cloned() else { return };
-        // The same node by another name of its place, or one that has lost its name to another and is yet to learn it.
+        // The same process by another endpoint, or one that has lost its name to another and has yet to learn it.
         let is_there = |line: &Established| {
             let is_outranked = line.member > member && line.pings < TOLERANCE;
             line.member.is_same_process(&member) || is_outranked
@@ -294,17 +296,16 @@ impl Links {
         self.effects.push_back(LinkEffect::Up { link, member });
     }
 
-    /// The dialled node does not want us, or is not one that we want.
+    /// Closes a link whose node rejects this one, or is rejected by this one.
     pub fn refused(&mut self, link: LinkId, why: &str, now: Time) {
         if let Some(endpoint) = self.links.get(&link).cloned() {
             self.close(&endpoint, why, true, now);
-            // It may be mended, but not in a moment.
+            // The cause may be fixed, but not within moments.
             self.pause(&endpoint, LONGEST_PAUSE, now);
         }
     }
 
-    /// The dialled node is this one: there is no need to dial it again. Of no effect once another has welcomed us
-    /// there.
+    /// Removes a dialled endpoint that is this node's own. Without effect once another node has sent its welcome there.
     pub fn is_myself(&mut self, link: LinkId) {
         let endpoint = self.links.get(&link).cloned();
         let state = endpoint.as_ref().and_then(|endpoint| self.targets.get(endpoint)).map(|target| &target.state);
@@ -316,14 +317,14 @@ impl Links {
         }
     }
 
-    /// A link is no more.
+    /// Handles the loss of a link.
     pub fn down(&mut self, link: LinkId, why: &str, now: Time) {
         if let Some(endpoint) = self.links.get(&link).cloned() {
             self.close(&endpoint, why, false, now);
         }
     }
 
-    /// A message arrived on a link.
+    /// Records a message on a link as a sign of life.
     pub fn received(&mut self, link: LinkId, now: Time) {
         let Some(line) = self.line_mut(link) else { return };
         line.last_received = now;
@@ -332,20 +333,20 @@ impl Links {
         }
     }
 
-    /// The peer on this link owes an answer from now on.
+    /// Starts to monitor the peer on a link, because it owes an answer.
     pub fn asked(&mut self, link: LinkId, now: Time) {
         let Some(endpoint) = self.links.get(&link) else { return };
         if self.targets.get(endpoint).is_some_and(|target| target.due.is_none()) {
             let endpoint = endpoint.clone();
             if let Some(line) = self.line_mut(link) {
-                // Until now it owed nothing, so its silence meant nothing.
+                // Before, the peer owed no answer, so its silence does not count.
                 line.last_received = line.last_received.max(now);
             }
             self.set_timer(&endpoint, Some(now + self.settings.heartbeat));
         }
     }
 
-    /// Lets time pass; `is_busy` tells which peers owe an answer.
+    /// Acts on the time; `is_busy` returns `true` for peers that owe an answer.
     pub fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         self.forgive_lateness(now);
         while let Some((time, endpoint)) = self.timers.first().cloned() {
@@ -365,8 +366,7 @@ impl Links {
         }
     }
 
-    /// A node that slept, or had too much to do, has not heard what its peers said meanwhile: it takes none of them for
-    /// silent for that.
+    /// Discounts a pause or overload of this node, during which it has not read the messages of its peers.
     fn forgive_lateness(&mut self, now: Time) {
         let late = self.next_wake().map_or(Duration::ZERO, |due| now.since(due));
         if late < self.settings.heartbeat {
@@ -379,7 +379,7 @@ impl Links {
         }
     }
 
-    /// The timer of a link that stands.
+    /// Handles the timer of an established link.
     fn check(&mut self, endpoint: &str, is_busy: bool, now: Time) {
         let (heartbeat, expiry) = (self.settings.heartbeat, self.settings.expiry);
         let Some(Target { state: State::Established(line), .. }) = self.targets.get_mut(endpoint) else { return };
@@ -421,7 +421,7 @@ impl Links {
         self.effects.push_back(LinkEffect::Dial { link, endpoint: endpoint.to_owned(), name });
     }
 
-    /// Ends a link, by our own will or not, and plans the next one.
+    /// Ends a link, whether by decision of this node or not, and schedules the next one.
     fn close(&mut self, endpoint: &str, why: &str, hangs_up: bool, now: Time) {
         let Some(target) = self.targets.get_mut(endpoint) else { return };
         let link = match std::mem::take(&mut target.state) {

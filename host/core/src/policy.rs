@@ -1,27 +1,28 @@
-//! What a session lets pass, in each direction.
+//! Policies of sessions between routers: import and export filters.
 
 use crate::message::path::RouteKey;
 use crate::name::{InvalidLabel, InvalidName, Label, Pattern};
 use std::fmt;
 
-/// Which routes a session lets pass: those that a filter allows and none denies. Without filters nothing passes (RFC
-/// 8212).
+/// Policy of a session in one direction: routes pass if a filter allows them and none denies them.
+///
+/// Without filters, no routes pass (RFC 8212).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// What may pass.
+    /// Filters of routes that may pass.
     pub allow: Vec<Filter>,
-    /// What may not pass, whatever is allowed.
+    /// Filters of routes that may not pass, even if allowed.
     pub deny: Vec<Filter>,
 }
 
 impl Policy {
-    /// Lets everything pass.
+    /// Returns the policy that lets all routes pass.
     #[must_use]
     pub fn everything() -> Self {
         Self { allow: vec![Filter { service: None, zone: None }], deny: Vec::new() }
     }
 
-    /// Whether a service of a zone may pass.
+    /// Returns `true` if routes to a service of a zone may pass.
     #[must_use]
     pub fn lets_pass(&self, key: &RouteKey) -> bool {
         let any = |filters: &[Filter]| filters.iter().any(|filter| filter.matches(key));
@@ -29,8 +30,9 @@ impl Policy {
     }
 }
 
-/// Services of zones: `print`, `storage.*`, `*@paris`, `storage.*@fr-*`. Both halves are a name, or a beginning
-/// followed by `*`; without the second half, services of every zone.
+/// Filter of services by name and zone: `print`, `storage.*`, `*@paris`, `storage.*@fr-*`.
+///
+/// Both halves are a name, or a prefix followed by `*`. Without the second half, the filter matches every zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     service: Option<Pattern>,
@@ -44,7 +46,7 @@ enum ZonePattern {
 }
 
 impl Filter {
-    /// Whether it stands for this service of this zone.
+    /// Returns `true` if the filter matches a service of a zone.
     #[must_use]
     pub fn matches(&self, key: &RouteKey) -> bool {
         let zone = match &self.zone {
@@ -88,12 +90,12 @@ impl std::str::FromStr for Filter {
     }
 }
 
-/// What is wrong with a filter.
+/// Error of a text that is not a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidFilter {
-    /// The half before the `@`.
+    /// The half before the `@` is invalid.
     Service(InvalidName),
-    /// The half after it.
+    /// The half after the `@` is invalid.
     Zone(InvalidLabel),
 }
 

@@ -30,7 +30,7 @@ impl Fixture {
         std::iter::from_fn(|| self.0.next_effect()).collect()
     }
 
-    /// Wakes it at this time, when it must dial.
+    /// Wakes the links at a time, and returns the link that they dial.
     fn dials(&mut self, ms: u64) -> LinkId {
         match self.wake(ms, false).as_slice() {
             [LinkEffect::Dial { link, endpoint, .. }] if endpoint == PLACE => *link,
