@@ -1,14 +1,14 @@
-//! How services of other zones are reached: what the routers of all zones tell each other, as one of them knows it.
+//! Path-vector routing to services of other zones, as one router sees it.
 //!
-//! A route is of a service of a zone, never of a node, and carries the path to its origin: a router of that zone. A
-//! router tells its best route on, with itself before it, as BGP does (RFC 4271) where every zone is an autonomous
-//! system. What makes a network of thousands settle in the time that a message takes to cross it is that the cause of a
-//! loss travels along: the session that ended, by its two routers and its epoch, or the tombstone of what ended in good
-//! order. Every route over it dies at once, so nobody tries one after the other (Pei et al., BGP-RCN, 2005). Sessions
-//! have epochs that only grow, so that the same link counts again when it is back.
+//! A route leads to a service of a zone, never of a node, and has the path to its origin: a router of that zone. A
+//! router advertises its best route with itself prepended, as in BGP (RFC 4271) with every zone as an autonomous
+//! system. A network of thousands of routers converges in the time that a message takes to cross it, because updates
+//! carry the root cause of a loss: the session that ended, by its two routers and its epoch, or the tombstone of an
+//! orderly end. All routes over it become invalid together, so routers do not explore one after the other (Pei et al.,
+//! BGP-RCN, 2005). Epochs of sessions only grow, so that the same link is valid again after it is restored.
 //!
-//! Only news is told, and each neighbour is told routes at most once in a while; losses are told at once. What got lost
-//! is found by its number, or by sums that are compared every minute.
+//! Updates contain only changes. Losses are sent immediately, routes at most once per interval. Lost updates are
+//! detected by their numbers, or by digests that are compared every minute.
 
 mod decision;
 mod import;
@@ -39,39 +39,39 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most sessions over which the load of one service is shared.
+/// Largest number of sessions over which the load of one service is shared.
 pub const EQUAL: usize = 8;
 
-/// A router process.
+/// Router process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaker {
     /// Its zone.
     pub zone: Label,
     /// Its name in the zone.
     pub router: Label,
-    /// When it started, in microseconds since 1970.
+    /// Start of the process, in microseconds since 1970.
     pub boot: u64,
 }
 
 impl Speaker {
-    /// Its names.
+    /// Returns the name of the router with its zone.
     #[must_use]
     pub fn id(&self) -> RouterId {
         RouterId { zone: self.zone.clone(), router: self.router.clone() }
     }
 }
 
-/// What was decided.
+/// Decision of the routing, for the router to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathEffect {
     /// Send an update to the neighbour.
     Send {
         /// The session.
         session: LinkId,
-        /// What to say. Updates of one session must arrive in their order.
+        /// The update. Updates of one session must arrive in order.
         update: Update,
     },
-    /// A service of another zone can be reached from now on, or in another way.
+    /// A service of another zone has become reachable, or its route has changed.
     Reachable {
         /// The zone.
         zone: Label,
@@ -79,109 +79,108 @@ pub enum PathEffect {
         service: ServiceName,
         /// How it is served.
         traits: Traits,
-        /// The cost of all links on the way.
+        /// Cost of the route: the sum of all links.
         cost: u32,
-        /// The sessions that are equally good next hops, at most [`EQUAL`]: into other zones, or all to routers of the
-        /// own zone if one of those has a better way.
+        /// The sessions of equally good next hops, at most [`EQUAL`]: all into other zones, or all to routers of the
+        /// own zone if one of those has a better route.
         hops: Vec<LinkId>,
     },
-    /// A service of another zone can be reached no longer.
+    /// A service of another zone has become unreachable.
     Unreachable {
         /// The zone.
         zone: Label,
         /// The service.
         service: ServiceName,
     },
-    /// The session does not work any more, or the neighbour takes it for ended: it is to be ended here too, and begun
-    /// anew.
+    /// The session is broken, or the neighbour considers it ended: end it here too, and begin a new one.
     Broken {
         /// The session.
         session: LinkId,
     },
-    /// What a neighbour said was refused, all of it or in part.
+    /// An update of a neighbour was rejected, in whole or in part.
     Refused {
         /// The session.
         session: LinkId,
-        /// Why; reads on from "the neighbour ...".
+        /// The reason. The text continues a sentence that begins with "the neighbour".
         why: String,
     },
-    /// A service of the own zone is over [`PathSettings::offers`]: other zones are not told of it.
+    /// A service of the own zone exceeds [`PathSettings::offers`], and is not advertised to other zones.
     Unlisted {
         /// The service.
         service: ServiceName,
     },
 }
 
-/// A route to a service, as it is told: its key is told with it.
+/// Route to a service as it is advertised, together with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Route {
     path: Arc<[Hop]>,
-    /// When the process of the origin started, and the version of what it says.
+    /// Start of the origin's process, and the version of its offer.
     boot: u64,
     version: u64,
     traits: Traits,
-    /// From the first router on the path.
+    /// Cost from the first router on the path.
     cost: u32,
 }
 
-/// A service of another zone that can be reached, for reports.
+/// Route to a service of another zone, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathStatus<'a> {
     /// The service and its zone.
     pub key: &'a RouteKey,
-    /// The cost of all links on the way.
+    /// Cost of the route: the sum of all links.
     pub cost: u32,
     /// How it is served.
     pub traits: Traits,
-    /// The version that its origin told last.
+    /// The latest version of its origin's offer.
     pub version: u64,
     /// The next hops.
     pub hops: &'a [LinkId],
-    /// The routers on the best way: the next hop first, the origin last.
+    /// The routers on the best path: the next hop first, the origin last.
     pub path: &'a [Hop],
 }
 
-/// How large the tables are.
+/// Sizes of the tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PathSizes {
-    /// Routes that neighbours told, each counted once per neighbour.
+    /// Routes from neighbours, each counted once per neighbour.
     pub heard: usize,
     /// Services of other zones that can be reached.
     pub reachable: usize,
-    /// Routes that neighbours were told.
+    /// Routes sent to neighbours, each counted once per neighbour.
     pub told: usize,
-    /// Dead links and tombstones that are remembered.
+    /// Dead links and tombstones that are kept.
     pub causes: usize,
-    /// Origins of what was heard.
+    /// Origins of the routes from neighbours.
     pub origins: usize,
 }
 
-/// What has been counted since the start.
+/// Counters since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PathCounters {
-    /// Updates of which something was refused.
+    /// Updates that were rejected in whole or in part.
     pub refused: u64,
-    /// Routes that were refused because they were over a limit.
+    /// Routes that were rejected because of a limit.
     pub over: u64,
-    /// How often a neighbour was asked to tell everything.
+    /// Refreshes requested from neighbours.
     pub asked: u64,
 }
 
-/// The epoch of a new session, made of what both ends give as [`Paths::epoch`].
+/// Returns the epoch of a new session, from the values of [`Paths::epoch`] at both ends.
 #[must_use]
 pub fn link_epoch(mine: u64, theirs: u64) -> u64 {
     mine.max(theirs).saturating_add(1)
 }
 
-/// The paths to all services of other zones, as one router knows them.
+/// Routes to all services of other zones, as one router sees them.
 #[derive(Debug)]
 pub struct Paths {
     settings: PathSettings,
     me: RouterId,
     boot: u64,
-    /// How many earlier processes of this router neighbours have held for later ones.
+    /// Number of earlier processes of this router that it has outranked.
     replaced: u32,
-    /// The highest of all sessions so far; it begins with the boot, so that it grows over restarts.
+    /// Highest epoch of all sessions; starts with the boot, so that it grows over restarts.
     epoch: u64,
     sessions: BTreeMap<LinkId, Session>,
     own: Originated,
@@ -189,16 +188,16 @@ pub struct Paths {
     causes: RootCauses,
     origins: Origins,
     counters: PathCounters,
-    /// When sums are told and old things forgotten.
+    /// Time at which digests are sent and old entries are removed.
     sweep: Time,
-    /// When the neighbours get a sign of life.
+    /// Time of the next keepalive to the neighbours.
     refresh: Time,
     chance: u64,
     effects: VecDeque<PathEffect>,
 }
 
 impl Paths {
-    /// Makes the paths of a router that knows nobody. All chance comes from `seed`.
+    /// Creates the state of a router without neighbours. All randomness derives from `seed`.
     #[must_use]
     pub fn new(me: &Speaker, settings: &PathSettings, seed: u64) -> Self {
         let id = me.id();
@@ -224,7 +223,7 @@ impl Paths {
         paths
     }
 
-    /// The own zone serves a service from now on, or serves it differently.
+    /// Adds or changes a service of the own zone.
     pub fn offer(&mut self, service: &ServiceName, traits: Traits, now: Time) {
         match self.own.set(service, Some(traits), now) {
             Some(change) => self.advertise_local(service, &change, now),
@@ -232,22 +231,22 @@ impl Paths {
         }
     }
 
-    /// Nobody in the own zone serves this service any more.
+    /// Removes a service of the own zone.
     pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
         if let Some(change) = self.own.set(service, None, now) {
             self.advertise_local(service, &change, now);
         }
     }
 
-    /// The highest epoch so far: what [`link_epoch`] is made of at the start of a session.
+    /// Returns the highest epoch, from which [`link_epoch`] computes that of a new session.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// A session with another router has begun, at both ends with this epoch: what may be told is told within 2 ms.
+    /// Adds a session with another router, with the same epoch at both ends, and sends it all routes within 2 ms.
     ///
-    /// An earlier session with the same router ends. One that cannot be is refused, and carries nothing.
+    /// An earlier session with the same router ends. An invalid session is rejected, and carries no updates.
     pub fn session_up(&mut self, link: LinkId, with: &Speaker, kind: SessionKind, epoch: u64, now: Time) {
         let with = with.id();
         let is_internal = kind == SessionKind::Internal;
@@ -256,7 +255,7 @@ impl Paths {
             return self.effects.push_back(PathEffect::Refused { session: link, why });
         }
         if epoch > self.latest(now) {
-            // It would be the epoch of all later sessions too, and no router would believe them.
+            // All later sessions would have this epoch or a later one, and no router would accept them.
             let why =
                 "begins a session with an epoch from nowhere: its clock and the one here differ by more than a day; \
                        set the one that is wrong, and start that router anew"
@@ -275,14 +274,14 @@ impl Paths {
             SessionKind::Internal => SessionKind::Internal,
         };
         let mut session = Session::new(with, kind, epoch);
-        // It may have missed them for as long as there was no session, and give up who lives.
+        // The neighbour may have missed keepalives without a session, and would expire live origins.
         let own = Keepalive { origin: self.me.clone(), boot: self.boot, version: self.own.version() };
         self.origins.signs().chain([own]).for_each(|fresh| session.mark_fresh(fresh, now));
         self.sessions.insert(link, session);
         self.mark_everything(link, now);
     }
 
-    /// A session has ended: all that came on it is lost at once.
+    /// Removes a session, and all routes from it immediately.
     pub fn session_down(&mut self, link: LinkId, now: Time) {
         let Some(session) = self.sessions.remove(&link) else { return };
         self.causes.add_link(DeadLink::new(self.me.clone(), session.with, session.epoch), now);
@@ -290,14 +289,14 @@ impl Paths {
         self.choose_all(&keys, now);
     }
 
-    /// A session lets other routes pass from now on. Nothing changes for a session to a router of the own zone.
+    /// Changes the policies of a session. Without effect for a session to a router of the own zone.
     pub fn set_policy(&mut self, link: LinkId, import: Policy, export: Policy, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         let SessionKind::External { cost, .. } = session.kind else { return };
         session.kind = SessionKind::External { cost, import, export };
         let keys = self.table.keys_of(link);
         for key in &keys {
-            // What was not believed until now tells of its origin.
+            // Routes that were filtered before count for their origins.
             if let Some(route) = self.table.received(link, key).filter(|_| self.imports(link, key)) {
                 self.origins.refresh(&route, now);
             }
@@ -306,7 +305,7 @@ impl Paths {
         self.mark_everything(link, now);
     }
 
-    /// This router leaves: all neighbours hear at once that nothing of it counts any more, and then it knows nobody.
+    /// Withdraws all routes of this router from all neighbours immediately, and ends all sessions.
     pub fn leave(&mut self, now: Time) {
         let link = |session: &Session| DeadLink::new(self.me.clone(), session.with.clone(), session.epoch);
         let causes: Vec<DeadLink> = self.sessions.values().map(link).collect();
@@ -320,7 +319,7 @@ impl Paths {
         }
     }
 
-    /// Lets time pass.
+    /// Acts on the time: advertises held-back changes, sends keepalives and due updates, sweeps the tables.
     pub fn wake(&mut self, now: Time) {
         while let Some((service, change)) = self.own.pop(now) {
             self.advertise_local(&service, &change, now);
@@ -343,7 +342,7 @@ impl Paths {
         }
     }
 
-    /// When [`Self::wake`] is due.
+    /// Returns the time at which [`Self::wake`] is due.
     #[must_use]
     pub fn next_wake(&self) -> Time {
         let sessions = self.sessions.values().filter_map(|session| session.due);
@@ -351,13 +350,14 @@ impl Paths {
         sessions.chain(self.own.next_wake()).min().map_or(first, |time| time.min(first))
     }
 
-    /// The next decision to act on.
+    /// Returns the next decision to act on.
     pub fn next_effect(&mut self) -> Option<PathEffect> {
         self.effects.pop_front()
     }
 
-    /// Whether policy lets a request pass that came on this session, from the own zone if on none: exactly what the
-    /// neighbour was told may be called from there.
+    /// Returns `true` if policy allows a request from a session; `None` is the own zone.
+    ///
+    /// A neighbour may call exactly the services that were advertised to it.
     #[must_use]
     pub fn may_pass(&self, from: Option<LinkId>, zone: &Label, service: &ServiceName) -> bool {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
@@ -369,7 +369,7 @@ impl Paths {
         }
     }
 
-    /// Whether policy lets the neighbour on this session know of a service, whether or not it can be reached now.
+    /// Returns `true` if policy allows a service to be advertised on a session, whether or not it is reachable.
     #[must_use]
     pub fn is_exported(&self, to: LinkId, zone: &Label, service: &ServiceName) -> bool {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
@@ -379,8 +379,9 @@ impl Paths {
         })
     }
 
-    /// The next hops towards a service that come back to none of these zones, the best first: those of
-    /// [`PathEffect::Reachable`] and then the others that count.
+    /// Returns the next hops towards a service whose paths avoid the zones in `crossed`, the best first.
+    ///
+    /// The hops of [`PathEffect::Reachable`] precede the other valid ones.
     #[must_use]
     pub fn hops_around(&self, zone: &Label, service: &ServiceName, crossed: &[Label]) -> Vec<LinkId> {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
@@ -389,7 +390,7 @@ impl Paths {
         self.ways(&key).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
     }
 
-    /// All services of other zones that can be reached, by zone and name.
+    /// Returns all reachable services of other zones, by zone and name.
     pub fn routes(&self) -> impl Iterator<Item = PathStatus<'_>> {
         self.table.choices().map(|(key, choice)| PathStatus {
             key,
@@ -401,14 +402,14 @@ impl Paths {
         })
     }
 
-    /// The routers on the best way to a service: the next hop first, the origin last.
+    /// Returns the routers on the best path to a service: the next hop first, the origin last.
     #[must_use]
     pub fn path(&self, zone: &Label, service: &ServiceName) -> Option<&[Hop]> {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
         self.table.choice(&key).map(|choice| &*choice.heard.path)
     }
 
-    /// How large the tables are.
+    /// Returns the sizes of the tables.
     #[must_use]
     pub fn sizes(&self) -> PathSizes {
         PathSizes {
@@ -420,13 +421,13 @@ impl Paths {
         }
     }
 
-    /// What has been counted since the start.
+    /// Returns the counters since the start.
     #[must_use]
     pub fn counters(&self) -> PathCounters {
         self.counters
     }
 
-    /// Sees to it that the other zones hear of a change in the own zone.
+    /// Schedules updates to all neighbours about a change in the own zone.
     fn advertise_local(&mut self, service: &ServiceName, change: &Change, now: Time) {
         if *change == Change::Nothing {
             return;
@@ -440,7 +441,7 @@ impl Paths {
         self.mark(&RouteKey { zone: self.me.zone.clone(), service: service.clone() }, now);
     }
 
-    /// All that a neighbour may be told is looked at anew.
+    /// Marks all routes that may be advertised on a session for evaluation.
     fn mark_everything(&mut self, link: LinkId, now: Time) {
         let Self { me, table, own, causes, sessions, .. } = self;
         let view = ExportView { me, table, own, causes };
@@ -461,14 +462,14 @@ impl Paths {
         }
     }
 
-    /// Tells sums, and forgets what is old.
+    /// Sends digests, and removes expired entries.
     fn sweep(&mut self, now: Time) {
         for (link, session) in &mut self.sessions {
             session.still(*link, &mut self.effects);
         }
         self.own.tidy(now);
         if self.causes.forget(now) {
-            // The neighbours still tell of the link, and would have told its end: it counts again.
+            // Neighbours that still advertise the link would have reported its end, so it is valid again.
             let keys = self.table.keys().cloned().collect();
             self.choose_all(&keys, now);
         }
@@ -487,7 +488,7 @@ impl Paths {
         }
     }
 
-    /// Between a half of a time and all of it.
+    /// Returns a random duration between half of `time` and all of it.
     fn part_of(&mut self, time: Duration) -> Duration {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let half = u64::try_from(time.as_micros() / 2).unwrap_or(u64::MAX);

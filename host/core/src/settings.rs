@@ -1,4 +1,4 @@
-//! What the configuration decides about the core; each field with its default and what it trades.
+//! Settings of the core; each field with its default and trade-off.
 
 use crate::access::Access;
 use crate::name::{Label, Pattern, ServiceName};
@@ -13,88 +13,88 @@ pub struct NodeSettings {
     pub name: Label,
     /// The zone that the node belongs to.
     pub zone: Label,
-    /// When its process started, in microseconds since 1970.
+    /// Start of its process, in microseconds since 1970.
     pub boot: u64,
-    /// Where other nodes can dial it; empty if nowhere, so that it can have no peers.
+    /// Endpoint for other nodes; empty if there is none, so that the node has no peers.
     pub endpoint: String,
-    /// Where members of the zone may be found.
+    /// Endpoints at which members of the zone may be found.
     pub seeds: Vec<Seed>,
-    /// Who may do what; `None` if nobody has to show a key, and so everybody everything.
+    /// Rights of principals; `None`: no keys are required, and every client has all rights.
     pub access: Option<Access>,
-    /// What the node holds at most.
+    /// Limits on what the node holds.
     pub limits: Limits,
-    /// How plain Majordomo peers are treated.
+    /// Treatment of plain Majordomo clients and workers.
     pub majordomo: Majordomo,
-    /// How the node lives with its peers.
+    /// Monitoring of peers, and retries.
     pub peers: PeerSettings,
-    /// How it finds out who of them is alive.
+    /// Membership protocol.
     pub members: MembersSettings,
-    /// What it keeps of the services that they serve.
+    /// Directory of the services of other members.
     pub routes: DirectorySettings,
-    /// Where all chance comes from.
+    /// Seed of all randomness.
     pub seed: u64,
     /// The settings of every service that `services` does not name.
     pub defaults: ServiceSettings,
     /// Settings by service.
     pub services: BTreeMap<ServiceName, ServiceSettings>,
-    /// How it joins zones, if it is a router.
+    /// Settings of a router; `None` for a node.
     pub router: Option<RouterSettings>,
 }
 
 impl NodeSettings {
-    /// Whether it is a router, which serves nothing itself.
+    /// Returns `true` for a router, which serves nothing itself.
     #[must_use]
     pub fn is_router(&self) -> bool {
         self.router.is_some()
     }
 
-    /// The settings of a service.
+    /// Returns the settings of a service.
     #[must_use]
     pub fn of(&self, service: &ServiceName) -> &ServiceSettings {
         self.services.get(service).unwrap_or(&self.defaults)
     }
 }
 
-/// Where a member of the zone may be found.
+/// Endpoint at which a member of the zone may be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
-    /// Its name, if it is known: where keys are asked for, it has to prove it.
+    /// Name of the member, if known; the member must prove it if keys are required.
     pub name: Option<Label>,
-    /// Where it can be dialled.
+    /// The endpoint.
     pub endpoint: String,
 }
 
 impl Seed {
-    /// Whoever is there.
+    /// Returns a seed of any member at an endpoint.
     #[must_use]
     pub fn at(endpoint: impl Into<String>) -> Self {
         Self { name: None, endpoint: endpoint.into() }
     }
 }
 
-/// How a router joins its zone with others.
+/// Settings of a router, which joins its zone with others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouterSettings {
-    /// How it tells and keeps paths.
+    /// Path protocol.
     pub paths: PathSettings,
     /// The routers of other zones that it is joined with.
     pub neighbours: Vec<Neighbour>,
 }
 
-/// A router of another zone.
+/// Router of another zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Its name: where keys are asked for, it has to prove it.
+    /// Its name, which it must prove if keys are required.
     pub name: Label,
     /// Its zone.
     pub zone: Label,
-    /// Where it can be dialled.
+    /// Its endpoint.
     pub endpoint: String,
-    /// What it costs to cross the link; at least 1.
+    /// Cost of the link; at least 1.
     pub cost: u32,
-    /// What is believed of what it tells.
+    /// Routes that are accepted from it.
     pub import: Policy,
-    /// What it is told, and may call.
+    /// Routes that are advertised to it, and services that it may call.
     pub export: Policy,
 }
 
@@ -120,20 +120,20 @@ impl Default for NodeSettings {
     }
 }
 
-/// What a node holds at most. Whatever would go over a limit is answered with a failure that names it.
+/// Limits on what a node holds. A request over a limit is answered with a failure that names the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that have no answer yet, of all clients together; each takes about 1 KB. Default 200,000.
+    /// Requests without an answer, of all clients together; each takes about 1 KB. Default 200,000.
     pub requests: usize,
-    /// Requests of one client that have no answer yet. Default 100,000: the guide's asynchronous client sends as many
-    /// before it reads the first answer.
+    /// Requests of one client without an answer. Default 100,000: the asynchronous client of the ZeroMQ guide sends as
+    /// many before it reads the first answer.
     pub requests_per_client: usize,
-    /// Requests that one peer may have of this node, or this node of one peer; the rest waits, or goes to another.
-    /// Default 4,096.
+    /// Requests that one peer may have of this node, or this node of one peer; further ones wait, or are forwarded to
+    /// another peer. Default 4,096.
     pub requests_per_peer: usize,
     /// Bytes of all request bodies held, in queues or running. Default 256 MiB.
     pub held_bytes: usize,
-    /// Replies that are kept for requests with an idempotency key, for ten minutes. Default 10,000.
+    /// Replies kept for requests with an idempotency key, for ten minutes. Default 10,000.
     pub kept_replies: usize,
     /// Bytes of those replies. Default 64 MiB.
     pub kept_bytes: usize,
@@ -143,10 +143,10 @@ pub struct Limits {
     pub frames: usize,
     /// Foreign workers registered. Default 1,000.
     pub workers: usize,
-    /// How deep services may call services. Default 8.
+    /// Depth of calls from service to service. Default 8.
     pub call_depth: usize,
-    /// How long what a client has asked goes on after its connection ended, if it can come back for the answer: it
-    /// chose its own ZeroMQ identity, or the request has an idempotency key. Default 30 s.
+    /// Time for which the requests of a client continue after its connection ended, if the client can reconnect for the
+    /// answers: it chose its own ZeroMQ identity, or the request has an idempotency key. Default 30 s.
     pub reconnect: Duration,
 }
 
@@ -168,16 +168,16 @@ impl Default for Limits {
     }
 }
 
-/// How the node lives with its peers.
+/// Settings of the links to peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSettings {
-    /// How often a peer that owes an answer is asked for a sign of life. After three without one it gets no request
-    /// until it gives one. Default 250 ms.
+    /// Interval of pings to a peer that owes an answer. After three without a sign of life, the peer gets no requests
+    /// until it responds. Default 250 ms.
     pub heartbeat: Duration,
-    /// How long a peer may give no sign of life before its link is given up. A sign waits behind the message that is on
-    /// its way, so this is longer than the largest takes to pass. Default 5 s.
+    /// Time without a sign of life after which a link is closed. Must exceed the transfer time of the largest message,
+    /// because a sign of life waits behind the message in transit. Default 5 s.
     pub expiry: Duration,
-    /// How many requests in a hundred may be tried a second time at another node. Default 20.
+    /// Percentage of requests that may be retried at another node. Default 20.
     pub retry_budget: u64,
 }
 
@@ -187,14 +187,14 @@ impl Default for PeerSettings {
     }
 }
 
-/// What a node keeps of the services that the other members of its zone serve.
+/// Settings of the directory of services in a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectorySettings {
-    /// How long what a member offers counts without a word from it; it sends one every third of this. Default 30 s.
-    /// Shorter finds lost adverts sooner and costs more small messages. The same on all nodes of a zone: a node that
-    /// speaks at longer intervals than another's lease comes and goes there.
+    /// Validity of a member's offers without a renewal; members renew every third of it. Default 30 s. A shorter lease
+    /// detects lost adverts sooner and costs more small messages. Must be equal on all nodes of a zone: the offers of a
+    /// node that renews at longer intervals than another's lease expire there again and again.
     pub lease: Duration,
-    /// Services that one member, this node included, may offer. Default 10,000.
+    /// Services that one member, including this node, may offer. Default 10,000.
     pub offers: usize,
     /// Services of all other members together, each counted once per member; each takes about 200 bytes. Default
     /// 100,000.
@@ -207,35 +207,33 @@ impl Default for DirectorySettings {
     }
 }
 
-/// How a router lives with the routers of other zones, and what it keeps of what they tell.
+/// Settings of the path protocol between routers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathSettings {
-    /// How long a neighbour that was told routes is told no others, half of it at least; what is lost is told at once
-    /// all the same, and so is what is new after a quiet time. Shorter settles sooner and costs more updates. Default
-    /// 100 ms.
+    /// Interval between route advertisements to one neighbour, at random between half of this value and all of it.
+    /// Lost routes are sent immediately, and so are new ones after a quiet time. A shorter interval converges sooner
+    /// and costs more updates. Default 100 ms.
     pub batch: Duration,
-    /// How often neighbours compare sums of what the one told and the other holds, which finds what got lost. Default
-    /// 60 s.
+    /// Interval at which neighbours compare digests of the routes sent and held, to detect lost updates. Default 60 s.
     pub still: Duration,
-    /// How often each origin of routes gives a sign of life. Default 30 min.
+    /// Interval of the keepalives of each origin. Default 30 min.
     pub refresh: Duration,
-    /// How long routes count without a sign of life of their origin, three of which may get lost. Default 90 min; the
-    /// same in all zones.
+    /// Validity of routes without a keepalive of their origin; three may be lost. Default 90 min; equal in all zones.
     pub lease: Duration,
-    /// How long it is remembered what ended, so that nobody is believed who has not heard of it. Default 10 min: longer
-    /// than news can be on its way.
+    /// Time for which dead links and tombstones are kept, so that updates of routers that have not received them are
+    /// not accepted. Default 10 min: longer than any update is on its way.
     pub memory: Duration,
-    /// How often other zones are told that a service came or went, if it does so again and again. Default 1 s.
+    /// Interval of advertisements of a service that comes and goes repeatedly. Default 1 s.
     pub change: Duration,
-    /// How many such changes they are told without a pause. Default 5.
+    /// Number of such changes that are advertised without a pause. Default 5.
     pub burst: u32,
-    /// Services of the own zone that other zones are told of. Default 10,000.
+    /// Services of the own zone that are advertised to other zones. Default 10,000.
     pub offers: usize,
-    /// Routes that one neighbour may tell; each takes about 700 bytes, with what is told on of it. Default 20,000.
+    /// Routes from one neighbour; each takes about 700 bytes, including its copies to others. Default 20,000.
     pub routes_per_neighbour: usize,
-    /// Routes of all neighbours together. Default 100,000.
+    /// Routes from all neighbours together. Default 100,000.
     pub routes: usize,
-    /// Dead links that are remembered, and as many tombstones; the oldest give way. Default 10,000.
+    /// Dead links that are kept, and as many tombstones; the oldest are evicted. Default 10,000.
     pub causes: usize,
 }
 
@@ -257,20 +255,20 @@ impl Default for PathSettings {
     }
 }
 
-/// How plain Majordomo peers (RFC 7 and RFC 18) are treated.
+/// Treatment of plain Majordomo clients and workers (RFC 7 and RFC 18).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Majordomo {
-    /// How often a worker hears from us. Default 2.5 s, the longest that existing workers expect.
+    /// Interval of heartbeats to workers. Default 2.5 s, the longest that existing workers expect.
     pub heartbeat: Duration,
-    /// How long an idle worker may be silent. Default 10 s, four of its heartbeats.
+    /// Time without a message after which an idle worker counts as lost. Default 10 s, four of its heartbeats.
     pub expiry: Duration,
-    /// How long a Majordomo client's request waits while nobody offers its service. Default 2 s, so that it is gone
-    /// before the 2.5 s pass after which the guide's clients ask again.
+    /// Time for which a request of a Majordomo client waits for a service that is not offered. Default 2 s, so that it
+    /// ends before the clients of the ZeroMQ guide repeat it after 2.5 s.
     pub wait: Duration,
     /// Deadline of services that only workers serve and whose own settings have none. Default none, as in the RFCs: a
     /// request ends with its worker or its client.
     pub deadline: Option<Duration>,
-    /// What a client hears of a failure: Majordomo has no message for it.
+    /// Answer to a client for a failure, because Majordomo has no message for it.
     pub on_failure: OnFailure,
 }
 
@@ -286,46 +284,45 @@ impl Default for Majordomo {
     }
 }
 
-/// What a plain Majordomo client hears of a failure.
+/// Answer to a plain Majordomo client for a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Nothing, as the RFCs have it; the client's own timeout tells it.
+    /// No answer, as in the RFCs; the client detects the failure by its own timeout.
     Silence,
     /// A final reply whose body is `["wasmnode-failure", code, reason]`.
     Status,
 }
 
-/// Deadline of plugins' services where none is configured: as long as a person waits without wondering.
+/// Default deadline of services that plugins serve: about as long as a person waits without doubting.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The settings of one service.
+/// Settings of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSettings {
-    /// How long a request may take from arrival to answer; a client may ask for less. Default: where a plugin serves it
-    /// that of [`NodeSettings::defaults`], and there [`PLUGIN_DEADLINE`]; where only workers do,
-    /// [`Majordomo::deadline`].
+    /// Time from the arrival of a request to its answer; clients may set a shorter one. Default: if a plugin serves it,
+    /// that of [`NodeSettings::defaults`], and there [`PLUGIN_DEADLINE`]; if only workers do, [`Majordomo::deadline`].
     pub deadline: Option<Duration>,
-    /// Requests that run in this node's plugin at once. Default 64.
+    /// Requests that run in this node's plugin at the same time. Default 64.
     pub concurrency: usize,
     /// Requests that wait. Default 100,000.
     pub queue: usize,
-    /// Requests that wait here although a peer offers the service too; the rest goes there. Default 64.
+    /// Requests that wait here although a peer offers the service too; further ones are forwarded. Default 64.
     pub spill: usize,
-    /// Whether a request may safely run twice, so that one whose worker died is given to another. Default no.
+    /// Whether a request may safely run twice, so that it is retried if its worker dies. Default no.
     pub idempotent: bool,
-    /// Which services its plugin may call. Default none.
+    /// Services that its plugin may call. Default none.
     pub calls: Vec<Pattern>,
-    /// In whose name its plugin calls. Default its own.
+    /// Principal in whose name its plugin calls. Default the service.
     pub calls_as: CallsAs,
 }
 
-/// In whose name a plugin calls other services.
+/// Principal in whose name a plugin calls other services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallsAs {
-    /// In its own: `calls` alone counts, so whoever may call the service reaches through it what it calls.
+    /// The service: only `calls` limits its calls, so its callers reach through it all services that it calls.
     #[default]
     Service,
-    /// In that of the user who asked in the first place: `calls` counts, and what that user's key may call.
+    /// The user of the original request: `calls` and the rights of that user's key limit its calls.
     Caller,
 }
 
@@ -343,34 +340,34 @@ impl Default for ServiceSettings {
     }
 }
 
-/// How a node finds out who is alive. All nodes of a zone had better agree on it.
+/// Settings of the membership protocol (SWIM). Should be equal on all nodes of a zone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembersSettings {
-    /// How often a node probes another, each in turn. A shorter period finds the dead sooner and costs traffic in
-    /// proportion. Default 1 s; at least 10 ms.
+    /// Interval of probes; each probes the next node in turn. A shorter period detects dead nodes sooner and costs
+    /// traffic in proportion. Default 1 s; at least 10 ms.
     pub probe_period: Duration,
-    /// How long a probed node may take to answer before others are asked to probe it too: longer than almost every
-    /// round trip. Default 300 ms; taken as half of `probe_period` if it is longer.
+    /// Time for a probed node to answer before others probe it too: longer than almost every round trip. Default
+    /// 300 ms. A value that is not below `probe_period` is replaced by half of `probe_period`.
     pub probe_rtt: Duration,
-    /// How long a node that no probe has reached has to object before it is taken for dead. A longer time forgives
-    /// longer pauses and lets requests go to the dead for longer. Default 1.5 s: a crash is known after 3 to 5 s, a
-    /// pause of 2 s is forgiven. At least 10 ms.
+    /// Time for a suspected node, which no probe has reached, to refute its death. A longer time tolerates longer
+    /// pauses, and sends requests to dead nodes for longer. Default 1.5 s: a crash is detected after 3 to 5 s, a
+    /// pause of 2 s is tolerated. At least 10 ms.
     pub suspicion: Duration,
-    /// How often news is passed on while there is some, each time to three nodes. Default 200 ms; at least 10 ms.
+    /// Interval of gossip while there are updates, each time to three nodes. Default 200 ms; at least 10 ms.
     pub gossip: Duration,
-    /// How often a node asks another for all it knows, which repairs what was lost. Default 15 s; at least 10 ms.
+    /// Interval of requests for another node's whole state, which repair losses. Default 15 s; at least 10 ms.
     pub exchange: Duration,
-    /// How often two of the dead are greeted, so that the parts of a zone that was cut in two find each other again.
+    /// Interval of announcements to two dead members, by which the parts of a partitioned zone find each other again.
     /// Default 10 s; at least 10 ms.
     pub reunion: Duration,
-    /// How long the dead are remembered. A node that was unreachable for longer has to come back by itself. Default 24
-    /// h.
+    /// Time for which dead members are kept. A node that was unreachable for longer has to rejoin by itself. Default
+    /// 24 h.
     pub memory: Duration,
-    /// Bytes of one datagram. What a newcomer is told at once has to fit; the rest follows over some exchanges. A
-    /// member takes about 50 bytes. All nodes must agree on it. Default 64 KiB; 1,400 bytes to 1 MiB.
+    /// Bytes of one datagram. Limits what a new member receives first; the rest follows over some exchanges. A member
+    /// takes about 50 bytes. Must be equal on all nodes. Default 64 KiB; 1,400 bytes to 1 MiB.
     pub datagram: usize,
-    /// Members that a node knows, dead or alive, itself not counted: `limits.members`. The dead give way to newcomers;
-    /// a newcomer for whom there is no room is refused. Default 1,000.
+    /// Members that a node keeps, dead or alive, without itself: `limits.members`. New members evict dead ones; a new
+    /// member without room is rejected. Default 1,000.
     pub limit: usize,
 }
 
