@@ -1,4 +1,4 @@
-//! Which route is taken of all that were heard, and who is told of it.
+//! Decision process (RFC 4271, section 9.1): selects the best routes, and schedules their advertisement.
 
 use super::rib::BestRoute;
 use super::session::{ExportView, Session, SessionKind};
@@ -10,7 +10,7 @@ use crate::time::Time;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A way that counts. The order of the fields is the order of preference.
+/// Valid route to a service. The order of the fields is the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CandidateRoute<'a> {
     cost: u32,
@@ -31,7 +31,7 @@ impl CandidateRoute<'_> {
 }
 
 impl Paths {
-    /// All ways to a service that count, the best first, with what the neighbour told.
+    /// Returns all valid routes to a service, the best first, each with the route as the neighbour sent it.
     pub(super) fn ways<'a>(&'a self, key: &'a RouteKey) -> Vec<(CandidateRoute<'a>, &'a Arc<Route>)> {
         let heard = self.table.get(key).into_iter().flat_map(|entry| &entry.heard);
         let mut ways: Vec<_> = heard
@@ -62,7 +62,7 @@ impl Paths {
         })
     }
 
-    /// Chooses anew for these services, and sees to it that all hear of it whom it concerns.
+    /// Selects the best routes to services again, and marks the changes for the sessions.
     pub(super) fn choose_all(&mut self, keys: &BTreeSet<RouteKey>, now: Time) {
         for key in keys {
             self.choose(key, now);
@@ -99,7 +99,7 @@ impl Paths {
         }
     }
 
-    /// What is known of a service has changed: all neighbours are told in time.
+    /// Marks a changed service for updates to all neighbours.
     pub(super) fn mark(&mut self, key: &RouteKey, now: Time) {
         let Self { me, table, own, causes, sessions, .. } = self;
         let view = ExportView { me, table, own, causes };
@@ -114,7 +114,7 @@ impl Paths {
         let hops = ways.iter().map(|(way, _)| way).take_while(|way| way.is_equal(best));
         let hops: Vec<LinkId> = hops.take(EQUAL).map(|way| way.link).collect();
         let before = self.table.choice(key);
-        // Most often only the equals change.
+        // In most cases only the equally good hops change.
         let same = before.filter(|before| before.hops.first() == hops.first() && before.heard == **heard);
         let route = match same {
             Some(before) if before.cost == best.cost => before.route.clone(),
@@ -123,7 +123,7 @@ impl Paths {
         Some(BestRoute { cost: best.cost, external: !best.is_internal, hops, heard: (*heard).clone(), route })
     }
 
-    /// The route as this router tells it on.
+    /// Returns the route as this router advertises it, with itself prepended.
     fn extend(&self, way: &CandidateRoute<'_>, heard: &Route) -> Option<Route> {
         let first = Hop { at: self.me.clone(), epoch: self.sessions.get(&way.link)?.epoch };
         let path = std::iter::once(first).chain(heard.path.iter().cloned()).collect();

@@ -1,7 +1,7 @@
-//! What a neighbour tells: checked, kept, and looked at once when all of an update has been taken.
+//! Import of a neighbour's updates: validated, stored per neighbour, then the affected routes are decided once.
 //!
-//! What breaks a rule counts as withdrawn, and the session stays (RFC 7606). A neighbour can kill only what it told
-//! itself: a link that one of its routes crosses, a service that it told.
+//! A route that breaks a rule counts as withdrawn, and the session stays (RFC 7606). A neighbour can end only what its
+//! own routes contain: a link that one of them crosses, a service that one of them reaches.
 
 use super::rib::digest;
 use super::session::{Session, SessionKind};
@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a neighbour has to tell everything before it is asked again.
+/// Time for a neighbour to complete a refresh, after which it is requested again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// What of an update is not taken, and how much of it.
+/// Reasons for rejected parts of an update, each with the number of parts.
 #[derive(Default)]
 struct Refusals(BTreeMap<&'static str, usize>);
 
-/// What the routes of a neighbour cross and where they end, each with whether policy lets one of them pass.
+/// Links and origins of a neighbour's routes, each with whether the policy accepts one of these routes.
 #[derive(Default)]
 struct Reach {
     links: BTreeMap<(RouterId, RouterId), bool>,
@@ -32,7 +32,7 @@ struct Reach {
 }
 
 impl Reach {
-    /// Whether what it says of a link is believed; `None` if no route crosses it.
+    /// Returns whether statements on a link are accepted; `None` if no route crosses it.
     fn link(&self, a: &RouterId, b: &RouterId) -> Option<bool> {
         self.links.get(&(a.clone(), b.clone())).copied()
     }
@@ -45,8 +45,10 @@ impl Refusals {
 }
 
 impl Paths {
-    /// A neighbour told something. What breaks a rule is refused and counts as withdrawn; a number that was left out,
-    /// or a sum that differs, has everything asked for once more (RFC 2918); one that comes twice ends the session.
+    /// Handles an update of a neighbour.
+    ///
+    /// Routes that break a rule are rejected and count as withdrawn. After a gap in the numbers, or a different digest,
+    /// a refresh is requested (RFC 2918). A repeated number ends the session.
     pub fn import(&mut self, link: LinkId, update: Update, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else {
             return self.refuse(link, "tells something although its session is not up".into());
@@ -71,7 +73,7 @@ impl Paths {
         }
     }
 
-    /// Something came that cannot be read: the neighbour is asked to tell everything.
+    /// Handles an update that cannot be decoded: requests a refresh from the neighbour.
     pub fn garbled(&mut self, link: LinkId, now: Time) {
         self.ask(link, now);
     }
@@ -133,7 +135,7 @@ impl Paths {
         }
     }
 
-    /// Takes the causes that are news. Returns the services that rest on what they end.
+    /// Stores new causes. Returns the services whose routes they end.
     fn import_causes(
         &mut self,
         link: LinkId,
@@ -169,13 +171,13 @@ impl Paths {
         if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
     }
 
-    /// The services that rest on a dead link, or on something of these zones that ended.
+    /// Returns the services whose routes cross a dead link, or were withdrawn in one of these zones.
     fn resting_on_the_dead(&self, ended: &BTreeSet<Label>) -> BTreeSet<RouteKey> {
         let is_dead = |link: LinkId, path: &[Hop]| {
             let dead = |session: &Session| self.causes.dead_link(&self.me, &session.with, session.epoch);
             self.causes.on_path(path).next().is_some() || self.sessions.get(&link).and_then(dead).is_some()
         };
-        // Services of a zone often share their path, and stand together: it is looked at once.
+        // Services of a zone often share their path, and are adjacent, so each path is checked once.
         let mut last: Option<(LinkId, &Arc<[Hop]>, bool)> = None;
         self.table.resting_on(|key, link, route| {
             let known = last.filter(|(other, path, _)| *other == link && Arc::ptr_eq(path, &route.path));
@@ -185,7 +187,7 @@ impl Paths {
         })
     }
 
-    /// Whether a dead link is believed. One's own session may be among them: then the other end has given it up.
+    /// Checks whether a dead link is accepted. If it is the session itself, the other end has closed it.
     fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Reach, now: Time) -> Result<bool, &'static str> {
         const NOWHERE: &str = "dead link with an epoch from nowhere";
         if cause.a == self.me || cause.b == self.me {
@@ -194,7 +196,7 @@ impl Paths {
             return match own {
                 _ if cause.epoch > self.epoch => Err(NOWHERE),
                 Some((_, session)) if cause.epoch > session.epoch => Err(NOWHERE),
-                // A session that stands is ended by its two ends, and by nobody else's word.
+                // A live session is ended only by its two ends, not by reports of others.
                 Some((session, Session { epoch, .. })) if *epoch == cause.epoch => {
                     let is_its_own = *session == link;
                     self.effects.extend(is_its_own.then_some(PathEffect::Broken { session: link }));
@@ -215,8 +217,10 @@ impl Paths {
         told.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
     }
 
-    /// Whether a tombstone is believed; `None` if the neighbour never told what it ends. It may know of those of all
-    /// routers of a zone, whichever its own route leads to; routers of one zone speak for it.
+    /// Checks whether a tombstone is accepted; `None` if the neighbour has no route that it could end.
+    ///
+    /// A neighbour may report the tombstones of all routers of a zone, whichever its own route leads to, and a router
+    /// of the own zone those of its own services.
     fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Reach) -> Option<bool> {
         let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
         let key = RouteKey { zone: tombstone.origin.zone.clone(), service: service.clone() };
@@ -224,13 +228,13 @@ impl Paths {
         (is_own || self.table.received(link, &key).is_some()).then(|| self.imports(link, &key))
     }
 
-    /// What a neighbour told, by what it may end: one look at its routes, however much an update ends.
+    /// Returns the links and origins of a neighbour's routes, in one pass for all causes of an update.
     fn reach_of(&self, link: LinkId) -> Reach {
         let mut told = Reach::default();
         let mut last: Option<(&Arc<[Hop]>, bool)> = None;
         for (key, route) in self.table.received_from(link) {
             let imports = self.imports(link, key);
-            // Services of a zone often share their path, and stand together.
+            // Services of a zone often share their path, and are adjacent.
             if last.is_some_and(|(path, seen)| Arc::ptr_eq(path, &route.path) && seen == imports) {
                 continue;
             }
@@ -268,7 +272,7 @@ impl Paths {
         } else if let [Hop { at, .. }] = &group.path[..]
             && let Some(later) = self.origins.later(at, group.boot)
         {
-            // It started anew with its clock set back, and has to know what it is compared with.
+            // The neighbour restarted with its clock set back, and needs the process that it is compared with.
             let news = Changes { fresh: vec![later], ..Changes::default() };
             session.send(link, UpdateContent::Changes(news), &mut self.effects);
         }
@@ -306,7 +310,7 @@ impl Paths {
         }
     }
 
-    /// Takes a sign of life, and passes it on.
+    /// Records a keepalive, and forwards it to the other sessions.
     fn import_keepalive(&mut self, from: LinkId, fresh: &Keepalive, keys: &mut BTreeSet<RouteKey>, now: Time) {
         let Some(was_given_up) = self.origins.renew(fresh, now) else { return };
         if was_given_up {
@@ -319,7 +323,7 @@ impl Paths {
         }
     }
 
-    /// The latest boot or epoch that can be.
+    /// Returns the latest boot or epoch that is accepted.
     pub(super) fn latest(&self, now: Time) -> u64 {
         now.as_micros().saturating_add(self.boot).saturating_add(AHEAD)
     }

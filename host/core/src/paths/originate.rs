@@ -1,4 +1,4 @@
-//! What the own zone serves, as the other zones are told. A service that comes and goes too often is told less often.
+//! Origination of routes to the own zone's services, with damping of those that come and go too often.
 
 use super::Route;
 use crate::message::path::{Hop, RouterId};
@@ -16,31 +16,31 @@ pub(super) struct Originated {
     limit: usize,
     interval: Duration,
     burst: u32,
-    /// Of the last change, or sign of life.
+    /// Version of the last change or keepalive.
     version: u64,
     services: BTreeMap<ServiceName, State>,
-    /// When a service that changed too often is looked at again.
+    /// Services that changed too often, with the times at which they are evaluated again.
     held: BTreeSet<(Time, ServiceName)>,
 }
 
-/// A service, and what was told of it.
+/// Service of the own zone, with the route that is advertised.
 #[derive(Debug)]
 struct State {
-    /// How it is served, if it is.
+    /// Traits of the service, if it is served.
     wanted: Option<Traits>,
     told: Option<Arc<Route>>,
-    /// When all its changes are forgotten: each puts it off by an interval.
+    /// Time at which the token bucket is full again; each change delays it by an interval.
     calm: Time,
     held: Option<Time>,
 }
 
-/// What is to be told of a service.
+/// Change of a service that is to be advertised.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Nothing,
-    /// It is served, or served differently.
+    /// The service has started, or its traits have changed.
     Offered,
-    /// It is served no longer: this was the last version.
+    /// The service has ended; the value is its last version.
     Ended(u64),
 }
 
@@ -58,7 +58,7 @@ impl Originated {
         }
     }
 
-    /// Takes note of what is served; `None` if it is over the limit.
+    /// Records whether and how a service is served. Returns `None` if the service is over the limit.
     pub(super) fn set(&mut self, service: &ServiceName, wanted: Option<Traits>, now: Time) -> Option<Change> {
         if !self.services.contains_key(service) {
             if wanted.is_none() {
@@ -78,7 +78,7 @@ impl Originated {
         Some(self.settle(service, now))
     }
 
-    /// A service that was held back, and what is to be told of it now.
+    /// Takes a service that was held back and is due, with its change to advertise.
     pub(super) fn pop(&mut self, now: Time) -> Option<(ServiceName, Change)> {
         if self.next_wake()? > now {
             return None;
@@ -95,13 +95,13 @@ impl Originated {
         self.held.first().map(|(time, _)| *time)
     }
 
-    /// Tells what is wanted, unless there were too many changes.
+    /// Applies the state of a service to the advertised route, unless there were too many changes.
     fn settle(&mut self, service: &ServiceName, now: Time) -> Change {
         let Some(state) = self.services.get_mut(service) else { return Change::Nothing };
         if state.told.as_ref().map(|route| route.traits) == state.wanted {
             return Change::Nothing;
         }
-        // A token bucket: as many changes as fit between now and the time at which all are forgotten.
+        // Token bucket: `burst` changes fit between `now` and `calm`.
         let calm = state.calm.max(now) + self.interval;
         let wait = calm.since(now + self.interval.saturating_mul(self.burst));
         if !wait.is_zero() {
@@ -122,18 +122,18 @@ impl Originated {
         }
     }
 
-    /// Of the last change, or sign of life.
+    /// Returns the version of the last change or keepalive.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Makes a version that changes nothing.
+    /// Creates a version without changes, for a keepalive.
     pub(super) fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
     }
 
-    /// Says all that is told as a process that started then.
+    /// Advertises all routes again, as a process with a later start.
     pub(super) fn start_anew(&mut self, boot: u64) {
         self.boot = boot;
         self.version += 1;
@@ -143,13 +143,13 @@ impl Originated {
         }
     }
 
-    /// Serves nothing from now on.
+    /// Removes all services.
     pub(super) fn clear(&mut self) {
         self.services.clear();
         self.held.clear();
     }
 
-    /// Forgets services that are not served and have not changed of late.
+    /// Removes services that are not served and have not changed recently.
     pub(super) fn tidy(&mut self, now: Time) {
         self.services.retain(|_, state| state.wanted.is_some() || state.told.is_some() || state.calm > now);
     }

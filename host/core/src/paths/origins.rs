@@ -1,5 +1,4 @@
-//! Who serves, as far as it can be told from here: a process that started later stands for its name, and one that gives
-//! no sign of life for a lease counts no more.
+//! Live origins of routes: the latest process of each name, unless its lease has expired without a keepalive.
 
 use super::Route;
 use crate::message::path::{Keepalive, RouterId};
@@ -16,7 +15,7 @@ pub(super) struct Origins {
 #[derive(Debug)]
 struct Origin {
     boot: u64,
-    /// The newest that it said.
+    /// Latest version of its statements.
     version: u64,
     until: Time,
 }
@@ -26,7 +25,7 @@ impl Origins {
         Self { lease, known: BTreeMap::new() }
     }
 
-    /// Takes note of a route. Whether it shows that the process of this name is another one than was known.
+    /// Records the origin of a route. Returns `true` if the route reveals a later process of a known origin.
     pub(super) fn refresh(&mut self, route: &Route, now: Time) -> bool {
         let Some(last) = route.path.last() else { return false };
         let until = now + self.lease;
@@ -41,14 +40,15 @@ impl Origins {
         is_another
     }
 
-    /// The last sign of life of another process of this name that counts as later.
+    /// Returns the last keepalive of a known process of this name that started later.
     pub(super) fn later(&self, origin: &RouterId, boot: u64) -> Option<Keepalive> {
         let known = self.known.get(origin).filter(|known| known.boot > boot)?;
         Some(Keepalive { origin: origin.clone(), boot: known.boot, version: known.version })
     }
 
-    /// Takes note of a sign of life. `None` if it is none; else whether the origin had been given up: then whatever it
-    /// says is news, so that a lie about its boot or version does not last.
+    /// Records a keepalive. Returns `None` if it is outdated, otherwise whether the origin had expired.
+    ///
+    /// An expired origin is accepted with any boot and version, so that a false boot or version does not persist.
     pub(super) fn renew(&mut self, fresh: &Keepalive, now: Time) -> Option<bool> {
         let Keepalive { boot, version, .. } = *fresh;
         let until = now + self.lease;
@@ -65,7 +65,7 @@ impl Origins {
         }
     }
 
-    /// The newest sign of life of each origin.
+    /// Returns the latest keepalive of each origin.
     pub(super) fn signs(&self) -> impl Iterator<Item = Keepalive> {
         let sign = |(at, origin): (&RouterId, &Origin)| Keepalive {
             origin: at.clone(),
@@ -75,13 +75,13 @@ impl Origins {
         self.known.iter().map(sign)
     }
 
-    /// Whether the route comes from the newest process of its origin's name, which has not been given up.
+    /// Returns `true` if a route comes from the latest process of its origin, and the origin has not expired.
     pub(super) fn counts(&self, route: &Route) -> bool {
         let origin = route.path.last().and_then(|last| self.known.get(&last.at));
         origin.is_some_and(|origin| origin.boot == route.boot)
     }
 
-    /// Gives up those that gave no sign of life for a lease. Whether there were any.
+    /// Removes origins without a keepalive for a lease. Returns `true` if there were any.
     pub(super) fn expire(&mut self, now: Time) -> bool {
         let before = self.known.len();
         self.known.retain(|_, origin| origin.until > now);

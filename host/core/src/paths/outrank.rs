@@ -1,8 +1,8 @@
-//! A router that started anew with its clock set back.
+//! Recovery of a router that restarted with its clock set back.
 //!
-//! What an origin tells is ordered by the start of its process. A neighbour that a router tells of its own zone's
-//! services, and that knows a later process of that router, answers with the last sign of life of that one; the router
-//! takes a later start, and tells everything again.
+//! Statements of an origin are ordered by the start of its process. If a router advertises services of its own zone to
+//! a neighbour that has a record of a later process of that router, the neighbour answers with the last keepalive of
+//! that process. The router then takes a later start, and advertises everything again.
 
 use super::Paths;
 use crate::connection::LinkId;
@@ -10,12 +10,13 @@ use crate::message::path::RouteKey;
 use crate::name::ServiceName;
 use crate::time::Time;
 
-/// Earlier processes of a router that it outranks: each start leaves at most one behind.
+/// Largest number of earlier processes that a router outranks: each start leaves at most one behind.
 const REPLACED: u32 = 8;
 
 impl Paths {
-    /// An earlier process of this router is held for a later one, because its clock was ahead of the present one's:
-    /// what this process tells counts only once it outranks that one.
+    /// Takes a start later than `boot`, that of an earlier process of this router whose clock was ahead.
+    ///
+    /// Neighbours ignore the statements of this process until it outranks that one.
     pub(super) fn outrank(&mut self, link: LinkId, boot: u64, now: Time) {
         if boot <= self.boot || self.replaced >= REPLACED {
             return;

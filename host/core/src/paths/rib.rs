@@ -1,4 +1,4 @@
-//! All that the neighbours told, by service, and what was chosen of it.
+//! Routing information base (RFC 4271, section 3.2): routes from neighbours by service, and the best ones.
 
 use super::Route;
 use crate::connection::LinkId;
@@ -19,35 +19,35 @@ pub(super) struct RibEntry {
     pub(super) choice: Option<BestRoute>,
 }
 
-/// What one neighbour told of a service.
+/// Route of one neighbour to a service.
 #[derive(Debug)]
 pub(super) struct ReceivedRoute {
-    /// `None` if it breaks a rule.
+    /// `None` if the route breaks a rule.
     pub(super) route: Option<Arc<Route>>,
-    /// The digest of what was told.
+    /// Digest of the route as received.
     digest: u64,
-    /// Counts how often the neighbour began to tell everything.
+    /// Number of the neighbour's refresh in which it was received.
     round: u32,
 }
 
-/// What one neighbour told in all.
+/// All routes of one neighbour.
 #[derive(Debug, Default)]
 struct Sums {
     keys: BTreeSet<RouteKey>,
     digest: u64,
 }
 
-/// The best way to a service.
+/// Best route to a service.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BestRoute {
     pub(super) cost: u32,
     /// Whether the first hop is into another zone.
     pub(super) external: bool,
-    /// The sessions that are equally good, the best first.
+    /// The sessions of equally good routes, the best first.
     pub(super) hops: Vec<LinkId>,
-    /// What the best neighbour told.
+    /// The route of the best neighbour.
     pub(super) heard: Arc<Route>,
-    /// The same with this router before it.
+    /// The same route with this router prepended.
     pub(super) route: Arc<Route>,
 }
 
@@ -68,7 +68,7 @@ impl Rib {
         self.entries.keys()
     }
 
-    /// Puts a choice in the place of the one before, which it returns.
+    /// Replaces the best route, and returns the previous one.
     pub(super) fn choose(&mut self, key: &RouteKey, choice: Option<BestRoute>) -> Option<BestRoute> {
         let entry = self.entries.get_mut(key)?;
         let before = std::mem::replace(&mut entry.choice, choice);
@@ -76,7 +76,7 @@ impl Rib {
         before
     }
 
-    /// Takes what a neighbour tells of a service, in place of what it told before. Whether there is room.
+    /// Stores a neighbour's route to a service in place of its earlier one. Returns `true` if there is room.
     pub(super) fn put(
         &mut self,
         link: LinkId,
@@ -102,7 +102,7 @@ impl Rib {
         true
     }
 
-    /// Whether it was there.
+    /// Removes a neighbour's route to a service. Returns `true` if it was stored.
     pub(super) fn remove(&mut self, link: LinkId, key: &RouteKey) -> bool {
         let Some(heard) = self.entries.get_mut(key).and_then(|entry| entry.heard.remove(&link)) else { return false };
         if let Some(sums) = self.by_session.get_mut(&link) {
@@ -114,7 +114,7 @@ impl Rib {
         true
     }
 
-    /// Removes all that a neighbour told.
+    /// Removes all routes of a neighbour, and returns their services.
     pub(super) fn remove_session(&mut self, link: LinkId) -> BTreeSet<RouteKey> {
         let keys = self.by_session.remove(&link).unwrap_or_default().keys;
         for key in &keys {
@@ -123,7 +123,7 @@ impl Rib {
         keys
     }
 
-    /// What a neighbour told before this round, and not since.
+    /// Returns the services whose routes a neighbour has not sent since a refresh began.
     pub(super) fn older_than(&self, link: LinkId, round: u32) -> Vec<RouteKey> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
         let is_older =
@@ -131,7 +131,7 @@ impl Rib {
         keys.filter(is_older).cloned().collect()
     }
 
-    /// How many routes a neighbour told, and the sum of their digests.
+    /// Returns the number of a neighbour's routes, and the sum of their digests.
     pub(super) fn sums(&self, link: LinkId) -> (usize, u64) {
         self.by_session.get(&link).map_or((0, 0), |sums| (sums.keys.len(), sums.digest))
     }
@@ -140,13 +140,13 @@ impl Rib {
         self.by_session.get(&link).map(|sums| sums.keys.clone()).unwrap_or_default()
     }
 
-    /// What a neighbour told that breaks no rule.
+    /// Returns the routes of a neighbour that break no rule.
     pub(super) fn received_from(&self, link: LinkId) -> impl Iterator<Item = (&RouteKey, &Route)> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
         keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.heard.get(&link)?.route.as_ref()?)))
     }
 
-    /// What a neighbour told of a service, if it breaks no rule.
+    /// Returns a neighbour's route to a service, if it breaks no rule.
     pub(super) fn received(&self, link: LinkId, key: &RouteKey) -> Option<Arc<Route>> {
         self.entries.get(key)?.heard.get(&link)?.route.clone()
     }
@@ -155,7 +155,7 @@ impl Rib {
         self.total
     }
 
-    /// The services whose choice rests on a path of which this is true.
+    /// Returns the services whose best route, or one equally good, satisfies `is_concerned`.
     pub(super) fn resting_on<'a>(
         &'a self,
         mut is_concerned: impl FnMut(&'a RouteKey, LinkId, &'a Route) -> bool,
@@ -169,16 +169,16 @@ impl Rib {
     }
 
     fn drop_if_empty(&mut self, key: &RouteKey) {
-        // A choice is looked at once more after its last route is gone.
+        // An entry with a choice is kept, because the choice is decided again after its last route is removed.
         if self.entries.get(key).is_some_and(|entry| entry.heard.is_empty() && entry.choice.is_none()) {
             self.entries.remove(key);
         }
     }
 }
 
-/// A digest of a route, for sums that tell two tables apart.
+/// Returns the digest of a route, for sums that distinguish two tables.
 pub(super) fn digest(key: &RouteKey, route: &Route) -> u64 {
-    // FNV-1a; the ends of names are marked, and the last step spreads what differs in the last bytes only.
+    // FNV-1a; the ends of names are marked, and the last step spreads differences in the last bytes.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add =
         |bytes: &[u8]| bytes.iter().for_each(|byte| hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
@@ -196,7 +196,7 @@ pub(super) fn digest(key: &RouteKey, route: &Route) -> u64 {
     add(&route.boot.to_be_bytes());
     add(&route.version.to_be_bytes());
     add(&route.cost.to_be_bytes());
-    // What else may change of a route changes its version too; routers of the first version digest no more than this.
+    // Changes of other fields change the version too; routers of the first version include no further fields.
     add(&[u8::from(route.traits.idempotent)]);
     mix(hash)
 }

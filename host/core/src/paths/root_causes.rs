@@ -1,5 +1,6 @@
-//! Why routes are lost: sessions that ended, and services that ended in good order. Both are remembered for a while, so
-//! that what still comes over a longer path is not believed.
+//! Root causes of lost routes: sessions that ended, and services that were withdrawn by their origins.
+//!
+//! Both are kept for a while, so that outdated routes that arrive over longer paths are not accepted.
 
 use super::Route;
 use crate::message::path::{DeadLink, Hop, RouteKey, RouterId, Tombstone};
@@ -8,19 +9,19 @@ use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A boot and a version: what an origin said later is greater.
+/// Boot and version of an origin's statement; later statements are greater.
 type Said = (u64, u64);
 
-/// What ended: a service, or all services, of a zone, as one of its routers told them.
+/// Withdrawn service of a zone, or all of them (`None`), as originated by one router: zone, service, router.
 type Ended = (Label, Option<ServiceName>, Label);
 
 #[derive(Debug)]
 pub(super) struct RootCauses {
     memory: Duration,
     limit: usize,
-    /// By the two routers of the link, the lesser first: the newest epoch that is dead.
+    /// The latest dead epoch of each link, by its two routers, the lesser first.
     links: BTreeMap<(RouterId, RouterId), (u64, Time)>,
-    /// By zone, service and router: the last boot and version that do not count.
+    /// The last invalid boot and version.
     ended: BTreeMap<Ended, (Said, Time)>,
 }
 
@@ -29,19 +30,19 @@ impl RootCauses {
         Self { memory, limit, links: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
-    /// Remembers a dead link. Whether it is news.
+    /// Stores a dead link. Returns `true` if it is new.
     pub(super) fn add_link(&mut self, dead: DeadLink, now: Time) -> bool {
         remember(&mut self.links, (dead.a, dead.b), dead.epoch, now + self.memory, self.limit)
     }
 
-    /// Remembers a tombstone. Whether it is news.
+    /// Stores a tombstone. Returns `true` if it is new.
     pub(super) fn add_tombstone(&mut self, end: Tombstone, now: Time) -> bool {
         let upto = (end.boot, end.version);
         let ended = (end.origin.zone, end.service, end.origin.router);
         remember(&mut self.ended, ended, upto, now + self.memory, self.limit)
     }
 
-    /// Forgets what is old. Whether a link was among it, so that what was said of it may count again.
+    /// Removes expired entries. Returns `true` if a link was among them, so that routes over it may be valid again.
     pub(super) fn forget(&mut self, now: Time) -> bool {
         let links = self.links.len();
         self.links.retain(|_, (_, until)| *until > now);
@@ -49,7 +50,7 @@ impl RootCauses {
         self.links.len() < links
     }
 
-    /// The dead link that this session is, if it is one.
+    /// Returns the dead link that covers the session of this epoch between two routers, if any.
     pub(super) fn dead_link(&self, one: &RouterId, other: &RouterId, epoch: u64) -> Option<DeadLink> {
         if self.links.is_empty() {
             return None;
@@ -60,13 +61,13 @@ impl RootCauses {
         (newest >= epoch).then_some(DeadLink { a: key.0, b: key.1, epoch: newest })
     }
 
-    /// The dead links on a path.
+    /// Returns the dead links on a path.
     pub(super) fn on_path(&self, path: &[Hop]) -> impl Iterator<Item = DeadLink> {
         let path = if self.links.is_empty() { &[] } else { path };
         path.windows(2).filter_map(|pair| self.dead_link(&pair[0].at, &pair[1].at, pair[0].epoch))
     }
 
-    /// The tombstone that ends a route.
+    /// Returns the tombstone that ends a route, if any.
     pub(super) fn tombstone(&self, key: &RouteKey, route: &Route) -> Option<Tombstone> {
         let origin = &route.path.last()?.at;
         if self.ended.is_empty() {
@@ -80,11 +81,12 @@ impl RootCauses {
         find(Some(key.service.clone())).or_else(|| find(None))
     }
 
-    /// The tombstones of a service by all routers of its zone, if one of them ends this route: that a zone serves
-    /// something no longer is told by each of its routers, and is one loss.
+    /// Returns the tombstones of a service by all routers of its zone, if one of them ends a route.
+    ///
+    /// Each router of a zone reports that the zone stopped serving a service, and all reports are one loss.
     pub(super) fn tombstones(&self, key: &RouteKey, route: &Route) -> Vec<Tombstone> {
         let Some(first) = self.tombstone(key, route) else { return Vec::new() };
-        // No name comes before this one.
+        // The least label.
         let begin = (key.zone.clone(), Some(key.service.clone()), Label::from_static("-"));
         let is_of_it = |(zone, service, _): &Ended| (zone, service) == (&begin.0, &begin.1);
         let all = self.ended.range(&begin..).take_while(|(ended, _)| is_of_it(ended));
@@ -92,7 +94,7 @@ impl RootCauses {
         others.chain([first.clone()]).collect()
     }
 
-    /// Whether a route that was told is lost for one of the reasons known here.
+    /// Returns `true` if a route is lost by a stored cause.
     pub(super) fn end(&self, key: &RouteKey, route: &Route) -> bool {
         self.on_path(&route.path).next().is_some() || self.tombstone(key, route).is_some()
     }
@@ -107,7 +109,7 @@ fn as_tombstone((zone, service, router): &Ended, (boot, version): Said) -> Tombs
     Tombstone { origin, boot, version, service: service.clone() }
 }
 
-/// Keeps the greatest value for each key; of too many keys, it forgets the one that is the oldest.
+/// Stores the greatest value of each key, and evicts the oldest key over the limit. Returns `true` for news.
 fn remember<K: Ord + Clone, V: Ord>(
     memory: &mut BTreeMap<K, (V, Time)>,
     key: K,

@@ -1,4 +1,4 @@
-//! One neighbour: what it was told, and what it is to be told, when.
+//! Session with one neighbour: the routes sent to it, and those due to be sent.
 
 use super::originate::Originated;
 use super::rib::{Rib, digest};
@@ -15,22 +15,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long news is gathered that cannot wait: one event at several neighbours becomes one update.
+/// Time for which urgent changes are gathered, so that one event at several neighbours becomes one update.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// How a session leads to its neighbour.
+/// Kind of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionKind {
-    /// Into another zone.
+    /// With a router of another zone.
     External {
-        /// What it costs to cross the link; at least 1.
+        /// Cost of the link; at least 1.
         cost: u32,
-        /// What is believed of what the neighbour tells.
+        /// Routes that are accepted from the neighbour.
         import: Policy,
-        /// What the neighbour is told, and may call.
+        /// Routes that are advertised to the neighbour, and services that it may call.
         export: Policy,
     },
-    /// To another router of the own zone.
+    /// With another router of the own zone.
     Internal,
 }
 
@@ -39,32 +39,32 @@ pub(super) struct Session {
     pub(super) with: RouterId,
     pub(super) kind: SessionKind,
     pub(super) epoch: u64,
-    /// What the neighbour was told and holds, with its digest.
+    /// Routes that the neighbour holds, each with its digest.
     pub(super) sent: BTreeMap<RouteKey, (Arc<Route>, u64)>,
     sent_digest: u64,
-    /// What may have to be told at once, and what at its time.
+    /// Services to evaluate immediately (`urgent`), and at the next advertisement (`calm`).
     urgent: BTreeSet<RouteKey>,
     calm: BTreeSet<RouteKey>,
     fresh: BTreeSet<Keepalive>,
-    /// What the own zone serves no longer, for another router of it.
+    /// Withdrawn services of the own zone, for another router of it.
     ended: BTreeSet<Tombstone>,
-    /// Whether the neighbour asked for everything.
+    /// Whether the neighbour requested a refresh.
     pub(super) is_asked: bool,
-    /// From when on routes are told again.
+    /// Earliest time of the next advertisement of routes.
     announce_after: Time,
     pub(super) due: Option<Time>,
-    /// The numbers of the last updates, there and back.
+    /// Numbers of the last updates sent and received.
     said: u64,
     pub(super) heard: u64,
-    /// Counts how often the neighbour began to tell everything.
+    /// Number of refreshes that the neighbour has begun.
     pub(super) round: u32,
-    /// Whether all that the neighbour told was taken; else a limit kept something out.
+    /// Whether all routes of the neighbour were stored; otherwise, a limit excluded some.
     pub(super) is_complete: bool,
-    /// Until when the neighbour is not asked for everything again.
+    /// Earliest time of the next request for a refresh.
     pub(super) ask_after: Time,
 }
 
-/// What decides over what a session is told.
+/// State that decides which routes a session sends.
 pub(super) struct ExportView<'a> {
     pub(super) me: &'a RouterId,
     pub(super) table: &'a Rib,
@@ -73,7 +73,7 @@ pub(super) struct ExportView<'a> {
 }
 
 impl ExportView<'_> {
-    /// What the neighbour should hold of a service.
+    /// Returns the route to a service that the neighbour should hold, if any.
     pub(super) fn exported(&self, session: &Session, key: &RouteKey) -> Option<&Arc<Route>> {
         let (route, is_external) = if key.zone == self.me.zone {
             (self.own.route(&key.service)?, false)
@@ -114,13 +114,13 @@ impl Session {
         }
     }
 
-    /// What is known of a service has changed: the neighbour is told in time.
+    /// Schedules an update of a changed service.
     pub(super) fn mark(&mut self, key: &RouteKey, view: &ExportView<'_>, now: Time) {
         let (old, wanted) = (self.sent.get(key).map(|(route, _)| route), view.exported(self, key));
         if old.is_none() && wanted.is_none() {
             return;
         }
-        // Whoever believes in a lost route tries others that are lost as well: that is what makes the news urgent.
+        // Urgent, because a neighbour with a lost route would try others that are lost as well.
         if wanted.is_none() || old.is_some_and(|old| view.causes.end(key, old)) {
             self.calm.remove(key);
             self.urgent.insert(key.clone());
@@ -136,8 +136,10 @@ impl Session {
         self.wake_at(self.announce_after.max(now + GATHER));
     }
 
-    /// The own zone serves something no longer. Another router of it hears that at once, so that what each of them
-    /// tells other zones in a moment names the tombstones of all: nobody there tries one router after the other.
+    /// Schedules the tombstone of a service of the own zone, if the neighbour is another router of the zone.
+    ///
+    /// The tombstone is sent immediately, so that the updates of each router to other zones contain the tombstones of
+    /// all: otherwise routers there would try one router of the zone after the other.
     pub(super) fn mark_ended(&mut self, tombstone: &Tombstone, now: Time) {
         if self.kind == SessionKind::Internal {
             self.ended.insert(tombstone.clone());
@@ -154,7 +156,7 @@ impl Session {
         self.due = Some(self.due.map_or(time, |due| due.min(time)));
     }
 
-    /// Tells what is due. `pause` is how long no route is told after one was.
+    /// Sends the due updates. After an advertisement of routes, the next one follows `pause` later at the earliest.
     pub(super) fn flush(
         &mut self,
         link: LinkId,
@@ -195,7 +197,7 @@ impl Session {
         }
     }
 
-    /// Tells what has become of one service, if that is something else than the neighbour holds.
+    /// Adds the change of one service to an update, if the neighbour holds another state.
     fn export(&mut self, key: RouteKey, view: &ExportView<'_>, may_announce: bool, writer: &mut Writer) {
         let wanted = view.exported(self, &key).cloned();
         let old = self.sent.get(&key).map(|(route, _)| route);
@@ -225,7 +227,7 @@ impl Session {
         }
     }
 
-    /// Tells signs of life of origins that the neighbour knows of, if they are newer than all routes of them.
+    /// Adds keepalives of origins whose routes the neighbour holds, if later than all these routes.
     fn export_keepalives(&mut self, writer: &mut Writer) {
         let fresh = std::mem::take(&mut self.fresh);
         if fresh.is_empty() {
@@ -252,7 +254,7 @@ impl Session {
         self.calm.extend(view.own.advertised().map(own));
     }
 
-    /// Says how much the neighbour should hold, unless it will be told everything anyway.
+    /// Sends the digest of the routes that the neighbour should hold, unless a refresh is due anyway.
     pub(super) fn still(&mut self, link: LinkId, effects: &mut VecDeque<PathEffect>) {
         if !self.is_asked {
             let routes = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
@@ -260,7 +262,7 @@ impl Session {
         }
     }
 
-    /// Says that this router leaves: its links are dead, and what it serves has ended.
+    /// Sends the withdrawal of all routes, because this router leaves: its links are dead, and its services have ended.
     pub(super) fn leave(
         &mut self,
         link: LinkId,
@@ -285,10 +287,10 @@ impl Session {
     }
 }
 
-/// What services have in common that are told together: path, boot and cost.
+/// Common fields of the services in a group: path, boot and cost.
 type Head = (Arc<[Hop]>, u64, u32);
 
-/// Gathers news, and makes updates of them that are not too large.
+/// Collector of changes, which splits them into updates of about [`MAX_UPDATE`] bytes at most.
 #[derive(Default)]
 struct Writer {
     causes: BTreeSet<DeadLink>,
@@ -307,7 +309,7 @@ impl Writer {
         self.groups.entry((route.path.clone(), route.boot, route.cost)).or_default().push(offered);
     }
 
-    /// The causes come first, while the receiver still knows the routes that they end.
+    /// Returns the updates. Causes come first, because the receiver must still hold the routes that they end.
     fn finish(self) -> Vec<Changes> {
         let (mut done, mut news, mut size) = (Vec::new(), Changes::default(), 0);
         let mut room = |news: &mut Changes, entry: usize| {

@@ -20,7 +20,7 @@ fn open(cost: u32) -> SessionKind {
     SessionKind::External { cost, import: Policy::everything(), export: Policy::everything() }
 }
 
-/// A router of zone paris with sessions 1, 2, ... to these routers.
+/// Returns a router of zone paris with sessions 1, 2, ... to these routers.
 fn paris(neighbours: &[&str]) -> Paths {
     let mut paths = Paths::new(&speaker("gate.paris"), &PathSettings::default(), 7);
     for (link, name) in (1..).zip(neighbours) {
@@ -30,7 +30,7 @@ fn paris(neighbours: &[&str]) -> Paths {
     paths
 }
 
-/// A path as a neighbour tells it: every epoch is 50.
+/// Returns services on a path, as a neighbour sends them; every epoch is 50.
 fn group(path: &[&str], services: &[&str]) -> Group {
     let mut path: Vec<Hop> = path.iter().map(|name| Hop { at: speaker(name).id(), epoch: 50 }).collect();
     path.last_mut().unwrap().epoch = 0;
@@ -52,7 +52,7 @@ fn drain(paths: &mut Paths) -> Vec<PathEffect> {
     std::iter::from_fn(|| paths.next_effect()).collect()
 }
 
-/// What this session is told within a second, less the sums.
+/// Returns the changes that a session sends within a second, without digests.
 fn told(paths: &mut Paths, link: u64) -> Vec<Changes> {
     paths.wake(Time::ZERO + LATER);
     let news = |effect| match effect {
@@ -315,7 +315,7 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
     let news = told(&mut paths, 1);
     assert_eq!((news.len(), news[0].withdrawn.len(), news[0].tombstones.len()), (1, 1, 2));
 
-    // Who was told of one way to it believes the tombstones of all.
+    // A neighbour with one route to the service accepts the tombstones of all.
     let mut rome = paris(&["gate.lyon", "gate.metz"]);
     tell_path(&mut rome, 1, &["gate.lyon", "a.rome"]);
     tell_path(&mut rome, 2, &["gate.metz", "b.rome"]);
@@ -333,7 +333,7 @@ fn a_new_session_begins_with_the_newest_signs_of_life() {
     paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
     let news = told(&mut paths, 2);
     assert_eq!((news[0].groups.len(), &news[0].fresh), (1, &vec![fresh]));
-    // Who knows nothing newer than the routes has nothing to add to them.
+    // A router without newer keepalives than the routes sends none.
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
@@ -410,7 +410,7 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
     lyon.session_up(LinkId(1), &speaker("gate.paris"), open(1), 2_000, Time::ZERO);
     lyon.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let mut paris = paris(&["gate.lyon"]);
-    // What was told before the restart.
+    // The routes from before the restart.
     assert!(reachable(&tell_path(&mut paris, 1, &["gate.lyon"])).is_some());
     paris.session_up(LinkId(2), &started(700), open(1), 2_000, Time::ZERO);
     assert!(matches!(drain(&mut paris)[..], [PathEffect::Unreachable { .. }]));
@@ -433,7 +433,7 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
     let again = again.unwrap();
     assert!(again.groups[0].boot > 1_000, "{again:?}");
     assert_eq!(reachable(&tell(&mut paris, 2, again)), Some((1, vec![2])));
-    // What it knows already changes nothing.
+    // A keepalive that is known already changes nothing.
     assert_eq!(tell(&mut lyon, 1, answer), []);
     assert_eq!(told(&mut lyon, 1), []);
 }

@@ -1,12 +1,12 @@
-//! Which paths are believed.
+//! Validation of paths from neighbours.
 
 use crate::message::path::{Group, Hop, MAX_HOPS, RouterId};
 use crate::name::Label;
 
-/// The latest boot or epoch that is believed: a day after now, for clocks that differ.
+/// Largest accepted advance of a boot or epoch over this router's time, in microseconds: a day, for clocks that differ.
 pub(super) const AHEAD: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// Checks what a neighbour tells of a path. Reads on from "a path that ...".
+/// Checks the path of a group from a neighbour. Errors continue a phrase that begins with "a path that".
 pub(super) fn validate(group: &Group, me: &RouterId, from: &RouterId, latest: u64) -> Result<(), &'static str> {
     let path = &group.path[..];
     let Some((first, rest)) = path.split_first() else { return Err("is empty") };
@@ -39,12 +39,12 @@ pub(super) fn validate(group: &Group, me: &RouterId, from: &RouterId, latest: u6
     Ok(())
 }
 
-/// How many zones a path crosses: routers of one zone stand together.
+/// Returns the number of zones that a path crosses; routers of one zone are adjacent.
 pub(super) fn zones(path: &[Hop]) -> usize {
     1 + path.windows(2).filter(|pair| pair[0].at.zone != pair[1].at.zone).count()
 }
 
-/// Whether a path comes back to a zone, or dwells in one for more than one hop.
+/// Returns `true` if a path re-enters a zone, has more than two routers of one in a row, or repeats a router.
 fn crosses_twice(path: &[Hop]) -> bool {
     let zone = |at: usize| &path[at].at.zone;
     let mut starts: Vec<&Label> = Vec::with_capacity(path.len());
