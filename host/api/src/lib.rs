@@ -90,7 +90,7 @@ pub struct MemberReport {
     pub name: String,
     /// The endpoint that it listens on.
     pub endpoint: String,
-    /// When its process started (RFC 3339, UTC).
+    /// Start of its process (RFC 3339, UTC).
     pub started_at: String,
     /// Whether it is the node that made the report.
     pub is_me: bool,

@@ -27,7 +27,7 @@ pub struct PluginStatus {
     pub digest: String,
     /// The file's size in bytes.
     pub bytes: u64,
-    /// When it was loaded (RFC 3339, UTC).
+    /// Time at which it was loaded (RFC 3339, UTC).
     pub loaded_at: String,
     /// Requests that it answered with a reply or a failure, or whose run was stopped.
     pub requests: u64,
@@ -45,11 +45,11 @@ pub struct PluginStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GenerationState {
-    /// It serves requests.
+    /// Serves requests.
     Serving,
-    /// It served before, and may serve again.
+    /// Served before, and may serve again.
     Previous,
-    /// It was rolled back, by an operator or because of its crashes.
+    /// Rolled back, by an operator or because of its crashes.
     RolledBack,
 }
 

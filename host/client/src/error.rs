@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// No message arrived in time.
     Timeout {
-        /// How long the client waited.
+        /// Time for which the client waited.
         waited: Duration,
     },
     /// The node sent a message that breaks the protocol.

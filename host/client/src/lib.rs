@@ -22,7 +22,7 @@ pub use key::{InvalidKey, Key, KeyPair};
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
-/// What a client receives for a request.
+/// Reply to a request, as [`Client::receive`] returns it.
 pub use wasmnode_protocol::message::Reply;
 use wasmnode_protocol::message::{self, Dialect, native};
 pub use wasmnode_protocol::{Body, Code, Failure, Frame};
@@ -256,6 +256,17 @@ impl Client {
     /// Sends a request and returns its final reply; `partial` receives each partial reply as it arrives.
     ///
     /// Waits until one second after the request's deadline; without a deadline, without limit.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use wasmnode_client::{Client, Request};
+    ///
+    /// let mut client = Client::connect("tcp://127.0.0.1:5555")?;
+    /// let mut parts = 0;
+    /// let reply = client.call(Request::new("compter").wait(true), |_part| parts += 1)?;
+    /// println!("{parts} partial replies, then {} frames", reply.len());
+    /// # Ok::<(), wasmnode_client::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Failure`] is the answer of the node or the service. [`Error::may_have_run`] reports for every error

@@ -247,7 +247,7 @@ impl Links {
     /// Releases the link to a member that has died or left; `is_busy` returns `true` for peers that owe an answer.
     ///
     /// A link on which an answer is outstanding stays until its peer is unresponsive or the link is lost: a member that
-    /// leaves, or was wrongly declared dead, still answers its requests, and the news may overtake the answers.
+    /// leaves, or was wrongly declared dead, still answers its requests, and the report may overtake the answers.
     pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
         if target.retained_for.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {

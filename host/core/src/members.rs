@@ -61,7 +61,7 @@ pub enum MemberEffect {
     Up(Member),
     /// The member has died or left, or is replaced by another identity of its name, whose `Up` is the next effect.
     Down(Member),
-    /// This node has taken a new identity, because the one before was declared dead.
+    /// The node has taken this new identity, because the one before was declared dead.
     Renewed(Member),
     /// A process that started later has this node's name. The node is inactive, without members, until
     /// [`Members::try_again`].

@@ -77,7 +77,7 @@ pub enum PathEffect {
         zone: Label,
         /// The service.
         service: ServiceName,
-        /// How it is served.
+        /// The traits of the service.
         traits: Traits,
         /// Cost of the route: the sum of all links.
         cost: u32,
@@ -130,7 +130,7 @@ pub struct PathStatus<'a> {
     pub key: &'a RouteKey,
     /// Cost of the route: the sum of all links.
     pub cost: u32,
-    /// How it is served.
+    /// The traits of the service.
     pub traits: Traits,
     /// The latest version of its origin's offer.
     pub version: u64,

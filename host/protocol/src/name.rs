@@ -33,7 +33,7 @@ impl PartialEq for ServiceName {
 pub(crate) const OF_THE_NODE: &str = "node.";
 
 impl ServiceName {
-    /// The longest name, in bytes.
+    /// Largest name, in bytes.
     pub const MAX: usize = 255;
 
     /// Parses a name as a frame contains it.
@@ -118,7 +118,7 @@ impl std::error::Error for InvalidName {}
 pub struct Label(Arc<str>);
 
 impl Label {
-    /// The longest name, in bytes.
+    /// Largest name, in bytes.
     pub const MAX: usize = 63;
 
     /// Wraps a literal.

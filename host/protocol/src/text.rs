@@ -6,13 +6,13 @@
 //!
 //! | text | where it enters |
 //! |---|---|
-//! | reasons of failures: of guests, workers, peers, and errors of libraries in them | [`Failure::new`](crate::Failure::new) |
+//! | reasons of failures: guests, workers, peers, errors of libraries | [`Failure::new`](crate::Failure::new) |
 //! | names of services, in messages, file names and patterns | refused by `ServiceName::from_str` |
 //! | names of nodes and zones | refused by `Label::from_str`: ASCII letters and digits |
 //! | identities that workers choose | hexadecimal unless they are a line: `ConnectionId::shown` |
-//! | callers, endpoints of members and decisions of traces, as peers send them | refused by the codecs of [`crate::message`] and of gossip in the core |
+//! | callers, endpoints and decisions of traces from peers | refused by the codecs of [`crate::message`] and gossip |
 //! | lines of guests: `log`, stdout, stderr | sandbox: `ServiceLog::line` |
-//! | function names of guests in backtraces, `traceparent` in the log | sandbox: `engine/backtrace.rs`, `run/failed_runs.rs` |
+//! | function names in backtraces, `traceparent` in the log | sandbox: `engine/backtrace.rs`, `run/failed_runs.rs` |
 //! | why a file is refused: imports, section contents, comments of signatures | sandbox: `Loader::refuse` |
 //! | names of imports and exports of a file | sandbox: `guests/interfaces.rs` |
 //! | names of files in folders that others write | host: [`shown`] |

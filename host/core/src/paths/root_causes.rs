@@ -109,7 +109,7 @@ fn as_tombstone((zone, service, router): &Ended, (boot, version): Said) -> Tombs
     Tombstone { origin, boot, version, service: service.clone() }
 }
 
-/// Stores the greatest value of each key, and evicts the oldest key over the limit. Returns `true` for news.
+/// Stores the greatest value of each key, and evicts the oldest key over the limit. Returns `true` for a new value.
 fn remember<K: Ord + Clone, V: Ord>(
     memory: &mut BTreeMap<K, (V, Time)>,
     key: K,

@@ -145,6 +145,15 @@ pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, tell_failure
 }
 
 /// Encodes a command of the node to a worker.
+///
+/// # Examples
+/// ```
+/// use wasmnode_protocol::message::{Dialect, majordomo};
+///
+/// let command = majordomo::ToWorker::Request { client: "client 1".into(), body: vec!["hello".into()] };
+/// let frames = majordomo::encode_to_worker(Dialect::Majordomo02, command);
+/// assert_eq!(frames, ["MDPW02", "\x02", "client 1", "", "hello"]);
+/// ```
 #[must_use]
 pub fn encode_to_worker(dialect: Dialect, command: ToWorker) -> Vec<Frame> {
     let numbers = CommandNumbers::of(dialect);

@@ -119,7 +119,7 @@ pub struct OfferedService {
     pub service: ServiceName,
     /// Version of the offer, which orders the statements of the origin.
     pub version: u64,
-    /// How it is served.
+    /// The traits of the service.
     pub traits: Traits,
 }
 

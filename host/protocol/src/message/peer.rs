@@ -169,9 +169,9 @@ impl Member {
 /// Role of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemberKind {
-    /// It serves clients.
+    /// A node, which serves clients.
     Node,
-    /// It joins zones.
+    /// A router, which joins zones.
     Router,
 }
 
@@ -323,7 +323,7 @@ pub struct Offer {
     pub service: Address,
     /// Cost from the member to the service: 0 if the member serves it itself.
     pub cost: u32,
-    /// How it is served.
+    /// The traits of the service.
     pub traits: Traits,
 }
 

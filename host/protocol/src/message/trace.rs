@@ -72,6 +72,24 @@ pub fn encode(record: &Record) -> Frame {
 
 /// Decodes a record.
 ///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use wasmnode_protocol::Label;
+/// use wasmnode_protocol::message::peer::MemberKind;
+/// use wasmnode_protocol::message::trace::{Record, decode, encode};
+///
+/// let record = Record {
+///     distance: 0,
+///     node: Label::from_static("node1"),
+///     zone: Label::from_static("paris"),
+///     role: MemberKind::Node,
+///     elapsed: Duration::from_micros(120),
+///     decision: "a plugin serves print here".into(),
+/// };
+/// assert_eq!(decode(encode(&record)), Ok(record));
+/// ```
+///
 /// # Errors
 /// The rule that the record breaks. The text continues a sentence that begins with "the record".
 pub fn decode(mut frame: Frame) -> Result<Record, &'static str> {
