@@ -200,7 +200,7 @@ fn strangers_are_turned_away_counted_and_told_of_while_others_are_served() {
     }
     let log = node.wait_for("is not trusted; to let it in: wasmnode trust NAME");
     assert!(log.contains(&stranger.pair.public.to_string()), "{log}");
-    node.wait_for("somebody at 127.0.0.1 shows no key");
+    node.wait_for("connection from 127.0.0.1 shows no key");
     wait_for_count(&node, "turned_away", 3);
     let replied = &node.report()["services"][0]["replied"];
     assert_eq!(*replied, 3, "nothing but what was served while they tried");
@@ -370,7 +370,7 @@ fn a_plain_majordomo_client_may_not_speak_on_a_guarded_port() {
     let client = dealer(&node.tcp, None);
     client.set_rcvtimeo(200).unwrap();
     ask(&client, "echo", "x");
-    node.wait_for("somebody at 127.0.0.1 shows no key");
+    node.wait_for("connection from 127.0.0.1 shows no key");
     assert!(client.recv_multipart(0).is_err());
     let by_ipc = dealer(&node.ipc(), None);
     ask(&by_ipc, "echo", "x");

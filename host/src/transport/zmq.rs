@@ -1,9 +1,9 @@
-//! Frames in and out: the only part of the node that names zmq, but for the making of keys.
+//! ZeroMQ transport: frames in and out. No other part of the node names zmq, except the generation of keys.
 //!
 //! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
-//! connects (`dialer`). libzmq's ROUTER drops silently what it cannot deliver unless ROUTER_MANDATORY is set; then an
-//! unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN), for which the message waits here,
-//! within limits (`outgoing`).
+//! connects (`dialer`). libzmq's ROUTER silently drops what it cannot deliver unless ROUTER_MANDATORY is set. With it,
+//! an unknown receiver is an error (EHOSTUNREACH), and so is a full pipe (EAGAIN): then the message waits here, within
+//! limits (`outgoing`).
 
 mod dialer;
 mod event;
@@ -43,25 +43,25 @@ use std::time::Duration;
 use unread::Unread;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
-/// How often messages to a receiver that reads too slowly are tried again.
+/// Interval of further attempts to send to a receiver that reads too slowly.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Inputs taken in a row before all sockets are looked at again, as long as there are links.
+/// Inputs taken in a row before all sockets are checked again, as long as there are links.
 const LOOK_AGAIN: usize = 64;
 
-/// Messages of links that are taken in a row before another link is made: more than libzmq queues for one of them.
+/// Messages of links read in a row before another link is opened: more than libzmq queues for one link.
 const HEARD_AT_A_TIME: usize = 50_000;
 
-/// Bytes that a connection reads or writes at a time: libzmq's own 8 KiB are but seven requests of 1 KiB.
+/// Bytes that a connection reads or writes at a time: libzmq's default of 8 KiB holds only seven requests of 1 KiB.
 const BATCH_SIZE: i32 = 16 << 10;
 
-/// Bytes from which on a frame is not copied where it arrives and where it leaves.
+/// Smallest frame, in bytes, that is received and sent without copying it.
 const LARGE: usize = 16 << 10;
 
-/// How long a connection that somebody makes may take until it is known whose it is.
+/// Time limit for the handshake of an inbound connection.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// How long what waits may take to leave when the node ends, in milliseconds.
+/// Time that queued messages have to leave when the node ends, in milliseconds.
 const LINGER: i32 = 500;
 
 /// The node's sockets.
@@ -72,18 +72,18 @@ pub(crate) struct Sockets {
     send_queues: SendQueues,
     /// What libzmq holds for receivers.
     unread: Unread,
-    /// Most bytes of the two together: `limits.unread-bytes`.
+    /// Largest number of bytes of the two together: `limits.unread-bytes`.
     max_unread: usize,
-    /// What links have brought and nobody has received yet.
+    /// Inputs read from links and not yet returned by [`Self::receive`].
     news: VecDeque<Input>,
     ready: Ready,
-    /// Inputs received since the sockets were last looked at.
+    /// Inputs received since the sockets were last checked.
     received: usize,
     /// Messages given up because their receiver did not read.
     dropped: u64,
 }
 
-/// Which sockets may have something to read. Asking one that has not is a system call.
+/// Sockets that may have something to read. Asking one that has nothing costs a system call.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     listener: bool,
@@ -111,11 +111,11 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 impl Sockets {
-    /// Binds all endpoints. Names of other nodes' hosts are looked up aside; the results go to `events`, and from there
-    /// to [`Self::go_on`].
+    /// Binds all endpoints. Host names of other nodes are looked up in threads; the results reach `events`, and from
+    /// there [`Self::resolved`].
     ///
     /// # Errors
-    /// If an endpoint is in use or not to be had; those already bound are given up.
+    /// If an endpoint is in use or cannot be bound; those bound before it are released.
     pub(crate) fn listen(
         config: &Config,
         keys: Option<Keys>,
@@ -125,7 +125,7 @@ impl Sockets {
         let keys = keys.map(|keys| (keys, config.node.name.clone()));
         let limits = &config.node.limits;
         let intake = Intake { message: limits.message, frames: limits.frames, unfinished: config.unfinished_bytes };
-        // The core gives a silent peer up first, and can say why.
+        // Twice the core's limit, so that the core drops an unresponsive peer first: it can report why.
         let patience = DialTimeouts { silence: config.node.peers.expiry.saturating_mul(2), ..DialTimeouts::default() };
         // Two of the largest messages always fit.
         let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
@@ -168,7 +168,7 @@ impl Sockets {
         })
     }
 
-    /// Where the node listens, with the ports that the system chose.
+    /// Returns the endpoints that the node listens on, with the ports that the system chose.
     pub(crate) fn endpoints(&self) -> &[String] {
         self.listener.endpoints()
     }
@@ -178,8 +178,8 @@ impl Sockets {
         self.dropped
     }
 
-    /// What has arrived next, if anything has: a message, or news of a link. Once it returns `None` it does so until
-    /// [`Self::wait`].
+    /// Returns the next input, if there is any: a message, or an event of a link. After `None`, it returns nothing
+    /// until the next [`Self::wait`].
     pub(crate) fn receive(&mut self) -> Option<Input> {
         if self.dialer.is_unused() && self.news.is_empty() {
             return self.receive_from_peer();
@@ -188,13 +188,13 @@ impl Sockets {
         if self.received.is_multiple_of(LOOK_AGAIN) {
             self.ready = Ready::UNKNOWN;
         }
-        // In turn, so that neither peers nor links go unheard.
+        // Alternates, so that neither clients nor links starve.
         let from_peer = if self.received.is_multiple_of(2) { self.receive_from_peer() } else { None };
         from_peer.or_else(|| self.receive_from_link()).or_else(|| self.receive_from_peer())
     }
 
-    /// Sends a message to whoever connected to this node, now or as soon as its receiver reads. If
-    /// `limits.unread-bytes` is reached it is dropped.
+    /// Sends a message on an inbound connection, immediately or as soon as the receiver reads. If `limits.unread-bytes`
+    /// is reached, the message is dropped.
     ///
     /// # Errors
     /// [`Input::Undeliverable`] if the receiver's connection is gone.
@@ -202,9 +202,9 @@ impl Sockets {
         self.deliver(Receiver::Peer(to), frames)
     }
 
-    /// Connects to another node; what becomes of it is received. What is posted meanwhile waits.
+    /// Connects to another node; the outcome is received as an input. Messages posted meanwhile wait.
     ///
-    /// The number must not have been used before. With keys, `name` tells whose is expected.
+    /// The link's number must not have been used before. With keys, `name` is the node whose key is expected.
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.drain_links();
         if let Err(why) = self.dialer.dial(link, endpoint, name) {
@@ -212,7 +212,7 @@ impl Sockets {
         }
     }
 
-    /// Goes on with a link whose endpoint has a name for a host.
+    /// Continues to open a link whose host name was looked up.
     pub(crate) fn resolved(&mut self, lookup: Lookup) {
         self.drain_links();
         if let Err((link, why)) = self.dialer.resolved(lookup) {
@@ -220,7 +220,7 @@ impl Sockets {
         }
     }
 
-    /// Sends a message on a link, now, as soon as the link is connected, or as soon as the other node reads.
+    /// Sends a message on a link, as soon as the link is connected and the other node reads.
     ///
     /// # Errors
     /// [`Input::Unsent`] if the link is down, or if `limits.unread-bytes` is reached.
@@ -228,7 +228,7 @@ impl Sockets {
         self.deliver(Receiver::Link(link), frames)
     }
 
-    /// Uses these keys: connections and links of those that are not trusted any more end, with all that waits on them.
+    /// Replaces the trusted keys. Connections and links whose key is not among them end, with all that waits on them.
     pub(crate) fn trust(&mut self, keys: &Keys) {
         self.listener.trust(keys);
         for link in self.dialer.trust(keys) {
@@ -237,14 +237,14 @@ impl Sockets {
         }
     }
 
-    /// Gives up a link with all that waits to be sent on it; nothing more is received of it.
+    /// Closes a link and drops all that waits to be sent on it; nothing more is received from it.
     pub(crate) fn hang_up(&mut self, link: LinkId) {
         self.dialer.hang_up(link);
         self.send_queues.take(&Receiver::Link(link)).for_each(drop);
         self.news.retain(|news| !is_about(news, link));
     }
 
-    /// Sleeps until something arrives, `bell` is readable, or the time is over (`None`: however long it takes).
+    /// Sleeps until something arrives, `bell` is readable, or the timeout has passed (`None`: without a timeout).
     pub(crate) fn wait(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
         let timeout = match timeout {
             _ if !self.news.is_empty() || self.dialer.has_ended() => Some(Duration::ZERO),
@@ -263,7 +263,7 @@ impl Sockets {
         }
     }
 
-    /// Gives the endpoints free and removes the ipc files.
+    /// Releases the endpoints and removes the ipc files.
     pub(crate) fn close(self) {
         self.dialer.close();
         self.listener.close();
@@ -285,8 +285,8 @@ impl Sockets {
         self.news.pop_front()
     }
 
-    /// Hears all that links have brought. If one brings more all the time, the next link may take news of an old one
-    /// for its own, and end; then it is dialled again.
+    /// Reads all messages and events of links. If one link never stops sending, the next link may take an event of an
+    /// old one for its own, and end; then it is dialled again.
     fn drain_links(&mut self) {
         self.ready = Ready::UNKNOWN;
         for _ in 0..HEARD_AT_A_TIME {
@@ -296,7 +296,7 @@ impl Sockets {
         }
     }
 
-    /// Hears one message or one link's end, if there is any.
+    /// Reads one message, or the end of one link, if there is any.
     fn read_link(&mut self) -> bool {
         if self.dialer.is_unused() {
             return false;
@@ -309,12 +309,12 @@ impl Sockets {
                 }
                 self.ready.links = false;
             }
-            // No messages are left, so none of the link's either.
+            // No messages are left, and so none of the ended link.
             if let Some((link, why)) = self.dialer.next_ended() {
                 self.report_down(link, why);
                 return true;
             }
-            // What arrived before the news is there to read when the news is.
+            // What arrived before an event can be read when the event can.
             self.ready.links = self.ready.events && self.dialer.read_events();
             self.ready.events = false;
             if !self.ready.links {
@@ -329,7 +329,7 @@ impl Sockets {
         self.news.push_back(Input::LinkDown { link, why });
     }
 
-    /// Waits for descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
+    /// Polls descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
     fn poll(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
         let [links, events] = self.dialer.polled();
         let sockets = [self.listener.polled(), links, events];
@@ -355,7 +355,7 @@ fn is_about(input: &Input, link: LinkId) -> bool {
     }
 }
 
-/// A ROUTER with what all of the node's sockets have in common.
+/// Creates a ROUTER with the options that all of the node's sockets share.
 fn router(context: &zmq::Context, intake: Intake, high_water_mark: i32) -> Result<zmq::Socket, zmq::Error> {
     let mut router = context.socket(zmq::ROUTER)?;
     router.set_router_mandatory(true)?;
@@ -369,12 +369,12 @@ fn router(context: &zmq::Context, intake: Intake, high_water_mark: i32) -> Resul
     Ok(router)
 }
 
-/// A time as libzmq's options take it.
+/// Converts a duration to the milliseconds that libzmq's options take.
 fn milliseconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// The next message at a ROUTER, if there is one, with what `read_id` makes of its routing id and its other frames.
+/// Returns the next message of a ROUTER, if there is one: what `read_id` makes of its routing id, and its other frames.
 fn receive<T>(router: &Polled, read_id: impl FnOnce(&mut zmq::Message, &[Frame]) -> T) -> Option<(T, Vec<Frame>)> {
     router.read(|router| receive_at(router, read_id))
 }
@@ -396,8 +396,8 @@ fn receive_at<T>(
     Some((read_id(&mut id, &frames), frames))
 }
 
-/// What arrived, without copying it if it is large. A small one would keep all that libzmq read together with it,
-/// [`BATCH_SIZE`].
+/// Takes the bytes of a frame, without a copy if it is large. A small frame is copied, because it would keep the whole
+/// batch that libzmq read it in ([`BATCH_SIZE`]).
 fn take(frame: &mut zmq::Message) -> Frame {
     struct Large(zmq::Message);
     impl AsRef<[u8]> for Large {
@@ -411,8 +411,8 @@ fn take(frame: &mut zmq::Message) -> Frame {
     Frame::from_owner(Large(std::mem::replace(frame, zmq::Message::new())))
 }
 
-/// Does it again if a signal, such as that to stop, came in between (EINTR): libzmq has done nothing then. Taken for a
-/// failure it would tear a message apart.
+/// Repeats a call that a signal, such as SIGTERM, interrupted (EINTR): libzmq has done nothing then. Treating EINTR as
+/// a failure would tear a message apart.
 fn uninterrupted<T>(mut attempt: impl FnMut() -> Result<T, zmq::Error>) -> Result<T, zmq::Error> {
     loop {
         match attempt() {

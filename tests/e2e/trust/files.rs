@@ -181,6 +181,7 @@ fn a_client_that_shows_no_key_hears_so_soon_and_one_line_at_the_node_names_it() 
     assert_eq!(run(&["call", "echo", "x", "--to", &node.tcp]).status.code(), Some(8));
     node.signal("-TERM");
     let lines: Vec<_> = node.log_to_its_end().iter().filter(|line| line.contains("turned away")).collect();
-    let is_remedy = |line: &str| line.contains("somebody at 127.0.0.1 shows no key") && line.contains("--keys FOLDER");
+    let is_remedy =
+        |line: &str| line.contains("connection from 127.0.0.1 shows no key") && line.contains("--keys FOLDER");
     assert!(lines.len() == 1 && is_remedy(lines[0]), "{lines:?}");
 }

@@ -59,7 +59,7 @@ fn hundreds_of_strangers_at_once_are_counted_and_closed_while_others_are_served_
     assert_eq!(told(&mut served, "echo").unwrap(), b"x");
     // What is said of each is too much to be logged, later.
     drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
-    node.wait_for("somebody connected who does not speak ZeroMQ");
+    node.wait_for("connection that does not speak ZeroMQ");
     let (descriptors, memory) = (node.descriptors(), node.memory());
     let context = Context::new();
     let strangers = OPENINGS.map(|opening| [(); OF_EACH].map(|()| knock(&node, &opening())));
@@ -131,6 +131,6 @@ fn a_command_that_looks_for_the_node_of_its_folder_is_no_stranger_there() {
     assert!(asked.status.success(), "{asked:?}");
     // What became of earlier connections is counted by then.
     drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
-    node.wait_for("somebody");
+    node.wait_for("turned away: connection");
     assert_eq!(node.report()["counters"]["turned_away"], 1);
 }

@@ -1,7 +1,7 @@
 //! The ROUTER that connects to other nodes and listens to none. A link is one attempt to connect and at most one
 //! connection: libzmq never reconnects, the core dials anew.
 //!
-//! A monitor tells what becomes of connections; which events come last, in libzmq 4.3.5:
+//! A socket monitor reports what happens to connections. The last events of each case, in libzmq 4.3.5:
 //!
 //! | case | events |
 //! |---|---|
@@ -17,8 +17,8 @@
 //!
 //! So the first of CLOSED, DISCONNECTED and CONNECT_RETRIED ends a link.
 //!
-//! With ZMQ_RECONNECT_IVL = -1 libzmq would give a lost connection up by itself, and with it the messages that have
-//! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is told to reconnect, but only
+//! With ZMQ_RECONNECT_IVL = -1 libzmq would discard a lost connection by itself, and with it the messages that have
+//! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is set to reconnect, but only
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
 use super::event::Reports;
@@ -37,8 +37,8 @@ use zmq::SocketEvent::{
     HANDSHAKE_SUCCEEDED,
 };
 
-/// Messages that libzmq holds for one link, in each direction. The core bounds what is outstanding on a link, so this
-/// is not a limit to live with but one never to meet: over it, libzmq reads no more from the connection.
+/// Messages that libzmq holds for one link, in each direction. Never reached in practice, because the core bounds what
+/// is outstanding on a link: over it, libzmq stops reading from the connection.
 const HIGH_WATER_MARK: i32 = 20_000;
 
 /// Interval of libzmq's own heartbeats, in milliseconds. Peers that speak ZMTP 3.0 get none, because it has no PING.
@@ -47,21 +47,21 @@ const HEARTBEAT: i32 = 1_000;
 /// Largest time to live of a heartbeat, in milliseconds: libzmq 4.3.5 counts it in 16 bits when it arrives.
 const LONGEST_TTL: i32 = 65_500;
 
-/// "Never" of ZMQ_RECONNECT_IVL, in milliseconds: 24 days.
+/// Value of ZMQ_RECONNECT_IVL that stands for "never", in milliseconds: 24 days.
 const WEEKS: i32 = i32::MAX;
 
-/// Names that are looked up at the same time, each in a thread.
+/// Largest number of concurrent lookups, each in a thread.
 const MAX_LOOKUPS: usize = 32;
 
-/// What the routing ids of links begin with: libzmq keeps those with a zero byte for itself.
+/// First byte of the routing ids of links: libzmq reserves ids that begin with a zero byte.
 const LINK: u8 = b'L';
 
-/// How long the steps of a connection may take.
+/// Time limits of the steps of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DialTimeouts {
     pub(super) connect: Duration,
     pub(super) handshake: Duration,
-    /// A connection on which no whole message comes for so long, not even libzmq's own sign of life, is given up.
+    /// Time without a whole message, not even a heartbeat of libzmq, after which a connection is closed.
     pub(super) silence: Duration,
 }
 
@@ -78,11 +78,11 @@ pub(super) struct Dialer {
     timeouts: DialTimeouts,
     keys: Option<Keys>,
     links: BTreeMap<LinkId, Link>,
-    /// The links that have not ended, by their endpoints as libzmq names them.
+    /// Links that have not ended, by their endpoints in libzmq's spelling.
     names: BTreeMap<String, LinkId>,
-    /// Links that have ended, and why; messages from them may still be there to read.
+    /// Links that have ended, and why; some of their messages may not have been read yet.
     ended: VecDeque<(LinkId, String)>,
-    /// Where lookups report.
+    /// Receives the results of lookups.
     reports: Reports,
     lookups: usize,
     dials: u64,
@@ -90,11 +90,11 @@ pub(super) struct Dialer {
 
 struct Link {
     state: State,
-    /// As libzmq names the endpoint; empty before it is connected.
+    /// Endpoint in libzmq's spelling; empty before the link connects.
     name: String,
-    /// Whose key is expected there.
+    /// Name of the node whose key is expected there.
     expected: Option<Label>,
-    /// Key that libzmq was told to expect.
+    /// Key that libzmq was set to expect.
     key: Option<Key>,
     /// What went wrong in the handshake.
     mishap: Option<String>,
@@ -105,7 +105,7 @@ enum State {
     /// The host of its endpoint is being looked up.
     LookingUp,
     Connecting,
-    /// Connected, but the other side has not said yet that it speaks ZeroMQ.
+    /// Connected, but the ZMTP handshake is not complete.
     Shaking,
     Open,
     Ended,
@@ -140,7 +140,7 @@ impl Dialer {
         ];
         router.monitor(EVENTS, events.iter().fold(0, |all, event| all | i32::from(event.to_raw())))?;
         let monitor = context.socket(zmq::PAIR)?;
-        // No limit: libzmq's I/O thread would wait for the node to read, and all connections with it.
+        // No limit: otherwise libzmq's I/O thread, and all connections with it, would wait for the node to read.
         monitor.set_rcvhwm(0)?;
         monitor.connect(EVENTS)?;
         let (router, monitor) = (Polled::new(router), Polled::new(monitor));
@@ -160,17 +160,17 @@ impl Dialer {
         })
     }
 
-    /// Whether there has never been a link, and so there is nothing to hear. Once there was one the sockets have to be
-    /// polled on: libzmq ends a connection that is hung up with the help of the thread that owns the socket.
+    /// Returns `true` if there has never been a link, and so there is nothing to read. After the first link, the
+    /// sockets have to be polled on: libzmq needs the thread that owns the socket to complete the end of a connection.
     pub(super) fn is_unused(&self) -> bool {
         self.dials == 0 && self.links.is_empty()
     }
 
-    /// Begins a link. All messages and news of links must have been read: a forgotten connection's session would be
-    /// ended by its address in memory, which a new one may have inherited.
+    /// Opens a link. Drain pending messages and monitor events first: libzmq identifies sessions by address, so a stale
+    /// event could close a new session at a reused one.
     ///
     /// # Errors
-    /// Why there is no connecting; then there is no such link.
+    /// Why the link cannot connect; then there is no such link.
     pub(super) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) -> Result<(), String> {
         if self.links.contains_key(&link) {
             return Err(format!("{link} is in use"));
@@ -181,10 +181,10 @@ impl Dialer {
         }
     }
 
-    /// Goes on with a link whose endpoint had to be looked up.
+    /// Connects a link whose endpoint had to be looked up.
     ///
     /// # Errors
-    /// Why there is no connecting; then the link has ended.
+    /// Why the link cannot connect; then it has ended.
     pub(super) fn resolved(&mut self, lookup: Lookup) -> Result<(), (LinkId, String)> {
         self.lookups -= 1;
         let link = lookup.link;
@@ -198,8 +198,8 @@ impl Dialer {
             .map_err(|why| (link, why))
     }
 
-    /// Uses these keys. Returns the links to end: those that were secured with a key which is not that of the name any
-    /// more.
+    /// Replaces the trusted keys. Returns the links to close: those that were secured with a key that their name does
+    /// not have in the new set.
     pub(super) fn trust(&mut self, keys: &Keys) -> Vec<LinkId> {
         let is_distrusted = |known: &Link| match (&known.expected, known.key) {
             (Some(name), Some(key)) => keys.key_of(name) != Some(key),
@@ -209,15 +209,16 @@ impl Dialer {
         self.links.iter().filter(|(_, known)| is_distrusted(known)).map(|(link, _)| *link).collect()
     }
 
-    /// Whether messages on the link have to wait.
+    /// Returns `true` while the link's host name is looked up, so that its messages have to wait.
     pub(super) fn is_looking_up(&self, link: LinkId) -> bool {
         self.links.get(&link).is_some_and(|link| link.state == State::LookingUp)
     }
 
-    /// Sends a message on a link, of which `token` makes what it carries if it is sent.
+    /// Sends a message on a link. `token` creates the token that the message carries; it is called only if the message
+    /// is sent.
     ///
     /// # Errors
-    /// EAGAIN if it has to wait, EHOSTUNREACH if there is no such link, or none any more.
+    /// EAGAIN if the message has to wait, EHOSTUNREACH if the link does not exist or has ended.
     pub(super) fn send(
         &mut self,
         link: LinkId,
@@ -231,19 +232,19 @@ impl Dialer {
         }
     }
 
-    /// The next message that has arrived, if there is one.
+    /// Returns the next message that has arrived, if there is one.
     pub(super) fn receive(&self) -> Option<(LinkId, Vec<Frame>)> {
         loop {
             let (link, frames) = receive(&self.router, |id, _| link_of(id))?;
-            // libzmq may have taken a message out of the pipe of a link that was hung up.
+            // libzmq may have taken a message out of the pipe of a link that was closed meanwhile.
             if let Some(link) = link.filter(|link| self.links.contains_key(link)) {
                 return Some((link, frames));
             }
         }
     }
 
-    /// Reads what libzmq tells of connections; returns whether links have ended. What arrived on them can be read until
-    /// [`Self::next_ended`] has told of them.
+    /// Reads libzmq's events of connections; returns whether links have ended. Messages that arrived on them can be
+    /// read until [`Self::next_ended`] returns the link.
     pub(super) fn read_events(&mut self) -> bool {
         while let Some((event, exceeded, name)) = self.read_event() {
             let Some(&link) = self.names.get(&name) else { continue };
@@ -263,7 +264,7 @@ impl Dialer {
         self.has_ended()
     }
 
-    /// Takes the word of a failed send for it that a link has ended.
+    /// Marks a link as ended; a failed send is enough evidence.
     pub(super) fn end(&mut self, link: LinkId) {
         let Some(known) = self.links.get_mut(&link).filter(|known| known.state != State::Ended) else { return };
         let why = match (known.mishap.take(), known.state) {
@@ -287,14 +288,14 @@ impl Dialer {
         !self.ended.is_empty()
     }
 
-    /// Forgets a link that has ended, and tells why it has. Call it when there is no message to read.
+    /// Removes the next link that has ended, and returns it with the reason. Call it when there is no message to read.
     pub(super) fn next_ended(&mut self) -> Option<(LinkId, String)> {
         let (link, why) = self.ended.pop_front()?;
         self.hang_up(link);
         Some((link, why))
     }
 
-    /// Gives a link up, with all that waits.
+    /// Closes a link and discards all that waits on it.
     pub(super) fn hang_up(&mut self, link: LinkId) {
         let Some(known) = self.links.remove(&link) else { return };
         self.ended.retain(|(ended, _)| *ended != link);
@@ -304,12 +305,12 @@ impl Dialer {
         }
     }
 
-    /// What to wait for: messages, and news of connections.
+    /// Returns the sockets to wait for: messages, and events of connections.
     pub(super) fn polled(&self) -> [&Polled; 2] {
         [&self.router, &self.monitor]
     }
 
-    /// Lets what waits leave, within the time that everything has when the node ends.
+    /// Lets queued messages leave within the linger time, which all sockets have when the node ends.
     pub(super) fn close(self) {
         let _else_it_is_dropped = self.router.socket().set_linger(LINGER);
     }
@@ -329,7 +330,7 @@ impl Dialer {
         let key = self.secure(place, expected)?;
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
-        let name = place.spell(self.dials, is_free).ok_or("other links go there already")?;
+        let name = place.spell(self.dials, is_free).ok_or("too many links to that endpoint are open")?;
         let router = self.router.socket_mut();
         let connected = ffi::set(router, ffi::CONNECT_ROUTING_ID, &routing_id(link))
             .and_then(|()| resolve::connect(router, &name, place.is_ipv6()));
@@ -340,15 +341,15 @@ impl Dialer {
         Ok(())
     }
 
-    /// What is connected next shows this node's key, and wants to see that of whoever is expected there; within the
-    /// machine, the permissions of the socket's file do.
+    /// Sets the keys of the next connection: this node's own, and the one expected of the other side. An ipc connection
+    /// needs none, because the permissions of the socket file protect it.
     fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<Option<Key>, String> {
         let Some(keys) = &self.keys else { return Ok(None) };
         let refused = |error| format!("ZeroMQ does not take the keys: {error}");
         if matches!(place, DialAddress::Ipc(_)) {
             return self.router.socket().set_curve_server(false).map(|()| None).map_err(refused);
         }
-        let name = expected.ok_or("its key cannot be checked, for its name is not known: write NAME@tcp://...")?;
+        let name = expected.ok_or("its key cannot be checked, because its name is not known: write NAME@tcp://...")?;
         let key = keys.key_of(name).ok_or_else(|| {
             format!(
                 "no key of {name} is trusted here; to link with it: wasmnode trust {name} KEY --role peer, or router"
@@ -363,7 +364,7 @@ impl Dialer {
             .map_err(refused)
     }
 
-    /// The next event, the limit that it reports if it does, and the endpoint that it is about.
+    /// Returns the next event, the limit that it reports if it does, and the endpoint that it is about.
     fn read_event(&self) -> Option<(zmq::SocketEvent, Option<Exceeded>, String)> {
         let read = |monitor: &zmq::Socket| uninterrupted(|| monitor.recv_msg(zmq::DONTWAIT)).ok();
         let event = self.monitor.read(read)?;

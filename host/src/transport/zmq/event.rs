@@ -1,4 +1,4 @@
-//! What threads of this module tell the driver.
+//! Events that the threads of this module send to the driver.
 
 use super::Lookup;
 use crate::event_queue::EventSender;
@@ -10,7 +10,7 @@ use wasmnode_sandbox::Capacity;
 /// cost nothing. Refusals beyond it are only counted.
 const REFUSALS: u32 = 64;
 
-/// Event of the sockets.
+/// Event of the transport.
 #[derive(Debug)]
 pub(crate) enum TransportEvent {
     /// Result of a DNS lookup for a link.

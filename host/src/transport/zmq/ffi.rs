@@ -1,4 +1,4 @@
-//! What libzmq has and the `zmq` crate does not, by its C interface.
+//! Functions and options of libzmq that the `zmq` crate lacks, by its C interface.
 
 use super::unread::Token;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -8,10 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use tracing::warn;
 use wasmnode_core::Frame;
 
-/// Under which routing id a ROUTER addresses the next connection that it makes (`zmq_setsockopt(3)`).
+/// Routing id of the next connection that a ROUTER makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
 
-/// Whether a socket lets nobody in while there is nobody to ask who is trusted.
+/// Whether a socket rejects every connection while there is no ZAP handler (`ZMQ_ZAP_ENFORCE_DOMAIN`).
 pub(super) const ZAP_ENFORCE_DOMAIN: i32 = 93;
 
 /// Bytes that a connection reads at a time: `ZMQ_IN_BATCH_SIZE`, one of libzmq's drafts.
@@ -20,27 +20,27 @@ pub(super) const IN_BATCH_SIZE: i32 = 101;
 /// Bytes that a connection gathers before it writes them: `ZMQ_OUT_BATCH_SIZE`, another.
 pub(super) const OUT_BATCH_SIZE: i32 = 102;
 
-/// How long what was sent may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of
+/// Longest time that sent data may stay unacknowledged, in milliseconds: `ZMQ_TCP_MAXRT`, for `TCP_USER_TIMEOUT` of
 /// `tcp(7)`.
 pub(super) const TCP_MAXRT: i32 = 80;
 
-/// What a ROUTER reports of connections, each in an empty message of its routing id: `ZMQ_ROUTER_NOTIFY`, another
-/// draft.
+/// Events that a ROUTER reports of connections, each as an empty message from the routing id: `ZMQ_ROUTER_NOTIFY`,
+/// another draft.
 pub(super) const ROUTER_NOTIFY: i32 = 97;
 
-/// That they end.
+/// Reports the end of connections.
 pub(super) const NOTIFY_DISCONNECT: i32 = 2;
 
-/// That they are made, and that they end.
+/// Reports the start and the end of connections.
 pub(super) const NOTIFY_CONNECT_AND_DISCONNECT: i32 = 1 | NOTIFY_DISCONNECT;
 
-/// Most frames of one message that arrives; one of the options of `libzmq.patch`, as the two below.
+/// Largest number of frames of one incoming message; an option of `libzmq.patch`, like the two below.
 pub(super) const MAX_FRAMES: i32 = 1001;
 
-/// Most bytes of the unfinished messages of all connections of the process.
+/// Largest number of bytes of the unfinished messages of all connections of the process.
 pub(super) const MAX_UNFINISHED: i32 = 1002;
 
-/// Ends the connection with the routing id that is set.
+/// Ends the connection whose routing id is the option's value.
 pub(super) const END_CONNECTION: i32 = 1003;
 
 /// Sets an option of a socket, which libzmq copies and checks.
@@ -54,22 +54,21 @@ pub(super) fn set(socket: &mut zmq::Socket, option: i32, value: &[u8]) -> Result
     checked(unsafe { zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, value.as_ptr().cast(), value.len()) })
 }
 
-/// Sends one part of a message in a copy.
+/// Sends a copy of one part of a message.
 ///
 /// # Errors
 /// libzmq's reason; nothing is sent then.
-#[allow(unsafe_code, reason = "the crate moves a small part about more than it takes to copy it")]
+#[allow(unsafe_code, reason = "the crate's message type costs more for a small part than the copy")]
 pub(super) fn send_copy(socket: &mut zmq::Socket, part: &[u8], flags: i32) -> Result<(), zmq::Error> {
     // SAFETY: the socket is that of an exclusive borrow; libzmq copies `part.len()` bytes before it returns.
     checked(unsafe { zmq_sys::zmq_send(socket.as_mut_ptr(), part.as_ptr().cast(), part.len(), flags) })
 }
 
-/// Sends one part of a message without copying it: libzmq lets go of the bytes, and of the token, when it has written
-/// them.
+/// Sends one part of a message without copying it: libzmq releases the bytes, and the token, when it has written them.
 ///
 /// # Errors
 /// libzmq's reason; nothing is sent then.
-#[allow(unsafe_code, reason = "the crate sends without a copy only bytes that nobody shares")]
+#[allow(unsafe_code, reason = "the crate sends only unshared bytes without a copy")]
 pub(super) fn send_shared(
     socket: &mut zmq::Socket,
     part: &Frame,
@@ -77,16 +76,16 @@ pub(super) fn send_shared(
     flags: i32,
 ) -> Result<(), zmq::Error> {
     unsafe extern "C" fn release(_bytes: *mut c_void, part: *mut c_void) {
-        // SAFETY: it is the box that was given away below, and libzmq gives it back once.
+        // SAFETY: `part` is the box that was leaked below, and libzmq passes it to `release` exactly once.
         drop(unsafe { Box::from_raw(part.cast::<(Frame, Option<Token>)>()) });
     }
     let part = Box::new((part.clone(), token));
     let (bytes, length) = (part.0.as_ptr().cast_mut().cast(), part.0.len());
     let (part, mut message) = (Box::into_raw(part), MaybeUninit::uninit());
-    // SAFETY: the bytes stay where they are until `release` is called, on whichever thread, and nobody writes to them.
+    // SAFETY: the bytes stay in place until `release` is called, on whichever thread, and nothing writes to them.
     let made = unsafe { zmq_sys::zmq_msg_init_data(message.as_mut_ptr(), bytes, length, Some(release), part.cast()) };
     checked(made).inspect_err(|_| {
-        // SAFETY: libzmq has made no message, so it will not give the box back.
+        // SAFETY: libzmq has made no message, so it never calls `release`.
         drop(unsafe { Box::from_raw(part) });
     })?;
     // SAFETY: the message was made above; libzmq takes it over if it sends it.
@@ -94,12 +93,12 @@ pub(super) fn send_shared(
         checked(unsafe { zmq_sys::zmq_msg_send(message.as_mut_ptr(), socket.as_mut_ptr(), flags) })
     });
     sent.inspect_err(|_| {
-        // SAFETY: the message was not sent, so it is still there to be closed; that calls `release`.
+        // SAFETY: the message was not sent, so this code still owns it; closing it calls `release`.
         unsafe { zmq_sys::zmq_msg_close(message.as_mut_ptr()) };
     })
 }
 
-/// What a function of libzmq returned: -1 is for an error.
+/// Turns the return value of a libzmq function into a result: -1 reports an error.
 fn checked(returned: i32) -> Result<(), zmq::Error> {
     if returned != -1 {
         return Ok(());
@@ -108,9 +107,9 @@ fn checked(returned: i32) -> Result<(), zmq::Error> {
     Err(errno.map_or(zmq::Error::EINVAL, zmq::Error::from_raw))
 }
 
-/// What becomes readable when the socket has something to tell. It becomes so once for each time, not for as long as
-/// there is something to read (`ZMQ_FD` in `zmq_getsockopt(3)`).
-#[allow(unsafe_code, reason = "the crate gives only the number of the descriptor")]
+/// Returns the descriptor that becomes readable when the socket has events. It is edge-triggered: it becomes readable
+/// once for each event, and does not stay so while there is something to read (`ZMQ_FD` in `zmq_getsockopt(3)`).
+#[allow(unsafe_code, reason = "the crate returns only the number of the descriptor")]
 pub(super) fn descriptor(socket: &zmq::Socket) -> BorrowedFd<'_> {
     // SAFETY: libzmq keeps a socket's descriptor open until the socket is closed, and it is borrowed here.
     unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
@@ -118,7 +117,7 @@ pub(super) fn descriptor(socket: &zmq::Socket) -> BorrowedFd<'_> {
 
 #[allow(unsafe_code, reason = "the crate does not declare it")]
 unsafe extern "C" {
-    /// One of libzmq's drafts (`zmq_socket_monitor_versioned(3)`).
+    /// Draft function of libzmq (`zmq_socket_monitor_versioned(3)`).
     fn zmq_socket_monitor_versioned(
         socket: *mut c_void,
         endpoint: *const c_char,
@@ -128,12 +127,12 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Has the events of a socket told at an endpoint, in their second version: the event, the number of its values and
-/// each value, as frames of eight bytes; then the address here, and the one of the other end.
+/// Publishes a socket's events at an endpoint, in their second version: the event, the number of its values and each
+/// value, as frames of eight bytes; then the local and the remote address.
 ///
 /// # Errors
 /// libzmq's reason for refusing the endpoint.
-#[allow(unsafe_code, reason = "the crate knows only the first version, which leaves the other end's address out")]
+#[allow(unsafe_code, reason = "the crate has only the first version, which omits the remote address")]
 pub(super) fn monitor(socket: &mut zmq::Socket, endpoint: &str, events: u64) -> Result<(), zmq::Error> {
     let endpoint = CString::new(endpoint).map_err(|_| zmq::Error::EINVAL)?;
     const VERSION: c_int = 2;
@@ -142,41 +141,41 @@ pub(super) fn monitor(socket: &mut zmq::Socket, endpoint: &str, events: u64) -> 
     checked(unsafe { zmq_socket_monitor_versioned(socket.as_mut_ptr(), endpoint.as_ptr(), events, VERSION, kind) })
 }
 
-/// Opens the sockets of a context, whose threads start with the first of them, so that these threads do not interrupt
-/// the one that uses the sockets (`SCHED_BATCH` in `sched(7)`; `ZMQ_THREAD_SCHED_POLICY` in `zmq_ctx_set(3)`).
+/// Runs `open` under `SCHED_BATCH`, so that libzmq's I/O threads, which it spawns, inherit that policy and do not
+/// preempt the caller (`sched(7)`; `ZMQ_THREAD_SCHED_POLICY` in `zmq_ctx_set(3)`).
 ///
-/// Each answer wakes the thread that writes to the network. Where the two share a core, it would run at once, write
-/// that one answer, and sleep again; when it waits for its turn, it finds many. Where they do not, nothing changes. The
-/// calling thread stays as it was.
+/// Each answer wakes the thread that writes to the network. Where the two share a core, that thread would preempt the
+/// caller, write the one answer, and sleep again; under `SCHED_BATCH` it waits for its turn and then finds many
+/// answers. Where they do not share a core, nothing changes. The calling thread keeps its own policy.
 pub(super) fn open_patiently<T>(open: impl FnOnce() -> T) -> T {
     match change_policy(libc::SCHED_OTHER, libc::SCHED_BATCH) {
         Ok(false) => open(),
         Ok(true) => {
             let opened = open();
             if let Err(error) = change_policy(libc::SCHED_BATCH, libc::SCHED_OTHER) {
-                warn!("the node's thread stays one of SCHED_BATCH, which may answer late: {error}");
+                warn!("cannot restore the scheduling policy; the node keeps SCHED_BATCH and may answer late: {error}");
             }
             opened
         }
         Err(error) => {
-            warn!("sockets are slower than they could be: the system refuses SCHED_BATCH: {error}");
+            warn!("cannot use SCHED_BATCH for the network threads; throughput may be lower: {error}");
             open()
         }
     }
 }
 
-/// Gives the calling thread another policy of scheduling, if it has the one that it is thought to have. Threads that it
-/// starts inherit it.
-#[allow(unsafe_code, reason = "no crate in use offers it, and the zmq crate not the handle that zmq_ctx_set needs")]
+/// Changes the scheduling policy of the calling thread from `from` to `to`; returns `false` if it has another policy
+/// than `from`. Threads that it starts inherit the policy.
+#[allow(unsafe_code, reason = "no crate in use offers it, and the zmq crate hides the handle that zmq_ctx_set needs")]
 fn change_policy(from: i32, to: i32) -> io::Result<bool> {
     let (mut policy, mut parameters) = (0, MaybeUninit::<libc::sched_param>::uninit());
-    // SAFETY: the calling thread lives, and both places may be written to.
+    // SAFETY: the calling thread is alive, and both out-parameters are writable.
     match unsafe { libc::pthread_getschedparam(libc::pthread_self(), &raw mut policy, parameters.as_mut_ptr()) } {
         0 if policy == from => {}
         0 => return Ok(false),
         errno => return Err(io::Error::from_raw_os_error(errno)),
     }
-    // SAFETY: as above; the call before has succeeded, and so filled the parameters in.
+    // SAFETY: as above; the call before has succeeded, and so has initialized the parameters.
     match unsafe { libc::pthread_setschedparam(libc::pthread_self(), to, parameters.as_ptr()) } {
         0 => Ok(true),
         errno => Err(io::Error::from_raw_os_error(errno)),
@@ -210,7 +209,8 @@ mod tests {
         assert_eq!((threads, policy()), (libc::SCHED_BATCH, before));
     }
 
-    /// That of the calling thread (`/proc/pid/stat` in `proc(5)`: field 41; the state after the name is field 3).
+    /// Returns the policy of the calling thread (`/proc/pid/stat` in `proc(5)`: field 41; the state after the name is
+    /// field 3).
     fn policy() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let after_name = stat.rsplit(')').next().unwrap();

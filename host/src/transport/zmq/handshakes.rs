@@ -1,8 +1,9 @@
-//! What becomes of connections that are accepted: let in, turned away for a reason that libzmq tells, or neither.
+//! Outcomes of accepted connections: authenticated, rejected for a reason that libzmq reports, or neither.
 //!
-//! Neither is what does not begin as ZeroMQ does: libzmq closes it and tells only that it came and went. Whether a
-//! connection was let in is told without saying which one. So they are counted: of all that are gone, or older than a
-//! handshake can be, those that were neither let in nor turned away are the rest.
+//! "Neither" is a connection that does not start with a ZMTP greeting: libzmq closes it, and reports only that it came
+//! and went. A success is reported without the connection that it belongs to. So outcomes are counted: of all
+//! connections that closed or outlived the handshake timeout, those that were neither authenticated nor rejected are
+//! the rest.
 
 use super::HANDSHAKE;
 use std::collections::BTreeMap;
@@ -12,31 +13,31 @@ use zmq::SocketEvent::{
     HANDSHAKE_SUCCEEDED,
 };
 
-/// How often it is looked who is older than a handshake, and how much older.
+/// Interval of the handshake sweep, and margin added to the handshake timeout.
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
-    /// Until when each may be in its handshake, by the descriptor of its connection.
+    /// Latest end of each pending handshake, by the connection's descriptor.
     young: BTreeMap<i32, Instant>,
-    /// When to look next who is not young any more.
+    /// Time of the next sweep.
     look_at: Option<Instant>,
-    /// Those who are gone, or old enough to be known.
+    /// Number of connections that closed or outlived the handshake timeout.
     over: u64,
-    /// Those of whom it was told what became of them, let in or not.
+    /// Number of connections with a known outcome, or already counted as abandoned.
     settled: u64,
 }
 
 impl Handshakes {
-    /// The events of a socket that it has to hear.
+    /// Returns the socket events that [`Self::record`] needs.
     pub(super) fn events() -> u64 {
         let outcomes =
             [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL, HANDSHAKE_FAILED_NO_DETAIL];
         [ACCEPTED, DISCONNECTED].iter().chain(&outcomes).fold(0, |all, event| all | u64::from(event.to_raw()))
     }
 
-    /// Hears an event of the monitored socket; says whether it tells of somebody who was turned away without being
-    /// judged. The ZAP handler tells of those that it refuses.
+    /// Records an event of the monitored socket. Returns `true` if it reports a connection that was rejected without a
+    /// decision of the ZAP handler, which reports its own rejections.
     pub(super) fn record(&mut self, event: &[Vec<u8>], now: Instant) -> bool {
         let Some(&[a, b, c, d, e, f]) = event.first().map(Vec::as_slice) else { return false };
         let (kind, descriptor) = (u16::from_ne_bytes([a, b]), i32::from_ne_bytes([c, d, e, f]));
@@ -56,7 +57,7 @@ impl Handshakes {
         false
     }
 
-    /// How many were neither let in nor turned away, as far as that is certain, since the last time.
+    /// Takes the number of connections that closed without completing a ZMTP handshake (a lower bound).
     pub(super) fn take_abandoned(&mut self, now: Instant) -> u64 {
         if self.look_at.is_some_and(|look_at| look_at <= now) {
             let before = self.young.len();
@@ -69,10 +70,10 @@ impl Handshakes {
         unheard
     }
 
-    /// How long nothing has to be looked at, in milliseconds for libzmq; -1 for ever.
+    /// Returns the time until the next sweep, in milliseconds for libzmq; -1 for none.
     pub(super) fn timeout(&self, now: Instant) -> i64 {
         let rest = self.look_at.map(|look_at| look_at.saturating_duration_since(now));
-        // One more, as it rounds down.
+        // One more, because `as_millis` rounds down.
         rest.map_or(-1, |rest| i64::try_from(rest.as_millis()).unwrap_or(i64::MAX).saturating_add(1))
     }
 }

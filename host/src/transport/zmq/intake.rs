@@ -1,15 +1,15 @@
-//! Bounds on what a connection may send before its message is complete, kept by `libzmq.patch` of the stand-in crate
-//! `host/third-party/zeromq-src`: where memory is allocated, before anything is known of the sender.
+//! Limits on what a connection may send before its message is complete. `libzmq.patch` of the stand-in crate
+//! `host/third-party/zeromq-src` enforces them where memory is allocated, before anything is known of the sender.
 //!
-//! A handshake has at most 4 KiB. A message over a limit of the configuration is answered (413) as long as it keeps to
-//! twice the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the
-//! limit in a monitor event.
+//! A handshake has at most 4 KiB. A message over a configured limit is answered (413) as long as it stays within twice
+//! the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the limit
+//! in a monitor event.
 
 use super::ffi;
 use wasmnode_core::message::native;
 use zmq::SocketEvent;
 
-/// What the value of a HANDSHAKE_FAILED_PROTOCOL event contains besides the number of the limit, if one was exceeded.
+/// Flag in the value of a HANDSHAKE_FAILED_PROTOCOL event: a limit was exceeded, and its number is in the low bits.
 const OVER_LIMIT: u32 = 0x4000_0000;
 
 /// Frames of a message besides those of its body: addresses, header and delimiters.
@@ -27,9 +27,9 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Sets the limits of the connections that a socket makes or accepts from here on.
+    /// Sets the limits of the connections that a socket makes or accepts afterwards.
     pub(super) fn apply(self, socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
-        // A compact message has a header in its frame besides, which counts where the limit is small.
+        // A compact message also has a header in its frame, which counts where the limit is small.
         let message = self.message.saturating_mul(2).max(2 * native::MAX_COMPACT);
         let frames = self.frames.saturating_mul(2).saturating_add(ENVELOPE);
         let longest = i64::try_from(message).unwrap_or(i64::MAX);
@@ -42,7 +42,7 @@ impl Intake {
     }
 }
 
-/// The limit that has ended a connection.
+/// Limit that ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exceeded {
     /// The size of its handshake.
@@ -69,7 +69,7 @@ impl Exceeded {
         }
     }
 
-    /// What the other side did, with the limit as it is configured.
+    /// Describes what the other side did, with the configured limit.
     pub(super) fn why(self, limits: Intake) -> String {
         let Intake { message, frames, unfinished } = limits;
         match self {

@@ -1,7 +1,7 @@
-//! How a lost cable is noticed: by the system, for each tcp connection, within [`LOST_AFTER`] seconds.
+//! Detection of dead tcp connections, such as after a cable is pulled: by the system, within [`LOST_AFTER`] seconds.
 //!
-//! An idle connection is probed. While data is unacknowledged the system sends no probes but the data, again and again;
-//! then the time since the last progress counts. It counts as well while the other side leaves no room for more, so a
+//! An idle connection is probed. While data is unacknowledged, the system retransmits it instead of probing; then the
+//! time since the last progress counts. That time also counts while the other side's receive window is zero, so a
 //! process that is frozen with full buffers loses its connection too.
 
 use super::ffi;
@@ -15,10 +15,10 @@ const INTERVAL: i32 = 4;
 /// Number of probes without an answer after which the connection ends.
 const PROBES: i32 = 3;
 
-/// Seconds after which a connection without a sign of life has ended.
+/// Seconds after which an unresponsive connection has ended.
 const LOST_AFTER: i32 = IDLE + INTERVAL * PROBES;
 
-/// Sets the options of the connections that a socket makes or accepts from here on.
+/// Sets the options of the connections that a socket makes or accepts afterwards.
 pub(super) fn apply(socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
     socket.set_tcp_keepalive(1)?;
     socket.set_tcp_keepalive_idle(IDLE)?;

@@ -1,13 +1,13 @@
 //! The ROUTER that serves clients and workers, bound to all endpoints.
 //!
-//! ROUTER_HANDOVER lets a peer with a fixed routing id come back after a lost connection, and ends the one before.
-//! Where keys are asked for it is off, and a routing id belongs to the user who chose it, so that nobody takes over
-//! what is meant for another; a connection whose routing id is taken gets another (`libzmq.patch`).
+//! ROUTER_HANDOVER lets a client or worker with a fixed routing id reconnect after a lost connection, and closes the
+//! old connection. With keys it is off, and a routing id belongs to the user who chose it, so that no other user can
+//! take over messages for it; a connection whose routing id is taken gets another (`libzmq.patch`).
 //!
-//! No heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none of its own needs
-//! none. A lost cable is noticed by the system (`keepalive`), a frozen worker by Majordomo's heartbeats, a frozen
-//! client of this crate by the time to live of the heartbeats that it sends. Other frozen clients keep a connection,
-//! what libzmq queues for it, and their share of `limits.unread-bytes`, of which that is a part.
+//! The listener sends no heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none
+//! of its own needs none. A dead connection is detected by the system (`keepalive`), a frozen worker by Majordomo's
+//! heartbeats, a frozen client of this crate by the time to live of the heartbeats that it sends. Other frozen clients
+//! keep a connection, what libzmq queues for it, and their share of `limits.unread-bytes`, which includes that queue.
 
 use super::event::Reports;
 use super::intake::Intake;
@@ -24,36 +24,36 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, message};
 
-/// Messages that libzmq holds for one peer, in each direction; its own default. Each counts once more for each 64 KiB
-/// (`libzmq.patch`).
+/// Messages that libzmq holds for one connection, in each direction; libzmq's default. A large message counts once more
+/// for each 64 KiB (`libzmq.patch`).
 const HIGH_WATER_MARK: i32 = 1_000;
 
-/// Connections whose ids are kept for their next messages: more than send at the same time, as a rule.
+/// Connections whose ids are cached for their next messages: usually more than send at the same time.
 const RECENT: usize = 64;
 
-/// The property of a message that holds where its sender is.
+/// Message property that holds the sender's address.
 const PEER_ADDRESS: &str = "Peer-Address";
 
-/// How that begins for a sender on an ipc socket: its user, group and process follow.
+/// Prefix of the address of a sender on an ipc socket: its user, group and process follow.
 const BY_IPC: &str = "localhost:";
 
 pub(super) struct Listener {
     router: Polled,
     authenticator: Authenticator,
     keys: Option<Keys>,
-    /// Where keys are asked for, the users of all connections, as far as they have sent something, by routing id.
+    /// With keys: the users of all connections that have sent something, by routing id.
     users: HashMap<Vec<u8>, Option<Box<str>>>,
-    /// Where no keys are asked for, the ids of connections that have sent lately, by their last byte: an allocation
-    /// less for each message.
+    /// Without keys: the ids of connections that have sent lately, by their last byte. Saves an allocation for each
+    /// message.
     recent: [Option<ConnectionId>; RECENT],
-    /// Where it is told who was turned away.
+    /// Receives reports of rejected connections.
     reports: Reports,
     ipc_files: Vec<PathBuf>,
     endpoints: Vec<String>,
 }
 
 impl Listener {
-    /// Opens the socket; with keys, for those only who are trusted.
+    /// Opens the socket; with keys, only for trusted users.
     pub(super) fn open(
         context: &zmq::Context,
         intake: Intake,
@@ -102,7 +102,8 @@ impl Listener {
         &self.endpoints
     }
 
-    /// What is bound next asks for keys, if this node has some and others than users of this machine could come.
+    /// Makes the next bound endpoint ask for keys, if this node has keys and the endpoint is reachable over the
+    /// network.
     fn secure(&self, endpoint: &Endpoint) -> Result<(), zmq::Error> {
         let router = self.router.socket();
         match (&self.keys, endpoint) {
@@ -114,8 +115,8 @@ impl Listener {
         }
     }
 
-    /// Others are trusted from now on. If somebody is so no more, its connections end, and also those that have sent
-    /// nothing yet: whose they are is not known, and they have little to lose.
+    /// Replaces the trusted keys. Connections of users that lost their trust end, and so do connections that have sent
+    /// nothing yet: their users are not known, and they lose little.
     pub(super) fn trust(&mut self, keys: &Keys) {
         if !self.authenticator.trust(keys) {
             return;
@@ -140,7 +141,7 @@ impl Listener {
                 Sender::Known(from) => return Some(Input::Message { from, frames }),
                 Sender::Gone(connection) => return Some(Input::Gone(connection)),
                 Sender::Stranger(id) => {
-                    self.reports.turned_away("a message came from somebody who is not trusted any more");
+                    self.reports.turned_away("a message from a user that is not trusted");
                     self.disconnect(&id);
                 }
                 Sender::Libzmq => {}
@@ -148,16 +149,16 @@ impl Listener {
         }
     }
 
-    /// Ends a connection: nothing more is received from it, and nothing that waits for it is sent.
+    /// Closes a connection: nothing more is received from it, and nothing that waits for it is sent.
     pub(super) fn disconnect(&mut self, routing_id: &[u8]) {
         self.users.remove(routing_id);
         let _it_has_ended_already = ffi::set(self.router.socket_mut(), ffi::END_CONNECTION, routing_id);
     }
 
-    /// Sends a message, of which `token` makes what it carries if it is sent.
+    /// Sends a message. `token` creates the token that the message carries; it is called only if the message is sent.
     ///
     /// # Errors
-    /// EAGAIN if it has to wait, EHOSTUNREACH if the connection is gone.
+    /// EAGAIN if the message has to wait, EHOSTUNREACH if the connection is gone.
     pub(super) fn send(
         &mut self,
         to: &ConnectionId,
@@ -172,12 +173,12 @@ impl Listener {
         self.reports.over_limit(what);
     }
 
-    /// What to wait for.
+    /// Returns the socket to wait for.
     pub(super) fn polled(&self) -> &Polled {
         &self.router
     }
 
-    /// Gives the endpoints free and removes the ipc files.
+    /// Releases the endpoints and removes the ipc files.
     pub(super) fn close(self) {
         self.authenticator.close();
         for file in &self.ipc_files {
@@ -188,13 +189,13 @@ impl Listener {
 
 /// Sender of a message.
 enum Sender {
-    /// A client, worker or peer that may send.
+    /// Client, worker or node that may send.
     Known(ConnectionId),
-    /// libzmq: this connection has ended.
+    /// libzmq reports that this connection has ended.
     Gone(ConnectionId),
-    /// The connection of a user that is no longer trusted.
+    /// Connection of a user that is not trusted.
     Stranger(Frame),
-    /// libzmq: a connection was made, or has ended before anything was received from it.
+    /// libzmq reports that a connection was made, or that one ended before anything was received from it.
     Libzmq,
 }
 
@@ -227,10 +228,11 @@ fn sender_with_key(
     }
 }
 
-/// Whose a message is where nobody has to show a key. Whoever comes by ipc may use the socket's file; by tcp it may be
-/// any user of this machine. That is looked up only where it matters, because it takes longer than reading a message.
+/// Returns the sender of a message where no keys are required. A sender by ipc has passed the permissions of the socket
+/// file; one by tcp may be any user of this machine. The address is read only where the difference matters, because
+/// that takes longer than reading a message.
 fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Option<ConnectionId>; RECENT]) -> Sender {
-    // What libzmq itself sends comes from no address.
+    // Messages of libzmq itself have no address.
     if let [only] = frames
         && only.is_empty()
         && id.gets(PEER_ADDRESS).is_none()
@@ -247,8 +249,8 @@ fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Opt
     })
 }
 
-/// libzmq removes whatever file stands where it binds an ipc endpoint, a running node's socket too. So this looks
-/// first: a socket that nobody answers is stale and goes, anything else stays.
+/// Removes a stale socket file, and rejects a path that is in use. libzmq would remove any file at the path of an ipc
+/// endpoint, even the socket of a running node. A socket that accepts no connection is stale; anything else stays.
 fn clear_the_way(path: &Path) -> Result<(), String> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {

@@ -1,7 +1,7 @@
-//! Messages on their way out: to libzmq, or into the backlog while a receiver reads too slowly.
+//! Outgoing messages: to libzmq, or into the send queues while a receiver reads too slowly.
 //!
-//! What waits in both together has a bound, `limits.unread-bytes`. Where it is reached, one receiver is to blame: a
-//! message to it is dropped, and a message to another ends its connection.
+//! `limits.unread-bytes` bounds both together. Where it is reached, one receiver is to blame: a message to it is
+//! dropped, and a message to another receiver ends the connection of the one to blame.
 
 use super::dialer::Dialer;
 use super::listener::Listener;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tracing::warn;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
-/// Who shares what one of them holds: the connections of one user, all of those without keys, or one link.
+/// Receivers that are blamed together: the connections of one user, all connections without keys, or one link.
 type User<'a> = (Option<LinkId>, Option<&'a Label>);
 
 fn user_of(receiver: &Receiver) -> User<'_> {
@@ -24,7 +24,7 @@ fn user_of(receiver: &Receiver) -> User<'_> {
 }
 
 impl Sockets {
-    /// Tries again what waits for slow receivers; returns what turned out to be undeliverable.
+    /// Retries the messages that wait for slow receivers; returns those that turned out to be undeliverable.
     pub(crate) fn retry(&mut self) -> Vec<Input> {
         if self.send_queues.is_empty() {
             return Vec::new();
@@ -40,7 +40,7 @@ impl Sockets {
         unsent
     }
 
-    /// Ends a connection, with all that waits for its receiver.
+    /// Closes a connection and drops all that waits for its receiver.
     pub(crate) fn disconnect(&mut self, peer: &ConnectionId) {
         let to = Receiver::Peer(peer.clone());
         self.send_queues.take(&to).for_each(drop);
@@ -48,7 +48,7 @@ impl Sockets {
         self.listener.disconnect(peer.as_bytes());
     }
 
-    /// Sends a message, or keeps it until its receiver reads.
+    /// Sends a message, or queues it until its receiver reads.
     pub(super) fn deliver(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
         let bytes = weight(&frames);
         if !self.make_room(&to, bytes) {
@@ -76,7 +76,7 @@ impl Sockets {
         }
     }
 
-    /// Drops a message to a peer, and gives back one to a link.
+    /// Drops a message to an inbound connection, or returns one to a link as unsent.
     fn give_up(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), Input> {
         let Receiver::Peer(to) = to else { return Err(to.unsent(frames)) };
         self.dropped += 1;
@@ -89,8 +89,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// Makes room for a message of this many bytes by ending connections; returns whether there is some, which is not
-    /// so if the receiver of the message is the one whose connection would have to end.
+    /// Makes room for a message of this many bytes by ending connections. Returns `false` if the connection to end is
+    /// that of the message's own receiver.
     fn make_room(&mut self, to: &Receiver, bytes: usize) -> bool {
         while self.unread.total() + self.send_queues.bytes() + bytes > self.max_unread {
             let Some((to_blame, held)) = self.to_blame() else { return true };
@@ -106,8 +106,9 @@ impl Sockets {
         true
     }
 
-    /// Of the user whose connections hold most, the receiver that has read nothing for longest, with the bytes that it
-    /// holds: size alone would blame those who are just reading a large message.
+    /// Returns the receiver to blame, with the bytes that it holds: of the user whose connections hold most, the
+    /// receiver that has read nothing for longest. Size alone would blame a receiver that is just reading a large
+    /// message.
     fn to_blame(&self) -> Option<(Receiver, usize)> {
         let waiting = self.send_queues.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
         let mut users: BTreeMap<User<'_>, (usize, u64, (&Receiver, usize))> = BTreeMap::new();
@@ -168,7 +169,7 @@ pub(super) fn send(
     token: impl FnOnce() -> Option<Token>,
 ) -> Result<(), zmq::Error> {
     let router = router.socket_mut();
-    // Only the first part can fail: libzmq decides with it whether the whole message fits.
+    // Only the first part can fail, because libzmq decides then whether the whole message fits.
     uninterrupted(|| ffi::send_copy(router, routing_id, zmq::SNDMORE | zmq::DONTWAIT))?;
     let mut token = token();
     for (index, frame) in frames.iter().enumerate() {

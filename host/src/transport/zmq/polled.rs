@@ -1,9 +1,9 @@
 //! A ZeroMQ socket whose descriptor is polled.
 //!
 //! libzmq signals an arrival on the descriptor (`ZMQ_FD` in `zmq_getsockopt(3)`) once, and only to an owner that has
-//! found the socket empty before: a socket that was never read from signals nothing, and any call on a socket may take
-//! note of arrivals and so use the signal up. So sleeping on the descriptor is safe only after the latest use of the
-//! socket has found it empty. Every use passes through [`Polled`], which keeps track of that.
+//! found the socket empty before: a socket that was never read from signals nothing, and any call on a socket may
+//! consume the signal. So sleeping on the descriptor is safe only after the latest use of the socket has found it
+//! empty. Every use passes through [`Polled`], which keeps track of that.
 
 use super::{ffi, uninterrupted};
 use std::cell::Cell;
@@ -39,25 +39,25 @@ impl Polled {
         read
     }
 
-    /// Whether there is a message to read.
+    /// Returns `true` if there is a message to read.
     pub(super) fn has_input(&self) -> bool {
         let has_input = uninterrupted(|| self.socket.get_events()).is_ok_and(|events| events.contains(zmq::POLLIN));
         self.is_empty.set(!has_input);
         has_input
     }
 
-    /// Whether there is a message to read that the descriptor may not signal. A system call only if the socket was used
-    /// since it was found empty.
+    /// Returns `true` if there is a message to read that the descriptor may not signal. Costs a system call only if the
+    /// socket was used since it was found empty.
     pub(super) fn has_unsignalled_input(&self) -> bool {
         !self.is_empty.get() && self.has_input()
     }
 
-    /// The descriptor, which has to be polled only while [`Self::has_unsignalled_input`] returns `false`.
+    /// Returns the descriptor. Poll it only while [`Self::has_unsignalled_input`] returns `false`.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         ffi::descriptor(&self.socket)
     }
 
-    /// The descriptor was readable: there may be a message.
+    /// Records that the descriptor was readable, so that there may be a message.
     pub(super) fn signalled(&self) {
         self.is_empty.set(false);
     }

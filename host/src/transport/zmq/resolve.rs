@@ -1,7 +1,7 @@
-//! Where a link goes: endpoints as other nodes write them, the addresses behind names, and how libzmq is told.
+//! Resolution of endpoints: from the text that other nodes write, by a lookup of names, to the text that libzmq gets.
 //!
-//! libzmq would look names up in its I/O thread, where everything else of the node waits meanwhile, and would not tell
-//! of a name that does not exist. So a thread of its own does it, and libzmq gets addresses only.
+//! libzmq would look names up in its I/O thread, which blocks all other traffic of the node meanwhile, and would not
+//! report a name that does not exist. So a separate thread looks names up, and libzmq gets only addresses.
 
 use super::event::Reports;
 use super::uninterrupted;
@@ -9,38 +9,38 @@ use crate::config::Endpoint;
 use std::net::{SocketAddr, ToSocketAddrs};
 use wasmnode_core::LinkId;
 
-/// In how many ways a place is spelled.
+/// Number of spellings of one address.
 const SPELLINGS: u64 = 32;
 
-/// What a link can be connected to.
+/// Address that a link can connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DialAddress {
-    /// The path of a socket file.
+    /// Path of a socket file.
     Ipc(String),
-    /// An address.
+    /// IP address and port.
     Tcp(SocketAddr),
 }
 
-/// An endpoint that was read.
+/// Parsed endpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DialTarget {
-    /// It can be connected to.
+    /// Address that needs no lookup.
     Known(DialAddress),
-    /// Host and port; the host is a name.
+    /// Host and port; the host is a name that has to be looked up.
     Named(String),
 }
 
-/// What became of looking up the host of a link's endpoint.
+/// Result of a lookup of a link's host name.
 #[derive(Debug)]
 pub(crate) struct Lookup {
     pub(super) link: LinkId,
     pub(super) found: Result<SocketAddr, String>,
 }
 
-/// Reads an endpoint.
+/// Parses an endpoint.
 ///
 /// # Errors
-/// Why there is no connecting to it.
+/// Why a link cannot connect to it.
 pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
     match endpoint.parse::<Endpoint>().map_err(|error| error.to_string())? {
         Endpoint::Ipc(path) => Ok(DialTarget::Known(DialAddress::Ipc(path.to_string_lossy().into_owned()))),
@@ -54,7 +54,7 @@ pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
     }
 }
 
-/// Looks a host up, however long it takes, and sends the [`Lookup`].
+/// Looks a host up in a thread, without a time limit, and reports the [`Lookup`].
 ///
 /// # Errors
 /// If the system has no thread left.
@@ -63,10 +63,10 @@ pub(super) fn look_up(link: LinkId, address: String, reports: Reports) -> std::i
     std::thread::Builder::new().name("lookup".into()).spawn(work).map(drop)
 }
 
-/// The first IPv4 address, as nodes listen there; the first of all if there is none.
+/// Returns the first IPv4 address, because nodes listen on IPv4 by default; the first address of all if there is none.
 ///
 /// # Errors
-/// Why there is none.
+/// Why the host has no address.
 pub(crate) fn address_of(address: &str) -> Result<SocketAddr, String> {
     let found = address.to_socket_addrs().map_err(|error| format!("cannot look up {address}: {error}"))?;
     let found: Vec<_> = found.collect();
@@ -76,9 +76,9 @@ pub(crate) fn address_of(address: &str) -> Result<SocketAddr, String> {
 
 /// Listens at an endpoint.
 ///
-/// libzmq takes IPv6 addresses only where `ZMQ_IPV6` is set, and what is bound or connected later keeps that: with it,
-/// an IPv4 address is bound and shown as one of IPv6. So it is set for each endpoint anew, here and in [`connect`]
-/// alone.
+/// libzmq accepts IPv6 addresses only where `ZMQ_IPV6` is set, and the option applies to everything that is bound or
+/// connected afterwards: with it, an IPv4 address is bound and shown as one of IPv6. So it is set anew for each
+/// endpoint, only here and in [`connect`].
 ///
 /// # Errors
 /// libzmq's reason.
@@ -87,7 +87,7 @@ pub(crate) fn bind(socket: &zmq::Socket, endpoint: &Endpoint) -> Result<(), zmq:
     uninterrupted(|| socket.bind(&endpoint.to_string()))
 }
 
-/// Connects to an endpoint, by the name that libzmq is to know it by.
+/// Connects to an endpoint, under the text by which libzmq identifies it.
 ///
 /// # Errors
 /// libzmq's reason.
@@ -97,13 +97,14 @@ pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str, is_ipv6: bool) -> Re
 }
 
 impl DialAddress {
-    /// The place as an endpoint for libzmq, in that of its spellings whose turn it is or the next one that is free;
-    /// `None` if all are taken.
+    /// Returns the address as an endpoint for libzmq, in the first free spelling from `turn` on; `None` if all are
+    /// taken.
     ///
-    /// libzmq tells of connections by the text of their endpoint, and late. With redundant slashes and zeros each link
-    /// has a text of its own, and news of its forerunner is no news of it. The shortest texts are not for tcp: libzmq
-    /// would find a link by the address behind it, too. A socket file's path that leaves no room for slashes has fewer
-    /// spellings; the worst that follows is a link that is dialled once more.
+    /// libzmq identifies connections in its events by the text of their endpoint, and reports late. With redundant
+    /// slashes and zeros each link has a text of its own, so that an event of its predecessor is not taken for its own.
+    /// The shortest texts are not used for tcp, because libzmq would also find a link by the resolved address. A socket
+    /// file's path that leaves no room for slashes has fewer spellings; the worst consequence is a link that is dialled
+    /// once more.
     pub(super) fn spell(&self, turn: u64, is_free: impl Fn(&str) -> bool) -> Option<String> {
         let (room, relative) = match self {
             Self::Ipc(path) => (Endpoint::IPC_MAX.saturating_sub(path.len()), !path.starts_with('/')),

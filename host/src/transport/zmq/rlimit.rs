@@ -1,8 +1,8 @@
-//! How many connections and files the system lets the node have at a time.
+//! Limit of open connections and files.
 //!
-//! Systems start programs with a low limit that each may raise up to a high one, for the sake of programs that use
-//! `select`; this one uses `poll` and `epoll`. At the low one, a thousand strangers who say nothing would take all
-//! there are.
+//! Systems start programs with a low soft limit, which each program may raise up to the hard limit, for the sake of
+//! programs that use `select`; this one uses `poll` and `epoll`. At the soft limit, a thousand idle connections of
+//! strangers would take all descriptors.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};

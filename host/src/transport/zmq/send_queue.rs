@@ -1,29 +1,30 @@
-//! What waits for receivers that do not read, within limits.
+//! Messages that wait for receivers that do not read, within limits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use wasmnode_core::message::size;
 use wasmnode_core::{ConnectionId, Frame, Input, LinkId};
 
-/// What a waiting message, and each of its frames, counts besides the frames' bytes, so that small ones are not free.
+/// Bytes that a waiting message, and each of its frames, counts besides the frames' content, so that small ones are not
+/// free.
 const MESSAGE_OVERHEAD: usize = 256;
 const FRAME_OVERHEAD: usize = 64;
 
-/// Messages that are tried again in one turn of the driver's loop: as long as a few milliseconds. What is left is tried
-/// in the next, beginning with the next receiver.
+/// Messages retried in one turn of the driver's loop, which takes a few milliseconds. The rest is retried in the next
+/// turn, beginning with the next receiver.
 const ATTEMPTS: u32 = 1_024;
 
-/// Where a message goes.
+/// Receiver of a message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Receiver {
-    /// Somebody who connected to this node.
+    /// Inbound connection.
     Peer(ConnectionId),
-    /// Another node that this one has connected to.
+    /// Link to another node.
     Link(LinkId),
 }
 
 impl Receiver {
-    /// What the core is told of a message that cannot be sent there.
+    /// Returns the input that reports a message as undeliverable to the core.
     pub(super) fn unsent(self, frames: Vec<Frame>) -> Input {
         match self {
             Self::Peer(to) => Input::Undeliverable { to, frames },
@@ -46,9 +47,9 @@ impl fmt::Display for Receiver {
 pub(super) struct SendQueues {
     queues: BTreeMap<Receiver, Queue>,
     bytes: usize,
-    /// Most bytes of one receiver.
+    /// Largest number of bytes of one receiver.
     max: usize,
-    /// The receiver that comes first when messages are tried again; nothing if all have had their turn.
+    /// The first receiver of the next retry; `None` if all have had their turn.
     next: Option<Receiver>,
 }
 
@@ -67,7 +68,7 @@ impl SendQueues {
         self.queues.is_empty()
     }
 
-    /// Whoever something waits for.
+    /// Returns the receivers that messages wait for.
     pub(super) fn receivers(&self) -> impl Iterator<Item = &Receiver> {
         self.queues.keys()
     }
@@ -76,20 +77,20 @@ impl SendQueues {
         self.queues.contains_key(to)
     }
 
-    /// Bytes of all messages.
+    /// Returns the number of bytes of all messages.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Bytes that wait for a receiver.
+    /// Returns the number of bytes that wait for a receiver.
     pub(super) fn held(&self, to: &Receiver) -> usize {
         self.queues.get(to).map_or(0, |queue| queue.bytes)
     }
 
-    /// Keeps a message.
+    /// Queues a message.
     ///
     /// # Errors
-    /// Gives it back if its receiver has no room for it.
+    /// The message itself, if the receiver's queue has no room for it.
     pub(super) fn keep(&mut self, to: Receiver, frames: Vec<Frame>) -> Result<(), (Receiver, Vec<Frame>)> {
         let weight = weight(&frames);
         if self.held(&to) + weight > self.max {
@@ -102,8 +103,8 @@ impl SendQueues {
         Ok(())
     }
 
-    /// Tries to send everything, each receiver's messages up to the first that has to wait on (EAGAIN), and not more
-    /// than [`ATTEMPTS`] in all; returns what cannot be sent at all.
+    /// Tries to send everything, each receiver's messages up to the first that still has to wait (EAGAIN), and at most
+    /// [`ATTEMPTS`] in all; returns the messages that cannot be sent at all.
     pub(super) fn retry(&mut self, mut send: impl FnMut(&Receiver, &[Frame]) -> Result<(), zmq::Error>) -> Vec<Input> {
         let (mut unsent, mut left) = (Vec::new(), ATTEMPTS);
         let mut waited = std::mem::take(&mut self.queues);
@@ -135,7 +136,7 @@ impl SendQueues {
         unsent
     }
 
-    /// Gives up what waits for a receiver.
+    /// Removes and returns what waits for a receiver.
     pub(super) fn take(&mut self, to: &Receiver) -> impl Iterator<Item = Vec<Frame>> + use<> {
         let queue = self.queues.remove(to).unwrap_or_default();
         self.bytes -= queue.bytes;
@@ -143,7 +144,7 @@ impl SendQueues {
     }
 }
 
-/// What a message counts.
+/// Returns the number of bytes that a message counts.
 pub(super) fn weight(frames: &[Frame]) -> usize {
     size(frames) + MESSAGE_OVERHEAD + frames.len() * FRAME_OVERHEAD
 }

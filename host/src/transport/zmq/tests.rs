@@ -14,7 +14,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
 
-/// When a test gives up.
+/// Time limit of each wait.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A node's sockets, with as much of a driver as they need.
@@ -25,7 +25,7 @@ struct Fixture {
     over_limit: usize,
 }
 
-/// What the stations let a connection send.
+/// Limits on what a connection of a station may send.
 const INTAKE: Intake = Intake { message: 1 << 20, frames: 256, unfinished: 256 << 20 };
 
 impl Fixture {
@@ -37,7 +37,7 @@ impl Fixture {
         Self::open(patience, max_unread, None)
     }
 
-    /// A station of this name, with keys.
+    /// Creates a station of this name, with keys.
     fn guarded(name: &str, keys: &Keys) -> Self {
         Self::open(DialTimeouts::default(), 1 << 20, Some((keys.clone(), name.parse().unwrap())))
     }
@@ -48,7 +48,7 @@ impl Fixture {
         Self { sockets, events, turned_away: 0, over_limit: 0 }
     }
 
-    /// Listens at a free port, or at an endpoint; returns where.
+    /// Listens on a free port, or at an endpoint; returns the endpoint.
     fn bind(&mut self, endpoint: &str) -> String {
         self.sockets.listener.bind(&endpoint.parse().unwrap(), &Permissions::default()).unwrap();
         self.sockets.endpoints().last().unwrap().clone()
@@ -58,7 +58,7 @@ impl Fixture {
         self.sockets.post(LinkId(link), frames(text))
     }
 
-    /// What has arrived, but for the ends of connections that others made.
+    /// Returns what has arrived, except for the ends of inbound connections.
     fn receive(&mut self) -> Option<Input> {
         loop {
             match self.sockets.receive() {
@@ -68,7 +68,7 @@ impl Fixture {
         }
     }
 
-    /// The next input, whatever it is.
+    /// Returns the next input of any kind.
     fn next(&mut self) -> Input {
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
@@ -82,7 +82,7 @@ impl Fixture {
         panic!("nothing happens")
     }
 
-    /// Runs until this holds; nothing else happens.
+    /// Runs until the condition holds, and requires that nothing else arrives.
     fn wait_until(&mut self, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
@@ -110,7 +110,7 @@ impl Fixture {
         asked
     }
 
-    /// Why the link is down, which is what happens next.
+    /// Returns why the link is down, which has to be the next input.
     fn down(&mut self, link: u64) -> String {
         match self.next() {
             Input::LinkDown { link: down, why } if down == LinkId(link) => why,
@@ -118,7 +118,7 @@ impl Fixture {
         }
     }
 
-    /// Asks another station on a link. Nothing else happens before the answer comes.
+    /// Sends a request to another station on a link. Nothing else may arrive before the answer.
     fn converse(&mut self, link: u64, other: &mut Fixture) {
         self.post(link, "question").unwrap();
         assert_eq!(other.answer("answer"), frames("question"));
@@ -138,14 +138,14 @@ fn unsent(link: u64, text: &'static str) -> Input {
     Input::Unsent { link: LinkId(link), frames: frames(text) }
 }
 
-/// A listener that is no node, and its endpoint.
+/// Returns a plain TCP listener, and its endpoint.
 fn stranger() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     (listener, endpoint)
 }
 
-/// An endpoint that nobody listens at.
+/// Returns an endpoint without a listener.
 fn nobody() -> String {
     stranger().1
 }
@@ -215,7 +215,7 @@ fn peers_and_links_are_heard_in_turn() {
     }
     let heard: Vec<bool> = (0..1_000).map(|_| matches!(near.next(), Input::Message { .. })).collect();
     assert_eq!(heard.iter().filter(|is_message| **is_message).count(), 500);
-    // All is there once the last answer was given; but for the first few, nothing is heard thrice in a row.
+    // Everything has arrived once the last answer was sent; except at the start, the two sources take turns.
     assert!(heard[300..700].chunks(100).all(|some| some.contains(&true) && some.contains(&false)), "{heard:?}");
 }
 
@@ -405,7 +405,7 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
     far.post(1, "second").unwrap();
     let start = Instant::now();
     while !near.sockets.listener.polled().has_input() {
-        // From here on the descriptor is silent, as it is when a send has taken note of the message.
+        // The descriptor stays silent after this read, as it does when a send has consumed the signal.
         assert!(start.elapsed() < DEADLINE);
     }
     near.sockets.send(from, frames("answer")).unwrap();

@@ -1,8 +1,9 @@
-//! Counts what libzmq holds for receivers that have not read it yet: it bounds each of its queues, and not their sum.
+//! Count of the bytes that libzmq holds for receivers that have not read them yet: libzmq bounds each of its queues,
+//! but not their sum.
 //!
-//! A large message carries a [`Token`], which libzmq lets go of together with the message. Small ones are copied; one
-//! in [`SAMPLE`] bytes of them carries a token for all. What goes to one receiver leaves in order, so a token that is
-//! there stands for what was sent before it.
+//! A large message carries a [`Token`], which libzmq drops together with the message. Small messages are copied; one in
+//! [`SAMPLE`] bytes of them carries a token for all. Messages to one receiver leave in order, so a token that still
+//! exists also covers what was sent before it.
 
 use super::LARGE;
 use super::send_queue::Receiver;
@@ -11,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Bytes of small messages that are counted at a time: seldom enough to cost nothing.
+/// Bytes of small messages that one token covers: large enough to make the count nearly free.
 const SAMPLE: usize = 64 << 10;
 
-/// Receivers from which on those are looked for that hold nothing.
+/// Number of receivers from which idle ones are removed.
 const PRUNE_FROM: usize = 64;
 
 /// Bytes by receiver.
@@ -29,15 +30,15 @@ pub(super) struct Unread {
     began: Instant,
 }
 
-/// What one receiver holds.
+/// Bytes held for one receiver.
 #[derive(Debug, Default)]
 struct Held {
     bytes: AtomicUsize,
-    /// When it last read a message that carried a token, or began to hold some: in us since the beginning.
+    /// Time at which it last read a message with a token, or began to hold some, in us since `Unread::began`.
     read_at: AtomicU64,
 }
 
-/// A share of what a receiver holds, until it is dropped, on whichever thread.
+/// Share of a receiver's bytes, released when it is dropped, on whichever thread.
 #[derive(Debug)]
 pub(super) struct Token {
     bytes: usize,
@@ -52,12 +53,12 @@ impl Unread {
         Self { total, receivers, small: 0, prune_at: PRUNE_FROM, began: Instant::now() }
     }
 
-    /// Bytes of all receivers.
+    /// Returns the number of bytes of all receivers.
     pub(super) fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Counts a message of this many bytes, which has to carry what is returned.
+    /// Counts a message of this many bytes. The message has to carry the returned token.
     pub(super) fn count(&mut self, to: &Receiver, bytes: usize) -> Option<Token> {
         self.small += bytes;
         (bytes >= LARGE || self.small >= SAMPLE).then(|| {
@@ -71,7 +72,7 @@ impl Unread {
         })
     }
 
-    /// Receivers, with the bytes that each holds, and the time at which it last read some, in us.
+    /// Returns the receivers, with the bytes held for each, and the time at which it last read some, in us.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (&Receiver, usize, u64)> {
         let figures = |(to, held): (_, &Arc<Held>)| {
             (to, held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed))
@@ -79,12 +80,12 @@ impl Unread {
         self.receivers.iter().map(figures)
     }
 
-    /// Whether a receiver is among those.
+    /// Returns `true` if [`Self::receivers`] contains the receiver.
     pub(super) fn knows(&self, to: &Receiver) -> bool {
         self.receivers.contains_key(to)
     }
 
-    /// Counts no more what a receiver holds: its connection ends, and libzmq frees the bytes soon.
+    /// Stops counting the bytes of a receiver: its connection ends, and libzmq frees the bytes soon.
     pub(super) fn forget(&mut self, to: &Receiver) {
         if let Some(held) = self.receivers.remove(to) {
             self.total.fetch_sub(held.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
@@ -109,7 +110,7 @@ impl Held {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        // A receiver that was forgotten holds nothing any more.
+        // The bytes of a forgotten receiver have been subtracted already.
         let given_back =
             self.held.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(self.bytes));
         if given_back.is_ok() {

@@ -1,9 +1,10 @@
-//! Who is let in: the ZAP handler (ZeroMQ RFC 27) of the node's sockets, in a thread of its own. The thread also reads
-//! what libzmq reports of connections, and passes on which of them exceeded a limit; without keys it does only that.
+//! ZAP handler ([ZeroMQ RFC 27](https://rfc.zeromq.org/spec/27/)) of the node's sockets, in a thread of its own. The
+//! thread also reads libzmq's events of connections, and reports those that exceeded a limit; without keys it does only
+//! that.
 //!
-//! libzmq asks it about each connection before anything else is heard on it, and marks every message with what it
-//! answered: the key, or the user behind an ipc socket. Without a handler libzmq would let everybody in; with
-//! ZMQ_ZAP_ENFORCE_DOMAIN, nobody. The name that belongs to a key is looked up for each message, so that trust can end.
+//! libzmq sends the handler a request for each connection before it reads anything else from it, and attaches the reply
+//! to every message: the key, or the user behind an ipc socket. Without a handler libzmq would accept every connection;
+//! with ZMQ_ZAP_ENFORCE_DOMAIN, none. The name of a key is looked up for each message, so that trust can end.
 
 use super::event::Reports;
 use super::handshakes::Handshakes;
@@ -18,27 +19,27 @@ use std::time::Instant;
 use wasmnode_core::Label;
 use zmq::SocketEvent;
 
-/// Where libzmq asks.
+/// Endpoint of the ZAP handler.
 const ZAP: &str = "inproc://zeromq.zap.01";
 
-/// The domain of all of the node's sockets.
+/// ZAP domain of all of the node's sockets.
 const DOMAIN: &str = "wasmnode";
 
-/// Where libzmq tells of connections, and of those that did not come to be.
+/// Endpoint of libzmq's events of connections and failed handshakes.
 const EVENTS: &str = "inproc://strangers";
 
-/// Where the thread is told to end.
+/// Endpoint of the message that ends the thread.
 const END: &str = "inproc://zap-end";
 
-/// The property of a message that holds who sent it.
+/// Message property that holds the sender's user.
 pub(super) const USER_ID: &str = "User-Id";
 
-/// The names under which keys and users are trusted.
+/// Names of the trusted keys and users.
 #[derive(Debug, Clone, Default)]
 struct Names(Arc<RwLock<BTreeMap<String, Label>>>);
 
 impl Names {
-    /// Returns whether somebody is trusted no more.
+    /// Replaces the names; returns whether a key or user lost its trust.
     fn set(&self, keys: &Keys, me: &Label) -> bool {
         let users = keys.trusted.iter().map(|(name, trusted)| match trusted.credential {
             Credential::Key(key) => (key.to_string(), name.clone()),
@@ -60,15 +61,15 @@ impl Names {
 
 pub(super) struct Authenticator {
     names: Names,
-    /// The node's own name; `None` where no keys are asked for.
+    /// The node's own name; `None` without keys.
     me: Option<Label>,
     end: zmq::Socket,
     thread: JoinHandle<()>,
 }
 
 impl Authenticator {
-    /// Watches a socket that nothing is bound to yet; with keys, only those are let in who are trusted. What becomes of
-    /// the others is reported.
+    /// Guards a socket that nothing is bound to yet; with keys, only trusted users are accepted. Rejected connections
+    /// are reported.
     pub(super) fn open(
         context: &zmq::Context,
         guarded: &mut zmq::Socket,
@@ -100,17 +101,17 @@ impl Authenticator {
         Ok(Self { names, me: keys.map(|(_, me)| me.clone()), end, thread: thread.map_err(|_| zmq::Error::EAGAIN)? })
     }
 
-    /// Others are trusted from now on; returns whether somebody is so no more.
+    /// Replaces the trusted keys; returns whether a key or user lost its trust.
     pub(super) fn trust(&self, keys: &Keys) -> bool {
         self.me.as_ref().is_some_and(|me| self.names.set(keys, me))
     }
 
-    /// The name under which a user is trusted, if it is.
+    /// Returns the name under which a user is trusted, if it is.
     pub(super) fn name_of(&self, user: &str) -> Option<Label> {
         self.names.get(user)
     }
 
-    /// Lets nobody in any more. The context cannot end before the thread has.
+    /// Stops the thread, after which every connection is rejected. The context cannot end before the thread has.
     pub(super) fn close(self) {
         if self.end.send("", 0).is_ok() {
             let _it_panicked_then = self.thread.join();
@@ -118,11 +119,11 @@ impl Authenticator {
     }
 }
 
-/// What the thread has.
+/// State of the thread.
 struct ZapThread {
-    /// The limits of the socket.
+    /// Limits of the guarded socket.
     intake: Intake,
-    /// Where libzmq asks; `None` where everybody is let in.
+    /// Socket of the ZAP handler; `None` without keys, where every connection is accepted.
     zap: Option<zmq::Socket>,
     events: zmq::Socket,
     ended: zmq::Socket,
@@ -131,8 +132,8 @@ struct ZapThread {
     reports: Reports,
 }
 
-/// An event of the second version in the form of the first, but with the address of the other end in the place of the
-/// own.
+/// Converts an event of the second version to the form of the first, but with the remote address in place of the local
+/// one.
 fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
     let [kind, _count, value, .., remote] = event else { return None };
     let number = |frame: &[u8]| Some(u64::from_ne_bytes(frame.try_into().ok()?));
@@ -140,13 +141,13 @@ fn with_other_end(event: &[Vec<u8>]) -> Option<[Vec<u8>; 2]> {
     Some([[&kind.to_ne_bytes()[..], &value.to_ne_bytes()].concat(), remote.clone()])
 }
 
-/// Who it is at the other end, as far as that is known: without the port, which is another each time.
+/// Describes the other end, as far as it is known: without the port, because that differs each time.
 fn describe(remote: &[u8]) -> String {
     let address = std::str::from_utf8(remote).ok().and_then(|remote| remote.strip_prefix("tcp://")?.rsplit_once(':'));
-    address.map_or_else(|| "somebody".into(), |(host, _port)| format!("somebody at {host}"))
+    address.map_or_else(|| "connection".into(), |(host, _port)| format!("connection from {host}"))
 }
 
-/// A client that was let in: its address, if its transport has any.
+/// Describes an accepted client by its address, if its transport has one.
 fn client(remote: &[u8]) -> Cow<'_, str> {
     if remote.starts_with(b"ipc:") { "a client by ipc".into() } else { String::from_utf8_lossy(remote) }
 }
@@ -173,14 +174,14 @@ impl ZapThread {
                 }
             }
             for _ in 0..self.handshakes.take_abandoned(Instant::now()) {
-                self.turn_away("somebody connected who does not speak ZeroMQ");
+                self.turn_away("connection that does not speak ZeroMQ");
             }
         }
     }
 
     fn receive_event(&mut self, event: &[Vec<u8>]) {
         let exceeded = event.first().and_then(|event| Exceeded::of_event(event));
-        // Any other limit is one for those who were let in.
+        // Any other limit applies only after the handshake.
         if matches!(exceeded, None | Some(Exceeded::Handshake)) && !self.handshakes.record(event, Instant::now()) {
             return;
         }
@@ -203,7 +204,7 @@ impl ZapThread {
         self.reports.turned_away(why);
     }
 
-    /// Answers a question, and says who was turned away and what would let it in.
+    /// Answers a ZAP request; reports a rejected user, and the command that would let it in.
     fn answer(&self, zap: &zmq::Socket, frames: &[Vec<u8>]) {
         let Some(question) = ZapRequest::read(frames) else { return };
         let user = question.user();
@@ -215,12 +216,12 @@ impl ZapThread {
         let (code, text) = if is_trusted { ("200", "") } else { ("400", "not trusted") };
         let fields: [&[u8]; 6] = [b"1.0", question.id, code.as_bytes(), text.as_bytes(), user.as_bytes(), b""];
         let frames = [question.asker, b""].into_iter().chain(fields);
-        // It waits for the answer; if it is gone, it needs none.
+        // libzmq waits for the reply; if its session is gone, it needs none.
         let _gone = zap.send_multipart(frames, zmq::DONTWAIT);
     }
 }
 
-/// What libzmq asks, by the letter of RFC 27.
+/// ZAP request, as RFC 27 defines it.
 struct ZapRequest<'a> {
     asker: &'a [u8],
     id: &'a [u8],
@@ -237,7 +238,7 @@ impl<'a> ZapRequest<'a> {
         Some(Self { asker, id, address: std::str::from_utf8(address).ok()?, mechanism, credentials })
     }
 
-    /// What the connection proves: a key, or on ipc a user of this machine (`localhost:UID:GID:PID`).
+    /// Returns what the connection proves: a key, or on ipc a user of this machine (`localhost:UID:GID:PID`).
     fn user(&self) -> Option<String> {
         match (self.mechanism, self.credentials) {
             (b"CURVE", [key]) => zmq::z85_encode(key).ok(),
@@ -254,7 +255,7 @@ impl<'a> ZapRequest<'a> {
             Some(uid) => {
                 format!("user {uid} of this machine is not trusted; to let it in: wasmnode trust NAME --uid {uid}")
             }
-            None if user.is_empty() => format!("somebody at {} shows no key", self.address),
+            None if user.is_empty() => format!("connection from {} shows no key", self.address),
             None => format!("the key of {} is not trusted; to let it in: wasmnode trust NAME '{user}'", self.address),
         }
     }

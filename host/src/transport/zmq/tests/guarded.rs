@@ -1,4 +1,4 @@
-//! Who is let in where keys are asked for.
+//! Authentication of connections and links with keys.
 
 use super::*;
 use crate::keys::{self, Credential, Keys, Trusted};
@@ -12,7 +12,7 @@ fn pair(folder: &TempDir, name: &str) -> KeyPair {
     keys::generate(&folder.path().join(name)).unwrap()
 }
 
-/// The keys of somebody who trusts those others.
+/// Returns the keys of a process that trusts those others.
 fn trusting(own: KeyPair, others: &[(&str, KeyPair)]) -> Keys {
     let (allow, quota) = (vec![Pattern::everything()], Quota::default());
     let grant = Grant { role: Role::Client, allow, work: Vec::new(), is_admin: false, quota };
@@ -27,7 +27,7 @@ fn name(text: &str) -> Label {
     text.parse().unwrap()
 }
 
-/// Two stations, `a` and `b`, which trust each other, and the endpoint of `b`.
+/// Returns two stations, `a` and `b`, which trust each other, and the endpoint of `b`.
 fn two(folder: &TempDir) -> (Fixture, Fixture, String, [KeyPair; 2]) {
     let [a, b] = ["a", "b"].map(|name| pair(folder, name));
     let near = Fixture::guarded("a", &trusting(a, &[("b", b)]));
@@ -36,7 +36,7 @@ fn two(folder: &TempDir) -> (Fixture, Fixture, String, [KeyPair; 2]) {
     (near, far, endpoint, [a, b])
 }
 
-/// The next message, and the name of its sender.
+/// Returns the next message, and the name of its sender.
 fn heard(station: &mut Fixture) -> (ConnectionId, Option<Label>) {
     match station.next() {
         Input::Message { from, .. } => (from.clone(), from.principal().cloned()),

@@ -1,4 +1,4 @@
-//! Peers and listeners that break rules, byte by byte.
+//! Peers and listeners that break the protocol, byte by byte.
 
 use super::zmtp::{MORE, RawPeer, declaration, frame, greeting, message, ping};
 use super::*;
@@ -6,7 +6,7 @@ use super::*;
 /// Longer than three of libzmq's heartbeats.
 const STALL: Duration = Duration::from_millis(3_500);
 
-/// A listener to dial that is a raw peer once it is connected.
+/// Listener to dial, which becomes a raw peer once it is connected.
 fn listener(near: &mut Fixture, link: u64, minor: u8) -> RawPeer {
     let (listener, endpoint) = stranger();
     near.sockets.dial(LinkId(link), &endpoint, None);
@@ -159,7 +159,7 @@ fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
 
 #[test]
 fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_they_held() {
-    // The bound is one of the process, and other tests count too.
+    // The limit is per process, so other tests count too.
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
     let (sending, events) = event_queue().unwrap();
     let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, Reports::new(sending)).unwrap();
@@ -173,14 +173,14 @@ fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_th
         }
         near.wait_until(|near| near.over_limit > 0);
         near.over_limit = 0;
-        // Those that go on sending nothing make room for one that does.
+        // Connections that send nothing more make room for one that does.
         let mut slow = RawPeer::open(&endpoint, b"");
         for half in message(&[&vec![0; 2 << 20]]).chunks(1 << 20) {
             slow.send(half);
         }
         while !matches!(near.next(), Input::Message { .. }) {}
         drop(peers);
-        // All that they held is free again.
+        // All their memory is free again.
         let mut good = RawPeer::open(&endpoint, b"");
         good.send(&message(&[&vec![0; 1 << 20]]));
         while !matches!(near.next(), Input::Message { .. }) {}

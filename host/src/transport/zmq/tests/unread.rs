@@ -1,11 +1,11 @@
-//! Peers that ask, and do not read what they are answered.
+//! Clients that send requests and do not read the answers.
 
 use super::zmtp::{RawPeer, message};
 use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// A peer that has asked, with the id that it is answered under.
+/// Client that has sent a request, with the id that its answers carry.
 fn asker(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
     let mut peer = RawPeer::open(endpoint, identity);
     peer.send(&message(&[b"question"]));
@@ -15,7 +15,7 @@ fn asker(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, Conne
     }
 }
 
-/// A station that listens in a folder, with its endpoint: what the system buffers for an ipc connection is little.
+/// Returns a station that listens in a folder, with its endpoint: the system buffers little for an ipc connection.
 fn station(folder: &tempfile::TempDir, max_unread: usize) -> (Fixture, String) {
     let mut near = Fixture::with(DialTimeouts::default(), max_unread);
     let endpoint = near.bind(&format!("ipc://{}/a", folder.path().display()));
