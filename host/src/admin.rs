@@ -1,4 +1,4 @@
-//! Answers of the node's own services: its state, its plugins, its zone, as JSON.
+//! Answers of the node's own services, as JSON: its state, its plugins, its zone.
 
 use crate::transport::zmq::Sockets;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use wasmnode_api::{
 use wasmnode_core::{Address, Failure, Label, Node, PeerStatus, Time, Verdict, sentences};
 use wasmnode_sandbox::Plugins;
 
-/// Writes who is in the zone.
+/// Writes the members of the zone.
 pub(crate) fn members(node: &Node, zone: &Label) -> String {
     let started = |boot| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_micros(boot));
     let members = node.members().into_iter().map(|status| MemberReport {
@@ -24,7 +24,7 @@ pub(crate) fn members(node: &Node, zone: &Label) -> String {
     serde_json::to_string(&ZoneReport { zone: zone.to_string(), members: members.collect() }).unwrap_or_default()
 }
 
-/// Writes why a request for this address would go where it would go.
+/// Writes how a request for this address would be routed, and why.
 pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
     let explanation = node.explain(address, now);
     let candidates = explanation.candidates.iter().map(|candidate| CandidateReport {
@@ -49,7 +49,7 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
     serde_json::to_string(&report).unwrap_or_default()
 }
 
-/// Writes the state of everything that can be called.
+/// Writes the state of all services, with the node's counters.
 ///
 /// `turned_away` and `over_limit` are counters that the driver keeps.
 pub(crate) fn services(

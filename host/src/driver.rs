@@ -1,4 +1,4 @@
-//! The only loop: input, drain outputs, sleep until woken. It decides nothing; the core does.
+//! The only loop: input, drain outputs, sleep until woken. The core decides everything; the loop decides nothing.
 
 mod event;
 mod log;
@@ -26,40 +26,39 @@ use wasmnode_core::{
 use wasmnode_sandbox::log_throttle::Kinds;
 use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId, SandboxError};
 
-/// Messages taken from the sockets in a row, before the event queue gets its turn.
+/// Largest number of messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
 
-/// Of these, how many at most are received, decided, run and answered together: a processor does one thing eight times
-/// in less time than eight things in turn.
+/// Largest number of messages processed stage by stage as one batch, so that each stage's code and data stay in cache.
 const STRIDE: u32 = 8;
 
-/// Mails handled in a row, before the sockets get their turn.
+/// Largest number of events handled in a row, before the sockets get their turn.
 const EVENTS: u32 = 64;
 
-/// Time after which a turn takes no further messages from the sockets and no further mails: what each does can take
-/// much longer than it takes on average.
+/// Time after which a turn takes no further messages and no further events: any of them can take much longer than the
+/// average.
 const TURN: Duration = Duration::from_millis(4);
 
-/// Rounds of actions and their immediate results in one turn of the loop. The end of one run can start the next, and so
-/// on through a whole queue; what is left goes on in the next turn.
+/// Largest number of rounds of actions and their immediate results in one turn of the loop. The end of one run can
+/// start the next, and so on through a whole queue; the rest continues in the next turn.
 const ROUNDS: u32 = 256;
 
-/// How long a message may wait for those that it is answered with.
+/// Upper bound on the latency that batching replies may add.
 const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Largest number of warnings of one kind logged per second; the rest is counted.
 const WARNINGS_PER_SECOND: u32 = 20;
 
-/// How long a node that stops still answers its peers: until then they have heard that it goes, and ask others.
+/// Grace period during which a draining node still serves peers, so that its withdrawal reaches them first.
 const GOODBYE: Duration = Duration::from_millis(100);
 
 /// Why a node cannot run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// An endpoint is not to be had.
+    /// An endpoint could not be bound.
     Listen(ListenError),
-    /// The keys are not to be had.
+    /// The keys could not be read.
     Keys(KeyError),
     /// The plugins cannot be run.
     Plugins(SandboxError),
@@ -107,16 +106,16 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// Runs a node until it is told to stop by a signal (`signals.rs`): then it accepts nothing more, finishes what is in
-/// flight within the configured time, tells its workers to go and removes its ipc files. A second signal ends the wait,
-/// and the process with exit code 1 if that takes longer than three seconds, or at a third signal.
+/// Runs a node until a signal stops it (`signals.rs`): then it accepts nothing more, finishes what is in flight within
+/// the configured time, disconnects its workers and removes its ipc files. A second signal ends the wait, and the
+/// process with exit code 1 if that takes longer than three seconds, or at a third signal.
 ///
 /// # Errors
 /// If the node cannot start.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let started = Instant::now();
-    // A run that never ends takes its slice of a millisecond again and again. With tokio's own intervals, 61 such
-    // slices pass before it looks for new runs and timers; here, a few.
+    // A run that never ends uses a time slice of a millisecond again and again. With tokio's own intervals, 61 such
+    // slices pass before it checks for new runs and timers; with these, a few.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("plugins")
         .global_queue_interval(2)
@@ -127,8 +126,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let _entered = runtime.enter();
         serve(config, started)
     };
-    // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a name server that is
-    // dead.
+    // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a dead name server.
     runtime.shutdown_background();
     ended
 }
@@ -168,7 +166,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         is_ready: false,
     };
     if config.insecure {
-        warn!("security.insecure is set: whoever reaches this node's endpoints can use it, and pose as its peer");
+        warn!("security.insecure is set: anyone who reaches this node's endpoints can use it, and pose as its peer");
     }
     startup::say_who_may_come(config);
     config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
@@ -177,7 +175,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Notes where this node listens, and those that its configuration names.
+/// Registers the addresses of this node, and of the nodes that its configuration names.
 fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[String]) {
     let advertised = config.advertise.as_ref().map(Endpoint::to_string);
     let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
@@ -186,7 +184,7 @@ fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[
     own.chain(seeds).chain(neighbours).filter_map(log::tcp_address).for_each(|address| addresses.add(&address));
 }
 
-/// The settings of the core, with what is known only now.
+/// Returns the settings of the core, completed with what is known only after the endpoints are bound.
 fn settings(config: &Config, endpoints: &[String]) -> NodeSettings {
     let boot = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
     let dialable = |endpoint: &&String| Endpoint::from_str(endpoint).is_ok_and(|endpoint| endpoint.is_dialable());
@@ -194,12 +192,12 @@ fn settings(config: &Config, endpoints: &[String]) -> NodeSettings {
     let first = tcp.or_else(|| endpoints.iter().find(dialable)).map(|endpoint| absolute(endpoint));
     let endpoint = config.advertise.as_ref().map(Endpoint::to_string).or(first).unwrap_or_default();
     let boot = u64::try_from(boot).unwrap_or(u64::MAX);
-    // Two nodes that start in the same microsecond have different names.
+    // Two nodes that start in the same microsecond have different names, and so different seeds.
     let seed = config.node.name.as_str().bytes().fold(boot, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
     NodeSettings { boot, seed, endpoint, ..config.node.clone() }
 }
 
-/// The endpoint as a process with another current folder has to dial it.
+/// Makes an ipc endpoint absolute, so that processes with another current folder can dial it.
 fn absolute(endpoint: &str) -> String {
     match endpoint.strip_prefix("ipc://").map(std::path::absolute) {
         Some(Ok(path)) => format!("ipc://{}", path.display()),
@@ -209,29 +207,29 @@ fn absolute(endpoint: &str) -> String {
 
 struct Driver {
     node: Node,
-    /// Where answers go that come later.
+    /// Sender of inputs that follow later, from other threads.
     sending: EventSender<Input>,
     sockets: Sockets,
     plugins: Plugins,
     events: EventQueue<DriverEvent>,
-    /// What actions have yielded and the core does not know yet.
+    /// Results of actions that the core has not handled yet.
     happened: Vec<Input>,
-    /// How often the core may still be given results in this turn.
+    /// Number of rounds left in this turn.
     rounds: u32,
     started: Instant,
     config: Config,
     warnings: Kinds,
-    /// Connections and messages of those who are not trusted.
+    /// Number of rejected connections and messages.
     turned_away: u64,
-    /// Connections that exceeded a limit and were ended.
+    /// Number of connections that exceeded a limit and were ended.
     over_limit: u64,
-    /// What was logged lately of what is tried again and again.
+    /// Recently logged lines about what clients and nodes retry.
     repeats: Repeats,
-    /// Once the node is told to stop: until when its peers may still send it something.
+    /// While the node drains: end of the grace period in which peers may still send requests.
     goodbye: Option<Instant>,
-    /// Once the node is told to stop: when its patience with what is in flight ends.
+    /// While the node drains: end of the wait for what is in flight.
     end: Option<Instant>,
-    /// Whether the log says that the node is ready.
+    /// Whether readiness has been logged.
     is_ready: bool,
 }
 
@@ -240,11 +238,11 @@ impl Driver {
         for service in own_services() {
             self.handle(Input::Offered(service));
         }
-        // The plugins that are there already.
+        // Plugins that were in the folder at the start.
         self.wait_for_plugins();
     }
 
-    /// A new turn has all of its bounds before it.
+    /// Resets the bounds of a turn.
     fn begin_turn(&mut self) {
         self.rounds = ROUNDS;
         self.plugins.begin_turn();
@@ -272,7 +270,7 @@ impl Driver {
                 break;
             }
             if !has_messages {
-                // It looks at the sockets even when it need not sleep.
+                // `wait` checks the sockets even when there is no need to sleep.
                 let is_busy = has_mail || !self.happened.is_empty();
                 let sleep = if is_busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
                 self.sockets.wait(self.events.fd(), sleep);
@@ -285,11 +283,12 @@ impl Driver {
         info!("stopped");
     }
 
-    /// Takes messages from the sockets, and brings each to its end as far as it goes at once: as many together as take
-    /// no longer than [`PATIENCE`], by what the ones before took. Returns whether there may be more.
+    /// Receives messages in batches and completes what can be completed without waiting: as many per batch as take no
+    /// longer than [`PATIENCE`], estimated from the previous batch. Returns whether there may be more.
     fn receive_batch(&mut self) -> bool {
         let start = self.now();
-        // The first goes alone: when there is no other, its answer need not wait until the sockets have said so.
+        // The first message is a batch of its own, so that its answer does not wait for the check whether there is
+        // another.
         let (mut received, mut most, mut began) = (0, 1, start);
         while received < BATCH && began.since(start) < TURN {
             let mut taken = 0;
@@ -312,12 +311,12 @@ impl Driver {
         true
     }
 
-    /// Handles the mails that have come, up to the bounds of a turn. Returns whether there may be more.
+    /// Handles pending events, up to the bounds of a turn. Returns whether there may be more.
     fn handle_events(&mut self) -> bool {
         self.events.acknowledge();
         let start = self.now();
         for _ in 0..EVENTS {
-            // The capacity that the event takes is free again once all that follows from it has been done.
+            // The event's permit is released once everything that follows from the event has been done.
             let Some(QueuedEvent { event, permit: _taken }) = self.events.next() else { return false };
             self.handle_event(event);
             if self.now().since(start) >= TURN {
@@ -358,7 +357,7 @@ impl Driver {
         self.handle(input);
     }
 
-    /// What an event of the sandbox means to the core, if anything.
+    /// Returns the core's input for an event of the sandbox, if there is one.
     fn sandbox_event(&mut self, event: Event) -> Option<Input> {
         match event {
             Event::Run(RunEvent::Finished(end)) => Some(runs::finished(end)),
@@ -388,7 +387,7 @@ impl Driver {
     }
 
     fn is_over(&mut self) -> bool {
-        // Once passed it is forgotten, so that the driver does not sleep past it, nor wakes for it again and again.
+        // Cleared once it has passed, so that the driver does not wake up for it again and again.
         self.goodbye = self.goodbye.filter(|until| *until > Instant::now());
         self.end.is_some_and(|end| {
             let is_done = self.node.outstanding() == 0 && self.goodbye.is_none();
@@ -409,15 +408,15 @@ impl Driver {
         Time::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// One thing happened: tells the core, and does what follows.
+    /// Passes one input to the core, and executes its outputs.
     fn handle(&mut self, input: Input) {
         let now = self.now();
         self.node.handle(input, now);
         self.settle(now);
     }
 
-    /// Does everything that the core has decided. What an action yields at once (a short run's result, an undeliverable
-    /// message) is told in turn, as often as the turn allows.
+    /// Executes all outputs of the core. Immediate results (of a short run, an undeliverable message) are fed back to
+    /// the core, as often as the turn allows.
     fn settle(&mut self, mut now: Time) {
         loop {
             let mut clock = None;
@@ -437,7 +436,7 @@ impl Driver {
         }
     }
 
-    /// `clock` is the time, if the output before was a run that has ended.
+    /// Executes one output. `clock` is the current time, if the previous output was a run that has ended.
     fn act(&mut self, output: Output, now: Time, clock: &mut Option<Instant>) -> Option<Input> {
         let mut time = clock.take();
         match output {
@@ -477,7 +476,7 @@ impl Driver {
         Ok(admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
     }
 
-    /// Answers a request of the node's own services; `None` if the answer comes later, by the event queue.
+    /// Answers a request for one of the node's own services; `None` if the answer follows later, by the event queue.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             api::PLUGINS => return self.plugins_command(request),
@@ -492,7 +491,7 @@ impl Driver {
     }
 }
 
-/// What the node answers itself, besides `mmi.*`.
+/// Returns the services that the node answers itself, besides `mmi.*`.
 fn own_services() -> impl Iterator<Item = ServiceName> {
     let names = [api::SERVICES, api::PLUGINS, api::MEMBERS, api::EXPLAIN];
     names.into_iter().filter_map(|name| name.parse().ok())

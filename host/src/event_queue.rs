@@ -1,5 +1,5 @@
-//! Queue of events from other threads to the driver: a channel, and a file descriptor that becomes readable with it. It
-//! knows no type of event; each module declares its own, and the driver gathers them.
+//! Queue of events from other threads to the driver: a channel, and a file descriptor that becomes readable with it.
+//! The queue depends on no type of event; each module declares its own, and the driver gathers them.
 //!
 //! The driver sleeps in `poll`, which waits for file descriptors but not for channels. A sender writes a byte only when
 //! the driver may be asleep, so a burst of events costs one system call.
@@ -46,7 +46,7 @@ pub(crate) fn event_queue<E: Send + 'static>() -> std::io::Result<(EventSender<E
     let is_awake = Arc::clone(&is_woken);
     let send = move |event, permit| {
         if sender.send(QueuedEvent { event, permit }).is_ok() && !is_awake.swap(true, Ordering::SeqCst) {
-            // A full pipe holds a byte already, so the driver wakes up all the same.
+            // A full pipe holds a byte already, so the driver wakes up anyway.
             let _full_pipe_is_enough = (&write).write(&[1]);
         }
     };

@@ -1,6 +1,7 @@
 //! wasmnode: a broker node that serves sandboxed WebAssembly components over ZeroMQ.
 //!
-//! The binary is a thin layer over [`config`] and [`driver`]. Programs that want to ask a node use `wasmnode-client`.
+//! The binary is a thin layer over [`config`] and [`driver`]. Programs that send requests to a node use
+//! `wasmnode-client`.
 
 mod admin;
 pub mod config;

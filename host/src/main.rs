@@ -1,4 +1,4 @@
-//! The program: arguments, configuration, the role, the exit code.
+//! The program: arguments, configuration, command, exit code.
 
 mod cli;
 mod loadgen;

@@ -1,24 +1,25 @@
-//! How the process takes memory from the system, and gives it back.
+//! Settings of the allocator: how the process takes memory from the system, and returns it.
 
 #[cfg(target_env = "gnu")]
 use std::time::Duration;
 
-/// Blocks of this size and more are taken from the system one by one, and given back when they are freed.
+/// Smallest size of blocks that are mapped one by one, and returned to the system when they are freed.
 ///
-/// glibc would raise the size by itself, up to 32 MiB, and then keep what large messages leave behind: 600 MiB after
-/// 320 requests of 15 MiB. Smaller blocks are used again too often to pay for fresh pages each time.
+/// glibc would raise this threshold by itself, up to 32 MiB, and then keep the memory of large messages: 600 MiB after
+/// 320 requests of 15 MiB. Smaller blocks are reused too often to pay for fresh pages each time.
 #[cfg(target_env = "gnu")]
 const OWN_MAPPING: libc::c_int = 4 << 20;
 
-/// Free memory at the end of the heap that is kept: what glibc, left to itself, may raise it to.
+/// Free memory at the end of the heap that is kept: the value that glibc's own adjustment may reach.
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 64 << 20;
 
-/// How often what is free between smaller blocks is given back: by itself, glibc keeps the most that was ever in use.
+/// Interval at which free memory between smaller blocks is returned: by itself, glibc keeps the most that was ever in
+/// use.
 #[cfg(target_env = "gnu")]
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Has memory that was freed given back to the system: that of large messages immediately, the rest each minute.
+/// Makes the allocator return freed memory to the system: that of large messages immediately, the rest each minute.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "no crate in use offers it")]
 pub(crate) fn give_back() {
@@ -37,6 +38,6 @@ pub(crate) fn give_back() {
     let _without_it_more_is_kept = std::thread::Builder::new().name("memory".into()).spawn(trim);
 }
 
-/// Other allocators give back what is freed by themselves.
+/// Does nothing: other allocators return freed memory by themselves.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_back() {}

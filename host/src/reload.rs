@@ -1,7 +1,7 @@
-//! Files that an administrator changes while the node runs: the keys, which it looks at by itself and on SIGHUP, and
-//! the configuration, of which SIGHUP says what a restart would change.
+//! Files that an administrator changes while the node runs: the keys, which are checked regularly and on SIGHUP, and
+//! the configuration, of which SIGHUP logs what a restart would change.
 //!
-//! All of it is done by one thread, so that a slow disk holds up nothing else. It outlives a panic of its own.
+//! One thread does all of this, so that a slow disk holds up nothing else. The thread survives its own panics.
 
 use crate::config::{Config, SourceSettings};
 use crate::event_queue::EventSender;
@@ -12,10 +12,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// How often the folder of keys is looked at: trust begins and ends within a second.
+/// Interval of the checks of the key folder: trust begins and ends within a second.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// How often a node without keys looks at nothing.
+/// Interval for a node without keys, which has nothing to check.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 struct Reload {
@@ -24,7 +24,7 @@ struct Reload {
     changes: EventSender<Keys>,
 }
 
-/// Looks after the files for as long as the node runs. Each message of `hung_up` is a SIGHUP.
+/// Starts the thread, which checks the files as long as the node runs. Each message of `hung_up` is a SIGHUP.
 ///
 /// # Errors
 /// If the system refuses a thread.
@@ -44,7 +44,7 @@ pub(crate) fn start(
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if catch_unwind(AssertUnwindSafe(|| reload.look(is_asked))).is_err() {
-                error!("a look at the keys and the configuration failed (above), and is repeated");
+                error!("checking the keys and the configuration failed (see above); the check is repeated");
             }
         }
     };
@@ -66,7 +66,7 @@ impl Reload {
         }
     }
 
-    /// Says what a restart would change.
+    /// Logs what a restart would change.
     fn compare(&self) {
         let Some(source) = &self.source else {
             return info!("SIGHUP: this node was started without a configuration");
@@ -77,7 +77,7 @@ impl Reload {
             Ok(keys) => warn!("SIGHUP: {file} has changed; restart the node to use it: {}", keys.join(", ")),
             Err(mistakes) => {
                 let mistakes = mistakes.to_string().replace('\n', "; ");
-                warn!("SIGHUP: the configuration has mistakes, and would not start a node: {mistakes}");
+                warn!("SIGHUP: the configuration has mistakes; a node would not start with it: {mistakes}");
             }
         }
     }

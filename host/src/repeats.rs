@@ -1,21 +1,21 @@
-//! The same line again and again: a client that is turned away tries again ten times a second.
+//! Suppression of repeated log lines: a client that is turned away tries again ten times a second.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use wasmnode_core::text;
 
-/// How long a line is not said again.
+/// Time during which a line is not logged again.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Largest number of different lines that are remembered; others pass.
+/// Largest number of different lines that are remembered; beyond it, lines are logged each time.
 const LINES: usize = 1_000;
 
-/// The lines that were said lately, and how often each was left out since.
+/// Recently logged lines, and how often each was left out since.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats(BTreeMap<String, (Instant, usize)>);
 
 impl Repeats {
-    /// The line as it is to be said now, if it is.
+    /// Returns the line to log, or `None` if it was logged lately.
     pub(crate) fn check(&mut self, line: &str, now: Instant) -> Option<String> {
         let is_over = |said: Instant| now.saturating_duration_since(said) >= PERIOD;
         if let Some((said, left_out)) = self.0.get_mut(line) {
@@ -26,7 +26,7 @@ impl Repeats {
             let times = std::mem::take(left_out);
             *said = now;
             return Some(if times > 0 {
-                format!("{line} (and {} more since that was said last)", text::count(times, "time"))
+                format!("{line} (and {} more since it was logged last)", text::count(times, "time"))
             } else {
                 line.into()
             });
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(check("a", 0), Some("a".into()));
         assert_eq!([check("a", 1), check("a", 59)], [None, None]);
         assert_eq!(check("b", 59), Some("b".into()));
-        assert_eq!(check("a", 60), Some("a (and 2 times more since that was said last)".into()));
+        assert_eq!(check("a", 60), Some("a (and 2 times more since it was logged last)".into()));
         assert_eq!(check("a", 120), Some("a".into()));
     }
 

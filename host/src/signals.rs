@@ -1,14 +1,14 @@
-//! What signals do to a node. Every signal that would end a process by default has a meaning here, because an end
-//! without draining loses what is in flight:
+//! Signal handling. Every signal that would end a process by default has a meaning here, because an end without
+//! draining loses what is in flight:
 //!
 //! | signal | meaning |
 //! |---|---|
 //! | TERM, INT, QUIT, PWR, XCPU | drain, then end; the second of them ends the wait, the third the process |
-//! | HUP | read again what can be (module `reload`); drain, if it came because the node's terminal was closed |
-//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, those of real time | logged, and passed over |
+//! | HUP | reload files (module `reload`); drain, if the node's terminal was closed |
+//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, real-time signals | logged, and otherwise ignored |
 //!
-//! PIPE is ignored by the runtime of every Rust program. ABRT, KILL and those of a broken program keep their defaults:
-//! they are for an end without draining.
+//! The runtime of every Rust program ignores PIPE. ABRT, KILL and the signals of a crash keep their defaults: they are
+//! meant to end a process without draining.
 
 use crate::event_queue::EventSender;
 use std::fs::OpenOptions;
@@ -32,20 +32,20 @@ const PASSED_OVER: [(i32, &str); 8] = [
     (libc::SIGPROF, "SIGPROF"),
     (libc::SIGIO, "SIGIO"),
     (libc::SIGSTKFLT, "SIGSTKFLT"),
-    // Writing beyond `ulimit -f` fails, and whoever writes says so.
+    // Writing beyond `ulimit -f` fails, and the writer reports the error.
     (libc::SIGXFSZ, "SIGXFSZ"),
 ];
 
-/// How long the node may take to end after it has nothing left to wait for: a thread that hangs in the system must not
-/// keep the process alive.
+/// Time limit for the node's end after it has nothing left to wait for: a thread that hangs in the system must not keep
+/// the process alive.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// How long the thread that writes the log has for the last line of a process that hangs.
+/// Time that the log's thread has to write the last line of a process that hangs.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
-/// Ends the node as signals say; each SIGHUP that asks to read files again is received from the result.
+/// Installs the signal handlers. The receiver gets a message for each SIGHUP that asks for a reload.
 ///
-/// To be called within the runtime.
+/// Call it within the runtime.
 ///
 /// # Errors
 /// If the system refuses a handler.
@@ -69,14 +69,14 @@ pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
             }
         });
     }
-    // One that has not been taken yet stands for those that follow.
+    // One pending message also stands for those that follow.
     let (hang_up, hung_up) = sync_channel(1);
     listen_for_hang_ups(end, hang_up)?;
     Ok(hung_up)
 }
 
 fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
-    // Under nohup the node is to outlive its terminal.
+    // Under nohup the node must outlive its terminal.
     let has_terminal = !is_ignored(libc::SIGHUP) && is_on_terminal();
     let mut received = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -111,30 +111,30 @@ impl End {
     }
 }
 
-/// Ends the process if it has not ended by itself after [`LAST_WORDS`].
+/// Ends the process unless it ends by itself within [`LAST_WORDS`].
 pub(crate) fn end_in_time() {
     let give_up_later = || {
         std::thread::sleep(LAST_WORDS);
         give_up();
     };
     if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(give_up_later) {
-        warn!("cannot watch over the end of the process: the system refuses a thread: {error}");
+        warn!("no time limit for the end of the process: the system refuses a thread: {error}");
     }
 }
 
 fn give_up() {
-    error!("the node hangs while it stops; the process ends without what was left to do");
-    // The log is written by another thread, which may hang as well.
+    error!("the node hangs while it stops; ending the process without completing the shutdown");
+    // Another thread writes the log, and may hang as well.
     std::thread::sleep(LAST_LINE);
     std::process::exit(1);
 }
 
-/// Whether the process has a controlling terminal that is still there.
+/// Returns `true` if the process has a controlling terminal that still exists.
 fn is_on_terminal() -> bool {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open("/dev/tty").is_ok()
 }
 
-/// Whether whoever started this process had it ignore a signal (`SigIgn` in `proc_pid_status(5)`).
+/// Returns `true` if the process was started with the signal ignored (`SigIgn` in `proc_pid_status(5)`).
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,10 +1,11 @@
-//! The word that was perhaps meant.
+//! Suggestions for misspelt words.
 
-/// Letters that a misspelt word may differ by.
+/// Largest number of letters that a misspelt word may differ by.
 const MOST: usize = 2;
 
-/// The known word that a misspelt one is nearest to: at most two letters are put in, left out or replaced, and at least
-/// one stays as it was.
+/// Returns the known word that is nearest to a misspelt one.
+///
+/// The two differ by at most two inserted, deleted or replaced letters, and share at least one.
 ///
 /// ```
 /// use wasmnode::suggestion::nearest;
@@ -21,7 +22,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, known)| known)
 }
 
-/// How many letters must be put in, left out or replaced to turn one word into the other.
+/// Returns the number of insertions, deletions and replacements that turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (i, a) in from.chars().enumerate() {

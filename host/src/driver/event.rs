@@ -1,4 +1,4 @@
-//! All that wakes the driver, gathered from the modules that declare it.
+//! Events that wake the driver, gathered from the modules that declare them.
 
 use crate::keys::Keys;
 use crate::transport::zmq::TransportEvent;
@@ -9,9 +9,9 @@ use wasmnode_core::Input;
 pub(super) enum DriverEvent {
     /// Input of the core.
     Input(Input),
-    /// Of the plugins and their runs.
+    /// Event of the plugins and their runs.
     Sandbox(wasmnode_sandbox::Event),
-    /// Of the sockets.
+    /// Event of the transport.
     Transport(TransportEvent),
     /// Changed set of trusted keys.
     Keys(Keys),

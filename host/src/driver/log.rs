@@ -1,4 +1,4 @@
-//! What the driver logs of what the core tells, and how often.
+//! Log of the core's events, with limits on repetition.
 
 use super::Driver;
 use crate::config::Endpoint;
@@ -9,10 +9,10 @@ use wasmnode_core::{Event, ZoneEvent};
 use wasmnode_sandbox::log_throttle::LogDecision;
 
 impl Driver {
-    /// Logs what happened to workers and requests.
+    /// Logs an event of workers or requests.
     pub(super) fn log_event(&mut self, event: &Event) {
         match event {
-            // Two workers that share an identity take turns for ever.
+            // Two workers that share an identity replace each other for ever.
             Event::WorkerLeft { .. } if event.is_doubled_identity() => {
                 self.warn_now_and_then(event.kind(), &event.to_string());
             }
@@ -21,7 +21,7 @@ impl Driver {
         }
     }
 
-    /// Logs what happened in the zone, and notes where its members listen.
+    /// Logs an event of the zone, and registers the addresses of its members.
     pub(super) fn log_zone_event(&mut self, event: &ZoneEvent) {
         let addresses = self.plugins.node_addresses();
         match event {
@@ -34,20 +34,21 @@ impl Driver {
             | ZoneEvent::MemberLeft(_)
             | ZoneEvent::Renewed(_)
             | ZoneEvent::SessionUp { .. } => info!("{event}"),
-            // It is dialled again and again.
+            // The core keeps dialling, so the event repeats.
             ZoneEvent::DialFailed { .. } => self.warn_now_and_then(event.kind(), &event.to_string()),
             _ => self.warn(event.kind(), event),
         }
     }
 
-    /// Logs what is the same again and again: once, and then once a minute, with how often it was left out.
+    /// Logs a line that repeats: once, and then once a minute, with the number of repetitions left out.
     pub(super) fn warn_now_and_then(&mut self, kind: &str, line: &str) {
         if let Some(line) = self.repeats.check(line, Instant::now()) {
             self.warn(kind, &line);
         }
     }
 
-    /// Whoever sends rubbish does not fill the log with it.
+    /// Logs a warning unless too many of its kind were logged within a second, so that garbage from a client cannot
+    /// flood the log.
     pub(super) fn warn(&mut self, kind: &str, event: &impl fmt::Display) {
         match self.warnings.check(kind, Instant::now()) {
             LogDecision::Pass => warn!("{event}"),
@@ -56,7 +57,7 @@ impl Driver {
         }
     }
 
-    /// Logs what was left out of floods that are over.
+    /// Logs the numbers of warnings left out of floods that are over.
     pub(super) fn warn_of_the_rest(&mut self) {
         if self.warnings.next_left_out().is_some() {
             for (kind, left_out) in self.warnings.take_left_out(Instant::now()) {
@@ -66,7 +67,7 @@ impl Driver {
     }
 }
 
-/// Host and port of a TCP endpoint.
+/// Returns the host and port of a tcp endpoint.
 pub(super) fn tcp_address(endpoint: &str) -> Option<String> {
     match endpoint.parse().ok()? {
         Endpoint::Tcp(address) => Some(address),

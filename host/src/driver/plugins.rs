@@ -1,4 +1,4 @@
-//! `node.plugins`: the list, a step back, and what `deploy` needs.
+//! Service `node.plugins`: the list of plugins, rollback, and the requests of `deploy`.
 
 use super::Driver;
 use serde::Serialize;
@@ -6,9 +6,9 @@ use wasmnode_core::{Caller, Code, Failure, Input, RequestId, Run};
 use wasmnode_sandbox::RunId;
 
 impl Driver {
-    /// Answers a request to `node.plugins`; `None` if the answer comes later, by the event queue.
+    /// Answers a request for `node.plugins`; `None` if the answer follows later, by the event queue.
     ///
-    /// A step back needs a key that says `admin`.
+    /// A rollback requires a key with `admin`.
     pub(super) fn plugins_command(&mut self, request: &Run) -> Option<Input> {
         let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
@@ -45,7 +45,7 @@ impl Driver {
         Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
     }
 
-    /// Answers with all plugins, and the files of the folder that cannot be any.
+    /// Answers with all plugins, and the files of the folder whose names cannot be those of plugins.
     fn list_plugins(&self, request: RequestId) {
         let (mut all, misnamed, sending) = (self.plugins.reports(), self.plugins.misnamed(), self.sending.clone());
         tokio::spawn(async move {

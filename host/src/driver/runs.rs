@@ -1,10 +1,10 @@
-//! Between the core, which counts requests, and the sandbox, which runs them.
+//! Conversions between the core, which counts requests, and the sandbox, which runs them.
 
 use std::time::{Duration, Instant};
 use wasmnode_core::{Input, RequestId, Run, Time};
 use wasmnode_sandbox::{Finished, OfferChange, RunId};
 
-/// The run for a request; `started` is when the core's time began.
+/// Returns the run for a request; `started` is the origin of the core's time.
 pub(super) fn run_of(request: Run, remaining: Duration, started: Instant) -> wasmnode_sandbox::Run {
     wasmnode_sandbox::Run {
         id: RunId(request.id.0),
@@ -18,17 +18,17 @@ pub(super) fn run_of(request: Run, remaining: Duration, started: Instant) -> was
     }
 }
 
-/// A time of the core; `started` is when it began.
+/// Converts a time of the core; `started` is its origin.
 pub(super) fn instant(time: Time, started: Instant) -> Instant {
     started.checked_add(time.since(Time::ZERO)).unwrap_or(started)
 }
 
-/// The end of a run, as the core hears it.
+/// Converts the end of a run to an input of the core.
 pub(super) fn finished(Finished { run, result }: Finished) -> Input {
     Input::Finished { request: RequestId(run.0), result }
 }
 
-/// A change of what plugins offer, as the core hears it.
+/// Converts a change of the plugins' offers to an input of the core.
 pub(super) fn offer_change(change: OfferChange) -> Input {
     match change {
         OfferChange::Offered(service) => Input::Offered(service),

@@ -1,5 +1,5 @@
-//! From listening to ready. The node listens before it loads plugins, because a file may take a minute to compile; so
-//! what clients and signals may expect meanwhile is decided here.
+//! The phase from listening to ready. The node listens before it loads plugins, because a file may take a minute to
+//! compile; this module decides what clients and signals may expect meanwhile.
 
 use super::Driver;
 use crate::config::{Config, Endpoint};
@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use tracing::info;
 use wasmnode_core::ServiceName;
 
-/// Upper bound on the time from a node's start until it serves, while plugins that were there load. Until then clients
-/// connect, and their requests wait; so a restart with compiled plugins in the cache fails none for want of a plugin.
+/// Upper bound on the time from a node's start until it serves, while plugins that were in the folder load. Until then
+/// clients connect, and their requests wait; so no request fails for lack of a plugin when a node restarts with its
+/// compiled plugins in the cache.
 const FIRST_PLUGINS: Duration = Duration::from_secs(2);
 
-/// Upper bound on the time from a node's start until it logs that it is ready, whatever still compiles.
+/// Upper bound on the time from a node's start until it logs that it is ready, even if plugins still compile.
 pub(super) const READY: Duration = Duration::from_secs(30);
 
-/// Says what a node without keys lets other users of its machine do, if they can connect.
+/// Logs what other users of the machine may do at a node without keys, if they can connect.
 pub(super) fn say_who_may_come(config: &Config) {
     let (tcp, ipc): (Vec<_>, Vec<_>) =
         config.listen.iter().partition(|endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_)));
@@ -32,8 +33,8 @@ pub(super) fn say_who_may_come(config: &Config) {
 }
 
 impl Driver {
-    /// Reads no message before the plugins that were there at the start have been tried, or [`FIRST_PLUGINS`] have
-    /// passed. Signals count.
+    /// Waits until the plugins that were in the folder at the start have been tried, or [`FIRST_PLUGINS`] have passed.
+    /// Reads no messages meanwhile, but handles signals.
     pub(super) fn wait_for_plugins(&mut self) {
         let until = self.started + FIRST_PLUGINS;
         while !self.plugins.has_tried_all() && self.end.is_none() {
@@ -47,7 +48,8 @@ impl Driver {
         }
     }
 
-    /// Logs once that all plugins that were there at the start are loaded or refused, or that this takes long.
+    /// Logs readiness once: when all plugins that were in the folder at the start are loaded or refused, or after
+    /// [`READY`].
     pub(super) fn log_readiness(&mut self) {
         let elapsed = self.started.elapsed();
         let unfinished: Vec<&str> = self.plugins.unfinished().map(ServiceName::as_str).collect();
