@@ -1,13 +1,14 @@
-//! Keys: what a process proves itself with, and whom it trusts.
+//! Keys: a process's own pair, and the keys and users that it trusts.
 //!
 //! A folder holds both, as text:
 //!
 //! ```text
 //! keys/self.toml           this process's own pair, readable by its user only:  public = "..."  secret = "..."
-//! keys/trusted/NAME.toml   somebody who is trusted, and what it may do: the table in docs/guide/keys.md
+//! keys/trusted/NAME.toml   a trusted key or user, and what it may do: the table in docs/guide/keys.md
 //! ```
 //!
-//! Keys are those of CURVE (ZeroMQ RFC 26), 32 bytes, written in Z85 (ZeroMQ RFC 32).
+//! Keys are those of CURVE ([ZeroMQ RFC 26](https://rfc.zeromq.org/spec/26/)), 32 bytes, written in Z85 ([ZeroMQ RFC
+//! 32](https://rfc.zeromq.org/spec/32/)).
 
 mod folder;
 mod guard;
@@ -31,21 +32,21 @@ use wasmnode_client::{Key, KeyPair};
 use wasmnode_core::{Access, Grant, Label, Pattern, Quota, Role};
 use wasmnode_files::{self as files, FileError};
 
-/// A folder of keys, as it was read.
+/// Content of a folder of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// The process's own.
+    /// The process's own pair.
     pub own: KeyPair,
-    /// Everybody who is trusted, by name.
+    /// Trusted keys and users, by name.
     pub trusted: BTreeMap<Label, Trusted>,
 }
 
-/// Why there are no keys to be had.
+/// Why keys cannot be read or made.
 #[derive(Debug)]
 pub enum KeyError {
     /// The folder has no pair of its own.
     None(PathBuf),
-    /// A file cannot be read or written, and what to do.
+    /// A file cannot be read or written; with the reason and a remedy.
     File(PathBuf, String),
     /// Mistakes in a file.
     Mistakes(ConfigError),
@@ -72,17 +73,17 @@ impl From<ConfigError> for KeyError {
     }
 }
 
-/// Makes a new pair and writes it; one that is there stays.
+/// Makes a new pair and writes it. An existing pair stays.
 ///
 /// # Errors
-/// If there is one already, or the folder cannot be written.
+/// If there is a pair already, or the folder cannot be written.
 pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
     let file = own_file(folder);
     let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
     let pair = KeyPair::random()
         .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq makes no keys: {error}")))?;
     let text = format!(
-        "# The keys of this process. Whoever has the secret one can pose as it: show it to nobody.\n\
+        "# The keys of this process. A holder of the secret key can pose as it: keep it private.\n\
          public = \"{}\"\nsecret = \"{}\"\n",
         pair.public, pair.secret
     );
@@ -102,10 +103,10 @@ pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
     Ok(pair)
 }
 
-/// Reads a folder's own pair.
+/// Reads the own pair of a folder.
 ///
 /// # Errors
-/// If there is none, if others may read it, or if the file has mistakes.
+/// If there is none, if other users may read it, or if the file has mistakes.
 pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
     let file = own_file(folder);
     let refused = |why: String| KeyError::File(file.clone(), why);
@@ -131,23 +132,23 @@ pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
         fields.done();
         pair.0.zip(pair.1)
     })?;
-    // Without mistakes both are there.
+    // Without mistakes both exist.
     pair.map(|(public, secret)| KeyPair { public, secret }).ok_or(KeyError::None(folder.into()))
 }
 
 impl Keys {
-    /// Reads a folder. A file that cannot be believed lets nobody in, and keeps nobody else out; [`Self::mistakes`]
+    /// Reads a folder. A file that is not accepted trusts nothing, and does not affect the others; [`Self::mistakes`]
     /// names it.
     ///
     /// # Errors
-    /// Whatever keeps the own pair from being read.
+    /// If the own pair cannot be read.
     pub fn load(folder: &Path) -> Result<Self, KeyError> {
         let own = load_pair(folder)?;
         let trusted = TrustFolder::new(folder, Some(own.public)).look(Instant::now()).trusted;
         Ok(Self { own, trusted })
     }
 
-    /// Every mistake in a folder of keys, with the name of its file.
+    /// Returns every mistake in a folder of keys, with the name of its file.
     #[must_use]
     pub fn mistakes(folder: &Path) -> Vec<String> {
         let (own, mistake) = match load_pair(folder) {
@@ -159,7 +160,7 @@ impl Keys {
         mistake.into_iter().chain(of_others).collect()
     }
 
-    /// How many are trusted, as a person is told.
+    /// Returns the number of trusted names, as a text.
     pub(crate) fn how_many(&self) -> String {
         match self.trusted.len() {
             1 => "1 is trusted".into(),
@@ -167,13 +168,13 @@ impl Keys {
         }
     }
 
-    /// The key under which a process of this name is expected.
+    /// Returns the key that a process of this name must have.
     #[must_use]
     pub fn key_of(&self, name: &Label) -> Option<Key> {
         self.trusted.get(name).and_then(Trusted::key)
     }
 
-    /// What everybody may do; the node's own user, or key, everything.
+    /// Returns the grants of all names; the node's own user, or key, may do everything.
     #[must_use]
     pub fn access(&self, me: &Label) -> Access {
         let all = || vec![Pattern::everything()];
@@ -270,7 +271,7 @@ mod tests {
         fs::write(folder.path().join("trusted/a.toml"), format!("key = '{key}'")).unwrap();
         assert!(said(&format!("key = '{key}'")).contains("is the same key as that of a"));
         fs::write(folder.path().join("trusted/a b.toml"), "").unwrap();
-        assert!(said(&format!("key = '{key}'")).contains("is not named after anybody"));
+        assert!(said(&format!("key = '{key}'")).contains("its name is not valid"));
     }
 
     #[test]

@@ -32,8 +32,8 @@ impl Driver {
                 }
             }
             (["rollback", _], _) => {
-                let reason = "only a client of this node may do that, with a key that says `admin`, or by ipc where nobody \
-                              has to show a key";
+                let reason = "only a client of this node may roll back plugins, with a key that has `admin`, or by ipc \
+                              where no keys are required";
                 Err(Failure::new(Code::Forbidden, reason))
             }
             _ => {

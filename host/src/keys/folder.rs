@@ -1,13 +1,13 @@
-//! The folder of those who are trusted, each file for itself.
+//! The folder `trusted`. Each of its files is checked on its own:
 //!
-//! - A file that is gone ends its trust immediately, whatever became of the others. So does one that is no longer a
-//!   regular file: a link to nothing, a folder, a FIFO.
-//! - A file that is there and cannot be believed (it cannot be read, has mistakes, or every user may write to it) has a
-//!   state of its own: what it said last counts for [`GRACE`] longer, so that neither an editor's half-written file nor
-//!   a full table of descriptors ends connections, and then its trust ends. It is read again at each look.
-//! - What has no name of a file of this folder (dot files, `shop (copy).toml`) trusts nobody.
+//! - A removed file ends its trust immediately, whatever the state of the others. So does one that stops being a
+//!   regular file: a dangling link, a folder, a FIFO.
+//! - A file that exists but is not accepted (it cannot be read, has mistakes, or every user may write to it) has a
+//!   state of its own: its last valid content counts for [`GRACE`] longer, so that neither an editor's half-written
+//!   file nor a full table of descriptors ends connections, and then its trust ends. It is read again at each check.
+//! - A file without a valid name (dot files, `shop (copy).toml`) trusts nothing.
 //!
-//! Each of these is said once. Nothing here waits for anybody: files are opened without blocking.
+//! Each of these is reported once. Nothing here blocks: files are opened without waiting.
 
 use super::Credential;
 use super::guard::{Guard, examine};
@@ -23,33 +23,33 @@ use wasmnode_client::Key;
 use wasmnode_core::{Label, text};
 use wasmnode_files::{self as files, FileError, Stamp};
 
-/// How long the last content of a file counts that is there and cannot be read.
+/// Time for which the last valid content of a file counts, while the file exists but is not accepted.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
-/// Largest file of one who is trusted, in bytes; those that `wasmnode trust` writes have a few hundred.
+/// Largest file of a trusted key or user, in bytes; those that `wasmnode trust` writes have a few hundred.
 pub(super) const FILE_BYTES: u64 = 64 << 10;
 
-/// Largest number of files that are read; more would make a look at the folder slow.
+/// Largest number of files that are read; more would make the checks of the folder slow.
 const FILES: usize = 10_000;
 
-/// Why the key of the folder itself needs no file.
+/// Why the folder's own key needs no file.
 pub(super) const OWN_KEY: &str = "this node's own key is always trusted";
 
-/// Largest number of those who are named that a mistake of the folder concerns.
+/// Largest number of names in a remark about the folder.
 const NAMED: usize = 8;
 
-/// How old the last change of a file has to be for its stamp to be believed: file systems count time in steps of some
-/// milliseconds, so that two changes within one step have one stamp.
+/// Age from which the stamp of a file is reliable: file systems count time in steps of some milliseconds, so that two
+/// changes within one step have one stamp.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// The folder `trusted`, as far as it is known.
+/// Known state of the folder `trusted`.
 #[derive(Debug)]
 pub(super) struct TrustFolder {
     folder: PathBuf,
-    /// The keys and users that are trusted anyway, and need no file.
+    /// Keys and users that are always trusted, and need no file.
     own: Vec<Credential>,
     files: BTreeMap<PathBuf, Known>,
-    /// What was said of each path, so that it is said once.
+    /// Last remark on each path, so that each is reported once.
     said: BTreeMap<PathBuf, Remark>,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct TrustFolder {
 #[derive(Debug)]
 struct Known {
     name: Label,
-    /// Of the content that `state` is of, if it is certain that another one would have another.
+    /// Stamp of the content that `state` holds, if a change would certainly alter the stamp.
     stamp: Option<Stamp>,
     state: State,
 }
@@ -65,7 +65,7 @@ struct Known {
 #[derive(Debug)]
 enum State {
     Good(Trusted),
-    /// Why it cannot be believed, since when, and what it said before.
+    /// Why the file is not accepted, since when, and its last valid content.
     Bad {
         why: String,
         since: Instant,
@@ -73,14 +73,14 @@ enum State {
     },
 }
 
-/// Something that an administrator has to know of a path of the folder.
+/// Remark for the administrator on a path of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Remark {
     /// The path.
     path: PathBuf,
-    /// What there is to know, with the path.
+    /// Text of the remark, with the path.
     text: String,
-    /// Whether it is a mistake, and not only something that is passed over.
+    /// Whether it is a mistake, rather than a file that is skipped on purpose.
     pub(super) is_mistake: bool,
 }
 
@@ -96,35 +96,35 @@ impl Remark {
     }
 }
 
-/// A text about a path.
+/// Prefixes a text with a path.
 fn at(path: &Path, what: impl fmt::Display) -> String {
     format!("{}: {what}", text::shown(path))
 }
 
-/// What a look at the folder found.
+/// Result of a check of the folder.
 #[derive(Debug)]
 pub(super) struct Look {
-    /// Everybody who is trusted now.
+    /// Trusted keys and users, by name.
     pub(super) trusted: BTreeMap<Label, Trusted>,
-    /// What is to be said, and was not before.
+    /// Remarks that have not been reported before.
     pub(super) remarks: Vec<Remark>,
 }
 
 impl TrustFolder {
-    /// The folder `trusted` of a folder of keys; `own` is the public key that is trusted without a file, if there is
-    /// one.
+    /// Creates the state for the folder `trusted` of a folder of keys; `own` is the public key that is trusted without
+    /// a file, if there is one.
     pub(super) fn new(keys: &Path, own: Option<Key>) -> Self {
         let users = [rustix::process::geteuid().as_raw(), 0].map(Credential::Uid);
         let own = users.into_iter().chain(own.map(Credential::Key)).collect();
         Self { folder: keys.join("trusted"), own, files: BTreeMap::new(), said: BTreeMap::new() }
     }
 
-    /// Forgets what was said, so that the next look says it again.
+    /// Forgets the reported remarks, so that the next check reports them again.
     pub(super) fn repeat_remarks(&mut self) {
         self.said.clear();
     }
 
-    /// Looks at every file.
+    /// Checks every file.
     pub(super) fn look(&mut self, now: Instant) -> Look {
         let mut remarks = Vec::new();
         let of_folder = match self.list(&mut remarks) {
@@ -136,7 +136,7 @@ impl TrustFolder {
                 }
                 of_folder
             }
-            // Which files are there is not known, so none is gone.
+            // The list of files is not known, so none counts as removed.
             Err(why) => {
                 self.files.values_mut().for_each(|known| known.spoil(&why, now));
                 Err(why)
@@ -145,14 +145,14 @@ impl TrustFolder {
         let of_files: Vec<Remark> = self.files.iter_mut().filter_map(|(path, known)| known.age(path, now)).collect();
         match of_folder {
             Ok(()) => remarks.extend(of_files),
-            // It is what is wrong with each of its files, and said once.
+            // The folder's problem is also that of each file, and reported once.
             Err(why) => remarks.push(self.remark_of_folder(&why)),
         }
         let trusted = self.settle(&mut remarks);
         Look { trusted, remarks: self.unreported(remarks) }
     }
 
-    /// The files that may be of somebody, by path, and remarks about the others.
+    /// Returns the files with valid names, by path; adds remarks on the others.
     fn list(&self, remarks: &mut Vec<Remark>) -> Result<BTreeMap<PathBuf, Label>, String> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -165,9 +165,9 @@ impl TrustFolder {
             if let Some(name) = std::str::from_utf8(stem).ok().and_then(|name| name.parse().ok()) {
                 found.insert(path, name);
             } else {
-                // What editors and other systems leave behind begins with a dot.
+                // Files that editors and other systems leave behind begin with a dot.
                 let is_mistake = !stem.starts_with(b".");
-                let text = "is passed over, because it is not named after anybody: 1 to 63 letters of A-Z, a-z, 0-9, '_' \
+                let text = "is passed over, because its name is not valid: 1 to 63 letters of A-Z, a-z, 0-9, '_' \
                             and '-' before \".toml\"";
                 remarks.push(Remark { is_mistake, ..Remark::mistake(&path, text) });
             }
@@ -220,7 +220,7 @@ impl TrustFolder {
         }
     }
 
-    /// Why the folder cannot be believed, and what follows for those whose files are in it.
+    /// Reports why the folder is not accepted, and the consequences for the names of its files.
     fn remark_of_folder(&self, why: &str) -> Remark {
         let named = |still: bool| {
             let of_state = |known: &&Known| matches!(&known.state, State::Bad { last, .. } if last.is_some() == still);
@@ -233,7 +233,7 @@ impl TrustFolder {
         };
         let mut text = why.to_owned();
         for (names, consequence) in
-            [(named(false), "not trusted therefore"), (named(true), "trusted for a while still")]
+            [(named(false), "therefore not trusted"), (named(true), "trusted until the grace period ends")]
         {
             if !names.is_empty() {
                 text = format!("{text}; {consequence}: {names}");
@@ -242,13 +242,15 @@ impl TrustFolder {
         Remark { path: self.folder.clone(), text, is_mistake: true }
     }
 
-    /// Everybody who is trusted by a file that counts. Of two files of one key, the first by name counts.
+    /// Returns the trusted keys and users of all valid files. Of two files with one key, the first by name counts.
     fn settle(&self, remarks: &mut Vec<Remark>) -> BTreeMap<Label, Trusted> {
         let (mut trusted, mut names) = (BTreeMap::new(), BTreeMap::new());
         for (path, known) in &self.files {
             let Some(found) = known.trusted() else { continue };
             let text = match (names.get(&found.credential), found.credential) {
-                (Some(other), _) => format!("is passed over, as it is the same key as that of {other}; remove one"),
+                (Some(other), _) => {
+                    format!("is passed over, because it is the same key as that of {other}; remove one")
+                }
                 (None, own @ Credential::Key(_)) if self.own.contains(&own) => {
                     format!("is passed over: {OWN_KEY}; remove the file")
                 }
@@ -266,7 +268,7 @@ impl TrustFolder {
         trusted
     }
 
-    /// Of these remarks, those that were not made at the last look.
+    /// Returns those remarks that were not made at the last check.
     fn unreported(&mut self, remarks: Vec<Remark>) -> Vec<Remark> {
         let paths: BTreeSet<&PathBuf> = remarks.iter().map(|remark| &remark.path).collect();
         self.said.retain(|path, _| paths.contains(path));
@@ -276,7 +278,7 @@ impl TrustFolder {
 }
 
 impl Known {
-    /// It is there, and cannot be believed.
+    /// Records that the file exists but is not accepted.
     fn spoil(&mut self, reason: &str, now: Instant) {
         self.stamp = None;
         match &mut self.state {
@@ -287,14 +289,14 @@ impl Known {
         }
     }
 
-    /// Ends the trust of a file that has not been believed for too long; says what is wrong with it.
+    /// Ends the trust of a file that has not been accepted for too long; returns the remark on its problem.
     fn age(&mut self, path: &Path, now: Instant) -> Option<Remark> {
         let State::Bad { why, since, last } = &mut self.state else { return None };
         if now.saturating_duration_since(*since) >= GRACE {
             *last = None;
         }
         let consequence = match last {
-            Some(_) => format!("; what it said before counts for {} s, if that does not change", GRACE.as_secs()),
+            Some(_) => format!("; its last valid content counts for {} s, unless it is mended", GRACE.as_secs()),
             None => format!("; {} is not trusted", self.name),
         };
         Some(Remark { path: path.into(), text: format!("{why}{consequence}"), is_mistake: true })
@@ -316,13 +318,13 @@ fn read(path: &Path, remarks: &mut Vec<Remark>) -> Result<(Trusted, Stamp), Stri
     Trusted::parse(path, bytes).map(|trusted| (trusted, stamp)).map_err(|error| error.to_string().replace('\n', "; "))
 }
 
-/// Whether what lies there can only be of those who may decide who is trusted.
+/// Fails if every user could have written the path.
 fn believe(path: &Path, remarks: &mut Vec<Remark>) -> Result<(), String> {
     let guard = examine(path).map_err(|error| at(path, format_args!("cannot be examined: {error}")))?;
     match guard {
         Guard::Kept => {}
         Guard::Shared(why) => remarks.push(Remark { path: path.into(), text: at(path, why), is_mistake: false }),
-        Guard::Open(why) => return Err(at(path, format_args!("is not believed, because {why}"))),
+        Guard::Open(why) => return Err(at(path, format_args!("is not accepted, because {why}"))),
     }
     Ok(())
 }
@@ -335,7 +337,7 @@ mod tests {
 
     const SHOP: &str = "uid = 1001\n";
 
-    /// A folder of keys with one file, after the first look.
+    /// Returns a folder of keys with one file, after the first check.
     fn scene() -> (TempDir, TrustFolder, Instant) {
         let keys = tempfile::tempdir().unwrap();
         fs::create_dir(keys.path().join("trusted")).unwrap();
@@ -367,7 +369,7 @@ mod tests {
             spoil(&file);
             let look = folder.look(now);
             assert_eq!(names(&look), ["shop"]);
-            assert!(said(&look).contains("what it said before counts for 10 s"), "{}", said(&look));
+            assert!(said(&look).contains("its last valid content counts for 10 s"), "{}", said(&look));
             assert_eq!(said(&folder.look(now + GRACE / 2)), "", "it is said once");
             let look = folder.look(now + GRACE);
             assert_eq!(names(&look), [""; 0]);
@@ -379,7 +381,7 @@ mod tests {
         spoil_neighbour_and_remove(&file, &mut folder, now);
     }
 
-    /// What is gone is gone immediately, even if a neighbour cannot be read.
+    /// A removed file ends its trust immediately, even if another file cannot be read.
     fn spoil_neighbour_and_remove(file: &Path, folder: &mut TrustFolder, now: Instant) {
         fs::write(file.with_file_name("typo.toml"), "uid =").unwrap();
         fs::write(file.with_file_name("lab.toml"), "uid = 1002").unwrap();
@@ -415,10 +417,10 @@ mod tests {
         let look = folder.look(now);
         assert_eq!((names(&look), look.remarks.len()), (vec!["shop"], 1), "{}", said(&look));
         let text = said(&look);
-        assert!(text.ends_with("; not trusted therefore: lab; trusted for a while still: shop"), "{text}");
+        assert!(text.ends_with("; therefore not trusted: lab; trusted until the grace period ends: shop"), "{text}");
         assert_eq!(said(&folder.look(now)), "", "it is said once");
         let text = said(&folder.look(now + GRACE));
-        assert!(text.ends_with("; not trusted therefore: lab, shop"), "{text}");
+        assert!(text.ends_with("; therefore not trusted: lab, shop"), "{text}");
     }
 
     #[test]
@@ -440,7 +442,7 @@ mod tests {
         fs::write(path("root.toml"), "uid = 0").unwrap();
         let look = folder.look(now);
         assert_eq!(names(&look), ["again"]);
-        assert!(said(&look).contains("shop.toml: is passed over, as it is the same key as that of again"));
+        assert!(said(&look).contains("shop.toml: is passed over, because it is the same key as that of again"));
         assert!(said(&look).contains("root.toml: is passed over: user 0 is always trusted here"));
         fs::remove_file(path("again.toml")).unwrap();
         assert_eq!(names(&folder.look(now)), ["shop"]);

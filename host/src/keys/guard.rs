@@ -1,4 +1,4 @@
-//! Who besides the node's user may change a file of keys. Whoever may can let anybody in.
+//! Check of who may change a file of keys: every user who may write to it can grant trust.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,26 +9,27 @@ use wasmnode_core::text;
 
 const OTHERS_MAY_WRITE: u32 = 0o002;
 const GROUP_MAY_WRITE: u32 = 0o020;
-/// Of a folder: only the owner of an entry may rename or remove it.
+/// Sticky bit of a folder: only the owner of an entry may rename or remove it.
 const STICKY: u32 = 0o1000;
 
-/// Largest number of links on the way to a file, as Linux has it.
+/// Largest number of links on the way to a file, as in Linux.
 const MAX_LINKS: u32 = 40;
 
 /// What the modes of a file and of the folders above it permit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// Nobody but its owner, root, and perhaps members of a group change it.
+    /// Only its owner, root, and perhaps members of a group may change it.
     Kept,
-    /// A group, or another user, may: what to tell the administrator.
+    /// A group or another user may change it; with a remark for the administrator.
     Shared(String),
-    /// Every user of the machine may: why the file is not believed, and the remedy.
+    /// Every user of the machine may change it; with the reason why the file is not accepted, and the remedy.
     Open(String),
 }
 
 /// Examines a path of the folder of keys, and every folder above it up to `/`, also behind links.
 ///
-/// A folder above may belong to everybody if it is sticky, as /tmp is: nobody can put another in the place of the next.
+/// A folder above may be writable by everyone if it is sticky, like /tmp: then no other user can replace the next entry
+/// of the path.
 ///
 /// # Errors
 /// If one of them cannot be examined.
@@ -46,11 +47,11 @@ pub(super) fn examine(path: &Path) -> io::Result<Guard> {
     Ok(match metadata.mode() {
         mode if mode & OTHERS_MAY_WRITE != 0 => open(path),
         _ if ![0, me].contains(&metadata.uid()) => Guard::Shared(format!(
-            "{shown} belongs to user {}, who can let anybody in; make it this node's user's own with chown",
+            "{shown} belongs to user {}, who can trust any key; give it to this node's user with chown",
             metadata.uid()
         )),
         mode if mode & GROUP_MAY_WRITE != 0 => Guard::Shared(format!(
-            "group {} may write to {shown}, and so let anybody in; keep it to the user with: chmod g-w {shown}",
+            "group {} may write to {shown}, and so trust any key; restrict it to the user with: chmod g-w {shown}",
             metadata.gid()
         )),
         _ => Guard::Kept,
@@ -89,7 +90,7 @@ fn folders_on_the_way(path: &Path) -> io::Result<Vec<PathBuf>> {
 fn open(path: &Path) -> Guard {
     let shown = text::shown(path);
     Guard::Open(format!(
-        "every user may write to {shown}, and so let anybody in; keep it to its user with: chmod o-w {shown}"
+        "every user may write to {shown}, and so trust any key; restrict it to its user with: chmod o-w {shown}"
     ))
 }
 

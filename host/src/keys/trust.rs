@@ -1,4 +1,4 @@
-//! Who is trusted while a node runs.
+//! Trust of a running node: the keys, reloaded when they change.
 
 use super::folder::{Look, TrustFolder};
 use super::{KeyError, Keys, Trusted, load_pair};
@@ -9,24 +9,24 @@ use tracing::{info, warn};
 use wasmnode_core::Label;
 use wasmnode_files::Stamp;
 
-/// Largest number of names in a line about changes.
+/// Largest number of names in a log line about changes.
 const NAMED: usize = 8;
 
-/// A folder of keys that a node uses, and looks at again and again.
+/// Folder of keys that a running node checks regularly.
 #[derive(Debug)]
 pub(crate) struct Trust {
     keys: PathBuf,
     others: TrustFolder,
     current: Keys,
-    /// Of the file of the own pair, when it was read or last spoken of.
+    /// Stamp of the own pair's file, when it was read or last reported.
     own_file: Option<Stamp>,
 }
 
 impl Trust {
-    /// Reads a folder; what cannot be believed in it is logged.
+    /// Reads a folder; logs the files that are not accepted.
     ///
     /// # Errors
-    /// Whatever keeps the own pair from being read.
+    /// If the own pair cannot be read.
     pub(crate) fn open(keys: &Path) -> Result<Self, KeyError> {
         let own_file = Stamp::of(&super::own_file(keys)).ok();
         let own = load_pair(keys)?;
@@ -35,13 +35,13 @@ impl Trust {
         Ok(Self { keys: keys.into(), others, current: Keys { own, trusted }, own_file })
     }
 
-    /// The keys, as they are now.
+    /// Returns the current keys.
     pub(crate) fn current(&self) -> &Keys {
         &self.current
     }
 
-    /// Looks at the folder: the keys, if something of them has changed. What cannot be believed is logged once, or with
-    /// `anew` again.
+    /// Checks the folder; returns the keys if the trusted ones have changed. Files that are not accepted are logged
+    /// once, or again with `anew`.
     pub(crate) fn look(&mut self, anew: bool) -> Option<Keys> {
         if anew {
             self.others.repeat_remarks();
@@ -56,7 +56,7 @@ impl Trust {
         Some(self.current.clone())
     }
 
-    /// The own pair is read at the start: the sockets cannot change theirs.
+    /// Logs changes of the own pair, which is used only from the start because the sockets cannot change theirs.
     fn look_at_own(&mut self, anew: bool) {
         let stamp = Stamp::of(&super::own_file(&self.keys)).ok();
         if stamp == self.own_file && !anew {
@@ -65,8 +65,8 @@ impl Trust {
         self.own_file = stamp;
         match load_pair(&self.keys) {
             Ok(own) if own == self.current.own => {}
-            Ok(_) => warn!("this node has new keys of its own; restart it to use them"),
-            Err(error) => warn!("this node goes on with the keys of its own that it started with: {error}"),
+            Ok(_) => warn!("the node's own keys have changed; restart it to use them"),
+            Err(error) => warn!("this node keeps using its own keys from its start: {error}"),
         }
     }
 }
@@ -78,7 +78,7 @@ fn said(look: Look) -> BTreeMap<Label, Trusted> {
     look.trusted
 }
 
-/// Names whose trust begins, ends or is another, as far as they are few enough for a line.
+/// Lists the names whose trust began, ended or changed, as far as they fit into a line.
 fn changes(before: &BTreeMap<Label, Trusted>, after: &BTreeMap<Label, Trusted>) -> String {
     let ended = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{name} is not trusted"));
     let others = after.iter().filter_map(|(name, trusted)| match before.get(name) {

@@ -1,4 +1,4 @@
-//! Who is trusted: one file for each, `trusted/NAME.toml`.
+//! Trusted keys and users: one file for each, `trusted/NAME.toml`.
 
 use super::folder::{FILE_BYTES, OWN_KEY, TrustFolder};
 use super::{KeyError, load_pair};
@@ -18,16 +18,16 @@ use wasmnode_client::Key;
 use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 use wasmnode_files as files;
 
-/// Somebody who is trusted.
+/// Trusted key or user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trusted {
-    /// What it proves itself with.
+    /// What identifies it.
     pub credential: Credential,
     /// What it may do.
     pub grant: Grant,
 }
 
-/// What somebody proves itself with.
+/// What identifies a trusted process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Credential {
     /// A key, on tcp.
@@ -36,24 +36,24 @@ pub enum Credential {
     Uid(u32),
 }
 
-/// What somebody is trusted as, as the command line and the file name it.
+/// Role of a trusted key, as the command line and the file name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyRole {
-    /// It asks, and may serve as a worker
+    /// Sends requests, and may serve as a worker.
     Client,
-    /// It is a node or a router of this zone
+    /// Node or router of this zone.
     Peer,
-    /// It is a router of another zone
+    /// Router of another zone.
     Router,
 }
 
 const ROLES: [(&str, KeyRole); 3] = [("client", KeyRole::Client), ("peer", KeyRole::Peer), ("router", KeyRole::Router)];
 
-/// What `requests-per-second` may be.
+/// Range of `requests-per-second`.
 pub const REQUESTS_PER_SECOND: RangeInclusive<u64> = 1..=1_000_000_000;
-/// What `bytes-per-second` may be.
+/// Range of `bytes-per-second`.
 pub const BYTES_PER_SECOND: RangeInclusive<u64> = 1..=1 << 40;
-/// What `outstanding` may be.
+/// Range of `outstanding`.
 pub const OUTSTANDING: RangeInclusive<u64> = 1..=10_000_000;
 
 impl Trusted {
@@ -62,7 +62,7 @@ impl Trusted {
     /// # Errors
     /// If it has mistakes.
     pub(super) fn parse(file: &Path, content: Vec<u8>) -> Result<Self, KeyError> {
-        // Without mistakes there is one.
+        // Without mistakes there is a credential.
         let why = || KeyError::File(file.into(), "names neither a key nor a uid".into());
         read_content(file, content, Self::read)?.ok_or_else(why)
     }
@@ -74,7 +74,7 @@ impl Trusted {
             (false, false) => {
                 fields.complain("key", "is missing: its public key, as `wasmnode keygen` printed it there");
             }
-            (true, true) => fields.complain("uid", "stands beside a key; one of the two is who it is"),
+            (true, true) => fields.complain("uid", "stands beside a key; keep only one of the two"),
             _ => {}
         }
         let role = fields.take("role", values::choice(&ROLES)).unwrap_or(KeyRole::Client);
@@ -98,8 +98,10 @@ impl Trusted {
             _ => {}
         }
         if role != KeyRole::Peer && fields.has("offer") {
-            fields
-                .complain("offer", "is only for a peer; what a router of another zone tells, router.neighbour decides");
+            fields.complain(
+                "offer",
+                "is only for a peer; router.neighbour decides what a router of another zone may offer",
+            );
         }
         fields.done();
         let part = match (role, zone) {
@@ -110,7 +112,7 @@ impl Trusted {
         Some(Self { credential: by_key.or(by_uid)?, grant: Grant { role: part, allow, work, is_admin, quota } })
     }
 
-    /// The key, if it is one that it proves itself with.
+    /// Returns the key, if a key identifies it.
     #[must_use]
     pub fn key(&self) -> Option<Key> {
         match self.credential {
@@ -119,10 +121,10 @@ impl Trusted {
         }
     }
 
-    /// Writes the file of somebody who is trusted from then on; one that is there stays.
+    /// Writes the file of a new trusted name. An existing file stays.
     ///
     /// # Errors
-    /// If the name is taken, if the key is trusted already under another or is the folder's own, or if the folder
+    /// If the name is taken, if the key is the folder's own or trusted under another name already, or if the folder
     /// cannot be written.
     pub fn save(&self, folder: &Path, name: &Label) -> Result<PathBuf, KeyError> {
         let file = file_of(folder, name);
@@ -146,7 +148,7 @@ impl Trusted {
         }
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700).create(folder.join("trusted")).map_err(failed)?;
-        // Whole or not at all: a running node may read it at any time.
+        // Written atomically, because a running node may read it at any time.
         let unfinished = file.with_extension("new");
         fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, &file)).map_err(failed)?;
         Ok(file)
@@ -184,10 +186,10 @@ impl Trusted {
     }
 }
 
-/// Ends the trust in somebody.
+/// Removes a trusted name.
 ///
 /// # Errors
-/// If it was not trusted, if its file cannot be removed, or if it is trusted still, because another file holds its key.
+/// If it was not trusted, if its file cannot be removed, or if it is still trusted, because another file holds its key.
 pub fn distrust(folder: &Path, name: &Label) -> Result<(), KeyError> {
     let file = file_of(folder, name);
     let failed = |why: String| KeyError::File(file.clone(), why);
@@ -197,7 +199,7 @@ pub fn distrust(folder: &Path, name: &Label) -> Result<(), KeyError> {
             let others = trusted_in(folder);
             let near = nearest(name.as_str(), others.keys().map(Label::as_str));
             let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            failed(format!("{name} is not trusted, as there is no such file{hint}"))
+            failed(format!("{name} is not trusted: there is no such file{hint}"))
         }
         _ => failed(error.to_string()),
     })?;
@@ -215,7 +217,7 @@ fn trusted_in(folder: &Path) -> BTreeMap<Label, Trusted> {
     TrustFolder::new(folder, None).look(Instant::now()).trusted
 }
 
-/// A key of a table, if it is there and can be read.
+/// Returns a key of a table, if it exists and is valid.
 pub(super) fn key(fields: &mut Fields<'_>, name: &'static str) -> Option<Key> {
     fields.take(name, |value: &DeValue<'_>| {
         let text = values::text(value, "a key, 40 characters of Z85")?;

@@ -26,7 +26,7 @@ fn litter(trusted: &Path) {
 
 const NAMED: [&str; 8] = [
     "._x.toml: is passed over",
-    "shop (copy).toml: is passed over, because it is not named after anybody",
+    "shop (copy).toml: is passed over, because its name is not valid",
     "folder.toml: is passed over: not a regular file but a folder",
     "pipe.toml: is passed over: not a regular file but a FIFO",
     "dangling.toml: is passed over: a symbolic link to a file that does not exist",
@@ -119,7 +119,7 @@ fn a_file_that_gets_mistakes_counts_for_a_while_and_then_ends_its_trust() {
     let mut node = party.start("");
     let mut client = shop.client(&node, &key);
     fs::write(trusted(&node).join("shop.toml"), "key = \n").unwrap();
-    node.wait_for("what it said before counts for 10 s");
+    node.wait_for("its last valid content counts for 10 s");
     assert_eq!(told(&mut client, "echo").unwrap(), b"x");
     node.wait_for("shop is not trusted");
     node.wait_for("the keys have changed: 0 are trusted");
@@ -157,7 +157,7 @@ fn a_folder_that_every_user_may_write_to_lets_nobody_in() {
     trust(&keys_of(&node), &stranger, &[]);
     let line = node.wait_for("every user may write to");
     assert!(line.contains("chmod o-w"), "{line}");
-    node.wait_for("; not trusted therefore: stranger");
+    node.wait_for("; therefore not trusted: stranger");
     assert!(told(&mut stranger.client(&node, &key), "echo").is_err());
     assert_eq!(told(&mut client, "echo").unwrap(), b"x", "whom it knew before it knows");
     fs::set_permissions(trusted(&node), Permissions::from_mode(0o700)).unwrap();
