@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and how it ends.
+//! The command line: commands, options and exit codes.
 
 mod atomic_file;
 mod before;
@@ -58,19 +58,19 @@ use wasmnode_core::{Body, Code, Failure};
 const EXAMPLES: &str = "\
 Examples:
   wasmnode                                        serve plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
-  wasmnode --config examples/node2.toml           serve what the file says
+  wasmnode --config examples/node2.toml           serve what the file configures
   wasmnode check --config examples/node2.toml     list every mistake of the file
-  wasmnode services                               what can be called, and how it does
-  wasmnode members                                which nodes are in the zone
-  wasmnode explain afficher                       where a request would go, and why
-  wasmnode trace afficher@lyon                    which way it goes, hop by hop, and how long each takes
-  wasmnode new hello --lang python                begin a service in rust, c, zig, go, python, javascript
-  wasmnode inspect hello.wasm                     what it is, and what it wants
-  wasmnode deploy hello.wasm                      serve `hello`, or its new version, from now on
-  wasmnode sign hello.wasm                        sign it, for nodes that load only what is signed; see sign --help
-  wasmnode plugins rollback hello                 serve the version before
-  wasmnode traffic --config traffic.toml          random requests between zones, and what became of them
-  wasmnode keygen                                 make this machine's keys; trust --help tells the rest
+  wasmnode services                               list what can be called, with counters
+  wasmnode members                                list the nodes of the zone
+  wasmnode explain afficher                       report where a request would go, and why
+  wasmnode trace afficher@lyon                    report the path of a request, hop by hop, with times
+  wasmnode new hello --lang python                start a service in rust, c, zig, go, python or javascript
+  wasmnode inspect hello.wasm                     report what a file is, and what it imports
+  wasmnode deploy hello.wasm                      serve `hello`, or its new version
+  wasmnode sign hello.wasm                        sign it, for nodes that load only signed plugins; see sign --help
+  wasmnode plugins rollback hello                 return to the version before
+  wasmnode traffic --config traffic.toml          send random requests between zones, and report the outcome
+  wasmnode keygen                                 make this machine's keys; trust --help shows how to use them
   wasmnode call afficher bonjour                  call a service
   wasmnode call afficher@node2 bonjour            call it on that node
   date | wasmnode call print - --to ipc://wasmnode.ipc";
@@ -79,12 +79,12 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  a reply                              5  too many requests, or the node is stopping: try again later
   1  the program could not do its work    6  the service crashed, or exceeded a limit
-  2  wrong arguments, a malformed name    7  the service says that the request is wrong, or that it failed
+  2  wrong arguments, a malformed name    7  the service rejected the request, or reported a failure
   3  no such service                      8  not allowed
   4  no answer in time                    9  no node at the endpoint, or it broke the protocol
                                          10  lost or cancelled: the request may have run";
 
-/// How long a node may take to tell of itself.
+/// Time limit for a node's answers about itself.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A broker node that serves sandboxed WebAssembly components over ZeroMQ.
@@ -93,14 +93,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The node's configuration, or for `traffic` what is sent; without it, a node serves plugins/ on
-    /// ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    /// The node's configuration, or for `traffic` the file that describes the traffic; without it, a node serves
+    /// plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// What a node logs: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
     #[arg(long, value_name = "FILTER", global = true, value_parser = Filter::parse)]
     log: Option<Filter>,
-    /// How a node logs, to stderr
+    /// Format of the log, which goes to stderr
     #[arg(long, value_enum, default_value = "human", value_name = "FORMAT", global = true)]
     log_format: LogFormat,
     #[command(flatten)]
@@ -111,71 +111,71 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
-    /// For a person
+    /// Text for a terminal
     Human,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Call a service and print its reply, partial replies as they come
+    /// Call a service and print its reply, partial replies as they arrive
     #[command(before_help = CALL, after_help = EXIT_CODES)]
     Call(CallArgs),
-    /// List what can be called, and how it does
+    /// List what can be called, with counters
     Services(ListArgs),
     /// List the nodes of the zone
     Members(ListArgs),
-    /// Say where a request would go, and why
+    /// Report where a request would go, and why
     Explain(ExplainArgs),
-    /// Send a request that runs nothing, and say which way it took: each hop with its time and its decision
+    /// Report the path of a request that runs nothing: each hop with its time and its decision
     #[command(after_help = TRACE)]
     Trace(TraceArgs),
-    /// List the plugins in all their versions, or go back to the one before
+    /// List the plugins in all their versions, or return to the version before
     Plugins(PluginsArgs),
-    /// Put a component into the plugin folder, safely, and wait until it serves
+    /// Place a component into the plugin folder, safely, and wait until it serves
     Deploy(DeployArgs),
-    /// Sign plugins, for nodes that load only what is signed; or make the keys for it
+    /// Sign plugins, for nodes that load only signed ones, or make a pair of signing keys
     #[command(after_help = SIGNING)]
     Sign(SignArgs),
     /// Write a small project for a new service
     New(NewArgs),
-    /// Say what a file is, what it wants of the host, and whether it could serve
+    /// Report what a file is, what it imports, and whether it could serve
     Inspect(InspectArgs),
     /// Send random requests to nodes, and report whether each had exactly one answer
     #[command(after_help = TRAFFIC)]
     Traffic(TrafficArgs),
     /// Check a configuration and list every mistake
     Check(CheckArgs),
-    /// Make the keys of this machine, so that its nodes and clients can prove who they are
+    /// Make the keys of this machine, so that its nodes and clients can prove their identity
     #[command(after_help = KEYS)]
     Keygen(KeygenArgs),
-    /// Let somebody in who has a key, or is a user of this machine
+    /// Trust a key, or a user of this machine
     #[command(after_help = KEYS)]
     Trust(TrustArgs),
-    /// Let somebody in no more
+    /// Revoke a trusted key or user
     #[command(after_help = KEYS)]
     Distrust(DistrustArgs),
-    /// Compile one file for a node, by a protocol of its own on standard input and output
+    /// Compile one file for a node, by an internal protocol on standard input and output
     #[command(hide = true)]
     CompileProcess,
 }
 
 impl Cli {
-    /// Gives options that stand before the command to the command.
+    /// Moves options that stand before the command to the command.
     pub(crate) fn settle(&mut self) -> Result<(), Failed> {
         self.before.hand_to(&mut self.command)
     }
 
-    /// Logs to stderr from now on, by a thread of its own: a slow terminal does not hold up the node. What that thread
-    /// cannot keep up with is left out.
+    /// Starts logging to stderr, by a thread of its own: a slow terminal does not hold up the node. Lines that the
+    /// thread cannot keep up with are left out.
     pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
         let wrong = |message| Failed { message, exit: 2 };
         let filter = match &self.log {
             Some(filter) => filter.of_own_parts(),
             None => Filter::of_environment().map_err(wrong)?.unwrap_or_default(),
         };
-        // What that crate has to say about guests is in the log of their service, where it counts.
+        // Messages of that crate about guests are in the log of their service, where they count.
         let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{}", filter.as_str()))
             .map_err(|error| wrong(error.to_string()))?;
         let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
@@ -191,13 +191,13 @@ impl Cli {
     }
 }
 
-/// Whether to write in colours: on a terminal that has them, unless the user wants none (<https://no-color.org>).
+/// Returns `true` on a terminal with colours, unless the user disables them (<https://no-color.org>).
 fn is_colourful(is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Why a command did not succeed.
+/// Failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failed {
     message: String,
@@ -205,10 +205,10 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// The end of a command whose reader has enough: quiet, and no failure.
+    /// End of a command whose output pipe was closed: without a message, and not a failure.
     const QUIET: Self = Self { message: String::new(), exit: 0 };
 
-    /// Tells the person, and yields the exit code.
+    /// Prints the message, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             let lines: Vec<_> = self.message.lines().map(|line| text::line(line, MAX_LINE)).collect();
@@ -217,7 +217,7 @@ impl Failed {
         ExitCode::from(self.exit)
     }
 
-    /// What a node answered, or would answer.
+    /// Converts a failure that a node answered, or would answer.
     fn of(failure: &Failure) -> Self {
         Self { message: failure.to_string(), exit: exit_code(failure.code) }
     }
@@ -269,8 +269,8 @@ fn exit_code(code: Code) -> u8 {
     }
 }
 
-/// Writes the frames as they are; on a terminal each ends its line, and no character of it moves the cursor or reorders
-/// others.
+/// Writes the frames unchanged. On a terminal each ends its line, and control characters that could move the cursor or
+/// reorder others are escaped.
 fn print(body: &Body) -> Result<(), Failed> {
     write_out(body).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failed::QUIET,
@@ -290,7 +290,7 @@ fn write_out(body: &Body) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// A frame as lines in which no character moves the cursor or reorders others.
+/// Converts a frame to lines in which no character moves the cursor or reorders others.
 fn for_terminal(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     let mut shown = String::with_capacity(text.len() + 1);
@@ -304,7 +304,7 @@ fn for_terminal(frame: &[u8]) -> String {
     shown
 }
 
-/// Reads what a node tells of itself; each text in it becomes one line, fit for a terminal.
+/// Reads a node's report; each text in it becomes one line, fit for a terminal.
 fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
     let report =
         serde_json::from_slice(&reply.concat()).and_then(|report| serde_json::from_value(one_line_each(report)));

@@ -1,7 +1,8 @@
-//! Random requests of several clients at a time, and what became of each: what `wasmnode traffic` does.
+//! Load generator of `wasmnode traffic`: random requests of several clients at a time, and the outcome of each.
 //!
-//! What is sent when is drawn before (`loadgen/arrivals.rs`), what became of it is counted apart (`loadgen/stats.rs`).
-//! Here are the clocks and the connections: one thread for each sender, which sends what is due and reads between.
+//! The schedule is drawn beforehand (`loadgen/arrivals.rs`), and outcomes are counted separately (`loadgen/stats.rs`).
+//! This module has the clocks and the connections: one thread for each sender, which sends what is due and reads in
+//! between.
 
 mod arrivals;
 mod stats;
@@ -18,32 +19,32 @@ use wasmnode::config::{LoadConfig, LoadSender};
 use wasmnode_api::{self as api, ZoneReport};
 use wasmnode_client::{Client, Error, Reply, Request};
 
-/// How long a node may take to tell its zone.
+/// Time limit for a node's answer about its zone.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How long after its deadline an answer is still waited for.
+/// Time to wait for an answer after its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a second answer is waited for after the last request has its first.
+/// Time to wait for a second answer after every request has its first.
 const AFTERWARDS: Duration = Duration::from_millis(250);
 
-/// How often it is told how far the traffic is.
+/// Interval of progress reports.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What became of the traffic.
+/// Outcome of the traffic.
 #[derive(Debug)]
 pub(crate) struct LoadOutcome {
-    /// The requests, counted.
+    /// Counts of the requests.
     pub(crate) stats: Stats,
-    /// Requests that were to be sent; fewer were if a sender had to stop.
+    /// Number of planned requests; fewer were sent if a sender had to stop.
     pub(crate) planned: u64,
-    /// From the start to the last answer.
+    /// Time from the start to the last answer.
     pub(crate) took: Duration,
-    /// What else went wrong, by sender.
+    /// Other errors, by sender.
     pub(crate) errors: Vec<LoadError>,
 }
 
-/// What made a sender stop sending, or what it could not read.
+/// Error that stopped a sender, or an answer that it could not read.
 #[derive(Debug)]
 pub(crate) struct LoadError {
     /// The sender's name.
@@ -52,7 +53,7 @@ pub(crate) struct LoadError {
     pub(crate) error: Error,
 }
 
-/// How far it is.
+/// Progress of the traffic.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     sent: AtomicU64,
@@ -75,11 +76,11 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Asks each sender's node for its zone, then lets all send; `clients` are their connections, in their order; `tell`
-/// hears once a second how far it is.
+/// Asks each sender's node for its zone, then starts all senders. `clients` are their connections, in the order of the
+/// senders; `tell` is called once a second with the progress.
 ///
 /// # Errors
-/// If a sender's node cannot be reached before the start. What goes wrong later stands in the outcome.
+/// If a sender's node cannot be reached before the start. Later errors are part of the outcome.
 pub(crate) fn run(
     traffic: &LoadConfig,
     clients: Vec<Client>,
@@ -121,29 +122,30 @@ pub(crate) fn run(
     Ok(outcome)
 }
 
-/// One sender at work.
+/// Connection of one sender.
 struct Connection<'a> {
     sender: &'a LoadSender,
     plan: &'a [Planned],
     client: Client,
     zone: String,
     open: Open,
-    /// When the last answer came.
+    /// Time of the last answer.
     last: Duration,
     trouble: Option<Error>,
 }
 
 impl<'a> Connection<'a> {
-    /// Asks the node for its zone; so the first request finds a connection that stands.
+    /// Asks the node for its zone, so that the connection exists before the first request.
     fn new(sender: &'a LoadSender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
         let members = client.call(Request::new(api::MEMBERS).deadline(ANSWER), |_| {})?;
-        // A node of another version may tell it in another way; the sender's name then stands for the zone.
+        // A node of another version may use another format; then the sender's name stands for the zone.
         let zone = serde_json::from_slice(&members.concat())
             .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);
         Ok(Self { sender, plan, client, zone, open: Open::default(), last: Duration::ZERO, trouble: None })
     }
 
-    /// Sends what is planned and waits for the answers. Returns what became of it, and when the last one came.
+    /// Sends the planned requests and waits for the answers. Returns the counts, the time of the last answer, and the
+    /// error, if any.
     fn run(mut self, start: Instant, deadline: Duration, progress: &Progress) -> (Stats, Duration, Option<LoadError>) {
         for (number, planned) in self.plan.iter().enumerate() {
             self.read_until(start, start + planned.at, progress, |_| true);
@@ -165,7 +167,8 @@ impl<'a> Connection<'a> {
         (self.open.close(), self.last, self.trouble.map(|error| LoadError { sender, error }))
     }
 
-    /// Reads answers until then, or for as long as this holds; after that time, those that have arrived already.
+    /// Reads answers until the given time, or while `goes_on` holds. After that time, it still reads answers that have
+    /// already arrived.
     fn read_until(&mut self, start: Instant, until: Instant, progress: &Progress, goes_on: impl Fn(&Open) -> bool) {
         while goes_on(&self.open) {
             let left = until.saturating_duration_since(Instant::now());
@@ -196,7 +199,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Text that says whose request it is, again and again until it has the size.
+/// Returns a body that names the request and its sender, repeated up to the size.
 fn body(sender: &impl fmt::Display, number: usize, bytes: usize) -> Vec<u8> {
     format!("request {number} of {sender}; ").bytes().cycle().take(bytes).collect()
 }

@@ -1,17 +1,17 @@
-//! Files that appear at one stroke.
+//! Atomic file replacement.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A file that is written, and not yet where it belongs; without that it is removed.
+/// File that is written but not in place yet; removed if it never gets there.
 pub(super) struct Unfinished {
     here: PathBuf,
     target: PathBuf,
 }
 
 impl Unfinished {
-    /// Writes beside the final name. What is written survives a power failure.
+    /// Writes a file beside the final name, so that its content survives a power failure.
     pub(super) fn write(target: &Path, bytes: &[u8]) -> io::Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let here = target.with_file_name(format!(".{name}.{}", std::process::id()));
@@ -22,7 +22,7 @@ impl Unfinished {
         Ok(unfinished)
     }
 
-    /// Moves it to its final name: whoever looks sees what was there before, or all of it.
+    /// Moves the file to its final name: readers see either the previous content or all of the new one.
     pub(super) fn finish(self) -> io::Result<()> {
         fs::rename(&self.here, &self.target)?;
         let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());

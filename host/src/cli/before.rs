@@ -1,11 +1,12 @@
-//! Options of the command that stand before it: `wasmnode --to ENDPOINT services`.
+//! Options that stand before the command that they belong to: `wasmnode --to ENDPOINT services`.
 
 use super::{Command, ConnectArgs, Failed};
 use clap::Args;
 use std::path::PathBuf;
 use wasmnode::config::Contact;
 
-/// Options that every command has which asks a node, where they were written before it. They are not shown twice.
+/// Options of all commands that send requests to a node, written before the command. Hidden, so that the help does not
+/// show them twice.
 #[derive(Debug, Args)]
 pub(super) struct Before {
     #[arg(long, value_name = "[NAME@]ENDPOINT", hide = true)]
@@ -17,7 +18,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Gives the options to the command, as if they had been written behind it.
+    /// Moves the options to the command, as if they had been written behind it.
     ///
     /// # Errors
     /// If the command has no such option.
@@ -71,7 +72,7 @@ impl Before {
 fn hand<T>(option: &str, given: Option<T>, place: Option<&mut Option<T>>) -> Result<(), Failed> {
     match (given, place) {
         (None, _) => {}
-        // What is written behind the command is nearer to it.
+        // An option behind the command is more specific.
         (given, Some(place)) => *place = place.take().or(given),
         (Some(_), None) => return Err(misplaced(option)),
     }

@@ -1,4 +1,4 @@
-//! `wasmnode call`: one request, and its reply as it comes.
+//! `wasmnode call`: one request, and its reply as it arrives.
 
 use super::names::{address, suggest};
 use super::{ConnectArgs, Failed, print};
@@ -15,26 +15,26 @@ use wasmnode::config::parse_duration;
 use wasmnode_client::Request;
 use wasmnode_core::{Address, Code, Failure};
 
-/// Largest body that is read from stdin, in bytes: the most that `limits.message` can be.
+/// Largest body that is read from stdin, in bytes: the maximum of `limits.message`.
 const MAX_STDIN: u64 = 1 << 30;
 
 pub(super) const CALL: &str = "\
-The body is BODY; without one it is stdin, if that is a pipe or a file and the service's name has no '#'. In a script that has a
-stdin of its own, write '' for an empty body. --timeout counts from the start, and so covers the reading of stdin.";
+The body is BODY. Without BODY, stdin is read if it is a pipe or a file and the service's name has no '#'. In a script
+with a stdin of its own, write '' for an empty body. --timeout counts from the start and covers the reading of stdin.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The service's name; `NAME@NODE` asks for it on that node
+    /// The service's name; `NAME@NODE` calls it on that node
     #[arg(value_parser = address)]
     service: Address,
-    /// The body; "" is an empty one, "-" reads it from stdin, as a pipe or a file is without it
+    /// The body; "" is an empty one, "-" reads stdin; without it, stdin is read if it is a pipe or a file
     body: Option<String>,
     #[command(flatten)]
     pub(super) to: ConnectArgs,
     /// How long to wait for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "30s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
-    /// Wait for a service that nobody offers yet, as long as --timeout says
+    /// Wait for a service that no node offers yet, as long as --timeout allows
     #[arg(long)]
     wait: bool,
     /// Requests with the same key, 1 to 255 bytes, ask for the same effect, once
@@ -62,17 +62,17 @@ pub(crate) fn call(args: &CallArgs, config: Option<&Path>) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-/// The key of requests that ask for the same effect.
+/// Parses the key of requests that ask for the same effect.
 fn idempotency_key(text: &str) -> Result<String, String> {
     match text.len() {
         1..=255 => Ok(text.to_owned()),
-        0 => Err("it is empty, and would be no key; leave the option out".into()),
+        0 => Err("it is empty, which is not a key; leave the option out".into()),
         length => Err(format!("it has {length} bytes; a key has at most 255")),
     }
 }
 
-/// A `traceparent` as <https://www.w3.org/TR/trace-context/> has it: four fields of lower-case hexadecimal digits, more
-/// in a version that is to come.
+/// Parses a `traceparent` by <https://www.w3.org/TR/trace-context/>: four fields of lower-case hexadecimal digits, or
+/// more in a future version.
 fn traceparent(text: &str) -> Result<String, String> {
     let is_hex = |field: &str, digits| {
         field.len() == digits && field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -88,7 +88,8 @@ fn traceparent(text: &str) -> Result<String, String> {
         }
         _ => false,
     };
-    let form = "it is no traceparent: 00-TRACE-PARENT-FLAGS, with 32, 16 and 2 hexadecimal digits (W3C Trace Context)";
+    let form =
+        "it is not a traceparent: 00-TRACE-PARENT-FLAGS, with 32, 16 and 2 hexadecimal digits (W3C Trace Context)";
     if is_one && text.is_ascii() { Ok(text.to_owned()) } else { Err(form.into()) }
 }
 
@@ -101,13 +102,13 @@ fn body(args: &CallArgs) -> Result<Vec<u8>, Failed> {
     }
 }
 
-/// Whether stdin is a pipe, a socket in the place of one, or a file; not a terminal, and not /dev/null.
+/// Returns `true` if stdin is a pipe, a socket used as one, or a file; not for a terminal or /dev/null.
 fn is_piped() -> io::Result<bool> {
     let kind = File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()?.file_type();
     Ok(kind.is_fifo() || kind.is_socket() || kind.is_file())
 }
 
-/// All of stdin, by a thread that is left behind if it does not end in time.
+/// Reads all of stdin, in a thread that is left behind if it does not end in time.
 fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
     let (sender, read) = channel();
     std::thread::Builder::new().name("stdin".into()).spawn(move || {
@@ -117,7 +118,7 @@ fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
     })?;
     let late = || Failed {
         message: format!(
-            "stdin did not end within {timeout:?} (--timeout), and nothing was sent; write BODY or '' if it is not to be read"
+            "stdin did not end within {timeout:?} (--timeout), and nothing was sent; write BODY or '' to ignore stdin"
         ),
         exit: 4,
     };
@@ -126,8 +127,7 @@ fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(late()),
     };
     if body.len() as u64 > MAX_STDIN {
-        let reason =
-            format!("stdin has more than {MAX_STDIN} bytes, the most that limits.message can be; nothing was sent");
+        let reason = format!("stdin has more than {MAX_STDIN} bytes, the maximum of limits.message; nothing was sent");
         return Err(Failed::of(&Failure::new(Code::TooLarge, reason)));
     }
     Ok(body)

@@ -1,4 +1,4 @@
-//! `wasmnode check`: every mistake of a configuration.
+//! `wasmnode check`: lists every mistake of a configuration.
 
 use super::{Failed, print};
 use clap::Args;
@@ -9,15 +9,15 @@ use wasmnode::keys::Keys;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The configuration; --config FILE says the same
+    /// The configuration; the same as --config FILE
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
 }
 
-/// Checks a configuration: lists what is wrong, or what may be meant otherwise.
+/// Checks a configuration: lists its mistakes, or what could be meant differently.
 pub(crate) fn check(args: &CheckArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let Some(file) = args.file.as_deref().or(config) else {
-        let message = "say which file to check: wasmnode check FILE, or wasmnode check --config FILE";
+        let message = "name the file to check: wasmnode check FILE, or wasmnode check --config FILE";
         return Err(Failed { message: message.into(), exit: 2 });
     };
     let shown = file.display();

@@ -1,4 +1,4 @@
-//! Which node a command asks, and how it proves who asks.
+//! Connection of a command to a node: the endpoint, and the keys to present.
 
 use super::Failed;
 use super::keys::DEFAULT_KEYS;
@@ -14,12 +14,13 @@ use wasmnode_core::Label;
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The node's endpoint, where it asks for keys after its name: node1@tcp://10.0.0.1:5555; by default the first one
-    /// that the file of --config lists; without one ipc://wasmnode.ipc if a node listens at it in this folder, else
+    /// The node's endpoint; with keys, its name comes before: node1@tcp://10.0.0.1:5555. By default the first endpoint
+    /// in the file of --config; without a file, ipc://wasmnode.ipc if a node listens there in this folder, else
     /// tcp://127.0.0.1:5555
     #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
     pub(super) to: Option<Contact>,
-    /// The folder of the keys to show; by default security.keys of the file of --config, or keys where --to has a name
+    /// The folder of the keys to present; by default security.keys in the file of --config, or keys where --to has a
+    /// name
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(super) keys: Option<PathBuf>,
 }
@@ -30,7 +31,7 @@ impl ConnectArgs {
         self.to.is_some()
     }
 
-    /// A client of that node.
+    /// Connects to that node.
     pub(super) fn connect(&self, config: Option<&Path>) -> Result<Client, Failed> {
         let config = config.map(Config::load).transpose()?;
         let contact = match (&self.to, &config) {
@@ -47,22 +48,23 @@ impl ConnectArgs {
     }
 }
 
-/// Where a node listens that was started without a configuration: in its own folder by ipc, where its owner may do
-/// more.
+/// Returns the endpoint of a node that was started without a configuration: ipc in the current folder, where its owner
+/// may do more, else tcp.
 fn default_endpoint() -> Endpoint {
     const SOCKET: &str = "wasmnode.ipc";
     if is_bound(Path::new(SOCKET)) { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
 }
 
-/// Whether a process has a socket's file open, found out without a connection, which a node with keys would count as a
-/// stranger. A datagram socket cannot be connected with one of a node, and the error says whether there is one.
+/// Returns `true` if a process listens on a socket file. The check makes no connection, which a node with keys would
+/// count as rejected: a datagram socket cannot connect to a node's stream socket, and the error shows whether there is
+/// one.
 fn is_bound(file: &Path) -> bool {
     let refused = UnixDatagram::unbound().and_then(|probe| probe.connect(file));
     refused.is_err_and(|error| error.raw_os_error() == Some(libc::EPROTOTYPE))
 }
 
-/// A client of a node, with the keys of this folder where the node may ask for one; `config` is that of a node whose
-/// own the keys are.
+/// Connects to a node, with the keys in `folder` for tcp endpoints. `config` is the configuration of the node that owns
+/// those keys.
 pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&Config>) -> Result<Client, Failed> {
     let endpoint = contact.endpoint.to_string();
     let (Endpoint::Tcp(_), Some(folder)) = (&contact.endpoint, folder) else {
@@ -71,7 +73,7 @@ pub(super) fn connect(contact: &Contact, folder: Option<&Path>, config: Option<&
     let keys = Keys::load(folder)?;
     let is_own = |name: &Label| config.is_some_and(|config| config.node.name == *name);
     let node: Option<Key> = match &contact.name {
-        // The node that the file is of.
+        // The node that the configuration belongs to.
         None if config.is_some() => Some(keys.own.public),
         Some(name) if is_own(name) => Some(keys.own.public),
         Some(name) => Some(keys.key_of(name).ok_or_else(|| {

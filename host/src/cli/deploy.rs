@@ -1,8 +1,8 @@
-//! `wasmnode deploy`: a component into the plugin folder of a running node, once the node has found it good.
+//! `wasmnode deploy`: places a component into the plugin folder of a running node, once the node has accepted it.
 //!
-//! The node says where its folder is, and gives its verdict on a file that lies there under a name that is never
-//! loaded. Only then the file gets its final name. An end of either process at any point leaves the old file or the new
-//! one in place, and the new one only if it can serve.
+//! The node reports its folder, and tries a file that lies there under a name that is never loaded. Only then the file
+//! gets its final name. If either process ends at any point, the old file or the new one is in place, and the new one
+//! only if it can serve.
 
 use super::{ANSWER, ConnectArgs, Failed, print, read};
 use crate::cli::sign::SigningKey;
@@ -21,22 +21,22 @@ use wasmnode_core::{Code, ServiceName, text};
 use wasmnode_files::{self as files, FileError};
 use wasmnode_sandbox::{NotLoadable, folder_identity, signature_of};
 
-/// How often the node is asked whether it has come to a verdict, or serves.
+/// Interval of the requests whether the node has a verdict, or serves the file.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a file that took the place of the deployed one may take to serve before it is reported without that.
+/// Time in which a file that replaced the deployed one may start to serve, before it is reported as not serving.
 const REPLACED: Duration = Duration::from_millis(500);
 
-/// How often a person is told that the node still compiles.
+/// Interval of the progress line on a terminal.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// Largest signature in bytes, as a node reads it.
+/// Largest signature in bytes, the same as for a node.
 const SIGNATURE_BYTES: u64 = 16 << 10;
 
-/// How the names of staged files begin.
+/// Prefix of the names of staged files.
 const STAGED: &str = ".deploy-";
 
-/// Age from which a staged file counts as left behind: longer than any compilation takes.
+/// Age from which a staged file is abandoned: longer than any compilation takes.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Args)]
@@ -46,8 +46,7 @@ pub(crate) struct DeployArgs {
     /// The service's name; by default the file's stem
     #[arg(long, value_parser = super::names::service)]
     name: Option<ServiceName>,
-    /// Sign it with this secret key; by default the signature beside the file, FILE.minisig, comes along if there is
-    /// one
+    /// Sign it with this secret key; by default FILE.minisig, the signature beside the file, comes along if it exists
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
@@ -57,7 +56,7 @@ pub(crate) struct DeployArgs {
     timeout: Duration,
 }
 
-/// Has a component served by the node that is asked, and waits until it is.
+/// Deploys a component to a node, and waits until it serves.
 pub(crate) fn deploy(args: &DeployArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     if args.file.is_dir() {
         let message =
@@ -85,7 +84,7 @@ fn service_of(file: &Path) -> Result<ServiceName, Failed> {
     stem.parse().map_err(|error| Failed { message: format!("{error}; give the service's name with --name"), exit: 2 })
 }
 
-/// Where a running node keeps its plugins, and what it loads; `None` if there is no node.
+/// Returns the plugin folder of a running node, and what it loads; `None` if there is no node.
 fn folder_of(node: &mut Client) -> Result<Option<PluginFolder>, Failed> {
     match node.call(Request::new(api::PLUGINS).body(["folder"]).deadline(ANSWER), |_| {}) {
         Err(client::Error::Unreachable { .. }) => Ok(None),
@@ -109,7 +108,7 @@ fn deploy_to(
     let digest = wasmnode_sandbox::digest(&bytes);
     let staged = Staged::write(path, &bytes, signature.as_deref())?;
     wait_for_verdict(args, node, service, &staged)?;
-    // What it said of the same bytes before is not what it says of them now.
+    // An earlier refusal of the same bytes must not count as the outcome of this deployment.
     let before = plugin(node, service)?.and_then(|plugin| plugin.refused);
     if !folder.keeps_versions {
         keep_previous(&path.join(format!("{service}.wasm")));
@@ -120,7 +119,7 @@ fn deploy_to(
     wait_until_serving(node, service, placed, before.as_ref(), left)
 }
 
-/// Whether the node's folder is the one that its path names here, for this user.
+/// Checks that the path of the node's folder names the same folder here, for this user.
 fn check_identity(args: &DeployArgs, path: &Path, expected: &FolderIdentity) -> Result<(), Failed> {
     match folder_identity(path) {
         Ok(identity) if identity == *expected => Ok(()),
@@ -142,7 +141,7 @@ fn may_not_write(folder: &Path, error: &io::Error) -> Failed {
     Failed { message, exit: if error.kind() == io::ErrorKind::PermissionDenied { 8 } else { 1 } }
 }
 
-/// Puts a component where a node that does not run will find it: into the folder that its configuration names.
+/// Places a component into the folder that the configuration names, for a node that is not running.
 fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceName) -> Result<String, Failed> {
     let settings = match config {
         Some(file) => Config::load(file)?,
@@ -183,7 +182,7 @@ fn not_listed(service: &ServiceName) -> Failed {
     Failed { message, exit: 1 }
 }
 
-/// The bytes of the component and the text of its signature: a new one, or the one that lies beside it.
+/// Returns the bytes of the component and the text of its signature: a new one, or the one beside the file.
 fn content(args: &DeployArgs, service: &ServiceName, limit: u64) -> Result<(Vec<u8>, Option<String>), Failed> {
     let failed = |file: &Path, error: FileError| Failed { message: format!("{}: {error}", file.display()), exit: 1 };
     let (bytes, _) = files::read(&args.file, limit).map_err(|error| match error {
@@ -206,8 +205,8 @@ fn content(args: &DeployArgs, service: &ServiceName, limit: u64) -> Result<(Vec<
     }
 }
 
-/// A component and its signature in the plugin folder, under names that are never loaded; removed unless they are put
-/// in place.
+/// Component and signature in the plugin folder, under names that are never loaded; removed unless they are put in
+/// place.
 struct Staged {
     file: PathBuf,
     is_signed: bool,
@@ -230,8 +229,8 @@ impl Staged {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Gives the component and its signature their final names, so soon after one another that a node takes them as
-    /// one. The signature of another version does not stay.
+    /// Moves the component and its signature to their final names, so quickly that a node sees them as one change. The
+    /// signature of another version is removed.
     fn put(self, service: &ServiceName) -> Result<(), Failed> {
         let target = self.file.with_file_name(format!("{service}.wasm"));
         let beside = signature_of(&target);
@@ -260,14 +259,14 @@ impl Drop for Staged {
     }
 }
 
-/// Writes a file that survives a power failure, and is nobody else's.
+/// Writes a new file so that it survives a power failure; fails if the file exists.
 fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(file)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Removes what a deploy that was killed has left.
+/// Removes the staged files of killed deployments.
 fn remove_left_behind(folder: &Path) {
     let is_old = |entry: &fs::DirEntry| {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
@@ -279,14 +278,14 @@ fn remove_left_behind(folder: &Path) {
     }
 }
 
-/// Keeps the file that is replaced beside its successor, for a node that does not keep it itself.
+/// Keeps the replaced file beside its successor, for a node that does not keep versions.
 fn keep_previous(target: &Path) {
     let previous = target.with_file_name(format!(".{}.previous", target.file_name().unwrap_or_default().display()));
     let _there_may_be_none = fs::remove_file(&previous);
     let _there_may_be_no_file_yet = fs::hard_link(target, &previous);
 }
 
-/// Asks the node for its verdict on a staged file until it has one.
+/// Waits for the node's verdict on a staged file.
 fn wait_for_verdict(
     args: &DeployArgs,
     node: &mut Client,
@@ -315,7 +314,7 @@ fn wait_for_verdict(
         }
         if began.elapsed() >= args.timeout {
             let message = format!(
-                "the node has come to no verdict on {service} after {:?} (--timeout), and compiles it no further; nothing was \
+                "the node has no verdict on {service} after {:?} (--timeout), and stops compiling it; nothing was \
                  put in place",
                 args.timeout
             );
@@ -326,7 +325,7 @@ fn wait_for_verdict(
     }
 }
 
-/// What a person at a terminal sees while the node compiles.
+/// Progress line on a terminal while the node compiles.
 struct Progress {
     service: String,
     began: Instant,
@@ -357,14 +356,15 @@ impl Drop for Progress {
     }
 }
 
-/// What the node reports of a service's plugin; `None` if nothing, or if the node is gone.
+/// Returns the node's report on a service's plugin, if there is one.
 fn plugin(node: &mut Client, service: &ServiceName) -> Result<Option<PluginReport>, Failed> {
     let reply = node.call(Request::new(api::PLUGINS).deadline(ANSWER), |_| {})?;
     let plugins: Vec<PluginReport> = read(&reply)?;
     Ok(plugins.into_iter().find(|plugin| plugin.service == service.as_str()))
 }
 
-/// What the node says now of a file that was put into place, if it says anything. `before` is what it had refused then.
+/// Returns the outcome of a file that was put in place, if there is one yet. `before` is the refusal that the node
+/// reported earlier.
 fn outcome(plugin: &PluginReport, digest: &str, before: Option<&Refusal>) -> Option<Result<String, Failed>> {
     let is_it =
         |generation: &&PluginStatus| generation.digest == digest && generation.state == GenerationState::Serving;
@@ -375,13 +375,13 @@ fn outcome(plugin: &PluginReport, digest: &str, before: Option<&Refusal>) -> Opt
     Some(Err(Failed { message: format!("{} is in place, but refused: {}", plugin.service, refused.why), exit: 1 }))
 }
 
-/// A file that was put into place, and may be replaced there at any moment.
+/// File that was put in place, and may be replaced there at any moment.
 struct Placed {
     file: PathBuf,
     digest: String,
     /// Largest file that the node loads, in bytes.
     limit: u64,
-    /// What the file was when it was last found to hold these bytes.
+    /// Stamp of the file when it was last found to hold these bytes.
     stamp: Option<files::Stamp>,
 }
 
@@ -390,7 +390,7 @@ impl Placed {
         Self { file, digest, limit, stamp: None }
     }
 
-    /// Whether other bytes have taken the place of these, or none. What cannot be read is not known to be another file.
+    /// Returns `true` if the file is gone or has other bytes. An unreadable file does not count as replaced.
     fn is_replaced(&mut self) -> bool {
         let stamp = files::Stamp::of(&self.file);
         if stamp.as_ref().is_ok_and(|stamp| self.stamp.as_ref() == Some(stamp)) {
@@ -407,7 +407,7 @@ impl Placed {
     }
 }
 
-/// What a deploy is told whose file is in the folder no more; `plugin` is what the node reports after that.
+/// Reports that the deployed file is gone from the folder; `plugin` is the node's report after that.
 fn replaced(service: &ServiceName, plugin: Option<&PluginReport>) -> Failed {
     let serving = plugin
         .and_then(|plugin| plugin.generations.iter().find(|generation| generation.state == GenerationState::Serving));
@@ -419,7 +419,7 @@ fn replaced(service: &ServiceName, plugin: Option<&PluginReport>) -> Failed {
     Failed { message, exit: 1 }
 }
 
-/// Asks until the node serves what was put into place, or something else has taken its place.
+/// Waits until the node serves the file that was put in place, or the file is replaced.
 fn wait_until_serving(
     node: &mut Client,
     service: &ServiceName,
@@ -441,8 +441,7 @@ fn wait_until_serving(
             return Err(replaced(service, plugin.as_ref()));
         }
         if began.elapsed() >= timeout {
-            let message =
-                format!("{service} is in place, but does not serve after {timeout:?}; the node's log tells why");
+            let message = format!("{service} is in place, but does not serve after {timeout:?}; see the node's log");
             return Err(Failed { message, exit: 4 });
         }
         std::thread::sleep(ASK_AGAIN);

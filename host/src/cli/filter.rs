@@ -1,29 +1,30 @@
-//! What `--log` and RUST_LOG say: a filter as the crate tracing-subscriber has them, but for names without a level. It
-//! takes `inof` for a part of the program of which everything is to be logged, and logs nothing else.
+//! Filters of `--log` and RUST_LOG: those of the crate tracing-subscriber, except that names without a level are
+//! rejected. The crate takes `inof` for a part of the program of which everything is to be logged, and logs nothing
+//! else.
 
 use tracing_subscriber::EnvFilter;
 use wasmnode::suggestion::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// What `--log` may be, for the text of an error.
+/// Forms of `--log`, for error texts.
 const FORM: &str = "write error, warn, info, debug or trace, or \"info,plugin=debug\"";
 
-/// The parts of the program that are no crates: what plugins log, and how their runs end.
+/// Log targets that are not crates: what plugins log, and how their runs end.
 const PARTS: [&str; 2] = ["plugin", "run"];
 
-/// The crates that are linked in, the own ones included, among others of the workspace.
+/// List of the crates that are linked in, own ones included, among others of the workspace.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-/// A filter that has been checked, as it was written.
+/// Checked filter, as it was written.
 #[derive(Debug, Clone)]
 pub(super) struct Filter(String);
 
 impl Filter {
-    /// Checks a filter that was written for this program.
+    /// Parses a filter that was written for this program.
     ///
     /// # Errors
-    /// Says which part of it is wrong, and what to write; so it does of a part of the program that does not exist.
+    /// Which part of it is wrong, and what to write, also if it names a part of the program that does not exist.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let filter = Self::parse_any(text)?;
         for target in directives(text).filter_map(target_of) {
@@ -41,10 +42,10 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Checks a filter that may be for other programs too.
+    /// Parses a filter that may be meant for other programs too.
     ///
     /// # Errors
-    /// Says which part of it is wrong, and what to write.
+    /// Which part of it is wrong, and what to write.
     fn parse_any(text: &str) -> Result<Self, String> {
         if directives(text).next().is_none() {
             return Err(format!("it is empty; {FORM}"));
@@ -70,7 +71,7 @@ impl Filter {
         Ok(Self(joined))
     }
 
-    /// The filter of the environment, if it has one that is not empty.
+    /// Returns the filter of the environment, if it has one that is not empty.
     ///
     /// # Errors
     /// As [`Self::parse`], except that the parts that it names may be those of other programs.
@@ -79,8 +80,8 @@ impl Filter {
         given.map(|text| Self::parse_any(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
     }
 
-    /// The same filter, in which a level alone that is finer than `info` means the node's own parts and plugins,
-    /// because the crates that it uses write ten thousands of lines at `debug`.
+    /// Returns the same filter, in which a single level finer than `info` applies only to the node's own parts and
+    /// plugins, because the crates that it uses write tens of thousands of lines at `debug`.
     pub(super) fn of_own_parts(&self) -> Self {
         let narrowed = directives(&self.0).map(|directive| {
             if ["debug", "trace", "4", "5"].contains(&directive.to_ascii_lowercase().as_str()) {
@@ -103,23 +104,24 @@ impl Default for Filter {
     }
 }
 
-/// The parts between commas.
+/// Returns the parts between commas.
 fn directives(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// The part of the program that a directive names, without its modules; `None` if it is a level, or about spans.
+/// Returns the part of the program that a directive names, without its modules; `None` if it is a level, or about
+/// spans.
 fn target_of(directive: &str) -> Option<&str> {
     let (target, _) = directive.split_once('=').filter(|_| !directive.contains(['[', '{']))?;
     target.trim().split("::").next()
 }
 
-/// The names of crates as targets have them.
+/// Returns the names of crates as log targets spell them.
 fn crates() -> impl Iterator<Item = String> {
     LOCK.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).map(|name| name.replace('-', "_"))
 }
 
-/// Levels have names, in letters of any size, and numbers.
+/// Returns `true` for a level: a name in any case, or a number.
 fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) || matches!(word, "0" | "1" | "2" | "3" | "4" | "5")
 }

@@ -1,4 +1,4 @@
-//! `wasmnode keygen`, `trust` and `distrust`: who may connect, and as what.
+//! `wasmnode keygen`, `trust` and `distrust`: keys, and what each may do.
 
 use super::{Failed, print};
 use clap::{Args, ValueEnum, value_parser};
@@ -13,22 +13,23 @@ use wasmnode_core::{Grant, Label, Pattern, Quota, Role};
 pub(crate) const KEYS: &str = "\
 Examples:
   wasmnode keygen                                        make this machine's keys, in keys/; prints the public one
-  wasmnode trust node2 'KEY' --role peer                 let node2 of this zone in, which printed KEY
+  wasmnode trust node2 'KEY' --role peer                 trust node2 of this zone, whose keygen printed KEY
   wasmnode trust lyon1 'KEY' --role router --zone lyon   link with the router lyon1 of zone lyon
-  wasmnode trust shop 'KEY' --allow print,storage.*      let a client in, which may call these services
-  wasmnode trust lab 'KEY' --work resize                 let a client in that may also serve resize as a worker
-  wasmnode trust backup --uid 1001 --allow storage.*     let a user of this machine in, by ipc
-  wasmnode distrust shop                                 end that; its connections end within a second
+  wasmnode trust shop 'KEY' --allow print,storage.*      trust a client, which may call these services
+  wasmnode trust lab 'KEY' --work resize                 trust a client that may also serve resize as a worker
+  wasmnode trust backup --uid 1001 --allow storage.*     trust a user of this machine, by ipc
+  wasmnode distrust shop                                 revoke a trust; its connections end within a second
 
-A running node takes the change up by itself. Keys are files in the folder, keys/trusted/NAME.toml; edit them if you like.";
+A running node picks up the change by itself. Trusted keys are files in the folder, keys/trusted/NAME.toml, which may be
+edited.";
 
-/// The folder of keys, if nothing else is said.
+/// Default folder of keys.
 pub(super) const DEFAULT_KEYS: &str = "keys";
 
-/// The folder of keys.
+/// Option for the folder of keys.
 #[derive(Debug, Args)]
 pub(crate) struct KeysFolderArgs {
-    /// The folder of keys; by default security.keys of the file of --config, or keys
+    /// The folder of keys; by default security.keys in the file of --config, or keys
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(super) keys: Option<PathBuf>,
 }
@@ -49,20 +50,20 @@ pub(crate) struct KeygenArgs {
     pub(super) folder: KeysFolderArgs,
 }
 
-/// What a trusted key is, as `--role` has it.
+/// Role of a trusted key, as `--role` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RoleArg {
-    /// It asks, and may serve as a worker
+    /// Sends requests, and may serve as a worker
     Client,
-    /// It is a node or a router of this zone
+    /// Node or router of this zone
     Peer,
-    /// It is a router of another zone
+    /// Router of another zone
     Router,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TrustArgs {
-    /// What it is called here; for a node or router, the name that it has itself
+    /// The name to trust it under; for a node or router, its own name
     name: Label,
     /// Its public key, as `wasmnode keygen` printed it there
     #[arg(required_unless_present = "uid", allow_hyphen_values = true)]
@@ -70,13 +71,13 @@ pub(crate) struct TrustArgs {
     /// A user of this machine instead, by number, who connects by ipc
     #[arg(long, conflicts_with = "key", allow_hyphen_values = true, value_parser = uid)]
     uid: Option<u32>,
-    /// What it is
+    /// Its role
     #[arg(long, value_enum, default_value = "client")]
     role: RoleArg,
     /// The zone of a router of another zone
     #[arg(long, required_if_eq("role", "router"))]
     zone: Option<Label>,
-    /// The services that it may call, by name or beginning (storage.*)
+    /// The services that it may call, by name or prefix (storage.*)
     #[arg(long, value_name = "SERVICES", value_delimiter = ',', default_value = "*")]
     allow: Vec<Pattern>,
     /// The services that it may serve as a worker
@@ -85,16 +86,16 @@ pub(crate) struct TrustArgs {
     /// The services that a peer may advertise; by default all
     #[arg(long, value_name = "SERVICES", value_delimiter = ',')]
     offer: Option<Vec<Pattern>>,
-    /// It may change what the node serves (`wasmnode plugins rollback`)
+    /// Allow it to change what the node serves (`wasmnode plugins rollback`)
     #[arg(long)]
     admin: bool,
-    /// How many requests it may send in a second, on average
+    /// The largest number of requests per second, on average
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(REQUESTS_PER_SECOND))]
     requests_per_second: Option<u64>,
-    /// How many bytes they may have (10MiB)
+    /// The largest number of bytes of these requests per second, on average (10MiB)
     #[arg(long, value_name = "SIZE", value_parser = |size: &str| parse_size(size, &BYTES_PER_SECOND))]
     bytes_per_second: Option<u64>,
-    /// How many of its requests may wait for their answers
+    /// The largest number of its requests that may wait for their answers
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u64).range(OUTSTANDING))]
     outstanding: Option<u64>,
     #[command(flatten)]
@@ -103,7 +104,7 @@ pub(crate) struct TrustArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DistrustArgs {
-    /// What it is called here
+    /// The name that it is trusted under
     name: Label,
     #[command(flatten)]
     pub(super) folder: KeysFolderArgs,
@@ -115,19 +116,19 @@ impl From<KeyError> for Failed {
     }
 }
 
-/// The number of a user. Names are for the machine to look up, and may change hands.
+/// Parses the number of a user. Names are not accepted, because a name can come to stand for another user.
 fn uid(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "it is no number of a user; `id -u NAME` prints the number of a user".into())
+    text.parse().map_err(|_| "it is not a user number; `id -u NAME` prints the number of a user".into())
 }
 
-/// Makes a pair of keys.
+/// Makes a pair of keys, and prints the public one.
 pub(crate) fn keygen(args: &KeygenArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let folder = args.folder.path(config)?;
     let pair = keys::generate(&folder)?;
-    // A script gets the key alone.
+    // Stdout gets only the key, for scripts.
     print(&vec![format!("{}\n", pair.public).into()])?;
     let explained = format!(
-        "written to {folder}, with the secret one. Where this machine is to be let in: wasmnode trust NAME '{key}'\n",
+        "written to {folder}, with the secret key. To trust this machine elsewhere: wasmnode trust NAME '{key}'\n",
         key = pair.public,
         folder = folder.display()
     );
@@ -139,7 +140,7 @@ pub(crate) fn keygen(args: &KeygenArgs, config: Option<&Path>) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Trusts somebody.
+/// Trusts a key or user.
 pub(crate) fn trust(args: &TrustArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let credential = match (args.key, args.uid) {
         (Some(key), _) => Credential::Key(key),
@@ -165,9 +166,9 @@ pub(crate) fn trust(args: &TrustArgs, config: Option<&Path>) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends the trust in somebody.
+/// Revokes a trusted key or user.
 pub(crate) fn distrust(args: &DistrustArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     keys::distrust(&args.folder.path(config)?, &args.name)?;
-    print(&vec![format!("{} is not trusted any more\n", args.name).into()])?;
+    print(&vec![format!("the trust in {} is revoked\n", args.name).into()])?;
     Ok(ExitCode::SUCCESS)
 }

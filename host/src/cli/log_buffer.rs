@@ -1,8 +1,8 @@
-//! What has been logged and not yet written: bounded in bytes.
+//! Buffer of logged lines that have not been written yet, bounded in bytes.
 //!
-//! Lines are written by a thread of their own, so that no request waits for a slow terminal or a pipe that nobody
-//! reads. What waits for it is memory of the node, and its lines come from plugins and strangers too; so it is counted
-//! in bytes. A line that finds no room is left out and counted, and the next line that is written says how many were.
+//! A separate thread writes the lines, so that no request waits for a slow terminal or an unread pipe. Waiting lines
+//! take memory of the node, and some come from plugins and strangers; so their bytes are counted. A line that does not
+//! fit is left out and counted, and a note after the next written line has the number.
 
 use super::LogFormat;
 use std::io::{Result, Write};
@@ -12,27 +12,27 @@ use std::time::SystemTime;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes that may wait, each line's overhead included.
+/// Largest number of waiting bytes, including each line's overhead.
 const MAX_BYTES: usize = 8 << 20;
 
-/// What a line counts besides its bytes.
+/// Bytes that a line counts besides its own.
 const LINE_OVERHEAD: usize = 512;
 
-/// What both ends of the buffer count.
+/// Counters that both ends of the buffer share.
 #[derive(Default)]
 struct Counts {
     bytes: AtomicUsize,
     left_out: AtomicU64,
 }
 
-/// The end that takes lines.
+/// Sending end, which accepts lines.
 #[derive(Clone)]
 pub(super) struct LogBuffer {
     lines: NonBlocking,
     counts: Arc<Counts>,
 }
 
-/// The end that writes them.
+/// Receiving end, which writes them.
 struct Drain<W> {
     to: W,
     format: LogFormat,
@@ -40,11 +40,10 @@ struct Drain<W> {
 }
 
 impl LogBuffer {
-    /// Starts the thread that writes; it writes what is left when the guard is dropped, if that takes no longer than a
-    /// second.
+    /// Starts the writing thread. When the guard is dropped, it writes the rest, within at most a second.
     pub(super) fn start(to: impl Write + Send + 'static, format: LogFormat) -> (Self, WorkerGuard) {
         let counts = Arc::new(Counts::default());
-        // Its own limit is in lines; by their overhead, the bytes are used up first.
+        // The builder's own limit is in lines; because of the overhead, the bytes run out first.
         let builder = NonBlockingBuilder::default().buffered_lines_limit(MAX_BYTES / LINE_OVERHEAD + 1);
         let (lines, guard) = builder.finish(Drain { to, format, counts: Arc::clone(&counts) });
         (Self { lines, counts }, guard)
@@ -52,7 +51,7 @@ impl LogBuffer {
 }
 
 impl Write for LogBuffer {
-    /// Takes one line.
+    /// Accepts one line.
     fn write(&mut self, line: &[u8]) -> Result<usize> {
         let weight = line.len() + LINE_OVERHEAD;
         if self.counts.bytes.fetch_add(weight, Ordering::Relaxed) + weight <= MAX_BYTES {
@@ -93,7 +92,7 @@ impl<W: Write> Write for Drain<W> {
     }
 }
 
-/// The line that says how many are missing, in the form of all others.
+/// Returns the line with the number of missing ones, in the format of all others.
 fn note(left_out: u64, format: LogFormat) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
     let message =
@@ -114,7 +113,7 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Writes when it is allowed to.
+    /// Writer that waits for permission before each write.
     struct Slow {
         allowed: Receiver<()>,
         written: Arc<Mutex<Vec<u8>>>,

@@ -1,5 +1,5 @@
-//! Names that a user types: checked before anything is sent, alike in every command, and corrected where nobody has
-//! them.
+//! Names that a user types: checked before anything is sent, in the same way by every command, and with a suggestion
+//! when they are unknown.
 
 use super::{Failed, read};
 use serde::de::DeserializeOwned;
@@ -9,21 +9,21 @@ use wasmnode_api::{self as api, PluginReport, Report, ServiceReport, ZoneReport}
 use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
-/// How long the names of services are waited for. They only improve an error.
+/// Time limit for the names of services, which only improve an error.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An address, or the failure that a node would answer.
+/// Parses an address; the error is the failure that a node would answer.
 pub(super) fn address(text: &str) -> Result<Address, Failure> {
     Ok(Address::from_bytes(text.as_bytes())?)
 }
 
-/// The name of a service, or the failure that a node would answer.
+/// Parses the name of a service; the error is the failure that a node would answer.
 pub(super) fn service(text: &str) -> Result<ServiceName, Failure> {
     Ok(ServiceName::from_bytes(text.as_bytes())?)
 }
 
-/// Adds to an unknown service the one that was perhaps meant, of those that the node shows this client, or the place
-/// where it was to be.
+/// Adds a hint to an error about an unknown service: a similar name among those that the node shows this client, or the
+/// unknown location.
 pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error) -> Failed {
     let is_unknown = matches!(&error, client::Error::Failure(failure) if failure.code == Code::UnknownService);
     let mut failed = Failed::from(error);
@@ -33,7 +33,7 @@ pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error
     failed
 }
 
-/// What was perhaps meant, as it is put behind an error: `; did you mean print?`
+/// Returns the hint that is appended to an error, such as `; did you mean print?`
 fn meant(client: &mut Client, asked: &Address) -> Option<String> {
     let services: Report = ask(client, api::SERVICES)?;
     if let Some(hint) = place_meant(client, asked, &services) {
@@ -51,7 +51,7 @@ fn is_offered_here(service: &ServiceReport) -> bool {
     service.plugin.is_some() || service.workers_idle + service.workers_busy > 0
 }
 
-/// Says that the file of a service lies in the folder of the node that was asked and was refused, if that is so.
+/// Returns a hint if the node that was called refused the file of the service.
 fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
     if asked.location != Location::Nearest {
         return None;
@@ -61,7 +61,7 @@ fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
     plugins.iter().any(is_it).then(|| "; its file was refused: see wasmnode plugins".to_owned())
 }
 
-/// The nodes of this zone and the zones that offer a service; the node's own services are everywhere.
+/// Returns the nodes of this zone and the zones that offer a service; every place offers the node's own services.
 fn places_with<'a>(
     service: &ServiceName,
     services: &'a Report,
@@ -80,8 +80,7 @@ fn places_with<'a>(
     known.into_iter().filter(|place| offer.contains(place)).collect()
 }
 
-/// Says that the node or zone of an address is not known, if that is so, and which was perhaps meant of those that
-/// offer the service.
+/// Returns a hint if the node or zone of an address is unknown, with the most similar one that offers the service.
 fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
     let zone: ZoneReport = match &asked.location {
         Location::Nearest => return None,

@@ -1,4 +1,4 @@
-//! `wasmnode new`: a small project that builds with its language's ordinary command.
+//! `wasmnode new`: writes a small project that builds with the ordinary command of its language.
 
 use super::{Failed, print};
 use clap::{Args, ValueEnum};
@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use wasmnode_core::ServiceName;
 
-/// The contract, as this binary was built with it.
+/// The contract that this binary was built with.
 const WIT: &str = include_str!("../../../wit/service.wit");
 
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
     /// The service's name, and the folder's
     name: ServiceName,
-    /// What to write it in
+    /// The language
     #[arg(long, value_enum, default_value = "rust")]
     lang: Language,
 }
@@ -31,7 +31,7 @@ enum Language {
     Javascript,
 }
 
-/// A file to write: its path in the project, and what it holds. In both, `{{name}}` and `{{module}}` are filled in.
+/// File to write: its path in the project, and its content. In both, `{{name}}` and `{{module}}` are filled in.
 type File = (&'static str, &'static str);
 
 impl Language {
@@ -44,7 +44,7 @@ impl Language {
                 ("src/lib.rs", include_str!("new/rust/lib.rs.txt")),
                 CONTRACT,
             ],
-            // A program needs no contract but its standard input and output.
+            // A plain program needs no contract: it has its standard input and output.
             Self::C => &[("README.md", include_str!("new/c/README.md")), ("main.c", include_str!("new/c/main.c"))],
             Self::Zig => {
                 &[("README.md", include_str!("new/zig/README.md")), ("main.zig", include_str!("new/zig/main.zig"))]
@@ -83,7 +83,7 @@ pub(crate) fn new(args: &NewArgs) -> Result<ExitCode, Failed> {
     let files = args.lang.files().iter().map(|(path, content)| (fill(path), fill(content)));
     write(Path::new(name), files)
         .map_err(|error| Failed { message: format!("cannot write {name}/: {}", why(&error)), exit: 1 })?;
-    print(&vec![format!("{name}/ is there; {name}/README.md has the commands that build and deploy it\n").into()])?;
+    print(&vec![format!("{name}/ is written; {name}/README.md has the commands that build and deploy it\n").into()])?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +95,7 @@ fn why(error: &io::Error) -> String {
 }
 
 fn write(folder: &Path, files: impl Iterator<Item = (String, String)>) -> io::Result<()> {
-    // Fails if it is there: nobody's work is overwritten.
+    // Fails if the folder exists, so that nothing is overwritten.
     fs::create_dir(folder)?;
     for (path, content) in files {
         let path = folder.join(path);

@@ -1,4 +1,4 @@
-//! `wasmnode plugins` and `wasmnode inspect`: what serves, and what could.
+//! `wasmnode plugins` and `wasmnode inspect`: plugins of a node, and files that could become one.
 
 use super::names::suggest;
 use super::{ANSWER, ConnectArgs, Failed, print, read};
@@ -13,7 +13,7 @@ use wasmnode_client::Request;
 use wasmnode_core::{ServiceName, text};
 use wasmnode_files as files;
 
-/// Largest file that is signed, in bytes: the most that `limits.plugin` may be.
+/// Largest file that is signed, in bytes: the maximum of `limits.plugin`.
 pub(super) const FILE_BYTES: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct PluginsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make the version before the serving one serve
+    /// Return to the version before the serving one
     Rollback {
         /// The service's name
         #[arg(value_parser = super::names::service)]
@@ -43,7 +43,7 @@ pub(crate) struct InspectArgs {
     file: PathBuf,
 }
 
-/// Says what a file is, and whether it could serve.
+/// Reports what a file is, and whether it could serve.
 pub(crate) fn inspect(args: &InspectArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let config = match config {
         Some(file) => Config::load(file)?,
@@ -60,7 +60,7 @@ pub(crate) fn inspect(args: &InspectArgs, config: Option<&Path>) -> Result<ExitC
     Ok(if inspection.can_serve() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Lists the plugins, or goes back to the version before.
+/// Lists the plugins, or returns to the version before.
 pub(crate) fn plugins(args: &PluginsArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.to.connect(config)?;
     let words = match &args.action {

@@ -1,4 +1,4 @@
-//! Whether the reference says what the command line and its exit codes are.
+//! Check of the reference against the command line and its exit codes.
 
 use super::{Cli, exit_code};
 use clap::{Command, CommandFactory};
@@ -8,7 +8,7 @@ use wasmnode_core::Code;
 const COMMANDS: &str = include_str!("../../../docs/reference/command-line.md");
 const CODES: &str = include_str!("../../../docs/reference/codes.md");
 
-/// Commands and options that only one of the two has.
+/// Returns the commands and options that only one of the two has.
 fn gaps(reference: &str, cli: &Command) -> Vec<String> {
     let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
     let mut known = BTreeSet::new();
@@ -32,7 +32,7 @@ fn gaps(reference: &str, cli: &Command) -> Vec<String> {
     gaps
 }
 
-/// Codes whose row has another exit code.
+/// Returns the codes whose row has a different exit code.
 fn wrong_exits(reference: &str) -> Vec<Code> {
     let has_row = |code: &Code| {
         let begins = format!("| {} | {} |", code.number(), code.name());

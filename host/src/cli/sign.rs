@@ -1,4 +1,4 @@
-//! `wasmnode sign`: signatures for plugins, as the tool minisign makes them.
+//! `wasmnode sign`: signatures for plugins, in the format of the tool minisign.
 
 use super::atomic_file::Unfinished;
 use super::plugins::FILE_BYTES;
@@ -17,15 +17,15 @@ use wasmnode_sandbox::signature_of;
 
 pub(crate) const SIGNING: &str = "\
 Examples:
-  wasmnode sign --new-key                            make your keys, in ~/.config/wasmnode/; prints what a node is told
+  wasmnode sign --new-key                            make your keys, in ~/.config/wasmnode/; prints the node's setting
   wasmnode sign --new-key release                    make release.key and release.pub here, for a build server
-  wasmnode sign hello.wasm                           write hello.wasm.minisig, to lie beside it in the plugin folder
+  wasmnode sign hello.wasm                           write hello.wasm.minisig, which belongs beside hello.wasm
   wasmnode sign *.wasm --key release.key             the same with that key
   wasmnode deploy hello.wasm --sign-key release.key  sign and put both into the plugin folder
 
 Keys and signatures are those of minisign: `minisign -S` and `minisign -V` do as well.";
 
-/// A public key of minisign: its size in bytes, and how it begins.
+/// Public key of minisign: its size in bytes, and its first bytes.
 const PUBLIC_BYTES: usize = 42;
 const ALGORITHM: &[u8] = b"Ed";
 
@@ -40,7 +40,7 @@ pub(crate) struct SignArgs {
     /// Make a pair of keys instead, NAME.key and NAME.pub; by default ~/.config/wasmnode/signing
     #[arg(long, value_name = "NAME", num_args = 0..=1, conflicts_with_all = ["files", "key"])]
     new_key: Option<Option<PathBuf>>,
-    /// Ask for a password that the new key cannot be used without
+    /// Protect the new secret key with a password
     #[arg(long, requires = "new_key")]
     password: bool,
 }
@@ -71,10 +71,10 @@ pub(crate) fn sign(args: &SignArgs) -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Largest file of a secret key in bytes; those of minisign have about 300.
+/// Largest file of a secret key, in bytes; those of minisign have about 300.
 const KEY_BYTES: u64 = 16 << 10;
 
-/// A secret key that can be used.
+/// Secret key that is ready for use.
 pub(super) struct SigningKey {
     secret: SecretKey,
     public: PublicKey,
@@ -96,7 +96,7 @@ impl SigningKey {
                 "it is the public key, which nodes verify with; sign with the secret one, whose file ends in .key";
             return Err(failed(file, &why));
         }
-        // Read by hand, because minisign leaves out the checksum that the library wants in a key without a password.
+        // Decoded by hand, because minisign omits the checksum that the library requires of a key without a password.
         let secret = SecretKey::from_bytes(&decoded).map_err(|error| unusable(&error))?;
         let secret = if secret.is_encrypted() {
             SecretKey::from_box(SecretKeyBox::from(text), None).map_err(|error| unusable(&error))?
@@ -107,11 +107,11 @@ impl SigningKey {
         Ok(Self { secret, public })
     }
 
-    /// The text of a signature of these bytes, which lie in a file of that name.
+    /// Returns the text of a signature of these bytes, from a file of that name.
     pub(super) fn sign(&self, file: &Path, bytes: &[u8]) -> Result<String, Failed> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        // As minisign writes it; a name may hold a line's end, and the comment may not.
+        // The comment of minisign; a file name may contain a line break, which the comment may not.
         let trusted = format!("timestamp:{now}\tfile:{}\thashed", name.escape_debug());
         let signature =
             minisign::sign(Some(&self.public), &self.secret, bytes, Some(&trusted), Some("signed by wasmnode"));
@@ -119,7 +119,7 @@ impl SigningKey {
     }
 }
 
-/// Makes a pair of keys; returns what to do with it.
+/// Makes a pair of keys; returns instructions for their use.
 fn make_keys(name: &Path, has_password: bool) -> Result<String, Failed> {
     let (secret_file, public_file) = (with_ending(name, "key"), with_ending(name, "pub"));
     for file in [&secret_file, &public_file] {
@@ -141,7 +141,7 @@ fn make_keys(name: &Path, has_password: bool) -> Result<String, Failed> {
     write_new(&secret_file, 0o600, &secret).map_err(|error| failed(&secret_file, &error))?;
     write_new(&public_file, 0o644, &public).map_err(|error| failed(&public_file, &error))?;
     Ok(format!(
-        "{} is the secret key, for those alone who may sign\n{} is the public key; a node trusts it by\n\n[security]\n\
+        "{} is the secret key; keep it private\n{} is the public key; a node trusts it by\n\n[security]\n\
          plugins = {{ signers = [\"{}\"] }}\n",
         secret_file.display(),
         public_file.display(),
@@ -149,14 +149,14 @@ fn make_keys(name: &Path, has_password: bool) -> Result<String, Failed> {
     ))
 }
 
-/// Writes a file that was not there.
+/// Writes a new file; fails if it exists.
 fn write_new(file: &Path, mode: u32, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
-/// Where a person's own pair of keys lies, without the endings. A relative `XDG_CONFIG_HOME` is void by its
+/// Returns the path of the user's own pair of keys, without extensions. A relative `XDG_CONFIG_HOME` is invalid by its
 /// specification.
 fn own_key() -> Result<PathBuf, Failed> {
     let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -166,7 +166,7 @@ fn own_key() -> Result<PathBuf, Failed> {
     Ok(config.join("wasmnode/signing"))
 }
 
-/// The name with an ending put behind all that it has.
+/// Appends an extension to a name, whatever the name contains.
 fn with_ending(name: &Path, ending: &str) -> PathBuf {
     let mut name = name.as_os_str().to_owned();
     name.push(".");

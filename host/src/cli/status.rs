@@ -29,7 +29,7 @@ pub(crate) struct ExplainArgs {
     pub(super) listing: ListArgs,
 }
 
-/// Lists what can be called.
+/// Lists the services.
 pub(crate) fn services(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     print_list(&mut args.to.connect(config)?, args, Request::new(api::SERVICES), |reply| {
         Ok(service_table(&read(reply)?))
@@ -45,7 +45,7 @@ pub(crate) fn members(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says where a request would go, and why; one that would go nowhere fails as `call` would.
+/// Reports where a request would go, and why. If the request would fail, the command fails as `call` would.
 pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
     let ask = Request::new(api::EXPLAIN).body([args.service.to_string()]);
@@ -62,7 +62,7 @@ pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitC
     Err(suggest(&mut client, &args.service, failure))
 }
 
-/// Asks the node and prints what it tells, as it is or for a person.
+/// Sends the request to the node and prints the report, as JSON or as a table.
 fn print_list(
     client: &mut Client,
     args: &ListArgs,
@@ -105,7 +105,7 @@ fn peer_line(peer: &PeerReport) -> String {
     let PeerReport { node, outstanding, latency_us, failures_in_a_row, .. } = peer;
     let state = match peer {
         PeerReport { is_silent: true, .. } => ", silent".into(),
-        PeerReport { paused_ms: ms @ 1.., .. } => format!(", left out for {ms} ms more: it only failed"),
+        PeerReport { paused_ms: ms @ 1.., .. } => format!(", skipped for {ms} ms more: it only failed"),
         PeerReport { failures_in_a_row: 1.., .. } => format!(", failed {failures_in_a_row} times in a row"),
         _ => String::new(),
     };

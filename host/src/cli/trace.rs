@@ -1,4 +1,4 @@
-//! `wasmnode trace`: the way of a request, hop by hop.
+//! `wasmnode trace`: the path of a request, hop by hop.
 
 use super::names::{address, suggest};
 use super::{ConnectArgs, Failed, print};
@@ -15,16 +15,18 @@ use wasmnode_core::message::peer::MemberKind;
 use wasmnode_core::message::trace::{self, Record};
 
 pub(super) const TRACE: &str = "\
-The trace goes the way that a request would go now, by the same rules, but is not run. TIME is what each hop adds: the time from
-its arrival there to the answer, less that of the hops after it, each by its own clock; so it holds the way to the next hop and
-back. Where a hop was tried in vain, the hops after it stand before those of the next try. Nodes of other zones say only where it goes.
+The trace takes the path of a request, by the same rules, but runs nothing. TIME is what each hop adds: the time from
+the arrival there to the answer, less that of the hops after it, each by its own clock; so it includes the way to the
+next hop and back. If an attempt failed, its hops come before those of the next attempt. Nodes of other zones report
+only where the trace goes next.
 
-Where a request would fail, the hops up to there are printed, then the failure, and the exit code is that of `wasmnode call`.
+If the request would fail, the hops up to that point are printed, then the failure, and the exit code is that of
+`wasmnode call`.
 
 Example:
   wasmnode trace afficher@lyon --to tcp://127.0.0.1:5611";
 
-/// How much longer than its deadline the answer is waited for.
+/// Time to wait for the answer after its deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -42,43 +44,43 @@ pub(crate) struct TraceArgs {
     pub(super) json: bool,
 }
 
-/// The way of a request.
+/// Path of a request.
 #[derive(Debug, Serialize)]
 struct PathReport {
     address: String,
-    /// The node that was asked.
+    /// Endpoint of the node that got the trace.
     endpoint: String,
-    /// From the sending of the trace to its answer, microseconds.
+    /// Time from the trace to its answer, in microseconds.
     total_us: u64,
-    /// Of those, what the way to the first node and back took.
+    /// Part of that time for the way to the first node and back.
     client_us: u64,
     hops: Vec<Hop>,
-    /// Records that are none.
+    /// Number of unreadable records.
     unreadable: usize,
-    /// Why a request would have no reply, if it would not.
+    /// Why a request would have no reply, if so.
     failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Hop {
-    /// How many nodes had it before.
+    /// Number of nodes that had the trace before.
     distance: u8,
     node: String,
     zone: String,
     role: &'static str,
-    /// What this hop adds, microseconds.
+    /// Time that this hop adds, in microseconds.
     own_us: u64,
     decision: String,
 }
 
-/// Sends a trace, and prints its way.
+/// Sends a trace, and prints its path.
 pub(crate) fn trace(args: &TraceArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.to.connect(config)?;
     client.wait_for_connection()?;
     let (began, mut frames) = (Instant::now(), Vec::new());
     let id = client.send(Request::new(&args.address.to_string()).deadline(args.timeout).trace())?;
     let failure = loop {
-        // When the time is over the node says so, if it has a little longer.
+        // After the deadline the node reports so, if it gets a little longer.
         match client.receive(Some(args.timeout + GRACE))? {
             (answered, _) if answered != id => {}
             (_, Reply::Partial(records)) => frames.extend(records),
@@ -121,7 +123,8 @@ fn hop(record: &Record, after: &[Record]) -> Hop {
     }
 }
 
-/// How long the nodes of this distance had the trace, of those that follow one another at that distance or further on.
+/// Returns the time for which the nodes at this distance had the trace, in the leading run of records at that distance
+/// or further.
 fn beyond(records: &[Record], distance: u8) -> Duration {
     let within = records.iter().take_while(|record| record.distance >= distance);
     within
@@ -151,8 +154,7 @@ fn table(way: &PathReport) -> String {
         );
     }
     if way.unreadable > 0 {
-        let _writing_to_a_string_succeeds =
-            writeln!(text, "{} records cannot be read, and are left out", way.unreadable);
+        let _writing_to_a_string_succeeds = writeln!(text, "{} unreadable records are left out", way.unreadable);
     }
     let end = match (&way.failure, way.hops.last()) {
         (None, Some(last)) => format!("would be served at node {} of zone {}", last.node, last.zone),

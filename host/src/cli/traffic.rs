@@ -1,4 +1,4 @@
-//! `wasmnode traffic`: random requests between zones, and whether each had its one answer.
+//! `wasmnode traffic`: random requests between zones, and whether each had exactly one answer.
 
 use super::connect::connect;
 use super::{Failed, print};
@@ -11,30 +11,30 @@ use std::process::ExitCode;
 use wasmnode::config;
 
 pub(crate) const TRAFFIC: &str = "\
-The file of --config lists who sends what where; all but the senders may be left out:
+The file of --config describes the traffic; everything but the senders may be left out:
 
   seed     = 1             # the same seed sends the same requests at the same times
   requests = 2000          # of all senders together
-  at-most  = \"10s\"         # how long they send, though there were fewer
+  at-most  = \"10s\"         # time limit for sending
   deadline = \"5s\"          # from a request to its answer
-  keys     = \"keys\"        # whose keys they send with, where nodes ask for them; none by default
+  keys     = \"keys\"        # keys of the senders, where nodes require keys; none by default
 
   [sender.paris]
   endpoint = \"tcp://127.0.0.1:5611\"       # with keys: \"paris1@tcp://10.0.0.1:5611\"
   to       = [\"afficher\", \"print@lyon\"]   # one is drawn for each request
   bytes    = [16, 1024, 65536]            # and one of these sizes
-  pattern  = \"poisson\"                    # independent of one another; or
-  rate     = 100                          #   so many a second
+  pattern  = \"poisson\"                    # independent requests; or
+  rate     = 100                          #   this many a second
 # pattern  = \"bursts\"                     # many at once; or
 # burst    = 50
 # every    = \"500ms\"
-# pattern  = \"on-off\"                     # independent of one another, with pauses
+# pattern  = \"on-off\"                     # independent requests, with pauses
 # on       = \"1s\"
 # off      = \"2s\"
 # rate     = 200
 
 Exit codes:
-  0  each request had exactly one answer, be it a reply or a failure
+  0  each request had exactly one answer, a reply or a failure
   1  a request had no answer or more than one, or the file has mistakes; with --strict also if one failed
   2  wrong arguments
   8  a node does not let the sender in
@@ -42,15 +42,15 @@ Exit codes:
 
 #[derive(Debug, Args)]
 pub(crate) struct TrafficArgs {
-    /// Exit with 1 if any request failed, though it was answered
+    /// Exit with 1 if any request failed, although it was answered
     #[arg(long)]
     strict: bool,
 }
 
-/// Sends, and says what became of it.
+/// Sends the traffic, and reports the outcome.
 pub(crate) fn traffic(args: &TrafficArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let Some(file) = config else {
-        let message = "say who is to send: wasmnode traffic --config FILE; --help shows one";
+        let message = "name the file with the senders: wasmnode traffic --config FILE; --help shows one";
         return Err(Failed { message: message.into(), exit: 2 });
     };
     let plan = config::LoadConfig::load(file)?;
@@ -87,7 +87,7 @@ fn summary(outcome: &LoadOutcome) -> String {
     text
 }
 
-/// Why the traffic did not go as it should.
+/// Returns the faults of the traffic.
 fn faults(LoadOutcome { stats: tally, planned, errors: troubles, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
     let mut faults: Vec<String> = troubles.iter().map(LoadError::to_string).collect();
     let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));

@@ -1,22 +1,22 @@
-//! Which requests are sent when: all drawn from the seed before the first is sent, so that a slow machine sends the
-//! same.
+//! Schedule of the requests, drawn from the seed before the first is sent, so that a slow machine sends the same ones.
 
 use fastrand::Rng;
 use std::time::Duration;
 use wasmnode::config::{LoadConfig, LoadSender, Rhythm};
 
-/// One request of a sender.
+/// Planned request of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Planned {
-    /// When it is due, after the start.
+    /// Time after the start at which it is due.
     pub(super) at: Duration,
-    /// Which of the sender's addresses.
+    /// Index of the sender's address.
     pub(super) to: usize,
-    /// The size of its body.
+    /// Size of its body, in bytes.
     pub(super) bytes: usize,
 }
 
-/// What each sender sends, in the order of time: of all together the first `requests`, none after `at_most`.
+/// Returns the plan of each sender, in order of time: the first `requests` of all senders together, none after
+/// `at_most`.
 pub(super) fn plan(traffic: &LoadConfig) -> Vec<Vec<Planned>> {
     let mut rng = Rng::with_seed(traffic.seed);
     let mut sources: Vec<Source<'_>> = traffic.senders.iter().map(|sender| Source::new(sender, rng.fork())).collect();
@@ -31,15 +31,15 @@ pub(super) fn plan(traffic: &LoadConfig) -> Vec<Vec<Planned>> {
     plans
 }
 
-/// A sender that never ends.
+/// Endless sequence of a sender's requests.
 struct Source<'a> {
     sender: &'a LoadSender,
     rng: Rng,
-    /// The moment of a period in which it begins.
+    /// Offset within a period at which the sender begins.
     phase: Duration,
-    /// How long it has been sending, pauses not counted.
+    /// Time for which it has been sending, without pauses.
     sending: Duration,
-    /// How many it has drawn.
+    /// Number of requests drawn.
     count: u32,
     next_at: Duration,
 }
@@ -65,7 +65,7 @@ impl<'a> Source<'a> {
         planned
     }
 
-    /// When the request after the last is due.
+    /// Returns the time at which the next request is due.
     fn draw(&mut self) -> Duration {
         let at = match self.sender.rhythm {
             Rhythm::Poisson { rate } => {
@@ -84,7 +84,7 @@ impl<'a> Source<'a> {
         at
     }
 
-    /// Goes on to the next of independent requests: the times between are exponentially distributed.
+    /// Advances to the next independent request: the gaps are exponentially distributed.
     fn send_on(&mut self, rate: u32) {
         let gap = -(1.0 - self.rng.f64()).ln() / f64::from(rate);
         self.sending += Duration::from_secs_f64(gap);

@@ -1,34 +1,34 @@
-//! What became of the requests: each must have one answer. Decides nothing and knows no clock.
+//! Statistics of the requests, each of which must have one answer. Without decisions, and without a clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 use wasmnode_core::{Code, Failure};
 
-/// From which zone to which address.
+/// Source zone and destination address.
 pub(crate) type Flow = (String, String);
 
-/// What became of all requests.
+/// Outcome of all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     ways: BTreeMap<Flow, Count>,
-    /// Answers with a number that no request had.
+    /// Number of answers whose id no request had.
     strays: u64,
 }
 
-/// What became of the requests of one way.
+/// Outcome of the requests of one flow.
 #[derive(Debug, Default)]
 struct Count {
     sent: u64,
     missing: u64,
     doubled: u64,
-    /// By code, with the reason of the first.
+    /// Failures by code, with the reason of the first.
     failed: BTreeMap<Code, (u64, String)>,
-    /// From sending to a reply, failures left out.
+    /// Times from requests to replies, without failures.
     times: Vec<Duration>,
 }
 
-/// The requests of one connection while they run.
+/// Open requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Open {
     requests: HashMap<u64, Request>,
@@ -44,14 +44,14 @@ struct Request {
 }
 
 impl Open {
-    /// Notes a request by its number.
+    /// Records a request by its number.
     pub(super) fn sent(&mut self, id: u64, way: Flow, sent_at: Duration) {
         self.stats.ways.entry(way.clone()).or_default().sent += 1;
         self.requests.insert(id, Request { way, sent_at, is_answered: false });
         self.unanswered += 1;
     }
 
-    /// Notes an answer; whether it is the first of its request.
+    /// Records an answer; returns `true` if it is the first of its request.
     pub(super) fn answered(&mut self, id: u64, failure: Option<Failure>, now: Duration) -> bool {
         let Some(request) = self.requests.get_mut(&id) else {
             self.stats.strays += 1;
@@ -71,12 +71,12 @@ impl Open {
         true
     }
 
-    /// Whether an answer is still to come.
+    /// Returns `true` if a request has no answer yet.
     pub(super) fn is_waiting(&self) -> bool {
         self.unanswered > 0
     }
 
-    /// Nothing is waited for any longer: what has no answer now has none.
+    /// Ends the wait: requests without an answer count as missing.
     pub(super) fn close(mut self) -> Stats {
         for request in self.requests.into_values().filter(|request| !request.is_answered) {
             self.stats.ways.entry(request.way).or_default().missing += 1;
@@ -86,7 +86,7 @@ impl Open {
 }
 
 impl Stats {
-    /// Adds what another connection counted.
+    /// Adds the counts of another connection.
     pub(super) fn add(&mut self, other: Self) {
         self.strays += other.strays;
         for (way, theirs) in other.ways {
@@ -101,25 +101,25 @@ impl Stats {
         }
     }
 
-    /// Requests sent.
+    /// Returns the number of requests sent.
     #[must_use]
     pub(crate) fn sent(&self) -> u64 {
         self.ways.values().map(|count| count.sent).sum()
     }
 
-    /// Requests answered with a failure.
+    /// Returns the number of requests answered with a failure.
     #[must_use]
     pub(crate) fn failed(&self) -> u64 {
         self.ways.values().map(Count::failed).sum()
     }
 
-    /// Requests without an answer.
+    /// Returns the number of requests without an answer.
     #[must_use]
     pub(crate) fn missing(&self) -> u64 {
         self.ways.values().map(|count| count.missing).sum()
     }
 
-    /// Answers beyond the one that each request has.
+    /// Returns the number of answers beyond the first of each request.
     #[must_use]
     pub(crate) fn surplus(&self) -> u64 {
         self.strays + self.ways.values().map(|count| count.doubled).sum::<u64>()
@@ -132,7 +132,7 @@ impl Count {
     }
 }
 
-/// A table, one line for each way; below it, each class of failure with one reason.
+/// Writes a table with one line per flow; below it, each class of failure with one reason.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -165,7 +165,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// The time within which so many in a hundred are, of sorted times: the nearest rank.
+/// Returns the given percentile of sorted times: the nearest rank.
 fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     sorted.get((sorted.len() * percent).div_ceil(100).checked_sub(1)?).copied()
 }
