@@ -1,9 +1,9 @@
-//! What the node is told: a TOML file to a checked [`Config`], or every mistake in it at once.
+//! Configuration: a TOML file to a checked [`Config`], or a list of every mistake in it.
 //!
 //! Parsed, not validated: each value becomes its final type where it is read (`config/value.rs`), then its meaning is
-//! checked, and a `Config` exists only if nothing was wrong. A mistake never stops the reading: the default stands in
-//! for the bad value so that the rest is checked too, and the whole is thrown away at the end. Keys that nobody asked
-//! for are mistakes. Relative paths start at the folder of the file, wherever the node was started.
+//! checked, and a `Config` exists only if nothing was wrong. A mistake never stops the reading: the default replaces
+//! the bad value, so that the rest is checked too, and the result is discarded at the end. Unknown keys are mistakes.
+//! Relative paths start at the folder of the file, wherever the node was started.
 
 mod claims;
 mod compile;
@@ -45,11 +45,10 @@ use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceNa
 use wasmnode_files as files;
 use wasmnode_sandbox::{CompileSettings, Provenance, SandboxSettings, Settings};
 
-/// Largest configuration, plan or file of a trusted key, in bytes: 10,000 services with a table each take a tenth of
-/// it.
+/// Largest configuration or plan, in bytes: 10,000 services with a table each take a tenth of it.
 const FILE_BYTES: u64 = 16 << 20;
 
-/// Everything that a node is told when it starts.
+/// Configuration of a node.
 ///
 /// ```
 /// use std::path::Path;
@@ -62,64 +61,63 @@ const FILE_BYTES: u64 = 16 << 20;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What the core needs to know: names, limits, Majordomo, peers, and the settings of services. From `[node]`,
-    /// `[limits]`, `[majordomo]`, `[peers]`, `[defaults]` and `[service.NAME]`. The name is by default the host's, up
-    /// to its first dot.
+    /// Settings of the core: names, limits, Majordomo, peers, and services. From `[node]`, `[limits]`, `[majordomo]`,
+    /// `[peers]`, `[defaults]` and `[service.NAME]`. The default of the node's name is the host name up to its first
+    /// dot.
     pub node: NodeSettings,
-    /// Where the node listens; at least one, none twice, none that another machine can reach without `keys`, unless
-    /// `insecure`.
-    /// `node.listen`, default `ipc://wasmnode.ipc` and `tcp://127.0.0.1:5555`.
+    /// Endpoints that the node listens on: at least one, none twice, none that another machine can reach without
+    /// `keys`, unless `insecure`.
     pub listen: Vec<Endpoint>,
-    /// Where peers dial the node. `node.advertise`, default the first tcp endpoint that it listens at, else the first.
+    /// Endpoint at which peers dial the node. `node.advertise`, default the first tcp endpoint of `listen`, else its
+    /// first.
     pub advertise: Option<Endpoint>,
-    /// Whether the node may listen beyond this machine although nobody has to show a key. `security.insecure`, default
-    /// false.
+    /// Whether the node may listen beyond this machine without requiring keys. `security.insecure`, default false.
     pub insecure: bool,
-    /// The folder of the node's keys and of those that it trusts (module `keys`); without it nobody has to show one.
+    /// Folder of the node's keys and of those that it trusts (module `keys`); without it no keys are required.
     /// `security.keys`, default `None`.
     pub keys: Option<PathBuf>,
-    /// Who may connect to ipc sockets. `security.ipc-group`, default nobody but the node's own user.
+    /// Users who may connect to ipc sockets. `security.ipc-group`, default only the node's own user.
     pub ipc: Permissions,
-    /// Where plugins must come from. `security.plugins`, default `None`: any file is loaded.
+    /// Required provenance of plugins. `security.plugins`, default `None`: any file is loaded.
     pub provenance: Option<Provenance>,
-    /// The folder of plugins; each `.wasm` file in it serves the service it is named after. `node.plugins`, default
+    /// Folder of plugins; each `.wasm` file in it serves the service that it is named after. `node.plugins`, default
     /// `plugins`.
     pub plugins: PathBuf,
-    /// The services of that folder that this node loads; the others are left alone. `node.services`, default `None`:
-    /// all.
+    /// Services of that folder that this node loads; the others are ignored. `node.services`, default `None`: all.
     pub services: Option<BTreeSet<ServiceName>>,
-    /// The folder of compiled plugins. `node.cache`, default `$XDG_CACHE_HOME/wasmnode`, or `~/.cache/wasmnode`, or
+    /// Folder of compiled plugins. `node.cache`, default `$XDG_CACHE_HOME/wasmnode`, or `~/.cache/wasmnode`, or
     /// `wasmnode-cache` in the folder for temporary files.
     pub cache: PathBuf,
-    /// The folder of what outlives a restart, in which each node has a sub-folder of its name. `node.state`, default
+    /// Folder of state that survives a restart, with a sub-folder for each node name. `node.state`, default
     /// `$XDG_STATE_HOME/wasmnode`, or `~/.local/state/wasmnode`, or `wasmnode-state` in the folder for temporary files.
     pub state: PathBuf,
-    /// How long a node that was told to stop waits for the requests in flight. `node.drain`, default 10 s, 1 ms to 30
-    /// days.
+    /// Time limit for requests in flight when the node stops. `node.drain`, default 10 s, 1 ms to 30 days.
     pub drain: Duration,
-    /// Instances of all plugins together; each reserves address space. `limits.instances`, default 1,000, 1 to 100,000.
+    /// Largest number of instances of all plugins together; each reserves address space. `limits.instances`, default
+    /// 1,000, 1 to 100,000.
     pub instances: u32,
-    /// File descriptors of all plugins together: files, folders and connections that they have open.
+    /// Largest number of file descriptors of all plugins together: open files, folders and connections.
     /// `limits.plugin-descriptors`, default a quarter of those that the system allows the node, 0 to 10,000,000.
     pub plugin_descriptors: Option<usize>,
-    /// Bytes of messages held for all peers that read too slowly; one of them may take a quarter.
+    /// Largest number of bytes of messages held for all receivers that read too slowly; one receiver may use a quarter.
     /// `limits.unread-bytes`, default 256 MiB, 1 MiB to 1 TiB.
     pub unread_bytes: usize,
-    /// Bytes of the unfinished messages of all connections; one that would add to more is ended.
-    /// `limits.unfinished-bytes`, default 256 MiB, from 1 MiB to 1 TiB; it counts as at least twice `limits.message`.
+    /// Largest number of bytes of the unfinished messages of all connections; a connection that would exceed it is
+    /// ended. `limits.unfinished-bytes`, default 256 MiB, from 1 MiB to 1 TiB; it counts as at least twice
+    /// `limits.message`.
     pub unfinished_bytes: usize,
-    /// Bytes of a plugin's file; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
+    /// Largest plugin file, in bytes; a larger one is refused. `limits.plugin`, default 256 MiB, 1 KiB to 4 GiB.
     pub plugin_bytes: u64,
-    /// Bytes of the node's state on disk; the oldest versions of plugins go first. `limits.state-bytes`, default 1 GiB,
-    /// 1 MiB to 1 TiB.
+    /// Largest number of bytes of the node's state on disk; the oldest versions of plugins are removed first.
+    /// `limits.state-bytes`, default 1 GiB, 1 MiB to 1 TiB.
     pub state_bytes: u64,
-    /// What compiling a plugin may take, and what is kept of it. From `[limits]`.
+    /// Limits of compiling plugins, and of the compiled files that are kept. From `[limits]`.
     pub compile: CompileSettings,
-    /// The sandbox of every service that `sandboxes` does not name. From `[defaults]`.
+    /// Sandbox settings of every service that `sandboxes` does not name. From `[defaults]`.
     pub sandbox_defaults: SandboxSettings,
-    /// Sandboxes by service. From `[service.NAME]`.
+    /// Sandbox settings by service. From `[service.NAME]`.
     pub sandboxes: BTreeMap<ServiceName, SandboxSettings>,
-    /// The file that all this was read from, if it was one.
+    /// File that the configuration was read from, if there is one.
     pub source: Option<SourceSettings>,
 }
 
@@ -127,18 +125,18 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// The file cannot be read, or any of what [`Config::parse`] finds.
+    /// If the file cannot be read, or has mistakes that [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = text_of(path, ", or name none to run with the defaults")?;
         let config = Self::parse(&text, path)?;
         Ok(Self { source: Some(SourceSettings::new(path, text)), ..config })
     }
 
-    /// Reads a file as [`Config::load`] does, and finds what is missing on this machine for a node to run with it:
-    /// folders that it names, and mistakes in its folder of keys, which `of_keys` finds.
+    /// Reads a file as [`Config::load`] does, and checks what a node needs on this machine to run with it: the folders
+    /// that the file names, and the folder of keys, whose mistakes `of_keys` finds.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// Every mistake.
     pub fn check(path: &Path, of_keys: fn(&Path) -> Vec<String>) -> Result<Self, ConfigError> {
         parse(&text_of(path, "")?, path, |table, report| {
             let config = Self::read(table, folder_of(path), report);
@@ -147,21 +145,22 @@ impl Config {
         })
     }
 
-    /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
+    /// Parses the text of a file; messages contain `file`, and relative paths start at its folder.
     ///
-    /// # Errors Everything that is wrong with the text: either all breaches of TOML's grammar or, in a text that has
-    /// none, all keys that are unknown and all values that make no sense.
+    /// # Errors
+    /// Every mistake of the text: either all breaches of TOML's grammar or, in a text without any, all unknown keys and
+    /// all invalid values.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         parse(text, file, |table, report| Self::read(table, folder_of(file), report))
     }
 
-    /// The configuration of a node that was given no file: that of an empty file in the current folder.
+    /// Returns the configuration of a node without a file: that of an empty file in the current folder.
     #[must_use]
     pub fn embedded() -> Self {
         Self::read(&DeTable::new(), Path::new(""), &Mistakes::new(""))
     }
 
-    /// What the sandbox has to know.
+    /// Returns the settings of the sandbox.
     #[must_use]
     pub fn sandbox(&self) -> Settings {
         Settings {
@@ -183,7 +182,7 @@ impl Config {
         }
     }
 
-    /// Reads all tables. The result is worth something only if the report stays empty.
+    /// Reads all tables. The result is valid only if the report stays empty.
     fn read(table: &DeTable<'_>, folder: &Path, report: &Mistakes<'_>) -> Self {
         let mut root = Fields::root(table, report);
         let security = Security::read(root.table("security"), folder);
@@ -266,7 +265,7 @@ impl Config {
     }
 }
 
-/// Reads the content of a file of the same kind, with the same care for mistakes: `read` gets its table.
+/// Parses another file of the same form, with the same reports of mistakes: `read` gets its table.
 pub(crate) fn read_content<T>(
     file: &Path,
     content: Vec<u8>,
@@ -275,7 +274,7 @@ pub(crate) fn read_content<T>(
     parse(&text_in(file, content)?, file, |table, report| read(Fields::root(table, report)))
 }
 
-/// The text of a file; `or_else` is what helps besides another file where this one cannot be read.
+/// Reads the text of a file; `or_else` is a further remedy if it cannot be read, besides naming another file.
 fn text_of(path: &Path, or_else: &str) -> Result<String, ConfigError> {
     let (bytes, _) = files::read(path, FILE_BYTES).map_err(|error| ConfigError::unreadable(path, &error, or_else))?;
     text_in(path, bytes)
@@ -285,7 +284,7 @@ fn text_in(path: &Path, bytes: Vec<u8>) -> Result<String, ConfigError> {
     String::from_utf8(bytes).map_err(|error| ConfigError::not_text(path, error.as_bytes(), error.utf8_error()))
 }
 
-/// Reads a text of TOML; what `read` yields counts only if nothing was wrong.
+/// Parses TOML; the result of `read` counts only if nothing was wrong.
 fn parse<T>(text: &str, file: &Path, read: impl FnOnce(&DeTable<'_>, &Mistakes<'_>) -> T) -> Result<T, ConfigError> {
     let report = Mistakes::new(text);
     let (table, breaches) = DeTable::parse_recoverable(text);
@@ -299,26 +298,27 @@ fn parse<T>(text: &str, file: &Path, read: impl FnOnce(&DeTable<'_>, &Mistakes<'
     if report.is_empty() { Ok(read) } else { Err(ConfigError::new(file, report)) }
 }
 
-/// The folder that a file's relative paths start at; empty for a file in the current folder, so that they stay short.
+/// Returns the folder at which a file's relative paths start; empty for a file in the current folder, so that they stay
+/// short.
 fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-/// The host's name up to its first dot, if that could be a node's name.
+/// Returns the host name up to its first dot, if it can be a node's name.
 fn host_name() -> Option<Label> {
     let system = rustix::system::uname();
     let host = system.nodename().to_str().unwrap_or_default();
     host.split('.').next()?.parse().ok()
 }
 
-/// Where files of one kind lie by the rules of XDG: the variable, the folder in the user's home, the folder in that for
-/// temporary files.
+/// Location of one kind of files by the XDG rules: the variable, the folder in the user's home, the folder in the one
+/// for temporary files.
 type Xdg = (&'static str, &'static str, &'static str);
 
 const CACHE: Xdg = ("XDG_CACHE_HOME", ".cache", "wasmnode-cache");
 const STATE: Xdg = ("XDG_STATE_HOME", ".local/state", "wasmnode-state");
 
-/// Where the files of a kind lie if the configuration does not say. A relative variable is void by the specification.
+/// Returns the default folder for a kind of files. A relative variable is invalid by the specification.
 fn default_folder((xdg, in_home, temporary): &Xdg, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let folder = |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     folder(xdg)
@@ -340,7 +340,7 @@ fn listen(node: &mut Fields<'_>, folder: &Path, is_anywhere: bool) -> Vec<Endpoi
         Some(items) if items.is_empty() && node.is_good("listen") => {
             node.complain(
                 "listen",
-                "is empty, so that nobody could reach the node; name an endpoint, or leave the key out",
+                "is empty, so that no client could reach the node; name an endpoint, or leave the key out",
             );
         }
         Some(_) => {}

@@ -1,4 +1,4 @@
-//! What a configuration takes for granted on the machine, for `wasmnode check`.
+//! Requirements of a configuration on the machine, for `wasmnode check`.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -8,34 +8,34 @@ use std::path::{Path, PathBuf};
 /// Finds every mistake in a folder.
 pub(super) type FolderCheck = fn(&Path) -> Vec<String>;
 
-/// A path of the file, and what has to be there when a node starts.
+/// Path in the configuration, and what must exist there when a node starts.
 #[derive(Debug)]
 pub(super) struct SettingClaim {
-    /// Where it stands in the text.
+    /// Its byte offset in the text.
     pub(super) at: Option<usize>,
-    /// The key, with those that lead to it.
+    /// Full key.
     pub(super) key: String,
     pub(super) path: PathBuf,
     pub(super) needs: Needs,
 }
 
-/// What has to be there.
+/// What must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
     /// A folder that can be listed.
     Folder,
-    /// The same, or nothing at all.
+    /// A folder that can be listed, or nothing.
     FolderIfThere,
-    /// A folder that can be written to, or nothing where one can be made: the node makes it.
+    /// A writable folder, or nothing where the node can make one.
     FolderToMake,
-    /// A folder in which the socket's file can be made.
+    /// A folder in which the socket file can be made.
     FolderOfSocket,
     /// A folder of keys without mistakes.
     Keys,
 }
 
 impl SettingClaim {
-    /// Every mistake, as it stands behind the key and a colon.
+    /// Returns every mistake, as the text behind the key and a colon.
     pub(super) fn mistakes(&self, of_keys: FolderCheck) -> Vec<String> {
         let path = self.path.as_path();
         match self.needs {

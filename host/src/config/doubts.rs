@@ -1,8 +1,8 @@
-//! What is no mistake in a configuration, and was perhaps meant otherwise: `[service.NAME]` for a plugin of another
-//! name, or a node that peers on other machines cannot dial.
+//! Doubtful settings, which are not mistakes but perhaps unintended: `[service.NAME]` for a plugin of another name, or
+//! a node that peers on other machines cannot dial.
 //!
-//! Workers and peers serve services of any name, so only a name that is nearly one of a plugin is worth a word, unless
-//! that one has settings of its own.
+//! Workers and peers serve services of any name, so only a name that nearly matches a plugin is reported, unless that
+//! plugin has settings of its own.
 
 use super::{Config, Endpoint};
 use crate::suggestion::nearest;
@@ -10,8 +10,8 @@ use std::fs;
 use wasmnode_core::{Neighbour, ServiceName};
 
 impl Config {
-    /// Services whose settings no plugin of `node.services` gets, with the one that was perhaps meant; and an address
-    /// that is advertised to peers and tells those on other machines nothing.
+    /// Returns services whose settings apply to no plugin of `node.services`, each with the probable name; an
+    /// advertised address that peers on other machines cannot dial; and doubtful settings of a router.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let listed = self.services.iter().flatten().map(ServiceName::as_str).collect::<Vec<_>>();
@@ -19,8 +19,8 @@ impl Config {
         self.unreachable().into_iter().chain(misspelt.into_iter().flatten()).chain(self.idle_router()).collect()
     }
 
-    /// Neighbours that nothing passes to or from, or that are no other router; and settings of plugins, which a router
-    /// does not load.
+    /// Returns neighbours without traffic, neighbours that are not another router, and settings of plugins, which a
+    /// router does not load.
     fn idle_router(&self) -> Vec<String> {
         let Some(router) = &self.node.router else { return Vec::new() };
         let mut doubts = Vec::new();
@@ -49,7 +49,7 @@ impl Config {
         doubts
     }
 
-    /// A node whose tcp endpoints all are wildcards advertises its ipc endpoint.
+    /// Returns the doubt of a node whose tcp endpoints are all wildcards, so that it advertises its ipc endpoint.
     fn unreachable(&self) -> Option<String> {
         let mut tcp = self.listen.iter().filter(|endpoint| matches!(endpoint, Endpoint::Tcp(_))).peekable();
         let is_unreachable = self.advertise.is_none() && tcp.peek().is_some() && tcp.all(Endpoint::is_wildcard);
@@ -62,7 +62,7 @@ impl Config {
         })
     }
 
-    /// The same of the files in the folder of plugins, where `node.services` does not say which are loaded; and listed
+    /// Returns the same doubts about the files in the plugin folder if `node.services` is not set; otherwise the listed
     /// services that have no file there.
     #[must_use]
     pub fn unmatched(&self) -> Vec<String> {

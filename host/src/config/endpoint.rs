@@ -1,7 +1,8 @@
-//! Where a node can be reached on ZeroMQ, and which places it may listen at.
+//! ZeroMQ endpoints, and which of them a node may listen on.
 //!
-//! Without keys, nothing but file permissions and the machine's edge keep strangers out. So a node listens only where
-//! one of the two does, a socket file with a path or a loopback address, unless it has keys or is told to be insecure.
+//! Without keys, only file permissions and the machine's boundary keep strangers out. So a node listens only where one
+//! of the two applies, on a socket file with a path or a loopback address, unless it has keys or is configured as
+//! insecure.
 
 use super::value::quoted;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use wasmnode_core::{InvalidLabel, Label, text};
 
-/// A ZeroMQ endpoint; shown as ZeroMQ takes it, and read from the same text.
+/// ZeroMQ endpoint; displayed in ZeroMQ's notation, and parsed from it.
 ///
 /// ```
 /// use wasmnode::config::Endpoint;
@@ -22,19 +23,19 @@ use wasmnode_core::{InvalidLabel, Label, text};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A Unix socket, by the path of its file: at most 107 bytes, relative to the current folder.
+    /// Unix socket, by the path of its file: at most 107 bytes, relative to the current folder.
     Ipc(PathBuf),
     /// Host and port, as in `127.0.0.1:5555` or `[::1]:5555`. Port `*` or 0 is any free one, for listening only.
     Tcp(String),
 }
 
-/// An endpoint as somebody else dials it, with the name under which its key is trusted: `node1@tcp://10.0.0.1:5555`, or
-/// without one `tcp://127.0.0.1:5555`.
+/// Endpoint of another process, with the name under which its key is trusted: `node1@tcp://10.0.0.1:5555`, or without a
+/// name `tcp://127.0.0.1:5555`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
-    /// That name, if it is given.
+    /// Name of the process, if it is given.
     pub name: Option<Label>,
-    /// Where it listens.
+    /// Endpoint that it listens on.
     pub endpoint: Endpoint,
 }
 
@@ -54,15 +55,15 @@ impl FromStr for Contact {
     }
 }
 
-/// What is wrong with an endpoint, and what to write instead.
+/// Mistake in an endpoint, with what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidEndpoint(String);
 
 impl Endpoint {
-    /// The longest path of a Unix socket, in bytes: that of `sun_path` without its final zero.
+    /// Longest path of a Unix socket, in bytes: that of `sun_path` without its final zero.
     pub const IPC_MAX: usize = 107;
 
-    /// Whether nobody outside this machine can use the endpoint.
+    /// Returns `true` if the endpoint can be used only on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -71,27 +72,27 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is an IPv6 address, for which ZeroMQ has to be prepared.
+    /// Returns `true` for an IPv6 address, which needs an option of ZeroMQ.
     #[must_use]
     pub(crate) fn is_ipv6(&self) -> bool {
         matches!(self, Self::Tcp(address) if address.starts_with('['))
     }
 
-    /// Whether it stands for every address of the machine, so that it does not say where to dial.
+    /// Returns `true` if it stands for every address of the machine, so that it cannot be dialled.
     pub(super) fn is_wildcard(&self) -> bool {
         let Self::Tcp(address) = self else { return false };
         address.rsplit_once(':').is_some_and(|(host, _)| ["*", "0.0.0.0", "[::]"].contains(&host))
     }
 
-    /// Whether it says where to dial.
+    /// Returns `true` if it can be dialled.
     #[must_use]
     pub fn is_dialable(&self) -> bool {
         let is_any_port = |address: &str| address.ends_with(":*") || address.ends_with(":0");
         !self.is_wildcard() && !matches!(self, Self::Tcp(address) if is_any_port(address))
     }
 
-    /// The endpoint as another process of this machine, wherever it was started, has to dial it; relative paths start
-    /// at `folder`.
+    /// Returns the endpoint as another process of this machine has to dial it, wherever it was started; relative paths
+    /// start at `folder`.
     pub(super) fn to_dial(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => {
@@ -106,8 +107,8 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint to listen at, if it is allowed: a relative path starts at `folder`, and `localhost` is 127.0.0.1,
-    /// as a lookup might give any address.
+    /// Returns the endpoint to listen on, if it is allowed: a relative path starts at `folder`, and `localhost` is
+    /// 127.0.0.1, because a lookup might return any address.
     pub(super) fn to_listen(&self, folder: &Path, is_anywhere: bool) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => check_socket(folder.join(path)).map(Self::Ipc),
@@ -124,7 +125,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether two endpoints cannot be listened at together. ZeroMQ itself would not say so of two equal socket files:
+    /// Returns `true` if a node cannot listen on both endpoints. ZeroMQ itself does not report two equal socket files:
     /// the second takes the path from the first.
     pub(super) fn collides(&self, other: &Self) -> bool {
         match (self, other) {
@@ -189,7 +190,7 @@ fn check_socket(path: PathBuf) -> Result<PathBuf, InvalidEndpoint> {
     Err(InvalidEndpoint(format!("{shown}: {problem}")))
 }
 
-/// Checks host and port; gives them back with the port in its plain form.
+/// Checks host and port; returns them with the port in its plain form.
 fn parse_tcp(address: &str) -> Result<String, &'static str> {
     const FORM: &str = "expected a host and a port; write \"tcp://127.0.0.1:5555\"";
     const PORT: &str = "the port is a number from 0 to 65535, or '*' for any free one";

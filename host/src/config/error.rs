@@ -1,4 +1,4 @@
-//! What is wrong with a file: one line per mistake, in the order of the file.
+//! Mistakes in a file: one line per mistake, in the order of the file.
 
 use super::claims::{FolderCheck, SettingClaim};
 use std::cell::RefCell;
@@ -8,7 +8,7 @@ use std::str::Utf8Error;
 use wasmnode_core::text::{self, MAX_LINE};
 use wasmnode_files::FileError;
 
-/// All that is wrong with a configuration; nothing of it was put to use.
+/// All mistakes of a configuration, no part of which was applied.
 ///
 /// Shown as one line per mistake, in the order of the file:
 ///
@@ -22,7 +22,7 @@ pub struct ConfigError {
     mistakes: Vec<Mistake>,
 }
 
-/// One mistake, and the line it stands on; none for one that concerns the whole file.
+/// Mistake with its line; without a line if it concerns the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Mistake {
     line: Option<usize>,
@@ -37,7 +37,7 @@ impl ConfigError {
         Self { file: file.into(), mistakes }
     }
 
-    /// `or_else` is what else would help, behind the remedy.
+    /// Reports an unreadable file; `or_else` is a further remedy.
     pub(super) fn unreadable(file: &Path, error: &FileError, or_else: &str) -> Self {
         let message = format!("{error}; name a file that exists and that this user may read{or_else}");
         Self { file: file.into(), mistakes: vec![Mistake { line: None, message }] }
@@ -65,9 +65,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The mistakes found so far in a text.
+/// Mistakes found so far in a text.
 ///
-/// Shared by all tables that are being read at the same time, hence the cell; each borrow ends within the method.
+/// Shared by all tables that are read at the same time, hence the cell; each borrow ends within the method.
 pub(super) struct Mistakes<'a> {
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
@@ -79,18 +79,18 @@ impl<'a> Mistakes<'a> {
         Self { text, mistakes: RefCell::default(), claims: RefCell::default() }
     }
 
-    /// Notes a mistake at a byte of the text, or in the file as a whole.
+    /// Adds a mistake at a byte of the text, or in the file as a whole.
     pub(super) fn add(&self, at: Option<usize>, message: String) {
         let line = at.map(|at| line_of(self.text.as_bytes(), at));
         self.mistakes.borrow_mut().push(Mistake { line, message: text::into_line(message, MAX_LINE) });
     }
 
-    /// Notes what has to be there when a node starts.
+    /// Adds a requirement on the machine.
     pub(super) fn claim(&self, claim: SettingClaim) {
         self.claims.borrow_mut().push(claim);
     }
 
-    /// Notes what is missing of it.
+    /// Adds a mistake for each requirement that is not met.
     pub(super) fn check_claims(&self, of_keys: FolderCheck) {
         for claim in self.claims.borrow().iter() {
             claim
@@ -105,7 +105,7 @@ impl<'a> Mistakes<'a> {
     }
 }
 
-/// The line of a byte, counted from 1.
+/// Returns the line of a byte, counted from 1.
 fn line_of(text: &[u8], at: usize) -> usize {
     1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
 }

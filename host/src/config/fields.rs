@@ -1,4 +1,4 @@
-//! A table of the file that is asked for its keys by name, notes what is wrong, and at the end names those left over.
+//! Table reader: gets values by key, reports mistakes, and finally reports the unknown keys.
 
 use super::claims::{Needs, SettingClaim};
 use super::error::Mistakes;
@@ -9,12 +9,12 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One table while it is read. A table that the file lacks is an empty one; call [`Fields::done`] after the last key.
+/// Table while it is read. A table that the file lacks is an empty one; call [`Fields::done`] after the last key.
 pub(crate) struct Fields<'a> {
     table: Option<&'a DeTable<'a>>,
-    /// Where the table stands, for what concerns it as a whole.
+    /// Position of the table, for mistakes that concern it as a whole.
     span: Option<Range<usize>>,
-    /// The keys that lead here, with a dot after each.
+    /// Keys of the enclosing tables, with a dot after each.
     path: String,
     asked: Vec<&'static str>,
     mistaken: Vec<&'static str>,
@@ -22,18 +22,18 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The table that is the whole file.
+    /// Returns the table of the whole file.
     pub(super) fn root(table: &'a DeTable<'a>, report: &'a Mistakes<'a>) -> Self {
         Self { table: Some(table), span: None, path: String::new(), asked: vec![], mistaken: vec![], report }
     }
 
-    /// A table inside this one.
+    /// Returns a table inside this one.
     pub(super) fn table(&mut self, key: &'static str) -> Self {
         let value = self.ask(key);
         self.inner(key, value)
     }
 
-    /// The value of a key, if it is there and can be read.
+    /// Returns the value of a key, if it exists and is valid.
     pub(crate) fn take<T>(
         &mut self,
         key: &'static str,
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
         self.note(key, "", value, result)
     }
 
-    /// Those values of a list that can be read; nothing if the key is absent or no list.
+    /// Returns the valid values of a list; `None` if the key is absent or not a list.
     pub(crate) fn list<T>(
         &mut self,
         key: &'static str,
@@ -63,8 +63,8 @@ impl<'a> Fields<'a> {
         Some(list)
     }
 
-    /// What those tables of a list yield of which each is whole; nothing if the key is absent or no list. `read` asks
-    /// each for its keys, so that every mistake in it is noted.
+    /// Returns the results of the valid tables of a list; `None` if the key is absent or not a list. `read` gets every
+    /// table, so that every mistake is reported.
     pub(super) fn tables<T>(
         &mut self,
         key: &'static str,
@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
         Some(tables.into_iter().filter_map(&mut read).collect())
     }
 
-    /// The values of this table, whose keys are names that the file gives; without those that cannot be read.
+    /// Returns the valid values of this table, whose keys are names that the file chooses.
     pub(super) fn values<T>(self, read: impl Fn(&str, &DeValue<'_>) -> Result<T, String>) -> Vec<T> {
         let mut values = Vec::new();
         for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
@@ -95,7 +95,8 @@ impl<'a> Fields<'a> {
         values
     }
 
-    /// All tables inside this one, whose keys are names that the file gives; no name for a key that cannot be one.
+    /// Returns all tables inside this one, whose keys are names that the file chooses; without a name for an invalid
+    /// key.
     pub(super) fn entries<T>(self, read: impl Fn(&str) -> Result<T, String>) -> Vec<(Option<T>, Self)> {
         let mut entries = Vec::new();
         for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
@@ -108,34 +109,34 @@ impl<'a> Fields<'a> {
         entries
     }
 
-    /// Whether the file has the table, and it is one.
+    /// Returns `true` if the file has the table, and it is a table.
     pub(super) fn is_table(&self) -> bool {
         self.table.is_some()
     }
 
-    /// Whether the file has the key.
+    /// Returns `true` if the file has the key.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// Whether nothing is wrong so far with the value of a key, be it given or left out.
+    /// Returns `true` if no mistake of a key has been reported, whether the key is given or left out.
     pub(super) fn is_good(&self, key: &str) -> bool {
         !self.mistaken.contains(&key)
     }
 
-    /// Notes that a value, though readable, makes no sense; on the line of the table where the key is left out.
+    /// Reports that a valid value makes no sense, on the line of the table if the key is left out.
     pub(crate) fn complain(&mut self, key: &'static str, problem: &str) {
         self.report.add(self.place_of(key), format!("{}{key}: {problem}", self.path));
         self.mistaken.push(key);
     }
 
-    /// Notes what has to lie at a path when a node starts: that of a key, or its default.
+    /// Adds what must exist at a path when a node starts: the path of a key, or its default.
     pub(super) fn claim(&self, key: &str, path: &Path, needs: Needs) {
         let at = self.place_of(key);
         self.report.claim(SettingClaim { at, key: format!("{}{key}", self.path), path: path.into(), needs });
     }
 
-    /// Notes each key that nobody asked for.
+    /// Reports each unknown key.
     pub(crate) fn done(self) {
         for (key, value) in self.table.into_iter().flat_map(DeTable::iter) {
             let text: &str = key.get_ref();
@@ -146,7 +147,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Where a key stands; where its table does, if it is left out.
+    /// Returns the position of a key, or of its table if the key is left out.
     fn place_of(&self, key: &str) -> Option<usize> {
         let value = self.table.and_then(|table| table.get(key));
         value.map(Spanned::span).or_else(|| self.span.clone()).map(|span| span.start)
@@ -204,7 +205,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A key as it would be written in a file.
+/// Returns a key as it would be written in a file.
 pub(super) fn written(key: &str) -> String {
     let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     if bare { key.into() } else { format!("{key:?}") }

@@ -1,4 +1,4 @@
-//! What a plugin may reach beyond its sandbox: nothing, unless the file of the node says so.
+//! Grants: what a plugin may reach beyond its sandbox, which is nothing unless the configuration grants it.
 
 use super::claims::Needs;
 use super::fields::Fields;
@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::de::DeValue;
 use wasmnode_sandbox::{FolderGrant, HttpGrant};
 
-/// A table of environment variables.
+/// Reads a table of environment variables.
 pub(super) fn env(given: Fields<'_>) -> BTreeMap<String, String> {
     let variable = |name: &str, value: &DeValue<'_>| {
         let value = text(value, "text such as \"fr\"")?;
@@ -21,7 +21,7 @@ pub(super) fn env(given: Fields<'_>) -> BTreeMap<String, String> {
     given.values(variable).into_iter().collect()
 }
 
-/// A folder; a relative path starts at `base`.
+/// Reads the grant of a folder; a relative path starts at `base`.
 pub(super) fn folder(mut given: Fields<'_>, base: &Path) -> Option<FolderGrant> {
     let absolute = |value: &DeValue<'_>| match text(value, "a path such as \"/data\"")? {
         guest if guest.starts_with('/') => Ok(guest.to_owned()),
@@ -44,7 +44,7 @@ pub(super) fn folder(mut given: Fields<'_>, base: &Path) -> Option<FolderGrant> 
     Some(FolderGrant { host: host?, guest: guest?, write, bytes, files })
 }
 
-/// A TCP address.
+/// Reads a TCP address.
 pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     let written = text(value, "an address such as \"tcp:127.0.0.1:5432\"")?;
     written.strip_prefix("tcp:").and_then(|address| address.parse().ok()).ok_or_else(|| {
@@ -52,7 +52,7 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
     })
 }
 
-/// A host that may be asked by HTTP.
+/// Reads a host that may receive HTTP requests.
 pub(super) fn http_host(value: &DeValue<'_>) -> Result<HttpGrant, String> {
     let written = text(value, "a host such as \"api.example.org\"")?;
     HttpGrant::parse(written).ok_or_else(|| {

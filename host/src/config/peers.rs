@@ -1,4 +1,4 @@
-//! What the node is told of its zone: `[peers]`, and what `[node]` says of seeds and of where peers find it.
+//! Settings of the zone: `[peers]`, and the seeds and the advertised endpoint of `[node]`.
 
 use super::endpoint::{Contact, Endpoint, InvalidEndpoint};
 use super::fields::Fields;
@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::de::DeValue;
 use wasmnode_core::{DirectorySettings, MembersSettings, PeerSettings, Seed};
 
-/// How the node lives with its peers, for each part of the core.
+/// Settings for peers, for each part of the core.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) peers: PeerSettings,
@@ -16,7 +16,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Reads `[peers]`, and from `[limits]` what has to do with them.
+    /// Reads `[peers]`, and the related keys of `[limits]`.
     pub(super) fn read(mut given: Fields<'_>, limits: &mut Fields<'_>) -> Self {
         let default = Self::default();
         let peers = PeerSettings {
@@ -46,7 +46,7 @@ impl Peers {
     }
 }
 
-/// `node.seeds`: where members of the zone may be found. With keys, those on tcp have to be named.
+/// Reads `node.seeds`: endpoints of members of the zone. With keys, those on tcp need a name.
 pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path, with_keys: bool) -> Vec<Seed> {
     let read = |value: &DeValue<'_>| {
         let Contact { name, endpoint } = contact(value, folder, with_keys)?;
@@ -55,7 +55,7 @@ pub(super) fn seeds(node: &mut Fields<'_>, folder: &Path, with_keys: bool) -> Ve
     node.list("seeds", read).unwrap_or_default()
 }
 
-/// A node that another process of this machine can dial. With keys, one on tcp has to be named.
+/// Reads the endpoint of a node that another process of this machine can dial. With keys, one on tcp needs a name.
 pub(super) fn contact(value: &DeValue<'_>, folder: &Path, with_keys: bool) -> Result<Contact, String> {
     let text = value::text(value, "an endpoint such as \"tcp://127.0.0.1:5555\"")?;
     let Contact { name, endpoint } = text.parse().map_err(|error: InvalidEndpoint| error.to_string())?;
@@ -66,19 +66,17 @@ pub(super) fn contact(value: &DeValue<'_>, folder: &Path, with_keys: bool) -> Re
     Ok(Contact { name, endpoint })
 }
 
-/// `node.advertise`: where peers find this node. What it listens at must tell, or it must be said.
+/// Reads `node.advertise`: the endpoint at which peers dial this node. Required if all listening endpoints are
+/// wildcards.
 pub(super) fn advertise(node: &mut Fields<'_>, listen: &[Endpoint], folder: &Path) -> Option<Endpoint> {
     let given = node.take("advertise", |value| to_dial(value, folder));
     if given.is_none() && !listen.is_empty() && listen.iter().all(Endpoint::is_wildcard) {
-        node.complain(
-            "listen",
-            "\"*\" and 0.0.0.0 do not tell peers where to find this node; add node.advertise = \"tcp://HOST:PORT\"",
-        );
+        node.complain("listen", "peers cannot dial \"*\" or 0.0.0.0; add node.advertise = \"tcp://HOST:PORT\"");
     }
     given
 }
 
-/// An endpoint that another process of this machine can dial.
+/// Reads an endpoint that another process of this machine can dial.
 pub(super) fn to_dial(value: &DeValue<'_>, folder: &Path) -> Result<Endpoint, String> {
     value::endpoint(value)?.to_dial(folder).map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Which plugins may be loaded: `security.plugins`.
+//! Required provenance of plugins: `security.plugins`.
 
 use super::fields::Fields;
 use super::value::{self, quoted};
@@ -8,11 +8,10 @@ use toml::de::DeValue;
 use wasmnode_files as files;
 use wasmnode_sandbox::{Provenance, Signer};
 
-/// Bytes of a file with a public key; those that minisign writes have about 100.
+/// Largest file with a public key, in bytes; those that minisign writes have about 100.
 const KEY_FILE_BYTES: u64 = 4096;
 
-/// Reads `security.plugins`; `None` if it is not there. One that lists nothing admits nothing. Key files are read
-/// now, and not again.
+/// Reads `security.plugins`; `None` if the key is absent. An empty list admits no plugin. Key files are read only here.
 pub(super) fn read(security: &mut Fields<'_>, folder: &Path) -> Option<Provenance> {
     let is_given = security.has("plugins");
     let mut given = security.table("plugins");

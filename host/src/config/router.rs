@@ -1,5 +1,5 @@
-//! `[router]`: how this node joins its zone with others, if it does. `[router.neighbour.NAME]` is one router of another
-//! zone.
+//! `[router]`: settings of a router, which joins this zone with others. `[router.neighbour.NAME]` is one router of
+//! another zone.
 
 use super::fields::Fields;
 use super::peers::to_dial;
@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use wasmnode_core::paths::{Filter, Policy};
 use wasmnode_core::{Label, Neighbour, PathSettings, RouterSettings};
 
-/// Reads the table; `None` if there is none, so that the node is no router.
+/// Reads the table; `None` if it is absent, so that the node is not a router.
 pub(super) fn router(mut given: Fields<'_>, folder: &Path) -> Option<RouterSettings> {
     let is_there = given.has("neighbour");
     let default = PathSettings::default();
@@ -23,7 +23,7 @@ pub(super) fn router(mut given: Fields<'_>, folder: &Path) -> Option<RouterSetti
         ..default
     };
     let entries = given.table("neighbour").entries(label);
-    // One with an impossible name is checked too, then left out.
+    // A neighbour with an invalid name is checked too, then left out.
     let read = |(name, given): (Option<Label>, _)| {
         let read = neighbour(name.as_ref(), given, folder);
         read.filter(|_| name.is_some())
@@ -56,7 +56,7 @@ fn label(name: &str) -> Result<Label, String> {
     name.parse().map_err(|error| format!("{} {error}", quoted(name)))
 }
 
-/// `print`, `storage.*@paris`; with a `!` before it, what is not to pass although another filter lets it.
+/// Reads a filter such as `print` or `storage.*@paris`; with a leading `!`, it denies what another filter allows.
 fn filter(value: &DeValue<'_>) -> Result<(bool, Filter), String> {
     let written = text(value, "a filter such as \"storage.*\", \"*@paris\" or \"!secret.*\"")?;
     let (is_denied, filter) = match written.strip_prefix('!') {

@@ -1,4 +1,4 @@
-//! `[security]`: who may reach the node at all.
+//! `[security]`: access to the node.
 
 use super::claims::Needs;
 use super::fields::Fields;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 use wasmnode_sandbox::Provenance;
 
-/// What `[security]` says.
+/// Content of `[security]`.
 #[derive(Debug, Default)]
 pub(super) struct Security {
     pub(super) keys: Option<PathBuf>,
@@ -34,24 +34,24 @@ impl Security {
         Self { keys, insecure, ipc, provenance }
     }
 
-    /// Whether the node may listen where others than users of this machine can come.
+    /// Returns `true` if the node may listen where other machines can connect.
     pub(super) fn may_listen_anywhere(&self) -> bool {
         self.insecure || self.keys.is_some()
     }
 }
 
-/// Who may connect to the node's ipc sockets: its own user, and perhaps a group.
+/// Users who may connect to the node's ipc sockets: the node's own user, and perhaps a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Permissions {
-    /// That group.
+    /// Number of the group.
     pub group: Option<u32>,
 }
 
 impl Permissions {
-    /// Makes a socket's file so that nobody else can connect to it, at any moment.
+    /// Creates a socket file so that no other user can connect to it at any moment.
     ///
     /// # Errors
-    /// If the file cannot be given to the group, in words.
+    /// If the file cannot be given to the group, as a text.
     pub(crate) fn of_new_file<T, E>(
         self,
         file: &Path,
@@ -70,7 +70,7 @@ impl Permissions {
     }
 }
 
-/// A group by its name, as the system's file of groups has it, or by its number.
+/// Reads a group, by its name in the system's group file or by its number.
 fn group(value: &DeValue<'_>) -> Result<u32, String> {
     if let DeValue::Integer(_) = value {
         return value::number(0..=u32::MAX.into())(value);
@@ -80,10 +80,10 @@ fn group(value: &DeValue<'_>) -> Result<u32, String> {
     };
     let groups =
         fs::read_to_string("/etc/group").map_err(|error: io::Error| format!("cannot read /etc/group: {error}"))?;
-    number_of(&groups, name).ok_or_else(|| format!("{} is no group in /etc/group; write its number", quoted(name)))
+    number_of(&groups, name).ok_or_else(|| format!("{} is not a group in /etc/group; write its number", quoted(name)))
 }
 
-/// The number of a group in a text such as that of `group(5)`.
+/// Returns the number of a group in a text in the format of `group(5)`.
 fn number_of(groups: &str, name: &str) -> Option<u32> {
     let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()

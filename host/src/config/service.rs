@@ -1,4 +1,4 @@
-//! The settings of a service: what `[service.NAME]` says, else `[defaults]`, else what is built in.
+//! Settings of a service: from `[service.NAME]`, else from `[defaults]`, else built in.
 
 use super::fields::Fields;
 use super::grants;
@@ -8,9 +8,9 @@ use std::path::Path;
 use wasmnode_core::{CallsAs, ServiceName, ServiceSettings};
 use wasmnode_sandbox::{Grants, Reuse, SandboxSettings, Trial};
 
-/// One `[service.NAME]` or `[defaults]`, complete but not yet divided between the core and the sandbox.
+/// Complete settings of `[service.NAME]` or `[defaults]`, not yet divided between the core and the sandbox.
 ///
-/// `lifetime` stays apart from `reuse` and concurrency, so that a service may take back the singleton of `[defaults]`
+/// `lifetime` is separate from `reuse` and concurrency, so that a service can revert the singleton of `[defaults]`
 /// without losing the rest.
 #[derive(Debug, Clone)]
 pub(super) struct ServiceFields {
@@ -20,7 +20,7 @@ pub(super) struct ServiceFields {
     reuse: NonZeroU32,
 }
 
-/// In whose name a plugin may call.
+/// Identities under which a plugin may call.
 const CALLS_AS: [(&str, CallsAs); 2] = [("service", CallsAs::Service), ("caller", CallsAs::Caller)];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Default for ServiceFields {
 }
 
 impl ServiceFields {
-    /// Reads one table; what it leaves out is as in `default`. Relative paths start at `folder`.
+    /// Reads one table; keys that it leaves out have the values of `default`. Relative paths start at `folder`.
     pub(super) fn read(mut given: Fields<'_>, default: &Self, folder: &Path) -> Self {
         let lifetimes = [("request", Lifetime::Request), ("singleton", Lifetime::Singleton)];
         let lifetime = given.take("lifetime", value::choice(&lifetimes)).unwrap_or(default.lifetime);
@@ -50,7 +50,8 @@ impl ServiceFields {
         let (settings, sandbox) = (&default.settings, &default.sandbox);
         let service = Self {
             settings: ServiceSettings {
-                // That of [defaults] is not inherited: it is the deadline of plugins, and workers may serve this one.
+                // The deadline of [defaults] is not inherited: it applies to plugins, and workers may serve this
+                // service.
                 deadline: given.take("deadline", value::duration),
                 concurrency: concurrency.unwrap_or(settings.concurrency),
                 queue: given.take("queue", number(0..=1_000_000)).unwrap_or(settings.queue),
@@ -115,7 +116,7 @@ impl ServiceFields {
     }
 }
 
-/// Reads every `[service.NAME]`. A service with an impossible name is checked too, then left out.
+/// Reads every `[service.NAME]`. A service with an invalid name is checked too, then left out.
 pub(super) fn named(
     services: Fields<'_>,
     defaults: &ServiceFields,

@@ -1,4 +1,4 @@
-//! The file that a configuration came from, and what has changed in it since.
+//! File of a configuration, and its changes since it was read.
 
 use super::fields::written;
 use super::{Config, ConfigError, text_of};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// The file of a configuration, as it was read.
+/// File of a configuration, with the text that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
     file: PathBuf,
@@ -18,16 +18,17 @@ impl SourceSettings {
         Self { file: file.into(), text }
     }
 
-    /// The file.
+    /// Returns the file.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// The keys that have another value in the file now, or are there only before or now: `service.print.memory`.
+    /// Returns the keys whose values differ between the read text and the file, or that only one of them has:
+    /// `service.print.memory`.
     ///
     /// # Errors
-    /// If the file cannot be read now, or has mistakes.
+    /// If the file cannot be read, or has mistakes.
     pub fn changes(&self) -> Result<Vec<String>, ConfigError> {
         let now = text_of(&self.file, "")?;
         Config::parse(&now, &self.file)?;
@@ -39,7 +40,7 @@ impl SourceSettings {
     }
 }
 
-/// The values of a text that has been parsed before, by their full keys.
+/// Returns the values of a text that has been parsed before, by their full keys.
 fn values(text: &str) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     collect("", &text.parse().unwrap_or_default(), &mut values);

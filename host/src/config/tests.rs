@@ -1,4 +1,4 @@
-//! Whole files: what they mean, and what is said of the mistakes in them.
+//! Whole files: their meaning, and the reports of their mistakes.
 
 use super::*;
 use std::num::NonZeroU32;
@@ -215,7 +215,7 @@ fn the_examples_are_valid() {
     assert!(node2.node.services.contains_key("afficher"));
     assert_eq!(node1.sandbox_defaults, SandboxSettings::default());
     assert_eq!(node1.sandboxes[&name("print")], SandboxSettings::default(), "node1.toml names the defaults");
-    // Where none is set, that of plugins counts.
+    // Where none is set, the deadline of plugins counts.
     let named = ServiceSettings { deadline: Some(PLUGIN_DEADLINE), ..ServiceSettings::default() };
     assert_eq!(node1.node.services[&name("print")], named, "node1.toml names the defaults");
 }
@@ -267,7 +267,7 @@ fn each_mistake_says_where_what_and_what_instead() {
         ("[node]\ndrain = 5", "node.drain: expected a duration such as \"2s\" or \"250ms\", got the number 5"),
         ("[node]\ndrain = '0s'", "node.drain: \"0s\" is out of range; write a duration from \"1ms\" to \"30d\""),
         ("[node]\ndrain = '2'", "node.drain: \"2\" is not a duration; write \"2s\""),
-        ("[node]\nlisten = []", ":2: node.listen: is empty, so that nobody could reach the node"),
+        ("[node]\nlisten = []", ":2: node.listen: is empty, so that no client could reach the node"),
         (
             "[node]\nlisten = ['node1.ipc']",
             "node.listen[0]: \"node1.ipc\" is not an endpoint; write \"ipc://node.ipc\"",

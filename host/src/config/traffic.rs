@@ -1,4 +1,4 @@
-//! What `wasmnode traffic` is told: who sends what where, and in which rhythm. Read like the node's own configuration.
+//! Configuration of `wasmnode traffic`: senders, addresses and rhythms. Read like the node's own configuration.
 
 use super::endpoint::Contact;
 use super::error::{ConfigError, Mistakes};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 use wasmnode_core::{Address, Label};
 
-/// The most senders: each is a thread and a connection.
+/// Largest number of senders: each is a thread and a connection.
 const MOST_SENDERS: usize = 100;
 
-/// Everything that `wasmnode traffic` is told.
+/// Configuration of `wasmnode traffic`.
 ///
 /// ```
 /// use std::path::Path;
@@ -26,62 +26,63 @@ const MOST_SENDERS: usize = 100;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadConfig {
-    /// The same seed sends the same requests at the same times. `seed`, default 1.
+    /// Seed of the schedule: the same seed sends the same requests at the same times. `seed`, default 1.
     pub seed: u64,
-    /// Requests of all senders together. `requests`, default 1,000, 1 to 1,000,000.
+    /// Number of requests of all senders together. `requests`, default 1,000, 1 to 1,000,000.
     pub requests: usize,
-    /// How long requests are sent, though there were fewer; answers are waited for beyond. `at-most`, default 1 min.
+    /// Time limit for sending, even if fewer requests were sent; answers may arrive later. `at-most`, default 1 min.
     pub at_most: Duration,
-    /// From a request to its answer; a second later, the answer counts as missing. `deadline`, default 5 s.
+    /// Time limit from a request to its answer; a second later, the answer counts as missing. `deadline`, default 5 s.
     pub deadline: Duration,
-    /// The folder of the keys of who sends and of the nodes. `keys`, default none.
+    /// Folder with the keys of the senders and of the nodes. `keys`, default none.
     pub keys: Option<PathBuf>,
-    /// Who sends; at least one, at most 100. `[sender.NAME]`.
+    /// Senders; at least one, at most 100. `[sender.NAME]`.
     pub senders: Vec<LoadSender>,
 }
 
-/// One connection to a node, and what is sent on it.
+/// Connection to a node, and the requests sent on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadSender {
-    /// Its name in what is told of it.
+    /// Name of the sender in reports.
     pub name: Label,
-    /// The node. `endpoint`; with `keys`, one on tcp comes after its name: `node1@tcp://10.0.0.1:5555`.
+    /// Endpoint of the node. `endpoint`; with `keys`, the node's name comes before a tcp endpoint:
+    /// `node1@tcp://10.0.0.1:5555`.
     pub endpoint: Contact,
-    /// One is drawn for each request; given twice, it is drawn twice as often. `to`, at least one.
+    /// Addresses, of which one is drawn for each request; given twice, one is drawn twice as often. `to`, at least one.
     pub to: Vec<Address>,
     /// Sizes of a request's body, of which one is drawn for each. `bytes`, default `[64]`.
     pub bytes: Vec<usize>,
-    /// When it sends. `pattern` and the keys that go with it.
+    /// Rhythm of its requests. `pattern` and the keys that belong to it.
     pub rhythm: Rhythm,
 }
 
-/// When a sender sends. Bursts and pauses begin at a moment that is drawn, so that senders are not in step.
+/// Rhythm of a sender. Bursts and pauses begin at a random moment, so that senders are not in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rhythm {
-    /// Independent requests, so many a second in the mean. `pattern = "poisson"` with `rate`.
+    /// Independent requests at a mean rate. `pattern = "poisson"` with `rate`.
     Poisson {
         /// Requests a second.
         rate: u32,
     },
-    /// So many requests at once, each period. `pattern = "bursts"` with `burst` and `every`.
+    /// A burst of requests in each period. `pattern = "bursts"` with `burst` and `every`.
     Bursts {
-        /// Requests at once.
+        /// Requests per burst.
         burst: u32,
-        /// The period.
+        /// Period.
         every: Duration,
     },
     /// Independent requests for a while, then none for a while. `pattern = "on-off"` with `on`, `off` and `rate`.
     OnOff {
-        /// How long it sends.
+        /// Time for which it sends.
         on: Duration,
-        /// How long it pauses.
+        /// Time for which it pauses.
         off: Duration,
         /// Requests a second while it sends.
         rate: u32,
     },
 }
 
-/// What `pattern` says; the other keys say the rest.
+/// Value of `pattern`; the other keys complete it.
 #[derive(Clone, Copy)]
 enum Pattern {
     Poisson,
@@ -93,15 +94,15 @@ impl LoadConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// The file cannot be read, or any of what [`LoadConfig::parse`] finds.
+    /// If the file cannot be read, or has mistakes that [`LoadConfig::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Self::parse(&text_of(path, "")?, path)
     }
 
-    /// Reads the text of a file; `file` stands in the messages, and relative paths start at its folder.
+    /// Parses the text of a file; messages contain `file`, and relative paths start at its folder.
     ///
     /// # Errors
-    /// Everything that is wrong with the text, as for a node's configuration.
+    /// Every mistake of the text, as for a node's configuration.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         parse(text, file, |table, report| Self::read(table, folder_of(file), report))
     }
@@ -135,7 +136,7 @@ fn label(name: &str) -> Result<Label, String> {
     name.parse().map_err(|error| format!("{} {error}", quoted(name)))
 }
 
-/// Reads one sender; nothing if a part is missing, which is told.
+/// Reads one sender; `None` if a part is missing, which is reported.
 fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: bool) -> Option<LoadSender> {
     let endpoint =
         needed(&mut given, "endpoint", "the node, such as \"tcp://127.0.0.1:5555\"", |v| contact(v, folder, with_keys));
@@ -155,12 +156,12 @@ fn sender(name: Option<Label>, mut given: Fields<'_>, folder: &Path, with_keys: 
     })
 }
 
-/// Asks only for the keys of the pattern, so that those of another are unknown ones.
+/// Reads only the keys of the pattern, so that those of another pattern are unknown keys.
 fn rhythm(given: &mut Fields<'_>) -> Option<Rhythm> {
     let patterns = [("poisson", Pattern::Poisson), ("bursts", Pattern::Bursts), ("on-off", Pattern::OnOff)];
     let what = "\"poisson\" with rate, \"bursts\" with burst and every, or \"on-off\" with on, off and rate";
     let Some(pattern) = needed(given, "pattern", what, value::choice(&patterns)) else {
-        // Which keys belong here is not known, so none is called unknown.
+        // Without a pattern it is not known which keys belong here, so none is reported as unknown.
         let _rate = (given.take("rate", rate), given.take("burst", rate));
         let _times = ["every", "on", "off"].map(|key| given.take(key, value::duration));
         return None;
@@ -191,7 +192,7 @@ fn address(value: &DeValue<'_>) -> Result<Address, String> {
     written.parse().map_err(|error| format!("{}: {error}", quoted(written)))
 }
 
-/// The value of a key that must be there.
+/// Reads a required key.
 fn needed<T>(
     given: &mut Fields<'_>,
     key: &'static str,
@@ -204,7 +205,7 @@ fn needed<T>(
     given.take(key, read)
 }
 
-/// A list that, if it is there, may not be empty.
+/// Reads a list that may be absent, but not empty.
 fn filled<T>(
     given: &mut Fields<'_>,
     key: &'static str,

@@ -1,5 +1,5 @@
-//! One value of the file to its final type. A failure says what was wrong and what to write instead; it never quotes
-//! raw control characters or endless text, because it ends up in a terminal.
+//! Parsers of single values. An error states the problem and what to write instead; it never quotes raw control
+//! characters or endless text, because it ends up in a terminal.
 
 use super::endpoint::Endpoint;
 use bytesize::ByteSize;
@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// Keeps every sum of a time and a duration far from overflow.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a value is, for "got ...".
+/// Describes a value, for "got ...".
 pub(super) fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => quoted(text),
@@ -28,13 +28,13 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
     }
 }
 
-/// The name of a node or zone.
+/// Parses the name of a node or zone.
 pub(crate) fn label(value: &DeValue<'_>) -> Parsed<Label> {
     let name = text(value, "a name such as \"node1\"")?;
     name.parse().map_err(|error| format!("{} {error}", quoted(name)))
 }
 
-/// The name of a service that a plugin or a worker may offer.
+/// Parses the name of a service that a plugin or a worker may offer.
 pub(super) fn service_name(name: &str) -> Parsed<ServiceName> {
     let service: ServiceName = name.parse().map_err(|error| format!("{}: {error}", quoted(name)))?;
     if service.is_reserved() {
@@ -43,18 +43,18 @@ pub(super) fn service_name(name: &str) -> Parsed<ServiceName> {
     Ok(service)
 }
 
-/// The name of a service, as a value.
+/// Parses a value that is the name of a service.
 pub(super) fn service(value: &DeValue<'_>) -> Parsed<ServiceName> {
     service_name(text(value, "the name of a service such as \"print\"")?)
 }
 
-/// Names of services, by pattern.
+/// Parses a pattern of service names.
 pub(crate) fn pattern(value: &DeValue<'_>) -> Parsed<Pattern> {
     let pattern = text(value, "the name of a service, or a beginning such as \"storage.*\"")?;
     pattern.parse().map_err(|error| format!("{}: {error}; write \"print\" or \"storage.*\"", quoted(pattern)))
 }
 
-/// A path, as it is written.
+/// Parses a path, without resolving it.
 pub(super) fn path(value: &DeValue<'_>) -> Parsed<PathBuf> {
     match text(value, "a path such as \"../plugins\"")? {
         "" => Err("is empty; write a path such as \"../plugins\"".into()),
@@ -66,18 +66,18 @@ pub(super) fn path(value: &DeValue<'_>) -> Parsed<PathBuf> {
     }
 }
 
-/// An endpoint, as it is written.
+/// Parses an endpoint, without resolving it.
 pub(super) fn endpoint(value: &DeValue<'_>) -> Parsed<Endpoint> {
     let endpoint = text(value, "an endpoint such as \"tcp://127.0.0.1:5555\"")?;
     endpoint.parse().map_err(|error| format!("{error}"))
 }
 
-/// Yes or no.
+/// Parses a boolean.
 pub(crate) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
     value.as_bool().ok_or_else(|| format!("expected true or false, got {}", describe(value)))
 }
 
-/// One of several words.
+/// Parses one of several words.
 pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
     move |value| {
         let words = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
@@ -87,15 +87,15 @@ pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl FnOnce(&DeValue<'_>
     }
 }
 
-/// A time span.
+/// Parses a duration.
 pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
     parse_duration(text(value, "a duration such as \"2s\" or \"250ms\"")?)
 }
 
-/// Reads a time span as the configuration has them, `2s` or `250ms`, of 1 ms to 30 days.
+/// Parses a duration in the notation of the configuration, `2s` or `250ms`, from 1 ms to 30 days.
 ///
 /// # Errors
-/// Says what is wrong, and what to write.
+/// What is wrong, and what to write.
 pub fn parse_duration(written: &str) -> Result<Duration, String> {
     // humantime panics where seconds of 20 digits meet a full second of the smaller units; 12 digits cannot get there.
     let digits = written.chars().filter(char::is_ascii_digit).count();
@@ -107,7 +107,7 @@ pub fn parse_duration(written: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes: text with a unit, or a plain number.
+/// Parses a number of bytes: text with a unit, or a plain number.
 pub(crate) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<usize> {
     move |value| {
         let bytes = match value {
@@ -119,10 +119,10 @@ pub(crate) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> P
     }
 }
 
-/// Reads a size within a range as the configuration has them, `64MiB` or a number of bytes.
+/// Parses a size within a range in the notation of the configuration, `64MiB` or a number of bytes.
 ///
 /// # Errors
-/// Says what is wrong, and what to write.
+/// What is wrong, and what to write.
 pub fn parse_size(written: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
     let bytes = bytes_of(written)?;
     if range.contains(&bytes) { Ok(bytes) } else { Err(out_of_range(&quoted(written), range)) }
@@ -138,7 +138,7 @@ fn out_of_range(written: &str, range: &RangeInclusive<u64>) -> String {
     format!("{written} is out of range; write a size from {least} to {most}")
 }
 
-/// A whole number within a range that `T` can hold.
+/// Parses a whole number within a range that `T` can hold.
 pub(crate) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&DeValue<'_>) -> Parsed<T> {
     move |value| {
         let (least, most) = (range.start(), range.end());
@@ -151,7 +151,7 @@ pub(crate) fn number<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce
     }
 }
 
-/// Text, or what was expected instead.
+/// Returns the text of a value; the error names what was expected instead.
 pub(crate) fn text<'v>(value: &'v DeValue<'_>, expected: &str) -> Parsed<&'v str> {
     value.as_str().ok_or_else(|| format!("expected {expected}, got {}", describe(value)))
 }
@@ -160,7 +160,7 @@ fn integer(number: &DeInteger<'_>) -> Option<i128> {
     i128::from_str_radix(number.as_str(), number.radix()).ok()
 }
 
-/// A round number of bytes, as it would be written.
+/// Formats a round number of bytes as it would be written.
 fn size_text(bytes: u64) -> String {
     let units = ["", "KiB", "MiB", "GiB", "TiB"];
     let mut unit = 0;
