@@ -100,7 +100,7 @@ pub(crate) struct Cli {
     /// What a node logs: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
     #[arg(long, value_name = "FILTER", global = true, value_parser = Filter::parse)]
     log: Option<Filter>,
-    /// Format of the log, which goes to stderr
+    /// Format of the log, which is written to stderr
     #[arg(long, value_enum, default_value = "human", value_name = "FORMAT", global = true)]
     log_format: LogFormat,
     #[command(flatten)]

@@ -71,7 +71,7 @@ pub struct Config {
     /// Endpoint at which peers dial the node. `node.advertise`, default the first tcp endpoint of `listen`, else its
     /// first.
     pub advertise: Option<Endpoint>,
-    /// Whether the node may listen beyond this machine without requiring keys. `security.insecure`, default false.
+    /// `true` if the node may listen beyond this machine without requiring keys. `security.insecure`, default false.
     pub insecure: bool,
     /// Folder of the node's keys and of those that it trusts (module `keys`); without it no keys are required.
     /// `security.keys`, default `None`.

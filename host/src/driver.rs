@@ -229,7 +229,7 @@ struct Driver {
     goodbye: Option<Instant>,
     /// While the node drains: end of the wait for what is in flight.
     end: Option<Instant>,
-    /// Whether readiness has been logged.
+    /// Set once readiness has been logged.
     is_ready: bool,
 }
 

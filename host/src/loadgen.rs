@@ -49,7 +49,7 @@ pub(crate) struct LoadOutcome {
 pub(crate) struct LoadError {
     /// The sender's name.
     pub(crate) sender: String,
-    /// What went wrong.
+    /// Error of the connection.
     pub(crate) error: Error,
 }
 
@@ -167,8 +167,8 @@ impl<'a> Connection<'a> {
         (self.open.close(), self.last, self.trouble.map(|error| LoadError { sender, error }))
     }
 
-    /// Reads answers until the given time, or while `goes_on` holds. After that time, it still reads answers that have
-    /// already arrived.
+    /// Reads answers until the given time, as long as `goes_on` holds. After that time, it still reads answers that
+    /// have already arrived.
     fn read_until(&mut self, start: Instant, until: Instant, progress: &Progress, goes_on: impl Fn(&Open) -> bool) {
         while goes_on(&self.open) {
             let left = until.saturating_duration_since(Instant::now());

@@ -31,7 +31,7 @@ pub(crate) struct CallArgs {
     body: Option<String>,
     #[command(flatten)]
     pub(super) to: ConnectArgs,
-    /// How long to wait for the answer; the service's own deadline may be shorter
+    /// Time limit for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "30s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Wait for a service that no node offers yet, as long as --timeout allows

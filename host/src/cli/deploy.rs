@@ -51,7 +51,7 @@ pub(crate) struct DeployArgs {
     sign_key: Option<PathBuf>,
     #[command(flatten)]
     pub(super) to: ConnectArgs,
-    /// How long to wait until it serves
+    /// Time limit until it serves
     #[arg(long, default_value = "60s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
 }

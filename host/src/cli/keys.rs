@@ -68,7 +68,7 @@ pub(crate) struct TrustArgs {
     /// Its public key, as `wasmnode keygen` printed it there
     #[arg(required_unless_present = "uid", allow_hyphen_values = true)]
     key: Option<Key>,
-    /// A user of this machine instead, by number, who connects by ipc
+    /// The number of a user of this machine, who connects by ipc, instead of a key
     #[arg(long, conflicts_with = "key", allow_hyphen_values = true, value_parser = uid)]
     uid: Option<u32>,
     /// Its role

@@ -36,7 +36,7 @@ pub(crate) struct TraceArgs {
     address: Address,
     #[command(flatten)]
     pub(super) to: ConnectArgs,
-    /// How long to wait for the answer; the service's own deadline may be shorter
+    /// Time limit for the answer; the service's own deadline may be shorter
     #[arg(long, default_value = "5s", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
     /// Print JSON

@@ -11,7 +11,7 @@ pub(super) type FolderCheck = fn(&Path) -> Vec<String>;
 /// Path in the configuration, and what must exist there when a node starts.
 #[derive(Debug)]
 pub(super) struct SettingClaim {
-    /// Its byte offset in the text.
+    /// Byte offset in the text.
     pub(super) at: Option<usize>,
     /// Full key.
     pub(super) key: String,
@@ -19,7 +19,7 @@ pub(super) struct SettingClaim {
     pub(super) needs: Needs,
 }
 
-/// What must exist.
+/// Requirement on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
     /// A folder that can be listed.

@@ -80,7 +80,7 @@ pub(super) struct Remark {
     path: PathBuf,
     /// Text of the remark, with the path.
     text: String,
-    /// Whether it is a mistake, rather than a file that is skipped on purpose.
+    /// Set for a mistake, unset for a file that is skipped on purpose.
     pub(super) is_mistake: bool,
 }
 

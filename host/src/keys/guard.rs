@@ -1,4 +1,4 @@
-//! Check of who may change a file of keys: every user who may write to it can grant trust.
+//! Check of the users who may change a file of keys: each of them can grant trust.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +15,7 @@ const STICKY: u32 = 0o1000;
 /// Largest number of links on the way to a file, as in Linux.
 const MAX_LINKS: u32 = 40;
 
-/// What the modes of a file and of the folders above it permit.
+/// Result of the check of a file and the folders above it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     /// Only its owner, root, and perhaps members of a group may change it.

@@ -56,7 +56,7 @@ impl Trust {
         Some(self.current.clone())
     }
 
-    /// Logs changes of the own pair, which is used only from the start because the sockets cannot change theirs.
+    /// Logs changes of the own pair, which is read only at the start, because the sockets cannot change theirs.
     fn look_at_own(&mut self, anew: bool) {
         let stamp = Stamp::of(&super::own_file(&self.keys)).ok();
         if stamp == self.own_file && !anew {

@@ -21,13 +21,13 @@ use wasmnode_files as files;
 /// Trusted key or user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trusted {
-    /// What identifies it.
+    /// Key or user number that identifies it.
     pub credential: Credential,
-    /// What it may do.
+    /// Role and rights.
     pub grant: Grant,
 }
 
-/// What identifies a trusted process.
+/// Proof of identity of a trusted process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Credential {
     /// A key, on tcp.

@@ -1,4 +1,4 @@
-//! Statistics of the requests, each of which must have one answer. Without decisions, and without a clock.
+//! Statistics of the requests, each of which must have one answer. The module makes no decisions and reads no clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

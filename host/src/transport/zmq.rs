@@ -70,7 +70,7 @@ pub(crate) struct Sockets {
     dialer: Dialer,
     /// Messages for receivers whose pipes are full.
     send_queues: SendQueues,
-    /// What libzmq holds for receivers.
+    /// Count of the bytes that libzmq holds for receivers.
     unread: Unread,
     /// Largest number of bytes of the two together: `limits.unread-bytes`.
     max_unread: usize,
@@ -314,7 +314,7 @@ impl Sockets {
                 self.report_down(link, why);
                 return true;
             }
-            // What arrived before an event can be read when the event can.
+            // Messages that arrived before an event can be read when the event can.
             self.ready.links = self.ready.events && self.dialer.read_events();
             self.ready.events = false;
             if !self.ready.links {

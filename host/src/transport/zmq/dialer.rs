@@ -96,7 +96,7 @@ struct Link {
     expected: Option<Label>,
     /// Key that libzmq was set to expect.
     key: Option<Key>,
-    /// What went wrong in the handshake.
+    /// Error of the handshake.
     mishap: Option<String>,
 }
 
@@ -364,7 +364,7 @@ impl Dialer {
             .map_err(refused)
     }
 
-    /// Returns the next event, the limit that it reports if it does, and the endpoint that it is about.
+    /// Returns the next event, the limit that it reports, if any, and the endpoint that it is about.
     fn read_event(&self) -> Option<(zmq::SocketEvent, Option<Exceeded>, String)> {
         let read = |monitor: &zmq::Socket| uninterrupted(|| monitor.recv_msg(zmq::DONTWAIT)).ok();
         let event = self.monitor.read(read)?;

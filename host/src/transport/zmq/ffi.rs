@@ -11,7 +11,7 @@ use wasmnode_core::Frame;
 /// Routing id of the next connection that a ROUTER makes (`zmq_setsockopt(3)`).
 pub(super) const CONNECT_ROUTING_ID: i32 = 61;
 
-/// Whether a socket rejects every connection while there is no ZAP handler (`ZMQ_ZAP_ENFORCE_DOMAIN`).
+/// Makes a socket reject every connection while there is no ZAP handler (`ZMQ_ZAP_ENFORCE_DOMAIN`).
 pub(super) const ZAP_ENFORCE_DOMAIN: i32 = 93;
 
 /// Bytes that a connection reads at a time: `ZMQ_IN_BATCH_SIZE`, one of libzmq's drafts.

@@ -102,8 +102,8 @@ impl Listener {
         &self.endpoints
     }
 
-    /// Makes the next bound endpoint ask for keys, if this node has keys and the endpoint is reachable over the
-    /// network.
+    /// Makes the next bound endpoint require keys if this node has keys and the endpoint is a tcp one. An ipc
+    /// connection proves its user instead.
     fn secure(&self, endpoint: &Endpoint) -> Result<(), zmq::Error> {
         let router = self.router.socket();
         match (&self.keys, endpoint) {

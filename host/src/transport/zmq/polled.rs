@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 
 pub(super) struct Polled {
     socket: zmq::Socket,
-    /// Whether the latest use has found the socket empty.
+    /// Set if the latest use has found the socket empty.
     is_empty: Cell<bool>,
 }
 

@@ -111,7 +111,7 @@ impl Authenticator {
         self.names.get(user)
     }
 
-    /// Stops the thread, after which every connection is rejected. The context cannot end before the thread has.
+    /// Stops the thread; with keys, every later connection is rejected. The context cannot end before the thread has.
     pub(super) fn close(self) {
         if self.end.send("", 0).is_ok() {
             let _it_panicked_then = self.thread.join();

@@ -1,4 +1,4 @@
-// The service `{{name}}`: answers with what it was asked, in capitals. The body is the standard input, and what is printed
+// The service `{{name}}`: returns the request's body in capitals. The body is the standard input, and what is printed
 // is the reply; an exit code other than 0 makes it a failure, with the standard error as the reason.
 package main
 

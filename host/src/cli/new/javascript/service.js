@@ -1,4 +1,4 @@
-// The service `{{name}}`: answers with what it was asked, in capitals.
+// The service `{{name}}`: returns the request's body in capitals.
 export const handler = {
   handle(request) {
     if (request.body.every((frame) => frame.length === 0)) {

@@ -1,4 +1,4 @@
-"""The service `{{name}}`: answers with what it was asked, in capitals."""
+"""The service `{{name}}`: returns the request's body in capitals."""
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.imports.types import Failure_Rejected
