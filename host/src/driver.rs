@@ -344,7 +344,7 @@ impl Driver {
             Input::Drain => {
                 let drain = self.config.drain;
                 let outstanding = text::count(self.node.outstanding(), "request");
-                info!("stopping: {outstanding} in flight, at most {drain:?} to end");
+                info!("stopping: {outstanding} in flight, at most {drain:?} to finish");
                 self.plugins.stop_compiling();
                 let now = Instant::now();
                 self.end = Some(now + drain);

@@ -81,7 +81,7 @@ pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
     let file = own_file(folder);
     let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
     let pair = KeyPair::random()
-        .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq makes no keys: {error}")))?;
+        .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq cannot make keys: {error}")))?;
     let text = format!(
         "# The keys of this process. A holder of the secret key can pose as it: keep it private.\n\
          public = \"{}\"\nsecret = \"{}\"\n",
@@ -116,7 +116,7 @@ pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
     };
     let mode = fs::metadata(&file).map_err(|error| refused(error.to_string()))?.mode();
     if mode & 0o077 != 0 {
-        let why = format!("others may read the secret key; keep it yours with: chmod 600 {}", file.display());
+        let why = format!("other users may read the secret key; restrict it with: chmod 600 {}", file.display());
         return Err(refused(why));
     }
     if let Guard::Open(why) = guard::examine(&file).map_err(|error| refused(error.to_string()))? {

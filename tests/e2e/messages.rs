@@ -80,9 +80,9 @@ fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
 #[test]
 fn a_node_that_listens_on_tcp_alone_says_that_nobody_is_its_owner_there() {
     let mut node = Node::start(&["echo"], "name = 'n'\nlisten = ['tcp://127.0.0.1:0']\n");
-    node.wait_for("nobody can, as that takes an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen");
+    node.wait_for("no user can, because that needs an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen");
     let mut both = Node::start(&["echo"], "");
-    both.wait_for("share their names as a worker; that takes the ipc endpoint");
+    both.wait_for("share their names as a worker; that needs the ipc endpoint");
 }
 
 #[test]

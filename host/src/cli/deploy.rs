@@ -149,7 +149,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
     };
     let folder = settings.plugins.display();
     if args.to.is_named() {
-        let message = "no node answers at that endpoint, and only the node knows its plugin folder; nothing was put in \
+        let message = "no node answers at that endpoint to report its plugin folder; nothing was put in \
                        place; start the node, or leave out --to to name its configuration with --config alone";
         return Err(Failed { message: message.into(), exit: 9 });
     }
@@ -171,7 +171,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
     let inspection =
         wasmnode_sandbox::inspect(&bytes, &settings.sandbox()).map_err(|error| refused(error.to_string()))?;
     if !inspection.can_serve() {
-        return Err(refused("it could not serve; `wasmnode inspect` says what it lacks".into()));
+        return Err(refused("it could not serve; `wasmnode inspect` lists what it lacks".into()));
     }
     Staged::write(&settings.plugins, &bytes, signature.as_deref())?.put(service)?;
     Ok(format!("{service} is in place in {folder}; no node runs: it serves from the node's start\n"))

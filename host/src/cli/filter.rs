@@ -67,7 +67,7 @@ impl Filter {
             }
         }
         let joined = directives(text).collect::<Vec<_>>().join(",");
-        EnvFilter::try_new(&joined).map_err(|error| format!("{text:?} does not say what to log: {error}; {FORM}"))?;
+        EnvFilter::try_new(&joined).map_err(|error| format!("{text:?} is not a filter: {error}; {FORM}"))?;
         Ok(Self(joined))
     }
 

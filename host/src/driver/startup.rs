@@ -23,8 +23,8 @@ pub(super) fn say_who_may_come(config: &Config) {
         return;
     }
     let owner = match ipc.is_empty() {
-        false => "that takes the ipc endpoint",
-        true => "nobody can, as that takes an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen",
+        false => "that needs the ipc endpoint",
+        true => "no user can, because that needs an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen",
     };
     info!(
         "without security.keys, any user who reaches the tcp endpoint may call every service and pose as a peer, but \

@@ -161,7 +161,7 @@ impl fmt::Display for Stats {
                 writeln!(f, "failed from {from} to {to}: {count} with {code}, the first: {reason:?}")?;
             }
         }
-        if self.strays > 0 { writeln!(f, "answers to nothing that was asked: {}", self.strays) } else { Ok(()) }
+        if self.strays > 0 { writeln!(f, "answers to unknown requests: {}", self.strays) } else { Ok(()) }
     }
 }
 
@@ -204,7 +204,7 @@ mod tests {
         let columns: Vec<&str> = lines[1].split_whitespace().collect();
         assert_eq!(columns[..7], ["paris", "print", "4", "1", "2", "1", "1"]);
         assert_eq!(lines[2], "failed from paris to print: 2 with 520 lost, the first: \"gone\"");
-        assert_eq!(lines[3], "answers to nothing that was asked: 1");
+        assert_eq!(lines[3], "answers to unknown requests: 1");
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Sockets {
         self.listener.trust(keys);
         for link in self.dialer.trust(keys) {
             self.hang_up(link);
-            self.news.push_back(Input::LinkDown { link, why: "its key is no longer trusted".into() });
+            self.news.push_back(Input::LinkDown { link, why: "the trust in its key was revoked".into() });
         }
     }
 

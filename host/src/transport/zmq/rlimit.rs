@@ -17,7 +17,7 @@ pub(super) fn raise() {
         }
     }
     match getrlimit(Resource::Nofile).current {
-        Some(files) => info!("may have {files} connections and files open at a time"),
-        None => info!("may have any number of connections and files open at a time"),
+        Some(files) => info!("limit of open connections and files: {files}"),
+        None => info!("no limit of open connections and files"),
     }
 }

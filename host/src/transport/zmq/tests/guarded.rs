@@ -159,7 +159,7 @@ fn a_link_ends_with_the_trust_in_the_key_that_it_was_dialled_with() {
         far.sockets.send(from.clone(), frames("answer")).unwrap();
         assert_eq!(near.next(), message(link, "answer"), "the trust in another ended");
         near.sockets.trust(&keys);
-        assert_eq!(near.down(link), "its key is no longer trusted");
+        assert_eq!(near.down(link), "the trust in its key was revoked");
         assert!(near.post(link, "late").is_err());
     }
 }
