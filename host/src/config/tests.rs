@@ -304,7 +304,7 @@ fn each_mistake_says_where_what_and_what_instead() {
         ),
         ("[security]\nkeys = ''", "security.keys: is empty"),
         ("[security]\nkeys = 'k'\ninsecure = true", ":3: security.insecure: stands beside security.keys"),
-        ("[security]\nipc-group = 'no such group'", ":2: security.ipc-group: \"no such group\" is no group"),
+        ("[security]\nipc-group = 'no such group'", ":2: security.ipc-group: \"no such group\" is not a group"),
         (
             "[security]\nipc-group = []",
             "security.ipc-group: expected a group such as \"staff\", or its number, got a list",
