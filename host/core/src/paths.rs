@@ -257,7 +257,7 @@ impl Paths {
         if epoch > self.latest(now) {
             // All later sessions would have this epoch or a later one, and no router would accept them.
             let why =
-                "begins a session with an epoch from nowhere: its clock and the one here differ by more than a day; \
+                "begins a session with an epoch out of range: its clock and the one here differ by more than a day; \
                        set the one that is wrong, and start that router anew"
                     .into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });

@@ -131,7 +131,7 @@ impl Paths {
         if !refused.0.is_empty() {
             let count = |(why, times): (&&str, &usize)| format!("{times} {why}");
             let why: Vec<String> = refused.0.iter().map(count).collect();
-            self.refuse(link, format!("tells what is not taken: {}", why.join(", ")));
+            self.refuse(link, format!("sends what is not accepted: {}", why.join(", ")));
         }
     }
 
@@ -165,7 +165,7 @@ impl Paths {
                     }
                 }
                 Some(false) => {}
-                None => refused.add("tombstone of what it did not tell"),
+                None => refused.add("tombstone of a route that it did not advertise"),
             }
         }
         if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
@@ -189,7 +189,7 @@ impl Paths {
 
     /// Checks whether a dead link is accepted. If it is the session itself, the other end has closed it.
     fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Reach, now: Time) -> Result<bool, &'static str> {
-        const NOWHERE: &str = "dead link with an epoch from nowhere";
+        const NOWHERE: &str = "dead link with an epoch out of range";
         if cause.a == self.me || cause.b == self.me {
             let other = if cause.a == self.me { &cause.b } else { &cause.a };
             let own = self.sessions.iter().find(|(_, session)| session.with == *other);

@@ -6,35 +6,35 @@ use crate::name::Label;
 /// Largest accepted advance of a boot or epoch over this router's time, in microseconds: a day, for clocks that differ.
 pub(super) const AHEAD: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// Checks the path of a group from a neighbour. Errors continue a phrase that begins with "a path that".
+/// Checks the path of a group from a neighbour. An error names what is wrong as a noun phrase.
 pub(super) fn validate(group: &Group, me: &RouterId, from: &RouterId, latest: u64) -> Result<(), &'static str> {
     let path = &group.path[..];
-    let Some((first, rest)) = path.split_first() else { return Err("is empty") };
+    let Some((first, rest)) = path.split_first() else { return Err("path that is empty") };
     if path.len() > MAX_HOPS {
-        return Err("is longer than 32 hops");
+        return Err("path that is longer than 32 hops");
     }
     if first.at != *from {
-        return Err("does not begin with who tells it");
+        return Err("path that does not begin with its sender");
     }
     let abroad = if from.zone == me.zone { rest } else { path };
     if abroad.is_empty() {
-        return Err("ends in the own zone");
+        return Err("path that ends in the own zone");
     }
     if abroad.iter().any(|hop| hop.at.zone == me.zone) {
-        return Err("crosses the own zone");
+        return Err("path that crosses the own zone");
     }
     if crosses_twice(path) {
-        return Err("crosses a zone twice");
+        return Err("path that crosses a zone twice");
     }
     let (last, before) = path.split_last().unwrap_or((first, &[]));
     if last.epoch != 0 || before.iter().any(|hop| hop.epoch == 0 || hop.epoch > latest) {
-        return Err("has an epoch from nowhere");
+        return Err("path that has an epoch out of range");
     }
     if group.boot > latest {
-        return Err("comes from the future");
+        return Err("path whose origin started in the future");
     }
     if usize::try_from(group.cost).is_ok_and(|cost| cost < zones(path) - 1) {
-        return Err("costs less than its links");
+        return Err("path that costs less than its links");
     }
     Ok(())
 }
