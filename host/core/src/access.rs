@@ -5,6 +5,10 @@
 //! clients on tcp ([`ConnectionId::is_unproven`]) can neither change what the node serves nor register a worker under
 //! the name of a plugin.
 
+mod denial;
+
+pub use denial::Denial;
+
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
 use crate::message::peer::{Member, MemberKind};
@@ -92,7 +96,7 @@ impl Access {
                 let reason = format!("{name} may not call {service}; `allow` of its key would have to list it");
                 Err(Failure::new(Code::Forbidden, reason))
             }
-            _ => Err(Failure::new(Code::Forbidden, "the key of this connection is not trusted any more")),
+            _ => Err(Failure::new(Code::Forbidden, Denial::NotTrusted.to_string())),
         }
     }
 
@@ -106,13 +110,13 @@ impl Access {
     /// Checks that a connection may serve a service as a worker.
     ///
     /// # Errors
-    /// The reason why not. The text continues a sentence that begins with "refused a message: it".
-    pub fn may_work(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), String> {
+    /// [`Denial::Work`]. Its text continues a sentence that begins with "refused a message: it".
+    pub fn may_work(&self, connection: &ConnectionId, service: &ServiceName) -> Result<(), Denial> {
         let grant = self.grant_of(connection);
         if grant.is_some_and(|grant| grant.work.iter().any(|pattern| pattern.matches(service))) {
             return Ok(());
         }
-        Err(format!("registers a worker for {service}, but `work` of its key does not list it"))
+        Err(Denial::Work(service.clone()))
     }
 
     /// Checks that a connection may claim to be a member of a zone.
@@ -125,23 +129,20 @@ impl Access {
         own: &Label,
         zone: &Label,
         member: &Member,
-    ) -> Result<(), String> {
+    ) -> Result<(), Denial> {
         let (name, principal) = (&member.name, connection.principal());
         let Some((grant, principal)) = self.grant_of(connection).zip(principal) else {
-            return Err("the key of this connection is not trusted any more".into());
+            return Err(Denial::NotTrusted);
         };
+        let node = name.clone();
         match &grant.role {
             Role::Owner => Ok(()),
-            _ if principal != name => {
-                Err(format!("this key is trusted as that of {principal}, so it cannot be used by node {name}"))
-            }
-            Role::Client => Err(format!("the key of {name} is trusted as a client's, not as a node's: give it a role")),
+            _ if principal != name => Err(Denial::OtherName { principal: principal.clone(), node }),
+            Role::Client => Err(Denial::Client(node)),
             Role::Peer { .. } if zone == own => Ok(()),
-            Role::Peer { .. } => Err(format!("the key of {name} is trusted in zone {own}, not in {zone}")),
+            Role::Peer { .. } => Err(Denial::OtherZone { node, own: own.clone(), zone: zone.clone() }),
             Role::Router { zone: its } if zone == its && member.role == MemberKind::Router => Ok(()),
-            Role::Router { zone: its } => {
-                Err(format!("the key of {name} is trusted as that of a router of zone {its}, and of nothing else"))
-            }
+            Role::Router { zone: its } => Err(Denial::RouterOnly { node, zone: its.clone() }),
         }
     }
 

@@ -34,7 +34,7 @@ mod policy;
 pub mod settings;
 mod time;
 
-pub use access::{Access, Grant, Quota, Role};
+pub use access::{Access, Denial, Grant, Quota, Role};
 pub use broker::{
     CallId, Caller, Counters, Event, Explanation, PeerStatus, RequestId, Run, ServiceStatus, Verdict, sentences,
 };

@@ -1,7 +1,7 @@
 //! Who may do what: the node asks the rules ([`Access`]) before it does what a message wants.
 
 use super::{Node, Output, ZoneEvent};
-use crate::access::Access;
+use crate::access::{Access, Denial};
 use crate::connection::{ConnectionId, LinkId};
 use crate::failure::Failure;
 use crate::links::Links;
@@ -30,13 +30,13 @@ impl Node {
             && let Err(why) = access.may_work(from, &name)
         {
             self.broker.count_forbidden();
-            return self.broker.refuse_worker(from, dialect, service, why, now);
+            return self.broker.refuse_worker(from, dialect, service, why.to_string(), now);
         }
         self.broker.worker(from, dialect, command, now);
     }
 
     /// Whether whoever dialled is who it says it is.
-    pub(super) fn is_who_it_says(&self, from: &ConnectionId, zone: &Label, member: &Member) -> Result<(), String> {
+    pub(super) fn is_who_it_says(&self, from: &ConnectionId, zone: &Label, member: &Member) -> Result<(), Denial> {
         match &self.access {
             Some(access) => access.may_join(from, &self.zone.zone, zone, member),
             None => Ok(()),
@@ -45,18 +45,16 @@ impl Node {
 
     /// Whether whoever was dialled is who was expected. The driver has checked its key by the name that it was dialled
     /// by.
-    pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), String> {
+    pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), Denial> {
         if self.access.is_none() {
             return Ok(());
         }
         let expected = self.links_of(link).and_then(|links| links.expected(link).cloned());
         let (zone, name) = (self.zone_behind(link), &member.name);
         match expected {
-            Some(expected) if expected != *name => {
-                Err(format!("the key there is that of {expected}, and cannot be used by node {name}"))
-            }
+            Some(expected) if expected != *name => Err(Denial::Dialled { expected, node: name.clone() }),
             _ if !self.access.as_ref().is_some_and(|access| access.may_be_asked(name, zone)) => {
-                Err(format!("the key of {name} is not trusted as a node's there"))
+                Err(Denial::NotANode(name.clone()))
             }
             _ => Ok(()),
         }

@@ -208,7 +208,9 @@ impl Node {
             PeerMessage::Welcome { .. } if is_myself => links.is_myself(link),
             PeerMessage::Welcome { member, .. } => match self.is_who_was_dialled(link, &member) {
                 Ok(()) => self.links_of(link).into_iter().for_each(|links| links.welcomed(link, member.clone(), now)),
-                Err(why) => self.links_of(link).into_iter().for_each(|links| links.refused(link, &why, now)),
+                Err(why) => {
+                    self.links_of(link).into_iter().for_each(|links| links.refused(link, &why.to_string(), now))
+                }
             },
             PeerMessage::Refused(why) => links.refused(link, &format!("it says: {why}"), now),
             PeerMessage::Reply { id, reply } => self.broker.peer_replied(link, id, reply, now),
@@ -228,7 +230,8 @@ impl Node {
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
-        if let Err(why) = self.is_who_it_says(from, zone, &member).and(is_welcome) {
+        if let Err(why) = self.is_who_it_says(from, zone, &member).map_err(|denial| denial.to_string()).and(is_welcome)
+        {
             self.send(from.clone(), peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
             return self.outputs.push_back(Output::Zone(event));
