@@ -1,8 +1,8 @@
-//! Who waits for whom: queues, dispatch, deadlines, and exactly one answer for each accepted request.
+//! Queues, dispatch and deadlines of requests, and exactly one answer for each accepted request.
 //!
-//! A request lives in one map from acceptance to answer, in one of four stages: queued, in a plugin, at a worker, at a
-//! peer. Every way out of that map goes through `Broker::take`, so no request is answered twice and none is forgotten:
-//! its timer ends it at the latest.
+//! A request lives in one map from acceptance to answer, in one of five stages: queued, waiting for the reply to
+//! another with the same idempotency key, in a plugin, at a worker, at a peer. Every exit from that map goes through
+//! `Broker::take`, so no request is answered twice, and none is forgotten: its timer ends it at the latest.
 
 mod absences;
 mod admission;
@@ -63,11 +63,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trace::Trace;
 use workers::Worker;
 
-/// How many nodes and routers a request may be passed on to.
+/// Hop limit: largest number of nodes and routers that a request may be forwarded to.
 pub(crate) const MAX_HOPS: u8 = 32;
 
-/// Requests that one turn ends because they are overdue, and because their client is gone: about as many as a
-/// millisecond allows.
+/// Largest number of overdue requests, and of requests whose client is gone, that one turn ends. About a millisecond's
+/// work.
 const ENDED_AT_A_TIME: usize = 1_024;
 
 /// The state machine of one node's requests.
@@ -80,7 +80,7 @@ pub struct Broker {
     clients: ClientTable,
     absences: Absences,
     balancer: Balancer,
-    /// The zones that routers lead to, with how many services of each are known.
+    /// Zones that routers lead to, with the number of known services of each.
     zones: BTreeMap<Label, usize>,
     forwarded: ForwardTable,
     /// Services with requests for which no peer has room.
@@ -89,7 +89,7 @@ pub struct Broker {
     replies: ReplyCache,
     quotas: Quotas,
     refusals: WorkerRefusals,
-    /// Runs that were stopped, and are not confirmed yet.
+    /// Runs that were stopped and await confirmation.
     stopping: BTreeMap<RequestId, ServiceName>,
     next_stamp: u64,
     next_heartbeat: Option<Time>,
@@ -99,7 +99,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Makes a broker that offers nothing yet.
+    /// Creates a broker without offers.
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let hops = Balancer::new(settings.limits.requests_per_peer, settings.seed);
@@ -134,12 +134,12 @@ impl Broker {
         }
     }
 
-    /// The next decision to act on.
+    /// Returns the next effect to carry out.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// When [`Self::wake`] is due, if ever.
+    /// Returns when [`Self::wake`] is due, if ever.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         let departed = self.clients.has_departed().then_some(Time::ZERO);
@@ -153,7 +153,7 @@ impl Broker {
             .min()
     }
 
-    /// What became of everything that arrived.
+    /// Returns the counters of everything that arrived.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -169,18 +169,18 @@ impl Broker {
         self.counters.forbidden += 1;
     }
 
-    /// Other rules hold: the quotas of users, and what is called in their name.
+    /// Replaces the access rules: the quotas of users, and what may be called in their name.
     pub fn trust(&mut self, access: &Access, now: Time) {
         self.quotas.set(access, now);
         self.settings.access = Some(access.clone());
     }
 
-    /// Everybody who waits for an answer or serves as a worker.
+    /// Iterates over the connections of clients with outstanding requests, and of workers.
     pub fn peers(&self) -> impl Iterator<Item = &ConnectionId> {
         self.clients.connections().chain(self.workers.keys())
     }
 
-    /// The state of every service that is offered or waited for, by name.
+    /// Returns the state of every service that is offered or waited for, by name.
     pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
         self.services.iter().map(move |(name, service)| ServiceStatus {
             peers: self.peers_of(name, service, now),
@@ -188,25 +188,25 @@ impl Broker {
         })
     }
 
-    /// The name of a service that is offered or waited for, from its bytes: who asks for it need not make another.
+    /// Returns the name of a service that is offered or waited for, from its bytes. Spares the caller creating another.
     #[must_use]
     pub fn known(&self, name: &[u8]) -> Option<&ServiceName> {
         self.services.key(std::str::from_utf8(name).ok()?)
     }
 
-    /// Whether anybody offers this service there.
+    /// Returns `true` if the service is offered at this destination.
     #[must_use]
     pub fn is_reachable(&self, service: &ServiceName, place: &Destination) -> bool {
         self.is_offered(service, place, &[])
     }
 
-    /// Requests without an answer, and runs that are not confirmed as finished.
+    /// Returns the number of requests without an answer, and of stopped runs that are not confirmed as finished.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.requests.len() + self.stopping.len()
     }
 
-    /// Accepts a request, or refuses it with a failure; either way the asker gets exactly one answer.
+    /// Accepts a request, or refuses it with a failure; either way the requester gets exactly one answer.
     pub fn submit(&mut self, context: RequestContext, now: Time) {
         if let Err(failure) = self.may_submit(&context, now) {
             return self.refuse_submission(context, failure);
@@ -249,14 +249,14 @@ impl Broker {
         self.give_up_if_stuck(id, now);
     }
 
-    /// A native client withdraws its request; no effect if that is answered already.
+    /// Cancels a request of a native client; no effect if it is already answered.
     pub fn cancel(&mut self, connection: &ConnectionId, id: u64, now: Time) {
         if let Some(request) = self.clients.request(connection, id) {
             self.end(request, Failure::new(Code::Cancelled, "cancelled by the client"), now);
         }
     }
 
-    /// Lets time pass: ends what is overdue, sends heartbeats, purges silent workers.
+    /// Ends what is overdue, sends heartbeats, and removes unresponsive workers.
     pub fn wake(&mut self, now: Time) {
         self.requests.wake(now);
         // `next_wake` stays due while there are more.
@@ -274,7 +274,7 @@ impl Broker {
         }
     }
 
-    /// Ends everything: requests without an answer fail, workers are told to go.
+    /// Ends everything: requests without an answer fail, and workers are disconnected.
     pub fn stop(&mut self, now: Time) {
         self.draining = true;
         while let Some((request, pending)) = self.requests.first() {
@@ -287,9 +287,9 @@ impl Broker {
         self.dismiss_workers(now);
     }
 
-    /// The request that `peer` was to answer to `client` could not be handed to it: it certainly did not start, so it
-    /// may go to another provider whatever its service. That its connection is gone is told next, by
-    /// [`Self::connection_closed`].
+    /// Takes back a request that could not be sent to its worker; `client` is its token. The request certainly did not
+    /// start, so it may go to another provider even if its service is not idempotent. The end of the connection is
+    /// reported next, by [`Self::connection_closed`].
     pub fn worker_unreachable(&mut self, connection: &ConnectionId, client: &Frame, now: Time) {
         let request = self.workers.get(connection).and_then(Worker::request);
         if let Some(request) = request.filter(|request| request.token() == *client) {
@@ -301,13 +301,13 @@ impl Broker {
         }
     }
 
-    /// Answers a request that was never accepted.
+    /// Answers a request that was never accepted, with a failure.
     pub fn refuse(&mut self, requester: Requester, service: ServiceName, failure: Failure) {
         *self.counters.failed.entry(failure.code).or_default() += 1;
         self.effects.push_back(Effect::Reply { requester, service, reply: Reply::Failure(failure) });
     }
 
-    /// A new request goes to whoever of this node is free; it waits for its turn if nobody is, or if others wait.
+    /// Starts a new request at a free provider of this node, or queues it if there is none or if others wait.
     fn serve_or_queue(&mut self, id: RequestId, now: Time) {
         let Some(Pending { context, start_tag: turn, deadline, .. }) = self.requests.get(&id) else { return };
         let (name, place) = (&context.service, &context.destination);
@@ -325,7 +325,7 @@ impl Broker {
         self.dispatch(&name, now);
     }
 
-    /// Gives waiting requests to whoever is free: this node first, then its peers.
+    /// Assigns waiting requests to free providers: those of this node first, then peers.
     fn dispatch(&mut self, name: &ServiceName, now: Time) {
         if self.services.get(name).is_none_or(|service| service.queued() == 0) {
             return;
@@ -339,7 +339,7 @@ impl Broker {
             let Some(turn) = service.next_local() else { return };
             let request = turn.request;
             if self.requests.get(&request).is_some_and(|pending| pending.deadline.at <= now) {
-                // Its time is up, although the wake-up that will notice has not come yet: it must not start.
+                // The deadline has passed, although its wake-up is still to come: the request must not start.
                 self.end_overdue(request, now);
                 continue;
             }
@@ -365,7 +365,7 @@ impl Broker {
         }
     }
 
-    /// Puts a request back where it came from: in front, by its number.
+    /// Puts a request back into its queue, where it goes first, because it keeps its start tag.
     fn give_back(&mut self, id: RequestId, now: Time) {
         self.requests.drop_parts(id, false);
         let Some(pending) = self.requests.get_mut(&id) else { return };
@@ -377,7 +377,7 @@ impl Broker {
         self.reset_timer(id, now);
     }
 
-    /// Fails a request wherever it is, and stops what runs for it.
+    /// Fails a request in any stage, and stops its run or cancels it at its peer.
     fn end(&mut self, id: RequestId, failure: Failure, now: Time) {
         match self.requests.get(&id) {
             Some(Pending { stage: Stage::Plugin, context, .. }) => {
@@ -386,7 +386,7 @@ impl Broker {
             }
             Some(&Pending { stage: Stage::Forwarded(link, number), .. }) => {
                 let is_late = failure.code == Code::Deadline;
-                // First, for the peer makes room with it for the request that may go there in its place.
+                // Sent first, because it makes room at the peer for the request that may take its place.
                 self.effects.push_back(Effect::CancelForward { link, id: number });
                 self.release_peer(number, if is_late { Outcome::Badly } else { Outcome::Cancelled }, now);
             }
@@ -395,7 +395,7 @@ impl Broker {
         self.answer(id, Err(failure), now);
     }
 
-    /// The one place where an accepted request gets its answer.
+    /// Answers an accepted request; no other function does.
     fn answer(&mut self, id: RequestId, result: Result<Body, Failure>, now: Time) {
         let Some(mut pending) = self.take(id) else { return };
         let result = result.and_then(|body| self.may_carry(&body).map(|()| body));
@@ -427,13 +427,13 @@ impl Broker {
         self.reply(requester, service, reply);
     }
 
-    /// After a provider left: requests that nobody else can serve wait for another as long as their patience lasts, and
-    /// the entry goes if nothing needs it.
+    /// Updates a service after a provider left. Requests that have no other provider wait for one as long as their
+    /// patience lasts; an entry that nothing needs is removed.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
         self.advertise(name);
         self.reset_timers(name, now);
         let Some(service) = self.services.get(name) else { return };
-        // What waits for a certain node or zone does not wait for this one.
+        // While this node serves it, only requests for a certain node or zone may lack a provider.
         let is_local = service.is_local();
         let waiting: Vec<RequestId> =
             if is_local { service.elsewhere().collect() } else { service.waiting().collect() };
@@ -444,7 +444,7 @@ impl Broker {
         self.forget_if_unused(name);
     }
 
-    /// Says so when this node begins or ceases to serve a service itself, or serves it otherwise.
+    /// Reports that this node has started or stopped serving a service itself, or serves it with other traits.
     fn advertise(&mut self, name: &ServiceName) {
         let Some(service) = self.services.get_mut(name) else { return };
         let traits = service.traits();

@@ -1,8 +1,8 @@
 //! One node: messages in, messages and runs out.
 //!
-//! It reads what arrives ([`crate::message`]), answers what is the node's own to answer (`mmi.*`), and leaves the rest
-//! to the broker, or to its peers (`zone`). It offers `node.services` as a service like any other; its run reaches the
-//! driver, which knows more about plugins than the core does.
+//! [`Node`] decodes messages ([`crate::message`]), answers `mmi.*` itself, and leaves the rest to the broker, or to its
+//! peering (`zone`). `node.services` is a service like any other, whose runs go to the driver, because the driver has
+//! more information about plugins than the core.
 
 mod addressing;
 mod authorization;
@@ -48,7 +48,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes a node that offers only `node.services`.
+    /// Creates a node that offers only `node.services`.
     #[must_use]
     pub fn new(settings: NodeSettings) -> Self {
         let (patience, on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
@@ -56,7 +56,7 @@ impl Node {
         Self { broker: Broker::new(settings), zone, router, access, patience, on_failure, outputs: VecDeque::new() }
     }
 
-    /// One thing happened.
+    /// Handles one input; [`Self::next_output`] returns what follows from it.
     pub fn handle(&mut self, input: Input, now: Time) {
         match input {
             Input::Message { from, frames } => self.receive(from, frames, now),
@@ -103,12 +103,12 @@ impl Node {
         self.settle(now);
     }
 
-    /// The next thing to do.
+    /// Returns the next output to act on.
     pub fn next_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Lets every decision have its consequences.
+    /// Carries out all effects, including those that other effects cause.
     fn settle(&mut self, now: Time) {
         loop {
             while let Some(effect) = self.broker.next_effect() {
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// When to come back with [`Input::Tick`] if nothing happens before.
+    /// Returns when [`Input::Tick`] is due if no other input comes before.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
         self.broker.next_wake().into_iter().chain(self.next_zone_wake()).min()
@@ -131,25 +131,25 @@ impl Node {
         self.zone.next_wake().into_iter().chain(router).min()
     }
 
-    /// Requests without an answer, and runs that are not confirmed as finished.
+    /// Returns the number of requests without an answer, and of stopped runs that are not confirmed as finished.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.broker.outstanding()
     }
 
-    /// The state of every service that is offered or waited for, by name.
+    /// Returns the state of every service that is offered or waited for, by name.
     pub fn services(&self, now: Time) -> impl Iterator<Item = ServiceStatus> {
         self.broker.services(now)
     }
 
-    /// Whether somebody may change what the node serves. Where nobody has to show a key, that is who may use the ipc
-    /// socket's file, and nobody who comes by tcp.
+    /// Returns `true` if a connection may change what the node serves. Where no keys are required, connections by ipc
+    /// may, because the permissions of the socket's file decide who connects; those by tcp may not.
     #[must_use]
     pub fn is_admin(&self, connection: &ConnectionId) -> bool {
         self.access.as_ref().map_or(!connection.is_unproven(), |access| access.is_admin(connection))
     }
 
-    /// What became of everything that arrived.
+    /// Returns the counters of everything that arrived.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         self.broker.counters()
@@ -225,8 +225,8 @@ impl Node {
     }
 
     /// Answers `mmi.*` (RFC 8): whether the client can reach a service; 501 for what is not implemented. A service that
-    /// the client may not call does not exist for it, as its calls of one that exists and of one that does not fail
-    /// alike.
+    /// the client may not call counts as unknown, because calls of forbidden services fail alike whether these exist or
+    /// not.
     fn management(&self, from: &ConnectionId, service: &ServiceName, body: &[Frame]) -> &'static [u8] {
         if service.as_str() != "mmi.service" {
             return b"501";
@@ -238,7 +238,7 @@ impl Node {
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 
-    /// The peer's connection is gone, so a request that is still to be sent to it is undeliverable too.
+    /// Takes back an undeliverable request, and others still to be sent there, because the connection is gone.
     fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame], now: Time) {
         self.settle(now);
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
@@ -251,14 +251,14 @@ impl Node {
             Output::Send { to: receiver, frames } if receiver == to => !take_back(frames),
             _ => true,
         });
-        // Who is away may come back for the rest.
+        // A client that is away may reconnect for the rest.
         if !self.broker.is_away(to) {
             self.inbound_closed(to, now);
             self.broker.connection_closed(to, now);
         }
     }
 
-    /// A connection has ended: a client may come back, and a peer dials anew and asks again.
+    /// Handles the end of a connection: a client may reconnect, and a peer dials again and repeats its requests.
     fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
         if self.zone.is_inbound(connection) {
             return self.inbound_closed(connection, now);
@@ -266,7 +266,7 @@ impl Node {
         self.broker.connection_lost(connection, now);
     }
 
-    /// A message on a link that this node made.
+    /// Handles a message that arrived on a link.
     fn receive_on_link(&mut self, link: LinkId, frames: Vec<Frame>, now: Time) {
         match peer::decode(frames) {
             Ok(message) => self.receive_outbound(link, message, now),
@@ -279,7 +279,7 @@ impl Node {
         }
     }
 
-    /// The link is gone, so what is still to be sent on it is unsent too.
+    /// Takes back an unsent request, and others still to be sent on the link, because the link is gone.
     fn unsent(&mut self, link: LinkId, frames: &[Frame], now: Time) {
         self.settle(now);
         let mut ids: Vec<u64> = peer::request_id(frames).into_iter().collect();
@@ -307,7 +307,7 @@ impl Node {
                 self.reply(connection, dialect, id, asked, reply);
             }
             Effect::Reply { requester: Requester::Call { call, .. }, reply, .. } => match reply {
-                // The contract of `calls` has none: the broker adds their frames to the final reply.
+                // The `calls` interface has no partial replies: the broker adds their frames to the final reply.
                 Reply::Partial(_) => {}
                 Reply::Final(body) => self.outputs.push_back(Output::Answer { call, result: Ok(body) }),
                 Reply::Failure(failure) => self.outputs.push_back(Output::Answer { call, result: Err(failure) }),

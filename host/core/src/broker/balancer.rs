@@ -1,8 +1,8 @@
-//! The peers that requests may be forwarded to, and which of them is the next hop.
+//! Choice of the next hop among the peers that requests may be forwarded to.
 //!
-//! Of two different peers drawn at random the one is taken that promises to be done first: the requests that it has of
-//! this service and one more, times the time that it took lately. Two draws come close to the best choice, do not need
-//! fresh figures of all, and do not send every node to the same peer at once.
+//! Power of two choices: of two different random peers, the one with the lower cost is chosen. The cost is (outstanding
+//! requests for the service + 1) × recent latency (peak EWMA). Two draws come close to the best choice, do not need
+//! fresh figures of all peers, and do not make all nodes choose the same peer.
 
 use super::status::PeerStatus;
 use crate::connection::LinkId;
@@ -12,21 +12,22 @@ use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Failures in a row after which a peer is left out for a service.
+/// Number of consecutive failures after which a peer is paused for a service.
 const TOLERANCE: u32 = 5;
 
-/// How long it is left out first; each time twice as long, up to the longest. Then one request tries it again.
+/// First and longest pause; each one is twice as long as the one before. Then the peer is tried again, and one more
+/// failure starts the next pause.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// After so long without a reply, a measured latency counts half: what was slow is tried again.
+/// Half-life of a measured latency while no new reply arrives, so that a peer that was slow is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(5);
 
-/// All peers that are linked.
+/// All linked peers.
 #[derive(Debug)]
 pub(super) struct Balancer {
     peers: BTreeMap<LinkId, LinkedPeer>,
-    /// Requests that one peer may have at a time.
+    /// Window: largest number of outstanding requests per peer.
     window: usize,
     random: u64,
 }
@@ -41,16 +42,16 @@ pub(super) struct LinkedPeer {
     /// Requests that it has, by their number on the wire.
     pub(super) outstanding: BTreeSet<u64>,
     offers: BTreeMap<Address, PeerStats>,
-    /// Whether it gives no sign of life.
+    /// Whether the peer is unresponsive.
     is_unresponsive: bool,
 }
 
-/// How a peer does with one service.
+/// Statistics of one service at one peer.
 #[derive(Debug, Default)]
 struct PeerStats {
     traits: Traits,
     outstanding: usize,
-    /// Recent time to answer, microseconds; peaks count at once, and fade.
+    /// Peak EWMA of the time to answer, in microseconds: peaks count immediately, and decay.
     latency_us: u64,
     measured: Time,
     failures_in_a_row: u32,
@@ -58,27 +59,27 @@ struct PeerStats {
     paused_until: Time,
 }
 
-/// Who is next.
+/// Result of the choice of a next hop.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Selection {
     /// This peer.
     Peer(LinkId),
-    /// Those that could serve have as many requests as they may have, or give no sign of life.
+    /// All peers that could serve have a full window or are unresponsive.
     Full,
-    /// Those that could serve give no sign of life.
+    /// All peers that could serve are unresponsive.
     Unresponsive,
-    /// Nobody that was not tried already.
+    /// No peer could serve, except those already tried.
     Nobody,
 }
 
 /// How a request ended at a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It did what it should, or said why not.
+    /// The peer sent a final reply, or a failure that does not count against it.
     Well,
-    /// It crashed, was lost, or was not answered in time.
+    /// The request crashed, was lost, or was not answered in time.
     Badly,
-    /// It is no longer wanted.
+    /// The request was cancelled, or its outcome does not count.
     Cancelled,
 }
 
@@ -109,12 +110,12 @@ impl Balancer {
         self.peers.get(&link)
     }
 
-    /// Its name, for people.
+    /// Returns the peer's name, for messages.
     pub(super) fn name(&self, link: LinkId) -> String {
         self.get(link).map_or_else(|| "that is gone".into(), |hop| hop.node.to_string())
     }
 
-    /// Notes whether it gives signs of life; returns whether that is news.
+    /// Marks a peer as unresponsive or responsive; returns `true` if that is a change.
     pub(super) fn set_unresponsive(&mut self, link: LinkId, is_silent: bool) -> bool {
         self.peers.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_silent) != is_silent)
     }
@@ -131,18 +132,18 @@ impl Balancer {
         }
     }
 
-    /// The links that lead into one of these zones.
+    /// Iterates over the links that lead into one of these zones.
     pub(super) fn leading_into<'a>(&'a self, zones: &'a [Label]) -> impl Iterator<Item = LinkId> + 'a {
         let leads = |hop: &LinkedPeer| hop.zone.as_ref().is_some_and(|zone| zones.contains(zone));
         self.peers.iter().filter(move |(_, hop)| leads(hop)).map(|(link, _)| *link)
     }
 
-    /// The links to routers of this zone.
+    /// Iterates over the links to routers of this zone.
     pub(super) fn routers_of_this_zone(&self) -> impl Iterator<Item = LinkId> {
         self.peers.iter().filter(|(_, hop)| hop.is_router && hop.zone.is_none()).map(|(link, _)| *link)
     }
 
-    /// The link to this node, if it offers the service; every node answers for itself under the reserved names.
+    /// Returns the link to this node, if it offers the service; every node serves the reserved names.
     pub(super) fn find(&self, node: &Label, service: &ServiceName) -> Option<LinkId> {
         let address = Address::from(service.clone());
         let offers = |hop: &LinkedPeer| {
@@ -151,7 +152,7 @@ impl Balancer {
         self.peers.iter().find(|(_, hop)| offers(hop)).map(|(link, _)| *link)
     }
 
-    /// Whether only workers serve it there.
+    /// Returns `true` if only workers serve the service there.
     pub(super) fn is_by_workers(&self, link: LinkId, service: &Address) -> bool {
         self.record(link, service).is_some_and(|record| record.traits.by_workers)
     }
@@ -160,7 +161,7 @@ impl Balancer {
         self.record(link, service).is_some_and(|record| record.traits.idempotent)
     }
 
-    /// A request goes to this peer.
+    /// Counts a request that is forwarded to a peer.
     pub(super) fn begin(&mut self, link: LinkId, service: &Address, id: u64) {
         if let Some(hop) = self.peers.get_mut(&link) {
             hop.outstanding.insert(id);
@@ -170,7 +171,7 @@ impl Balancer {
         }
     }
 
-    /// A request has ended there, so long after it began.
+    /// Records the outcome of a request at a peer, and the time that it took.
     pub(super) fn end(&mut self, link: LinkId, service: &Address, id: u64, ending: Outcome, took: Duration, now: Time) {
         let Some(hop) = self.peers.get_mut(&link) else { return };
         hop.outstanding.remove(&id);
@@ -184,14 +185,14 @@ impl Balancer {
     pub(super) fn choose(&mut self, service: &Address, offering: &[LinkId], tried: &[LinkId], now: Time) -> Selection {
         let drawn = self.draw_two(offering);
         let usable = |link: LinkId| self.is_usable(link, service, tried, now).then(|| self.cost(link, service, now));
-        // Of equals the first one drawn, so that not all ask the same.
+        // Of equals the first one drawn, so that not all nodes choose the same.
         let best = |links: &[LinkId]| {
             links.iter().filter_map(|&link| Some((usable(link)?, link))).min_by_key(|(cost, _)| *cost)
         };
         if let Some((_, link)) = best(&drawn).or_else(|| best(offering)) {
             return Selection::Peer(link);
         }
-        // Whoever is left out for its failures is better than nobody.
+        // A paused peer is better than none.
         let fresh = || offering.iter().copied().filter(|link| !tried.contains(link));
         let live = || fresh().filter(|&link| self.get(link).is_some_and(|hop| !hop.is_unresponsive));
         let open = live().filter(|&link| self.has_room(link)).map(|link| (self.cost(link, service, now), link));
@@ -211,7 +212,7 @@ impl Balancer {
         self.get(link).is_some_and(|hop| hop.is_router)
     }
 
-    /// Whether a request can go there now.
+    /// Returns `true` if a request can be forwarded on this link now.
     pub(super) fn is_open(&self, link: LinkId) -> bool {
         self.has_room(link) && self.get(link).is_some_and(|hop| !hop.is_unresponsive)
     }
@@ -220,7 +221,7 @@ impl Balancer {
         self.get(link).is_some_and(|hop| hop.outstanding.len() < self.window)
     }
 
-    /// How the peers that offer a service do.
+    /// Returns the state of the peers that offer a service.
     pub(super) fn statuses(&self, service: &Address, offering: &[LinkId], now: Time) -> Vec<PeerStatus> {
         let status = |&link| {
             let (hop, record) = (self.get(link)?, self.record(link, service)?);
@@ -257,14 +258,14 @@ impl Balancer {
         latency.max(1).saturating_mul(record.outstanding as u64 + 1)
     }
 
-    /// Two that differ, unless there is but one.
+    /// Draws two different links, unless there is only one.
     fn draw_two(&mut self, links: &[LinkId]) -> [LinkId; 2] {
         let first = self.draw(links.len());
         let second = first + 1 + self.draw(links.len().saturating_sub(1));
         [first, second].map(|index| links.get(index % links.len().max(1)).copied().unwrap_or(LinkId(u64::MAX)))
     }
 
-    /// A number below this one. SplitMix64: enough to spread requests, and the same for the same seed.
+    /// Draws a number less than `below`. SplitMix64: sufficient to spread requests, and the same for the same seed.
     fn draw(&mut self, below: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

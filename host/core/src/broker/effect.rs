@@ -1,4 +1,4 @@
-//! What the broker decided, and what of it a person may want to know.
+//! Effects of the broker's decisions, and events for the operator.
 
 use super::request::{RequestId, Requester, Run};
 use crate::connection::{ConnectionId, LinkId};
@@ -10,59 +10,59 @@ use crate::name::ServiceName;
 use crate::text;
 use std::fmt;
 
-/// What the broker decided.
+/// Effect of a decision of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell the asker. Anything but a partial reply is its one answer.
+    /// Send a reply to the requester. The one reply that is not partial is the answer.
     Reply {
-        /// Who waits.
+        /// The requester.
         requester: Requester,
-        /// The service it asked for.
+        /// The requested service.
         service: ServiceName,
-        /// What to tell.
+        /// The reply.
         reply: Reply,
     },
-    /// Start the service's plugin. It must be confirmed by exactly one `finish`.
+    /// Start a run of the service's plugin. Each run must be confirmed by exactly one `finish`.
     Run(Box<Run>),
-    /// Stop that run; it is still to be confirmed.
+    /// Stop a run, which is still to be confirmed.
     Stop(RequestId),
-    /// Tell a worker.
+    /// Send a command to a worker.
     Worker {
         /// Its connection.
         connection: ConnectionId,
-        /// How it speaks.
+        /// Its dialect.
         dialect: Dialect,
-        /// What to tell.
+        /// The command.
         command: ToWorker,
     },
-    /// Tell a peer to serve a request; [`super::Broker::peer_replied`] brings its answer.
+    /// Forward a request to a peer; [`super::Broker::peer_replied`] takes its replies.
     Forward {
         /// The link to it.
         link: LinkId,
-        /// The request; in a box, as it is the largest of the effects.
+        /// The request; boxed, because it is the largest of the effects.
         forward: Box<Forward>,
     },
-    /// Tell a peer that a request is no longer wanted.
+    /// Cancel a request at a peer.
     CancelForward {
         /// The link to it.
         link: LinkId,
         /// The request's number on that link.
         id: u64,
     },
-    /// This node serves a service itself from now on.
+    /// This node has started to serve a service itself, or serves it with other traits.
     Serves {
         /// The service.
         service: ServiceName,
         /// How it is served.
         traits: Traits,
     },
-    /// This node no longer serves a service itself.
+    /// This node has stopped serving a service itself.
     Ceases(ServiceName),
-    /// Something a person may want to know.
+    /// Report an event to the operator.
     Event(Event),
 }
 
-/// Something a person may want to know; `Display` tells it.
+/// Event for the operator; `Display` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A worker registered.
@@ -72,34 +72,34 @@ pub enum Event {
         /// What it serves.
         service: ServiceName,
     },
-    /// A worker is no longer registered.
+    /// A worker's registration has ended.
     WorkerLeft {
         /// Its connection.
         connection: ConnectionId,
         /// What it served.
         service: ServiceName,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// Workers take requests for a service that a plugin serves too; said once, until nobody offers it.
+    /// Workers take requests for a service that a plugin serves too. Reported once while the service is offered.
     Shared {
         /// The service.
         service: ServiceName,
     },
-    /// Something a peer sent was refused.
+    /// A message was refused.
     Refused {
         /// Its connection.
         connection: ConnectionId,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A client's request failed, and its protocol has no message to say so.
+    /// A client's request failed, and its protocol has no message for failures.
     Untold {
         /// Its connection.
         connection: ConnectionId,
-        /// What it asked for.
+        /// The requested service.
         service: ServiceName,
-        /// What it would have been told.
+        /// The failure, which the client does not receive.
         failure: Failure,
     },
 }
@@ -131,7 +131,7 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// Kind of the event, by which it is counted: events of one kind differ in who and what alone.
+    /// Returns the kind of the event, by which it is counted: events of one kind differ only in what they name.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self {
@@ -144,13 +144,13 @@ impl Event {
         }
     }
 
-    /// Whether a worker registered twice on one connection, as it looks where two workers share an identity and the
-    /// second takes the place of the first.
+    /// Returns `true` if a worker registered twice on one connection. Two workers that share an identity look like
+    /// that, because the second takes over the connection of the first.
     #[must_use]
     pub fn is_doubled_identity(&self) -> bool {
         matches!(self, Self::WorkerLeft { why: REGISTERED_TWICE, .. })
     }
 }
 
-/// Why a worker is no longer registered that says again that it is ready.
+/// Reason to end the registration of a worker that sends READY again.
 pub(super) const REGISTERED_TWICE: &str = "it registered twice";

@@ -1,11 +1,11 @@
-//! Requests that a peer serves: which go there, what comes back, and what becomes of them when the peer does not
-//! answer.
+//! Forwarding of requests to peers: dispatch, replies, and retries when a peer does not answer.
 //!
-//! What certainly was not started goes elsewhere. What may have run does so only if that does no harm: its service is
-//! idempotent, or the request has an idempotency key. Both within the retry budget.
+//! A request that certainly was not started is tried elsewhere. One that may have run is tried again only if that does
+//! no harm: its service is idempotent, or the request has an idempotency key. Both count against the retry budget.
 //!
-//! A router tries again only what was not started; the rest it leaves to the first node. When its way falls silent it
-//! gives back what the node has another way for; what it is the only way for waits, for silence may end.
+//! A router retries only requests that were not started, and leaves the rest to the first node. When its way becomes
+//! unresponsive, it returns the requests that the node before has another way for. The others wait, because the way may
+//! recover.
 
 #[cfg(test)]
 mod tests;
@@ -25,13 +25,14 @@ use crate::message::peer::Forward;
 use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 
-/// How many peers a request is given to at most.
+/// Largest number of peers that one request is forwarded to.
 const MAX_FORWARDS: usize = 4;
 
 impl Broker {
-    /// Requests may be forwarded on this link from now on.
+    /// Adds a link on which requests may be forwarded.
     ///
-    /// `zone` is the one that the link leads into, if it is another; `is_router` tells whether it ends at a router.
+    /// `zone` is the one that the link leads into, if it is another; `is_router` is `true` if the link ends at a
+    /// router.
     pub fn peer_up(&mut self, link: LinkId, node: &Label, zone: Option<&Label>, is_router: bool, now: Time) {
         self.balancer.add(link, node.clone(), zone.cloned(), is_router);
         let place = Destination::Node(node.clone());
@@ -44,7 +45,7 @@ impl Broker {
         named.iter().for_each(|name| self.dispatch(name, now));
     }
 
-    /// The link is no more: what its peer had may have run.
+    /// Removes a link that has ended. The requests that its peer had may have run.
     pub fn peer_down(&mut self, link: LinkId, why: &str, now: Time) {
         let Some((hop, addresses)) = self.balancer.remove(link) else { return };
         for address in &addresses {
@@ -59,8 +60,8 @@ impl Broker {
         }
     }
 
-    /// The peer on this link gives no sign of life, or does so again. Meanwhile it gets no request, and what it has
-    /// goes elsewhere if it may run twice, and what waits for it if there is another way.
+    /// Marks the peer on this link as unresponsive or responsive. An unresponsive peer gets no requests. Those that it
+    /// has are tried elsewhere if they may run twice, and those that wait for it if there is another way.
     pub fn peer_unresponsive(&mut self, link: LinkId, is_silent: bool, now: Time) {
         if !self.balancer.set_unresponsive(link, is_silent) {
             return;
@@ -88,7 +89,7 @@ impl Broker {
         waiting.into_iter().for_each(|id| self.give_up_if_stuck(id, now));
     }
 
-    /// Gives a request back that waits for ways which give no sign of life, if whoever passed it on has another.
+    /// Gives a request back that waits for unresponsive ways, if the node that forwarded it has another way.
     pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
         let waits = |pending: &Pending| pending.context.has_alternative && pending.stage == Stage::Queued;
         if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
@@ -99,7 +100,7 @@ impl Broker {
         }
     }
 
-    /// A peer answers.
+    /// Handles a peer's reply.
     pub fn peer_replied(&mut self, link: LinkId, id: u64, reply: Reply, now: Time) {
         let Some(forwarded) = self.forwarded.at(link, id) else {
             self.counters.unclaimed += 1;
@@ -124,14 +125,14 @@ impl Broker {
                 if failure.code == Code::Deadline
                     && let Some(pending) = self.requests.get(&request).filter(|pending| pending.deadline.at <= now)
                 {
-                    // It was this node's limit, which the other one does not know.
+                    // The limit was set by this node, so the peer cannot name it.
                     reason = format!("{reason}; here {}", self.limit_of(pending));
                 }
                 let failure = Failure::new(failure.code, reason);
                 match failure.code {
-                    // We have not cancelled it, or it would not be there: the peer takes us for dead.
+                    // Not cancelled by this node, or the entry would be gone: the peer considers this node dead.
                     Code::Cancelled => self.come_back(id, Failure { code: Code::Lost, ..failure }, true, now),
-                    // A router that it has been at, or one too many: another way may be shorter.
+                    // The request came to a router twice, or exceeded the hop limit: another way may be shorter.
                     Code::Loop => self.come_back(id, failure, false, now),
                     code if code.was_not_started() => self.come_back(id, failure, false, now),
                     Code::Lost => self.come_back(id, failure, true, now),
@@ -145,7 +146,7 @@ impl Broker {
         }
     }
 
-    /// This request could not be sent on its link: it certainly did not start.
+    /// Handles a request that could not be sent on its link: it certainly did not start.
     pub fn peer_unsent(&mut self, link: LinkId, id: u64, now: Time) {
         if self.forwarded.at(link, id).is_some() {
             let reason = format!("node {} cannot be reached; the request was not started", self.balancer.name(link));
@@ -153,7 +154,7 @@ impl Broker {
         }
     }
 
-    /// The peer on this link does not have these requests: they got lost on the way, there or back.
+    /// Handles requests that the peer on this link does not have: they or their answers were lost in transit.
     pub fn peer_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
         for &id in ids {
             if self.forwarded.at(link, id).is_some() {
@@ -163,25 +164,25 @@ impl Broker {
         }
     }
 
-    /// The requests that the peer on this link has had since `before` or longer, oldest first.
+    /// Returns the requests that the peer on this link has had since `before` or longer, oldest first.
     pub fn outstanding_at(&self, link: LinkId, before: Time) -> impl Iterator<Item = u64> {
         let ids = self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
         ids.filter(move |id| self.forwarded.get(*id).is_some_and(|forwarded| forwarded.since <= before))
     }
 
-    /// Whether the peer on this link owes an answer.
+    /// Returns `true` if the peer on this link has requests without an answer.
     #[must_use]
     pub fn is_peer_busy(&self, link: LinkId) -> bool {
         self.balancer.get(link).is_some_and(|hop| !hop.outstanding.is_empty())
     }
 
-    /// Whether this connection, of a peer, has a request of this number here.
+    /// Returns `true` if a peer has a request of this number outstanding on its connection.
     #[must_use]
     pub fn has_request(&self, peer: &crate::connection::ConnectionId, id: u64) -> bool {
         self.clients.request(peer, id).is_some()
     }
 
-    /// Forwards what this node does not serve itself, or not soon.
+    /// Forwards waiting requests that this node does not serve itself, or not soon.
     pub(super) fn dispatch_elsewhere(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
         let has_ways = !service.peers.is_empty() || !service.is_local() && !service.remote_zones.is_empty();
@@ -197,14 +198,14 @@ impl Broker {
         }
     }
 
-    /// Those services had requests for which no peer had room.
+    /// Dispatches the services that have requests for which no peer had room.
     pub(super) fn dispatch_starved(&mut self, now: Time) {
         for name in std::mem::take(&mut self.starved) {
             self.dispatch(&name, now);
         }
     }
 
-    /// Forwards at most so many of those waiting for one place.
+    /// Forwards at most `most` of the requests that wait for one destination.
     fn forward_some(&mut self, name: &ServiceName, place: &Destination, mut most: usize, now: Time) {
         let mut after = StartTag::FIRST;
         while most > 0
@@ -281,7 +282,7 @@ impl Broker {
                 _ => pending.context.crossed.clone(),
             },
             zone: zone.clone(),
-            // It stays here as well, for the case that the peer dies.
+            // The body stays here as well, in case the peer dies.
             body: pending.context.body.clone(),
         });
         let (service, place, turn) =
@@ -298,7 +299,7 @@ impl Broker {
         self.effects.push_back(Effect::Forward { link, forward });
     }
 
-    /// Takes a request out of its peer's account.
+    /// Releases a request's slot in its peer's window, and records the outcome.
     pub(super) fn release_peer(&mut self, id: u64, ending: Outcome, now: Time) -> Option<RequestId> {
         let Forwarded { request, link, address, since, is_trace, .. } = self.forwarded.remove(id)?;
         let ending = if is_trace { Outcome::Cancelled } else { ending };
@@ -310,7 +311,7 @@ impl Broker {
         Some(request)
     }
 
-    /// A request comes back from a peer without an answer: it goes elsewhere, waits, or fails.
+    /// Handles a request that comes back from a peer without an answer: it is tried elsewhere, waits, or fails.
     fn come_back(&mut self, id: u64, failure: Failure, may_have_run: bool, now: Time) {
         let Some(forwarded) = self.forwarded.get(id) else { return };
         let (request, is_trace) = (forwarded.request, forwarded.is_trace);
@@ -347,20 +348,20 @@ impl Broker {
         }
     }
 
-    /// Whether this node may try the request again although it may have run at that peer: a router leaves that to the
-    /// first node.
+    /// Returns `true` if this node may retry a request that may have run at a peer. Routers leave that to the first
+    /// node.
     fn may_repeat(&self, pending: &Pending, at: &Forwarded) -> bool {
         !self.settings.is_router() && is_harmless(pending, at)
     }
 
-    /// Whether the router on this link is to give the request back when its way falls silent.
+    /// Returns `true` if the router on this link is to return the request when its way becomes unresponsive.
     fn has_alternative(&self, pending: &Pending, link: LinkId) -> bool {
         let may_go_on = || pending.tried.len() + 1 < MAX_FORWARDS && self.has_another(pending, link);
         self.balancer.is_router(link) && (pending.context.has_alternative || may_go_on())
     }
 }
 
-/// Whether a second run of the request does no harm.
+/// Returns `true` if a second run of the request does no harm.
 fn is_harmless(pending: &Pending, at: &Forwarded) -> bool {
     at.is_repeatable && !pending.told_in_part
 }

@@ -1,4 +1,4 @@
-//! A request on its way through the broker: who waits for it, where it is to be served, and what a plugin gets of it.
+//! A request in the broker: its requester, its destination, and the part of it that a plugin gets.
 
 use super::MAX_HOPS;
 use crate::connection::ConnectionId;
@@ -13,8 +13,9 @@ use std::time::Duration;
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// Address that a worker gets instead of the client's. It names the request, so that a reply for any other is
-    /// recognised, in 16 hexadecimal digits, because some workers keep it as text that ends at a zero byte.
+    /// Returns the address that a worker gets in place of the client's. The token identifies the request, so that a
+    /// reply to any other is recognised. Its 16 characters are hexadecimal digits, because some workers keep it as text
+    /// that ends at a zero byte.
     pub(super) fn token(self) -> Frame {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut token = [0; 16];
@@ -29,18 +30,18 @@ impl RequestId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// Who waits for an answer, and how it is reached.
+/// Client or run that waits for an answer, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requester {
     /// A client on a connection.
     Client {
         /// Its connection.
         connection: ConnectionId,
-        /// How it speaks.
+        /// Its dialect.
         dialect: Dialect,
         /// Its own number for the request; 0 where the dialect has none.
         id: u64,
-        /// The address that it asked for, where that is more than the service's name.
+        /// The address that it sent, if that is more than the service's name.
         asked: Option<Frame>,
     },
     /// A running plugin that called another service.
@@ -77,42 +78,42 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Whether this node may serve it.
+    /// Returns `true` if this node may serve the request.
     pub(crate) fn may_be_here(&self) -> bool {
         matches!(self, Self::Anywhere | Self::Here | Self::Home)
     }
 }
 
-/// A request with all that it brings along: made where it enters the node, and moved from there on.
+/// Request with all its parameters: created where it enters the node, and then moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestContext {
-    /// Who waits for the answer.
+    /// The client or run that waits for the answer.
     pub requester: Requester,
-    /// What is asked for.
+    /// The requested service.
     pub service: ServiceName,
     /// Where it is to be served.
     pub destination: Destination,
-    /// Who asked in the first place, if a peer passes the request on.
+    /// The original caller, if a peer forwarded the request.
     pub caller: Option<Caller>,
-    /// What the user who asked in the first place may call, if a peer passes the request on and that is not everything.
+    /// The services that the original user may call, if a peer forwarded the request and they are not all.
     pub allowed: Option<Vec<Pattern>>,
     /// The services on whose behalf this one is called, outermost first.
     pub chain: Vec<ServiceName>,
-    /// The zones that it has entered so far, if a peer passes the request on.
+    /// The zones that it has entered so far, if a peer forwarded it.
     pub crossed: Vec<Label>,
-    /// How many more nodes it may be passed on to.
+    /// Remaining hops: number of nodes that it may still be forwarded to.
     pub hops: u8,
-    /// Whether it has to leave this zone with the next link, because a router of it passed it on.
+    /// Whether its next link must leave this zone, because a router of this zone forwarded it.
     pub is_outward: bool,
-    /// Whether nothing is to be run, and only the way be told.
+    /// Whether it is a trace: it runs nowhere, and only its way is reported.
     pub is_trace: bool,
-    /// Whether whoever passes it on has another way for it, and wants it back if no way here gives a sign of life.
+    /// Whether the node that forwarded it has another way, and gets it back if all ways from here are unresponsive.
     pub has_alternative: bool,
     /// The client's frames.
     pub body: Body,
-    /// How long the client is ready to wait; the service's own deadline if it is shorter or this is `None`.
+    /// The client's limit. The service's own deadline applies if it is shorter or if the client has no limit.
     pub deadline: Option<Duration>,
-    /// How long to wait for a service that nobody offers; `None` fails at once.
+    /// How long to wait for a service without a provider; `None` fails immediately.
     pub patience: Option<Duration>,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
@@ -144,7 +145,7 @@ impl RequestContext {
         }
     }
 
-    /// Returns who asks, as the service is told.
+    /// Returns the caller, as the service receives it.
     pub(super) fn caller(&self) -> Caller {
         match (&self.caller, &self.requester) {
             (Some(caller), _) => caller.clone(),
@@ -161,11 +162,11 @@ pub struct Run {
     pub id: RequestId,
     /// The service, and so the plugin.
     pub service: ServiceName,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
     /// The client's frames.
     pub body: Body,
-    /// When it will be stopped.
+    /// The time at which it is stopped.
     pub deadline: Time,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
@@ -173,24 +174,24 @@ pub struct Run {
     pub idempotency_key: Option<Frame>,
 }
 
-/// Who asks, as the service is told.
+/// Caller of a service, as the service receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A client: by the name under which its key is trusted, or by its connection if it need not show one.
+    /// A client, by the name of its trusted key, or by its connection if no key is required.
     Client(ConnectionId),
     /// Another service of this node.
     Service(ServiceName),
-    /// Somebody at another node.
+    /// A caller at another node.
     Remote {
         /// That node.
         node: Label,
-        /// Who asked there, as that node says.
+        /// The caller there, as that node reports it.
         caller: String,
     },
 }
 
 impl Caller {
-    /// As `Display` has it, in one allocation: each request that a plugin serves, or a peer gets, says who asks.
+    /// Returns the text of `Display`, in one allocation, because every run and every forwarded request needs it.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::with_capacity(64);

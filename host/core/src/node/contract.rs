@@ -1,4 +1,4 @@
-//! What a driver tells a node, and what the node decides: the same for every transport.
+//! Inputs and outputs of a node, the same for every transport.
 
 use super::ZoneEvent;
 use crate::access::Access;
@@ -9,7 +9,7 @@ use crate::message::{Body, Frame, Reply, Request};
 use crate::name::{Label, ServiceName};
 use std::time::Duration;
 
-/// One thing that happened.
+/// Input that a driver reports to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// A message arrived, its frames without the routing id.
@@ -19,28 +19,28 @@ pub enum Input {
         /// All frames.
         frames: Vec<Frame>,
     },
-    /// A client asks, on a transport that reads its own protocol. Replies are [`Output::Reply`].
+    /// A client sent a request, on a transport that decodes its own protocol. Replies are [`Output::Reply`].
     Request {
         /// Its connection.
         from: ConnectionId,
-        /// The request; its number is one of the client's own choice.
+        /// The request, with a number of the client's choice.
         request: Box<Request>,
     },
-    /// A client withdraws a request that it made by [`Input::Request`]. No effect if that is answered already.
+    /// A client cancels a request that it made by [`Input::Request`]. No effect if it is already answered.
     Cancel {
         /// Its connection.
         from: ConnectionId,
         /// The number of the request.
         id: u64,
     },
-    /// A message could not be sent: the connection is gone.
+    /// A message could not be sent, because the connection is gone.
     Undeliverable {
         /// The connection.
         to: ConnectionId,
         /// The message.
         frames: Vec<Frame>,
     },
-    /// A connection has ended. All its messages came before.
+    /// A connection has ended. All its messages were reported before.
     Gone(ConnectionId),
     /// A message arrived on a link.
     LinkMessage {
@@ -56,62 +56,62 @@ pub enum Input {
         /// The message.
         frames: Vec<Frame>,
     },
-    /// A link is no more, or never came to be; whatever was sent on it may have arrived or not. Told once for each
-    /// link, and not for one that the node hung up itself.
+    /// A link has ended, or could not be established. Messages sent on it may or may not have arrived. Reported once
+    /// per link, and not for a link that the node closed itself ([`Output::HangUp`]).
     LinkDown {
         /// The link.
         link: LinkId,
-        /// Why, as far as is known.
+        /// The reason, as far as it is known.
         why: String,
     },
-    /// A plugin offers this service from now on.
+    /// A plugin has started to offer this service.
     Offered(ServiceName),
     /// The plugin of this service is gone.
     Withdrawn(ServiceName),
-    /// The plugin of this service crashed in its last requests, and for so long requests are refused without a run;
-    /// zero if they are run again.
+    /// The plugin of this service crashed in its last requests, so requests are refused without a run. A duration of
+    /// zero ends the quarantine.
     Quarantine {
         /// The service.
         service: ServiceName,
-        /// How long.
+        /// Duration of the quarantine.
         lasts: Duration,
     },
     /// A run sends a partial reply.
     Partial {
-        /// Which run.
+        /// The run.
         request: RequestId,
         /// The reply's frames.
         body: Body,
     },
     /// A run has ended. Every [`Output::Run`] is confirmed by exactly one of these, stopped or not.
     Finished {
-        /// Which run.
+        /// The run.
         request: RequestId,
-        /// Its reply, or why there is none.
+        /// The reply, or the reason why there is none.
         result: Result<Body, Failure>,
     },
     /// A run calls a service.
     Call {
         /// The driver's number for the call.
         call: CallId,
-        /// Which run.
+        /// The run.
         parent: RequestId,
         /// The service called.
         service: ServiceName,
         /// The frames of the call.
         body: Body,
     },
-    /// Other rules hold from now on for everybody who shows a key. Only for a node that had some from the start.
+    /// Replace the access rules for all keys. Only for a node that has had rules from the start.
     Trust(Access),
     /// Nothing but time has passed.
     Tick,
-    /// Accept no request any more.
+    /// Accept no further requests.
     Drain,
-    /// End everything now.
+    /// End everything immediately.
     Stop,
 }
 
-/// One thing to do.
+/// Action for the driver to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Send these frames.
@@ -121,22 +121,23 @@ pub enum Output {
         /// All frames, without the routing id.
         frames: Vec<Frame>,
     },
-    /// Reply to a client, on a transport that writes its own protocol. Anything but a partial reply is the one answer.
+    /// Reply to a client, on a transport that encodes its own protocol. The one reply that is not partial is the
+    /// answer.
     Reply {
         /// The connection that the request came on.
         to: ConnectionId,
         /// The client's number of the request.
         id: u64,
-        /// What to reply.
+        /// The reply.
         reply: Reply,
     },
-    /// Connect to another node. What is sent on the link meanwhile waits for the connection.
+    /// Connect to another node. Messages sent on the link meanwhile wait for the connection.
     Dial {
         /// The number of the new link.
         link: LinkId,
-        /// Where the other listens.
+        /// Endpoint of the other node.
         endpoint: String,
-        /// Who is expected there, if that is known: where keys are asked for, its key is.
+        /// Name of the node expected there, if it is known. Where keys are required, that node's key is expected too.
         name: Option<Label>,
     },
     /// Send these frames on a link.
@@ -146,9 +147,9 @@ pub enum Output {
         /// All frames.
         frames: Vec<Frame>,
     },
-    /// Give up a link, with all that waits to be sent on it.
+    /// Close a link, and drop all messages that wait to be sent on it.
     HangUp(LinkId),
-    /// End the connection of somebody who is no longer trusted.
+    /// End a connection whose trust was revoked.
     Disconnect(ConnectionId),
     /// Run a plugin.
     Run(Box<Run>),
@@ -156,13 +157,13 @@ pub enum Output {
     Stop(RequestId),
     /// Answer a call of a run.
     Answer {
-        /// Which call.
+        /// The call.
         call: CallId,
-        /// Its reply, or why there is none.
+        /// The reply, or the reason why there is none.
         result: Result<Body, Failure>,
     },
-    /// Tell a person.
+    /// Report an event to the operator.
     Event(Event),
-    /// Tell a person about the zone.
+    /// Report an event of the zone to the operator.
     Zone(ZoneEvent),
 }
