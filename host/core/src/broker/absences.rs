@@ -1,8 +1,7 @@
-//! Clients whose connection has ended and that may come back: what they asked goes on for a while, and the replies
-//! wait.
+//! Clients that may reconnect: for a while, their requests continue and their replies are held.
 //!
-//! A client comes back if it connects under the same identity and principal. One whose identity libzmq chose cannot,
-//! but a request with an idempotency key may be asked for again on any connection, so it goes on as well.
+//! A client is back when it connects under the same identity and principal. A client whose identity libzmq chose cannot
+//! come back, but may repeat a request with an idempotency key on any connection, so such requests continue as well.
 
 use super::request::{RequestId, Requester};
 use super::{Broker, ENDED_AT_A_TIME, Effect};
@@ -26,7 +25,7 @@ struct Absence {
     held: Vec<HeldReply>,
 }
 
-/// A reply that could not be sent to a client, because it is away.
+/// Reply for a client that is away.
 #[derive(Debug)]
 pub(super) struct HeldReply {
     pub(super) requester: Requester,
@@ -35,7 +34,7 @@ pub(super) struct HeldReply {
 }
 
 impl HeldReply {
-    /// Bytes of its frames.
+    /// Returns the size of its frames in bytes.
     pub(super) fn bytes(&self) -> usize {
         match &self.reply {
             Reply::Partial(body) | Reply::Final(body) => size(body),
@@ -45,12 +44,12 @@ impl HeldReply {
 }
 
 impl Absences {
-    /// When the next absence ends, if there is one.
+    /// Returns when the next absence ends, if there is one.
     pub(super) fn next(&self) -> Option<Time> {
         self.ends.first().map(|(time, _)| *time)
     }
 
-    /// Notes that a client is away; it may come back until then.
+    /// Marks a client as away; it may come back before `until`.
     pub(super) fn begin(&mut self, connection: &ConnectionId, until: Time) {
         self.by_connection.entry(connection.clone()).or_insert_with(|| {
             self.ends.insert((until, connection.clone()));
@@ -70,7 +69,7 @@ impl Absences {
         }
     }
 
-    /// Ends an absence, because the client is back, or nobody waits for it. Returns the replies that were held.
+    /// Ends an absence, because the client is back or was given up. Returns the replies that were held.
     pub(super) fn end(&mut self, connection: &ConnectionId) -> Option<Vec<HeldReply>> {
         let absence = self.by_connection.remove(connection)?;
         self.ends.remove(&(absence.until, connection.clone()));
@@ -82,14 +81,14 @@ impl Absences {
         self.ends.first().filter(|(until, _)| *until <= now).map(|(_, connection)| connection.clone())
     }
 
-    /// Returns `true` if nobody is away.
+    /// Returns `true` if no client is away.
     pub(super) fn is_empty(&self) -> bool {
         self.by_connection.is_empty()
     }
 }
 
 impl Broker {
-    /// A connection is gone: its worker is no more, and nobody waits for its client's requests. Where these are many,
+    /// Removes the worker of a connection that is gone, and ends its client's requests. If these are many,
     /// [`Self::wake`] ends the rest.
     pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
         self.refusals.take(connection);
@@ -102,8 +101,8 @@ impl Broker {
         }
     }
 
-    /// A connection has ended, and its client may come back: see the module `absences`. A worker without an identity of
-    /// its own cannot.
+    /// Handles the end of a connection whose client may come back: see the module `absences`. A worker without an
+    /// identity of its own cannot come back.
     pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
         if !connection.has_own_identity() {
             self.refusals.take(connection);
@@ -126,7 +125,7 @@ impl Broker {
         }
     }
 
-    /// A message arrived on a connection: if its client was away, it is back, and gets the replies that were held.
+    /// Ends the absence of a client from which a message arrived, and sends it the replies that were held.
     pub fn connection_used(&mut self, connection: &ConnectionId) {
         if self.absences.is_empty() {
             return;

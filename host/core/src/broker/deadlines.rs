@@ -1,9 +1,10 @@
-//! How long a request may take: which setting says so, from when it counts, and how a failure names it.
+//! Deadlines of requests: which setting applies, when it starts to count, and how a failure names it.
 //!
-//! What its asker allows always counts. Besides, a service has a deadline of its own, by who serves it: a plugin's is
-//! `[service.NAME] deadline`, else `[defaults] deadline`; that of Majordomo workers is `[service.NAME] deadline`, else
-//! `majordomo.deadline`, else none, because their protocol knows none. It counts from the request's arrival, or from
-//! when somebody offers the service, if nobody did. A request that has none ends with its provider or with its client.
+//! The requester's limit always applies. In addition, a service has a deadline that depends on its provider: a plugin's
+//! is `[service.NAME] deadline`, else `[defaults] deadline`; that of Majordomo workers is `[service.NAME] deadline`,
+//! else `majordomo.deadline`, else none, because their protocol has none. The deadline counts from the request's
+//! arrival, or, if the service had no provider then, from the time that it gets one. A request without a deadline ends
+//! with its provider or with its client.
 
 use super::pending::{Pending, Stage};
 use super::request::{Destination, Requester};
@@ -16,29 +17,29 @@ use crate::time::Time;
 use std::fmt;
 use std::time::Duration;
 
-/// Who serves a service at a place, as far as deadlines go.
+/// Kind of the providers at a destination, which selects the deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProviderKind {
-    /// A plugin, or something else that is not known to be workers alone.
+    /// A plugin, or any mix that is not known to be workers alone.
     Plugin,
     /// Majordomo workers alone.
     Workers,
-    /// Nobody.
+    /// No provider.
     Nobody,
 }
 
 impl ProviderKind {
-    /// The kind of this place, or of the next one if nobody is here.
+    /// Returns this kind, or that of the next destination if there is no provider here.
     pub(super) fn or(self, next: impl FnOnce() -> Self) -> Self {
         if self == Self::Nobody { next() } else { self }
     }
 }
 
-/// Whose limit a deadline is.
+/// Origin of a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Client,
-    /// The node that passed the request on.
+    /// The node that forwarded the request.
     Node,
     /// The request on whose behalf it is called.
     Caller,
@@ -47,7 +48,7 @@ enum Source {
     Majordomo,
 }
 
-/// Until when a request has to be answered, and what says so.
+/// Time by which a request must be answered, and the limit that it follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Deadline {
     pub(super) at: Time,
@@ -61,7 +62,7 @@ impl Deadline {
         limit.map_or(Self::NONE, |(_, time)| Self { at: since + time, limit })
     }
 
-    /// What an asker allows.
+    /// Returns the deadline that a requester sets.
     pub(super) fn asked(requester: &Requester, time: Option<Duration>, now: Time) -> Self {
         let source = match requester {
             Requester::Call { .. } => Source::Caller,
@@ -75,13 +76,13 @@ impl Deadline {
         if other.at < self.at { other } else { self }
     }
 
-    /// How much of it is left, if there is one.
+    /// Returns the time left, if there is a deadline.
     pub(super) fn left(&self, now: Time) -> Option<Duration> {
         (self.at != Time::NEVER).then(|| self.at.since(now))
     }
 
-    /// The limit, as a failure of a request for this service names it; `node` is the one whose setting it would be,
-    /// where a reader could take it for that of another.
+    /// Returns the limit as a failure names it. `node` is the one with that setting, where a reader could take it for a
+    /// setting of another node.
     pub(super) fn named<'a>(&'a self, service: &'a ServiceName, node: Option<&'a Label>) -> impl fmt::Display + 'a {
         Named { deadline: self, service, node }
     }
@@ -113,7 +114,7 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// The deadlines of one service.
+/// Deadlines of one service, by kind of provider.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     plugin: Option<(Source, Duration)>,
@@ -123,7 +124,7 @@ pub(super) struct Terms {
 impl Terms {
     pub(super) fn new(settings: &NodeSettings, service: &ServiceName) -> Self {
         if settings.is_router() {
-            // In passing through a router, a request has the time that its first node gave it.
+            // A router adds no limit: a request has the time that its first node gave it.
             return Self { plugin: None, workers: None };
         }
         let own = settings.services.get(service).and_then(|service| service.deadline);
@@ -133,7 +134,7 @@ impl Terms {
         Self { plugin: own.or(Some(default)), workers: own.or(majordomo) }
     }
 
-    /// How long a worker may keep a request.
+    /// Returns how long a worker may keep a request.
     pub(super) fn of_workers(&self) -> Option<Duration> {
         self.workers.map(|(_, time)| time)
     }
@@ -147,12 +148,11 @@ impl Terms {
     }
 }
 
-/// What a request's deadline is made of.
+/// Components of a request's deadline.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     asked: Deadline,
-    /// Whether it may wait for its service without a limit of its own: then the deadline of a plugin is one, from its
-    /// arrival.
+    /// Whether it may wait for its service without limit. Then the deadline of a plugin applies, from its arrival.
     is_open: bool,
     kind: ProviderKind,
     since: Time,
@@ -164,8 +164,8 @@ impl Clock {
         Self { asked, is_open, kind, since: now }
     }
 
-    /// The time of a service begins anew for what waited while nobody offered it, and for what workers could have kept
-    /// for as long as they like.
+    /// Changes the kind of provider. The service's deadline restarts for requests that waited without a provider, and
+    /// for those that workers could have kept without limit.
     fn turn(&mut self, kind: ProviderKind, now: Time) {
         let begins = match (self.kind, kind) {
             (ProviderKind::Nobody, ProviderKind::Plugin | ProviderKind::Workers) => !self.is_open,
@@ -186,7 +186,7 @@ impl Clock {
 }
 
 impl Service {
-    /// Who serves it at a place that is no certain node.
+    /// Returns the kind of provider at a destination other than a certain peer.
     pub(super) fn kind(&self, place: &Destination) -> ProviderKind {
         let here = if self.plugin {
             ProviderKind::Plugin
@@ -221,7 +221,7 @@ fn kind_if(by_workers: bool) -> ProviderKind {
 }
 
 impl Broker {
-    /// Who serves a service at a place.
+    /// Returns the kind of provider of a service at a destination.
     pub(super) fn kind(&self, service: &ServiceName, place: &Destination) -> ProviderKind {
         match place {
             Destination::Node(node) => self.balancer.find(node, service).map_or(ProviderKind::Nobody, |link| {
@@ -231,10 +231,10 @@ impl Broker {
         }
     }
 
-    /// A request is to be served by somebody of this kind: its deadline changes accordingly, but not its timer.
+    /// Sets the kind of provider of a request, and its deadline accordingly, but not its timer.
     pub(super) fn set_provider(&mut self, id: RequestId, kind: ProviderKind, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
-        // A trace waits for no worker.
+        // Traces do not wait for workers.
         let kind = if pending.trace.is_some() { ProviderKind::Plugin } else { kind };
         if pending.clock.kind == kind {
             return;
@@ -246,7 +246,7 @@ impl Broker {
         pending.deadline = pending.clock.deadline(&terms.terms);
     }
 
-    /// Who serves a service has changed: so do the deadlines of what waits for it.
+    /// Resets the deadlines of waiting requests after the providers of a service have changed.
     pub(super) fn reset_timers(&mut self, name: &ServiceName, now: Time) {
         let Some(service) = self.services.get(name) else { return };
         let waiting: Vec<RequestId> = service.waiting().collect();

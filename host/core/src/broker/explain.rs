@@ -1,4 +1,4 @@
-//! Why a request would go where it would go.
+//! Explanations of routing decisions.
 
 use super::sentences;
 use super::service::Service;
@@ -9,51 +9,51 @@ use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 use std::time::Duration;
 
-/// Why a request for an address would go where it would go.
+/// Explanation of where a request for an address would go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The node that explains.
     pub node: Label,
     /// Its zone.
     pub zone: Label,
-    /// The service asked for.
+    /// The requested service.
     pub service: ServiceName,
     /// Where it is to be served.
     pub destination: Destination,
-    /// Whether the address leaves that open.
+    /// Whether the address names only the service.
     pub is_nearest: bool,
-    /// Who could serve it.
+    /// The providers that could serve it.
     pub candidates: Vec<Candidate>,
-    /// What would happen to a request that came now.
+    /// Outcome for a request that arrived now.
     pub verdict: Verdict,
 }
 
-/// What would happen to a request.
+/// Outcome for a request, as predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It would fail, although somebody offers the service.
+    /// It would fail, although the service is offered.
     Refused(Failure),
     /// It would be served by this node.
     Here(Via),
     /// It would go to this peer.
     Peer(Label),
-    /// It would go to one of so many peers.
+    /// It would go to one of this number of peers.
     OneOfPeers(usize),
     /// It would go to another zone.
     RemoteZone {
-        /// By this router.
+        /// The router that leads there.
         router: Label,
-        /// To that zone.
+        /// The zone.
         via: Via,
     },
-    /// Nobody offers the service.
+    /// The service is not offered.
     Nobody,
     /// It would wait.
     Waits,
 }
 
 impl Verdict {
-    /// What would happen to a request for which these are the candidates.
+    /// Returns the outcome for a request with these candidates.
     pub(crate) fn of(candidates: &[Candidate]) -> Self {
         let ready = || candidates.iter().filter(|candidate| candidate.is_ready());
         match ready().next() {
@@ -74,8 +74,8 @@ impl Verdict {
 }
 
 impl Broker {
-    /// All who could serve a service at a place, best first as far as that is fixed, with what speaks for or against
-    /// each.
+    /// Returns all providers that could serve a request at a destination, each with its eligibility. The best come
+    /// first, as far as their order is fixed.
     #[must_use]
     pub fn explain(&self, service: &ServiceName, place: &Destination, now: Time) -> Vec<Candidate> {
         let mut candidates = Vec::new();
@@ -88,8 +88,7 @@ impl Broker {
         candidates
     }
 
-    /// Why a request that this node's plugin would serve is refused, if that is so: it is in quarantine, and no worker
-    /// is idle.
+    /// Returns the failure of requests for a plugin in quarantine, unless a worker is idle.
     pub(crate) fn quarantined(&self, service: &ServiceName, now: Time) -> Option<Failure> {
         let entry = self.services.get(service)?;
         let quarantine = Eligibility::Quarantined(entry.quarantined_until.since(now));
@@ -117,7 +116,7 @@ impl Broker {
         candidates
     }
 
-    /// How all do who offer a service elsewhere: the peers of this zone first, then those who lead to other zones.
+    /// Returns the state of the peers that offer a service: those of this zone first, then those that lead to others.
     pub(super) fn peers_of(&self, name: &ServiceName, service: &Service, now: Time) -> Vec<PeerStatus> {
         let mut statuses = self.balancer.statuses(&name.clone().into(), &service.peers, now);
         for (zone, abroad) in &service.remote_zones {

@@ -9,38 +9,38 @@ use crate::settings::{NodeSettings, ServiceSettings};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One service: who offers it, and who waits for it.
+/// A service: its providers, and the requests that wait for it.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) settings: ServiceSettings,
     /// Whether a plugin offers it.
     pub(super) plugin: bool,
-    /// Until when its plugin refuses requests, because it crashed in the last ones.
+    /// End of its plugin's quarantine after crashes.
     pub(super) quarantined_until: Time,
-    /// How long its requests may take.
+    /// Deadlines of its requests.
     pub(super) terms: Terms,
-    /// Whether it was said that workers share it with a plugin.
+    /// Whether [`super::Event::Shared`] was reported.
     pub(super) is_shared_told: bool,
-    /// What the others were told of how this node serves it, if it does.
+    /// Traits last advertised, if this node serves it.
     pub(super) told: Option<Traits>,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
     pub(super) running: usize,
-    /// Idle workers, the longest idle first.
+    /// Idle workers, longest idle first.
     pub(super) idle: BTreeMap<u64, ConnectionId>,
     /// Workers serving a request.
     pub(super) busy: usize,
     /// Peers that offer it, in order.
     pub(super) peers: Vec<LinkId>,
-    /// Those of them that have only workers for it.
+    /// Those of the peers that have only workers for it.
     pub(super) by_workers: BTreeSet<LinkId>,
     pub(super) fair_queue: FairQueue,
-    /// Requests waiting for whoever serves them.
+    /// Requests waiting for any provider.
     pub(super) anywhere: Queue,
-    /// Requests waiting for this node to serve them.
+    /// Requests waiting for this node.
     pub(super) here: Queue,
     /// Requests waiting for a certain peer or zone.
     pub(super) there: BTreeMap<Destination, Queue>,
-    /// How it is reached in other zones.
+    /// Routes to it in other zones.
     pub(super) remote_zones: BTreeMap<Label, RemoteZone>,
     /// Whether a worker is next where both a plugin and a worker could serve.
     worker_is_next: bool,
@@ -48,10 +48,10 @@ pub(super) struct Service {
     pub(super) failed: u64,
 }
 
-/// Requests in order of their turns: one that is given back keeps its own, and so goes first.
+/// Requests in order of their start tags. A request that is given back keeps its tag, and so goes first.
 pub(super) type Queue = BTreeSet<StartTag>;
 
-/// How a service of another zone is reached: the links, what each costs, and whether only workers serve it there.
+/// Links to a service of another zone, each with its cost and whether only workers serve the service there.
 #[derive(Debug, Default)]
 pub(super) struct RemoteZone(BTreeMap<LinkId, (u32, bool)>);
 
@@ -76,14 +76,14 @@ impl RemoteZone {
         self.0.get(&link).map_or(u32::MAX, |(cost, _)| *cost)
     }
 
-    /// The links that cost the least, in order.
+    /// Returns the links of the lowest cost, in order.
     pub(super) fn cheapest(&self) -> Vec<LinkId> {
         let least = self.cost();
         self.0.iter().filter(|(_, (cost, _))| *cost == least).map(|(link, _)| *link).collect()
     }
 }
 
-/// Who of this node serves the next request.
+/// Provider of this node.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Provider {
     Plugin,
@@ -115,43 +115,43 @@ impl Service {
         }
     }
 
-    /// How this node serves it, if it does.
+    /// Returns how this node serves it, if it does.
     pub(super) fn traits(&self) -> Option<Traits> {
         self.is_local().then_some(Traits { idempotent: self.settings.idempotent, by_workers: !self.plugin })
     }
 
-    /// Whether this node serves it itself.
+    /// Returns `true` if this node serves it itself.
     pub(super) fn is_local(&self) -> bool {
         self.plugin || self.busy > 0 || !self.idle.is_empty()
     }
 
-    /// Whether workers take requests that the plugin would serve.
+    /// Returns `true` if workers take requests that the plugin would serve.
     pub(super) fn is_shared(&self) -> bool {
         self.plugin && (self.busy > 0 || !self.idle.is_empty())
     }
 
-    /// Whether its plugin refuses requests, and no worker is idle to take one.
+    /// Returns `true` if its plugin is in quarantine, and no worker is idle.
     pub(super) fn is_quarantined(&self, now: Time) -> bool {
         self.plugin && self.idle.is_empty() && self.quarantined_until > now
     }
 
-    /// Whether a request could be started or passed on without a wait.
+    /// Returns `true` if a request could be started or forwarded without waiting.
     pub(super) fn is_ready(&self) -> bool {
         let plugin_is_free = self.plugin && self.running < self.settings.concurrency;
         plugin_is_free || !self.idle.is_empty() || !self.peers.is_empty() || !self.remote_zones.is_empty()
     }
 
-    /// Whether anybody offers it.
+    /// Returns `true` if it has a provider.
     pub(super) fn is_reachable(&self) -> bool {
         self.is_local() || !self.peers.is_empty() || !self.remote_zones.is_empty()
     }
 
-    /// Whether nothing would be lost with it.
+    /// Returns `true` if the entry may be removed: no provider, no run, no request waiting.
     pub(super) fn is_forgettable(&self) -> bool {
         !self.is_reachable() && self.running == 0 && self.queued() == 0
     }
 
-    /// Requests waiting.
+    /// Returns the number of waiting requests.
     pub(super) fn queued(&self) -> usize {
         self.anywhere.len() + self.here.len() + self.there.values().map(Queue::len).sum::<usize>()
     }
@@ -179,7 +179,7 @@ impl Service {
         }
     }
 
-    /// This link leads to it there no longer; returns whether it was the last that did, if there is another zone.
+    /// Removes a link to the service at `address`; returns `true` if it was the last into another zone.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
         let Location::Named(zone) = &address.location else {
             self.peers.retain(|other| *other != link);
@@ -191,25 +191,25 @@ impl Service {
         abroad.0.is_empty() && self.remote_zones.remove(zone).is_some()
     }
 
-    /// The request that this node would serve next.
+    /// Returns the request that this node would serve next.
     pub(super) fn next_local(&self) -> Option<StartTag> {
         self.anywhere.first().into_iter().chain(self.here.first()).min().copied()
     }
 
-    /// The requests waiting for a certain peer or zone.
+    /// Iterates over the requests that wait for a certain peer or zone.
     pub(super) fn elsewhere(&self) -> impl Iterator<Item = RequestId> {
         self.there.values().flatten().map(|turn| turn.request)
     }
 
-    /// All requests waiting.
+    /// Iterates over all waiting requests.
     pub(super) fn waiting(&self) -> impl Iterator<Item = RequestId> {
         self.anywhere.iter().chain(&self.here).chain(self.there.values().flatten()).map(|turn| turn.request)
     }
 
-    /// Takes the provider whose turn it is: plugin and workers alternate, and among the workers the longest idle is
-    /// first. `None` while all are occupied.
+    /// Takes the provider that is next, or returns `None` while all are occupied. Plugin and workers alternate; among
+    /// workers, the longest idle is first.
     ///
-    /// A plugin in quarantine has its turn only if no worker is idle.
+    /// A plugin in quarantine is taken only if no worker is idle.
     pub(super) fn take_provider(&mut self, now: Time) -> Option<Provider> {
         let is_fit = self.idle.is_empty() || self.quarantined_until <= now;
         let plugin_is_free = self.plugin && is_fit && self.running < self.settings.concurrency;

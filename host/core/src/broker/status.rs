@@ -5,28 +5,28 @@ use crate::name::{Label, ServiceName};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What became of everything that arrived, since the node started.
+/// Counters of everything that arrived since the node started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Requests accepted, that is, owed an answer.
     pub accepted: u64,
     /// Requests answered with a final reply.
     pub replied: u64,
-    /// Failures told or owed, by code; those of requests that were never accepted included.
+    /// Requests that failed, by code, including those never accepted.
     pub failed: BTreeMap<Code, u64>,
-    /// Messages refused because they break a protocol's rules.
+    /// Messages refused because they violate a protocol.
     pub malformed: u64,
     /// Registrations of workers and adverts of members that their keys do not allow.
     pub forbidden: u64,
-    /// Replies of plugins and workers that nobody waited for any more, or for requests that were never theirs.
+    /// Replies of plugins and workers whose request had already ended, or was never theirs.
     pub unclaimed: u64,
-    /// Requests given to another worker or peer after theirs had gone.
+    /// Requests given back by a worker or peer, to be tried at another.
     pub retried: u64,
-    /// Requests forwarded to peers, each time counted.
+    /// Requests forwarded to peers, counted each time.
     pub forwarded: u64,
 }
 
-/// The state of one service.
+/// State of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceStatus {
     /// Its name.
@@ -64,7 +64,7 @@ pub enum Via {
     RemoteZone {
         /// The zone.
         zone: Label,
-        /// What it costs to get there.
+        /// Cost of the route.
         cost: u32,
     },
 }
@@ -82,34 +82,34 @@ impl Via {
 pub enum Eligibility {
     /// A plugin runs requests.
     Running {
-        /// How many.
+        /// Number of runs.
         running: usize,
-        /// How many it may run: `service.NAME.concurrency`.
+        /// Largest number of runs: `service.NAME.concurrency`.
         limit: usize,
     },
-    /// A plugin is in quarantine for so long.
+    /// A plugin is in quarantine, for this much longer.
     Quarantined(Duration),
     /// Workers are registered.
     Registered {
-        /// Without a request.
+        /// Workers without a request.
         idle: usize,
-        /// With one.
+        /// Workers with one.
         busy: usize,
     },
     /// A peer is unresponsive.
     Unresponsive,
-    /// A peer has as many requests of this node as it may have.
+    /// A peer's window is full.
     Full {
-        /// How many.
+        /// Outstanding requests.
         outstanding: usize,
     },
-    /// A peer only failed, and is left out for so long.
+    /// A peer is paused after consecutive failures, for this much longer.
     Paused(Duration),
     /// A peer takes requests.
     Open {
-        /// Requests that it has.
+        /// Outstanding requests.
         outstanding: usize,
-        /// Recent time to answer, microseconds.
+        /// Recent time to answer, in microseconds.
         latency_us: u64,
     },
 }
@@ -146,26 +146,26 @@ impl Candidate {
     }
 }
 
-/// How one peer does with one service.
+/// State of one service at one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerStatus {
     /// The peer.
     pub node: Label,
     /// The zone where the service is, if it is another.
     pub zone: Option<Label>,
-    /// What it costs to get there.
+    /// Cost of the route.
     pub cost: u32,
-    /// Requests that it has.
+    /// Outstanding requests.
     pub outstanding: usize,
-    /// Recent time to answer, microseconds.
+    /// Recent time to answer, in microseconds.
     pub latency_us: u64,
-    /// Requests in a row that it did not answer as it should.
+    /// Number of consecutive failures.
     pub failures_in_a_row: u32,
-    /// Whether it gives no sign of life.
+    /// Whether it is unresponsive.
     pub is_silent: bool,
-    /// Whether it has as many requests as it may have.
+    /// Whether its window is full.
     pub is_full: bool,
-    /// How long it is left out still, because it only failed.
+    /// Remaining time of its pause after consecutive failures.
     pub paused_for: Duration,
     /// Whether a request may safely run twice there.
     pub idempotent: bool,

@@ -1,4 +1,4 @@
-//! When the patience with each request ends.
+//! Timers of requests: their deadlines, and how long they wait for a service without a provider.
 
 use super::pending::{Pending, Stage};
 use super::{Broker, RequestContext, RequestId};
@@ -7,27 +7,27 @@ use crate::time::Time;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long a request is here before it gets a timer, unless it has less time.
+/// Age at which a request gets a timer, unless its timer may run out before.
 const YOUNG: Duration = Duration::from_millis(10);
 
-/// Requests in order of the time at which patience with them ends. Most are answered within milliseconds of the seconds
-/// that they have: so a request gets its timer only when it is [`YOUNG`] no longer, or if it may end before.
+/// Requests in order of their timers. Most are answered within milliseconds, and have seconds: so a request gets its
+/// timer only at the age of [`YOUNG`], or if the timer may run out before.
 #[derive(Debug, Default)]
 pub(super) struct RequestTimers {
     set: BTreeSet<(Time, RequestId)>,
-    /// Those of this number and after it are young.
+    /// Requests with this number or a later one are young.
     young: RequestId,
-    /// When they get their timers, those that are still there.
+    /// Time at which the remaining young requests get their timers.
     grown: Option<Time>,
 }
 
 impl RequestTimers {
-    /// When somebody has to look at the timers.
+    /// Returns when the next timer is due.
     pub(super) fn next(&self) -> Option<Time> {
         self.set.first().map(|(time, _)| *time).into_iter().chain(self.grown).min()
     }
 
-    /// A request whose timer has run out, if there is one.
+    /// Returns a request whose timer has run out, if there is one.
     pub(super) fn overdue(&self, now: Time) -> Option<RequestId> {
         self.set.first().filter(|(time, _)| *time <= now).map(|(_, request)| *request)
     }
@@ -45,19 +45,19 @@ impl RequestTimers {
         }
     }
 
-    /// Takes the timer of a request away, which was set to this time.
+    /// Removes the timer of a request, which was set to this time.
     pub(super) fn remove(&mut self, time: Time, request: RequestId) {
         if self.is_set(time, request) {
             self.set.remove(&(time, request));
         }
     }
 
-    /// The number from which on requests are young, if they are so no longer.
+    /// Returns the number of the first young request, if it is old enough for a timer.
     pub(super) fn grown(&self, now: Time) -> Option<RequestId> {
         self.grown.filter(|grown| *grown <= now).map(|_| self.young)
     }
 
-    /// Those that were young get these timers; those from `next` on are young.
+    /// Sets the timers of the requests that were young; those from `next` on are young.
     pub(super) fn grow(&mut self, timers: impl Iterator<Item = (Time, RequestId)>, next: RequestId) {
         self.set.extend(timers.filter(|(time, _)| *time != Time::NEVER));
         (self.young, self.grown) = (next, None);
@@ -69,27 +69,27 @@ impl RequestTimers {
 }
 
 impl Broker {
-    /// Accepts no further request. Those accepted go on, except what waits for a service that nobody offers: no worker
-    /// can register with a draining node, so that wait would be in vain.
+    /// Stops accepting requests. Those accepted continue, except those that wait for a service without a provider,
+    /// because no worker can register with a draining node.
     pub fn drain(&mut self, now: Time) {
         self.draining = true;
         let waiting: Vec<RequestId> = self.services.iter().flat_map(|(_, service)| service.waiting()).collect();
         waiting.into_iter().for_each(|request| self.arm_patience(request, now));
     }
 
-    /// A request that has found a provider has until its deadline.
+    /// Sets the timer of a request that has a provider to its deadline.
     pub(super) fn rearm(&mut self, id: RequestId, now: Time) {
         if let Some(pending) = self.requests.get(&id) {
             self.requests.set_timer(id, pending.deadline.at, now);
         }
     }
 
-    /// The patience with a request has ended.
+    /// Ends a request whose timer has run out, unless a provider was found before its deadline.
     pub(super) fn end_overdue(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
         let reachable = self.can_be_served(id);
         if reachable && now < pending.deadline.at {
-            // Its patience is over, but somebody offers the service now.
+            // The wait for a provider is over, but there is one now.
             return self.rearm(id, now);
         }
         let failure = if pending.stage == Stage::Queued && !reachable {
@@ -105,14 +105,14 @@ impl Broker {
         }
     }
 
-    /// Which setting, or whose wish, gives a request the time that it has.
+    /// Returns the text that names the limit behind a request's deadline.
     pub(super) fn limit_of(&self, pending: &Pending) -> String {
         let is_elsewhere = matches!(pending.stage, Stage::Forwarded(..));
         let node = is_elsewhere.then_some(&self.settings.name);
         pending.deadline.named(&pending.context.service, node).to_string()
     }
 
-    /// Where a request is whose deadline has passed, and whether it may have run.
+    /// Returns a text about an overdue request: its stage, and whether it may have run.
     fn how_far(&self, pending: &Pending) -> String {
         match &pending.stage {
             Stage::Queued if pending.attempts > 0 || pending.may_have_run => {
@@ -126,7 +126,7 @@ impl Broker {
         }
     }
 
-    /// Nobody has offered the service of a request for as long as it could wait, or nobody will.
+    /// Returns the failure of a request that has waited for a provider in vain, or would.
     fn waited_in_vain(&self, pending: &Pending, now: Time) -> Failure {
         if self.draining {
             let (node, service) = (&self.settings.name, &pending.context.service);
@@ -143,7 +143,7 @@ impl Broker {
         Failure::new(failure.code, format!("{}; it waited for {limit}", failure.reason))
     }
 
-    /// If nobody can serve a request, it waits for somebody as long as its patience lasts, but not on a draining node.
+    /// Lets a request without a provider wait as long as its patience lasts, but not on a draining node.
     pub(super) fn arm_patience(&mut self, id: RequestId, now: Time) {
         let Some(Pending { context, deadline, .. }) = self.requests.get(&id) else { return };
         let RequestContext { patience, service, destination: place, .. } = context;
@@ -151,7 +151,7 @@ impl Broker {
             return;
         }
         match patience {
-            // As one of many: `wake` ends some at a time.
+            // These may be many, so `wake` ends some at a time.
             _ if self.draining => self.requests.set_timer(id, now, now),
             Some(patience) => self.requests.set_timer(id, deadline.at.min(now + *patience), now),
             None => self.end(id, self.unknown(service, place), now),

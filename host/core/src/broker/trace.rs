@@ -1,7 +1,7 @@
-//! Traces: requests that go the way of any other, wait nowhere and run nowhere, and tell what each node decided.
+//! Traces: requests that are forwarded like any other, wait nowhere, run nowhere, and report each node's decisions.
 //!
-//! A trace is admitted, passed on, refused and tried elsewhere by the same rules as a request, and fails with the same
-//! words. It counts for nothing where peers are compared, for it says nothing of how long they take to serve.
+//! A trace is admitted, forwarded, refused and retried by the same rules as a request, and fails with the same text.
+//! The statistics of peers ignore traces, because these do not measure how long a peer takes to serve.
 
 use super::balancer::Selection;
 use super::next_hop::NextHop;
@@ -16,13 +16,13 @@ use crate::name::{Label, ServiceName};
 use crate::time::Time;
 use std::time::Duration;
 
-/// What is known of a trace here.
+/// State of a trace at this node.
 #[derive(Debug)]
 pub(super) struct Trace {
     since: Time,
-    /// What this node has decided so far: a few steps for each hop that was tried.
+    /// Decisions of this node so far: a few steps for each hop that was tried.
     steps: Vec<Step>,
-    /// The records of those further on.
+    /// Records of the nodes further on.
     beyond: Body,
 }
 
@@ -31,7 +31,7 @@ impl Trace {
         Box::new(Self { since: now, steps: Vec::new(), beyond: Vec::new() })
     }
 
-    /// What came back from a hop. A record that is too long is left out, and so are those that are too many.
+    /// Adds the records that came back from a hop, except those over a limit of length or number.
     pub(super) fn collect(&mut self, records: Body) {
         let room = MAX_RECORDS.saturating_sub(1 + self.beyond.len());
         self.beyond.extend(records.into_iter().filter(|record| record.len() <= MAX_RECORD).take(room));
@@ -50,32 +50,32 @@ pub(crate) enum Step {
         /// Its providers, and how many requests wait.
         details: Option<(Vec<Candidate>, usize)>,
     },
-    /// It goes to another node.
+    /// The trace goes to another node.
     NextHop {
         /// Which one.
         node: String,
-        /// How the service is reached there.
+        /// Kind of the provider there.
         via: Via,
-        /// Whether the address leaves open where it is served.
+        /// Whether the address names only the service.
         is_nearest: bool,
-        /// All who could serve it.
+        /// All providers that could serve it.
         candidates: Option<Vec<Candidate>>,
     },
-    /// It would wait.
+    /// A request would wait.
     Waits {
-        /// All who could serve it.
+        /// All providers that could serve it.
         candidates: Option<Vec<Candidate>>,
     },
-    /// It came back from a hop.
+    /// The trace came back from a hop.
     ComesBack(Code),
-    /// It fails.
+    /// The trace fails.
     Fails(Code),
-    /// It is refused where it enters.
+    /// The trace is refused where it enters the node.
     Refuses(Code),
 }
 
 impl Broker {
-    /// Takes a trace one step further: it ends here, or goes to the next hop.
+    /// Takes a trace one step further: ends it here, or forwards it to the next hop.
     pub(super) fn trace_on(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
         let is_told_all = self.shows_details(&pending.context.crossed);
@@ -119,13 +119,13 @@ impl Broker {
         }
     }
 
-    /// A trace came back from a hop that could not go on, and may try another.
+    /// Tries another hop for a trace that came back from one.
     pub(super) fn trace_elsewhere(&mut self, id: RequestId, code: Code, now: Time) {
         self.note(id, |_, _| Step::ComesBack(code));
         self.trace_on(id, now);
     }
 
-    /// Tells a trace's asker what was decided here and further on; its answer follows.
+    /// Sends a trace's requester the records of this node and of those further on; the answer follows.
     pub(super) fn answer_trace(&mut self, pending: &mut Pending, answer: &Reply, now: Time) {
         let Some(mut trace) = pending.trace.take() else { return };
         if let Reply::Failure(failure) = answer {
@@ -138,7 +138,7 @@ impl Broker {
         self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(records) });
     }
 
-    /// Refuses a request that was not accepted; the asker of a trace is told by whom.
+    /// Refuses a request that was not accepted; the requester of a trace also gets a record of the refusal.
     pub(super) fn refuse_submission(&mut self, context: RequestContext, failure: Failure) {
         let RequestContext { requester: asker, service, is_trace, hops, .. } = context;
         if is_trace {
@@ -156,8 +156,7 @@ impl Broker {
         self.record(MAX_HOPS, &[Step::Itself], service, Duration::ZERO)
     }
 
-    /// Returns the record of a trace that is refused where it enters; it might have been passed on to so many nodes
-    /// more.
+    /// Returns the record of a trace that is refused where it enters the node, with `hops` remaining.
     #[must_use]
     pub fn record_of_refusal(&self, hops: u8, service: &ServiceName, code: Code) -> Frame {
         self.record(hops, &[Step::Refuses(code)], service, Duration::ZERO)
@@ -181,7 +180,7 @@ impl Broker {
         })
     }
 
-    /// Whether the asker is of this zone. To others nothing is told but the way.
+    /// Returns `true` if the requester is in this zone; requesters of other zones get only the way.
     fn shows_details(&self, crossed: &[Label]) -> bool {
         crossed.first().is_none_or(|first| *first == self.settings.zone)
     }
@@ -198,7 +197,7 @@ impl Broker {
         Step::Waits { candidates: is_told_all.then(|| self.explain(service, destination, now)) }
     }
 
-    /// How this node would serve the request, if it would.
+    /// Returns how this node would serve the request, if it would.
     fn local_step(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<Step> {
         let RequestContext { service: name, destination, .. } = &pending.context;
         let service = self.services.get(name).filter(|service| destination.may_be_here() && service.is_local())?;
@@ -207,7 +206,7 @@ impl Broker {
         Some(Step::Here { is_refused, details })
     }
 
-    /// Where the trace goes next.
+    /// Returns the step of forwarding the trace to the next hop.
     fn next_hop_step(&self, (link, zone): &NextHop, pending: &Pending, is_told_all: bool, now: Time) -> Step {
         let RequestContext { service, destination, .. } = &pending.context;
         let via = zone.as_ref().map_or(Via::Peer, |zone| {

@@ -1,4 +1,4 @@
-//! Foreign Majordomo workers: the state table of RFC 18, and what becomes of their requests.
+//! Foreign Majordomo workers: the state table of RFC 18, and the fate of their requests.
 
 use super::deadlines::ProviderKind;
 use super::effect::REGISTERED_TWICE;
@@ -10,10 +10,11 @@ use crate::message::{Dialect, Frame, Reply, WorkerCommand};
 use crate::name::ServiceName;
 use crate::time::Time;
 
-/// How often a request of an idempotent service is given to another worker.
+/// Largest number of times that a request of an idempotent service is given to another worker.
 const MAX_RETRIES: u32 = 3;
 
-/// Heartbeats of a busy worker after which more are expected: one may have been on its way when it got its request.
+/// Number of heartbeats of a busy worker after which more are expected. One may have been in transit when the worker
+/// got its request.
 const HEARTBEATS: u32 = 2;
 
 /// A registered worker.
@@ -27,16 +28,16 @@ pub(super) struct Worker {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Waiting, since this stamp.
+    /// Waiting; the stamp orders workers by how long they have been idle.
     Idle(u64),
-    /// Serving this request, which may have been answered otherwise meanwhile. The worker has until this time, the
-    /// service's whole deadline, if it has one: a request that waited for long, or a client in a hurry, does not make
-    /// it a dead one. So many heartbeats have come meanwhile.
+    /// Serving this request, which may have ended in the meantime. The worker has until this time: the service's full
+    /// deadline, if it has one, so that a request that waited for long, or a client's short limit, does not make the
+    /// worker look dead. The last field counts the heartbeats since then.
     Busy(RequestId, Time, u32),
 }
 
 impl Worker {
-    /// The request that the worker has.
+    /// Returns the request that the worker has.
     pub(super) fn request(&self) -> Option<RequestId> {
         match self.state {
             State::Idle(_) => None,
@@ -46,7 +47,7 @@ impl Worker {
 }
 
 impl Broker {
-    /// A worker speaks. The rules are the state table of RFC 18: what is out of turn ends the registration.
+    /// Handles a worker's command by the state table of RFC 18: a command out of turn ends the registration.
     pub fn worker(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
         if !self.workers.contains_key(connection) {
             return self.receive_from_stranger(connection, dialect, command, now);
@@ -67,7 +68,7 @@ impl Broker {
         }
     }
 
-    /// Ends the registration of a worker that broke a rule, and tells it; `false` if the peer is no worker of ours.
+    /// Ends a worker's registration, and disconnects it; `false` if no worker is registered on the connection.
     pub fn expel_worker(&mut self, connection: &ConnectionId, why: &'static str, now: Time) -> bool {
         let Some(worker) = self.workers.get(connection) else { return false };
         self.disconnect(connection, worker.dialect);
@@ -75,12 +76,12 @@ impl Broker {
         true
     }
 
-    /// Who is registered, and for what.
+    /// Iterates over the registered workers and their services.
     pub fn registrations(&self) -> impl Iterator<Item = (&ConnectionId, &ServiceName)> {
         self.workers.iter().map(|(peer, worker)| (peer, &worker.service))
     }
 
-    /// Tells a peer that is no worker of ours to go, or to register anew.
+    /// Sends DISCONNECT, upon which a worker goes or registers again.
     pub fn disconnect(&mut self, connection: &ConnectionId, dialect: Dialect) {
         self.refusals.take(connection);
         self.send(connection, dialect, ToWorker::Disconnect);
@@ -96,7 +97,7 @@ impl Broker {
         let service = match command {
             WorkerCommand::Disconnect => return,
             WorkerCommand::Ready { service } => service,
-            // It is refused already, and will be told so.
+            // The worker is already refused, and its DISCONNECT is due later.
             _ if self.refusals.is_waiting(connection) => return,
             _ => return self.disconnect(connection, dialect),
         };
@@ -106,7 +107,7 @@ impl Broker {
         }
     }
 
-    /// Refuses to register a worker: it is told to go, after a pause if others of its name were refused of late.
+    /// Refuses to register a worker, and disconnects it, after a pause if others of its name were refused recently.
     pub fn refuse_worker(
         &mut self,
         connection: &ConnectionId,
@@ -153,7 +154,7 @@ impl Broker {
         self.dispatch(service, now);
     }
 
-    /// Says once that workers take requests for a service that a plugin serves too.
+    /// Reports once that workers take requests for a service that a plugin serves too.
     pub(super) fn warn_of_sharing(&mut self, service: &ServiceName) {
         let Some(entry) = self.services.get_mut(service) else { return };
         if entry.is_shared() && !std::mem::replace(&mut entry.is_shared_told, true) {
@@ -161,7 +162,7 @@ impl Broker {
         }
     }
 
-    /// A plugin serves this from now on: workers that may be any user's do not share its name.
+    /// Expels the unproven workers of a service that a plugin has started to serve, because they may be any user's.
     pub(super) fn expel_unproven(&mut self, service: &ServiceName, now: Time) {
         let anybody = |(peer, worker): &(&ConnectionId, &Worker)| peer.is_unproven() && worker.service == *service;
         let strangers: Vec<ConnectionId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
@@ -186,7 +187,8 @@ impl Broker {
         let until = self.services.get(&worker.service).and_then(|service| service.terms.of_workers());
         worker.state = State::Busy(request, until.map_or(Time::NEVER, |time| now + time), 0);
         if now.since(worker.heard) > self.settings.majordomo.expiry {
-            // It fell silent since the last round of heartbeats: nothing is sent to it, so nothing can have started.
+            // The worker expired since the last round of heartbeats: nothing is sent to it, so nothing can have
+            // started.
             self.detach_worker(connection);
             self.give_back(request, now);
             self.expel_worker(connection, "it was silent for too long", now);
@@ -195,7 +197,7 @@ impl Broker {
         let dialect = worker.dialect;
         pending.stage = Stage::Worker(connection.clone());
         pending.attempts += 1;
-        // The body stays here as well, for the case that the worker dies.
+        // The body stays here as well, in case the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.context.body.clone() };
         self.set_provider(request, ProviderKind::Workers, now);
         self.rearm(request, now);
@@ -235,7 +237,7 @@ impl Broker {
         self.detach_worker(connection);
         let Some(worker) = self.workers.remove(connection) else { return };
         self.push_event(Event::WorkerLeft { connection: connection.clone(), service: worker.service.clone(), why });
-        // What waited for it is not overdue any more if nobody is left whose deadline it has.
+        // Waiting requests have the deadline of workers only while there are some.
         self.reset_timers(&worker.service, now);
         if let Some(request) = request {
             self.settle(request, connection, why, now);
@@ -257,7 +259,7 @@ impl Broker {
         self.end(request, Failure::new(Code::Lost, reason), now);
     }
 
-    /// Takes a worker out of its service's account; it is to be removed.
+    /// Releases a worker's place in its service's counts; the caller removes the worker.
     pub(super) fn detach_worker(&mut self, connection: &ConnectionId) {
         let Some(worker) = self.workers.get_mut(connection) else { return };
         let state = std::mem::replace(&mut worker.state, State::Idle(u64::MAX));
@@ -284,11 +286,10 @@ impl Broker {
         }
     }
 
-    /// Every heartbeat interval: tells every worker that the node lives, and purges those that fell silent or hold on
-    /// to a request past its deadline.
+    /// Sends heartbeats to all workers once per interval, and expels expired and overdue ones.
     ///
-    /// Many workers send nothing while they work, those of the guide among them, so the silence of a busy one counts
-    /// only if it has sent heartbeats while it had this request.
+    /// Many workers, such as those of the ZeroMQ guide, send nothing while they work, so a busy one expires only if it
+    /// has sent heartbeats while it had this request.
     pub(super) fn heartbeat(&mut self, now: Time) {
         if self.next_heartbeat.is_none_or(|due| due > now) {
             return;
@@ -311,7 +312,7 @@ impl Broker {
         self.next_heartbeat = (!self.workers.is_empty()).then(|| now + self.settings.majordomo.heartbeat);
     }
 
-    /// Tells every worker to go.
+    /// Disconnects all workers.
     pub(super) fn dismiss_workers(&mut self, now: Time) {
         while let Some(peer) = self.workers.keys().next().cloned() {
             self.expel_worker(&peer, "the node shuts down", now);
