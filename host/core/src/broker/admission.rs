@@ -1,4 +1,4 @@
-//! Which requests are accepted: every limit, and the failure that names it.
+//! Admission of requests: every limit, and the failure that names it.
 
 use super::service::Service;
 use super::{Broker, Destination, Pending, RequestContext, Requester};
@@ -8,7 +8,7 @@ use crate::name::{Label, Pattern, ServiceName};
 use crate::settings::CallsAs;
 use crate::time::Time;
 
-/// The zones that a failure names.
+/// Largest number of zones that a failure names.
 const MAX_ZONES: usize = 8;
 
 impl Broker {
@@ -37,12 +37,12 @@ impl Broker {
         }
     }
 
-    /// Whether a body, of a request or a reply, is within the limits of a message.
+    /// Checks the body of a request or a reply against the limits of a message.
     pub(super) fn may_carry(&self, body: &Body) -> Result<(), Failure> {
         self.may_carry_sum(message::size(body), body.len())
     }
 
-    /// The same of so many bytes in so many frames.
+    /// Checks a size in bytes and frames against the limits of a message.
     pub(super) fn may_carry_sum(&self, bytes: usize, frames: usize) -> Result<(), Failure> {
         let limits = &self.settings.limits;
         let reason = if bytes > limits.message {
@@ -81,10 +81,10 @@ impl Broker {
         self.full_queue(name).map_or(Ok(()), Err)
     }
 
-    /// Why a request for a service is refused, whoever could serve it, if that is so: its queue is full.
+    /// Returns the failure of requests for a service whose queue is full, or `None` if it has room.
     pub(crate) fn full_queue(&self, name: &ServiceName) -> Option<Failure> {
         let is_full = |service: &&Service| match service.queued() {
-            // What need not wait takes no place.
+            // A request that need not wait takes no place.
             0 => service.settings.queue == 0 && !service.is_ready(),
             queued => queued >= service.settings.queue,
         };
@@ -112,7 +112,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether the user in whose name a request was made in the first place may call a service.
+    /// Checks whether the original user of a request may call a service.
     fn may_be_called_for(&self, request: &Pending, callee: &ServiceName) -> Result<(), Failure> {
         let may = |allowed: Vec<Pattern>| allowed.iter().any(|pattern| pattern.matches(callee));
         if self.allowed(request).is_none_or(may) {
@@ -126,12 +126,12 @@ impl Broker {
         Err(Failure::new(Code::Forbidden, reason))
     }
 
-    /// What the user in whose name a request was made in the first place may call, if that is not everything: by the
-    /// rules of the node that the user asked, and by this one's for the connection that the request came on.
+    /// Returns the services that the original user of a request may call, or `None` for all. Both the rules of the
+    /// user's node apply, and those of this node for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
         let (peer, told) = match &request.context.requester {
             Requester::Client { connection, .. } => (connection, request.context.allowed.as_deref()),
-            // A call ends with the request that makes it; of one that is gone, nothing is known.
+            // A call ends with the request that makes it, so a call without one is allowed nothing.
             Requester::Call { parent, .. } => {
                 return self.requests.get(parent).map_or(Some(vec![]), |it| self.allowed(it));
             }
@@ -162,7 +162,7 @@ impl Broker {
         Failure::new(Code::UnknownService, reason)
     }
 
-    /// The zones that routers lead to, as far as they are few enough to be told: ` and zones lyon, nice`.
+    /// Returns a text that names the zones that routers lead to, up to [`MAX_ZONES`]: ` and zones lyon, nice`.
     fn other_zones(&self) -> String {
         let named: Vec<&str> = self.zones.keys().take(MAX_ZONES).map(Label::as_str).collect();
         match (named.as_slice(), self.zones.len() - named.len()) {

@@ -1,4 +1,4 @@
-//! What each client has outstanding, and the clients whose requests are being ended because they are gone.
+//! Outstanding requests of each client, and the clients whose requests are being ended because they are gone.
 
 use super::RequestId;
 use crate::connection::ConnectionId;
@@ -13,7 +13,7 @@ pub(super) struct ClientTable {
     departed: BTreeMap<ConnectionId, RequestId>,
 }
 
-/// What one client has outstanding.
+/// Outstanding requests of one client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
     /// By the client's own numbers.
@@ -23,12 +23,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Number of its requests.
+    /// Returns the number of its requests.
     pub(super) fn outstanding(&self) -> usize {
         self.numbered.len() + self.unnumbered.len()
     }
 
-    /// Returns the request that has this number of the client's own.
+    /// Returns the request with this number, which the client chose.
     pub(super) fn request(&self, id: u64) -> Option<RequestId> {
         self.numbered.get(&id).copied()
     }
@@ -43,7 +43,7 @@ impl ClientTable {
         self.clients.get(connection)
     }
 
-    /// Returns the request that has this number of the client's own.
+    /// Returns the request with this number, which the client chose.
     pub(super) fn request(&self, connection: &ConnectionId, id: u64) -> Option<RequestId> {
         self.get(connection)?.request(id)
     }
@@ -79,7 +79,7 @@ impl ClientTable {
         }
     }
 
-    /// Notes that a client is gone: [`Self::next_departed`] returns its requests before `next`. Returns `false` if it has
+    /// Marks a client as gone: [`Self::next_departed`] returns its requests before `next`. Returns `false` if it has
     /// none.
     pub(super) fn depart(&mut self, connection: &ConnectionId, next: RequestId) -> bool {
         let has_requests = self.clients.contains_key(connection);

@@ -1,13 +1,12 @@
-//! In which order requests are served that have to wait: callers in turn, and each caller's own in order of arrival. So
-//! a burst of one does not hold up the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of
-//! one size).
+//! Order of waiting requests: callers in turn, and the requests of each caller in order of arrival. So a burst of one
+//! caller does not delay the others (start-time fair queueing, Goyal, Vin and Cheng 1996, with requests of one size).
 
 use super::request::{RequestId, Requester};
 use crate::connection::ConnectionId;
 use crate::name::Label;
 use std::collections::BTreeMap;
 
-/// A place in a queue.
+/// Place in a queue: by start tag, then by order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StartTag {
     tag: u64,
@@ -15,40 +14,40 @@ pub(super) struct StartTag {
 }
 
 impl StartTag {
-    /// Before all others.
+    /// The tag before all others.
     pub(super) const FIRST: Self = Self { tag: 0, request: RequestId(0) };
 
-    /// The one after this.
+    /// Returns the tag that follows in order.
     pub(super) fn next(self) -> Self {
         Self { request: RequestId(self.request.0 + 1), ..self }
     }
 }
 
-/// Whose requests are served in order: those of a user, or where nobody has to say who it is, of a connection.
+/// Caller whose requests are served in order of arrival: a user, or, without keys, a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Flow {
     User(Label),
     Connection(ConnectionId),
 }
 
-/// The turns of one service.
+/// Start tags of one service.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
-    /// The latest round of which a request was served.
+    /// Largest start tag of a request that was served.
     virtual_time: u64,
-    /// The last round in which each caller has a request. One of the past is as good as none.
+    /// Last tag of each caller. Tags before the virtual time have no effect.
     last_tag: BTreeMap<Flow, u64>,
 }
 
 impl FairQueue {
-    /// The turn of a new request, while so many wait.
+    /// Assigns a new request its start tag; `waiting` is the number of requests in the queue.
     pub(super) fn assign(&mut self, requester: &Requester, request: RequestId, waiting: usize) -> StartTag {
         let caller = match requester {
             _ if waiting == 0 => {
                 self.last_tag.clear();
                 return StartTag { tag: self.virtual_time, request };
             }
-            // Somebody waits for the one who calls.
+            // Calls go first, because a requester waits for the calling run.
             Requester::Call { .. } => return StartTag { tag: self.virtual_time, request },
             Requester::Client { connection, .. } => match connection.principal() {
                 Some(user) => Flow::User(user.clone()),
@@ -64,7 +63,7 @@ impl FairQueue {
         StartTag { tag: round, request }
     }
 
-    /// A request is served.
+    /// Advances the virtual time to the tag of a request that is served.
     pub(super) fn serve(&mut self, turn: StartTag) {
         self.virtual_time = self.virtual_time.max(turn.tag);
     }
@@ -80,7 +79,7 @@ mod tests {
         Requester::Client { connection: ConnectionId::new(vec![name]), dialect: Dialect::Native, id: 0, asked: None }
     }
 
-    /// Who is served, if these ask in this order and wait until all have asked.
+    /// Returns the order in which these requests are served, if all arrive before the first is served.
     fn served(asking: &[u8]) -> Vec<u8> {
         let (mut turns, mut queue) = (FairQueue::default(), BTreeSet::new());
         for (number, name) in (1..).zip(asking) {

@@ -23,7 +23,7 @@ pub(super) struct Forwarded {
     /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer
     /// advertised when it got the request counts, because a peer that dies offers nothing.
     pub(super) is_repeatable: bool,
-    /// Whether it is a trace, which measures nothing of how long that peer takes to serve.
+    /// Whether it is a trace, which does not measure how long the peer takes to serve.
     pub(super) is_trace: bool,
 }
 

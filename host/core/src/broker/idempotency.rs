@@ -1,6 +1,6 @@
-//! Replies by idempotency key: who asks again under a key gets the reply that was given, or waits for the one that is
-//! on its way. So a request with a key may be sent twice, and runs once at one node, for as long as the reply is kept:
-//! until its time is over, the node ends, or its owner has more than a fair share of what may be kept.
+//! Replies by idempotency key. A request that repeats a key gets the reply to the first, or waits for it. So a request
+//! with a key may be sent twice, and runs once at one node, for as long as the reply is kept: until its lifetime is
+//! over, the node ends, or its owner exceeds a fair share of the cache.
 
 mod owner;
 mod shares;
@@ -18,23 +18,23 @@ use shares::{Measure, Share};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a reply is kept.
+/// Lifetime of a kept reply.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// What a reply counts besides its frames: its key and its owner, in the tables that they stand in.
+/// Bytes that a reply counts besides its frames, for its key and its owner in the tables.
 const OVERHEAD: usize = 512;
 
-/// Whose it is, for which service, and what its owner calls it.
+/// Owner, service, and the key that the owner chose.
 type Key = (Owner, ServiceName, Frame);
 
-/// The replies that are kept, and the requests that will make some.
+/// Kept replies, and the requests whose replies are expected.
 #[derive(Debug)]
 pub(super) struct ReplyCache {
     by_key: BTreeMap<Key, Entry>,
-    /// Those that are there by their numbers, the oldest first, each with the time until which it is kept.
+    /// Kept replies by number, oldest first, each with the end of its lifetime.
     kept: BTreeMap<u64, (Time, Key)>,
     next_number: u64,
-    /// What is kept, by owner and service.
+    /// Shares of the cache, by owner and service.
     shares: Share,
     max_replies: usize,
     max_bytes: usize,
@@ -50,13 +50,13 @@ enum Entry {
     Kept(Body),
 }
 
-/// What is to be done with a request that has a key.
+/// How a request with a key starts.
 enum Start {
-    /// It is the first: it goes its way.
+    /// As the first with its key.
     Leads,
-    /// It waits for the reply to the first.
+    /// Waiting for the reply to the first.
     Follows,
-    /// The reply is there.
+    /// With a reply that is kept already.
     Has(Body),
 }
 
@@ -91,7 +91,7 @@ impl ReplyCache {
         }
     }
 
-    /// A request has ended; returns those that waited for its reply.
+    /// Records the result of a request that has ended; returns the requests that waited for its reply.
     fn end(&mut self, key: &Key, id: RequestId, result: &Result<Body, Failure>, now: Time) -> Vec<RequestId> {
         let Some(Entry::Expected { leader, followers }) = self.by_key.get_mut(key) else { return Vec::new() };
         if *leader != id {
@@ -116,7 +116,7 @@ impl ReplyCache {
         self.shares.add(&shares, number, bytes);
         self.kept.insert(number, (now + LIFETIME, key.clone()));
         self.by_key.insert(key, Entry::Kept(body));
-        // The new one counts, so that its owner gives way if it is the one that has the most.
+        // The new reply counts, so that its owner gives way if that owner has the largest share.
         while let Some(measure) = self.is_over()
             && let Some(first) = self.shares.first_to_go(measure)
         {
@@ -124,7 +124,7 @@ impl ReplyCache {
         }
     }
 
-    /// Which limit is exceeded.
+    /// Returns the limit that is exceeded, if one is.
     fn is_over(&self) -> Option<Measure> {
         let room = self.shares.room();
         let over = [(room.replies > self.max_replies, Measure::Replies), (room.bytes > self.max_bytes, Measure::Bytes)];
@@ -141,7 +141,7 @@ impl ReplyCache {
 }
 
 impl Broker {
-    /// Lets a new request go its way, unless its key has a reply already or will have one.
+    /// Starts a new request, unless its key has a reply already or will have one.
     pub(super) fn start(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get_mut(&id) else { return };
         let start = match key_of(pending) {
@@ -162,7 +162,7 @@ impl Broker {
         }
     }
 
-    /// Settles what waited for this request's reply: it is theirs too. If there is none, the next of them goes its way.
+    /// Answers the requests that waited for this one's reply. If there is no reply, the next of them starts.
     pub(super) fn settle_followers(
         &mut self,
         id: RequestId,

@@ -1,4 +1,4 @@
-//! The services that plugins offer, their runs, and what a run says meanwhile.
+//! Services of plugins, their runs, and the partial replies and calls of runs.
 
 use super::deadlines::ProviderKind;
 use super::{Broker, CallId, Destination, Effect, Pending, RequestContext, RequestId, Requester, Run, Stage};
@@ -8,7 +8,7 @@ use crate::name::ServiceName;
 use crate::time::Time;
 
 impl Broker {
-    /// A plugin offers a service from now on.
+    /// Adds a plugin's offer of a service.
     pub fn offer(&mut self, service: &ServiceName, now: Time) {
         let entry = self.service(service);
         (entry.plugin, entry.quarantined_until) = (true, Time::ZERO);
@@ -19,7 +19,7 @@ impl Broker {
         self.dispatch(service, now);
     }
 
-    /// The plugin no longer offers the service: what it runs goes on, what waits goes to workers or fails.
+    /// Withdraws a plugin's offer of a service. Its runs continue; waiting requests go to other providers or fail.
     pub fn withdraw(&mut self, service: &ServiceName, now: Time) {
         if let Some(entry) = self.services.get_mut(service) {
             entry.plugin = false;
@@ -27,7 +27,7 @@ impl Broker {
         }
     }
 
-    /// Until then, requests to the plugin of this service are refused: it crashed in the last ones.
+    /// Puts a plugin in quarantine until a time: its requests are refused, because it crashed in the last ones.
     pub fn quarantine(&mut self, service: &ServiceName, until: Time) {
         if let Some(entry) = self.services.get_mut(service) {
             entry.quarantined_until = until;
@@ -51,7 +51,7 @@ impl Broker {
         self.effects.push_back(Effect::Run(request));
     }
 
-    /// A running plugin sends a partial reply.
+    /// Handles a partial reply of a run.
     pub fn partial(&mut self, request: RequestId, body: Body, now: Time) {
         match self.requests.get(&request) {
             Some(Pending { stage: Stage::Plugin, .. }) => self.pass_on(request, body, now),
@@ -59,7 +59,7 @@ impl Broker {
         }
     }
 
-    /// A run has ended: confirms one [`Effect::Run`], whether it was stopped or not.
+    /// Handles the end of a run: confirms one [`Effect::Run`], whether it was stopped or not.
     pub fn finish(&mut self, request: RequestId, result: Result<Body, Failure>, now: Time) {
         let service = if let Some(service) = self.stopping.remove(&request) {
             service
@@ -79,7 +79,7 @@ impl Broker {
         }
     }
 
-    /// A plugin that runs `parent` calls a service, subject to its `calls` setting, the depth limit and the loop check.
+    /// Handles a call by the run of `parent`, subject to the `calls` setting, the depth limit and the loop check.
     pub fn call(&mut self, call: CallId, parent: RequestId, service: ServiceName, body: Body, now: Time) {
         let Some(pending) = self.requests.get(&parent) else {
             let failure = Failure::new(Code::Cancelled, "the calling request has ended");

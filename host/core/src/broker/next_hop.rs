@@ -1,4 +1,4 @@
-//! Which ways a request may take: to this node's peers, and through routers to other zones.
+//! Ways that a request may take: to this node's peers, and through routers to other zones.
 
 use super::balancer::{Balancer, Selection};
 use super::request::Destination;
@@ -9,12 +9,12 @@ use crate::message::peer::Traits;
 use crate::name::{Address, Label, Location, ServiceName};
 use crate::time::Time;
 
-/// A link, and the zone that the request is to be served in if it is another.
+/// A link, and the zone that the request is to be served in, if it is another.
 pub(super) type NextHop = (LinkId, Option<Label>);
 
 impl Broker {
-    /// The peer on this link offers a service, or offers it anew: its own, or one of another zone that it leads to at
-    /// this cost.
+    /// Adds or updates an offer of the peer on a link. The service is the peer's own, or one of another zone that the
+    /// peer leads to at this cost.
     pub fn peer_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
         self.balancer.offer(link, address, traits);
         let entry = self.service(&address.service);
@@ -41,7 +41,7 @@ impl Broker {
         }
         for id in waiting {
             if let Some(pending) = self.requests.get_mut(&id) {
-                // It may have said that it does not serve this; now it does.
+                // The peer may have rejected the request before; now it offers the service.
                 pending.tried.retain(|tried| *tried != link);
             }
             self.reset_timer(id, now);
@@ -49,14 +49,14 @@ impl Broker {
         self.dispatch(&address.service, now);
     }
 
-    /// The peer on this link no longer offers a service; what it has of it goes on.
+    /// Withdraws an offer of the peer on a link. The requests that the peer has continue.
     pub fn peer_withdraws(&mut self, link: LinkId, address: &Address, now: Time) {
         self.balancer.withdraw(link, address);
         self.drop_way(link, address);
         self.provider_left(&address.service, now);
     }
 
-    /// This link leads to a service there no longer.
+    /// Removes a link from the ways to a service.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
         let Some(entry) = self.services.get_mut(&address.service) else { return };
         if let (true, Location::Named(zone)) = (entry.drop_way(link, address), &address.location)
@@ -69,7 +69,7 @@ impl Broker {
         }
     }
 
-    /// The next way for a request, if there is one that is open.
+    /// Chooses the next way for a request, if one is open.
     pub(super) fn choose_way(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
         const NOBODY: (Selection, Option<Label>) = (Selection::Nobody, None);
         let Some(pending) = self.requests.get(&id) else { return NOBODY };
@@ -96,8 +96,8 @@ impl Broker {
         }
     }
 
-    /// The peer that gets a request which the plugin of this node would refuse, because it is in quarantine; `None` if
-    /// it would not, or no peer has room.
+    /// Returns the next hop of a request that this node's plugin would refuse, because it is in quarantine. `None` if
+    /// the plugin would not refuse it, or if no peer has room.
     pub(super) fn way_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
         let pending = self.requests.get(&id)?;
         let may_go = matches!(pending.context.destination, Destination::Anywhere | Destination::Home);
@@ -108,13 +108,13 @@ impl Broker {
         }
     }
 
-    /// Whether somebody could serve the request who has not tried already.
+    /// Returns `true` if a provider that was not tried already could serve the request.
     pub(super) fn can_be_served(&self, id: RequestId) -> bool {
         let Some(pending) = self.requests.get(&id) else { return false };
         self.is_offered(&pending.context.service, &pending.context.destination, &closed(pending, &self.balancer))
     }
 
-    /// Whether anybody but the peer on this link could serve it.
+    /// Returns `true` if a provider other than the peer on this link could serve the request.
     pub(super) fn has_another(&self, pending: &Pending, link: LinkId) -> bool {
         let mut closed = closed(pending, &self.balancer);
         closed.push(link);
@@ -122,7 +122,7 @@ impl Broker {
             && self.is_offered(&pending.context.service, &pending.context.destination, &closed)
     }
 
-    /// Whether a service is offered at a place, by others than those on the links of `closed`.
+    /// Returns `true` if a service is offered at a destination, not counting the links of `closed`.
     pub(super) fn is_offered(&self, service: &ServiceName, place: &Destination, closed: &[LinkId]) -> bool {
         let is_open = |link: &LinkId| !closed.contains(link);
         if let Destination::Node(node) = place {
@@ -144,8 +144,8 @@ impl Broker {
     }
 }
 
-/// The links that a request may not take: those that it has tried, those that lead into a zone that it has entered, and
-/// for one that a router of this zone passed on, those that stay in it.
+/// Returns the links that a request may not take. These are the links that it has tried, those into a zone that it has
+/// entered, and, if a router of this zone forwarded it, those to routers of this zone.
 fn closed(pending: &Pending, hops: &Balancer) -> Vec<LinkId> {
     let mut closed = pending.tried.clone();
     if !pending.context.crossed.is_empty() {
@@ -161,7 +161,7 @@ fn choose_home(pending: &Pending, service: &Service, closed: &[LinkId], hops: &m
     hops.choose(&pending.context.service.clone().into(), &service.peers, closed, now)
 }
 
-/// The zone that is the least to pay for, of those to which a way is open.
+/// Chooses the zone of the lowest cost among those with an open way.
 fn choose_nearest(
     pending: &Pending,
     service: &Service,
@@ -182,7 +182,7 @@ fn choose_nearest(
     last
 }
 
-/// The cheapest links share the load; the others are for when those are closed.
+/// Chooses a link into a zone. The cheapest links share the load; the others are used when those are closed.
 fn choose_abroad(
     pending: &Pending,
     zone: &Label,

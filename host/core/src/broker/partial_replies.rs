@@ -1,7 +1,8 @@
-//! Partial replies that are kept until the final one: for askers whose protocol has none (Majordomo 0.1, calls of
-//! plugins), which get all frames in order as one reply, and for whoever asks again under the same idempotency key.
+//! Partial replies that are kept until the final one. They are kept for requesters whose protocol has none (Majordomo
+//! 0.1, calls of plugins), which get all frames in order as one reply, and for requests that repeat an idempotency key.
 //!
-//! Kept frames count against `limits.held-bytes`, and all of a reply against `limits.message` and `limits.frames`.
+//! Kept frames count against `limits.held-bytes`, and all frames of a reply against `limits.message` and
+//! `limits.frames`.
 
 use super::request::Requester;
 use super::{Broker, RequestId};
@@ -9,16 +10,16 @@ use crate::failure::{Code, Failure};
 use crate::message::{Body, Dialect, Reply, size};
 use crate::time::Time;
 
-/// The partial replies of one request that are kept.
+/// Kept partial replies of one request.
 #[derive(Debug, Default)]
 pub(super) struct PartialReplies {
     frames: Body,
-    /// Whether some were too many to be kept.
+    /// Whether some were dropped, because they exceeded a limit.
     is_incomplete: bool,
 }
 
 impl PartialReplies {
-    /// Bytes of the frames that are kept.
+    /// Returns the size of the kept frames in bytes.
     pub(super) fn bytes(&self) -> usize {
         size(&self.frames)
     }
@@ -36,15 +37,15 @@ impl PartialReplies {
 }
 
 impl Requester {
-    /// Whether its protocol has partial replies.
+    /// Returns `true` if the requester's protocol has partial replies.
     fn has_parts(&self) -> bool {
         matches!(self, Self::Client { dialect, .. } if *dialect != Dialect::Majordomo01)
     }
 }
 
 impl Broker {
-    /// Passes on a partial reply, or keeps it for an asker whose protocol has none; fails the request if the reply is
-    /// over a limit.
+    /// Sends a partial reply to the requester, or keeps it if the requester's protocol has none. The request fails if
+    /// its reply exceeds a limit.
     pub(super) fn pass_on(&mut self, id: RequestId, body: Body, now: Time) {
         if let Err(failure) = self.may_carry(&body) {
             return self.end(id, failure, now);
@@ -79,9 +80,9 @@ impl Broker {
         Ok(())
     }
 
-    /// What the asker of a request gets, and what others get who ask under the same key, if that is something else: the
-    /// partial replies that are kept, and the final one. Of a reply that is too large to be kept others get the final
-    /// part alone, because a request with a key must not run again.
+    /// Returns the requester's reply, and that of other requests with the same key, if it differs. Kept partial replies
+    /// precede the final one. Of a reply too large to be kept, other requests get only the final part, because a
+    /// request with a key must not run again.
     pub(super) fn with_parts(
         &self,
         requester: &Requester,

@@ -1,4 +1,4 @@
-//! A request between acceptance and answer, and the tables that it stands in.
+//! A request between acceptance and answer, and the tables that hold it.
 
 use super::deadlines::{Clock, Deadline};
 use super::fair_queue::StartTag;
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// A request without an answer.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// What it brought along; its body is empty while a plugin has it.
+    /// Its parameters; the body is empty while a plugin has it.
     pub(super) context: RequestContext,
     pub(super) stage: Stage,
     pub(super) start_tag: StartTag,
@@ -21,19 +21,19 @@ pub(super) struct Pending {
     pub(super) deadline: Deadline,
     pub(super) clock: Clock,
     pub(super) timer: Time,
-    /// Workers that it was handed to, and may have run at.
+    /// Number of workers that it was sent to, and may have run at.
     pub(super) attempts: u32,
-    /// Peers that it was given to.
+    /// Links that it was forwarded on.
     pub(super) tried: Vec<LinkId>,
-    /// Whether one of them may have run it.
+    /// Whether one of those peers may have run it.
     pub(super) may_have_run: bool,
-    /// What the last of them said.
+    /// The last failure that came from one of them.
     pub(super) last_failure: Option<Failure>,
-    /// Whether the asker has partial replies, so that a second run would tell them again.
+    /// Whether the requester has received partial replies, which a second run would repeat.
     pub(super) told_in_part: bool,
     /// Partial replies that are kept until the final one.
     pub(super) parts: PartialReplies,
-    /// If it is a trace: it runs nowhere.
+    /// State of the trace, if it is one.
     pub(super) trace: Option<Box<Trace>>,
     /// Calls that the plugin made for this request and that have no answer.
     pub(super) calls: BTreeSet<RequestId>,
@@ -51,7 +51,8 @@ pub(super) enum Stage {
 }
 
 impl Pending {
-    /// What its asker is told when this is why it has no reply: that it was not started only if nobody may have run it.
+    /// Returns the failure for the requester. Its code reports that the request was not started only if none may have
+    /// run it.
     pub(super) fn final_failure(&self, failure: Failure) -> Failure {
         if failure.code.was_not_started() && (self.may_have_run || self.attempts > 0) {
             let reason = format!("the request may have run; it was tried again, but: {}", failure.reason);
@@ -84,7 +85,7 @@ impl Broker {
         Some(pending)
     }
 
-    /// Enters a new request where its asker is looked up.
+    /// Adds a new request to the table of its client, or to the request that calls.
     pub(super) fn remember(&mut self, requester: &Requester, request: RequestId) {
         match requester {
             Requester::Client { connection, dialect, id, .. } => {

@@ -1,8 +1,8 @@
-//! How much each user may ask: requests and bytes per second, and requests without an answer.
+//! Quotas of users: requests and bytes per second, and outstanding requests.
 //!
-//! Rates are token buckets that hold one second's worth. A request is let in while there is a whole request and any
-//! byte left. It may have more bytes than that: the next ones wait for it, so that on average the rate holds however
-//! large one is.
+//! Rates are token buckets that hold one second's worth. A request is admitted while a whole request and any byte are
+//! left. A large request may overdraw the bucket, and later ones are refused until it has refilled, so that the average
+//! rate holds whatever their size.
 
 use crate::access::{Access, Quota};
 use crate::failure::{Code, Failure};
@@ -25,7 +25,7 @@ struct Account {
     outstanding: usize,
 }
 
-/// What is left, in millionths; below zero after something large.
+/// Token bucket, in millionths; below zero after a large request.
 #[derive(Debug, Default)]
 struct Bucket {
     left: i64,
@@ -33,7 +33,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Whether so many millionths are left, at this many units per second.
+    /// Refills the bucket at `rate` units per second; returns `true` if `least` millionths are left.
     fn has(&mut self, least: i64, rate: u64, now: Time) -> bool {
         let rate = i64::try_from(rate).unwrap_or(i64::MAX);
         let full = rate.saturating_mul(ONE);
@@ -49,7 +49,7 @@ impl Bucket {
 }
 
 impl Quotas {
-    /// Other quotas hold from now on. What somebody has used of one that stays the same is not forgotten.
+    /// Replaces the quotas. Users whose quota stays the same keep what they have used of it.
     pub(super) fn set(&mut self, access: &Access, now: Time) {
         let mut before = std::mem::take(&mut self.0);
         for (name, grant) in access.grants.iter().filter(|(_, grant)| grant.quota != Quota::default()) {
@@ -57,7 +57,7 @@ impl Quotas {
             let account = match known {
                 Some(account) if account.quota == grant.quota => account,
                 known => {
-                    // Full, as it fills within a second.
+                    // Full, because a bucket fills within a second.
                     let full = |rate: Option<u64>| {
                         let left = i64::try_from(rate.unwrap_or_default()).unwrap_or(i64::MAX).saturating_mul(ONE);
                         Bucket { left, filled: now }
@@ -71,7 +71,7 @@ impl Quotas {
         }
     }
 
-    /// Counts a request of a user, and refuses it if that is too much.
+    /// Counts a request of a user, or refuses it if a quota is exceeded.
     pub(super) fn admit(&mut self, user: &Label, bytes: usize, now: Time) -> Result<(), Failure> {
         let Some(account) = self.0.get_mut(user) else { return Ok(()) };
         let over = |what: &str, limit: String| {
@@ -92,14 +92,14 @@ impl Quotas {
         Ok(())
     }
 
-    /// A request that was let in waits for its answer.
+    /// Counts an admitted request as outstanding.
     pub(super) fn begin(&mut self, user: &Label) {
         if let Some(account) = self.0.get_mut(user) {
             account.outstanding += 1;
         }
     }
 
-    /// It has its answer.
+    /// Releases the slot that [`Self::begin`] took, once the request is answered.
     pub(super) fn end(&mut self, user: &Label) {
         if let Some(account) = self.0.get_mut(user) {
             account.outstanding = account.outstanding.saturating_sub(1);
@@ -128,7 +128,7 @@ mod tests {
         quotas
     }
 
-    /// How many of so many requests are let in at once.
+    /// Returns how many of these requests are admitted together.
     fn admitted(quotas: &mut Quotas, requests: usize, bytes: usize, now: Time) -> usize {
         (0..requests).filter(|_| quotas.admit(&user(), bytes, now).is_ok()).count()
     }

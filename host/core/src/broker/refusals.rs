@@ -1,9 +1,8 @@
-//! Workers that are refused: the first is told to go immediately, those of the same name that follow later and later.
+//! Refused workers: the first is disconnected immediately, later ones of the same name after growing pauses.
 //!
-//! Workers of the guide connect anew as soon as they are told to go, under another routing id, and a worker that is
-//! refused once is refused again: without a pause it keeps the node, and its log, busy. So the answer waits, because a
-//! worker that gets none waits for it. Workers are the same to this if they have the same key and ask for the same
-//! service.
+//! Workers of the ZeroMQ guide reconnect as soon as they are disconnected, under another routing id, and are refused
+//! again: without a pause, they keep the node and its log busy. So the DISCONNECT is delayed, because a worker waits
+//! until it gets an answer. Workers have the same name if they have the same key and register for the same service.
 
 use crate::connection::ConnectionId;
 use crate::message::{Dialect, Frame};
@@ -12,28 +11,28 @@ use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The pause before the second answer; each further one is twice as long.
+/// Pause before the second DISCONNECT; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest pause: the interval of the heartbeats that workers of the guide wait for.
+/// Longest pause: the interval of the heartbeats that workers of the guide wait for.
 const LONGEST: Duration = Duration::from_millis(2_500);
 
-/// How long nobody must have been refused until the next is told immediately again: longer than the longest pause and
-/// the time in which workers of the guide connect anew.
+/// Time without a refusal after which the next DISCONNECT is immediate again. Longer than the longest pause and the
+/// time in which workers of the guide reconnect.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// Names of which is remembered that they were refused; the one that was refused longest ago gives way.
+/// Largest number of refused names that are kept; a new one replaces the one refused longest ago.
 const MOST_NAMES: usize = 1_000;
 
-/// Workers that may wait for their answer; one more makes the oldest have it now.
+/// Largest number of workers that wait for a DISCONNECT; if there is one more, the oldest gets it immediately.
 const MOST_WAITING: usize = 1_000;
 
-/// Bytes of a name by which workers are the same.
+/// Number of leading bytes of a service's name that are compared.
 const NAME: usize = 64;
 
 type Key = (Option<Label>, Frame);
 
-/// Who was refused of late, and who waits to be told.
+/// Recently refused names, and the workers that wait for a DISCONNECT.
 #[derive(Debug, Default)]
 pub(super) struct WorkerRefusals {
     recent: BTreeMap<Key, Recent>,
@@ -48,7 +47,7 @@ struct Recent {
 }
 
 impl WorkerRefusals {
-    /// A worker is refused: returns who is to be told now, in turn.
+    /// Refuses a worker; returns the worker to disconnect now, if there is one.
     pub(super) fn refuse(
         &mut self,
         connection: &ConnectionId,
@@ -62,7 +61,7 @@ impl WorkerRefusals {
         if self.recent.len() >= MOST_NAMES && !self.recent.contains_key(&key) {
             self.forget();
         }
-        // A pause counts from its end, so that it is not over for whoever comes when it is.
+        // The time counts from the end of the pause, so that a worker that comes then is delayed too.
         self.recent.insert(key, Recent { last: now + pause, pause });
         if pause.is_zero() {
             return Some((connection.clone(), dialect));
@@ -75,24 +74,24 @@ impl WorkerRefusals {
         oldest
     }
 
-    /// Whether a worker waits to be told.
+    /// Returns `true` if a worker waits for a DISCONNECT.
     pub(super) fn is_waiting(&self, connection: &ConnectionId) -> bool {
         self.waiting.contains_key(connection)
     }
 
-    /// It need not be told: it is gone, or has been taken.
+    /// Removes a worker that is gone, registered or disconnected.
     pub(super) fn take(&mut self, connection: &ConnectionId) {
         if let Some((due, _)) = self.waiting.remove(connection) {
             self.by_due.remove(&(due, connection.clone()));
         }
     }
 
-    /// When the next is to be told.
+    /// Returns when the next worker is to be disconnected.
     pub(super) fn next(&self) -> Option<Time> {
         self.by_due.first().map(|(due, _)| *due)
     }
 
-    /// The next whose pause is over.
+    /// Removes and returns the next worker whose pause is over.
     pub(super) fn pop(&mut self, now: Time) -> Option<(ConnectionId, Dialect)> {
         if self.next()? <= now { self.take_first() } else { None }
     }

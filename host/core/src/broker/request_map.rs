@@ -1,21 +1,21 @@
-//! A map from request numbers, which only grow, to what is kept of each request.
+//! Map of requests by number, for numbers that only grow.
 
 use super::RequestId;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Requests in order of arrival, which is that of their numbers. Most are answered when few more have come: so the
-/// latest stand in a row and are found by counting, and only those that stay longer go into a map.
+/// Requests in order of their numbers, which is that of arrival. Most are answered before many more arrive, so the
+/// latest are in a deque, indexed by number, and only older ones go into a map.
 #[derive(Debug)]
 pub(super) struct RequestMap<P> {
     old: BTreeMap<RequestId, Box<P>>,
-    /// With gaps where requests are gone; the first is there.
+    /// The latest requests, with gaps where requests were removed; the first entry is no gap.
     latest: VecDeque<Option<Box<P>>>,
-    /// The number of the first of the latest.
+    /// Number of the first entry of `latest`.
     first: u64,
     len: usize,
 }
 
-/// How long the row may be, gaps included.
+/// Largest length of the deque, gaps included.
 const LATEST: usize = 4_096;
 
 impl<P> RequestMap<P> {
@@ -23,12 +23,12 @@ impl<P> RequestMap<P> {
         Self { old: BTreeMap::new(), latest: VecDeque::new(), first: 1, len: 0 }
     }
 
-    /// The number that the next request gets.
+    /// Returns the number that the next request gets.
     pub(super) fn next_id(&self) -> RequestId {
         RequestId(self.first + self.latest.len() as u64)
     }
 
-    /// Enters a request under [`Self::next_id`].
+    /// Inserts a request under [`Self::next_id`].
     pub(super) fn push(&mut self, request: P) {
         self.latest.push_back(Some(Box::new(request)));
         self.len += 1;
@@ -68,7 +68,7 @@ impl<P> RequestMap<P> {
         self.len
     }
 
-    /// All of this number or a later one, in order.
+    /// Iterates over the requests with this number or a later one, in order.
     pub(super) fn since(&self, id: RequestId) -> impl Iterator<Item = (RequestId, &P)> {
         let latest = (self.first..).map(RequestId).zip(&self.latest).skip(self.place(id).unwrap_or(0));
         let latest = latest.filter_map(|(id, request)| Some((id, request.as_deref()?)));
@@ -99,7 +99,7 @@ mod tests {
         requests.iter().map(|(id, number)| (id.0 == *number).then_some(*number).unwrap()).collect()
     }
 
-    /// So many requests, each of which is its number.
+    /// Returns a map of `count` requests, each of which is its own number.
     fn requests(count: u64) -> RequestMap<u64> {
         let mut requests = RequestMap::new();
         (1..=count).for_each(|number| {

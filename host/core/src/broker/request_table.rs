@@ -73,7 +73,7 @@ impl RequestTable {
         self.requests.iter().next()
     }
 
-    /// Sets when [`Self::overdue`] returns a request.
+    /// Sets the time from which [`Self::overdue`] returns a request.
     pub(super) fn set_timer(&mut self, id: RequestId, time: Time, now: Time) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         if request.timer != time {
@@ -111,12 +111,12 @@ impl RequestTable {
         self.held_bytes += bytes;
     }
 
-    /// Ends what [`Self::hold`] counted.
+    /// Releases bytes that [`Self::hold`] counted.
     pub(super) fn release(&mut self, bytes: usize) {
         self.held_bytes -= bytes;
     }
 
-    /// Keeps a part of a request's reply. [`Self::has_room`] tells before whether there is room for it.
+    /// Keeps a partial reply of a request. The caller has checked [`Self::has_room`].
     pub(super) fn keep_part(&mut self, id: RequestId, body: &Body) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let bytes = size(body);
@@ -125,7 +125,7 @@ impl RequestTable {
         self.held_bytes += bytes;
     }
 
-    /// Drops the parts of a request's reply, because it runs anew or because they are too many.
+    /// Drops the kept partial replies of a request, because it runs again or because they exceed a limit.
     pub(super) fn drop_parts(&mut self, id: RequestId, is_incomplete: bool) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let bytes = request.parts.bytes();

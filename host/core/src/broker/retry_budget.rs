@@ -1,5 +1,4 @@
-/// How many requests may be tried a second time: a share of those that came first, so that retries do not bury a zone
-/// that is in trouble already.
+/// Limit of retries: a share of first attempts, so that retries do not overload a zone that is in trouble already.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     percent: u64,
@@ -8,19 +7,19 @@ pub(super) struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// What is saved at most, and at the start: a peer that dies with all that it may have leaves no request behind.
+    /// Largest and initial budget: enough to retry all requests of a peer that dies with a full window.
     const MOST: u64 = 10_000 * 100;
 
     pub(super) fn new(percent: u64) -> Self {
         Self { percent, saved: Self::MOST }
     }
 
-    /// A request was forwarded for the first time.
+    /// Credits the budget with the share of a request that is forwarded for the first time.
     pub(super) fn deposit(&mut self) {
         self.saved = Self::MOST.min(self.saved + self.percent);
     }
 
-    /// A request is to be tried again; whether it may.
+    /// Takes one retry from the budget; returns `false` if the budget is spent.
     pub(super) fn try_withdraw(&mut self) -> bool {
         let may = self.saved >= 100;
         if may {

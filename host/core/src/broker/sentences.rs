@@ -1,5 +1,4 @@
-//! Sentences about decisions, for people: what `node.explain` answers, and what a trace records. Nothing reads them
-//! back.
+//! Sentences about decisions, for people: the text of `node.explain` and of trace records. No program parses them.
 
 use super::explain::{Explanation, Verdict};
 use super::request::Destination;
@@ -23,7 +22,7 @@ pub fn what(via: &Via) -> String {
     }
 }
 
-/// Says why a provider of a service takes a request, or does not.
+/// Describes why a provider of a service takes a request, or does not.
 #[must_use]
 pub fn why(eligibility: &Eligibility, service: &ServiceName) -> String {
     match eligibility {
@@ -43,7 +42,7 @@ pub fn why(eligibility: &Eligibility, service: &ServiceName) -> String {
     }
 }
 
-/// Says how the address is understood.
+/// Describes how the address is understood.
 #[must_use]
 pub fn meaning(explanation: &Explanation) -> String {
     let Explanation { node: me, zone, service, destination, .. } = explanation;
@@ -61,7 +60,7 @@ pub fn meaning(explanation: &Explanation) -> String {
     }
 }
 
-/// Says what would happen to a request.
+/// Describes what would happen to a request.
 #[must_use]
 pub fn verdict(verdict: &Verdict) -> String {
     match verdict {
@@ -77,7 +76,7 @@ pub fn verdict(verdict: &Verdict) -> String {
     }
 }
 
-/// Says what a node decided about a trace of a service.
+/// Describes what a node decided about a trace of a service.
 #[must_use]
 pub(crate) fn step(step: &Step, service: &ServiceName, own_zone: &Label) -> String {
     match step {
@@ -126,7 +125,7 @@ pub(crate) fn step(step: &Step, service: &ServiceName, own_zone: &Label) -> Stri
     }
 }
 
-/// Names those that could serve, but take nothing now.
+/// Names the candidates that could serve, but take no request now.
 fn left_out(candidates: &[Candidate], service: &ServiceName) -> String {
     let out: Vec<&Candidate> = candidates.iter().filter(|candidate| !candidate.is_ready()).collect();
     let mut text = String::new();

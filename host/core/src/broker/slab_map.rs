@@ -1,13 +1,12 @@
-//! A map in order of its keys for rows that are looked up many times in a row, as the request in hand and its service
-//! are.
+//! Ordered map for rows that are looked up many times in succession, such as the service of the current request.
 
 use slab::Slab;
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// Rows by key. The row found last is found again with one comparison, and rows stay where they are from their
-/// beginning to their end, since they are large.
+/// Rows by key. The row found last is found again with one comparison. Rows do not move in memory, because they are
+/// large.
 #[derive(Debug)]
 pub(super) struct SlabMap<K, V> {
     index: BTreeMap<K, usize>,
@@ -15,7 +14,7 @@ pub(super) struct SlabMap<K, V> {
     last: Cell<usize>,
 }
 
-/// Rows for which there is room, at most, per row that is there; more is given back.
+/// Largest capacity per row in use; more is released.
 const ROOM: usize = 4;
 
 impl<K: Ord + Clone, V> SlabMap<K, V> {
@@ -32,7 +31,7 @@ impl<K: Ord + Clone, V> SlabMap<K, V> {
         self.rows.get_mut(row).map(|(_, value)| &mut **value)
     }
 
-    /// The row of this key, made if there is none.
+    /// Returns the row of this key, and creates it if there is none.
     pub(super) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
         let row = self.find(key).unwrap_or_else(|| {
             let row = self.rows.insert((key.clone(), Box::new(make())));
@@ -51,12 +50,12 @@ impl<K: Ord + Clone, V> SlabMap<K, V> {
         Some(value)
     }
 
-    /// All rows, in order of their keys.
+    /// Iterates over all rows, in order of their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.index.values().filter_map(|row| self.rows.get(*row)).map(|(key, value)| (key, &**value))
     }
 
-    /// The key of this row.
+    /// Returns the key of this row.
     pub(super) fn key<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&K>
     where
         K: Borrow<Q>,
@@ -100,7 +99,7 @@ mod tests {
         assert_eq!(table.get(&2), Some(&21));
         assert_eq!((table.remove(&2), table.remove(&2)), (Some(Box::new(21)), None));
         assert_eq!(table.get(&2), None);
-        // In the place of the one that was found last.
+        // In the slot of the row that was found last.
         table.get_or_insert_with(&4, || 41);
         assert_eq!((table.get(&2), table.get(&4), table.iter().count()), (None, Some(&41), 3));
     }

@@ -39,7 +39,7 @@ fn context(id: u64, service: &str, has_alternative: bool) -> RequestContext {
     RequestContext { has_alternative, ..RequestContext::new(requester, name(service), Destination::Zone(name("b"))) }
 }
 
-/// What was decided: who got which request and whether it is wanted back; what is cancelled; how a request has ended.
+/// A decision: a request that was forwarded, and whether it may come back; a cancellation; the end of a request.
 #[derive(Debug, PartialEq)]
 enum Said {
     Forward(LinkId, u64, bool),
@@ -75,7 +75,7 @@ fn a_router_whose_way_falls_silent_gives_back_what_may_go_another_way() {
     }
     broker.peer_unresponsive(FIRST, true, NOW);
     assert_eq!(said(&mut broker), [Said::Cancel(FIRST, 1), Said::Failure(1, Code::Lost)]);
-    // What comes meanwhile was not started, so it may go another way whatever it is.
+    // Requests that come meanwhile were not started, so they may go another way even if not idempotent.
     submit(&mut broker, 4, "once", true);
     assert_eq!(said(&mut broker), [Said::Failure(4, Code::Unreachable)]);
     submit(&mut broker, 5, "once", false);
@@ -105,7 +105,7 @@ fn a_node_tells_a_router_whether_it_has_another_and_goes_there_with_what_comes_b
         let [Said::Forward(link, first, true)] = said(&mut broker)[..] else { panic!("{id} went nowhere") };
         broker.peer_replied(link, first, Reply::Failure(Failure::new(code, "")), NOW);
         let other = if link == FIRST { SECOND } else { FIRST };
-        // The last way is to keep it, come what may.
+        // The last way is to keep the request in any case.
         assert_eq!(said(&mut broker), [Said::Forward(other, first + 1, false)], "{code:?}");
         broker.peer_replied(other, first + 1, Reply::Failure(Failure::new(code, "")), NOW);
         assert_eq!(said(&mut broker), [Said::Failure(id, code)]);

@@ -1,45 +1,45 @@
-//! To whom an idempotency key belongs.
+//! Owners of idempotency keys.
 //!
-//! The name of a user is one that its node has given it, and that of a node one of its zone. So a key belongs to the
-//! whole way by which its user is known here: user at node of zone, as far as each of them is vouched for by the next.
+//! A user's name is given by its node, and a node's name by its zone. So a key belongs to the whole chain by which its
+//! user is known here: user at node of zone, as far as each is vouched for by the next.
 
 use crate::broker::pending::Pending;
 use crate::name::Label;
 
-/// The user that asked, by the whole way by which it is known here; everybody of a zone who need not show a key is one.
+/// User that made a request, by the whole chain. All users of a zone without keys count as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
-    /// The zones by which a request of another zone came, the first one first. Each router vouches for its neighbour.
+    /// The zones through which a request of another zone came, in order. Each router vouches for its neighbour.
     zones: Vec<Label>,
-    /// The node at which it asked, as the others call it; `None` for this node, and for users who show no key: these
-    /// may ask again at another node.
+    /// The user's node, by its name among the others. `None` for this node, and for users without keys, because these
+    /// may repeat a request at another node.
     node: Option<String>,
-    /// Its name at that node; `None` if it shows no key.
+    /// The user's name at that node; `None` without a key.
     user: Option<String>,
 }
 
 impl Owner {
-    /// That of a request.
+    /// Returns the owner of a request.
     pub(super) fn of(pending: &Pending) -> Self {
         // The last zone is this one.
         let zones = pending.context.crossed.split_last().map_or(&[][..], |(_, before)| before);
         Self::at(zones, &pending.context.caller().to_text())
     }
 
-    /// That of a caller (as [`crate::broker::Caller`] shows it) that came by these zones.
+    /// Returns the owner of a caller (in the text of [`crate::broker::Caller`]) whose request came through these zones.
     pub(super) fn at(zones: &[Label], caller: &str) -> Self {
         let zones = zones.to_vec();
         let (way, user) = caller.rsplit_once('/').unwrap_or(("", caller));
         if !user.starts_with("user:") {
             return Self { zones, node: None, user: None };
         }
-        // Through which routers a request of another zone came differs from try to try.
+        // The routers through which a request of another zone comes differ between attempts.
         let node = if zones.is_empty() { way } else { way.rsplit('/').next().unwrap_or(way) };
         let node = (!node.is_empty()).then(|| node.to_owned());
         Self { zones, node, user: Some(user.to_owned()) }
     }
 
-    /// Whose shares of what is kept its replies belong to, the largest first.
+    /// Returns the shares that the owner's replies belong to, outermost first.
     pub(super) fn shares(&self) -> [String; 2] {
         let text = |part: &Option<String>| part.clone().unwrap_or_default();
         if self.zones.is_empty() {

@@ -1,19 +1,19 @@
-//! Who has how much of what is kept, so that whoever has the most gives way first (max-min fairness).
+//! Shares of the kept replies, of which the largest gives way first (max-min fairness).
 //!
-//! Shares are nested: at first those of the nodes and zones that requests came from, within each those of its users,
-//! and within these those of services. A node that invents users takes room from its own alone, and so does a user that
-//! asks for much from its own other replies of that service.
+//! Shares are nested: by the node or zone that requests came from, then by user, then by service. So a node that
+//! invents users takes room only from its own users, and a user with many requests only from its own replies of that
+//! service.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What something takes up.
+/// Number and bytes of replies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Footprint {
     pub(super) replies: usize,
     pub(super) bytes: usize,
 }
 
-/// By what shares are compared.
+/// Measure by which shares are compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Measure {
     Replies,
@@ -27,7 +27,7 @@ pub(super) struct Share {
     parts: BTreeMap<String, Share>,
     by_replies: BTreeSet<(usize, String)>,
     by_bytes: BTreeSet<(usize, String)>,
-    /// Replies of this share that are of none of its parts, by their numbers, which ascend.
+    /// Replies of this share that belong to none of its parts, by ascending number.
     replies: BTreeSet<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Share {
         self.room
     }
 
-    /// Enters a reply into the share at the end of `path`.
+    /// Adds a reply to the share at the end of `path`.
     pub(super) fn add(&mut self, path: &[String], number: u64, bytes: usize) {
         self.room = Footprint { replies: self.room.replies + 1, bytes: self.room.bytes + bytes };
         let Some((first, rest)) = path.split_first() else {
@@ -50,7 +50,7 @@ impl Share {
         self.rank(first, before, after);
     }
 
-    /// Removes a reply that was entered.
+    /// Removes a reply that was added.
     pub(super) fn remove(&mut self, path: &[String], number: u64, bytes: usize) {
         self.room = Footprint { replies: self.room.replies - 1, bytes: self.room.bytes - bytes };
         let Some((first, rest)) = path.split_first() else {
@@ -67,7 +67,7 @@ impl Share {
         }
     }
 
-    /// The oldest reply of the largest share of the largest share, and so on.
+    /// Returns the oldest reply of the largest share of the largest share, and so on.
     pub(super) fn first_to_go(&self, measure: Measure) -> Option<u64> {
         let largest = match measure {
             Measure::Replies => self.by_replies.last(),
