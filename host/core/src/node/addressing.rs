@@ -1,5 +1,4 @@
-//! Where requests are to be served: those of clients by the address that they name, those of other nodes by what the
-//! routers allow.
+//! Destinations of requests. Those of clients depend on the address, those of other nodes on what the routers allow.
 
 use super::Node;
 use crate::broker::{Caller, Destination, RequestContext, Requester};
@@ -11,7 +10,7 @@ use crate::name::{Label, Location};
 use crate::time::Time;
 
 impl Node {
-    /// Whether a place is here, at a peer, in another zone, or wherever is nearest.
+    /// Returns the destination of a location: this node, a peer, another zone, or wherever is nearest.
     pub(super) fn locate(&self, place: &Location) -> Destination {
         let (me, zone) = (&self.zone.me().name, &self.zone.zone);
         let at = |node: &Label| if node == me { Destination::Here } else { Destination::Node(node.clone()) };
@@ -42,7 +41,7 @@ impl Node {
         };
         let mut crossed = forward.crossed;
         if let Some(neighbour) = &zone {
-            // Whatever it claims, it comes from there.
+            // The request came through these zones, whatever it claims.
             for zone in [neighbour, &self.zone.zone] {
                 if !crossed.contains(zone) {
                     crossed.push(zone.clone());
@@ -75,7 +74,7 @@ impl Node {
         self.broker.submit(context, now);
     }
 
-    /// Where a request that was passed on is to be served: a node serves it itself; a router passes it on, if it may.
+    /// Returns the destination of a forwarded request: a node serves it itself; a router forwards it, if it may.
     fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Destination, Failure> {
         let (me, own) = (&self.zone.me().name, &self.zone.zone);
         let zone = forward.zone.as_ref().unwrap_or(own);

@@ -1,4 +1,4 @@
-//! Who may do what: the node asks the rules ([`Access`]) before it does what a message wants.
+//! Authorization: the node checks messages against the access rules ([`Access`]) before it acts on them.
 
 use super::{Node, Output, ZoneEvent};
 use crate::access::{Access, Denial};
@@ -12,12 +12,12 @@ use crate::time::Time;
 use std::collections::BTreeSet;
 
 impl Node {
-    /// Why somebody may not call a service, if that is so.
+    /// Returns the failure if a connection may not call a service.
     pub(super) fn forbids(&self, from: &ConnectionId, service: &ServiceName) -> Option<Failure> {
         self.access.as_ref().and_then(|access| access.may_call(from, service).err())
     }
 
-    /// A worker speaks: whoever registers for what it may not serve is told to go.
+    /// Handles a worker's command, and refuses a worker that registers for a service that it may not serve.
     pub(super) fn receive_from_worker(
         &mut self,
         from: &ConnectionId,
@@ -35,7 +35,7 @@ impl Node {
         self.broker.worker(from, dialect, command, now);
     }
 
-    /// Whether whoever dialled is who it says it is.
+    /// Checks that a node that has dialled this one is the member that it claims to be.
     pub(super) fn is_who_it_says(&self, from: &ConnectionId, zone: &Label, member: &Member) -> Result<(), Denial> {
         match &self.access {
             Some(access) => access.may_join(from, &self.zone.zone, zone, member),
@@ -43,7 +43,7 @@ impl Node {
         }
     }
 
-    /// Whether whoever was dialled is who was expected. The driver has checked its key by the name that it was dialled
+    /// Checks that a dialled node is the expected one. The driver has checked its key by the name that it was dialled
     /// by.
     pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), Denial> {
         if self.access.is_none() {
@@ -60,12 +60,13 @@ impl Node {
         }
     }
 
-    /// Whether a member may advertise a service.
+    /// Returns `true` if a member may advertise a service.
     pub(super) fn may_offer(&self, member: &Label, service: &ServiceName) -> bool {
         self.access.as_ref().is_none_or(|access| access.may_offer(member, service))
     }
 
-    /// Other rules hold from now on. Whoever is no longer trusted is cut off, with all that it has asked or owes.
+    /// Replaces the access rules. Connections, links and workers that the new rules do not allow are closed, and their
+    /// requests end.
     pub(super) fn trust(&mut self, access: Access, now: Time) {
         let zone = &self.zone.zone;
         let guests = self
@@ -104,7 +105,7 @@ impl Node {
         }
     }
 
-    /// A member advertises what it may not: it is not believed.
+    /// Rejects an offer that a member may not advertise.
     pub(super) fn refuse_offer(&mut self, member: &Label, service: &ServiceName) {
         self.broker.count_forbidden();
         let why = format!("advertises {service}, but `offer` of its key does not list it");
@@ -113,7 +114,7 @@ impl Node {
 }
 
 impl super::Router {
-    /// The links to neighbours that carry requests, with the neighbour and its zone.
+    /// Iterates over the links to neighbours that carry requests, each with the neighbour and its zone.
     fn links_up(&self) -> impl Iterator<Item = (LinkId, &Label, &Label)> {
         self.joints().flat_map(|(zone, links): (&Label, &Links)| links.up().map(move |(link, name)| (link, name, zone)))
     }

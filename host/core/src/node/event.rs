@@ -3,14 +3,14 @@ use crate::name::Label;
 use crate::text;
 use std::fmt;
 
-/// Something about the zone that a person may want to know; `Display` tells it.
+/// Event of the zone for the operator; `Display` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ZoneEvent {
     /// A node has become a member of the zone.
     MemberJoined(Member),
-    /// A member of the zone has died or left.
+    /// A member of the zone is dead or has left.
     MemberLeft(Member),
-    /// This node was taken for dead, and is back.
+    /// The zone considered this node dead, and has accepted it again.
     Renewed(Member),
     /// Another process has this node's name, and started later.
     NameTaken(Member),
@@ -18,21 +18,21 @@ pub enum ZoneEvent {
     LinkLost {
         /// The peer.
         node: Label,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A peer gives no sign of life, or does so again.
+    /// A peer has become unresponsive, or responds again.
     PeerSilent {
         /// The peer.
         node: Label,
-        /// Which of the two.
+        /// `true` if the peer is unresponsive, `false` if it responds again.
         is_silent: bool,
     },
-    /// Nobody was found where a node was expected, or one that wants nothing of this one.
+    /// No node was found at an endpoint, or one that rejected this node.
     DialFailed {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// A session with another router has begun.
@@ -47,22 +47,22 @@ pub enum ZoneEvent {
         /// Its name.
         router: Label,
     },
-    /// Something a node said was refused.
+    /// A message of a node was rejected.
     PeerRefused {
         /// The node.
         node: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// So many services of this node are more than the members are told of.
+    /// Services exceed the limit of offers, and are not advertised.
     Unlisted {
-        /// How many.
+        /// Their number.
         services: usize,
     },
 }
 
 impl ZoneEvent {
-    /// Kind of the event, by which it is counted: events of one kind differ in who and what alone.
+    /// Returns the kind of the event, by which it is counted: events of one kind differ only in what they name.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self {

@@ -6,29 +6,29 @@ use crate::name::Label;
 #[derive(Debug)]
 pub(super) struct InboundPeer {
     pub(super) member: Member,
-    /// The number of its last request: they ascend, so what comes again is a copy.
+    /// Number of its last request. Numbers ascend, so a request that does not exceed it is a duplicate.
     pub(super) last_request: u64,
-    /// Whether it has said more than hello.
+    /// Whether it has sent more than HELLO.
     pub(super) is_used: bool,
-    /// The zone that it is of, if it is another.
+    /// Its zone, if it is another.
     pub(super) zone: Option<Label>,
-    /// What it has opened a session with, if it is a router.
+    /// Epoch with which it has opened a session, if it is a router.
     pub(super) opened: Option<u64>,
 }
 
 impl InboundPeer {
-    /// Zones know nothing of each other's names: two nodes of different zones may be called the same.
+    /// Returns `true` if it has this name in this zone, because nodes of different zones may have the same name.
     pub(super) fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
         self.member.name == *name && self.zone.as_ref() == zone
     }
 
-    /// Whether another process of its name in this node's zone is outranked by it: that one will be told so, and takes
-    /// nobody's place.
+    /// Returns `true` if it outranks another process with its name in this node's zone. The other process gets notice
+    /// of that, and replaces no connection.
     pub(super) fn outranks(&self, other: &Member) -> bool {
         self.zone.is_none() && self.member > *other && !self.member.is_same_process(other)
     }
 
-    /// A member of this node's zone has this identity: if the guest is that process, it has it too.
+    /// Adopts the identity of a member of this node's zone, if it is the same process.
     pub(super) fn update_member(&mut self, member: &Member) {
         if self.zone.is_none() && self.member.is_same_process(member) {
             self.member.clone_from(member);

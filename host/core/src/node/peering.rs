@@ -1,8 +1,8 @@
-//! The node among its peers: who they are, what they offer, and what they ask of it.
+//! Peers of a node: their membership, their offers, and their requests.
 //!
-//! A node dials every member of its zone, and is dialled by every one. What it asks goes out on the link that it made;
-//! what it answers goes back on the connection on which it was asked. So a request and its answer share one connection,
-//! and with that connection both know what was lost.
+//! A node dials every member of its zone, and is dialled by every one. Requests leave on the link that the node made;
+//! an answer returns on the connection that its request came on. So a request and its answer share one connection, and
+//! the end of that connection shows both nodes which requests were lost.
 
 use super::inbound::InboundPeer;
 use super::name_claim::NameClaim;
@@ -18,7 +18,7 @@ use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a node knows of its zone.
+/// A node's view of its zone.
 #[derive(Debug)]
 pub(super) struct Peering {
     pub(super) zone: Label,
@@ -27,11 +27,11 @@ pub(super) struct Peering {
     pub(super) routes: Directory,
     /// The nodes that have dialled this one, by connection.
     inbound: BTreeMap<ConnectionId, InboundPeer>,
-    /// The members that the links and the directory know of, by name.
+    /// The members that links and directory were notified of, by name.
     joined: BTreeMap<Label, Member>,
-    /// Once another process has taken this node's name, and until a member knows this node again.
+    /// Set while another process has this node's name, until a member accepts this node again.
     claim: Option<NameClaim>,
-    /// How many of them there may be before those of the dead are forgotten.
+    /// Number of inbound connections from which those of dead nodes are removed.
     inbound_limit: usize,
     heartbeat: Duration,
     is_leaving: bool,
@@ -66,35 +66,35 @@ impl Peering {
         wakes.into_iter().flatten().min()
     }
 
-    /// Whether the process that was this member is a member still, under whatever identity.
+    /// Returns `true` if the process of this member is still a member, under this or another identity.
     fn is_alive(&self, member: &Member) -> bool {
         self.members.get(&member.name).is_some_and(|alive| alive.is_same_process(member))
     }
 
-    /// Zones know nothing of each other's names: a process of another zone may have the same, and have started with
-    /// this one.
+    /// Returns `true` if a member of `zone` is this process. The zone matters, because a process of another zone may
+    /// have the same name and start time.
     fn is_myself(&self, zone: &Label, member: &Member) -> bool {
         *zone == self.zone && member.is_same_process(self.me())
     }
 
-    /// What this router has opened a session with, and its zone.
+    /// Returns the epoch with which a router has opened a session, and the router's zone.
     pub(super) fn opened_by(&self, member: &Member, zone: Option<&Label>) -> Option<(u64, Label)> {
         let is_it = |guest: &&InboundPeer| guest.is_called(&member.name, zone) && guest.member.is_same_process(member);
         let guest = self.inbound.values().filter(is_it).find(|guest| guest.opened.is_some())?;
         Some((guest.opened?, guest.zone.clone().unwrap_or_else(|| self.zone.clone())))
     }
 
-    /// The zone of the node on this connection, if it is another.
+    /// Returns the zone of the node on this connection, if it is another.
     pub(super) fn zone_of_inbound(&self, connection: &ConnectionId) -> Option<&Label> {
         self.inbound.get(connection).and_then(|guest| guest.zone.as_ref())
     }
 
-    /// Whether a node has dialled this one on a connection.
+    /// Returns `true` if a node has dialled this one on a connection.
     pub(super) fn is_inbound(&self, connection: &ConnectionId) -> bool {
         self.inbound.contains_key(connection)
     }
 
-    /// The nodes that have dialled this one, each with its zone if that is another.
+    /// Iterates over the nodes that have dialled this one, each with its zone if that is another.
     pub(super) fn inbound_peers(&self) -> impl Iterator<Item = (&ConnectionId, Option<&Label>, &Member)> {
         self.inbound.iter().map(|(peer, guest)| (peer, guest.zone.as_ref(), &guest.member))
     }
@@ -103,7 +103,8 @@ impl Peering {
         self.members.me()
     }
 
-    /// Makes room among the guests once there are many: those that are no members any more hardly come back.
+    /// Removes inbound connections of nodes that are not members, once there are many, because such nodes rarely
+    /// return.
     fn drop_dead_inbound(&mut self) {
         if self.inbound.len() >= self.inbound_limit {
             let members = &self.members;
@@ -111,7 +112,7 @@ impl Peering {
         }
     }
 
-    /// Whether a node that says hello may become a peer.
+    /// Checks whether a node that sent HELLO may become a peer.
     fn may_join(&self, zone: &Label, guest: &Member) -> Result<(), String> {
         let (me, name) = (self.me(), &guest.name);
         if *zone != self.zone {
@@ -144,13 +145,13 @@ impl Peering {
 }
 
 impl Node {
-    /// A message of the dialect of nodes, from someone who has dialled this one.
+    /// Handles a message between nodes, from a node that has dialled this one.
     pub(super) fn receive_inbound(&mut self, from: &ConnectionId, message: PeerMessage, now: Time) {
         if let PeerMessage::Hello { zone, member } = message {
             return self.accept_hello(from, &zone, member, now);
         }
         let Some(guest) = self.zone.inbound.get_mut(from) else {
-            // Its hello got lost, or another connection has taken the place of this one: it is to dial again.
+            // The node's HELLO was lost, or another connection has replaced this one: the node is to dial again.
             self.broker.count_malformed();
             let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
             return self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
@@ -169,7 +170,7 @@ impl Node {
             }
             PeerMessage::Advert(advert) if is_of_this_zone => self.zone.routes.receive(&name, advert, now),
             PeerMessage::Pull if is_of_this_zone => self.zone.routes.receive_pull(&name, now),
-            // It opens a session before that.
+            // A router opens a session before it sends these.
             PeerMessage::Ping { .. } | PeerMessage::Paths { .. }
                 if guest.opened.is_none() && guest.member.role == MemberKind::Router && self.router.is_some() =>
             {
@@ -194,7 +195,7 @@ impl Node {
         }
     }
 
-    /// A message on a link that this node made.
+    /// Handles a message that arrived on a link.
     pub(super) fn receive_outbound(&mut self, link: LinkId, message: PeerMessage, now: Time) {
         let expected = self.zone_behind(link).unwrap_or(&self.zone.zone).clone();
         let is_myself = matches!(&message, PeerMessage::Welcome { zone, member } if self.zone.is_myself(zone, member));
@@ -250,9 +251,9 @@ impl Node {
         self.zone.inbound.insert(from.clone(), guest);
     }
 
-    /// This connection takes the place of others of its name: what was asked there is given up. Only when it is used,
-    /// for a node that has dialled another by two names of its place gives up the later connection; and it may have got
-    /// another identity since the first.
+    /// Replaces other connections of the same node, and drops their requests. Called only when a connection is first
+    /// used, because a node that has dialled another by two names of its endpoint closes the later connection, and may
+    /// have got another identity since the first.
     fn supersede(&mut self, by: &ConnectionId, now: Time) {
         let Some((member, zone)) = self.zone.inbound.get(by).map(|guest| (&guest.member, &guest.zone)) else { return };
         let is_same = |guest: &InboundPeer| guest.is_called(&member.name, zone.as_ref()) && !guest.outranks(member);
@@ -261,7 +262,7 @@ impl Node {
         older.iter().for_each(|peer| self.inbound_closed(peer, now));
     }
 
-    /// A connection on which a node has dialled this one is gone, or replaced.
+    /// Handles the end or the replacement of a connection on which a node has dialled this one.
     pub(super) fn inbound_closed(&mut self, connection: &ConnectionId, now: Time) {
         if let Some(guest) = self.zone.inbound.remove(connection) {
             self.broker.connection_closed(connection, now);
@@ -279,7 +280,7 @@ impl Node {
         self.outputs.push_back(Output::Post { link, frames: peer::encode(message) });
     }
 
-    /// Lets time pass for all that has to do with peers.
+    /// Handles the timers of links, members, routes and sessions.
     pub(super) fn wake_zone(&mut self, now: Time) {
         let (zone, broker) = (&mut self.zone, &self.broker);
         zone.links.wake(|link| broker.is_peer_busy(link), now);
@@ -293,14 +294,14 @@ impl Node {
         }
     }
 
-    /// The node goes: nobody is to ask it any more.
+    /// Withdraws all offers of a node that is leaving, so that peers send it no further requests.
     pub(super) fn withdraw_from_zone(&mut self, now: Time) {
         self.zone.is_leaving = true;
         let own: Vec<_> = self.zone.routes.own().map(|offer| offer.service.clone()).collect();
         own.iter().for_each(|service| self.zone.routes.withdraw(service, now));
     }
 
-    /// Takes one decision of links, members or routes, and does what follows from it; `false` if there is none.
+    /// Carries out one effect of links, members or routes; returns `false` if there is none.
     pub(super) fn settle_zone(&mut self, now: Time) -> bool {
         if let Some(effect) = self.zone.links.next_effect() {
             self.link_effect(effect, now);
@@ -358,7 +359,7 @@ impl Node {
         let is_first = self.zone.members.alive().next().is_none();
         self.zone.members.introduce(member, now);
         if is_first || self.zone.links.is_seed(link) {
-            // It tells whom it knows.
+            // The member passes the news to those that it is linked with.
             self.zone.members.announce(member, now);
         }
         self.settle_members(now);
@@ -371,15 +372,15 @@ impl Node {
         self.open_session(link, member, now);
     }
 
-    /// Whether what a member offers is its to offer: a node, what it serves; a router, what lies in other zones.
-    /// Routers themselves learn that in their sessions.
+    /// Returns `true` if a member's offer is valid: a node offers services of this zone, a router those of other zones.
+    /// On a router, offers of other zones do not count, because they arrive in its sessions.
     fn counts(&self, member: &Member, address: &Address) -> bool {
         let is_abroad = address.location != Location::Nearest;
         let is_its_own = is_abroad == (member.role == MemberKind::Router) && !(is_abroad && self.router.is_some());
         is_its_own && self.may_offer(&member.name, &address.service)
     }
 
-    /// What has to be settled before the directory is asked about a member.
+    /// Carries out the effects of members, before the directory is queried about one.
     fn settle_members(&mut self, now: Time) {
         while let Some(effect) = self.zone.members.next_effect() {
             self.member_effect(effect, now);
@@ -395,7 +396,7 @@ impl Node {
                     }
                     self.post(link, PeerMessage::Gossip(data));
                 }
-                // This datagram is lost, as datagrams may be; the next one finds a link.
+                // The datagram is lost, as datagrams may be; the next one finds a link.
                 None => self.zone.links.retain_briefly(&to, now),
             },
             MemberEffect::Up(member) => {
@@ -409,7 +410,7 @@ impl Node {
                     self.outputs.push_back(Output::Zone(ZoneEvent::MemberJoined(member)));
                 }
             }
-            // It was taken for dead, and has come back under its next identity: all that it has to do with us goes on.
+            // The member was considered dead, and is back under its next identity: its links and requests continue.
             MemberEffect::Down(member) if self.zone.is_alive(&member) => {}
             MemberEffect::Down(member) => self.member_left(member, now),
             MemberEffect::Renewed(member) => self.outputs.push_back(Output::Zone(ZoneEvent::Renewed(member))),
@@ -433,7 +434,8 @@ impl Node {
         let is_its = |guest: &InboundPeer| guest.zone.is_none() && guest.member.is_same_process(&member);
         let its = self.zone.inbound.iter().filter(|(_, guest)| is_its(guest));
         let its: Vec<ConnectionId> = its.map(|(peer, _)| peer.clone()).collect();
-        // If it lives after all, it goes on with its connection, for it does not know that it was taken for dead.
+        // The connections stay open: if the member is alive after all, it continues to use them, because it does not
+        // detect that it was considered dead.
         its.iter().for_each(|peer| self.broker.connection_closed(peer, now));
         self.outputs.push_back(Output::Zone(ZoneEvent::MemberLeft(member)));
     }
@@ -446,7 +448,7 @@ impl Node {
 
     fn route_effect(&mut self, effect: DirectoryEffect, now: Time) {
         match effect {
-            // Who is not linked is told everything when it is.
+            // A member without a link gets all offers when it is linked.
             DirectoryEffect::Advertise { to, advert } => self.post_to(&to, PeerMessage::Advert(advert)),
             DirectoryEffect::Pull { from } => self.post_to(&from, PeerMessage::Pull),
             DirectoryEffect::Offered { by, offer } => {

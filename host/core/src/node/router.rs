@@ -1,8 +1,8 @@
 //! A node that joins zones: a member of its own zone, and a neighbour of routers of others.
 //!
-//! It tells the neighbours what its zone serves, and its zone what can be reached through them. With each neighbour,
-//! and with each other router of its zone, it holds a session: it begins when both have dialled and told an epoch, and
-//! ends when either connection does.
+//! A router advertises to its neighbours what its zone serves, and to its zone what can be reached through them. With
+//! each neighbour, and with each other router of its zone, it has a session, which begins when both have dialled and
+//! sent an epoch, and ends when either connection ends.
 
 use super::{Node, Output, ZoneEvent};
 use crate::connection::{ConnectionId, LinkId};
@@ -17,25 +17,25 @@ use crate::settings::{Neighbour, NodeSettings, Seed};
 use crate::time::Time;
 use std::collections::BTreeMap;
 
-/// The numbers of the links to one neighbour begin this far from those to the next.
+/// Bits of a link's number below the part that identifies the neighbour.
 const SPAN: u32 = 40;
 
-/// What a router knows beyond its zone.
+/// State that a router has in addition to that of a node.
 #[derive(Debug)]
 pub(super) struct Router {
     pub(super) paths: Paths,
     neighbours: Vec<NeighbourLinks>,
-    /// What each session's epoch is made of on this side, by its link.
+    /// This side's part of each session's epoch, by link.
     opened: BTreeMap<LinkId, u64>,
-    /// The sessions that stand, with the other router and their epoch.
+    /// Established sessions by link, each with the other router and the epoch.
     sessions: BTreeMap<LinkId, (Member, u64)>,
-    /// The epoch of the last session that has ended on a link that stands: it never counts again.
+    /// Epoch of the last session that has ended on an established link: it must not be used again.
     ended: BTreeMap<LinkId, u64>,
-    /// The ways to each service of another zone.
+    /// Ways to each service of another zone.
     ways: BTreeMap<Address, Vec<LinkId>>,
 }
 
-/// One neighbour.
+/// A neighbour, and the links to it.
 #[derive(Debug)]
 struct NeighbourLinks {
     neighbour: Neighbour,
@@ -68,40 +68,40 @@ impl Router {
 
     pub(super) fn wake(&mut self, now: Time) {
         for joint in &mut self.neighbours {
-            // No membership watches a neighbour: it always owes a sign of life.
+            // No membership protocol watches a neighbour, so replies to pings are always due.
             joint.links.wake(|_| true, now);
         }
         self.paths.wake(now);
     }
 
-    /// Whether routers of this zone are neighbours.
+    /// Returns `true` if routers of this zone are neighbours.
     pub(super) fn is_joined_with(&self, zone: &Label) -> bool {
         self.neighbours.iter().any(|joint| joint.neighbour.zone == *zone)
     }
 
-    /// The neighbour that a link leads to, if it leads to one.
+    /// Returns the neighbour that a link leads to, if it leads to one.
     fn joint_of(&self, link: LinkId) -> Option<&NeighbourLinks> {
         let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
         self.neighbours.get(index)
     }
 
-    /// The links that this one is among, if it leads to a neighbour.
+    /// Returns the set of links that contains this one, if it leads to a neighbour.
     pub(super) fn links_of(&mut self, link: LinkId) -> Option<&mut Links> {
         let index = usize::try_from(link.0 >> SPAN).ok()?.checked_sub(1)?;
         self.neighbours.get_mut(index).map(|joint| &mut joint.links)
     }
 
-    /// The zone that a link leads into, if it is another.
+    /// Returns the zone that a link leads into, if it is another.
     pub(super) fn zone_behind(&self, link: LinkId) -> Option<&Label> {
         self.joint_of(link).map(|joint| &joint.neighbour.zone)
     }
 
-    /// The links to each neighbour, with its zone.
+    /// Iterates over the links to each neighbour, with its zone.
     pub(super) fn joints(&self) -> impl Iterator<Item = (&Label, &Links)> {
         self.neighbours.iter().map(|joint| (&joint.neighbour.zone, &joint.links))
     }
 
-    /// The session with this router, of that zone if it is another.
+    /// Returns the session with this router; `zone` is the router's, if it is another.
     pub(super) fn session_with(&self, member: &Member, zone: Option<&Label>) -> Option<LinkId> {
         let mut sessions = self.sessions.iter().filter(|(link, _)| self.zone_behind(**link) == zone);
         sessions.find(|(_, (other, _))| other.is_same_process(member)).map(|(link, _)| *link)
@@ -113,7 +113,7 @@ impl Router {
 }
 
 impl Node {
-    /// Takes one decision of the router, and does what follows from it; `false` if there is none.
+    /// Carries out one effect of the router; returns `false` if there is none.
     pub(super) fn settle_router(&mut self, now: Time) -> bool {
         let Some(router) = &mut self.router else { return false };
         if let Some(effect) = router.next_link_effect() {
@@ -126,7 +126,7 @@ impl Node {
         true
     }
 
-    /// A link to another router stands: a session is to begin.
+    /// Opens a session on an established link to another router.
     pub(super) fn open_session(&mut self, link: LinkId, member: &Member, now: Time) {
         let Some(router) = self.router.as_mut().filter(|_| member.role == MemberKind::Router) else { return };
         let epoch = router.paths.epoch();
@@ -135,7 +135,7 @@ impl Node {
         self.begin_session(link, member, now);
     }
 
-    /// The other router has opened too, or anew.
+    /// Begins a session that the other router has opened too, or again.
     pub(super) fn session_opened(&mut self, member: &Member, zone: Option<&Label>, now: Time) {
         let Some(link) = self.link_to_router(member, zone) else { return };
         self.begin_session(link, member, now);
@@ -147,13 +147,13 @@ impl Node {
         let Some(&mine) = router.opened.get(&link) else { return };
         let mut epoch = link_epoch(mine, theirs);
         if router.sessions.get(&link).is_some_and(|(_, stands)| *stands == epoch) {
-            // Both have opened anew at once, and have come to the same.
+            // Both have opened again at the same time, with the same resulting epoch.
             return;
         }
         self.end_session(link, now);
         let Some(router) = &mut self.router else { return };
         if router.ended.get(&link).is_some_and(|ended| *ended >= epoch) {
-            // With this epoch, all that is told would count as lost.
+            // With this epoch, all routes of the session would count as lost.
             let mine = router.paths.epoch();
             router.opened.insert(link, mine);
             epoch = link_epoch(mine, theirs);
@@ -173,7 +173,7 @@ impl Node {
         self.outputs.push_back(Output::Zone(ZoneEvent::SessionUp { zone: with.zone, router: with.router }));
     }
 
-    /// The session on this link is no more, if there was one.
+    /// Ends the session on this link, if there is one.
     pub(super) fn end_session(&mut self, link: LinkId, now: Time) {
         let Some(router) = &mut self.router else { return };
         if let Some((member, epoch)) = router.sessions.remove(&link) {
@@ -183,7 +183,7 @@ impl Node {
         }
     }
 
-    /// The link is gone, and with it what was opened on it.
+    /// Ends the session on a link that is gone, and drops its epochs.
     pub(super) fn close_session(&mut self, link: LinkId, now: Time) {
         self.end_session(link, now);
         if let Some(router) = &mut self.router {
@@ -192,7 +192,7 @@ impl Node {
         }
     }
 
-    /// The other router's connection is gone: it takes the session for ended, too.
+    /// Ends the session with a router whose connection is gone, because the router considers it ended too.
     pub(super) fn router_left(&mut self, member: &Member, zone: Option<&Label>, now: Time) {
         if let Some(link) = self.router.as_ref().and_then(|router| router.session_with(member, zone)) {
             self.end_session(link, now);
@@ -210,7 +210,7 @@ impl Node {
         })
     }
 
-    /// An update of paths arrived from another router.
+    /// Handles an update of paths from another router.
     pub(super) fn receive_update(
         &mut self,
         from: &ConnectionId,
@@ -223,7 +223,7 @@ impl Node {
         let Some(router) = &mut self.router else {
             return self.refuse_inbound(from, "tells paths, and this node is no router");
         };
-        // Without a link, a session is to begin anyway. With one, what is of an earlier session has come late.
+        // Without a link, a new session is to begin anyway. With one, an update of an earlier session is late.
         let Some(link) = link else { return };
         let stands = router.sessions.get(&link).map(|(_, epoch)| *epoch);
         if stands != Some(epoch) {
@@ -242,7 +242,7 @@ impl Node {
         }
     }
 
-    /// What another router opened a session with got lost: it is to dial again, which begins a new one.
+    /// Refuses the connection of a router whose OPEN was lost, so that it dials again and begins a new session.
     pub(super) fn lacks_open(&mut self, from: &ConnectionId) {
         self.broker.count_malformed();
         let why = format!("router {} does not know of the session", self.zone.me().name);
@@ -253,7 +253,7 @@ impl Node {
         match effect {
             PathEffect::Send { session, update } => {
                 let router = self.router.as_ref().and_then(|router| router.sessions.get(&session));
-                // A session that has ended meanwhile carries nothing.
+                // Updates of a session that has ended are not sent.
                 if let Some((_, epoch)) = router {
                     let (epoch, update) = (*epoch, path::encode(&update));
                     self.post(session, PeerMessage::Paths { epoch, update });
@@ -284,8 +284,8 @@ impl Node {
         }
     }
 
-    /// A service of another zone is reached on these links from now on. The own zone is told only of ways that leave it
-    /// here: of the others it hears from the router where they do.
+    /// Sets the links to a service of another zone. The own zone gets adverts only of ways that leave it at this
+    /// router: the others are advertised by the routers where they leave.
     fn set_ways(&mut self, address: &Address, hops: &[LinkId], traits: Traits, cost: u32, now: Time) {
         let Some(router) = &mut self.router else { return };
         let before = router.ways.insert(address.clone(), hops.to_vec()).unwrap_or_default();
@@ -306,7 +306,7 @@ impl Node {
         }
     }
 
-    /// What the own zone serves has changed.
+    /// Advertises to other zones how the own zone serves a service, after a change.
     pub(super) fn advertise_to_zones(&mut self, address: &Address, now: Time) {
         if self.router.is_none() || address.location != Location::Nearest {
             return;
@@ -321,9 +321,9 @@ impl Node {
         }
     }
 
-    /// Whether a request that came from another zone may be served here or passed on. What policy forbids is refused
-    /// for good. What the neighbour may know of but is not told of now was on its way when that changed: it was not
-    /// started, and may go another way.
+    /// Checks whether a request from another zone may be served here or forwarded. A request that policy forbids is
+    /// refused for good. A request for a service that is exported to the neighbour, but not advertised now, was in
+    /// transit when that changed: it was not started, and may go another way.
     pub(super) fn may_pass(
         &self,
         member: &Member,
@@ -346,12 +346,12 @@ impl Node {
         }
     }
 
-    /// The zone that a link leads into, if it is another.
+    /// Returns the zone that a link leads into, if it is another.
     pub(super) fn zone_behind(&self, link: LinkId) -> Option<&Label> {
         self.router.as_ref()?.zone_behind(link)
     }
 
-    /// The links that this one is among.
+    /// Returns the set of links that contains this one.
     pub(super) fn links_of(&mut self, link: LinkId) -> Option<&mut Links> {
         if link.0 >> SPAN == 0 {
             return Some(&mut self.zone.links);

@@ -1,4 +1,4 @@
-//! What a node tells of its zone.
+//! Reports of a node on its zone.
 
 use super::Node;
 use crate::broker::{Explanation, Verdict, Via};
@@ -16,20 +16,20 @@ pub struct MemberStatus {
     pub is_me: bool,
     /// Whether requests can be forwarded to it now.
     pub is_linked: bool,
-    /// Whether it gives no sign of life, although it owes an answer.
+    /// Whether it is unresponsive, although it has requests without an answer.
     pub is_silent: bool,
-    /// How many services it offers.
+    /// Number of services that it offers.
     pub offers: usize,
 }
 
 impl Node {
-    /// Whether any other node is in the zone.
+    /// Returns `true` if another node is in the zone.
     #[must_use]
     pub fn has_peers(&self) -> bool {
         self.zone.members.alive().next().is_some()
     }
 
-    /// Who is in the zone: this node first, then the others by name.
+    /// Returns the members of the zone: this node first, then the others by name.
     #[must_use]
     pub fn members(&self) -> Vec<MemberStatus> {
         let zone = &self.zone;
@@ -53,13 +53,13 @@ impl Node {
         std::iter::once(me).chain(others).collect()
     }
 
-    /// How large the tables of paths are, if the node is a router.
+    /// Returns the sizes of the path tables, if the node is a router.
     #[must_use]
     pub fn path_sizes(&self) -> Option<PathSizes> {
         self.router.as_ref().map(|router| router.paths.sizes())
     }
 
-    /// Why a request for this address would go where it would go.
+    /// Explains where a request for this address would go.
     #[must_use]
     pub fn explain(&self, address: &Address, now: Time) -> Explanation {
         let Address { service, location } = address;

@@ -30,12 +30,12 @@ fn gate(zone: &str, other: &str) -> Node {
     })
 }
 
-/// What a node does now.
+/// Returns the outputs of a node.
 fn outputs(node: &mut Node) -> Vec<Output> {
     std::iter::from_fn(|| node.next_output()).collect()
 }
 
-/// Both are dialled by the other under its zone's name; whatever they send arrives, until neither says anything.
+/// Delivers the messages of two routers until neither sends any; each has dialled the other under its zone's name.
 fn talk(nodes: &mut [Node; 2], now: Time) -> Vec<ZoneEvent> {
     let names = [ConnectionId::new("paris"), ConnectionId::new("lyon")];
     let (mut links, mut events) = ([LinkId(0); 2], Vec::new());
@@ -67,7 +67,7 @@ fn paris_and_lyon() -> ([Node; 2], Vec<ZoneEvent>) {
     (nodes, events)
 }
 
-/// An update from lyon, as paris hears it.
+/// An update from lyon, as paris receives it.
 fn paths(epoch: u64, number: u64) -> Input {
     let update = path::encode(&Update { number, content: UpdateContent::BeginRefresh });
     let frames = peer::encode(PeerMessage::Paths { epoch, update });
@@ -119,12 +119,12 @@ fn printing() -> Node {
     node
 }
 
-/// What a peer says that has dialled a node.
+/// A message of a peer that has dialled a node.
 fn says(guest: &str, message: PeerMessage) -> Input {
     Input::Message { from: ConnectionId::new(guest), frames: peer::encode(message) }
 }
 
-/// The hello of a peer called `b`, which has been started at this time.
+/// The HELLO of a peer called `b` that started at this time.
 fn hello(boot: u64) -> PeerMessage {
     let name: Label = "b".parse().unwrap();
     let member = Member { name, boot, renewal: 0, role: MemberKind::Node, endpoint: "tcp://b".into() };
@@ -152,7 +152,7 @@ fn request() -> PeerMessage {
     }))
 }
 
-/// The first run that a node starts now.
+/// Returns the first run that a node starts.
 fn run(node: &mut Node) -> Option<RequestId> {
     outputs(node).into_iter().find_map(|output| match output {
         Output::Run(request) => Some(request.id),
@@ -165,7 +165,7 @@ fn what_a_peer_said_together_is_answered_in_that_order() {
     let (now, mut node) = (Time::ZERO, printing());
     node.handle(says("guest", hello(1)), now);
     node.handle(says("guest", request()), now);
-    // Had the answer not gone ahead of it, the peer would take the request for lost.
+    // If the answer were not sent before it, the peer would consider the request lost.
     let finished = Input::Finished { request: run(&mut node).unwrap(), result: Ok(Vec::new()) };
     node.handle(finished, now);
     node.handle(says("guest", PeerMessage::Ping { outstanding: vec![1] }), now);
@@ -180,7 +180,7 @@ fn what_a_peer_said_together_is_answered_in_that_order() {
 #[test]
 fn a_connection_serves_until_another_of_its_node_is_used() {
     let (now, mut node) = (Time::ZERO, printing());
-    // The same process may come back by another name of this place, with another identity: it uses the first
+    // The same process may dial again by another name of the endpoint, with another identity, and use the first
     // connection.
     node.handle(says("first", hello(1)), now);
     node.handle(says("second", hello(2)), now);
@@ -197,7 +197,7 @@ fn a_connection_serves_until_another_of_its_node_is_used() {
 
 const ASKED: u64 = 5_000;
 
-/// A node of which a client has asked [`ASKED`] times.
+/// A node with [`ASKED`] requests of one client.
 fn busy_node() -> Node {
     let defaults = ServiceSettings { queue: 10_000, ..ServiceSettings::default() };
     let mut node = Node::new(NodeSettings { defaults, ..NodeSettings::default() });
