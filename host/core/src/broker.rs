@@ -444,7 +444,7 @@ impl Broker {
         self.forget_if_unused(name);
     }
 
-    /// Reports that this node has started or stopped serving a service itself, or serves it with other traits.
+    /// Reports a change of whether or how this node serves a service itself.
     fn advertise(&mut self, name: &ServiceName) {
         let Some(service) = self.services.get_mut(name) else { return };
         let traits = service.traits();

@@ -62,13 +62,13 @@ struct PeerStats {
 /// Result of the choice of a next hop.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// This peer.
+    /// The chosen peer.
     Peer(LinkId),
     /// All peers that could serve have a full window or are unresponsive.
     Full,
     /// All peers that could serve are unresponsive.
     Unresponsive,
-    /// No peer could serve, except those already tried.
+    /// Every peer that could serve was already tried, or there is none.
     Nobody,
 }
 

@@ -49,14 +49,14 @@ pub enum Effect {
         /// The request's number on that link.
         id: u64,
     },
-    /// This node has started to serve a service itself, or serves it with other traits.
+    /// The node has started to serve a service itself, or serves it with other traits.
     Serves {
         /// The service.
         service: ServiceName,
         /// How it is served.
         traits: Traits,
     },
-    /// This node has stopped serving a service itself.
+    /// The node has stopped serving a service itself.
     Ceases(ServiceName),
     /// Report an event to the operator.
     Event(Event),
@@ -69,14 +69,14 @@ pub enum Event {
     WorkerJoined {
         /// Its connection.
         connection: ConnectionId,
-        /// What it serves.
+        /// The service.
         service: ServiceName,
     },
     /// A worker's registration has ended.
     WorkerLeft {
         /// Its connection.
         connection: ConnectionId,
-        /// What it served.
+        /// The service.
         service: ServiceName,
         /// The reason.
         why: &'static str,

@@ -24,22 +24,22 @@ pub struct Explanation {
     pub is_nearest: bool,
     /// The providers that could serve it.
     pub candidates: Vec<Candidate>,
-    /// Outcome for a request that arrived now.
+    /// Expected outcome of a request that arrived now.
     pub verdict: Verdict,
 }
 
-/// Outcome for a request, as predicted.
+/// Expected outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It would fail, although the service is offered.
+    /// The request would fail, although the service is offered.
     Refused(Failure),
-    /// It would be served by this node.
+    /// The node itself would serve the request.
     Here(Via),
-    /// It would go to this peer.
+    /// The request would go to this peer.
     Peer(Label),
-    /// It would go to one of this number of peers.
+    /// The request would go to one of this number of peers.
     OneOfPeers(usize),
-    /// It would go to another zone.
+    /// The request would go to another zone.
     RemoteZone {
         /// The router that leads there.
         router: Label,
@@ -48,12 +48,12 @@ pub enum Verdict {
     },
     /// The service is not offered.
     Nobody,
-    /// It would wait.
+    /// The request would wait.
     Waits,
 }
 
 impl Verdict {
-    /// Returns the outcome for a request with these candidates.
+    /// Returns the expected outcome of a request with these candidates.
     pub(crate) fn of(candidates: &[Candidate]) -> Self {
         let ready = || candidates.iter().filter(|candidate| candidate.is_ready());
         match ready().next() {

@@ -20,8 +20,8 @@ pub(super) struct Forwarded {
     pub(super) link: LinkId,
     pub(super) address: Address,
     pub(super) since: Time,
-    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. What the peer
-    /// advertised when it got the request counts, because a peer that dies offers nothing.
+    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. The advert at
+    /// the time of forwarding counts, because a dead peer has none.
     pub(super) is_repeatable: bool,
     /// Whether it is a trace, which does not measure how long the peer takes to serve.
     pub(super) is_trace: bool,

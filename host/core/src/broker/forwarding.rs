@@ -3,9 +3,9 @@
 //! A request that certainly was not started is tried elsewhere. One that may have run is tried again only if that does
 //! no harm: its service is idempotent, or the request has an idempotency key. Both count against the retry budget.
 //!
-//! A router retries only requests that were not started, and leaves the rest to the first node. When its way becomes
-//! unresponsive, it returns the requests that the node before has another way for. The others wait, because the way may
-//! recover.
+//! A router retries only requests that were not started, and leaves the rest to the first node. When its next hop
+//! becomes unresponsive, it returns the requests for which the node before has another route. The others wait, because
+//! the next hop may recover.
 
 #[cfg(test)]
 mod tests;
@@ -61,7 +61,7 @@ impl Broker {
     }
 
     /// Marks the peer on this link as unresponsive or responsive. An unresponsive peer gets no requests. Those that it
-    /// has are tried elsewhere if they may run twice, and those that wait for it if there is another way.
+    /// has are tried elsewhere if they may run twice, and those that wait for it if there is another route.
     pub fn peer_unresponsive(&mut self, link: LinkId, is_silent: bool, now: Time) {
         if !self.balancer.set_unresponsive(link, is_silent) {
             return;
@@ -89,7 +89,7 @@ impl Broker {
         waiting.into_iter().for_each(|id| self.give_up_if_stuck(id, now));
     }
 
-    /// Gives a request back that waits for unresponsive ways, if the node that forwarded it has another way.
+    /// Gives back a request that waits for unresponsive next hops, if the node that forwarded it has another route.
     pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
         let waits = |pending: &Pending| pending.context.has_alternative && pending.stage == Stage::Queued;
         if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
@@ -132,7 +132,7 @@ impl Broker {
                 match failure.code {
                     // Not cancelled by this node, or the entry would be gone: the peer considers this node dead.
                     Code::Cancelled => self.come_back(id, Failure { code: Code::Lost, ..failure }, true, now),
-                    // The request came to a router twice, or exceeded the hop limit: another way may be shorter.
+                    // The request came to a router twice, or exceeded the hop limit: another route may be shorter.
                     Code::Loop => self.come_back(id, failure, false, now),
                     code if code.was_not_started() => self.come_back(id, failure, false, now),
                     Code::Lost => self.come_back(id, failure, true, now),
@@ -354,7 +354,7 @@ impl Broker {
         !self.settings.is_router() && is_harmless(pending, at)
     }
 
-    /// Returns `true` if the router on this link is to return the request when its way becomes unresponsive.
+    /// Returns `true` if the router on this link is to return the request when its next hop becomes unresponsive.
     fn has_alternative(&self, pending: &Pending, link: LinkId) -> bool {
         let may_go_on = || pending.tried.len() + 1 < MAX_FORWARDS && self.has_another(pending, link);
         self.balancer.is_router(link) && (pending.context.has_alternative || may_go_on())

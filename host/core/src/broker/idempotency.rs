@@ -116,7 +116,7 @@ impl ReplyCache {
         self.shares.add(&shares, number, bytes);
         self.kept.insert(number, (now + LIFETIME, key.clone()));
         self.by_key.insert(key, Entry::Kept(body));
-        // The new reply counts, so that its owner gives way if that owner has the largest share.
+        // The new reply counts, so that its owner's replies are dropped if that share is the largest.
         while let Some(measure) = self.is_over()
             && let Some(first) = self.shares.first_to_go(measure)
         {

@@ -1,4 +1,4 @@
-//! Ways that a request may take: to this node's peers, and through routers to other zones.
+//! Next hops that a request may take: peers of this node, and routers that lead to other zones.
 
 use super::balancer::{Balancer, Selection};
 use super::request::Destination;
@@ -56,7 +56,7 @@ impl Broker {
         self.provider_left(&address.service, now);
     }
 
-    /// Removes a link from the ways to a service.
+    /// Removes a link from the next hops of a service.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
         let Some(entry) = self.services.get_mut(&address.service) else { return };
         if let (true, Location::Named(zone)) = (entry.drop_way(link, address), &address.location)
@@ -69,7 +69,7 @@ impl Broker {
         }
     }
 
-    /// Chooses the next way for a request, if one is open.
+    /// Chooses the next hop of a request, if one is open.
     pub(super) fn choose_way(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
         const NOBODY: (Selection, Option<Label>) = (Selection::Nobody, None);
         let Some(pending) = self.requests.get(&id) else { return NOBODY };
@@ -161,7 +161,7 @@ fn choose_home(pending: &Pending, service: &Service, closed: &[LinkId], hops: &m
     hops.choose(&pending.context.service.clone().into(), &service.peers, closed, now)
 }
 
-/// Chooses the zone of the lowest cost among those with an open way.
+/// Chooses the zone of the lowest cost among those with an open link.
 fn choose_nearest(
     pending: &Pending,
     service: &Service,

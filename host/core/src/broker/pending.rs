@@ -51,8 +51,8 @@ pub(super) enum Stage {
 }
 
 impl Pending {
-    /// Returns the failure for the requester. Its code reports that the request was not started only if none may have
-    /// run it.
+    /// Returns the failure for the requester. The code for a request that was not started is kept only if no provider
+    /// may have run it.
     pub(super) fn final_failure(&self, failure: Failure) -> Failure {
         if failure.code.was_not_started() && (self.may_have_run || self.attempts > 0) {
             let reason = format!("the request may have run; it was tried again, but: {}", failure.reason);
@@ -85,7 +85,7 @@ impl Broker {
         Some(pending)
     }
 
-    /// Adds a new request to the table of its client, or to the request that calls.
+    /// Adds a new request to the table of its client, or to its calling request.
     pub(super) fn remember(&mut self, requester: &Requester, request: RequestId) {
         match requester {
             Requester::Client { connection, dialect, id, .. } => {

@@ -105,9 +105,9 @@ pub struct RequestContext {
     pub hops: u8,
     /// Whether its next link must leave this zone, because a router of this zone forwarded it.
     pub is_outward: bool,
-    /// Whether it is a trace: it runs nowhere, and only its way is reported.
+    /// Whether it is a trace: it runs nowhere, and only its path is reported.
     pub is_trace: bool,
-    /// Whether the node that forwarded it has another way, and gets it back if all ways from here are unresponsive.
+    /// Whether the node that forwarded it has another route, and gets it back if all routes from here are unresponsive.
     pub has_alternative: bool,
     /// The client's frames.
     pub body: Body,

@@ -51,7 +51,7 @@ pub struct ServiceStatus {
     pub peers: Vec<PeerStatus>,
 }
 
-/// Kind of a provider, and so the way to it.
+/// Kind of a provider, and so how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Via {
     /// A plugin of this node.

@@ -43,7 +43,7 @@ impl Trace {
 pub(crate) enum Step {
     /// The node answers the service itself.
     Itself,
-    /// This node would serve it.
+    /// The node itself would serve the request.
     Here {
         /// Whether its plugin refuses requests.
         is_refused: bool,
@@ -52,7 +52,7 @@ pub(crate) enum Step {
     },
     /// The trace goes to another node.
     NextHop {
-        /// Which one.
+        /// The node.
         node: String,
         /// Kind of the provider there.
         via: Via,
@@ -180,7 +180,7 @@ impl Broker {
         })
     }
 
-    /// Returns `true` if the requester is in this zone; requesters of other zones get only the way.
+    /// Returns `true` if the requester is in this zone; requesters of other zones get only the path.
     fn shows_details(&self, crossed: &[Label]) -> bool {
         crossed.first().is_none_or(|first| *first == self.settings.zone)
     }

@@ -149,7 +149,7 @@ pub enum Output {
     },
     /// Close a link, and drop all messages that wait to be sent on it.
     HangUp(LinkId),
-    /// End a connection whose trust was revoked.
+    /// Close a connection that the access rules do not allow.
     Disconnect(ConnectionId),
     /// Run a plugin.
     Run(Box<Run>),

@@ -17,7 +17,7 @@ pub(super) struct InboundPeer {
 }
 
 impl InboundPeer {
-    /// Returns `true` if it has this name in this zone, because nodes of different zones may have the same name.
+    /// Returns `true` if it has this name in this zone; nodes of different zones may share a name.
     pub(super) fn is_called(&self, name: &Label, zone: Option<&Label>) -> bool {
         self.member.name == *name && self.zone.as_ref() == zone
     }

@@ -103,8 +103,7 @@ impl Peering {
         self.members.me()
     }
 
-    /// Removes inbound connections of nodes that are not members, once there are many, because such nodes rarely
-    /// return.
+    /// Removes the inbound connections of nodes that are not members, once there are many. Such nodes rarely return.
     fn drop_dead_inbound(&mut self) {
         if self.inbound.len() >= self.inbound_limit {
             let members = &self.members;
@@ -359,7 +358,7 @@ impl Node {
         let is_first = self.zone.members.alive().next().is_none();
         self.zone.members.introduce(member, now);
         if is_first || self.zone.links.is_seed(link) {
-            // The member passes the news to those that it is linked with.
+            // The member forwards it to others.
             self.zone.members.announce(member, now);
         }
         self.settle_members(now);

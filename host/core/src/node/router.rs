@@ -284,8 +284,8 @@ impl Node {
         }
     }
 
-    /// Sets the links to a service of another zone. The own zone gets adverts only of ways that leave it at this
-    /// router: the others are advertised by the routers where they leave.
+    /// Sets the links to a service of another zone. The own zone gets adverts only of routes that leave it at this
+    /// router; other routes are advertised by the routers where they leave.
     fn set_ways(&mut self, address: &Address, hops: &[LinkId], traits: Traits, cost: u32, now: Time) {
         let Some(router) = &mut self.router else { return };
         let before = router.ways.insert(address.clone(), hops.to_vec()).unwrap_or_default();
@@ -323,7 +323,7 @@ impl Node {
 
     /// Checks whether a request from another zone may be served here or forwarded. A request that policy forbids is
     /// refused for good. A request for a service that is exported to the neighbour, but not advertised now, was in
-    /// transit when that changed: it was not started, and may go another way.
+    /// transit when that changed: it was not started, and may take another route.
     pub(super) fn may_pass(
         &self,
         member: &Member,

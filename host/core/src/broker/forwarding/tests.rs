@@ -59,7 +59,7 @@ fn said(broker: &mut Broker) -> Vec<Said> {
     std::iter::from_fn(|| broker.next_effect()).filter_map(said).collect()
 }
 
-/// A router whose only way is the first link.
+/// A router whose only next hop is the first link.
 fn router() -> Broker {
     let mut broker = broker(Some(RouterSettings::default()));
     broker.peer_down(SECOND, "the test has one way", NOW);
@@ -75,7 +75,7 @@ fn a_router_whose_way_falls_silent_gives_back_what_may_go_another_way() {
     }
     broker.peer_unresponsive(FIRST, true, NOW);
     assert_eq!(said(&mut broker), [Said::Cancel(FIRST, 1), Said::Failure(1, Code::Lost)]);
-    // Requests that come meanwhile were not started, so they may go another way even if not idempotent.
+    // Requests that arrive meanwhile were not started, so they may take another route even if not idempotent.
     submit(&mut broker, 4, "once", true);
     assert_eq!(said(&mut broker), [Said::Failure(4, Code::Unreachable)]);
     submit(&mut broker, 5, "once", false);
@@ -105,7 +105,7 @@ fn a_node_tells_a_router_whether_it_has_another_and_goes_there_with_what_comes_b
         let [Said::Forward(link, first, true)] = said(&mut broker)[..] else { panic!("{id} went nowhere") };
         broker.peer_replied(link, first, Reply::Failure(Failure::new(code, "")), NOW);
         let other = if link == FIRST { SECOND } else { FIRST };
-        // The last way is to keep the request in any case.
+        // The last next hop is to keep the request in any case.
         assert_eq!(said(&mut broker), [Said::Forward(other, first + 1, false)], "{code:?}");
         broker.peer_replied(other, first + 1, Reply::Failure(Failure::new(code, "")), NOW);
         assert_eq!(said(&mut broker), [Said::Failure(id, code)]);

@@ -1,4 +1,4 @@
-//! Shares of the kept replies, of which the largest gives way first (max-min fairness).
+//! Shares of the kept replies. Replies of the largest share are dropped first (max-min fairness).
 //!
 //! Shares are nested: by the node or zone that requests came from, then by user, then by service. So a node that
 //! invents users takes room only from its own users, and a user with many requests only from its own replies of that
