@@ -43,7 +43,7 @@ pub enum Verdict {
     RemoteZone {
         /// The router that leads there.
         router: Label,
-        /// The zone.
+        /// The zone, with the cost of the route.
         via: Via,
     },
     /// The service is not offered.

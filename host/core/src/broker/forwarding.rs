@@ -164,7 +164,7 @@ impl Broker {
         }
     }
 
-    /// Returns the requests that the peer on this link has had since `before` or longer, oldest first.
+    /// Returns the requests that the peer on this link has had since `before` or earlier, oldest first.
     pub fn outstanding_at(&self, link: LinkId, before: Time) -> impl Iterator<Item = u64> {
         let ids = self.balancer.get(link).into_iter().flat_map(|hop| hop.outstanding.iter().copied());
         ids.filter(move |id| self.forwarded.get(*id).is_some_and(|forwarded| forwarded.since <= before))

@@ -1,6 +1,6 @@
 //! Replies by idempotency key. A request that repeats a key gets the reply to the first, or waits for it. So a request
 //! with a key may be sent twice, and runs once at one node, for as long as the reply is kept: until its lifetime is
-//! over, the node ends, or its owner exceeds a fair share of the cache.
+//! over, the node stops, or its owner exceeds a fair share of the cache.
 
 mod owner;
 mod shares;

@@ -25,9 +25,9 @@ pub(super) struct Pending {
     pub(super) attempts: u32,
     /// Links that it was forwarded on.
     pub(super) tried: Vec<LinkId>,
-    /// Whether one of those peers may have run it.
+    /// Whether it may have run at one of their peers.
     pub(super) may_have_run: bool,
-    /// The last failure that came from one of them.
+    /// Last failure from one of them.
     pub(super) last_failure: Option<Failure>,
     /// Whether the requester has received partial replies, which a second run would repeat.
     pub(super) told_in_part: bool,

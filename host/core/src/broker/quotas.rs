@@ -49,7 +49,7 @@ impl Bucket {
 }
 
 impl Quotas {
-    /// Replaces the quotas. Users whose quota stays the same keep what they have used of it.
+    /// Replaces the quotas. For users whose quota stays the same, what they have used still counts.
     pub(super) fn set(&mut self, access: &Access, now: Time) {
         let mut before = std::mem::take(&mut self.0);
         for (name, grant) in access.grants.iter().filter(|(_, grant)| grant.quota != Quota::default()) {

@@ -61,7 +61,7 @@ impl WorkerRefusals {
         if self.recent.len() >= MOST_NAMES && !self.recent.contains_key(&key) {
             self.forget();
         }
-        // The time counts from the end of the pause, so that a worker that comes then is delayed too.
+        // `MEMORY` counts from the end of the pause, so that a worker that comes then is delayed too.
         self.recent.insert(key, Recent { last: now + pause, pause });
         if pause.is_zero() {
             return Some((connection.clone(), dialect));

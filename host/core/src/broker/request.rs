@@ -111,7 +111,7 @@ pub struct RequestContext {
     pub has_alternative: bool,
     /// The client's frames.
     pub body: Body,
-    /// The client's limit. The service's own deadline applies if it is shorter or if the client has no limit.
+    /// The client's time limit. The service's own deadline applies if it is shorter, or if this is `None`.
     pub deadline: Option<Duration>,
     /// How long to wait for a service without a provider; `None` fails immediately.
     pub patience: Option<Duration>,

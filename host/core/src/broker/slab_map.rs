@@ -5,8 +5,8 @@ use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// Rows by key. The row found last is found again with one comparison. Rows do not move in memory, because they are
-/// large.
+/// Rows by key. The row found last is found again with one comparison. Rows do not move in memory, because moving large
+/// rows is expensive.
 #[derive(Debug)]
 pub(super) struct SlabMap<K, V> {
     index: BTreeMap<K, usize>,

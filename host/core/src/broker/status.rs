@@ -87,13 +87,13 @@ pub enum Eligibility {
         /// Largest number of runs: `service.NAME.concurrency`.
         limit: usize,
     },
-    /// A plugin is in quarantine, for this much longer.
+    /// A plugin is in quarantine, for the remaining time.
     Quarantined(Duration),
     /// Workers are registered.
     Registered {
         /// Workers without a request.
         idle: usize,
-        /// Workers with one.
+        /// Workers with a request.
         busy: usize,
     },
     /// A peer is unresponsive.
@@ -103,7 +103,7 @@ pub enum Eligibility {
         /// Outstanding requests.
         outstanding: usize,
     },
-    /// A peer is paused after consecutive failures, for this much longer.
+    /// A peer is paused after consecutive failures, for the remaining time.
     Paused(Duration),
     /// A peer takes requests.
     Open {

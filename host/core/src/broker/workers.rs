@@ -32,7 +32,7 @@ enum State {
     Idle(u64),
     /// Serving this request, which may have ended in the meantime. The worker has until this time: the service's full
     /// deadline, if it has one, so that a request that waited for long, or a client's short limit, does not make the
-    /// worker look dead. The last field counts the heartbeats since then.
+    /// worker look dead. The last field counts the heartbeats since the worker got the request.
     Busy(RequestId, Time, u32),
 }
 
@@ -81,7 +81,7 @@ impl Broker {
         self.workers.iter().map(|(peer, worker)| (peer, &worker.service))
     }
 
-    /// Sends DISCONNECT, upon which a worker goes or registers again.
+    /// Sends DISCONNECT, upon which a worker leaves or registers again.
     pub fn disconnect(&mut self, connection: &ConnectionId, dialect: Dialect) {
         self.refusals.take(connection);
         self.send(connection, dialect, ToWorker::Disconnect);

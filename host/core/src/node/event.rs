@@ -8,7 +8,7 @@ use std::fmt;
 pub enum ZoneEvent {
     /// A node has become a member of the zone.
     MemberJoined(Member),
-    /// A member of the zone is dead or has left.
+    /// A member of the zone has died or left.
     MemberLeft(Member),
     /// The zone considered this node dead, and has accepted it again.
     Renewed(Member),

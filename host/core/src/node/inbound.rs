@@ -22,7 +22,7 @@ impl InboundPeer {
         self.member.name == *name && self.zone.as_ref() == zone
     }
 
-    /// Returns `true` if it outranks another process with its name in this node's zone. The other process gets notice
+    /// Returns `true` if it outranks another process with its name in this node's zone. The other process is notified
     /// of that, and replaces no connection.
     pub(super) fn outranks(&self, other: &Member) -> bool {
         self.zone.is_none() && self.member > *other && !self.member.is_same_process(other)

@@ -31,7 +31,7 @@ pub(super) struct Router {
     sessions: BTreeMap<LinkId, (Member, u64)>,
     /// Epoch of the last session that has ended on an established link: it must not be used again.
     ended: BTreeMap<LinkId, u64>,
-    /// Ways to each service of another zone.
+    /// Links to each service of another zone.
     ways: BTreeMap<Address, Vec<LinkId>>,
 }
 

@@ -6,7 +6,7 @@
 use crate::broker::pending::Pending;
 use crate::name::Label;
 
-/// User that made a request, by the whole chain. All users of a zone without keys count as one.
+/// User that made a request, identified by the whole chain. All users of a zone without keys count as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
     /// The zones through which a request of another zone came, in order. Each router vouches for its neighbour.
