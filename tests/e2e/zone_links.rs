@@ -81,7 +81,7 @@ fn a_way_that_is_blocked_is_noticed(way: Way) {
         }
     });
     assert_all_well(&answers);
-    front.wait_for("node far gives no sign of life");
+    front.wait_for("node far is unresponsive");
     proxy.heal();
     wait_until_used(&front, &far, "echo");
 }
@@ -183,7 +183,7 @@ fn a_message_that_takes_longer_than_five_seconds_passes_where_peers_may_be_silen
 fn a_message_that_takes_longer_than_peers_may_be_silent_fails_and_says_so() {
     match through_a_narrow_link(3 << 20, 1 << 20, "1s") {
         Err(Error::Failure(failure)) => {
-            let rule = "it gives no sign of life within 1s; every message on its way must pass within peers.expiry";
+            let rule = "it sent nothing within 1s; every message on its way must pass within peers.expiry";
             assert!(failure.code == Code::Lost && failure.reason.contains(rule), "{failure}");
         }
         other => panic!("{other:?}"),

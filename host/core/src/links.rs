@@ -393,7 +393,7 @@ impl Links {
         }
         if silence >= expiry {
             let rule = "every message on its way must pass within peers.expiry";
-            return self.close(endpoint, &format!("it gives no sign of life within {expiry:?}; {rule}"), true, now);
+            return self.close(endpoint, &format!("it sent nothing within {expiry:?}; {rule}"), true, now);
         }
         line.pings += 1;
         let link = line.link;

@@ -289,7 +289,7 @@ fn what_must_not_run_twice_goes_another_way_once_a_router_of_the_other_zone_is_k
     pairs.node_b.wait_for_workers("once", 8);
     pairs.wait_for_ways("once", 2);
     pairs.routers[2].signal("-STOP");
-    pairs.routers[0].wait_for("gives no sign of life");
+    pairs.routers[0].wait_for("is unresponsive");
     let replies = load_within(BEFORE_EXPIRY, &pairs.node_a, "once", 300, || {});
     pairs.routers[2].signal("-CONT");
     for (id, reply) in &replies {

@@ -128,7 +128,7 @@ fn a_frozen_router_is_named_by_the_one_before_it_and_a_dead_one_is_no_way() {
         // router-a knows that no answer comes.
         assert_eq!((told.exit, told.names()[0]), (4, "node-a"), "{}", told.failure);
         if told.names().len() == 2 && told.decision(1).starts_with("waits here") {
-            assert_eq!(told.decision(1), "waits here; not router-b: it gives no sign of life; fails: 504 deadline");
+            assert_eq!(told.decision(1), "waits here; not router-b: it is unresponsive; fails: 504 deadline");
             assert!(
                 told.failure.contains("at node router-a: a request would wait at node router-a"),
                 "{}",

@@ -95,7 +95,7 @@ impl Broker {
         if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
         {
             let router = &self.settings.name;
-            let reason = format!("the ways of router {router} give no sign of life; the request was not started");
+            let reason = format!("the routes of router {router} are unresponsive; the request was not started");
             self.end(id, Failure::new(Code::Unreachable, reason), now);
         }
     }

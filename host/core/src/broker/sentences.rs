@@ -31,7 +31,7 @@ pub fn why(eligibility: &Eligibility, service: &ServiceName) -> String {
         }
         Eligibility::Quarantined(left) => format!("in quarantine for {left:.1?} more: it crashed in its last requests"),
         Eligibility::Registered { idle, busy } => format!("{idle} idle, {busy} busy"),
-        Eligibility::Unresponsive => "it gives no sign of life".into(),
+        Eligibility::Unresponsive => "it is unresponsive".into(),
         Eligibility::Full { outstanding } => {
             format!("it has {} of this node: limits.requests-per-peer", text::count(*outstanding, "request"))
         }

@@ -105,7 +105,7 @@ impl Broker {
                 self.note(id, |broker, pending| broker.waiting_step(pending, is_told_all, now));
                 let limit = self.requests.get(&id).map(|pending| self.limit_of(pending)).unwrap_or_default();
                 let reason = format!(
-                    "a request would wait at node {} until another node has room or gives a sign of life, at most until its deadline: {limit}",
+                    "a request would wait at node {} until another node has room or responds, at most until its deadline: {limit}",
                     self.settings.name
                 );
                 self.answer(id, Err(Failure::new(Code::Deadline, reason)), now);
@@ -317,7 +317,7 @@ mod tests {
         for (crossed, expected) in [
             (
                 &["local"][..],
-                "nobody offers it in zone local; goes through router r2: zone lyon, cost 10; not r1: it gives no sign of life",
+                "nobody offers it in zone local; goes through router r2: zone lyon, cost 10; not r1: it is unresponsive",
             ),
             (&["paris", "local"], "goes through router r2: zone lyon"),
         ] {
@@ -337,7 +337,7 @@ mod tests {
         submit(&mut broker, &[], now);
         let (records, reply) = answer_of(&mut broker);
         let own = trace::decode(records[0].clone()).unwrap();
-        assert!(own.decision.starts_with("waits here; not r1: it gives no sign of life; not r2: "), "{own:?}");
+        assert!(own.decision.starts_with("waits here; not r1: it is unresponsive; not r2: "), "{own:?}");
         assert!(matches!(reply, Reply::Failure(Failure { code: Code::Deadline, .. })), "{reply:?}");
         assert_eq!(broker.outstanding(), 0);
     }

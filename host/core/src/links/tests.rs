@@ -118,7 +118,7 @@ fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
     for beat in 1..=20 {
         effects = scene.wake(beat * 250, true);
     }
-    let why = "it gives no sign of life within 5s; every message on its way must pass within peers.expiry".into();
+    let why = "it sent nothing within 5s; every message on its way must pass within peers.expiry".into();
     assert_eq!(effects, [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
     assert_ne!(scene.dials(5_100), link);
 }

@@ -97,9 +97,9 @@ impl fmt::Display for ZoneEvent {
             ),
             Self::LinkLost { node, why } => write!(f, "the link to node {node} is gone: {why}"),
             Self::PeerSilent { node, is_silent: true } => {
-                write!(f, "node {node} gives no sign of life; it gets no requests until it does")
+                write!(f, "node {node} is unresponsive; it gets no requests until it responds")
             }
-            Self::PeerSilent { node, is_silent: false } => write!(f, "node {node} gives signs of life again"),
+            Self::PeerSilent { node, is_silent: false } => write!(f, "node {node} responds again"),
             Self::DialFailed { endpoint, why } => write!(f, "no peer at {endpoint}: {why}"),
             Self::SessionUp { zone, router } => write!(f, "router {router} of zone {zone} is a neighbour from now on"),
             Self::SessionDown { router } => write!(f, "router {router} is no longer a neighbour"),

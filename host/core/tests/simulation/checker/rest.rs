@@ -113,7 +113,7 @@ impl Checker {
                 Some(held) => held.until + round >= self.now,
                 None => worker.heard + majordomo.expiry + round >= self.now,
             };
-            self.require(may_stay, || format!("keeps worker {peer}, who gives no sign of life"));
+            self.require(may_stay, || format!("keeps worker {peer}, which is unresponsive"));
         }
     }
 
