@@ -28,6 +28,7 @@ mod load;
 mod majordomo;
 mod messages;
 mod node;
+mod pages;
 mod partitions;
 mod patience;
 mod pressure;
