@@ -69,7 +69,7 @@ fn write_cargo(file: &Path, name: &str) {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let script = format!(
         "#!/bin/sh\nset -e\ncp '{}' shout/Cargo.lock\nln -sfn '{target}' shout/target\n\
-            exec '{cargo}' \"$@\" --quiet --target-dir '{target}'\n",
+            PATH=${{PATH#*:}} exec '{cargo}' \"$@\" --quiet --target-dir '{target}'\n",
         repository("Cargo.lock"),
         target = target.display(),
     );
