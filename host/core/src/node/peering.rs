@@ -209,7 +209,7 @@ impl Node {
             PeerMessage::Welcome { member, .. } => match self.is_who_was_dialled(link, &member) {
                 Ok(()) => self.links_of(link).into_iter().for_each(|links| links.welcomed(link, member.clone(), now)),
                 Err(why) => {
-                    self.links_of(link).into_iter().for_each(|links| links.refused(link, &why.to_string(), now))
+                    self.links_of(link).into_iter().for_each(|links| links.refused(link, &why.to_string(), now));
                 }
             },
             PeerMessage::Refused(why) => links.refused(link, &format!("it says: {why}"), now),
