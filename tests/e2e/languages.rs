@@ -14,7 +14,7 @@ fn assert_counts(folder: Folder) {
     // Instances of an interpreter are costly to make.
     let node = Node::start_in(folder, "[service.compter]\nreuse = 100\ndeadline = '3m'\n", &[]);
     for (text, counts) in [("", "0 0 0\n"), ("two words", "0 2 9\n"), ("a\tb\r\n\nc \u{e9}\n", "3 4 11\n")] {
-        assert_eq!(node.call("compter", &[text.as_bytes()]).unwrap(), [counts], "{text:?}");
+        assert_eq!(node.call_when_offered("compter", &[text.as_bytes()]).unwrap(), [counts], "{text:?}");
     }
 }
 
@@ -143,7 +143,7 @@ fn begin(folder: &Folder, language: &str) -> PathBuf {
 fn assert_serves(folder: Folder, built: &str) {
     fs::copy(folder.path("my-service").join(built), folder.path("plugins/my-service.wasm")).unwrap();
     let node = Node::start_in(folder, "[service.my-service]\ndeadline = '3m'\n", &[]);
-    assert_eq!(node.call("my-service", &[b"bonjour"]).unwrap(), ["BONJOUR"]);
+    assert_eq!(node.call_when_offered("my-service", &[b"bonjour"]).unwrap(), ["BONJOUR"]);
     for empty in [&[][..], &[b"".as_slice()]] {
         assert!(node.fail("my-service", empty).1.contains("send some text"));
     }

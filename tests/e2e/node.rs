@@ -73,6 +73,10 @@ pub(crate) struct Node {
     pub(crate) tcp: String,
 }
 
+fn request(service: &str, frames: &[&[u8]]) -> Request {
+    Request::new(service).body(frames.iter().map(|frame| frame.to_vec())).deadline(PATIENCE)
+}
+
 impl Node {
     /// Starts a node with these plugins and settings, and waits until it is ready.
     pub(crate) fn start(plugins: &[&str], settings: &str) -> Self {
@@ -162,8 +166,13 @@ impl Node {
 
     /// Calls a service with these frames.
     pub(crate) fn call(&self, service: &str, frames: &[&[u8]]) -> Result<Body, Error> {
-        let ask = Request::new(service).body(frames.iter().map(|frame| frame.to_vec())).deadline(PATIENCE);
-        self.client().call(ask, |_| {})
+        self.client().call(request(service, frames), |_| {})
+    }
+
+    /// Calls a service as soon as it is offered: a busy machine may compile a large plugin for longer than a node's
+    /// start waits for its plugins.
+    pub(crate) fn call_when_offered(&self, service: &str, frames: &[&[u8]]) -> Result<Body, Error> {
+        self.client().call(request(service, frames).wait(true), |_| {})
     }
 
     /// Calls a service that is expected to fail, and returns the failure.
