@@ -31,6 +31,7 @@ mod slab_map;
 mod status;
 mod timers;
 mod trace;
+mod worker_table;
 mod workers;
 
 pub use effect::{Effect, Event};
@@ -61,7 +62,7 @@ use service::{Provider, Service};
 use slab_map::SlabMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trace::Trace;
-use workers::Worker;
+use worker_table::{Worker, WorkerTable};
 
 /// Hop limit: largest number of nodes and routers that a request may be forwarded to.
 pub(crate) const MAX_HOPS: u8 = 32;
@@ -75,7 +76,7 @@ const ENDED_AT_A_TIME: usize = 1_024;
 pub struct Broker {
     settings: NodeSettings,
     services: SlabMap<ServiceName, Service>,
-    workers: BTreeMap<ConnectionId, Worker>,
+    workers: WorkerTable,
     requests: RequestTable,
     clients: ClientTable,
     absences: Absences,
@@ -91,8 +92,6 @@ pub struct Broker {
     refusals: WorkerRefusals,
     /// Runs that were stopped and await confirmation.
     stopping: BTreeMap<RequestId, ServiceName>,
-    next_stamp: u64,
-    next_heartbeat: Option<Time>,
     draining: bool,
     counters: Counters,
     effects: VecDeque<Effect>,
@@ -121,13 +120,11 @@ impl Broker {
             quotas,
             refusals: WorkerRefusals::default(),
             services: SlabMap::new(),
-            workers: BTreeMap::new(),
+            workers: WorkerTable::default(),
             requests,
             clients: ClientTable::default(),
             absences: Absences::default(),
             stopping: BTreeMap::new(),
-            next_stamp: 0,
-            next_heartbeat: None,
             draining: false,
             counters: Counters::default(),
             effects: VecDeque::new(),
@@ -146,7 +143,7 @@ impl Broker {
         self.requests
             .next_wake()
             .into_iter()
-            .chain(self.next_heartbeat)
+            .chain(self.workers.next_round())
             .chain(self.refusals.next())
             .chain(self.absences.next())
             .chain(departed)
@@ -177,7 +174,7 @@ impl Broker {
 
     /// Iterates over the connections of clients with outstanding requests, and of workers.
     pub fn peers(&self) -> impl Iterator<Item = &ConnectionId> {
-        self.clients.connections().chain(self.workers.keys())
+        self.clients.connections().chain(self.workers.iter().map(|(peer, _)| peer))
     }
 
     /// Returns the state of every service that is offered or waited for, by name.

@@ -93,7 +93,7 @@ impl Broker {
     pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
         self.refusals.take(connection);
         self.drop_held(connection);
-        if self.workers.contains_key(connection) {
+        if self.workers.contains(connection) {
             self.delete_worker(connection, "its connection is gone", now);
         }
         if self.clients.depart(connection, self.requests.next_id()) {
@@ -106,7 +106,7 @@ impl Broker {
     pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
         if !connection.has_own_identity() {
             self.refusals.take(connection);
-            if self.workers.contains_key(connection) {
+            if self.workers.contains(connection) {
                 self.delete_worker(connection, "its connection is gone", now);
             }
         }

@@ -2,6 +2,8 @@
 
 use super::deadlines::ProviderKind;
 use super::effect::REGISTERED_TWICE;
+use super::service::Service;
+use super::worker_table::{Beat, State, Worker};
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
@@ -13,53 +15,17 @@ use crate::time::Time;
 /// Largest number of times that a request of an idempotent service is given to another worker.
 const MAX_RETRIES: u32 = 3;
 
-/// Number of heartbeats of a busy worker after which more are expected. One may have been in transit when the worker
-/// got its request.
-const HEARTBEATS: u32 = 2;
-
-/// A registered worker.
-#[derive(Debug)]
-pub(super) struct Worker {
-    dialect: Dialect,
-    service: ServiceName,
-    heard: Time,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Waiting; the stamp orders workers by how long they have been idle.
-    Idle(u64),
-    /// Serving this request, which may have ended in the meantime. The worker has until this time: the service's full
-    /// deadline, if it has one, so that a request that waited for long, or a client's short limit, does not make the
-    /// worker look dead. The last field counts the heartbeats since the worker got the request.
-    Busy(RequestId, Time, u32),
-}
-
-impl Worker {
-    /// Returns the request that the worker has.
-    pub(super) fn request(&self) -> Option<RequestId> {
-        match self.state {
-            State::Idle(_) => None,
-            State::Busy(request, ..) => Some(request),
-        }
-    }
-}
-
 impl Broker {
     /// Handles a worker's command by the state table of RFC 18: a command out of turn ends the registration.
     pub fn worker(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
-        if !self.workers.contains_key(connection) {
+        if !self.workers.hear(connection, now) {
             return self.receive_from_stranger(connection, dialect, command, now);
-        }
-        if let Some(worker) = self.workers.get_mut(connection) {
-            worker.heard = now;
         }
         match command {
             WorkerCommand::Ready { .. } => {
                 self.expel_worker(connection, REGISTERED_TWICE, now);
             }
-            WorkerCommand::Heartbeat => self.count_heartbeat(connection),
+            WorkerCommand::Heartbeat => self.workers.count_heartbeat(connection),
             WorkerCommand::Disconnect => self.delete_worker(connection, "it said so", now),
             WorkerCommand::Partial { client, body } => {
                 self.worker_reply(connection, &client, Reply::Partial(body), now);
@@ -142,10 +108,8 @@ impl Broker {
     }
 
     fn register(&mut self, connection: &ConnectionId, dialect: Dialect, service: &ServiceName, now: Time) {
-        let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(0) };
         self.refusals.take(connection);
-        self.workers.insert(connection.clone(), worker);
-        self.next_heartbeat.get_or_insert(now + self.settings.majordomo.heartbeat);
+        self.workers.insert(connection, dialect, service, self.settings.majordomo.heartbeat, now);
         self.push_event(Event::WorkerJoined { connection: connection.clone(), service: service.clone() });
         self.make_idle(connection);
         self.advertise(service);
@@ -172,21 +136,19 @@ impl Broker {
     }
 
     fn make_idle(&mut self, connection: &ConnectionId) {
-        let stamp = self.next_stamp;
-        self.next_stamp += 1;
-        let Some(worker) = self.workers.get_mut(connection) else { return };
-        worker.state = State::Idle(stamp);
-        let service = worker.service.clone();
-        self.service(&service).idle.insert(stamp, connection.clone());
+        let Some((stamp, service)) = self.workers.rest(connection) else { return };
+        let entry = self.services.get_or_insert_with(service, || Service::new(&self.settings, service));
+        entry.idle.insert(stamp, connection.clone());
     }
 
     pub(super) fn hand_to_worker(&mut self, request: RequestId, connection: &ConnectionId, now: Time) {
-        let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get_mut(connection)) else {
+        let (Some(pending), Some(worker)) = (self.requests.get_mut(&request), self.workers.get(connection)) else {
             return;
         };
+        let (dialect, is_expired) = (worker.dialect, worker.is_expired(self.settings.majordomo.expiry, now));
         let until = self.services.get(&worker.service).and_then(|service| service.terms.of_workers());
-        worker.state = State::Busy(request, until.map_or(Time::NEVER, |time| now + time), 0);
-        if now.since(worker.heard) > self.settings.majordomo.expiry {
+        self.workers.occupy(connection, request, until.map_or(Time::NEVER, |time| now + time));
+        if is_expired {
             // The worker expired since the last round of heartbeats: nothing is sent to it, so nothing can have
             // started.
             self.detach_worker(connection);
@@ -194,7 +156,6 @@ impl Broker {
             self.expel_worker(connection, "it was silent for too long", now);
             return;
         }
-        let dialect = worker.dialect;
         pending.stage = Stage::Worker(connection.clone());
         pending.attempts += 1;
         // The body stays here as well, in case the worker dies.
@@ -206,7 +167,7 @@ impl Broker {
 
     fn worker_reply(&mut self, connection: &ConnectionId, client: &Frame, reply: Reply, now: Time) {
         let Some(worker) = self.workers.get(connection) else { return };
-        let State::Busy(request, ..) = worker.state else {
+        let Some(request) = worker.request() else {
             self.expel_worker(connection, "it replied without having a request", now);
             return;
         };
@@ -261,9 +222,8 @@ impl Broker {
 
     /// Releases a worker's place in its service's counts; the caller removes the worker.
     pub(super) fn detach_worker(&mut self, connection: &ConnectionId) {
-        let Some(worker) = self.workers.get_mut(connection) else { return };
-        let state = std::mem::replace(&mut worker.state, State::Idle(u64::MAX));
-        if let Some(service) = self.services.get_mut(&worker.service) {
+        let Some((state, service)) = self.workers.release(connection) else { return };
+        if let Some(service) = self.services.get_mut(service) {
             match state {
                 State::Busy(..) => service.busy -= 1,
                 State::Idle(stamp) => drop(service.idle.remove(&stamp)),
@@ -271,50 +231,28 @@ impl Broker {
         }
     }
 
-    fn count_heartbeat(&mut self, connection: &ConnectionId) {
-        if let Some(Worker { state: State::Busy(.., heartbeats), .. }) = self.workers.get_mut(connection) {
-            *heartbeats = heartbeats.saturating_add(1);
-        }
-    }
-
     /// Ends the registration of a worker that has had a request for longer than its service allows.
     pub(super) fn expel_if_overdue(&mut self, connection: &ConnectionId, now: Time) {
-        if let Some(Worker { state: State::Busy(_, until, _), .. }) = self.workers.get(connection)
-            && *until <= now
-        {
+        if self.workers.get(connection).is_some_and(|worker| worker.is_overdue(now)) {
             self.expel_worker(connection, "it did not answer within the service's deadline", now);
         }
     }
 
     /// Sends heartbeats to all workers once per interval, and expels expired and overdue ones.
-    ///
-    /// Many workers, such as those of the ZeroMQ guide, send nothing while they work, so a busy one expires only if it
-    /// has sent heartbeats while it had this request.
     pub(super) fn heartbeat(&mut self, now: Time) {
-        if self.next_heartbeat.is_none_or(|due| due > now) {
-            return;
-        }
-        let expiry = self.settings.majordomo.expiry;
-        let workers: Vec<(ConnectionId, Dialect, State, Time)> = self
-            .workers
-            .iter()
-            .map(|(peer, worker)| (peer.clone(), worker.dialect, worker.state, worker.heard))
-            .collect();
-        for (peer, dialect, state, heard) in workers {
-            match state {
-                State::Idle(_) | State::Busy(_, _, HEARTBEATS..) if now.since(heard) > expiry => {
-                    self.expel_worker(&peer, "it was silent for too long", now);
-                }
-                State::Busy(_, until, _) if until <= now => self.expel_if_overdue(&peer, now),
-                _ => self.send(&peer, dialect, ToWorker::Heartbeat),
+        for (peer, beat) in self.workers.round(self.settings.majordomo.expiry, now) {
+            match beat {
+                Beat::Expired => drop(self.expel_worker(&peer, "it was silent for too long", now)),
+                Beat::Overdue => self.expel_if_overdue(&peer, now),
+                Beat::Send(dialect) => self.send(&peer, dialect, ToWorker::Heartbeat),
             }
         }
-        self.next_heartbeat = (!self.workers.is_empty()).then(|| now + self.settings.majordomo.heartbeat);
+        self.workers.end_round(self.settings.majordomo.heartbeat, now);
     }
 
     /// Disconnects all workers.
     pub(super) fn dismiss_workers(&mut self, now: Time) {
-        while let Some(peer) = self.workers.keys().next().cloned() {
+        while let Some(peer) = self.workers.first() {
             self.expel_worker(&peer, "the node shuts down", now);
         }
     }
