@@ -27,6 +27,7 @@ mod request_table;
 mod retry_budget;
 pub mod sentences;
 mod service;
+mod service_table;
 mod slab_map;
 mod status;
 mod timers;
@@ -43,7 +44,7 @@ use crate::access::Access;
 use crate::connection::ConnectionId;
 use crate::failure::{Code, Failure};
 use crate::message::{self, Body, Frame, Reply};
-use crate::name::{Label, ServiceName};
+use crate::name::ServiceName;
 use crate::settings::NodeSettings;
 use crate::time::Time;
 use absences::Absences;
@@ -59,7 +60,7 @@ use refusals::WorkerRefusals;
 use request_table::RequestTable;
 use retry_budget::RetryBudget;
 use service::{Provider, Service};
-use slab_map::SlabMap;
+use service_table::ServiceTable;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use trace::Trace;
 use worker_table::{Worker, WorkerTable};
@@ -75,14 +76,12 @@ const ENDED_AT_A_TIME: usize = 1_024;
 #[derive(Debug)]
 pub struct Broker {
     settings: NodeSettings,
-    services: SlabMap<ServiceName, Service>,
+    services: ServiceTable,
     workers: WorkerTable,
     requests: RequestTable,
     clients: ClientTable,
     absences: Absences,
     balancer: Balancer,
-    /// Zones that routers lead to, with the number of known services of each.
-    zones: BTreeMap<Label, usize>,
     forwarded: ForwardTable,
     /// Services with requests for which no peer has room.
     starved: BTreeSet<ServiceName>,
@@ -112,14 +111,13 @@ impl Broker {
         Self {
             settings,
             balancer: hops,
-            zones: BTreeMap::new(),
             forwarded: ForwardTable::new(),
             starved: BTreeSet::new(),
             budget,
             replies,
             quotas,
             refusals: WorkerRefusals::default(),
-            services: SlabMap::new(),
+            services: ServiceTable::new(),
             workers: WorkerTable::default(),
             requests,
             clients: ClientTable::default(),
@@ -188,7 +186,7 @@ impl Broker {
     /// Returns the name of a service that is offered or waited for, from its bytes. Spares the caller creating another.
     #[must_use]
     pub fn known(&self, name: &[u8]) -> Option<&ServiceName> {
-        self.services.key(std::str::from_utf8(name).ok()?)
+        self.services.name(std::str::from_utf8(name).ok()?)
     }
 
     /// Returns `true` if the service is offered at this destination.
@@ -212,7 +210,7 @@ impl Broker {
         self.remember(&context.requester, id);
         let RequestContext { requester, service, destination, patience, is_trace, .. } = &context;
         let at_node = matches!(destination, Destination::Node(_)).then(|| self.kind(service, destination));
-        let entry = self.services.get_or_insert_with(service, || Service::new(&self.settings, service));
+        let entry = self.services.entry(service, &self.settings);
         let kind = if *is_trace { ProviderKind::Plugin } else { at_node.unwrap_or_else(|| entry.kind(destination)) };
         let clock = Clock::new(Deadline::asked(requester, context.deadline, now), *patience, kind, now);
         let start_tag = entry.fair_queue.assign(requester, id, entry.queued());
@@ -308,7 +306,7 @@ impl Broker {
     fn serve_or_queue(&mut self, id: RequestId, now: Time) {
         let Some(Pending { context, start_tag: turn, deadline, .. }) = self.requests.get(&id) else { return };
         let (name, place) = (&context.service, &context.destination);
-        let service = self.services.get_or_insert_with(name, || Service::new(&self.settings, name));
+        let service = self.services.entry(name, &self.settings);
         let may_go = service.next_local().is_none() && place.may_be_here() && deadline.at > now;
         if may_go
             && !service.is_quarantined(now)
@@ -404,9 +402,7 @@ impl Broker {
         }
         let entry = self.service(&pending.context.service);
         *(if result.is_ok() { &mut entry.replied } else { &mut entry.failed }) += u64::from(pending.trace.is_none());
-        if entry.is_forgettable() {
-            self.services.remove(&pending.context.service);
-        }
+        self.services.remove_unused(&pending.context.service);
         let reply = match result {
             Ok(body) => {
                 self.counters.replied += 1;
@@ -438,7 +434,7 @@ impl Broker {
         if !is_local {
             self.dispatch_elsewhere(name, now);
         }
-        self.forget_if_unused(name);
+        self.services.remove_unused(name);
     }
 
     /// Reports a change of whether or how this node serves a service itself.
@@ -454,14 +450,8 @@ impl Broker {
         });
     }
 
-    fn forget_if_unused(&mut self, name: &ServiceName) {
-        if self.services.get(name).is_some_and(Service::is_forgettable) {
-            self.services.remove(name);
-        }
-    }
-
     fn service(&mut self, name: &ServiceName) -> &mut Service {
-        self.services.get_or_insert_with(name, || Service::new(&self.settings, name))
+        self.services.entry(name, &self.settings)
     }
 
     fn push_event(&mut self, event: Event) {

@@ -164,8 +164,8 @@ impl Broker {
 
     /// Returns a text that names the zones that routers lead to, up to [`MAX_ZONES`]: ` and zones lyon, nice`.
     fn other_zones(&self) -> String {
-        let named: Vec<&str> = self.zones.keys().take(MAX_ZONES).map(Label::as_str).collect();
-        match (named.as_slice(), self.zones.len() - named.len()) {
+        let named: Vec<&str> = self.services.zones().take(MAX_ZONES).map(Label::as_str).collect();
+        match (named.as_slice(), self.services.zones().len() - named.len()) {
             ([], _) => ", and no router leads to another".into(),
             ([one], _) => format!(" and zone {one}"),
             (all, 0) => format!(" and zones {}", all.join(", ")),

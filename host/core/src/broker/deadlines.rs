@@ -240,10 +240,8 @@ impl Broker {
             return;
         }
         pending.clock.turn(kind, now);
-        let terms = self
-            .services
-            .get_or_insert_with(&pending.context.service, || Service::new(&self.settings, &pending.context.service));
-        pending.deadline = pending.clock.deadline(&terms.terms);
+        let service = self.services.entry(&pending.context.service, &self.settings);
+        pending.deadline = pending.clock.deadline(&service.terms);
     }
 
     /// Resets the deadlines of waiting requests after the providers of a service have changed.

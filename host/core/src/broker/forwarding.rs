@@ -49,7 +49,7 @@ impl Broker {
     pub fn peer_down(&mut self, link: LinkId, why: &str, now: Time) {
         let Some((hop, addresses)) = self.balancer.remove(link) else { return };
         for address in &addresses {
-            self.drop_way(link, address);
+            self.services.drop_way(link, address);
         }
         for id in hop.outstanding {
             let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);

@@ -75,7 +75,7 @@ impl Broker {
         entry.running = entry.running.saturating_sub(1);
         if entry.queued() > 0 || !entry.plugin {
             self.dispatch(&service, now);
-            self.forget_if_unused(&service);
+            self.services.remove_unused(&service);
         }
     }
 

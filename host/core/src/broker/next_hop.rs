@@ -6,7 +6,7 @@ use super::service::{RemoteZone, Service};
 use super::{Broker, Pending, RequestId};
 use crate::connection::LinkId;
 use crate::message::peer::Traits;
-use crate::name::{Address, Label, Location, ServiceName};
+use crate::name::{Address, Label, ServiceName};
 use crate::time::Time;
 
 /// A link, and the zone that the request is to be served in, if it is another.
@@ -17,28 +17,8 @@ impl Broker {
     /// peer leads to at this cost.
     pub fn peer_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
         self.balancer.offer(link, address, traits);
-        let entry = self.service(&address.service);
-        let mut new_zone = None;
-        match &address.location {
-            Location::Named(zone) => {
-                new_zone = (!entry.remote_zones.contains_key(zone)).then_some(zone);
-                entry.remote_zones.entry(zone.clone()).or_default().put(link, cost, traits.by_workers);
-            }
-            _ => {
-                if let Err(place) = entry.peers.binary_search(&link) {
-                    entry.peers.insert(place, link);
-                }
-                if traits.by_workers {
-                    entry.by_workers.insert(link);
-                } else {
-                    entry.by_workers.remove(&link);
-                }
-            }
-        }
-        let waiting: Vec<RequestId> = entry.waiting().collect();
-        if let Some(zone) = new_zone {
-            *self.zones.entry(zone.clone()).or_default() += 1;
-        }
+        let waiting: Vec<RequestId> = self.service(&address.service).waiting().collect();
+        self.services.add_way(link, address, traits, cost);
         for id in waiting {
             if let Some(pending) = self.requests.get_mut(&id) {
                 // The peer may have rejected the request before; now it offers the service.
@@ -52,21 +32,8 @@ impl Broker {
     /// Withdraws an offer of the peer on a link. The requests that the peer has continue.
     pub fn peer_withdraws(&mut self, link: LinkId, address: &Address, now: Time) {
         self.balancer.withdraw(link, address);
-        self.drop_way(link, address);
+        self.services.drop_way(link, address);
         self.provider_left(&address.service, now);
-    }
-
-    /// Removes a link from the next hops of a service.
-    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
-        let Some(entry) = self.services.get_mut(&address.service) else { return };
-        if let (true, Location::Named(zone)) = (entry.drop_way(link, address), &address.location)
-            && let Some(services) = self.zones.get_mut(zone)
-        {
-            *services -= 1;
-            if *services == 0 {
-                self.zones.remove(zone);
-            }
-        }
     }
 
     /// Chooses the next hop of a request, if one is open.

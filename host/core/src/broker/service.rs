@@ -179,6 +179,18 @@ impl Service {
         }
     }
 
+    /// Adds a peer of this zone that offers the service, or replaces its traits.
+    pub(super) fn add_peer(&mut self, link: LinkId, traits: Traits) {
+        if let Err(place) = self.peers.binary_search(&link) {
+            self.peers.insert(place, link);
+        }
+        if traits.by_workers {
+            self.by_workers.insert(link);
+        } else {
+            self.by_workers.remove(&link);
+        }
+    }
+
     /// Removes a link to the service at `address`; returns `true` if it was the last into another zone.
     pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
         let Location::Named(zone) = &address.location else {

@@ -2,7 +2,6 @@
 
 use super::deadlines::ProviderKind;
 use super::effect::REGISTERED_TWICE;
-use super::service::Service;
 use super::worker_table::{Beat, State, Worker};
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::connection::ConnectionId;
@@ -137,7 +136,7 @@ impl Broker {
 
     fn make_idle(&mut self, connection: &ConnectionId) {
         let Some((stamp, service)) = self.workers.rest(connection) else { return };
-        let entry = self.services.get_or_insert_with(service, || Service::new(&self.settings, service));
+        let entry = self.services.entry(service, &self.settings);
         entry.idle.insert(stamp, connection.clone());
     }
 
