@@ -93,9 +93,7 @@ impl Broker {
     pub fn connection_closed(&mut self, connection: &ConnectionId, now: Time) {
         self.refusals.take(connection);
         self.drop_held(connection);
-        if self.workers.contains(connection) {
-            self.delete_worker(connection, "its connection is gone", now);
-        }
+        self.delete_worker(connection, "its connection is gone", now);
         if self.clients.depart(connection, self.requests.next_id()) {
             self.end_departed(now);
         }
@@ -106,9 +104,7 @@ impl Broker {
     pub fn connection_lost(&mut self, connection: &ConnectionId, now: Time) {
         if !connection.has_own_identity() {
             self.refusals.take(connection);
-            if self.workers.contains(connection) {
-                self.delete_worker(connection, "its connection is gone", now);
-            }
+            self.delete_worker(connection, "its connection is gone", now);
         }
         let Some(client) = self.clients.get(connection) else { return };
         let is_kept = |request: &RequestId| {

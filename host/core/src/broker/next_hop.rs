@@ -17,8 +17,8 @@ impl Broker {
     /// peer leads to at this cost.
     pub fn peer_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
         self.balancer.offer(link, address, traits);
-        let waiting: Vec<RequestId> = self.service(&address.service).waiting().collect();
-        self.services.add_way(link, address, traits, cost);
+        let service = self.services.add_way(link, address, traits, cost, &self.settings);
+        let waiting: Vec<RequestId> = service.waiting().collect();
         for id in waiting {
             if let Some(pending) = self.requests.get_mut(&id) {
                 // The peer may have rejected the request before; now it offers the service.

@@ -51,14 +51,27 @@ impl ServiceTable {
         }
     }
 
-    /// Adds a link to a service of this zone or of another, or replaces its traits and its cost.
-    pub(super) fn add_way(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32) {
-        let Some(service) = self.services.get_mut(&address.service) else { return };
-        let Location::Named(zone) = &address.location else { return service.add_peer(link, traits) };
+    /// Adds a link to a service of this zone or of another, or replaces its traits and its cost. Returns the service,
+    /// which is inserted if it is not there.
+    pub(super) fn add_way(
+        &mut self,
+        link: LinkId,
+        address: &Address,
+        traits: Traits,
+        cost: u32,
+        settings: &NodeSettings,
+    ) -> &Service {
+        let name = &address.service;
+        let service = self.services.get_or_insert_with(name, || Service::new(settings, name));
+        let Location::Named(zone) = &address.location else {
+            service.add_peer(link, traits);
+            return service;
+        };
         if !service.remote_zones.contains_key(zone) {
             *self.zones.entry(zone.clone()).or_default() += 1;
         }
         service.remote_zones.entry(zone.clone()).or_default().put(link, cost, traits.by_workers);
+        service
     }
 
     /// Removes a link to a service.

@@ -89,10 +89,6 @@ impl WorkerTable {
         self.workers.get(connection)
     }
 
-    pub(super) fn contains(&self, connection: &ConnectionId) -> bool {
-        self.workers.contains_key(connection)
-    }
-
     pub(super) fn first(&self) -> Option<ConnectionId> {
         self.workers.keys().next().cloned()
     }

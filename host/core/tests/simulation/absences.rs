@@ -7,7 +7,7 @@ use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wasmnode_core::message::{Dialect, Reply, Request, native};
-use wasmnode_core::{Code, ConnectionId, Failure, Input, Limits, Node, NodeSettings, Output, RequestId, Time};
+use wasmnode_core::{Code, ConnectionId, Failure, Input, Node, NodeSettings, Output, RequestId, Time};
 
 const SEEDS: u64 = 500;
 const STEPS: usize = 400;
@@ -38,7 +38,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let settings = NodeSettings { limits: Limits::default(), ..NodeSettings::default() };
+        let settings = NodeSettings::default();
         let reconnect = settings.limits.reconnect;
         let clients = NAMES.map(|name| (ConnectionId::new(name), Client::default())).into();
         let (node, now, runs) = (Node::new(settings), Time::from_micros(1_000_000), VecDeque::new());
@@ -147,8 +147,8 @@ impl World {
 
     /// Everybody comes back, and all runs end.
     fn settle(&mut self, rng: &mut Rng) {
-        let away: Vec<_> = self.clients.iter().filter(|(_, client)| client.away_since.is_some()).collect();
-        let away: Vec<ConnectionId> = away.into_iter().map(|(who, _)| who.clone()).collect();
+        let is_away = |(_, client): &(&ConnectionId, &Client)| client.away_since.is_some();
+        let away: Vec<ConnectionId> = self.clients.iter().filter(is_away).map(|(who, _)| who.clone()).collect();
         away.iter().for_each(|who| self.come_back(who));
         while !self.runs.is_empty() {
             self.finish(rng);

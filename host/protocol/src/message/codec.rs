@@ -167,6 +167,24 @@ pub(super) trait Reader: Buf {
         Ok(Some((kind, self.bytes(length.into())?)))
     }
 
+    /// Takes a count and that many entries, each of at least `least` bytes. Fails with `over` before anything is
+    /// allocated if the bytes present cannot be so many.
+    fn list<T>(
+        &mut self,
+        least: usize,
+        over: &'static str,
+        mut entry: impl FnMut(&mut Self) -> Result<T, &'static str>,
+    ) -> Result<Vec<T>, &'static str>
+    where
+        Self: Sized,
+    {
+        let count = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
+        if count > self.remaining() / least {
+            return Err(over);
+        }
+        (0..count).map(|_| entry(self)).collect()
+    }
+
     /// Takes the rest as a reason: one line of at most [`Failure::MAX_REASON`] bytes; invalid UTF-8 becomes U+FFFD.
     fn reason(&mut self) -> String {
         let length = self.remaining();

@@ -16,6 +16,8 @@ const COMPLETE: u8 = 3;
 const STILL: u8 = 4;
 const ASK: u8 = 5;
 
+const OVER: &str = "counts more entries than it has";
+
 /// Encodes an update. A path of more than 255 hops is cut to 255, which receivers reject.
 #[must_use]
 pub fn encode(update: &Update) -> Frame {
@@ -116,11 +118,12 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
 fn changes(from: &mut Frame) -> Result<Changes, &'static str> {
     // The numbers are the least sizes of entries; the shortest router has four bytes.
     Ok(Changes {
-        causes: list(from, 16, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,
-        tombstones: list(from, 21, tombstone)?,
-        withdrawn: list(from, 4, |from| Ok(RouteKey { zone: label(from)?, service: service(from)? }))?,
-        groups: list(from, 17, group)?,
-        fresh: list(from, 20, |from| Ok(Keepalive { origin: router(from)?, boot: from.u64()?, version: from.u64()? }))?,
+        causes: from.list(16, OVER, |from| Ok(DeadLink::new(router(from)?, router(from)?, from.u64()?)))?,
+        tombstones: from.list(21, OVER, tombstone)?,
+        withdrawn: from.list(4, OVER, |from| Ok(RouteKey { zone: label(from)?, service: service(from)? }))?,
+        groups: from.list(17, OVER, group)?,
+        fresh: from
+            .list(20, OVER, |from| Ok(Keepalive { origin: router(from)?, boot: from.u64()?, version: from.u64()? }))?,
     })
 }
 
@@ -140,7 +143,7 @@ fn group(from: &mut Frame) -> Result<Group, &'static str> {
     }
     let path: Result<_, &'static str> = (0..hops).map(|_| Ok(Hop { at: router(from)?, epoch: from.u64()? })).collect();
     let (path, boot, cost) = (path?, from.u64()?, from.u32()?);
-    let services = list(from, 11, |from| {
+    let services = from.list(11, OVER, |from| {
         Ok(OfferedService { service: service(from)?, version: from.u64()?, traits: Traits::from_flags(from.u8()?) })
     })?;
     Ok(Group { path, boot, cost, services })
@@ -159,19 +162,6 @@ fn label(from: &mut Frame) -> Result<Label, &'static str> {
 fn service(from: &mut Frame) -> Result<ServiceName, &'static str> {
     let length = from.u8()?;
     from.view(length.into(), ServiceName::from_bytes)?.map_err(|_| "has the name of a service that is none")
-}
-
-/// Reads a count and that many entries, each of at least `least` bytes.
-fn list<T>(
-    from: &mut Frame,
-    least: usize,
-    mut entry: impl FnMut(&mut Frame) -> Result<T, &'static str>,
-) -> Result<Vec<T>, &'static str> {
-    let count = usize::try_from(from.u32()?).unwrap_or(usize::MAX);
-    if count > from.len() / least {
-        return Err("counts more entries than it has");
-    }
-    (0..count).map(|_| entry(from)).collect()
 }
 
 #[cfg(test)]

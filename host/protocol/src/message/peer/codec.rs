@@ -34,6 +34,8 @@ const STILL: u8 = 3;
 /// Value of the time left that encodes the absence of a deadline.
 const NO_DEADLINE: u64 = u64::MAX;
 
+const OVER: &str = "counts more names than it has";
+
 const FLAG_TRACE: u8 = 1;
 const FLAG_ALTERNATIVE: u8 = 2;
 
@@ -373,9 +375,9 @@ fn service_name(bytes: &[u8]) -> Result<ServiceName, &'static str> {
 fn advert(header: &mut Frame) -> Result<Advert, &'static str> {
     let (kind, version) = (header.u8()?, header.u64()?);
     match kind {
-        WHOLE => Ok(Advert::Whole { version, offers: list(header, OFFER_LEAST, offer)? }),
+        WHOLE => Ok(Advert::Whole { version, offers: header.list(OFFER_LEAST, OVER, offer)? }),
         CHANGE => {
-            let (offers, withdrawn) = (list(header, OFFER_LEAST, offer)?, list(header, 3, address)?);
+            let (offers, withdrawn) = (header.list(OFFER_LEAST, OVER, offer)?, header.list(3, OVER, address)?);
             Ok(Advert::Change { version, offers, withdrawn })
         }
         STILL => Ok(Advert::Still { version }),
@@ -387,19 +389,6 @@ fn offer(header: &mut Frame) -> Result<Offer, &'static str> {
     let flags = header.u8()?;
     let service = address(header)?;
     Ok(Offer { service, cost: header.u32()?, traits: Traits::from_flags(flags) })
-}
-
-/// Reads a count and that many entries, each of at least `least` bytes.
-fn list<T>(
-    header: &mut Frame,
-    least: usize,
-    mut entry: impl FnMut(&mut Frame) -> Result<T, &'static str>,
-) -> Result<Vec<T>, &'static str> {
-    let count = usize::try_from(header.u32()?).unwrap_or(usize::MAX);
-    if count > header.len() / least {
-        return Err("counts more names than it has");
-    }
-    (0..count).map(|_| entry(header)).collect()
 }
 
 fn named(header: &mut Frame) -> Result<Vec<u64>, &'static str> {
