@@ -99,7 +99,7 @@ impl Error {
 
 /// Error of ZeroMQ.
 #[derive(Debug)]
-pub struct SocketError(zmq::Error);
+pub struct SocketError(pub(crate) zmq::Error);
 
 impl fmt::Display for SocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,12 +108,6 @@ impl fmt::Display for SocketError {
 }
 
 impl std::error::Error for SocketError {}
-
-impl From<zmq::Error> for SocketError {
-    fn from(error: zmq::Error) -> Self {
-        Self(error)
-    }
-}
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {

@@ -92,7 +92,7 @@ impl KeyPair {
     /// If libzmq was built without CURVE.
     pub fn random() -> Result<Self, SocketError> {
         loop {
-            let pair = zmq::CurveKeyPair::new()?;
+            let pair = zmq::CurveKeyPair::new().map_err(SocketError)?;
             let pair = Self { public: Key(pair.public_key), secret: Key(pair.secret_key) };
             if !pair.public.to_string().starts_with('-') {
                 return Ok(pair);

@@ -207,8 +207,7 @@ impl Client {
     }
 
     fn prepare(endpoint: &str, proof: Option<&Credentials>) -> Result<Self, Error> {
-        let failed =
-            |error: zmq::Error| Error::Socket { endpoint: endpoint.to_owned(), source: SocketError::from(error) };
+        let failed = |error: zmq::Error| Error::Socket { endpoint: endpoint.to_owned(), source: SocketError(error) };
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
         let connect = || {
@@ -473,7 +472,7 @@ impl Client {
         let endpoint = self.endpoint.clone();
         match error {
             zmq::Error::EAGAIN => Error::Unreachable { endpoint },
-            error => Error::Socket { endpoint, source: error.into() },
+            error => Error::Socket { endpoint, source: SocketError(error) },
         }
     }
 }
