@@ -1,16 +1,25 @@
-//! Answers of the node's own services, as JSON: its state, its plugins, its zone.
+//! Answers of the node's own services: its state, its plugins, its zone.
 
 use crate::transport::zmq::Sockets;
+use serde::Serialize;
 use std::time::{Duration, SystemTime};
 use wasmnode_api::{
     CandidateReport, CounterReport, ExplainReport, FailureReport, MemberReport, PeerReport, Report, ServiceReport,
     ZoneReport,
 };
-use wasmnode_core::{Address, Failure, Label, Node, PeerStatus, Time, Verdict, sentences};
+use wasmnode_core::{Address, Code, Failure, Label, Node, PeerStatus, Time, Verdict, sentences};
 use wasmnode_sandbox::Plugins;
 
-/// Writes the members of the zone.
-pub(crate) fn members(node: &Node, zone: &Label) -> String {
+/// Writes an answer as JSON.
+///
+/// # Errors
+/// Failure 500 if it has no JSON.
+pub(crate) fn json(answer: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(answer).map_err(|error| Failure::new(Code::Failed, error.to_string()))
+}
+
+/// Returns the members of the zone.
+pub(crate) fn members(node: &Node, zone: &Label) -> ZoneReport {
     let started = |boot| humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_micros(boot));
     let members = node.members().into_iter().map(|status| MemberReport {
         name: status.member.name.to_string(),
@@ -21,11 +30,11 @@ pub(crate) fn members(node: &Node, zone: &Label) -> String {
         is_silent: status.is_silent,
         offers: status.offers,
     });
-    serde_json::to_string(&ZoneReport { zone: zone.to_string(), members: members.collect() }).unwrap_or_default()
+    ZoneReport { zone: zone.to_string(), members: members.collect() }
 }
 
-/// Writes how a request for this address would be routed, and why.
-pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
+/// Returns how a request for this address would be routed, and why.
+pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> ExplainReport {
     let explanation = node.explain(address, now);
     let candidates = explanation.candidates.iter().map(|candidate| CandidateReport {
         node: candidate.node.to_string(),
@@ -39,17 +48,16 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> String {
         }
         _ => None,
     };
-    let report = ExplainReport {
+    ExplainReport {
         address: address.to_string(),
         meaning: sentences::meaning(&explanation),
         candidates: candidates.collect(),
         verdict: sentences::verdict(&explanation.verdict),
         failure,
-    };
-    serde_json::to_string(&report).unwrap_or_default()
+    }
 }
 
-/// Writes the state of all services, with the node's counters.
+/// Returns the state of all services, with the node's counters.
 ///
 /// `turned_away` and `over_limit` are counters that the driver keeps.
 pub(crate) fn services(
@@ -58,9 +66,9 @@ pub(crate) fn services(
     sockets: &Sockets,
     [turned_away, over_limit]: [u64; 2],
     now: Time,
-) -> String {
+) -> Report {
     let counters = node.counters();
-    let report = Report {
+    Report {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: now.since(Time::ZERO).as_secs(),
         endpoints: sockets.endpoints().to_vec(),
@@ -94,8 +102,7 @@ pub(crate) fn services(
             over_limit,
             plugins_refused: plugins.refused(),
         },
-    };
-    serde_json::to_string(&report).unwrap_or_default()
+    }
 }
 
 fn peer(status: &PeerStatus) -> PeerReport {

@@ -473,18 +473,18 @@ impl Driver {
     fn explain(&self, request: &Run) -> Result<String, Failure> {
         let address = request.body.first().map(|frame| Address::from_bytes(frame));
         let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
-        Ok(admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
+        admin::json(&admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
     }
 
     /// Answers a request for one of the node's own services; `None` if the answer follows later, by the event queue.
     fn answer_itself(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             api::PLUGINS => return self.plugins_command(request),
-            api::MEMBERS => Ok(admin::members(&self.node, &self.config.node.zone)),
+            api::MEMBERS => admin::json(&admin::members(&self.node, &self.config.node.zone)),
             api::EXPLAIN => self.explain(request),
             _ => {
                 let counters = [self.turned_away, self.over_limit];
-                Ok(admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
+                admin::json(&admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
             }
         };
         Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })

@@ -1,7 +1,7 @@
 //! Service `node.plugins`: the list of plugins, rollback, and the requests of `deploy`.
 
 use super::Driver;
-use serde::Serialize;
+use crate::admin::json;
 use wasmnode_core::{Caller, Code, Failure, Input, RequestId, Run};
 use wasmnode_sandbox::RunId;
 
@@ -18,11 +18,9 @@ impl Driver {
                 return None;
             }
             (["folder"], _) => self.plugins.folder().and_then(|folder| json(&folder)),
-            (["try", service, staged], _) => {
-                self.plugins.verdict(service, staged, None).and_then(|verdict| json(&verdict))
-            }
-            (["try", service, staged, called], _) => {
-                self.plugins.verdict(service, staged, Some(called)).and_then(|verdict| json(&verdict))
+            (["try", service, staged, called @ ..], _) if called.len() <= 1 => {
+                let called = called.first().copied();
+                self.plugins.verdict(service, staged, called).and_then(|verdict| json(&verdict))
             }
             (["rollback", service], Caller::Client(peer)) if self.node.is_admin(peer) => {
                 let run = RunId(request.id.0);
@@ -53,8 +51,4 @@ impl Driver {
             sending.send(Input::Finished { request, result: json(&all).map(|text| vec![text.into()]) });
         });
     }
-}
-
-fn json(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|error| Failure::new(Code::Failed, error.to_string()))
 }
