@@ -21,6 +21,7 @@ mod partial_replies;
 mod pending;
 mod quotas;
 mod refusals;
+mod registration;
 mod request;
 mod request_map;
 mod request_table;

@@ -9,6 +9,7 @@ mod authorization;
 mod contract;
 mod event;
 mod inbound;
+mod join;
 mod name_claim;
 mod peering;
 mod router;

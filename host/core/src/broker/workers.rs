@@ -2,6 +2,7 @@
 
 use super::deadlines::ProviderKind;
 use super::effect::REGISTERED_TWICE;
+use super::registration::RegistrationRefusal;
 use super::worker_table::{Beat, State, Worker};
 use super::{Broker, Effect, Event, RequestId, Stage};
 use crate::connection::ConnectionId;
@@ -68,7 +69,7 @@ impl Broker {
         };
         match self.may_register(connection, &service) {
             Ok(name) => self.register(connection, dialect, &name, now),
-            Err(why) => self.refuse_worker(connection, dialect, &service, why, now),
+            Err(refusal) => self.refuse_worker(connection, dialect, &service, refusal.to_string(), now),
         }
     }
 
@@ -87,20 +88,17 @@ impl Broker {
         }
     }
 
-    fn may_register(&self, connection: &ConnectionId, service: &Frame) -> Result<ServiceName, String> {
+    fn may_register(&self, connection: &ConnectionId, service: &Frame) -> Result<ServiceName, RegistrationRefusal> {
         let limit = self.settings.limits.workers;
-        let name = ServiceName::from_bytes(service).map_err(|invalid| format!("registers a worker, but {invalid}"))?;
+        let name = ServiceName::from_bytes(service).map_err(RegistrationRefusal::Name)?;
         if name.is_reserved() {
-            Err(format!("registers a worker for {name}, which the node answers itself"))
+            Err(RegistrationRefusal::Reserved(name))
         } else if connection.is_unproven() && self.services.get(&name).is_some_and(|service| service.plugin) {
-            Err(format!(
-                "registers a worker for {name}, which a plugin serves, and may be any user of this machine: connect it by ipc, \
-                 or set security.keys"
-            ))
+            Err(RegistrationRefusal::Unproven(name))
         } else if self.workers.len() >= limit {
-            Err(format!("registers a worker for {name}, but limits.workers = {limit} is reached"))
+            Err(RegistrationRefusal::Full { service: name, limit })
         } else if self.draining {
-            Err(format!("registers a worker for {name}, but the node is shutting down"))
+            Err(RegistrationRefusal::Draining(name))
         } else {
             Ok(name)
         }

@@ -5,6 +5,7 @@
 //! the end of that connection shows both nodes which requests were lost.
 
 use super::inbound::InboundPeer;
+use super::join::JoinRefusal;
 use super::name_claim::NameClaim;
 use super::{Node, Output, ZoneEvent};
 use crate::connection::{ConnectionId, LinkId};
@@ -112,17 +113,19 @@ impl Peering {
     }
 
     /// Checks whether a node that sent HELLO may become a peer.
-    fn may_join(&self, zone: &Label, guest: &Member) -> Result<(), String> {
+    fn may_join(&self, zone: &Label, guest: &Member) -> Result<(), JoinRefusal> {
         let (me, name) = (self.me(), &guest.name);
         if *zone != self.zone {
-            return Err(format!(
-                "node {name} is of zone {zone}, and node {} is of zone {}: correct node.zone of one, or the seed",
-                me.name, self.zone
-            ));
+            return Err(JoinRefusal::OtherZone {
+                guest: name.clone(),
+                zone: zone.clone(),
+                me: me.name.clone(),
+                own: self.zone.clone(),
+            });
         }
         let taken = |holder: &Member| {
-            let place = &holder.endpoint;
-            Err(format!("the name {name} is taken in zone {zone} by the node at {place}: change node.name of one"))
+            let endpoint = holder.endpoint.clone();
+            Err(JoinRefusal::NameTaken { name: name.clone(), zone: zone.clone(), endpoint })
         };
         if *name == me.name {
             return if guest.is_same_process(me) { Ok(()) } else { taken(me) };
@@ -134,10 +137,10 @@ impl Peering {
             return taken(known);
         }
         if !self.members.has_room_for(name) {
-            return Err(format!("node {} has limits.members of them already", me.name));
+            return Err(JoinRefusal::Full(me.name.clone()));
         }
         if self.is_leaving {
-            return Err(format!("node {} is shutting down", me.name));
+            return Err(JoinRefusal::Leaving(me.name.clone()));
         }
         Ok(())
     }
@@ -230,8 +233,8 @@ impl Node {
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
-        if let Err(why) = self.is_who_it_says(from, zone, &member).map_err(|denial| denial.to_string()).and(is_welcome)
-        {
+        if let Err(refusal) = self.is_who_it_says(from, zone, &member).map_err(JoinRefusal::from).and(is_welcome) {
+            let why = refusal.to_string();
             self.send(from.clone(), peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
             return self.outputs.push_back(Output::Zone(event));
