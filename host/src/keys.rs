@@ -12,6 +12,7 @@
 
 mod folder;
 mod guard;
+mod rejection;
 mod trust;
 mod trusted;
 
@@ -28,7 +29,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use wasmnode_client::{Key, KeyPair};
+use wasmnode_client::{Key, KeyPair, SocketError};
 use wasmnode_core::{Access, Grant, Label, Pattern, Quota, Role};
 use wasmnode_files::{self as files, FileError};
 
@@ -43,11 +44,20 @@ pub struct Keys {
 
 /// Why keys cannot be read or made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum KeyError {
     /// The folder has no pair of its own.
     None(PathBuf),
-    /// A file cannot be read or written; with the reason and a remedy.
+    /// A file is refused; with the reason and a remedy.
     File(PathBuf, String),
+    /// A file cannot be read.
+    Read(PathBuf, FileError),
+    /// New keys cannot be written to a file.
+    Write(PathBuf, io::Error),
+    /// The system fails to examine, write or remove a file.
+    System(PathBuf, io::Error),
+    /// libzmq cannot make keys, which were to be written to a file.
+    Random(PathBuf, SocketError),
     /// Mistakes in a file.
     Mistakes(ConfigError),
 }
@@ -60,12 +70,28 @@ impl fmt::Display for KeyError {
                 write!(f, "{folder} holds no keys; make some with: wasmnode keygen --keys {folder}")
             }
             Self::File(file, why) => write!(f, "{}: {why}", file.display()),
+            Self::Read(file, error) => write!(f, "{}: cannot be read: {error}", file.display()),
+            Self::Write(file, error) => write!(f, "{}: cannot write the keys: {error}", file.display()),
+            Self::System(file, error) => write!(f, "{}: {error}", file.display()),
+            Self::Random(file, error) => {
+                write!(f, "{}: this build of libzmq cannot make keys: {error}", file.display())
+            }
             Self::Mistakes(mistakes) => mistakes.fmt(f),
         }
     }
 }
 
-impl std::error::Error for KeyError {}
+impl std::error::Error for KeyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::None(_) | Self::File(..) => None,
+            Self::Read(_, error) => Some(error),
+            Self::Write(_, error) | Self::System(_, error) => Some(error),
+            Self::Random(_, error) => Some(error),
+            Self::Mistakes(mistakes) => Some(mistakes),
+        }
+    }
+}
 
 impl From<ConfigError> for KeyError {
     fn from(mistakes: ConfigError) -> Self {
@@ -79,15 +105,14 @@ impl From<ConfigError> for KeyError {
 /// If there is a pair already, or the folder cannot be written.
 pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
     let file = own_file(folder);
-    let failed = |error: &io::Error| KeyError::File(file.clone(), format!("cannot write the keys: {error}"));
-    let pair = KeyPair::random()
-        .map_err(|error| KeyError::File(file.clone(), format!("this build of libzmq cannot make keys: {error}")))?;
+    let failed = |error: io::Error| KeyError::Write(file.clone(), error);
+    let pair = KeyPair::random().map_err(|error| KeyError::Random(file.clone(), error))?;
     let text = format!(
         "# The keys of this process. A holder of the secret key can pose as it: keep it private.\n\
          public = \"{}\"\nsecret = \"{}\"\n",
         pair.public, pair.secret
     );
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let mut opened = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let public = match load_pair(folder) {
@@ -97,9 +122,9 @@ pub fn generate(folder: &Path) -> Result<KeyPair, KeyError> {
             let why = format!("there are keys already{public}; to make new ones, move this file away first");
             return Err(KeyError::File(file, why));
         }
-        opened => opened.map_err(|error| failed(&error))?,
+        opened => opened.map_err(failed)?,
     };
-    opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(|error| failed(&error))?;
+    opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)?;
     Ok(pair)
 }
 
@@ -112,14 +137,15 @@ pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
     let refused = |why: String| KeyError::File(file.clone(), why);
     let (content, _) = match files::read(&file, FILE_BYTES) {
         Err(FileError::NotFound) => return Err(KeyError::None(folder.into())),
-        read => read.map_err(|error| refused(format!("cannot be read: {error}")))?,
+        read => read.map_err(|error| KeyError::Read(file.clone(), error))?,
     };
-    let mode = fs::metadata(&file).map_err(|error| refused(error.to_string()))?.mode();
+    let failed = |error: io::Error| KeyError::System(file.clone(), error);
+    let mode = fs::metadata(&file).map_err(failed)?.mode();
     if mode & 0o077 != 0 {
         let why = format!("other users may read the secret key; restrict it with: chmod 600 {}", file.display());
         return Err(refused(why));
     }
-    if let Guard::Open(why) = guard::examine(&file).map_err(|error| refused(error.to_string()))? {
+    if let Guard::Open(why) = guard::examine(&file).map_err(failed)? {
         return Err(refused(why));
     }
     let pair = crate::config::read_content(&file, content, |mut fields: Fields<'_>| {

@@ -11,6 +11,7 @@
 
 use super::Credential;
 use super::guard::{Guard, examine};
+use super::rejection::Rejection;
 use super::trusted::Trusted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -137,30 +138,32 @@ impl TrustFolder {
                 of_folder
             }
             // The list of files is not known, so none counts as removed.
-            Err(why) => {
+            Err(rejection) => {
+                let why = rejection.to_string();
                 self.files.values_mut().for_each(|known| known.spoil(&why, now));
-                Err(why)
+                Err(rejection)
             }
         };
         let of_files: Vec<Remark> = self.files.iter_mut().filter_map(|(path, known)| known.age(path, now)).collect();
         match of_folder {
             Ok(()) => remarks.extend(of_files),
             // The folder's problem is also that of each file, and reported once.
-            Err(why) => remarks.push(self.remark_of_folder(&why)),
+            Err(rejection) => remarks.push(self.remark_of_folder(rejection.to_string())),
         }
         let trusted = self.settle(&mut remarks);
         Look { trusted, remarks: self.unreported(remarks) }
     }
 
     /// Returns the files with valid names, by path; adds remarks on the others.
-    fn list(&self, remarks: &mut Vec<Remark>) -> Result<BTreeMap<PathBuf, Label>, String> {
+    fn list(&self, remarks: &mut Vec<Remark>) -> Result<BTreeMap<PathBuf, Label>, Rejection> {
+        let unlisted = |error| Rejection::Unlisted(self.folder.clone(), error);
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            entries => entries.map_err(|error| at(&self.folder, format_args!("cannot be listed: {error}")))?,
+            entries => entries.map_err(unlisted)?,
         };
         let (mut found, mut are_too_many) = (BTreeMap::new(), false);
         for entry in entries {
-            let path = entry.map_err(|error| at(&self.folder, format_args!("cannot be listed: {error}")))?.path();
+            let path = entry.map_err(unlisted)?.path();
             let Some(stem) = path.file_name().and_then(|name| name.as_bytes().strip_suffix(b".toml")) else { continue };
             if let Some(name) = std::str::from_utf8(stem).ok().and_then(|name| name.parse().ok()) {
                 found.insert(path, name);
@@ -187,7 +190,7 @@ impl TrustFolder {
         &mut self,
         path: &Path,
         name: &Label,
-        of_folder: &Result<(), String>,
+        of_folder: &Result<(), Rejection>,
         now: Instant,
         remarks: &mut Vec<Remark>,
     ) {
@@ -204,24 +207,27 @@ impl TrustFolder {
             _ => {}
         }
         let before = SystemTime::now();
-        match of_folder.clone().and_then(|()| read(path, remarks)) {
-            Ok((trusted, stamp)) => {
-                let stamp = stamp.is_older_than(before.checked_sub(SETTLED).unwrap_or(before)).then_some(stamp);
-                self.files.insert(path.into(), Known { name: name.clone(), stamp, state: State::Good(trusted) });
-            }
-            Err(why) => {
-                let new = || Known {
-                    name: name.clone(),
-                    stamp: None,
-                    state: State::Bad { why: why.clone(), since: now, last: None },
-                };
-                self.files.entry(path.into()).or_insert_with(new).spoil(&why, now);
-            }
-        }
+        let why = match of_folder {
+            Ok(()) => match read(path, remarks) {
+                Ok((trusted, stamp)) => {
+                    let stamp = stamp.is_older_than(before.checked_sub(SETTLED).unwrap_or(before)).then_some(stamp);
+                    self.files.insert(path.into(), Known { name: name.clone(), stamp, state: State::Good(trusted) });
+                    return;
+                }
+                Err(rejection) => rejection.to_string(),
+            },
+            Err(rejection) => rejection.to_string(),
+        };
+        let new = || Known {
+            name: name.clone(),
+            stamp: None,
+            state: State::Bad { why: why.clone(), since: now, last: None },
+        };
+        self.files.entry(path.into()).or_insert_with(new).spoil(&why, now);
     }
 
     /// Reports why the folder is not accepted, and the consequences for the names of its files.
-    fn remark_of_folder(&self, why: &str) -> Remark {
+    fn remark_of_folder(&self, why: String) -> Remark {
         let named = |still: bool| {
             let of_state = |known: &&Known| matches!(&known.state, State::Bad { last, .. } if last.is_some() == still);
             let names: Vec<&str> =
@@ -231,7 +237,7 @@ impl TrustFolder {
                 _ => names.join(", "),
             }
         };
-        let mut text = why.to_owned();
+        let mut text = why;
         for (names, consequence) in
             [(named(false), "therefore not trusted"), (named(true), "trusted until the grace period ends")]
         {
@@ -311,20 +317,19 @@ impl Known {
 }
 
 /// Reads one file.
-fn read(path: &Path, remarks: &mut Vec<Remark>) -> Result<(Trusted, Stamp), String> {
-    let (bytes, stamp) =
-        files::read(path, FILE_BYTES).map_err(|error| at(path, format_args!("cannot be read: {error}")))?;
+fn read(path: &Path, remarks: &mut Vec<Remark>) -> Result<(Trusted, Stamp), Rejection> {
+    let (bytes, stamp) = files::read(path, FILE_BYTES).map_err(|error| Rejection::Unread(path.into(), error))?;
     believe(path, remarks)?;
-    Trusted::parse(path, bytes).map(|trusted| (trusted, stamp)).map_err(|error| error.to_string().replace('\n', "; "))
+    Trusted::parse(path, bytes).map(|trusted| (trusted, stamp)).map_err(Rejection::Mistakes)
 }
 
 /// Fails if every user could have written the path.
-fn believe(path: &Path, remarks: &mut Vec<Remark>) -> Result<(), String> {
-    let guard = examine(path).map_err(|error| at(path, format_args!("cannot be examined: {error}")))?;
+fn believe(path: &Path, remarks: &mut Vec<Remark>) -> Result<(), Rejection> {
+    let guard = examine(path).map_err(|error| Rejection::Unexamined(path.into(), error))?;
     match guard {
         Guard::Kept => {}
         Guard::Shared(why) => remarks.push(Remark { path: path.into(), text: at(path, why), is_mistake: false }),
-        Guard::Open(why) => return Err(at(path, format_args!("is not accepted, because {why}"))),
+        Guard::Open(why) => return Err(Rejection::Open(path.into(), why)),
     }
     Ok(())
 }

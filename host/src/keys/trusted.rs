@@ -129,7 +129,7 @@ impl Trusted {
     pub fn save(&self, folder: &Path, name: &Label) -> Result<PathBuf, KeyError> {
         let file = file_of(folder, name);
         let refused = |why: String| KeyError::File(file.clone(), why);
-        let failed = |error: io::Error| refused(error.to_string());
+        let failed = |error: io::Error| KeyError::System(file.clone(), error);
         if file.symlink_metadata().is_ok() {
             let why = format!("{name} is trusted already; to trust another key, first: wasmnode distrust {name}");
             return Err(refused(why));
@@ -201,7 +201,7 @@ pub fn distrust(folder: &Path, name: &Label) -> Result<(), KeyError> {
             let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             failed(format!("{name} is not trusted: there is no such file{hint}"))
         }
-        _ => failed(error.to_string()),
+        _ => KeyError::System(file.clone(), error),
     })?;
     let Some(before) = before else { return Ok(()) };
     match trusted_in(folder).iter().find(|(_, other)| other.credential == before.credential) {
