@@ -26,6 +26,7 @@ pub(crate) mod value;
 pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub(crate) use fields::Fields;
+pub(crate) use security::GroupError;
 pub use security::Permissions;
 pub use source::SourceSettings;
 pub use traffic::{LoadConfig, LoadSender, Rhythm};

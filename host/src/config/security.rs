@@ -4,6 +4,7 @@ use super::claims::Needs;
 use super::fields::Fields;
 use super::provenance;
 use super::value::{self, describe, quoted};
+use std::fmt;
 use std::fs::{self, Permissions as Mode};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -51,12 +52,12 @@ impl Permissions {
     /// Creates a socket file so that no other user can connect to it at any moment.
     ///
     /// # Errors
-    /// If the file cannot be given to the group, as a text.
+    /// If the file cannot be given to the group.
     pub(crate) fn of_new_file<T, E>(
         self,
         file: &Path,
         create: impl FnOnce() -> Result<T, E>,
-    ) -> Result<Result<T, E>, String> {
+    ) -> Result<Result<T, E>, GroupError> {
         use rustix::fs::Mode as Mask;
         let before = rustix::process::umask(Mask::from_raw_mode(0o177));
         let created = create();
@@ -64,9 +65,28 @@ impl Permissions {
         if let (Some(group), Ok(_)) = (self.group, &created) {
             chown(file, None, Some(group))
                 .and_then(|()| fs::set_permissions(file, Mode::from_mode(0o660)))
-                .map_err(|error| format!("cannot give it to group {group} (security.ipc-group): {error}"))?;
+                .map_err(|source| GroupError { group, source })?;
         }
         Ok(created)
+    }
+}
+
+/// Why a socket file cannot be given to the group of [`Permissions`].
+#[derive(Debug)]
+pub(crate) struct GroupError {
+    group: u32,
+    source: io::Error,
+}
+
+impl fmt::Display for GroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot give it to group {} (security.ipc-group): {}", self.group, self.source)
+    }
+}
+
+impl std::error::Error for GroupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }
 

@@ -6,6 +6,7 @@
 //! limits (`outgoing`).
 
 mod dialer;
+mod error;
 mod event;
 mod ffi;
 mod handshakes;
@@ -26,6 +27,8 @@ use crate::config::Config;
 use crate::event_queue::EventSender;
 use crate::keys::Keys;
 use dialer::{DialTimeouts, Dialer};
+use error::BindError;
+pub(crate) use error::ListenError;
 use event::Reports;
 pub(crate) use event::TransportEvent;
 use ffi::open_patiently;
@@ -37,7 +40,6 @@ pub(crate) use resolve::Lookup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use send_queue::{Receiver, SendQueues};
 use std::collections::VecDeque;
-use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use unread::Unread;
@@ -95,21 +97,6 @@ impl Ready {
     const UNKNOWN: Self = Self { listener: true, links: true, events: true };
 }
 
-/// Why a node cannot listen.
-#[derive(Debug)]
-pub struct ListenError {
-    endpoint: String,
-    why: String,
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.endpoint, self.why)
-    }
-}
-
-impl std::error::Error for ListenError {}
-
 impl Sockets {
     /// Binds all endpoints. Host names of other nodes are looked up in threads; the results reach `events`, and from
     /// there [`Self::resolved`].
@@ -130,12 +117,13 @@ impl Sockets {
         // Two of the largest messages always fit.
         let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
         let mut sockets =
-            open_patiently(|| Self::open(intake, max_unread, patience, keys, Reports::new(events.clone())))
-                .map_err(|error| ListenError { endpoint: "a ROUTER socket".into(), why: error.to_string() })?;
+            open_patiently(|| Self::open(intake, max_unread, patience, keys, Reports::new(events.clone()))).map_err(
+                |error| ListenError { endpoint: "a ROUTER socket".into(), source: BindError::Socket(error) },
+            )?;
         for endpoint in &config.listen {
-            if let Err(why) = sockets.listener.bind(endpoint, &config.ipc) {
+            if let Err(source) = sockets.listener.bind(endpoint, &config.ipc) {
                 sockets.close();
-                return Err(ListenError { endpoint: endpoint.to_string(), why });
+                return Err(ListenError { endpoint: endpoint.to_string(), source });
             }
         }
         Ok(sockets)
@@ -207,16 +195,16 @@ impl Sockets {
     /// The link's number must not have been used before. With keys, `name` is the node whose key is expected.
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.drain_links();
-        if let Err(why) = self.dialer.dial(link, endpoint, name) {
-            self.news.push_back(Input::LinkDown { link, why });
+        if let Err(error) = self.dialer.dial(link, endpoint, name) {
+            self.news.push_back(Input::LinkDown { link, why: error.to_string() });
         }
     }
 
     /// Continues to open a link whose host name was looked up.
     pub(crate) fn resolved(&mut self, lookup: Lookup) {
         self.drain_links();
-        if let Err((link, why)) = self.dialer.resolved(lookup) {
-            self.report_down(link, why);
+        if let Err((link, error)) = self.dialer.resolved(lookup) {
+            self.report_down(link, error.to_string());
         }
     }
 

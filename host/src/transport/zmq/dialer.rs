@@ -21,6 +21,7 @@
 //! arrived on it and are not read yet: a node's last answers before it stops. So libzmq is set to reconnect, but only
 //! after weeks; a link that has ended is disconnected as soon as its messages are read.
 
+use super::error::DialError;
 use super::event::Reports;
 use super::intake::{Exceeded, Intake};
 use super::polled::Polled;
@@ -171,9 +172,9 @@ impl Dialer {
     ///
     /// # Errors
     /// Why the link cannot connect; then there is no such link.
-    pub(super) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) -> Result<(), String> {
+    pub(super) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) -> Result<(), DialError> {
         if self.links.contains_key(&link) {
-            return Err(format!("{link} is in use"));
+            return Err(DialError::InUse(link));
         }
         match resolve::read(endpoint)? {
             DialTarget::Known(place) => self.connect(link, &place, name),
@@ -185,7 +186,7 @@ impl Dialer {
     ///
     /// # Errors
     /// Why the link cannot connect; then it has ended.
-    pub(super) fn resolved(&mut self, lookup: Lookup) -> Result<(), (LinkId, String)> {
+    pub(super) fn resolved(&mut self, lookup: Lookup) -> Result<(), (LinkId, DialError)> {
         self.lookups -= 1;
         let link = lookup.link;
         if self.links.get(&link).is_none_or(|link| link.state != State::LookingUp) {
@@ -195,7 +196,7 @@ impl Dialer {
         lookup
             .found
             .and_then(|address| self.connect(link, &DialAddress::Tcp(address), name.as_ref()))
-            .map_err(|why| (link, why))
+            .map_err(|error| (link, error))
     }
 
     /// Replaces the trusted keys. Returns the links to close: those that were secured with a key that their name does
@@ -315,26 +316,28 @@ impl Dialer {
         let _else_it_is_dropped = self.router.socket().set_linger(LINGER);
     }
 
-    fn look_up(&mut self, link: LinkId, address: String, expected: Option<&Label>) -> Result<(), String> {
+    fn look_up(&mut self, link: LinkId, address: String, expected: Option<&Label>) -> Result<(), DialError> {
         if self.lookups == MAX_LOOKUPS {
-            return Err(format!("cannot look up {address}: {MAX_LOOKUPS} other names are being looked up"));
+            return Err(DialError::Busy { address, limit: MAX_LOOKUPS });
         }
-        resolve::look_up(link, address, self.reports.clone()).map_err(|error| format!("cannot look it up: {error}"))?;
+        resolve::look_up(link, address, self.reports.clone()).map_err(DialError::Thread)?;
         self.lookups += 1;
         let (name, expected) = (String::new(), expected.cloned());
         self.links.insert(link, Link { state: State::LookingUp, name, expected, key: None, mishap: None });
         Ok(())
     }
 
-    fn connect(&mut self, link: LinkId, place: &DialAddress, expected: Option<&Label>) -> Result<(), String> {
+    fn connect(&mut self, link: LinkId, place: &DialAddress, expected: Option<&Label>) -> Result<(), DialError> {
         let key = self.secure(place, expected)?;
         self.dials += 1;
         let is_free = |name: &str| !self.names.contains_key(name);
-        let name = place.spell(self.dials, is_free).ok_or("too many links to that endpoint are open")?;
+        let name = place.spell(self.dials, is_free).ok_or(DialError::NoSpelling)?;
         let router = self.router.socket_mut();
         let connected = ffi::set(router, ffi::CONNECT_ROUTING_ID, &routing_id(link))
             .and_then(|()| resolve::connect(router, &name, place.is_ipv6()));
-        connected.map_err(|error| format!("ZeroMQ does not connect to {name}: {error}"))?;
+        if let Err(source) = connected {
+            return Err(DialError::Connect { endpoint: name, source });
+        }
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();
         self.links.insert(link, Link { state: State::Connecting, name, expected, key, mishap: None });
@@ -343,25 +346,20 @@ impl Dialer {
 
     /// Sets the keys of the next connection: this node's own, and the one expected of the other side. An ipc connection
     /// needs none, because the permissions of the socket file protect it.
-    fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<Option<Key>, String> {
+    fn secure(&self, place: &DialAddress, expected: Option<&Label>) -> Result<Option<Key>, DialError> {
         let Some(keys) = &self.keys else { return Ok(None) };
-        let refused = |error| format!("ZeroMQ does not take the keys: {error}");
         if matches!(place, DialAddress::Ipc(_)) {
-            return self.router.socket().set_curve_server(false).map(|()| None).map_err(refused);
+            return self.router.socket().set_curve_server(false).map(|()| None).map_err(DialError::Keys);
         }
-        let name = expected.ok_or("its key cannot be checked, because its name is not known: write NAME@tcp://...")?;
-        let key = keys.key_of(name).ok_or_else(|| {
-            format!(
-                "no key of {name} is trusted here; to link with it: wasmnode trust {name} KEY --role peer, or router"
-            )
-        })?;
+        let name = expected.ok_or(DialError::Nameless)?;
+        let key = keys.key_of(name).ok_or_else(|| DialError::NoKey(name.clone()))?;
         let (router, own) = (self.router.socket(), &keys.own);
         router
             .set_curve_publickey(own.public.as_bytes())
             .and_then(|()| router.set_curve_secretkey(own.secret.as_bytes()))
             .and_then(|()| router.set_curve_serverkey(key.as_bytes()))
             .map(|()| Some(key))
-            .map_err(refused)
+            .map_err(DialError::Keys)
     }
 
     /// Returns the next event, the limit that it reports, if any, and the endpoint that it is about.

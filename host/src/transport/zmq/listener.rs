@@ -9,6 +9,7 @@
 //! heartbeats, a frozen client of this crate by the time to live of the heartbeats that it sends. Other frozen clients
 //! keep a connection, what libzmq queues for it, and their share of `limits.unread-bytes`, which includes that queue.
 
+use super::error::BindError;
 use super::event::Reports;
 use super::intake::Intake;
 use super::polled::Polled;
@@ -73,20 +74,20 @@ impl Listener {
         Ok(Self { router, authenticator, keys, users, recent, reports, ipc_files: Vec::new(), endpoints: Vec::new() })
     }
 
-    pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), String> {
+    pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), BindError> {
         if let Endpoint::Ipc(path) = endpoint {
             clear_the_way(path)?;
         }
-        self.secure(endpoint).map_err(|error| format!("ZeroMQ does not take the keys: {error}"))?;
+        self.secure(endpoint).map_err(BindError::Keys)?;
         let bind = || resolve::bind(self.router.socket(), endpoint);
         let bound = match endpoint {
-            Endpoint::Ipc(path) => permissions.of_new_file(path, bind)?,
+            Endpoint::Ipc(path) => permissions.of_new_file(path, bind).map_err(BindError::Group)?,
             Endpoint::Tcp(_) => bind(),
         };
         bound.map_err(|error| match error {
-            zmq::Error::EADDRINUSE => "another process listens there; stop it, or choose another endpoint".to_owned(),
-            zmq::Error::ENOENT => "its folder does not exist".to_owned(),
-            error => error.to_string(),
+            zmq::Error::EADDRINUSE => BindError::InUse,
+            zmq::Error::ENOENT => BindError::NoFolder,
+            error => BindError::Socket(error),
         })?;
         if let Endpoint::Ipc(path) = endpoint {
             self.ipc_files.push(path.clone());
@@ -251,14 +252,14 @@ fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Opt
 
 /// Removes a stale socket file, and rejects a path that is in use. libzmq would remove any file at the path of an ipc
 /// endpoint, even the socket of a running node. A socket that accepts no connection is stale; anything else stays.
-fn clear_the_way(path: &Path) -> Result<(), String> {
+fn clear_the_way(path: &Path) -> Result<(), BindError> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
-        return Err("a file that is not a socket stands there; move it, or choose another endpoint".to_owned());
+        return Err(BindError::NotASocket);
     }
     if UnixStream::connect(path).is_ok() {
-        return Err("another node listens there; stop it, or choose another endpoint".to_owned());
+        return Err(BindError::NodeListens);
     }
     info!("removing {}, left behind by a node that did not end properly", path.display());
-    std::fs::remove_file(path).map_err(|error| format!("cannot remove the stale socket file: {error}"))
+    std::fs::remove_file(path).map_err(BindError::Stale)
 }

@@ -3,6 +3,7 @@
 //! libzmq would look names up in its I/O thread, which blocks all other traffic of the node meanwhile, and would not
 //! report a name that does not exist. So a separate thread looks names up, and libzmq gets only addresses.
 
+use super::error::DialError;
 use super::event::Reports;
 use super::uninterrupted;
 use crate::config::Endpoint;
@@ -34,18 +35,18 @@ pub(super) enum DialTarget {
 #[derive(Debug)]
 pub(crate) struct Lookup {
     pub(super) link: LinkId,
-    pub(super) found: Result<SocketAddr, String>,
+    pub(super) found: Result<SocketAddr, DialError>,
 }
 
 /// Parses an endpoint.
 ///
 /// # Errors
 /// Why a link cannot connect to it.
-pub(super) fn read(endpoint: &str) -> Result<DialTarget, String> {
-    match endpoint.parse::<Endpoint>().map_err(|error| error.to_string())? {
+pub(super) fn read(endpoint: &str) -> Result<DialTarget, DialError> {
+    match endpoint.parse::<Endpoint>().map_err(DialError::Endpoint)? {
         Endpoint::Ipc(path) => Ok(DialTarget::Known(DialAddress::Ipc(path.to_string_lossy().into_owned()))),
         Endpoint::Tcp(address) if address.ends_with(":*") || address.ends_with(":0") => {
-            Err(format!("{endpoint} is for listening only: it has no port"))
+            Err(DialError::NoPort(endpoint.to_owned()))
         }
         Endpoint::Tcp(address) => Ok(match address.parse() {
             Ok(address) => DialTarget::Known(DialAddress::Tcp(address)),
@@ -67,11 +68,12 @@ pub(super) fn look_up(link: LinkId, address: String, reports: Reports) -> std::i
 ///
 /// # Errors
 /// Why the host has no address.
-pub(crate) fn address_of(address: &str) -> Result<SocketAddr, String> {
-    let found = address.to_socket_addrs().map_err(|error| format!("cannot look up {address}: {error}"))?;
+fn address_of(address: &str) -> Result<SocketAddr, DialError> {
+    let lookup = |source| DialError::Lookup { address: address.to_owned(), source };
+    let found = address.to_socket_addrs().map_err(lookup)?;
     let found: Vec<_> = found.collect();
     let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    best.copied().ok_or_else(|| format!("{address} has no address"))
+    best.copied().ok_or_else(|| DialError::NoAddress(address.to_owned()))
 }
 
 /// Listens at an endpoint.
@@ -169,6 +171,6 @@ mod tests {
         {
             assert!(read(text).is_err(), "{text}");
         }
-        assert_eq!(read("tcp://node-2:5555"), Ok(DialTarget::Named("node-2:5555".into())));
+        assert_eq!(read("tcp://node-2:5555").unwrap(), DialTarget::Named("node-2:5555".into()));
     }
 }
