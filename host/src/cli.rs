@@ -173,7 +173,10 @@ impl Cli {
         let wrong = |message| Failed { message, exit: 2 };
         let filter = match &self.log {
             Some(filter) => filter.of_own_parts(),
-            None => Filter::of_environment().map_err(wrong)?.unwrap_or_default(),
+            None => {
+                let given = Filter::of_environment().map_err(|error| wrong(format!("RUST_LOG: {error}")))?;
+                given.unwrap_or_default()
+            }
         };
         // Messages of that crate about guests are in the log of their service, where they count.
         let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{}", filter.as_str()))

@@ -3,6 +3,7 @@
 use super::names::{address, suggest};
 use super::{ConnectArgs, Failed, print};
 use clap::Args;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -45,6 +46,31 @@ pub(crate) struct CallArgs {
     traceparent: Option<String>,
 }
 
+/// Why the value of an option is invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InvalidOption {
+    /// The idempotency key is empty.
+    NoKey,
+    /// The idempotency key has this number of bytes.
+    LongKey(usize),
+    /// The text is not a traceparent.
+    Traceparent,
+}
+
+impl fmt::Display for InvalidOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey => f.write_str("it is empty, which is not a key; leave the option out"),
+            Self::LongKey(length) => write!(f, "it has {length} bytes; a key has at most 255"),
+            Self::Traceparent => f.write_str(
+                "it is not a traceparent: 00-TRACE-PARENT-FLAGS, with 32, 16 and 2 hexadecimal digits (W3C Trace Context)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for InvalidOption {}
+
 /// Calls a service.
 pub(crate) fn call(args: &CallArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let began = Instant::now();
@@ -63,17 +89,17 @@ pub(crate) fn call(args: &CallArgs, config: Option<&Path>) -> Result<ExitCode, F
 }
 
 /// Parses the key of requests that ask for the same effect.
-fn idempotency_key(text: &str) -> Result<String, String> {
+fn idempotency_key(text: &str) -> Result<String, InvalidOption> {
     match text.len() {
         1..=255 => Ok(text.to_owned()),
-        0 => Err("it is empty, which is not a key; leave the option out".into()),
-        length => Err(format!("it has {length} bytes; a key has at most 255")),
+        0 => Err(InvalidOption::NoKey),
+        length => Err(InvalidOption::LongKey(length)),
     }
 }
 
 /// Parses a `traceparent` by <https://www.w3.org/TR/trace-context/>: four fields of lower-case hexadecimal digits, or
 /// more in a future version.
-fn traceparent(text: &str) -> Result<String, String> {
+fn traceparent(text: &str) -> Result<String, InvalidOption> {
     let is_hex = |field: &str, digits| {
         field.len() == digits && field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
@@ -88,9 +114,7 @@ fn traceparent(text: &str) -> Result<String, String> {
         }
         _ => false,
     };
-    let form =
-        "it is not a traceparent: 00-TRACE-PARENT-FLAGS, with 32, 16 and 2 hexadecimal digits (W3C Trace Context)";
-    if is_one && text.is_ascii() { Ok(text.to_owned()) } else { Err(form.into()) }
+    if is_one && text.is_ascii() { Ok(text.to_owned()) } else { Err(InvalidOption::Traceparent) }
 }
 
 fn body(args: &CallArgs) -> Result<Vec<u8>, Failed> {
@@ -146,14 +170,14 @@ mod tests {
         let (upper, more) = (good.to_uppercase(), format!("{good}-more"));
         let void = format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32));
         for bad in ["", "zzz", "00-11-22-01", &upper, &more, &void, &format!("ff{}", &good[2..])] {
-            assert!(traceparent(bad).is_err_and(|why| why.contains("00-TRACE-PARENT-FLAGS")), "{bad}");
+            assert!(traceparent(bad).is_err_and(|why| why.to_string().contains("00-TRACE-PARENT-FLAGS")), "{bad}");
         }
     }
 
     #[test]
     fn an_idempotency_key_has_1_to_255_bytes() {
-        assert!(idempotency_key("").is_err_and(|why| why.contains("is empty")));
-        assert!(idempotency_key(&"x".repeat(256)).is_err_and(|why| why.contains("256 bytes")));
+        assert!(idempotency_key("").is_err_and(|why| why.to_string().contains("is empty")));
+        assert!(idempotency_key(&"x".repeat(256)).is_err_and(|why| why.to_string().contains("256 bytes")));
         assert!(idempotency_key(&"x".repeat(255)).is_ok());
     }
 }

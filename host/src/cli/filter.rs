@@ -2,7 +2,9 @@
 //! rejected. The crate takes `inof` for a part of the program of which everything is to be logged, and logs nothing
 //! else.
 
+use std::fmt;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 use wasmnode::suggestion::nearest;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -20,24 +22,80 @@ const LOCK: &str = include_str!("../../../Cargo.lock");
 #[derive(Debug, Clone)]
 pub(super) struct Filter(String);
 
+/// Which part of a filter is wrong, and what to write.
+#[derive(Debug)]
+pub(super) enum InvalidFilter {
+    /// It has no part.
+    Empty,
+    /// A part has a misspelt level.
+    Level {
+        /// The word.
+        level: String,
+        /// The level that was probably meant.
+        near: &'static str,
+    },
+    /// A part is one word, and not similar to a level.
+    Word(String),
+    /// A part ends in something else than a level.
+    NoLevel(String),
+    /// A part names a part of the program that does not exist.
+    Target {
+        /// The name.
+        target: String,
+        /// The part that was probably meant.
+        near: Option<&'static str>,
+    },
+    /// The crate does not understand it.
+    Unparsed {
+        /// The filter.
+        filter: String,
+        /// Error of the crate.
+        source: ParseError,
+    },
+}
+
+impl fmt::Display for InvalidFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "it is empty; {FORM}"),
+            Self::Level { level, near } => write!(f, "{level:?} is not a level; did you mean {near}?"),
+            Self::Word(word) => {
+                write!(f, "{word:?} is not a level; for a part of the program, {word}=debug; {FORM}")
+            }
+            Self::NoLevel(directive) => write!(f, "{directive:?} ends in no level; {FORM}"),
+            Self::Target { target, near: Some(near) } => {
+                write!(f, "{target:?} is no part of this program; did you mean {near}?")
+            }
+            Self::Target { target, near: None } => {
+                write!(f, "{target:?} is no part of this program; its own are wasmnode, wasmnode_core, plugin and run")
+            }
+            Self::Unparsed { filter, source } => write!(f, "{filter:?} is not a filter: {source}; {FORM}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidFilter {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unparsed { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
 impl Filter {
     /// Parses a filter that was written for this program.
     ///
     /// # Errors
     /// Which part of it is wrong, and what to write, also if it names a part of the program that does not exist.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidFilter> {
         let filter = Self::parse_any(text)?;
         for target in directives(text).filter_map(target_of) {
             if PARTS.contains(&target) || crates().any(|name| name == target) {
                 continue;
             }
             let near = nearest(target, ["wasmnode", "wasmnode_core"].into_iter().chain(PARTS));
-            return Err(match near {
-                Some(near) => format!("{target:?} is no part of this program; did you mean {near}?"),
-                None => format!(
-                    "{target:?} is no part of this program; its own are wasmnode, wasmnode_core, plugin and run"
-                ),
-            });
+            return Err(InvalidFilter::Target { target: target.to_owned(), near });
         }
         Ok(filter)
     }
@@ -46,9 +104,9 @@ impl Filter {
     ///
     /// # Errors
     /// Which part of it is wrong, and what to write.
-    fn parse_any(text: &str) -> Result<Self, String> {
+    fn parse_any(text: &str) -> Result<Self, InvalidFilter> {
         if directives(text).next().is_none() {
-            return Err(format!("it is empty; {FORM}"));
+            return Err(InvalidFilter::Empty);
         }
         for directive in directives(text) {
             let (is_bare, level) = match directive.rsplit_once('=') {
@@ -58,16 +116,14 @@ impl Filter {
             };
             if !is_level(level) {
                 return Err(match (nearest(&level.to_ascii_lowercase(), LEVELS), is_bare) {
-                    (Some(near), _) => format!("{level:?} is not a level; did you mean {near}?"),
-                    (None, true) => {
-                        format!("{level:?} is not a level; for a part of the program, {level}=debug; {FORM}")
-                    }
-                    (None, false) => format!("{directive:?} ends in no level; {FORM}"),
+                    (Some(near), _) => InvalidFilter::Level { level: level.to_owned(), near },
+                    (None, true) => InvalidFilter::Word(level.to_owned()),
+                    (None, false) => InvalidFilter::NoLevel(directive.to_owned()),
                 });
             }
         }
         let joined = directives(text).collect::<Vec<_>>().join(",");
-        EnvFilter::try_new(&joined).map_err(|error| format!("{text:?} is not a filter: {error}; {FORM}"))?;
+        EnvFilter::try_new(&joined).map_err(|source| InvalidFilter::Unparsed { filter: text.to_owned(), source })?;
         Ok(Self(joined))
     }
 
@@ -75,9 +131,9 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Self::parse`], except that the parts that it names may be those of other programs.
-    pub(super) fn of_environment() -> Result<Option<Self>, String> {
+    pub(super) fn of_environment() -> Result<Option<Self>, InvalidFilter> {
         let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
-        given.map(|text| Self::parse_any(&text).map_err(|why| format!("RUST_LOG: {why}"))).transpose()
+        given.map(|text| Self::parse_any(&text)).transpose()
     }
 
     /// Returns the same filter, in which a single level finer than `info` applies only to the node's own parts and
@@ -133,11 +189,11 @@ mod tests {
     #[test]
     fn what_the_crate_understands_is_taken_as_it_is() {
         for good in ["info", "DEBUG", "3", "info,plugin=debug", "plugin[run{id=1}]=debug", "off"] {
-            assert_eq!(Filter::parse(good).map(|filter| filter.0), Ok(good.into()));
+            assert_eq!(Filter::parse(good).unwrap().0, good);
         }
-        assert_eq!(Filter::parse(" warn , plugin=trace,").map(|filter| filter.0), Ok("warn,plugin=trace".into()));
+        assert_eq!(Filter::parse(" warn , plugin=trace,").unwrap().0, "warn,plugin=trace");
         for good in ["wasmnode::driver=debug", "wasmnode_core=trace,cranelift_codegen=debug,run=debug"] {
-            assert_eq!(Filter::parse(good).map(|filter| filter.0), Ok(good.into()));
+            assert_eq!(Filter::parse(good).unwrap().0, good);
         }
         assert!(Filter::parse_any("another_program=debug").is_ok(), "as RUST_LOG may have it");
     }
@@ -168,7 +224,7 @@ mod tests {
             ("info,plugn=debug", "\"plugn\" is no part of this program; did you mean plugin?"),
             ("nothing_of_ours=debug", "its own are wasmnode, wasmnode_core, plugin and run"),
         ] {
-            let why = Filter::parse(bad).unwrap_err();
+            let why = Filter::parse(bad).unwrap_err().to_string();
             assert!(why.contains(said), "{bad}: {why}");
         }
     }

@@ -2,7 +2,9 @@
 
 use super::{Failed, print};
 use clap::{Args, ValueEnum, value_parser};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::{Config, parse_size};
@@ -116,9 +118,25 @@ impl From<KeyError> for Failed {
     }
 }
 
+/// Why a text is not the number of a user.
+#[derive(Debug)]
+struct InvalidUid(ParseIntError);
+
+impl fmt::Display for InvalidUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is not a user number; `id -u NAME` prints the number of a user")
+    }
+}
+
+impl std::error::Error for InvalidUid {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// Parses the number of a user. Names are not accepted, because a name can come to stand for another user.
-fn uid(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "it is not a user number; `id -u NAME` prints the number of a user".into())
+fn uid(text: &str) -> Result<u32, InvalidUid> {
+    text.parse().map_err(InvalidUid)
 }
 
 /// Makes a pair of keys, and prints the public one.
