@@ -1,9 +1,10 @@
 //! Keeps the sources and the documents in shape: sizes and widths, which module may name which crate, which way
-//! dependencies point, and whether the reference says what the code does. Each rule has a test that it notices what
-//! breaks it.
+//! dependencies point, whether errors are types, and whether the reference says what the code does. Each rule has a
+//! test that it notices what breaks it.
 
 mod dependencies;
 mod documents;
+mod errors;
 mod sizes;
 mod sources;
 
@@ -32,6 +33,11 @@ fn crates_depend_downwards() {
 #[test]
 fn modules_depend_downwards() {
     assert_none(&dependencies::upward_modules(&sources()));
+}
+
+#[test]
+fn errors_are_types() {
+    assert_none(&errors::texts(&sources()));
 }
 
 #[test]
