@@ -1,6 +1,7 @@
 //! Containment of panics, in one step of work or in a thread that the node cannot do without.
 
 use std::any::Any;
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
@@ -10,12 +11,24 @@ use tracing::error;
 /// Pause before a thread that panicked starts its work again, so that repeated panics do not keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Panic of a step of work, with its message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Panicked(String);
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Panicked {}
+
 /// Runs `work`, and returns the message of a panic. What `work` had changed before the panic stays changed.
 ///
 /// # Errors
 /// If `work` panics.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Panicked(text(&*panic)))
 }
 
 /// Starts a thread for work that ends when the node does. A panic is logged, and the work starts again after a pause.
@@ -51,13 +64,13 @@ mod tests {
             guarded(|| if number == 7 {
                 panic!("seven")
             }),
-            Err("seven".into())
+            Err(Panicked("seven".into()))
         );
         assert_eq!(
             guarded(|| if number == 7 {
                 panic!("number {number}")
             }),
-            Err("number 7".into())
+            Err(Panicked("number 7".into()))
         );
     }
 
