@@ -5,7 +5,7 @@
 //! loaded. An entry that does not match is removed, and its plugin compiled again. The digest detects damage; the
 //! folder ensures that no other user writes entries ([`super::private`]).
 
-use super::private::open_private;
+use super::private::{UnsafeFolder, open_private};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, openat, renameat, statat, unlinkat, utimensat};
 use rustix::fs::{Timespec, Timestamps};
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl Cache {
     ///
     /// # Errors
     /// If the folder cannot be used, or others could write to it.
-    pub(super) fn open(folder: &Path, settings: [u8; 32], limit: u64) -> Result<Self, String> {
+    pub(super) fn open(folder: &Path, settings: [u8; 32], limit: u64) -> Result<Self, UnsafeFolder> {
         let (bytes, written, has_failed) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
         Ok(Self { path: folder.into(), folder: open_private(folder)?, settings, limit, bytes, written, has_failed })
     }

@@ -2,16 +2,63 @@
 //! of the folders above can put another in its place.
 
 use rustix::fs::{Mode, OFlags, open};
+use std::fmt;
 use std::fs::{DirBuilder, Metadata, symlink_metadata};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Why a folder cannot be used as a private one. The message continues one that names the folder.
+#[derive(Debug)]
+pub(crate) enum UnsafeFolder {
+    /// The folder cannot be created or opened.
+    Unusable(io::Error),
+    /// The folder or one above it cannot be examined.
+    Unknown {
+        /// The folder that cannot be examined.
+        place: PathBuf,
+        /// Reason that the system gives.
+        source: io::Error,
+    },
+    /// Something other than a folder has this path.
+    NotAFolder(PathBuf),
+    /// The folder or one above it belongs to another user.
+    Foreign(PathBuf),
+    /// Other users may write to the folder or one above it.
+    Writable(PathBuf),
+}
+
+impl fmt::Display for UnsafeFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unusable(source) => source.fmt(f),
+            Self::Unknown { place, source } => write!(f, "{}: {source}", place.display()),
+            Self::NotAFolder(place) => write!(f, "{}: it is not a folder", place.display()),
+            Self::Foreign(place) => {
+                write!(f, "{}: it belongs to another user; name one of your own", place.display())
+            }
+            Self::Writable(place) => {
+                write!(f, "{}: others may write there; take that away with chmod go-w", place.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for UnsafeFolder {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unusable(source) | Self::Unknown { source, .. } => Some(source),
+            Self::NotAFolder(_) | Self::Foreign(_) | Self::Writable(_) => None,
+        }
+    }
+}
 
 /// Creates a folder that only the node's user can write to, if it is missing.
 ///
 /// # Errors
 /// If others could write to the folder, or it cannot be created.
-pub(crate) fn private_folder(folder: &Path) -> Result<(), String> {
+pub(crate) fn private_folder(folder: &Path) -> Result<(), UnsafeFolder> {
     open_private(folder).map(drop)
 }
 
@@ -19,32 +66,33 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// If the folder or one above it belongs to another user, can be written to by others, or cannot be created or opened.
-pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, String> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| error.to_string())?;
+pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, UnsafeFolder> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(UnsafeFolder::Unusable)?;
     // Resolved first, because a link could be replaced after the check.
-    let real = folder.canonicalize().map_err(|error| error.to_string())?;
+    let real = folder.canonicalize().map_err(UnsafeFolder::Unusable)?;
     let user = rustix::process::geteuid().as_raw();
     for (height, place) in real.ancestors().enumerate() {
-        let metadata = symlink_metadata(place).map_err(|error| format!("{}: {error}", place.display()))?;
-        judge(&metadata, height == 0, user).map_err(|why| format!("{}: {why}", place.display()))?;
+        let unknown = |source| UnsafeFolder::Unknown { place: place.into(), source };
+        let metadata = symlink_metadata(place).map_err(unknown)?;
+        judge(place, &metadata, height == 0, user)?;
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    open(&real, flags, Mode::empty()).map_err(|error| error.to_string())
+    open(&real, flags, Mode::empty()).map_err(|error| UnsafeFolder::Unusable(error.into()))
 }
 
 /// Checks that only the user and root can write to a folder. Others may write to a folder above if they can neither
 /// remove nor rename what is not theirs there (the sticky bit, as in `/tmp`).
-fn judge(metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), String> {
+fn judge(place: &Path, metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), UnsafeFolder> {
     const STICKY: u32 = 0o1000;
     if !metadata.is_dir() {
-        return Err("it is not a folder".into());
+        return Err(UnsafeFolder::NotAFolder(place.into()));
     }
     if ![0, user].contains(&metadata.uid()) {
-        return Err("it belongs to another user; name one of your own".into());
+        return Err(UnsafeFolder::Foreign(place.into()));
     }
     let is_tolerable = !is_the_folder && metadata.mode() & STICKY != 0;
     if metadata.mode() & 0o022 != 0 && !is_tolerable {
-        return Err("others may write there; take that away with chmod go-w".into());
+        return Err(UnsafeFolder::Writable(place.into()));
     }
     Ok(())
 }
@@ -56,7 +104,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn refusal(folder: &Path) -> Option<String> {
-        open_private(folder).err()
+        open_private(folder).err().map(|error| error.to_string())
     }
 
     fn allow(folder: &Path, mode: u32) {

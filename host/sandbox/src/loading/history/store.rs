@@ -106,8 +106,8 @@ impl Store {
         limit: u64,
     ) -> Result<(Self, BTreeMap<ServiceName, Record>), String> {
         let failed = |error: io::Error| error.to_string();
-        private_folder(folder)?;
-        private_folder(&folder.join("versions"))?;
+        private_folder(folder).map_err(|error| error.to_string())?;
+        private_folder(&folder.join("versions")).map_err(|error| error.to_string())?;
         // Does not block, whatever kind of file is there.
         let mut options = File::options();
         options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
