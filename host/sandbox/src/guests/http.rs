@@ -43,7 +43,7 @@ type Sent = Result<Response<HyperOutgoingBody>, ErrorCode>;
 pub(crate) async fn serve(context: &Arc<ServiceContext>, handler: &ProxyPre<HostState>, request: &Run) -> Outcome {
     let incoming = match incoming(request) {
         Ok(incoming) => incoming,
-        Err(why) => return Outcome::failed(Failure::new(Code::Malformed, why)),
+        Err(failure) => return Outcome::failed(failure),
     };
     let outside = match context.open_folders().await {
         Ok(roots) => WasiContext::logging(context, roots),
@@ -123,7 +123,7 @@ fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<
 ///
 /// # Errors
 /// If the request begins like an HTTP/1.1 message and then breaks its format.
-fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
+fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, Failure> {
     let mut frames = request.body.clone();
     let head = match frames.first().map(read_head) {
         Some(Some(read)) => {
@@ -134,7 +134,8 @@ fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
         _ => http::Request::post("/"),
     };
     let body = join(&frames);
-    let mut made = head.body(Full::new(body.clone())).map_err(|error| format!("the head of the request: {error}"))?;
+    let made = head.body(Full::new(body.clone()));
+    let mut made = made.map_err(|error| malformed(format!("the head of the request: {error}")))?;
     let headers = made.headers_mut();
     headers.insert(HOST, HeaderValue::from_static("localhost"));
     headers.insert(CONTENT_LENGTH, body.len().into());
@@ -153,7 +154,7 @@ fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, String> {
 
 /// Returns the head at the start of a frame, and the rest of the frame; `None` if the frame does not begin like
 /// HTTP/1.1.
-fn read_head(frame: &Frame) -> Option<Result<(Builder, Frame), String>> {
+fn read_head(frame: &Frame) -> Option<Result<(Builder, Frame), Failure>> {
     let mut lines = frame[..frame.len().min(MAX_HEAD)].split_inclusive(|byte| *byte == b'\n');
     let first = lines.next()?;
     let words: Vec<&[u8]> = first.trim_ascii_end().split(|byte| *byte == b' ').collect();
@@ -170,7 +171,7 @@ fn read_fields<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     mut length: usize,
     frame: &Frame,
-) -> Result<(Builder, Frame), String> {
+) -> Result<(Builder, Frame), Failure> {
     for line in lines {
         length += line.len();
         let line = line.trim_ascii_end();
@@ -178,12 +179,13 @@ fn read_fields<'a>(
             return Ok((head, frame.slice(length..)));
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            return Err(format!("the head of the request: \"{}\" is no header line", line.escape_ascii()));
+            let why = format!("the head of the request: \"{}\" is no header line", line.escape_ascii());
+            return Err(malformed(why));
         };
         head = head.header(&line[..colon], line[colon + 1..].trim_ascii());
     }
     if frame.len() > MAX_HEAD {
-        return Err(format!("the head of the request is longer than {MAX_HEAD} bytes"));
+        return Err(malformed(format!("the head of the request is longer than {MAX_HEAD} bytes")));
     }
     Ok((head, Frame::new()))
 }
@@ -197,11 +199,17 @@ pub(crate) fn join(body: &Body) -> Frame {
 }
 
 /// Sets a header; a value that a header cannot hold is escaped.
-fn set(headers: &mut HeaderMap, name: &'static str, value: &[u8]) -> Result<(), String> {
+fn set(headers: &mut HeaderMap, name: &'static str, value: &[u8]) -> Result<(), Failure> {
     let escaped = |_| HeaderValue::try_from(value.escape_ascii().to_string());
-    let value = HeaderValue::from_bytes(value).or_else(escaped).map_err(|error| format!("{name}: {error}"))?;
+    let value = HeaderValue::from_bytes(value).or_else(escaped);
+    let value = value.map_err(|error| malformed(format!("{name}: {error}")))?;
     headers.insert(name, value);
     Ok(())
+}
+
+/// Returns the failure of a request whose head breaks the format of HTTP/1.1.
+fn malformed(why: String) -> Failure {
+    Failure::new(Code::Malformed, why)
 }
 
 #[cfg(test)]

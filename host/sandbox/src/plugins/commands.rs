@@ -51,11 +51,13 @@ impl Folder {
         })
     }
 
-    fn describe(&self, keeps_versions: bool) -> Result<PluginFolder, String> {
-        let path = std::path::absolute(&self.path).map_err(|error| error.to_string())?;
+    fn describe(&self, keeps_versions: bool) -> Result<PluginFolder, Failure> {
+        let failed = |why: String| Failure::new(Code::Failed, why);
+        let path = std::path::absolute(&self.path).map_err(|error| failed(error.to_string()))?;
         let identity = folder_identity(&path)
-            .map_err(|error| format!("the plugin folder {} cannot be read: {error}", path.display()))?;
-        let path = path.to_str().ok_or("the path of the plugin folder is not UTF-8")?.to_owned();
+            .map_err(|error| failed(format!("the plugin folder {} cannot be read: {error}", path.display())))?;
+        let is_not_utf8 = || failed("the path of the plugin folder is not UTF-8".into());
+        let path = path.to_str().ok_or_else(is_not_utf8)?.to_owned();
         let (plugin_bytes, services) = (self.plugin_bytes, self.services.clone());
         Ok(PluginFolder { path, identity, plugin_bytes, services, keeps_versions })
     }
@@ -120,7 +122,7 @@ impl Plugins {
     /// If the folder cannot be read, or this node loads no plugins.
     pub fn folder(&self) -> Result<PluginFolder, Failure> {
         let folder = self.folder.as_ref().ok_or_else(loads_nothing)?;
-        folder.describe(self.history.is_some()).map_err(|why| Failure::new(Code::Failed, why))
+        folder.describe(self.history.is_some())
     }
 
     /// Returns the verdict on a staged file; the first call for a file starts its trial. `called` is the name of the
