@@ -26,7 +26,7 @@ mod process;
 mod protocol;
 
 pub use child::compile_process;
-pub(crate) use private::private_folder;
+pub(crate) use private::{UnsafeFolder, private_folder};
 
 use crate::engine::code_settings;
 use crate::settings::{CompileSettings, Settings};

@@ -14,12 +14,14 @@
 //! the choice of the bytes to remove are made under the same lock, so bytes that are about to be removed are never
 //! taken for kept.
 
+mod error;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use crate::calls::{Finished, RunEvent, RunId};
 use crate::event_sender::EventSender;
+pub(crate) use error::HistoryError;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -146,14 +148,14 @@ impl History {
         plugins: &Path,
         limit: u64,
         sending: EventSender<RunEvent>,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, HistoryError> {
         let (store, before) = Store::open(folder, plugins, limit)?;
         let kept = store.kept();
         let waiting = Mutex::new(Waiting { kept, ..Waiting::default() });
         let history = Arc::new(Self { before: Mutex::new(before), store, waiting, bell: Condvar::new() });
         let writer = Arc::clone(&history);
         let thread = std::thread::Builder::new().name("history".into());
-        thread.spawn(move || writer.write(&sending)).map_err(|error| error.to_string())?;
+        thread.spawn(move || writer.write(&sending)).map_err(HistoryError::System)?;
         Ok(history)
     }
 
@@ -171,7 +173,7 @@ impl History {
     ///
     /// # Errors
     /// If they are not kept, or are damaged.
-    pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, HistoryError> {
         self.store.bytes(digest).inspect_err(|_| {
             // Lets a file with the same bytes replace them.
             self.lock().kept.remove(digest);
@@ -246,16 +248,17 @@ impl History {
                 waiting.kept.retain(|digest| !removed.contains(digest));
                 drop(waiting);
                 trouble = self.store.write_records(&removed).err();
-                answer(answers, trouble.as_deref(), sending);
+                answer(answers, trouble.as_ref(), sending);
                 if is_over {
                     self.lock().has_ended = true;
                     self.bell.notify_all();
                     return;
                 }
             }
-            if trouble.is_some() && trouble != said {
-                warn!("a restart would forget versions of plugins: {}", trouble.as_deref().unwrap_or_default());
-                said = trouble;
+            let why = trouble.map(|trouble| trouble.to_string());
+            if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
+                warn!("a restart would forget versions of plugins: {why}");
+                said = Some(why);
             }
         }
     }
@@ -298,7 +301,7 @@ impl Waiting {
     }
 }
 
-fn answer(answers: Vec<(RunId, String)>, trouble: Option<&str>, sending: &EventSender<RunEvent>) {
+fn answer(answers: Vec<(RunId, String)>, trouble: Option<&HistoryError>, sending: &EventSender<RunEvent>) {
     for (run, mut text) in answers {
         if let Some(why) = trouble {
             text = format!("{}; a restart would forget it: {why}\n", text.trim_end());

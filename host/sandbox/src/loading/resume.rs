@@ -77,7 +77,7 @@ impl Loader {
             return Ok(plugin);
         }
         let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
-        let bytes = history.bytes(digest).map_err(CompileError::Refused)?;
+        let bytes = history.bytes(digest).map_err(|error| CompileError::Refused(error.to_string()))?;
         self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
             .map_err(CompileError::Refused)?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };

@@ -1,6 +1,6 @@
 //! The files of the state folder: `lock`, `versions.json` with all records, and `versions/DIGEST` with the bytes.
 
-use super::{Claims, Record, Version};
+use super::{Claims, HistoryError, Record, Version};
 use crate::loading::compile::private_folder;
 use crate::loading::content::digest;
 use rustix::fs::{FlockOperation, flock};
@@ -19,7 +19,7 @@ use wasmnode_protocol::ServiceName;
 
 /// Format of `versions.json`: a line of JSON, and a line with the SHA-256 of the first. A file of an unknown format is
 /// set aside.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 
 /// The format before it, without the second line, which is read but never written.
 const UNSEALED: u32 = 1;
@@ -74,17 +74,17 @@ struct Entry {
 ///
 /// # Errors
 /// If the content is damaged, or of an unknown format.
-fn parse(content: &[u8]) -> Result<Records, String> {
+fn parse(content: &[u8]) -> Result<Records, HistoryError> {
     let (line, seal) = match content.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&content[..end], &content[end..]),
         None => (content, &b""[..]),
     };
-    let records: Records = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let records: Records = serde_json::from_slice(line).map_err(HistoryError::Malformed)?;
     match records.format {
         UNSEALED => Ok(records),
         FORMAT if seal.trim_ascii() == digest(line).as_bytes() => Ok(records),
-        FORMAT => Err("its SHA-256 is not the one in its second line".into()),
-        other => Err(format!("its format is {other}, and this version of wasmnode reads {FORMAT}")),
+        FORMAT => Err(HistoryError::Seal),
+        other => Err(HistoryError::Format(other)),
     }
 }
 
@@ -104,29 +104,26 @@ impl Store {
         folder: &Path,
         plugins: &Path,
         limit: u64,
-    ) -> Result<(Self, BTreeMap<ServiceName, Record>), String> {
-        let failed = |error: io::Error| error.to_string();
-        private_folder(folder).map_err(|error| error.to_string())?;
-        private_folder(&folder.join("versions")).map_err(|error| error.to_string())?;
+    ) -> Result<(Self, BTreeMap<ServiceName, Record>), HistoryError> {
+        private_folder(folder)?;
+        private_folder(&folder.join("versions"))?;
         // Does not block, whatever kind of file is there.
         let mut options = File::options();
         options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let lock_file = folder.join("lock");
-        let lock = options.open(&lock_file).map_err(|error| format!("cannot open its lock: {error}"))?;
+        let lock = options.open(&lock_file).map_err(HistoryError::OpenLock)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            Errno::WOULDBLOCK => {
-                let process = holder(&lock_file).map(|id| format!(", process {id},")).unwrap_or_default();
-                format!("another node of this name{process} uses it; give each a node.name of its own")
-            }
-            error => format!("cannot lock it: {error}"),
+            Errno::WOULDBLOCK => HistoryError::InUse(holder(&lock_file)),
+            error => HistoryError::TakeLock(error.into()),
         })?;
         // Only for the text above: the lock works without it.
         let _the_disk_may_be_full = lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id()));
-        let plugins = std::path::absolute(plugins).map_err(failed)?.to_string_lossy().into_owned();
+        let plugins = std::path::absolute(plugins).map_err(HistoryError::System)?;
+        let plugins = plugins.to_string_lossy().into_owned();
         let store = Self { folder: folder.into(), plugins, limit, content: Mutex::default(), _lock: lock };
         let mut content = store.lock();
         store.read_records(&mut content)?;
-        store.list_versions(&mut content).map_err(failed)?;
+        store.list_versions(&mut content).map_err(HistoryError::System)?;
         let of_here = content.records.iter().filter(|((plugins, _), _)| *plugins == store.plugins);
         let before = of_here.map(|((_, service), record)| (service.clone(), record.clone())).collect();
         drop(content);
@@ -146,12 +143,12 @@ impl Store {
     }
 
     /// Reads the records. A damaged file is set aside under another name, and logged.
-    fn read_records(&self, content: &mut Content) -> Result<(), String> {
+    fn read_records(&self, content: &mut Content) -> Result<(), HistoryError> {
         let file = self.records_file();
         let bytes = match files::read(&file, self.limit) {
             Ok((bytes, _)) => bytes,
             Err(error) if error.is_gone() => return Ok(()),
-            Err(error) => return Err(format!("{}: {error}", file.display())),
+            Err(source) => return Err(HistoryError::Read { path: file, source }),
         };
         content.records_bytes = bytes.len() as u64;
         match parse(&bytes) {
@@ -163,7 +160,7 @@ impl Store {
             }
             Err(why) => {
                 let aside = file.with_extension("json.damaged");
-                fs::rename(&file, &aside).map_err(|error| format!("{}: {error}", file.display()))?;
+                fs::rename(&file, &aside).map_err(|source| HistoryError::Write { path: file.clone(), source })?;
                 let (file, aside) = (file.display(), aside.display());
                 warn!("cannot read which versions of plugins served before: {file}: {why}; it is set aside as {aside}");
             }
@@ -197,24 +194,27 @@ impl Store {
     ///
     /// # Errors
     /// If they are not kept, or are damaged.
-    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, String> {
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, HistoryError> {
         let file = self.version_file(name);
-        let (bytes, _) = files::read(&file, self.limit).map_err(|error| format!("{}: {error}", file.display()))?;
-        if digest(&bytes) == name { Ok(bytes) } else { Err(format!("{} is damaged", file.display())) }
+        match files::read(&file, self.limit) {
+            Ok((bytes, _)) if digest(&bytes) == name => Ok(bytes),
+            Ok(_) => Err(HistoryError::Damaged(file)),
+            Err(source) => Err(HistoryError::Read { path: file, source }),
+        }
     }
 
     /// Writes the bytes of a version; they reach the disk before a record that names them.
     ///
     /// # Errors
     /// If the version is too large, or cannot be written.
-    pub(super) fn write_version(&self, digest: &str, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn write_version(&self, digest: &str, bytes: &[u8]) -> Result<(), HistoryError> {
         let file = self.version_file(digest);
         let size = bytes.len() as u64;
         if size > self.limit {
-            return Err(format!("a plugin of {size} bytes is over limits.state-bytes = {}", self.limit));
+            return Err(HistoryError::TooLarge { bytes: size, limit: self.limit });
         }
-        let failed = |error: io::Error| format!("{}: {error}", file.display());
-        replace(&file, |unfinished| unfinished.write_all(bytes)).map_err(failed)?;
+        let written = replace(&file, |unfinished| unfinished.write_all(bytes));
+        written.map_err(|source| HistoryError::Write { path: file, source })?;
         let mut content = self.lock();
         content.versions.insert(digest.into(), size);
         content.unsynced.push(digest.into());
@@ -251,12 +251,13 @@ impl Store {
     ///
     /// # Errors
     /// If a file cannot be written; what was on disk before is unchanged.
-    pub(super) fn write_records(&self, removed: &BTreeSet<String>) -> Result<(), String> {
+    pub(super) fn write_records(&self, removed: &BTreeSet<String>) -> Result<(), HistoryError> {
         let mut content = self.lock();
         if !content.is_outdated {
             return Ok(());
         }
-        self.write_all_records(&mut content).map_err(|error| format!("{}: {error}", self.folder.display()))?;
+        let written = self.write_all_records(&mut content);
+        written.map_err(|source| HistoryError::Write { path: self.folder.clone(), source })?;
         content.is_outdated = false;
         for digest in removed {
             content.versions.remove(digest);

@@ -25,7 +25,7 @@ impl Fixture {
         self.folder.path().join("state").join(name)
     }
 
-    fn try_open(&self, plugins: &str, limit: u64) -> Result<Arc<History>, String> {
+    fn try_open(&self, plugins: &str, limit: u64) -> Result<Arc<History>, HistoryError> {
         History::open(&self.path(""), Path::new(plugins), limit, self.sending.clone())
     }
 
@@ -72,7 +72,7 @@ fn reopen(scene: &Fixture, history: Arc<History>, plugins: &str, limit: u64) -> 
     // The lock is released a moment after the last reference to the history is dropped.
     loop {
         match scene.try_open(plugins, limit) {
-            Err(why) if why.contains("uses it") => std::thread::yield_now(),
+            Err(HistoryError::InUse(_)) => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }
     }
@@ -91,7 +91,7 @@ fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
         0,
     )
     .unwrap();
-    let why = scene.try_open("/plugins", LIMIT).map(drop).unwrap_err();
+    let why = scene.try_open("/plugins", LIMIT).map(drop).unwrap_err().to_string();
     assert!(why.contains("cannot open its lock"), "{why}");
 }
 
@@ -103,8 +103,8 @@ fn what_was_kept_is_there_after_a_restart() {
     let history = reopen(&scene, history, "/plugins", LIMIT);
     assert_eq!(history.take(&service("a")), Some(rolled_back()));
     assert_eq!(history.take(&service("a")), None, "once");
-    assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
-    assert_eq!(history.bytes(&digest(b"two")), Ok(b"two".to_vec()));
+    assert_eq!(history.bytes(&digest(b"one")).unwrap(), b"one");
+    assert_eq!(history.bytes(&digest(b"two")).unwrap(), b"two");
 }
 
 #[test]
@@ -156,13 +156,13 @@ fn an_answer_whose_record_cannot_be_written_says_so() {
 fn a_folder_in_use_or_open_to_others_is_refused() {
     let scene = Fixture::new();
     let _first = scene.open();
-    let second = scene.try_open("/plugins", LIMIT).err().unwrap();
+    let second = scene.try_open("/plugins", LIMIT).err().unwrap().to_string();
     let expected = format!("another node of this name, process {}, uses it", std::process::id());
     assert!(second.contains(&expected), "{second}");
     let other = Fixture::new();
     fs::create_dir(other.path("")).unwrap();
     fs::set_permissions(other.path(""), fs::Permissions::from_mode(0o777)).unwrap();
-    let open = other.try_open("/plugins", LIMIT).err().unwrap();
+    let open = other.try_open("/plugins", LIMIT).err().unwrap().to_string();
     assert!(open.contains("chmod go-w"), "{open}");
 }
 
@@ -173,8 +173,8 @@ fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
     fs::write(scene.path("versions").join(digest(b"one")), "1").unwrap();
     let history = reopen(&scene, history, "/plugins", LIMIT);
-    assert!(history.bytes(&digest(b"one")).unwrap_err().ends_with("is damaged"));
-    assert_eq!(history.bytes(&digest(b"two")), Ok(b"two".to_vec()));
+    assert!(history.bytes(&digest(b"one")).unwrap_err().to_string().ends_with("is damaged"));
+    assert_eq!(history.bytes(&digest(b"two")).unwrap(), b"two");
     history.close();
     release(history);
     for damage in ["", "{\"format\":1,\"services\":[{}]}", "{\"format\":2,\"services\":[]}"] {
@@ -256,7 +256,7 @@ fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
         record(&mut scene, &history, "a", None);
         history.record_loaded(&service(returning), Some(only(b"one")), again);
         record(&mut scene, &history, "c", Some(only(b"three")));
-        assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
+        assert_eq!(history.bytes(&digest(b"one")).unwrap(), b"one");
         record(&mut scene, &history, returning, None);
         assert!(history.bytes(&digest(b"one")).is_err(), "no record names them");
     }
@@ -290,7 +290,7 @@ fn bytes_that_could_not_be_written_are_tried_again_with_the_next_record() {
     assert!(history.bytes(&digest(b"one")).is_err());
     fs::remove_dir(&obstacle).unwrap();
     record(&mut scene, &history, "b", Some(only(b"two")));
-    assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
+    assert_eq!(history.bytes(&digest(b"one")).unwrap(), b"one");
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn bytes_that_were_damaged_are_replaced_when_a_file_holds_them() {
     assert!(history.bytes(&digest(b"one")).is_err());
     drop(history.keep(&digest(b"one"), b"one".to_vec()));
     record(&mut scene, &history, "b", Some(only(b"one")));
-    assert_eq!(history.bytes(&digest(b"one")), Ok(b"one".to_vec()));
+    assert_eq!(history.bytes(&digest(b"one")).unwrap(), b"one");
 }
 
 #[test]
