@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use wasmnode_protocol::ServiceName;
 
 /// Why no plugin can be run or inspected.
 #[derive(Debug)]
@@ -87,11 +88,31 @@ impl From<SandboxError> for InspectError {
 
 /// Why no file can serve under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotLoadable(pub(crate) String);
+#[non_exhaustive]
+pub enum NotLoadable {
+    /// The node answers the name itself.
+    Reserved(ServiceName),
+    /// The name is a path.
+    Path(ServiceName),
+    /// The name is too long for that of a file.
+    TooLong {
+        /// The name.
+        name: ServiceName,
+        /// Largest length in bytes.
+        limit: usize,
+    },
+    /// The name begins with a dot.
+    Hidden(ServiceName),
+}
 
 impl fmt::Display for NotLoadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Reserved(name) => write!(f, "the node answers {name} itself"),
+            Self::Path(name) => write!(f, "{name} is a path, and the name of a plugin has no '/'"),
+            Self::TooLong { name, limit } => write!(f, "{name} is longer than {limit} bytes, too long for a file"),
+            Self::Hidden(name) => write!(f, "{name} begins with a dot, and such files are not loaded"),
+        }
     }
 }
 

@@ -198,7 +198,7 @@ fn misnamed(folder: &Path) -> Vec<PluginReport> {
         |file: &PathBuf| is_of_plugin(file) && file.extension().is_none_or(|extension| extension != "minisig");
     let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
     let report = |file: PathBuf| {
-        let why = service_name(&file).err()?;
+        let why = service_name(&file).err()?.to_string();
         let refused = Some(Refusal { digest: String::new(), why, at: at.clone() });
         Some(PluginReport { service: text::shown(Path::new(file.file_name()?)), generations: Vec::new(), refused })
     };
