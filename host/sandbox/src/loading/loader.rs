@@ -11,7 +11,7 @@ use crate::loading::content::{self, Content, ContentError, digest};
 use crate::loading::event::{Loaded, PluginEvent};
 use crate::loading::history::{History, Version};
 use crate::loading::names::service_name;
-use crate::loading::provenance::{Called, in_folder, vouch};
+use crate::loading::provenance::{Called, Unvouched, in_folder, vouch};
 use crate::loading::scanner::{Change, Scanner, Stamp, list};
 use crate::loading::task::{Done, Postponed, Task, why};
 use crate::loading::watch::{Hints, Staged, Watch};
@@ -384,7 +384,9 @@ impl Loader {
     ) -> Result<PluginEvent, CompileError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
-        let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(CompileError::Refused)?;
+        let vouched = self
+            .admit(&in_folder(file), &bytes, digest, signature.clone())
+            .map_err(|error| CompileError::Refused(error.to_string()))?;
         if !is_new {
             self.clear_report(file);
             return Ok(PluginEvent::Unchanged(service.clone()));
@@ -432,7 +434,7 @@ impl Loader {
         bytes: &[u8],
         digest: &str,
         signature: Option<Result<String, FileError>>,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Unvouched> {
         let policy = self.settings.provenance.as_ref();
         policy.map(|policy| vouch(policy, called, bytes, digest, signature)).transpose()
     }

@@ -7,10 +7,12 @@
 use crate::loading::scanner::signature_of;
 use crate::settings::Provenance;
 use minisign_verify::{Error, Signature};
+use std::fmt;
 use std::path::Path;
 use wasmnode_files::FileError;
 
 /// Name of a file in refusals, from which that of its signature follows.
+#[derive(Debug, Clone)]
 pub(crate) struct Called {
     plugin: String,
     /// Whether `deploy` brings the file, and so can sign it.
@@ -30,6 +32,64 @@ pub(crate) fn in_folder(file: &Path) -> Called {
     Called { plugin, is_deployed: false }
 }
 
+/// Why nothing vouches for a file. The message has the remedy.
+#[derive(Debug)]
+pub(crate) struct Unvouched {
+    flaw: Flaw,
+    called: Called,
+    digest: String,
+}
+
+/// What a file lacks.
+#[derive(Debug)]
+enum Flaw {
+    /// The digest of the file is not listed, and no signature would do.
+    NotListed,
+    /// There is no signature.
+    NotSigned,
+    /// The signature cannot be read.
+    Unreadable(FileError),
+    /// The signature is not one of these bytes by a trusted key.
+    Signature(Error),
+}
+
+impl fmt::Display for Unvouched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Called { plugin, is_deployed } = &self.called;
+        let beside = signature_of(Path::new(plugin));
+        let beside = beside.display();
+        let listing = format!("list \"sha256:{}\" in security.plugins.digests", self.digest);
+        match &self.flaw {
+            Flaw::NotListed => return write!(f, "security.plugins.digests does not list it; {listing}"),
+            Flaw::NotSigned => write!(f, "it is not signed: there is no {beside}")?,
+            Flaw::Unreadable(error) => write!(f, "{beside} cannot be read: {error}")?,
+            Flaw::Signature(Error::InvalidSignature) => {
+                write!(f, "its bytes are not those that {beside} was made for")?;
+            }
+            Flaw::Signature(Error::UnexpectedKeyId) => {
+                write!(f, "{beside} is by a key that security.plugins.signers does not list")?;
+            }
+            Flaw::Signature(_) => write!(f, "{beside} is not a signature of minisign")?,
+        }
+        write!(f, "; sign it with `wasmnode sign {plugin} --key SECRET`")?;
+        if *is_deployed {
+            write!(f, ", or deploy it with --sign-key SECRET, or {listing}")
+        } else {
+            write!(f, " and put {beside} beside it, or {listing}")
+        }
+    }
+}
+
+impl std::error::Error for Unvouched {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.flaw {
+            Flaw::Unreadable(error) => Some(error),
+            Flaw::Signature(error) => Some(error),
+            Flaw::NotListed | Flaw::NotSigned => None,
+        }
+    }
+}
+
 /// Returns what vouches for a file; `signature` is the text beside it, or why that cannot be read.
 ///
 /// # Errors
@@ -40,32 +100,20 @@ pub(crate) fn vouch(
     bytes: &[u8],
     digest: &str,
     signature: Option<Result<String, FileError>>,
-) -> Result<String, String> {
+) -> Result<String, Unvouched> {
     if policy.digests.contains(digest) {
         return Ok("its digest is listed".into());
     }
-    let plugin = &called.plugin;
-    let beside = signature_of(Path::new(plugin)).to_string_lossy().into_owned();
-    let listing = format!("list \"sha256:{digest}\" in security.plugins.digests");
-    if policy.signers.is_empty() {
-        return Err(format!("security.plugins.digests does not list it; {listing}"));
-    }
-    let why = match signature {
-        None => format!("it is not signed: there is no {beside}"),
-        Some(Err(error)) => format!("{beside} cannot be read: {error}"),
+    let flaw = match signature {
+        _ if policy.signers.is_empty() => Flaw::NotListed,
+        None => Flaw::NotSigned,
+        Some(Err(error)) => Flaw::Unreadable(error),
         Some(Ok(signature)) => match verify(policy, bytes, &signature) {
             Ok(signer) => return Ok(format!("it is signed by {signer}")),
-            Err(Error::InvalidSignature) => format!("its bytes are not those that {beside} was made for"),
-            Err(Error::UnexpectedKeyId) => format!("{beside} is by a key that security.plugins.signers does not list"),
-            Err(_) => format!("{beside} is not a signature of minisign"),
+            Err(error) => Flaw::Signature(error),
         },
     };
-    let signing = if called.is_deployed {
-        format!("sign it with `wasmnode sign {plugin} --key SECRET`, or deploy it with --sign-key SECRET, or {listing}")
-    } else {
-        format!("sign it with `wasmnode sign {plugin} --key SECRET` and put {beside} beside it, or {listing}")
-    };
-    Err(format!("{why}; {signing}"))
+    Err(Unvouched { flaw, called: called.clone(), digest: digest.into() })
 }
 
 /// Returns the name of the signer of a valid signature.
@@ -113,17 +161,17 @@ mod tests {
         Provenance { signers: keys.iter().map(|key| signer(key)).collect(), ..Provenance::default() }
     }
 
-    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, String> {
+    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unvouched> {
         let signature = signature.map(|text| Ok(text.to_owned()));
         vouch(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
     }
 
     #[test]
     fn a_signature_by_a_trusted_key_vouches_for_the_bytes() {
-        let signed = Ok(format!("it is signed by {}", &KEY[..4]));
-        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(SIGNATURE)), signed);
-        assert_eq!(ask(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)), signed);
-        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(LEGACY)), signed);
+        let signed = format!("it is signed by {}", &KEY[..4]);
+        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
+        assert_eq!(ask(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
+        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(LEGACY)).unwrap(), signed);
     }
 
     #[test]
@@ -139,7 +187,7 @@ mod tests {
             (&policy, b"test", Some("rubbish"), "print.wasm.minisig is not a signature of minisign"),
             (&policy, b"test", Some(""), "print.wasm.minisig is not a signature of minisign"),
         ] {
-            let refused = ask(policy, bytes, signature).unwrap_err();
+            let refused = ask(policy, bytes, signature).unwrap_err().to_string();
             assert!(refused.starts_with(why), "{refused}");
             let remedy = format!(
                 "; sign it with `wasmnode sign print.wasm --key SECRET` and put print.wasm.minisig beside it, or list \
@@ -153,7 +201,7 @@ mod tests {
     #[test]
     fn a_file_to_deploy_is_called_as_its_user_does_and_can_be_signed_on_the_way() {
         let called = Called::to_deploy("../svc/up2.wasm");
-        let refused = vouch(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err();
+        let refused = vouch(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err().to_string();
         let why = "it is not signed: there is no ../svc/up2.wasm.minisig; sign it with `wasmnode sign ../svc/up2.wasm --key \
                    SECRET`, or deploy it with --sign-key SECRET, or list \"sha256:";
         assert!(refused.starts_with(why), "{refused}");
@@ -165,14 +213,15 @@ mod tests {
         let refused =
             vouch(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
         let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
-        assert!(refused.as_ref().is_err_and(|refused| refused.starts_with(why)), "{refused:?}");
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with(why), "{refused}");
     }
 
     #[test]
     fn a_listed_digest_suffices_and_a_signature_does_not_stand_in_for_it() {
         let policy = Provenance { digests: [digest(b"test")].into(), ..Provenance::default() };
-        assert_eq!(ask(&policy, b"test", None), Ok("its digest is listed".into()));
-        let refused = ask(&policy, b"text", Some(SIGNATURE)).unwrap_err();
+        assert_eq!(ask(&policy, b"test", None).unwrap(), "its digest is listed");
+        let refused = ask(&policy, b"text", Some(SIGNATURE)).unwrap_err().to_string();
         assert!(refused.starts_with("security.plugins.digests does not list it; list \"sha256:"), "{refused}");
         assert!(ask(&Provenance::default(), b"test", Some(SIGNATURE)).is_err(), "an empty policy admits nothing");
     }

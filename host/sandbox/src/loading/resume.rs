@@ -79,7 +79,7 @@ impl Loader {
         let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
         let bytes = history.bytes(digest).map_err(|error| CompileError::Refused(error.to_string()))?;
         self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
-            .map_err(CompileError::Refused)?;
+            .map_err(|error| CompileError::Refused(error.to_string()))?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
         self.build(service, &bytes, origin, attempt)
     }
@@ -112,7 +112,8 @@ impl Loader {
             .map_err(|(ContentError::Lasting(why) | ContentError::Passing(why))| refused(why))?;
         let (digest, file) = (digest(&content.bytes), self.file_of(service));
         let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
-        self.admit(&called, &content.bytes, &digest, content.signature.clone()).map_err(refused)?;
+        self.admit(&called, &content.bytes, &digest, content.signature.clone())
+            .map_err(|error| refused(error.to_string()))?;
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
         let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
