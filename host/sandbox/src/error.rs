@@ -9,8 +9,15 @@ use wasmnode_protocol::ServiceName;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The engine cannot start; the text names the setting and what the system lacks.
-    Engine(String),
+    /// The engine cannot start.
+    Engine {
+        /// `limits.instances`, which determines what the engine needs of the system.
+        instances: u32,
+        /// What the system lacks.
+        source: EngineError,
+    },
+    /// An interface of the host cannot be offered to plugins.
+    Interfaces(EngineError),
     /// The plugin folder cannot be read.
     Folder {
         /// Path of the folder.
@@ -25,7 +32,10 @@ pub enum SandboxError {
 impl fmt::Display for SandboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Engine(why) => f.write_str(why),
+            Self::Engine { instances, source } => {
+                write!(f, "cannot start the WebAssembly engine for limits.instances = {instances}: {source}")
+            }
+            Self::Interfaces(source) => write!(f, "cannot offer the host's interfaces to plugins: {source}"),
             Self::Folder { path, source } => {
                 let path = path.display();
                 write!(f, "cannot read the plugin folder {path}: {source}; create it, or name another in node.plugins")
@@ -38,11 +48,23 @@ impl fmt::Display for SandboxError {
 impl std::error::Error for SandboxError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Engine(_) => None,
+            Self::Engine { source, .. } | Self::Interfaces(source) => Some(source),
             Self::Folder { source, .. } | Self::Thread(source) => Some(source),
         }
     }
 }
+
+/// Error of the WebAssembly engine. The message includes those of its causes.
+#[derive(Debug)]
+pub struct EngineError(pub(crate) wasmtime::Error);
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for EngineError {}
 
 /// Why a file cannot be inspected.
 #[derive(Debug)]

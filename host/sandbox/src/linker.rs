@@ -1,7 +1,7 @@
 //! The engine with everything that guests may import.
 
 use crate::engine;
-use crate::error::SandboxError;
+use crate::error::{EngineError, SandboxError};
 use crate::host_state::descriptors::DescriptorLimit;
 use crate::host_state::wasi_context::SharedLimits;
 use crate::host_state::{HostState, link};
@@ -27,15 +27,11 @@ impl Sandbox {
     /// # Errors
     /// If the system lacks what the engine needs, above all address space.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SandboxError> {
-        let engine = engine::start(settings.instances).map_err(|error| {
-            let instances = settings.instances;
-            let why = format!("cannot start the WebAssembly engine for limits.instances = {instances}: {error:#}");
-            SandboxError::Engine(why)
-        })?;
+        let instances = settings.instances;
+        let cannot_start = |error| SandboxError::Engine { instances, source: EngineError(error) };
+        let engine = engine::start(instances).map_err(cannot_start)?;
         let mut linker = Linker::new(&engine);
-        link(&mut linker).map_err(|error| {
-            SandboxError::Engine(format!("cannot offer the host's interfaces to plugins: {error:#}"))
-        })?;
+        link(&mut linker).map_err(|error| SandboxError::Interfaces(EngineError(error)))?;
         let places = Arc::new(DescriptorLimit::new(settings.descriptors));
         let shares =
             Arc::new(SharedLimits { descriptors: places, usages: Arc::default(), node_addresses: Arc::default() });
