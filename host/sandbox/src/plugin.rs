@@ -23,7 +23,6 @@ use std::time::{Instant, SystemTime};
 use tracing::{info, warn};
 use wasmnode_api::{GenerationState, PluginStatus};
 use wasmnode_protocol::{Code, Failure, ServiceName, text};
-use wasmtime::component::Component;
 
 /// A loaded plugin.
 pub(crate) struct Plugin {
@@ -54,21 +53,14 @@ pub(crate) struct Origin {
 }
 
 impl Plugin {
-    /// Links a component to the host.
-    ///
-    /// # Errors
-    /// If an import or export does not fit, or a granted folder cannot be opened; the text names it.
     pub(crate) fn new(
         sandbox: &Sandbox,
-        component: &Component,
+        kind: Kind,
         service: ServiceName,
         origin: Origin,
         settings: SandboxSettings,
         calls: Arc<Calls>,
-    ) -> Result<Self, String> {
-        let kind = Kind::of(sandbox, component)?;
-        // Detects a folder that cannot be opened at load time, before the first request.
-        settings.grants.fs.iter().try_for_each(GrantedFolder::check)?;
+    ) -> Self {
         let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
         let placement = Placement::default();
         let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -91,7 +83,7 @@ impl Plugin {
             shared: shares,
         });
         let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self {
+        Self {
             context: around,
             origin,
             kind,
@@ -102,7 +94,7 @@ impl Plugin {
             health,
             generation,
             has_fallback,
-        })
+        }
     }
 
     /// SHA-256 of the file, hexadecimal.

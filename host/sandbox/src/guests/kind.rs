@@ -2,9 +2,11 @@
 
 use super::interfaces;
 use super::service::ServiceGuest;
+use crate::error::EngineError;
 use crate::host_state::HostState;
 use crate::host_state::bindings::ServicePre;
 use crate::linker::Sandbox;
+use std::fmt;
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -19,18 +21,57 @@ pub(crate) enum Kind {
     Http(ProxyPre<HostState>),
 }
 
+/// Why a component is not a plugin.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// The component imports these interfaces, which the host does not offer.
+    Imports(Vec<String>),
+    /// The component exports only these interfaces, none of which is called.
+    Exports(Vec<String>),
+    /// An interface differs from that of the host.
+    Mismatch(EngineError),
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Imports(missing) => write!(f, "it imports what the host does not offer: {}", missing.join(", ")),
+            Self::Exports(exports) => {
+                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+                write!(
+                    f,
+                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
+                     command) or wasi:http/incoming-handler@0.2, but this exports {exports}"
+                )
+            }
+            Self::Mismatch(source) => {
+                write!(f, "an interface does not match the host's version: {source}; see wit/service.wit")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unfit {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Mismatch(source) => Some(source),
+            Self::Imports(_) | Self::Exports(_) => None,
+        }
+    }
+}
+
 impl Kind {
     /// Recognises a component by its exports, and links it to the host.
     ///
     /// # Errors
-    /// If the component exports no known interface, or imports any that the host does not offer; the text lists them.
-    pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, String> {
+    /// If the component exports no known interface, or imports any that the host does not offer; the error lists them.
+    pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, Unfit> {
         let missing: Vec<String> = interfaces::imports(sandbox, component)
             .into_iter()
             .filter(|name| interfaces::offer(name).is_none())
             .collect();
         if !missing.is_empty() {
-            return Err(format!("it imports what the host does not offer: {}", missing.join(", ")));
+            return Err(Unfit::Imports(missing));
         }
         let exports = interfaces::exports(sandbox, component);
         let has = |name: &str| exports.iter().any(|export| export.starts_with(name));
@@ -41,16 +82,9 @@ impl Kind {
             }
             () if has("wasi:cli/run@0.2.") => linked().and_then(CommandPre::new).map(Self::Command),
             () if has("wasi:http/incoming-handler@0.2.") => linked().and_then(ProxyPre::new).map(Self::Http),
-            () => {
-                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-                return Err(format!(
-                    "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \
-                     command) or wasi:http/incoming-handler@0.2, but this exports {exports}"
-                ));
-            }
+            () => return Err(Unfit::Exports(exports)),
         };
-        linked
-            .map_err(|error| format!("an interface does not match the host's version: {error:#}; see wit/service.wit"))
+        linked.map_err(|error| Unfit::Mismatch(EngineError(error)))
     }
 
     /// Name of the kind, for people.

@@ -24,9 +24,11 @@ use crate::host_state::HostState;
 use crate::host_state::blocking::Blocking;
 use crate::host_state::stdio::ServiceLog;
 use crate::settings::FolderGrant;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +49,25 @@ const OPENING: Duration = Duration::from_secs(5);
 pub(crate) struct GrantedFolder {
     grant: FolderGrant,
     opened: Mutex<Option<(Instant, Arc<Root>)>>,
+}
+
+/// A granted folder cannot be opened.
+#[derive(Debug)]
+pub(crate) struct UnopenedFolder {
+    host: PathBuf,
+    source: io::Error,
+}
+
+impl fmt::Display for UnopenedFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot open the folder {} that `fs` grants: {}", self.host.display(), self.source)
+    }
+}
+
+impl std::error::Error for UnopenedFolder {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// A granted folder, opened.
@@ -74,11 +95,11 @@ impl GrantedFolder {
     /// Checks that a folder can be opened, before the first request.
     ///
     /// # Errors
-    /// If the folder cannot be opened; the text has the reason.
-    pub(crate) fn check(grant: &FolderGrant) -> Result<(), String> {
+    /// If the folder cannot be opened.
+    pub(crate) fn check(grant: &FolderGrant) -> Result<(), UnopenedFolder> {
         let tried = grant.clone();
         let checked = within(OPENING, move || open(&tried).map(drop)).and_then(|opened| opened);
-        checked.map_err(|error| cannot_be_opened(grant, &error))
+        checked.map_err(|source| UnopenedFolder { host: grant.host.clone(), source })
     }
 
     pub(crate) fn new(grant: FolderGrant) -> Arc<Self> {
@@ -94,14 +115,15 @@ impl GrantedFolder {
         blocking: &Blocking,
         usages: &Arc<Usages>,
         log: &Arc<ServiceLog>,
-    ) -> Result<Arc<Root>, String> {
+    ) -> Result<Arc<Root>, UnopenedFolder> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, root)) = opened.filter(|(at, _)| at.elapsed() < REOPEN) {
             return Ok(root);
         }
         let (folder, usages, log) = (Arc::clone(self), Arc::clone(usages), Arc::clone(log));
         let opened = blocking.run(move || folder.open_now(&usages, log)).await;
-        let root = opened.and_then(|opened| opened).map_err(|error| cannot_be_opened(&self.grant, &error))?;
+        let unopened = |source| UnopenedFolder { host: self.grant.host.clone(), source };
+        let root = opened.and_then(|opened| opened).map_err(unopened)?;
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&root)));
         Ok(root)
     }
@@ -132,10 +154,6 @@ fn within<R: Send + 'static>(limit: Duration, call: impl FnOnce() -> R + Send + 
 
 fn open(grant: &FolderGrant) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(&grant.host)
-}
-
-fn cannot_be_opened(grant: &FolderGrant, error: &io::Error) -> String {
-    format!("cannot open the folder {} that `fs` grants: {error}", grant.host.display())
 }
 
 impl Root {

@@ -70,7 +70,7 @@ impl ServiceContext {
         let mut roots = Vec::with_capacity(self.folders.len());
         for folder in &self.folders {
             let opened = folder.open(&self.blocking, &self.shared.usages, &self.log).await;
-            roots.push(opened.map_err(|why| Failure::new(Code::Failed, why))?);
+            roots.push(opened.map_err(|error| Failure::new(Code::Failed, error.to_string()))?);
         }
         Ok(roots)
     }

@@ -2,7 +2,7 @@
 
 use crate::error::InspectError;
 use crate::guests::interfaces::{exports, imports, offer};
-use crate::guests::kind::Kind;
+use crate::guests::kind::{Kind, Unfit};
 use crate::linker::Sandbox;
 use crate::loading::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
 use crate::loading::content::digest;
@@ -22,7 +22,7 @@ pub struct Inspection {
     /// Name and content, as WIT, of each export.
     exports: Vec<(String, String)>,
     /// Kind of plugin, or why the file is none.
-    kind: Result<&'static str, String>,
+    kind: Result<&'static str, Unfit>,
 }
 
 impl Inspection {
@@ -76,7 +76,7 @@ impl fmt::Display for Inspection {
         let adapted = if self.is_adapted { ", adapted from a core module of WASI preview 1" } else { "" };
         match &self.kind {
             Ok(kind) => writeln!(f, "kind      {kind}{adapted}")?,
-            Err(why) => writeln!(f, "kind      none that serves: {}", text::line(why, MAX_LINE))?,
+            Err(why) => writeln!(f, "kind      none that serves: {}", text::line(&why.to_string(), MAX_LINE))?,
         }
         writeln!(f, "size      {} bytes", self.bytes)?;
         writeln!(f, "digest    {}", self.digest)?;

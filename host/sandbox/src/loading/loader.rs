@@ -4,6 +4,8 @@ use crate::calls::Calls;
 use crate::error::SandboxError;
 use crate::event_sender::EventSender;
 use crate::guard;
+use crate::guests::kind::Kind;
+use crate::host_state::fs::GrantedFolder;
 use crate::linker::Sandbox;
 use crate::loading::compile::{Attempt, CompileError, Compiler, Effort};
 use crate::loading::compile_queue::CompileQueue;
@@ -462,7 +464,11 @@ impl Loader {
     ) -> Result<Plugin, CompileError> {
         let component = self.compiler.component(bytes, &origin.digest, attempt)?;
         let (settings, calls) = (self.settings.of(service).clone(), Arc::clone(&self.calls));
-        Plugin::new(&self.sandbox, &component, service.clone(), origin, settings, calls).map_err(CompileError::Refused)
+        let refused = |error: &dyn std::error::Error| CompileError::Refused(error.to_string());
+        let kind = Kind::of(&self.sandbox, &component).map_err(|error| refused(&error))?;
+        // Detects a folder that cannot be opened before the first request does.
+        settings.grants.fs.iter().try_for_each(GrantedFolder::check).map_err(|error| refused(&error))?;
+        Ok(Plugin::new(&self.sandbox, kind, service.clone(), origin, settings, calls))
     }
 }
 
