@@ -4,17 +4,62 @@
 //! be it a panic, an endless loop, exhausted memory or a stack overflow, ends this process and not the node, which
 //! refuses the file with that reason.
 
-use super::adapt::{as_component, describe};
+use super::adapt::{NotAComponent, as_component, describe};
 use super::pool;
 use super::protocol::{self, Answer, CompileJob, Wanted};
+use crate::error::EngineError;
+use rayon::ThreadPoolBuildError;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
+use std::fmt;
 use std::io::{self, Read, Write};
+use std::num::TryFromIntError;
 use std::process::ExitCode;
 
 /// Address space that the process may have in addition to its memory limit, in bytes. The program itself takes some,
 /// stacks do, and what allocators reserve and do not use.
 const ADDRESS_SPACE: u64 = 4 << 30;
+
+/// Why a process serves no job.
+#[derive(Debug)]
+enum ChildError {
+    /// It would not notice the end of the node.
+    Watch(io::Error),
+    /// The engine cannot start.
+    Engine(EngineError),
+    /// The job cannot be read, or the answer cannot be written.
+    Exchange(io::Error),
+    /// Its limits cannot be set.
+    Limit(io::Error),
+    /// The system refuses to start a thread.
+    Thread(ThreadPoolBuildError),
+    /// The file is larger than the address space.
+    Size(TryFromIntError),
+}
+
+impl fmt::Display for ChildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Watch(source) => write!(f, "cannot watch the node: {source}"),
+            Self::Engine(source) => write!(f, "cannot start the WebAssembly engine: {source}"),
+            Self::Exchange(source) => write!(f, "cannot read the job or write the answer: {source}"),
+            Self::Limit(source) => write!(f, "cannot limit itself: {source}"),
+            Self::Thread(source) => write!(f, "the system refuses to start a thread: {source}"),
+            Self::Size(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ChildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Watch(source) | Self::Exchange(source) | Self::Limit(source) => Some(source),
+            Self::Engine(source) => Some(source),
+            Self::Thread(source) => Some(source),
+            Self::Size(source) => Some(source),
+        }
+    }
+}
 
 /// Serves one job on standard input and output; the binary calls it for a hidden command.
 #[must_use]
@@ -31,39 +76,32 @@ pub fn compile_process() -> ExitCode {
     }
 }
 
-fn serve() -> Result<(), String> {
-    end_with_the_node().map_err(|error| format!("cannot watch the node: {error}"))?;
-    let engine = super::engine().map_err(|error| format!("cannot start the WebAssembly engine: {error:#}"))?;
-    let broken = |error: io::Error| format!("cannot read the job or write the answer: {error}");
+fn serve() -> Result<(), ChildError> {
+    end_with_the_node().map_err(ChildError::Watch)?;
+    let engine = super::engine().map_err(|error| ChildError::Engine(EngineError(error)))?;
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
-    stdout.write_all(&protocol::greeting(&super::settings_digest(&engine))).map_err(broken)?;
-    stdout.flush().map_err(broken)?;
+    stdout.write_all(&protocol::greeting(&super::settings_digest(&engine))).map_err(ChildError::Exchange)?;
+    stdout.flush().map_err(ChildError::Exchange)?;
 
-    let job: CompileJob = protocol::read(&mut stdin).map_err(broken)?;
-    limit(&job).map_err(|error| format!("cannot limit itself: {error}"))?;
+    let job: CompileJob = protocol::read(&mut stdin).map_err(ChildError::Exchange)?;
+    limit(&job).map_err(ChildError::Limit)?;
     let threads = if job.is_patient { pool::patient(job.threads) } else { pool::helping_me(job.threads) };
-    let threads = threads.map_err(|error| format!("the system refuses to start a thread: {error}"))?;
-    let mut bytes = vec![0; usize::try_from(job.bytes).map_err(|error| error.to_string())?];
-    stdin.read_exact(&mut bytes).map_err(broken)?;
-    let (answer, code) = threads.install(|| work(&engine, &bytes, job.wanted));
-    protocol::write(&mut stdout, &answer, &code).map_err(broken)
+    let threads = threads.map_err(ChildError::Thread)?;
+    let mut bytes = vec![0; usize::try_from(job.bytes).map_err(ChildError::Size)?];
+    stdin.read_exact(&mut bytes).map_err(ChildError::Exchange)?;
+    let done = threads.install(|| work(&engine, &bytes, job.wanted));
+    let (answer, code) = done.unwrap_or_else(|why| (Answer::Refused(why.to_string()), Vec::new()));
+    protocol::write(&mut stdout, &answer, &code).map_err(ChildError::Exchange)
 }
 
-fn work(engine: &wasmtime::Engine, bytes: &[u8], wanted: Wanted) -> (Answer, Vec<u8>) {
-    let component = match as_component(bytes) {
-        Ok(component) => component,
-        Err(why) => return (Answer::Refused(why), Vec::new()),
-    };
+fn work(engine: &wasmtime::Engine, bytes: &[u8], wanted: Wanted) -> Result<(Answer, Vec<u8>), NotAComponent> {
+    let component = as_component(bytes)?;
     if wanted == Wanted::Description {
-        return (Answer::Description(describe(&component)), Vec::new());
+        return Ok((Answer::Description(describe(&component)), Vec::new()));
     }
-    match engine.precompile_component(&component) {
-        Ok(code) => (Answer::Code { bytes: code.len() as u64 }, code),
-        Err(error) => {
-            let why = format!("it is not a valid component; perhaps it was copied in part: {error:#}");
-            (Answer::Refused(why), Vec::new())
-        }
-    }
+    let code = engine.precompile_component(&component);
+    let code = code.map_err(|error| NotAComponent::Invalid(EngineError(error)))?;
+    Ok((Answer::Code { bytes: code.len() as u64 }, code))
 }
 
 /// Ends this process when the node's end of standard input closes, which happens however the node ends. A parent death
