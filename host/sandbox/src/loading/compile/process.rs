@@ -29,7 +29,7 @@ pub(super) struct Processes {
     greeting: [u8; GREETING],
     running: Mutex<Running>,
     /// Why the program is not started again.
-    unusable: OnceLock<String>,
+    unusable: OnceLock<Imposture>,
 }
 
 #[derive(Default)]
@@ -39,13 +39,24 @@ struct Running {
     children: BTreeMap<u64, Arc<Mutex<Child>>>,
 }
 
+/// How a program shows that it is not a compiler process of this build.
+#[derive(Debug, Clone)]
+pub(crate) enum Imposture {
+    /// It does not greet.
+    Silent,
+    /// It greets with this text.
+    Greeting(String),
+    /// It ends before its greeting, with this status and error output.
+    Ended(ExitStatus, String),
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The system could not start the process.
     CannotStart(PathBuf, io::Error),
     /// The program is not a compiler process of this build.
-    Unusable(String),
+    Unusable(PathBuf, Imposture),
     /// The process exceeded its processor time.
     ProcessorTime,
     /// The process did not end in this time.
@@ -116,7 +127,7 @@ impl Processes {
         cancel: &Cancel,
     ) -> Result<(Answer, Vec<u8>), Ending> {
         if let Some(why) = self.unusable.get() {
-            return Err(Ending::Unusable(why.clone()));
+            return Err(Ending::Unusable(self.program.clone(), why.clone()));
         }
         if cancel.is_cancelled() {
             return Err(Ending::Stopped);
@@ -132,8 +143,8 @@ impl Processes {
         };
         Err(match trouble {
             ExchangeError::Late if exchange.has_greeted() => Ending::WallTime(wall),
-            ExchangeError::Late => self.give_up("does not greet"),
-            ExchangeError::Imposter(said) => self.give_up(&format!("greets with {said:?}")),
+            ExchangeError::Late => self.give_up(Imposture::Silent),
+            ExchangeError::Imposter(said) => self.give_up(Imposture::Greeting(said)),
             ExchangeError::Garbled(error) => Ending::Garbled(error),
             ExchangeError::Ended => {
                 let status = one.end().map_err(Ending::Garbled)?;
@@ -142,7 +153,7 @@ impl Processes {
                     Some(SIGXCPU) => Ending::ProcessorTime,
                     _ if is_out_of_memory(&words) => Ending::Memory,
                     // A signal is no evidence against the program.
-                    None if !exchange.has_greeted() => self.give_up(&format!("ends with {status} and {words:?}")),
+                    None if !exchange.has_greeted() => self.give_up(Imposture::Ended(status, words)),
                     _ => Ending::Crashed(status, words),
                 }
             }
@@ -192,8 +203,8 @@ impl Processes {
     }
 
     /// Marks the program as unusable, so that it is not started again.
-    fn give_up(&self, why: &str) -> Ending {
-        Ending::Unusable(self.unusable.get_or_init(|| format!("{} {why}", self.program.display())).clone())
+    fn give_up(&self, why: Imposture) -> Ending {
+        Ending::Unusable(self.program.clone(), self.unusable.get_or_init(|| why).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -247,16 +258,27 @@ fn is_out_of_memory(words: &str) -> bool {
     words.contains("memory allocation of") || words.contains("Cannot allocate memory")
 }
 
+impl fmt::Display for Imposture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("does not greet"),
+            Self::Greeting(said) => write!(f, "greets with {said:?}"),
+            Self::Ended(status, words) => write!(f, "ends with {status} and {words:?}"),
+        }
+    }
+}
+
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CannotStart(program, error) => {
                 write!(f, "cannot start {} as the process that compiles it: {error}", program.display())
             }
-            Self::Unusable(why) => write!(
+            Self::Unusable(program, why) => write!(
                 f,
-                "nothing can be compiled: {why} where this version of wasmnode is expected; it is not started again, \
-                 so restart the node"
+                "nothing can be compiled: {} {why} where this version of wasmnode is expected; it is not started \
+                 again, so restart the node",
+                program.display()
             ),
             Self::ProcessorTime => f.write_str("compiling it takes more processor time than it may have"),
             Self::WallTime(wall) => write!(f, "compiling it did not end within {wall:?}"),
@@ -269,6 +291,15 @@ impl fmt::Display for Ending {
             }
             Self::Garbled(error) => write!(f, "the process that compiled it broke the protocol: {error}"),
             Self::Stopped => f.write_str("its compilation was cancelled"),
+        }
+    }
+}
+
+impl std::error::Error for Ending {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::CannotStart(_, source) | Self::Garbled(source) => Some(source),
+            _ => None,
         }
     }
 }
