@@ -10,6 +10,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,26 @@ const CLOSED: usize = 16_384;
 /// Identity of a folder: device, inode and, if the file system has it, birth time; `None` if it cannot be read.
 type Identity = Option<(u64, u64, Option<SystemTime>)>;
 
+/// Why the system reports no events of a folder.
+#[derive(Debug)]
+pub(crate) struct NoEvents(notify::Error);
+
+impl fmt::Display for NoEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind {
+            // The crate's own text is nothing but the path in brackets.
+            ErrorKind::PathNotFound => f.write_str("it is not there"),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NoEvents {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// The watch of one folder.
 pub(crate) struct Watch {
     /// `None` if the system reports nothing.
@@ -36,16 +57,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches a folder, whose events arrive at `hints`. If there are none, the second value is the reason.
-    pub(crate) fn new(folder: &Path, hints: &Arc<Hints>) -> (Self, Option<String>) {
+    pub(crate) fn new(folder: &Path, hints: &Arc<Hints>) -> (Self, Option<NoEvents>) {
         // Read before the watch begins: if the folder is exchanged in between, the next comparison detects it.
         let identity = identity(folder);
         match watcher(folder, Arc::clone(hints)) {
             Ok(watcher) => (Self { watcher: Some(watcher), identity }, None),
-            // The crate's own text for a missing path is nothing but the path in brackets.
-            Err(notify::Error { kind: ErrorKind::PathNotFound, .. }) => {
-                (Self { watcher: None, identity }, Some("it is not there".into()))
-            }
-            Err(error) => (Self { watcher: None, identity }, Some(error.to_string())),
+            Err(error) => (Self { watcher: None, identity }, Some(NoEvents(error))),
         }
     }
 
@@ -209,7 +226,7 @@ mod tests {
         symlink("a", path("link")).unwrap();
         let hints = Arc::new(Hints::default());
         let (watch, trouble) = Watch::new(&path("link"), &hints);
-        assert_eq!(trouble, None);
+        assert!(trouble.is_none(), "{trouble:?}");
         assert!(!watch.has_moved(&path("link")));
         symlink("b", path("next")).unwrap();
         fs::rename(path("next"), path("link")).unwrap();
@@ -227,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hints = Arc::new(Hints::default());
         let (_watch, trouble) = Watch::new(folder.path(), &hints);
-        assert_eq!(trouble, None);
+        assert!(trouble.is_none(), "{trouble:?}");
         fs::write(folder.path().join("a.wasm"), "x").unwrap();
         let mut closed = BTreeSet::new();
         while closed.is_empty() {
@@ -245,7 +262,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let hints = Arc::new(Hints::default());
         let (_watch, trouble) = Watch::new(&folder, &hints);
-        assert_eq!(trouble, None);
+        assert!(trouble.is_none(), "{trouble:?}");
         fs::remove_dir(&folder).unwrap();
         while !hints.gather(Duration::from_secs(60)).is_folder_lost() {}
     }
