@@ -1,5 +1,6 @@
 //! Errors of the sandbox as a whole; what is wrong with a single plugin is a [`wasmnode_api::Refusal`].
 
+use crate::loading::compile::CompileError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -78,7 +79,7 @@ pub enum InspectError {
         limit: u64,
     },
     /// The file is not a component, and cannot be made into one.
-    Refused(String),
+    Refused(NotCompiled),
     /// Nothing can be inspected.
     Sandbox(SandboxError),
 }
@@ -87,7 +88,7 @@ impl fmt::Display for InspectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are over limits.plugin = {limit}"),
-            Self::Refused(why) => f.write_str(why),
+            Self::Refused(error) => error.fmt(f),
             Self::Sandbox(error) => error.fmt(f),
         }
     }
@@ -97,7 +98,8 @@ impl std::error::Error for InspectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Sandbox(error) => Some(error),
-            Self::TooLarge { .. } | Self::Refused(_) => None,
+            Self::Refused(error) => Some(error),
+            Self::TooLarge { .. } => None,
         }
     }
 }
@@ -105,6 +107,22 @@ impl std::error::Error for InspectError {
 impl From<SandboxError> for InspectError {
     fn from(error: SandboxError) -> Self {
         Self::Sandbox(error)
+    }
+}
+
+/// Why there is no component in a file.
+#[derive(Debug)]
+pub struct NotCompiled(pub(crate) CompileError);
+
+impl fmt::Display for NotCompiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NotCompiled {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
     }
 }
 

@@ -32,7 +32,7 @@ mod run;
 mod settings;
 
 pub use calls::{CallId, Finished, RunEvent, RunId};
-pub use error::{EngineError, InspectError, NotLoadable, SandboxError};
+pub use error::{EngineError, InspectError, NotCompiled, NotLoadable, SandboxError};
 pub use event_sender::{Capacity, EventSender, Permit};
 pub use host_state::egress_policy::NodeAddresses;
 pub use loading::compile::compile_process;

@@ -3,6 +3,7 @@
 pub(crate) mod compile;
 pub(crate) mod compile_queue;
 pub(crate) mod content;
+pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod history;
 pub(crate) mod inspect;

@@ -51,7 +51,7 @@ pub(crate) struct GrantedFolder {
     opened: Mutex<Option<(Instant, Arc<Root>)>>,
 }
 
-/// A granted folder cannot be opened.
+/// Error of a granted folder that cannot be opened.
 #[derive(Debug)]
 pub(crate) struct UnopenedFolder {
     host: PathBuf,

@@ -29,6 +29,7 @@ pub use child::compile_process;
 pub(crate) use private::{UnsafeFolder, private_folder};
 
 use crate::engine::code_settings;
+use crate::error::EngineError;
 use crate::settings::{CompileSettings, Settings};
 use cache::Cache;
 pub(crate) use process::Cancel;
@@ -36,6 +37,7 @@ use process::{Ending, Processes};
 use protocol::{Answer, CompileJob, Wanted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 use tracing::{info, warn};
@@ -86,16 +88,61 @@ impl Attempt {
 }
 
 /// Why there is no component.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum CompileError {
-    /// The file cannot be compiled, and why.
+    /// The compiler process refuses the file, for the reason that it sent.
     Refused(String),
+    /// The compiler process sent something other than what it was asked for.
+    Unasked {
+        /// What was sent.
+        sent: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// Compiling the file takes more than this many seconds of processor time.
+    ProcessorTime(u64),
+    /// Compiling the file takes more than this many bytes of memory.
+    Memory(u64),
+    /// The compiler process ended in another way without an answer.
+    Ended(Ending),
+    /// The component needs more than the engine reserves for one.
+    TooLarge(EngineError),
+    /// The engine does not load the code.
+    Unloadable(EngineError),
     /// Nothing can be compiled, for a reason that may pass.
-    Unavailable(String),
+    Unavailable(Ending),
     /// The file needs more effort.
     MoreEffort,
     /// The node stops, or the attempt was cancelled.
     Stopped,
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => f.write_str(why),
+            Self::Unasked { sent, wanted } => write!(f, "the compiler process sent {sent} instead of {wanted}"),
+            Self::ProcessorTime(seconds) => {
+                let ending = Ending::ProcessorTime;
+                write!(f, "{ending}: {seconds} s by limits.compile-time and limits.compile-time-per-mib")
+            }
+            Self::Memory(bytes) => write!(f, "{}: limits.compile-memory = {bytes}", Ending::Memory),
+            Self::Ended(ending) | Self::Unavailable(ending) => ending.fmt(f),
+            Self::TooLarge(source) => write!(f, "it needs more than a plugin may have: {source}"),
+            Self::Unloadable(source) => write!(f, "its compiled form cannot be loaded: {source}"),
+            Self::MoreEffort | Self::Stopped => f.write_str("its compilation was interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ended(ending) | Self::Unavailable(ending) => Some(ending),
+            Self::TooLarge(source) | Self::Unloadable(source) => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// Compiles files, and caches the code.
@@ -136,10 +183,10 @@ impl Compiler {
             Answer::Code { .. } => {}
             Answer::Refused(why) => return Err(CompileError::Refused(why)),
             Answer::Description(_) => {
-                return Err(CompileError::Refused("the compiler process sent a description instead of code".into()));
+                return Err(CompileError::Unasked { sent: "a description", wanted: "code" });
             }
         }
-        let component = self.load(&code).map_err(CompileError::Refused)?;
+        let component = self.load(&code)?;
         if let Some(cache) = &self.cache {
             cache.put(digest, &code);
         }
@@ -154,9 +201,7 @@ impl Compiler {
         match self.run(bytes, &Attempt::new(Effort::Full), Wanted::Description)?.0 {
             Answer::Description(exports) => Ok(exports.into_iter().collect()),
             Answer::Refused(why) => Err(CompileError::Refused(why)),
-            Answer::Code { .. } => {
-                Err(CompileError::Refused("the compiler process sent code instead of a description".into()))
-            }
+            Answer::Code { .. } => Err(CompileError::Unasked { sent: "code", wanted: "a description" }),
         }
     }
 
@@ -199,15 +244,11 @@ impl Compiler {
             let is_short = *effort == Effort::Brief && seconds < self.seconds(size);
             match ending {
                 Ending::Stopped => CompileError::Stopped,
-                Ending::CannotStart(..) => CompileError::Unavailable(ending.to_string()),
+                Ending::CannotStart(..) => CompileError::Unavailable(ending),
                 Ending::ProcessorTime | Ending::WallTime(_) if is_short => CompileError::MoreEffort,
-                Ending::ProcessorTime => CompileError::Refused(format!(
-                    "{ending}: {seconds} s by limits.compile-time and limits.compile-time-per-mib"
-                )),
-                Ending::Memory => {
-                    CompileError::Refused(format!("{ending}: limits.compile-memory = {}", self.limits.memory))
-                }
-                ending => CompileError::Refused(ending.to_string()),
+                Ending::ProcessorTime => CompileError::ProcessorTime(seconds),
+                Ending::Memory => CompileError::Memory(self.limits.memory),
+                ending => CompileError::Ended(ending),
             }
         })
     }
@@ -221,16 +262,15 @@ impl Compiler {
 
     /// Creates a component from machine code.
     #[allow(unsafe_code, reason = "the engine runs what it loads; the module says why this code is trusted")]
-    fn load(&self, code: &[u8]) -> Result<Component, String> {
+    fn load(&self, code: &[u8]) -> Result<Component, CompileError> {
         // SAFETY: the code was compiled by a program of this build for an engine of these settings, and it reached this
         // process by a pipe, or by an entry of the cache whose digest matches these very bytes.
         unsafe { Component::deserialize(&self.engine, code) }.map_err(|error| {
-            let why = format!("{error:#}");
+            let error = EngineError(error);
+            let why = error.to_string();
             // The pool's texts for a valid component that is larger than a slot.
-            if why.contains("pooling allocator") || why.contains("exceeds the limit of") {
-                return format!("it needs more than a plugin may have: {why}");
-            }
-            format!("its compiled form cannot be loaded: {why}")
+            let is_too_large = why.contains("pooling allocator") || why.contains("exceeds the limit of");
+            if is_too_large { CompileError::TooLarge(error) } else { CompileError::Unloadable(error) }
         })
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::loading::scanner::{Stamp, signature_of};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
-use std::path::Path;
+use std::fmt::{self, Write};
+use std::path::{Path, PathBuf};
 use wasmnode_files::{self as files, FileError};
 
 /// Largest signature in bytes; minisign writes comments of up to 9 KiB.
@@ -20,18 +20,60 @@ pub(crate) struct Content {
 /// Why a file could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ContentError {
-    /// The error stays until the file changes.
-    Lasting(String),
-    /// Another attempt may succeed although nothing changes.
-    Passing(String),
+    /// The file is larger than a plugin may be.
+    TooLarge {
+        /// Size of the file in bytes.
+        bytes: u64,
+        /// `limits.plugin`.
+        limit: u64,
+    },
+    /// The file or its signature cannot be read.
+    Unreadable {
+        /// The file or its signature.
+        file: PathBuf,
+        /// Why it cannot be read.
+        source: FileError,
+    },
+}
+
+impl ContentError {
+    /// Returns `true` if another attempt may succeed although nothing changes.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => false,
+            // A missing file was there a moment ago.
+            Self::Unreadable { source, .. } => source.is_transient() || source.is_gone(),
+        }
+    }
+}
+
+impl fmt::Display for ContentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are over limits.plugin = {limit}"),
+            Self::Unreadable { file, source } => {
+                let name = file.file_name().unwrap_or_default().display();
+                write!(f, "cannot read {name}: {source}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ContentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TooLarge { .. } => None,
+            Self::Unreadable { source, .. } => Some(source),
+        }
+    }
 }
 
 /// Reads a file of at most `limit` bytes, found with `stamp`, and its signature if `wants_signature`.
 pub(crate) fn read(file: &Path, stamp: &Stamp, limit: u64, wants_signature: bool) -> Result<Content, ContentError> {
     if stamp.bytes() > limit {
-        return Err(ContentError::Lasting(format!("its {} bytes are over limits.plugin = {limit}", stamp.bytes())));
+        return Err(ContentError::TooLarge { bytes: stamp.bytes(), limit });
     }
-    let (bytes, found) = files::read(file, limit).map_err(|error| trouble(file, &error))?;
+    let (bytes, found) = files::read(file, limit).map_err(|error| unreadable(file, error))?;
     let signature = if wants_signature { read_signature(file, stamp)? } else { None };
     if found == stamp.plugin() { Ok(Content { bytes, signature }) } else { Err(changed(file)) }
 }
@@ -46,7 +88,7 @@ fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, Fi
     match files::read(&beside, SIGNATURE_BYTES) {
         Ok((text, found)) if found == *expected => Ok(Some(Ok(String::from_utf8_lossy(&text).into_owned()))),
         Ok(_) => Err(changed(&beside)),
-        Err(error) if error.is_transient() || error.is_gone() => Err(trouble(&beside, &error)),
+        Err(error) if error.is_transient() || error.is_gone() => Err(unreadable(&beside, error)),
         Err(error) => Ok(Some(Err(error))),
     }
 }
@@ -54,14 +96,11 @@ fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, Fi
 /// Error for a file that changes meanwhile. The scan that finds the new content reports it; without one, the file is
 /// read again.
 fn changed(file: &Path) -> ContentError {
-    trouble(file, &FileError::Changed)
+    unreadable(file, FileError::Changed)
 }
 
-fn trouble(file: &Path, error: &FileError) -> ContentError {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let why = format!("cannot read {name}: {error}");
-    // A missing file was there a moment ago, so the error may pass.
-    if error.is_transient() || error.is_gone() { ContentError::Passing(why) } else { ContentError::Lasting(why) }
+fn unreadable(file: &Path, source: FileError) -> ContentError {
+    ContentError::Unreadable { file: file.into(), source }
 }
 
 /// Returns the name of a file's content: its SHA-256, hexadecimal.
@@ -100,7 +139,9 @@ mod tests {
         assert_eq!(read(true), Some(Ok("signature".into())));
         assert_eq!(read(false), None);
         let limit = super::read(&file, &stamp, 5, true);
-        assert_eq!(limit, Err(ContentError::Lasting("its 6 bytes are over limits.plugin = 5".into())));
+        let limit = limit.unwrap_err();
+        assert_eq!(limit.to_string(), "its 6 bytes are over limits.plugin = 5");
+        assert!(!limit.may_pass());
     }
 
     #[test]
@@ -120,11 +161,12 @@ mod tests {
             assert!(seen.contains("a device"), "{seen}");
 
             fs::remove_file(&exchanged).unwrap();
-            assert!(matches!(read(&file, &stamp, LIMIT, true), Err(ContentError::Passing(_))), "it is gone");
+            let gone = read(&file, &stamp, LIMIT, true);
+            assert!(gone.is_err_and(|error| error.may_pass()), "it is gone");
 
             fs::write(&exchanged, "other").unwrap();
-            let changed = read(&file, &stamp, LIMIT, true);
-            assert!(matches!(&changed, Err(ContentError::Passing(why)) if why.contains("changed")), "{changed:?}");
+            let changed = read(&file, &stamp, LIMIT, true).unwrap_err();
+            assert!(changed.may_pass() && changed.to_string().contains("changed"), "{changed}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Inspection of a file: its kind, its imports and exports, and whether it could serve.
 
-use crate::error::InspectError;
+use crate::error::{InspectError, NotCompiled};
 use crate::guests::interfaces::{exports, imports, offer};
 use crate::guests::kind::{Kind, Unfit};
 use crate::linker::Sandbox;
-use crate::loading::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
+use crate::loading::compile::{Attempt, Compiler, Effort, is_core_module};
 use crate::loading::content::digest;
 use crate::settings::Settings;
 use std::fmt;
@@ -44,12 +44,7 @@ pub fn inspect(bytes: &[u8], settings: &Settings) -> Result<Inspection, InspectE
     let settings = Settings { instances: 1, ..settings.clone() };
     let sandbox = Sandbox::new(&settings)?;
     let compiler = Compiler::new(&sandbox.engine, &settings);
-    let refused = |error: CompileError| match error {
-        CompileError::Refused(why) | CompileError::Unavailable(why) => InspectError::Refused(why),
-        CompileError::MoreEffort | CompileError::Stopped => {
-            InspectError::Refused("its compilation was interrupted".into())
-        }
-    };
+    let refused = |error| InspectError::Refused(NotCompiled(error));
     let digest = digest(bytes);
     let began = Instant::now();
     let component = compiler.component(bytes, &digest, &Attempt::new(Effort::Full)).map_err(refused)?;

@@ -7,15 +7,16 @@ use crate::guard;
 use crate::guests::kind::Kind;
 use crate::host_state::fs::GrantedFolder;
 use crate::linker::Sandbox;
-use crate::loading::compile::{Attempt, CompileError, Compiler, Effort};
+use crate::loading::compile::{Attempt, Compiler, Effort};
 use crate::loading::compile_queue::CompileQueue;
 use crate::loading::content::{self, Content, ContentError, digest};
+use crate::loading::error::LoadError;
 use crate::loading::event::{Loaded, PluginEvent};
 use crate::loading::history::{History, Version};
 use crate::loading::names::service_name;
 use crate::loading::provenance::{Called, Unvouched, in_folder, vouch};
 use crate::loading::scanner::{Change, Scanner, Stamp, list};
-use crate::loading::task::{Done, Postponed, Task, why};
+use crate::loading::task::{Done, Postponed, Task};
 use crate::loading::watch::{Hints, Staged, Watch};
 use crate::plugin::{Origin, Plugin};
 use crate::settings::Settings;
@@ -319,12 +320,12 @@ impl Loader {
             Task::Restore(version) => {
                 let plugin = match self.restore(service, &self.file_of(service), version, None, attempt) {
                     Ok(plugin) => Some(Box::new(plugin)),
-                    Err(error) => match why(error) {
-                        Ok(why) => {
-                            self.lost(service, version, &why);
+                    Err(error) => match error.postponed() {
+                        None => {
+                            self.lost(service, version, &error.to_string());
                             None
                         }
-                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                        postponed => return Done { news: Vec::new(), postponed },
                     },
                 };
                 vec![PluginEvent::Restored(service.clone(), version.number, plugin)].into()
@@ -332,9 +333,9 @@ impl Loader {
             Task::Try { staged, called, .. } => {
                 let verdict = match self.try_staged(service, staged, called.as_deref(), attempt) {
                     Ok(digest) => Verdict::Accepted(digest),
-                    Err(error) => match why(error) {
-                        Ok(why) => refused(why),
-                        Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
+                    Err(error) => match error.postponed() {
+                        None => refused(error.to_string()),
+                        postponed => return Done { news: Vec::new(), postponed },
                     },
                 };
                 vec![PluginEvent::Tried(staged.clone(), verdict)].into()
@@ -357,20 +358,22 @@ impl Loader {
             Ok(resumed) => Vec::from_iter(resumed),
             Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
         };
-        let try_again = |digest: String, why: String| {
+        let refuse = |digest: String, error: &LoadError| {
+            if !error.may_pass() {
+                return self.refuse(service, file, digest, error.to_string());
+            }
             self.hints.failed(file.into(), stamp.clone());
-            self.refuse(service, file, digest, format!("{why}; it is tried again"))
+            self.refuse(service, file, digest, format!("{error}; it is tried again"))
         };
         let loaded = match read {
             Ok((digest, content)) => match self.load_content(service, file, content, &digest, attempt) {
                 Ok(loaded) => loaded,
-                Err(CompileError::Refused(why)) => self.refuse(service, file, digest, why),
-                Err(CompileError::Unavailable(why)) => try_again(digest, why),
-                Err(CompileError::MoreEffort) => return Done { news, postponed: Some(Postponed::MoreEffort) },
-                Err(CompileError::Stopped) => return Done { news, postponed: Some(Postponed::Stopped) },
+                Err(error) => match error.postponed() {
+                    None => refuse(digest, &error),
+                    postponed => return Done { news, postponed },
+                },
             },
-            Err(ContentError::Lasting(why)) => self.refuse(service, file, String::new(), why),
-            Err(ContentError::Passing(why)) => try_again(String::new(), why),
+            Err(error) => refuse(String::new(), &LoadError::Content(error)),
         };
         news.push(loaded);
         news.into()
@@ -383,12 +386,10 @@ impl Loader {
         content: Content,
         digest: &str,
         attempt: &Attempt,
-    ) -> Result<PluginEvent, CompileError> {
+    ) -> Result<PluginEvent, LoadError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
-        let vouched = self
-            .admit(&in_folder(file), &bytes, digest, signature.clone())
-            .map_err(|error| CompileError::Refused(error.to_string()))?;
+        let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(LoadError::Unvouched)?;
         if !is_new {
             self.clear_report(file);
             return Ok(PluginEvent::Unchanged(service.clone()));
@@ -448,7 +449,7 @@ impl Loader {
         bytes: &[u8],
         origin: Origin,
         attempt: &Attempt,
-    ) -> Result<Plugin, CompileError> {
+    ) -> Result<Plugin, LoadError> {
         let (file, began) = (shown(&origin.file), Instant::now());
         let plugin = self.build(service, bytes, origin, attempt)?;
         info!("{file} can serve {service} (loaded in {:?})", began.elapsed());
@@ -461,13 +462,12 @@ impl Loader {
         bytes: &[u8],
         origin: Origin,
         attempt: &Attempt,
-    ) -> Result<Plugin, CompileError> {
+    ) -> Result<Plugin, LoadError> {
         let component = self.compiler.component(bytes, &origin.digest, attempt)?;
         let (settings, calls) = (self.settings.of(service).clone(), Arc::clone(&self.calls));
-        let refused = |error: &dyn std::error::Error| CompileError::Refused(error.to_string());
-        let kind = Kind::of(&self.sandbox, &component).map_err(|error| refused(&error))?;
-        // Detects a folder that cannot be opened before the first request does.
-        settings.grants.fs.iter().try_for_each(GrantedFolder::check).map_err(|error| refused(&error))?;
+        let kind = Kind::of(&self.sandbox, &component).map_err(LoadError::Unfit)?;
+        // Detects a folder that cannot be opened now, not at the first request.
+        settings.grants.fs.iter().try_for_each(GrantedFolder::check).map_err(LoadError::Folder)?;
         Ok(Plugin::new(&self.sandbox, kind, service.clone(), origin, settings, calls))
     }
 }

@@ -1,14 +1,15 @@
 //! What the loader prepares in addition to new files: versions from before a restart, and staged files of `deploy`.
 
-use crate::loading::compile::{Attempt, CompileError};
-use crate::loading::content::{Content, ContentError, digest};
+use crate::loading::compile::Attempt;
+use crate::loading::content::{Content, digest};
+use crate::loading::error::LoadError;
 use crate::loading::event::PluginEvent;
 use crate::loading::history::Version;
 use crate::loading::loader::{Loader, lock, log_admission, origin};
 use crate::loading::names::loadable;
 use crate::loading::provenance::{Called, in_folder};
 use crate::loading::scanner::Stamp;
-use crate::loading::task::{Postponed, why};
+use crate::loading::task::Postponed;
 use crate::plugin::{Origin, Plugin};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -36,12 +37,13 @@ impl Loader {
         let plugin = match restored {
             None => None,
             Some(Ok(plugin)) => Some(plugin),
-            Some(Err(error)) => match why(error) {
-                Ok(why) => {
+            Some(Err(error)) => match error.postponed() {
+                None => {
+                    let why = error.to_string();
                     record.serving().into_iter().for_each(|serving| self.lost(service, serving, &why));
                     None
                 }
-                Err(postponed) => {
+                Some(postponed) => {
                     history.give_back(service, record);
                     return Err(postponed);
                 }
@@ -63,7 +65,7 @@ impl Loader {
         version: &Version,
         content: Option<&(String, Content)>,
         attempt: &Attempt,
-    ) -> Result<Plugin, CompileError> {
+    ) -> Result<Plugin, LoadError> {
         let Version { digest, loaded_at, .. } = version;
         let loaded_at =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*loaded_at)).unwrap_or(SystemTime::now());
@@ -76,10 +78,10 @@ impl Loader {
             log_admission(file, vouched.as_deref());
             return Ok(plugin);
         }
-        let history = self.history.as_ref().ok_or(CompileError::Refused("nothing was kept".into()))?;
-        let bytes = history.bytes(digest).map_err(|error| CompileError::Refused(error.to_string()))?;
+        let history = self.history.as_ref().ok_or(LoadError::NothingKept)?;
+        let bytes = history.bytes(digest).map_err(LoadError::History)?;
         self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
-            .map_err(|error| CompileError::Refused(error.to_string()))?;
+            .map_err(LoadError::Unvouched)?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
         self.build(service, &bytes, origin, attempt)
     }
@@ -99,21 +101,18 @@ impl Loader {
         staged: &str,
         called: Option<&str>,
         attempt: &Attempt,
-    ) -> Result<String, CompileError> {
-        let refused = CompileError::Refused;
-        loadable(service).map_err(|why| refused(why.to_string()))?;
+    ) -> Result<String, LoadError> {
+        loadable(service).map_err(LoadError::Name)?;
         if self.settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
-            return Err(refused(format!("node.services does not list {service}; add it there first")));
+            return Err(LoadError::NotListed(service.clone()));
         }
         let staged = self.folder.join(staged);
-        let stamp = Stamp::of(&staged).map_err(|error| refused(format!("{}: {error}", staged.display())))?;
-        let content = self
-            .read_whole(&staged, &stamp)
-            .map_err(|(ContentError::Lasting(why) | ContentError::Passing(why))| refused(why))?;
+        let stamp = Stamp::of(&staged).map_err(|source| LoadError::Staged { file: staged.clone(), source })?;
+        let content = self.read_whole(&staged, &stamp).map_err(LoadError::Content)?;
         let (digest, file) = (digest(&content.bytes), self.file_of(service));
         let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
-        self.admit(&called, &content.bytes, &digest, content.signature.clone())
-            .map_err(|error| refused(error.to_string()))?;
+        let vouched = self.admit(&called, &content.bytes, &digest, content.signature.clone());
+        vouched.map_err(LoadError::Unvouched)?;
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
         let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;

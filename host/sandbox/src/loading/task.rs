@@ -1,6 +1,5 @@
 //! Tasks of the loader for a service, and their outcomes.
 
-use crate::loading::compile::CompileError;
 use crate::loading::event::PluginEvent;
 use crate::loading::history::Version;
 use crate::loading::scanner::Change;
@@ -55,17 +54,5 @@ pub(crate) enum Postponed {
 impl From<Vec<PluginEvent>> for Done {
     fn from(news: Vec<PluginEvent>) -> Self {
         Self { news, postponed: None }
-    }
-}
-
-/// Returns why there is no component.
-///
-/// # Errors
-/// If there may be one with more effort, the node stops, or the attempt was cancelled.
-pub(crate) fn why(error: CompileError) -> Result<String, Postponed> {
-    match error {
-        CompileError::Refused(why) | CompileError::Unavailable(why) => Ok(why),
-        CompileError::MoreEffort => Err(Postponed::MoreEffort),
-        CompileError::Stopped => Err(Postponed::Stopped),
     }
 }
