@@ -32,12 +32,12 @@ mod run;
 mod settings;
 
 pub use calls::{CallId, Finished, RunEvent, RunId};
-pub use error::{EngineError, InspectError, NotCompiled, NotLoadable, SandboxError};
+pub use error::{EngineError, NotLoadable, SandboxError};
 pub use event_sender::{Capacity, EventSender, Permit};
 pub use host_state::egress_policy::NodeAddresses;
 pub use loading::compile::compile_process;
 pub use loading::content::digest;
-pub use loading::inspect::{Inspection, inspect};
+pub use loading::inspect::{InspectError, Inspection, NotCompiled, inspect};
 pub use loading::names::loadable;
 pub use loading::scanner::signature_of;
 pub use plugins::{FolderEvent, OfferChange, Plugins, folder_identity};

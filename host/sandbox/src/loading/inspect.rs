@@ -1,10 +1,10 @@
 //! Inspection of a file: its kind, its imports and exports, and whether it could serve.
 
-use crate::error::{InspectError, NotCompiled};
+use crate::error::SandboxError;
 use crate::guests::interfaces::{exports, imports, offer};
 use crate::guests::kind::{Kind, Unfit};
 use crate::linker::Sandbox;
-use crate::loading::compile::{Attempt, Compiler, Effort, is_core_module};
+use crate::loading::compile::{Attempt, CompileError, Compiler, Effort, is_core_module};
 use crate::loading::content::digest;
 use crate::settings::Settings;
 use std::fmt;
@@ -88,5 +88,64 @@ impl fmt::Display for Inspection {
             }
         }
         Ok(())
+    }
+}
+
+/// Why a file cannot be inspected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// The file is larger than a plugin may be.
+    TooLarge {
+        /// Size of the file in bytes.
+        bytes: usize,
+        /// `limits.plugin`.
+        limit: u64,
+    },
+    /// The file is not a component, and cannot be made into one.
+    Refused(NotCompiled),
+    /// Nothing can be inspected.
+    Sandbox(SandboxError),
+}
+
+impl fmt::Display for InspectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes, limit } => write!(f, "its {bytes} bytes are over limits.plugin = {limit}"),
+            Self::Refused(error) => error.fmt(f),
+            Self::Sandbox(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InspectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sandbox(error) => Some(error),
+            Self::Refused(error) => Some(error),
+            Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+impl From<SandboxError> for InspectError {
+    fn from(error: SandboxError) -> Self {
+        Self::Sandbox(error)
+    }
+}
+
+/// Why there is no component in a file.
+#[derive(Debug)]
+pub struct NotCompiled(pub(crate) CompileError);
+
+impl fmt::Display for NotCompiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NotCompiled {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
     }
 }
