@@ -1,4 +1,4 @@
-//! A client in thirty lines: three requests at a time on one connection, and the answers as they come.
+//! A client in thirty lines: three parallel requests on one connection, with the answers in order of arrival.
 //!
 //! ```console
 //! $ cargo run --release                     # a node, in one terminal
@@ -13,8 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
     let mut client = Client::connect(&endpoint)?;
     for name in ["Ada", "Grace", "Margaret"] {
-        let ask = Request::new("afficher").body([format!("bonjour, {name}")]).deadline(Duration::from_secs(1));
-        client.send(ask)?;
+        let request = Request::new("afficher").body([format!("bonjour, {name}")]).deadline(Duration::from_secs(1));
+        client.send(request)?;
     }
     let mut unanswered = 3;
     while unanswered > 0 {

@@ -3,7 +3,7 @@
 //     npm install @bytecodealliance/jco@1.34.0 @bytecodealliance/componentize-js@0.23.0
 //     npx jco componentize examples/compter/compter.js --wit wit --world-name service \
 //         --disable http --disable fetch-event --out compter.wasm
-//     wasmnode deploy compter.wasm        # and `reuse = 100` in [service.compter]: an instance is costly to make
+//     wasmnode deploy compter.wasm        # and `reuse = 100` in [service.compter]: creating an instance is slow
 
 export const handler = {
   handle(request) {

@@ -2,7 +2,7 @@
 
     pip install componentize-py
     componentize-py -d wit -w service componentize -p examples/compter compter -o compter.wasm
-    wasmnode deploy compter.wasm        # and `reuse = 100` in [service.compter]: an instance is costly to make
+    wasmnode deploy compter.wasm        # and `reuse = 100` in [service.compter]: creating an instance is slow
 """
 from wit_world import exports
 

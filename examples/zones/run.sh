@@ -1,10 +1,10 @@
 #!/bin/sh
-# Two zones, paris and lyon, of two nodes each, joined by two routers; random traffic between them, and what crossed where.
-# It ends what it started, also on Ctrl-C.
+# Starts two zones, paris and lyon, of two nodes each, joined by two routers. Sends random traffic between them, and
+# reports what each router and node forwarded. Ends all processes that it started, also on Ctrl-C.
 #
-#   examples/zones/run.sh                       builds the program first; then about fifteen seconds
+#   examples/zones/run.sh                       builds the program first, then takes about fifteen seconds
 #   examples/zones/run.sh my-traffic.toml       sends the traffic of another file
-#   WASMNODE=target/debug/wasmnode examples/zones/run.sh       runs a program that is built already
+#   WASMNODE=target/debug/wasmnode examples/zones/run.sh       uses a program that is already built
 set -eu
 zones=$(cd "$(dirname "$0")" && pwd)
 traffic=${1:-$zones/traffic.toml}
@@ -46,14 +46,14 @@ for name in router-paris router-lyon paris1 paris2 lyon1 lyon2; do
     started="$started $!"
 done
 
-# Two of these zones at a time would want the same ports.
+# Exits if a process has ended, for example because another run of this script uses the same ports.
 check_processes() {
     for id in $started; do
         kill -0 "$id" 2>/dev/null || { printf 'A process has ended:\n' >&2; tail -n 1 "$logs"/*.log >&2; exit 1; }
     done
 }
 
-# Asks a node for a service until it answers. A call needs two seconds to notice that a node is not there yet.
+# Calls a service through a node until a call succeeds. A call takes two seconds to fail if the node does not listen.
 wait_for() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         "$WASMNODE" call --wait "$1" "from $2" --to "tcp://127.0.0.1:$3" >/dev/null 2>"$logs/call" && return

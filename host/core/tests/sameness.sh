@@ -1,8 +1,9 @@
 #!/bin/sh
-# Proves that the core does what it did at another commit: the simulators of host/core/tests run the same seeds at both,
-# and the transcripts of all machines have to be the same.
+# Checks that the core behaves as at another commit: the simulators of host/core/tests run the same seeds at both, and
+# the transcripts of all state machines must be the same.
 #
-#   host/core/tests/sameness.sh BASE [SEEDS]    SEEDS of each simulator, 200 if not said; the work tree is compared as it is
+#   host/core/tests/sameness.sh BASE [SEEDS]    SEEDS of each simulator, default 200. The work tree is
+#                                               compared with its uncommitted changes.
 set -eu
 
 base=${1:?usage: sameness.sh BASE [SEEDS]}
@@ -14,14 +15,14 @@ unset WASMNODE_SEED WASMNODE_SEEDS WASMNODE_TRANSCRIPT
 work=$PWD/target/sameness
 tree=$work/tree
 mkdir -p "$work"
-# One that was ended from outside has left its own. The path is always the same, so that cargo replaces what it built.
+# A killed run leaves its work tree behind. The path is constant, so that cargo reuses its target folder.
 git worktree remove --force "$tree" 2>/dev/null || true
 trap 'git worktree remove --force "$tree"' EXIT
 trap 'exit 130' INT TERM
 git worktree add --quiet --detach --force "$tree" "$commit"
 rm -rf "$work/then" "$work/now"
 
-# transcripts then|now VARIABLE=VALUE: what one of the two commits writes to a folder of its name.
+# transcripts then|now VARIABLE=VALUE: writes the transcripts of one of the two commits to the folder of that name.
 transcripts() {
     if [ "$1" = then ]; then where=$tree built=$work/target; else where=$PWD built=${CARGO_TARGET_DIR:-$PWD/target}; fi
     (cd "$where" && env "$2" WASMNODE_TRANSCRIPT="$work/$1" CARGO_TARGET_DIR="$built" \
