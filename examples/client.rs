@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "tcp://127.0.0.1:5555".into());
     let mut client = Client::connect(&endpoint)?;
     for name in ["Ada", "Grace", "Margaret"] {
-        let request = Request::new("afficher").body([format!("bonjour, {name}")]).deadline(Duration::from_secs(1));
+        let request = Request::new("afficher").body([format!("hello, {name}")]).deadline(Duration::from_secs(1));
         client.send(request)?;
     }
     let mut unanswered = 3;
@@ -21,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (id, reply) = client.receive(Some(Duration::from_secs(2)))?;
         unanswered -= usize::from(!matches!(reply, Reply::Partial(_)));
         match reply {
-            Reply::Partial(body) => println!("{id}: so far {} frames", body.len()),
+            Reply::Partial(body) => println!("{id}: {} frames so far", body.len()),
             Reply::Final(body) => body.iter().for_each(|frame| println!("{id}:\n{}", String::from_utf8_lossy(frame))),
-            Reply::Failure(failure) => println!("{id}: no reply, because of {failure}"),
+            Reply::Failure(failure) => println!("{id}: failed: {failure}"),
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ processes="5610 router-paris
 5621 lyon1
 5622 lyon2"
 
-printf '\nTwo routers and four nodes start; each logs into %s\n' "$logs"
+printf '\nStarting two routers and four nodes; their logs are in %s\n' "$logs"
 for name in router-paris router-lyon paris1 paris2 lyon1 lyon2; do
     "$WASMNODE" --config "$zones/$name.toml" 2>"$logs/$name.log" &
     started="$started $!"
@@ -59,7 +59,7 @@ wait_for() {
         "$WASMNODE" call --wait "$1" "from $2" --to "tcp://127.0.0.1:$3" >/dev/null 2>"$logs/call" && return
         check_processes
     done
-    printf '%s cannot be called at %s: %s\n' "$1" "$2" "$(cat "$logs/call")" >&2
+    printf '%s cannot be called through %s: %s\n' "$1" "$2" "$(cat "$logs/call")" >&2
     exit 1
 }
 
@@ -70,18 +70,19 @@ for service in print afficher; do
     wait_for "$service@paris" lyon2 5622
 done
 check_processes
-printf 'Both zones see each other: print and afficher of each can be called from each node of the other\n'
+printf 'The zones are joined: each node can call print and afficher of the other zone\n'
 
 printf '\n$ wasmnode traffic --config %s\n' "$traffic"
 status=0
 "$WASMNODE" traffic --config "$traffic" || status=$?
 
 for router in paris:5610 lyon:5620; do
-    printf '\nWhat crossed router-%s, this way and that:  $ wasmnode services --to tcp://127.0.0.1:%s\n' "${router%:*}" "${router#*:}"
-    "$WASMNODE" services --to "tcp://127.0.0.1:${router#*:}"
+    endpoint=tcp://127.0.0.1:${router#*:}
+    printf '\nRequests through router-%s, in both directions:\n$ wasmnode services --to %s\n' "${router%:*}" "$endpoint"
+    "$WASMNODE" services --to "$endpoint"
 done
 
-printf '\nWhat each process passed on:\n%-14s %9s %10s\n' NODE ACCEPTED FORWARDED
+printf '\nRequests accepted and forwarded by each process:\n%-14s %9s %10s\n' NODE ACCEPTED FORWARDED
 printf '%s\n' "$processes" | while read -r port name; do
     report=$("$WASMNODE" services --json --to "tcp://127.0.0.1:$port")
     count() { printf '%s' "$report" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"; }

@@ -9,7 +9,7 @@ set -eu
 base=${1:?usage: sameness.sh BASE [SEEDS]}
 seeds=${2:-200}
 cd "$(git -C "$(dirname "$0")" rev-parse --show-toplevel)"
-commit=$(git rev-parse --verify --quiet "$base^{commit}") || { echo "$base is no commit" >&2; exit 2; }
+commit=$(git rev-parse --verify --quiet "$base^{commit}") || { echo "$base is not a commit" >&2; exit 2; }
 unset WASMNODE_SEED WASMNODE_SEEDS WASMNODE_TRANSCRIPT
 
 work=$PWD/target/sameness
@@ -27,7 +27,7 @@ transcripts() {
     if [ "$1" = then ]; then where=$tree built=$work/target; else where=$PWD built=${CARGO_TARGET_DIR:-$PWD/target}; fi
     (cd "$where" && env "$2" WASMNODE_TRANSCRIPT="$work/$1" CARGO_TARGET_DIR="$built" \
         cargo test --locked --quiet -p wasmnode-core --tests transcript) >"$work/$1.log" 2>&1 || {
-        echo "the seeds of $1 fail:" >&2
+        echo "the run '$1' fails:" >&2
         tail -n 40 "$work/$1.log" >&2
         exit 1
     }
@@ -35,7 +35,7 @@ transcripts() {
 
 transcripts then WASMNODE_SEEDS="$seeds"
 transcripts now WASMNODE_SEEDS="$seeds"
-[ -d "$work/then" ] || { echo "$base has no transcripts yet" >&2; exit 2; }
+[ -d "$work/then" ] || { echo "$base has no transcripts" >&2; exit 2; }
 
 if diff -r "$work/then" "$work/now" >"$work/differences"; then
     echo "same: $seeds seeds of $(find "$work/now" -name '*.txt' | wc -l) simulators"
@@ -45,7 +45,7 @@ fi
 for list in $(cd "$work" && ls then now | grep '\.txt$' | sort -u); do
     simulator=${list%.txt}
     if ! [ -f "$work/then/$list" ] || ! [ -f "$work/now/$list" ]; then
-        echo "$simulator: only one of the two has this simulator"
+        echo "$simulator: exists in only one of the two commits"
         continue
     fi
     differ=$(diff "$work/then/$list" "$work/now/$list" | sed -n 's/^[<>] \([0-9]*\) .*/\1/p' | sort -nu)
