@@ -1,4 +1,4 @@
-//! JSON answers of a node about itself: `node.services`, `node.plugins`, `node.members` and `node.explain`.
+//! Reports of a node in JSON: `node.services`, `node.plugins`, `node.members` and `node.explain`.
 //!
 //! Plain data, which clients read with [`serde`]. Unknown fields are ignored, so that newer nodes can add some.
 
@@ -71,7 +71,7 @@ pub struct PeerReport {
     pub zone: Option<String>,
     /// Cost of the route to the service.
     pub cost: u32,
-    /// Requests that this node has forwarded to the peer and that have no answer.
+    /// Unanswered requests that this node has forwarded to the peer.
     pub outstanding: usize,
     /// Recent latency of its answers, in microseconds.
     pub latency_us: u64,
@@ -120,14 +120,14 @@ pub struct ExplainReport {
     pub meaning: String,
     /// The plugins, workers, peers and zones that could serve the request.
     pub candidates: Vec<CandidateReport>,
-    /// The outcome of a request that would arrive at this moment.
+    /// The outcome of a request that arrived at this moment.
     pub verdict: String,
-    /// The failure that such a request would get although the service is offered, if any.
+    /// The failure that such a request would end in although the service is offered, if any.
     #[serde(default)]
     pub failure: Option<FailureReport>,
 }
 
-/// Failure that a request would get.
+/// Failure that a request would end in.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FailureReport {
     /// The number of its code.
@@ -162,13 +162,13 @@ pub struct CounterReport {
     pub malformed: u64,
     /// Replies without a pending request, or to requests of other connections.
     pub unclaimed: u64,
-    /// Requests given to another worker or peer after theirs was lost.
+    /// Requests sent to another worker or peer after theirs was lost.
     pub retried: u64,
-    /// Requests forwarded to peers; a request counts each time.
+    /// Requests forwarded to peers; a request counts each time that it is forwarded.
     pub forwarded: u64,
     /// Messages dropped because their receiver did not read.
     pub dropped: u64,
-    /// Registrations of workers and adverts of members that their keys do not allow.
+    /// Worker registrations and member adverts that the sender's key does not allow.
     pub forbidden: u64,
     /// Connections and messages of untrusted senders.
     pub turned_away: u64,

@@ -10,7 +10,7 @@ pub struct PluginReport {
     pub service: String,
     /// The versions that are kept, newest first.
     pub generations: Vec<PluginStatus>,
-    /// Why the file in the folder does not serve, if it does not.
+    /// Why the file in the folder does not serve, if it was refused.
     pub refused: Option<Refusal>,
 }
 
@@ -21,7 +21,7 @@ pub struct PluginStatus {
     pub generation: u64,
     /// Whether it serves requests.
     pub state: GenerationState,
-    /// The file it came from.
+    /// The file that it was loaded from.
     pub file: String,
     /// SHA-256 of the file, hexadecimal.
     pub digest: String,
@@ -29,7 +29,7 @@ pub struct PluginStatus {
     pub bytes: u64,
     /// Time at which it was loaded (RFC 3339, UTC).
     pub loaded_at: String,
-    /// Requests that it answered with a reply or a failure, or whose run was stopped.
+    /// Requests that ended with a reply or a failure, or whose run was stopped.
     pub requests: u64,
     /// Number of these requests in which an instance trapped or exceeded its limits.
     pub crashes: u64,
@@ -47,7 +47,7 @@ pub struct PluginStatus {
 pub enum GenerationState {
     /// Serves requests.
     Serving,
-    /// Served before, and may serve again.
+    /// Served before; a rollback can return to it.
     Previous,
     /// Rolled back, by an operator or because of its crashes.
     RolledBack,
@@ -64,16 +64,16 @@ pub struct Refusal {
     pub at: String,
 }
 
-/// Plugin folder, as a program that puts files into it needs it.
+/// Plugin folder, described for programs that put files into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginFolder {
     /// Its path on the node's machine.
     pub path: String,
-    /// Identity of the folder, because on another machine or in another container the path names another one, or none.
+    /// Identity of the folder, because on another machine or in another container the path may name another folder.
     pub identity: FolderIdentity,
     /// Largest file that the node loads, in bytes: `limits.plugin`.
     pub plugin_bytes: u64,
-    /// The services whose plugins the node loads; `None`: all.
+    /// The services whose plugins the node loads; `None` means all.
     pub services: Option<BTreeSet<String>>,
     /// Whether the node keeps the bytes of versions that were replaced.
     pub keeps_versions: bool,
@@ -90,7 +90,7 @@ pub struct FolderIdentity {
     pub boot: Option<String>,
 }
 
-/// Verdict on a file that is in the plugin folder under another name.
+/// Verdict on a staged file, which is in the plugin folder under a name that is never loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

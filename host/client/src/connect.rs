@@ -1,17 +1,17 @@
-//! Connecting to an endpoint as users write it.
+//! Connection to an endpoint as users write it.
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// Connects `socket` to an endpoint.
 ///
-/// Host names are resolved here, because libzmq resolves them to IPv4 addresses only. A name without an address is left
-/// to libzmq, which resolves it again later.
+/// Host names are resolved here, because libzmq resolves them to IPv4 addresses only. A name that does not resolve is
+/// passed to libzmq, which tries again later.
 ///
 /// # Errors
 /// The error of libzmq.
 pub(super) fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), zmq::Error> {
-    let endpoint = on_this_machine(endpoint);
+    let endpoint = replace_wildcard(endpoint);
     let address = endpoint.strip_prefix("tcp://").and_then(address_of);
     let endpoint = address.map_or(endpoint, |address| format!("tcp://{address}").into());
     // libzmq accepts IPv6 addresses only with this option.
@@ -31,7 +31,7 @@ fn address_of(address: &str) -> Option<SocketAddr> {
 }
 
 /// Replaces the wildcard address of a listener with the loopback address of its family.
-fn on_this_machine(endpoint: &str) -> Cow<'_, str> {
+fn replace_wildcard(endpoint: &str) -> Cow<'_, str> {
     let all = [("*", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")];
     let one = all.into_iter().find_map(|(all, one)| {
         let port = endpoint.strip_prefix("tcp://")?.strip_prefix(all)?.strip_prefix(':')?;
@@ -45,15 +45,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_at_all_addresses_is_found_at_one() {
-        for (listened, found) in [
+    fn a_wildcard_address_is_replaced_with_loopback() {
+        for (endpoint, replaced) in [
             ("tcp://*:5555", "tcp://127.0.0.1:5555"),
             ("tcp://0.0.0.0:5555", "tcp://127.0.0.1:5555"),
             ("tcp://[::]:5555", "tcp://[::1]:5555"),
             ("tcp://10.0.0.0:5555", "tcp://10.0.0.0:5555"),
             ("ipc://*:1", "ipc://*:1"),
         ] {
-            assert_eq!(on_this_machine(listened), found);
+            assert_eq!(replace_wildcard(endpoint), replaced);
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Error {
     Failure(Failure),
     /// No connection to the endpoint was established within two seconds.
     Unreachable {
-        /// Endpoint that the client was given.
+        /// Endpoint as passed to the client.
         endpoint: String,
     },
     /// The node rejects this client's key, or requires one, or has another key than expected.
@@ -30,7 +30,7 @@ pub enum Error {
         /// The reason, as far as it can be determined, and the remedy.
         why: &'static str,
     },
-    /// The connection ended before the answer came.
+    /// The connection ended before the answer arrived.
     Lost {
         /// Endpoint of the node.
         endpoint: String,
@@ -44,7 +44,7 @@ pub enum Error {
     Malformed(message::Malformed),
     /// ZeroMQ failed, in most cases because the endpoint is invalid.
     Socket {
-        /// Endpoint that the client was given.
+        /// Endpoint as passed to the client.
         endpoint: String,
         /// The error of ZeroMQ.
         source: SocketError,
@@ -86,7 +86,7 @@ impl std::error::Error for Error {
 impl Error {
     /// Returns `true` if the request may have run.
     ///
-    /// Sending it again could then have its effect twice, unless both requests have the same idempotency key.
+    /// A retry could then repeat its effect, unless both requests have the same idempotency key.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {

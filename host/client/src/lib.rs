@@ -1,4 +1,4 @@
-//! Blocking client of a node, in our own dialect ([`wasmnode_protocol::message::native`]).
+//! Blocking client of a node, in the native dialect ([`wasmnode_protocol::message::native`]).
 //!
 //! [`Client::call`] sends one request and waits for its answer. [`Client::send`] and [`Client::receive`] pipeline: any
 //! number of requests can be pending on one connection.
@@ -35,15 +35,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// Number of connections that the node ends during the handshake before its greeting is checked for a key mechanism.
 ///
-/// More than one, because a node that stops or is killed ends connections too, whether it requires keys or not.
-const SHUT_OUT: u32 = 2;
+/// More than one, because a node that stops or is killed also ends connections, whether it requires keys or not.
+const HANDSHAKE_ATTEMPTS: u32 = 2;
 
 const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
                       show yours with --keys FOLDER --to NAME@ENDPOINT";
 
 const UNTRUSTED_KEY: &str = "it does not trust this client's key; there: wasmnode trust NAME KEY";
 
-const NEEDLESS_KEY: &str = "a key was shown, and it asks for none; leave --keys and the name out";
+const UNNEEDED_KEY: &str = "a key was shown, and it asks for none; leave --keys and the name out";
 
 const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name";
 
@@ -53,33 +53,33 @@ const MONITOR: &str = "inproc://connected";
 /// Interval of the heartbeats that a client sends, in milliseconds.
 const HEARTBEAT: i32 = 1_000;
 
-/// Largest time without incoming data, in milliseconds, before either side closes the connection.
+/// Longest time without incoming data, in milliseconds, before either side closes the connection.
 ///
 /// Heartbeats carry the value as their time to live. A frame of `limits.message` has to arrive within it.
 const TIME_TO_LIVE: i32 = 20_000;
 
 /// Time for which only the message socket is polled, before the monitor is polled as well.
 ///
-/// Most answers arrive within it, and one socket is faster to poll than two.
+/// Most answers arrive within this time, and one socket is faster to poll than two.
 const SOON: Duration = Duration::from_millis(20);
 
-/// Time after a request's deadline for which [`Client::call`] still waits for its answer.
+/// Time after a request's deadline during which [`Client::call`] still waits for its answer.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Connection to a node, which carries any number of requests at a time.
+/// Connection to a node, which carries any number of concurrent requests.
 pub struct Client {
     socket: zmq::Socket,
     /// Becomes readable when the connection is established, rejected or lost.
     events: zmq::Socket,
     is_connected: bool,
     /// Number of connections that the node ended during the handshake.
-    shut_out: u32,
-    /// Number of requests without an answer; set to 0 when the connection is lost, because none of them gets one.
+    failed_handshakes: u32,
+    /// Number of requests without an answer; set to 0 when the connection is lost, because none of them is answered.
     pending: usize,
     /// Whether the connection was lost with requests pending, and `receive` has not reported it yet.
     is_lost: bool,
     endpoint: String,
-    shows_key: bool,
+    has_key: bool,
     next_id: u64,
 }
 
@@ -146,8 +146,8 @@ impl Request {
 
     /// Traces the request instead of running it.
     ///
-    /// A partial reply has the records of the nodes on the way ([`message::trace`]). The answer is an empty reply if
-    /// the request would be served, or the failure that it would get.
+    /// A partial reply carries the records of the nodes on the path ([`message::trace`]). The answer is an empty reply
+    /// if the request would be served, or else the failure.
     #[must_use]
     pub fn trace(mut self) -> Self {
         self.0.trace = true;
@@ -195,18 +195,18 @@ impl Client {
     /// use wasmnode_client::{Client, Credentials, Key, KeyPair};
     ///
     /// let node: Key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7".parse()?;
-    /// let proof = Credentials { own: KeyPair::random()?, node };
-    /// let client = Client::connect_with("tcp://node1.example.org:5555", &proof)?;
+    /// let credentials = Credentials { own: KeyPair::random()?, node };
+    /// let client = Client::connect_with("tcp://node1.example.org:5555", &credentials)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// [`Error::Socket`] if the endpoint is not one of ZeroMQ's.
-    pub fn connect_with(endpoint: &str, proof: &Credentials) -> Result<Self, Error> {
-        Self::prepare(endpoint, Some(proof))
+    pub fn connect_with(endpoint: &str, credentials: &Credentials) -> Result<Self, Error> {
+        Self::prepare(endpoint, Some(credentials))
     }
 
-    fn prepare(endpoint: &str, proof: Option<&Credentials>) -> Result<Self, Error> {
+    fn prepare(endpoint: &str, credentials: Option<&Credentials>) -> Result<Self, Error> {
         let failed = |error: zmq::Error| Error::Socket { endpoint: endpoint.to_owned(), source: SocketError(error) };
         let context = zmq::Context::new();
         let socket = context.socket(zmq::DEALER).map_err(failed)?;
@@ -221,10 +221,10 @@ impl Client {
                 DISCONNECTED,
             ];
             socket.monitor(MONITOR, events.iter().fold(0, |all, event| all | i32::from(event.to_raw())))?;
-            if let Some(proof) = proof {
-                socket.set_curve_publickey(proof.own.public.as_bytes())?;
-                socket.set_curve_secretkey(proof.own.secret.as_bytes())?;
-                socket.set_curve_serverkey(proof.node.as_bytes())?;
+            if let Some(credentials) = credentials {
+                socket.set_curve_publickey(credentials.own.public.as_bytes())?;
+                socket.set_curve_secretkey(credentials.own.secret.as_bytes())?;
+                socket.set_curve_serverkey(credentials.node.as_bytes())?;
             }
             let events = context.socket(zmq::PAIR)?;
             // No limit, because libzmq's thread would block until the events are read.
@@ -238,16 +238,16 @@ impl Client {
             connect::connect(&socket, endpoint)?;
             Ok(events)
         };
-        let (events, endpoint, shows_key) = (connect().map_err(failed)?, endpoint.to_owned(), proof.is_some());
+        let (events, endpoint, has_key) = (connect().map_err(failed)?, endpoint.to_owned(), credentials.is_some());
         Ok(Self {
             socket,
             events,
             is_connected: false,
-            shut_out: 0,
+            failed_handshakes: 0,
             pending: 0,
             is_lost: false,
             endpoint,
-            shows_key,
+            has_key,
             next_id: 1,
         })
     }
@@ -270,8 +270,8 @@ impl Client {
     /// # Errors
     /// [`Error::Failure`] is the answer of the node or the service. [`Error::may_have_run`] reports for every error
     /// whether the request may have run.
-    pub fn call(&mut self, ask: Request, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
-        let Ok(reply) = self.call_while::<Infallible>(ask, |body| {
+    pub fn call(&mut self, request: Request, mut partial: impl FnMut(Body)) -> Result<Body, Error> {
+        let Ok(reply) = self.call_while::<Infallible>(request, |body| {
             partial(body);
             Ok(())
         })?;
@@ -296,14 +296,14 @@ impl Client {
     /// The errors of [`Self::call`].
     pub fn call_while<E>(
         &mut self,
-        ask: Request,
+        request: Request,
         mut partial: impl FnMut(Body) -> Result<(), E>,
     ) -> Result<Result<Body, E>, Error> {
-        let patience = ask.0.deadline_ms.map(|ms| Duration::from_millis(ms.into()) + GRACE);
+        let limit = request.0.deadline_ms.map(|ms| Duration::from_millis(ms.into()) + GRACE);
         let began = Instant::now();
-        let id = self.send(ask)?;
+        let id = self.send(request)?;
         loop {
-            let left = patience.map(|patience| patience.saturating_sub(began.elapsed()));
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
             match self.receive(left)? {
                 (answered, Reply::Partial(body)) if answered == id => {
                     if let Err(ended) = partial(body) {
@@ -313,7 +313,7 @@ impl Client {
                 }
                 (answered, Reply::Final(body)) if answered == id => return Ok(Ok(body)),
                 (answered, Reply::Failure(failure)) if answered == id => return Err(Error::Failure(failure)),
-                // A reply to another request, which an earlier call gave up.
+                // A reply to another request, which an earlier call abandoned.
                 _ => {}
             }
         }
@@ -337,10 +337,10 @@ impl Client {
     /// [`Error::Failure`] with code 400 if the address, the traceparent or the idempotency key breaks a rule; nothing
     /// is sent then. [`Error::Unreachable`] if no connection is established within two seconds. [`Error::Refused`] if
     /// the node rejects this client.
-    pub fn send(&mut self, ask: Request) -> Result<u64, Error> {
-        native::check(&ask.0)?;
+    pub fn send(&mut self, request: Request) -> Result<u64, Error> {
+        native::check(&request.0)?;
         let id = self.next_id;
-        let frames = native::encode_request(Dialect::NativeCompact, &message::Request { id, ..ask.0 })?;
+        let frames = native::encode_request(Dialect::NativeCompact, &message::Request { id, ..request.0 })?;
         self.next_id += 1;
         self.send_frames(&frames)?;
         self.pending += 1;
@@ -363,7 +363,7 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] if no reply arrived in time, [`Error::Refused`] if the node rejects this client,
     /// [`Error::Malformed`] if the message breaks the protocol. [`Error::Lost`] once after the connection was lost with
-    /// requests pending: none of the requests sent before gets an answer.
+    /// requests pending: none of the requests sent before is answered.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<(u64, Reply), Error> {
         if !self.wait(timeout)? {
             return Err(Error::Timeout { waited: timeout.unwrap_or_default() });
@@ -384,7 +384,7 @@ impl Client {
             return Ok(true);
         }
         loop {
-            // All messages that arrived before the connection ended have been received here.
+            // At this point, all messages that arrived before the connection ended have been received.
             self.read_events()?;
             if std::mem::take(&mut self.is_lost) {
                 return Err(Error::Lost { endpoint: self.endpoint.clone() });
@@ -407,7 +407,7 @@ impl Client {
             match kind(&event) {
                 Some(HANDSHAKE_SUCCEEDED) => self.is_connected = true,
                 Some(DISCONNECTED) if self.pending > 0 => (self.pending, self.is_lost) = (0, true),
-                event if !self.is_connected => self.heed_refusal(event)?,
+                event if !self.is_connected => self.count_failed_handshake(event)?,
                 _ => {}
             }
         }
@@ -415,19 +415,19 @@ impl Client {
     }
 
     /// Counts a connection that ended during its handshake, and returns the error if the reason is known.
-    fn heed_refusal(&mut self, event: Option<zmq::SocketEvent>) -> Result<(), Error> {
-        self.shut_out += 1;
-        let why = match (event, self.shows_key) {
+    fn count_failed_handshake(&mut self, event: Option<zmq::SocketEvent>) -> Result<(), Error> {
+        self.failed_handshakes += 1;
+        let why = match (event, self.has_key) {
             (Some(HANDSHAKE_FAILED_AUTH), _) => UNTRUSTED_KEY,
-            (Some(HANDSHAKE_FAILED_PROTOCOL), true) => NEEDLESS_KEY,
+            (Some(HANDSHAKE_FAILED_PROTOCOL), true) => UNNEEDED_KEY,
             (Some(HANDSHAKE_FAILED_PROTOCOL), false) => NO_KEY,
-            _ if self.shut_out < SHUT_OUT => return Ok(()),
-            (_, shows_key) => {
-                self.shut_out = 0;
-                match (greeting::asks_for_key(&self.endpoint), shows_key) {
+            _ if self.failed_handshakes < HANDSHAKE_ATTEMPTS => return Ok(()),
+            (_, has_key) => {
+                self.failed_handshakes = 0;
+                match (greeting::requires_key(&self.endpoint), has_key) {
                     (Some(true), true) => OTHER_KEY,
                     (Some(true), false) => NO_KEY,
-                    (Some(false), true) => NEEDLESS_KEY,
+                    (Some(false), true) => UNNEEDED_KEY,
                     _ => return Ok(()),
                 }
             }

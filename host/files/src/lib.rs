@@ -1,9 +1,9 @@
 //! Reads files that other programs write: plugins, signatures, keys, configurations.
 //!
 //! A path can change its meaning between two system calls: a regular file becomes a FIFO, whose open waits for a
-//! writer, or a link to a device that never ends. Each read therefore opens the path once, without blocking, checks the
+//! writer, or a link to a device without an end. Each read therefore opens the path once, without blocking, checks the
 //! type of that descriptor, and reads at most one byte more than the limit. [`FileError`] separates "not found", the
-//! only error that means that the content is gone, from errors of which nothing follows about the content.
+//! only error that means that the content is gone, from errors that prove nothing about the content.
 
 use std::fmt;
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Distinguishes one content of a file from another without reading it: device, inode, size, and both times.
+/// Stamp that distinguishes contents of a file without reading them: device, inode, size, and both times.
 ///
 /// The modification time alone does not suffice, because tools that copy files set it; the change time cannot be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Returns the stamp of a regular file; a symbolic link may lead to it.
+    /// Returns the stamp of a regular file. Symbolic links are followed.
     ///
     /// # Errors
     /// Every kind but [`FileError::TooLarge`] and [`FileError::Changed`].
@@ -50,7 +50,7 @@ impl Stamp {
         modified.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Returns `true` if the last change of the file was before this time, by the clock of its file system.
+    /// Returns `true` if the last change of the file was before `time`, by the clock of its file system.
     #[must_use]
     pub fn is_older_than(&self, time: SystemTime) -> bool {
         let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -72,20 +72,20 @@ impl Stamp {
     }
 }
 
-/// Why a file could not be read. The message continues a line that begins with the name of the file and a colon.
+/// Error of reading a file. The message continues a line that begins with the name of the file and a colon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileError {
-    /// Nothing has this name.
+    /// The name does not exist.
     NotFound,
-    /// A symbolic link has this name, and its target does not exist.
+    /// The name is that of a symbolic link whose target does not exist.
     DanglingLink,
-    /// Something other than a regular file has this name. The value describes it.
+    /// The name is not that of a regular file. The value describes what it is.
     NotAFile(&'static str),
     /// The content is longer than the limit, in bytes.
     TooLarge(u64),
     /// The file was written to while it was read.
     Changed,
-    /// The system failed to open or read it, which may succeed later.
+    /// The system failed to open or read the file, which may succeed later.
     Io(ErrorKind, String),
 }
 
@@ -129,8 +129,8 @@ impl std::error::Error for FileError {}
 
 /// Reads a regular file of at most `limit` bytes, and returns its content with its stamp.
 ///
-/// The stamp is the same before and after reading. Never waits for another program, as the open of a FIFO would. A
-/// symbolic link may lead to the file.
+/// The stamp is the same before and after reading. Never waits for another program, unlike an ordinary open of a FIFO.
+/// Symbolic links are followed.
 ///
 /// # Errors
 /// See [`FileError`].
@@ -146,7 +146,7 @@ pub fn read(path: &Path, limit: u64) -> Result<(Vec<u8>, Stamp), FileError> {
     if stamp_of(&file)? == stamp { Ok((bytes, stamp)) } else { Err(FileError::Changed) }
 }
 
-/// Reads an open file to its end, or one byte beyond the limit. `expected` is its size, as far as known.
+/// Reads an open file to its end, or one byte beyond the limit. `expected` is its size according to the file system.
 fn read_open(file: &mut impl Read, expected: u64, limit: u64) -> Result<Vec<u8>, FileError> {
     if expected > limit {
         return Err(FileError::TooLarge(limit));
@@ -190,7 +190,7 @@ mod tests {
     use std::path::PathBuf;
     use tempfile::TempDir;
 
-    fn scene(content: &[u8]) -> (TempDir, PathBuf) {
+    fn fixture(content: &[u8]) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, content).unwrap();
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_file_of_exactly_the_limit_is_read_and_a_longer_one_is_not() {
-        let (_folder, file) = scene(b"12345");
+        let (_folder, file) = fixture(b"12345");
         let (bytes, stamp) = read(&file, 5).unwrap();
         assert_eq!((bytes.as_slice(), stamp.bytes()), (&b"12345"[..], 5));
         assert_eq!(Stamp::of(&file), Ok(stamp));
@@ -207,15 +207,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_longer_than_its_size_says_is_read_to_the_limit_only() {
+    fn a_file_longer_than_its_reported_size_is_read_to_the_limit_only() {
         // Files of the kernel report a size of 0.
         assert_eq!(read(Path::new("/proc/self/status"), 16), Err(FileError::TooLarge(16)));
         assert_eq!(read_open(&mut io::repeat(0), 0, 1000), Err(FileError::TooLarge(1000)));
     }
 
     #[test]
-    fn what_is_no_regular_file_is_named_and_never_waited_for() {
-        let (folder, _) = scene(b"");
+    fn a_path_that_is_not_a_regular_file_is_described_and_never_blocks() {
+        let (folder, _) = fixture(b"");
         let path = |name: &str| folder.path().join(name);
         assert!(std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
         symlink(path("fifo"), path("link")).unwrap();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_a_missing_name_or_target_counts_as_gone() {
-        let (folder, file) = scene(b"");
+        let (folder, file) = fixture(b"");
         let link = folder.path().join("link");
         symlink(folder.path().join("nowhere"), &link).unwrap();
         assert_eq!(read(&folder.path().join("missing"), 10), Err(FileError::NotFound));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_read_is_an_error_of_its_own() {
+    fn a_failed_read_is_transient_and_not_gone() {
         struct Failing;
         impl Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_replaced_file_has_another_stamp_although_size_and_modification_time_are_kept() {
-        let (_folder, file) = scene(b"old");
+        let (_folder, file) = fixture(b"old");
         let before = Stamp::of(&file).unwrap();
         let times = fs::metadata(&file).unwrap().modified().unwrap();
         fs::write(&file, "new").unwrap();
