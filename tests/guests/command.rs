@@ -1,11 +1,11 @@
-//! A WASI command that does what its standard input says.
+//! A WASI command that executes one instruction from its standard input.
 
 use std::io::Read;
 
 fn main() {
-    let mut told = String::new();
-    std::io::stdin().read_to_string(&mut told).unwrap();
-    match told.split_once(' ').unwrap_or((&told, "")) {
+    let mut input = String::new();
+    std::io::stdin().read_to_string(&mut input).unwrap();
+    match input.split_once(' ').unwrap_or((&input, "")) {
         ("say", what) => print!("{what}"),
         ("much", bytes) => print!("{}", "x".repeat(bytes.parse().unwrap())),
         ("see", _) => {
@@ -23,6 +23,6 @@ fn main() {
             eprintln!("out of paper");
             std::process::exit(code.parse().unwrap());
         }
-        _ => panic!("what is {told:?}?"),
+        _ => panic!("what is {input:?}?"),
     }
 }

@@ -1,4 +1,4 @@
-  ;; Answers with one byte: how many requests this instance has served.
+  ;; Answers with one byte: the number of requests that this instance has served.
   (global $served (mut i32) (i32.const 0))
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (global.set $served (i32.add (global.get $served) (i32.const 1)))

@@ -1,4 +1,4 @@
-  ;; Divides by the number of frames, in a function that a function calls; for ever with more than one.
+  ;; Divides by the number of frames, two calls deep; loops for ever with more than one frame.
   (func $quotient (param $by i32) (result i32)
     (i32.div_u (i32.const 1) (local.get $by)))
   (func $spin

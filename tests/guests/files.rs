@@ -1,20 +1,20 @@
-//! A WASI command that does with files what its standard input says, and prints what became of it.
+//! A WASI command that executes one file operation from its standard input, and prints the result.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, Read, Result, Seek, SeekFrom, Write};
 use std::time::SystemTime;
 
 fn main() {
-    let mut told = String::new();
-    std::io::stdin().read_to_string(&mut told).unwrap();
-    let words: Vec<&str> = told.split(' ').collect();
-    match obey(&words) {
+    let mut input = String::new();
+    std::io::stdin().read_to_string(&mut input).unwrap();
+    let words: Vec<&str> = input.split(' ').collect();
+    match execute(&words) {
         Ok(text) => print!("{text}"),
         Err(error) => print!("{:?}", error.kind()),
     }
 }
 
-fn obey(words: &[&str]) -> Result<String> {
+fn execute(words: &[&str]) -> Result<String> {
     let number = |word: &str| word.parse::<u64>().map_err(Error::other);
     Ok(match *words {
         ["read", path] => fs::read_to_string(path)?,
@@ -27,14 +27,14 @@ fn obey(words: &[&str]) -> Result<String> {
             OpenOptions::new().write(true).create(true).open(path)?.set_len(number(bytes)?)?;
             "ok".into()
         }
-        // So many bytes far behind the end.
+        // Writes `bytes` bytes at an offset beyond the end; prints the length.
         ["far", path, offset, bytes] => {
             let mut file = File::create(path)?;
             file.seek(SeekFrom::Start(number(offset)?))?;
             file.write_all(&vec![b'x'; number(bytes)? as usize])?;
             file.metadata()?.len().to_string()
         }
-        // Deletes a file that it has open, and goes on writing; how far it gets.
+        // Deletes a file that is open, and continues to write to it; prints the number of written bytes.
         ["unseen", path, bytes] => {
             let mut file = File::create(path)?;
             fs::remove_file(path)?;
@@ -44,11 +44,11 @@ fn obey(words: &[&str]) -> Result<String> {
             }
             written.to_string()
         }
-        // How many new files it can make, and why no more.
+        // Creates up to `most` files, folders or links; prints how many succeeded, and the error of the next.
         ["many", folder, most] => count(number(most)?, |name| File::create_new(format!("{folder}/{name}")).map(drop)),
         ["folders", folder, most] => count(number(most)?, |name| fs::create_dir(format!("{folder}/d{name}"))),
         ["links", path, most] => count(number(most)?, |name| fs::hard_link(path, format!("{path}-{name}"))),
-        // How often it can have a file open at a time, and why no more.
+        // Opens a file up to `most` times at a time; prints how often that succeeded, and the error of the next.
         ["hold", path, most] => {
             let mut held = Vec::new();
             count(number(most)?, |_| File::open(path).map(|file| held.push(file)))

@@ -1,5 +1,5 @@
-  ;; Asks for as many random bytes as the first four bytes of the request say, and answers with that number. The first byte
-  ;; of the second frame says whether they are secure (0) or not (1).
+  ;; Requests random bytes in one call: the first four bytes of the request are their number, and the first byte of the
+  ;; second frame is 0 for secure ones, 1 for insecure ones. Answers with the number.
   (import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))
   (import "wasi:random/insecure@0.2.0" "get-insecure-random-bytes" (func $insecure (param i64 i32)))
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)

@@ -1,5 +1,5 @@
-//! A WASI command that notes each of its runs in a ledger before it answers: one line, in one write.
-//! A body that ends with "!" is noted twice, as a second run would be.
+//! A WASI command that records each run in a ledger before it answers: one line, in one write. A body that ends with
+//! "!" is recorded twice, as by a second run.
 
 use std::io::{Read, Write};
 

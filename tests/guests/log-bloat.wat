@@ -1,4 +1,4 @@
-  ;; Logs ten lines of 4 MiB each, and then answers with what was asked.
+  ;; Logs ten lines of 4 MiB each, and then answers with the frames of the request.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (local $lines i32)
     (drop (memory.grow (i32.const 64)))

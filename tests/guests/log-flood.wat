@@ -1,4 +1,4 @@
-  ;; Logs a hundred thousand lines, and then answers with what was asked.
+  ;; Logs a hundred thousand lines, and then answers with the frames of the request.
   (data (i32.const 1024) "a line of the flood")
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (local $lines i32)

@@ -1,4 +1,4 @@
-  ;; Takes memory until it is refused, and then gives up as a language's allocator would.
+  ;; Grows its memory until growth is denied, and then traps, as a language's allocator would.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (loop $more
       (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))

@@ -1,5 +1,5 @@
-//! Small plugins in WebAssembly text, made into components of `wit/service.wit` on the spot: well-behaved ones for
-//! measurements, and those that do what no plugin should.
+//! Small plugins in WebAssembly text, compiled into components of `wit/service.wit` when a test needs them:
+//! well-behaved ones for measurements, and hostile ones.
 
 #![allow(clippy::expect_used, reason = "only tests and benchmarks use it, and they fail by panicking")]
 
@@ -8,9 +8,9 @@ use wit_parser::Resolve;
 
 const PRELUDE: &str = include_str!("prelude.wat");
 
-/// Compiles the text of a guest, which may use all that `prelude.wat` defines, into a component.
+/// Compiles the text of a guest, which may use all definitions of `prelude.wat`, into a component.
 pub(crate) fn component(guest: &str) -> Vec<u8> {
-    // WebAssembly wants all imports first.
+    // WebAssembly requires all imports first.
     let (imports, rest): (Vec<&str>, Vec<&str>) = guest.lines().partition(|line| line.starts_with("  (import"));
     let text = format!("(module\n{}\n{PRELUDE}\n{})", imports.join("\n"), rest.join("\n"));
     let mut module = wat::parse_str(text).expect("the text of a module");

@@ -1,4 +1,4 @@
-  ;; Sends partial replies without end; each has as many empty frames as the first two bytes of the request say.
+  ;; Sends partial replies without end; the first two bytes of the request are the number of empty frames in each.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (local $frames i32)
     (local.set $frames (i32.load16_u (i32.load (local.get 2))))

@@ -1,4 +1,4 @@
-  ;; Sends what was asked as a partial reply, as often as its first byte says, then as the answer.
+  ;; Sends the frames of the request as partial replies, as many as its first byte, and then as the answer.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (local $times i32)
     (local.set $times (i32.load8_u (i32.load (local.get 2))))

@@ -1,4 +1,4 @@
-  ;; What every guest has: the host's functions, and memory that grows and is forgotten after each request.
+  ;; Common part of all guests: the host's functions, and an allocator whose memory is released after each request.
   (import "wasmnode:service/log@0.1.0" "write" (func $log (param $level i32) (param $text i32) (param $length i32)))
   (import "wasmnode:service/partial@0.1.0" "send" (func $partial (param $frames i32) (param $count i32)))
   (import "wasmnode:service/calls@0.1.0" "call"

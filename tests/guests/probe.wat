@@ -1,5 +1,5 @@
-  ;; Answers with what it can reach: how many environment variables, arguments and folders it sees, and how a connection
-  ;; to the port of 127.0.0.1 that the first frame names begins (0 = well, else 1 + the error code of wasi:sockets).
+  ;; Answers with the number of visible environment variables, arguments and folders, and with the result of starting a
+  ;; connection to 127.0.0.1, at the port in the first frame (0 = success, else 1 + the error code of wasi:sockets).
   (import "wasi:cli/environment@0.2.0" "get-environment" (func $environment (param i32)))
   (import "wasi:cli/environment@0.2.0" "get-arguments" (func $arguments (param i32)))
   (import "wasi:filesystem/preopens@0.2.0" "get-directories" (func $folders (param i32)))

@@ -1,5 +1,5 @@
-  ;; Calls the service that the first frame names with the frames that follow, and answers with its reply. If there is
-  ;; none it fails with what the node or the service called gives as the reason.
+  ;; Calls the service that the first frame names with the frames that follow, and answers with its reply. Without a
+  ;; reply, it fails with the reason that the node or the called service gives.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (call $call
       (i32.load (local.get 2)) (i32.load offset=4 (local.get 2))

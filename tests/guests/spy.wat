@@ -1,4 +1,4 @@
-  ;; Answers with one byte: whether anything lies in the memory that nobody has given it. Then it leaves something there.
+  ;; Answers with one byte: 1 if memory that was never allocated is not zero, else 0. Then writes to that memory.
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (local $at i32) (local $end i32) (local $found i32)
     (drop (memory.grow (i32.const 256)))

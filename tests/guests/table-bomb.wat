@@ -1,4 +1,4 @@
-  ;; Takes elements of a table until it is refused, and then gives up.
+  ;; Grows a table until growth is denied, and then traps.
   (table $functions 1 funcref)
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)
     (loop $more

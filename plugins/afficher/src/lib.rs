@@ -1,13 +1,12 @@
 //! The service `afficher` (French: to display): displays a body on the node's console, framed, wrapped and safe for
 //! a terminal, and answers with exactly what it displayed.
 //!
-//! `print` and `afficher` both show text, for different readers. `print` is for the operator's log: it passes the
-//! text on as it is and answers with a receipt. `afficher` is for a person: whoever sent the text, it cannot move
-//! the cursor, change colours, reorder or hide words, and the client can show the answer on its own terminal
-//! without another look.
+//! `print` and `afficher` both write text, for different readers. `print` is for the operator's log: it writes the
+//! text unchanged and answers with a receipt. `afficher` is for people: untrusted text cannot move the cursor, change
+//! colours, or reorder or hide words, so the client can show the answer on its own terminal without another check.
 //!
 //! The picture can be up to a few hundred times as large as the body (an empty frame takes two lines of the box).
-//! Nothing here limits it: the node limits memory and time, and thereby what a client can ask for.
+//! It is not limited here, because the node limits memory, time and the size of the reply.
 
 mod render;
 
@@ -32,7 +31,7 @@ impl Guest for Afficher {
     }
 }
 
-/// Writes `text` in one go: each write crosses into the node.
+/// Writes `text` in one call, because each write crosses into the node.
 fn write(console: &mut impl Write, text: &str) -> Result<(), Failure> {
     let written = console.write_all(text.as_bytes()).and_then(|()| console.flush());
     written.map_err(|error| Failure::Failed(format!("cannot write to the console: {error}")))
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_console_that_takes_less_than_the_picture_fails_the_request() {
+    fn a_short_write_to_the_console_fails_the_request() {
         let mut console = [0; 3];
         assert!(matches!(write(&mut console.as_mut_slice(), "four"), Err(Failure::Failed(_))));
         assert!(write(&mut console.as_mut_slice(), "fit").is_ok());

@@ -1,6 +1,6 @@
-//! What a body looks like: a box around rows of text, one section per frame.
+//! Rendering of a body: a box around rows of text, with one section per frame.
 //!
-//! Three steps, each of which sees only the result of the one before: characters that act on a terminal become
+//! Three steps, each of which depends only on the result of the previous one: characters that act on a terminal become
 //! visible ones, lines become rows that fit, rows become a box. Columns are counted as terminals show them: a
 //! Chinese character takes two, a combining accent none.
 
@@ -8,13 +8,13 @@ use std::iter;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The columns that a row has at most, between the sides of the box.
+/// Largest number of columns of a row, between the sides of the box.
 const MAX_COLUMNS: usize = 72;
 
-/// The distance of tab stops, as terminals have it.
+/// Distance between tab stops, as on terminals.
 const TAB_COLUMNS: usize = 8;
 
-/// What fits into one line of the box, and how wide it is.
+/// Text of one line of the box, and its width.
 struct Row {
     text: String,
     columns: usize,
@@ -46,7 +46,7 @@ pub(crate) fn render(frames: &[Vec<u8>]) -> String {
     picture
 }
 
-/// The rows of one frame; an empty frame has one, which is empty.
+/// Returns the rows of one frame; an empty frame has one empty row.
 fn rows(frame: &[u8]) -> Vec<Row> {
     let text = String::from_utf8_lossy(frame);
     let mut rows: Vec<Row> = text.lines().flat_map(|line| wrap(&visible(line))).collect();
@@ -56,7 +56,7 @@ fn rows(frame: &[u8]) -> Vec<Row> {
     rows
 }
 
-/// The line with every character shown that a terminal would obey or hide.
+/// Returns the line with a visible replacement for each character that a terminal would execute or hide.
 fn visible(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     let mut column = 0;
@@ -74,10 +74,10 @@ fn visible(line: &str) -> String {
     shown
 }
 
-/// Whether a terminal may show nothing for `character`, or act on it: C1 controls, the separators of lines and
-/// paragraphs, marks of interlinear notes, and what Unicode calls "default ignorable", which includes all that
-/// switch the direction of writing. Two of these are text as people write it and pass: U+FE0E and U+FE0F choose
-/// between ☎ and ☎️.
+/// Returns `true` if a terminal may show nothing for `character`, or act on it: C1 controls, line and paragraph
+/// separators, interlinear annotation characters, and Unicode's "default ignorable" characters, among them all that
+/// change the writing direction. Two of these occur in ordinary text and pass: U+FE0E and U+FE0F choose between ☎ and
+/// ☎️.
 fn is_hidden(character: char) -> bool {
     matches!(
         character,
@@ -102,7 +102,8 @@ fn is_hidden(character: char) -> bool {
     )
 }
 
-/// The rows of one line. Spaces at the end of a row are dropped: nobody sees them, and they would widen the box.
+/// Returns the rows of one line. Spaces at the end of a row are dropped, because they are invisible and would widen the
+/// box.
 fn wrap(line: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut rest = line.trim_end_matches(' ');
@@ -116,7 +117,7 @@ fn wrap(line: &str) -> Vec<Row> {
     }
 }
 
-/// Where the first row of `text` ends: behind the last word that fits, or within a word that is longer than a row.
+/// Returns the end of the first row of `text`: after the last word that fits, or within a word longer than a row.
 fn row_end(text: &str) -> usize {
     let indent = text.len() - text.trim_start_matches(' ').len();
     let (mut end, mut used) = (0, 0);
@@ -134,8 +135,7 @@ fn row_end(text: &str) -> usize {
     end
 }
 
-/// Cuts `text` into characters with the accents and the like that belong to them, so that a row never begins with
-/// one.
+/// Splits `text` into characters, each with its combining marks, so that a row never begins with a mark.
 fn clusters(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     iter::from_fn(move || {
@@ -147,7 +147,7 @@ fn clusters(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The columns of a cluster, which are not always those of its characters: U+FE0F makes a narrow ❤ a wide ❤️.
+/// Returns the columns of a cluster, which can differ from those of its characters: U+FE0F makes a narrow ❤ a wide ❤️.
 fn columns(cluster: &str) -> usize {
     cluster.width()
 }
@@ -160,7 +160,7 @@ mod tests {
         render(&frames.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>())
     }
 
-    /// What stands between the sides of the box around `text`, without the padding.
+    /// Returns the rows between the sides of the box around `text`, without the padding.
     fn content(text: &str) -> Vec<String> {
         let picture = drawn(&[text.as_bytes()]);
         let inside = picture.lines().filter_map(|line| line.strip_prefix("│ ")?.strip_suffix(" │"));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_frame_is_an_empty_row_and_no_frame_is_none() {
+    fn an_empty_frame_is_an_empty_row_and_no_frames_are_no_rows() {
         assert_eq!(drawn(&[b""]), "┌──┐\n│  │\n└──┘\n");
         assert_eq!(drawn(&[]), "┌──┐\n└──┘\n");
     }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_where_a_line_wraps_vanish() {
+    fn spaces_where_a_line_wraps_are_dropped() {
         let word = "x".repeat(70);
         assert_eq!(content(&format!("{word}     next  one")), [word.as_str(), "next  one"]);
         assert_eq!(content(&" ".repeat(200)), [""]);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn indentation_stays_and_is_no_place_to_wrap() {
+    fn indentation_stays_and_never_wraps() {
         let word = "x".repeat(80);
         assert_eq!(content(&format!("  {word}")), [format!("  {}", &word[..70]), word[70..].to_owned()]);
         assert_eq!(content("  one\n two"), ["  one", " two"]);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn no_character_gets_out_of_the_box() {
+    fn no_character_breaks_the_box() {
         let assigned = ('\0'..='\u{1FFFF}').chain('\u{E0000}'..='\u{E0FFF}');
         let all: String = assigned.flat_map(|character| ['a', character, 'b', '\n']).collect();
         let picture = drawn(&[all.as_bytes()]);
@@ -257,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn tabs_reach_for_the_next_stop() {
+    fn tabs_extend_to_the_next_stop() {
         assert_eq!(content("\ta\tbc\t1234567\td"), ["        a       bc      1234567 d"]);
         assert_eq!(content("漢字\tx"), ["漢字    x"]);
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_replaced() {
+    fn bytes_that_are_not_utf8_are_replaced() {
         assert_eq!(drawn(&[b"a\xffb"]), drawn(&["a\u{FFFD}b".as_bytes()]));
     }
 
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_character_that_no_longer_fits_starts_the_next_row() {
+    fn a_wide_character_that_does_not_fit_starts_the_next_row() {
         assert_eq!(content(&format!("{}字", "x".repeat(71))), ["x".repeat(71), "字".to_owned()]);
     }
 

@@ -1,12 +1,12 @@
-//! The service `print`: puts a body on the node's console as it is and answers with a receipt, `printed 5 bytes`.
+//! The service `print`: writes a body to the node's log unchanged and answers with a receipt, `printed 5 bytes`.
 //!
-//! `print` and `afficher` both show text, for different readers. `print` is for the operator's log: it changes
-//! nothing but bytes that are no UTF-8, so that the log holds what was sent, and its answer stays small however
-//! large the body is. `afficher` is for a person at a terminal: it frames, wraps and disarms the text, and its
-//! answer is the picture itself. What `print` writes may therefore hold control characters; the node, which turns
-//! stdout into log lines, escapes them.
+//! `print` and `afficher` both write text, for different readers. `print` is for the operator's log: it replaces only
+//! bytes that are not UTF-8, so that the log has what was sent, and its answer is small for a body of any size.
+//! `afficher` is for people at a terminal: it frames, wraps and disarms the text, and its answer is the picture itself.
+//! The output of `print` can therefore contain control characters; the node, which turns stdout into log lines, escapes
+//! them.
 //!
-//! Each frame starts a line of its own. An empty frame is an empty line, and a body without frames writes nothing.
+//! Each frame starts a new line. An empty frame is an empty line, and a body without frames writes nothing.
 
 use std::io::{self, Write};
 
@@ -28,13 +28,13 @@ impl Guest for Print {
     }
 }
 
-/// Writes `text` in one go: each write crosses into the node.
+/// Writes `text` in one call, because each write crosses into the node.
 fn write(console: &mut impl Write, text: &str) -> Result<(), Failure> {
     let written = console.write_all(text.as_bytes()).and_then(|()| console.flush());
     written.map_err(|error| Failure::Failed(format!("cannot write to the console: {error}")))
 }
 
-/// The frames as text, each ended by a newline.
+/// Returns the frames as text, each with a newline at its end.
 fn text(frames: &[Vec<u8>]) -> String {
     let mut text = String::new();
     for frame in frames {
@@ -46,7 +46,7 @@ fn text(frames: &[Vec<u8>]) -> String {
     text
 }
 
-/// Says how many bytes came, as the client counts them: before any is replaced, and without the newlines added.
+/// Returns the number of received bytes as text: before any is replaced, and without the added newlines.
 fn receipt(frames: &[Vec<u8>]) -> String {
     let bytes: usize = frames.iter().map(Vec::len).sum();
     let unit = if bytes == 1 { "byte" } else { "bytes" };
@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn each_frame_starts_a_line_of_its_own() {
+    fn each_frame_starts_a_new_line() {
         assert_eq!(text(&body(&[b"one", b"two\nthree", b"", b"four"])), "one\ntwo\nthree\n\nfour\n");
     }
 
     #[test]
-    fn a_frame_that_ends_its_last_line_gets_no_empty_line_after_it() {
+    fn a_frame_that_ends_with_a_newline_is_not_followed_by_an_empty_line() {
         assert_eq!(text(&body(&[b"one\n", b"two\n\n"])), "one\ntwo\n\n");
     }
 
@@ -77,17 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_stay_as_they_are() {
+    fn control_characters_are_unchanged() {
         assert_eq!(text(&body(&[b"\x1b[31mred\t\r\0"])), "\x1b[31mred\t\r\0\n");
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_replaced() {
+    fn bytes_that_are_not_utf8_are_replaced() {
         assert_eq!(text(&body(&[b"a\xffb"])), "a\u{FFFD}b\n");
     }
 
     #[test]
-    fn a_character_torn_between_frames_is_not_joined() {
+    fn a_character_split_between_frames_is_not_joined() {
         assert_eq!(text(&body(&[b"\xc3", b"\xa9"])), "\u{FFFD}\n\u{FFFD}\n");
     }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_console_that_takes_less_than_the_text_fails_the_request() {
+    fn a_short_write_to_the_console_fails_the_request() {
         let mut console = [0; 3];
         assert!(matches!(write(&mut console.as_mut_slice(), "four"), Err(Failure::Failed(_))));
         assert!(write(&mut console.as_mut_slice(), "fit").is_ok());

@@ -1,4 +1,4 @@
-//! The bodies of the targets, which `cargo test` replays the corpus with, too.
+//! The bodies of the targets, with which `cargo test` also replays the corpus.
 
 #[path = "../../../host/core/tests/corpus/bodies/mod.rs"]
 pub mod bodies;

@@ -1,4 +1,4 @@
-//! A handler of HTTP requests that does what the path says, well or badly.
+//! A handler of HTTP requests whose path selects a good or bad behaviour.
 
 mod fetch;
 
@@ -17,8 +17,8 @@ impl Guest for Web {
             ("", _) => respond(out, 200, &body(&request)),
             ("see", _) => respond(out, 200, seen(&request).as_bytes()),
             ("status", status) => respond(out, status.parse().unwrap(), &body(&request)),
-            ("fetch", whom) => respond(out, 200, fetch::fetch(whom).as_bytes()),
-            ("crowd", whom) => respond(out, 200, crowd(whom).as_bytes()),
+            ("fetch", host) => respond(out, 200, fetch::fetch(host).as_bytes()),
+            ("crowd", host) => respond(out, 200, crowd(host).as_bytes()),
             ("endless", _) => endless(out),
             ("hoard", _) => hoard(),
             ("hog", _) => loop {
@@ -43,7 +43,7 @@ fn body(request: &IncomingRequest) -> Vec<u8> {
     fetch::read(request.consume().unwrap())
 }
 
-/// What is seen of a request.
+/// Returns the method, the path and the headers of a request, as text.
 fn seen(request: &IncomingRequest) -> String {
     let mut seen = format!("{:?} {}\n", request.method(), request.path_with_query().unwrap());
     let mut headers = request.headers().entries();
@@ -72,7 +72,7 @@ fn respond(out: ResponseOutparam, status: u16, content: &[u8]) {
     OutgoingBody::finish(body, None).unwrap();
 }
 
-/// A response without an end.
+/// Sends a response without an end.
 fn endless(out: ResponseOutparam) {
     let body = begin(out, 200, Fields::new());
     let stream = body.write().unwrap();
@@ -81,21 +81,21 @@ fn endless(out: ResponseOutparam) {
     }
 }
 
-/// A response that is not what it said.
+/// Sends a response that is shorter than its `content-length`.
 fn short(out: ResponseOutparam) {
     let body = begin(out, 200, Fields::from_list(&[("content-length".to_owned(), b"9".to_vec())]).unwrap());
     body.write().unwrap().blocking_write_and_flush(b"short").unwrap();
-    let _says_so = OutgoingBody::finish(body, None);
+    let _fails = OutgoingBody::finish(body, None);
 }
 
-/// Half a response, whose body is neither finished nor dropped.
+/// Sends half a response, whose body is neither finished nor dropped.
 fn half(out: ResponseOutparam, status: u16) {
     let body = begin(out, status, Fields::new());
     body.write().unwrap().blocking_write_and_flush(b"half").unwrap();
     std::mem::forget(body);
 }
 
-/// The same, with a stream that stays open as well.
+/// Sends half a response, whose stream also stays open.
 fn half_streaming(out: ResponseOutparam) {
     let body = begin(out, 200, Fields::new());
     let stream = body.write().unwrap();
@@ -103,13 +103,13 @@ fn half_streaming(out: ResponseOutparam) {
     std::mem::forget((stream, body));
 }
 
-/// Asks a host seventeen times at once, and tells what came of the last.
-fn crowd(whom: &str) -> String {
-    let asked: Vec<_> = (0..17).map(|_| fetch::ask(whom).unwrap()).collect();
-    fetch::tell(&asked[16])
+/// Sends seventeen concurrent requests to a host, and returns the result of the last.
+fn crowd(host: &str) -> String {
+    let responses: Vec<_> = (0..17).map(|_| fetch::send(host).unwrap()).collect();
+    fetch::receive(&responses[16])
 }
 
-/// Keeps what it makes, for ever.
+/// Creates resources, and never drops them.
 fn hoard() {
     loop {
         std::mem::forget(Fields::new());

@@ -1,4 +1,4 @@
-//! A command that asks the host that its standard input names.
+//! A command that sends a request to the host that its standard input names.
 
 #[path = "../fetch.rs"]
 mod fetch;
