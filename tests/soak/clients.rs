@@ -1,5 +1,5 @@
-//! The honest clients: each sends at its own pace, whatever becomes of what it sent before, and notes what came of each
-//! request.
+//! The honest clients: each sends at a fixed rate, independent of its earlier requests (open loop), and records the
+//! outcome of each request.
 
 use crate::Plant;
 use crate::faults::Outages;
@@ -12,22 +12,22 @@ use wasmnode_client::{Client, Error, Reply, Request};
 /// Deadline of each request.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How much later than its deadline a request may be answered: after that it is lost.
+/// Time after its deadline within which a request may still be answered; after that it counts as lost.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// How many clients each node has, and how many requests each sends in a second.
-const CREWS: [(usize, u32, u32); 3] = [(NODE, 8, 90), (PEER, 3, 70), (FAR, 2, 100)];
+/// Nodes, each with its number of clients, and the requests that each client sends per second.
+const CLIENTS: [(usize, u32, u32); 3] = [(NODE, 8, 90), (PEER, 3, 70), (FAR, 2, 100)];
 
-/// What they ask for, in turn.
+/// Services that the clients call, in turn.
 const SERVICES: [&str; 5] = ["local", "once", "local", "again", "far"];
 
-/// Everything that the clients need.
+/// Settings of all clients.
 pub(crate) struct Clients<'a> {
     pub(crate) began: Instant,
     pub(crate) duration: Duration,
     pub(crate) plant: Option<Plant>,
     pub(crate) outages: &'a Outages,
-    /// Where each node is.
+    /// Endpoint of each node.
     pub(crate) endpoints: [(usize, String); 3],
 }
 
@@ -39,12 +39,12 @@ struct Open {
 }
 
 impl Clients<'_> {
-    /// Sends everything, and returns what became of it.
+    /// Runs all clients, and returns the receipts of their requests.
     pub(crate) fn run(&self) -> Vec<Receipt> {
         let mut receipts = Vec::new();
         std::thread::scope(|scope| {
-            let crews = CREWS.iter().flat_map(|(site, clients, rate)| (0..*clients).map(move |_| (*site, *rate)));
-            let threads: Vec<_> = crews
+            let clients = CLIENTS.iter().flat_map(|(site, count, rate)| (0..*count).map(move |_| (*site, *rate)));
+            let threads: Vec<_> = clients
                 .enumerate()
                 .map(|(number, (site, rate))| scope.spawn(move || self.send_and_receive(number, site, rate)))
                 .collect();
@@ -69,10 +69,10 @@ impl Clients<'_> {
                 let service = SERVICES[(sent as usize + client_number) % SERVICES.len()];
                 let mark = if is_planted(Plant::Twice) && service == "local" { "!" } else { "" };
                 let body = format!("{client_number}-{sent}{mark}");
-                let ask = Request::new(service).body([body.clone()]).deadline(DEADLINE);
-                match client.send(ask) {
+                let request = Request::new(service).body([body.clone()]).deadline(DEADLINE);
+                match client.send(request) {
                     Ok(id) => drop(open.insert(id, Open { service, body, sent: now })),
-                    // A dead or frozen node takes nothing; its client hears so.
+                    // A dead or frozen node is unreachable.
                     Err(Error::Unreachable { .. }) => {
                         let took = self.began.elapsed().saturating_sub(now);
                         receipts.push(Receipt { service, body, sent: now, took, outcome: Outcome::Unsent });
@@ -85,7 +85,7 @@ impl Clients<'_> {
             let wait = if is_time_to_end { GRACE } else { due - now };
             match client.receive(Some(wait.max(Duration::from_millis(1)))) {
                 Ok((id, reply)) => {
-                    // An answer after its request was given up is no answer.
+                    // The request was abandoned, so its answer does not count.
                     let Some(request) = open.remove(&id) else { continue };
                     if is_planted(Plant::Loss) && sent % 100 == 50 {
                         let until = request.sent + DEADLINE + GRACE;
@@ -94,16 +94,16 @@ impl Clients<'_> {
                     }
                     receipts.push(receipt(request, site, Some(reply), self.began.elapsed(), self.outages));
                 }
-                Err(Error::Timeout { .. }) => self.give_up(&mut open, &mut receipts, site, DEADLINE + GRACE),
-                // None of those that were sent until then gets an answer.
-                Err(Error::Lost { .. }) => self.give_up(&mut open, &mut receipts, site, Duration::ZERO),
+                Err(Error::Timeout { .. }) => self.abandon(&mut open, &mut receipts, site, DEADLINE + GRACE),
+                // None of the requests sent so far is answered.
+                Err(Error::Lost { .. }) => self.abandon(&mut open, &mut receipts, site, Duration::ZERO),
                 Err(error) => panic!("a client of {endpoint} cannot receive: {error}"),
             }
         }
     }
 
-    /// Notes what has waited for so long as lost; everything that has arrived has been read.
-    fn give_up(&self, open: &mut BTreeMap<u64, Open>, receipts: &mut Vec<Receipt>, site: usize, waited: Duration) {
+    /// Abandons the requests that have waited for `waited`. All answers that have arrived have been read.
+    fn abandon(&self, open: &mut BTreeMap<u64, Open>, receipts: &mut Vec<Receipt>, site: usize, waited: Duration) {
         let now = self.began.elapsed();
         while let Some(oldest) = open.first_entry()
             && now > oldest.get().sent + waited
@@ -119,8 +119,8 @@ fn receipt(request: Open, site: usize, reply: Option<Reply>, at: Duration, outag
         Some(Reply::Final(answer)) if answer.concat() == body.as_bytes() => Outcome::Served,
         Some(Reply::Failure(failure)) => Outcome::Failed(failure),
         Some(Reply::Final(_) | Reply::Partial(_)) => Outcome::Wrong,
-        // Its own node was dead or frozen for some of that time.
-        None if outages.touch(site, sent, at) => Outcome::Excused,
+        // The client's own node was dead or frozen for some of that time.
+        None if outages.overlaps(site, sent, at) => Outcome::Excused,
         None => Outcome::Lost,
     };
     Receipt { service, body, sent, took: at.saturating_sub(sent), outcome }

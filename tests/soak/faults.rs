@@ -1,4 +1,4 @@
-//! What goes wrong, and when: a fixed round of kills, freezes and bad networks, one after the other, with calm between.
+//! Schedule of faults: a fixed round of kills, freezes and network faults, one after the other, with pauses between.
 
 use crate::proxy::Way;
 use crate::sites::{FAR, NAMES, NODE, PEER, ROUTER_A, ROUTER_B, Sites};
@@ -6,22 +6,22 @@ use crate::verdict::Fault;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// One thing that goes wrong.
+/// Kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kill(usize),
     Freeze(usize),
-    /// All that the proxies carry arrives later.
+    /// The proxies delay all data.
     Delay(Duration),
-    /// The proxies carry no more than so many bytes in a second.
+    /// The proxies forward at most this many bytes per second.
     Throttle(u64),
-    /// Nothing that others send to the proxied processes arrives, then nothing of theirs.
+    /// The proxies hold back all data to the proxied processes, then all data from them.
     HoldBack,
-    /// All connections through the proxies are reset, again and again: what is on its way is lost.
+    /// The proxies reset all their connections repeatedly, so data in flight is lost.
     Cut,
 }
 
-/// One round: 10 kills and freezes, 4 bad networks. The node and router a live; they only freeze.
+/// One round: 10 kills and freezes, 4 network faults. The node and router a are never killed, only frozen.
 const ROUND: [Kind; 14] = [
     Kind::Kill(PEER),
     Kind::Freeze(ROUTER_A),
@@ -39,22 +39,22 @@ const ROUND: [Kind; 14] = [
     Kind::Freeze(NODE),
 ];
 
-/// Fewest rounds of a soak. A long one has a round each minute, so that its first minute has seen every fault, and
-/// memory is compared after them.
+/// Smallest number of rounds of a soak. A long one has a round each minute, so that every fault occurs in its first
+/// minute, before memory is compared.
 const ROUNDS: usize = 2;
 
 /// Duration of a round of a long soak.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Longest that a fault lasts.
+/// Longest duration of a fault.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// When each process was dead or frozen.
+/// Periods in which each process was dead or frozen.
 #[derive(Debug, Default)]
 pub(crate) struct Outages([Mutex<Vec<(Duration, Duration)>>; NAMES.len()]);
 
-/// How long after an outage a client may need to be connected again.
-const COMES_BACK: Duration = Duration::from_secs(1);
+/// Time after an outage within which a client reconnects.
+const RECONNECT: Duration = Duration::from_secs(1);
 
 impl Outages {
     fn begin(&self, site: usize, at: Duration) {
@@ -62,37 +62,37 @@ impl Outages {
     }
 
     fn end(&self, site: usize, at: Duration) {
-        self.0[site].lock().unwrap().last_mut().unwrap().1 = at + COMES_BACK;
+        self.0[site].lock().unwrap().last_mut().unwrap().1 = at + RECONNECT;
     }
 
-    /// Whether a process was away at some time between.
-    pub(crate) fn touch(&self, site: usize, from: Duration, to: Duration) -> bool {
+    /// Returns `true` if an outage of a process overlaps this period.
+    pub(crate) fn overlaps(&self, site: usize, from: Duration, to: Duration) -> bool {
         self.0[site].lock().unwrap().iter().any(|(begin, end)| *begin <= to && from <= *end)
     }
 }
 
-/// The plan.
+/// Schedule of all faults.
 pub(crate) struct Faults {
     period: Duration,
     count: usize,
 }
 
 impl Faults {
-    /// Spreads the faults over the time.
+    /// Spreads the faults evenly over the duration.
     pub(crate) fn plan(duration: Duration) -> Self {
         let rounds = ROUNDS.max(usize::try_from(duration.as_secs() / MINUTE.as_secs()).unwrap());
         let count = ROUND.len() * rounds;
         Self { period: duration / u32::try_from(count + 1).unwrap(), count }
     }
 
-    /// Lets everything go wrong in turn; returns when each fault began and ended.
+    /// Injects the faults in turn; returns each with its beginning and end.
     pub(crate) fn run(&self, sites: &mut Sites, began: Instant, outages: &Outages) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (number, kind) in (1_u32..).zip(ROUND.iter().cycle().take(self.count)) {
             let until = began + self.period * number;
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
             let from = began.elapsed();
-            commit(*kind, sites, self.length(), || began.elapsed(), outages);
+            inject(*kind, sites, self.length(), || began.elapsed(), outages);
             sites.nodes.iter_mut().for_each(crate::node::Node::forget_log);
             let is_of_process = matches!(kind, Kind::Kill(_) | Kind::Freeze(_));
             faults.push(Fault { name: name(*kind), from, to: began.elapsed(), is_of_process });
@@ -113,8 +113,8 @@ fn name(kind: Kind) -> String {
     }
 }
 
-/// Does it, and mends it after so long.
-fn commit(kind: Kind, sites: &mut Sites, length: Duration, now: impl Fn() -> Duration, outages: &Outages) {
+/// Injects a fault, and repairs it after `length`.
+fn inject(kind: Kind, sites: &mut Sites, length: Duration, now: impl Fn() -> Duration, outages: &Outages) {
     match kind {
         Kind::Kill(site) => {
             outages.begin(site, now());

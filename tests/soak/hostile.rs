@@ -1,5 +1,5 @@
-//! What the node has to bear beside its honest clients: a hundred hostile connections or requests a second, some of
-//! them kept open.
+//! The hostile load of the node: more than a hundred hostile connections or requests per second, some of them kept
+//! open.
 
 use crate::Plant;
 use crate::hostile_files::Files;
@@ -17,19 +17,19 @@ use wasmnode_client::{Client, Request};
 /// Time between two hostile acts.
 const PACE: Duration = Duration::from_millis(8);
 
-/// Time between two of the planted leaks: 16 pages of 64 KiB in a minute.
+/// Time between two planted leaks: 16 pages of 64 KiB per minute.
 const LEAK: Duration = Duration::from_millis(3_750);
 
-/// Connections that are kept open, of each kind; the oldest is closed for a new one.
+/// Number of connections of each kind that are kept open; a new one closes the oldest.
 const KEPT: usize = 64;
 
-/// How long hostile clients wait for anything.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// Timeout of each step of a hostile client.
+const STEP_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// Deadline of a request to a guest that misbehaves.
 const DEADLINE: Duration = Duration::from_millis(200);
 
-/// Everybody who is hostile.
+/// All hostile clients.
 pub(crate) struct Hostile<'a> {
     tcp: SocketAddr,
     ipc: String,
@@ -40,7 +40,7 @@ pub(crate) struct Hostile<'a> {
     is_over: &'a AtomicBool,
 }
 
-/// What is held while it goes on.
+/// Connections that stay open between hostile acts.
 struct Held {
     context: zmq::Context,
     raw: VecDeque<Box<dyn Send>>,
@@ -64,7 +64,7 @@ impl<'a> Hostile<'a> {
         }
     }
 
-    /// Goes on until everything is over; returns how many hostile acts there were.
+    /// Runs until the soak is over; returns the number of hostile acts.
     pub(crate) fn run(mut self, duration: Duration) -> u64 {
         let mut held = Held {
             context: zmq::Context::new(),
@@ -87,7 +87,7 @@ impl<'a> Hostile<'a> {
                 self.leak(&mut held);
                 leaks += 1;
             }
-            while held.client.receive(Some(PATIENCE)).is_ok() {}
+            while held.client.receive(Some(STEP_TIMEOUT)).is_ok() {}
             let due = began + PACE * u32::try_from(acts).unwrap();
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
@@ -95,7 +95,7 @@ impl<'a> Hostile<'a> {
         acts
     }
 
-    /// A page of memory, and two connections.
+    /// Leaks a page of memory and two connections.
     fn leak(&self, held: &mut Held) {
         let _the_node_may_be_frozen = held.client.send(Request::new("leak").body(["x"]));
         held.leaked.extend([(); 2].map(|()| self.dealer(held, None)));
@@ -116,61 +116,61 @@ impl<'a> Hostile<'a> {
             9 => return self.worker(held),
             _ => return self.misuse_a_guest(held),
         };
-        if let Ok(mut stream) = TcpStream::connect_timeout(&self.tcp, PATIENCE) {
-            let _the_node_may_be_frozen_or_faster = stream.set_write_timeout(Some(PATIENCE));
+        if let Ok(mut stream) = TcpStream::connect_timeout(&self.tcp, STEP_TIMEOUT) {
+            let _the_node_may_be_frozen_or_faster = stream.set_write_timeout(Some(STEP_TIMEOUT));
             let _the_node_may_close_it = stream.write_all(&opening);
             keep(&mut held.raw, Box::new(stream));
         }
     }
 
-    /// Frames with MORE, and never the last.
+    /// Sends frames with MORE, and never the last.
     fn unfinished_message(&mut self, held: &mut Held) {
         let Ok(mut stream) = UnixStream::connect(&self.socket_file) else { return };
-        let (timeout, mut heard) = (Some(Duration::from_millis(5)), [0; 128]);
+        let (timeout, mut received) = (Some(Duration::from_millis(5)), [0; 128]);
         let _unix_sockets_have_timeouts = (stream.set_read_timeout(timeout), stream.set_write_timeout(timeout));
-        let _the_node_may_be_frozen = (stream.write_all(&greeting(1, "NULL")), stream.read(&mut heard));
+        let _the_node_may_be_frozen = (stream.write_all(&greeting(1, "NULL")), stream.read(&mut received));
         let frame = [&[1, 255][..], &[7; 255]].concat();
         let _the_node_may_close_it = stream.write_all(&[ready(b""), frame.repeat(100)].concat());
         keep(&mut held.raw, Box::new(stream));
     }
 
-    /// Two connections of one routing id, of which the first says something more.
+    /// Opens two connections with the same routing id; the first sends a second message.
     fn twins(&mut self, held: &mut Held) {
         let name = [b"twin".as_slice(), &[self.random.u8(..4)]].concat();
         let twins = [(); 2].map(|()| self.dealer(held, Some(&name)));
         for twin in twins.iter().chain(&twins[..1]) {
-            say(twin, &[b"", b"MDPC01", b"mmi.service", b"local"]);
+            send(twin, &[b"", b"MDPC01", b"mmi.service", b"local"]);
         }
         twins.into_iter().for_each(|twin| keep(&mut held.dealers, twin));
     }
 
-    /// Frames of any number and content.
+    /// Sends messages with random frames.
     fn noise(&mut self, held: &mut Held) {
         let dealer = self.dealer(held, None);
         for _ in 0..5 {
             let frames: Vec<Vec<u8>> = (0..self.random.usize(1..6)).map(|_| self.bytes(40)).collect();
-            say(&dealer, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            send(&dealer, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         keep(&mut held.dealers, dealer);
     }
 
-    /// A body over twice the limit, which ends the connection.
+    /// Sends a body over twice the limit, which ends the connection; in one act of ten, because it is large.
     fn too_large(&mut self, held: &mut Held) {
         if self.random.u8(..10) == 0 {
             let dealer = self.dealer(held, None);
-            say(&dealer, &[b"MDPC02", b"\x01", b"echo", &vec![0; 3 << 20]]);
+            send(&dealer, &[b"MDPC02", b"\x01", b"echo", &vec![0; 3 << 20]]);
             keep(&mut held.dealers, dealer);
         }
     }
 
-    /// A worker that registers, and then breaks the protocol or goes.
+    /// Registers a worker, which then breaks the protocol or does nothing.
     fn worker(&mut self, held: &mut Held) {
         let dealer = self.dealer(held, None);
         let service = format!("job{}", self.random.u8(..8));
-        say(&dealer, &[b"MDPW02", b"\x01", service.as_bytes()]);
+        send(&dealer, &[b"MDPW02", b"\x01", service.as_bytes()]);
         match self.random.u8(..3) {
-            0 => say(&dealer, &[b"MDPW02", b"\x04", b"somebody", b"", b"forged"]),
-            1 => say(&dealer, &[b"MDPW02", b"\x01", b"mmi.service"]),
+            0 => send(&dealer, &[b"MDPW02", b"\x04", b"somebody", b"", b"forged"]),
+            1 => send(&dealer, &[b"MDPW02", b"\x01", b"mmi.service"]),
             _ => {}
         }
         keep(&mut held.dealers, dealer);
@@ -178,11 +178,11 @@ impl<'a> Hostile<'a> {
 
     fn misuse_a_guest(&mut self, held: &mut Held) {
         let service = HOSTILE[self.random.usize(..HOSTILE.len())];
-        let ask = Request::new(service).body([vec![200_u8]]).deadline(DEADLINE);
-        let _the_node_may_be_frozen = held.client.send(ask);
+        let request = Request::new(service).body([vec![200_u8]]).deadline(DEADLINE);
+        let _the_node_may_be_frozen = held.client.send(request);
     }
 
-    /// Fewer than so many bytes.
+    /// Returns fewer than `limit` random bytes.
     fn bytes(&mut self, limit: usize) -> Vec<u8> {
         let length = self.random.usize(..limit);
         std::iter::repeat_with(|| self.random.u8(..)).take(length).collect()
@@ -207,7 +207,6 @@ fn keep<T>(kept: &mut VecDeque<T>, one: T) {
     }
 }
 
-fn say(dealer: &zmq::Socket, frames: &[&[u8]]) {
-    // A frozen node does not take it, and one that has ended the connection neither.
-    let _it_may_not_be_taken = dealer.send_multipart(frames, zmq::DONTWAIT);
+fn send(dealer: &zmq::Socket, frames: &[&[u8]]) {
+    let _the_node_may_be_frozen_or_have_closed_it = dealer.send_multipart(frames, zmq::DONTWAIT);
 }

@@ -1,14 +1,14 @@
-//! A soak of five real processes: a node and its peer in zone a, a node in zone b, and the two routers that join the
-//! zones. Honest clients send more than a thousand requests a second; hostile connections, guests, plugin files and key
-//! files come beside them; processes are killed and frozen, and the network delays, narrows, holds back and resets.
+//! Soak test of five real processes: a node and its peer in zone a, a node in zone b, and the two routers that join the
+//! zones. Honest clients send more than a thousand requests per second, next to hostile connections, guests, plugin
+//! files and key files. Processes are killed and frozen, and the network delays, throttles, holds back and resets.
 //!
-//! What counts is taken from outside: the receipts of the clients, the ledgers that the guests write, and what the
-//! system says of each process. The judgement (`verdict.rs`) sees nothing else.
+//! All evidence is external: the receipts of the clients, the ledgers that the guests write, and the system's figures
+//! of each process. The judgement (`verdict.rs`) uses nothing else.
 //!
 //! ```console
-//! $ cargo test -p wasmnode --test soak -- --nocapture                            # 60 seconds
-//! $ WASMNODE_SOAK=600 cargo test -p wasmnode --test soak soak -- --nocapture     # ten minutes; judges memory and descriptors too
-//! $ WASMNODE_SOAK_PLANT=leaks WASMNODE_SOAK=600 cargo test ...                   # has to turn red: loss, twice, leaks
+//! $ cargo test -p wasmnode --test soak -- --nocapture                        # 60 seconds
+//! $ WASMNODE_SOAK=600 cargo test -p wasmnode --test soak soak -- --nocapture # 10 minutes; also judges memory, descriptors
+//! $ WASMNODE_SOAK_PLANT=leaks WASMNODE_SOAK=600 cargo test ...               # has to fail: loss, twice, leaks
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -43,18 +43,17 @@ use verdict::{Complaint, Evidence, Sample, Verdict};
 /// Duration of the soak in the ordinary run of the tests.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// Shortest soak of which memory and descriptors are judged: the first minute warms up, the others show a slope.
+/// Shortest soak whose memory and descriptors are judged: the first minute is the warm-up, the others show the slope.
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// A fault of the product that is made on purpose, to see that the soak notices it.
+/// Planted fault, which proves that the soak detects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plant {
-    /// The answer of one request is thrown away before it is noted.
+    /// Some answers of one client are dropped before they are recorded.
     Loss,
-    /// A guest runs one request twice.
+    /// A guest records some runs twice.
     Twice,
-    /// A guest that lives as long as its node takes one MiB more each minute, and the node is left with one more
-    /// connection every two seconds.
+    /// A singleton guest grows by one MiB per minute, and one more connection stays open every two seconds.
     Leaks,
 }
 
@@ -66,8 +65,8 @@ impl Plant {
         Some(found.unwrap_or_else(|| panic!("WASMNODE_SOAK_PLANT is one of {all:?}, not {name}")))
     }
 
-    /// Whether the verdict is what this has to lead to.
-    fn is_noticed_by(self, verdict: &Verdict) -> bool {
+    /// Returns `true` if the verdict has exactly the complaints that this fault causes.
+    fn is_detected_by(self, verdict: &Verdict) -> bool {
         let expected: &[Complaint] = match self {
             Self::Loss => &[Complaint::Lost],
             Self::Twice => &[Complaint::RanTwice],
@@ -77,26 +76,26 @@ impl Plant {
     }
 }
 
-/// One soak at a time: two would take each other's processors.
+/// Lock that allows one soak at a time, because two would compete for the processors.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Runs everything for so long, and judges it.
+/// Runs a soak, and judges it.
 fn soak(duration: Duration, seed: u64, plant: Option<Plant>) -> Verdict {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     println!("seed {seed}, {duration:?}, planted: {plant:?}");
     let random = fastrand::Rng::with_seed(seed);
     let mut sites = Sites::start();
     let (began, is_over) = (Instant::now(), AtomicBool::new(false));
-    let lived = sites.that_live();
+    let observed = sites.never_killed();
     let (outages, faults) = (faults::Outages::default(), Faults::plan(duration));
     let clients = Clients { began, duration, plant, outages: &outages, endpoints: sites.endpoints() };
     let hostile = Hostile::new(&sites, random, plant, &is_over);
     let (receipts, samples, faults, acts) = std::thread::scope(|scope| {
-        // Also if one of them fails: the others wait for it.
+        // Set on drop, so that the other threads end even if one panics.
         let _over = Over(&is_over);
         let clients = scope.spawn(|| clients.run());
         let hostile = scope.spawn(move || hostile.run(duration));
-        let samples = scope.spawn(|| sample(began, &lived, &is_over));
+        let samples = scope.spawn(|| sample(began, &observed, &is_over));
         let faults = faults.run(&mut sites, began, &outages);
         let receipts = clients.join().unwrap();
         is_over.store(true, SeqCst);
@@ -109,7 +108,7 @@ fn soak(duration: Duration, seed: u64, plant: Option<Plant>) -> Verdict {
     verdict
 }
 
-/// Says that it is over when it is dropped.
+/// Marks the soak as over on drop.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -118,7 +117,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Notes once a second what each process has, until it is over.
+/// Samples the memory and descriptors of each process once per second, until the soak is over.
 fn sample(began: Instant, processes: &[(&'static str, i32)], is_over: &AtomicBool) -> Vec<Sample> {
     let mut samples = Vec::new();
     let page = rustix::param::page_size() as u64;
@@ -138,7 +137,7 @@ fn sample(began: Instant, processes: &[(&'static str, i32)], is_over: &AtomicBoo
 }
 
 #[test]
-fn soak_under_faults_and_hostility_loses_nothing_and_runs_nothing_twice() {
+fn soak_under_faults_and_hostile_load_loses_nothing_and_runs_nothing_twice() {
     let seconds =
         std::env::var("WASMNODE_SOAK").map(|text| text.parse().expect("WASMNODE_SOAK is a number of seconds"));
     let duration = seconds.map_or(SHORT, Duration::from_secs);
@@ -147,16 +146,16 @@ fn soak_under_faults_and_hostility_loses_nothing_and_runs_nothing_twice() {
     match plant {
         None => assert_eq!(verdict.complaints(), [], "{verdict}"),
         Some(plant) => {
-            assert!(plant.is_noticed_by(&verdict), "{plant:?} went unnoticed: {verdict}");
+            assert!(plant.is_detected_by(&verdict), "{plant:?} was not detected: {verdict}");
         }
     }
     assert!(verdict.kills_and_freezes() >= 20, "{verdict}");
 }
 
 #[test]
-fn a_lost_answer_and_a_second_run_turn_the_soak_red() {
+fn a_lost_answer_and_a_second_run_fail_the_soak() {
     for plant in [Plant::Loss, Plant::Twice] {
         let verdict = soak(Duration::from_secs(10), 7, Some(plant));
-        assert!(plant.is_noticed_by(&verdict), "{plant:?} went unnoticed: {verdict}");
+        assert!(plant.is_detected_by(&verdict), "{plant:?} was not detected: {verdict}");
     }
 }

@@ -1,4 +1,4 @@
-//! The five processes, each with keys, and the proxies that stand before those that others dial.
+//! The five processes, each with keys, and the proxies in front of those that others dial.
 
 use crate::node::{Folder, Node, PATIENCE, run};
 use crate::proxy::Proxy;
@@ -15,7 +15,7 @@ pub(crate) const ROUTER_A: usize = 3;
 pub(crate) const ROUTER_B: usize = 4;
 pub(crate) const NAMES: [&str; 5] = ["node", "peer", "far", "router-a", "router-b"];
 
-/// Who trusts whom, and as what.
+/// Trusting process, trusted process, and options of the trust.
 const TRUST: [(usize, usize, &[&str]); 10] = [
     (NODE, PEER, &["--role", "peer"]),
     (PEER, NODE, &["--role", "peer"]),
@@ -29,7 +29,7 @@ const TRUST: [(usize, usize, &[&str]); 10] = [
     (ROUTER_B, ROUTER_A, &["--role", "router", "--zone", "a"]),
 ];
 
-/// Guests that misbehave; all at the node that has to live.
+/// Guests that misbehave; all run on the node that is never killed.
 pub(crate) const HOSTILE: [&str; 9] =
     ["trap", "deep", "loop", "memory-bomb", "table-bomb", "huge-reply", "log-flood", "partials", "reject"];
 
@@ -41,10 +41,10 @@ const HOSTILE_SETTINGS: &str = concat!(
 
 const LEDGER: &str = "fs = [{ host = 'ledger', guest = '/ledger', write = true }]\n";
 
-/// The processes and the proxies before them.
+/// The processes, and the proxies in front of them.
 pub(crate) struct Sites {
     pub(crate) nodes: Vec<Node>,
-    /// Before the peer and the two routers, in the order of [`PROXIED`].
+    /// Proxies of the processes in [`PROXIED`], in the same order.
     pub(crate) proxies: [Proxy; 3],
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Sites {
 const PROXIED: [usize; 3] = [PEER, ROUTER_A, ROUTER_B];
 
 impl Sites {
-    /// Starts all, and waits until everything can be called from everywhere.
+    /// Starts all processes, and waits until every service can be called on every node.
     pub(crate) fn start() -> Self {
         let hostile = [&HOSTILE[..], &["echo", "leak"]].concat();
         let folders = [&hostile[..], &[], &[], &[], &[]].map(Folder::new);
@@ -91,19 +91,19 @@ impl Sites {
         for site in [NODE, PEER, FAR] {
             for service in ["local", "once", "again", "far"] {
                 while self.nodes[site].call("mmi.service", &[service.as_bytes()]).unwrap() != ["200"] {
-                    assert!(began.elapsed() < PATIENCE, "{} never reached {service}", NAMES[site]);
+                    assert!(began.elapsed() < PATIENCE, "{} cannot reach {service}", NAMES[site]);
                 }
             }
         }
     }
 
-    /// Where the clients of each node connect; routers have none.
+    /// Endpoints for the clients of each node; routers have no clients.
     pub(crate) fn endpoints(&self) -> [(usize, String); 3] {
         [NODE, PEER, FAR].map(|site| (site, self.nodes[site].ipc()))
     }
 
-    /// The processes that nobody kills.
-    pub(crate) fn that_live(&self) -> Vec<(&'static str, i32)> {
+    /// Names and process ids of the processes that are never killed.
+    pub(crate) fn never_killed(&self) -> Vec<(&'static str, i32)> {
         [NODE, ROUTER_A].map(|site| (NAMES[site], self.nodes[site].id())).to_vec()
     }
 
@@ -111,7 +111,7 @@ impl Sites {
         self.nodes.iter().for_each(|node| node.wait_until_quiet(PATIENCE));
     }
 
-    /// How often each body was noted by a guest, on all nodes together.
+    /// Number of runs of each body in the ledgers of all nodes.
     pub(crate) fn ledger(&self) -> BTreeMap<String, u32> {
         let mut runs = BTreeMap::new();
         for site in [NODE, PEER, FAR] {
@@ -142,14 +142,14 @@ fn give_keys(folders: &[Folder]) {
         let made = run(&["keygen", "--keys", &keys(site)]);
         assert!(made.status.success(), "{made:?}");
     }
-    for (who, whom, as_what) in TRUST {
-        let key = keys::load_pair(&folders[whom].path("keys")).unwrap().public.to_string();
-        let trusted = run(&[&["trust", NAMES[whom], &key, "--keys", &keys(who)], as_what].concat());
+    for (truster, trusted, options) in TRUST {
+        let key = keys::load_pair(&folders[trusted].path("keys")).unwrap().public.to_string();
+        let trusted = run(&[&["trust", NAMES[trusted], &key, "--keys", &keys(truster)], options].concat());
         assert!(trusted.status.success(), "{trusted:?}");
     }
 }
 
-/// Compiles the guest that keeps a ledger, and puts it where it serves.
+/// Compiles the guest that keeps a ledger, and places it on each node.
 fn give_ledgers(folders: &[Folder]) {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let compiled = folders[NODE].path("ledger.wasm");

@@ -1,39 +1,38 @@
-//! The judgement of a soak: from what was noted outside of the processes to complaints. It reads no clock and does no
-//! I/O.
+//! The judgement of a soak: from external evidence to complaints. Reads no clock and does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use wasmnode_client::{Code, Failure};
 
-/// Growth of the median memory from the second minute to the last that is allowed.
+/// Largest allowed growth of the median memory from the second minute to the last, in bytes.
 const MEMORY_GROWTH: f64 = 4.0 * MIB;
 
-/// Slope of memory over the minutes after the first that is allowed, in bytes per minute.
+/// Largest allowed slope of memory after the first minute, in bytes per minute.
 const MEMORY_SLOPE: f64 = 0.4 * MIB;
 
-/// Growth of the median number of descriptors from the second minute to the last that is allowed.
+/// Largest allowed growth of the median number of descriptors from the second minute to the last.
 const DESCRIPTOR_GROWTH: f64 = 24.0;
 
 const MIB: f64 = (1 << 20) as f64;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What came of one request.
+/// Outcome of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Served,
     Failed(Failure),
-    /// It could not be sent, and its client was told so.
+    /// Not sent, because the node was unreachable.
     Unsent,
-    /// A reply that is not this request's.
+    /// Answered with a wrong or an unexpected reply.
     Wrong,
-    /// No answer in time, from a node that lived.
+    /// Not answered in time, although the client's node was running.
     Lost,
-    /// No answer in time, from a node that was dead or frozen meanwhile.
+    /// Not answered in time; the client's node was dead or frozen meanwhile.
     Excused,
 }
 
-/// One request, as its client saw it; times count from the start of the soak.
+/// Record of one request by its client; `sent` counts from the start of the soak.
 #[derive(Debug, Clone)]
 pub(crate) struct Receipt {
     pub(crate) service: &'static str,
@@ -43,7 +42,7 @@ pub(crate) struct Receipt {
     pub(crate) outcome: Outcome,
 }
 
-/// What one process had at some time.
+/// Figures of one process at some time.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) process: &'static str,
@@ -52,38 +51,38 @@ pub(crate) struct Sample {
     pub(crate) descriptors: u64,
 }
 
-/// What went wrong from when to when.
+/// One injected fault; times count from the start of the soak.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) name: String,
     pub(crate) from: Duration,
     pub(crate) to: Duration,
-    /// A kill or a freeze.
+    /// Whether it was a kill or a freeze.
     pub(crate) is_of_process: bool,
 }
 
-/// All that was noted.
+/// All evidence of a soak.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) duration: Duration,
     pub(crate) receipts: Vec<Receipt>,
-    /// How often each body ran, by the ledgers.
+    /// Number of runs of each body in the ledgers.
     pub(crate) runs: BTreeMap<String, u32>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) hostile_acts: u64,
 }
 
-/// What turns the soak red.
+/// Reason why a soak fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Complaint {
-    /// A request has no answer within its deadline and a second.
+    /// A request was not answered within a second after its deadline.
     Lost,
-    /// A reply that belongs to no request, or to another.
+    /// A request was answered with a wrong or an unexpected reply.
     Wrong,
-    /// What may not run twice did.
+    /// A request that is not idempotent ran twice.
     RanTwice,
-    /// A reply without a run, or a run although the failure says that there was none.
+    /// A reply without a run, or a run although the failure excludes one.
     LedgerDisagrees,
     Memory,
     Descriptors,
@@ -186,7 +185,7 @@ impl Evidence {
         report
     }
 
-    /// The share that was served while something was wrong, and how soon everything was again.
+    /// Describes the share of requests served during faults, and the time until all were served again.
     fn describe_faults(&self) -> String {
         let mut by_name: BTreeMap<&str, (usize, usize, Vec<Duration>)> = BTreeMap::new();
         let is_served = |receipt: &&Receipt| receipt.outcome == Outcome::Served;
@@ -226,7 +225,7 @@ impl Evidence {
         report
     }
 
-    /// Judges memory and descriptors of one process, if the soak was long enough for that.
+    /// Describes memory and descriptors of one process, and judges them if the soak was long enough.
     fn check_process(&self, process: &str) -> (String, Vec<Complaint>) {
         let samples: Vec<&Sample> = self.samples.iter().filter(|sample| sample.process == process).collect();
         let is_judged = self.duration >= crate::TEN_MINUTES;
@@ -263,13 +262,13 @@ fn percentage(some: usize, all: usize) -> f64 {
     if all == 0 { 100.0 } else { 100.0 * some as f64 / all as f64 }
 }
 
-/// The median of the second figures.
+/// Returns the median of the second coordinates.
 fn median(mut points: Vec<(f64, f64)>) -> f64 {
     points.sort_by(|a, b| a.1.total_cmp(&b.1));
     points.get(points.len() / 2).map_or(0.0, |point| point.1)
 }
 
-/// Slope of the line with the least squares.
+/// Returns the slope of the least-squares line.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
@@ -291,8 +290,8 @@ mod tests {
         Evidence { duration: 2 * MINUTE, receipts, runs, ..Evidence::default() }.judge().complaints()
     }
 
-    /// Ten minutes with one sample a second, `grow` bytes and `open` descriptors more each minute, and some noise.
-    fn long(grow: f64, open: f64) -> Vec<Complaint> {
+    /// Judges ten minutes with one sample per second: `grow` bytes and `open` descriptors more each minute, and noise.
+    fn judge_growth(grow: f64, open: f64) -> Vec<Complaint> {
         let sample = |second: u32| {
             let (minutes, noise) = (f64::from(second) / 60.0, f64::from(second * 7919 % 100) * 4096.0);
             let (memory, descriptors) = (60.0 * MIB + grow * minutes + noise, 100.0 + open * minutes);
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_an_answer_of_its_own_that_agrees_with_the_ledger() {
+    fn each_request_has_its_own_answer_that_agrees_with_the_ledger() {
         let failed = |code| Outcome::Failed(Failure::new(code, "why"));
         assert_eq!(complaints(vec![receipt("once", "1", Outcome::Served)], &[("1", 1)]), []);
         assert_eq!(complaints(vec![receipt("again", "1", Outcome::Served)], &[("1", 2)]), []);
@@ -319,15 +318,15 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_of_a_megabyte_a_minute_is_found_and_noise_is_none() {
-        assert_eq!(long(0.0, 0.0), []);
-        assert_eq!(long(0.2 * MIB, 1.0), []);
-        assert_eq!(long(MIB, 0.0), [Complaint::Memory]);
-        assert_eq!(long(0.0, 30.0), [Complaint::Descriptors]);
+    fn a_leak_of_a_megabyte_per_minute_is_detected_and_noise_is_not_one() {
+        assert_eq!(judge_growth(0.0, 0.0), []);
+        assert_eq!(judge_growth(0.2 * MIB, 1.0), []);
+        assert_eq!(judge_growth(MIB, 0.0), [Complaint::Memory]);
+        assert_eq!(judge_growth(0.0, 30.0), [Complaint::Descriptors]);
     }
 
     #[test]
-    fn what_was_served_during_a_fault_is_told_and_how_soon_everything_was_again() {
+    fn the_report_has_the_share_served_during_a_fault_and_the_time_to_recover() {
         let failed = || Outcome::Failed(Failure::new(Code::Lost, "why"));
         let outcomes = [Outcome::Served, failed(), Outcome::Served, failed(), Outcome::Served];
         let receipts = (0_u64..).zip(outcomes).map(|(second, outcome)| {
