@@ -1,4 +1,4 @@
-//! Events of runs, and the calls that runs make, with their answers.
+//! Events of runs, calls that runs make, and their answers.
 
 use crate::event_sender::EventSender;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,8 +48,8 @@ pub enum RunEvent {
     },
     /// A run has ended.
     Finished(Finished),
-    /// The quarantine of a version has begun or ended; a version in quarantine rejects requests, because it crashed in
-    /// many in a row.
+    /// The quarantine of a version has begun or ended. A version in quarantine rejects requests, because it crashed in
+    /// several consecutive ones.
     Quarantine {
         /// The service.
         service: ServiceName,
@@ -75,7 +75,7 @@ impl Calls {
     }
 
     /// Marks the run of a request as past its deadline.
-    pub(crate) fn overdue(&self, request: RunId) {
+    pub(crate) fn mark_overdue(&self, request: RunId) {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).insert(request);
     }
 
@@ -84,12 +84,12 @@ impl Calls {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).contains(&request)
     }
 
-    /// Forgets the run of a request, which has ended.
-    pub(crate) fn is_over(&self, request: RunId) {
+    /// Removes the mark of a run that has ended.
+    pub(crate) fn forget(&self, request: RunId) {
         self.overdue.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
     }
 
-    /// Passes the answer of a call to its run; it is dropped if the run has been stopped.
+    /// Passes the answer of a call to its run; drops it if the run has been stopped.
     pub(crate) fn answer(&self, call: CallId, result: Result<Body, Failure>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
         if let Some(caller) = waiting {

@@ -10,18 +10,17 @@ use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationCon
 /// Largest number of elements in all tables of an instance together.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
-/// Bytes of an instance's memory that stay mapped for the next one. Clearing touched pages in place costs 2 to 3 µs for
-/// a small guest; returning them to the system and faulting them in again costs 10 to 20.
+/// Bytes of an instance's memory that stay mapped for the next instance. Clearing touched pages in place costs 2 to 3
+/// µs for a small guest; returning them to the system and faulting them in again costs 10 to 20 µs.
 const KEEP_RESIDENT: usize = 2 << 20;
 
-/// Bytes of a table that stay mapped for the next instance: eight thousand elements, where a guest compiled from Rust
-/// has some hundred. What a guest has touched beyond them is returned to the system, so that it does not stay in every
-/// slot where the guest ran.
+/// Bytes of a table that stay mapped for the next instance: eight thousand elements; a guest compiled from Rust has a
+/// few hundred. Touched bytes beyond them are returned to the system, so that they do not stay in every slot in which
+/// the guest ran.
 const TABLE_KEEP_RESIDENT: usize = 64 << 10;
 
-/// Slots of ended instances that stay warm, each for the next instance of the same component: another component would
-/// first have to replace what is mapped there. Each keeps up to [`KEEP_RESIDENT`] in memory; the engine's default is
-/// 100.
+/// Slots of ended instances that stay warm, each for the next instance of the same component, because another component
+/// would have to replace the mapping first. Each keeps up to [`KEEP_RESIDENT`] in memory; the engine's default is 100.
 const WARM_SLOTS: u32 = 32;
 
 /// Core instances, memories and tables that a component may have on average; a component compiled from Rust has one
@@ -30,8 +29,8 @@ const CORE_INSTANCES: u32 = 4;
 const MEMORIES: u32 = 1;
 const TABLES: u32 = 3;
 
-/// Largest numbers of these in a single component, so that none takes the share of the others. A component made from
-/// Python, the largest known kind, has 14, 1 and 2.
+/// Largest numbers of core instances, memories and tables of one component, so that it cannot use the share of others.
+/// A component made from Python, the largest known kind, has 14, 1 and 2.
 const MAX_CORE_INSTANCES: u32 = 32;
 const MAX_MEMORIES: u32 = 4;
 const MAX_TABLES: u32 = 16;
@@ -47,7 +46,7 @@ pub(crate) fn code_settings() -> wasmtime::Config {
 /// Starts the engine that runs plugins, for at most `instances` instances at a time.
 ///
 /// # Errors
-/// If the system lacks what the engine needs, above all address space.
+/// If the system lacks resources for the engine, most likely address space.
 pub(crate) fn start(instances: u32) -> wasmtime::Result<Engine> {
     let mut settings = code_settings();
     settings.wasm_backtrace_max_frames(NonZeroUsize::new(backtrace::MAX_FRAMES));

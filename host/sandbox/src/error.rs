@@ -1,11 +1,11 @@
-//! Errors of the sandbox as a whole; what is wrong with a single plugin is a [`wasmnode_api::Refusal`].
+//! Errors of the sandbox as a whole; the errors of a single plugin are a [`wasmnode_api::Refusal`].
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use wasmnode_protocol::ServiceName;
 
-/// Why no plugin can be run or inspected.
+/// Reason why no plugin can be run or inspected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SandboxError {
@@ -66,7 +66,7 @@ impl fmt::Display for EngineError {
 
 impl std::error::Error for EngineError {}
 
-/// Why no file can serve under a name.
+/// Reason why no file can serve under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotLoadable {

@@ -1,8 +1,8 @@
-//! The outlet for events. The sandbox depends neither on the queue behind it nor on what else that queue holds.
+//! Sender of events. The sandbox depends neither on the queue behind it nor on the queue's other content.
 //!
-//! A sender is not bounded; each kind of user is. A user that can produce any number of events holds a [`Permit`] for
-//! each until it has been handled: a run waits for a permit before its next partial reply. All others send one event
-//! and wait for its effect (calls, ends of runs: as many as there are runs), or one per changed file.
+//! A sender is unbounded; its users are bounded. A user that can produce any number of events holds a [`Permit`] for
+//! each until it has been handled: a run waits for a permit before its next partial reply. Other users send one event
+//! and wait for its effect (calls and ends of runs, bounded by the number of runs), or one per changed file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Sends events, from any thread and without blocking.
 pub struct EventSender<E>(Arc<dyn Fn(E, Option<Permit>) + Send + Sync>);
 
-/// Bound on what one user of a sender has in flight.
+/// Bound on the events in flight of one user of a sender.
 #[derive(Debug, Clone)]
 pub struct Capacity {
     free: Arc<Semaphore>,
@@ -34,7 +34,7 @@ impl<E> fmt::Debug for EventSender<E> {
 }
 
 impl<E: 'static> EventSender<E> {
-    /// Creates a sender that hands each event to `send`, with the permit to drop once the event has been handled.
+    /// Creates a sender that passes each event to `send`, with the permit to drop once the event has been handled.
     pub fn new(send: impl Fn(E, Option<Permit>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(send))
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_larger_than_the_capacity_waits_for_all_of_it() {
+    fn an_event_larger_than_the_capacity_waits_for_the_whole_capacity() {
         let capacity = Capacity::new(100);
         let small = take(&capacity, 1).unwrap();
         assert!(take(&capacity, usize::MAX).is_none());

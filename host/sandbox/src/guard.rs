@@ -1,4 +1,4 @@
-//! Containment of panics, in one step of work or in a thread that the node cannot do without.
+//! Containment of panics, in one step of work or in a thread that the node depends on.
 
 use std::any::Any;
 use std::fmt;
@@ -31,7 +31,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Panicked(text(&*panic)))
 }
 
-/// Starts a thread for work that ends when the node does. A panic is logged, and the work starts again after a pause.
+/// Starts a thread that runs until the node ends. A panic is logged, and the work starts again after a pause.
 ///
 /// # Errors
 /// If the system refuses to start a thread.
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_work_of_a_thread_that_panicked_begins_again() {
+    fn the_work_of_a_thread_that_panicked_starts_again() {
         let (sender, receiver) = channel();
         let tries = AtomicU32::new(0);
         let work = move || {

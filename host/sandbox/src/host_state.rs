@@ -1,4 +1,4 @@
-//! What a running instance can do: the host's side of `wit/service.wit` and WASI, and the limits.
+//! Host state of one instance: the implementation of `wit/service.wit` and WASI, and the limits.
 
 pub(crate) mod blocking;
 pub(crate) mod bounds;
@@ -41,22 +41,23 @@ pub(crate) mod bindings {
     });
 }
 
-/// Bytes that a partial reply, and each of its frames, counts in addition to its own, so that empty ones are not free.
+/// Bytes that each partial reply, and each of its frames, counts in addition to its size, because empty ones also take
+/// memory.
 const PARTIAL_OVERHEAD: usize = 64;
 
-/// Largest size of one service's partial replies in the driver's queue, in bytes with overhead: enough for the driver
-/// to have work while a run produces the next one. A larger partial reply is queued alone.
+/// Largest size of one service's partial replies in the driver's queue, in bytes with overhead: enough to keep the
+/// driver busy while a run produces the next one. A larger partial reply is queued alone.
 pub(crate) const PARTIAL_ROOM: u32 = 256 << 10;
 
 /// Largest number of open resources of an instance: files, streams, HTTP messages. Each takes memory of the host.
 pub(crate) const MAX_RESOURCES: usize = 1_000;
 
 thread_local! {
-    /// Whether a guest yielded this thread because its slice of time was over.
+    /// Whether a guest yielded this thread because its time slice was over.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns `true` if a guest has yielded this thread since the last call because its slice of time was over.
+/// Returns `true` if a guest has yielded this thread since the last call because its time slice was over.
 pub(crate) fn take_yielded() -> bool {
     YIELDED.take()
 }
@@ -64,7 +65,7 @@ pub(crate) fn take_yielded() -> bool {
 /// Reason why a run past its deadline ended.
 pub(crate) const STOPPED: &str = "the run was stopped at its deadline";
 
-/// State of one instance on the host's side.
+/// Host state of one instance.
 pub(crate) struct HostState {
     context: Arc<ServiceContext>,
     wasi: Option<WasiContext>,
@@ -76,7 +77,7 @@ pub(crate) struct HostState {
     sent_partials: bool,
 }
 
-/// A failure by which the host ended a run.
+/// Failure with which the host ended a run.
 #[derive(Debug)]
 pub(crate) struct Ended(pub(crate) Failure);
 
@@ -102,14 +103,14 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 }
 
 impl HostState {
-    /// Creates the state. `outside` defaults to a WASI context without folders, created on first use.
-    pub(crate) fn new(around: Arc<ServiceContext>, outside: Option<WasiContext>) -> Self {
-        let memory = around.settings.memory;
+    /// Creates the state. `wasi` defaults to a WASI context without folders, created on first use.
+    pub(crate) fn new(context: Arc<ServiceContext>, wasi: Option<WasiContext>) -> Self {
+        let memory = context.settings.memory;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(MAX_RESOURCES);
         Self {
-            context: around,
-            wasi: outside,
+            context,
+            wasi,
             resources,
             sockets: GuestSockets::default(),
             limits: InstanceLimits { memory, used: 0, table_elements: 0, exhausted: None },
@@ -124,11 +125,11 @@ impl HostState {
         &mut self.limits
     }
 
-    /// Begins a request, whose replies together may have `reply` bytes.
+    /// Begins a request; all its replies together may have `reply` bytes.
     pub(crate) fn begin(&mut self, request: RunId, reply: usize) {
         (self.request, self.reply_left, self.sent_partials) = (request, reply, false);
         self.limits.exhausted = None;
-        self.wasi.iter_mut().for_each(|outside| outside.begin(request));
+        self.wasi.iter_mut().for_each(|wasi| wasi.begin(request));
     }
 
     /// Ends the request: logs unfinished lines, and releases the descriptors of closed sockets.
@@ -139,7 +140,7 @@ impl HostState {
 
     /// Aborts the HTTP bodies that the guest has neither finished nor dropped. Dropped with the store, a body would
     /// look complete to its reader.
-    pub(crate) fn break_off_bodies(&mut self) {
+    pub(crate) fn abort_bodies(&mut self) {
         for body in self.resources.iter_mut().filter_map(|resource| resource.downcast_mut::<HostOutgoingBody>()) {
             let (in_its_place, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
             std::mem::replace(body, in_its_place).abort();
@@ -160,7 +161,7 @@ impl HostState {
     }
 
     /// Context that all instances of the service share.
-    pub(crate) fn around(&self) -> &Arc<ServiceContext> {
+    pub(crate) fn context(&self) -> &Arc<ServiceContext> {
         &self.context
     }
 
@@ -173,19 +174,19 @@ impl HostState {
         &mut self.resources
     }
 
-    /// Folders that the instance may see.
+    /// Folders that the instance may access.
     pub(crate) fn roots(&self) -> Vec<Arc<Root>> {
-        self.wasi.as_ref().map(|outside| outside.roots.clone()).unwrap_or_default()
+        self.wasi.as_ref().map(|wasi| wasi.roots.clone()).unwrap_or_default()
     }
 
     /// Returns the WASI context, created on first use, and the open resources.
-    fn look_outside(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
-        let outside = self.wasi.get_or_insert_with(|| {
-            let mut outside = WasiContext::logging(&self.context, Vec::new());
-            outside.begin(self.request);
-            outside
+    fn wasi_context(&mut self) -> (&mut WasiContext, &mut ResourceTable) {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let mut wasi = WasiContext::logging(&self.context, Vec::new());
+            wasi.begin(self.request);
+            wasi
         });
-        (outside, &mut self.resources)
+        (wasi, &mut self.resources)
     }
 
     /// Lets the guest continue after yielding; called at its epoch deadline.
@@ -208,15 +209,15 @@ impl HostState {
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (outside, table) = self.look_outside();
-        WasiCtxView { ctx: &mut outside.wasi, table }
+        let (wasi, table) = self.wasi_context();
+        WasiCtxView { ctx: &mut wasi.wasi, table }
     }
 }
 
 impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (outside, table) = self.look_outside();
-        WasiHttpCtxView { hooks: &mut outside.outgoing, table, ctx: &mut outside.http }
+        let (wasi, table) = self.wasi_context();
+        WasiHttpCtxView { hooks: &mut wasi.outgoing, table, ctx: &mut wasi.http }
     }
 }
 
@@ -275,7 +276,7 @@ impl log::Host for HostState {
 }
 
 impl partial::Host for HostState {
-    /// Returns once the driver has handled enough of the earlier partial replies.
+    /// Waits until the driver has handled enough of the earlier partial replies.
     async fn send(&mut self, body: types::BodyResult) -> wasmtime::Result<()> {
         let too_large = |reason: String| Err(wasmtime::Error::new(Ended(Failure::new(Code::TooLarge, reason))));
         let (frames, limit) = (body.len(), self.context.max_frames);

@@ -1,7 +1,7 @@
 //! Plugins: WebAssembly components from a folder, and runs of requests in them.
 //!
-//! [`Plugins`] is the interface for the driver: it starts and stops runs, and reports what follows as [`Event`]s. The
-//! sandbox does not decide who is served, and has no sockets.
+//! [`Plugins`] is the interface for the driver: it starts and stops runs, and reports [`Event`]s. The sandbox does not
+//! decide which requests run, and has no sockets of the broker.
 //!
 //! The modules are layers; each uses only those below it.
 //!
@@ -13,7 +13,7 @@
 //! | `guests` | kinds of guests: our own world, WASI commands, HTTP handlers |
 //! | `run` | one request in a guest |
 //! | `linker` | the engine with everything that guests may import |
-//! | `host_state` | what a guest can do: folders, connections, stdio, calls, and their limits |
+//! | `host_state` | the host's side of an instance: folders, connections, stdio, calls, and their limits |
 //! | `calls`, `engine`, `settings` | calls and events of runs; the engine; the settings |
 
 mod calls;
@@ -48,7 +48,7 @@ pub use settings::{
 
 use loading::event::PluginEvent;
 
-/// What the sandbox reports to the driver.
+/// Event that the sandbox reports to the driver.
 #[derive(Debug)]
 pub enum Event {
     /// About a run.

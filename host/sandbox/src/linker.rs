@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-/// The engine, its linker, and what all plugins share.
+/// The engine, its linker, and the limits that all plugins share.
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<HostState>,
@@ -25,7 +25,7 @@ impl Sandbox {
     /// Starts the engine.
     ///
     /// # Errors
-    /// If the system lacks what the engine needs, above all address space.
+    /// If the system lacks resources for the engine, most likely address space.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SandboxError> {
         let instances = settings.instances;
         let cannot_start = |error| SandboxError::Engine { instances, source: EngineError(error) };

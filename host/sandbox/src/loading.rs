@@ -1,4 +1,4 @@
-//! From the files of a folder to plugins that can serve, on separate threads, so that compiling delays no request.
+//! Loading of plugins from the files of a folder, on separate threads, so that compiling delays no request.
 
 pub(crate) mod compile;
 pub(crate) mod compile_queue;

@@ -1,4 +1,4 @@
-//! Limits how many log lines are written per second, and counts those left out, by kind.
+//! Limit on the log lines per second, by kind, with counts of those left out.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Period over which lines are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Largest number of kinds with a count of their own: more than the node has. Further kinds share one count.
+/// Largest number of kinds with separate counts: more than the node has. Further kinds share one count.
 const MAX_KINDS: usize = 64;
 
 /// Name of the kind that counts all further kinds.
@@ -82,8 +82,8 @@ impl Kinds {
         self.by_kind.entry(known.to_owned()).or_insert_with(|| LogThrottle::new(self.per_second, now)).check(now)
     }
 
-    /// Takes the numbers of lines left out, by kind, of kinds whose second is over. After a flood has ended, no further
-    /// line would report them.
+    /// Takes the numbers of lines left out, by kind, of kinds whose second is over. Needed because no further line
+    /// reports them once a flood has ended.
     pub fn take_left_out(&mut self, now: Instant) -> Vec<(String, u64)> {
         let over = self.by_kind.iter_mut().filter(|(_, throttle)| throttle.dropped > 0 && throttle.is_over(now));
         over.map(|(kind, throttle)| (kind.clone(), std::mem::take(&mut throttle.dropped))).collect()
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_over_the_rate_is_dropped_and_said_with_the_next_that_passes() {
+    fn lines_over_the_rate_are_dropped_and_reported_with_the_next_that_passes() {
         let start = Instant::now();
         let mut throttle = LogThrottle::new(2, start);
         let verdicts: Vec<LogDecision> = (0..4).map(|_| throttle.check(start)).collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_counted_apart() {
+    fn each_kind_is_counted_separately() {
         let (start, mut kinds) = (Instant::now(), Kinds::new(1));
         let verdicts = ["a", "a", "a", "b", "b"].map(|kind| kinds.check(kind, start));
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flood_left_out_is_told_after_it_too() {
+    fn lines_left_out_are_reported_after_a_flood() {
         let (start, mut kinds) = (Instant::now(), Kinds::new(1));
         for _ in 0..3 {
             kinds.check("a", start);

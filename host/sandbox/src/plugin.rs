@@ -29,7 +29,7 @@ pub(crate) struct Plugin {
     pub(crate) context: Arc<ServiceContext>,
     pub(crate) origin: Origin,
     kind: Kind,
-    /// How long the runs take, and where the next one begins.
+    /// Mean duration of the runs, and the thread on which the next one begins.
     pub(crate) placement: Placement,
     failed_runs: FailedRuns,
     requests: AtomicU64,
@@ -69,7 +69,7 @@ impl Plugin {
         let lookups = Lookups::new(Arc::clone(&sandbox.shared.node_addresses));
         let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
         let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shared));
-        let around = Arc::new(ServiceContext {
+        let context = Arc::new(ServiceContext {
             service,
             settings,
             log,
@@ -84,7 +84,7 @@ impl Plugin {
         });
         let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
         Self {
-            context: around,
+            context,
             origin,
             kind,
             placement,
@@ -103,7 +103,7 @@ impl Plugin {
     }
 
     /// Returns `true` if the plugin has crashed in more of its first requests than `trial-crashes` allows.
-    pub(crate) fn is_condemned(&self) -> bool {
+    pub(crate) fn has_failed_trial(&self) -> bool {
         let Trial { requests, crashes } = self.context.settings.trial;
         let (served, crashed) = (self.requests.load(Ordering::Relaxed), self.crashes.load(Ordering::Relaxed));
         served <= u64::from(requests) && crashed * 100 > u64::from(requests) * u64::from(crashes)
@@ -119,22 +119,23 @@ impl Plugin {
             loaded_at: humantime::format_rfc3339_seconds(self.origin.loaded_at).to_string(),
             requests: self.requests.load(Ordering::Relaxed),
             crashes: self.crashes.load(Ordering::Relaxed),
-            quarantine_ms: u64::try_from(self.health().quarantine(Instant::now()).as_millis()).unwrap_or(u64::MAX),
+            quarantine_ms: u64::try_from(self.lock_quarantine().quarantine(Instant::now()).as_millis())
+                .unwrap_or(u64::MAX),
             mean_us: self.placement.mean_us(),
             log_lines_dropped: self.context.log.dropped(),
         }
     }
 
-    /// Serves one request, in a new or a kept instance.
+    /// Serves one request, in an idle or a new instance.
     #[expect(
         clippy::manual_async_fn,
         reason = "an `async fn` would be larger by a copy of the request, and each run is moved once"
     )]
     pub(crate) fn run(self: Arc<Self>, run: Run) -> impl Future<Output = Outcome> + Send {
         async move {
-            let mut watch = Watch { plugin: &self, request: &run, has_ended: false };
+            let mut guard = StopGuard { plugin: &self, request: &run, has_ended: false };
             let outcome = self.serve(&run).await;
-            watch.has_ended = true;
+            guard.has_ended = true;
             if let Err(failure) = &outcome.result {
                 self.log_failure(&run, failure, outcome.backtrace.as_deref());
             }
@@ -154,7 +155,7 @@ impl Plugin {
         self.failed_runs.log(request, self.generation(), failure, backtrace);
     }
 
-    /// Notes the number of this version, and whether an earlier version could serve instead.
+    /// Records the number of this version, and whether an earlier version could serve instead.
     pub(crate) fn installed(&self, generation: u64, has_fallback: bool) {
         self.generation.store(generation, Ordering::Relaxed);
         self.has_fallback.store(has_fallback, Ordering::Relaxed);
@@ -162,12 +163,12 @@ impl Plugin {
 
     /// Records the end of a request of a plugin that has crashed in this request or in earlier ones.
     fn record_outcome(&self, has_crashed: bool) {
-        // A version with a fallback is judged by its first requests, which a quarantine would reject.
+        // A version with a fallback is on trial in its first requests, which a quarantine would reject.
         if has_crashed && self.is_on_trial() {
             return;
         }
         let (was_quarantined, wait, crashes) = {
-            let mut health = self.health();
+            let mut health = self.lock_quarantine();
             let was_quarantined = health.is_in_quarantine();
             (was_quarantined, health.record(has_crashed, Instant::now()), health.crashes_in_a_row())
         };
@@ -180,7 +181,7 @@ impl Plugin {
         self.report_quarantine();
     }
 
-    /// Returns `true` if the version is judged by its first requests, and an earlier one serves if it fails.
+    /// Returns `true` if the version is on trial: in its first requests, with an earlier version as the fallback.
     fn is_on_trial(&self) -> bool {
         let Trial { requests, crashes } = self.context.settings.trial;
         let served = self.requests.load(Ordering::Relaxed);
@@ -195,7 +196,7 @@ impl Plugin {
     /// Reports the time until the quarantine ends, so that rejections can state it.
     pub(crate) fn report_quarantine(&self) {
         let (service, generation) = (self.context.service.clone(), self.generation());
-        let lasts = self.health().quarantine(Instant::now());
+        let lasts = self.lock_quarantine().quarantine(Instant::now());
         self.context.calls.sending.send(RunEvent::Quarantine { service, generation, lasts });
     }
 
@@ -207,7 +208,7 @@ impl Plugin {
         if !self.has_ever_crashed() {
             return Ok(());
         }
-        let mut health = self.health();
+        let mut health = self.lock_quarantine();
         health.admit(Instant::now()).map_err(|left| {
             let (service, crashes) = (&self.context.service, health.crashes_in_a_row());
             let reason =
@@ -221,7 +222,7 @@ impl Plugin {
         self.crashes.load(Ordering::Relaxed) > 0
     }
 
-    fn health(&self) -> MutexGuard<'_, Quarantine> {
+    fn lock_quarantine(&self) -> MutexGuard<'_, Quarantine> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,14 +236,14 @@ impl Plugin {
     }
 }
 
-/// Counts and logs a run that is stopped while it waits for the host.
-struct Watch<'a> {
+/// Guard that counts and logs a run that is stopped while it waits for the host.
+struct StopGuard<'a> {
     plugin: &'a Plugin,
     request: &'a Run,
     has_ended: bool,
 }
 
-impl Drop for Watch<'_> {
+impl Drop for StopGuard<'_> {
     fn drop(&mut self) {
         if self.has_ended {
             return;

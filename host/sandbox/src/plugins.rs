@@ -1,9 +1,9 @@
 //! The services that plugins offer: loads the plugins of a folder, runs them for the driver, and reports their state.
 //!
-//! A run begins on the driver's own thread, because handing a short run to another thread costs more than the run
-//! itself. It is polled once there; a run that has not ended by then, or whose service has proved slow, runs in the
-//! thread pool. A guest yields its thread after two ticks of the epoch (2 ms) at the latest, so no plugin keeps the
-//! driver from its sockets.
+//! A run begins on the driver's own thread, because moving a short run to another thread costs more than the run
+//! itself. It is polled once there. A run that does not end in that poll, or whose service is slow, runs in the thread
+//! pool. A guest yields its thread after two ticks of the epoch (2 ms) at the latest, so no plugin keeps the driver
+//! from its sockets.
 
 mod apply;
 mod commands;
@@ -40,14 +40,13 @@ use tracing::warn;
 use wasmnode_api::{GenerationState, PluginReport, PluginStatus};
 use wasmnode_protocol::{Body, Code, Failure, ServiceName};
 
-/// Time that runs may take on the driver's own thread in one turn of its loop. Further runs of the turn begin in the
+/// Longest time of all runs on the driver's own thread in one turn of its loop. Further runs of the turn begin in the
 /// thread pool, so that a queue of quick requests cannot keep the loop from its sockets. Twice the time that a turn
 /// spends on new messages.
 const INLINE: Duration = Duration::from_millis(8);
 
-/// Time that a run which computes past its deadline has to stop itself. The run does so at the next tick of the epoch,
-/// as soon as a thread of the pool is free for it; a run that begins to wait for the host instead is stopped after this
-/// time.
+/// Time in which a run that computes past its deadline must stop itself. It does so at the next tick of the epoch, once
+/// a thread of the pool is free for it; a run that waits for the host instead is aborted after this time.
 const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// The loaded plugins and their runs.
@@ -66,25 +65,25 @@ pub struct Plugins {
     /// Rest of [`INLINE`] in this turn.
     inline_left: Duration,
     refused: u64,
-    /// The plugin folder, as described to programs that put files into it; `None` if nothing is loaded.
+    /// The plugin folder, for programs that put files into it; `None` if the node loads no plugins.
     folder: Option<Folder>,
     hints: Arc<Hints>,
     trials: Trials,
-    /// `None` if nothing outlives a restart.
+    /// `None` if versions do not survive a restart.
     history: Option<Arc<History>>,
-    /// `None` if nothing is loaded.
+    /// `None` if the node loads no plugins.
     loader: Option<Arc<Loader>>,
     /// Services whose initial files are still compiling; `None` until all initial files have been tried.
     unfinished: Option<BTreeSet<ServiceName>>,
     /// Requests for a rollback to a version that is still being restored.
-    stepping_back: Vec<(ServiceName, RunId)>,
+    pending_rollbacks: Vec<(ServiceName, RunId)>,
 }
 
 /// A run in the thread pool.
 struct PooledRun {
     task: AbortHandle,
     deadline: Instant,
-    /// Whether the run last yielded its thread because its slice of time was over, and not to wait for the host.
+    /// Whether the run last yielded its thread because its time slice was over, and not to wait for the host.
     computes: Arc<AtomicBool>,
 }
 
@@ -131,11 +130,11 @@ impl Plugins {
             history,
             loader,
             unfinished,
-            stepping_back: Vec::new(),
+            pending_rollbacks: Vec::new(),
         })
     }
 
-    /// Starts to load every plugin in the folder that the configuration selects, and to watch the folder.
+    /// Starts the thread that loads all configured plugins of the folder, and watches the folder.
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses to start a thread.
@@ -143,7 +142,7 @@ impl Plugins {
         self.loader.as_ref().map_or(Ok(()), |loader| loader.start(self.folder_events.narrow()))
     }
 
-    /// Stops all compiling, without waiting for its end, and compiles nothing after that.
+    /// Kills all compiler processes, without waiting for their exits, and starts no others.
     pub fn stop_compiling(&self) {
         if let Some(loader) = &self.loader {
             loader.compiler().stop();
@@ -160,7 +159,7 @@ impl Plugins {
         self.unfinished.iter().flatten()
     }
 
-    /// Stops all compiling, and writes what has to outlive the process.
+    /// Kills all compiler processes, and waits for outstanding writes to the state folder.
     pub fn close(&self) {
         if let Some(loader) = &self.loader {
             loader.compiler().end();
@@ -170,17 +169,17 @@ impl Plugins {
         }
     }
 
-    /// Notes that the driver's loop begins a turn.
+    /// Begins a turn of the driver's loop.
     pub fn begin_turn(&mut self) {
         self.inline_left = INLINE;
     }
 
-    /// Addresses on which nodes listen, which no guest may reach by a name; the driver keeps them current.
+    /// Addresses on which nodes listen, which guests must not reach by name; the driver keeps them current.
     pub fn node_addresses(&self) -> &NodeAddresses {
         &self.shared.node_addresses
     }
 
-    /// Returns all kept versions of all plugins, newest first, and why the newest file of a service does not serve.
+    /// Returns the kept versions of all plugins, newest first, and the refusal of the newest file of each service.
     #[must_use]
     pub fn reports(&self) -> Vec<PluginReport> {
         let report = |(service, versions): (&ServiceName, &Versions)| PluginReport {
@@ -201,7 +200,7 @@ impl Plugins {
         self.services.get(service)?.all().find(|status| status.state == GenerationState::Serving)
     }
 
-    /// Stores the record of a service, and then answers the request that waits for it, if one does.
+    /// Stores the record of a service, and then answers the request that waits for it, if there is one.
     fn keep_record(&self, service: &ServiceName, answer: Option<(RunId, String)>) {
         match (&self.history, answer) {
             (Some(history), answer) => {
@@ -221,7 +220,7 @@ impl Plugins {
         let (id, deadline) = (request.id, request.deadline);
         let mut generations = self.services.get_mut(&request.service);
         if let Some(generations) = generations.as_deref_mut()
-            && gave_way(generations)
+            && roll_back_failed_trial(generations)
             && let Some(history) = &self.history
         {
             history.record(&request.service, generations.record(), None);
@@ -247,7 +246,7 @@ impl Plugins {
                 plugin.placement.record(took, ended_at);
                 let finished = Finished { run: id, result: ended.result };
                 if ended.sent_partials {
-                    // The partial replies are in the event queue; the answer must not overtake them.
+                    // The partial replies are in the event queue, and the answer must not overtake them.
                     self.sending.send(RunEvent::Finished(finished));
                     return None;
                 }
@@ -290,7 +289,7 @@ impl Plugins {
         if now < deadline {
             return task.abort();
         }
-        self.calls.overdue(request);
+        self.calls.mark_overdue(request);
         if !computes.load(Ordering::Relaxed) {
             return task.abort();
         }
@@ -300,10 +299,10 @@ impl Plugins {
         });
     }
 
-    /// Notes that a run in the thread pool has confirmed its end.
+    /// Removes a run of the thread pool that has confirmed its end.
     pub fn ended(&mut self, request: RunId) {
         self.runs.remove(&request);
-        self.calls.is_over(request);
+        self.calls.forget(request);
     }
 
     /// Passes the answer of a call to the run that made it.
@@ -312,7 +311,7 @@ impl Plugins {
     }
 }
 
-/// Confirms the end of one run in the thread pool exactly once, even if the run is aborted or the host panics in it.
+/// Guard that confirms the end of a run in the thread pool exactly once, even if the run is aborted or the host panics.
 struct Confirm {
     request: RunId,
     sending: EventSender<RunEvent>,
@@ -341,8 +340,8 @@ impl Drop for Confirm {
 }
 
 /// Rolls a service back if its new version crashes too often; returns `true` if so.
-fn gave_way(generations: &mut Versions) -> bool {
-    if generations.serving().is_some_and(|serving| serving.is_condemned())
+fn roll_back_failed_trial(generations: &mut Versions) -> bool {
+    if generations.serving().is_some_and(|serving| serving.has_failed_trial())
         && let Ok((from, to)) = generations.roll_back()
     {
         let service = generations.serving().map_or("?", |serving| serving.context.service.as_str());

@@ -1,4 +1,4 @@
-//! One request in a guest: its input, its deadline, where it runs, and what is logged when it fails.
+//! One request in a guest: its input, deadline, placement, and log line when it fails.
 
 pub(crate) mod failed_runs;
 pub(crate) mod job;

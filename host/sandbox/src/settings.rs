@@ -1,5 +1,5 @@
-//! Settings of the sandbox: its folders, and what plugins may use and reach. The documentation of each field names its
-//! key in the configuration.
+//! Settings of the sandbox: folders, and limits and grants of plugins. The documentation of each field names its key in
+//! the configuration.
 
 mod grants;
 
@@ -15,22 +15,22 @@ use wasmnode_protocol::ServiceName;
 /// All settings of the sandbox.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Folder of plugins; each `.wasm` file in it serves the service that it is named after. `None`: none is loaded.
+    /// Folder of plugins; each `.wasm` file in it serves the service of its name. `None`: no plugins are loaded.
     /// `node.plugins`.
     pub plugins: Option<PathBuf>,
-    /// Services of that folder that are loaded; `None`: all. `node.services`.
+    /// Services whose plugins are loaded; `None`: all. `node.services`.
     pub services: Option<BTreeSet<ServiceName>>,
     /// Largest file of a plugin, in bytes. `limits.plugin`.
     pub plugin_bytes: u64,
-    /// Required origin of plugins; `None`: any file is loaded. `security.plugins`.
+    /// Required provenance of plugins; `None`: any file is loaded. `security.plugins`.
     pub provenance: Option<Provenance>,
     /// Folder of compiled plugins. `node.cache`.
     pub cache: PathBuf,
-    /// Limits of compiling, and of the cache. `limits`.
+    /// Limits of compiling and of the cache. `limits`.
     pub compile: CompileSettings,
-    /// Folder of what outlives a restart. `node.state`.
+    /// Folder of the state that survives a restart. `node.state`.
     pub state: PathBuf,
-    /// Largest size of that folder, in bytes; the oldest versions of plugins are removed first. `limits.state-bytes`.
+    /// Largest size of the state folder, in bytes; the oldest versions are removed first. `limits.state-bytes`.
     pub state_bytes: u64,
     /// Largest number of instances of all plugins together; each reserves address space. `limits.instances`.
     pub instances: u32,
@@ -55,43 +55,43 @@ impl Settings {
     }
 }
 
-/// What the instances of one service may use, and how long they live.
+/// Limits, grants and lifetime of one service's instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxSettings {
     /// Largest linear memory of an instance, in bytes. `memory`, default 64 MiB, 64 KiB to 4 GiB.
     pub memory: usize,
-    /// How long an instance lives. `lifetime` and `reuse`, default one request.
+    /// Lifetime of an instance. `lifetime` and `reuse`, default one request.
     pub reuse: Reuse,
     /// Largest size of all replies to one request together, in bytes. `reply`, default 16 MiB, 1 KiB to 1 GiB.
     pub reply: usize,
-    /// Lines that a service may log per second; the rest is counted, not kept. `log-lines`, default 1,000, 0 to
+    /// Lines that a service may log per second; the others are dropped and counted. `log-lines`, default 1,000, 0 to
     /// 1,000,000.
     pub log_lines: u32,
-    /// When a new version of a plugin counts as broken, so that the version before it serves again.
+    /// Condition under which a new version of a plugin is rolled back.
     pub trial: Trial,
-    /// Crashes in a row after which requests are rejected for a while. `quarantine-after`, default 10, 0 (never) to
+    /// Consecutive crashes after which requests are rejected for a while. `quarantine-after`, default 10, 0 (never) to
     /// 1,000,000.
     pub quarantine_after: u32,
-    /// What the service may reach beyond the sandbox. Default nothing.
+    /// Resources beyond the sandbox that the service may access. Default none.
     pub grants: Grants,
 }
 
-/// Trial of a new version of a plugin. A version without an earlier one is not tried.
+/// Trial of a new version of a plugin. A version without an earlier one has no trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    /// Number of first requests that are watched. `trial-requests`, default 20, 0 to 1,000,000.
+    /// Number of first requests that the trial counts. `trial-requests`, default 20, 0 to 1,000,000.
     pub requests: u32,
-    /// Percentage of them in which the version may crash. `trial-crashes`, default 50, 0 to 100.
+    /// Percentage of these requests in which the version may crash. `trial-crashes`, default 50, 0 to 100.
     pub crashes: u32,
 }
 
-/// Lifetime of an instance: what a guest remembers between requests, against what a new instance costs.
+/// Lifetime of an instance: a trade-off between isolation of requests and the cost of a new instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
-    /// For so many requests, after which it is replaced. `lifetime = "request"` with `reuse`; 1 means that no request
-    /// finds anything that another left behind.
+    /// The instance is replaced after this number of requests. `lifetime = "request"` with `reuse`; with 1, no request
+    /// sees state of another.
     Requests(NonZeroU32),
-    /// For ever, as the only instance, which serves one request at a time. `lifetime = "singleton"`.
+    /// The only instance is never replaced, and serves one request at a time. `lifetime = "singleton"`.
     Singleton,
 }
 
@@ -120,11 +120,11 @@ pub struct CompileSettings {
     pub time_per_mib: Duration,
     /// Memory of one process in bytes. `limits.compile-memory`, default 4 GiB, 64 MiB to 1 TiB.
     pub memory: u64,
-    /// Bytes of all compiled plugins in `node.cache`; those unused for longest are removed. `limits.cache-bytes`,
+    /// Bytes of all compiled plugins in `node.cache`; the least recently used are removed. `limits.cache-bytes`,
     /// default 2 GiB, 1 MiB to 1 TiB.
     pub cache_bytes: u64,
-    /// Program that compiles: this binary, or one of the same build. No key sets it; it is for programs other than
-    /// `wasmnode` that use this crate. Default `/proc/self/exe`.
+    /// Program that compiles: this binary, or one of the same build. There is no key for it, because only programs
+    /// other than `wasmnode` that use this crate need to change it. Default `/proc/self/exe`.
     pub program: PathBuf,
 }
 
@@ -140,7 +140,7 @@ impl Default for CompileSettings {
     }
 }
 
-/// Required origin of plugins. A file with neither a listed digest nor a trusted signature is refused before it is
+/// Required provenance of plugins. A file with neither a listed digest nor a trusted signature is refused before it is
 /// compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Provenance {

@@ -24,7 +24,7 @@ impl Driver {
             }
             (["rollback", service], Caller::Client(peer)) if self.node.is_admin(peer) => {
                 let run = RunId(request.id.0);
-                match service.parse().map_err(Failure::from).and_then(|service| self.plugins.step_back(service, run)) {
+                match service.parse().map_err(Failure::from).and_then(|service| self.plugins.roll_back(service, run)) {
                     Ok(()) => return None,
                     Err(failure) => Err(failure),
                 }

@@ -1,6 +1,6 @@
 //! Backtrace of a guest whose run failed: the functions on its stack, by the names of its name section.
 //!
-//! wasmtime walks the stack by frame pointers, and only when a run traps or the host ends it; other runs cost nothing.
+//! wasmtime walks the stack by frame pointers, only when a run traps or the host ends it; other runs have no cost.
 
 use std::fmt::Write;
 use wasmnode_protocol::text;
@@ -9,7 +9,7 @@ use wasmtime::{FrameInfo, WasmBacktrace};
 /// Largest number of functions in a backtrace, innermost first.
 pub(crate) const MAX_FRAMES: usize = 20;
 
-/// Largest name of a function, in bytes; names of generic Rust functions are longer, and the rest adds nothing.
+/// Longest name of a function, in bytes. Names of generic Rust functions can be longer, but the rest is of little use.
 const MAX_NAME: usize = 160;
 
 /// Returns the functions on the stack, innermost first, as one line; `None` if no guest was on it.

@@ -1,4 +1,4 @@
-//! The clock that interrupts guests: one tick per millisecond, but only while something runs.
+//! The clock that interrupts guests: one tick per millisecond, only while there are runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,7 +62,8 @@ impl Ticker {
         }
     }
 
-    /// Parks until a run starts: either this thread reads `used`, or the thread that starts the run reads `parked`.
+    /// Parks until a run starts. No wake-up is lost: either this thread reads `used`, or the thread that starts the run
+    /// reads `parked`.
     fn park(&self) {
         self.parked.store(true, Ordering::SeqCst);
         while !self.used.load(Ordering::SeqCst) {

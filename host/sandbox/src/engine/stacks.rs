@@ -1,7 +1,8 @@
-//! Trimming of stacks: returns to the system the pages that deep runs leave on the pool's stacks.
+//! Trimming of stacks: returns the pages that deep runs leave on the pool's stacks to the system.
 //!
-//! A stack passes from run to run uncleared. wasmtime can return its pages after each run, which costs a sixth of the
-//! time of a short run. Here one run in [`EVERY`] returns the pages below it, so that in time every stack is trimmed.
+//! A stack is reused by the next run without being cleared. wasmtime can return its pages after each run, which costs a
+//! sixth of the time of a short run. Instead, one run in [`EVERY`] returns the pages below it, so that every stack is
+//! trimmed eventually.
 
 use rustix::mm::{Advice, madvise};
 use wasmtime::{Func, Store};
@@ -9,18 +10,18 @@ use wasmtime::{Func, Store};
 /// Largest part of a stack that a guest may use, in bytes: wasmtime's default.
 pub(crate) const GUEST: usize = 512 << 10;
 
-/// Size of a stack, in bytes: the guest's part, and more than as much again for the host's functions that it calls.
+/// Size of a stack, in bytes: the guest's part, and three times as much for the host functions that it calls.
 pub(crate) const SIZE: usize = 2 << 20;
 
-/// Interval, in requests, at which a run returns the rest of its stack.
+/// Interval, in requests, of trimming.
 const EVERY: u64 = 64;
 
-/// Bytes of a stack that stay for the next run: more than most runs need.
+/// Bytes of a stack that stay mapped for the next run: more than most runs need.
 const KEPT: usize = 64 << 10;
 
 const PAGE: usize = 4 << 10;
 
-/// Returns what earlier runs left on the stack that the instance of `store` will use, for one request in [`EVERY`].
+/// Trims the stack that the instance of `store` will use, for one request in [`EVERY`].
 pub(crate) async fn trim<T: Send + 'static>(store: &mut Store<T>, request: u64) {
     if !request.is_multiple_of(EVERY) {
         return;
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_deep_run_leaves_on_a_stack_is_returned_by_one_of_those_after_it() {
+    async fn a_later_run_returns_the_pages_that_a_deep_run_leaves_on_a_stack() {
         let engine = engine();
         let module = Module::new(&engine, wat::parse_str(DEEP).unwrap()).unwrap();
         let run = async |request: u64, depth: i32| {

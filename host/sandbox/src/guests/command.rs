@@ -22,7 +22,7 @@ use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 /// Serves one request.
 pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<HostState>, request: &Run) -> Outcome {
     let limit = context.settings.reply;
-    // One byte more than allowed, to tell too much from just enough.
+    // One byte more than the limit, to detect an excess.
     let stdout = MemoryOutputPipe::new(limit.saturating_add(1));
     let stderr = Stdio::with_tail(Arc::clone(&context.log), Level::WARN);
     let roots = match context.open_folders().await {
@@ -36,8 +36,8 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
         .args(&[request.service.as_str()])
         .envs(&environment(request))
         .build();
-    let outside = WasiContext::new(context, wasi, roots, vec![stderr.clone()]);
-    let mut store = store(context, command.engine(), Some(outside), request.id).await;
+    let wasi_context = WasiContext::new(context, wasi, roots, vec![stderr.clone()]);
+    let mut store = store(context, command.engine(), Some(wasi_context), request.id).await;
     store.data_mut().begin(request.id, limit);
     let ran = match command.instantiate_async(&mut store).await {
         Ok(instance) => instance.wasi_cli_run().call_run(&mut store).await,
@@ -48,7 +48,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
     let failed = |failure| Outcome { result: Err(failure), sent_partials, backtrace: None };
     let printed = stdout.contents();
     if printed.len() > reply_left {
-        // The limit is the reason, whatever ended the command after that.
+        // The limit takes precedence over the way in which the command ended after that.
         return failed(over_reply_limit(context));
     }
     let exit = match ran {
@@ -58,25 +58,25 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
             Some(exit) => exit.0,
             None => {
                 let Failure { code, reason } = explain(context, &error, store.data());
-                let failure = Failure::new(code, reason + &behind("; it said: ", &stderr.tail()));
+                let failure = Failure::new(code, reason + &introduced("; it said: ", &stderr.tail()));
                 return Outcome { backtrace: backtrace::of(&error), ..failed(failure) };
             }
         },
     };
     if exit != 0 {
-        let said = behind(": ", &stderr.tail());
-        let reason = format!("{} ended with exit code {exit}{said}", request.service);
+        let stderr_end = introduced(": ", &stderr.tail());
+        let reason = format!("{} ended with exit code {exit}{stderr_end}", request.service);
         return failed(Failure::new(Code::Failed, reason));
     }
     Outcome { result: Ok(vec![printed]), sent_partials, backtrace: None }
 }
 
-/// Returns what a command printed after `introduction`, or nothing if it printed nothing.
-fn behind(introduction: &str, said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!("{introduction}{said}") }
+/// Returns the end of a command's error output after `introduction`, or nothing if there is none.
+fn introduced(introduction: &str, stderr_end: &str) -> String {
+    if stderr_end.is_empty() { String::new() } else { format!("{introduction}{stderr_end}") }
 }
 
-/// Environment variables that describe the request; the command sees none of the node's own.
+/// Returns the environment variables that describe the request. The command has none of the node's own.
 fn environment(request: &Run) -> Vec<(&'static str, String)> {
     let mut variables = vec![
         ("WASMNODE_SERVICE", request.service.to_string()),

@@ -5,7 +5,7 @@
 //! message: if the first line of its first frame is `METHOD /path HTTP/1.1`, then that line, the header lines after it
 //! and an empty line give method, path, query and headers, and the rest of the frame and the other frames are the body.
 //! The node sets `wasmnode-service`, `wasmnode-request-id`, `wasmnode-remaining-us`, `wasmnode-caller`,
-//! `content-length` and, if the request has them, `traceparent` and `idempotency-key`, and replaces any that are there.
+//! `content-length` and, if the request has them, `traceparent` and `idempotency-key`, and replaces existing ones.
 //!
 //! A status of 200 to 299 is a reply, 400 to 499 a rejection, any other a failure. The handler runs once for each
 //! request, in an instance of its own, and the answer is sent when it has returned.
@@ -30,13 +30,13 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// Largest head of a request, in bytes.
+/// Largest size of a request's head, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// Largest part of the body of a failure that is quoted in the reason, in bytes.
+/// Largest part of a failure's body that the reason quotes, in bytes.
 const REASON: usize = 1 << 10;
 
-/// What a handler sends: a response, or an error instead.
+/// Response of a handler, or its error.
 type Sent = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// Serves one request.
@@ -55,12 +55,12 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, handler: &ProxyPre<Host
     let (sender, sent) = oneshot::channel();
     let run = async move {
         let ran = run(handler, &mut store, incoming, sender).await;
-        store.data_mut().break_off_bodies();
+        store.data_mut().abort_bodies();
         let guest = store.data();
         ran.map(|()| (guest.has_sent_partials(), guest.reply_left()))
             .map_err(|error| (explain(context, &error, guest), backtrace::of(&error)))
     };
-    // A response that is too long ends the run immediately, because the rest of it would not be read.
+    // A response over the limit ends the run immediately, because the rest would not be read.
     let collect = async { collect(context, sent).await.map_err(|failure| (failure, None)) };
     let ended = tokio::try_join!(run, collect);
     match ended {
@@ -68,7 +68,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, handler: &ProxyPre<Host
             Outcome { result: Err(over_reply_limit(context)), sent_partials, backtrace: None }
         }
         Ok(((sent_partials, _), (status, body))) => {
-            Outcome { result: judge(context, status, body), sent_partials, backtrace: None }
+            Outcome { result: interpret(context, status, body), sent_partials, backtrace: None }
         }
         // Partial replies may have been sent; the failure must not overtake them.
         Err((failure, backtrace)) => Outcome { result: Err(failure), sent_partials: true, backtrace },
@@ -109,8 +109,8 @@ async fn collect(context: &ServiceContext, sent: Receiver<Sent>) -> Result<(Stat
     Ok((head.status, whole))
 }
 
-/// Returns the reply or the failure that a response stands for.
-fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<Body, Failure> {
+/// Returns the reply or the failure that a response means.
+fn interpret(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<Body, Failure> {
     if status.is_success() {
         return Ok(vec![body.into()]);
     }
@@ -122,7 +122,7 @@ fn judge(context: &ServiceContext, status: StatusCode, body: Vec<u8>) -> Result<
 /// Returns a request as an HTTP request.
 ///
 /// # Errors
-/// If the request begins like an HTTP/1.1 message and then breaks its format.
+/// If the request begins like an HTTP/1.1 message and violates its format after that.
 fn incoming(request: &Run) -> Result<http::Request<Full<Bytes>>, Failure> {
     let mut frames = request.body.clone();
     let head = match frames.first().map(read_head) {
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    fn told(frames: &[&'static str]) -> String {
+    fn converted(frames: &[&'static str]) -> String {
         let made = incoming(&request(frames)).unwrap();
         let one = made.headers().get("one").map_or("", |value| value.to_str().unwrap());
         let length = made.headers()[CONTENT_LENGTH].to_str().unwrap();
@@ -240,11 +240,11 @@ mod tests {
 
     #[test]
     fn a_body_is_posted_unless_it_begins_like_http() {
-        assert_eq!(told(&[]), "POST /  0");
-        assert_eq!(told(&["ab", "c"]), "POST /  3");
-        assert_eq!(told(&["GET /a?b HTTP/1.1"]), "GET /a?b  0");
-        assert_eq!(told(&["PUT /a HTTP/1.1\r\none: 1\r\n\r\nab", "c"]), "PUT /a 1 3");
-        assert_eq!(told(&["PUT /a HTTP/1.1\none:1\n", "abc"]), "PUT /a 1 3");
+        assert_eq!(converted(&[]), "POST /  0");
+        assert_eq!(converted(&["ab", "c"]), "POST /  3");
+        assert_eq!(converted(&["GET /a?b HTTP/1.1"]), "GET /a?b  0");
+        assert_eq!(converted(&["PUT /a HTTP/1.1\r\none: 1\r\n\r\nab", "c"]), "PUT /a 1 3");
+        assert_eq!(converted(&["PUT /a HTTP/1.1\none:1\n", "abc"]), "PUT /a 1 3");
         for body in [
             "get / HTTP/1.1",
             "GET / HTTP/1.0",
@@ -253,12 +253,12 @@ mod tests {
             " / HTTP/1.1",
             "x\nGET / HTTP/1.1",
         ] {
-            assert_eq!(told(&[body]), format!("POST /  {}", body.len()));
+            assert_eq!(converted(&[body]), format!("POST /  {}", body.len()));
         }
     }
 
     #[test]
-    fn a_head_that_goes_wrong_is_refused() {
+    fn a_malformed_head_is_refused() {
         let long = format!("GET / HTTP/1.1\r\none: {}", "x".repeat(MAX_HEAD));
         for head in ["GET / HTTP/1.1\r\none", "GET / HTTP/1.1\r\no e: 1", "GET /\u{1} HTTP/1.1", long.leak()] {
             assert!(incoming(&request(&[head])).is_err(), "{head:?}");
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_pretend_to_be_the_node() {
+    fn a_client_cannot_set_the_headers_of_the_node() {
         let head = "GET / HTTP/1.1\r\nwasmnode-caller: me\r\nWasmnode-Request-Id: 1\r\ncontent-length: 9\r\n\r\n";
         let made = incoming(&request(&[head])).unwrap();
         let all = |name| made.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();

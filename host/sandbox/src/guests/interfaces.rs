@@ -4,10 +4,10 @@ use crate::linker::Sandbox;
 use wasmnode_protocol::text;
 use wasmtime::component::Component;
 
-/// Largest name of an import or export that is shown, in bytes: no real interface has a longer one.
+/// Longest name of an import or export that is shown, in bytes; no known interface has a longer one.
 const MAX_NAME: usize = 256;
 
-/// Interfaces that the host offers, by the beginning of their names, each with its condition. The first match counts.
+/// Interfaces that the host offers, by the prefix of their names, each with its condition. The first match counts.
 const OFFERED: [(&str, &str); 11] = [
     ("wasmnode:service/calls@0.1", "yes; other services if `calls` grants them"),
     ("wasmnode:service/", "yes"),
@@ -32,7 +32,7 @@ pub(crate) fn exports(sandbox: &Sandbox, component: &Component) -> Vec<String> {
     component.component_type().exports(&sandbox.engine).map(|(name, _)| shown(name)).collect()
 }
 
-/// Returns a name, which the author of a file chose, as one safe, short line.
+/// Returns an untrusted name from a file as one safe, short line.
 fn shown(name: &str) -> String {
     text::line(name, MAX_NAME).into_owned()
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_depends_on_a_grant_says_so() {
+    fn an_interface_that_needs_a_grant_names_it() {
         assert_eq!(offer("wasi:cli/stdin@0.2.6"), Some("yes"));
         assert_eq!(offer("wasi:cli/environment@0.2.6"), Some("yes; variables if `env` grants them"));
         assert_eq!(offer("wasi:http/outgoing-handler@0.2.6"), Some("yes; connections if `http` grants them"));

@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
-/// How a plugin is called.
+/// Kind of a plugin, with its linked component.
 pub(crate) enum Kind {
     /// Exports the `handler` of `wit/service.wit`.
     Service(ServiceGuest),
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Http(ProxyPre<HostState>),
 }
 
-/// Why a component is not a plugin.
+/// Reason why a component is not a plugin.
 #[derive(Debug)]
 pub(crate) enum Unfit {
     /// The component imports these interfaces, which the host does not offer.
@@ -64,7 +64,7 @@ impl Kind {
     /// Recognises a component by its exports, and links it to the host.
     ///
     /// # Errors
-    /// If the component exports no known interface, or imports any that the host does not offer; the error lists them.
+    /// If the component exports no known interface, or imports one that the host does not offer; the text lists them.
     pub(crate) fn of(sandbox: &Sandbox, component: &Component) -> Result<Self, Unfit> {
         let missing: Vec<String> = interfaces::imports(sandbox, component)
             .into_iter()

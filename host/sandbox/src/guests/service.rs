@@ -18,7 +18,7 @@ use wasmtime::Store;
 /// A linked component, and its idle instances.
 pub(crate) struct ServiceGuest {
     pre: ServicePre<HostState>,
-    /// Instances that wait for their next request, of services that reuse instances.
+    /// Idle instances, of a service that reuses instances.
     idle: Mutex<Vec<Instance>>,
 }
 
@@ -33,9 +33,9 @@ impl ServiceGuest {
         Self { pre, idle: Mutex::default() }
     }
 
-    /// Serves one request, in a new or a kept instance.
+    /// Serves one request, in an idle or a new instance.
     pub(crate) async fn serve(&self, context: &Arc<ServiceContext>, request: &Run) -> Outcome {
-        let mut instance = match self.take_kept() {
+        let mut instance = match self.take_idle() {
             Some(instance) => instance,
             // Boxed, because the future is large and would bloat the common path.
             None => match Box::pin(self.instantiate(context, request.id)).await {
@@ -68,13 +68,13 @@ impl ServiceGuest {
     }
 
     async fn instantiate(&self, context: &Arc<ServiceContext>, run: RunId) -> Result<Instance, Outcome> {
-        // Opening a folder can fail, which is best reported before the guest begins.
-        let outside = if context.settings.grants.fs.is_empty() {
+        // Opened before the guest starts, so that a failure is reported as the reason.
+        let wasi_context = if context.settings.grants.fs.is_empty() {
             None
         } else {
             Some(WasiContext::logging(context, context.open_folders().await.map_err(Outcome::failed)?))
         };
-        let mut store = store(context, self.pre.engine(), outside, run).await;
+        let mut store = store(context, self.pre.engine(), wasi_context, run).await;
         store.data_mut().begin(run, context.settings.reply);
         match self.pre.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Instance { store, exports, served: 0 }),
@@ -85,7 +85,7 @@ impl ServiceGuest {
         }
     }
 
-    fn take_kept(&self) -> Option<Instance> {
+    fn take_idle(&self) -> Option<Instance> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
@@ -108,7 +108,7 @@ fn lift(
 ) -> Result<Body, Failure> {
     let body: Body = match reply {
         Ok(frames) => {
-            // One more, for the header that the reply is sent with.
+            // One more, for the header of the sent message.
             let mut body = Body::with_capacity(frames.len() + 1);
             body.extend(frames.into_iter().map(Frame::from));
             body

@@ -1,9 +1,9 @@
-//! System calls that may never return, such as a read from a mount that hangs: on separate threads, and not too many
-//! per service.
+//! System calls that may never return, such as a read from a mount that hangs: on separate threads, with a limit per
+//! service.
 //!
-//! Such a call cannot be cancelled. When its run is stopped, its thread keeps waiting, and so its permit is held until
-//! the call has really returned. All services share the 512 threads that the runtime has for such calls; only 64
-//! hanging services use them up.
+//! Such a call cannot be cancelled. When its run is stopped, its thread stays blocked, so its permit is held until the
+//! call returns. All services share the runtime's 512 threads for such calls, which only 64 hanging services can
+//! exhaust.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_call_that_was_given_up_keeps_its_place_until_it_returns() {
+    fn an_abandoned_call_holds_its_permit_until_it_returns() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let blocking = Blocking::new();
@@ -56,19 +56,19 @@ mod tests {
                     ended.recv().is_err()
                 });
                 let mut hangs = Box::pin(hangs);
-                assert!(futures_poll(hangs.as_mut()).is_none());
+                assert!(poll_once(hangs.as_mut()).is_none());
                 drop(hangs);
             }
             starts.iter().take(MAX_CALLS).for_each(drop);
             let mut next = Box::pin(blocking.run(|| 7));
-            assert!(futures_poll(next.as_mut()).is_none());
+            assert!(poll_once(next.as_mut()).is_none());
             assert_eq!(blocking.0.available_permits(), 0);
             ends.pop();
             assert_eq!(next.await.unwrap(), 7);
         });
     }
 
-    fn futures_poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
             std::task::Poll::Ready(result) => Some(result),
             std::task::Poll::Pending => None,

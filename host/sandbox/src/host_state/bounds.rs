@@ -1,5 +1,5 @@
-//! Bounds on calls whose work in the host grows with a number that the guest chooses. They are needed because a run
-//! begins on the driver's own thread, and a guest yields only in its own code.
+//! Bounds on host calls whose work grows with a number that the guest chooses. Needed because a run begins on the
+//! driver's own thread, and a guest yields only in its own code.
 //!
 //! | call | bound |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | `partial.send`, `calls.call`, the answer | `limits.message` or `service.NAME.reply` bytes, `limits.frames` frames |
 //! | every list and string, together in one call | the larger of both, plus 64 KiB: the store's fuel for host calls |
 //!
-//! What remains, such as a list of millions of handles or a bulk operation on the guest's own memory, holds the thread
-//! once: after that, `placement.rs` keeps the plugin off it.
+//! Unbounded operations, such as a list of millions of handles or a bulk operation on the guest's own memory, can block
+//! the thread once: after that, `placement.rs` keeps the plugin off it.
 
 use crate::host_state::{Ended, HostState, MAX_RESOURCES};
 use wasmnode_protocol::{Code, Failure};
@@ -40,11 +40,11 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> Result<()> {
     Ok(())
 }
 
-fn bound(asked: u64, limit: u64, what: &str) -> Result<()> {
-    if asked <= limit {
+fn bound(requested: u64, limit: u64, what: &str) -> Result<()> {
+    if requested <= limit {
         return Ok(());
     }
-    let reason = format!("an instance asked for {asked} {what} in one call, and may ask for {limit}");
+    let reason = format!("an instance asked for {requested} {what} in one call, and may ask for {limit}");
     Err(wasmtime::Error::new(Ended(Failure::new(Code::Exhausted, reason))))
 }
 

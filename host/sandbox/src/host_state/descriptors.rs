@@ -1,11 +1,11 @@
-//! The share of the node's file descriptors that all plugins have together, so that descriptors for connections remain
-//! however many files plugins open.
+//! Limit on the file descriptors of all plugins together, so that descriptors for connections remain, regardless of the
+//! number of files that plugins open.
 
 use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Limit that is assumed if the system has none.
+/// Process limit that is assumed if the system has none.
 const UNLIMITED: u64 = 1 << 16;
 
 /// Divisor of the system's limit that gives the plugins' default share.
@@ -55,16 +55,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_places_as_the_limit_says() {
-        let places = Arc::new(DescriptorLimit::new(Some(2)));
-        let (first, second) = (places.take(), places.take());
-        assert!(first.is_some() && second.is_some() && places.take().is_none());
+    fn there_are_as_many_permits_as_the_limit() {
+        let limit = Arc::new(DescriptorLimit::new(Some(2)));
+        let (first, second) = (limit.take(), limit.take());
+        assert!(first.is_some() && second.is_some() && limit.take().is_none());
         drop(first);
-        assert!(places.take().is_some());
+        assert!(limit.take().is_some());
     }
 
     #[test]
-    fn by_default_three_quarters_of_the_systems_limit_are_left() {
+    fn by_default_plugins_have_a_quarter_of_the_systems_limit() {
         let maximum = getrlimit(Resource::Nofile).maximum.unwrap_or(UNLIMITED);
         assert_eq!(DescriptorLimit::new(None).limit() as u64, maximum / 4);
     }

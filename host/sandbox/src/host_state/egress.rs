@@ -1,8 +1,8 @@
-//! Outgoing HTTP requests of plugins: only to hosts that `http` grants, and not too many at a time.
+//! Outgoing HTTP requests of plugins: only to hosts that `http` grants, and with a limit on concurrent ones.
 //!
-//! Each request is checked by itself, before a name is looked up; no redirect is followed. What is checked is what is
-//! sent: the host and port that were compared are put back into the request, and the connection is made to an address
-//! that was checked too (`exchange.rs`).
+//! Each request is checked before its name is looked up; no redirect is followed. The request is sent exactly as it was
+//! checked: the compared host and port are written back into it, and the connection goes to an address that was also
+//! checked (`exchange.rs`).
 
 use crate::calls::RunId;
 use crate::host_state::egress_policy::Denied;
@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 use tracing::Level;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
-/// Largest number of requests of one instance in flight: each takes a socket of the node.
+/// Largest number of requests of one instance in flight; each uses a socket of the node.
 const MAX_AT_A_TIME: usize = 16;
 
-/// Size of a chunk of an outgoing body, in bytes, of which the host buffers two.
+/// Size of a chunk of an outgoing body, in bytes; the host buffers two.
 const CHUNK: usize = 16 << 10;
 
 /// Largest size of the headers of one message, in bytes.
@@ -30,15 +30,15 @@ pub(crate) type Response = http::Response<WasiBody>;
 
 /// Sends or rejects the outgoing requests of one instance.
 pub(crate) struct Egress {
-    around: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     free: Arc<Semaphore>,
-    /// Request whose run sends them.
+    /// Request that the instance serves.
     request: RunId,
 }
 
 impl Egress {
-    pub(crate) fn new(around: Arc<ServiceContext>) -> Self {
-        Self { around, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RunId(0) }
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self { context, free: Arc::new(Semaphore::new(MAX_AT_A_TIME)), request: RunId(0) }
     }
 
     /// Sets the request that is served next.
@@ -46,16 +46,17 @@ impl Egress {
         self.request = request;
     }
 
-    /// Puts the host and port that are granted into the request, and returns the target of the connection.
-    fn judge(&self, request: &mut Request<WasiBody>) -> Result<EgressTarget, Error> {
+    /// Checks a request against the grants, writes the granted host and port into it, and returns the target of the
+    /// connection.
+    fn authorize(&self, request: &mut Request<WasiBody>) -> Result<EgressTarget, Error> {
         let uri = request.uri();
         let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));
-        let grant = |wanted: &HttpGrant| self.around.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
+        let grant = |wanted: &HttpGrant| self.context.settings.grants.http.iter().find(|it| grants(it, uri, wanted));
         let Some((wanted, grant)) = wanted.and_then(|wanted| grant(&wanted).map(|grant| (wanted, grant))) else {
-            let service = &self.around.service;
-            let asked = uri.authority().map_or("no host", Authority::as_str);
-            let line = format!("a request to {asked} is refused: service.{service}.http does not grant it");
-            self.around.log.line(Level::WARN, self.request, &line);
+            let service = &self.context.service;
+            let requested = uri.authority().map_or("no host", Authority::as_str);
+            let line = format!("a request to {requested} is refused: service.{service}.http does not grant it");
+            self.context.log.line(Level::WARN, self.request, &line);
             return Err(Error::HttpRequestDenied);
         };
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -65,15 +66,16 @@ impl Egress {
         // If the host is an address, the grant names that address.
         let address = grant.address.or_else(|| host.parse().ok());
         let target = EgressTarget { host, port, address, is_encrypted: scheme != Scheme::HTTP };
-        let judged = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
-        *request.uri_mut() = judged.build().map_err(|_| Error::HttpRequestUriInvalid)?;
+        let authorized = Uri::builder().scheme(scheme).authority(wanted.to_string()).path_and_query(path);
+        *request.uri_mut() = authorized.build().map_err(|_| Error::HttpRequestUriInvalid)?;
         Ok(target)
     }
 }
 
 /// Returns the host, and the port that a connection would use.
 fn target(authority: &Authority, scheme: Option<&Scheme>) -> Option<HttpGrant> {
-    let HttpGrant { host, port, .. } = HttpGrant::parse(authority.as_str()).filter(|asked| asked.address.is_none())?;
+    let HttpGrant { host, port, .. } =
+        HttpGrant::parse(authority.as_str()).filter(|requested| requested.address.is_none())?;
     Some(HttpGrant { host, port: port.or(Some(usual_port(scheme))), address: None })
 }
 
@@ -87,7 +89,7 @@ fn grants(granted: &HttpGrant, uri: &Uri, wanted: &HttpGrant) -> bool {
 }
 
 /// Returns the log line for a host whose name resolves to a denied address, with the grant that would allow it.
-fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Denied) -> String {
+fn remedy(context: &ServiceContext, host: &str, address: SocketAddr, why: Denied) -> String {
     let address = match address.ip() {
         IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
@@ -95,7 +97,7 @@ fn remedy(around: &ServiceContext, host: &str, address: SocketAddr, why: Denied)
     format!(
         "a request to {host} is refused: its name leads to {address}, {why}; to allow that address, name \
          it too: service.{}.http = [\"{host}@{address}\"]",
-        around.service
+        context.service
     )
 }
 
@@ -106,32 +108,32 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _: Rest,
     ) -> Box<dyn Future<Output = Result<(Response, Rest), Error>> + Send> {
-        let target = match self.judge(&mut request) {
+        let target = match self.authorize(&mut request) {
             Ok(target) => target,
             Err(refused) => return Box::new(async move { Err(refused) }),
         };
         let free = Arc::clone(&self.free).try_acquire_owned().ok();
-        let Some(place) = free.and_then(|free| Some((free, self.around.take_place(self.request)?))) else {
+        let Some(permits) = free.and_then(|free| Some((free, self.context.take_descriptor(self.request)?))) else {
             return Box::new(async { Err(Error::ConnectionLimitReached) });
         };
-        let (around, id) = (Arc::clone(&self.around), self.request);
+        let (context, id) = (Arc::clone(&self.context), self.request);
         Box::new(async move {
             // Only the host and port are logged, because a query may hold a secret.
-            let whom = request.uri().authority().map(Authority::to_string).unwrap_or_default();
-            let warn = |line: &str| around.log.line(Level::WARN, id, line);
+            let authority = request.uri().authority().map(Authority::to_string).unwrap_or_default();
+            let warn = |line: &str| context.log.line(Level::WARN, id, line);
             let (response, rest) =
-                exchange(&around.lookups, &target, request, options).await.map_err(|failed| match failed {
-                    ExchangeFailure::Barred(address, why) => {
-                        warn(&remedy(&around, &target.host, address, why));
+                exchange(&context.lookups, &target, request, options).await.map_err(|failed| match failed {
+                    ExchangeFailure::Denied(address, why) => {
+                        warn(&remedy(&context, &target.host, address, why));
                         Error::DestinationIpProhibited
                     }
                     ExchangeFailure::Http(error) => {
-                        warn(&format!("a request to {whom} failed: {error}"));
+                        warn(&format!("a request to {authority} failed: {error}"));
                         error
                     }
                 })?;
             let rest: Rest = Box::new(async move {
-                let _taken_until_the_end = place;
+                let _taken_until_the_end = permits;
                 Box::into_pin(rest).await
             });
             Ok((response, rest))
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grant_without_a_port_is_for_the_usual_one() {
+    fn a_grant_without_a_port_is_for_the_default_port() {
         let is_granted = |granted: &str, uri: &str| {
             let (granted, uri): (_, Uri) = (HttpGrant::parse(granted).unwrap(), uri.parse().unwrap());
             let wanted = uri.authority().and_then(|authority| target(authority, uri.scheme()));

@@ -1,8 +1,9 @@
-//! Which addresses a guest may reach by a name that a foreign name server resolves.
+//! Policy for the addresses that a guest may reach by a name, which a foreign name server resolves.
 //!
-//! A grant that names an address grants that address, whatever it is. A grant that names a host grants what that name
-//! resolves to in the public internet: the owner of the name must not choose an address that only this machine or its
-//! network reaches, such as a database on loopback or the metadata service of a cloud. [`check`] therefore denies
+//! A grant that names an address grants that address without further checks. A grant that names a host grants only
+//! public addresses that the name resolves to: the owner of the name must not choose an address that only this machine
+//! or its network reaches, such as a database on loopback or the metadata service of a cloud. [`check`] therefore
+//! denies
 //!
 //! - addresses that are not globally reachable (RFC 6890): loopback, private, link-local, shared (RFC 6598), multicast,
 //!   reserved, and IPv6 addresses that carry one of these in IPv4 (mapped, 6to4, NAT64) or hide it (Teredo);
@@ -17,17 +18,17 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::{Mutex, PoisonError};
 
-/// Largest number of addresses that are kept: more than a zone has members.
+/// Largest number of stored addresses: more than a zone has members.
 const MAX_ADDRESSES: usize = 100_000;
 
-/// Why an address may not be reached by name.
+/// Reason why an address may not be reached by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// The address is not globally reachable.
     NotPublic,
     /// The address belongs to this machine.
     Own,
-    /// A node of this zone, or a neighbour, listens there.
+    /// A node of this zone, or a neighbour, listens on the address.
     Node,
 }
 
@@ -80,7 +81,7 @@ impl NodeAddresses {
 /// Checks that a guest may reach an address by a name that resolves to it. May block, see [`NodeAddresses::has`].
 ///
 /// # Errors
-/// If it may not, and why.
+/// The reason, if it may not.
 pub(crate) fn check(address: SocketAddr, addresses: &NodeAddresses) -> Result<(), Denied> {
     match () {
         () if !is_public(address.ip()) => Err(Denied::NotPublic),
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_this_machine_or_its_network_reaches_is_not_public() {
+    fn local_and_private_addresses_are_not_public() {
         for inside in [
             "0.0.0.0",
             "10.1.2.3",
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_in_an_ipv6_address_is_judged_as_itself() {
+    fn an_embedded_ipv4_address_is_checked_as_ipv4() {
         for inside in [
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
@@ -212,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_knows_its_own_addresses() {
+    fn the_addresses_of_this_machine_are_its_own() {
         assert!(is_own("127.0.0.1:80".parse().unwrap()));
         assert!(!is_own("1.1.1.1:80".parse().unwrap()));
     }
 
     #[test]
-    fn where_a_node_listens_is_barred_until_it_has_left() {
+    fn the_address_of_a_node_is_denied_until_the_node_has_left() {
         let addresses = NodeAddresses::default();
         let there: SocketAddr = "1.2.3.4:5555".parse().unwrap();
         addresses.add("1.2.3.4:5555");
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(check(there, &addresses), Err(Denied::Node));
         assert_eq!(check("1.2.3.4:55555".parse().unwrap(), &addresses), Ok(()));
         addresses.remove("1.2.3.4:5555");
-        assert_eq!(check(there, &addresses), Err(Denied::Node), "another said so too");
+        assert_eq!(check(there, &addresses), Err(Denied::Node), "reported twice");
         addresses.remove("1.2.3.4:5555");
         assert_eq!(check(there, &addresses), Ok(()));
         assert_eq!(check("127.0.0.1:5555".parse().unwrap(), &addresses), Err(Denied::NotPublic));

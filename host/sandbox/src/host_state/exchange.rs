@@ -1,5 +1,5 @@
-//! One HTTP/1.1 exchange with a host: its name is resolved once, the addresses are checked, and the connection is made
-//! to one that passed.
+//! One HTTP/1.1 exchange with a host: its name is resolved once, the addresses are checked, and the connection goes to
+//! one that passed.
 
 use crate::host_state::blocking::Blocking;
 use crate::host_state::egress::Response;
@@ -39,7 +39,7 @@ pub(crate) struct EgressTarget {
     /// Name or address; an IPv6 address has no brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Address that the grant names; without one, the name is looked up.
+    /// Address in the grant; without one, the name is looked up.
     pub(crate) address: Option<IpAddr>,
     pub(crate) is_encrypted: bool,
 }
@@ -47,17 +47,17 @@ pub(crate) struct EgressTarget {
 /// Name look-ups of one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups {
-    /// Threads for look-ups, which cannot be cancelled while a name server does not answer. Separate from those for
-    /// files, so that neither waits for the other.
+    /// Threads for look-ups, which cannot be cancelled while a name server does not answer. Separate from the threads
+    /// for files, so that neither kind delays the other.
     blocking: Blocking,
     addresses: Arc<NodeAddresses>,
 }
 
-/// Why there is no response.
+/// Reason why there is no response.
 #[derive(Debug)]
 pub(crate) enum ExchangeFailure {
     /// The host's name resolves only to addresses that are denied to guests.
-    Barred(SocketAddr, Denied),
+    Denied(SocketAddr, Denied),
     /// Anything else.
     Http(Error),
 }
@@ -71,7 +71,7 @@ impl From<Error> for ExchangeFailure {
 impl fmt::Display for ExchangeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Barred(address, why) => write!(f, "its name leads to {}, {why}", address.ip()),
+            Self::Denied(address, why) => write!(f, "its name leads to {}, {why}", address.ip()),
             Self::Http(error) => error.fmt(f),
         }
     }
@@ -82,7 +82,7 @@ impl Lookups {
         Self { blocking: Blocking::new(), addresses }
     }
 
-    /// Returns the addresses of a host that may be reached.
+    /// Resolves a host, and returns the addresses that may be reached.
     async fn resolve(&self, target: &EgressTarget) -> Result<Vec<SocketAddr>, ExchangeFailure> {
         if let Some(address) = target.address {
             return Ok(vec![(address, target.port).into()]);
@@ -98,7 +98,7 @@ impl Lookups {
         let found = lookup.await.map_err(|error| dns_error(&error))?.map_err(|error| dns_error(&error))?;
         let passed: Vec<SocketAddr> = found.iter().filter(|(_, verdict)| verdict.is_ok()).map(|(it, _)| *it).collect();
         match found.first() {
-            Some((address, Err(why))) if passed.is_empty() => Err(ExchangeFailure::Barred(*address, *why)),
+            Some((address, Err(why))) if passed.is_empty() => Err(ExchangeFailure::Denied(*address, *why)),
             _ => Ok(passed),
         }
     }
@@ -130,7 +130,7 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Encrypts a connection; trusts the roots that browsers trust.
+/// Encrypts a connection with TLS; trusts the root certificates of browsers.
 async fn encrypt(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
     static CONFIG: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
@@ -169,7 +169,7 @@ async fn talk(
     Ok((response, Box::new(rest)))
 }
 
-/// Body of a response, which ends with an error if it pauses for too long.
+/// Body of a response, which fails if no data arrives for too long.
 struct Paced {
     body: Incoming,
     pause: Duration,
@@ -223,20 +223,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_to_this_machine_is_not_connected_to() {
+    fn a_name_that_resolves_to_this_machine_is_not_connected_to() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         // The last three are names to the parser, and addresses to the system's resolver.
         for host in ["localhost", "127.1", "2130706433", "0x7f000001"] {
             let failed = get(&target(host, port, None)).err();
-            assert!(matches!(failed, Some(ExchangeFailure::Barred(_, Denied::NotPublic))), "{host}: {failed:?}");
+            assert!(matches!(failed, Some(ExchangeFailure::Denied(_, Denied::NotPublic))), "{host}: {failed:?}");
         }
         assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a connection was made");
     }
 
     #[test]
-    fn a_host_whose_address_is_granted_is_asked_there_under_its_name() {
+    fn a_host_with_a_granted_address_receives_requests_at_that_address_and_under_its_name() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {

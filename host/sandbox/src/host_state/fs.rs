@@ -1,14 +1,14 @@
-//! The folders that `fs` grants, as guests see them.
+//! Access of guests to the folders that `fs` grants.
 //!
-//! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leads out of
-//! its folder. This module adds what protects the node from any guest:
+//! Paths are resolved by wasmtime-wasi or by the kernel (`openat2` with `RESOLVE_BENEATH`), so that none leaves its
+//! folder. This module adds protection of the node from guests:
 //!
-//! - Everything that may block runs on separate threads, a few per service: `blocking.rs`.
-//! - Only regular files and folders are opened, and without blocking: the check is made on what was opened, not on its
-//!   name. FIFOs, devices and sockets are rejected.
-//! - Open files and folders count against the plugins' share of descriptors: `descriptors.rs`.
-//! - What a guest adds to a folder counts against the grant's `bytes` and `files`: `usage.rs`. Renames and links
-//!   between folders are rejected, so that everything is counted where it lies.
+//! - Calls that may block run on separate threads, a few per service: `blocking.rs`.
+//! - Only regular files and folders are opened, and without blocking: the check applies to the open descriptor, not to
+//!   the name. FIFOs, devices and sockets are rejected.
+//! - Open files and folders count against the plugins' limit of descriptors: `descriptors.rs`.
+//! - Additions to a folder count against the grant's `bytes` and `files`: `usage.rs`. Renames and links between granted
+//!   folders are rejected, so that every file counts in its own folder.
 //! - A listing is read in parts.
 
 mod host;
@@ -39,10 +39,10 @@ use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-/// Time after which the path of an open folder is opened again, because it may name another folder by then.
+/// Time after which the path of an open folder is opened again, because it may name another folder.
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// Time that opening a folder may take when its plugin loads, because other plugins wait for that.
+/// Longest time for opening a folder when its plugin loads, because the loading of other plugins waits meanwhile.
 const OPENING: Duration = Duration::from_secs(5);
 
 /// A folder that is granted to a service.
@@ -142,11 +142,11 @@ impl GrantedFolder {
     }
 }
 
-/// Runs a call on a thread of its own, which is left behind if the call takes longer than `limit`.
+/// Runs a call on a thread of its own, which is abandoned if the call takes longer than `limit`.
 fn within<R: Send + 'static>(limit: Duration, call: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
     let (sender, receiver) = channel();
     let work = move || {
-        let _nobody_waits_any_longer = sender.send(call());
+        let _the_receiver_may_have_timed_out = sender.send(call());
     };
     std::thread::Builder::new().name("grant".into()).spawn(work)?;
     receiver.recv_timeout(limit).map_err(|_| io::Error::new(ErrorKind::TimedOut, format!("no answer in {limit:?}")))
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_hangs_is_left_behind() {
+    fn a_call_that_hangs_is_abandoned() {
         let (end, ended) = channel::<()>();
         let hangs = within(Duration::from_millis(1), move || ended.recv().is_err());
         assert_eq!(hangs.unwrap_err().kind(), ErrorKind::TimedOut);

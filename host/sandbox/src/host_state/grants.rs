@@ -1,4 +1,4 @@
-//! WASI contexts with what a plugin is granted.
+//! WASI contexts with the grants of a plugin.
 
 use crate::settings::Grants;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The log of a service: what its plugin writes to stdout, stderr and `log`, at a limited rate.
+//! The log of a service: the output of its plugin to stdout, stderr and `log`, at a limited rate.
 
 use crate::calls::RunId;
 use crate::log_throttle::{LogDecision, LogThrottle};
@@ -14,11 +14,11 @@ use wasmnode_protocol::text::{self, MAX_LINE};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// Largest write of a guest in one call, in bytes: so many empty lines take about a millisecond, which is how long a
-/// guest may stay on the driver's thread.
+/// Largest write of a guest in one call, in bytes. As many empty lines take about a millisecond, which is the time that
+/// a guest may stay on the driver's thread.
 const MAX_WRITE: usize = 16 << 10;
 
-/// Size of the kept end of the output, in bytes.
+/// Size of the end of the output that is kept, in bytes.
 const TAIL: usize = 1 << 10;
 
 /// The log of one service, shared by all its instances.
@@ -37,7 +37,7 @@ impl ServiceLog {
         }
     }
 
-    /// Number of lines left out because they exceeded the rate.
+    /// Number of lines that were dropped because they exceeded the rate.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -77,7 +77,7 @@ struct Lines {
     /// Request whose run writes.
     request: AtomicU64,
     unfinished: Mutex<Vec<u8>>,
-    /// End of the output, if it will be quoted.
+    /// End of the output; `None` if it is not quoted.
     tail: Option<Mutex<Vec<u8>>>,
 }
 
@@ -86,7 +86,7 @@ impl Stdio {
         Self::of(log, level, None)
     }
 
-    /// Creates an output that keeps the end of what was written.
+    /// Creates an output that keeps its end.
     pub(crate) fn with_tail(log: Arc<ServiceLog>, level: Level) -> Self {
         Self::of(log, level, Some(Mutex::default()))
     }
@@ -109,7 +109,7 @@ impl Stdio {
         }
     }
 
-    /// Returns the end of the output, for people; empty unless created by [`Self::with_tail`].
+    /// Returns the end of the output as readable text; empty unless created by [`Self::with_tail`].
     pub(crate) fn tail(&self) -> String {
         let Some(tail) = &self.0.tail else { return String::new() };
         String::from_utf8_lossy(&tail.lock().unwrap_or_else(PoisonError::into_inner)).trim().to_owned()

@@ -1,4 +1,4 @@
-//! TCP sockets of guests, each of which counts against the plugins' share of descriptors.
+//! TCP sockets of guests; each counts against the plugins' limit of descriptors.
 
 use crate::host_state::HostState;
 use crate::host_state::descriptors::DescriptorPermit;
@@ -10,11 +10,11 @@ use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket;
 use wasmtime_wasi::p2::{IoError, Network, SocketError, SocketResult, TcpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
-/// Descriptor permits of one guest's sockets, by their number in its table.
+/// Descriptor permits of one guest's sockets, by the number of the socket in the guest's table.
 #[derive(Default)]
 pub(crate) struct GuestSockets(BTreeMap<u32, DescriptorPermit>);
 
-/// Replaces a function of wasmtime-wasi with that of this module.
+/// Replaces functions of wasmtime-wasi with those of this module.
 ///
 /// # Errors
 /// If the interface does not match that of wasmtime-wasi.
@@ -28,9 +28,9 @@ pub(crate) fn link(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
 impl tcp_create_socket::Host for HostState {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
         self.forget_closed_sockets();
-        let place = self.around().take_place(self.request()).ok_or(ErrorCode::NewSocketLimit)?;
+        let permit = self.context().take_descriptor(self.request()).ok_or(ErrorCode::NewSocketLimit)?;
         let socket = tcp_create_socket::Host::create_tcp_socket(&mut self.sockets(), family)?;
-        self.sockets.0.insert(socket.rep(), place);
+        self.sockets.0.insert(socket.rep(), permit);
         Ok(socket)
     }
 }

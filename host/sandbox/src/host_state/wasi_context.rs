@@ -1,5 +1,5 @@
 //! WASI context of one instance: stdio, sockets, folders and outgoing HTTP. Created on first use, because most guests
-//! never need it, and it costs about 5 % of a short request.
+//! never use it, and it costs about 5 % of a short request.
 
 use crate::calls::{Calls, RunId};
 use crate::event_sender::Capacity;
@@ -51,8 +51,8 @@ pub(crate) struct SharedLimits {
 }
 
 impl ServiceContext {
-    /// Takes a permit for a descriptor; if none is left, the service's log has a warning.
-    pub(crate) fn take_place(&self, request: RunId) -> Option<DescriptorPermit> {
+    /// Takes a permit for a descriptor; logs a warning if none is left.
+    pub(crate) fn take_descriptor(&self, request: RunId) -> Option<DescriptorPermit> {
         let place = self.shared.descriptors.take();
         if place.is_none() {
             let limit = self.shared.descriptors.limit();
@@ -96,20 +96,20 @@ impl Drop for WasiContext {
 impl WasiContext {
     /// Creates a context of `wasi`, whose output streams are `consoles`.
     pub(crate) fn new(
-        around: &Arc<ServiceContext>,
+        context: &Arc<ServiceContext>,
         wasi: WasiCtx,
         roots: Vec<Arc<Root>>,
         consoles: Vec<Stdio>,
     ) -> Self {
-        Self { wasi, http: egress::context(), outgoing: Egress::new(Arc::clone(around)), roots, consoles }
+        Self { wasi, http: egress::context(), outgoing: Egress::new(Arc::clone(context)), roots, consoles }
     }
 
-    /// Creates a context that logs stdout as information, and stderr as warnings.
-    pub(crate) fn logging(around: &Arc<ServiceContext>, roots: Vec<Arc<Root>>) -> Self {
-        let mut wasi = grants::context(&around.settings.grants);
-        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Stdio::new(Arc::clone(&around.log), level));
+    /// Creates a context that logs stdout at level `info`, and stderr at level `warn`.
+    pub(crate) fn logging(context: &Arc<ServiceContext>, roots: Vec<Arc<Root>>) -> Self {
+        let mut wasi = grants::context(&context.settings.grants);
+        let [stdout, stderr] = [Level::INFO, Level::WARN].map(|level| Stdio::new(Arc::clone(&context.log), level));
         let wasi = wasi.stdout(stdout.clone()).stderr(stderr.clone()).build();
-        Self::new(around, wasi, roots, vec![stdout, stderr])
+        Self::new(context, wasi, roots, vec![stdout, stderr])
     }
 
     /// Sets the request that is served next.

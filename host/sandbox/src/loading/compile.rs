@@ -1,20 +1,20 @@
-//! The compiler: from the bytes of a file to a component. Nothing foreign is parsed or compiled in the node's own
-//! process.
+//! The compiler: from the bytes of a file to a component. Untrusted bytes are never parsed or compiled in the node's
+//! own process.
 //!
-//! The files of plugins are foreign, and the crates that parse and compile them panic on some and take hours or all
-//! memory for others. So each file is compiled by a process of its own ([`child`]) under limits of processor time and
-//! memory; the node receives machine code ([`exchange`]), caches it ([`cache`]) and links it. A process that ends
-//! without an answer only leads to the refusal of its file. The node trusts the code, because it comes from a program
-//! of the node's own build, as the greeting proves, or from a folder that no other user can write to.
+//! The files of plugins are untrusted, and the crates that parse and compile them panic on some and take hours or all
+//! memory for others. So each file is compiled by a process of its own ([`child`]) with limits on processor time and
+//! memory; the node receives machine code ([`exchange`]), caches it ([`cache`]) and links it. If a process ends without
+//! an answer, only its file is refused. The node trusts the code, because it comes from a program of the node's own
+//! build, as the greeting proves, or from a folder that no other user can write to.
 //!
 //! | limit | value | beyond it |
 //! |---|---|---|
 //! | processor time of a process | `limits.compile-time`, and `limits.compile-time-per-mib` for each MiB of the file | refused |
 //! | memory of a process | `limits.compile-memory` | refused |
 //! | wall-clock time | [`WALL`] times the processor time | refused |
-//! | processor time of small files, at first | [`BRIEF`], wall-clock time [`BRIEF_WALL`] | tried again in the lane of slow files |
+//! | processor time of small files, at first | [`BRIEF`], wall-clock time [`BRIEF_WALL`] | tried again in the slow lane |
 //! | size of the code | [`MAX_CODE`], and [`CODE_PER_BYTE`] times the file | refused |
-//! | size of all code in the cache | `limits.cache-bytes` | code unused for longest is removed |
+//! | size of all code in the cache | `limits.cache-bytes` | the least recently used code is removed |
 
 mod adapt;
 mod cache;
@@ -33,7 +33,7 @@ use crate::error::EngineError;
 use crate::settings::{CompileSettings, Settings};
 use cache::Cache;
 pub(crate) use process::Cancel;
-use process::{Ending, Processes};
+use process::{ProcessError, Processes};
 use protocol::{Answer, CompileJob, Wanted};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -47,8 +47,8 @@ use wasmtime::component::Component;
 /// Hidden command of the binary that makes it a compiler process.
 pub(crate) const COMMAND: &str = "compile-process";
 
-/// Processor time in seconds after which a small file moves to the lane of slow files. The plugin `print`, of 59 KB,
-/// takes a tenth of it.
+/// Processor time in seconds after which a small file moves to the slow lane. The plugin `print`, of 59 KB, takes a
+/// tenth of it.
 const BRIEF: u64 = 1;
 
 /// Wall-clock time for such a file, during which a busy machine gives it at least a fifth of [`BRIEF`].
@@ -57,15 +57,15 @@ const BRIEF_WALL: Duration = Duration::from_secs(5);
 /// Wall-clock time per unit of processor time, because a busy machine gives a process of the lowest priority little.
 const WALL: u32 = 20;
 
-/// Largest code in bytes for a file of any size, plus that for each of its bytes. Known components have up to 5 per
-/// byte.
+/// Largest size of compiled code in bytes: a constant part, and a part for each byte of the file. Known components have
+/// up to 5 bytes per byte.
 const MAX_CODE: u64 = 64 << 20;
 const CODE_PER_BYTE: u64 = 32;
 
-/// Effort that an attempt may spend on a file.
+/// Effort that an attempt to compile a file may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Only a look-up in the cache.
+    /// A look-up in the cache, and no compiling.
     Cached,
     /// A process with little time, whose first thread has the node's priority.
     Brief,
@@ -87,13 +87,13 @@ impl Attempt {
     }
 }
 
-/// Why there is no component.
+/// Reason why there is no component.
 #[derive(Debug)]
 pub(crate) enum CompileError {
     /// The compiler process refuses the file, for the reason that it sent.
     Refused(String),
     /// The compiler process sent something other than what it was asked for.
-    Unasked {
+    Unexpected {
         /// What was sent.
         sent: &'static str,
         /// What was asked for.
@@ -104,13 +104,13 @@ pub(crate) enum CompileError {
     /// Compiling the file takes more than this many bytes of memory.
     Memory(u64),
     /// The compiler process ended in another way without an answer.
-    Ended(Ending),
+    Ended(ProcessError),
     /// The component needs more than the engine reserves for one.
     TooLarge(EngineError),
     /// The engine does not load the code.
     Unloadable(EngineError),
     /// Nothing can be compiled, for a reason that may pass.
-    Unavailable(Ending),
+    Unavailable(ProcessError),
     /// The file needs more effort.
     MoreEffort,
     /// The node stops, or the attempt was cancelled.
@@ -121,13 +121,13 @@ impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(why) => f.write_str(why),
-            Self::Unasked { sent, wanted } => write!(f, "the compiler process sent {sent} instead of {wanted}"),
+            Self::Unexpected { sent, wanted } => write!(f, "the compiler process sent {sent} instead of {wanted}"),
             Self::ProcessorTime(seconds) => {
-                let ending = Ending::ProcessorTime;
-                write!(f, "{ending}: {seconds} s by limits.compile-time and limits.compile-time-per-mib")
+                let error = ProcessError::ProcessorTime;
+                write!(f, "{error}: {seconds} s by limits.compile-time and limits.compile-time-per-mib")
             }
-            Self::Memory(bytes) => write!(f, "{}: limits.compile-memory = {bytes}", Ending::Memory),
-            Self::Ended(ending) | Self::Unavailable(ending) => ending.fmt(f),
+            Self::Memory(bytes) => write!(f, "{}: limits.compile-memory = {bytes}", ProcessError::Memory),
+            Self::Ended(error) | Self::Unavailable(error) => error.fmt(f),
             Self::TooLarge(source) => write!(f, "it needs more than a plugin may have: {source}"),
             Self::Unloadable(source) => write!(f, "its compiled form cannot be loaded: {source}"),
             Self::MoreEffort | Self::Stopped => f.write_str("its compilation was interrupted"),
@@ -138,7 +138,7 @@ impl fmt::Display for CompileError {
 impl std::error::Error for CompileError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Ended(ending) | Self::Unavailable(ending) => Some(ending),
+            Self::Ended(error) | Self::Unavailable(error) => Some(error),
             Self::TooLarge(source) | Self::Unloadable(source) => Some(source),
             _ => None,
         }
@@ -183,7 +183,7 @@ impl Compiler {
             Answer::Code { .. } => {}
             Answer::Refused(why) => return Err(CompileError::Refused(why)),
             Answer::Description(_) => {
-                return Err(CompileError::Unasked { sent: "a description", wanted: "code" });
+                return Err(CompileError::Unexpected { sent: "a description", wanted: "code" });
             }
         }
         let component = self.load(&code)?;
@@ -201,16 +201,16 @@ impl Compiler {
         match self.run(bytes, &Attempt::new(Effort::Full), Wanted::Description)?.0 {
             Answer::Description(exports) => Ok(exports.into_iter().collect()),
             Answer::Refused(why) => Err(CompileError::Refused(why)),
-            Answer::Code { .. } => Err(CompileError::Unasked { sent: "code", wanted: "a description" }),
+            Answer::Code { .. } => Err(CompileError::Unexpected { sent: "code", wanted: "a description" }),
         }
     }
 
-    /// Stops all compiling, without waiting for its end, and starts nothing after that.
+    /// Kills all compiler processes, without waiting for their exits, and starts no others.
     pub(crate) fn stop(&self) {
         self.processes.close();
     }
 
-    /// Stops all compiling, and returns when no process is left.
+    /// Kills all compiler processes, and returns when none is left.
     pub(crate) fn end(&self) {
         self.processes.end();
     }
@@ -234,21 +234,21 @@ impl Compiler {
             Effort::Cached | Effort::Brief => BRIEF.min(self.seconds(size)),
             Effort::Full => self.seconds(size),
         };
-        let is_patient = *effort == Effort::Full;
-        let threads = if is_patient { pool::cores().div_ceil(2) } else { pool::cores() };
-        let job = CompileJob { bytes: size, seconds, memory: self.limits.memory, threads, is_patient, wanted };
+        let is_low_priority = *effort == Effort::Full;
+        let threads = if is_low_priority { pool::cores().div_ceil(2) } else { pool::cores() };
+        let job = CompileJob { bytes: size, seconds, memory: self.limits.memory, threads, is_low_priority, wanted };
         let wall = Duration::from_secs(seconds).saturating_mul(WALL);
-        let wall = if is_patient { wall } else { wall.min(BRIEF_WALL) };
+        let wall = if is_low_priority { wall } else { wall.min(BRIEF_WALL) };
         let most = MAX_CODE.saturating_add(size.saturating_mul(CODE_PER_BYTE));
-        self.processes.run(&job, bytes, most, wall, cancel).map_err(|ending| {
+        self.processes.run(&job, bytes, most, wall, cancel).map_err(|error| {
             let is_short = *effort == Effort::Brief && seconds < self.seconds(size);
-            match ending {
-                Ending::Stopped => CompileError::Stopped,
-                Ending::CannotStart(..) => CompileError::Unavailable(ending),
-                Ending::ProcessorTime | Ending::WallTime(_) if is_short => CompileError::MoreEffort,
-                Ending::ProcessorTime => CompileError::ProcessorTime(seconds),
-                Ending::Memory => CompileError::Memory(self.limits.memory),
-                ending => CompileError::Ended(ending),
+            match error {
+                ProcessError::Stopped => CompileError::Stopped,
+                ProcessError::CannotStart(..) => CompileError::Unavailable(error),
+                ProcessError::ProcessorTime | ProcessError::WallTime(_) if is_short => CompileError::MoreEffort,
+                ProcessError::ProcessorTime => CompileError::ProcessorTime(seconds),
+                ProcessError::Memory => CompileError::Memory(self.limits.memory),
+                error => CompileError::Ended(error),
             }
         })
     }
@@ -275,13 +275,13 @@ impl Compiler {
     }
 }
 
-/// Creates the engine of a compiler process, which runs nothing and so reserves nothing for instances.
+/// Creates the engine of a compiler process, which runs no instances and so reserves no memory for them.
 fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&code_settings())
 }
 
-/// Returns the digest of everything besides the file that compiled code depends on. These are the engine's version and
-/// settings, the processor's features, this crate's version, and the adapters that core modules are completed with.
+/// Returns the digest of all inputs to compiled code except the file: the engine's version and settings, the
+/// processor's features, this crate's version, and the adapters for core modules.
 fn settings_digest(engine: &Engine) -> [u8; 32] {
     let mut digest = Hashed(Sha256::new());
     engine.precompile_compatibility_hash().hash(&mut digest);
@@ -309,7 +309,7 @@ fn is_wasm(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm")
 }
 
-/// Returns `true` if these bytes are a core module; a component has another number where a module has 1.
+/// Returns `true` if these bytes are a core module; its version field is 1, that of a component is not.
 pub(crate) fn is_core_module(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm\x01\0\0\0")
 }

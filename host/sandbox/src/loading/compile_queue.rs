@@ -1,16 +1,16 @@
-//! Queue of files to compile, apart from the thread that scans the folder, so that scans continue whatever compiles.
+//! Queue of files to compile, separate from the thread that scans the folder, so that compiling never delays scans.
 //!
-//! There are three lanes, each with a thread of its own. Small files begin in the quick lane. A small file that takes
-//! long is rare and suspect, and moves to the lane of slow files, so that it delays neither small files nor large ones,
-//! for which taking long is normal.
+//! There are three lanes, each with a thread of its own. Small files start in the quick lane. A small file that
+//! compiles slowly is rare and suspicious, and moves to the slow lane, so that it delays neither small files nor large
+//! ones, which are expected to be slow.
 //!
-//! In each lane, files found by a later scan come first, so that a new file does not wait for a pile that was dropped
-//! before it. To prevent starvation, the file that has waited longest follows after [`OVERTAKES`] that overtook it. The
-//! tasks of one service stay in order.
+//! In each lane, files found by a later scan come first, so that a new file does not wait for a large batch that was
+//! copied before it. To prevent starvation, the file that has waited longest is next after [`OVERTAKES`] files that
+//! overtook it. The tasks of one service stay in order.
 //!
-//! A newer change of a file ends the process that compiles its earlier content. Of the waiting changes of a file only
-//! the last counts, so there is at most one per file, in addition to versions to restore and staged files to try, whose
-//! numbers have bounds of their own.
+//! A newer change of a file kills the process that compiles its earlier content. Only the last waiting change of a file
+//! is kept, so there is at most one per file, in addition to versions to restore and staged files to try, whose numbers
+//! have their own bounds.
 
 #[cfg(test)]
 mod tests;
@@ -27,12 +27,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tracing::info;
 use wasmnode_protocol::ServiceName;
 
-/// Size in bytes from which files have a lane of their own, and are announced in the log, because they compile slowly.
+/// Size in bytes from which files use the large lane and are announced in the log, because they compile slowly.
 const LARGE: u64 = 1 << 20;
 
-/// Number of services that may overtake those that wait longer, before one of these is served. At 8, a pile of files
-/// that take a second each delays a burst of good files by an eighth of a second per file, and is worked off whatever
-/// else arrives.
+/// Number of services that may overtake the one that has waited longest. At 8, a backlog of files that take a second
+/// each delays a burst of quick files by an eighth of a second per file, and is processed even if files keep arriving.
 const OVERTAKES: u32 = 8;
 
 /// Handle to the queue.
@@ -43,7 +42,7 @@ pub(crate) struct CompileQueue(Arc<Shared>);
 enum Lane {
     /// Files smaller than [`LARGE`], at first.
     Quick,
-    /// Files smaller than [`LARGE`] that took long.
+    /// Files smaller than [`LARGE`] that exceeded the brief limits.
     Slow,
     /// Files of [`LARGE`] and more.
     Large,
@@ -77,31 +76,31 @@ struct Waiting {
 struct Entry {
     lane: Lane,
     found: u64,
-    /// The first of these waits for its turn, or is in progress.
+    /// Tasks in order; the first waits in a lane, or is in progress.
     tasks: VecDeque<Task>,
-    /// Ends the task in progress, if there is one.
+    /// Cancels the task in progress, if there is one.
     doing: Option<Cancel>,
 }
 
-/// What follows an attempt.
+/// Next step after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The next task.
+    /// Continue with the next task.
     Others,
-    /// The same task in the lane of slow files.
+    /// Repeat the task in the slow lane.
     Longer,
-    /// The same task again.
+    /// Repeat the task.
     Again,
 }
 
 impl Next {
-    /// Decides what follows an attempt. A staged file gets its verdict even if it was removed; a cancelled change is
-    /// dropped, because a newer one follows.
+    /// Decides the next step after an attempt. A staged file gets a verdict even if it was removed; a cancelled change
+    /// is dropped, because a newer one follows.
     fn of(task: &Task, postponed: Option<Postponed>, is_cancelled: bool) -> Self {
         match postponed {
             Some(_) if is_cancelled && matches!(task, Task::Try { .. }) => Self::Again,
             Some(Postponed::MoreEffort) if !is_cancelled => Self::Longer,
-            // Stopped without having been cancelled: the node is stopping.
+            // Stopped, but not cancelled: the node is stopping.
             _ => Self::Others,
         }
     }
@@ -176,7 +175,7 @@ impl State {
         Some((service, entry.tasks.front()?.clone(), cancel))
     }
 
-    /// Notes the end of an attempt at the first task of a service.
+    /// Records the end of an attempt at the first task of a service.
     fn end(&mut self, service: &ServiceName, next: Next) {
         let scan = self.scan;
         let Some(entry) = self.services.get_mut(service) else { return };
@@ -239,7 +238,7 @@ impl Shared {
         }
     }
 
-    /// Works on the next task of a lane.
+    /// Waits for the next task of a lane, and attempts it.
     fn work(&self, lane: Lane, loader: &Loader, sending: &EventSender<PluginEvent>) {
         let (service, task, cancel) = self.wait(lane);
         let attempt = Attempt { effort: lane.effort(), cancel };
@@ -305,7 +304,7 @@ impl CompileQueue {
         self.0.has_changed.notify_all();
     }
 
-    /// Notes that all initial files are queued or done. [`PluginEvent::FirstPass`] follows once the quick lane is
+    /// Records that all initial files are queued or done. [`PluginEvent::FirstPass`] follows once the quick lane is
     /// empty.
     pub(crate) fn end_start(&self, sending: &EventSender<PluginEvent>) {
         let mut state = self.0.lock();

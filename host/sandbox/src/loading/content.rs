@@ -17,7 +17,7 @@ pub(crate) struct Content {
     pub(crate) signature: Option<Result<String, FileError>>,
 }
 
-/// Why a file could not be read.
+/// Reason why a file could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ContentError {
     /// The file is larger than a plugin may be.
@@ -93,8 +93,8 @@ fn read_signature(file: &Path, stamp: &Stamp) -> Result<Option<Result<String, Fi
     }
 }
 
-/// Error for a file that changes meanwhile. The scan that finds the new content reports it; without one, the file is
-/// read again.
+/// Returns the error for a file that changes while it is read. The scan that finds the new content reports it; without
+/// such a scan, the file is read again.
 fn changed(file: &Path) -> ContentError {
     unreadable(file, FileError::Changed)
 }
@@ -103,7 +103,7 @@ fn unreadable(file: &Path, source: FileError) -> ContentError {
     ContentError::Unreadable { file: file.into(), source }
 }
 
-/// Returns the name of a file's content: its SHA-256, hexadecimal.
+/// Returns the SHA-256 of a file's content, hexadecimal.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
@@ -123,7 +123,7 @@ mod tests {
 
     const LIMIT: u64 = 1 << 20;
 
-    fn scene() -> (TempDir, PathBuf) {
+    fn fixture() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.wasm");
         fs::write(&file, "plugin").unwrap();
@@ -132,8 +132,8 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_read_only_where_it_is_wanted() {
-        let (_folder, file) = scene();
+    fn a_signature_is_read_only_if_it_is_needed() {
+        let (_folder, file) = fixture();
         let stamp = Stamp::of(&file).unwrap();
         let read = |wants_signature| read(&file, &stamp, LIMIT, wants_signature).unwrap().signature;
         assert_eq!(read(true), Some(Ok("signature".into())));
@@ -145,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_place_of_a_file_after_the_scan_is_neither_waited_for_nor_read_without_end() {
+    fn a_fifo_or_device_that_replaces_a_file_after_the_scan_neither_blocks_nor_is_read() {
         for exchanged in ["a.wasm", "a.wasm.minisig"] {
-            let (folder, file) = scene();
+            let (folder, file) = fixture();
             let stamp = Stamp::of(&file).unwrap();
             let exchanged = folder.path().join(exchanged);
             fs::remove_file(&exchanged).unwrap();

@@ -6,14 +6,14 @@ use crate::host_state::fs::UnopenedFolder;
 use crate::loading::compile::CompileError;
 use crate::loading::content::ContentError;
 use crate::loading::history::HistoryError;
-use crate::loading::provenance::Unvouched;
+use crate::loading::provenance::Unverified;
 use crate::loading::task::Postponed;
 use std::fmt;
 use std::path::PathBuf;
 use wasmnode_files::FileError;
 use wasmnode_protocol::ServiceName;
 
-/// Why a file, or a version from before a restart, does not become a plugin.
+/// Reason why a file, or a version from before a restart, does not become a plugin.
 #[derive(Debug)]
 pub(crate) enum LoadError {
     /// No file can serve under the name.
@@ -29,8 +29,8 @@ pub(crate) enum LoadError {
     },
     /// The file cannot be read.
     Content(ContentError),
-    /// Nothing vouches for the file.
-    Unvouched(Unvouched),
+    /// The origin of the file is not proven.
+    Unverified(Unverified),
     /// This node keeps no bytes of versions.
     NothingKept,
     /// The bytes of the version cannot be read.
@@ -72,7 +72,7 @@ impl fmt::Display for LoadError {
             }
             Self::Staged { file, source } => write!(f, "{}: {source}", file.display()),
             Self::Content(source) => source.fmt(f),
-            Self::Unvouched(source) => source.fmt(f),
+            Self::Unverified(source) => source.fmt(f),
             Self::NothingKept => f.write_str("nothing was kept"),
             Self::History(source) => source.fmt(f),
             Self::Compile(source) => source.fmt(f),
@@ -88,7 +88,7 @@ impl std::error::Error for LoadError {
             Self::Name(source) => Some(source),
             Self::Staged { source, .. } => Some(source),
             Self::Content(source) => Some(source),
-            Self::Unvouched(source) => Some(source),
+            Self::Unverified(source) => Some(source),
             Self::History(source) => Some(source),
             Self::Compile(source) => Some(source),
             Self::Unfit(source) => Some(source),

@@ -16,9 +16,9 @@ pub(crate) enum PluginEvent {
     Restored(ServiceName, u64, Option<Box<Plugin>>),
     /// The verdict on a staged file.
     Tried(String, Verdict),
-    /// The file of a service cannot serve, and why.
+    /// The file of a service cannot serve, for this reason.
     Refused(ServiceName, Refusal),
-    /// The file of a service is in order, with the content that it had before.
+    /// The file of a service is valid, and has the content that was loaded last.
     Unchanged(ServiceName),
     /// The file of a service was removed.
     Gone(ServiceName),
@@ -29,9 +29,9 @@ pub(crate) enum PluginEvent {
 /// A file that is ready to serve.
 pub(crate) struct Loaded {
     pub(crate) plugin: Box<Plugin>,
-    /// Whether `deploy` brought the file: then it serves even if it was rolled back.
+    /// Whether the file is from `deploy`: then it serves even if it was rolled back.
     pub(crate) is_deployed: bool,
-    /// Keeps the bytes of the file until a record names them.
+    /// Claim that keeps the bytes of the file until a record names them.
     pub(crate) claim: Option<Claim>,
 }
 

@@ -1,18 +1,19 @@
 //! History that outlives a restart: the versions of each plugin that served, and their bytes.
 //!
-//! The plugin folder holds the newest file of each service, which is not always the version that serves: it may have
-//! been rolled back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name)
+//! The plugin folder has the newest file of each service, which is not always the version that serves: it may have been
+//! rolled back, refused, or overwritten in part. The state folder (`node.state`, one sub-folder per node name)
 //! therefore keeps a record per service and the bytes of its versions, so that after a restart the same versions serve
 //! under the same numbers. If it cannot be used (unwritable, damaged, used by another node), the node serves without a
 //! history.
 //!
-//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces the one
-//! before in one step, so that a crash at any point leaves the old or the new state. Bytes are checked against their
-//! digest when they are read. Beyond `limits.state-bytes` the oldest bytes are removed first, those that serve last.
+//! One thread writes. The bytes of a version are on disk before a record names them, and a record replaces its
+//! predecessor atomically, so that a crash at any point leaves the old or the new state. Bytes are checked against
+//! their digest when they are read. Beyond `limits.state-bytes`, the oldest bytes are removed first, and those of
+//! serving versions last.
 //!
-//! Bytes stay while a record of any service names them, or the loader has claimed them for a record to come. Claims and
-//! the choice of the bytes to remove are made under the same lock, so bytes that are about to be removed are never
-//! taken for kept.
+//! Bytes stay while a record of any service names them, or the loader has claimed them for a future record. Claims and
+//! the choice of the bytes to remove are made under the same lock, so bytes that are about to be removed never count as
+//! kept.
 
 mod error;
 mod store;
@@ -33,13 +34,13 @@ use tracing::warn;
 use wasmnode_api::GenerationState;
 use wasmnode_protocol::ServiceName;
 
-/// Largest number of bytes that wait to be written, beyond which the loader is blocked.
+/// Number of bytes waiting to be written beyond which the loader blocks.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// Time that a stopping node waits for outstanding writes.
+/// Longest time that a stopping node waits for outstanding writes.
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// Record of one service: its versions, and what was rolled back.
+/// Record of one service: its versions, and the bytes that were rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// Digest of the file that was loaded last.
@@ -51,12 +52,12 @@ pub(crate) struct Record {
     /// Bytes that were rolled back before the file was removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rolled_back: Vec<RolledBack>,
-    /// Time when the file was removed, in seconds since 1970, if nothing has served since.
+    /// Time when the file was removed, in seconds since 1970, if no version has served since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) removed_at: Option<u64>,
 }
 
-/// Bytes that were rolled back, and are not among the versions.
+/// Rolled back bytes that are not among the versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RolledBack {
     /// Number under which they served.
@@ -91,7 +92,7 @@ impl Record {
     }
 }
 
-/// Handle to the state folder: what was kept before the start, and what is to be written.
+/// Handle to the state folder: the records from before the start, and the outstanding writes.
 pub(crate) struct History {
     /// Records from before the start that the loader has not taken.
     before: Mutex<BTreeMap<ServiceName, Record>>,
@@ -100,10 +101,10 @@ pub(crate) struct History {
     bell: Condvar,
 }
 
-/// Digests whose bytes have to stay although no record names them yet, each with its number of claims.
+/// Digests whose bytes must stay although no record names them yet, each with its number of claims.
 type Claims = BTreeMap<String, usize>;
 
-/// Protects the bytes of a version until the record that names them has been handed over.
+/// Protects the bytes of a version until the record that names them has been queued.
 pub(crate) struct Claim {
     history: Arc<History>,
     /// `None` once the claim has ended.
@@ -125,24 +126,24 @@ struct Waiting {
     bytes: usize,
     /// Digests whose bytes are on disk or wait to be written.
     kept: BTreeSet<String>,
-    /// Digests that records to come will name.
+    /// Digests that future records will name.
     claims: Claims,
     /// Versions that could not be written, at most [`WAITING_BYTES`], which are retried with the next record.
     failed: Vec<(String, Vec<u8>)>,
     /// Newest record of each service; `None` removes its record.
     records: BTreeMap<ServiceName, Option<Record>>,
-    /// Requests that are answered once the records are on disk.
+    /// Requests that are answered once the records are on disk, with their answers.
     answers: Vec<(RunId, String)>,
     is_over: bool,
     has_ended: bool,
 }
 
 impl History {
-    /// Opens a node's state folder, and starts the thread that writes to it. The records are of the folder `plugins`;
-    /// at most `limit` bytes are kept.
+    /// Opens a node's state folder, and starts the thread that writes to it. The records belong to the folder
+    /// `plugins`; at most `limit` bytes are kept.
     ///
     /// # Errors
-    /// If nothing can be kept, and why.
+    /// The reason, if the folder cannot be used.
     pub(crate) fn open(
         folder: &Path,
         plugins: &Path,
@@ -175,13 +176,13 @@ impl History {
     /// If they are not kept, or are damaged.
     pub(crate) fn bytes(&self, digest: &str) -> Result<Vec<u8>, HistoryError> {
         self.store.bytes(digest).inspect_err(|_| {
-            // Lets a file with the same bytes replace them.
+            // So that a file with the same bytes replaces them.
             self.lock().kept.remove(digest);
         })
     }
 
     /// Keeps the bytes of a version that a record will name. Blocks while too many bytes wait to be written, so the
-    /// driver's loop must not call it. The claim must live until that record has been handed over.
+    /// driver's loop must not call it. The claim must live until that record has been queued.
     pub(crate) fn keep(self: &Arc<Self>, digest: &str, bytes: Vec<u8>) -> Claim {
         let is_full = |waiting: &mut Waiting| waiting.bytes > WAITING_BYTES && !waiting.has_ended;
         let waited = self.bell.wait_while(self.lock(), is_full);
@@ -203,7 +204,7 @@ impl History {
         self.bell.notify_all();
     }
 
-    /// Replaces the record of a service by one that names the claimed bytes, and ends the claim.
+    /// Replaces the record of a service with one that names the claimed bytes, and ends the claim.
     pub(crate) fn record_loaded(&self, service: &ServiceName, record: Option<Record>, mut claim: Claim) {
         let digest = claim.digest.take();
         let mut waiting = self.lock();
@@ -212,7 +213,7 @@ impl History {
         self.bell.notify_all();
     }
 
-    /// Waits until everything is written, for at most [`LAST_WRITE`].
+    /// Waits for all outstanding writes, for at most [`LAST_WRITE`].
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.is_over = true;
@@ -290,7 +291,7 @@ impl Waiting {
         self.versions.extend(failed);
     }
 
-    /// Keeps a version that could not be written for another attempt, unless it is too large to keep.
+    /// Keeps a version that could not be written for another attempt, unless it is too large.
     fn set_aside(&mut self, digest: String, bytes: Vec<u8>) {
         let size = self.failed.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + bytes.len();
         if size <= WAITING_BYTES {

@@ -19,9 +19,9 @@ pub struct Inspection {
     is_adapted: bool,
     compiled_in: Duration,
     imports: Vec<String>,
-    /// Name and content, as WIT, of each export.
+    /// Exports by name, each with its WIT.
     exports: Vec<(String, String)>,
-    /// Kind of plugin, or why the file is none.
+    /// Kind of plugin, or the reason why the file cannot serve.
     kind: Result<&'static str, Unfit>,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Display for Inspection {
     }
 }
 
-/// Why a file cannot be inspected.
+/// Reason why a file cannot be inspected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InspectError {
@@ -134,7 +134,7 @@ impl From<SandboxError> for InspectError {
     }
 }
 
-/// Why there is no component in a file.
+/// Reason why there is no component in a file.
 #[derive(Debug)]
 pub struct NotCompiled(pub(crate) CompileError);
 

@@ -1,4 +1,4 @@
-//! The loader: from a file to a plugin that can serve, on separate threads, so that compiling delays no request.
+//! The loader: from a file to a plugin that can serve.
 
 use crate::calls::Calls;
 use crate::error::SandboxError;
@@ -14,7 +14,7 @@ use crate::loading::error::LoadError;
 use crate::loading::event::{Loaded, PluginEvent};
 use crate::loading::history::{History, Version};
 use crate::loading::names::service_name;
-use crate::loading::provenance::{Called, Unvouched, in_folder, vouch};
+use crate::loading::provenance::{FileName, Unverified, in_folder, verify};
 use crate::loading::scanner::{Change, Scanner, Stamp, list};
 use crate::loading::task::{Done, Postponed, Task};
 use crate::loading::watch::{Hints, Staged, Watch};
@@ -33,13 +33,13 @@ use wasmnode_protocol::{Failure, ServiceName};
 /// Interval of scans without an event, because events may get lost.
 const RESCAN: Duration = Duration::from_secs(15);
 
-/// Interval of scans if the system offers no events, or while the folder cannot be read.
+/// Interval of scans without file events of the system, or while the folder cannot be read.
 const RESCAN_BLIND: Duration = Duration::from_secs(1);
 
 /// Interval at which the folder that the path names is compared with the watched one.
 const COMPARE: Duration = Duration::from_secs(1);
 
-/// Time for which an initial file younger than [`OLD`] must stay unchanged before it is loaded.
+/// Time for which an initial file newer than [`OLD`] must stay unchanged before it is loaded.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Age from which an initial file is assumed to be complete.
@@ -56,10 +56,10 @@ pub(crate) struct Loader {
     hints: Arc<Hints>,
     /// By service, the digest of the file that was loaded last: loading the same bytes again has no effect.
     pub(crate) loaded: Mutex<BTreeMap<ServiceName, String>>,
-    /// By file, what was logged about it last, so that it is logged once.
-    said: Mutex<BTreeMap<PathBuf, String>>,
+    /// By file, the line that was logged last, so that it is not repeated.
+    logs: Mutex<BTreeMap<PathBuf, String>>,
     pub(crate) history: Option<Arc<History>>,
-    /// Versions from before a restart that do not serve, and could again.
+    /// Versions from before a restart that do not serve, and are not restored yet.
     pub(crate) restores: Mutex<VecDeque<(ServiceName, Version)>>,
     /// Plugin of the staged file that was accepted last, which is not compiled again when it gets its final name.
     pub(crate) candidate: Mutex<Option<Plugin>>,
@@ -76,19 +76,19 @@ impl Loader {
         history: Option<Arc<History>>,
     ) -> Self {
         let compiler = Compiler::new(&sandbox.engine, &settings);
-        let (hints, loaded, said) = (Arc::default(), Mutex::default(), Mutex::default());
+        let (hints, loaded, logs) = (Arc::default(), Mutex::default(), Mutex::default());
         let (restores, candidate, deployed) = (Mutex::default(), Mutex::default(), Mutex::default());
         let folder = folder.to_path_buf();
-        Self { sandbox, compiler, settings, folder, calls, hints, loaded, said, history, restores, candidate, deployed }
+        Self { sandbox, compiler, settings, folder, calls, hints, loaded, logs, history, restores, candidate, deployed }
     }
 
-    /// Hints for the thread that scans.
+    /// Hints for the scanning thread.
     pub(crate) fn hints(&self) -> Arc<Hints> {
         Arc::clone(&self.hints)
     }
 
-    /// Starts to load the files of the folder, and to watch it until the node ends; events report the outcome of each
-    /// file. Once all initial files have been tried, [`PluginEvent::FirstPass`] follows.
+    /// Starts a thread that loads the files of the folder and watches it; events report the outcome of each file. Once
+    /// all initial files have been tried, [`PluginEvent::FirstPass`] follows.
     ///
     /// # Errors
     /// If the folder cannot be read, or the system refuses to start a thread.
@@ -108,7 +108,7 @@ impl Loader {
         SandboxError::Folder { path: self.folder.clone(), source }
     }
 
-    /// Loads the initial files: first those in the cache, so that none of them waits for a file that compiles.
+    /// Loads the initial files: first those whose code is cached, so that none of them waits for a compilation.
     fn load_present(&self, folder: &mut Scanner, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let present = self.present(folder).unwrap_or_else(|error| {
             error!("{}", self.unreadable(error));
@@ -133,7 +133,7 @@ impl Loader {
         if !found.values().flatten().all(is_old) {
             std::thread::sleep(FIRST_PAUSE);
             let again = list(path)?;
-            // Files that are still growing are left to the watch.
+            // Files that still change are loaded by later scans.
             found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
         }
         let closed: BTreeSet<PathBuf> = found.keys().cloned().collect();
@@ -158,7 +158,7 @@ impl Loader {
     }
 
     fn run(&self, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
-        // Watched before the first scan, so that nothing after that scan is missed.
+        // Watched before the first scan, so that no change after that scan is missed.
         let mut watch = self.watch_folder();
         let mut folder = Scanner::default();
         self.load_present(&mut folder, queue, sending);
@@ -171,7 +171,7 @@ impl Loader {
             let wait = if restore.is_some() { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
             let gathered = self.hints.gather(wait.min(COMPARE));
             if let Some((service, version)) = restore {
-                self.follow(&service, Task::Restore(version), queue, sending);
+                self.submit(&service, Task::Restore(version), queue, sending);
             }
             queue.begin_scan();
             queue.cancel(|task| self.is_abandoned(task));
@@ -182,7 +182,7 @@ impl Loader {
             for Staged { service, file, called } in &gathered.staged {
                 let bytes = wasmnode_files::Stamp::of(&path.join(file)).map_or(0, |stamp| stamp.bytes());
                 let task = Task::Try { staged: file.clone(), called: called.clone(), bytes };
-                self.follow(service, task, queue, sending);
+                self.submit(service, task, queue, sending);
             }
             if gathered.is_folder_lost() || watch.has_moved(path) {
                 watch = self.watch_folder();
@@ -197,7 +197,7 @@ impl Loader {
                     }
                     for change in folder.scan(&found, &gathered.closed(path), now) {
                         if let Some(service) = self.concerned(&change) {
-                            self.follow(&service, Task::Change(change), queue, sending);
+                            self.submit(&service, Task::Change(change), queue, sending);
                         }
                     }
                 }
@@ -209,8 +209,8 @@ impl Loader {
         }
     }
 
-    /// Carries out a task if nothing has to be compiled for it, and otherwise queues it.
-    fn follow(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
+    /// Completes a task that needs no compiling, and queues any other.
+    fn submit(&self, service: &ServiceName, task: Task, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
         let Some(task) = queue.keep_order(service, task) else { return };
         let done = self.work(service, &task, &Attempt::new(Effort::Cached));
         done.news.into_iter().for_each(|news| sending.send(news));
@@ -225,8 +225,8 @@ impl Loader {
         info!("compiling {} ({size}) in the background, which can take a while", shown(&file));
     }
 
-    /// Returns `true` if the file has changed since it was found. A scan reports the change; if the file is as before
-    /// again by then, the hint makes a scan report it once more.
+    /// Returns `true` if the file has changed since it was found. A scan reports the change; if the change has been
+    /// reverted by then, the hint makes a scan report the file again.
     pub(crate) fn is_outdated(&self, task: &Task) -> bool {
         let Task::Change(Change::Whole(file, stamp)) = task else { return false };
         let is_outdated = Stamp::of(file).as_ref() != Ok(stamp);
@@ -237,38 +237,38 @@ impl Loader {
         is_outdated
     }
 
-    /// Returns `true` if the task is to try a staged file that has been removed.
+    /// Returns `true` if the task tries a staged file that has been removed.
     pub(crate) fn is_abandoned(&self, task: &Task) -> bool {
         let Task::Try { staged, .. } = task else { return false };
         Stamp::of(&self.folder.join(staged)).is_err_and(|error| error.is_gone())
     }
 
     fn watch_folder(&self) -> Watch {
-        let (watch, trouble) = Watch::new(&self.folder, &self.hints);
-        if let Some(why) = trouble {
-            let say = format!("no events of the plugin folder, scanning it every {RESCAN_BLIND:?}: {why}");
-            self.report(&self.folder, say, |say| warn!("{say}"));
+        let (watch, no_events) = Watch::new(&self.folder, &self.hints);
+        if let Some(why) = no_events {
+            let line = format!("no events of the plugin folder, scanning it every {RESCAN_BLIND:?}: {why}");
+            self.report(&self.folder, line, |line| warn!("{line}"));
         }
         watch
     }
 
-    /// Logs something about a file, unless it was logged last about that file.
+    /// Logs something about a file, unless that was also the last line about it.
     fn report(&self, file: &Path, what: String, how: impl FnOnce(&str)) {
-        let mut said = lock(&self.said);
-        if said.get(file) == Some(&what) {
+        let mut logs = lock(&self.logs);
+        if logs.get(file) == Some(&what) {
             debug!("again: {what}");
         } else {
             how(&what);
-            said.insert(file.into(), what);
+            logs.insert(file.into(), what);
         }
     }
 
-    /// Forgets what was logged about a file, which is in order or removed.
+    /// Forgets the last line about a file that is in order or removed.
     fn clear_report(&self, file: &Path) {
-        lock(&self.said).remove(file);
+        lock(&self.logs).remove(file);
     }
 
-    /// Returns the service that a change concerns, if the node is to serve it.
+    /// Returns the service that a change concerns, if the node is configured to serve it.
     fn concerned(&self, change: &Change) -> Option<ServiceName> {
         let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
         let name = service_name(file).inspect_err(|why| {
@@ -281,8 +281,7 @@ impl Loader {
         name.ok().filter(|service| self.settings.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
     }
 
-    /// Carries out a task, as far as this attempt allows. A panic of the node's own code on the content of a file is a
-    /// reason to refuse that file.
+    /// Attempts a task. If the node's own code panics on the content of a file, the file is refused.
     pub(crate) fn work(&self, service: &ServiceName, task: &Task, attempt: &Attempt) -> Done {
         guard::guarded(|| self.work_unguarded(service, task, attempt)).unwrap_or_else(|panic| {
             let why = format!("an internal error of the node while loading it: {panic}");
@@ -389,7 +388,8 @@ impl Loader {
     ) -> Result<PluginEvent, LoadError> {
         let Content { bytes, signature } = content;
         let is_new = lock(&self.loaded).get(service).is_none_or(|loaded| *loaded != digest);
-        let vouched = self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(LoadError::Unvouched)?;
+        let verified =
+            self.admit(&in_folder(file), &bytes, digest, signature.clone()).map_err(LoadError::Unverified)?;
         if !is_new {
             self.clear_report(file);
             return Ok(PluginEvent::Unchanged(service.clone()));
@@ -402,7 +402,7 @@ impl Loader {
                 self.build_and_log(service, &bytes, origin, attempt)?
             }
         };
-        log_admission(file, vouched.as_deref());
+        log_admission(file, verified.as_deref());
         self.clear_report(file);
         let claim = self.history.as_ref().map(|history| history.keep(digest, bytes));
         lock(&self.loaded).insert(service.clone(), digest.to_owned());
@@ -429,20 +429,20 @@ impl Loader {
         content::read(file, stamp, self.settings.plugin_bytes, self.settings.provenance.is_some())
     }
 
-    /// Checks that the configuration admits a file, before it is compiled or looked up in the cache. Returns what
-    /// vouches for it, if the configuration demands that.
+    /// Checks the provenance of a file, before it is compiled or looked up in the cache. Returns its proof, if the
+    /// configuration requires one.
     pub(crate) fn admit(
         &self,
-        called: &Called,
+        called: &FileName,
         bytes: &[u8],
         digest: &str,
         signature: Option<Result<String, FileError>>,
-    ) -> Result<Option<String>, Unvouched> {
+    ) -> Result<Option<String>, Unverified> {
         let policy = self.settings.provenance.as_ref();
-        policy.map(|policy| vouch(policy, called, bytes, digest, signature)).transpose()
+        policy.map(|policy| verify(policy, called, bytes, digest, signature)).transpose()
     }
 
-    /// Builds a plugin, and logs how long that took; not used for versions that a restart restores.
+    /// Builds a plugin, and logs how long that took; not used for versions restored after a restart.
     pub(crate) fn build_and_log(
         &self,
         service: &ServiceName,
@@ -472,9 +472,9 @@ impl Loader {
     }
 }
 
-/// Logs what vouches for a file that was loaded. Staged and postponed files are not worth a line.
-pub(crate) fn log_admission(file: &Path, vouched: Option<&str>) {
-    if let Some(why) = vouched {
+/// Logs the proof of a loaded file's provenance. Not called for staged and postponed files.
+pub(crate) fn log_admission(file: &Path, verified: Option<&str>) {
+    if let Some(why) = verified {
         info!("{} may be loaded: {why}", shown(file));
     }
 }

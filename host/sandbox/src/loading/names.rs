@@ -10,7 +10,7 @@ use wasmnode_protocol::name::InvalidName;
 /// Longest name of a service that has a file, in bytes: with `.wasm.minisig`, the 255 of file systems.
 const NAME_BYTES: usize = 242;
 
-/// Why the name of a file is not that of a service.
+/// Reason why the name of a file is not that of a service.
 #[derive(Debug)]
 pub(crate) enum NameError {
     /// The name is not UTF-8.
@@ -46,10 +46,10 @@ impl std::error::Error for NameError {
     }
 }
 
-/// Returns the service that a file of the plugin folder is to serve.
+/// Returns the service that a file of the plugin folder serves, by its name.
 ///
 /// # Errors
-/// If the name of the file is not that of a service, and why.
+/// The reason, if the name of the file is not that of a service.
 pub(crate) fn service_name(file: &Path) -> Result<ServiceName, NameError> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).ok_or(NameError::NotUtf8)?;
     let extension = file.extension().unwrap_or_default();
@@ -64,7 +64,7 @@ pub(crate) fn service_name(file: &Path) -> Result<ServiceName, NameError> {
 /// Checks that a file of the plugin folder could serve under this name.
 ///
 /// # Errors
-/// If none could, and why.
+/// The reason, if no file could.
 pub fn loadable(name: &ServiceName) -> Result<(), NotLoadable> {
     let text = name.as_str();
     match () {

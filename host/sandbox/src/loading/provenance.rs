@@ -1,8 +1,8 @@
-//! Provenance of plugins: if the configuration demands it, a file needs a listed digest, or a signature of its exact
+//! Provenance of plugins: if the configuration requires it, a file needs a listed digest, or a signature of its exact
 //! bytes by a trusted key.
 //!
-//! A signature proves neither the file's name nor that there is no newer version: a user that may write to the folder
-//! may choose among all files that were ever signed.
+//! A signature covers neither the file's name nor its version: a user with write access to the folder can choose among
+//! all files that were ever signed.
 
 use crate::loading::scanner::signature_of;
 use crate::settings::Provenance;
@@ -11,32 +11,32 @@ use std::fmt;
 use std::path::Path;
 use wasmnode_files::FileError;
 
-/// Name of a file in refusals, from which that of its signature follows.
+/// Name of a file in refusals; the name of its signature is derived from it.
 #[derive(Debug, Clone)]
-pub(crate) struct Called {
+pub(crate) struct FileName {
     plugin: String,
-    /// Whether `deploy` brings the file, and so can sign it.
+    /// Whether the file is from `deploy`, which can sign it.
     is_deployed: bool,
 }
 
-impl Called {
-    /// Names a file that a user deploys as the user named it.
+impl FileName {
+    /// Returns the name of a file to deploy, as the user wrote it.
     pub(crate) fn to_deploy(plugin: &str) -> Self {
         Self { plugin: plugin.into(), is_deployed: true }
     }
 }
 
 /// Returns the name in refusals of a file of the plugin folder.
-pub(crate) fn in_folder(file: &Path) -> Called {
+pub(crate) fn in_folder(file: &Path) -> FileName {
     let plugin = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Called { plugin, is_deployed: false }
+    FileName { plugin, is_deployed: false }
 }
 
-/// Why nothing vouches for a file. The message has the remedy.
+/// Reason why a file is not proven to be of a trusted origin. The message has the remedy.
 #[derive(Debug)]
-pub(crate) struct Unvouched {
+pub(crate) struct Unverified {
     flaw: Flaw,
-    called: Called,
+    called: FileName,
     digest: String,
 }
 
@@ -53,9 +53,9 @@ enum Flaw {
     Signature(Error),
 }
 
-impl fmt::Display for Unvouched {
+impl fmt::Display for Unverified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Called { plugin, is_deployed } = &self.called;
+        let FileName { plugin, is_deployed } = &self.called;
         let beside = signature_of(Path::new(plugin));
         let beside = beside.display();
         let listing = format!("list \"sha256:{}\" in security.plugins.digests", self.digest);
@@ -80,7 +80,7 @@ impl fmt::Display for Unvouched {
     }
 }
 
-impl std::error::Error for Unvouched {
+impl std::error::Error for Unverified {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.flaw {
             Flaw::Unreadable(error) => Some(error),
@@ -90,17 +90,17 @@ impl std::error::Error for Unvouched {
     }
 }
 
-/// Returns what vouches for a file; `signature` is the text beside it, or why that cannot be read.
+/// Returns the proof of a file's provenance; `signature` is the text of its signature file, or the error of reading it.
 ///
 /// # Errors
-/// If nothing does; the text has the reason and the remedy.
-pub(crate) fn vouch(
+/// If there is no proof; the text has the reason and the remedy.
+pub(crate) fn verify(
     policy: &Provenance,
-    called: &Called,
+    called: &FileName,
     bytes: &[u8],
     digest: &str,
     signature: Option<Result<String, FileError>>,
-) -> Result<String, Unvouched> {
+) -> Result<String, Unverified> {
     if policy.digests.contains(digest) {
         return Ok("its digest is listed".into());
     }
@@ -113,7 +113,7 @@ pub(crate) fn vouch(
             Err(error) => Flaw::Signature(error),
         },
     };
-    Err(Unvouched { flaw, called: called.clone(), digest: digest.into() })
+    Err(Unverified { flaw, called: called.clone(), digest: digest.into() })
 }
 
 /// Returns the name of the signer of a valid signature.
@@ -161,13 +161,13 @@ mod tests {
         Provenance { signers: keys.iter().map(|key| signer(key)).collect(), ..Provenance::default() }
     }
 
-    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unvouched> {
+    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unverified> {
         let signature = signature.map(|text| Ok(text.to_owned()));
-        vouch(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
+        verify(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
     }
 
     #[test]
-    fn a_signature_by_a_trusted_key_vouches_for_the_bytes() {
+    fn a_signature_by_a_trusted_key_is_a_proof() {
         let signed = format!("it is signed by {}", &KEY[..4]);
         assert_eq!(ask(&trusting(&[KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
         assert_eq!(ask(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_vouches_for_is_refused_with_reason_and_remedy() {
+    fn a_file_without_proof_is_refused_with_reason_and_remedy() {
         let policy = trusting(&[KEY]);
         let altered_comment = SIGNATURE.replace("file:test", "file:text");
         for (policy, bytes, signature, why) in [
@@ -199,26 +199,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_to_deploy_is_called_as_its_user_does_and_can_be_signed_on_the_way() {
-        let called = Called::to_deploy("../svc/up2.wasm");
-        let refused = vouch(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err().to_string();
+    fn a_file_to_deploy_has_the_users_name_and_can_be_signed_by_deploy() {
+        let called = FileName::to_deploy("../svc/up2.wasm");
+        let refused = verify(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err().to_string();
         let why = "it is not signed: there is no ../svc/up2.wasm.minisig; sign it with `wasmnode sign ../svc/up2.wasm --key \
                    SECRET`, or deploy it with --sign-key SECRET, or list \"sha256:";
         assert!(refused.starts_with(why), "{refused}");
     }
 
     #[test]
-    fn a_signature_that_cannot_be_read_is_said_so() {
+    fn an_unreadable_signature_is_reported() {
         let signature = Some(Err(FileError::NotAFile("a FIFO")));
         let refused =
-            vouch(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
+            verify(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
         let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
         let refused = refused.unwrap_err().to_string();
         assert!(refused.starts_with(why), "{refused}");
     }
 
     #[test]
-    fn a_listed_digest_suffices_and_a_signature_does_not_stand_in_for_it() {
+    fn a_listed_digest_suffices_and_a_signature_does_not_replace_it() {
         let policy = Provenance { digests: [digest(b"test")].into(), ..Provenance::default() };
         assert_eq!(ask(&policy, b"test", None).unwrap(), "its digest is listed");
         let refused = ask(&policy, b"text", Some(SIGNATURE)).unwrap_err().to_string();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_signature_may_be_changed_or_left_out_and_none_makes_it_panic() {
+    fn a_changed_or_truncated_signature_is_refused_without_a_panic() {
         let policy = trusting(&[KEY]);
         let is_comment = |at: usize| SIGNATURE.find('\n').is_some_and(|end| at <= end);
         for at in 0..SIGNATURE.len() {
@@ -235,7 +235,7 @@ mod tests {
             let mut altered = SIGNATURE.as_bytes().to_vec();
             altered[at] ^= 0x10;
             let altered = String::from_utf8_lossy(&altered).into_owned();
-            // The first line is for people, and is not signed.
+            // The first line is a comment, and is not signed.
             assert!(
                 is_comment(at) || ask(&policy, b"test", Some(&altered)).is_err() || at == SIGNATURE.len() - 1,
                 "{at}"

@@ -1,4 +1,4 @@
-//! What the loader prepares in addition to new files: versions from before a restart, and staged files of `deploy`.
+//! Loading of versions from before a restart, and trials of staged files of `deploy`.
 
 use crate::loading::compile::Attempt;
 use crate::loading::content::{Content, digest};
@@ -7,7 +7,7 @@ use crate::loading::event::PluginEvent;
 use crate::loading::history::Version;
 use crate::loading::loader::{Loader, lock, log_admission, origin};
 use crate::loading::names::loadable;
-use crate::loading::provenance::{Called, in_folder};
+use crate::loading::provenance::{FileName, in_folder};
 use crate::loading::scanner::Stamp;
 use crate::loading::task::Postponed;
 use crate::plugin::{Origin, Plugin};
@@ -19,11 +19,11 @@ use wasmnode_protocol::text;
 use wasmnode_protocol::{Failure, ServiceName};
 
 impl Loader {
-    /// Makes a service serve as before a restart, when its file is first examined: that file may be newer, rolled back,
-    /// or incomplete. The other versions are restored later.
+    /// Restores the version of a service that served before a restart, when its file is first examined, because that
+    /// file may be newer, rolled back, or incomplete. The other versions are restored later.
     ///
     /// # Errors
-    /// If that needs more effort, the node stops, or the attempt is cancelled.
+    /// If the version needs more effort, the node stops, or the attempt is cancelled.
     pub(crate) fn resume(
         &self,
         service: &ServiceName,
@@ -57,7 +57,7 @@ impl Loader {
         Ok(Some(PluginEvent::Resumed(service.clone(), record, plugin.map(Box::new))))
     }
 
-    /// Prepares a version from before a restart, from the file if that holds it, else from the state folder.
+    /// Prepares a version from before a restart, from the file if the file has its bytes, else from the state folder.
     pub(crate) fn restore(
         &self,
         service: &ServiceName,
@@ -70,18 +70,18 @@ impl Loader {
         let loaded_at =
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*loaded_at)).unwrap_or(SystemTime::now());
         if let Some((_, Content { bytes, signature })) = content.filter(|(found, _)| found == digest)
-            && let Ok(vouched) = self.admit(&in_folder(file), bytes, digest, signature.clone())
+            && let Ok(verified) = self.admit(&in_folder(file), bytes, digest, signature.clone())
         {
             let signature = signature.clone().and_then(Result::ok);
             let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
             let plugin = self.build(service, bytes, origin, attempt)?;
-            log_admission(file, vouched.as_deref());
+            log_admission(file, verified.as_deref());
             return Ok(plugin);
         }
         let history = self.history.as_ref().ok_or(LoadError::NothingKept)?;
         let bytes = history.bytes(digest).map_err(LoadError::History)?;
         self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
-            .map_err(LoadError::Unvouched)?;
+            .map_err(LoadError::Unverified)?;
         let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
         self.build(service, &bytes, origin, attempt)
     }
@@ -94,7 +94,7 @@ impl Loader {
     /// Tries a staged file; returns its digest if it can serve.
     ///
     /// # Errors
-    /// If it cannot, and why, or if the trial needs more effort.
+    /// The reason, if it cannot serve, or if the trial needs more effort.
     pub(crate) fn try_staged(
         &self,
         service: &ServiceName,
@@ -110,13 +110,13 @@ impl Loader {
         let stamp = Stamp::of(&staged).map_err(|source| LoadError::Staged { file: staged.clone(), source })?;
         let content = self.read_whole(&staged, &stamp).map_err(LoadError::Content)?;
         let (digest, file) = (digest(&content.bytes), self.file_of(service));
-        let called = called.map_or_else(|| in_folder(&file), Called::to_deploy);
-        let vouched = self.admit(&called, &content.bytes, &digest, content.signature.clone());
-        vouched.map_err(LoadError::Unvouched)?;
+        let called = called.map_or_else(|| in_folder(&file), FileName::to_deploy);
+        let verified = self.admit(&called, &content.bytes, &digest, content.signature.clone());
+        verified.map_err(LoadError::Unverified)?;
         let signature = content.signature.and_then(Result::ok);
         let origin = origin(&file, &digest, content.bytes.len(), signature);
         let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
-        // A deployed file is to serve, even if its bytes were rolled back.
+        // A deployed file must serve, even if its bytes were rolled back.
         lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);
         *lock(&self.candidate) = Some(plugin);
         lock(&self.deployed).insert(service.clone(), digest.clone());

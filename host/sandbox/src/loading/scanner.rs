@@ -1,14 +1,14 @@
-//! The scanner of the plugin folder: which files are complete, which were removed, and which cannot be used.
+//! The scanner of the plugin folder: detects files that are complete, removed, or unusable.
 //!
-//! A file that is still being copied may already be a valid component, so the fact that it compiles proves nothing. A
-//! file counts as complete when its writer has closed it or it was moved here, or, without such an event, when it has
-//! not changed for a while. Events are only hints: scans decide, and take place without events, too.
+//! A file that is still being copied may already be a valid component, so successful compiling proves nothing. A file
+//! counts as complete when its writer has closed it or it was moved here, or, without such an event, when it has not
+//! changed for a while. Events are only hints: scans decide, and also run without events.
 //!
-//! The signature beside a file (`print.wasm.minisig`) is part of it: both must be complete, and if either changes, the
-//! file counts as changed. So the two may arrive in any order.
+//! The signature of a file (`print.wasm.minisig`) is part of it: both must be complete, and if either changes, the file
+//! counts as changed. So the two may arrive in any order.
 //!
-//! A plugin counts as removed only if its name is not found, or is a dangling link. Every other error is a state of its
-//! own: it is reported once, changes nothing else, and ends when a later scan finds the file in order.
+//! A plugin counts as removed only if its name is not found, or is a dangling link. Every other error is a separate
+//! state: it is reported once, changes nothing else, and ends when a later scan finds a usable file.
 
 #[cfg(test)]
 mod tests;
@@ -29,11 +29,11 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Time for which a file must be missing or unusable, because some editors remove a file before they write it again.
 const MISSING: Duration = Duration::from_millis(300);
 
-/// First and longest pause before another attempt after a transient error; each is twice as long as the one before.
+/// First and longest pause before another attempt after a transient error; each pause is twice the previous one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// Finding of a scan under one name: the stamp of a regular file, or why there is none.
+/// Finding of a scan for one name: the stamp of a regular file, or the error.
 pub(crate) type Found = Result<files::Stamp, FileError>;
 
 /// Stamp that distinguishes contents of a plugin's file and its signature without reading them.
@@ -55,7 +55,7 @@ impl Stamp {
         self.plugin.bytes()
     }
 
-    /// Stamp of the signature, or why it cannot be read; `None` if there is none.
+    /// Stamp of the signature, or the error of reading it; `None` if there is none.
     pub(crate) fn signature(&self) -> Option<&Found> {
         self.signature.as_ref()
     }
@@ -114,7 +114,7 @@ struct Retry {
 pub(crate) enum Change {
     /// The file is complete, and is new or changed, or an earlier attempt to read it failed.
     Whole(PathBuf, Stamp),
-    /// The file cannot be used, for this reason; what served before keeps serving.
+    /// The file cannot be used, for this reason; the serving version is unaffected.
     Unusable(PathBuf, FileError),
     /// The file was removed.
     Gone(PathBuf),
@@ -151,7 +151,7 @@ impl Scanner {
         changes
     }
 
-    /// Notes that reading this content failed for a reason that may pass. Reports the file as complete again after a
+    /// Records that reading this content failed with a transient error. The file is reported as complete again after a
     /// pause, unless it changes before; returns the pause.
     pub(crate) fn failed(&mut self, file: &Path, stamp: &Stamp, now: Instant) -> Option<Duration> {
         let known = self.plugins.get_mut(file)?;
@@ -159,7 +159,7 @@ impl Scanner {
         is_reported.then(|| known.retry.later(now))
     }
 
-    /// Returns the time of the next scan that may report a change, if nothing happens before.
+    /// Returns the time of the next scan that may report a change, if no event occurs before.
     pub(crate) fn next_scan(&self) -> Option<Instant> {
         self.plugins.values().filter_map(Known::due).min()
     }
@@ -179,7 +179,7 @@ impl Known {
         })
     }
 
-    /// Returns the time when the state is to be reported or tried again; `None` if neither is due.
+    /// Returns the time at which the state must be reported or tried again; `None` if neither is due.
     fn due(&self) -> Option<Instant> {
         let state = self.state();
         if state == self.reported {
@@ -249,15 +249,15 @@ impl Retry {
     }
 }
 
-/// Lists the plugins and signatures in the folder, each by itself.
+/// Lists the plugins and signatures in the folder as separate files.
 ///
 /// # Errors
-/// If the folder cannot be read to its end, because nothing is known of files that were not listed.
+/// If the folder cannot be read to its end, because the state of files that were not listed is then unknown.
 pub(crate) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Found>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        // A file that is removed meanwhile counts as missing.
+        // A file that is removed during the scan counts as missing.
         if is_of_plugin(&file)
             && let Some(state) = look_at(&file)
         {
@@ -267,7 +267,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<BTreeMap<PathBuf, Found>> {
     Ok(found)
 }
 
-/// Returns the finding under a name; `None` if there is nothing.
+/// Returns the finding for a name; `None` if the name does not exist.
 fn look_at(file: &Path) -> Option<Found> {
     match files::Stamp::of(file) {
         Err(FileError::NotFound) => None,
@@ -275,8 +275,8 @@ fn look_at(file: &Path) -> Option<Found> {
     }
 }
 
-/// Returns `true` if a file is meant as a plugin or its signature, by its name. Names that begin with a dot are those
-/// of unfinished or staged files. `.WASM` is meant as `.wasm`, and is refused by name.
+/// Returns `true` if the name of a file is that of a plugin or a signature. Names that begin with a dot are those of
+/// unfinished or staged files. `.WASM` counts as a misspelled `.wasm`, which is refused with that reason.
 pub(crate) fn is_of_plugin(file: &Path) -> bool {
     let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     plugin_of(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm")) && !hidden

@@ -17,13 +17,13 @@ pub(crate) enum Task {
         staged: String,
         /// Name in refusals, if it differs.
         called: Option<String>,
-        /// Bytes that there are to compile.
+        /// Number of bytes to compile.
         bytes: u64,
     },
 }
 
 impl Task {
-    /// Bytes that there are to compile.
+    /// Number of bytes to compile.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Change(Change::Whole(_, stamp)) => stamp.bytes(),
@@ -38,11 +38,11 @@ impl Task {
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) news: Vec<PluginEvent>,
-    /// Why the task is not complete, if it is not.
+    /// Reason why the task is not complete; `None` if it is.
     pub(crate) postponed: Option<Postponed>,
 }
 
-/// Why a task is not complete.
+/// Reason why a task is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Postponed {
     /// The task needs more effort.

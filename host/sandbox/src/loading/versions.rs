@@ -10,7 +10,7 @@ use wasmnode_api::{GenerationState, PluginStatus, Refusal};
 use wasmnode_protocol::ServiceName;
 use wasmnode_protocol::text::shown;
 
-/// Largest number of versions kept, the serving one included; each takes the memory of its compiled code.
+/// Largest number of versions kept, including the serving one; each takes the memory of its compiled code.
 const KEPT: usize = 4;
 
 /// Largest number of rolled back digests kept when a service's file is removed; each takes about 100 bytes of the
@@ -30,10 +30,10 @@ pub(crate) struct Versions {
     refused: Option<Refusal>,
     /// Bytes that were rolled back before the file was removed, oldest first; only `deploy` makes them serve again.
     rolled_back: Vec<RolledBack>,
-    /// Time when the file was removed, in seconds since 1970, if nothing has served since.
+    /// Time when the file was removed, in seconds since 1970, if no version has served since.
     removed_at: Option<u64>,
-    /// Rolled back version whose presence in the folder was logged.
-    told_of: Option<u64>,
+    /// Rolled back version whose file in the folder was logged, so that it is logged once.
+    logged_rollback: Option<u64>,
 }
 
 struct Generation {
@@ -44,7 +44,7 @@ struct Generation {
     is_rolled_back: bool,
 }
 
-/// Outcome for a version that is ready to serve.
+/// Outcome of installing a version.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Installed {
     /// The version serves, under this number.
@@ -55,16 +55,16 @@ pub(crate) enum Installed {
     RolledBack,
 }
 
-/// Why a rollback is not possible.
+/// Reason why a rollback is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoWayBack {
-    /// No version before the serving one is left that was not rolled back itself.
+pub(crate) enum RollbackError {
+    /// Every version before the serving one was rolled back, or there is none.
     Nothing {
-        /// Whether there are versions that were rolled back.
+        /// Whether there are rolled back versions.
         are_rolled_back: bool,
     },
     /// The version with this number is still being restored after a restart.
-    NotYet(u64),
+    Restoring(u64),
 }
 
 impl Versions {
@@ -86,10 +86,10 @@ impl Versions {
         } else {
             kept.retain(|generation| generation.version.state != GenerationState::Serving);
         }
-        Self { kept, serving: index, newest, file, refused: None, rolled_back, removed_at, told_of: None }
+        Self { kept, serving: index, newest, file, refused: None, rolled_back, removed_at, logged_rollback: None }
     }
 
-    /// Returns what has to be kept so that a restart changes nothing; `None` if there was never a version.
+    /// Returns the record with which a restart restores this state; `None` if there was never a version.
     pub(crate) fn record(&self) -> Option<Record> {
         let versions = self.kept.iter().enumerate();
         let versions = versions.map(|(index, kept)| Version { state: self.state(index), ..kept.version.clone() });
@@ -103,7 +103,8 @@ impl Versions {
         (self.newest > 0).then_some(record)
     }
 
-    /// Returns what is kept when the file is removed: the number of the newest version, and what was rolled back.
+    /// Returns the record to keep when the file is removed: the number of the newest version, and the rolled back
+    /// bytes.
     pub(crate) fn remove(self) -> Option<Record> {
         let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
         let added = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
@@ -121,7 +122,7 @@ impl Versions {
         (self.newest > 0).then_some(record)
     }
 
-    /// Returns `true` if the bytes of a version came again later, and have not been rolled back since.
+    /// Returns `true` if the bytes of a version were installed again later, and have not been rolled back since.
     fn serves_again(&self, before: &Generation) -> bool {
         let mut later = self.kept.iter().filter(|kept| kept.version.number > before.version.number);
         later.any(|kept| kept.version.digest == before.version.digest && !kept.is_rolled_back)
@@ -142,7 +143,7 @@ impl Versions {
         self.refused.as_ref()
     }
 
-    /// Notes that the newest file cannot serve; returns `false` if that was known.
+    /// Records that the newest file cannot serve; returns `false` if that was recorded before.
     pub(crate) fn refuse(&mut self, refusal: Refusal) -> bool {
         let is_same = |known: &Refusal| (&known.digest, &known.why) == (&refusal.digest, &refusal.why);
         let is_known = self.refused.as_ref().is_some_and(is_same);
@@ -150,8 +151,8 @@ impl Versions {
         !is_known
     }
 
-    /// Notes that the newest file is in order: it holds what was loaded last. If that was rolled back, the file in the
-    /// folder is not what serves, which is logged once.
+    /// Records that the newest file is valid: it has the bytes that were loaded last. If these were rolled back, the
+    /// file in the folder does not serve, which is logged once.
     pub(crate) fn accept(&mut self) {
         self.refused = None;
         let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
@@ -159,25 +160,25 @@ impl Versions {
         let before = || self.rolled_back.iter().rfind(|before| before.digest == self.file).map(|before| before.number);
         let Some(number) = kept.or_else(before) else { return };
         let Some(serving) = self.serving().filter(|serving| serving.digest() != self.file) else { return };
-        if self.told_of != Some(number) {
+        if self.logged_rollback != Some(number) {
             let serves = self.serving_number().unwrap_or_default();
             let (service, file) = (&serving.context.service, &serving.origin.file);
             warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} serves on")));
-            self.told_of = Some(number);
+            self.logged_rollback = Some(number);
         }
     }
 
-    /// Notes that the newest file holds bytes that were rolled back before the file was removed, which is logged once.
-    /// If nothing serves, that becomes the refusal.
+    /// Records that the newest file has bytes that were rolled back before the file was removed, which is logged once.
+    /// If no version serves, this becomes the refusal.
     fn pass_over(&mut self, plugin: &Plugin, number: u64) {
         if self.serving().is_some() {
             return self.accept();
         }
         let (service, file) = (&plugin.context.service, &plugin.origin.file);
         let why = stays_rolled_back(service, file, number, &format!("nothing serves {service}"));
-        if self.told_of != Some(number) {
+        if self.logged_rollback != Some(number) {
             warn!("{why}");
-            self.told_of = Some(number);
+            self.logged_rollback = Some(number);
         }
         let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
         self.refused = Some(Refusal { digest: self.file.clone(), why, at });
@@ -196,8 +197,8 @@ impl Versions {
         }
     }
 
-    /// Makes a new version serve. Exceptions are the bytes of the serving version, and bytes that were rolled back
-    /// before the file was removed and are not deployed.
+    /// Makes a new version serve, unless it has the bytes of the serving version, or bytes that were rolled back before
+    /// the file was removed and are not deployed.
     pub(crate) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
         self.refused = None;
         plugin.digest().clone_into(&mut self.file);
@@ -211,7 +212,7 @@ impl Versions {
             self.pass_over(&plugin, number);
             return Installed::RolledBack;
         }
-        (self.removed_at, self.told_of) = (None, None);
+        (self.removed_at, self.logged_rollback) = (None, None);
         if self.kept.len() >= KEPT {
             // The oldest is dropped, unless it serves after a rollback.
             self.kept.remove(usize::from(self.serving == Some(0)));
@@ -226,7 +227,7 @@ impl Versions {
 
     /// Completes a version from before a restart, or drops it if it is lost.
     pub(crate) fn restored(&mut self, number: u64, plugin: Option<Plugin>) {
-        // A version that has its plugin is a later one, which took the number of a version whose file was removed
+        // A version that has its plugin is a later one, which has the number of a version whose file was removed
         // meanwhile.
         let is_it = |kept: &Generation| kept.version.number == number && kept.plugin.is_none();
         let Some(index) = self.kept.iter().position(is_it) else { return };
@@ -245,21 +246,21 @@ impl Versions {
 
     /// Rolls back to the version before the serving one, skipping those that were rolled back earlier. Returns the
     /// numbers of both, from and to.
-    pub(crate) fn roll_back(&mut self) -> Result<(u64, u64), NoWayBack> {
-        let nothing = NoWayBack::Nothing { are_rolled_back: self.kept.iter().any(|kept| kept.is_rolled_back) };
+    pub(crate) fn roll_back(&mut self) -> Result<(u64, u64), RollbackError> {
+        let nothing = RollbackError::Nothing { are_rolled_back: self.kept.iter().any(|kept| kept.is_rolled_back) };
         let serving = self.serving.ok_or(nothing)?;
         let before = self.kept.get(..serving).unwrap_or_default();
         let previous = before.iter().rposition(|kept| !kept.is_rolled_back).ok_or(nothing)?;
         let to = self.kept.get(previous).ok_or(nothing)?;
         let number = to.version.number;
         if to.plugin.is_none() {
-            return Err(NoWayBack::NotYet(number));
+            return Err(RollbackError::Restoring(number));
         }
         let from = self.kept.get_mut(serving).ok_or(nothing)?;
         from.is_rolled_back = true;
         let from = from.version.number;
         self.serving = Some(previous);
-        // The version may be in a quarantine of its own.
+        // The version may be in quarantine.
         self.serving().into_iter().for_each(|serving| serving.report_quarantine());
         Ok((from, number))
     }
@@ -295,7 +296,7 @@ fn version_of(plugin: &Plugin, number: u64) -> Version {
     Version { number, state: GenerationState::Serving, digest, bytes: *bytes, signature, loaded_at }
 }
 
-/// Returns a text for a file whose bytes were rolled back: the consequence, and how to make them serve again.
+/// Returns the message for a file whose bytes were rolled back: the consequence and the remedy.
 fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, meanwhile: &str) -> String {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
     format!(

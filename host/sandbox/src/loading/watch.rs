@@ -1,9 +1,9 @@
 //! Watch of the plugin folder: events of the system, and whether the path still names the watched folder.
 //!
-//! The watch follows the path: `mv plugins old; mv next plugins`, a recreated folder, or a link that is pointed
-//! elsewhere change the folder under the same name, and its new content sends no event to the old watch. Device, inode
-//! and birth time are therefore compared regularly, which costs one `stat`. A recreated folder may have the inode of
-//! the removed one, so the event of the removal counts, too.
+//! The watch follows the path. `mv plugins old; mv next plugins`, a recreated folder or a changed link put another
+//! folder under the same name, whose changes send no events to the old watch. Device, inode and birth time are
+//! therefore compared regularly, which costs one `stat`. A recreated folder may have the inode of the removed one, so
+//! the removal event also counts.
 
 use crate::loading::scanner::{Stamp, is_of_plugin};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
@@ -18,17 +18,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use wasmnode_protocol::ServiceName;
 
-/// Quiet time that ends the gathering of events before a scan, and the longest gathering: a copy makes many events.
+/// Quiet time that ends the gathering of events before a scan, and longest gathering. A copy causes many events.
 const GATHER: Duration = Duration::from_millis(10);
 const GATHER_AT_MOST: Duration = Duration::from_millis(200);
 
-/// Largest number of closed files noted until the next scan. A file beyond them is loaded when it has been quiet.
+/// Largest number of closed files recorded until the next scan. Further files are loaded after their quiet time.
 const CLOSED: usize = 16_384;
 
 /// Identity of a folder: device, inode and, if the file system has it, birth time; `None` if it cannot be read.
 type Identity = Option<(u64, u64, Option<SystemTime>)>;
 
-/// Why the system reports no events of a folder.
+/// Reason why the system reports no events of a folder.
 #[derive(Debug)]
 pub(crate) struct NoEvents(notify::Error);
 
@@ -50,13 +50,13 @@ impl std::error::Error for NoEvents {
 
 /// The watch of one folder.
 pub(crate) struct Watch {
-    /// `None` if the system reports nothing.
+    /// `None` if the system reports no events.
     watcher: Option<RecommendedWatcher>,
     identity: Identity,
 }
 
 impl Watch {
-    /// Watches a folder, whose events arrive at `hints`. If there are none, the second value is the reason.
+    /// Watches a folder; its events go to `hints`. If there are no events, the second value is the reason.
     pub(crate) fn new(folder: &Path, hints: &Arc<Hints>) -> (Self, Option<NoEvents>) {
         // Read before the watch begins: if the folder is exchanged in between, the next comparison detects it.
         let identity = identity(folder);
@@ -81,16 +81,16 @@ fn identity(folder: &Path) -> Identity {
     fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
-/// Events since the last scan, gathered for the thread that scans. Bounded by [`CLOSED`] names, and by the files that
-/// are loaded and tried.
+/// Events since the last scan, gathered for the scanning thread. Bounded by [`CLOSED`] names, and by the number of
+/// files that are loaded and tried.
 #[derive(Default)]
 pub(crate) struct Hints {
     gathered: Mutex<Gathered>,
     bell: Condvar,
 }
 
-/// A staged file, and the service that it is to serve. Staged files lie in the plugin folder under names that are never
-/// loaded.
+/// A staged file, and the service for which it is tried. Staged files are in the plugin folder under names that are
+/// never loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Staged {
     pub(crate) service: ServiceName,
@@ -106,7 +106,7 @@ pub(crate) struct Gathered {
     events: usize,
     is_folder_lost: bool,
     closed: BTreeSet<OsString>,
-    /// Files that could not be read for a reason that may pass.
+    /// Files that could not be read because of a transient error.
     pub(crate) failed: Vec<(PathBuf, Stamp)>,
     /// Staged files of `deploy` that need a verdict.
     pub(crate) staged: Vec<Staged>,
@@ -146,12 +146,12 @@ impl Hints {
         std::mem::take(&mut *gathered)
     }
 
-    /// Notes that reading this content failed for a reason that may pass.
+    /// Records that reading this content failed with a transient error.
     pub(crate) fn failed(&self, file: PathBuf, stamp: Stamp) {
         self.note(|gathered| gathered.failed.push((file, stamp)));
     }
 
-    /// Notes a staged file that needs a verdict. The caller bounds their number.
+    /// Records a staged file that needs a verdict. The caller bounds their number.
     pub(crate) fn stage(&self, staged: Staged) {
         self.note(|gathered| gathered.staged.push(staged));
     }
@@ -201,8 +201,8 @@ fn is_closing(kind: EventKind) -> bool {
     )
 }
 
-/// Returns `true` if an event changes nothing that a scan could find: reads, including the node's own, and writes to
-/// files that are no plugins. Everything else is a hint, because a plugin may be a link to any file or folder.
+/// Returns `true` if an event cannot affect a scan: reads, including the node's own, and writes to files that are not
+/// plugins. Every other event is a hint, because a plugin may be a link to any file or folder.
 fn is_irrelevant(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
@@ -217,7 +217,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_path_that_names_another_folder_is_noticed() {
+    fn a_path_that_names_another_folder_is_detected() {
         let parent = tempfile::tempdir().unwrap();
         let path = |name: &str| parent.path().join(name);
         for name in ["a", "b"] {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_in_the_folder_ends_the_wait_and_names_what_was_closed() {
+    fn an_event_in_the_folder_ends_the_wait_and_names_the_closed_files() {
         let folder = tempfile::tempdir().unwrap();
         let hints = Arc::new(Hints::default());
         let (_watch, trouble) = Watch::new(folder.path(), &hints);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_removal_of_the_folder_is_noticed_although_one_made_anew_may_look_the_same() {
+    fn the_removal_of_the_folder_is_detected_even_if_a_new_one_has_its_identity() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("plugins");
         fs::create_dir(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! Effects that events of files have on the services.
+//! Application of file events to the services.
 
 use super::Plugins;
 use crate::loading::event::{Loaded, PluginEvent};
@@ -19,8 +19,8 @@ pub enum OfferChange {
     Offered(ServiceName),
     /// No plugin serves this service.
     Withdrawn(ServiceName),
-    /// The quarantine of a service has begun or ended; in quarantine it rejects requests, because its plugin crashed in
-    /// many in a row.
+    /// The quarantine of a service has begun or ended. In quarantine, the service rejects requests, because its plugin
+    /// crashed in several consecutive ones.
     Quarantine {
         /// The service.
         service: ServiceName,
@@ -37,7 +37,7 @@ impl Plugins {
         self.note_finished(&news);
         match news {
             PluginEvent::FirstPass(unfinished) => {
-                // The first pass of a loader that started again is not that of the node.
+                // If the loader restarts after a panic, its second first pass does not count.
                 self.unfinished.get_or_insert_with(|| unfinished.into_iter().collect());
                 None
             }
@@ -64,7 +64,7 @@ impl Plugins {
             PluginEvent::Restored(service, number, plugin) => {
                 self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
                 self.keep_record(&service, None);
-                self.go_on_stepping_back(&service);
+                self.resume_rollbacks(&service);
                 None
             }
             PluginEvent::Tried(staged, verdict) => {
@@ -84,7 +84,7 @@ impl Plugins {
                 let generations = self.services.remove(&service)?;
                 let offered = generations.serving().is_some();
                 self.remember(&service, generations.remove());
-                self.go_on_stepping_back(&service);
+                self.resume_rollbacks(&service);
                 if offered {
                     info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
                 }
@@ -93,14 +93,14 @@ impl Plugins {
         }
     }
 
-    /// Returns the change of what plugins offer that a quarantine brings; `None` if the version does not serve.
+    /// Returns the offer change that a quarantine causes; `None` if the version does not serve.
     #[must_use]
     pub fn quarantine(&self, service: ServiceName, generation: u64, lasts: Duration) -> Option<OfferChange> {
         let serving = self.services.get(&service)?.serving()?;
         (serving.generation() == generation).then_some(OfferChange::Quarantine { service, lasts })
     }
 
-    /// Returns the versions of a service, or what is kept of them if its file was removed.
+    /// Returns the versions of a service, resumed from the kept record if its file was removed.
     fn generations(&mut self, service: &ServiceName) -> &mut Versions {
         let removed = &mut self.removed;
         self.services.entry(service.clone()).or_insert_with(|| {
@@ -108,7 +108,7 @@ impl Plugins {
         })
     }
 
-    /// Keeps what outlives the removal of a service's file, for a limited number of services.
+    /// Keeps the record of a service whose file was removed, for a limited number of services.
     fn remember(&mut self, service: &ServiceName, record: Option<Record>) {
         if let Some(history) = &self.history {
             history.record(service, record.clone(), None);
@@ -122,7 +122,7 @@ impl Plugins {
         }
     }
 
-    /// Notes that an initial file has been compiled, if the event is about one.
+    /// Records that an initial file has been tried, if the event is about one.
     fn note_finished(&mut self, news: &PluginEvent) {
         let finished = match news {
             PluginEvent::Loaded(service, _) | PluginEvent::Refused(service, _) => service,

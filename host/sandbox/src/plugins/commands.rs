@@ -1,14 +1,14 @@
-//! Commands of an administrator: a rollback, and what `deploy` needs, which is the folder and a verdict on a staged
-//! file. A staged file lies in the folder under a name that is never loaded.
+//! Commands of an administrator: a rollback, and for `deploy` the description of the folder and the verdict on a staged
+//! file. A staged file is in the folder under a name that is never loaded.
 //!
-//! A trial needs no permission of its own: a user that names a staged file can read the folder, and a user that put it
-//! there can write to the folder, and so could have loaded the file under its final name.
+//! A trial needs no separate permission: a user that can name a staged file can read the folder, and a user that placed
+//! the file can write to the folder, and could therefore have loaded it under its final name.
 
 use super::Plugins;
 use crate::calls::{Finished, RunEvent, RunId};
 use crate::loading::names::service_name;
 use crate::loading::scanner::is_of_plugin;
-use crate::loading::versions::NoWayBack;
+use crate::loading::versions::RollbackError;
 use crate::loading::watch::Staged;
 use crate::settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +24,11 @@ use wasmnode_protocol::{Code, Failure, ServiceName, text};
 /// Largest number of staged files whose verdicts are pending or kept.
 const TRIALS: usize = 64;
 
-/// Largest number of files listed that no service can be named after.
+/// Largest number of misnamed files in a list.
 const MISNAMED: usize = 100;
 
-/// Time that reading the folder may take for a list of plugins, which otherwise leaves such files out. Well below the
-/// two seconds that are the default deadline of a plugin's request.
+/// Timeout of reading the folder for a list of plugins, which omits misnamed files after that. Well below two seconds,
+/// the default deadline of a plugin's request.
 const READING: Duration = Duration::from_secs(1);
 
 /// Longest name of a staged file in bytes: the limit of file systems.
@@ -81,8 +81,8 @@ pub fn folder_identity(folder: &Path) -> io::Result<FolderIdentity> {
 pub(super) struct Trials(BTreeMap<String, Verdict>);
 
 impl Trials {
-    /// Returns the verdict on a file, and whether this is the first time that it is asked for.
-    fn ask(&mut self, staged: &str) -> Result<(Verdict, bool), Failure> {
+    /// Returns the verdict on a file, and whether this is the first request for it.
+    fn request(&mut self, staged: &str) -> Result<(Verdict, bool), Failure> {
         if let Some(verdict) = self.0.get(staged) {
             return Ok((verdict.clone(), false));
         }
@@ -96,7 +96,7 @@ impl Trials {
         Ok((Verdict::Pending, true))
     }
 
-    /// Notes the verdict on a file.
+    /// Records the verdict on a file.
     pub(super) fn settle(&mut self, staged: &str, verdict: Verdict) {
         if let Some(pending) = self.0.get_mut(staged) {
             *pending = verdict;
@@ -105,8 +105,8 @@ impl Trials {
 }
 
 impl Plugins {
-    /// Lists the files of the folder that no service can be named after, and why. The folder is not read on the calling
-    /// thread, which would hang with its mount; if reading takes too long, the list is empty.
+    /// Lists the misnamed files of the folder, whose names are not those of services, with the reasons. The folder is
+    /// not read on the calling thread, which a hanging mount would block; if reading takes too long, the list is empty.
     pub fn misnamed(&self) -> impl Future<Output = Vec<PluginReport>> + Send + 'static {
         let folder = self.folder.as_ref().map(|folder| folder.path.clone());
         async move {
@@ -116,7 +116,7 @@ impl Plugins {
         }
     }
 
-    /// Describes the folder to a program that puts files into it.
+    /// Describes the folder for a program that puts files into it.
     ///
     /// # Errors
     /// If the folder cannot be read, or this node loads no plugins.
@@ -136,7 +136,7 @@ impl Plugins {
         if !staged.starts_with('.') || staged.contains('/') || staged.len() > STAGED_BYTES {
             return Err(Failure::new(Code::Rejected, "the name of a staged file begins with a dot, and is no path"));
         }
-        let (verdict, is_first) = self.trials.ask(staged)?;
+        let (verdict, is_first) = self.trials.request(staged)?;
         if is_first {
             let called = called.map(|called| text::line(called, text::MAX_PATH).into_owned());
             self.hints.stage(Staged { service, file: staged.into(), called });
@@ -144,12 +144,12 @@ impl Plugins {
         Ok(verdict)
     }
 
-    /// Rolls a service back to the version before the serving one; answers the run once the rollback outlives a
+    /// Rolls a service back to the version before the serving one. The run is answered once the rollback survives a
     /// restart.
     ///
     /// # Errors
     /// If no plugin serves the service, or there is no earlier version.
-    pub fn step_back(&mut self, service: ServiceName, run: RunId) -> Result<(), Failure> {
+    pub fn roll_back(&mut self, service: ServiceName, run: RunId) -> Result<(), Failure> {
         let rejected = |why: String| Failure::new(Code::Rejected, why);
         let generations = self.services.get_mut(&service).ok_or_else(|| {
             let why = format!("no plugin serves {service} here; `wasmnode plugins` lists those that do");
@@ -162,12 +162,12 @@ impl Plugins {
                 self.keep_record(&service, Some((run, text)));
                 Ok(())
             }
-            // The version is being restored, and the request waits for it.
-            Err(NoWayBack::NotYet(_)) => {
-                self.stepping_back.push((service, run));
+            // The version is still being restored, so the request waits.
+            Err(RollbackError::Restoring(_)) => {
+                self.pending_rollbacks.push((service, run));
                 Ok(())
             }
-            Err(NoWayBack::Nothing { are_rolled_back }) => {
+            Err(RollbackError::Nothing { are_rolled_back }) => {
                 let forward = if are_rolled_back {
                     " that was not rolled back; to go forward again: wasmnode deploy FILE"
                 } else {
@@ -179,19 +179,19 @@ impl Plugins {
     }
 
     /// Resumes the rollbacks that wait for a version of this service, which has been restored or is lost.
-    pub(super) fn go_on_stepping_back(&mut self, restored: &ServiceName) {
-        let (due, others) = std::mem::take(&mut self.stepping_back).into_iter().partition(|(of, _)| of == restored);
-        self.stepping_back = others;
+    pub(super) fn resume_rollbacks(&mut self, restored: &ServiceName) {
+        let (due, others) = std::mem::take(&mut self.pending_rollbacks).into_iter().partition(|(of, _)| of == restored);
+        self.pending_rollbacks = others;
         let due: Vec<(ServiceName, RunId)> = due;
         for (service, run) in due {
-            if let Err(failure) = self.step_back(service, run) {
+            if let Err(failure) = self.roll_back(service, run) {
                 self.sending.send(RunEvent::Finished(Finished { run, result: Err(failure) }));
             }
         }
     }
 }
 
-/// Returns the files of a folder that no service can be named after, and why, the first by name.
+/// Returns reports of the first misnamed files of a folder, by name.
 fn misnamed(folder: &Path) -> Vec<PluginReport> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_plugin =

@@ -1,8 +1,7 @@
 //! One line in the node's log for each failed run, at a limited rate: the request, the client, the version of the
 //! plugin, the reason, and the guest's backtrace.
 //!
-//! A service that rejects a request, or reports a failure of its own, has done its work: such lines have the level
-//! `debug`.
+//! Lines of requests that the service itself rejected or failed have the level `debug`, because such a run is normal.
 
 use crate::log_throttle::{Kinds, LogDecision};
 use crate::run::job::Run;
@@ -17,7 +16,7 @@ const LINES_PER_SECOND: u32 = 10;
 /// Largest `traceparent` in a line, in bytes: version 00 has 55.
 const MAX_TRACE: usize = 128;
 
-/// Writes the lines of one service.
+/// Log of one service's failed runs.
 pub(crate) struct FailedRuns(Mutex<Kinds>);
 
 impl FailedRuns {
@@ -25,7 +24,7 @@ impl FailedRuns {
         Self(Mutex::new(Kinds::new(LINES_PER_SECOND)))
     }
 
-    /// Writes the line of one run.
+    /// Logs one failed run.
     pub(crate) fn log(&self, request: &Run, generation: u64, failure: &Failure, backtrace: Option<&str>) {
         let is_answer = matches!(failure.code, Code::Rejected | Code::Failed);
         if is_answer && !tracing::enabled!(target: "run", tracing::Level::DEBUG) {

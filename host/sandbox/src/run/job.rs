@@ -1,4 +1,4 @@
-//! A request for a guest, and its outcome.
+//! A run of a request in a guest, and its outcome.
 
 use crate::calls::RunId;
 use std::time::{Duration, Instant};
@@ -9,19 +9,19 @@ use wasmnode_protocol::{Body, Failure, Frame, ServiceName};
 pub struct Run {
     /// Number of the run.
     pub id: RunId,
-    /// The service, and so the plugin.
+    /// The service, which selects the plugin.
     pub service: ServiceName,
-    /// Name of the client, as the guest receives it.
+    /// The caller, as the guest receives it.
     pub caller: String,
-    /// Frames of the client.
+    /// Frames of the request.
     pub body: Body,
-    /// Time at which the run will be stopped.
+    /// Time at which the run is stopped.
     pub deadline: Instant,
     /// Time until the deadline, as the guest receives it.
     pub remaining: Duration,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for one and the same effect.
+    /// Idempotency key: requests with the same key are meant to take effect once.
     pub idempotency_key: Option<Frame>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<Body, Failure>,
     /// Whether partial replies were sent before it, as events.
     pub(crate) sent_partials: bool,
-    /// Functions on the guest's stack when it trapped or was ended.
+    /// Functions on the guest's stack when it trapped or the host ended it.
     pub(crate) backtrace: Option<Box<str>>,
 }
 

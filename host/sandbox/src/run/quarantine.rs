@@ -1,20 +1,20 @@
-//! Whether a plugin is fit to run. A plugin that crashes in request after request is not tried with each new request,
-//! because that costs time that other plugins could use.
+//! Quarantine of a plugin that crashes repeatedly: a circuit breaker, because running it for each new request takes
+//! time from other plugins.
 
 use std::time::{Duration, Instant};
 
-/// Length of the first and of the longest quarantine; each further one is twice as long as the one before.
+/// Length of the first and of the longest quarantine; each one is twice as long as the previous one.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Crashes of one generation, and its quarantine.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
-    /// Crashes in a row that lead to quarantine; 0 means that none do.
+    /// Number of consecutive crashes that start a quarantine; 0 means never.
     tolerance: u32,
     in_a_row: u32,
     wait: Duration,
-    /// End of the quarantine; then one request is let through as a probe.
+    /// End of the quarantine, after which one request is admitted as a probe.
     until: Option<Instant>,
     /// Whether the probe is still running.
     is_probing: bool,
@@ -25,13 +25,13 @@ impl Quarantine {
         Self { tolerance, in_a_row: 0, wait: Duration::ZERO, until: None, is_probing: false }
     }
 
-    /// Lets a request through, or returns the time until the quarantine ends.
+    /// Admits a request, or returns the time until the quarantine ends.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let left = self.quarantine(now);
         if !left.is_zero() {
             return Err(left);
         }
-        // The probe may never end; the next one follows after the same time again.
+        // The probe may never end, so the next one is admitted after the same time.
         self.until = self.until.map(|_| now + self.wait);
         self.is_probing = self.until.is_some();
         Ok(())
@@ -47,19 +47,19 @@ impl Quarantine {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// Number of requests in a row that crashed.
+    /// Number of consecutive requests that crashed.
     pub(crate) fn crashes_in_a_row(&self) -> u32 {
         self.in_a_row
     }
 
-    /// Records the end of a request; returns the length of the quarantine that begins with it, if one does.
+    /// Records the end of a request; returns the length of the quarantine that begins, if one does.
     pub(crate) fn record(&mut self, has_crashed: bool, now: Instant) -> Option<Duration> {
         if !has_crashed {
             *self = Self::new(self.tolerance);
             return None;
         }
         self.in_a_row = self.in_a_row.saturating_add(1);
-        // Requests admitted before the quarantine began do not make it longer.
+        // Requests admitted before the quarantine began do not extend it.
         let is_known = !std::mem::take(&mut self.is_probing) && self.is_in_quarantine();
         if self.tolerance == 0 || self.in_a_row < self.tolerance || is_known {
             return None;
@@ -77,7 +77,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn crashes_in_a_row_lead_to_quarantine_and_one_request_at_a_time_leads_out() {
+    fn consecutive_crashes_start_a_quarantine_and_a_probe_ends_it() {
         let (mut health, start) = (Quarantine::new(3), Instant::now());
         assert_eq!(health.record(true, start), None);
         assert_eq!(health.record(true, start), None);
@@ -86,10 +86,10 @@ mod tests {
         assert_eq!(health.crashes_in_a_row(), 3);
         assert_eq!(health.admit(start + SECOND / 4), Err(SECOND * 3 / 4));
         assert_eq!(health.admit(start + SECOND), Ok(()));
-        assert_eq!(health.admit(start + SECOND), Err(SECOND), "only one is let through");
+        assert_eq!(health.admit(start + SECOND), Err(SECOND), "only one is admitted");
         assert_eq!(health.record(false, start + SECOND), None);
         assert_eq!(health.admit(start + SECOND), Ok(()));
-        assert_eq!(health.record(true, start + SECOND), None, "the count begins anew");
+        assert_eq!(health.record(true, start + SECOND), None, "the count starts again");
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_were_let_in_before_do_not_make_the_quarantine_longer() {
+    fn requests_admitted_before_do_not_extend_the_quarantine() {
         let (mut health, now) = (Quarantine::new(1), Instant::now());
         assert_eq!(health.record(true, now), Some(SECOND));
         assert_eq!([(); 9].map(|()| health.record(true, now)), [None; 9]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn single_crashes_and_a_tolerance_of_zero_do_no_harm() {
+    fn single_crashes_and_a_tolerance_of_zero_start_no_quarantine() {
         let now = Instant::now();
         let mut health = Quarantine::new(2);
         for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! The store of one instance, and the reason why an instance gave no reply.
+//! The store of one instance, and the reason why a run has no reply.
 
 use crate::calls::RunId;
 use crate::engine::{MAX_TABLE_ELEMENTS, stacks};
@@ -12,8 +12,8 @@ use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
 /// Ticks of the epoch that a guest may run before it yields its thread: between one and two milliseconds.
 pub(crate) const TICKS: u64 = 2;
 
-/// Bytes that a guest may pass to the host in one call in addition to a body: the bookkeeping of its frames, a log
-/// line.
+/// Bytes that a guest may pass to the host in one call in addition to a body: the pointers and lengths of its frames, a
+/// log line.
 const HEADROOM: usize = 64 << 10;
 
 /// Creates the store of one instance, with all limits.
@@ -38,7 +38,8 @@ pub(crate) fn over_reply_limit(context: &ServiceContext) -> Failure {
     Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
 }
 
-/// Returns why there is no reply; a reason that the host recorded precedes the error of wasmtime.
+/// Returns the failure of a run without a reply; a reason that the host recorded takes precedence over wasmtime's
+/// error.
 pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: &HostState) -> Failure {
     let service = &context.service;
     if let Some(Ended(failure)) = error.downcast_ref::<Ended>() {
@@ -60,12 +61,12 @@ pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: 
         return Failure::new(Code::Overloaded, reason);
     }
     let cause = error.root_cause().to_string();
-    // The error of wasmtime's own count has no type.
+    // The error of wasmtime's own limit has no type.
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || cause.contains("store handle limit") {
         let reason = format!("an instance of {service} asked for more than {MAX_RESOURCES} open resources");
         return Failure::new(Code::Exhausted, reason);
     }
-    // The type of this error is private to wasmtime; its text is not.
+    // The type of this error is private to wasmtime, so its text is compared.
     if cause.contains("fuel allocated for hostcalls") {
         return over_reply_limit(context);
     }

@@ -1,4 +1,4 @@
-//! What a plugin may reach beyond its sandbox: nothing but what the configuration grants.
+//! Grants: resources beyond the sandbox that the configuration lets a plugin access.
 
 use http::uri::Authority;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// What the instances of one service may reach.
+/// Resources that the instances of one service may access.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grants {
     /// Environment variables. `env = { LANG = "fr" }`.
@@ -14,15 +14,15 @@ pub struct Grants {
     /// Folders of the host. `fs = [{ host = "data", guest = "/data", write = true, bytes = "1GiB", files = 10000 }]`;
     /// `write` is false by default, and the limits of this example are the defaults.
     pub fs: Vec<FolderGrant>,
-    /// Addresses that may be connected to, by TCP. `net = ["tcp:127.0.0.1:5432"]`; names are not looked up.
+    /// Addresses to which TCP connections may be made. `net = ["tcp:127.0.0.1:5432"]`; names are not looked up.
     pub net: Vec<SocketAddr>,
-    /// Hosts that HTTP and HTTPS requests may be sent to. `http = ["api.example.org"]`; the node looks the name up, and
-    /// rejects addresses outside the public internet, its own, and those of other nodes. `"api.internal@10.0.0.5:8080"`
-    /// names the address.
+    /// Hosts to which HTTP and HTTPS requests may be sent. `http = ["api.example.org"]`; the node looks the name up,
+    /// and rejects addresses outside the public internet, its own, and those of other nodes.
+    /// `"api.internal@10.0.0.5:8080"` also grants the address.
     pub http: Vec<HttpGrant>,
 }
 
-/// A folder of the host that a plugin sees.
+/// A folder of the host that a plugin may access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FolderGrant {
     /// Path on the host; a relative path starts at the folder of the configuration file.
@@ -52,7 +52,7 @@ pub struct HttpGrant {
     pub host: String,
     /// Port; without one, the default port of the scheme: 80 for `http`, 443 for `https`.
     pub port: Option<u16>,
-    /// Address, if the grant names one besides the name: then the name is not looked up.
+    /// Address, if the grant has one in addition to the name, which is then not looked up.
     pub address: Option<IpAddr>,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for HttpGrant {
 impl HttpGrant {
     /// Parses `host`, `host:port`, `host@address` or `host@address:port`; returns `None` for anything else.
     ///
-    /// Requests of plugins are parsed in the same way, so that both sides of a comparison are understood alike.
+    /// The targets of plugins' requests are parsed in the same way, so that grants and targets compare equal.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((name, place)) = text.split_once('@') {

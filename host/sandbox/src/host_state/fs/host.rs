@@ -3,7 +3,7 @@
 //! A descriptor of a guest is a [`Handle`] in its table; wasmtime-wasi's type occurs only in the signatures.
 
 use super::listing::DirectoryListing;
-use super::open::{Wish, file_of, now, open, with_view};
+use super::open::{OpenRequest, file_of, now, open, with_view};
 use super::streams::{Mode, Reader, Writer};
 use super::{HostState, Root};
 use crate::host_state::descriptors::DescriptorPermit;
@@ -26,7 +26,7 @@ struct Handle {
     descriptor: Descriptor,
     root: Arc<Root>,
     /// `None` for the granted folder itself, which all instances share.
-    place: Option<Arc<DescriptorPermit>>,
+    permit: Option<Arc<DescriptorPermit>>,
 }
 
 impl Handle {
@@ -74,15 +74,15 @@ impl HostState {
 
     /// # Errors
     /// If no descriptor permit is left.
-    fn place(&self) -> FsResult<Arc<DescriptorPermit>> {
-        Ok(self.around().take_place(self.request()).map(Arc::new).ok_or(ErrorCode::InsufficientMemory)?)
+    fn permit(&self) -> FsResult<Arc<DescriptorPermit>> {
+        Ok(self.context().take_descriptor(self.request()).map(Arc::new).ok_or(ErrorCode::InsufficientMemory)?)
     }
 
     async fn blocking<R: Send + 'static>(
         &mut self,
         call: impl FnOnce() -> FsResult<R> + Send + 'static,
     ) -> FsResult<R> {
-        self.around().blocking.run(call).await?
+        self.context().blocking.run(call).await?
     }
 
     /// Calls a function of wasmtime-wasi with a descriptor.
@@ -130,7 +130,7 @@ impl preopens::Host for HostState {
         let mut all = Vec::with_capacity(roots.len());
         for root in roots {
             let (descriptor, guest) = (Descriptor::Dir(root.dir.clone()), root.guest.clone());
-            let handle = self.resources_mut().push(Handle { descriptor, root, place: None })?;
+            let handle = self.resources_mut().push(Handle { descriptor, root, permit: None })?;
             all.push((Resource::new_own(handle.rep()), guest));
         }
         Ok(all)
@@ -210,8 +210,8 @@ impl HostDescriptor for HostState {
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let dir = self.handle(&fd)?.dir()?;
-        let place = self.place()?;
-        let listing = self.blocking(move || Ok(DirectoryListing::open(&dir.dir, place)?)).await?;
+        let permit = self.permit()?;
+        let listing = self.blocking(move || Ok(DirectoryListing::open(&dir.dir, permit)?)).await?;
         Ok(Resource::new_own(self.resources_mut().push(listing)?.rep()))
     }
 
@@ -247,7 +247,7 @@ impl HostDescriptor for HostState {
         let dir = handle.dir()?;
         handle.check_may_add()?;
         let (times, request) = (times(accessed, modified)?, self.request());
-        self.blocking(move || match open(&dir, &handle.root, Wish::to_read(path, follow, request))? {
+        self.blocking(move || match open(&dir, &handle.root, OpenRequest::to_read(path, follow, request))? {
             Descriptor::File(file) => Ok(file.file.set_times(times)?),
             Descriptor::Dir(dir) => Ok(dir.dir.set_times(times)?),
         })
@@ -286,22 +286,22 @@ impl HostDescriptor for HostState {
     ) -> FsResult<Resource<Descriptor>> {
         let handle = self.handle(&fd)?;
         let dir = handle.dir()?;
-        let wish = Wish { path, follow, open: how, access, request: self.request() };
-        wish.check()?;
-        if wish.writes() {
+        let wanted = OpenRequest { path, follow, open: how, access, request: self.request() };
+        wanted.check()?;
+        if wanted.writes() {
             handle.check_may_add()?;
         }
-        let place = Some(self.place()?);
+        let permit = Some(self.permit()?);
         let root = Arc::clone(&handle.root);
-        let descriptor = self.blocking(move || open(&dir, &handle.root, wish)).await?;
-        self.push(Handle { descriptor, root, place })
+        let descriptor = self.blocking(move || open(&dir, &handle.root, wanted)).await?;
+        self.push(Handle { descriptor, root, permit })
     }
 
     fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
         let handle = self.resources_mut().delete(Resource::<Handle>::new_own(fd.rep()))?;
         if handle.writes() {
             // Closing may block: a network file system then writes what is still in memory.
-            let blocking = self.around().blocking.clone();
+            let blocking = self.context().blocking.clone();
             tokio::spawn(async move { blocking.run(move || drop(handle)).await });
         }
         Ok(())
@@ -341,7 +341,8 @@ impl HostDescriptor for HostState {
     fn read_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
         let handle = self.handle(&fd)?;
         let file = Arc::clone(file_of(&handle.descriptor).ok_or(ErrorCode::IsDirectory)?);
-        let reader: DynInputStream = Box::new(Reader::new(file, offset, self.around().blocking.clone(), handle.place));
+        let reader: DynInputStream =
+            Box::new(Reader::new(file, offset, self.context().blocking.clone(), handle.permit));
         Ok(self.resources_mut().push(reader)?)
     }
 
@@ -394,7 +395,7 @@ impl HostDirectoryEntryStream for HostState {
         &mut self,
         stream: Resource<DirectoryEntryStream>,
     ) -> FsResult<Option<DirectoryEntry>> {
-        let blocking = self.around().blocking.clone();
+        let blocking = self.context().blocking.clone();
         let listing = self.resources_mut().get_mut(&Resource::<DirectoryListing>::new_borrow(stream.rep()))?;
         listing.next(&blocking).await
     }
@@ -409,15 +410,15 @@ impl HostState {
     fn writer(&mut self, fd: &Resource<Descriptor>, mode: Mode) -> FsResult<Resource<DynOutputStream>> {
         let handle = self.handle(fd)?;
         let file = handle.writable()?;
-        let Handle { root, place, .. } = handle;
+        let Handle { root, permit, .. } = handle;
         let writer: DynOutputStream =
-            Box::new(Writer::new(file, mode, root, self.around().blocking.clone(), place, self.request()));
+            Box::new(Writer::new(file, mode, root, self.context().blocking.clone(), permit, self.request()));
         Ok(self.resources_mut().push(writer)?)
     }
 }
 
 /// # Errors
-/// If they are in different granted folders, because what is moved would then be counted in the wrong one.
+/// If they are in different granted folders, because the moved file would count in the wrong one.
 fn check_same_folder(one: &Handle, other: &Handle) -> FsResult<()> {
     if Arc::ptr_eq(&one.root.usage, &other.root.usage) { Ok(()) } else { Err(ErrorCode::CrossDevice.into()) }
 }

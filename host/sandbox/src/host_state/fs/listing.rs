@@ -1,4 +1,4 @@
-//! The entries of a folder, read in parts, because a folder can have more than should be held in memory.
+//! Listing of a folder, read in parts, because a folder can have more entries than should be in memory.
 
 use crate::host_state::blocking::Blocking;
 use crate::host_state::descriptors::DescriptorPermit;
@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEn
 /// Largest number of entries read at a time.
 const PART: usize = 256;
 
-/// A listing that a guest has open.
+/// Open listing of a guest.
 pub(super) struct DirectoryListing {
     entries: VecDeque<FsResult<DirectoryEntry>>,
     /// `None` once all entries have been read, or while the read of a stopped run is still in progress.
@@ -24,7 +24,7 @@ pub(super) struct DirectoryListing {
 struct Rest {
     dir: Dir,
     folder: OwnedFd,
-    _places: [Arc<DescriptorPermit>; 1],
+    _permits: [Arc<DescriptorPermit>; 1],
 }
 
 impl DirectoryListing {
@@ -32,10 +32,10 @@ impl DirectoryListing {
     ///
     /// # Errors
     /// If the folder cannot be read.
-    pub(super) fn open(folder: &File, place: Arc<DescriptorPermit>) -> std::io::Result<Self> {
+    pub(super) fn open(folder: &File, permit: Arc<DescriptorPermit>) -> std::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(folder, ".", flags, Mode::empty())?;
-        let rest = Rest { dir: Dir::read_from(&folder)?, folder, _places: [place] };
+        let rest = Rest { dir: Dir::read_from(&folder)?, folder, _permits: [permit] };
         Ok(Self { entries: VecDeque::new(), rest: Some(rest) })
     }
 

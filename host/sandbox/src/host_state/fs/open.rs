@@ -1,4 +1,4 @@
-//! Opening of files and folders in a granted folder, and of nothing else.
+//! Opening of files and folders, and of no other kinds, in a granted folder.
 
 use super::Root;
 use crate::calls::RunId;
@@ -18,27 +18,27 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
 };
 
-/// Largest number of attempts to resolve a name that changes meanwhile.
+/// Largest number of attempts to resolve a name that changes at the same time.
 const ATTEMPTS: u32 = 4;
 
-/// What a guest asks to open, and how.
-pub(super) struct Wish {
+/// Request of a guest to open a file or folder.
+pub(super) struct OpenRequest {
     pub(super) path: String,
     pub(super) follow: PathFlags,
     pub(super) open: OpenFlags,
     pub(super) access: DescriptorFlags,
-    /// For the log.
+    /// Request that the log names.
     pub(super) request: RunId,
 }
 
-impl Wish {
-    /// Returns the wish to read what exists.
+impl OpenRequest {
+    /// Returns a request to read an existing file or folder.
     pub(super) fn to_read(path: String, follow: PathFlags, request: RunId) -> Self {
         Self { path, follow, open: OpenFlags::empty(), access: DescriptorFlags::READ, request }
     }
 
     /// # Errors
-    /// If the wish contradicts itself, or asks for what the host does not support.
+    /// If the flags contradict each other, or are not supported by the host.
     pub(super) fn check(&self) -> Result<(), ErrorCode> {
         let sync = DescriptorFlags::FILE_INTEGRITY_SYNC
             | DescriptorFlags::DATA_INTEGRITY_SYNC
@@ -67,7 +67,7 @@ impl Wish {
         read | write
     }
 
-    /// Returns the flags to open what exists; with them, a FIFO without a second end does not block.
+    /// Returns the flags to open an existing file; with them, a FIFO without a second end does not block.
     fn flags(&self) -> OFlags {
         let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         flags |= match (self.reads(), self.writes()) {
@@ -85,38 +85,38 @@ impl Wish {
     }
 }
 
-/// Opens a file or a folder. Blocks as long as the disk does.
+/// Opens a file or a folder. May block on the disk.
 ///
 /// # Errors
-/// [`ErrorCode::NotPermitted`] if the path names anything else.
-pub(super) fn open(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
-    let file = match resolve_or_create(dir, root, &wish) {
+/// [`ErrorCode::NotPermitted`] if the path names anything else, such as a FIFO.
+pub(super) fn open(dir: &Dir, root: &Root, wanted: OpenRequest) -> FsResult<Descriptor> {
+    let file = match resolve_or_create(dir, root, &wanted) {
         // The kernel lacks the call, or a seccomp filter rejects it.
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOSYS | Errno::PERM)) => {
-            return open_by_name(dir, root, wish);
+            return open_by_name(dir, root, wanted);
         }
         // Opened for writing: a FIFO without a reader, or a socket.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
-            return Err(refuse(root, &wish.path, wish.request));
+            return Err(refuse(root, &wanted.path, wanted.request));
         }
         file => file?,
     };
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Ok(Descriptor::Dir(Dir::new(file, dir.perms, wish.mode(), true)));
+        return Ok(Descriptor::Dir(Dir::new(file, dir.perms, wanted.mode(), true)));
     }
     if !metadata.is_file() {
-        return Err(refuse(root, &wish.path, wish.request));
+        return Err(refuse(root, &wanted.path, wanted.request));
     }
-    if wish.open.contains(OpenFlags::TRUNCATE) {
+    if wanted.open.contains(OpenFlags::TRUNCATE) {
         file.set_len(0)?;
     }
-    Ok(Descriptor::File(watched(root, GuestFile::new(file, dir.perms, wish.mode(), true))))
+    Ok(Descriptor::File(tracked(root, GuestFile::new(file, dir.perms, wanted.mode(), true))))
 }
 
-fn watched(root: &Root, file: GuestFile) -> GuestFile {
+fn tracked(root: &Root, file: GuestFile) -> GuestFile {
     if file.open_mode.contains(OpenMode::WRITE) {
-        root.usage.watch(&file.file);
+        root.usage.track(&file.file);
     }
     file
 }
@@ -127,24 +127,24 @@ fn refuse(root: &Root, path: &str, request: RunId) -> wasmtime_wasi::p2::FsError
     ErrorCode::NotPermitted.into()
 }
 
-fn resolve_or_create(dir: &Dir, root: &Root, wish: &Wish) -> io::Result<File> {
-    let (creates, is_exclusive) = (wish.open.contains(OpenFlags::CREATE), wish.open.contains(OpenFlags::EXCLUSIVE));
-    let (flags, new) = (wish.flags(), OFlags::CREATE | OFlags::EXCL);
+fn resolve_or_create(dir: &Dir, root: &Root, wanted: &OpenRequest) -> io::Result<File> {
+    let (creates, is_exclusive) = (wanted.open.contains(OpenFlags::CREATE), wanted.open.contains(OpenFlags::EXCLUSIVE));
+    let (flags, new) = (wanted.flags(), OFlags::CREATE | OFlags::EXCL);
     for _ in 0..ATTEMPTS {
         if !(creates && is_exclusive) {
-            match resolve(dir, &wish.path, flags) {
+            match resolve(dir, &wanted.path, flags) {
                 Err(Errno::NOENT) if creates => {}
                 result => return Ok(result?),
             }
         }
-        root.add(0, 1, wish.request)?;
-        match resolve(dir, &wish.path, flags | new) {
+        root.add(0, 1, wanted.request)?;
+        match resolve(dir, &wanted.path, flags | new) {
             // The file was created meanwhile, or it is a link to a missing file.
             Err(Errno::EXIST) if !is_exclusive => {}
             result => return Ok(result?),
         }
     }
-    Ok(resolve(dir, &wish.path, flags | OFlags::CREATE)?)
+    Ok(resolve(dir, &wanted.path, flags | OFlags::CREATE)?)
 }
 
 fn resolve(dir: &Dir, path: &str, flags: OFlags) -> Result<File, Errno> {
@@ -162,10 +162,10 @@ fn resolve(dir: &Dir, path: &str, flags: OFlags) -> Result<File, Errno> {
     Err(Errno::BUSY)
 }
 
-/// Opens without `openat2`: wasmtime-wasi resolves the path. Here the name is checked first and then opened; swapping
-/// the file in between can make one call of the service hang.
-fn open_by_name(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
-    let Wish { path, follow, open, access, request } = wish;
+/// Opens without `openat2`: wasmtime-wasi resolves the path. The name is checked before it is opened, so a file that is
+/// swapped in between can make one call of the service hang.
+fn open_by_name(dir: &Dir, root: &Root, wanted: OpenRequest) -> FsResult<Descriptor> {
+    let OpenRequest { path, follow, open, access, request } = wanted;
     let dir = Descriptor::Dir(dir.clone());
     let there = with_view([dir.clone()], |view, [dir]| now(view.stat_at(dir, follow, path.clone())));
     match there.map(|stat| stat.type_) {
@@ -181,7 +181,7 @@ fn open_by_name(dir: &Dir, root: &Root, wish: Wish) -> FsResult<Descriptor> {
     Ok(match opened {
         Descriptor::File(file) => {
             let GuestFile { file, perms, open_mode, .. } = file;
-            Descriptor::File(watched(root, GuestFile::new(file.try_clone()?, perms, open_mode, true)))
+            Descriptor::File(tracked(root, GuestFile::new(file.try_clone()?, perms, open_mode, true)))
         }
         Descriptor::Dir(dir) => Descriptor::Dir(Dir::new(dir.dir.try_clone()?, dir.perms, dir.open_mode, true)),
     })

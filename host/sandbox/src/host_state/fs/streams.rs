@@ -22,7 +22,7 @@ const PART: usize = 64 << 10;
 /// A call in progress.
 type Call<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
-/// Begins a call, which runs even if it is not awaited.
+/// Begins a call, which runs to its end even if it is not awaited.
 fn begin<T: Send + 'static>(blocking: &Blocking, call: impl FnOnce() -> io::Result<T> + Send + 'static) -> Call<T> {
     let blocking = blocking.clone();
     let mut call: Call<T> = Box::pin(async move { blocking.run(call).await? });
@@ -38,7 +38,7 @@ pub(super) struct Reader {
     position: u64,
     blocking: Blocking,
     state: Reading,
-    _place: Option<Arc<DescriptorPermit>>,
+    _permit: Option<Arc<DescriptorPermit>>,
 }
 
 enum Reading {
@@ -54,9 +54,9 @@ impl Reader {
         file: Arc<File>,
         position: u64,
         blocking: Blocking,
-        place: Option<Arc<DescriptorPermit>>,
+        permit: Option<Arc<DescriptorPermit>>,
     ) -> Self {
-        Self { file, position, blocking, state: Reading::Idle, _place: place }
+        Self { file, position, blocking, state: Reading::Idle, _permit: permit }
     }
 
     fn begin(&mut self, bytes: usize) {
@@ -118,7 +118,7 @@ impl Pollable for Reader {
     }
 }
 
-/// Where a stream writes.
+/// Position at which a stream writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mode {
     /// From this position on.
@@ -134,8 +134,8 @@ pub(super) struct Writer {
     root: Arc<Root>,
     blocking: Blocking,
     state: Writing,
-    _place: Option<Arc<DescriptorPermit>>,
-    /// For the log.
+    _permit: Option<Arc<DescriptorPermit>>,
+    /// Request that the log names.
     request: RunId,
 }
 
@@ -152,10 +152,10 @@ impl Writer {
         mode: Mode,
         root: Arc<Root>,
         blocking: Blocking,
-        place: Option<Arc<DescriptorPermit>>,
+        permit: Option<Arc<DescriptorPermit>>,
         request: RunId,
     ) -> Self {
-        Self { file, mode, root, blocking, state: Writing::Idle, _place: place, request }
+        Self { file, mode, root, blocking, state: Writing::Idle, _permit: permit, request }
     }
 
     fn check(&mut self) -> StreamResult<()> {
@@ -236,7 +236,7 @@ fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match pwritev2(file, &[IoSlice::new(bytes)], 0, ReadWriteFlags::APPEND) {
             Err(Errno::INTR) => {}
-            // The file system has no atomic append: writes at the present end.
+            // The file system has no atomic append, so write at the current end.
             Err(Errno::NOSYS | Errno::OPNOTSUPP) => return file.write_at(bytes, file.metadata()?.len()),
             written => return Ok(written?),
         }

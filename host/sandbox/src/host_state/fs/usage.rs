@@ -1,9 +1,9 @@
 //! Usage of granted folders, which is limited so that plugins cannot fill the disk.
 //!
-//! What a plugin adds is counted before it is added: the bytes by which a file grows (a sparse file counts in full),
-//! each new file, folder or link. What a plugin removes is not counted: when a limit is reached, the folder is measured
-//! again, which also finds what others have added or removed. So the count is never too low, except for additions made
-//! while the folder is measured. A deleted file that is still open for writing counts as long as it is open.
+//! Additions by plugins are counted before they are made: the bytes by which a file grows (a sparse file counts in
+//! full), and each new file, folder or link. Removals by plugins are not counted: when a limit is reached, the folder
+//! is measured again, which also covers changes by other programs. So the count of plugins' additions is never too low,
+//! except for those made while the folder is measured. A deleted file counts while it is open for writing.
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-/// Pause after measuring a folder, as a multiple of the time that it took.
+/// Pause after measuring a folder, as a multiple of the duration of the measurement.
 const MEASURING: u32 = 10;
 
 /// Limits of a folder's content.
@@ -36,7 +36,7 @@ pub(super) struct Usage {
 struct Counted {
     bytes: u64,
     files: u64,
-    /// Why the last attempt to measure the folder failed.
+    /// Error of the last attempt to measure the folder, if it failed.
     error: Option<Errno>,
     /// Time from which the folder may be measured again; `None` if it has not been measured.
     next: Option<Instant>,
@@ -44,7 +44,7 @@ struct Counted {
     open: Vec<Weak<File>>,
 }
 
-/// Why nothing may be added.
+/// Reason why an addition is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Full {
     /// The addition would exceed the limits.
@@ -59,10 +59,10 @@ pub(super) enum Full {
 }
 
 impl Usage {
-    /// Counts an addition before it is made. May take as long as a walk through the whole folder.
+    /// Counts an addition before it is made. May traverse the whole folder.
     ///
     /// # Errors
-    /// If nothing of that size may be added.
+    /// If an addition of that size would exceed the limits, or the folder cannot be measured.
     pub(super) fn add(&self, root: &File, limits: Limits, bytes: u64, files: u64) -> Result<(), Full> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -81,8 +81,8 @@ impl Usage {
         Ok(())
     }
 
-    /// Notes a file that is open for writing.
-    pub(super) fn watch(&self, file: &Arc<File>) {
+    /// Records a file that is open for writing.
+    pub(super) fn track(&self, file: &Arc<File>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if counted.open.len() == counted.open.capacity() {
             counted.open.retain(|open| open.strong_count() > 0);
@@ -117,7 +117,7 @@ fn measure(root: &File, most_files: u64) -> Result<(u64, u64), Errno> {
     while let Some(path) = folders.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let folder = match openat(root, &path, flags, Mode::empty()) {
-            // The folder was removed or replaced meanwhile.
+            // The folder was removed or replaced during the traversal.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             folder => folder?,
         };
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_there_counts_also_deep_down_and_sparse_files_in_full() {
+    fn nested_files_count_and_sparse_files_count_in_full() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         File::create(folder.path().join("a/b/sparse")).unwrap().set_len(900).unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_and_is_gone_is_found_out_when_the_limit_is_reached() {
+    fn removed_files_are_detected_when_the_limit_is_reached() {
         let folder = tempfile::tempdir().unwrap();
         let root = File::open(folder.path()).unwrap();
         let usage = Usage::default();
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(usage.add(&root, LIMITS, 1_000, 10), Ok(()), "nothing was written after all");
         let file = Arc::new(File::create(folder.path().join("x")).unwrap());
         file.set_len(600).unwrap();
-        usage.watch(&file);
+        usage.track(&file);
         assert!(full(&usage, &root, 500, 0));
         fs::remove_file(folder.path().join("x")).unwrap();
         assert!(full(&usage, &root, 500, 0), "it is deleted, and still open");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn measuring_ends_where_there_are_too_many_files_and_then_nothing_may_be_added() {
+    fn measuring_stops_at_too_many_files_and_additions_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         for name in 0..100 {
             fs::write(folder.path().join(name.to_string()), "x").unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_where_it_cannot_be_measured_what_lies_there() {
+    fn additions_are_rejected_if_the_folder_cannot_be_measured() {
         let folder = tempfile::tempdir().unwrap();
         let root = File::open(folder.path()).unwrap();
         // Deeper than a path can name.

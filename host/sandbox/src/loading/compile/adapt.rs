@@ -1,5 +1,5 @@
-//! From foreign bytes to a component, and a description of its exports. Called in a compiler process only, because
-//! these parsers panic on some files.
+//! Conversion of untrusted bytes to a component, and description of its exports. FileName in a compiler process only,
+//! because these parsers panic on some files.
 
 use crate::error::EngineError;
 use std::borrow::Cow;
@@ -10,11 +10,11 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::{ComponentEncoder, DecodedWasm, WitPrinter};
 
-/// Adapters that core modules are completed with; part of the digest of what compiled code depends on.
+/// Adapters for core modules; part of the digest of the inputs to compiled code.
 pub(super) const ADAPTERS: [&[u8]; 2] =
     [WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER];
 
-/// Why a file is not a component.
+/// Reason why a file is not a component.
 #[derive(Debug)]
 pub(super) enum NotAComponent {
     /// The file is not WebAssembly.
@@ -52,7 +52,7 @@ impl Error for NotAComponent {
     }
 }
 
-/// Returns the bytes of a component; turns a core module built for WASI preview 1 into one.
+/// Returns the bytes of a component; converts a core module built for WASI preview 1.
 ///
 /// # Errors
 /// If the bytes are neither.
@@ -63,7 +63,7 @@ pub(super) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, NotAComponent>
     if super::is_core_module(bytes) { adapt(bytes).map(Cow::Owned) } else { Ok(Cow::Borrowed(bytes)) }
 }
 
-/// Turns a core module into a component: as a command, if it has a `_start`, or else as a library.
+/// Converts a core module to a component: to a command if it has a `_start`, else to a library.
 fn adapt(module: &[u8]) -> Result<Vec<u8>, NotAComponent> {
     let encode = |adapter: &[u8]| {
         let encoder = ComponentEncoder::default().validate(true).module(module)?;
@@ -74,8 +74,8 @@ fn adapt(module: &[u8]) -> Result<Vec<u8>, NotAComponent> {
         .map_err(|error| NotAComponent::Core(error.into()))
 }
 
-/// Returns the exported interfaces of a component by name, each with its types and functions as WIT. Documentation is
-/// left out, because components carry none for the interfaces of a package.
+/// Returns the exported interfaces of a component by name, each with its types and functions as WIT. There is no
+/// documentation, because components carry none for the interfaces of a package.
 pub(super) fn describe(component: &[u8]) -> Vec<(String, String)> {
     let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else { return Vec::new() };
     let Some(world) = resolve.worlds.get(world) else { return Vec::new() };

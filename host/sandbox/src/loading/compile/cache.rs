@@ -1,8 +1,8 @@
 //! The cache of compiled plugins on disk. The machine code runs unchecked, so each entry carries a digest.
 //!
 //! An entry is named after two digests: that of the plugin's file, and that of the engine's settings and version. It is
-//! read once, as a whole; its own digest covers both and the code, and the bytes that were checked are those that are
-//! loaded. An entry that does not match is removed, and its plugin compiled again. The digest detects damage; the
+//! read once, as a whole; its own digest covers both and the code, and the checked bytes are the ones that are loaded.
+//! An entry that does not match is removed, and its plugin compiled again. The digest detects damage; the private
 //! folder ensures that no other user writes entries ([`super::private`]).
 
 use super::private::{UnsafeFolder, open_private};
@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::{debug, warn};
 
-/// First bytes of an entry: a name for people, and the version of the format.
+/// First bytes of an entry: a readable name, and the version of the format.
 const MAGIC: &[u8; 16] = b"wasmnode code 1\n";
 
 /// Bytes before the code: the magic and the digest.
@@ -30,7 +30,7 @@ const ENTRY: &str = ".code";
 /// Suffix of the name of an entry that is being written.
 const UNFINISHED: &str = ".part";
 
-/// Seconds after which a use updates an entry's time, and an unfinished entry counts as left behind.
+/// Seconds after which a use updates an entry's time, and an unfinished entry counts as abandoned.
 const HOUR: i64 = 3600;
 
 /// The folder of compiled plugins.
@@ -76,8 +76,8 @@ impl Cache {
         }
     }
 
-    /// Stores the code of a file with this digest. A plugin whose code cannot be written is compiled again at the next
-    /// start, which is logged once.
+    /// Stores the code of a file with this digest. If the code cannot be written, the plugin is compiled again at the
+    /// next start; a warning is logged once.
     pub(super) fn put(&self, file: &str, code: &[u8]) {
         let size = (HEADER + code.len()) as u64;
         if size > self.limit {
@@ -128,7 +128,7 @@ impl Cache {
         if !is_file(&stat) || size > self.limit {
             return Err(io::Error::other("it is not a regular file, or over limits.cache-bytes"));
         }
-        // The entry may be from a time when others could write to the folder.
+        // The entry may have been written while others could write to the folder.
         if ![0, rustix::process::geteuid().as_raw()].contains(&stat.st_uid) || stat.st_mode & 0o022 != 0 {
             return Err(io::Error::other("it belongs to another user, or others may write to it"));
         }
@@ -172,8 +172,8 @@ impl Cache {
         Ok(self.entries()?.iter().map(|entry| entry.bytes).sum())
     }
 
-    /// Removes entries until a tenth of the limit is free, those unused for longest first. Also removes unfinished ones
-    /// that were left behind. Returns the size of the rest.
+    /// Removes the least recently used entries until a tenth of the limit is free, and abandoned unfinished entries.
+    /// Returns the size of the rest.
     fn make_room(&self) -> io::Result<u64> {
         let mut entries = self.entries()?;
         entries.sort_unstable_by_key(|entry| entry.used);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_is_found_again_under_its_digest_and_settings_only() {
+    fn code_is_found_by_its_digest_and_settings_only() {
         let folder = tempfile::tempdir().unwrap();
         let first = cache(&folder, 1, 1 << 20);
         assert_eq!(get(&first, FILE), None);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_no_files_are_a_miss() {
+    fn entries_that_are_not_files_are_misses() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(&folder, 1, 1 << 20);
         let path = folder.path().join(cache.name(FILE));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn those_unused_for_longest_go_when_the_limit_is_passed() {
+    fn the_least_recently_used_entries_are_removed_over_the_limit() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(&folder, 1, 10_000);
         let files: Vec<String> = (0..12).map(|number| format!("{number:064}")).collect();

@@ -1,8 +1,8 @@
 //! A compiler process: limits itself, reads one file, compiles it, and ends.
 //!
-//! The limits are set before the first foreign byte is read. Whatever the file causes in the parsers and the compiler,
-//! be it a panic, an endless loop, exhausted memory or a stack overflow, ends this process and not the node, which
-//! refuses the file with that reason.
+//! The limits are set before the first byte of the file is read. If the file causes a panic, an endless loop, exhausted
+//! memory or a stack overflow in the parsers or the compiler, then this process ends and not the node, which refuses
+//! the file with that reason.
 
 use super::adapt::{NotAComponent, as_component, describe};
 use super::pool;
@@ -16,11 +16,11 @@ use std::io::{self, Read, Write};
 use std::num::TryFromIntError;
 use std::process::ExitCode;
 
-/// Address space that the process may have in addition to its memory limit, in bytes. The program itself takes some,
-/// stacks do, and what allocators reserve and do not use.
+/// Address space that the process may have in addition to its memory limit, in bytes: for the program itself, for
+/// stacks, and for memory that allocators reserve and do not use.
 const ADDRESS_SPACE: u64 = 4 << 30;
 
-/// Why a process serves no job.
+/// Reason why a process serves no job.
 #[derive(Debug)]
 enum ChildError {
     /// It would not notice the end of the node.
@@ -61,7 +61,7 @@ impl std::error::Error for ChildError {
     }
 }
 
-/// Serves one job on standard input and output; the binary calls it for a hidden command.
+/// Runs one job from standard input, and writes the answer to standard output. FileName by the binary's hidden command.
 #[must_use]
 pub fn compile_process() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
@@ -85,7 +85,7 @@ fn serve() -> Result<(), ChildError> {
 
     let job: CompileJob = protocol::read(&mut stdin).map_err(ChildError::Exchange)?;
     limit(&job).map_err(ChildError::Limit)?;
-    let threads = if job.is_patient { pool::patient(job.threads) } else { pool::helping_me(job.threads) };
+    let threads = if job.is_low_priority { pool::low_priority(job.threads) } else { pool::with_caller(job.threads) };
     let threads = threads.map_err(ChildError::Thread)?;
     let mut bytes = vec![0; usize::try_from(job.bytes).map_err(ChildError::Size)?];
     stdin.read_exact(&mut bytes).map_err(ChildError::Exchange)?;
@@ -104,13 +104,13 @@ fn work(engine: &wasmtime::Engine, bytes: &[u8], wanted: Wanted) -> Result<(Answ
     Ok((Answer::Code { bytes: code.len() as u64 }, code))
 }
 
-/// Ends this process when the node's end of standard input closes, which happens however the node ends. A parent death
-/// signal (`PR_SET_PDEATHSIG`, `prctl(2)`) would arrive when the node's *thread* ends.
+/// Ends this process when the node's end of standard input closes, as it does for every kind of exit of the node. A
+/// parent death signal (`PR_SET_PDEATHSIG`, `prctl(2)`) would already arrive when the node's *thread* ends.
 fn end_with_the_node() -> io::Result<()> {
     let watch = || {
         let stdin = io::stdin();
         loop {
-            // Without requested events, only the hang-up is reported, even if there is something to read.
+            // Without requested events, only the hang-up is reported, even if there is data to read.
             let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
             match poll(&mut watched, None) {
                 Ok(_) => break,
@@ -126,7 +126,7 @@ fn end_with_the_node() -> io::Result<()> {
 /// Sets the limits of this process, which cannot be raised again.
 fn limit(job: &CompileJob) -> io::Result<()> {
     let address_space = job.memory.saturating_add(ADDRESS_SPACE);
-    // The hard limit is one second above the soft one, whose signal states the reason.
+    // The hard limit is one second above the soft one, whose signal (SIGXCPU) identifies the reason.
     lower(Resource::Cpu, job.seconds, job.seconds.saturating_add(1))?;
     // Limits memory that is written to and, where the system does not count that, memory that is reserved.
     lower(Resource::Data, job.memory, job.memory)?;

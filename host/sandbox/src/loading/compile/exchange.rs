@@ -1,7 +1,7 @@
 //! One exchange with a compiler process: sends job and file, receives greeting, answer, code and error output.
 //!
-//! Runs on one thread without blocking, so that a process that does not read or write delays it only for the time that
-//! it may take. Everything that is received is bounded.
+//! Runs on one thread with non-blocking pipes, so that a process that does not read or write delays it only until its
+//! time limit. All received data is bounded.
 
 use super::protocol::{self, Answer, GREETING};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
-/// Largest end of the error output that is kept, in bytes: a panic's message and its location.
-const LAST_WORDS: usize = 1 << 10;
+/// Size of the end of the error output that is kept, in bytes: enough for a panic's message and location.
+const STDERR_TAIL: usize = 1 << 10;
 
 /// Bytes read at a time: the capacity of a pipe.
 const CHUNK: usize = 64 << 10;
@@ -20,19 +20,19 @@ const CHUNK: usize = 64 << 10;
 /// Largest number of reads from standard error in a row, so that an endless writer does not delay the rest.
 const READS: u32 = 64;
 
-/// Time within which a process must send its greeting, even on a busy machine.
+/// Time limit for the greeting, long enough for a busy machine.
 const GREETING_TIME: Duration = Duration::from_secs(30);
 
 /// Largest part of a wrong greeting that is quoted, in bytes.
 const QUOTED: usize = 60;
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug)]
 pub(super) enum ExchangeError {
-    /// The time is up.
-    Late,
+    /// The time limit has passed.
+    TimedOut,
     /// The greeting is wrong; it begins with this text.
-    Imposter(String),
+    WrongGreeting(String),
     /// The received bytes are not an answer.
     Garbled(io::Error),
     /// The process closed its output.
@@ -46,7 +46,7 @@ pub(super) struct Exchange<'a> {
     stderr: Option<ChildStderr>,
     greeting: &'a [u8],
     has_greeted: bool,
-    /// Rest of the job that is to be sent.
+    /// Rest of the job and the file that is not sent yet.
     unsent: [&'a [u8]; 2],
     /// Received bytes that are not decoded yet.
     arrived: Vec<u8>,
@@ -54,7 +54,7 @@ pub(super) struct Exchange<'a> {
     answer: Option<(Answer, usize)>,
     /// Largest number of bytes that may follow the answer.
     most: u64,
-    words: Vec<u8>,
+    stderr_end: Vec<u8>,
 }
 
 impl<'a> Exchange<'a> {
@@ -71,7 +71,7 @@ impl<'a> Exchange<'a> {
         for pipe in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        let (arrived, words) = (Vec::new(), Vec::new());
+        let (arrived, stderr_end) = (Vec::new(), Vec::new());
         let stderr = Some(stderr);
         Ok(Self {
             stdin,
@@ -83,7 +83,7 @@ impl<'a> Exchange<'a> {
             arrived,
             answer: None,
             most,
-            words,
+            stderr_end,
         })
     }
 
@@ -92,32 +92,32 @@ impl<'a> Exchange<'a> {
         self.has_greeted
     }
 
-    /// Returns the end of what the process wrote to standard error.
-    pub(super) fn last_words(&mut self) -> String {
-        self.listen();
-        String::from_utf8_lossy(&self.words).trim().to_owned()
+    /// Returns the end of the process's error output.
+    pub(super) fn stderr_tail(&mut self) -> String {
+        self.read_stderr();
+        String::from_utf8_lossy(&self.stderr_end).trim().to_owned()
     }
 
     /// Runs the exchange until `until` at the latest; returns the answer and the bytes that follow it.
     ///
     /// # Errors
-    /// If there is no answer, and why.
+    /// The reason, if there is no answer.
     pub(super) fn run(&mut self, until: Instant) -> Result<(Answer, Vec<u8>), ExchangeError> {
         let mut chunk = vec![0; CHUNK];
         let greeting_due = until.min(Instant::now() + GREETING_TIME);
         loop {
             let due = if self.has_greeted { until } else { greeting_due };
-            self.wait(due.checked_duration_since(Instant::now()).ok_or(ExchangeError::Late)?);
+            self.wait(due.checked_duration_since(Instant::now()).ok_or(ExchangeError::TimedOut)?);
             self.send();
-            self.listen();
+            self.read_stderr();
             match self.stdout.read(&mut chunk) {
                 Ok(0) => return Err(ExchangeError::Ended),
                 Ok(read) => self.arrived.extend_from_slice(chunk.get(..read).unwrap_or_default()),
-                Err(error) if is_passing(&error) => continue,
+                Err(error) if is_transient(&error) => continue,
                 Err(error) => return Err(ExchangeError::Garbled(error)),
             }
-            self.greet()?;
-            if let Some(answer) = self.understand()? {
+            self.check_greeting()?;
+            if let Some(answer) = self.read_answer()? {
                 return Ok(answer);
             }
         }
@@ -130,7 +130,7 @@ impl<'a> Exchange<'a> {
         if self.has_greeted && self.unsent.iter().any(|part| !part.is_empty()) {
             watched.push(PollFd::new(&self.stdin, PollFlags::OUT));
         }
-        let _an_interruption_is_a_reason_to_look = poll(&mut watched, Timespec::try_from(timeout).ok().as_ref());
+        let _errors_are_found_by_the_reads = poll(&mut watched, Timespec::try_from(timeout).ok().as_ref());
     }
 
     /// Sends as much of the job as the pipe takes. A broken pipe is detected by the end of the output.
@@ -142,38 +142,38 @@ impl<'a> Exchange<'a> {
             while !part.is_empty() {
                 match self.stdin.write(part) {
                     Ok(written) => *part = part.get(written..).unwrap_or_default(),
-                    Err(error) if is_passing(&error) => return,
+                    Err(error) if is_transient(&error) => return,
                     Err(_) => *part = &[],
                 }
             }
         }
     }
 
-    /// Reads what was written to standard error, and keeps the end of it.
-    fn listen(&mut self) {
-        let mut chunk = [0; LAST_WORDS];
+    /// Reads the error output, and keeps its end.
+    fn read_stderr(&mut self) {
+        let mut chunk = [0; STDERR_TAIL];
         for _ in 0..READS {
             let Some(stderr) = &mut self.stderr else { return };
             match stderr.read(&mut chunk) {
                 Ok(0) => self.stderr = None,
                 Ok(read) => {
-                    self.words.extend_from_slice(chunk.get(..read).unwrap_or_default());
-                    self.words.drain(..self.words.len().saturating_sub(LAST_WORDS));
+                    self.stderr_end.extend_from_slice(chunk.get(..read).unwrap_or_default());
+                    self.stderr_end.drain(..self.stderr_end.len().saturating_sub(STDERR_TAIL));
                 }
-                Err(error) if is_passing(&error) => return,
+                Err(error) if is_transient(&error) => return,
                 Err(_) => self.stderr = None,
             }
         }
     }
 
-    fn greet(&mut self) -> Result<(), ExchangeError> {
+    fn check_greeting(&mut self) -> Result<(), ExchangeError> {
         if self.has_greeted {
             return Ok(());
         }
         let common = self.arrived.len().min(self.greeting.len());
         if self.arrived.get(..common) != self.greeting.get(..common) {
             let said = self.arrived.get(..self.arrived.len().min(QUOTED)).unwrap_or_default();
-            return Err(ExchangeError::Imposter(String::from_utf8_lossy(said).into_owned()));
+            return Err(ExchangeError::WrongGreeting(String::from_utf8_lossy(said).into_owned()));
         }
         if common == self.greeting.len() {
             self.arrived.drain(..common);
@@ -182,7 +182,7 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    fn understand(&mut self) -> Result<Option<(Answer, Vec<u8>)>, ExchangeError> {
+    fn read_answer(&mut self) -> Result<Option<(Answer, Vec<u8>)>, ExchangeError> {
         if !self.has_greeted {
             return Ok(None);
         }
@@ -215,6 +215,6 @@ fn too_much(bytes: u64, most: u64) -> ExchangeError {
 }
 
 /// Returns `true` if the call may succeed when the pipe is ready.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

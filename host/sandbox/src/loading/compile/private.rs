@@ -1,5 +1,5 @@
-//! Private folders, which only the node's user can write to. Checked up to the root, because a user that can rename one
-//! of the folders above can put another in its place.
+//! Private folders, which only the node's user can write to. Checked up to the root, because a user that can rename a
+//! parent folder can replace it with another.
 
 use rustix::fs::{Mode, OFlags, open};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Why a folder cannot be used as a private one. The message continues one that names the folder.
+/// Reason why a folder cannot be used as a private one. The message continues one that names the folder.
 #[derive(Debug)]
 pub(crate) enum UnsafeFolder {
     /// The folder cannot be created or opened.
@@ -65,7 +65,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), UnsafeFolder> {
 /// Opens a private folder; creates it with mode 0700 if it is missing.
 ///
 /// # Errors
-/// If the folder or one above it belongs to another user, can be written to by others, or cannot be created or opened.
+/// If the folder or a parent belongs to another user, can be written to by others, or cannot be created or opened.
 pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, UnsafeFolder> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(UnsafeFolder::Unusable)?;
     // Resolved first, because a link could be replaced after the check.
@@ -74,15 +74,15 @@ pub(super) fn open_private(folder: &Path) -> Result<OwnedFd, UnsafeFolder> {
     for (height, place) in real.ancestors().enumerate() {
         let unknown = |source| UnsafeFolder::Unknown { place: place.into(), source };
         let metadata = symlink_metadata(place).map_err(unknown)?;
-        judge(place, &metadata, height == 0, user)?;
+        check(place, &metadata, height == 0, user)?;
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     open(&real, flags, Mode::empty()).map_err(|error| UnsafeFolder::Unusable(error.into()))
 }
 
-/// Checks that only the user and root can write to a folder. Others may write to a folder above if they can neither
-/// remove nor rename what is not theirs there (the sticky bit, as in `/tmp`).
-fn judge(place: &Path, metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), UnsafeFolder> {
+/// Checks that only the user and root can write to a folder. Others may write to a parent folder if they can neither
+/// remove nor rename entries of other users in it (the sticky bit, as in `/tmp`).
+fn check(place: &Path, metadata: &Metadata, is_the_folder: bool, user: u32) -> Result<(), UnsafeFolder> {
     const STICKY: u32 = 0o1000;
     if !metadata.is_dir() {
         return Err(UnsafeFolder::NotAFolder(place.into()));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_below_one_that_others_may_write_to_is_refused_unless_that_is_sticky() {
+    fn a_folder_whose_parent_others_may_write_to_is_refused_unless_the_parent_is_sticky() {
         let parent = tempfile::tempdir().unwrap();
         let (above, folder) = (parent.path().join("above"), parent.path().join("above/middle/cache"));
         assert_eq!(refusal(&folder), None);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_folder_is_refused() {
+    fn a_path_that_is_not_a_folder_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(refusal(file.path()).is_some());
     }

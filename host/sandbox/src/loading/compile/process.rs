@@ -1,4 +1,4 @@
-//! The node's side of compiler processes: starts one per file, and ends it whatever happens.
+//! The node's side of compiler processes: starts one per file, and always reaps it.
 //!
 //! One process serves one file, so that the effects of a file on the compiler concern no other file, and the system
 //! counts processor time and memory per file. Starting a process costs a few milliseconds, so none is kept in reserve.
@@ -14,11 +14,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Largest time between the end of a process's output and its own end, after which it is killed.
-const ENDING: Duration = Duration::from_secs(2);
+/// Longest time between the end of a process's output and its exit, after which it is killed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Interval of checks whether a process has ended.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Signal that the system sends at the limit of processor time.
 const SIGXCPU: i32 = 24;
@@ -28,8 +28,8 @@ pub(super) struct Processes {
     program: PathBuf,
     greeting: [u8; GREETING],
     running: Mutex<Running>,
-    /// Why the program is not started again.
-    unusable: OnceLock<Imposture>,
+    /// Reason why the program is not started again.
+    unusable: OnceLock<WrongProgram>,
 }
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ struct Running {
 
 /// How a program shows that it is not a compiler process of this build.
 #[derive(Debug, Clone)]
-pub(crate) enum Imposture {
+pub(crate) enum WrongProgram {
     /// It does not greet.
     Silent,
     /// It greets with this text.
@@ -50,16 +50,16 @@ pub(crate) enum Imposture {
     Ended(ExitStatus, String),
 }
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum ProcessError {
     /// The system could not start the process.
     CannotStart(PathBuf, io::Error),
     /// The program is not a compiler process of this build.
-    Unusable(PathBuf, Imposture),
+    Unusable(PathBuf, WrongProgram),
     /// The process exceeded its processor time.
     ProcessorTime,
-    /// The process did not end in this time.
+    /// The process did not answer in this time.
     WallTime(Duration),
     /// The process exceeded its memory.
     Memory,
@@ -117,7 +117,7 @@ impl Processes {
     /// follow it, at most `most`.
     ///
     /// # Errors
-    /// If there is no answer, with the way in which the process ended.
+    /// If there is no answer; the error describes how the process ended.
     pub(super) fn run(
         &self,
         job: &CompileJob,
@@ -125,42 +125,42 @@ impl Processes {
         most: u64,
         wall: Duration,
         cancel: &Cancel,
-    ) -> Result<(Answer, Vec<u8>), Ending> {
+    ) -> Result<(Answer, Vec<u8>), ProcessError> {
         if let Some(why) = self.unusable.get() {
-            return Err(Ending::Unusable(self.program.clone(), why.clone()));
+            return Err(ProcessError::Unusable(self.program.clone(), why.clone()));
         }
         if cancel.is_cancelled() {
-            return Err(Ending::Stopped);
+            return Err(ProcessError::Stopped);
         }
-        let job = protocol::encode(job).map_err(Ending::Garbled)?;
-        let (one, mut exchange) = self.start(&job, file, most)?;
-        cancel.watch(&one.child);
+        let job = protocol::encode(job).map_err(ProcessError::Garbled)?;
+        let (guard, mut exchange) = self.start(&job, file, most)?;
+        cancel.watch(&guard.child);
         let ended = exchange.run(Instant::now() + wall);
-        let trouble = match ended {
+        let error = match ended {
             Ok(answer) => return Ok(answer),
-            Err(_) if self.lock().is_closed || cancel.is_cancelled() => return Err(Ending::Stopped),
-            Err(trouble) => trouble,
+            Err(_) if self.lock().is_closed || cancel.is_cancelled() => return Err(ProcessError::Stopped),
+            Err(error) => error,
         };
-        Err(match trouble {
-            ExchangeError::Late if exchange.has_greeted() => Ending::WallTime(wall),
-            ExchangeError::Late => self.give_up(Imposture::Silent),
-            ExchangeError::Imposter(said) => self.give_up(Imposture::Greeting(said)),
-            ExchangeError::Garbled(error) => Ending::Garbled(error),
+        Err(match error {
+            ExchangeError::TimedOut if exchange.has_greeted() => ProcessError::WallTime(wall),
+            ExchangeError::TimedOut => self.mark_unusable(WrongProgram::Silent),
+            ExchangeError::WrongGreeting(said) => self.mark_unusable(WrongProgram::Greeting(said)),
+            ExchangeError::Garbled(error) => ProcessError::Garbled(error),
             ExchangeError::Ended => {
-                let status = one.end().map_err(Ending::Garbled)?;
-                let words = exchange.last_words();
+                let status = guard.end().map_err(ProcessError::Garbled)?;
+                let words = exchange.stderr_tail();
                 match status.signal() {
-                    Some(SIGXCPU) => Ending::ProcessorTime,
-                    _ if is_out_of_memory(&words) => Ending::Memory,
+                    Some(SIGXCPU) => ProcessError::ProcessorTime,
+                    _ if is_out_of_memory(&words) => ProcessError::Memory,
                     // A signal is no evidence against the program.
-                    None if !exchange.has_greeted() => self.give_up(Imposture::Ended(status, words)),
-                    _ => Ending::Crashed(status, words),
+                    None if !exchange.has_greeted() => self.mark_unusable(WrongProgram::Ended(status, words)),
+                    _ => ProcessError::Crashed(status, words),
                 }
             }
         })
     }
 
-    /// Kills all processes, without waiting for their ends, and starts no others.
+    /// Kills all processes, without waiting for their exits, and starts no others.
     pub(super) fn close(&self) {
         let mut running = self.lock();
         running.is_closed = true;
@@ -176,12 +176,17 @@ impl Processes {
         children.iter().for_each(|child| kill(child));
     }
 
-    fn start<'a>(&'a self, job: &'a [u8], file: &'a [u8], most: u64) -> Result<(One<'a>, Exchange<'a>), Ending> {
+    fn start<'a>(
+        &'a self,
+        job: &'a [u8],
+        file: &'a [u8],
+        most: u64,
+    ) -> Result<(ProcessGuard<'a>, Exchange<'a>), ProcessError> {
         let mut running = self.lock();
         if running.is_closed {
-            return Err(Ending::Stopped);
+            return Err(ProcessError::Stopped);
         }
-        let cannot = |error: io::Error| Ending::CannotStart(self.program.clone(), error);
+        let cannot = |error: io::Error| ProcessError::CannotStart(self.program.clone(), error);
         let mut command = Command::new(&self.program);
         command.arg0("wasmnode").arg(super::COMMAND);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -194,17 +199,17 @@ impl Processes {
         let number = running.started;
         running.children.insert(number, Arc::clone(&child));
         drop(running);
-        let one = One { processes: self, number, child };
+        let guard = ProcessGuard { processes: self, number, child };
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(cannot(io::Error::other("it has no pipes")));
         };
         let exchange = Exchange::new((stdin, stdout, stderr), &self.greeting, [job, file], most).map_err(cannot)?;
-        Ok((one, exchange))
+        Ok((guard, exchange))
     }
 
     /// Marks the program as unusable, so that it is not started again.
-    fn give_up(&self, why: Imposture) -> Ending {
-        Ending::Unusable(self.program.clone(), self.unusable.get_or_init(|| why).clone())
+    fn mark_unusable(&self, why: WrongProgram) -> ProcessError {
+        ProcessError::Unusable(self.program.clone(), self.unusable.get_or_init(|| why).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -213,16 +218,16 @@ impl Processes {
 }
 
 /// One process, which is killed and reaped on drop.
-struct One<'a> {
+struct ProcessGuard<'a> {
     processes: &'a Processes,
     number: u64,
     child: Arc<Mutex<Child>>,
 }
 
-impl One<'_> {
-    /// Waits for the end of a process that has closed its output.
+impl ProcessGuard<'_> {
+    /// Waits for the exit of a process that has closed its output.
     fn end(&self) -> io::Result<ExitStatus> {
-        let until = Instant::now() + ENDING;
+        let until = Instant::now() + EXIT_TIMEOUT;
         loop {
             if let Some(status) = lock(&self.child).try_wait()? {
                 return Ok(status);
@@ -230,12 +235,12 @@ impl One<'_> {
             if Instant::now() >= until {
                 kill(&self.child);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-impl Drop for One<'_> {
+impl Drop for ProcessGuard<'_> {
     fn drop(&mut self) {
         kill(&self.child);
         self.processes.lock().children.remove(&self.number);
@@ -246,7 +251,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills a process that may have ended, and waits for its end.
+/// Kills a process that may have exited, and reaps it.
 fn kill(child: &Mutex<Child>) {
     let mut child = lock(child);
     let _it_may_have_ended = child.kill();
@@ -258,7 +263,7 @@ fn is_out_of_memory(words: &str) -> bool {
     words.contains("memory allocation of") || words.contains("Cannot allocate memory")
 }
 
-impl fmt::Display for Imposture {
+impl fmt::Display for WrongProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Silent => f.write_str("does not greet"),
@@ -268,7 +273,7 @@ impl fmt::Display for Imposture {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for ProcessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CannotStart(program, error) => {
@@ -295,7 +300,7 @@ impl fmt::Display for Ending {
     }
 }
 
-impl std::error::Error for Ending {
+impl std::error::Error for ProcessError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::CannotStart(_, source) | Self::Garbled(source) => Some(source),
@@ -315,7 +320,7 @@ mod tests {
     const SETTINGS: [u8; 32] = [b's'; 32];
     const WALL: Duration = Duration::from_secs(60);
 
-    /// A program that notes each start, and then runs `does`.
+    /// Returns a program that records each start, and then runs `does`.
     fn program(does: &str) -> (TempDir, Processes) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
@@ -329,17 +334,23 @@ mod tests {
     }
 
     fn starts(folder: &TempDir) -> usize {
-        // A process that is killed early notes nothing.
+        // A process that is killed early records nothing.
         fs::read_to_string(folder.path().join("starts")).unwrap_or_default().lines().count()
     }
 
-    fn run(processes: &Processes, wall: Duration) -> Result<(Answer, Vec<u8>), Ending> {
+    fn run(processes: &Processes, wall: Duration) -> Result<(Answer, Vec<u8>), ProcessError> {
         run_until(processes, wall, &Cancel::default())
     }
 
-    fn run_until(processes: &Processes, wall: Duration, cancel: &Cancel) -> Result<(Answer, Vec<u8>), Ending> {
-        let job =
-            CompileJob { bytes: 4, seconds: 1, memory: 1 << 30, threads: 1, is_patient: false, wanted: Wanted::Code };
+    fn run_until(processes: &Processes, wall: Duration, cancel: &Cancel) -> Result<(Answer, Vec<u8>), ProcessError> {
+        let job = CompileJob {
+            bytes: 4,
+            seconds: 1,
+            memory: 1 << 30,
+            threads: 1,
+            is_low_priority: false,
+            wanted: Wanted::Code,
+        };
         processes.run(&job, b"file", 100, wall, cancel)
     }
 
@@ -348,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_greet_as_expected_is_not_started_again() {
+    fn a_program_with_a_wrong_greeting_is_not_started_again() {
         for (does, why) in [
             ("echo 'wasmnode compiler process, 2'; cat > /dev/null", "greets with \"wasmnode compiler process, 2\\n\""),
             ("head -c 60 GREETING", "ends with exit status: 0"),
@@ -385,32 +396,32 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_and_its_bytes_are_taken_from_a_process_that_does_not_end() {
+    fn an_answer_of_a_process_that_does_not_exit_is_accepted() {
         let (_folder, processes) =
             program("cat GREETING; printf '\\24\\0\\0\\0{\"Code\":{\"bytes\":4}}abcd'; sleep 1000");
         assert_eq!(run(&processes, WALL).unwrap(), (Answer::Code { bytes: 4 }, b"abcd".to_vec()));
     }
 
     #[test]
-    fn a_process_that_does_nothing_or_floods_is_ended_at_its_time() {
+    fn a_process_that_hangs_or_floods_is_killed_at_its_limit() {
         for does in ["cat GREETING; sleep 1000", "cat GREETING; while :; do echo flood >&2; done"] {
             let (_folder, processes) = program(does);
             let wall = Duration::from_secs(3);
-            assert!(matches!(run(&processes, wall), Err(Ending::WallTime(_))), "{does}");
+            assert!(matches!(run(&processes, wall), Err(ProcessError::WallTime(_))), "{does}");
             assert!(processes.lock().children.is_empty());
         }
     }
 
     #[test]
-    fn a_program_that_cannot_be_started_is_said_and_tried_again() {
+    fn a_program_that_cannot_be_started_is_reported_and_tried_again() {
         let processes = Processes::new("/nowhere/wasmnode".into(), &SETTINGS);
         for _ in 0..2 {
-            assert!(matches!(run(&processes, WALL), Err(Ending::CannotStart(..))));
+            assert!(matches!(run(&processes, WALL), Err(ProcessError::CannotStart(..))));
         }
     }
 
     #[test]
-    fn a_job_that_is_cancelled_ends_and_no_process_is_started_for_it_again() {
+    fn a_cancelled_job_ends_and_starts_no_further_process() {
         for does in ["sleep 1000", "cat GREETING; sleep 1000"] {
             let (folder, processes) = program(does);
             let cancel = Cancel::default();
@@ -420,18 +431,18 @@ mod tests {
                     std::thread::yield_now();
                 }
                 cancel.cancel();
-                assert!(matches!(running.join().unwrap(), Err(Ending::Stopped)), "{does}");
+                assert!(matches!(running.join().unwrap(), Err(ProcessError::Stopped)), "{does}");
             });
             assert!(processes.lock().children.is_empty());
             let started = starts(&folder);
-            assert!(matches!(run_until(&processes, WALL, &cancel), Err(Ending::Stopped)));
+            assert!(matches!(run_until(&processes, WALL, &cancel), Err(ProcessError::Stopped)));
             assert_eq!(starts(&folder), started, "{does}");
-            assert!(processes.unusable.get().is_none(), "killed before its greeting, which is no fault of the program");
+            assert!(processes.unusable.get().is_none(), "a kill before the greeting proves nothing");
         }
     }
 
     #[test]
-    fn once_closed_no_process_is_left_and_none_is_started() {
+    fn closing_kills_all_processes_and_starts_none() {
         let (folder, processes) = program("cat GREETING; sleep 1000");
         std::thread::scope(|scope| {
             let running = scope.spawn(|| run(&processes, WALL));
@@ -439,9 +450,9 @@ mod tests {
                 std::thread::yield_now();
             }
             processes.end();
-            assert!(matches!(running.join().unwrap(), Err(Ending::Stopped)));
+            assert!(matches!(running.join().unwrap(), Err(ProcessError::Stopped)));
         });
-        assert!(matches!(run(&processes, WALL), Err(Ending::Stopped)));
+        assert!(matches!(run(&processes, WALL), Err(ProcessError::Stopped)));
         assert!(processes.lock().children.is_empty());
         assert!(starts(&folder) <= 1);
     }

@@ -11,14 +11,14 @@ use std::io::{self, Error, ErrorKind, Read, Write};
 /// First bytes of the greeting; the digest of the engine's settings follows.
 const MAGIC: &[u8; 32] = b"wasmnode compiler process, 1   \n";
 
-/// Largest job or answer in bytes, without the bytes that follow. The longest part is a description of interfaces,
-/// which grows with the names and types in a file; all known components stay several times below 16 MiB.
+/// Largest job or answer in bytes, without the bytes that follow. The longest is a description of interfaces, which
+/// grows with the names and types in a file; those of all known components are several times shorter than 16 MiB.
 pub(super) const MAX_HEADER: usize = 16 << 20;
 
 /// Bytes of a greeting.
 pub(super) const GREETING: usize = 64;
 
-/// Job of one process on one file.
+/// Job of one process, for one file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CompileJob {
     /// Bytes of the file, which follow.
@@ -27,14 +27,14 @@ pub(super) struct CompileJob {
     pub(super) seconds: u64,
     /// Memory in bytes.
     pub(super) memory: u64,
-    /// Threads that compile.
+    /// Number of threads that compile.
     pub(super) threads: usize,
     /// Whether all threads have the lowest priority; otherwise the first keeps the node's priority.
-    pub(super) is_patient: bool,
+    pub(super) is_low_priority: bool,
     pub(super) wanted: Wanted,
 }
 
-/// Results that a job asks for.
+/// Result that a job requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Wanted {
     /// The compiled component.
@@ -53,7 +53,7 @@ pub(super) enum Answer {
     },
     /// Exported interfaces, by name, with their content as WIT.
     Description(Vec<(String, String)>),
-    /// The file is not a component, and why.
+    /// The file is not a component, for this reason.
     Refused(String),
 }
 
@@ -131,11 +131,11 @@ mod tests {
     use super::*;
 
     fn job() -> CompileJob {
-        CompileJob { bytes: 5, seconds: 60, memory: 1 << 32, threads: 2, is_patient: true, wanted: Wanted::Code }
+        CompileJob { bytes: 5, seconds: 60, memory: 1 << 32, threads: 2, is_low_priority: true, wanted: Wanted::Code }
     }
 
     #[test]
-    fn what_is_written_reads_the_same_in_pieces_of_any_size() {
+    fn a_message_is_decoded_from_pieces_of_any_size() {
         let bytes = encode(&job()).unwrap();
         for end in 0..bytes.len() {
             assert_eq!(decode::<CompileJob>(&bytes[..end]).unwrap(), None, "{end}");
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_length_over_the_limit_is_refused_before_anything_is_reserved() {
+    fn a_length_over_the_limit_is_refused_before_memory_is_reserved() {
         assert_eq!(decode::<CompileJob>(&[255; 4]).unwrap_err().kind(), ErrorKind::InvalidData);
         assert_eq!(read::<CompileJob>(&mut &[255; 4][..]).unwrap_err().kind(), ErrorKind::InvalidData);
         assert!(encode(&Answer::Refused("x".repeat(MAX_HEADER))).is_err());
     }
 
     #[test]
-    fn another_message_is_an_error() {
+    fn a_message_of_another_form_is_an_error() {
         let answer = encode(&Answer::Refused("no".into())).unwrap();
         assert!(decode::<CompileJob>(&answer).is_err());
     }

@@ -1,4 +1,4 @@
-//! Which task is next, and which is cancelled, without a process.
+//! Tests of the order and the cancellation of tasks, without a process.
 
 use super::*;
 use crate::loading::scanner::{Change, Stamp};
@@ -37,7 +37,7 @@ fn order(state: &mut State, mut later: impl FnMut() -> Option<ServiceName>) -> V
 }
 
 #[test]
-fn what_happens_to_a_service_stays_in_order_and_the_last_of_its_waiting_changes_counts() {
+fn tasks_of_a_service_stay_in_order_and_only_its_last_waiting_change_is_kept() {
     let mut state = State::default();
     let [a, b] = names(["a", "b"]);
     assert!(state.keep_order(&a, gone("1")).is_some(), "nothing of it is here");
@@ -61,7 +61,7 @@ fn what_happens_to_a_service_stays_in_order_and_the_last_of_its_waiting_changes_
 }
 
 #[test]
-fn a_change_whose_service_only_waits_with_older_ones_takes_their_place_without_waiting() {
+fn a_change_replaces_the_waiting_ones_of_its_service_without_waiting() {
     let mut state = State::default();
     let [a, b] = names(["a", "b"]);
     state.put(a.clone(), gone("1"));
@@ -72,7 +72,7 @@ fn a_change_whose_service_only_waits_with_older_ones_takes_their_place_without_w
 }
 
 #[test]
-fn a_verdict_that_is_wanted_is_given_whatever_else_happens_to_the_service() {
+fn a_requested_verdict_is_given_despite_other_tasks_of_the_service() {
     let mut state = State::default();
     let [a] = names(["a"]);
     state.put(a.clone(), gone("1"));
@@ -86,7 +86,7 @@ fn a_verdict_that_is_wanted_is_given_whatever_else_happens_to_the_service() {
 }
 
 #[test]
-fn a_newer_change_of_a_file_cancels_what_is_compiled_of_it_unless_only_the_signature_is_new() {
+fn a_newer_change_of_a_file_cancels_its_compilation_unless_only_the_signature_is_new() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.wasm");
     let whole = || Task::Change(Change::Whole(file.clone(), Stamp::of(&file).unwrap()));
@@ -109,7 +109,7 @@ fn a_newer_change_of_a_file_cancels_what_is_compiled_of_it_unless_only_the_signa
 }
 
 #[test]
-fn a_verdict_is_given_also_when_the_file_is_gone_before_it_is_compiled() {
+fn a_verdict_is_given_even_if_the_file_is_removed_before_it_is_compiled() {
     let mut state = State::default();
     let [a] = names(["a"]);
     state.put(a.clone(), large("staged"));
@@ -126,7 +126,7 @@ fn a_verdict_is_given_also_when_the_file_is_gone_before_it_is_compiled() {
 }
 
 #[test]
-fn each_lane_is_served_by_itself_and_what_takes_long_goes_on_in_another() {
+fn lanes_are_independent_and_slow_files_move_to_the_slow_lane() {
     let mut state = State::default();
     let [a, b, c] = names(["a", "b", "c"]);
     state.put(a.clone(), gone("1"));
@@ -140,11 +140,11 @@ fn each_lane_is_served_by_itself_and_what_takes_long_goes_on_in_another() {
     state.end(&c, Next::Others);
     assert_eq!(take(&mut state, Lane::Slow).unwrap(), "a: Change(Gone(\"1\"))", "the newer one waits");
     state.end(&a, Next::Others);
-    assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"2\"))", "it is tried anew");
+    assert_eq!(take(&mut state, Lane::Quick).unwrap(), "a: Change(Gone(\"2\"))", "it is tried again");
 }
 
 #[test]
-fn what_was_found_last_goes_first_and_what_was_found_together_in_turn() {
+fn the_last_scan_comes_first_and_services_of_one_scan_in_order() {
     let mut state = State::default();
     for (scan, service) in ["a", "b", "c", "d"].into_iter().enumerate() {
         state.scan = scan as u64 / 2;
@@ -156,7 +156,7 @@ fn what_was_found_last_goes_first_and_what_was_found_together_in_turn() {
 }
 
 #[test]
-fn however_many_come_later_what_waits_has_its_turn() {
+fn a_waiting_file_is_not_starved_by_later_ones() {
     let mut state = State::default();
     for service in names(["old1", "old2"]) {
         state.put(service, gone("1"));

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use wasmnode_files::FileError;
 
-/// Why the history cannot be read or written.
+/// Reason why the history cannot be read or written.
 #[derive(Debug)]
 pub(crate) enum HistoryError {
     /// The state folder is not private.

@@ -21,30 +21,30 @@ use wasmnode_protocol::ServiceName;
 /// set aside.
 pub(super) const FORMAT: u32 = 2;
 
-/// The format before it, without the second line, which is read but never written.
+/// Previous format, without the second line; read, but never written.
 const UNSEALED: u32 = 1;
 
-/// Largest number of records of folders other than the node's present one; those with the latest versions are kept.
+/// Largest number of records of other plugin folders; those with the latest versions are kept.
 const FOREIGN_RECORDS: usize = 10_000;
 
 /// Largest number of records of services whose file was removed; the latest are kept. At about 100 bytes each, they are
 /// small compared to the versions.
 pub(crate) const REMOVED_RECORDS: usize = 1000;
 
-/// The state folder, and its content.
+/// The open state folder, and its content.
 pub(super) struct Store {
     folder: PathBuf,
-    /// Folder of plugins whose records are written.
+    /// Plugin folder whose records are written.
     plugins: String,
     limit: u64,
     content: Mutex<Content>,
-    /// Lock on the folder, held as long as the node runs.
+    /// Lock on the folder, held while the node runs.
     _lock: File,
 }
 
 #[derive(Default)]
 struct Content {
-    /// Records by folder of plugins and service.
+    /// Records by plugin folder and service.
     records: BTreeMap<(String, ServiceName), Record>,
     /// Size of each version on disk, in bytes.
     versions: BTreeMap<String, u64>,
@@ -88,7 +88,7 @@ fn parse(content: &[u8]) -> Result<Records, HistoryError> {
     }
 }
 
-/// Returns the process that wrote its number into a lock.
+/// Returns the process id in a lock file.
 fn holder(lock: &Path) -> Option<u32> {
     let (content, _) = files::read(lock, 32).ok()?;
     std::str::from_utf8(&content).ok()?.trim().parse().ok()
@@ -99,7 +99,7 @@ impl Store {
     /// folder `plugins`.
     ///
     /// # Errors
-    /// If the folder cannot be used, and why.
+    /// The reason, if the folder cannot be used.
     pub(super) fn open(
         folder: &Path,
         plugins: &Path,
@@ -107,7 +107,7 @@ impl Store {
     ) -> Result<(Self, BTreeMap<ServiceName, Record>), HistoryError> {
         private_folder(folder)?;
         private_folder(&folder.join("versions"))?;
-        // Does not block, whatever kind of file is there.
+        // Does not block for any kind of file.
         let mut options = File::options();
         options.create(true).write(true).truncate(false).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let lock_file = folder.join("lock");
@@ -116,7 +116,7 @@ impl Store {
             Errno::WOULDBLOCK => HistoryError::InUse(holder(&lock_file)),
             error => HistoryError::TakeLock(error.into()),
         })?;
-        // Only for the text above: the lock works without it.
+        // Used only in the error above; the lock works without it.
         let _the_disk_may_be_full = lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id()));
         let plugins = std::path::absolute(plugins).map_err(HistoryError::System)?;
         let plugins = plugins.to_string_lossy().into_owned();
@@ -142,7 +142,7 @@ impl Store {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the records. A damaged file is set aside under another name, and logged.
+    /// Reads the records. A damaged file is renamed, and a warning is logged.
     fn read_records(&self, content: &mut Content) -> Result<(), HistoryError> {
         let file = self.records_file();
         let bytes = match files::read(&file, self.limit) {
@@ -221,9 +221,9 @@ impl Store {
         Ok(())
     }
 
-    /// Takes over the newest records of some services; `None` removes a record. Returns the digests of the bytes that
-    /// the next [`Self::write_records`] should remove: those that no record names, and those over the limit, but none
-    /// that is claimed.
+    /// Applies the newest records of some services; `None` removes a record. Returns the digests of the bytes that the
+    /// next [`Self::write_records`] should remove: those that no record names, and those over the limit, but none that
+    /// are claimed.
     pub(super) fn take_over(&self, news: BTreeMap<ServiceName, Option<Record>>, claims: &Claims) -> BTreeSet<String> {
         let mut content = self.lock();
         for (service, record) in news {
@@ -247,10 +247,10 @@ impl Store {
         removed
     }
 
-    /// Writes all records that were taken over, and then removes these bytes.
+    /// Writes all applied records, and then removes these bytes.
     ///
     /// # Errors
-    /// If a file cannot be written; what was on disk before is unchanged.
+    /// If a file cannot be written; the previous content on disk is then unchanged.
     pub(super) fn write_records(&self, removed: &BTreeSet<String>) -> Result<(), HistoryError> {
         let mut content = self.lock();
         if !content.is_outdated {
@@ -311,7 +311,7 @@ impl Content {
 
     /// Returns the digests of the bytes to remove so that at most `limit` bytes stay. The oldest that do not serve are
     /// removed first, then those that serve, and last those that serve and are not in the plugin folder. `removed` are
-    /// removed anyway; what is claimed stays.
+    /// removed in any case; claimed bytes stay.
     fn over(&self, limit: u64, removed: &BTreeSet<String>, claims: &Claims) -> Vec<String> {
         let mut size = self.records_bytes + self.versions.values().sum::<u64>();
         size -= removed.iter().filter_map(|digest| self.versions.get(digest)).sum::<u64>();
@@ -343,7 +343,7 @@ impl Content {
     }
 }
 
-/// Returns `true` if a version can have been written here: its digest must be the name of a file.
+/// Returns `true` if the digest of a version is valid, because it becomes the name of a file.
 fn is_sound(version: &Version) -> bool {
     version.digest.len() == 64 && version.digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -43,13 +43,13 @@ fn version(number: u64, content: &[u8], state: GenerationState) -> Version {
     Version { number, state, digest, bytes, signature: None, loaded_at: number }
 }
 
-/// Version 2, which the file holds, was rolled back to version 1.
+/// Returns a record in which version 2, the file in the folder, was rolled back to version 1.
 fn rolled_back() -> Record {
     let versions = vec![version(1, b"one", GenerationState::Serving), version(2, b"two", GenerationState::RolledBack)];
     Record { file: digest(b"two"), newest: 2, versions, rolled_back: Vec::new(), removed_at: None }
 }
 
-/// Keeps a record with the bytes of its versions, and ends the writer as a node that stops does.
+/// Keeps a record with the bytes of its versions, and closes the history like a node that stops.
 fn keep(history: &Arc<History>, name: &str, record: Record, contents: &[&[u8]]) {
     for content in contents {
         drop(history.keep(&digest(content), content.to_vec()));
@@ -79,7 +79,7 @@ fn reopen(scene: &Fixture, history: Arc<History>, plugins: &str, limit: u64) -> 
 }
 
 #[test]
-fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
+fn a_lock_that_is_not_a_file_is_an_error_and_does_not_block() {
     let scene = Fixture::new();
     fs::create_dir(scene.path("")).unwrap();
     fs::set_permissions(scene.path(""), fs::Permissions::from_mode(0o700)).unwrap();
@@ -96,7 +96,7 @@ fn a_lock_that_is_no_file_is_a_reason_and_is_not_waited_for() {
 }
 
 #[test]
-fn what_was_kept_is_there_after_a_restart() {
+fn records_and_bytes_survive_a_restart() {
     let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
@@ -108,7 +108,7 @@ fn what_was_kept_is_there_after_a_restart() {
 }
 
 #[test]
-fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
+fn records_belong_to_their_plugin_folder() {
     let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
@@ -116,7 +116,7 @@ fn records_belong_to_the_folder_of_plugins_that_they_were_made_of() {
     assert_eq!(history.take(&service("a")), None);
     history.close();
     let history = reopen(&scene, history, "/plugins", LIMIT);
-    assert_eq!(history.take(&service("a")), Some(rolled_back()), "and are left alone by another");
+    assert_eq!(history.take(&service("a")), Some(rolled_back()), "and another folder does not change them");
 }
 
 /// Returns the run and the text of the next answer.
@@ -127,7 +127,7 @@ fn next_answer(scene: &Fixture) -> (RunId, String) {
 }
 
 #[test]
-fn an_answer_is_sent_when_its_record_is_on_disk() {
+fn an_answer_is_sent_once_its_record_is_on_disk() {
     let scene = Fixture::new();
     let history = scene.open();
     let request = RunId(7);
@@ -137,7 +137,7 @@ fn an_answer_is_sent_when_its_record_is_on_disk() {
 }
 
 #[test]
-fn an_answer_whose_record_cannot_be_written_says_so() {
+fn an_answer_reports_that_its_record_cannot_be_written() {
     let scene = Fixture::new();
     let history = scene.open();
     fs::create_dir(scene.path("versions.json")).unwrap();
@@ -167,7 +167,7 @@ fn a_folder_in_use_or_open_to_others_is_refused() {
 }
 
 #[test]
-fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
+fn damaged_files_are_set_aside_and_undamaged_ones_are_kept() {
     let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
@@ -189,7 +189,7 @@ fn damage_is_set_aside_and_costs_no_more_than_what_is_damaged() {
 }
 
 #[test]
-fn a_digest_that_is_a_path_is_no_record() {
+fn a_record_whose_digest_is_a_path_is_ignored() {
     let scene = Fixture::new();
     let history = scene.open();
     let mut record = rolled_back();
@@ -200,7 +200,7 @@ fn a_digest_that_is_a_path_is_no_record() {
 }
 
 #[test]
-fn beyond_the_limit_the_oldest_go_first_and_what_serves_goes_last() {
+fn over_the_limit_the_oldest_are_removed_first_and_serving_versions_last() {
     const LARGE: usize = 400 << 10;
     let scene = Fixture::new();
     let history = scene.try_open("/plugins", 1 << 20).unwrap();
@@ -217,7 +217,7 @@ fn beyond_the_limit_the_oldest_go_first_and_what_serves_goes_last() {
 }
 
 #[test]
-fn bytes_that_no_record_names_any_more_are_removed() {
+fn bytes_that_no_record_names_are_removed() {
     let scene = Fixture::new();
     let history = scene.open();
     keep(&history, "a", rolled_back(), &[b"one", b"two"]);
@@ -243,7 +243,7 @@ fn record(scene: &mut Fixture, history: &History, name: &str, record: Option<Rec
 }
 
 #[test]
-fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
+fn bytes_that_are_loaded_again_while_their_record_is_removed_are_kept() {
     for returning in ["a", "b"] {
         let mut scene = Fixture::new();
         let history = scene.open();
@@ -263,7 +263,7 @@ fn bytes_that_come_again_while_their_record_goes_are_kept_for_the_next_one() {
 }
 
 #[test]
-fn what_is_claimed_is_not_the_oldest_that_goes() {
+fn claimed_bytes_are_not_removed_over_the_limit() {
     const LARGE: usize = 700 << 10;
     let mut scene = Fixture::new();
     let history = scene.open();
@@ -280,7 +280,7 @@ fn what_is_claimed_is_not_the_oldest_that_goes() {
 }
 
 #[test]
-fn bytes_that_could_not_be_written_are_tried_again_with_the_next_record() {
+fn a_failed_write_of_bytes_is_retried_with_the_next_record() {
     let mut scene = Fixture::new();
     let history = scene.open();
     let obstacle = scene.path("versions").join(format!("{}.new", digest(b"one")));
@@ -294,7 +294,7 @@ fn bytes_that_could_not_be_written_are_tried_again_with_the_next_record() {
 }
 
 #[test]
-fn bytes_that_were_damaged_are_replaced_when_a_file_holds_them() {
+fn damaged_bytes_are_replaced_when_a_file_has_them() {
     let mut scene = Fixture::new();
     let history = scene.open();
     drop(history.keep(&digest(b"one"), b"one".to_vec()));
@@ -307,7 +307,7 @@ fn bytes_that_were_damaged_are_replaced_when_a_file_holds_them() {
 }
 
 #[test]
-fn of_removed_services_those_that_went_last_are_remembered() {
+fn records_of_the_services_removed_last_are_kept() {
     let scene = Fixture::new();
     let history = scene.open();
     let name = |number: u64| format!("s{number}");

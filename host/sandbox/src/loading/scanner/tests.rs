@@ -16,7 +16,7 @@ impl Fixture {
         Self { folder: Scanner::default(), start: Instant::now() }
     }
 
-    /// Scans `ms` milliseconds after the start; the file has this content, and was closed or not.
+    /// Scans `ms` milliseconds after the start; the file has this content, and was closed by its writer or not.
     fn scan(&mut self, ms: u64, content: Option<u64>, closed: bool) -> Vec<Change> {
         self.scan_both(ms, (content, closed), (None, false))
     }
@@ -36,7 +36,7 @@ impl Fixture {
         self.folder.scan(&found, &BTreeSet::new(), self.start + Duration::from_millis(ms))
     }
 
-    /// Notes a failed attempt to read this content; returns the pause until the next one in milliseconds.
+    /// Records a failed attempt to read this content; returns the pause until the next one in milliseconds.
     fn fail(&mut self, ms: u64, content: u64) -> Option<u128> {
         let stamp = Stamp { plugin: stamp(content), signature: None };
         let now = self.start + Duration::from_millis(ms);
@@ -92,11 +92,11 @@ fn a_file_that_was_closed_is_whole_once_it_has_settled() {
 }
 
 #[test]
-fn a_copy_that_stalls_is_not_whole_until_it_has_been_quiet_for_long() {
+fn a_copy_that_stalls_is_whole_only_after_a_long_quiet_time() {
     let mut scene = Fixture::new();
     assert_eq!(scene.scan(0, Some(1), false), []);
     assert_eq!(scene.scan(1_900, Some(1), false), []);
-    assert_eq!(scene.scan(1_950, Some(2), false), [], "it went on");
+    assert_eq!(scene.scan(1_950, Some(2), false), [], "it continued");
     assert_eq!(scene.scan(2_100, Some(2), false), []);
     assert_eq!(scene.next_scan_ms(), Some(3_950));
     assert_eq!(scene.scan(3_950, Some(2), false), whole(2));
@@ -112,7 +112,7 @@ fn a_file_that_changes_after_it_was_closed_waits_for_the_next_close() {
 }
 
 #[test]
-fn a_file_that_an_editor_removes_and_writes_anew_was_never_gone() {
+fn a_file_that_an_editor_removes_and_writes_again_is_never_reported_as_gone() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
@@ -122,7 +122,7 @@ fn a_file_that_an_editor_removes_and_writes_anew_was_never_gone() {
 }
 
 #[test]
-fn a_file_that_stays_away_is_gone_once_and_may_come_back() {
+fn a_missing_file_is_reported_as_gone_once_and_may_return() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
@@ -135,7 +135,7 @@ fn a_file_that_stays_away_is_gone_once_and_may_come_back() {
 }
 
 #[test]
-fn a_file_that_never_was_whole_goes_without_a_word() {
+fn the_removal_of_an_incomplete_file_is_not_reported() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), false);
     scene.scan(10, None, false);
@@ -144,7 +144,7 @@ fn a_file_that_never_was_whole_goes_without_a_word() {
 }
 
 #[test]
-fn a_signature_that_comes_at_once_is_taken_with_its_plugin() {
+fn a_signature_that_arrives_with_its_plugin_is_reported_with_it() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan_both(40, (Some(1), false), (Some(7), false)), [], "it is still being written");
@@ -155,7 +155,7 @@ fn a_signature_that_comes_at_once_is_taken_with_its_plugin() {
 }
 
 #[test]
-fn a_signature_that_comes_late_changes_its_plugin() {
+fn a_signature_that_arrives_later_changes_its_plugin() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(50, Some(1), false), whole(1));
@@ -164,7 +164,7 @@ fn a_signature_that_comes_late_changes_its_plugin() {
 }
 
 #[test]
-fn a_signature_that_comes_first_waits_for_its_plugin() {
+fn a_signature_that_arrives_first_waits_for_its_plugin() {
     let mut scene = Fixture::new();
     assert_eq!(scene.scan_both(0, (None, false), (Some(7), true)), []);
     assert_eq!(scene.scan_both(9_000, (None, false), (Some(7), false)), []);
@@ -175,7 +175,7 @@ fn a_signature_that_comes_first_waits_for_its_plugin() {
 }
 
 #[test]
-fn a_signature_that_goes_leaves_its_plugin_unsigned() {
+fn the_removal_of_a_signature_leaves_its_plugin_unsigned() {
     let mut scene = Fixture::new();
     scene.scan_both(0, (Some(1), true), (Some(7), true));
     assert_eq!(scene.scan_both(50, (Some(1), false), (Some(7), false)), signed(1, 7));
@@ -187,7 +187,7 @@ fn a_signature_that_goes_leaves_its_plugin_unsigned() {
 }
 
 #[test]
-fn names_tell_plugins_and_their_signatures() {
+fn plugins_and_signatures_are_recognised_by_name() {
     for (name, is_one) in [
         ("a.wasm", true),
         ("a.wasm.minisig", true),
@@ -203,7 +203,7 @@ fn names_tell_plugins_and_their_signatures() {
 }
 
 #[test]
-fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
+fn an_error_is_a_separate_state_and_never_means_that_the_file_is_gone() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     assert_eq!(scene.scan(50, Some(1), false), whole(1));
@@ -215,14 +215,14 @@ fn an_error_is_a_state_of_its_own_and_never_means_that_the_file_is_gone() {
     let other = FileError::NotAFile("a FIFO");
     scene.scan_failing(91_000, other.clone());
     assert_eq!(scene.scan_failing(91_300, other.clone()), unusable(other));
-    assert_eq!(scene.next_scan_ms(), None, "only what may pass is tried again");
+    assert_eq!(scene.next_scan_ms(), None, "only transient errors are tried again");
     // The same content as before is reported, so that the error can be cleared.
     scene.scan(92_000, Some(1), true);
     assert_eq!(scene.scan(92_050, Some(1), false), whole(1));
 }
 
 #[test]
-fn an_error_that_passes_soon_is_not_said() {
+fn a_brief_error_is_not_reported() {
     let mut scene = Fixture::new();
     scene.scan(0, Some(1), true);
     scene.scan(50, Some(1), false);
@@ -232,7 +232,7 @@ fn an_error_that_passes_soon_is_not_said() {
 }
 
 #[test]
-fn a_transient_error_is_looked_at_again_after_growing_pauses() {
+fn a_transient_error_is_retried_after_growing_pauses() {
     let mut scene = Fixture::new();
     scene.scan_failing(0, denied());
     scene.scan_failing(300, denied());
@@ -245,7 +245,7 @@ fn a_transient_error_is_looked_at_again_after_growing_pauses() {
 }
 
 #[test]
-fn one_unusable_file_leaves_its_neighbours_alone() {
+fn an_unusable_file_does_not_affect_other_files() {
     let mut folder = Scanner::default();
     let start = Instant::now();
     let found = BTreeMap::from([("a.wasm".into(), Err(denied())), (FILE.into(), Ok(stamp(1)))]);
