@@ -58,11 +58,11 @@ impl fmt::Display for Error {
             Self::Unreachable { endpoint } => {
                 write!(f, "no node answers at {endpoint}; is it running, and listening there?")
             }
-            Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} does not let this client in: {why}"),
+            Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} rejects this client: {why}"),
             Self::Lost { endpoint } => write!(
                 f,
-                "the connection to {endpoint} ended before the answer came: the node stopped, or it ended the connection, \
-                 because of a message of more than twice its limits.message, or a key that it no longer trusts; its \
+                "the connection to {endpoint} ended before the answer arrived: the node stopped, or it ended the \
+                 connection because of a message over twice its limits.message or a key that it does not trust; its \
                  log has the reason"
             ),
             Self::Timeout { waited } => write!(f, "no answer within {waited:?}"),

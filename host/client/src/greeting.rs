@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_node_that_ends_connections_and_greets_with_curve_requires_a_key() {
         let error = error_after_ended_connections(2, Some(b"CURVE"));
-        assert!(error.to_string().contains("no key was shown"), "{error}");
+        assert!(error.to_string().contains("no key was presented"), "{error}");
     }
 
     #[test]

@@ -38,14 +38,14 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// More than one, because a node that stops or is killed also ends connections, whether it requires keys or not.
 const HANDSHAKE_ATTEMPTS: u32 = 2;
 
-const NO_KEY: &str = "no key was shown, and it ends the connection, as a node does that asks for one; \
-                      show yours with --keys FOLDER --to NAME@ENDPOINT";
+const NO_KEY: &str = "no key was presented, and the node requires one; \
+                      present yours with --keys FOLDER --to NAME@ENDPOINT";
 
-const UNTRUSTED_KEY: &str = "it does not trust this client's key; there: wasmnode trust NAME KEY";
+const UNTRUSTED_KEY: &str = "it does not trust this client's key; on the node: wasmnode trust NAME KEY";
 
-const UNNEEDED_KEY: &str = "a key was shown, and it asks for none; leave --keys and the name out";
+const UNNEEDED_KEY: &str = "a key was presented, and the node requires none; omit --keys and NAME@";
 
-const OTHER_KEY: &str = "it ends the connection: it has another key than the one that is trusted here under its name";
+const OTHER_KEY: &str = "it ends the connection, because its key is not the one that is trusted here under its name";
 
 /// In-process endpoint of the socket monitor, which reports the state of the connection.
 const MONITOR: &str = "inproc://connected";

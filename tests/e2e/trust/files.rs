@@ -171,7 +171,7 @@ fn a_client_that_shows_no_key_hears_so_soon_and_one_line_at_the_node_names_it() 
     let mut node = party.start("");
     let done = run(&["call", "echo", "x", "--to", &node.tcp]);
     let said = String::from_utf8(done.stderr).unwrap();
-    assert!(done.status.code() == Some(8) && said.contains("no key was shown"), "{said}");
+    assert!(done.status.code() == Some(8) && said.contains("no key was presented"), "{said}");
     assert!(said.contains("--keys FOLDER --to NAME@ENDPOINT"), "{said}");
     // With the node's name, the keys of the folder `keys` here are shown by themselves.
     let mut command = crate::node::wasmnode();
