@@ -78,7 +78,7 @@ fn a_command_without_an_endpoint_asks_the_node_that_listens_by_ipc_in_this_folde
     let here = |arguments: &[&str]| wasmnode().args(arguments).current_dir(node.folder.path("")).output().unwrap();
     assert_eq!(text(&here(&["call", "echo", "x"]).stdout), "x");
     let said = text(&here(&["plugins", "rollback", "echo"]).stderr);
-    assert!(said.contains("there is no generation of echo before the one that serves"), "{said}");
+    assert!(said.contains("there is no generation of echo before the serving one"), "{said}");
 }
 
 #[test]
@@ -442,7 +442,10 @@ fn inspect_says_what_a_file_is_and_what_it_wants() {
     folder.plugin("greedy", &wat::parse_str(wat).unwrap());
     let (code, said) = inspect("plugins/greedy.wasm");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("it imports what the host does not offer: wasi:http/types@0.3.0, a:b/c"), "{said}");
+    assert!(
+        said.contains("it imports interfaces that the host does not offer: wasi:http/types@0.3.0, a:b/c"),
+        "{said}"
+    );
     folder.plugin("rubbish", b"rubbish");
     assert!(inspect("plugins/rubbish.wasm").1.contains("it is not a WebAssembly file"));
 }

@@ -46,7 +46,7 @@ fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
     assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, Reply::Final(vec!["x".into()])));
 
     fs::remove_file(node.folder.path("plugins/hello.wasm")).unwrap();
-    node.wait_for("hello is no longer served by a plugin");
+    node.wait_for("no plugin serves hello: its file was removed");
     assert_eq!(node.fail("hello", &[b"x"]).0, Code::UnknownService);
 
     drop_in(&node, "hello", &component(ECHO));
@@ -78,7 +78,7 @@ fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
     drop_in(&node, "hello", &component(ECHO));
     let ask = Request::new("hello").body(["y"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["y"]);
-    node.wait_for("echo is no longer served by a plugin");
+    node.wait_for("no plugin serves echo: its file was removed");
 }
 
 #[test]
@@ -103,13 +103,13 @@ fn a_file_that_is_slow_to_compile_holds_up_no_other() {
     drop_in(&node, "slow", &slow_to_compile());
     node.wait_for("which can take a while");
     drop_in(&node, "quick", &component(ECHO));
-    node.wait_for("generation 1 of quick serves from now on");
+    node.wait_for("generation 1 of quick serves");
     assert_eq!(node.call("quick", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(node.fail("slow", &[b"x"]).0, Code::UnknownService);
     // What comes later for the slow one takes its place.
     drop_in(&node, "slow", &component(TRAP));
     node.wait_for("a newer change of slow follows");
-    node.wait_for("generation 1 of slow serves from now on");
+    node.wait_for("generation 1 of slow serves");
     assert_eq!(node.fail("slow", &[b"x"]).0, Code::Crashed);
 }
 
@@ -141,7 +141,7 @@ fn bytes_that_were_rolled_back_and_come_again_are_said_once_with_what_makes_them
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.signal("-TERM");
     let said = format!(
-        "echo.wasm holds generation 2 of echo, which was rolled back: generation 1 serves on; to have that file serve again: \
+        "echo.wasm is generation 2 of echo, which was rolled back: generation 1 keeps serving; to serve the file: \
          wasmnode deploy {}",
         std::path::absolute(node.folder.path("plugins/echo.wasm")).unwrap().display()
     );
@@ -158,9 +158,9 @@ fn deploy_waits_for_the_new_version_and_rollback_returns_to_the_old_one() {
     let states: Vec<&str> = list.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
     assert_eq!(states, ["serving", "previous"], "{list}");
 
-    assert_eq!(plugins(&node, &["rollback", "echo"]), "generation 1 of echo serves again, in the place of 2\n");
+    assert_eq!(plugins(&node, &["rollback", "echo"]), "generation 1 of echo serves again, instead of 2\n");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
-    assert!(plugins(&node, &["rollback", "echo"]).contains("no generation of echo before the one that serves"));
+    assert!(plugins(&node, &["rollback", "echo"]).contains("no generation of echo before the serving one"));
 
     fs::write(node.folder.path("echo.wasm"), "rubbish").unwrap();
     let (code, said) = deploy(&node, "echo.wasm");
@@ -171,7 +171,7 @@ fn deploy_waits_for_the_new_version_and_rollback_returns_to_the_old_one() {
 fn a_new_version_that_crashes_too_often_gives_way_to_the_one_before() {
     let mut node = Node::start(&["echo"], "[service.echo]\ntrial-requests = 10\ntrial-crashes = 20\n");
     drop_in(&node, "echo", &component(TRAP));
-    node.wait_for("generation 2 of echo serves from now on");
+    node.wait_for("generation 2 of echo serves");
     for _ in 0..3 {
         assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
     }
@@ -184,7 +184,7 @@ fn a_new_version_that_crashes_too_often_gives_way_to_the_one_before() {
 fn a_new_version_that_only_crashes_gives_way_before_a_quarantine_begins() {
     let mut node = Node::start(&["echo"], "");
     drop_in(&node, "echo", &component(TRAP));
-    node.wait_for("generation 2 of echo serves from now on");
+    node.wait_for("generation 2 of echo serves");
     let failures: Vec<String> = (0..11).map(|_| node.fail("echo", &[b"x"]).1).collect();
     assert!(failures.iter().all(|why| why.contains("unreachable")), "{failures:?}");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
@@ -204,7 +204,7 @@ fn two_hundred_replacements_under_load_lose_duplicate_and_fail_no_request() {
         let variants = [variant(ECHO, 0), variant(ECHO, 1)];
         for number in 1..=REPLACEMENTS {
             drop_in(&node, "echo", &variants[number % 2]);
-            node.wait_for(&format!("generation {} of echo serves from now on", number + 1));
+            node.wait_for(&format!("generation {} of echo serves", number + 1));
         }
         is_over.store(true, Ordering::SeqCst);
         load.join().unwrap()

@@ -84,7 +84,7 @@ fn a_version_in_place_of_which_comes_a_fifo_serves_on() {
     node.wait_for("echo.wasm is not loaded: not a regular file but a FIFO");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     fs::remove_file(&file).unwrap();
-    node.wait_for("echo is no longer served by a plugin");
+    node.wait_for("no plugin serves echo: its file was removed");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(&plugins, fs::Permissions::from_mode(0o644)).unwrap();
     }
-    node.wait_for("echo.wasm is not loaded: cannot look at it: Permission denied");
+    node.wait_for("echo.wasm is not loaded: cannot examine it: Permission denied");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.wait_for_refusal("echo", "Permission denied");
     // Not listed at all.
@@ -223,7 +223,7 @@ fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
     node.wait_for("cannot read the plugin folder");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     fs::set_permissions(&plugins, fs::Permissions::from_mode(0o755)).unwrap();
-    node.wait_for("can be read again");
+    node.wait_for("is readable again");
     drop_in(&plugins, "hello", ECHO);
     node.wait_for("generation 1 of hello serves");
     let is_refused = || self::plugins(&node).contains("refused");

@@ -130,14 +130,11 @@ fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_
     for (file, reason) in [
         (
             "instances",
-            "it needs more than a plugin may have: The component transitively contains 33 core module instances",
+            "it exceeds the limits of a plugin: The component transitively contains 33 core module instances",
         ),
-        (
-            "memories",
-            "it needs more than a plugin may have: The component transitively contains 5 Wasm linear memories",
-        ),
-        ("tables", "it needs more than a plugin may have: The component transitively contains 17 tables"),
-        ("elements", "it needs more than a plugin may have: "),
+        ("memories", "it exceeds the limits of a plugin: The component transitively contains 5 Wasm linear memories"),
+        ("tables", "it exceeds the limits of a plugin: The component transitively contains 17 tables"),
+        ("elements", "it exceeds the limits of a plugin: "),
         ("module", "this exports nothing"),
         ("other-world", "wasmnode:service/handler@0.1.0"),
         ("text", "it is not a WebAssembly file"),

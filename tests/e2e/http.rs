@@ -72,7 +72,7 @@ fn a_request_may_say_method_path_and_headers_and_the_node_adds_what_it_knows() {
     assert_eq!(names, ["wasmnode-caller", "wasmnode-remaining-us", "wasmnode-request-id", "wasmnode-service"]);
     assert!(seen.ends_with("wasmnode-service: web\n"), "{seen}");
     let (code, why) = node.fail("web", &[b"GET / HTTP/1.1\r\nno header\r\n\r\n"]);
-    assert!(code == Code::Malformed && why.contains("\"no header\" is no header line"), "{why}");
+    assert!(code == Code::Malformed && why.contains("\"no header\" is not a header line"), "{why}");
 }
 
 #[test]
@@ -84,17 +84,17 @@ fn a_status_that_is_no_success_is_a_failure_with_the_body_as_the_reason() {
         ("status/302", Code::Failed, "web answered with 302 Found: no such page"),
         ("error", Code::Failed, "web answered with an error: ErrorCode::DnsTimeout"),
         ("silent", Code::Crashed, "web ended without a response"),
-        ("short", Code::Crashed, "web broke its response off"),
-        ("half", Code::Crashed, "web broke its response off"),
-        ("half-streaming", Code::Crashed, "web broke its response off"),
-        ("half-refusal", Code::Crashed, "web broke its response off"),
-        ("dropped", Code::Crashed, "web broke its response off"),
+        ("short", Code::Crashed, "web aborted its response"),
+        ("half", Code::Crashed, "web aborted its response"),
+        ("half-streaming", Code::Crashed, "web aborted its response"),
+        ("half-refusal", Code::Crashed, "web aborted its response"),
+        ("dropped", Code::Crashed, "web aborted its response"),
         ("trap", Code::Crashed, "an instance of web crashed: wasm trap"),
     ] {
         let (failed, why) = node.fail("web", &[format!("POST /{head} HTTP/1.1").as_bytes(), b"no such page"]);
         assert!(failed == code && why.starts_with(reason), "{head}: {failed} {why}");
     }
-    node.wait_for("as it was told");
+    node.wait_for("as requested");
     assert_eq!(node.call("web", &[b"x"]).unwrap(), ["x"]);
 }
 
@@ -166,7 +166,7 @@ fn a_name_leads_no_guest_to_this_machine_unless_the_grant_names_the_address() {
     assert_eq!(web(&format!("127.0.0.1:{port}")), ["201 bonjour"]);
     assert_eq!(node.call("fetch", &[format!("127.0.0.1:{port}").as_bytes()]).unwrap(), ["201 bonjour"]);
     assert_eq!(asked().len(), 2);
-    let line = node.wait_for("its name leads to");
+    let line = node.wait_for("its name resolves to");
     assert!(line.contains(&format!("service.web.http = [\"localhost@127.0.0.1:{port}\"]")), "{line}");
 }
 

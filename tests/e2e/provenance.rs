@@ -93,7 +93,7 @@ fn what_nobody_trusted_has_signed_is_refused_said_and_counted_while_others_serve
     // Without a policy all four serve, and are in the cache of compiled plugins from then on.
     let mut node = Node::start_in(folder, "", &[]);
     for service in ["unsigned", "stranger", "altered", "rubbish"] {
-        node.wait_for(&format!("generation 1 of {service} serves from now on"));
+        node.wait_for(&format!("generation 1 of {service} serves"));
     }
     start_again_with(&mut node, |config| config.to_owned() + "[security.plugins]\nsigners = ['ours.pub']\n");
 
@@ -123,7 +123,7 @@ fn a_signature_that_comes_later_lets_its_plugin_serve_without_a_restart() {
     node.wait_for_refusal("late", "it is not signed");
     // As `cp` does it: in place, and closed at the end.
     fs::copy(node.folder.path("late.wasm.minisig"), node.folder.path("plugins/late.wasm.minisig")).unwrap();
-    node.wait_for("generation 1 of late serves from now on");
+    node.wait_for("generation 1 of late serves");
     assert_eq!(node.call("late", &[b"x"]).unwrap(), [&[1][..]]);
     assert!(!plugins(&node).contains("refused"), "{}", plugins(&node));
 }
@@ -138,7 +138,7 @@ fn a_version_that_is_not_signed_leaves_the_old_one_serving_until_it_is() {
     node.wait_for_refusal("echo", "its bytes are not those that echo.wasm.minisig was made for");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     move_in(&node, "echo.wasm.minisig");
-    node.wait_for("generation 2 of echo serves from now on");
+    node.wait_for("generation 2 of echo serves");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
     // What serves was checked; that its signature goes is said, and nothing else happens.
     fs::remove_file(node.folder.path("plugins/echo.wasm.minisig")).unwrap();
@@ -207,7 +207,7 @@ fn a_cache_that_others_may_write_to_is_no_way_around() {
         let (_, rest) = config.split_once("\nname").unwrap();
         format!("[node]\ncache = 'cache'\nname{rest}")
     });
-    node.wait_for("others may write there; take that away with chmod go-w");
+    node.wait_for("others may write to it; remove that permission with chmod go-w");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 0);
 }
@@ -279,6 +279,6 @@ fn keys_and_signatures_are_those_of_minisign_both_ways() {
     minisign(&here, &["-V", "-p", "tool.pub", "-m", "plugins/back.wasm"]);
     let mut node = Node::start_in(folder, "[security.plugins]\nsigners = ['ours.pub', 'tool.pub']\n", &[]);
     for service in ["echo", "tool", "legacy", "crossed", "back"] {
-        node.wait_for(&format!("generation 1 of {service} serves from now on"));
+        node.wait_for(&format!("generation 1 of {service} serves"));
     }
 }

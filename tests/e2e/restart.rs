@@ -17,7 +17,7 @@ fn drop_in(node: &mut Node, guest: &str, generation: u64) {
     let unfinished = node.folder.path("unfinished");
     fs::write(&unfinished, component(guest)).unwrap();
     fs::rename(&unfinished, node.folder.path("plugins/echo.wasm")).unwrap();
-    node.wait_for(&format!("generation {generation} of echo serves from now on"));
+    node.wait_for(&format!("generation {generation} of echo serves"));
 }
 
 fn plugins(node: &Node, arguments: &[&str]) -> String {
@@ -62,7 +62,7 @@ fn a_version_that_was_rolled_back_to_serves_after_a_restart_under_its_number() {
     fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     drop_in(&mut node, TRAP, 3);
     assert_eq!(node.fail("echo", &[b"x"]).0, Code::Crashed);
-    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, in the place of 3"));
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, instead of 3"));
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn a_step_back_after_a_restart_reaches_the_versions_before_it() {
     drop_in(&mut node, COUNTER, 2);
     restart(&mut node);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
-    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, in the place of 2"));
+    assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again, instead of 2"));
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     let said = plugins(&node, &["rollback", "echo"]);
-    let forward = "before the one that serves that was not rolled back; to go forward again: wasmnode deploy FILE";
+    let forward = "before the serving one that was not rolled back; to serve a newer one: wasmnode deploy FILE";
     assert!(said.contains(forward), "{said}");
 }
 
@@ -106,7 +106,7 @@ fn a_file_that_is_refused_does_not_take_the_place_of_what_serves_with_a_restart(
     node.kill();
     fs::write(node.folder.path("plugins/echo.wasm"), component(COUNTER)).unwrap();
     node.start_again();
-    node.wait_for("generation 2 of echo serves from now on");
+    node.wait_for("generation 2 of echo serves");
     assert_eq!(versions(&node), ["2 serving", "1 previous"]);
 }
 
@@ -128,8 +128,8 @@ fn a_version_whose_bytes_are_lost_gives_way_to_the_file() {
     let version = Path::new("state/wasmnode/under-test/versions").join(digest(&component(ECHO)));
     fs::write(node.folder.path(version.to_str().unwrap()), "damaged").unwrap();
     node.start_again();
-    node.wait_for("generation 1 of echo is lost with the restart");
-    node.wait_for("generation 3 of echo serves from now on");
+    node.wait_for("generation 1 of echo was lost in the restart");
+    node.wait_for("generation 3 of echo serves");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
 }
 
@@ -144,8 +144,8 @@ fn what_was_kept_serves_only_if_the_configuration_admits_it() {
     let policy = format!("[security]\nplugins = {{ digests = ['sha256:{listed}'] }}\n");
     fs::write(&config, fs::read_to_string(&config).unwrap() + &policy).unwrap();
     node.start_again();
-    node.wait_for("generation 1 of echo is lost with the restart: security.plugins.digests does not list it");
-    node.wait_for("generation 3 of echo serves from now on");
+    node.wait_for("generation 1 of echo was lost in the restart: security.plugins.digests does not list it");
+    node.wait_for("generation 3 of echo serves");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
 }
 
@@ -159,7 +159,7 @@ fn without_a_usable_state_folder_the_node_warns_once_and_serves() {
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
     node.signal("-TERM");
     node.wait();
-    let said = node.log_to_its_end().iter().filter(|line| line.contains("a restart forgets versions"));
+    let said = node.log_to_its_end().iter().filter(|line| line.contains("rollbacks will be lost in a restart"));
     assert_eq!(said.count(), 1);
 
     let mut node = Node::start(&["echo"], "");
@@ -176,7 +176,7 @@ fn two_nodes_of_one_name_do_not_share_their_state() {
     let state = first.folder.path("state/wasmnode");
     let settings = format!("name = 'under-test'\nstate = '{}'\n", state.display());
     let mut second = Node::start_in(Folder::new(&["echo"]), &settings, &[]);
-    second.wait_for(&format!("another node of this name, process {}, uses it", first.id()));
+    second.wait_for(&format!("another node with this name, process {}, uses it", first.id()));
     assert_eq!(second.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(first.call("echo", &[b"x"]).unwrap(), ["x"]);
 }
@@ -185,7 +185,7 @@ fn two_nodes_of_one_name_do_not_share_their_state() {
 fn remove(node: &mut Node) {
     node.forget_log();
     fs::remove_file(node.folder.path("plugins/echo.wasm")).unwrap();
-    node.wait_for("echo is no longer served by a plugin");
+    node.wait_for("no plugin serves echo: its file was removed");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_file_that_is_removed_takes_neither_numbers_nor_rollbacks_with_it() {
     let file = node.folder.path("plugins/echo.wasm");
     let file = std::path::absolute(file).unwrap();
     let said = format!(
-        "echo.wasm holds generation 2 of echo, which was rolled back: nothing serves echo; to have that file serve again: \
+        "echo.wasm is generation 2 of echo, which was rolled back: no plugin serves echo; to serve the file: \
          wasmnode deploy {}",
         file.display()
     );
@@ -212,7 +212,7 @@ fn a_file_that_is_removed_takes_neither_numbers_nor_rollbacks_with_it() {
     // Other bytes serve, and the rolled-back ones do not take their place; a restart changes none of it.
     drop_in(&mut node, ECHO, 3);
     node.folder.plugin("echo", &component(COUNTER));
-    node.wait_for("echo.wasm holds generation 2 of echo, which was rolled back: generation 3 serves on");
+    node.wait_for("echo.wasm is generation 2 of echo, which was rolled back: generation 3 keeps serving");
     node.signal("-TERM");
     node.start_again();
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);

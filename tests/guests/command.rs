@@ -23,6 +23,6 @@ fn main() {
             eprintln!("out of paper");
             std::process::exit(code.parse().unwrap());
         }
-        _ => panic!("what is {input:?}?"),
+        _ => panic!("unknown instruction {input:?}"),
     }
 }

@@ -66,7 +66,7 @@ fn execute(words: &[&str]) -> Result<String> {
             File::open(path)?.set_times(fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH))?;
             format!("{:?}", fs::metadata(path)?.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap())
         }
-        _ => panic!("what is {words:?}?"),
+        _ => panic!("unknown instruction {words:?}"),
     })
 }
 

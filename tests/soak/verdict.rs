@@ -168,8 +168,8 @@ impl Evidence {
         let twice = self.runs.values().filter(|runs| **runs > 1).count();
         let per_second = |many: usize| many as f64 / self.duration.as_secs_f64().max(1.0);
         let mut report = format!(
-            "{} requests in {:?} ({:.0} a second), {} hostile acts ({:.0} a second)\n{} served, the slowest in {slowest:?}; \
-             {} without an answer from a node that was away, {} not sent to one; {twice} ran more than once\n",
+            "{} requests in {:?} ({:.0} per second), {} hostile acts ({:.0} per second)\n{} served, the slowest in \
+             {slowest:?}; {} unanswered and {} unsent because of an outage of the node; {twice} ran more than once\n",
             self.receipts.len(),
             self.duration,
             per_second(self.receipts.len()),
@@ -217,7 +217,7 @@ impl Evidence {
         for (name, (during, served, recoveries)) in by_name {
             let longest = recoveries.iter().max().copied().unwrap_or_default();
             report += &format!(
-                "  {name}, {} times: {:.2} % served meanwhile, all again {longest:?} after its end at the latest\n",
+                "  {name}, {} times: {:.2} % served during it, all served again within {longest:?} after it\n",
                 recoveries.len(),
                 percentage(served, during)
             );
@@ -240,7 +240,7 @@ impl Evidence {
         let descriptors = medians(|sample| sample.descriptors);
         let slope = slope(&between(if is_judged { MINUTE } else { Duration::ZERO }, Duration::MAX, |s| s.memory_bytes));
         let line = format!(
-            "{process}: memory {:.1} MiB early, {:.1} MiB late, {:+.2} MiB a minute; descriptors {:.0}, then {:.0}\n",
+            "{process}: memory {:.1} MiB early, {:.1} MiB late, {:+.2} MiB per minute; descriptors {:.0}, then {:.0}\n",
             memory[0] / MIB,
             memory[1] / MIB,
             slope / MIB,
@@ -343,6 +343,6 @@ mod tests {
             ..Evidence::default()
         };
         let report = evidence.judge().to_string();
-        assert!(report.contains("kill, 1 times: 50.00 % served meanwhile, all again 1s after"), "{report}");
+        assert!(report.contains("kill, 1 times: 50.00 % served during it, all served again within 1s"), "{report}");
     }
 }

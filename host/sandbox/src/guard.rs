@@ -38,7 +38,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
 pub(crate) fn spawn(name: &'static str, work: impl Fn() + Send + 'static) -> io::Result<()> {
     let again = move || {
         while let Err(panic) = guarded(&work) {
-            error!("the thread {name} panicked, and starts again in {PAUSE:?}: {panic}");
+            error!("the thread {name} panicked, restarting in {PAUSE:?}: {panic}");
             std::thread::sleep(PAUSE);
         }
     };

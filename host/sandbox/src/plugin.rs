@@ -175,7 +175,7 @@ impl Plugin {
         let service = &self.context.service;
         match wait {
             Some(wait) => warn!("{service} is in quarantine for {wait:?}: it crashed in {crashes} requests in a row"),
-            None if was_quarantined && !has_crashed => info!("{service} is out of quarantine: a request ended well"),
+            None if was_quarantined && !has_crashed => info!("{service} left quarantine: a request succeeded"),
             None => return,
         }
         self.report_quarantine();

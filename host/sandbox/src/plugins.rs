@@ -226,7 +226,7 @@ impl Plugins {
             history.record(&request.service, generations.record(), None);
         }
         let Some(plugin) = generations.and_then(|generations| generations.serving()) else {
-            let failure = Failure::new(Code::UnknownService, format!("the plugin of {} is gone", request.service));
+            let failure = Failure::new(Code::UnknownService, format!("the plugin of {} was removed", request.service));
             return Some(Finished { run: id, result: Err(failure) });
         };
         if let Err(failure) = plugin.admit() {
@@ -346,7 +346,8 @@ fn roll_back_failed_trial(generations: &mut Versions) -> bool {
     {
         let service = generations.serving().map_or("?", |serving| serving.context.service.as_str());
         warn!(
-            "generation {to} of {service} serves again: {from} crashed in too many of its first requests (trial-crashes)"
+            "generation {to} of {service} serves again: {from} crashed in too many of its first requests \
+             (trial-crashes)"
         );
         return true;
     }
@@ -358,7 +359,7 @@ fn open_history(settings: &Settings, plugins: &Path, sending: EventSender<RunEve
     History::open(&settings.state, plugins, settings.state_bytes, sending)
         .inspect_err(|why| {
             let folder = settings.state.display();
-            warn!("a restart forgets versions of plugins and rollbacks: no state in {folder}: {why}");
+            warn!("versions of plugins and rollbacks will be lost in a restart: no state in {folder}: {why}");
         })
         .ok()
 }

@@ -58,7 +58,7 @@ pub(crate) async fn serve(context: &Arc<ServiceContext>, command: &CommandPre<Ho
             Some(exit) => exit.0,
             None => {
                 let Failure { code, reason } = explain(context, &error, store.data());
-                let failure = Failure::new(code, reason + &introduced("; it said: ", &stderr.tail()));
+                let failure = Failure::new(code, reason + &introduced("; stderr: ", &stderr.tail()));
                 return Outcome { backtrace: backtrace::of(&error), ..failed(failure) };
             }
         },

@@ -98,7 +98,7 @@ async fn collect(context: &ServiceContext, sent: Receiver<Sent>) -> Result<(Stat
     };
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| failure(Code::Crashed, "broke its response off"))?;
+        let frame = frame.map_err(|_| failure(Code::Crashed, "aborted its response"))?;
         // Frames without data are trailers, which a reply cannot carry.
         let data = frame.into_data().unwrap_or_default();
         if whole.len() + data.len() > context.settings.reply {
@@ -179,7 +179,7 @@ fn read_fields<'a>(
             return Ok((head, frame.slice(length..)));
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            let why = format!("the head of the request: \"{}\" is no header line", line.escape_ascii());
+            let why = format!("the head of the request: \"{}\" is not a header line", line.escape_ascii());
             return Err(malformed(why));
         };
         head = head.header(&line[..colon], line[colon + 1..].trim_ascii());

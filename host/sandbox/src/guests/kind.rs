@@ -35,7 +35,9 @@ pub(crate) enum Unfit {
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Imports(missing) => write!(f, "it imports what the host does not offer: {}", missing.join(", ")),
+            Self::Imports(missing) => {
+                write!(f, "it imports interfaces that the host does not offer: {}", missing.join(", "))
+            }
             Self::Exports(exports) => {
                 let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
                 write!(

@@ -44,7 +44,7 @@ fn bound(requested: u64, limit: u64, what: &str) -> Result<()> {
     if requested <= limit {
         return Ok(());
     }
-    let reason = format!("an instance asked for {requested} {what} in one call, and may ask for {limit}");
+    let reason = format!("an instance requested {requested} {what} in one call; the limit is {limit}");
     Err(wasmtime::Error::new(Ended(Failure::new(Code::Exhausted, reason))))
 }
 

@@ -95,8 +95,8 @@ fn remedy(context: &ServiceContext, host: &str, address: SocketAddr, why: Denied
         IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
     };
     format!(
-        "a request to {host} is refused: its name leads to {address}, {why}; to allow that address, name \
-         it too: service.{}.http = [\"{host}@{address}\"]",
+        "a request to {host} is refused: its name resolves to {address}, {why}; to allow that address, \
+         grant it: service.{}.http = [\"{host}@{address}\"]",
         context.service
     )
 }

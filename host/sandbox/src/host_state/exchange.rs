@@ -71,7 +71,7 @@ impl From<Error> for ExchangeFailure {
 impl fmt::Display for ExchangeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied(address, why) => write!(f, "its name leads to {}, {why}", address.ip()),
+            Self::Denied(address, why) => write!(f, "its name resolves to {}, {why}", address.ip()),
             Self::Http(error) => error.fmt(f),
         }
     }

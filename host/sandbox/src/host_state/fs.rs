@@ -168,11 +168,11 @@ impl Root {
             Full::Over { bytes: held, files: there } => {
                 let Limits { bytes: most, files: most_files } = self.limits;
                 format!(
-                    "{guest} is full: {held} bytes in {there} files, and {bytes} bytes in {files} files were to come; \
-                     its grant in `fs` says bytes = {most} and files = {most_files}"
+                    "{guest} is full: it has {held} bytes in {there} files, and {bytes} bytes in {files} files more \
+                     exceed its grant in `fs`: bytes = {most}, files = {most_files}"
                 )
             }
-            Full::Unknown(error) => format!("{guest} cannot be measured, so nothing may be added: {error}"),
+            Full::Unknown(error) => format!("{guest} cannot be measured, so additions are rejected: {error}"),
         };
         self.log.line(Level::WARN, request, &why);
         Err(rustix::io::Errno::NOSPC.into())

@@ -128,7 +128,7 @@ impl fmt::Display for CompileError {
             }
             Self::Memory(bytes) => write!(f, "{}: limits.compile-memory = {bytes}", ProcessError::Memory),
             Self::Ended(error) | Self::Unavailable(error) => error.fmt(f),
-            Self::TooLarge(source) => write!(f, "it needs more than a plugin may have: {source}"),
+            Self::TooLarge(source) => write!(f, "it exceeds the limits of a plugin: {source}"),
             Self::Unloadable(source) => write!(f, "its compiled form cannot be loaded: {source}"),
             Self::MoreEffort | Self::Stopped => f.write_str("its compilation was interrupted"),
         }

@@ -258,7 +258,7 @@ impl History {
             }
             let why = trouble.map(|trouble| trouble.to_string());
             if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
-                warn!("a restart would forget versions of plugins: {why}");
+                warn!("versions of plugins will be lost in a restart: {why}");
                 said = Some(why);
             }
         }
@@ -305,7 +305,7 @@ impl Waiting {
 fn answer(answers: Vec<(RunId, String)>, trouble: Option<&HistoryError>, sending: &EventSender<RunEvent>) {
     for (run, mut text) in answers {
         if let Some(why) = trouble {
-            text = format!("{}; a restart would forget it: {why}\n", text.trim_end());
+            text = format!("{}; it will be lost in a restart: {why}\n", text.trim_end());
         }
         sending.send(RunEvent::Finished(Finished { run, result: Ok(vec![text.into()]) }));
     }

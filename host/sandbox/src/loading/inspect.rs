@@ -71,7 +71,7 @@ impl fmt::Display for Inspection {
         let adapted = if self.is_adapted { ", adapted from a core module of WASI preview 1" } else { "" };
         match &self.kind {
             Ok(kind) => writeln!(f, "kind      {kind}{adapted}")?,
-            Err(why) => writeln!(f, "kind      none that serves: {}", text::line(&why.to_string(), MAX_LINE))?,
+            Err(why) => writeln!(f, "kind      unusable: {}", text::line(&why.to_string(), MAX_LINE))?,
         }
         writeln!(f, "size      {} bytes", self.bytes)?;
         writeln!(f, "digest    {}", self.digest)?;

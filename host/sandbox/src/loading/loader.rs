@@ -14,7 +14,7 @@ use crate::loading::error::LoadError;
 use crate::loading::event::{Loaded, PluginEvent};
 use crate::loading::history::{History, Version};
 use crate::loading::names::service_name;
-use crate::loading::provenance::{FileName, Unverified, in_folder, verify};
+use crate::loading::provenance::{FileName, Unverified, check_origin, in_folder};
 use crate::loading::scanner::{Change, Scanner, Stamp, list};
 use crate::loading::task::{Done, Postponed, Task};
 use crate::loading::watch::{Hints, Staged, Watch};
@@ -153,7 +153,7 @@ impl Loader {
             }
         }
         if !found.iter().any(|file| file.extension().is_some_and(|extension| extension == "wasm")) {
-            warn!("there is no plugin in {path} yet; drop one in");
+            warn!("there is no plugin in {path} yet; copy one there");
         }
     }
 
@@ -193,7 +193,7 @@ impl Loader {
             match list(path) {
                 Ok(found) => {
                     if !std::mem::replace(&mut is_readable, true) {
-                        info!("the plugin folder {} can be read again", path.display());
+                        info!("the plugin folder {} is readable again", path.display());
                     }
                     for change in folder.scan(&found, &gathered.closed(path), now) {
                         if let Some(service) = self.concerned(&change) {
@@ -312,7 +312,7 @@ impl Loader {
                     Ok(before) => before,
                     Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
                 };
-                let why = if error.is_transient() { format!("cannot look at it: {error}") } else { error.to_string() };
+                let why = if error.is_transient() { format!("cannot examine it: {error}") } else { error.to_string() };
                 before.into_iter().chain([self.refuse(service, file, String::new(), why)]).collect::<Vec<_>>().into()
             }
             Task::Change(Change::Whole(file, stamp)) => self.load(service, file, stamp, attempt),
@@ -362,7 +362,7 @@ impl Loader {
                 return self.refuse(service, file, digest, error.to_string());
             }
             self.hints.failed(file.into(), stamp.clone());
-            self.refuse(service, file, digest, format!("{error}; it is tried again"))
+            self.refuse(service, file, digest, format!("{error}; trying again"))
         };
         let loaded = match read {
             Ok((digest, content)) => match self.load_content(service, file, content, &digest, attempt) {
@@ -439,7 +439,7 @@ impl Loader {
         signature: Option<Result<String, FileError>>,
     ) -> Result<Option<String>, Unverified> {
         let policy = self.settings.provenance.as_ref();
-        policy.map(|policy| verify(policy, called, bytes, digest, signature)).transpose()
+        policy.map(|policy| check_origin(policy, called, bytes, digest, signature)).transpose()
     }
 
     /// Builds a plugin, and logs how long that took; not used for versions restored after a restart.

@@ -94,7 +94,7 @@ impl std::error::Error for Unverified {
 ///
 /// # Errors
 /// If there is no proof; the text has the reason and the remedy.
-pub(crate) fn verify(
+pub(crate) fn check_origin(
     policy: &Provenance,
     called: &FileName,
     bytes: &[u8],
@@ -163,7 +163,7 @@ mod tests {
 
     fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unverified> {
         let signature = signature.map(|text| Ok(text.to_owned()));
-        verify(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
+        check_origin(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
     }
 
     #[test]
@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn a_file_to_deploy_has_the_users_name_and_can_be_signed_by_deploy() {
         let called = FileName::to_deploy("../svc/up2.wasm");
-        let refused = verify(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err().to_string();
+        let refused =
+            check_origin(&trusting(&[KEY]), &called, b"test", &digest(b"test"), None).unwrap_err().to_string();
         let why = "it is not signed: there is no ../svc/up2.wasm.minisig; sign it with `wasmnode sign ../svc/up2.wasm --key \
                    SECRET`, or deploy it with --sign-key SECRET, or list \"sha256:";
         assert!(refused.starts_with(why), "{refused}");
@@ -211,7 +212,7 @@ mod tests {
     fn an_unreadable_signature_is_reported() {
         let signature = Some(Err(FileError::NotAFile("a FIFO")));
         let refused =
-            verify(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
+            check_origin(&trusting(&[KEY]), &in_folder(Path::new("print.wasm")), b"test", &digest(b"test"), signature);
         let why = "print.wasm.minisig cannot be read: not a regular file but a FIFO; sign it with";
         let refused = refused.unwrap_err().to_string();
         assert!(refused.starts_with(why), "{refused}");

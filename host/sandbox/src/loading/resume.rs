@@ -88,7 +88,7 @@ impl Loader {
 
     pub(crate) fn lost(&self, service: &ServiceName, version: &Version, why: &str) {
         let why = text::line(why, Failure::MAX_REASON);
-        warn!("generation {} of {service} is lost with the restart: {why}", version.number);
+        warn!("generation {} of {service} was lost in the restart: {why}", version.number);
     }
 
     /// Tries a staged file; returns its digest if it can serve.

@@ -163,7 +163,7 @@ impl Versions {
         if self.logged_rollback != Some(number) {
             let serves = self.serving_number().unwrap_or_default();
             let (service, file) = (&serving.context.service, &serving.origin.file);
-            warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} serves on")));
+            warn!("{}", stays_rolled_back(service, file, number, &format!("generation {serves} keeps serving")));
             self.logged_rollback = Some(number);
         }
     }
@@ -175,7 +175,7 @@ impl Versions {
             return self.accept();
         }
         let (service, file) = (&plugin.context.service, &plugin.origin.file);
-        let why = stays_rolled_back(service, file, number, &format!("nothing serves {service}"));
+        let why = stays_rolled_back(service, file, number, &format!("no plugin serves {service}"));
         if self.logged_rollback != Some(number) {
             warn!("{why}");
             self.logged_rollback = Some(number);
@@ -297,11 +297,11 @@ fn version_of(plugin: &Plugin, number: u64) -> Version {
 }
 
 /// Returns the message for a file whose bytes were rolled back: the consequence and the remedy.
-fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, meanwhile: &str) -> String {
+fn stays_rolled_back(service: &ServiceName, file: &Path, number: u64, consequence: &str) -> String {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
     format!(
-        "{service}.wasm holds generation {number} of {service}, which was rolled back: {meanwhile}; to have that file serve \
-         again: wasmnode deploy {}",
+        "{service}.wasm is generation {number} of {service}, which was rolled back: {consequence}; to serve the file: \
+         wasmnode deploy {}",
         shown(&file)
     )
 }

@@ -50,7 +50,7 @@ impl Plugins {
                     history.record_loaded(&service, record, claim);
                 }
                 let Installed::As(number) = installed else { return None };
-                info!("generation {number} of {service} serves from now on");
+                info!("generation {number} of {service} serves");
                 let fit = OfferChange::Quarantine { service: service.clone(), lasts: Duration::ZERO };
                 Some(if was_offered { fit } else { OfferChange::Offered(service) })
             }
@@ -86,7 +86,7 @@ impl Plugins {
                 self.remember(&service, generations.remove());
                 self.resume_rollbacks(&service);
                 if offered {
-                    info!("{service} is no longer served by a plugin: its file is gone; requests in flight go on");
+                    info!("no plugin serves {service}: its file was removed; requests in flight continue");
                 }
                 offered.then_some(OfferChange::Withdrawn(service))
             }

@@ -157,8 +157,8 @@ impl Plugins {
         })?;
         match generations.roll_back() {
             Ok((from, to)) => {
-                info!("generation {to} of {service} serves again, in the place of {from}");
-                let text = format!("generation {to} of {service} serves again, in the place of {from}\n");
+                info!("generation {to} of {service} serves again, instead of {from}");
+                let text = format!("generation {to} of {service} serves again, instead of {from}\n");
                 self.keep_record(&service, Some((run, text)));
                 Ok(())
             }
@@ -168,12 +168,12 @@ impl Plugins {
                 Ok(())
             }
             Err(RollbackError::Nothing { are_rolled_back }) => {
-                let forward = if are_rolled_back {
-                    " that was not rolled back; to go forward again: wasmnode deploy FILE"
+                let remedy = if are_rolled_back {
+                    " that was not rolled back; to serve a newer one: wasmnode deploy FILE"
                 } else {
                     ""
                 };
-                Err(rejected(format!("there is no generation of {service} before the one that serves{forward}")))
+                Err(rejected(format!("there is no generation of {service} before the serving one{remedy}")))
             }
         }
     }

@@ -54,7 +54,7 @@ pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: 
                 (format!("{elements} elements of tables"), format!("it may have {MAX_TABLE_ELEMENTS}"))
             }
         };
-        return Failure::new(Code::Exhausted, format!("an instance of {service} asked for {what}: {limit}"));
+        return Failure::new(Code::Exhausted, format!("an instance of {service} requested {what}: {limit}"));
     }
     if error.is::<PoolConcurrencyLimitError>() {
         let reason = format!("all instances are in use: limits.instances; {service} was not started");
@@ -63,7 +63,7 @@ pub(crate) fn explain(context: &ServiceContext, error: &wasmtime::Error, guest: 
     let cause = error.root_cause().to_string();
     // The error of wasmtime's own limit has no type.
     if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || cause.contains("store handle limit") {
-        let reason = format!("an instance of {service} asked for more than {MAX_RESOURCES} open resources");
+        let reason = format!("an instance of {service} requested more than {MAX_RESOURCES} open resources");
         return Failure::new(Code::Exhausted, reason);
     }
     // The type of this error is private to wasmtime, so its text is compared.

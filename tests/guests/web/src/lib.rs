@@ -33,7 +33,7 @@ impl Guest for Web {
             ("dropped", _) => drop(begin(out, 200, Fields::new())),
             ("half-refusal", _) => half(out, 404),
             ("error", _) => ResponseOutparam::set(out, Err(ErrorCode::DnsTimeout)),
-            ("trap", _) => panic!("as it was told"),
+            ("trap", _) => panic!("as requested"),
             _ => {}
         }
     }

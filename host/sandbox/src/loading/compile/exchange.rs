@@ -200,7 +200,7 @@ impl<'a> Exchange<'a> {
         }
         match &self.answer {
             Some((_, follow)) if self.arrived.len() > *follow => {
-                Err(ExchangeError::Garbled(io::Error::other("more follows the answer than it states")))
+                Err(ExchangeError::Garbled(io::Error::other("more bytes follow the answer than it states")))
             }
             Some((_, follow)) if self.arrived.len() == *follow => {
                 Ok(self.answer.take().map(|(answer, _)| (answer, std::mem::take(&mut self.arrived))))
@@ -211,7 +211,7 @@ impl<'a> Exchange<'a> {
 }
 
 fn too_much(bytes: u64, most: u64) -> ExchangeError {
-    ExchangeError::Garbled(io::Error::other(format!("its compiled form has {bytes} bytes, and may have {most}")))
+    ExchangeError::Garbled(io::Error::other(format!("its compiled form has {bytes} bytes; the limit is {most}")))
 }
 
 /// Returns `true` if the call may succeed when the pipe is ready.

@@ -39,7 +39,7 @@ impl fmt::Display for UnsafeFolder {
                 write!(f, "{}: it belongs to another user; name one of your own", place.display())
             }
             Self::Writable(place) => {
-                write!(f, "{}: others may write there; take that away with chmod go-w", place.display())
+                write!(f, "{}: others may write to it; remove that permission with chmod go-w", place.display())
             }
         }
     }
@@ -133,7 +133,7 @@ mod tests {
         for mode in [0o770, 0o707, 0o777] {
             allow(&above, mode);
             let why = refusal(&folder).unwrap();
-            assert!(why.contains("above: others may write there"), "{mode:o}: {why}");
+            assert!(why.contains("above: others may write to it"), "{mode:o}: {why}");
         }
         allow(&above, 0o1777);
         assert_eq!(refusal(&folder), None);
@@ -146,8 +146,8 @@ mod tests {
         create_dir(&open).unwrap();
         allow(&open, 0o777);
         symlink(&open, &link).unwrap();
-        assert!(refusal(&link).unwrap().contains("others may write there"));
-        assert!(refusal(&link.join("inside")).unwrap().contains("others may write there"));
+        assert!(refusal(&link).unwrap().contains("others may write to it"));
+        assert!(refusal(&link.join("inside")).unwrap().contains("others may write to it"));
     }
 
     #[test]

@@ -281,13 +281,13 @@ impl fmt::Display for ProcessError {
             }
             Self::Unusable(program, why) => write!(
                 f,
-                "nothing can be compiled: {} {why} where this version of wasmnode is expected; it is not started \
-                 again, so restart the node",
+                "nothing can be compiled: {} {why}, and is not this version of wasmnode; it is not started again, \
+                 so restart the node",
                 program.display()
             ),
-            Self::ProcessorTime => f.write_str("compiling it takes more processor time than it may have"),
+            Self::ProcessorTime => f.write_str("compiling it exceeded the limit of processor time"),
             Self::WallTime(wall) => write!(f, "compiling it did not end within {wall:?}"),
-            Self::Memory => f.write_str("compiling it takes more memory than it may have"),
+            Self::Memory => f.write_str("compiling it exceeded the limit of memory"),
             Self::Crashed(status, words) if words.is_empty() => {
                 write!(f, "the process that compiled it ended with {status}")
             }
@@ -379,12 +379,12 @@ mod tests {
         for (does, why) in [
             ("kill -9 $$", "signal: 9 (SIGKILL)"),
             ("cat GREETING; echo 'it panicked' >&2; exit 101", "exit status: 101: it panicked"),
-            ("cat GREETING; echo 'memory allocation of 7 bytes failed' >&2; kill -6 $$", "more memory"),
-            ("cat GREETING; kill -24 $$", "more processor time"),
+            ("cat GREETING; echo 'memory allocation of 7 bytes failed' >&2; kill -6 $$", "limit of memory"),
+            ("cat GREETING; kill -24 $$", "limit of processor time"),
             ("cat GREETING; printf '\\377\\377\\377\\377'", "broke the protocol: a message is over"),
             ("cat GREETING; printf '\\4\\0\\0\\0what'", "broke the protocol: expected value"),
-            ("cat GREETING; printf '\\26\\0\\0\\0{\"Code\":{\"bytes\":101}}'", "has 101 bytes, and may have 100"),
-            ("cat GREETING; printf '\\24\\0\\0\\0{\"Code\":{\"bytes\":4}}abcde'", "more follows the answer"),
+            ("cat GREETING; printf '\\26\\0\\0\\0{\"Code\":{\"bytes\":101}}'", "has 101 bytes; the limit is 100"),
+            ("cat GREETING; printf '\\24\\0\\0\\0{\"Code\":{\"bytes\":4}}abcde'", "more bytes follow the answer"),
         ] {
             let (folder, processes) = program(does);
             for _ in 0..2 {

@@ -58,7 +58,7 @@ impl fmt::Display for HistoryError {
             Self::OpenLock(source) => write!(f, "cannot open its lock: {source}"),
             Self::InUse(holder) => {
                 let process = holder.map(|id| format!(", process {id},")).unwrap_or_default();
-                write!(f, "another node of this name{process} uses it; give each a node.name of its own")
+                write!(f, "another node with this name{process} uses it; give each a node.name of its own")
             }
             Self::TakeLock(source) => write!(f, "cannot lock it: {source}"),
             Self::System(source) => source.fmt(f),

@@ -145,7 +145,7 @@ fn an_answer_reports_that_its_record_cannot_be_written() {
     history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
     let (answered, text) = next_answer(&scene);
     assert_eq!(answered, request);
-    assert!(text.starts_with("done; a restart would forget it: "), "{text}");
+    assert!(text.starts_with("done; it will be lost in a restart: "), "{text}");
     fs::remove_dir(scene.path("versions.json")).unwrap();
     history.record(&service("a"), Some(rolled_back()), Some((request, "done\n".into())));
     assert_eq!(next_answer(&scene).1, "done\n", "written once that is possible");
@@ -157,7 +157,7 @@ fn a_folder_in_use_or_open_to_others_is_refused() {
     let scene = Fixture::new();
     let _first = scene.open();
     let second = scene.try_open("/plugins", LIMIT).err().unwrap().to_string();
-    let expected = format!("another node of this name, process {}, uses it", std::process::id());
+    let expected = format!("another node with this name, process {}, uses it", std::process::id());
     assert!(second.contains(&expected), "{second}");
     let other = Fixture::new();
     fs::create_dir(other.path("")).unwrap();
