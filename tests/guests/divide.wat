@@ -1,4 +1,4 @@
-  ;; Divides by the number of frames, two calls deep; loops for ever with more than one frame.
+  ;; Divides by the number of frames, two calls deep; loops forever with more than one frame.
   (func $quotient (param $by i32) (result i32)
     (i32.div_u (i32.const 1) (local.get $by)))
   (func $spin

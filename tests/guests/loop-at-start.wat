@@ -1,4 +1,4 @@
-  ;; Loops for ever in its start function.
+  ;; Loops forever in its start function.
   (func $begin (loop $for-ever (br $for-ever)))
   (start $begin)
   (func (export "wasmnode:service/handler@0.1.0#handle") (type $handle)

@@ -241,10 +241,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = std::thread::spawn(move || {
             let mut stream = listener.accept().unwrap().0;
-            let mut asked = [0; 1024];
-            let length = stream.read(&mut asked).unwrap();
+            let mut received = [0; 1024];
+            let length = stream.read(&mut received).unwrap();
             stream.write_all(b"HTTP/1.1 204 No\r\ncontent-length: 0\r\n\r\n").unwrap();
-            String::from_utf8_lossy(&asked[..length]).into_owned()
+            String::from_utf8_lossy(&received[..length]).into_owned()
         });
         let (response, _) = get(&target("nobody.invalid", port, Some("127.0.0.1"))).unwrap();
         assert_eq!(response.status(), 204);

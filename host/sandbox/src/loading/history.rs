@@ -222,7 +222,7 @@ impl History {
     }
 
     fn write(&self, sending: &EventSender<RunEvent>) {
-        let mut said = None;
+        let mut logged = None;
         loop {
             let is_idle = |waiting: &mut Waiting| {
                 waiting.versions.is_empty()
@@ -232,13 +232,13 @@ impl History {
             };
             let waited = self.bell.wait_while(self.lock(), is_idle);
             let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
-            let trouble;
+            let failure;
             if let Some((digest, bytes)) = waiting.versions.pop_front() {
                 drop(waiting);
-                trouble = self.store.write_version(&digest, &bytes).err();
+                failure = self.store.write_version(&digest, &bytes).err();
                 let mut waiting = self.lock();
                 waiting.bytes -= bytes.len();
-                if trouble.is_some() {
+                if failure.is_some() {
                     waiting.set_aside(digest, bytes);
                 }
                 self.bell.notify_all();
@@ -248,18 +248,18 @@ impl History {
                 let removed = self.store.take_over(records, &waiting.claims);
                 waiting.kept.retain(|digest| !removed.contains(digest));
                 drop(waiting);
-                trouble = self.store.write_records(&removed).err();
-                answer(answers, trouble.as_ref(), sending);
+                failure = self.store.write_records(&removed).err();
+                answer(answers, failure.as_ref(), sending);
                 if is_over {
                     self.lock().has_ended = true;
                     self.bell.notify_all();
                     return;
                 }
             }
-            let why = trouble.map(|trouble| trouble.to_string());
-            if let Some(why) = why.filter(|why| said.as_ref() != Some(why)) {
+            let why = failure.map(|failure| failure.to_string());
+            if let Some(why) = why.filter(|why| logged.as_ref() != Some(why)) {
                 warn!("versions of plugins will be lost in a restart: {why}");
-                said = Some(why);
+                logged = Some(why);
             }
         }
     }
@@ -302,9 +302,9 @@ impl Waiting {
     }
 }
 
-fn answer(answers: Vec<(RunId, String)>, trouble: Option<&HistoryError>, sending: &EventSender<RunEvent>) {
+fn answer(answers: Vec<(RunId, String)>, failure: Option<&HistoryError>, sending: &EventSender<RunEvent>) {
     for (run, mut text) in answers {
-        if let Some(why) = trouble {
+        if let Some(why) = failure {
             text = format!("{}; it will be lost in a restart: {why}\n", text.trim_end());
         }
         sending.send(RunEvent::Finished(Finished { run, result: Ok(vec![text.into()]) }));

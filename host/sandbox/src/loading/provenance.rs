@@ -161,7 +161,7 @@ mod tests {
         Provenance { signers: keys.iter().map(|key| signer(key)).collect(), ..Provenance::default() }
     }
 
-    fn ask(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unverified> {
+    fn origin_of_print(policy: &Provenance, bytes: &[u8], signature: Option<&str>) -> Result<String, Unverified> {
         let signature = signature.map(|text| Ok(text.to_owned()));
         check_origin(policy, &in_folder(Path::new("plugins/print.wasm")), bytes, &digest(bytes), signature)
     }
@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn a_signature_by_a_trusted_key_is_a_proof() {
         let signed = format!("it is signed by {}", &KEY[..4]);
-        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
-        assert_eq!(ask(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
-        assert_eq!(ask(&trusting(&[KEY]), b"test", Some(LEGACY)).unwrap(), signed);
+        assert_eq!(origin_of_print(&trusting(&[KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
+        assert_eq!(origin_of_print(&trusting(&[OTHER_KEY, KEY]), b"test", Some(SIGNATURE)).unwrap(), signed);
+        assert_eq!(origin_of_print(&trusting(&[KEY]), b"test", Some(LEGACY)).unwrap(), signed);
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
             (&policy, b"test", Some("rubbish"), "print.wasm.minisig is not a signature of minisign"),
             (&policy, b"test", Some(""), "print.wasm.minisig is not a signature of minisign"),
         ] {
-            let refused = ask(policy, bytes, signature).unwrap_err().to_string();
+            let refused = origin_of_print(policy, bytes, signature).unwrap_err().to_string();
             assert!(refused.starts_with(why), "{refused}");
             let remedy = format!(
                 "; sign it with `wasmnode sign print.wasm --key SECRET` and put print.wasm.minisig beside it, or list \
@@ -221,10 +221,13 @@ mod tests {
     #[test]
     fn a_listed_digest_suffices_and_a_signature_does_not_replace_it() {
         let policy = Provenance { digests: [digest(b"test")].into(), ..Provenance::default() };
-        assert_eq!(ask(&policy, b"test", None).unwrap(), "its digest is listed");
-        let refused = ask(&policy, b"text", Some(SIGNATURE)).unwrap_err().to_string();
+        assert_eq!(origin_of_print(&policy, b"test", None).unwrap(), "its digest is listed");
+        let refused = origin_of_print(&policy, b"text", Some(SIGNATURE)).unwrap_err().to_string();
         assert!(refused.starts_with("security.plugins.digests does not list it; list \"sha256:"), "{refused}");
-        assert!(ask(&Provenance::default(), b"test", Some(SIGNATURE)).is_err(), "an empty policy admits nothing");
+        assert!(
+            origin_of_print(&Provenance::default(), b"test", Some(SIGNATURE)).is_err(),
+            "an empty policy admits nothing"
+        );
     }
 
     #[test]
@@ -232,13 +235,18 @@ mod tests {
         let policy = trusting(&[KEY]);
         let is_comment = |at: usize| SIGNATURE.find('\n').is_some_and(|end| at <= end);
         for at in 0..SIGNATURE.len() {
-            assert!(ask(&policy, b"test", Some(&SIGNATURE[..at])).is_err() || at == SIGNATURE.len() - 1, "cut at {at}");
+            assert!(
+                origin_of_print(&policy, b"test", Some(&SIGNATURE[..at])).is_err() || at == SIGNATURE.len() - 1,
+                "cut at {at}"
+            );
             let mut altered = SIGNATURE.as_bytes().to_vec();
             altered[at] ^= 0x10;
             let altered = String::from_utf8_lossy(&altered).into_owned();
             // The first line is a comment, and is not signed.
             assert!(
-                is_comment(at) || ask(&policy, b"test", Some(&altered)).is_err() || at == SIGNATURE.len() - 1,
+                is_comment(at)
+                    || origin_of_print(&policy, b"test", Some(&altered)).is_err()
+                    || at == SIGNATURE.len() - 1,
                 "{at}"
             );
         }

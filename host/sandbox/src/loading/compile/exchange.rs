@@ -172,8 +172,8 @@ impl<'a> Exchange<'a> {
         }
         let common = self.arrived.len().min(self.greeting.len());
         if self.arrived.get(..common) != self.greeting.get(..common) {
-            let said = self.arrived.get(..self.arrived.len().min(QUOTED)).unwrap_or_default();
-            return Err(ExchangeError::WrongGreeting(String::from_utf8_lossy(said).into_owned()));
+            let received = self.arrived.get(..self.arrived.len().min(QUOTED)).unwrap_or_default();
+            return Err(ExchangeError::WrongGreeting(String::from_utf8_lossy(received).into_owned()));
         }
         if common == self.greeting.len() {
             self.arrived.drain(..common);

@@ -144,7 +144,7 @@ impl Processes {
         Err(match error {
             ExchangeError::TimedOut if exchange.has_greeted() => ProcessError::WallTime(wall),
             ExchangeError::TimedOut => self.mark_unusable(WrongProgram::Silent),
-            ExchangeError::WrongGreeting(said) => self.mark_unusable(WrongProgram::Greeting(said)),
+            ExchangeError::WrongGreeting(received) => self.mark_unusable(WrongProgram::Greeting(received)),
             ExchangeError::Garbled(error) => ProcessError::Garbled(error),
             ExchangeError::Ended => {
                 let status = guard.end().map_err(ProcessError::Garbled)?;
@@ -354,7 +354,7 @@ mod tests {
         processes.run(&job, b"file", 100, wall, cancel)
     }
 
-    fn said(processes: &Processes) -> String {
+    fn error_text(processes: &Processes) -> String {
         run(processes, WALL).unwrap_err().to_string()
     }
 
@@ -367,8 +367,8 @@ mod tests {
         ] {
             let (folder, processes) = program(does);
             for _ in 0..3 {
-                let said = said(&processes);
-                assert!(said.contains(why) && said.contains("it is not started again"), "{said}");
+                let text = error_text(&processes);
+                assert!(text.contains(why) && text.contains("it is not started again"), "{text}");
             }
             assert_eq!(starts(&folder), 1, "{does}");
         }
@@ -388,8 +388,8 @@ mod tests {
         ] {
             let (folder, processes) = program(does);
             for _ in 0..2 {
-                let said = said(&processes);
-                assert!(said.contains(why), "{does}: {said}");
+                let text = error_text(&processes);
+                assert!(text.contains(why), "{does}: {text}");
             }
             assert_eq!(starts(&folder), 2, "{does}");
         }
