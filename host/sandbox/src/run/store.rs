@@ -35,7 +35,7 @@ pub(crate) async fn store(
 
 pub(crate) fn over_reply_limit(context: &ServiceContext) -> Failure {
     let (service, limit) = (&context.service, context.settings.reply);
-    Failure::new(Code::TooLarge, format!("what {service} sends is over service.{service}.reply = {limit} bytes"))
+    Failure::new(Code::TooLarge, format!("the output of {service} is over service.{service}.reply = {limit} bytes"))
 }
 
 /// Returns the failure of a run without a reply; a reason that the host recorded takes precedence over wasmtime's
