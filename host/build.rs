@@ -1,11 +1,11 @@
 //! Builds the shipped plugins along with the host, so that a node started from a clean clone has services to offer.
 //!
-//! Every folder of `plugins/` with a Cargo.toml is a plugin, named like its package: `plugins/print` is compiled
-//! for wasm32-wasip2 and becomes `plugins/print.wasm`. The folder `plugins/` itself is not watched, for people drop
+//! Every folder of `plugins/` with a Cargo.toml is a plugin, named like its package: `plugins/print` is compiled for
+//! wasm32-wasip2 and becomes `plugins/print.wasm`. The folder `plugins/` itself is not watched, because users drop
 //! their own plugins there; a new plugin is noticed as a new member in the root manifest or the lock file.
 //!
-//! A second Cargo compiles them, in a target directory of its own: the first one holds the lock of the usual one
-//! until this script has ended.
+//! A second Cargo compiles them in a separate target directory, because the first one holds the lock of the usual
+//! directory until this script has ended.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::{env, time::SystemTime};
 
-/// What plugins are compiled for.
+/// Target that plugins are compiled for.
 const TARGET: &str = "wasm32-wasip2";
 
-/// The profile of the root manifest that plugins are compiled with.
+/// Profile of the root manifest that plugins are compiled with.
 const PROFILE: &str = "plugin";
 
-/// The root of the workspace: Cargo runs this script in the package's folder.
+/// Root of the workspace: Cargo runs this script in the package's folder.
 const ROOT: &str = "..";
 
 fn main() {
@@ -37,7 +37,7 @@ fn run() -> Result<(), String> {
     for path in sources.iter().cloned().chain(plugins.iter().map(|plugin| component(&folder, plugin))) {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    // A Cargo told no package would build the host, and thereby run this script again, and so on.
+    // Without a package, Cargo would build the host, and so run this script again and again.
     if plugins.is_empty() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The names of the plugins whose sources are here, in a fixed order.
+/// Returns the names of the plugins whose sources are here, in a fixed order.
 fn find_plugins(folder: &Path) -> io::Result<Vec<String>> {
     let mut plugins = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -65,7 +65,7 @@ fn find_plugins(folder: &Path) -> io::Result<Vec<String>> {
     Ok(plugins)
 }
 
-/// All that the components are made from.
+/// Returns all files and folders that the components are built from.
 fn sources(folder: &Path, plugins: &[String]) -> Vec<PathBuf> {
     let shared = ["Cargo.toml", "Cargo.lock", "wit"].map(|name| Path::new(ROOT).join(name));
     shared.into_iter().chain(plugins.iter().map(|plugin| folder.join(plugin))).collect()
@@ -75,7 +75,7 @@ fn component(folder: &Path, name: &str) -> PathBuf {
     folder.join(name).with_extension("wasm")
 }
 
-/// Makes sure that the standard library for plugins is installed, as rustup does not do it unasked.
+/// Installs the standard library for plugins if it is missing, because rustup installs it only on request.
 fn ensure_target() -> Result<(), String> {
     if has_target()? {
         return Ok(());
@@ -105,8 +105,8 @@ fn compile(plugins: &[String]) -> Result<PathBuf, String> {
     for (name, _) in env::vars_os().filter(|(name, _)| is_for_the_host(name)) {
         cargo.env_remove(name);
     }
-    // Set, not removed: these two outrank a configuration file, which may hold flags for the machine's own
-    // processor or a common build directory, whose lock the first Cargo would hold.
+    // Set, not removed: these two take precedence over a configuration file, which may hold flags for the machine's own
+    // processor, or a common build directory, whose lock the first Cargo would hold.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "").env("CARGO_BUILD_BUILD_DIR", &target_dir);
 
     let ended = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
@@ -116,15 +116,15 @@ fn compile(plugins: &[String]) -> Result<PathBuf, String> {
     Ok(target_dir.join(TARGET).join(PROFILE))
 }
 
-/// Whether an environment variable says how to compile the host, and would change the plugins too. The wrapper, for
-/// example, is Clippy under `cargo clippy`, which checks without compiling.
+/// Returns `true` for an environment variable that configures the build of the host and would affect the plugins too.
+/// For example, the wrapper is Clippy under `cargo clippy`, which checks without compiling.
 fn is_for_the_host(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let prefixes = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_INCREMENTAL", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// When the newest of `paths`, or of what is in them, was changed.
+/// Returns the time of the latest change of `paths` and their content.
 fn last_change(paths: &[PathBuf]) -> io::Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     let mut left = paths.to_vec();
@@ -140,9 +140,8 @@ fn last_change(paths: &[PathBuf]) -> io::Result<SystemTime> {
     Ok(newest)
 }
 
-/// Puts the component `from` in place as `to`, at one stroke, for a running node may watch the folder. The file
-/// gets the time of its sources: Cargo would take a file newer than this script's start for a change and run the
-/// script again.
+/// Moves the component `from` to `to` atomically, because a running node may watch the folder. The file gets the time
+/// of its sources: Cargo would take a file newer than this script's start for a change, and run the script again.
 fn install(from: &Path, to: &Path, changed: SystemTime) -> io::Result<()> {
     let component = fs::read(from)?;
     if fs::read(to).is_ok_and(|present| present == component) {

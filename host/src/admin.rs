@@ -10,10 +10,9 @@ use wasmnode_api::{
 use wasmnode_core::{Address, Code, Failure, Label, Node, PeerStatus, Time, Verdict, sentences};
 use wasmnode_sandbox::Plugins;
 
-/// Writes an answer as JSON.
+/// Serializes an answer as JSON.
 ///
-/// # Errors
-/// Failure 500 if it has no JSON.
+/// Failure 500 if the answer cannot be serialized.
 pub(crate) fn json(answer: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(answer).map_err(|error| Failure::new(Code::Failed, error.to_string()))
 }

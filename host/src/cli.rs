@@ -162,13 +162,13 @@ pub(crate) enum Command {
 }
 
 impl Cli {
-    /// Moves options that stand before the command to the command.
-    pub(crate) fn settle(&mut self) -> Result<(), Failed> {
-        self.before.hand_to(&mut self.command)
+    /// Moves options written before the command into its arguments.
+    pub(crate) fn move_leading_options(&mut self) -> Result<(), Failed> {
+        self.before.move_to(&mut self.command)
     }
 
-    /// Starts logging to stderr, by a thread of its own: a slow terminal does not hold up the node. Lines that the
-    /// thread cannot keep up with are left out.
+    /// Starts logging to stderr from a separate thread, so that a slow terminal does not hold up the node. Lines that
+    /// the thread cannot keep up with are dropped.
     pub(crate) fn start_logging(&self) -> Result<WorkerGuard, Failed> {
         let wrong = |message| Failed { message, exit: 2 };
         let filter = match &self.log {
@@ -178,7 +178,7 @@ impl Cli {
                 given.unwrap_or_default()
             }
         };
-        // Messages of that crate about guests are in the log of their service, where they count.
+        // That crate's messages about guests belong to the log of their service, within its limits.
         let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{}", filter.as_str()))
             .map_err(|error| wrong(error.to_string()))?;
         let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
@@ -215,7 +215,7 @@ impl Failed {
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
             let lines: Vec<_> = self.message.lines().map(|line| text::line(line, MAX_LINE)).collect();
-            let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "wasmnode: {}", lines.join("\n"));
+            let _stderr_may_be_closed = writeln!(std::io::stderr(), "wasmnode: {}", lines.join("\n"));
         }
         ExitCode::from(self.exit)
     }
@@ -272,8 +272,8 @@ fn exit_code(code: Code) -> u8 {
     }
 }
 
-/// Writes the frames unchanged. On a terminal each ends its line, and control characters that could move the cursor or
-/// reorder others are escaped.
+/// Writes the frames unchanged to a pipe or a file. On a terminal each frame ends with a line break, and control
+/// characters that could move the cursor or reorder text are escaped.
 fn print(body: &Body) -> Result<(), Failed> {
     write_out(body).map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failed::QUIET,
@@ -293,7 +293,7 @@ fn write_out(body: &Body) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// Converts a frame to lines in which no character moves the cursor or reorders others.
+/// Converts a frame to lines in which no character moves the cursor or reorders text.
 fn for_terminal(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     let mut shown = String::with_capacity(text.len() + 1);
@@ -307,7 +307,7 @@ fn for_terminal(frame: &[u8]) -> String {
     shown
 }
 
-/// Reads a node's report; each text in it becomes one line, fit for a terminal.
+/// Parses a node's report. Each string in it becomes a single line that is safe to print on a terminal.
 fn read<T: DeserializeOwned>(reply: &Body) -> Result<T, Failed> {
     let report =
         serde_json::from_slice(&reply.concat()).and_then(|report| serde_json::from_value(one_line_each(report)));
@@ -337,8 +337,8 @@ mod tests {
 
     #[test]
     fn each_text_of_a_report_becomes_one_line() {
-        let told = vec![r#"{"a\nb": ["\u001b[2J", {"c": 1}], "d": "\u202e"}"#.into()];
-        let report: Value = read(&told).unwrap();
+        let reply = vec![r#"{"a\nb": ["\u001b[2J", {"c": 1}], "d": "\u202e"}"#.into()];
+        let report: Value = read(&reply).unwrap();
         assert_eq!(report.to_string(), r#"{"a b":["\\u{1b}[2J",{"c":1}],"d":"\\u{202e}"}"#);
     }
 }

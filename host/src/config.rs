@@ -266,7 +266,7 @@ impl Config {
     }
 }
 
-/// Parses another file of the same form, with the same reports of mistakes: `read` gets its table.
+/// Parses another TOML file, with the same reports of mistakes; `read` gets its root table.
 pub(crate) fn read_content<T>(
     file: &Path,
     content: Vec<u8>,
@@ -312,14 +312,13 @@ fn host_name() -> Option<Label> {
     host.split('.').next()?.parse().ok()
 }
 
-/// Location of one kind of files by the XDG rules: the variable, the folder in the user's home, the folder in the one
-/// for temporary files.
+/// XDG location of one kind of file: environment variable, folder in the user's home, folder among temporary files.
 type Xdg = (&'static str, &'static str, &'static str);
 
 const CACHE: Xdg = ("XDG_CACHE_HOME", ".cache", "wasmnode-cache");
 const STATE: Xdg = ("XDG_STATE_HOME", ".local/state", "wasmnode-state");
 
-/// Returns the default folder for a kind of files. A relative variable is invalid by the specification.
+/// Returns the default folder for one kind of file. By the specification, a relative path in the variable is invalid.
 fn default_folder((xdg, in_home, temporary): &Xdg, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     let folder = |name| variable(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     folder(xdg)

@@ -1,4 +1,4 @@
-//! The only loop: input, drain outputs, sleep until woken. The core decides everything; the loop decides nothing.
+//! The node's only loop: feed inputs, drain outputs, sleep until woken. Every decision is the core's.
 
 mod event;
 mod log;
@@ -62,7 +62,7 @@ pub enum RunError {
     Keys(KeyError),
     /// The plugins cannot be run.
     Plugins(SandboxError),
-    /// The system refused something basic.
+    /// The system refused a thread, a pipe or a signal handler.
     System(std::io::Error),
 }
 
@@ -106,9 +106,9 @@ impl From<std::io::Error> for RunError {
     }
 }
 
-/// Runs a node until a signal stops it (`signals.rs`): then it accepts nothing more, finishes what is in flight within
-/// the configured time, disconnects its workers and removes its ipc files. A second signal ends the wait, and the
-/// process with exit code 1 if that takes longer than three seconds, or at a third signal.
+/// Runs a node until a signal stops it (`signals.rs`). The node then rejects new requests, finishes what is in flight
+/// within the configured time, disconnects its workers and removes its ipc files. A second signal ends that wait. The
+/// process exits with code 1 if the rest takes longer than three seconds, or at a third signal.
 ///
 /// # Errors
 /// If the node cannot start.
@@ -153,7 +153,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         sockets,
         plugins,
         events,
-        happened: Vec::new(),
+        feedback: Vec::new(),
         rounds: ROUNDS,
         started,
         config: config.clone(),
@@ -168,7 +168,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     if config.insecure {
         warn!("security.insecure is set: anyone who reaches this node's endpoints can use it, and pose as its peer");
     }
-    startup::say_who_may_come(config);
+    startup::log_access_without_keys(config);
     config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
     driver.offer();
     driver.run();
@@ -212,8 +212,8 @@ struct Driver {
     sockets: Sockets,
     plugins: Plugins,
     events: EventQueue<DriverEvent>,
-    /// Results of actions that the core has not handled yet.
-    happened: Vec<Input>,
+    /// Results of executed outputs that the core has not handled yet.
+    feedback: Vec<Input>,
     /// Number of rounds left in this turn.
     rounds: u32,
     started: Instant,
@@ -251,7 +251,7 @@ impl Driver {
     fn run(mut self) {
         loop {
             self.begin_turn();
-            if !self.happened.is_empty() {
+            if !self.feedback.is_empty() {
                 self.settle(self.now());
             }
             let has_messages = self.receive_batch();
@@ -265,13 +265,13 @@ impl Driver {
             if self.node.next_wake().is_some_and(|due| due <= self.now()) {
                 self.handle(Input::Tick);
             }
-            self.warn_of_the_rest();
+            self.warn_of_left_out();
             if self.is_over() {
                 break;
             }
             if !has_messages {
                 // `wait` checks the sockets even when there is no need to sleep.
-                let is_busy = has_mail || !self.happened.is_empty();
+                let is_busy = has_mail || !self.feedback.is_empty();
                 let sleep = if is_busy { Some(Duration::ZERO) } else { self.time_to_sleep() };
                 self.sockets.wait(self.events.fd(), sleep);
             }
@@ -283,8 +283,8 @@ impl Driver {
         info!("stopped");
     }
 
-    /// Receives messages in batches and completes what can be completed without waiting: as many per batch as take no
-    /// longer than [`PATIENCE`], estimated from the previous batch. Returns whether there may be more.
+    /// Receives messages in batches, and settles each batch. A batch has as many messages as take no longer than
+    /// [`PATIENCE`], estimated from the previous batch. Returns `true` if there may be more.
     fn receive_batch(&mut self) -> bool {
         let start = self.now();
         // The first message is a batch of its own, so that its answer does not wait for the check whether there is
@@ -311,7 +311,7 @@ impl Driver {
         true
     }
 
-    /// Handles pending events, up to the bounds of a turn. Returns whether there may be more.
+    /// Handles pending events, up to the bounds of a turn. Returns `true` if there may be more.
     fn handle_events(&mut self) -> bool {
         self.events.acknowledge();
         let start = self.now();
@@ -387,7 +387,7 @@ impl Driver {
     }
 
     fn is_over(&mut self) -> bool {
-        // Cleared once it has passed, so that the driver does not wake up for it again and again.
+        // Cleared once it has passed, so that the driver does not wake up for it repeatedly.
         self.goodbye = self.goodbye.filter(|until| *until > Instant::now());
         self.end.is_some_and(|end| {
             let is_done = self.node.outstanding() == 0 && self.goodbye.is_none();
@@ -421,16 +421,16 @@ impl Driver {
         loop {
             let mut clock = None;
             while let Some(output) = self.node.next_output() {
-                if let Some(happened) = self.act(output, now, &mut clock) {
-                    self.happened.push(happened);
+                if let Some(feedback) = self.act(output, now, &mut clock) {
+                    self.feedback.push(feedback);
                 }
             }
-            if self.happened.is_empty() || self.rounds == 0 {
+            if self.feedback.is_empty() || self.rounds == 0 {
                 return;
             }
             self.rounds -= 1;
             now = self.now();
-            for input in self.happened.drain(..) {
+            for input in self.feedback.drain(..) {
                 self.node.handle(input, now);
             }
         }
@@ -447,13 +447,13 @@ impl Driver {
                 }
                 return Some(undeliverable);
             }
-            // No transport but ZeroMQ takes requests.
+            // Only for requests of other transports than ZeroMQ, and there are none.
             Output::Reply { .. } => {}
             Output::Dial { link, endpoint, name } => self.sockets.dial(link, &endpoint, name.as_ref()),
             Output::Post { link, frames } => return self.sockets.post(link, frames).err(),
             Output::Disconnect(peer) => self.sockets.disconnect(&peer),
             Output::HangUp(link) => self.sockets.hang_up(link),
-            Output::Run(request) if request.service.is_reserved() => return self.answer_itself(&request),
+            Output::Run(request) if request.service.is_reserved() => return self.answer_own_service(&request),
             Output::Run(request) => {
                 let remaining = request.deadline.since(now);
                 let run = runs::run_of(*request, remaining, self.started);
@@ -477,7 +477,7 @@ impl Driver {
     }
 
     /// Answers a request for one of the node's own services; `None` if the answer follows later, by the event queue.
-    fn answer_itself(&mut self, request: &Run) -> Option<Input> {
+    fn answer_own_service(&mut self, request: &Run) -> Option<Input> {
         let result = match request.service.as_str() {
             api::PLUGINS => return self.plugins_command(request),
             api::MEMBERS => admin::json(&admin::members(&self.node, &self.config.node.zone)),
@@ -491,7 +491,7 @@ impl Driver {
     }
 }
 
-/// Returns the services that the node answers itself, besides `mmi.*`.
+/// Returns the node's own services, besides `mmi.*`.
 fn own_services() -> impl Iterator<Item = ServiceName> {
     let names = [api::SERVICES, api::PLUGINS, api::MEMBERS, api::EXPLAIN];
     names.into_iter().filter_map(|name| name.parse().ok())

@@ -4,7 +4,7 @@
 //! The driver sleeps in `poll`, which waits for file descriptors but not for channels. A sender writes a byte only when
 //! the driver may be asleep, so a burst of events costs one system call.
 //!
-//! The channel itself is unbounded; each kind of sender is not, see [`EventSender`].
+//! The channel is unbounded; each kind of sender is bounded, see [`EventSender`].
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{ErrorKind, Read, Write};
@@ -54,7 +54,7 @@ pub(crate) fn event_queue<E: Send + 'static>() -> std::io::Result<(EventSender<E
 }
 
 impl<E> EventQueue<E> {
-    /// Descriptor that becomes readable with the queue.
+    /// Returns the descriptor that becomes readable with the queue.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.waker.as_fd()
     }
@@ -75,7 +75,7 @@ impl<E> EventQueue<E> {
     /// Waits until there may be an event, at most for `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) {
         let mut waker = [PollFd::new(&self.waker, PollFlags::IN)];
-        let _an_interruption_is_a_reason_to_look = poll(&mut waker, Timespec::try_from(timeout).ok().as_ref());
+        let _an_interruption_counts_as_an_event = poll(&mut waker, Timespec::try_from(timeout).ok().as_ref());
     }
 
     /// Returns the next event, if there is one.

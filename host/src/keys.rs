@@ -163,8 +163,7 @@ pub fn load_pair(folder: &Path) -> Result<KeyPair, KeyError> {
 }
 
 impl Keys {
-    /// Reads a folder. A file that is not accepted trusts nothing, and does not affect the others; [`Self::mistakes`]
-    /// names it.
+    /// Reads a folder. A rejected file grants no trust and does not affect the others; [`Self::mistakes`] names it.
     ///
     /// # Errors
     /// If the own pair cannot be read.
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_keys_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let own = generate(folder.path()).unwrap();
         let quota = Quota { requests_per_second: Some(5), bytes_per_second: Some(1 << 20), outstanding: Some(7) };
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_in_a_key_says_what_to_write() {
+    fn each_mistake_in_a_key_has_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let said = |text: &str| {
             load_pair(folder.path()).or_else(|_| generate(folder.path())).unwrap();

@@ -76,15 +76,15 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Asks each sender's node for its zone, then starts all senders. `clients` are their connections, in the order of the
-/// senders; `tell` is called once a second with the progress.
+/// Queries each sender's node for its zone, then starts all senders. `clients` are their connections, in the order of
+/// the senders; `on_progress` is called once a second.
 ///
 /// # Errors
 /// If a sender's node cannot be reached before the start. Later errors are part of the outcome.
 pub(crate) fn run(
     traffic: &LoadConfig,
     clients: Vec<Client>,
-    mut tell: impl FnMut(Duration, &Progress),
+    mut on_progress: impl FnMut(Duration, &Progress),
 ) -> Result<LoadOutcome, LoadError> {
     let plans = arrivals::plan(traffic);
     let mut connections = Vec::new();
@@ -106,13 +106,13 @@ pub(crate) fn run(
         let mut next_line = start + PROGRESS;
         loop {
             match ended.recv_timeout(next_line.saturating_duration_since(Instant::now())) {
-                Ok((tally, last, trouble)) => {
+                Ok((tally, last, error)) => {
                     outcome.stats.add(tally);
                     outcome.took = outcome.took.max(last);
-                    outcome.errors.extend(trouble);
+                    outcome.errors.extend(error);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    tell(start.elapsed(), progress);
+                    on_progress(start.elapsed(), progress);
                     next_line += PROGRESS;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -131,17 +131,17 @@ struct Connection<'a> {
     open: Open,
     /// Time of the last answer.
     last: Duration,
-    trouble: Option<Error>,
+    error: Option<Error>,
 }
 
 impl<'a> Connection<'a> {
-    /// Asks the node for its zone, so that the connection exists before the first request.
+    /// Queries the node for its zone, so that the connection exists before the first request.
     fn new(sender: &'a LoadSender, plan: &'a [Planned], mut client: Client) -> Result<Self, Error> {
         let members = client.call(Request::new(api::MEMBERS).deadline(ANSWER), |_| {})?;
-        // A node of another version may use another format; then the sender's name stands for the zone.
+        // A node of another version may use another format; then the sender's name is used as the zone.
         let zone = serde_json::from_slice(&members.concat())
             .map_or_else(|_| sender.name.to_string(), |report: ZoneReport| report.zone);
-        Ok(Self { sender, plan, client, zone, open: Open::default(), last: Duration::ZERO, trouble: None })
+        Ok(Self { sender, plan, client, zone, open: Open::default(), last: Duration::ZERO, error: None })
     }
 
     /// Sends the planned requests and waits for the answers. Returns the counts, the time of the last answer, and the
@@ -155,7 +155,7 @@ impl<'a> Connection<'a> {
             match self.client.send(Request::new(&to).body([body]).deadline(deadline)) {
                 Ok(id) => self.open.sent(id, (self.zone.clone(), to), sent_at),
                 Err(error) => {
-                    self.trouble = Some(error);
+                    self.error = Some(error);
                     break;
                 }
             }
@@ -164,7 +164,7 @@ impl<'a> Connection<'a> {
         self.read_until(start, Instant::now() + deadline + GRACE, progress, Open::is_waiting);
         self.read_until(start, Instant::now() + AFTERWARDS, progress, |_| true);
         let sender = self.sender.name.to_string();
-        (self.open.close(), self.last, self.trouble.map(|error| LoadError { sender, error }))
+        (self.open.close(), self.last, self.error.map(|error| LoadError { sender, error }))
     }
 
     /// Reads answers until the given time, as long as `goes_on` holds. After that time, it still reads answers that
@@ -181,7 +181,7 @@ impl<'a> Connection<'a> {
                     Err(Error::Timeout { .. } | Error::Lost { .. }) => continue,
                     Err(error) => {
                         let is_malformed = matches!(error, Error::Malformed(_));
-                        self.trouble.get_or_insert(error);
+                        self.error.get_or_insert(error);
                         if is_malformed { continue } else { return }
                     }
                 };

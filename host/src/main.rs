@@ -1,4 +1,4 @@
-//! The program: arguments, configuration, command, exit code.
+//! Entry point: arguments, configuration, command, exit code.
 
 mod cli;
 mod loadgen;
@@ -12,7 +12,7 @@ use wasmnode::driver;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    let done = cli.settle().and_then(|()| execute(&cli));
+    let done = cli.move_leading_options().and_then(|()| execute(&cli));
     done.unwrap_or_else(|failed| failed.report())
 }
 
@@ -40,7 +40,7 @@ fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
-    memory::give_back();
+    memory::return_freed_memory();
     let _logs_until_dropped = cli.start_logging()?;
     let config = match &cli.config {
         Some(file) => Config::load(file)?,

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Makes the allocator return freed memory to the system: that of large messages immediately, the rest each minute.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "no crate in use offers it")]
-pub(crate) fn give_back() {
+pub(crate) fn return_freed_memory() {
     // SAFETY: `mallopt(3)` takes numbers and may be called at any time; a refused value leaves the default.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
@@ -40,4 +40,4 @@ pub(crate) fn give_back() {
 
 /// Does nothing: other allocators return freed memory by themselves.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn give_back() {}
+pub(crate) fn return_freed_memory() {}

@@ -1,5 +1,5 @@
 //! Files that an administrator changes while the node runs: the keys, which are checked regularly and on SIGHUP, and
-//! the configuration, of which SIGHUP logs what a restart would change.
+//! the configuration, which is compared on SIGHUP, so that the log names what a restart would change.
 //!
 //! One thread does all of this, so that a slow disk holds up nothing else. The thread survives its own panics.
 
@@ -38,12 +38,12 @@ pub(crate) fn start(
     let period = if reload.trust.is_some() { PERIOD } else { NEVER };
     let run = move || {
         loop {
-            let is_asked = match hung_up.recv_timeout(period) {
+            let is_sighup = match hung_up.recv_timeout(period) {
                 Ok(()) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if catch_unwind(AssertUnwindSafe(|| reload.look(is_asked))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| reload.check(is_sighup))).is_err() {
                 error!("checking the keys and the configuration failed (see above); the check is repeated");
             }
         }
@@ -52,16 +52,16 @@ pub(crate) fn start(
 }
 
 impl Reload {
-    fn look(&mut self, is_asked: bool) {
+    fn check(&mut self, is_sighup: bool) {
         if let Some(trust) = &mut self.trust {
-            if let Some(keys) = trust.look(is_asked) {
+            if let Some(keys) = trust.look(is_sighup) {
                 self.changes.send(keys);
             }
-            if is_asked {
+            if is_sighup {
                 info!("SIGHUP: the keys were read again, {}", trust.current().how_many());
             }
         }
-        if is_asked {
+        if is_sighup {
             self.compare();
         }
     }

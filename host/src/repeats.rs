@@ -1,4 +1,4 @@
-//! Suppression of repeated log lines: a client that is turned away tries again ten times a second.
+//! Suppression of repeated log lines: a rejected client reconnects ten times a second.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ pub(crate) struct Repeats(BTreeMap<String, (Instant, usize)>);
 impl Repeats {
     /// Returns the line to log, or `None` if it was logged lately.
     pub(crate) fn check(&mut self, line: &str, now: Instant) -> Option<String> {
-        let is_over = |said: Instant| now.saturating_duration_since(said) >= PERIOD;
-        if let Some((said, left_out)) = self.0.get_mut(line) {
-            if !is_over(*said) {
+        let is_over = |logged_at: Instant| now.saturating_duration_since(logged_at) >= PERIOD;
+        if let Some((logged_at, left_out)) = self.0.get_mut(line) {
+            if !is_over(*logged_at) {
                 *left_out += 1;
                 return None;
             }
             let times = std::mem::take(left_out);
-            *said = now;
+            *logged_at = now;
             return Some(if times > 0 {
                 format!("{line} (and {} more since it was logged last)", text::count(times, "time"))
             } else {
@@ -32,7 +32,7 @@ impl Repeats {
             });
         }
         if self.0.len() >= LINES {
-            self.0.retain(|_, (said, _)| !is_over(*said));
+            self.0.retain(|_, (logged_at, _)| !is_over(*logged_at));
         }
         if self.0.len() < LINES {
             self.0.insert(line.into(), (now, 0));
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_said_once_a_minute_with_the_number_of_those_left_out() {
+    fn a_line_is_logged_once_a_minute_with_the_number_left_out() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
         let mut check = |line, after| repeats.check(line, start + Duration::from_secs(after));
         assert_eq!(check("a", 0), Some("a".into()));
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_remembered_lines_is_bounded() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
         for number in 0..2 * LINES {
             assert!(repeats.check(&number.to_string(), start).is_some());

@@ -24,7 +24,7 @@ use wasmnode_core::Input;
 
 const ENDING: [i32; 5] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGPWR, libc::SIGXCPU];
 
-const PASSED_OVER: [(i32, &str); 8] = [
+const IGNORED: [(i32, &str); 8] = [
     (libc::SIGUSR1, "SIGUSR1"),
     (libc::SIGUSR2, "SIGUSR2"),
     (libc::SIGALRM, "SIGALRM"),
@@ -36,12 +36,11 @@ const PASSED_OVER: [(i32, &str); 8] = [
     (libc::SIGXFSZ, "SIGXFSZ"),
 ];
 
-/// Time limit for the node's end after it has nothing left to wait for: a thread that hangs in the system must not keep
-/// the process alive.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Time limit for the shutdown after the drain: a thread that hangs in the system must not keep the process alive.
+const SHUTDOWN: Duration = Duration::from_secs(3);
 
-/// Time that the log's thread has to write the last line of a process that hangs.
-const LAST_LINE: Duration = Duration::from_millis(100);
+/// Time for the log's thread to write the last line of a process that hangs.
+const LOG_GRACE: Duration = Duration::from_millis(100);
 
 /// Installs the signal handlers. The receiver gets a message for each SIGHUP that asks for a reload.
 ///
@@ -61,7 +60,7 @@ pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
     }
     let first = libc::SIGRTMIN();
     let of_real_time = (first..=libc::SIGRTMAX()).map(|number| (number, format!("SIGRTMIN+{}", number - first)));
-    for (number, name) in PASSED_OVER.map(|(number, name)| (number, name.to_owned())).into_iter().chain(of_real_time) {
+    for (number, name) in IGNORED.map(|(number, name)| (number, name.to_owned())).into_iter().chain(of_real_time) {
         let mut received = signal(SignalKind::from_raw(number))?;
         tokio::spawn(async move {
             while received.recv().await.is_some() {
@@ -69,7 +68,7 @@ pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
             }
         });
     }
-    // One pending message also stands for those that follow.
+    // One pending message covers those that follow.
     let (hang_up, hung_up) = sync_channel(1);
     listen_for_hang_ups(end, hang_up)?;
     Ok(hung_up)
@@ -85,7 +84,7 @@ fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
                 info!("the terminal was closed");
                 end.advance();
             } else {
-                let _one_is_on_its_way = hang_up.try_send(());
+                let _one_is_pending = hang_up.try_send(());
             }
         }
     });
@@ -111,10 +110,10 @@ impl End {
     }
 }
 
-/// Ends the process unless it ends by itself within [`LAST_WORDS`].
+/// Ends the process unless it ends by itself within [`SHUTDOWN`].
 pub(crate) fn end_in_time() {
     let give_up_later = || {
-        std::thread::sleep(LAST_WORDS);
+        std::thread::sleep(SHUTDOWN);
         give_up();
     };
     if let Err(error) = std::thread::Builder::new().name("end".into()).spawn(give_up_later) {
@@ -125,7 +124,7 @@ pub(crate) fn end_in_time() {
 fn give_up() {
     error!("the node hangs while it stops; ending the process without completing the shutdown");
     // Another thread writes the log, and may hang as well.
-    std::thread::sleep(LAST_LINE);
+    std::thread::sleep(LOG_GRACE);
     std::process::exit(1);
 }
 

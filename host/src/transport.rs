@@ -1,3 +1,3 @@
-//! Transports: each turns a protocol into inputs of the core, and the core's outputs back.
+//! Transports: each converts a protocol to inputs of the core, and the core's outputs to the protocol.
 
 pub(crate) mod zmq;

@@ -1,4 +1,4 @@
-//! Options that stand before the command that they belong to: `wasmnode --to ENDPOINT services`.
+//! Options written before the command that they belong to: `wasmnode --to ENDPOINT services`.
 
 use super::{Command, ConnectArgs, Failed};
 use clap::Args;
@@ -18,11 +18,11 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Moves the options to the command, as if they had been written behind it.
+    /// Moves the options to the command, as if they had been written after it.
     ///
     /// # Errors
     /// If the command has no such option.
-    pub(super) fn hand_to(&mut self, command: &mut Option<Command>) -> Result<(), Failed> {
+    pub(super) fn move_to(&mut self, command: &mut Option<Command>) -> Result<(), Failed> {
         let (mut folder, mut json) = (None, None);
         let to: Option<&mut ConnectArgs> = match command {
             Some(Command::Call(call)) => Some(&mut call.to),
@@ -58,8 +58,8 @@ impl Before {
             _ => None,
         };
         let (to, keys) = to.map(|to| (&mut to.to, &mut to.keys)).unzip();
-        hand("--to", self.to.take(), to)?;
-        hand("--keys", self.keys.take(), folder.map(|folder| &mut folder.keys).or(keys))?;
+        move_option("--to", self.to.take(), to)?;
+        move_option("--keys", self.keys.take(), folder.map(|folder| &mut folder.keys).or(keys))?;
         match json {
             Some(json) => *json |= self.json,
             None if self.json => return Err(misplaced("--json")),
@@ -69,10 +69,10 @@ impl Before {
     }
 }
 
-fn hand<T>(option: &str, given: Option<T>, place: Option<&mut Option<T>>) -> Result<(), Failed> {
+fn move_option<T>(option: &str, given: Option<T>, place: Option<&mut Option<T>>) -> Result<(), Failed> {
     match (given, place) {
         (None, _) => {}
-        // An option behind the command is more specific.
+        // An option after the command takes precedence.
         (given, Some(place)) => *place = place.take().or(given),
         (Some(_), None) => return Err(misplaced(option)),
     }

@@ -75,20 +75,20 @@ impl std::error::Error for InvalidOption {}
 pub(crate) fn call(args: &CallArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let began = Instant::now();
     let mut client = args.to.connect(config)?;
-    let mut ask = Request::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
+    let mut request = Request::new(&args.service.to_string()).body([body(args)?]).wait(args.wait);
     if let Some(traceparent) = &args.traceparent {
-        ask = ask.traceparent(traceparent);
+        request = request.traceparent(traceparent);
     }
     if let Some(key) = &args.idempotency_key {
-        ask = ask.idempotency_key(key.as_bytes());
+        request = request.idempotency_key(key.as_bytes());
     }
-    let ask = ask.deadline(args.timeout.saturating_sub(began.elapsed()));
-    let reply = client.call_while(ask, |partial| print(&partial));
+    let request = request.deadline(args.timeout.saturating_sub(began.elapsed()));
+    let reply = client.call_while(request, |partial| print(&partial));
     print(&reply.map_err(|error| suggest(&mut client, &args.service, error))??)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Parses the key of requests that ask for the same effect.
+/// Parses an idempotency key.
 fn idempotency_key(text: &str) -> Result<String, InvalidOption> {
     match text.len() {
         1..=255 => Ok(text.to_owned()),
@@ -132,13 +132,13 @@ fn is_piped() -> io::Result<bool> {
     Ok(kind.is_fifo() || kind.is_socket() || kind.is_file())
 }
 
-/// Reads all of stdin, in a thread that is left behind if it does not end in time.
+/// Reads all of stdin in a separate thread, which is abandoned at the timeout.
 fn stdin_within(timeout: Duration) -> Result<Vec<u8>, Failed> {
     let (sender, read) = channel();
     std::thread::Builder::new().name("stdin".into()).spawn(move || {
         let mut body = Vec::new();
         let done = io::stdin().lock().take(MAX_STDIN + 1).read_to_end(&mut body);
-        let _it_is_late = sender.send(done.map(|_| body));
+        let _receiver_may_have_timed_out = sender.send(done.map(|_| body));
     })?;
     let late = || Failed {
         message: format!(

@@ -29,8 +29,8 @@ pub(crate) fn check(args: &CheckArgs, config: Option<&Path>) -> Result<ExitCode,
         Err(_) => mistakes.into(),
     })?;
     let (name, zone) = (&config.node.name, &config.node.zone);
-    let mut told: Vec<String> = config.doubts().into_iter().chain(config.unmatched()).collect();
-    told.push(format!("no mistakes; node {name} of zone {zone}"));
-    print(&vec![told.iter().map(|line| format!("{shown}: {line}\n")).collect::<String>().into()])?;
+    let mut lines: Vec<String> = config.doubts().into_iter().chain(config.unmatched()).collect();
+    lines.push(format!("no mistakes; node {name} of zone {zone}"));
+    print(&vec![lines.iter().map(|line| format!("{shown}: {line}\n")).collect::<String>().into()])?;
     Ok(ExitCode::SUCCESS)
 }

@@ -48,8 +48,8 @@ impl ConnectArgs {
     }
 }
 
-/// Returns the endpoint of a node that was started without a configuration: ipc in the current folder, where its owner
-/// may do more, else tcp.
+/// Returns the default endpoint of a node without a configuration: ipc if a node listens in the current folder, because
+/// ipc gives the node's own user more rights; else tcp.
 fn default_endpoint() -> Endpoint {
     const SOCKET: &str = "wasmnode.ipc";
     if is_bound(Path::new(SOCKET)) { Endpoint::Ipc(SOCKET.into()) } else { Endpoint::Tcp("127.0.0.1:5555".into()) }
@@ -98,7 +98,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn whether_somebody_listens_at_a_socket_is_found_out_without_a_connection() {
+    fn a_listener_at_a_socket_file_is_detected_without_a_connection() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("node.ipc");
         assert!(!is_bound(&file), "there is no file");
@@ -110,6 +110,6 @@ mod tests {
         assert!(!is_bound(&file), "the file was left behind");
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, "").unwrap();
-        assert!(!is_bound(&file), "it is no socket");
+        assert!(!is_bound(&file), "it is not a socket");
     }
 }

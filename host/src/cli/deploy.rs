@@ -1,8 +1,8 @@
 //! `wasmnode deploy`: places a component into the plugin folder of a running node, once the node has accepted it.
 //!
-//! The node reports its folder, and tries a file that lies there under a name that is never loaded. Only then the file
-//! gets its final name. If either process ends at any point, the old file or the new one is in place, and the new one
-//! only if it can serve.
+//! The node reports its folder, and tries the file that is staged there under a name that is never loaded. The file
+//! gets its final name only after the node has accepted it. If either process ends at any point, the old file or the
+//! new one is in place, and the new one only if it can serve.
 
 use super::{ANSWER, ConnectArgs, Failed, print, read};
 use crate::cli::sign::SigningKey;
@@ -21,10 +21,10 @@ use wasmnode_core::{Code, ServiceName, text};
 use wasmnode_files::{self as files, FileError};
 use wasmnode_sandbox::{NotLoadable, folder_identity, signature_of};
 
-/// Interval of the requests whether the node has a verdict, or serves the file.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Interval of polling the node for its verdict, and then for the version that serves.
+const POLL: Duration = Duration::from_millis(50);
 
-/// Time in which a file that replaced the deployed one may start to serve, before it is reported as not serving.
+/// Grace period in which a file that replaced the deployed one may start to serve; after it, the deployment fails.
 const REPLACED: Duration = Duration::from_millis(500);
 
 /// Interval of the progress line on a terminal.
@@ -71,11 +71,11 @@ pub(crate) fn deploy(args: &DeployArgs, config: Option<&Path>) -> Result<ExitCod
         |why: NotLoadable| Failed { message: format!("{why}; give the service another name with --name"), exit: 2 };
     wasmnode_sandbox::loadable(&service).map_err(named)?;
     let mut node = args.to.connect(config)?;
-    let said = match folder_of(&mut node)? {
+    let summary = match folder_of(&mut node)? {
         Some(folder) => deploy_to(args, &mut node, &service, &folder)?,
         None => put_without_node(args, config, &service)?,
     };
-    print(&vec![said.into()])?;
+    print(&vec![summary.into()])?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,7 +99,7 @@ fn deploy_to(
     folder: &PluginFolder,
 ) -> Result<String, Failed> {
     let began = Instant::now();
-    if folder.services.as_ref().is_some_and(|wanted| !wanted.contains(service.as_str())) {
+    if folder.services.as_ref().is_some_and(|listed| !listed.contains(service.as_str())) {
         return Err(not_listed(service));
     }
     let path = Path::new(&folder.path);
@@ -160,7 +160,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
         );
         return Err(Failed { message, exit: 9 });
     }
-    if settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
+    if settings.services.as_ref().is_some_and(|listed| !listed.contains(service)) {
         return Err(not_listed(service));
     }
     let (bytes, signature) = content(args, service, settings.plugin_bytes)?;
@@ -229,8 +229,8 @@ impl Staged {
         self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Moves the component and its signature to their final names, so quickly that a node sees them as one change. The
-    /// signature of another version is removed.
+    /// Moves the component and its signature to their final names, in such quick succession that a node sees one
+    /// change. The signature of another version is removed.
     fn put(self, service: &ServiceName) -> Result<(), Failed> {
         let target = self.file.with_file_name(format!("{service}.wasm"));
         let beside = signature_of(&target);
@@ -321,7 +321,7 @@ fn wait_for_verdict(
             return Err(Failed { message, exit: 4 });
         }
         progress.show();
-        std::thread::sleep(ASK_AGAIN);
+        std::thread::sleep(POLL);
     }
 }
 
@@ -344,14 +344,14 @@ impl Progress {
         }
         self.shown = Some(Instant::now());
         let seconds = self.began.elapsed().as_secs();
-        let _nobody_sees_it = write!(stderr, "\r{}: the node compiles it, {seconds} s", self.service);
+        let _progress_is_optional = write!(stderr, "\r{}: the node compiles it, {seconds} s", self.service);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            let _nobody_sees_it = write!(io::stderr(), "\r\x1b[K");
+            let _progress_is_optional = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }
@@ -444,6 +444,6 @@ fn wait_until_serving(
             let message = format!("{service} is in place, but does not serve after {timeout:?}; see the node's log");
             return Err(Failed { message, exit: 4 });
         }
-        std::thread::sleep(ASK_AGAIN);
+        std::thread::sleep(POLL);
     }
 }

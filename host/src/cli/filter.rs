@@ -1,6 +1,5 @@
-//! Filters of `--log` and RUST_LOG: those of the crate tracing-subscriber, except that names without a level are
-//! rejected. The crate takes `inof` for a part of the program of which everything is to be logged, and logs nothing
-//! else.
+//! Filters of `--log` and RUST_LOG, in the syntax of the crate tracing-subscriber, except that names without a level
+//! are rejected. The crate takes `inof` for a target, logs everything of that target, and nothing else.
 
 use std::fmt;
 use tracing_subscriber::EnvFilter;
@@ -15,7 +14,7 @@ const FORM: &str = "write error, warn, info, debug or trace, or \"info,plugin=de
 /// Log targets that are not crates: what plugins log, and how their runs end.
 const PARTS: [&str; 2] = ["plugin", "run"];
 
-/// List of the crates that are linked in, own ones included, among others of the workspace.
+/// Lock file of the workspace: lists all linked crates, the workspace's own included, and others.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// Checked filter, as it was written.
@@ -129,15 +128,14 @@ impl Filter {
 
     /// Returns the filter of the environment, if it has one that is not empty.
     ///
-    /// # Errors
-    /// As [`Self::parse`], except that the parts that it names may be those of other programs.
+    /// As [`Self::parse`], except that it may name parts of other programs.
     pub(super) fn of_environment() -> Result<Option<Self>, InvalidFilter> {
         let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
         given.map(|text| Self::parse_any(&text)).transpose()
     }
 
-    /// Returns the same filter, in which a single level finer than `info` applies only to the node's own parts and
-    /// plugins, because the crates that it uses write tens of thousands of lines at `debug`.
+    /// Returns the filter with a bare `debug` or `trace` narrowed to the node's own parts and plugins, because the
+    /// libraries write tens of thousands of lines at `debug`.
     pub(super) fn of_own_parts(&self) -> Self {
         let narrowed = directives(&self.0).map(|directive| {
             if ["debug", "trace", "4", "5"].contains(&directive.to_ascii_lowercase().as_str()) {
@@ -165,7 +163,7 @@ fn directives(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// Returns the part of the program that a directive names, without its modules; `None` if it is a level, or about
+/// Returns the part of the program that a directive names, without its modules; `None` for a bare level or a filter of
 /// spans.
 fn target_of(directive: &str) -> Option<&str> {
     let (target, _) = directive.split_once('=').filter(|_| !directive.contains(['[', '{']))?;
@@ -187,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_crate_understands_is_taken_as_it_is() {
+    fn valid_filters_are_kept_unchanged() {
         for good in ["info", "DEBUG", "3", "info,plugin=debug", "plugin[run{id=1}]=debug", "off"] {
             assert_eq!(Filter::parse(good).unwrap().0, good);
         }
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fine_level_alone_means_the_own_parts_and_others_are_named() {
+    fn a_bare_fine_level_applies_to_own_parts_only() {
         let narrowed = |text: &str| Filter::parse(text).unwrap().of_own_parts().0;
         for unchanged in ["info", "warn,plugin=trace", "cranelift_codegen=debug", "off"] {
             assert_eq!(narrowed(unchanged), unchanged);
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_level_is_refused_with_the_one_that_was_meant() {
+    fn a_misspelt_level_is_rejected_with_a_suggestion() {
         for (bad, said) in [
             ("inof", "\"inof\" is not a level; did you mean info?"),
             ("Wran", "did you mean warn?"),

@@ -134,7 +134,7 @@ impl std::error::Error for InvalidUid {
     }
 }
 
-/// Parses the number of a user. Names are not accepted, because a name can come to stand for another user.
+/// Parses the number of a user. Names are not accepted, because a name can be reassigned to another user.
 fn uid(text: &str) -> Result<u32, InvalidUid> {
     text.parse().map_err(InvalidUid)
 }
@@ -153,7 +153,7 @@ pub(crate) fn keygen(args: &KeygenArgs, config: Option<&Path>) -> Result<ExitCod
     if io::stdout().is_terminal() {
         print(&vec![explained.into()])?;
     } else {
-        let _nowhere_else_to_say_it = io::stderr().write_all(explained.as_bytes());
+        let _stderr_may_be_closed = io::stderr().write_all(explained.as_bytes());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,8 +7,8 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use wasmnode_core::text::{MAX_LINE, line};
 
-/// Writes the message, then the other fields as `name=value`, each as one line: foreign text that was not checked where
-/// it entered can neither begin a line of the log nor move a terminal's cursor.
+/// Writes the message, then the other fields as `name=value`, each as one line: untrusted text can neither begin a line
+/// of the log nor move a terminal's cursor.
 pub(super) fn fields() -> impl for<'a> FormatFields<'a> + 'static {
     debug_fn(field).delimited(" ")
 }

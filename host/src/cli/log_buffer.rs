@@ -1,8 +1,8 @@
 //! Buffer of logged lines that have not been written yet, bounded in bytes.
 //!
 //! A separate thread writes the lines, so that no request waits for a slow terminal or an unread pipe. Waiting lines
-//! take memory of the node, and some come from plugins and strangers; so their bytes are counted. A line that does not
-//! fit is left out and counted, and a note after the next written line has the number.
+//! take memory of the node, and plugins and strangers cause some of them; so their bytes are counted. A line that does
+//! not fit is dropped and counted, and a note after the next written line reports the number.
 
 use super::LogFormat;
 use std::io::{Result, Write};
@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Largest number of waiting bytes, including each line's overhead.
 const MAX_BYTES: usize = 8 << 20;
 
-/// Bytes that a line counts besides its own.
+/// Overhead in bytes that is counted for each line.
 const LINE_OVERHEAD: usize = 512;
 
 /// Counters that both ends of the buffer share.
@@ -92,7 +92,7 @@ impl<W: Write> Write for Drain<W> {
     }
 }
 
-/// Returns the line with the number of missing ones, in the format of all others.
+/// Returns the log line that reports the number of dropped lines, in the format of the log.
 fn note(left_out: u64, format: LogFormat) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
     let message =
@@ -121,7 +121,7 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-            let _for_ever_once_the_sender_is_gone = self.allowed.recv();
+            let _an_error_once_the_sender_is_gone = self.allowed.recv();
             self.written.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_reads_are_bounded_in_bytes_and_the_rest_is_counted_and_said() {
+    fn unread_lines_are_bounded_in_bytes_and_dropped_ones_are_counted_and_reported() {
         for (length, format) in [(1 << 20, LogFormat::Human), (8 << 10, LogFormat::Json), (1, LogFormat::Human)] {
             let (mut buffer, guard, allow, written) = slow(format);
             let line = vec![b'x'; length];

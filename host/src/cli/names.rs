@@ -9,7 +9,7 @@ use wasmnode_api::{self as api, PluginReport, Report, ServiceReport, ZoneReport}
 use wasmnode_client::{self as client, Client, Request};
 use wasmnode_core::{Address, Code, Failure, Location, ServiceName};
 
-/// Time limit for the names of services, which only improve an error.
+/// Time limit for requesting the names of services, which only improve an error message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Parses an address; the error is the failure that a node would answer.
@@ -28,18 +28,18 @@ pub(super) fn suggest(client: &mut Client, asked: &Address, error: client::Error
     let is_unknown = matches!(&error, client::Error::Failure(failure) if failure.code == Code::UnknownService);
     let mut failed = Failed::from(error);
     if is_unknown {
-        failed.message.push_str(&meant(client, asked).unwrap_or_default());
+        failed.message.push_str(&hint_for(client, asked).unwrap_or_default());
     }
     failed
 }
 
 /// Returns the hint that is appended to an error, such as `; did you mean print?`
-fn meant(client: &mut Client, asked: &Address) -> Option<String> {
-    let services: Report = ask(client, api::SERVICES)?;
-    if let Some(hint) = place_meant(client, asked, &services) {
+fn hint_for(client: &mut Client, asked: &Address) -> Option<String> {
+    let services: Report = request(client, api::SERVICES)?;
+    if let Some(hint) = location_hint(client, asked, &services) {
         return Some(hint);
     }
-    if let Some(hint) = file_refused(client, asked) {
+    if let Some(hint) = refused_file_hint(client, asked) {
         return Some(hint);
     }
     let is_offered = |service: &&ServiceReport| is_offered_here(service) || !service.peers.is_empty();
@@ -52,17 +52,17 @@ fn is_offered_here(service: &ServiceReport) -> bool {
 }
 
 /// Returns a hint if the node that was called refused the file of the service.
-fn file_refused(client: &mut Client, asked: &Address) -> Option<String> {
+fn refused_file_hint(client: &mut Client, asked: &Address) -> Option<String> {
     if asked.location != Location::Nearest {
         return None;
     }
-    let plugins: Vec<PluginReport> = ask(client, api::PLUGINS)?;
+    let plugins: Vec<PluginReport> = request(client, api::PLUGINS)?;
     let is_it = |plugin: &PluginReport| plugin.service == asked.service.as_str() && plugin.refused.is_some();
     plugins.iter().any(is_it).then(|| "; its file was refused: see wasmnode plugins".to_owned())
 }
 
-/// Returns the nodes of this zone and the zones that offer a service; every place offers the node's own services.
-fn places_with<'a>(
+/// Returns the known nodes and zones that offer a service; all of them offer the node's own services.
+fn locations_with<'a>(
     service: &ServiceName,
     services: &'a Report,
     zone: &'a ZoneReport,
@@ -81,10 +81,10 @@ fn places_with<'a>(
 }
 
 /// Returns a hint if the node or zone of an address is unknown, with the most similar one that offers the service.
-fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
+fn location_hint(client: &mut Client, asked: &Address, services: &Report) -> Option<String> {
     let zone: ZoneReport = match &asked.location {
         Location::Nearest => return None,
-        Location::Named(_) | Location::Node { .. } => ask(client, api::MEMBERS)?,
+        Location::Named(_) | Location::Node { .. } => request(client, api::MEMBERS)?,
     };
     let nodes = zone.members.iter().map(|member| member.name.as_str());
     let (kind, name, known): (_, _, Vec<&str>) = match &asked.location {
@@ -99,11 +99,11 @@ fn place_meant(client: &mut Client, asked: &Address, services: &Report) -> Optio
     if known.contains(&name.as_str()) {
         return None;
     }
-    let offer = places_with(&asked.service, services, &zone, known);
+    let offer = locations_with(&asked.service, services, &zone, known);
     let near = nearest(name.as_str(), offer).map(|near| format!("; did you mean {}@{near}?", asked.service));
     Some(format!("; no {kind} {name} is known there{}", near.unwrap_or_default()))
 }
 
-fn ask<T: DeserializeOwned>(client: &mut Client, service: &str) -> Option<T> {
+fn request<T: DeserializeOwned>(client: &mut Client, service: &str) -> Option<T> {
     read(&client.call(Request::new(service).deadline(PATIENCE), |_| {}).ok()?).ok()
 }

@@ -8,7 +8,7 @@ use wasmnode_core::Code;
 const COMMANDS: &str = include_str!("../../../docs/reference/command-line.md");
 const CODES: &str = include_str!("../../../docs/reference/codes.md");
 
-/// Returns the commands and options that only one of the two has.
+/// Returns the commands and options that only the reference or only the command line has.
 fn gaps(reference: &str, cli: &Command) -> Vec<String> {
     let shown = |command: &&Command| !command.is_hide_set() && command.get_name() != "help";
     let mut known = BTreeSet::new();

@@ -48,8 +48,8 @@ pub(crate) fn members(args: &ListArgs, config: Option<&Path>) -> Result<ExitCode
 /// Reports where a request would go, and why. If the request would fail, the command fails as `call` would.
 pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitCode, Failed> {
     let mut client = args.listing.to.connect(config)?;
-    let ask = Request::new(api::EXPLAIN).body([args.service.to_string()]);
-    let reply = print_list(&mut client, &args.listing, ask, |reply| Ok(explanation(&read(reply)?)))?;
+    let request = Request::new(api::EXPLAIN).body([args.service.to_string()]);
+    let reply = print_list(&mut client, &args.listing, request, |reply| Ok(explanation(&read(reply)?)))?;
     let report: ExplainReport = read(&reply)?;
     if let Some(FailureReport { code, reason }) = report.failure {
         return Err(Failed::of(&Failure::new(Code::from_number(code).unwrap_or(Code::Failed), reason)));
@@ -66,10 +66,10 @@ pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitC
 fn print_list(
     client: &mut Client,
     args: &ListArgs,
-    ask: Request,
+    request: Request,
     table: impl FnOnce(&Body) -> Result<String, Failed>,
 ) -> Result<Body, Failed> {
-    let reply = client.call(ask.deadline(ANSWER), |_| {})?;
+    let reply = client.call(request.deadline(ANSWER), |_| {})?;
     let text = if args.json { format!("{}\n", read::<Value>(&reply)?) } else { table(&reply)? };
     print(&vec![text.into()])?;
     Ok(reply)

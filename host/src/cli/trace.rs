@@ -52,7 +52,7 @@ struct PathReport {
     endpoint: String,
     /// Time from the trace to its answer, in microseconds.
     total_us: u64,
-    /// Part of that time for the way to the first node and back.
+    /// Part of that time for the path to the first node and back.
     client_us: u64,
     hops: Vec<Hop>,
     /// Number of unreadable records.
@@ -80,7 +80,7 @@ pub(crate) fn trace(args: &TraceArgs, config: Option<&Path>) -> Result<ExitCode,
     let (began, mut frames) = (Instant::now(), Vec::new());
     let id = client.send(Request::new(&args.address.to_string()).deadline(args.timeout).trace())?;
     let failure = loop {
-        // After the deadline the node reports so, if it gets a little longer.
+        // The node itself reports an exceeded deadline, if it gets a little longer.
         match client.receive(Some(args.timeout + GRACE))? {
             (answered, _) if answered != id => {}
             (_, Reply::Partial(records)) => frames.extend(records),
@@ -91,7 +91,7 @@ pub(crate) fn trace(args: &TraceArgs, config: Option<&Path>) -> Result<ExitCode,
     let total = began.elapsed();
     let (records, unreadable): (Vec<_>, Vec<_>) = frames.into_iter().map(trace::decode).partition(Result::is_ok);
     let records: Vec<Record> = records.into_iter().flatten().collect();
-    let way = PathReport {
+    let path = PathReport {
         address: args.address.to_string(),
         endpoint: client.endpoint().to_owned(),
         total_us: micros(total),
@@ -100,7 +100,7 @@ pub(crate) fn trace(args: &TraceArgs, config: Option<&Path>) -> Result<ExitCode,
         unreadable: unreadable.len(),
         failure: failure.as_ref().map(ToString::to_string),
     };
-    let text = if args.json { serde_json::to_string(&way).unwrap_or_default() + "\n" } else { table(&way) };
+    let text = if args.json { serde_json::to_string(&path).unwrap_or_default() + "\n" } else { table(&path) };
     print(&vec![text.into()])?;
     match failure {
         None => Ok(ExitCode::SUCCESS),
@@ -136,11 +136,11 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn table(way: &PathReport) -> String {
-    let asks = format!("asks {}", way.endpoint);
+fn table(path: &PathReport) -> String {
+    let asks = format!("asks {}", path.endpoint);
     let mut lines = vec![["HOP", "NODE", "ZONE", "ROLE", "TIME", "DECISION"].map(str::to_owned)];
-    lines.push(["0", "this client", "-", "client", &time(way.client_us), &asks].map(str::to_owned));
-    lines.extend(way.hops.iter().map(|hop| {
+    lines.push(["0", "this client", "-", "client", &time(path.client_us), &asks].map(str::to_owned));
+    lines.extend(path.hops.iter().map(|hop| {
         let number = (u32::from(hop.distance) + 1).to_string();
         [number, hop.node.clone(), hop.zone.clone(), hop.role.to_owned(), time(hop.own_us), hop.decision.clone()]
     }));
@@ -153,16 +153,16 @@ fn table(way: &PathReport) -> String {
             "{hop:>number$}  {name:<node$}  {its_zone:<zone$}  {its_role:<role$}  {took:>time_width$}  {decision}"
         );
     }
-    if way.unreadable > 0 {
-        let _writing_to_a_string_succeeds = writeln!(text, "{} unreadable records are left out", way.unreadable);
+    if path.unreadable > 0 {
+        let _writing_to_a_string_succeeds = writeln!(text, "{} unreadable records are left out", path.unreadable);
     }
-    let end = match (&way.failure, way.hops.last()) {
+    let end = match (&path.failure, path.hops.last()) {
         (None, Some(last)) => format!("would be served at node {} of zone {}", last.node, last.zone),
         (None, None) => "would be served".into(),
         (Some(_), _) => "would fail".into(),
     };
     let _writing_to_a_string_succeeds =
-        writeln!(text, "=> {} {end}; there and back in {}", way.address, time(way.total_us));
+        writeln!(text, "=> {} {end}; there and back in {}", path.address, time(path.total_us));
     text
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn each_hop_counts_what_those_after_it_do_not_also_where_one_was_tried_in_vain() {
+    fn the_time_of_a_hop_excludes_later_hops_also_after_a_failed_attempt() {
         let records =
             [record(0, "a", 100), record(1, "b", 30), record(2, "c", 10), record(1, "d", 50), record(2, "e", 5)];
         let own: Vec<u64> = (0..5).map(|index| hop(&records[index], &records[index + 1..]).own_us).collect();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_run_differently_or_lie_yield_no_nonsense() {
+    fn skewed_and_false_times_are_clamped() {
         let records = [record(0, "a", 10), record(1, "b", u64::MAX), record(1, "c", u64::MAX)];
         let own: Vec<u64> = (0..3).map(|index| hop(&records[index], &records[index + 1..]).own_us).collect();
         assert_eq!(own, [0, u64::MAX, u64::MAX]);
@@ -208,8 +208,8 @@ mod tests {
         };
         let hops = vec![hop("é", 1), hop("a-much-longer-name", 1_000_000)];
         let (address, endpoint) = ("print".into(), "DECISION".into());
-        let way = PathReport { address, endpoint, total_us: 9, client_us: 8, hops, unreadable: 0, failure: None };
-        let text = table(&way);
+        let path = PathReport { address, endpoint, total_us: 9, client_us: 8, hops, unreadable: 0, failure: None };
+        let text = table(&path);
         let at = |line: &str| line.find("DECISION").map(|at| line[..at].chars().count());
         let places: Vec<_> = text.lines().filter_map(at).collect();
         assert_eq!(places[0], places[2]);

@@ -63,7 +63,7 @@ pub(crate) fn traffic(args: &TrafficArgs, config: Option<&Path>) -> Result<ExitC
     };
     let clients = plan.senders.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
     let outcome = loadgen::run(&plan, clients, |time, progress| {
-        let _nowhere_else_to_say_it = writeln!(std::io::stderr(), "{:>4} s: {progress}", time.as_secs());
+        let _stderr_may_be_closed = writeln!(std::io::stderr(), "{:>4} s: {progress}", time.as_secs());
     })
     .map_err(|LoadError { sender, error }| of(&sender, error.into()))?;
     print(&vec![summary(&outcome).into()])?;
@@ -74,26 +74,26 @@ pub(crate) fn traffic(args: &TrafficArgs, config: Option<&Path>) -> Result<ExitC
 }
 
 fn summary(outcome: &LoadOutcome) -> String {
-    let LoadOutcome { stats: tally, took, .. } = outcome;
-    let mut text = tally.to_string();
-    let (sent, failed, missing) = (tally.sent(), tally.failed(), tally.missing());
+    let LoadOutcome { stats, took, .. } = outcome;
+    let mut text = stats.to_string();
+    let (sent, failed, missing) = (stats.sent(), stats.failed(), stats.missing());
     let _writing_to_a_string_succeeds = writeln!(
         text,
         "{sent} requests in {:.1} s: {} replied to, {failed} failed, {missing} without an answer, {} answers too many",
         took.as_secs_f64(),
         sent - failed - missing,
-        tally.surplus(),
+        stats.surplus(),
     );
     text
 }
 
 /// Returns the faults of the traffic.
-fn faults(LoadOutcome { stats: tally, planned, errors: troubles, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
-    let mut faults: Vec<String> = troubles.iter().map(LoadError::to_string).collect();
+fn faults(LoadOutcome { stats, planned, errors, .. }: &LoadOutcome, is_strict: bool) -> Vec<String> {
+    let mut faults: Vec<String> = errors.iter().map(LoadError::to_string).collect();
     let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));
-    add(planned - tally.sent(), "requests not sent");
-    add(tally.missing(), "requests without an answer");
-    add(tally.surplus(), "answers too many");
-    add(if is_strict { tally.failed() } else { 0 }, "requests failed, which --strict does not allow");
+    add(planned - stats.sent(), "requests not sent");
+    add(stats.missing(), "requests without an answer");
+    add(stats.surplus(), "answers too many");
+    add(if is_strict { stats.failed() } else { 0 }, "requests failed, which --strict does not allow");
     faults
 }

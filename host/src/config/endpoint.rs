@@ -78,7 +78,7 @@ impl Endpoint {
         matches!(self, Self::Tcp(address) if address.starts_with('['))
     }
 
-    /// Returns `true` if it stands for every address of the machine, so that it cannot be dialled.
+    /// Returns `true` if the endpoint covers every address of the machine, so that it cannot be dialled.
     pub(super) fn is_wildcard(&self) -> bool {
         let Self::Tcp(address) = self else { return false };
         address.rsplit_once(':').is_some_and(|(host, _)| ["*", "0.0.0.0", "[::]"].contains(&host))
@@ -91,8 +91,8 @@ impl Endpoint {
         !self.is_wildcard() && !matches!(self, Self::Tcp(address) if is_any_port(address))
     }
 
-    /// Returns the endpoint as another process of this machine has to dial it, wherever it was started; relative paths
-    /// start at `folder`.
+    /// Returns the endpoint in a form that another process of this machine can dial from any current folder; relative
+    /// paths start at `folder`.
     pub(super) fn to_dial(&self, folder: &Path) -> Result<Self, InvalidEndpoint> {
         match self {
             Self::Ipc(path) => {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_zeromq_would_misread_is_refused() {
+    fn endpoints_that_zeromq_would_misread_are_rejected() {
         for text in [
             "",
             "a",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_says_where_can_be_dialled() {
+    fn only_a_complete_endpoint_can_be_dialled() {
         let dial = |text: &str| text.parse::<Endpoint>().unwrap().to_dial(Path::new("/etc")).map(|end| end.to_string());
         assert_eq!(dial("ipc://a.ipc").unwrap(), "ipc:///etc/a.ipc");
         assert_eq!(dial("tcp://localhost:1").unwrap(), "tcp://127.0.0.1:1");
@@ -304,7 +304,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_folder_that_zeromq_cannot_be_told_is_refused() {
+    fn a_folder_that_is_not_utf8_is_rejected() {
         use std::os::unix::ffi::OsStrExt;
         let folder = Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
         assert!(Endpoint::Ipc("a".into()).to_listen(folder, false).unwrap_err().to_string().contains("not UTF-8"));

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_only_unless_said_otherwise() {
+    fn a_folder_is_read_only_by_default() {
         let granted =
             |write, bytes, files| vec![FolderGrant { host: "/etc/d".into(), guest: "/d".into(), write, bytes, files }];
         assert_eq!(given("fs = [{ host = 'd', guest = '/d' }]").unwrap().fs, granted(false, 1 << 30, 10_000));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_is_not_understood_grants_nothing() {
+    fn an_invalid_grant_grants_nothing() {
         for bad in [
             "'/d'",
             "{}",

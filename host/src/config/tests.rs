@@ -168,7 +168,7 @@ fn a_singleton_runs_one_request_at_a_time() {
 }
 
 #[test]
-fn a_service_may_take_back_the_singleton_of_the_defaults() {
+fn a_service_may_override_the_singleton_of_the_defaults() {
     let config = parse("[defaults]\nlifetime = 'singleton'\n[service.a]\nlifetime = 'request'\n[service.b]");
     assert_eq!(config.sandbox().of(&name("a")).reuse, Reuse::Requests(NonZeroU32::MIN));
     assert_eq!(config.node.services[&name("a")].concurrency, 64);
@@ -188,7 +188,7 @@ fn paths_start_at_the_folder_of_the_file() {
 }
 
 #[test]
-fn compiled_plugins_and_state_are_kept_where_the_user_keeps_such_files() {
+fn compiled_plugins_and_state_are_kept_in_xdg_folders() {
     let folder = |kind, xdg: &'static str, home: &'static str| {
         default_folder(kind, |name| {
             let value = if name == "HOME" { home } else { xdg };
@@ -215,13 +215,13 @@ fn the_examples_are_valid() {
     assert!(node2.node.services.contains_key("afficher"));
     assert_eq!(node1.sandbox_defaults, SandboxSettings::default());
     assert_eq!(node1.sandboxes[&name("print")], SandboxSettings::default(), "node1.toml names the defaults");
-    // Where none is set, the deadline of plugins counts.
+    // Without a setting, the deadline of plugins applies.
     let named = ServiceSettings { deadline: Some(PLUGIN_DEADLINE), ..ServiceSettings::default() };
     assert_eq!(node1.node.services[&name("print")], named, "node1.toml names the defaults");
 }
 
 #[test]
-fn with_keys_a_node_may_listen_anywhere_and_knows_its_seeds_by_name() {
+fn with_keys_a_node_may_listen_anywhere_and_its_seeds_have_names() {
     let config = parse(
         "node = { listen = ['tcp://0.0.0.0:5555'], advertise = 'tcp://10.0.0.2:5555', seeds = ['node1@tcp://10.0.0.1:5555'] }\n\
          security = { keys = 'k', ipc-group = 50 }\n\
@@ -235,7 +235,7 @@ fn with_keys_a_node_may_listen_anywhere_and_knows_its_seeds_by_name() {
 }
 
 #[test]
-fn each_mistake_says_where_what_and_what_instead() {
+fn each_mistake_has_its_place_problem_and_remedy() {
     let table = [
         ("nod = {}", "etc/node.toml:1: nod: unknown key; did you mean node? (known here: security, node, limits, "),
         (
@@ -339,7 +339,7 @@ fn each_mistake_says_where_what_and_what_instead() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+fn all_mistakes_are_reported_in_the_order_of_the_file() {
     let said = mistakes(
         "[service.print]\nmemory = \"64 potatoes\"\nreuse = \"x\"\nlifetime = \"singleton\"\nconcurrency = 5\n\n\
          [node]\nname = \"\"\nlisten = [\"x\",\n  \"tcp://0.0.0.0:1\"]\nporgam = 1\n\n\
@@ -404,7 +404,7 @@ fn a_value_of_the_wrong_type_never_panics() {
 }
 
 #[test]
-fn a_default_socket_in_too_deep_a_folder_is_told() {
+fn a_default_socket_in_too_deep_a_folder_is_reported() {
     let deep = Path::new("/").join("x".repeat(120)).join("node.toml");
     let said = Config::parse("", &deep).unwrap_err().to_string();
     assert!(said.contains("node.listen: the default") && said.contains("a Unix socket's may have 107"), "{said}");
@@ -412,7 +412,7 @@ fn a_default_socket_in_too_deep_a_folder_is_told() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told_with_a_remedy() {
+fn an_unreadable_file_is_reported_with_a_remedy() {
     let said = Config::load(Path::new("no/such.toml")).unwrap_err().to_string();
     assert!(said.starts_with("no/such.toml: no such file") && said.contains("; name a file that exists"), "{said}");
     let error = String::from_utf8(b"a\n\xff".to_vec()).unwrap_err();

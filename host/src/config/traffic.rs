@@ -48,9 +48,9 @@ pub struct LoadSender {
     /// Endpoint of the node. `endpoint`; with `keys`, the node's name comes before a tcp endpoint:
     /// `node1@tcp://10.0.0.1:5555`.
     pub endpoint: Contact,
-    /// Addresses, of which one is drawn for each request; given twice, one is drawn twice as often. `to`, at least one.
+    /// Addresses to draw from for each request; one that is listed twice is drawn twice as often. `to`, at least one.
     pub to: Vec<Address>,
-    /// Sizes of a request's body, of which one is drawn for each. `bytes`, default `[64]`.
+    /// Sizes of the body, in bytes, to draw from for each request. `bytes`, default `[64]`.
     pub bytes: Vec<usize>,
     /// Rhythm of its requests. `pattern` and the keys that belong to it.
     pub rhythm: Rhythm,
@@ -161,7 +161,7 @@ fn rhythm(given: &mut Fields<'_>) -> Option<Rhythm> {
     let patterns = [("poisson", Pattern::Poisson), ("bursts", Pattern::Bursts), ("on-off", Pattern::OnOff)];
     let what = "\"poisson\" with rate, \"bursts\" with burst and every, or \"on-off\" with on, off and rate";
     let Some(pattern) = needed(given, "pattern", what, value::choice(&patterns)) else {
-        // Without a pattern it is not known which keys belong here, so none is reported as unknown.
+        // Without a pattern it is unknown which keys belong here, so none is reported.
         let _rate = (given.take("rate", rate), given.take("burst", rate));
         let _times = ["every", "on", "off"].map(|key| given.take(key, value::duration));
         return None;

@@ -97,7 +97,7 @@ pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
 /// # Errors
 /// What is wrong, and what to write.
 pub fn parse_duration(written: &str) -> Result<Duration, String> {
-    // humantime panics where seconds of 20 digits meet a full second of the smaller units; 12 digits cannot get there.
+    // humantime panics if seconds of 20 digits overflow with the smaller units; 12 digits cannot overflow.
     let digits = written.chars().filter(char::is_ascii_digit).count();
     let duration = if digits <= 12 { humantime::parse_duration(written).ok() } else { None };
     match duration {

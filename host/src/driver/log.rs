@@ -12,7 +12,7 @@ impl Driver {
     /// Logs an event of workers or requests.
     pub(super) fn log_event(&mut self, event: &Event) {
         match event {
-            // Two workers that share an identity replace each other for ever.
+            // Two workers that share an identity keep replacing each other, so the event repeats.
             Event::WorkerLeft { .. } if event.is_doubled_identity() => {
                 self.warn_now_and_then(event.kind(), &event.to_string());
             }
@@ -57,8 +57,8 @@ impl Driver {
         }
     }
 
-    /// Logs the numbers of warnings left out of floods that are over.
-    pub(super) fn warn_of_the_rest(&mut self) {
+    /// Logs the number of warnings left out of each flood that has ended.
+    pub(super) fn warn_of_left_out(&mut self) {
         if self.warnings.next_left_out().is_some() {
             for (kind, left_out) in self.warnings.take_left_out(Instant::now()) {
                 warn!("{left_out} more warnings of one kind were left out: {kind:?}");

@@ -8,7 +8,8 @@ use wasmnode_sandbox::RunId;
 impl Driver {
     /// Answers a request for `node.plugins`; `None` if the answer follows later, by the event queue.
     ///
-    /// A rollback requires a key with `admin`.
+    /// A rollback requires an administrator: a client with a key that has `admin`, or by ipc where no keys are
+    /// required.
     pub(super) fn plugins_command(&mut self, request: &Run) -> Option<Input> {
         let words: Vec<_> = request.body.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();

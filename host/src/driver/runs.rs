@@ -1,4 +1,4 @@
-//! Conversions between the core, which counts requests, and the sandbox, which runs them.
+//! Conversions between the types of the core and those of the sandbox.
 
 use std::time::{Duration, Instant};
 use wasmnode_core::{Input, RequestId, Run, Time};

@@ -1,5 +1,5 @@
-//! The phase from listening to ready. The node listens before it loads plugins, because a file may take a minute to
-//! compile; this module decides what clients and signals may expect meanwhile.
+//! Startup, from listening to ready. The node listens before it loads plugins, because a file may take a minute to
+//! compile. In between, clients connect and wait, and signals are handled.
 
 use super::Driver;
 use crate::config::{Config, Endpoint};
@@ -15,8 +15,8 @@ const FIRST_PLUGINS: Duration = Duration::from_secs(2);
 /// Upper bound on the time from a node's start until it logs that it is ready, even if plugins still compile.
 pub(super) const READY: Duration = Duration::from_secs(30);
 
-/// Logs what other users of the machine may do at a node without keys, if they can connect.
-pub(super) fn say_who_may_come(config: &Config) {
+/// Logs the rights of the machine's other users at a node without keys, if they can connect.
+pub(super) fn log_access_without_keys(config: &Config) {
     let (tcp, ipc): (Vec<_>, Vec<_>) =
         config.listen.iter().partition(|endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_)));
     if config.keys.is_some() || tcp.is_empty() || config.node.is_router() {

@@ -51,7 +51,7 @@ pub(super) struct TrustFolder {
     own: Vec<Credential>,
     files: BTreeMap<PathBuf, Known>,
     /// Last remark on each path, so that each is reported once.
-    said: BTreeMap<PathBuf, Remark>,
+    reported: BTreeMap<PathBuf, Remark>,
 }
 
 /// One file of the folder.
@@ -117,12 +117,12 @@ impl TrustFolder {
     pub(super) fn new(keys: &Path, own: Option<Key>) -> Self {
         let users = [rustix::process::geteuid().as_raw(), 0].map(Credential::Uid);
         let own = users.into_iter().chain(own.map(Credential::Key)).collect();
-        Self { folder: keys.join("trusted"), own, files: BTreeMap::new(), said: BTreeMap::new() }
+        Self { folder: keys.join("trusted"), own, files: BTreeMap::new(), reported: BTreeMap::new() }
     }
 
     /// Forgets the reported remarks, so that the next check reports them again.
     pub(super) fn repeat_remarks(&mut self) {
-        self.said.clear();
+        self.reported.clear();
     }
 
     /// Checks every file.
@@ -147,7 +147,7 @@ impl TrustFolder {
         let of_files: Vec<Remark> = self.files.iter_mut().filter_map(|(path, known)| known.age(path, now)).collect();
         match of_folder {
             Ok(()) => remarks.extend(of_files),
-            // The folder's problem is also that of each file, and reported once.
+            // The folder's problem affects every file, and is reported once.
             Err(rejection) => remarks.push(self.remark_of_folder(rejection.to_string())),
         }
         let trusted = self.settle(&mut remarks);
@@ -277,8 +277,9 @@ impl TrustFolder {
     /// Returns those remarks that were not made at the last check.
     fn unreported(&mut self, remarks: Vec<Remark>) -> Vec<Remark> {
         let paths: BTreeSet<&PathBuf> = remarks.iter().map(|remark| &remark.path).collect();
-        self.said.retain(|path, _| paths.contains(path));
-        let is_new = |remark: &Remark| self.said.insert(remark.path.clone(), remark.clone()).as_ref() != Some(remark);
+        self.reported.retain(|path, _| paths.contains(path));
+        let is_new =
+            |remark: &Remark| self.reported.insert(remark.path.clone(), remark.clone()).as_ref() != Some(remark);
         remarks.into_iter().filter(is_new).collect()
     }
 }
@@ -343,7 +344,7 @@ mod tests {
     const SHOP: &str = "uid = 1001\n";
 
     /// Returns a folder of keys with one file, after the first check.
-    fn scene() -> (TempDir, TrustFolder, Instant) {
+    fn fixture() -> (TempDir, TrustFolder, Instant) {
         let keys = tempfile::tempdir().unwrap();
         fs::create_dir(keys.path().join("trusted")).unwrap();
         fs::write(keys.path().join("trusted/shop.toml"), SHOP).unwrap();
@@ -362,8 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_said_counts_for_a_while_after_it_could_be_read_last_and_then_its_trust_ends() {
-        let (keys, mut folder, now) = scene();
+    fn the_last_valid_content_counts_for_the_grace_period_and_then_the_trust_ends() {
+        let (keys, mut folder, now) = fixture();
         let file = keys.path().join("trusted/shop.toml");
         let circle = |file: &Path| {
             fs::remove_file(file).unwrap();
@@ -375,13 +376,13 @@ mod tests {
             let look = folder.look(now);
             assert_eq!(names(&look), ["shop"]);
             assert!(said(&look).contains("its last valid content counts for 10 s"), "{}", said(&look));
-            assert_eq!(said(&folder.look(now + GRACE / 2)), "", "it is said once");
+            assert_eq!(said(&folder.look(now + GRACE / 2)), "", "it is reported once");
             let look = folder.look(now + GRACE);
             assert_eq!(names(&look), [""; 0]);
             assert!(said(&look).ends_with("; shop is not trusted"), "{}", said(&look));
             fs::remove_file(&file).unwrap();
             fs::write(&file, SHOP).unwrap();
-            assert_eq!(names(&folder.look(now + GRACE)), ["shop"], "it is read again at each look");
+            assert_eq!(names(&folder.look(now + GRACE)), ["shop"], "it is read again at each check");
         }
         spoil_neighbour_and_remove(&file, &mut folder, now);
     }
@@ -396,8 +397,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_listed_ends_no_trust_before_a_while_and_one_that_is_gone_ends_all() {
-        let (keys, mut folder, now) = scene();
+    fn an_unlistable_folder_ends_trust_after_the_grace_period_and_a_removed_one_immediately() {
+        let (keys, mut folder, now) = fixture();
         let [trusted, away] = ["trusted", "away"].map(|name| keys.path().join(name));
         fs::rename(&trusted, &away).unwrap();
         fs::write(&trusted, "no folder").unwrap();
@@ -413,8 +414,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_believed_is_one_remark_with_the_names_that_it_concerns() {
-        let (keys, mut folder, now) = scene();
+    fn an_insecure_folder_is_one_remark_with_the_affected_names() {
+        let (keys, mut folder, now) = fixture();
         let trusted = keys.path().join("trusted");
         fs::write(trusted.join("shop.toml"), "uid = 1002\n").unwrap();
         fs::write(trusted.join("lab.toml"), "uid = 1003\n").unwrap();
@@ -423,14 +424,14 @@ mod tests {
         assert_eq!((names(&look), look.remarks.len()), (vec!["shop"], 1), "{}", said(&look));
         let text = said(&look);
         assert!(text.ends_with("; therefore not trusted: lab; trusted until the grace period ends: shop"), "{text}");
-        assert_eq!(said(&folder.look(now)), "", "it is said once");
+        assert_eq!(said(&folder.look(now)), "", "it is reported once");
         let text = said(&folder.look(now + GRACE));
         assert!(text.ends_with("; therefore not trusted: lab, shop"), "{text}");
     }
 
     #[test]
     fn two_changes_within_one_step_of_the_file_systems_clock_are_both_seen() {
-        let (keys, mut folder, now) = scene();
+        let (keys, mut folder, now) = fixture();
         let file = keys.path().join("trusted/shop.toml");
         for uid in 1002..1102 {
             fs::write(&file, format!("uid = {uid}\n")).unwrap();
@@ -440,8 +441,8 @@ mod tests {
     }
 
     #[test]
-    fn of_two_files_of_one_key_the_first_by_name_counts_and_the_nodes_own_need_none() {
-        let (keys, mut folder, now) = scene();
+    fn of_two_files_with_one_key_the_first_by_name_counts_and_own_keys_need_no_file() {
+        let (keys, mut folder, now) = fixture();
         let path = |name: &str| keys.path().join("trusted").join(name);
         fs::write(path("again.toml"), SHOP).unwrap();
         fs::write(path("root.toml"), "uid = 0").unwrap();

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_every_user_may_write_to_is_named_up_to_the_root() {
+    fn world_writable_paths_are_named_up_to_the_root() {
         let top = tempfile::tempdir().unwrap();
         let folder = top.path().join("keys");
         let file = folder.join("x.toml");
@@ -123,7 +123,7 @@ mod tests {
             set(path, back);
         }
         set(top.path(), 0o1777);
-        assert_eq!(examine(&file).unwrap(), Guard::Kept, "a sticky folder, as /tmp is one");
+        assert_eq!(examine(&file).unwrap(), Guard::Kept, "a sticky folder, like /tmp");
         set(&folder, 0o1777);
         assert!(matches!(examine(&folder).unwrap(), Guard::Open(_)), "but others may add files to it");
         set(&file, 0o664);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_link_leads_to_is_examined_with_the_folders_above_it() {
+    fn the_target_of_a_link_is_examined_with_the_folders_above_it() {
         let top = tempfile::tempdir().unwrap();
         let path = |name: &str| top.path().join(name);
         for folder in ["keys", "shared", "private"] {

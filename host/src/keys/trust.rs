@@ -31,7 +31,7 @@ impl Trust {
         let own_file = Stamp::of(&super::own_file(keys)).ok();
         let own = load_pair(keys)?;
         let mut others = TrustFolder::new(keys, Some(own.public));
-        let trusted = said(others.look(Instant::now()));
+        let trusted = log_remarks(others.look(Instant::now()));
         Ok(Self { keys: keys.into(), others, current: Keys { own, trusted }, own_file })
     }
 
@@ -41,13 +41,13 @@ impl Trust {
     }
 
     /// Checks the folder; returns the keys if the trusted ones have changed. Files that are not accepted are logged
-    /// once, or again with `anew`.
-    pub(crate) fn look(&mut self, anew: bool) -> Option<Keys> {
-        if anew {
+    /// once, or again with `is_forced`.
+    pub(crate) fn look(&mut self, is_forced: bool) -> Option<Keys> {
+        if is_forced {
             self.others.repeat_remarks();
         }
-        self.look_at_own(anew);
-        let trusted = said(self.others.look(Instant::now()));
+        self.check_own_pair(is_forced);
+        let trusted = log_remarks(self.others.look(Instant::now()));
         if trusted == self.current.trusted {
             return None;
         }
@@ -56,10 +56,10 @@ impl Trust {
         Some(self.current.clone())
     }
 
-    /// Logs changes of the own pair, which is read only at the start, because the sockets cannot change theirs.
-    fn look_at_own(&mut self, anew: bool) {
+    /// Logs changes of the own pair, which is read only at the start, because open sockets cannot change theirs.
+    fn check_own_pair(&mut self, is_forced: bool) {
         let stamp = Stamp::of(&super::own_file(&self.keys)).ok();
-        if stamp == self.own_file && !anew {
+        if stamp == self.own_file && !is_forced {
             return;
         }
         self.own_file = stamp;
@@ -71,7 +71,7 @@ impl Trust {
     }
 }
 
-fn said(look: Look) -> BTreeMap<Label, Trusted> {
+fn log_remarks(look: Look) -> BTreeMap<Label, Trusted> {
     for remark in look.remarks {
         if remark.is_mistake { warn!("{remark}") } else { info!("{remark}") }
     }

@@ -134,7 +134,7 @@ impl Trusted {
             let why = format!("{name} is trusted already; to trust another key, first: wasmnode distrust {name}");
             return Err(refused(why));
         }
-        // The folder of a client that has made no keys yet holds none.
+        // The folder of a client may not have a pair of its own yet.
         if self.key().is_some() && load_pair(folder).is_ok_and(|own| Some(own.public) == self.key()) {
             return Err(refused(format!("{OWN_KEY}; there is nothing to do")));
         }

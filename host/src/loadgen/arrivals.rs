@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_comes_at_once_and_the_next_a_period_later() {
+    fn a_burst_has_one_time_and_the_next_follows_a_period_later() {
         let plan = plan_of(&format!("requests = 30\n{}", sender("a", BURSTS))).concat();
         for (index, planned) in plan.iter().enumerate() {
             assert_eq!(planned.at - plan[0].at, Duration::from_millis(100) * u32::try_from(index / 10).unwrap());

@@ -11,7 +11,7 @@ pub(crate) type Flow = (String, String);
 /// Outcome of all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    ways: BTreeMap<Flow, Count>,
+    flows: BTreeMap<Flow, Count>,
     /// Number of answers whose id no request had.
     strays: u64,
 }
@@ -38,16 +38,16 @@ pub(super) struct Open {
 
 #[derive(Debug)]
 struct Request {
-    way: Flow,
+    flow: Flow,
     sent_at: Duration,
     is_answered: bool,
 }
 
 impl Open {
     /// Records a request by its number.
-    pub(super) fn sent(&mut self, id: u64, way: Flow, sent_at: Duration) {
-        self.stats.ways.entry(way.clone()).or_default().sent += 1;
-        self.requests.insert(id, Request { way, sent_at, is_answered: false });
+    pub(super) fn sent(&mut self, id: u64, flow: Flow, sent_at: Duration) {
+        self.stats.flows.entry(flow.clone()).or_default().sent += 1;
+        self.requests.insert(id, Request { flow, sent_at, is_answered: false });
         self.unanswered += 1;
     }
 
@@ -57,7 +57,7 @@ impl Open {
             self.stats.strays += 1;
             return false;
         };
-        let count = self.stats.ways.entry(request.way.clone()).or_default();
+        let count = self.stats.flows.entry(request.flow.clone()).or_default();
         if request.is_answered {
             count.doubled += 1;
             return false;
@@ -79,7 +79,7 @@ impl Open {
     /// Ends the wait: requests without an answer count as missing.
     pub(super) fn close(mut self) -> Stats {
         for request in self.requests.into_values().filter(|request| !request.is_answered) {
-            self.stats.ways.entry(request.way).or_default().missing += 1;
+            self.stats.flows.entry(request.flow).or_default().missing += 1;
         }
         self.stats
     }
@@ -89,8 +89,8 @@ impl Stats {
     /// Adds the counts of another connection.
     pub(super) fn add(&mut self, other: Self) {
         self.strays += other.strays;
-        for (way, theirs) in other.ways {
-            let ours = self.ways.entry(way).or_default();
+        for (flow, theirs) in other.flows {
+            let ours = self.flows.entry(flow).or_default();
             ours.sent += theirs.sent;
             ours.missing += theirs.missing;
             ours.doubled += theirs.doubled;
@@ -104,25 +104,25 @@ impl Stats {
     /// Returns the number of requests sent.
     #[must_use]
     pub(crate) fn sent(&self) -> u64 {
-        self.ways.values().map(|count| count.sent).sum()
+        self.flows.values().map(|count| count.sent).sum()
     }
 
     /// Returns the number of requests answered with a failure.
     #[must_use]
     pub(crate) fn failed(&self) -> u64 {
-        self.ways.values().map(Count::failed).sum()
+        self.flows.values().map(Count::failed).sum()
     }
 
     /// Returns the number of requests without an answer.
     #[must_use]
     pub(crate) fn missing(&self) -> u64 {
-        self.ways.values().map(|count| count.missing).sum()
+        self.flows.values().map(|count| count.missing).sum()
     }
 
     /// Returns the number of answers beyond the first of each request.
     #[must_use]
     pub(crate) fn surplus(&self) -> u64 {
-        self.strays + self.ways.values().map(|count| count.doubled).sum::<u64>()
+        self.strays + self.flows.values().map(|count| count.doubled).sum::<u64>()
     }
 }
 
@@ -141,7 +141,7 @@ impl fmt::Display for Stats {
             "FROM", "TO", "SENT", "REPLIED", "FAILED", "MISSING", "DOUBLED"
         )?;
         writeln!(f, " {:>9} {:>9} {:>9} {:>9}", "P50", "P90", "P99", "MAX")?;
-        for ((from, to), count) in &self.ways {
+        for ((from, to), count) in &self.flows {
             let Count { sent, missing, doubled, times, .. } = count;
             write!(
                 f,
@@ -156,7 +156,7 @@ impl fmt::Display for Stats {
             }
             writeln!(f)?;
         }
-        for ((from, to), count) in &self.ways {
+        for ((from, to), count) in &self.flows {
             for (code, (count, reason)) in &count.failed {
                 writeln!(f, "failed from {from} to {to}: {count} with {code}, the first: {reason:?}")?;
             }
@@ -182,7 +182,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn way(to: &str) -> Flow {
+    fn flow(to: &str) -> Flow {
         ("paris".into(), to.into())
     }
 
@@ -190,7 +190,7 @@ mod tests {
     fn each_request_is_replied_to_failed_or_missing_and_more_answers_are_surplus() {
         let mut open = Open::default();
         for id in 2..6 {
-            open.sent(id, way("print"), ms(id));
+            open.sent(id, flow("print"), ms(id));
         }
         assert!(open.answered(2, None, ms(5)));
         assert!(!open.answered(2, None, ms(6)));
@@ -211,14 +211,14 @@ mod tests {
     fn connections_of_one_zone_count_together() {
         let count = |to: &str| {
             let mut open = Open::default();
-            open.sent(1, way(to), ms(0));
+            open.sent(1, flow(to), ms(0));
             open.answered(1, Some(Failure::new(Code::Deadline, "late")), ms(1));
             open.close()
         };
         let mut all = count("print");
         all.add(count("print"));
         all.add(count("afficher"));
-        assert_eq!((all.sent(), all.failed(), all.ways.len()), (3, 3, 2));
+        assert_eq!((all.sent(), all.failed(), all.flows.len()), (3, 3, 2));
     }
 
     #[test]

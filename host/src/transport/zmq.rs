@@ -1,4 +1,4 @@
-//! ZeroMQ transport: frames in and out. No other part of the node names zmq, except the generation of keys.
+//! ZeroMQ transport: frames in and out. No other module of the host uses the crate `zmq`.
 //!
 //! One ROUTER serves clients and workers on all endpoints (`listener`); another, with the links to other nodes, only
 //! connects (`dialer`). libzmq's ROUTER silently drops what it cannot deliver unless ROUTER_MANDATORY is set. With it,
@@ -31,7 +31,7 @@ use error::BindError;
 pub(crate) use error::ListenError;
 use event::Reports;
 pub(crate) use event::TransportEvent;
-use ffi::open_patiently;
+use ffi::with_batch_policy;
 use intake::Intake;
 use listener::Listener;
 use outgoing::send;
@@ -45,14 +45,14 @@ use std::time::Duration;
 use unread::Unread;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
-/// Interval of further attempts to send to a receiver that reads too slowly.
+/// Interval of retries for a receiver that reads too slowly.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// Inputs taken in a row before all sockets are checked again, as long as there are links.
-const LOOK_AGAIN: usize = 64;
+const RECHECK: usize = 64;
 
-/// Messages of links read in a row before another link is opened: more than libzmq queues for one link.
-const HEARD_AT_A_TIME: usize = 50_000;
+/// Largest number of messages of links read before another link is opened: more than libzmq queues for one link.
+const MAX_DRAINED: usize = 50_000;
 
 /// Bytes that a connection reads or writes at a time: libzmq's default of 8 KiB holds only seven requests of 1 KiB.
 const BATCH_SIZE: i32 = 16 << 10;
@@ -63,7 +63,7 @@ const LARGE: usize = 16 << 10;
 /// Time limit for the handshake of an inbound connection.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Time that queued messages have to leave when the node ends, in milliseconds.
+/// Time for which queued messages may still leave when the node ends, in milliseconds.
 const LINGER: i32 = 500;
 
 /// The node's sockets.
@@ -77,15 +77,15 @@ pub(crate) struct Sockets {
     /// Largest number of bytes of the two together: `limits.unread-bytes`.
     max_unread: usize,
     /// Inputs read from links and not yet returned by [`Self::receive`].
-    news: VecDeque<Input>,
+    pending: VecDeque<Input>,
     ready: Ready,
     /// Inputs received since the sockets were last checked.
     received: usize,
-    /// Messages given up because their receiver did not read.
+    /// Number of messages dropped because their receiver did not read.
     dropped: u64,
 }
 
-/// Sockets that may have something to read. Asking one that has nothing costs a system call.
+/// Sockets that may have something to read. Checking an empty one costs a system call.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     listener: bool,
@@ -113,13 +113,15 @@ impl Sockets {
         let limits = &config.node.limits;
         let intake = Intake { message: limits.message, frames: limits.frames, unfinished: config.unfinished_bytes };
         // Twice the core's limit, so that the core drops an unresponsive peer first: it can report why.
-        let patience = DialTimeouts { silence: config.node.peers.expiry.saturating_mul(2), ..DialTimeouts::default() };
+        let timeouts = DialTimeouts { silence: config.node.peers.expiry.saturating_mul(2), ..DialTimeouts::default() };
         // Two of the largest messages always fit.
         let max_unread = config.unread_bytes.max(limits.message.saturating_mul(2));
         let mut sockets =
-            open_patiently(|| Self::open(intake, max_unread, patience, keys, Reports::new(events.clone()))).map_err(
-                |error| ListenError { endpoint: "a ROUTER socket".into(), source: BindError::Socket(error) },
-            )?;
+            with_batch_policy(|| Self::open(intake, max_unread, timeouts, keys, Reports::new(events.clone())))
+                .map_err(|error| ListenError {
+                    endpoint: "a ROUTER socket".into(),
+                    source: BindError::Socket(error),
+                })?;
         for endpoint in &config.listen {
             if let Err(source) = sockets.listener.bind(endpoint, &config.ipc) {
                 sockets.close();
@@ -132,7 +134,7 @@ impl Sockets {
     fn open(
         intake: Intake,
         max_unread: usize,
-        patience: DialTimeouts,
+        timeouts: DialTimeouts,
         keys: Option<(Keys, Label)>,
         reports: Reports,
     ) -> Result<Self, zmq::Error> {
@@ -141,7 +143,7 @@ impl Sockets {
             dialer: Dialer::open(
                 &context,
                 intake,
-                patience,
+                timeouts,
                 keys.as_ref().map(|(keys, _)| keys.clone()),
                 reports.clone(),
             )?,
@@ -149,7 +151,7 @@ impl Sockets {
             send_queues: SendQueues::new(max_unread / 4),
             unread: Unread::new(),
             max_unread,
-            news: VecDeque::new(),
+            pending: VecDeque::new(),
             ready: Ready::UNKNOWN,
             received: 0,
             dropped: 0,
@@ -161,7 +163,7 @@ impl Sockets {
         self.listener.endpoints()
     }
 
-    /// Messages given up because their receiver did not read.
+    /// Returns the number of messages dropped because their receiver did not read.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -169,11 +171,11 @@ impl Sockets {
     /// Returns the next input, if there is any: a message, or an event of a link. After `None`, it returns nothing
     /// until the next [`Self::wait`].
     pub(crate) fn receive(&mut self) -> Option<Input> {
-        if self.dialer.is_unused() && self.news.is_empty() {
+        if self.dialer.is_unused() && self.pending.is_empty() {
             return self.receive_from_peer();
         }
         self.received += 1;
-        if self.received.is_multiple_of(LOOK_AGAIN) {
+        if self.received.is_multiple_of(RECHECK) {
             self.ready = Ready::UNKNOWN;
         }
         // Alternates, so that neither clients nor links starve.
@@ -196,7 +198,7 @@ impl Sockets {
     pub(crate) fn dial(&mut self, link: LinkId, endpoint: &str, name: Option<&Label>) {
         self.drain_links();
         if let Err(error) = self.dialer.dial(link, endpoint, name) {
-            self.news.push_back(Input::LinkDown { link, why: error.to_string() });
+            self.pending.push_back(Input::LinkDown { link, why: error.to_string() });
         }
     }
 
@@ -221,7 +223,7 @@ impl Sockets {
         self.listener.trust(keys);
         for link in self.dialer.trust(keys) {
             self.hang_up(link);
-            self.news.push_back(Input::LinkDown { link, why: "the trust in its key was revoked".into() });
+            self.pending.push_back(Input::LinkDown { link, why: "the trust in its key was revoked".into() });
         }
     }
 
@@ -229,13 +231,13 @@ impl Sockets {
     pub(crate) fn hang_up(&mut self, link: LinkId) {
         self.dialer.hang_up(link);
         self.send_queues.take(&Receiver::Link(link)).for_each(drop);
-        self.news.retain(|news| !is_about(news, link));
+        self.pending.retain(|pending| !concerns(pending, link));
     }
 
-    /// Sleeps until something arrives, `bell` is readable, or the timeout has passed (`None`: without a timeout).
-    pub(crate) fn wait(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
+    /// Sleeps until something arrives, `waker` is readable, or the timeout has passed (`None`: without a timeout).
+    pub(crate) fn wait(&mut self, waker: BorrowedFd<'_>, timeout: Option<Duration>) {
         let timeout = match timeout {
-            _ if !self.news.is_empty() || self.dialer.has_ended() => Some(Duration::ZERO),
+            _ if !self.pending.is_empty() || self.dialer.has_ended() => Some(Duration::ZERO),
             _ if self.has_to_retry() => Some(RETRY),
             timeout => timeout,
         };
@@ -247,7 +249,7 @@ impl Sockets {
             events: is_used && events.has_unsignalled_input(),
         };
         if !self.ready.listener && !self.ready.links && !self.ready.events {
-            self.poll(bell, timeout);
+            self.poll(waker, timeout);
         }
     }
 
@@ -267,17 +269,17 @@ impl Sockets {
     }
 
     fn receive_from_link(&mut self) -> Option<Input> {
-        if self.news.is_empty() {
+        if self.pending.is_empty() {
             self.read_link();
         }
-        self.news.pop_front()
+        self.pending.pop_front()
     }
 
-    /// Reads all messages and events of links. If one link never stops sending, the next link may take an event of an
-    /// old one for its own, and end; then it is dialled again.
+    /// Reads all messages and events of links, up to [`MAX_DRAINED`]. If events are left after that, the next link may
+    /// mistake one for its own, and end; then it is dialled again.
     fn drain_links(&mut self) {
         self.ready = Ready::UNKNOWN;
-        for _ in 0..HEARD_AT_A_TIME {
+        for _ in 0..MAX_DRAINED {
             if !self.read_link() {
                 break;
             }
@@ -292,12 +294,12 @@ impl Sockets {
         loop {
             if self.ready.links {
                 if let Some((link, frames)) = self.dialer.receive() {
-                    self.news.push_back(Input::LinkMessage { link, frames });
+                    self.pending.push_back(Input::LinkMessage { link, frames });
                     return true;
                 }
                 self.ready.links = false;
             }
-            // No messages are left, and so none of the ended link.
+            // No messages are left, so none of the ended link either.
             if let Some((link, why)) = self.dialer.next_ended() {
                 self.report_down(link, why);
                 return true;
@@ -313,16 +315,16 @@ impl Sockets {
 
     fn report_down(&mut self, link: LinkId, why: String) {
         let waiting = self.send_queues.take(&Receiver::Link(link));
-        self.news.extend(waiting.map(|frames| Input::Unsent { link, frames }));
-        self.news.push_back(Input::LinkDown { link, why });
+        self.pending.extend(waiting.map(|frames| Input::Unsent { link, frames }));
+        self.pending.push_back(Input::LinkDown { link, why });
     }
 
-    /// Polls descriptors only: `zmq_poll` asks each socket, with a system call, before and after it sleeps.
-    fn poll(&mut self, bell: BorrowedFd<'_>, timeout: Option<Duration>) {
+    /// Polls descriptors only: `zmq_poll` checks each socket with a system call before and after it sleeps.
+    fn poll(&mut self, waker: BorrowedFd<'_>, timeout: Option<Duration>) {
         let [links, events] = self.dialer.polled();
         let sockets = [self.listener.polled(), links, events];
         let [listener, links, events] = sockets.map(Polled::descriptor);
-        let mut items = [bell, listener, links, events].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut items = [waker, listener, links, events].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let used = if self.dialer.is_unused() { 2 } else { items.len() };
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let is_interrupted = rustix::event::poll(&mut items[..used], timeout.as_ref()).is_err();
@@ -334,7 +336,7 @@ impl Sockets {
     }
 }
 
-fn is_about(input: &Input, link: LinkId) -> bool {
+fn concerns(input: &Input, link: LinkId) -> bool {
     match input {
         Input::LinkMessage { link: about, .. }
         | Input::Unsent { link: about, .. }

@@ -1,5 +1,5 @@
 //! The ROUTER that connects to other nodes and listens to none. A link is one attempt to connect and at most one
-//! connection: libzmq never reconnects, the core dials anew.
+//! connection: libzmq never reconnects; the core dials again.
 //!
 //! A socket monitor reports what happens to connections. The last events of each case, in libzmq 4.3.5:
 //!
@@ -98,7 +98,7 @@ struct Link {
     /// Key that libzmq was set to expect.
     key: Option<Key>,
     /// Error of the handshake.
-    mishap: Option<String>,
+    failure: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ enum State {
     LookingUp,
     Connecting,
     /// Connected, but the ZMTP handshake is not complete.
-    Shaking,
+    Handshaking,
     Open,
     Ended,
 }
@@ -116,20 +116,20 @@ impl Dialer {
     pub(super) fn open(
         context: &zmq::Context,
         intake: Intake,
-        patience: DialTimeouts,
+        timeouts: DialTimeouts,
         keys: Option<Keys>,
         reports: Reports,
     ) -> Result<Self, zmq::Error> {
         const EVENTS: &str = "inproc://links";
         let router = router(context, intake, HIGH_WATER_MARK)?;
-        let silence = milliseconds(patience.silence);
+        let silence = milliseconds(timeouts.silence);
         router.set_heartbeat_ivl(HEARTBEAT)?;
         router.set_heartbeat_timeout(silence)?;
         router.set_heartbeat_ttl(silence.min(LONGEST_TTL))?;
         router.set_reconnect_ivl(WEEKS)?;
         router.set_linger(0)?;
-        router.set_connect_timeout(milliseconds(patience.connect))?;
-        router.set_handshake_ivl(milliseconds(patience.handshake))?;
+        router.set_connect_timeout(milliseconds(timeouts.connect))?;
+        router.set_handshake_ivl(milliseconds(timeouts.handshake))?;
         let events = [
             CONNECTED,
             HANDSHAKE_SUCCEEDED,
@@ -146,23 +146,11 @@ impl Dialer {
         monitor.connect(EVENTS)?;
         let (router, monitor) = (Polled::new(router), Polled::new(monitor));
         let (links, names, ended) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Ok(Self {
-            router,
-            monitor,
-            intake,
-            timeouts: patience,
-            keys,
-            links,
-            names,
-            ended,
-            reports,
-            lookups: 0,
-            dials: 0,
-        })
+        Ok(Self { router, monitor, intake, timeouts, keys, links, names, ended, reports, lookups: 0, dials: 0 })
     }
 
     /// Returns `true` if there has never been a link, and so there is nothing to read. After the first link, the
-    /// sockets have to be polled on: libzmq needs the thread that owns the socket to complete the end of a connection.
+    /// sockets are always polled, because libzmq completes the end of a connection in the thread that owns the socket.
     pub(super) fn is_unused(&self) -> bool {
         self.dials == 0 && self.links.is_empty()
     }
@@ -251,13 +239,13 @@ impl Dialer {
             let Some(&link) = self.names.get(&name) else { continue };
             let Some(known) = self.links.get_mut(&link) else { continue };
             match event {
-                CONNECTED => known.state = State::Shaking,
+                CONNECTED => known.state = State::Handshaking,
                 HANDSHAKE_SUCCEEDED => known.state = State::Open,
                 HANDSHAKE_FAILED_PROTOCOL => {
                     let other = || "the other side speaks another protocol or version".into();
-                    known.mishap = Some(exceeded.map_or_else(other, |limit| limit.why(self.intake)));
+                    known.failure = Some(exceeded.map_or_else(other, |limit| limit.why(self.intake)));
                 }
-                HANDSHAKE_FAILED_AUTH => known.mishap = Some("the other side does not let this node in".into()),
+                HANDSHAKE_FAILED_AUTH => known.failure = Some("the other side does not let this node in".into()),
                 DISCONNECTED | CLOSED | CONNECT_RETRIED => self.end(link),
                 _ => {}
             }
@@ -265,13 +253,13 @@ impl Dialer {
         self.has_ended()
     }
 
-    /// Marks a link as ended; a failed send is enough evidence.
+    /// Marks a link as ended. A failed send suffices as evidence.
     pub(super) fn end(&mut self, link: LinkId) {
         let Some(known) = self.links.get_mut(&link).filter(|known| known.state != State::Ended) else { return };
-        let why = match (known.mishap.take(), known.state) {
-            (Some(mishap), _) => mishap,
+        let why = match (known.failure.take(), known.state) {
+            (Some(failure), _) => failure,
             (None, State::Open) => "the connection is lost".to_owned(),
-            (None, State::Shaking) => {
+            (None, State::Handshaking) => {
                 let limit = self.timeouts.handshake;
                 format!("the other side accepts connections, but does not speak ZeroMQ within {limit:?}")
             }
@@ -311,7 +299,7 @@ impl Dialer {
         [&self.router, &self.monitor]
     }
 
-    /// Lets queued messages leave within the linger time, which all sockets have when the node ends.
+    /// Sets the linger time, within which queued messages may still leave when the node ends.
     pub(super) fn close(self) {
         let _else_it_is_dropped = self.router.socket().set_linger(LINGER);
     }
@@ -323,7 +311,7 @@ impl Dialer {
         resolve::look_up(link, address, self.reports.clone()).map_err(DialError::Thread)?;
         self.lookups += 1;
         let (name, expected) = (String::new(), expected.cloned());
-        self.links.insert(link, Link { state: State::LookingUp, name, expected, key: None, mishap: None });
+        self.links.insert(link, Link { state: State::LookingUp, name, expected, key: None, failure: None });
         Ok(())
     }
 
@@ -340,7 +328,7 @@ impl Dialer {
         }
         self.names.insert(name.clone(), link);
         let expected = expected.cloned();
-        self.links.insert(link, Link { state: State::Connecting, name, expected, key, mishap: None });
+        self.links.insert(link, Link { state: State::Connecting, name, expected, key, failure: None });
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum TransportEvent {
     },
 }
 
-/// Sends these events.
+/// Sender of these events.
 #[derive(Debug, Clone)]
 pub(super) struct Reports {
     events: EventSender<TransportEvent>,

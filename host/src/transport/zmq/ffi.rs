@@ -147,7 +147,7 @@ pub(super) fn monitor(socket: &mut zmq::Socket, endpoint: &str, events: u64) -> 
 /// Each answer wakes the thread that writes to the network. Where the two share a core, that thread would preempt the
 /// caller, write the one answer, and sleep again; under `SCHED_BATCH` it waits for its turn and then finds many
 /// answers. Where they do not share a core, nothing changes. The calling thread keeps its own policy.
-pub(super) fn open_patiently<T>(open: impl FnOnce() -> T) -> T {
+pub(super) fn with_batch_policy<T>(open: impl FnOnce() -> T) -> T {
     match change_policy(libc::SCHED_OTHER, libc::SCHED_BATCH) {
         Ok(false) => open(),
         Ok(true) => {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_that_is_sent_without_a_copy_is_let_go_of_when_it_is_written_and_when_it_is_not_sent() {
+    fn a_shared_part_is_released_when_it_is_written_and_when_it_is_not_sent() {
         let context = zmq::Context::new();
         let [mut from, to] = [(); 2].map(|()| context.socket(zmq::PAIR).unwrap());
         to.bind("inproc://parts").unwrap();
@@ -203,9 +203,9 @@ mod tests {
     }
 
     #[test]
-    fn threads_of_sockets_wait_for_their_turn_and_their_user_does_not() {
+    fn io_threads_inherit_the_batch_policy_and_the_caller_keeps_its_own() {
         let before = policy();
-        let threads = open_patiently(|| std::thread::spawn(policy).join().unwrap());
+        let threads = with_batch_policy(|| std::thread::spawn(policy).join().unwrap());
         assert_eq!((threads, policy()), (libc::SCHED_BATCH, before));
     }
 

@@ -19,11 +19,11 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     /// Latest end of each pending handshake, by the connection's descriptor.
-    young: BTreeMap<i32, Instant>,
+    pending: BTreeMap<i32, Instant>,
     /// Time of the next sweep.
-    look_at: Option<Instant>,
+    sweep_at: Option<Instant>,
     /// Number of connections that closed or outlived the handshake timeout.
-    over: u64,
+    ended: u64,
     /// Number of connections with a known outcome, or already counted as abandoned.
     settled: u64,
 }
@@ -43,11 +43,11 @@ impl Handshakes {
         let (kind, descriptor) = (u16::from_ne_bytes([a, b]), i32::from_ne_bytes([c, d, e, f]));
         match SocketEvent::from_raw(kind) {
             ACCEPTED => {
-                let before = self.young.insert(descriptor, now + HANDSHAKE + SECOND);
-                self.over += u64::from(before.is_some());
-                self.look_at.get_or_insert(now + SECOND);
+                let before = self.pending.insert(descriptor, now + HANDSHAKE + SECOND);
+                self.ended += u64::from(before.is_some());
+                self.sweep_at.get_or_insert(now + SECOND);
             }
-            DISCONNECTED => self.over += u64::from(self.young.remove(&descriptor).is_some()),
+            DISCONNECTED => self.ended += u64::from(self.pending.remove(&descriptor).is_some()),
             HANDSHAKE_FAILED_PROTOCOL | HANDSHAKE_FAILED_NO_DETAIL => {
                 self.settled += 1;
                 return true;
@@ -59,20 +59,20 @@ impl Handshakes {
 
     /// Takes the number of connections that closed without completing a ZMTP handshake (a lower bound).
     pub(super) fn take_abandoned(&mut self, now: Instant) -> u64 {
-        if self.look_at.is_some_and(|look_at| look_at <= now) {
-            let before = self.young.len();
-            self.young.retain(|_, end| *end > now);
-            self.over += (before - self.young.len()) as u64;
-            self.look_at = (!self.young.is_empty()).then(|| now + SECOND);
+        if self.sweep_at.is_some_and(|sweep_at| sweep_at <= now) {
+            let before = self.pending.len();
+            self.pending.retain(|_, end| *end > now);
+            self.ended += (before - self.pending.len()) as u64;
+            self.sweep_at = (!self.pending.is_empty()).then(|| now + SECOND);
         }
-        let unheard = self.over.saturating_sub(self.settled);
-        self.settled += unheard;
-        unheard
+        let abandoned = self.ended.saturating_sub(self.settled);
+        self.settled += abandoned;
+        abandoned
     }
 
     /// Returns the time until the next sweep, in milliseconds for libzmq; -1 for none.
     pub(super) fn timeout(&self, now: Instant) -> i64 {
-        let rest = self.look_at.map(|look_at| look_at.saturating_duration_since(now));
+        let rest = self.sweep_at.map(|sweep_at| sweep_at.saturating_duration_since(now));
         // One more, because `as_millis` rounds down.
         rest.map_or(-1, |rest| i64::try_from(rest.as_millis()).unwrap_or(i64::MAX).saturating_add(1))
     }
@@ -87,21 +87,21 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_without_being_let_in_or_turned_away_is_counted() {
+    fn connections_without_an_outcome_are_counted() {
         let (mut handshakes, start) = (Handshakes::default(), Instant::now());
         assert_eq!(handshakes.timeout(start), -1);
         for descriptor in 1..=5 {
             assert!(!handshakes.record(&event(ACCEPTED, descriptor), start));
         }
-        let told = [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL];
-        assert_eq!(told.map(|kind| handshakes.record(&event(kind, 0), start)), [false, false, true]);
+        let reported = [HANDSHAKE_SUCCEEDED, HANDSHAKE_FAILED_AUTH, HANDSHAKE_FAILED_PROTOCOL];
+        assert_eq!(reported.map(|kind| handshakes.record(&event(kind, 0), start)), [false, false, true]);
         for descriptor in 2..=5 {
             assert!(!handshakes.record(&event(DISCONNECTED, descriptor), start));
         }
-        assert_eq!(handshakes.take_abandoned(start), 1, "it could be that the one who stays is not let in yet");
+        assert_eq!(handshakes.take_abandoned(start), 1, "the remaining connection may still be in its handshake");
         assert_eq!(handshakes.timeout(start), 1_001);
         assert_eq!(handshakes.take_abandoned(start + HANDSHAKE), 0);
-        assert_eq!(handshakes.take_abandoned(start + HANDSHAKE + SECOND), 1, "but then it would have been cut off");
+        assert_eq!(handshakes.take_abandoned(start + HANDSHAKE + SECOND), 1, "its handshake would have timed out");
         assert_eq!(handshakes.timeout(start + HANDSHAKE), -1);
         assert!(!handshakes.record(&event(DISCONNECTED, 1), start + HANDSHAKE));
         assert_eq!(handshakes.take_abandoned(start + HANDSHAKE), 0);

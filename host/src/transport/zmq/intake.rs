@@ -1,5 +1,5 @@
-//! Limits on what a connection may send before its message is complete. `libzmq.patch` of the stand-in crate
-//! `host/third-party/zeromq-src` enforces them where memory is allocated, before anything is known of the sender.
+//! Limits on what a connection may send before its message is complete. `libzmq.patch` of the crate
+//! `host/third-party/zeromq-src` enforces them where memory is allocated, before the sender is authenticated.
 //!
 //! A handshake has at most 4 KiB. A message over a configured limit is answered (413) as long as it stays within twice
 //! the limit; beyond that its connection ends, because the rest of it would have to be read. libzmq reports the limit
@@ -29,7 +29,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Sets the limits of the connections that a socket makes or accepts afterwards.
     pub(super) fn apply(self, socket: &mut zmq::Socket) -> Result<(), zmq::Error> {
-        // A compact message also has a header in its frame, which counts where the limit is small.
+        // A compact message also has a header in its frame, which matters if the limit is small.
         let message = self.message.saturating_mul(2).max(2 * native::MAX_COMPACT);
         let frames = self.frames.saturating_mul(2).saturating_add(ENVELOPE);
         let longest = i64::try_from(message).unwrap_or(i64::MAX);
@@ -69,7 +69,7 @@ impl Exceeded {
         }
     }
 
-    /// Describes what the other side did, with the configured limit.
+    /// Describes how the other side exceeded the limit, with the configured value.
     pub(super) fn why(self, limits: Intake) -> String {
         let Intake { message, frames, unfinished } = limits;
         match self {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_patch_s_events_name_a_limit() {
+    fn only_events_of_the_patch_name_a_limit() {
         let event = |kind: SocketEvent, value: u32| {
             Exceeded::of_event(&[&kind.to_raw().to_ne_bytes()[..], &value.to_ne_bytes()].concat())
         };

@@ -1,4 +1,4 @@
-//! Detection of dead tcp connections, such as after a cable is pulled: by the system, within [`LOST_AFTER`] seconds.
+//! Detection of dead tcp connections by the system, such as after a cable is pulled: within [`LOST_AFTER`] seconds.
 //!
 //! An idle connection is probed. While data is unacknowledged, the system retransmits it instead of probing; then the
 //! time since the last progress counts. That time also counts while the other side's receive window is zero, so a

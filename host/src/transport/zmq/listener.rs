@@ -29,7 +29,7 @@ use wasmnode_core::{ConnectionId, Frame, Input, Label, message};
 /// for each 64 KiB (`libzmq.patch`).
 const HIGH_WATER_MARK: i32 = 1_000;
 
-/// Connections whose ids are cached for their next messages: usually more than send at the same time.
+/// Number of cached connection ids: usually more than the connections that send at the same time.
 const RECENT: usize = 64;
 
 /// Message property that holds the sender's address.
@@ -76,7 +76,7 @@ impl Listener {
 
     pub(super) fn bind(&mut self, endpoint: &Endpoint, permissions: &Permissions) -> Result<(), BindError> {
         if let Endpoint::Ipc(path) = endpoint {
-            clear_the_way(path)?;
+            remove_stale_socket(path)?;
         }
         self.secure(endpoint).map_err(BindError::Keys)?;
         let bind = || resolve::bind(self.router.socket(), endpoint);
@@ -252,7 +252,7 @@ fn sender_without_key(id: &mut zmq::Message, frames: &[Frame], recent: &mut [Opt
 
 /// Removes a stale socket file, and rejects a path that is in use. libzmq would remove any file at the path of an ipc
 /// endpoint, even the socket of a running node. A socket that accepts no connection is stale; anything else stays.
-fn clear_the_way(path: &Path) -> Result<(), BindError> {
+fn remove_stale_socket(path: &Path) -> Result<(), BindError> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket);

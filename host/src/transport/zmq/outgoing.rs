@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tracing::warn;
 use wasmnode_core::{ConnectionId, Frame, Input, Label, LinkId};
 
-/// Receivers that are blamed together: the connections of one user, all connections without keys, or one link.
+/// Receivers that are accounted together: the connections of one user, all connections without keys, or one link.
 type User<'a> = (Option<LinkId>, Option<&'a Label>);
 
 fn user_of(receiver: &Receiver) -> User<'_> {
@@ -110,7 +110,7 @@ impl Sockets {
     /// receiver that has read nothing for longest. Size alone would blame a receiver that is just reading a large
     /// message.
     fn to_blame(&self) -> Option<(Receiver, usize)> {
-        let waiting = self.send_queues.receivers().filter(|to| !self.unread.knows(to)).map(|to| (to, 0, 0));
+        let waiting = self.send_queues.receivers().filter(|to| !self.unread.contains(to)).map(|to| (to, 0, 0));
         let mut users: BTreeMap<User<'_>, (usize, u64, (&Receiver, usize))> = BTreeMap::new();
         for (to, in_libzmq, read_at) in self.unread.receivers().chain(waiting) {
             let held = in_libzmq + self.send_queues.held(to);
@@ -131,7 +131,7 @@ impl Sockets {
             Receiver::Peer(peer) => self.disconnect(peer),
             Receiver::Link(link) => {
                 let waiting = self.send_queues.take(receiver);
-                self.news.extend(waiting.map(|frames| Input::Unsent { link: *link, frames }));
+                self.pending.extend(waiting.map(|frames| Input::Unsent { link: *link, frames }));
                 self.unread.forget(receiver);
                 self.dialer.end(*link);
             }

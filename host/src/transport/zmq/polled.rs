@@ -20,13 +20,13 @@ impl Polled {
         Self { socket, is_empty: Cell::new(false) }
     }
 
-    /// The socket, for anything but reading.
+    /// Returns the socket, for anything but reading.
     pub(super) fn socket(&self) -> &zmq::Socket {
         self.is_empty.set(false);
         &self.socket
     }
 
-    /// The socket, for anything but reading.
+    /// Returns the socket, for anything but reading.
     pub(super) fn socket_mut(&mut self) -> &mut zmq::Socket {
         self.is_empty.set(false);
         &mut self.socket

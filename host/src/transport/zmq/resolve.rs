@@ -1,4 +1,4 @@
-//! Resolution of endpoints: from the text that other nodes write, by a lookup of names, to the text that libzmq gets.
+//! Resolution of endpoints: from the text that other nodes send, by a lookup of names, to the text that libzmq gets.
 //!
 //! libzmq would look names up in its I/O thread, which blocks all other traffic of the node meanwhile, and would not
 //! report a name that does not exist. So a separate thread looks names up, and libzmq gets only addresses.
@@ -79,7 +79,7 @@ fn address_of(address: &str) -> Result<SocketAddr, DialError> {
 /// Listens at an endpoint.
 ///
 /// libzmq accepts IPv6 addresses only where `ZMQ_IPV6` is set, and the option applies to everything that is bound or
-/// connected afterwards: with it, an IPv4 address is bound and shown as one of IPv6. So it is set anew for each
+/// connected afterwards: with it, an IPv4 address is bound and shown as one of IPv6. So it is set separately for each
 /// endpoint, only here and in [`connect`].
 ///
 /// # Errors
@@ -103,7 +103,7 @@ impl DialAddress {
     /// taken.
     ///
     /// libzmq identifies connections in its events by the text of their endpoint, and reports late. With redundant
-    /// slashes and zeros each link has a text of its own, so that an event of its predecessor is not taken for its own.
+    /// slashes and zeros each link has a text of its own, so that an event of its predecessor is not attributed to it.
     /// The shortest texts are not used for tcp, because libzmq would also find a link by the resolved address. A socket
     /// file's path that leaves no room for slashes has fewer spellings; the worst consequence is a link that is dialled
     /// once more.
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_has_many_spellings_and_all_fit() {
+    fn an_address_has_many_spellings_and_all_fit() {
         for text in ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "ipc://a", "ipc:///run/a"] {
             assert_eq!(spellings(text).len(), 32, "{text}");
             assert!(spellings(text).iter().all(|text| text.parse::<Endpoint>().is_ok()), "{text}");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_spelling_is_passed_over() {
+    fn a_taken_spelling_is_skipped() {
         let place = DialAddress::Tcp("127.0.0.1:1".parse().unwrap());
         let first = place.spell(31, |_| true).unwrap();
         assert_ne!(place.spell(31, |text| text != first).unwrap(), first);

@@ -1,8 +1,8 @@
 //! Limit of open connections and files.
 //!
-//! Systems start programs with a low soft limit, which each program may raise up to the hard limit, for the sake of
-//! programs that use `select`; this one uses `poll` and `epoll`. At the soft limit, a thousand idle connections of
-//! strangers would take all descriptors.
+//! Systems start programs with a low soft limit, because `select` cannot handle more descriptors; a program may raise
+//! it up to the hard limit. This one does, because it uses `poll` and `epoll`, and because a thousand idle connections
+//! of strangers would otherwise take all descriptors.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{info, warn};

@@ -1,12 +1,11 @@
-//! Messages that wait for receivers that do not read, within limits.
+//! Bounded queues of messages for receivers that read too slowly.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use wasmnode_core::message::size;
 use wasmnode_core::{ConnectionId, Frame, Input, LinkId};
 
-/// Bytes that a waiting message, and each of its frames, counts besides the frames' content, so that small ones are not
-/// free.
+/// Overhead in bytes that is counted for a waiting message and for each of its frames, so that small ones are not free.
 const MESSAGE_OVERHEAD: usize = 256;
 const FRAME_OVERHEAD: usize = 64;
 
@@ -144,7 +143,7 @@ impl SendQueues {
     }
 }
 
-/// Returns the number of bytes that a message counts.
+/// Returns the number of bytes that a message counts, with its overhead.
 pub(super) fn weight(frames: &[Frame]) -> usize {
     size(frames) + MESSAGE_OVERHEAD + frames.len() * FRAME_OVERHEAD
 }
@@ -158,16 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_an_end_and_every_receiver_gets_one() {
-        let mut backlog = SendQueues::new(1 << 30);
+    fn a_retry_is_bounded_and_every_receiver_gets_its_turn() {
+        let mut queues = SendQueues::new(1 << 30);
         for number in 0..3 {
             for _ in 0..ATTEMPTS {
-                backlog.keep(to(number), vec![Frame::new()]).unwrap();
+                queues.keep(to(number), vec![Frame::new()]).unwrap();
             }
         }
         for turn in [[0, 0], [1, 1], [2, 2]] {
             let mut sent = Vec::new();
-            let unsent = backlog.retry(|to, _| {
+            let unsent = queues.retry(|to, _| {
                 sent.push(to.clone());
                 Ok(())
             });
@@ -175,33 +174,33 @@ mod tests {
             assert_eq!(sent.len(), ATTEMPTS as usize);
             assert_eq!([&sent[0], &sent[sent.len() - 1]], turn.map(to).each_ref());
         }
-        assert!(backlog.is_empty());
-        assert_eq!(backlog.bytes, 0);
+        assert!(queues.is_empty());
+        assert_eq!(queues.bytes, 0);
     }
 
     #[test]
-    fn a_receiver_that_reads_quickly_does_not_keep_the_next_from_its_turn() {
-        let mut backlog = SendQueues::new(1 << 30);
+    fn a_fast_receiver_does_not_starve_the_next() {
+        let mut queues = SendQueues::new(1 << 30);
         for number in 0..2 {
             for _ in 0..3 * ATTEMPTS {
-                backlog.keep(to(number), vec![Frame::new()]).unwrap();
+                queues.keep(to(number), vec![Frame::new()]).unwrap();
             }
         }
         for expected in [0, 1, 0, 1, 0, 1] {
             let mut turn = Vec::new();
-            backlog.retry(|to, _| {
+            queues.retry(|to, _| {
                 turn.push(to.clone());
                 Ok(())
             });
             assert!(turn.iter().all(|at| *at == to(expected)), "{expected}");
         }
-        assert!(backlog.is_empty());
+        assert!(queues.is_empty());
     }
 
     #[test]
-    fn frames_count_also_when_they_are_empty() {
-        let mut backlog = SendQueues::new(1 << 18);
-        let kept = (0..10_000).filter(|_| backlog.keep(to(0), vec![Frame::new(); 200]).is_ok()).count();
+    fn empty_frames_count_too() {
+        let mut queues = SendQueues::new(1 << 18);
+        let kept = (0..10_000).filter(|_| queues.keep(to(0), vec![Frame::new(); 200]).is_ok()).count();
         assert_eq!(kept, (1 << 18) / (MESSAGE_OVERHEAD + 200 * FRAME_OVERHEAD));
     }
 }

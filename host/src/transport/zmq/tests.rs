@@ -25,7 +25,7 @@ struct Fixture {
     over_limit: usize,
 }
 
-/// Limits on what a connection of a station may send.
+/// Limits on what a connection of a fixture may send.
 const INTAKE: Intake = Intake { message: 1 << 20, frames: 256, unfinished: 256 << 20 };
 
 impl Fixture {
@@ -33,18 +33,18 @@ impl Fixture {
         Self::with(DialTimeouts::default(), 1 << 20)
     }
 
-    fn with(patience: DialTimeouts, max_unread: usize) -> Self {
-        Self::open(patience, max_unread, None)
+    fn with(timeouts: DialTimeouts, max_unread: usize) -> Self {
+        Self::open(timeouts, max_unread, None)
     }
 
-    /// Creates a station of this name, with keys.
+    /// Creates a fixture of this name, with keys.
     fn guarded(name: &str, keys: &Keys) -> Self {
         Self::open(DialTimeouts::default(), 1 << 20, Some((keys.clone(), name.parse().unwrap())))
     }
 
-    fn open(patience: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
+    fn open(timeouts: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, events) = event_queue().unwrap();
-        let sockets = Sockets::open(INTAKE, max_unread, patience, keys, Reports::new(sending)).unwrap();
+        let sockets = Sockets::open(INTAKE, max_unread, timeouts, keys, Reports::new(sending)).unwrap();
         Self { sockets, events, turned_away: 0, over_limit: 0 }
     }
 
@@ -79,7 +79,7 @@ impl Fixture {
             assert!(self.sockets.retry().is_empty());
             self.sockets.wait(self.events.fd(), Some(Duration::from_millis(100)));
         }
-        panic!("nothing happens")
+        panic!("no input arrives")
     }
 
     /// Runs until the condition holds, and requires that nothing else arrives.
@@ -118,8 +118,8 @@ impl Fixture {
         }
     }
 
-    /// Sends a request to another station on a link. Nothing else may arrive before the answer.
-    fn converse(&mut self, link: u64, other: &mut Fixture) {
+    /// Sends a request to another fixture on a link. Nothing else may arrive before the answer.
+    fn exchange(&mut self, link: u64, other: &mut Fixture) {
         self.post(link, "question").unwrap();
         assert_eq!(other.answer("answer"), frames("question"));
         assert_eq!(self.next(), message(link, "answer"));
@@ -139,15 +139,15 @@ fn unsent(link: u64, text: &'static str) -> Input {
 }
 
 /// Returns a plain TCP listener, and its endpoint.
-fn stranger() -> (TcpListener, String) {
+fn plain_listener() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
     (listener, endpoint)
 }
 
 /// Returns an endpoint without a listener.
-fn nobody() -> String {
-    stranger().1
+fn unused_endpoint() -> String {
+    plain_listener().1
 }
 
 #[test]
@@ -157,8 +157,8 @@ fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
         let (mut near, mut far) = (Fixture::new(), Fixture::new());
         let endpoint = far.bind(&endpoint);
         near.sockets.dial(LinkId(1), &endpoint, None);
-        near.converse(1, &mut far);
-        near.converse(1, &mut far);
+        near.exchange(1, &mut far);
+        near.exchange(1, &mut far);
     }
 }
 
@@ -189,22 +189,22 @@ fn two_links_do_not_mix() {
     assert_eq!(one.answer("from one"), frames("to one"));
     assert_eq!(near.next(), message(1, "from one"));
     near.sockets.hang_up(LinkId(1));
-    near.converse(2, &mut two);
+    near.exchange(2, &mut two);
 }
 
 #[test]
-fn two_links_to_one_place_do_not_mix() {
+fn two_links_to_one_endpoint_do_not_mix() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let endpoint = far.bind("tcp://127.0.0.1:*");
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.sockets.dial(LinkId(2), &endpoint, None);
-    near.converse(1, &mut far);
+    near.exchange(1, &mut far);
     near.sockets.hang_up(LinkId(1));
-    near.converse(2, &mut far);
+    near.exchange(2, &mut far);
 }
 
 #[test]
-fn peers_and_links_are_heard_in_turn() {
+fn peers_and_links_are_read_in_turn() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
@@ -220,21 +220,21 @@ fn peers_and_links_are_heard_in_turn() {
 }
 
 #[test]
-fn refused_is_told_once() {
+fn a_refused_connection_is_reported_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
-    for (link, endpoint) in [(1, nobody()), (2, format!("ipc://{}/a", folder.path().display()))] {
+    for (link, endpoint) in [(1, unused_endpoint()), (2, format!("ipc://{}/a", folder.path().display()))] {
         near.sockets.dial(LinkId(link), &endpoint, None);
         near.post(link, "lost").unwrap();
         assert!(near.down(link).contains("nobody listens there"));
         assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
-        near.converse(3, &mut far);
+        near.exchange(3, &mut far);
     }
 }
 
 #[test]
-fn what_cannot_be_dialled_is_told_with_the_reason() {
+fn an_endpoint_that_cannot_be_dialled_is_reported_with_the_reason() {
     let mut near = Fixture::new();
     let cases = [
         ("nonsense", "is not an endpoint"),
@@ -244,11 +244,11 @@ fn what_cannot_be_dialled_is_told_with_the_reason() {
     ];
     for (link, (endpoint, why)) in (1..).zip(cases) {
         near.sockets.dial(LinkId(link), endpoint, None);
-        let told = match near.next() {
+        let reason = match near.next() {
             Input::LinkDown { link: down, why } if down == LinkId(link) => why,
             other => panic!("{other:?}"),
         };
-        assert!(told.contains(why), "{endpoint}: {told}");
+        assert!(reason.contains(why), "{endpoint}: {reason}");
         assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
     }
     near.sockets.dial(LinkId(9), "tcp://no-such-host.invalid:1", None);
@@ -258,7 +258,7 @@ fn what_cannot_be_dialled_is_told_with_the_reason() {
 }
 
 #[test]
-fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
+fn a_lost_connection_is_reported_once_after_all_that_arrived_on_it() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far, mut other) = (Fixture::new(), Fixture::new(), Fixture::new());
@@ -274,12 +274,12 @@ fn a_lost_connection_is_told_once_and_after_all_that_arrived_on_it() {
         }
         assert_eq!(near.down(1), "the connection is lost");
         assert_eq!(near.post(1, "late"), Err(unsent(1, "late")));
-        near.converse(2, &mut other);
+        near.exchange(2, &mut other);
     }
 }
 
 #[test]
-fn a_redial_at_once_is_not_disturbed_by_late_news() {
+fn an_immediate_redial_is_not_disturbed_by_late_events() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far) = (Fixture::new(), Fixture::new());
@@ -287,25 +287,25 @@ fn a_redial_at_once_is_not_disturbed_by_late_news() {
         for link in 1..50 {
             near.sockets.dial(LinkId(link), &endpoint, None);
             if link % 2 == 0 {
-                near.converse(link, &mut far);
+                near.exchange(link, &mut far);
             }
             near.sockets.hang_up(LinkId(link));
         }
         near.sockets.dial(LinkId(50), &endpoint, None);
-        near.converse(50, &mut far);
+        near.exchange(50, &mut far);
         far.sockets.close();
         near.down(50);
         let mut far = Fixture::new();
         far.bind(&endpoint);
         near.sockets.dial(LinkId(51), &endpoint, None);
-        near.converse(51, &mut far);
+        near.exchange(51, &mut far);
     }
 }
 
 #[test]
-fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
+fn messages_that_wait_on_a_closed_link_are_dropped_silently() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
-    let (listener, endpoint) = stranger();
+    let (listener, endpoint) = plain_listener();
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.post(1, "waits").unwrap();
     let (mut connection, _) = listener.accept().unwrap();
@@ -321,15 +321,15 @@ fn what_waits_on_a_link_that_is_hung_up_is_dropped_in_silence() {
     }
     assert!(!read.windows(5).any(|bytes| bytes == b"waits"));
     near.sockets.dial(LinkId(3), &far.bind("tcp://127.0.0.1:*"), None);
-    near.converse(3, &mut far);
+    near.exchange(3, &mut far);
     assert_eq!(near.post(1, "late"), Err(unsent(1, "late")));
 }
 
 #[test]
-fn who_does_not_speak_zeromq_is_given_up() {
-    let patience = DialTimeouts { handshake: Duration::from_millis(50), ..DialTimeouts::default() };
-    let mut near = Fixture::with(patience, 1 << 20);
-    let (listener, endpoint) = stranger();
+fn a_listener_without_zeromq_ends_the_link() {
+    let timeouts = DialTimeouts { handshake: Duration::from_millis(50), ..DialTimeouts::default() };
+    let mut near = Fixture::with(timeouts, 1 << 20);
+    let (listener, endpoint) = plain_listener();
     near.sockets.dial(LinkId(1), &endpoint, None);
     assert!(near.down(1).contains("does not speak ZeroMQ within 50ms"));
     near.sockets.dial(LinkId(2), &endpoint, None);
@@ -352,11 +352,11 @@ fn a_message_that_is_too_long_ends_the_link() {
     far.sockets.send(from, vec![vec![0; (2 << 20) + 1].into()]).unwrap();
     assert_eq!(near.down(1), "a message was longer than twice limits.message = 1048576");
     near.sockets.dial(LinkId(2), &other.bind("tcp://127.0.0.1:*"), None);
-    near.converse(2, &mut other);
+    near.exchange(2, &mut other);
 }
 
 #[test]
-fn over_the_limit_messages_come_back() {
+fn messages_over_the_limit_are_returned() {
     let mut near = Fixture::with(DialTimeouts::default(), 4 * 1_000);
     near.sockets.dial(LinkId(1), "tcp://no-such-host.invalid:1", None);
     let big = || vec![Frame::from(vec![0; 600])];
@@ -368,7 +368,7 @@ fn over_the_limit_messages_come_back() {
 }
 
 #[test]
-fn a_node_that_stops_reading_makes_messages_wait_in_order() {
+fn messages_to_a_node_that_stops_reading_wait_in_order() {
     let mut near = Fixture::with(DialTimeouts::default(), 64 << 20);
     let mut far = Fixture::new();
     near.sockets.dial(LinkId(1), &far.bind("tcp://127.0.0.1:*"), None);
@@ -395,10 +395,10 @@ fn sockets_without_links_wait_for_peers_only() {
 }
 
 #[test]
-fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
+fn a_message_that_arrives_during_a_send_ends_the_sleep() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     far.sockets.dial(LinkId(1), &near.bind("tcp://127.0.0.1:*"), None);
-    far.converse(1, &mut near);
+    far.exchange(1, &mut near);
     far.post(1, "first").unwrap();
     let Input::Message { from, .. } = near.next() else { panic!("not a message") };
     assert!(near.receive().is_none());
@@ -414,21 +414,21 @@ fn what_arrives_while_a_message_is_sent_is_not_slept_over() {
 }
 
 #[test]
-fn a_lost_connection_is_told_where_there_was_but_one_link() {
+fn a_lost_connection_is_reported_if_it_was_the_only_link() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far) = (Fixture::new(), Fixture::new());
         near.sockets.dial(LinkId(1), &far.bind(&endpoint), None);
         // The driver sleeps before it reads.
         near.sockets.wait(near.events.fd(), Some(Duration::ZERO));
-        near.converse(1, &mut far);
+        near.exchange(1, &mut far);
         far.sockets.close();
         assert_eq!(near.down(1), "the connection is lost");
     }
 }
 
 #[test]
-fn endpoints_of_both_families_are_listened_at_and_dialled_in_any_order() {
+fn endpoints_of_both_families_are_bound_and_dialled_in_any_order() {
     for order in [["tcp://127.0.0.1:*", "tcp://[::1]:*"], ["tcp://[::1]:*", "tcp://127.0.0.1:*"]] {
         let mut far = Fixture::new();
         let endpoints = order.map(|endpoint| far.bind(endpoint));
@@ -439,14 +439,14 @@ fn endpoints_of_both_families_are_listened_at_and_dialled_in_any_order() {
         let mut near = Fixture::new();
         for (link, endpoint) in (1..).zip(&endpoints) {
             near.sockets.dial(LinkId(link), endpoint, None);
-            near.converse(link, &mut far);
+            near.exchange(link, &mut far);
         }
-        near.converse(1, &mut far);
+        near.exchange(1, &mut far);
     }
 }
 
 #[test]
-fn the_end_of_a_connection_is_told_after_all_that_came_on_it() {
+fn the_end_of_a_connection_is_reported_after_all_that_arrived_on_it() {
     let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut far = Fixture::new();

@@ -34,11 +34,11 @@ pub(super) struct Unread {
 #[derive(Debug, Default)]
 struct Held {
     bytes: AtomicUsize,
-    /// Time at which it last read a message with a token, or began to hold some, in us since `Unread::began`.
+    /// Time at which it last read a message with a token, or began to hold some, in µs since `Unread::began`.
     read_at: AtomicU64,
 }
 
-/// Share of a receiver's bytes, released when it is dropped, on whichever thread.
+/// Share of a receiver's bytes, released when it is dropped, in any thread.
 #[derive(Debug)]
 pub(super) struct Token {
     bytes: usize,
@@ -72,7 +72,7 @@ impl Unread {
         })
     }
 
-    /// Returns the receivers, with the bytes held for each, and the time at which it last read some, in us.
+    /// Returns the receivers, with the bytes held for each, and the time at which it last read some, in µs.
     pub(super) fn receivers(&self) -> impl Iterator<Item = (&Receiver, usize, u64)> {
         let figures = |(to, held): (_, &Arc<Held>)| {
             (to, held.bytes.load(Ordering::Relaxed), held.read_at.load(Ordering::Relaxed))
@@ -81,7 +81,7 @@ impl Unread {
     }
 
     /// Returns `true` if [`Self::receivers`] contains the receiver.
-    pub(super) fn knows(&self, to: &Receiver) -> bool {
+    pub(super) fn contains(&self, to: &Receiver) -> bool {
         self.receivers.contains_key(to)
     }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_count_until_they_are_let_go_of() {
+    fn large_messages_count_until_they_are_released() {
         let mut unread = Unread::new();
         let first = unread.count(&to(1), 1 << 20);
         let second = unread.count(&to(2), 2 << 20);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn receivers_that_hold_nothing_are_not_remembered() {
+    fn idle_receivers_are_removed() {
         let mut unread = Unread::new();
         let kept = unread.count(&to(0), LARGE);
         (1..10_000).for_each(|number| drop(unread.count(&to(number), LARGE)));

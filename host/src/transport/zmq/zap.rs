@@ -1,6 +1,6 @@
-//! ZAP handler ([ZeroMQ RFC 27](https://rfc.zeromq.org/spec/27/)) of the node's sockets, in a thread of its own. The
-//! thread also reads libzmq's events of connections, and reports those that exceeded a limit; without keys it does only
-//! that.
+//! ZAP handler ([ZeroMQ RFC 27](https://rfc.zeromq.org/spec/27/)) of the node's sockets, in a separate thread. The
+//! thread also reads libzmq's events of connections, and reports those that exceeded a limit; without keys it does
+//! nothing else.
 //!
 //! libzmq sends the handler a request for each connection before it reads anything else from it, and attaches the reply
 //! to every message: the key, or the user behind an ipc socket. Without a handler libzmq would accept every connection;
@@ -111,7 +111,7 @@ impl Authenticator {
         self.names.get(user)
     }
 
-    /// Stops the thread; with keys, every later connection is rejected. The context cannot end before the thread has.
+    /// Stops the thread; with keys, every later connection is rejected. The context ends only after the thread.
     pub(super) fn close(self) {
         if self.end.send("", 0).is_ok() {
             let _it_panicked_then = self.thread.join();
@@ -164,9 +164,9 @@ impl ZapThread {
                 Ok(_) => {}
             }
             while let Some(zap) = &self.zap
-                && let Ok(question) = uninterrupted(|| zap.recv_multipart(zmq::DONTWAIT))
+                && let Ok(request) = uninterrupted(|| zap.recv_multipart(zmq::DONTWAIT))
             {
-                self.answer(zap, &question);
+                self.answer(zap, &request);
             }
             while let Ok(event) = uninterrupted(|| self.events.recv_multipart(zmq::DONTWAIT)) {
                 if let Some(event) = with_other_end(&event) {
@@ -174,7 +174,7 @@ impl ZapThread {
                 }
             }
             for _ in 0..self.handshakes.take_abandoned(Instant::now()) {
-                self.turn_away("connection that does not speak ZeroMQ");
+                self.reject("connection that does not speak ZeroMQ");
             }
         }
     }
@@ -188,42 +188,42 @@ impl ZapThread {
         let remote = event.get(1).map(Vec::as_slice).unwrap_or_default();
         let who = describe(remote);
         match exceeded.map(|limit| (limit, limit.why(self.intake))) {
-            Some((Exceeded::Handshake, why)) => self.turn_away(&format!("{who}: {why}")),
+            Some((Exceeded::Handshake, why)) => self.reject(&format!("{who}: {why}")),
             Some((_, why)) => {
                 self.reports.over_limit(format!("the connection with {} is ended: {why}", client(remote)));
             }
             None if self.zap.is_none() => {}
-            None => self.turn_away(&format!(
+            None => self.reject(&format!(
                 "{who} shows no key, or does not speak ZeroMQ as this node does; a client shows its key with \
                  --keys FOLDER --to NODE@ENDPOINT, and is let in by: wasmnode trust NAME KEY"
             )),
         }
     }
 
-    fn turn_away(&self, why: &str) {
+    fn reject(&self, why: &str) {
         self.reports.turned_away(why);
     }
 
-    /// Answers a ZAP request; reports a rejected user, and the command that would let it in.
+    /// Answers a ZAP request; reports a rejected user, and the command that would trust it.
     fn answer(&self, zap: &zmq::Socket, frames: &[Vec<u8>]) {
-        let Some(question) = ZapRequest::read(frames) else { return };
-        let user = question.user();
+        let Some(request) = ZapRequest::read(frames) else { return };
+        let user = request.user();
         let is_trusted = user.as_ref().is_some_and(|user| self.names.get(user).is_some());
         let user = user.unwrap_or_default();
         if !is_trusted {
-            self.turn_away(&question.verdict(&user));
+            self.reject(&request.verdict(&user));
         }
         let (code, text) = if is_trusted { ("200", "") } else { ("400", "not trusted") };
-        let fields: [&[u8]; 6] = [b"1.0", question.id, code.as_bytes(), text.as_bytes(), user.as_bytes(), b""];
-        let frames = [question.asker, b""].into_iter().chain(fields);
-        // libzmq waits for the reply; if its session is gone, it needs none.
+        let fields: [&[u8]; 6] = [b"1.0", request.id, code.as_bytes(), text.as_bytes(), user.as_bytes(), b""];
+        let frames = [request.session, b""].into_iter().chain(fields);
+        // libzmq waits for the reply; a session that is gone needs none.
         let _gone = zap.send_multipart(frames, zmq::DONTWAIT);
     }
 }
 
 /// ZAP request, as RFC 27 defines it.
 struct ZapRequest<'a> {
-    asker: &'a [u8],
+    session: &'a [u8],
     id: &'a [u8],
     address: &'a str,
     mechanism: &'a [u8],
@@ -232,10 +232,10 @@ struct ZapRequest<'a> {
 
 impl<'a> ZapRequest<'a> {
     fn read(frames: &'a [Vec<u8>]) -> Option<Self> {
-        let [asker, _, _version, id, _domain, address, _identity, mechanism, credentials @ ..] = frames else {
+        let [session, _, _version, id, _domain, address, _identity, mechanism, credentials @ ..] = frames else {
             return None;
         };
-        Some(Self { asker, id, address: std::str::from_utf8(address).ok()?, mechanism, credentials })
+        Some(Self { session, id, address: std::str::from_utf8(address).ok()?, mechanism, credentials })
     }
 
     /// Returns what the connection proves: a key, or on ipc a user of this machine (`localhost:UID:GID:PID`).

@@ -12,7 +12,7 @@ fn pair(folder: &TempDir, name: &str) -> KeyPair {
     keys::generate(&folder.path().join(name)).unwrap()
 }
 
-/// Returns the keys of a process that trusts those others.
+/// Returns the keys of a process that trusts these others.
 fn trusting(own: KeyPair, others: &[(&str, KeyPair)]) -> Keys {
     let (allow, quota) = (vec![Pattern::everything()], Quota::default());
     let grant = Grant { role: Role::Client, allow, work: Vec::new(), is_admin: false, quota };
@@ -27,7 +27,7 @@ fn name(text: &str) -> Label {
     text.parse().unwrap()
 }
 
-/// Returns two stations, `a` and `b`, which trust each other, and the endpoint of `b`.
+/// Returns two fixtures, `a` and `b`, which trust each other, and the endpoint of `b`.
 fn two(folder: &TempDir) -> (Fixture, Fixture, String, [KeyPair; 2]) {
     let [a, b] = ["a", "b"].map(|name| pair(folder, name));
     let near = Fixture::guarded("a", &trusting(a, &[("b", b)]));
@@ -37,27 +37,27 @@ fn two(folder: &TempDir) -> (Fixture, Fixture, String, [KeyPair; 2]) {
 }
 
 /// Returns the next message, and the name of its sender.
-fn heard(station: &mut Fixture) -> (ConnectionId, Option<Label>) {
-    match station.next() {
+fn received(fixture: &mut Fixture) -> (ConnectionId, Option<Label>) {
+    match fixture.next() {
         Input::Message { from, .. } => (from.clone(), from.principal().cloned()),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn who_is_trusted_is_known_by_name() {
+fn a_trusted_sender_is_identified_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far, endpoint, _) = two(&folder);
     near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
     near.post(1, "question").unwrap();
-    let (from, sender) = heard(&mut far);
+    let (from, sender) = received(&mut far);
     assert_eq!(sender, Some(name("a")));
     far.sockets.send(from, frames("answer")).unwrap();
     assert_eq!(near.next(), message(1, "answer"));
 }
 
 #[test]
-fn a_stranger_is_turned_away_and_the_others_are_served() {
+fn a_stranger_is_rejected_and_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far, endpoint, [_, b]) = two(&folder);
     let stranger = pair(&folder, "stranger");
@@ -73,7 +73,7 @@ fn a_stranger_is_turned_away_and_the_others_are_served() {
     }
     near.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
     near.post(1, "question").unwrap();
-    assert_eq!(heard(&mut far).1, Some(name("a")));
+    assert_eq!(received(&mut far).1, Some(name("a")));
     let start = Instant::now();
     while far.turned_away < strangers.len() {
         assert!(start.elapsed() < DEADLINE, "{} were turned away", far.turned_away);
@@ -84,18 +84,18 @@ fn a_stranger_is_turned_away_and_the_others_are_served() {
 }
 
 #[test]
-fn whose_key_is_not_known_is_not_dialled() {
+fn a_node_without_a_trusted_key_is_not_dialled() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, _far, endpoint, _) = two(&folder);
     for (link, expected, why) in [(1, Some(name("c")), "no key of c is trusted"), (2, None, "its name is not known")] {
         near.sockets.dial(LinkId(link), &endpoint, expected.as_ref());
-        let told = near.down(link);
-        assert!(told.contains(why), "{told}");
+        let reason = near.down(link);
+        assert!(reason.contains(why), "{reason}");
     }
 }
 
 #[test]
-fn a_user_of_this_machine_comes_by_ipc_without_a_key_and_nobody_else_can() {
+fn the_nodes_own_user_connects_by_ipc_without_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let own = pair(&folder, "b");
     let mut far = Fixture::guarded("b", &trusting(own, &[]));
@@ -104,24 +104,24 @@ fn a_user_of_this_machine_comes_by_ipc_without_a_key_and_nobody_else_can() {
     let mut near = Fixture::new();
     near.sockets.dial(LinkId(1), &endpoint, None);
     near.post(1, "question").unwrap();
-    let (from, sender) = heard(&mut far);
+    let (from, sender) = received(&mut far);
     assert_eq!(sender, Some(name("b")), "the node's own user");
     far.sockets.send(from, frames("answer")).unwrap();
     assert_eq!(near.next(), message(1, "answer"));
 }
 
 #[test]
-fn when_trust_ends_the_connection_does() {
+fn a_connection_ends_with_its_trust() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far, endpoint, [a, b]) = two(&folder);
     let c = pair(&folder, "c");
     far.sockets.trust(&trusting(b, &[("a", a), ("c", c)]));
     let mut other = Fixture::guarded("c", &trusting(c, &[("b", b)]));
-    for station in [&mut near, &mut other] {
-        station.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
-        station.post(1, "question").unwrap();
+    for fixture in [&mut near, &mut other] {
+        fixture.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
+        fixture.post(1, "question").unwrap();
     }
-    let (first, second) = (heard(&mut far), heard(&mut far));
+    let (first, second) = (received(&mut far), received(&mut far));
     let (of_a, of_c) = if first.1 == Some(name("a")) { (first.0, second.0) } else { (second.0, first.0) };
     far.sockets.trust(&trusting(b, &[("c", c)]));
     far.sockets.disconnect(&of_a);
@@ -141,7 +141,7 @@ fn when_trust_ends_the_connection_does() {
     near.sockets.dial(LinkId(2), &endpoint, Some(&name("b")));
     assert!(near.down(2).contains("does not let this node in"));
     other.post(1, "question").unwrap();
-    assert_eq!(heard(&mut far).1, Some(name("c")));
+    assert_eq!(received(&mut far).1, Some(name("c")));
     assert!(far.receive().is_none());
 }
 
@@ -154,7 +154,7 @@ fn a_link_ends_with_the_trust_in_the_key_that_it_was_dialled_with() {
         near.sockets.trust(&trusting(a, &[("b", b), ("c", c)]));
         near.sockets.dial(LinkId(link), &endpoint, Some(&name("b")));
         near.post(link, "question").unwrap();
-        let (from, _) = heard(&mut far);
+        let (from, _) = received(&mut far);
         near.sockets.trust(&trusting(a, &[("b", b)]));
         far.sockets.send(from.clone(), frames("answer")).unwrap();
         assert_eq!(near.next(), message(link, "answer"), "the trust in another ended");
@@ -165,7 +165,7 @@ fn a_link_ends_with_the_trust_in_the_key_that_it_was_dialled_with() {
 }
 
 #[test]
-fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_something_or_not() {
+fn all_connections_of_a_revoked_key_end_even_if_they_are_idle() {
     let folder = tempfile::tempdir().unwrap();
     let (mut near, mut far, endpoint, [a, b]) = two(&folder);
     let c = pair(&folder, "c");
@@ -175,16 +175,16 @@ fn all_connections_of_a_key_that_is_trusted_no_more_end_whether_they_say_somethi
     for link in 1..=3 {
         near.sockets.dial(LinkId(link), &endpoint, Some(&name("b")));
         near.post(link, "question").unwrap();
-        unread = Some(heard(&mut far).0);
+        unread = Some(received(&mut far).0);
     }
     other.sockets.dial(LinkId(1), &endpoint, Some(&name("b")));
     other.post(1, "question").unwrap();
-    let of_c = heard(&mut far).0;
+    let of_c = received(&mut far).0;
     let answer = Frame::from(vec![0; 1 << 20]);
     for _ in 0..32 {
         far.sockets.send(unread.clone().unwrap(), vec![answer.clone()]).unwrap();
     }
-    near.post(1, "not heard").unwrap();
+    near.post(1, "not received").unwrap();
     far.sockets.trust(&trusting(b, &[("c", c)]));
     far.wait_until(|_| answer.is_unique());
     let (mut ended, start) = (std::collections::BTreeSet::new(), Instant::now());

@@ -8,19 +8,19 @@ const STALL: Duration = Duration::from_millis(3_500);
 
 /// Listener to dial, which becomes a raw peer once it is connected.
 fn listener(near: &mut Fixture, link: u64, minor: u8) -> RawPeer {
-    let (listener, endpoint) = stranger();
+    let (listener, endpoint) = plain_listener();
     near.sockets.dial(LinkId(link), &endpoint, None);
     RawPeer::on(listener.accept().unwrap().0).shaken(minor, b"")
 }
 
-/// Sends this many messages, and waits until libzmq has read them: the system discards what a reset finds unread.
+/// Sends this many messages, and waits until libzmq has read them, because a reset discards unread ones.
 fn send_until_answered(peer: &mut RawPeer, messages: usize) {
     peer.send(&[message(&[b"x"]).repeat(messages), ping(0)].concat());
     while !peer.read_frame().unwrap().1.starts_with(b"\x04PONG") {}
 }
 
 #[test]
-fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
+fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_no_other() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let mut near = Fixture::new();
@@ -45,24 +45,24 @@ fn a_client_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() 
 }
 
 #[test]
-fn a_listener_that_floods_a_stalled_loop_and_resets_its_connection_harms_nobody() {
+fn a_listener_that_floods_a_stalled_loop_and_resets_its_connection_harms_no_other() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let mut hostile = listener(&mut near, 1, 1);
     send_until_answered(&mut hostile, 19_000);
     hostile.send(&[message(&[b"x"]).repeat(6_000), ping(0), message(&[b"x"]), ping(0)].concat());
     hostile.reset();
     std::thread::sleep(STALL);
-    let mut heard = 0;
+    let mut received = 0;
     while matches!(near.next(), Input::LinkMessage { .. }) {
-        heard += 1;
+        received += 1;
     }
-    assert!(heard >= 19_000, "{heard}");
+    assert!(received >= 19_000, "{received}");
     near.sockets.dial(LinkId(2), &far.bind("tcp://127.0.0.1:*"), None);
-    near.converse(2, &mut far);
+    near.exchange(2, &mut far);
 }
 
 #[test]
-fn who_announces_zmtp_3_0_gets_no_ping_and_may_be_idle() {
+fn a_peer_with_zmtp_3_0_gets_no_ping_and_may_be_idle() {
     let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut peers = [RawPeer::connect(&endpoint).shaken(0, b""), listener(&mut near, 1, 0)];
@@ -71,14 +71,14 @@ fn who_announces_zmtp_3_0_gets_no_ping_and_may_be_idle() {
         assert!(peer.is_silent_for(STALL / 2));
         peer.send(&message(&[b"x"]));
     }
-    let mut heard = [near.next(), near.next()].map(|input| matches!(input, Input::Message { .. }));
-    heard.sort_unstable();
-    assert_eq!(heard, [false, true], "one as a client, one as a link");
+    let mut received = [near.next(), near.next()].map(|input| matches!(input, Input::Message { .. }));
+    received.sort_unstable();
+    assert_eq!(received, [false, true], "one as a client, one as a link");
     assert!(modern.read_frame().unwrap().1.starts_with(b"\x04PING"), "links to those who know it have heartbeats");
 }
 
 #[test]
-fn a_listener_that_exceeds_a_limit_ends_the_link_and_the_reason_names_it() {
+fn a_listener_that_exceeds_a_limit_ends_the_link_with_a_reason() {
     let (mut near, mut far) = (Fixture::new(), Fixture::new());
     let cases: [(&[u8], &str); 3] = [
         (&declaration(0, (2 << 20) + 1), "longer than twice limits.message"),
@@ -88,22 +88,22 @@ fn a_listener_that_exceeds_a_limit_ends_the_link_and_the_reason_names_it() {
     for (link, (bytes, why)) in (1..).zip(cases) {
         let mut hostile = listener(&mut near, link, 1);
         hostile.flood(bytes, bytes.len());
-        let told = near.down(link);
-        assert!(told.contains(why), "{told}");
+        let reason = near.down(link);
+        assert!(reason.contains(why), "{reason}");
     }
     let large = frame(MORE, &vec![0; 128 << 10]);
     let mut hostile = listener(&mut near, 8, 1);
     hostile.flood(&large, 4 << 20);
     assert!(near.down(8).contains("longer than twice limits.message"), "the sum of its frames counts");
 
-    let (listener, endpoint) = stranger();
+    let (listener, endpoint) = plain_listener();
     near.sockets.dial(LinkId(9), &endpoint, None);
     let mut hostile = RawPeer::on(listener.accept().unwrap().0);
     hostile.send(&[greeting(1, "NULL"), declaration(4, 5_000)].concat());
-    let told = near.down(9);
-    assert!(told.contains("handshake was longer than 4 KiB"), "{told}");
+    let reason = near.down(9);
+    assert!(reason.contains("handshake was longer than 4 KiB"), "{reason}");
     near.sockets.dial(LinkId(10), &far.bind("tcp://127.0.0.1:*"), None);
-    near.converse(10, &mut far);
+    near.exchange(10, &mut far);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_message_of_just_twice_the_limits_arrives() {
 }
 
 #[test]
-fn an_id_that_looks_like_one_of_libzmq_s_is_replaced_by_one() {
+fn an_id_reserved_by_libzmq_is_replaced() {
     let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut ids = std::collections::BTreeSet::new();
@@ -148,7 +148,7 @@ fn an_id_that_looks_like_one_of_libzmq_s_is_replaced_by_one() {
 }
 
 #[test]
-fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
+fn a_truncated_ping_returns_no_memory_beyond_it() {
     let mut near = Fixture::new();
     let endpoint = near.bind("tcp://127.0.0.1:*");
     let mut peer = RawPeer::open(&endpoint, b"");
@@ -158,7 +158,7 @@ fn a_ping_that_is_cut_short_brings_nothing_back_of_what_lies_behind_it() {
 }
 
 #[test]
-fn the_unfinished_messages_of_all_connections_have_a_bound_and_give_back_what_they_held() {
+fn the_unfinished_messages_of_all_connections_are_bounded_and_their_memory_is_released() {
     // The limit is per process, so other tests count too.
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
     let (sending, events) = event_queue().unwrap();

@@ -5,8 +5,8 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// Client that has sent a request, with the id that its answers carry.
-fn asker(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
+/// Returns a client that has sent a request, with the id of its connection.
+fn client_with_request(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, ConnectionId) {
     let mut peer = RawPeer::open(endpoint, identity);
     peer.send(&message(&[b"question"]));
     match near.next() {
@@ -15,25 +15,25 @@ fn asker(near: &mut Fixture, endpoint: &str, identity: &[u8]) -> (RawPeer, Conne
     }
 }
 
-/// Returns a station that listens in a folder, with its endpoint: the system buffers little for an ipc connection.
-fn station(folder: &tempfile::TempDir, max_unread: usize) -> (Fixture, String) {
+/// Returns a fixture that listens in a folder, with its endpoint: the system buffers little for an ipc connection.
+fn fixture(folder: &tempfile::TempDir, max_unread: usize) -> (Fixture, String) {
     let mut near = Fixture::with(DialTimeouts::default(), max_unread);
     let endpoint = near.bind(&format!("ipc://{}/a", folder.path().display()));
     (near, endpoint)
 }
 
 #[test]
-fn a_connection_that_is_ended_or_taken_over_goes_although_its_peer_has_not_read_what_waits_for_it() {
+fn an_ended_or_replaced_connection_closes_although_its_peer_has_unread_messages() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut near, endpoint) = station(&folder, 64 * MIB);
+    let (mut near, endpoint) = fixture(&folder, 64 * MIB);
     for is_taken_over in [false, true] {
         let answer = Frame::from(vec![0; MIB]);
-        let (mut unread, from) = asker(&mut near, &endpoint, b"fixed");
+        let (mut unread, from) = client_with_request(&mut near, &endpoint, b"fixed");
         for _ in 0..8 {
             near.sockets.send(from.clone(), vec![answer.clone()]).unwrap();
         }
         let successor = if is_taken_over {
-            Some(asker(&mut near, &endpoint, b"fixed"))
+            Some(client_with_request(&mut near, &endpoint, b"fixed"))
         } else {
             near.sockets.disconnect(&from);
             None
@@ -48,14 +48,14 @@ fn a_connection_that_is_ended_or_taken_over_goes_although_its_peer_has_not_read_
 }
 
 #[test]
-fn what_nobody_reads_has_a_bound_over_all_connections_and_costs_those_who_hold_most_their_connection() {
+fn unread_messages_are_bounded_and_the_largest_holders_lose_their_connections() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut near, endpoint) = station(&folder, 16 * MIB);
+    let (mut near, endpoint) = fixture(&folder, 16 * MIB);
     for size in [MIB, 2_000] {
         let payload = Frame::from(vec![0; size]);
         let mut greedy = Vec::new();
         for _ in 0..20 {
-            let (peer, from) = asker(&mut near, &endpoint, b"");
+            let (peer, from) = client_with_request(&mut near, &endpoint, b"");
             for _ in 0..4 * MIB / size {
                 near.sockets.send(from.clone(), vec![payload.clone()]).unwrap();
                 assert!(near.sockets.unread.total() + near.sockets.send_queues.bytes() <= 16 * MIB);
@@ -63,7 +63,7 @@ fn what_nobody_reads_has_a_bound_over_all_connections_and_costs_those_who_hold_m
             greedy.push((peer, from));
         }
         assert_eq!(near.sockets.dropped(), 0, "their receivers did not hold most");
-        let (mut good, from) = asker(&mut near, &endpoint, b"");
+        let (mut good, from) = client_with_request(&mut near, &endpoint, b"");
         near.sockets.send(from, frames("answer")).unwrap();
         assert_eq!(good.read_message().unwrap().concat(), b"answer");
         let (_open, ids): (Vec<_>, Vec<_>) = greedy.into_iter().unzip();
