@@ -1,5 +1,5 @@
-//! What ZeroMQ itself costs: a ROUTER in a process of its own that sends back what it gets, and the same at the end of
-//! a way of proxies as long as that to another zone.
+//! Cost of ZeroMQ itself: a ROUTER in a separate process that sends messages back, and the same behind a chain of
+//! proxies as long as the path to another zone.
 
 use super::Result;
 use super::connection::{Dialect, Keys, native};
@@ -40,8 +40,8 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     Ok(contenders)
 }
 
-/// The connections of a request to another zone, without nodes and routers: one over ipc and three over tcp, with a
-/// proxy of libzmq between each two.
+/// Starts the connections that a request to another zone takes, without nodes and routers: one over ipc and three over
+/// tcp, with a proxy of libzmq between each two.
 fn way_of_proxies(stage: &mut Stage) -> Result<(Vec<u32>, String)> {
     let (id, mut next) = stage.start_role(&["bare", "tcp://127.0.0.1:*"])?;
     let mut processes = vec![id];
@@ -54,7 +54,7 @@ fn way_of_proxies(stage: &mut Stage) -> Result<(Vec<u32>, String)> {
     Ok((processes, next))
 }
 
-/// Passes on what it gets.
+/// Forwards messages in both directions.
 pub(crate) fn proxy(endpoint: &str, next: &str) -> Result<()> {
     let context = zmq::Context::new();
     let (router, dealer) = (context.socket(zmq::ROUTER)?, context.socket(zmq::DEALER)?);
@@ -68,7 +68,7 @@ pub(crate) fn proxy(endpoint: &str, next: &str) -> Result<()> {
     Ok(zmq::proxy(&router, &dealer)?)
 }
 
-/// Sends back what it gets; with a secret key, to whoever knows the public one.
+/// Sends each message back; with a secret key, to clients that have the public one.
 pub(crate) fn echo(endpoint: &str, secret: Option<&String>) -> Result<()> {
     let router = zmq::Context::new().socket(zmq::ROUTER)?;
     router.set_sndhwm(0)?;

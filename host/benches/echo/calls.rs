@@ -1,8 +1,7 @@
-//! Calls of the same component in the client's own process, without ZeroMQ and without a node: what wasmtime itself
-//! costs.
+//! Cost of wasmtime itself: calls of the same component in the client's own process, without ZeroMQ and without a node.
 //!
-//! The engine is set up as a node's, but calls are made without fibers, limits, epochs and a WASI context, so this is
-//! less than a sandbox needs.
+//! The engine is set up as in a node, but calls run without fibers, limits, epochs and a WASI context, so the cost is
+//! below that of a sandbox.
 
 use crate::suite::Result;
 use crate::suite::connection::{Connection, STAMP, stamp_of};
@@ -62,7 +61,7 @@ struct Calls {
     is_kept: bool,
     kept: Option<(Store<()>, Service)>,
     body: Vec<u8>,
-    /// The stamps of answers that nobody has received yet.
+    /// Stamps of answers that have not been received yet.
     answers: VecDeque<u64>,
     always_readable: OwnedFd,
 }

@@ -1,7 +1,7 @@
-//! How a client talks to a contender, and the connection of those that speak ZeroMQ.
+//! Connection of a client to a contender, and the implementation for contenders on ZeroMQ.
 //!
-//! Every request carries a stamp, which its answer brings back: so round-trip times are right in whatever order answers
-//! come.
+//! Every request carries a stamp, which its answer returns, so round-trip times are right in whatever order answers
+//! arrive.
 
 use super::Result;
 use std::ops::Range;
@@ -9,28 +9,28 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 use wasmnode_core::message::{self, Frame, Request, native};
 
-/// After this time without an answer the run fails.
+/// Time without an answer after which the run fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where the number of a request stands in our dialect, and where the body of a compact reply begins.
+/// Position of the request's number in a native message, and of the body in a compact reply.
 const ID: Range<usize> = 7..15;
 const BODY: usize = 15 + 3;
 
-/// The bytes of the body that hold the stamp.
+/// Bytes of the body that hold the stamp.
 pub(crate) const STAMP: usize = 8;
 
 pub(crate) trait Connection {
-    /// Sends a request with a stamp, at the latest when an answer is waited for.
+    /// Sends a request with a stamp, at the latest when the client waits for an answer.
     fn send(&mut self, stamp: u64) -> Result<()>;
 
-    /// Takes an answer's stamp. Without `wait`, there may be none yet.
+    /// Returns the stamp of the next answer. Without `wait`, there may be none yet.
     fn receive(&mut self, wait: bool) -> Result<Option<u64>>;
 
-    /// Becomes readable when there is something new to receive, once everything before it was received.
+    /// Returns a descriptor that becomes readable when an answer arrives, once all earlier ones were received.
     fn fd(&self) -> Result<BorrowedFd<'_>>;
 }
 
-/// The stamp that an echo of so many bytes begins with.
+/// Returns the stamp at the start of an echo of `payload` bytes.
 pub(crate) fn stamp_of(body: &[u8], payload: usize) -> Result<u64> {
     if body.len() != payload {
         return Err(format!("an answer of {} bytes instead of {payload}", body.len()).into());
@@ -39,30 +39,30 @@ pub(crate) fn stamp_of(body: &[u8], payload: usize) -> Result<u64> {
     Ok(u64::from_be_bytes(stamp.try_into()?))
 }
 
-/// The body of a compact message in which only that follows, or of a request of ours with no other field.
+/// Returns the body of a compact message without other fields, or of a native request with no other field.
 fn only_field(frame: &[u8]) -> &[u8] {
     let request = |name: &u8| BODY + 6 + usize::from(*name);
     let at = if frame[ID.start - 1] == 6 { frame.get(BODY + 2).map_or(BODY, request) } else { BODY };
     frame.get(at..).unwrap_or_default()
 }
 
-/// What is said over ZeroMQ.
+/// Protocol over ZeroMQ.
 #[derive(Clone)]
 pub(crate) enum Dialect {
-    /// Ours, with the names of the services, which are asked in turn.
+    /// The native protocol, with the names of the services, which are called in turn.
     Native(Vec<String>),
     /// Majordomo 0.2.
     Majordomo2(String),
-    /// Majordomo 0.1, of which the guide's broker is.
+    /// Majordomo 0.1, the version of the guide's broker.
     Majordomo1(String),
 }
 
-/// Our dialect, with one service.
+/// Returns the native dialect with one service.
 pub(crate) fn native(service: &str) -> Dialect {
     Dialect::Native(vec![service.to_owned()])
 }
 
-/// Keys of both sides, where the server asks for them.
+/// Keys of both sides, for servers that require them.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) server: Vec<u8>,
@@ -73,7 +73,7 @@ pub(crate) struct Keys {
 pub(crate) struct ZeroMq {
     socket: zmq::Socket,
     dialect: Dialect,
-    /// The requests that are sent in turn.
+    /// Requests that are sent in turn.
     requests: Vec<Vec<Vec<u8>>>,
     next: usize,
     payload: usize,
@@ -90,7 +90,7 @@ impl ZeroMq {
         let socket = context.socket(zmq::DEALER)?;
         socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis())?)?;
         socket.set_linger(0)?;
-        // Whoever is about to listen is found at once.
+        // So that a server that is about to listen is reached without delay.
         socket.set_reconnect_ivl(1)?;
         socket.set_sndhwm(0)?;
         socket.set_rcvhwm(0)?;
@@ -111,14 +111,14 @@ fn requests(dialect: &Dialect, payload: usize) -> Vec<Vec<Vec<u8>>> {
             id: 1,
             service: Frame::copy_from_slice(service.as_bytes()),
             deadline_ms: None,
-            // The nodes may still be about to find each other.
+            // The nodes may not be linked yet.
             wait: true,
             trace: false,
             traceparent: None,
             idempotency_key: None,
             body: vec![Frame::copy_from_slice(&body)],
         };
-        // The names of services under test are short.
+        // The names of services under test are short, so encoding cannot fail.
         let frames = native::encode_request(message::Dialect::NativeCompact, &request).unwrap_or_default();
         frames.into_iter().map(Into::into).collect()
     };
@@ -150,7 +150,7 @@ impl Connection for ZeroMq {
             Err(zmq::Error::EAGAIN) => return Err("no answer".into()),
             received => received?,
         }
-        // A final answer of ours, or our own request from a bare echo.
+        // A final native answer, or the own request from a bare echo.
         let is_compact = matches!(frame.get(native::MAGIC.len()), Some(6 | 8));
         let is_native = frame.starts_with(native::MAGIC) && (is_compact || matches!(frame.get(6), Some(1 | 3)));
         let header: Option<[u8; 8]> = if is_native { frame.get(ID).and_then(|id| id.try_into().ok()) } else { None };
@@ -167,7 +167,7 @@ impl Connection for ZeroMq {
         Ok(Some(stamp.ok_or("an answer without a stamp")?))
     }
 
-    #[allow(unsafe_code, reason = "the crate gives only the number of the descriptor")]
+    #[allow(unsafe_code, reason = "the crate returns only the number of the descriptor")]
     fn fd(&self) -> Result<BorrowedFd<'_>> {
         // SAFETY: the descriptor is open as long as the socket, which outlives the borrow.
         Ok(unsafe { BorrowedFd::borrow_raw(self.socket.get_fd()?) })

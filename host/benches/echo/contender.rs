@@ -1,4 +1,4 @@
-//! What takes part in a run.
+//! Contenders of a run.
 
 use super::Result;
 use super::connection::{Connection, Dialect, Keys, ZeroMq};
@@ -12,14 +12,14 @@ type Connect = Box<dyn Fn(usize) -> Result<Box<dyn Connection>>>;
 
 pub(crate) struct Contender {
     pub(crate) name: String,
-    /// The processes whose time and memory count.
+    /// Processes whose processor time and memory count.
     pub(crate) processes: Vec<u32>,
     pub(crate) connect: Connect,
-    /// Whether a connection carries one request at a time.
+    /// Set if a connection carries one request at a time.
     pub(crate) is_serial: bool,
-    /// What was measured, by the cell's place among all.
+    /// Measured turns, by the index of the cell.
     pub(crate) turns: BTreeMap<usize, Vec<Turn>>,
-    /// Why a cell could not be measured.
+    /// Reasons why cells could not be measured, by the index of the cell.
     pub(crate) failures: BTreeMap<usize, String>,
 }
 
@@ -52,7 +52,7 @@ impl Contender {
     }
 }
 
-/// Which contenders a run is about.
+/// Names that select the contenders of a run.
 pub(crate) struct Wanted(pub(crate) Vec<String>);
 
 impl Wanted {
@@ -60,12 +60,12 @@ impl Wanted {
         self.0.is_empty() || self.0.iter().any(|part| name.contains(part.as_str()))
     }
 
-    /// The same for what takes part only if it is asked for.
+    /// Returns `true` if a contender that takes part only on request is selected.
     pub(crate) fn names(&self, name: &str) -> bool {
         !self.0.is_empty() && self.is(name)
     }
 
-    /// Where a program is; says so if it is not installed.
+    /// Returns the path of a program; prints a line if it is not installed.
     pub(crate) fn find(program: &str) -> Option<PathBuf> {
         let found = stage::find(program);
         if found.is_none() {

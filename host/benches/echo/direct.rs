@@ -1,4 +1,4 @@
-//! What ZeroMQ costs without libzmq's threads: the bare echo of the same frames by a server that speaks ZMTP itself, on
+//! Cost of ZeroMQ without libzmq's threads: a bare echo of the same frames by a server that implements ZMTP itself, in
 //! the thread that waits for its connection, as far as a DEALER without keys and heartbeats needs it.
 
 use super::Result;
@@ -8,10 +8,10 @@ use super::stage::{self, Stage};
 use super::stream::Stream;
 use std::net::{TcpListener, TcpStream};
 
-/// The length of a greeting in bytes (RFC 37, ZMTP 3.1).
+/// Length of a greeting in bytes (RFC 37, ZMTP 3.1).
 const GREETING: usize = 64;
 
-/// The flags of a frame: its length takes eight bytes; it is a command.
+/// Flags of a frame: its length takes eight bytes; it is a command.
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
@@ -24,7 +24,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     Ok(vec![Contender::over_zeromq(name, vec![id], (context, &endpoint, None), native("fresh"))])
 }
 
-/// Sends back what it gets.
+/// Sends each message back.
 pub(crate) fn echo(address: &str) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     stage::ready(&format!("tcp://{}", listener.local_addr()?));
@@ -56,7 +56,7 @@ fn serve(client: TcpStream) -> Result<()> {
     }
 }
 
-/// A greeting without security, and what a ROUTER says of itself.
+/// Returns a greeting without security, and the READY command of a ROUTER.
 fn hello() -> Vec<u8> {
     let mut hello = vec![0; GREETING];
     (hello[0], hello[9], hello[10], hello[11]) = (0xFF, 0x7F, 3, 1);
@@ -67,8 +67,8 @@ fn hello() -> Vec<u8> {
     hello
 }
 
-/// The length in bytes of the first frame, with its head, and whether it is a command; nothing if it is not there
-/// whole.
+/// Returns the length in bytes of the first frame, with its header, and whether it is a command; `None` while it is
+/// incomplete.
 fn frame(bytes: &[u8]) -> Option<(usize, bool)> {
     let (flags, rest) = bytes.split_first()?;
     let length = if flags & LONG == 0 {

@@ -1,7 +1,7 @@
-//! `wasmtime serve`: a component that answers HTTP requests with their bodies, in an instance of its own for each, and
-//! where the program can, in one that is kept.
+//! `wasmtime serve`: a component that answers HTTP requests with their bodies, in a new instance for each request and,
+//! where the program supports it, in a reused one.
 //!
-//! HTTP/1.1 carries one request at a time, so there is a connection for each outstanding one.
+//! HTTP/1.1 carries one request at a time, so there is one connection for each outstanding request.
 
 use super::Result;
 use super::connection::{Connection, PATIENCE, STAMP, stamp_of};
@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The contenders, and the options that they are run with.
+/// Contenders, and the options of the program for each.
 const SERVERS: [(&str, &[&str]); 2] = [
     (
         "wasmtime serve, fresh",
@@ -44,7 +44,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Conte
     Ok(contenders)
 }
 
-/// The component of `tests/guests/web`, built on the spot.
+/// Builds the component of `tests/guests/web`.
 fn component() -> Result<PathBuf> {
     let target = place::target().join("tmp/guests");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -71,7 +71,7 @@ impl Client {
     }
 }
 
-/// The body of a response that is there in whole, and the length of the response.
+/// Returns the body and the length of the first response; `None` while it is incomplete.
 fn response(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>> {
     let Some((status, mut at)) = line(input) else { return Ok(None) };
     if !status.starts_with("HTTP/1.1 200") {

@@ -1,4 +1,4 @@
-//! One turn of a contender: some clients that keep so many requests outstanding, or send at a given rate.
+//! One turn of a contender: clients that keep a number of requests outstanding, or send at a given rate.
 
 use super::Result;
 use super::connection::{Connection, PATIENCE};
@@ -7,38 +7,38 @@ use super::stage;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use std::time::{Duration, Instant};
 
-/// What is measured.
+/// Parameters of a measurement.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Cell {
     /// Bytes of body.
     pub(crate) payload: usize,
-    /// Requests without an answer, of all clients together.
+    /// Outstanding requests of all clients together.
     pub(crate) outstanding: usize,
     pub(crate) clients: usize,
-    /// Not as many as can be: half as many per second, evenly spaced, by one client.
+    /// Set for half of the maximal load: half as many requests per second, evenly spaced, by one client.
     pub(crate) is_half: bool,
 }
 
-/// What a turn measured; round-trip times in seconds.
+/// Results of a turn; round-trip times in seconds.
 pub(crate) struct Turn {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     /// Answers per second.
     pub(crate) rate: f64,
-    /// Seconds of processor time of the contender's processes, per answer.
+    /// Processor time of the contender's processes per answer, in seconds.
     pub(crate) processor: f64,
-    /// Bytes of memory of the contender's processes.
+    /// Memory of the contender's processes, in bytes.
     pub(crate) memory: f64,
 }
 
-/// Round-trip times, in nanoseconds, and how long it took to get them.
+/// Round-trip times in nanoseconds, and the duration of the measurement.
 pub(crate) struct Measured {
     pub(crate) times: Vec<u64>,
     took: Duration,
 }
 
-/// Measures a cell for so long, after a quarter of that to warm up. A cell of half the load needs the rate to send at.
+/// Measures a cell for `length`, after a quarter of that to warm up. A cell of half the load needs the full `rate`.
 pub(crate) fn turn(contender: &Contender, cell: Cell, length: Duration, rate: f64) -> Result<Turn> {
     let connections = if contender.is_serial { cell.clients.max(cell.outstanding) } else { cell.clients };
     let mut connections: Vec<_> = (0..connections).map(|_| (contender.connect)(cell.payload)).collect::<Result<_>>()?;
@@ -63,7 +63,7 @@ pub(crate) fn turn(contender: &Contender, cell: Cell, length: Duration, rate: f6
     })
 }
 
-/// Nanoseconds since the start of a turn, none of them twice.
+/// Source of unique stamps: nanoseconds since the start of a turn.
 struct Stamps {
     began: Instant,
     last: u64,
@@ -88,7 +88,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One client that sends a request for each answer, as long as it goes on at an instant since its start.
+/// Runs one client that sends a request for each answer, as long as `goes_on` holds for the time since its start.
 pub(crate) fn alone(
     connection: &mut dyn Connection,
     outstanding: usize,
@@ -111,7 +111,7 @@ pub(crate) fn alone(
     Ok(Measured { times, took })
 }
 
-/// Many clients, each with its share of what is outstanding.
+/// Runs many clients, each with its share of the outstanding requests.
 fn together(clients: &mut [Box<dyn Connection>], outstanding: usize, length: Duration) -> Result<Measured> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (index, client) in clients.iter().enumerate() {
@@ -127,7 +127,8 @@ fn together(clients: &mut [Box<dyn Connection>], outstanding: usize, length: Dur
     let mut missing = share * clients.len();
     let mut times = Vec::new();
     let mut took = None;
-    // Those who may have more to receive than their descriptors tell; first all: what is sent may wait for that.
+    // Clients that may have more to receive than their descriptors signal; at first all, because a request may be sent
+    // only when its client waits.
     let mut is_ready = vec![true; clients.len()];
     let mut events = Vec::with_capacity(clients.len());
     while missing > 0 {
@@ -163,8 +164,8 @@ fn together(clients: &mut [Box<dyn Connection>], outstanding: usize, length: Dur
     Ok(Measured { times, took: took.unwrap_or_default() })
 }
 
-/// One client that sends so many requests per second, whether answers come or not, as long as it goes on when one is
-/// due. Times count from then.
+/// Runs one client that sends at a fixed rate, whether answers arrive or not, as long as `goes_on` holds when a request
+/// is due. Round-trip times count from that moment.
 pub(crate) fn paced(connection: &mut dyn Connection, rate: f64, goes_on: impl Fn(u64) -> bool) -> Result<Measured> {
     // Sleeps end up to 50 µs late by default.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;

@@ -1,5 +1,5 @@
-//! A broker of Majordomo 0.1 as the ZeroMQ guide describes it, with one worker in a process of its own: a worker gets a
-//! request when it has answered the one before.
+//! Broker of Majordomo 0.1 as described in the ZeroMQ guide, with one worker in a separate process: a worker gets a
+//! request only after it has answered the previous one.
 
 use super::Result;
 use super::connection::Dialect;
@@ -18,7 +18,7 @@ const HEARTBEAT: u8 = 4;
 const DISCONNECT: u8 = 5;
 
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(2500);
-/// A worker that has said nothing for so many heartbeats is gone.
+/// Number of heartbeats without a message after which a worker is removed.
 const LIVENESS: u32 = 3;
 
 type Frames = Vec<Vec<u8>>;
@@ -36,7 +36,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
 
 #[derive(Default)]
 struct Service {
-    /// Each with the client's address before its body.
+    /// Requests, each with the client's address before its body.
     requests: VecDeque<Frames>,
     waiting: VecDeque<Vec<u8>>,
 }
@@ -74,7 +74,7 @@ pub(crate) fn broker(endpoint: &str) -> Result<()> {
 }
 
 impl Broker {
-    /// One message: sender, empty, dialect, and what the dialect says.
+    /// Handles one message: sender, empty frame, dialect, and the frames of the dialect.
     fn handle(&mut self, mut frames: Frames) -> Result<()> {
         if frames.len() < 4 {
             return Ok(());
@@ -111,7 +111,7 @@ impl Broker {
                 self.wait(sender, &service)
             }
             (REPLY, Some(service)) if frames.len() > 2 => {
-                // The client's address and an empty frame come before the body.
+                // The client's address and an empty frame precede the body.
                 let body = frames.split_off(2);
                 let mut reply = vec![frames.remove(0), Vec::new(), CLIENT.to_vec(), service.clone()];
                 reply.extend(body);
@@ -120,10 +120,10 @@ impl Broker {
             }
             (HEARTBEAT, Some(_)) => Ok(()),
             (DISCONNECT, Some(service)) => {
-                self.forget(&sender, &service);
+                self.remove_worker(&sender, &service);
                 Ok(())
             }
-            _ => self.tell(&sender, DISCONNECT, Vec::new()),
+            _ => self.send_command(&sender, DISCONNECT, Vec::new()),
         }
     }
 
@@ -132,19 +132,19 @@ impl Broker {
         self.dispatch(service)
     }
 
-    /// Gives the service's requests to its waiting workers.
+    /// Sends the service's queued requests to its waiting workers.
     fn dispatch(&mut self, name: &[u8]) -> Result<()> {
         while let Some(service) = self.services.get_mut(name)
             && !service.requests.is_empty()
             && let Some(worker) = service.waiting.pop_front()
             && let Some(request) = service.requests.pop_front()
         {
-            self.tell(&worker, REQUEST, request)?;
+            self.send_command(&worker, REQUEST, request)?;
         }
         Ok(())
     }
 
-    fn tell(&self, worker: &[u8], command: u8, rest: Frames) -> Result<()> {
+    fn send_command(&self, worker: &[u8], command: u8, rest: Frames) -> Result<()> {
         let mut frames = vec![worker.to_vec(), Vec::new(), WORKER.to_vec(), vec![command]];
         frames.extend(rest);
         Ok(self.socket.send_multipart(frames, 0)?)
@@ -155,12 +155,12 @@ impl Broker {
         let expired: Vec<_> = self.workers.iter().filter(|(_, worker)| worker.expires < now).collect();
         let expired: Vec<_> = expired.into_iter().map(|(id, worker)| (id.clone(), worker.service.clone())).collect();
         for (worker, service) in expired {
-            self.forget(&worker, &service);
+            self.remove_worker(&worker, &service);
         }
-        self.workers.keys().try_for_each(|worker| self.tell(worker, HEARTBEAT, Vec::new()))
+        self.workers.keys().try_for_each(|worker| self.send_command(worker, HEARTBEAT, Vec::new()))
     }
 
-    fn forget(&mut self, worker: &[u8], service: &[u8]) {
+    fn remove_worker(&mut self, worker: &[u8], service: &[u8]) {
         self.workers.remove(worker);
         if let Some(service) = self.services.get_mut(service) {
             service.waiting.retain(|waiting| waiting != worker);

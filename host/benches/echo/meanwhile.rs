@@ -1,4 +1,4 @@
-//! How long requests take while a plugin compiles, and how long that takes while there are requests.
+//! Latency of requests while a plugin compiles, and duration of the compilation under load.
 
 use super::Result;
 use super::connection::{Connection, ZeroMq, native};
@@ -11,40 +11,41 @@ use super::start::{self, drop_in, first_answer};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What compiles, and its functions of a thousand instructions or so. Files of 1 MiB and more wait for each other.
+/// Compiled components: name, and number of functions of about a thousand instructions each. Files of 1 MiB and more
+/// are compiled one at a time.
 const CODE: [(&str, usize); 3] = [("nothing", 0), ("1 MiB of code", 350), ("4 MiB of code", 1_700)];
 
-/// How long requests are sent while nothing compiles.
+/// Duration of the measurement while nothing compiles.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Requests per second of a client that leaves a node at leisure.
+/// Requests per second of a client that leaves a node mostly idle.
 const RATE: f64 = 1_000.0;
 
-/// Requests that a client keeps outstanding that does not.
+/// Outstanding requests of a client that keeps a node busy.
 const OUTSTANDING: usize = 64;
 
 struct Row {
     name: String,
     service: &'static str,
     is_paced: bool,
-    /// Empty where nothing compiles.
+    /// Empty if nothing compiles.
     component: Vec<u8>,
     windows: Vec<Window>,
 }
 
-/// The time from the moment that a plugin is in the folder until its first answer.
+/// Interval from placing a plugin into the folder until its first answer.
 struct Window {
     /// Round-trip times of requests to another plugin, in nanoseconds, sorted.
     times: Vec<u64>,
     took: Duration,
-    /// Time on processors of the node.
+    /// Processor time of the node.
     processor: Duration,
 }
 
-/// Measures all in turns, and prints a table.
+/// Measures all rows in turns, and prints a table.
 pub(crate) fn measure(context: &zmq::Context, wanted: &Wanted, rounds: usize) -> Result<()> {
     let mut stage = Stage::new()?;
-    // Whoever asks for what compiles may have to wait.
+    // Requests for a service that compiles may have to wait.
     let settings = "[defaults]\ndeadline = '60s'";
     let config = nodes::prepare(&stage, "node", &["ipc://node.ipc"], nodes::SERVICES, settings)?;
     let node = nodes::launch(&mut stage, &config)?;
@@ -54,7 +55,7 @@ pub(crate) fn measure(context: &zmq::Context, wanted: &Wanted, rounds: usize) ->
     }
     for round in 0..rounds {
         for (index, row) in rows.iter_mut().enumerate() {
-            // A section that says nothing, so that it was never compiled before.
+            // An empty custom section makes the file unique, so that it is in no cache.
             let mut component = row.component.clone();
             component.extend([0, 4, 1, b'n', u8::try_from(round % 256)?, u8::try_from(index)?]);
             let what = || match row.component.len() {
@@ -94,16 +95,16 @@ fn rows(wanted: &Wanted) -> Vec<Row> {
     rows
 }
 
-/// Sends requests until something is done; tells what it told.
+/// Sends requests until `act` has returned, and returns its result too.
 fn during(
     client: &mut dyn Connection,
     is_paced: bool,
-    what: impl FnOnce() -> Result<Duration> + Send,
+    act: impl FnOnce() -> Result<Duration> + Send,
 ) -> Result<(Measured, Duration)> {
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let done = what().map_err(|error| error.to_string());
+            let done = act().map_err(|error| error.to_string());
             is_done.store(true, Ordering::Relaxed);
             done
         });

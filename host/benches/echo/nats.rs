@@ -1,4 +1,4 @@
-//! NATS: the server of the machine, with a responder in a process of its own and clients that speak its text protocol.
+//! NATS: the installed server, with a responder in a separate process, and clients that implement its text protocol.
 
 use super::Result;
 use super::connection::{Connection, PATIENCE, STAMP, stamp_of};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const NAME: &str = "NATS tcp";
 
-/// Bodies of a mebibyte are more than the server takes by default, and many of them more than it holds for a reader.
+/// By default, the server rejects bodies of a mebibyte, and disconnects a reader for which many of them wait.
 const SETTINGS: &str = "max_payload: 8MB\nmax_pending: 512MB\n";
 
 pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Contender>> {
@@ -26,7 +26,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Conte
     })])
 }
 
-/// Starts the server, if it is installed, and tells its process and where it listens, or is about to.
+/// Starts the server, if it is installed; returns its process, and the address at which it listens or will soon listen.
 pub(crate) fn start_server(stage: &mut Stage) -> Result<Option<(u32, SocketAddr)>> {
     let Some(program) = Wanted::find("nats-server") else { return Ok(None) };
     let address = stage::free_address()?;
@@ -37,7 +37,7 @@ pub(crate) fn start_server(stage: &mut Stage) -> Result<Option<(u32, SocketAddr)
     Ok(Some((stage.start(command.arg(settings))?, address)))
 }
 
-/// Answers with what it is asked.
+/// Answers each request with its body.
 pub(crate) fn respond(address: &str) -> Result<()> {
     let address: SocketAddr = address.parse()?;
     let mut stream = log_in(address, "SUB echo 1\r\n", None)?;
@@ -54,7 +54,7 @@ pub(crate) fn respond(address: &str) -> Result<()> {
     }
 }
 
-/// Connects and subscribes; when this returns, the server knows.
+/// Connects and subscribes; the server has the subscription when this function returns.
 fn log_in(address: SocketAddr, subscribe: &str, patience: Option<Duration>) -> Result<Stream> {
     let mut stream = Stream::new(stage::connect(address)?, patience)?;
     let hello = format!("CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\n{subscribe}PING\r\n");
@@ -76,13 +76,13 @@ struct Message {
     body: Vec<u8>,
 }
 
-/// Takes the next message that is there in whole, and answers the server's pings on the way.
+/// Takes the next complete message, and answers the server's pings before it.
 fn message(stream: &mut Stream) -> Result<Option<Message>> {
     while let Some((text, length)) = line(stream.input()) {
         if let Some(fields) = text.strip_prefix("MSG ") {
             let fields: Vec<&str> = fields.split(' ').collect();
             let size: usize = fields.last().ok_or("no size")?.parse()?;
-            // subject, subscription, where to reply (if the sender wants one), size
+            // subject, subscription, reply subject (if the sender needs one), size
             let reply = if fields.len() == 4 { fields[2].to_owned() } else { String::new() };
             let Some(body) = stream.input().get(length..length + size) else { return Ok(None) };
             let message = Message { reply, body: body.to_vec() };

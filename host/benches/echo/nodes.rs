@@ -12,13 +12,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What answers with what it was asked.
+/// Component that answers with the body of the request.
 pub(crate) const ECHO: &str = include_str!("../../../tests/guests/echo.wat");
 
-/// What every node serves.
+/// Services of every node.
 pub(crate) const SERVICES: &[&str] = &["reused", "fresh"];
 
-/// Services of a node that has many.
+/// Number of services of a node with many services.
 const MANY: usize = 1_000;
 
 pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
@@ -30,7 +30,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted, context: &zmq::Cont
     Ok(contenders)
 }
 
-/// The contenders among these that are wanted, all at one endpoint.
+/// Selects the wanted contenders among these, all at one endpoint.
 fn select(
     all: &[(&str, Dialect)],
     wanted: &Wanted,
@@ -41,7 +41,7 @@ fn select(
     wanted.map(|(name, dialect)| Contender::over_zeromq(name, processes.to_vec(), at, dialect.clone())).collect()
 }
 
-/// A node over ipc, and its peer.
+/// Starts a node over ipc, and its peer.
 fn local(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let alone = [
         ("node ipc, core", native("mmi.service")),
@@ -66,12 +66,12 @@ fn local(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<V
     Ok(contenders)
 }
 
-/// Nodes with a thousand services over ipc, of which another is asked in each request, or always the same.
+/// Starts nodes with a thousand services over ipc; each request calls another service, or always the same one.
 fn many(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     for kind in SERVICES {
         let mut services: Vec<String> = (0..MANY).map(|number| format!("s{number}-{kind}")).collect();
-        // Neighbours in the node's memory shall not be neighbours in time.
+        // Shuffled, so that neighbours in the node's memory are not called one after the other.
         fastrand::Rng::with_seed(1).shuffle(&mut services);
         let all = [
             (format!("1,000 services, {kind}"), Dialect::Native(services.clone())),
@@ -83,7 +83,7 @@ fn many(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Ve
         }
         let (name, socket) = (format!("many-{kind}"), format!("ipc://many-{kind}.ipc"));
         let services: Vec<&str> = services.iter().map(String::as_str).collect();
-        // All keep an instance, and a second while the first is at work.
+        // Every service keeps an instance, and may need a second one while the first is busy.
         let node = start(stage, &name, &[&socket], &services, &format!("[limits]\ninstances = {}", 2 * MANY))?;
         let endpoint = stage.endpoint(&name);
         contenders.extend(select(&all, wanted, &[node], (context, &endpoint, None)));
@@ -101,7 +101,7 @@ fn tcp(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec
     Ok(select(&all, wanted, &[node], (context, &endpoint, None)))
 }
 
-/// A node that asks for keys, which are made as its user makes them.
+/// Starts a node that requires keys, which are made with the node's own commands.
 fn curve(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let all = [("node tcp, CURVE, reused", native("reused")), ("node tcp, CURVE, fresh", native("fresh"))];
     if !all.iter().any(|(name, _)| wanted.is(name)) {
@@ -122,7 +122,7 @@ fn curve(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<V
     Ok(select(&all, wanted, &[node], (context, &endpoint, Some(&keys))))
 }
 
-/// Two zones of a node and a router each. Clients come by ipc, all else is told over tcp.
+/// Starts two zones with a node and a router each. Clients connect by ipc; all other connections are tcp.
 fn zones(stage: &mut Stage, wanted: &Wanted, context: &zmq::Context) -> Result<Vec<Contender>> {
     let all = [("zones, reused", native("abroad-reused")), ("zones, fresh", native("abroad-fresh"))];
     if !all.iter().any(|(name, _)| wanted.is(name)) {
@@ -150,13 +150,13 @@ fn free_endpoint() -> Result<String> {
     Ok(format!("tcp://{}", stage::free_address()?))
 }
 
-/// Starts a node that serves these, each by an echo.
+/// Starts a node that serves these services, each with an echo.
 fn start(stage: &mut Stage, name: &str, listen: &[&str], services: &[&str], settings: &str) -> Result<u32> {
     let config = prepare(stage, name, listen, services, settings)?;
     launch(stage, &config)
 }
 
-/// Writes a node's configuration, and its plugins, which echo.
+/// Writes a node's configuration, and its echo plugins.
 pub(crate) fn prepare(
     stage: &Stage,
     name: &str,
@@ -186,7 +186,7 @@ pub(crate) fn launch(stage: &mut Stage, config: &Path) -> Result<u32> {
     stage.start(Command::new(place::wasmnode()?).arg("--config").arg(config).args(["--log", "error"]))
 }
 
-/// Runs a command of the product's in a folder.
+/// Runs a command of the product in a folder.
 fn run(folder: &Path, arguments: &[&str]) -> Result<()> {
     let output = Command::new(place::wasmnode()?).args(arguments).current_dir(folder).output()?;
     if output.status.success() {

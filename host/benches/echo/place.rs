@@ -1,24 +1,24 @@
-//! Where things are: this benchmark is built in two packages, that of the product and `../rivals`.
+//! Paths: this benchmark is built in two packages, that of the product and `../rivals`.
 
 use super::Result;
 use std::path::{Path, PathBuf};
 
-/// The project's folder.
+/// Returns the project's folder.
 pub(crate) fn project() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().find(|folder| folder.join("wit").is_dir()).unwrap_or(package)
 }
 
-/// Where Cargo builds what belongs to the product.
+/// Returns the target directory of the product.
 pub(crate) fn target() -> PathBuf {
     match (option_env!("CARGO_TARGET_TMPDIR"), std::env::var_os("CARGO_TARGET_DIR")) {
-        // Known only to the product's own benchmarks.
+        // Set only for the product's own benchmarks.
         (Some(tmp), _) => Path::new(tmp).join(".."),
         (None, target) => project().join(target.unwrap_or_else(|| "target".into())),
     }
 }
 
-/// The product's program. Cargo builds it along with the product's own benchmarks.
+/// Returns the path of the product's program. Cargo builds it along with the product's own benchmarks.
 pub(crate) fn wasmnode() -> Result<PathBuf> {
     if let Some(program) = option_env!("CARGO_BIN_EXE_wasmnode") {
         return Ok(program.into());

@@ -1,5 +1,5 @@
-//! Figures as a picture: a row for each contender, with a bar for its p50 alone and one for its requests per second
-//! together.
+//! Figures as a picture: a row for each contender, with a bar for its p50 with one request outstanding, and one for its
+//! requests per second with most outstanding.
 
 use super::contender::Contender;
 use super::load::Cell;
@@ -12,7 +12,7 @@ const NAMES: f64 = 190.0;
 const BAR: f64 = 230.0;
 const PANEL: f64 = BAR + 90.0;
 
-/// The picture in SVG: of the first cell with one request outstanding, and of the one with most.
+/// Draws the SVG of the first cell with one request outstanding, and of the cell with most.
 pub(crate) fn draw(contenders: &[Contender], cells: &[Cell], how: &str) -> String {
     let full = || cells.iter().enumerate().filter(|(_, cell)| !cell.is_half);
     let first = full().find(|(_, cell)| cell.outstanding == 1);

@@ -14,7 +14,7 @@ const FIGURES: [Figure; 6] = [
     ("memory MB", |turn| turn.memory / 1e6),
 ];
 
-/// Those of all cells in one table.
+/// Indices of the figures that are compared over all cells in one table.
 const COMPARED: [usize; 2] = [0, 3];
 
 pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
@@ -38,7 +38,7 @@ pub(crate) fn print(contenders: &[Contender], cells: &[Cell]) {
     }
 }
 
-/// One figure of some contenders in some cells, each with its place among all.
+/// Prints one figure of some contenders in some cells, each with its index among all cells.
 fn compare<'a>(
     name: &str,
     contenders: impl Iterator<Item = &'a Contender>,
@@ -55,8 +55,8 @@ fn compare<'a>(
     }
 }
 
-/// How much longer the ways through other processes take than bare echoes over each of their connections, one after the
-/// other.
+/// Prints the ratio of the time through other processes to that of bare echoes over each of the same connections in
+/// sequence.
 pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
     let named = |name| contenders.iter().find(|contender| contender.name == name);
     let (Some(ipc), Some(tcp)) = (named("bare ipc"), named("bare tcp")) else { return };
@@ -74,7 +74,7 @@ pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
     });
 }
 
-/// Over how many connections of ipc and of tcp such a contender's requests go, if over more than one.
+/// Returns the numbers of ipc and tcp connections on the path of a contender's requests, if there is more than one.
 fn connections(contender: &str) -> Option<(f64, f64)> {
     match contender {
         _ if contender.starts_with("peer ipc") => Some((2.0, 0.0)),
@@ -114,7 +114,7 @@ pub(crate) fn number(figure: f64) -> String {
     }
 }
 
-/// The median over the rounds; not a number where there was none.
+/// Returns the median over the rounds; not a number if there was none.
 pub(crate) fn median(contender: &Contender, cell: usize, figure: impl Fn(&Turn) -> f64) -> f64 {
     let turns = contender.turns.get(&cell).map_or(&[][..], Vec::as_slice);
     let mut figures: Vec<f64> = turns.iter().map(figure).collect();

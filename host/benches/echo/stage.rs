@@ -1,4 +1,4 @@
-//! The processes of a run: where they live, what they cost, and that they end with it.
+//! Processes of a run: their folder, their cost, and their end with the run.
 
 use super::Result;
 use std::io::{BufRead as _, BufReader};
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a process may take until it can be spoken to.
+/// Time limit for a process until it can be reached.
 const START: Duration = Duration::from_secs(20);
 
-/// A folder that is removed in the end, and the processes that run in it.
+/// Temporary folder, and the processes that run in it.
 pub(crate) struct Stage {
     processes: Vec<Stopped>,
     folder: tempfile::TempDir,
 }
 
-/// A process that ends with its owner.
+/// Process that ends with its owner.
 struct Stopped(Child);
 
 impl Drop for Stopped {
@@ -26,7 +26,7 @@ impl Drop for Stopped {
     }
 }
 
-/// What came last ends first: servers are missed by nobody.
+/// Processes end in reverse order, so that each server outlives its clients.
 impl Drop for Stage {
     fn drop(&mut self) {
         while self.processes.pop().is_some() {}
@@ -42,12 +42,12 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Where a process in the folder listens on a socket of this name.
+    /// Returns the ipc endpoint of a socket of this name in the folder.
     pub(crate) fn endpoint(&self, name: &str) -> String {
         format!("ipc://{}/{name}.ipc", self.folder().display())
     }
 
-    /// Starts a process in the folder, and tells its id.
+    /// Starts a process in the folder, and returns its id.
     pub(crate) fn start(&mut self, command: &mut Command) -> Result<u32> {
         let child = command.current_dir(self.folder()).spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let id = child.id();
@@ -55,12 +55,12 @@ impl Stage {
         Ok(id)
     }
 
-    /// Ends the process that was started last.
+    /// Ends the latest process.
     pub(crate) fn stop_last(&mut self) {
         self.processes.pop();
     }
 
-    /// Starts one of this program's own roles, waits until it is ready, and tells its id and where it listens.
+    /// Starts one of this program's own roles, waits until it is ready, and returns its id and its address.
     pub(crate) fn start_role(&mut self, arguments: &[&str]) -> Result<(u32, String)> {
         let mut command = Command::new(std::env::current_exe()?);
         let id = self.start(command.arg("--role").args(arguments).stdout(Stdio::piped()))?;
@@ -75,17 +75,17 @@ impl Stage {
     }
 }
 
-/// Says that a role is ready, and where it listens, to [`Stage::start_role`].
+/// Reports to [`Stage::start_role`] that a role is ready, and where it listens.
 pub(crate) fn ready(endpoint: &str) {
     println!("{endpoint}");
 }
 
-/// An address that was free a moment ago.
+/// Returns an address that was free a moment ago.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Connects to a process that may be about to listen.
+/// Connects to a process that may not listen yet.
 pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let began = Instant::now();
     loop {
@@ -100,27 +100,28 @@ pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     }
 }
 
-/// Where a program is, if it is installed. Debian puts servers where the PATH of users does not lead.
+/// Returns the path of a program, if it is installed. Debian installs servers in folders that the PATH of users lacks.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// The processor time that these processes have taken, to within 10 ms each.
+/// Returns the processor time of these processes, to within 10 ms each.
 pub(crate) fn processor_time(processes: &[u32]) -> Result<Duration> {
     let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
     let mut ticks = 0_u64;
     for process in processes {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-        // The name in brackets may hold anything; utime and stime are fields 14 and 15, the state after it is field 3.
+        // The name in brackets may contain anything; utime and stime are fields 14 and 15, the state after the name is
+        // field 3.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         ticks += fields.skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum::<u64>();
     }
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second))
 }
 
-/// The memory that these processes have in use together, in bytes: resident pages, those of shared files included.
+/// Returns the memory of these processes together, in bytes: resident pages, including those of shared files.
 pub(crate) fn memory(processes: &[u32]) -> Result<u64> {
     let mut bytes = 0;
     for process in processes {
@@ -131,7 +132,7 @@ pub(crate) fn memory(processes: &[u32]) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Keeps this process and all that it starts on the first core.
+/// Pins this process, and all that it starts, to the first core.
 pub(crate) fn pin() -> Result<()> {
     let mut first = rustix::thread::CpuSet::new();
     first.set(0);

@@ -1,4 +1,4 @@
-//! How soon a node answers after its start, and after a plugin was dropped into its folder.
+//! Time until a node's first answer, after its start, and after a plugin was placed into its folder.
 
 use super::Result;
 use super::connection::{Connection as _, ZeroMq, native};
@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How often each is measured.
+/// Number of measurements of each.
 const TIMES: usize = 11;
 
-/// Bytes of data, and functions of a thousand instructions or so, that plugins have besides what they do.
+/// Plugins: name, bytes of data, and number of functions of about a thousand instructions each, besides the echo.
 const PLUGINS: [(&str, usize, usize); 5] = [
     ("1 KiB", 0, 0),
     ("1 MiB of data", 1 << 20, 0),
@@ -45,19 +45,19 @@ pub(crate) fn measure(context: &zmq::Context) -> Result<()> {
     Ok(())
 }
 
-/// A node with so many plugins, from the start of its process.
+/// Measures a node with this number of plugins, from the start of its process.
 fn starts(context: &zmq::Context, name: &str, plugins: usize) -> Result<()> {
     let mut stage = Stage::new()?;
     let services: Vec<String> = (0..plugins).map(|number| format!("s{number}")).collect();
     let services: Vec<&str> = services.iter().map(String::as_str).collect();
     let config = nodes::prepare(&stage, "node", &["ipc://node.ipc"], &services, "")?;
-    // A node waits with what has just been written, which may still be written to.
+    // Aged, because a node waits before it reads a file that was just written.
     for file in std::fs::read_dir(stage.folder().join("node"))? {
         File::options().append(true).open(file?.path())?.set_modified(SystemTime::now() - Duration::from_secs(3600))?;
     }
     let last = services.last().ok_or("no plugin")?;
     let (mut times, mut node) = (Vec::new(), 0);
-    // The first compiles.
+    // The first start compiles, and is not counted.
     for _ in 0..=TIMES {
         stage.stop_last();
         let began = Instant::now();
@@ -68,7 +68,7 @@ fn starts(context: &zmq::Context, name: &str, plugins: usize) -> Result<()> {
     row(name, times.split_off(1), node)
 }
 
-/// Asks a service that may not be there yet.
+/// Calls a service that may not be offered yet.
 pub(crate) fn first_answer(context: &zmq::Context, stage: &Stage, service: &str) -> Result<()> {
     let mut client = ZeroMq::connect(context, &stage.endpoint("node"), None, native(service), 64)?;
     client.send(1)?;
@@ -76,7 +76,7 @@ pub(crate) fn first_answer(context: &zmq::Context, stage: &Stage, service: &str)
     Ok(())
 }
 
-/// The time from the moment that a plugin is in the folder.
+/// Returns the time from placing a plugin into the folder until its first answer.
 pub(crate) fn drop_in(context: &zmq::Context, stage: &Stage, service: &str, component: &[u8]) -> Result<Duration> {
     let file = stage.folder().join(service);
     std::fs::write(&file, component)?;
@@ -89,7 +89,7 @@ pub(crate) fn drop_in(context: &zmq::Context, stage: &Stage, service: &str, comp
     Ok(took)
 }
 
-/// An echo of so many bytes and functions more, which differs from time to time.
+/// Returns an echo with extra data and functions; `time` makes it unique.
 pub(crate) fn component(data: usize, functions: usize, time: usize) -> Vec<u8> {
     let mut text = String::from(ECHO);
     let _a_string_takes_all = write!(text, "(data \"{time:03}{}\")", "x".repeat(data));

@@ -1,4 +1,4 @@
-//! A TCP connection whose reads and writes are gathered, so that a burst of small messages takes few system calls.
+//! TCP connection with buffered reads and writes, so that a burst of small messages takes few system calls.
 
 use super::Result;
 use rustix::net::{RecvFlags, recv};
@@ -11,7 +11,7 @@ const READ: usize = 256 * 1024;
 
 pub(crate) struct Stream {
     stream: TcpStream,
-    /// What was received; what lies before `taken` is done with.
+    /// Received bytes; those before `taken` are consumed.
     input: Vec<u8>,
     taken: usize,
     chunk: Vec<u8>,
@@ -19,13 +19,13 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes a connection over, on which a read fails after this time.
+    /// Wraps a connection on which a read fails after this time.
     pub(crate) fn new(stream: TcpStream, patience: Option<Duration>) -> Result<Self> {
         stream.set_read_timeout(patience)?;
         Ok(Self { stream, input: Vec::new(), taken: 0, chunk: vec![0; READ], output: Vec::new() })
     }
 
-    /// What was received and is not taken yet.
+    /// Returns the received bytes that are not consumed yet.
     pub(crate) fn input(&self) -> &[u8] {
         &self.input[self.taken..]
     }
@@ -34,12 +34,12 @@ impl Stream {
         self.taken += length;
     }
 
-    /// What [`Stream::read`] sends before it reads.
+    /// Returns the buffer that [`Stream::read`] sends before it reads.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Sends what is gathered, then reads more. Tells whether anything came; without `wait`, nothing may have.
+    /// Sends the buffered output, then reads more. Returns `true` if bytes arrived; without `wait`, there may be none.
     pub(crate) fn read(&mut self, wait: bool) -> Result<bool> {
         self.stream.write_all(&self.output)?;
         self.output.clear();
@@ -58,7 +58,7 @@ impl Stream {
         }
     }
 
-    /// Reads until `find` takes what it looks for out of the input; without `wait`, that may not be there yet.
+    /// Reads until `find` finds an item in the input; without `wait`, there may be none yet.
     pub(crate) fn read_until<T>(
         &mut self,
         wait: bool,
@@ -77,7 +77,7 @@ impl Stream {
     }
 }
 
-/// The first line of some bytes, and the length of it with its end.
+/// Returns the first line, and its length with the line break.
 pub(crate) fn line(bytes: &[u8]) -> Option<(&str, usize)> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     Some((std::str::from_utf8(&bytes[..end]).unwrap_or("?"), end + 2))

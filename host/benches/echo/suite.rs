@@ -1,4 +1,4 @@
-//! The benchmark: arguments, contenders, turns. It is built into two programs, `main.rs` and `../rivals`.
+//! The benchmark: arguments, contenders, turns. It is built into two programs: `main.rs` and `../rivals`.
 
 mod bare;
 pub(crate) mod connection;
@@ -28,13 +28,13 @@ use std::time::Duration;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Brings contenders in, those that are wanted.
+/// Function that starts the wanted contenders.
 pub(crate) type Enter = fn(&mut Stage, &Wanted) -> Result<Vec<Contender>>;
 
-/// What a process does at an address, and the name for it.
+/// Name of a process's role, and the function that plays it at an address.
 pub(crate) type Role = (&'static str, fn(&str) -> Result<()>);
 
-/// More bytes of requests than this are not sent at once: nodes and others have limits.
+/// Largest number of bytes of outstanding requests, because nodes and others have limits.
 const MOST_BYTES: usize = 32 << 20;
 
 /// Measures echoes through nodes, and through what else there is, in turns.
@@ -90,8 +90,7 @@ const EXAMPLES: &str = "Examples:
   cargo bench -- --compiling --rounds 7                        requests while a plugin compiles
   cargo bench -- --payload 64,1024,65536,1048576 --outstanding 1,8,64,1024 --clients 1,8,100 --turn 1s";
 
-/// Runs the benchmark, or one of its processes, with contenders more: those that not everybody who has the rest can
-/// build.
+/// Runs the benchmark, or one of its processes, with additional contenders that not every machine can build.
 pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, role, rest @ ..] = &words[..]
@@ -110,7 +109,7 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     if arguments.compiling {
         return meanwhile::measure(&context, &Wanted(arguments.contenders), arguments.rounds);
     }
-    // Cargo runs benchmarks in the folder of their package. Better no file now than in some minutes.
+    // Cargo runs benchmarks in the folder of their package. An unwritable file fails before the measurements.
     let plot = arguments.plot.as_ref().map(|file| place::project().join(file));
     if let Some(file) = &plot {
         std::fs::write(file, "").map_err(|error| format!("{}: {error}", file.display()))?;
@@ -146,7 +145,7 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     Ok(())
 }
 
-/// What this program does in the processes that it starts.
+/// Plays a role in a process that this program started.
 fn play(role: &str, arguments: &[String], others: &[Role]) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let address = arguments.first().ok_or("a role without an address")?;
@@ -191,7 +190,7 @@ fn cells(arguments: &Arguments) -> Vec<Cell> {
     cells
 }
 
-/// Measures a cell once. What fails is not tried again.
+/// Measures a cell once. A failure is not retried.
 fn take_turn(contender: &mut Contender, cells: &[Cell], index: usize, length: Duration) {
     let cell = cells[index];
     let mut rate = f64::NAN;

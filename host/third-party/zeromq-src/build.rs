@@ -1,6 +1,7 @@
-//! Makes the source that libzmq is built from: a copy of that in the `zeromq-src` crate, with `libzmq.patch` applied.
+//! Creates the source that libzmq is built from: a copy of that in the `zeromq-src` crate, with `libzmq.patch` applied.
 //!
-//! Passes on where libsodium was built, too: Cargo reports it only to the build script of a direct dependent.
+//! Also passes on the location of libsodium's build, which Cargo reports only to the build script of a direct
+//! dependent.
 
 #[path = "src/patch.rs"]
 mod patch;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-/// Folders of the crate that libzmq is compiled from.
+/// Folders of the crate with the sources of libzmq.
 const FOLDERS: [&str; 2] = ["include", "src"];
 
 fn main() {
@@ -48,8 +49,9 @@ fn variable(name: &str) -> Result<String, String> {
     env::var(name).map_err(|_| format!("Cargo does not set {name}"))
 }
 
-/// Finds the folder of the `zeromq-src` crate. Cargo is asked about a package that depends on nothing else, because
-/// asked about this workspace without a network it would miss the crates that only tests and other platforms need.
+/// Returns the folder of the `zeromq-src` crate. Cargo metadata is run for a package that depends on nothing else,
+/// because for this workspace it fails without a network if crates that only tests and other platforms need are
+/// missing.
 fn find_upstream(out: &Path) -> Result<PathBuf, String> {
     let folder = out.join("locate");
     let manifest = "[package]\nname = 'locate'\nversion = '0.0.0'\nedition = '2021'\n[lib]\npath = 'lib.rs'\n\
@@ -73,13 +75,13 @@ fn find_upstream(out: &Path) -> Result<PathBuf, String> {
     Ok(Path::new(manifest).with_file_name(""))
 }
 
-/// Copies the files of a folder that has no folders in it.
+/// Copies the files of a folder without sub-folders.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            // Written anew, because the registry's files may be read-only.
+            // Written instead of copied, because the registry's files may be read-only.
             fs::write(to.join(entry.file_name()), fs::read(entry.path())?)?;
         }
     }

@@ -1,4 +1,4 @@
-//! The echo benchmark with contenders more: NATS with its official client, and zenoh.
+//! The echo benchmark with additional contenders: NATS with its official client, and zenoh.
 //!
 //! `cargo build --release && cargo run --release --manifest-path host/benches/rivals/Cargo.toml -- --help`
 

@@ -1,7 +1,7 @@
 //! NATS with its official client on both sides.
 //!
-//! Both run in the thread that uses them, so that no message has to change threads. The client does what one does who
-//! has many requests outstanding: it has one subscription for all answers, and publishes requests that name it.
+//! Both run in the thread that uses them, so that no message has to change threads. The client is written as for many
+//! outstanding requests: it has one subscription for all answers, and publishes requests that name it.
 
 use crate::echo::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::echo::contender::{Contender, Wanted};
@@ -38,18 +38,18 @@ fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_io().enable_time().build()?)
 }
 
-/// Connects to a server that may be about to listen.
+/// Connects to a server that may not listen yet.
 async fn connect(address: SocketAddr) -> Result<Client> {
     drop(stage::connect(address)?);
     Ok(async_nats::connect(address.to_string()).await?)
 }
 
-/// Answers with what it is asked.
+/// Answers each request with its body.
 fn respond(address: &str) -> Result<()> {
     runtime()?.block_on(async {
         let client = connect(address.parse()?).await?;
         let mut requests = client.subscribe(SUBJECT).await?;
-        // What comes back tells that the server knows of the subscription.
+        // The echo shows that the server has the subscription.
         client.publish(SUBJECT, Bytes::new()).await?;
         requests.next().await.ok_or("no subscription")?;
         stage::ready(address);
@@ -68,7 +68,7 @@ struct Requester {
     inbox: async_nats::Subject,
     body: Vec<u8>,
     socket: OwnedFd,
-    /// What drives the client, whenever an answer is waited for.
+    /// Runtime that drives the client whenever it waits for an answer.
     runtime: Runtime,
 }
 
@@ -93,8 +93,8 @@ impl Requester {
     }
 }
 
-/// This process's connections to a server, with their near ends: copies of the descriptors, which the client does not
-/// show.
+/// Returns this process's connections to a server: local address, and a copy of the descriptor, which the client does
+/// not expose.
 fn connections(server: SocketAddr) -> Result<Vec<(SocketAddr, OwnedFd)>> {
     let process = pidfd_open(getpid(), PidfdFlags::empty())?;
     let mut connections = Vec::new();
@@ -127,8 +127,7 @@ impl Connection for Requester {
             let answer = self.runtime.block_on(async { timeout(PATIENCE, self.answers.next()).await });
             return self.stamp(answer.map_err(|_| "no answer")?);
         }
-        // What was sent goes out and the network is asked in the first round; what has come is taken in in the second
-        // one.
+        // The first round sends the output and polls the network; the second takes in what has arrived.
         for _ in 0..2 {
             self.runtime.block_on(tokio::task::yield_now());
             if let Some(answer) = self.answers.next().now_or_never() {

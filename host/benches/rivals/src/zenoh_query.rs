@@ -1,6 +1,6 @@
-//! zenoh: a queryable in a process of its own and queriers, as peers of each other and as clients of a router.
+//! zenoh: a queryable in a separate process and queriers, as peers of each other and as clients of a router.
 //!
-//! Its sessions run in threads of their own, which hand answers over to that of the querier.
+//! Its sessions run in threads of their own, which pass answers to the thread of the querier.
 
 use crate::echo::connection::{Connection, PATIENCE, STAMP, stamp_of};
 use crate::echo::contender::{Contender, Wanted};
@@ -48,7 +48,7 @@ pub(crate) fn contenders(stage: &mut Stage, wanted: &Wanted) -> Result<Vec<Conte
     Ok(contenders)
 }
 
-/// A session that listens at, or connects to, this address and looks for nobody else.
+/// Opens a session that listens at, or connects to, this address and discovers no others.
 fn open(mode: &str, how: &str, address: &str) -> Result<Session> {
     let other = if how == "listen" { "connect" } else { "listen" };
     let config = format!(
@@ -58,7 +58,7 @@ fn open(mode: &str, how: &str, address: &str) -> Result<Session> {
     known(zenoh::open(known(zenoh::Config::from_json5(&config))?).wait())
 }
 
-/// The same with errors that are not known to be fit for other threads.
+/// Converts a result whose error may not be `Send`.
 fn known<T>(result: zenoh::Result<T>) -> Result<T> {
     result.map_err(|error| -> Box<dyn std::error::Error> { error })
 }
@@ -69,7 +69,7 @@ fn forever() -> Result<()> {
     }
 }
 
-/// Answers with what it is asked.
+/// Answers each query with its payload.
 fn answer(session: &Session, address: &str) -> Result<()> {
     let queryable = session.declare_queryable(KEY).complete(true).callback(|query| {
         let body = query.payload().cloned().unwrap_or_default();
@@ -80,10 +80,10 @@ fn answer(session: &Session, address: &str) -> Result<()> {
     forever()
 }
 
-/// Where zenoh's threads leave answers.
+/// Queue of answers from zenoh's threads.
 struct Inbox {
     answers: Sender<std::result::Result<u64, String>>,
-    /// Whether the next answer has to be signalled.
+    /// Set if the next answer has to be signalled.
     is_watched: AtomicBool,
     signal: OwnedFd,
 }
@@ -100,7 +100,7 @@ impl Inbox {
         }
     }
 
-    /// Has the next answer signalled, and forgets what was. There may be answers already.
+    /// Requests a signal for the next answer, and clears the earlier ones. There may be answers already.
     fn watch(&self) -> Result<()> {
         match read(&self.signal, &mut [0; 8]) {
             Ok(_) | Err(Errno::AGAIN) => {}
@@ -122,7 +122,7 @@ struct Requester {
 impl Requester {
     fn open(mode: &str, address: &str, payload: usize) -> Result<Self> {
         let session = open(mode, "connect", address)?;
-        // There is one answer: no need to hold it back until the end of the query.
+        // There is only one answer, so there is no reason to hold it back until the end of the query.
         let querier = session.declare_querier(KEY).consolidation(ConsolidationMode::None);
         let querier = known(querier.wait())?;
         let began = Instant::now();

@@ -1,22 +1,22 @@
 //! libzmq with CURVE and limits for the `zmq` crate.
 //!
 //! `zmq-sys` 0.12 always builds the libzmq of `zeromq-src` 0.2 and always passes `with_libsodium(None)`, so its library
-//! can neither encrypt nor authenticate. `[patch.crates-io]` puts this crate in that place. It has the three functions
-//! that the build script of `zmq-sys` calls, and answers them with the libzmq 4.3.5 of the current `zeromq-src` and the
+//! can neither encrypt nor authenticate. `[patch.crates-io]` replaces `zeromq-src` with this crate. It has the three
+//! functions that the build script of `zmq-sys` calls; they build the libzmq 4.3.5 of the current `zeromq-src` with the
 //! libsodium that `libsodium-sys-stable` builds from its bundled, signed source.
 //!
 //! `libzmq.patch` bounds what a connection may take before its message is complete, and removes ways for a peer to
-//! abort the process or to go unnoticed; its head gives the reason of each edit. The build script of this crate applies
-//! it to a copy of the source, and fails where an edit does not fit. The options that the patch adds are named in
-//! `host/src/transport/zmq/ffi.rs`.
+//! abort the process or to stay undetected; its head gives the reason for each edit. The build script of this crate
+//! applies it to a copy of the source, and fails where an edit does not fit. The options that the patch adds are named
+//! in `host/src/transport/zmq/ffi.rs`.
 //!
-//! `platform.hpp` says what libzmq's own build finds on Linux. Without it, threads would wake each other through socket
-//! pairs, TCP keep-alives would be ignored, and the user behind an ipc socket would be unknown.
+//! `platform.hpp` defines what libzmq's own build detects on Linux. Without it, threads would wake each other through
+//! socket pairs, TCP keep-alives would be ignored, and the user behind an ipc socket would be unknown.
 //!
-//! How much a connection reads and writes at a time can be set only among libzmq's drafts, so these are built in; a
-//! node uses nothing else of them.
+//! The size of a connection's reads and writes can be set only with libzmq's draft options, so the draft API is built
+//! in; a node also uses its draft events and monitor.
 //!
-//! Drop it when a `zmq` release offers CURVE by itself and its libzmq has the limits.
+//! Remove this crate when a `zmq` release offers CURVE by itself and its libzmq has the limits.
 
 #[cfg(test)]
 mod patch;
@@ -26,10 +26,10 @@ use std::{fs, io};
 
 const PLATFORM: &str = include_str!("platform.hpp");
 
-/// The patched source: folders `include` and `src`.
+/// Path of the patched source: folders `include` and `src`.
 const SOURCE: &str = env!("LIBZMQ_SOURCE");
 
-/// What libzmq's build defines on Linux, besides `platform.hpp`.
+/// Macros that libzmq's build defines on Linux, besides `platform.hpp`.
 const DEFINED: [&str; 11] = [
     "HAVE_STRNLEN",
     "ZMQ_BUILD_DRAFT_API",
@@ -44,14 +44,14 @@ const DEFINED: [&str; 11] = [
     "ZMQ_USE_LIBSODIUM",
 ];
 
-/// Transports that nodes have no endpoints for, by the beginnings of their files.
+/// Prefixes of the files of transports that no endpoint of a node uses.
 const LEFT_OUT: [&str; 2] = ["ws_", "wss_"];
 
 /// Builds and links libzmq; the interface of `zeromq_src::Build` as far as `zmq-sys` uses it.
 #[derive(Debug, Default)]
 pub struct Build(());
 
-/// The location of a library, which `zmq-sys` never gives.
+/// Location of a library, which `zmq-sys` never passes.
 #[derive(Debug)]
 pub enum LibLocation {}
 
@@ -62,7 +62,7 @@ impl Build {
         Self(())
     }
 
-    /// Takes the caller's choice and overrules it: this libzmq always has libsodium.
+    /// Ignores the argument: this libzmq always has libsodium.
     pub fn with_libsodium(&mut self, _overruled: Option<LibLocation>) -> &mut Self {
         self
     }
@@ -92,7 +92,7 @@ fn compile() -> io::Result<()> {
     Ok(())
 }
 
-/// All files to compile, in an order that does not change.
+/// Returns all files to compile, in a fixed order.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -106,7 +106,7 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Makes the folder of the two headers.
+/// Creates the folder of the two headers.
 fn headers(out: &Path) -> io::Result<PathBuf> {
     let folder = out.join("headers");
     fs::create_dir_all(&folder)?;

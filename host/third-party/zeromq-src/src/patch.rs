@@ -1,5 +1,5 @@
-//! Unified diffs, applied to the letter: each hunk at the line that it names, with all of its context. What differs is
-//! an error, because a hunk that lands elsewhere would change another function.
+//! Unified diffs, applied exactly: each hunk at the line that it names, with all of its context. A difference is an
+//! error, because a hunk that is applied elsewhere would change another function.
 
 /// The hunks for one file.
 #[derive(Debug)]
@@ -18,8 +18,7 @@ struct Hunk<'a> {
 
 /// Reads a patch of any number of files; text before the first is a comment.
 ///
-/// # Errors
-/// The line that is not of a unified diff.
+/// If a line is not part of a unified diff.
 pub(crate) fn files(patch: &str) -> Result<Vec<File<'_>>, String> {
     let mut files: Vec<File<'_>> = Vec::new();
     let is_name = |line: &&str| line.starts_with("--- a/");
@@ -45,8 +44,7 @@ pub(crate) fn files(patch: &str) -> Result<Vec<File<'_>>, String> {
 impl File<'_> {
     /// Returns the text with all hunks applied.
     ///
-    /// # Errors
-    /// The first line of the text that is not as the patch has it.
+    /// If a line of the text differs from the patch.
     pub(crate) fn apply(&self, text: &str) -> Result<String, String> {
         let (mut old, mut new) = (text.lines().zip(1..).peekable(), String::new());
         for hunk in &self.hunks {
@@ -88,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn hunks_are_applied_where_they_say() {
+    fn hunks_are_applied_at_their_lines() {
         assert_eq!(files(PATCH).unwrap()[0].path, "src/a");
         assert_eq!(apply(PATCH, "one\ntwo\nthree\nfour\nfive\n").unwrap(), "one\ntwo\n3\n4\nfour\n6\n");
     }
 
     #[test]
-    fn what_does_not_fit_to_the_letter_is_an_error() {
+    fn a_difference_in_the_context_is_an_error() {
         for text in [
             "one\ntwo\nthree",
             "one\ntwo\ntree\nfour\nfive\n",
@@ -107,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_patch_is_an_error() {
+    fn a_malformed_patch_is_an_error() {
         for patch in [
             "--- a/a\n@@ -1 +1 @@\n",
             "--- a/a\n+++ b/a\n+1\n",
