@@ -1,4 +1,4 @@
-//! What a user types, and what the exit code says.
+//! The command line: input, output and exit codes.
 
 use crate::majordomo::Worker;
 use crate::node::{Folder, Node, run, wasmnode};
@@ -32,7 +32,7 @@ fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_f
         command.args(["call", "--to", &node.tcp]).args(arguments).stdin(stdin).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         if let Some(mut stdin) = process.stdin.take() {
-            // What does not read it may be gone.
+            // A command that does not read stdin may have ended.
             let _gone = stdin.write_all(written);
         }
         process.wait_with_output().unwrap().stdout
@@ -51,8 +51,8 @@ fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_f
 }
 
 #[test]
-fn call_waits_for_a_service_as_long_as_its_timeout_says_and_names_it_when_that_is_over() {
-    // Over when the plugin comes, whose request has as long again from then on.
+fn call_waits_for_a_service_until_its_timeout_and_reports_it() {
+    // May expire when the plugin arrives, whose request then has the same time again.
     let deadline = Duration::from_secs(2);
     let node = Node::start(&[], "[defaults]\ndeadline = '2s'\n");
     let endpoint = node.ipc();
@@ -94,7 +94,7 @@ fn the_timeout_of_a_call_covers_the_reading_of_stdin() {
 }
 
 #[test]
-fn the_exit_code_tells_the_class_of_the_failure() {
+fn the_exit_code_is_that_of_the_failures_class() {
     let settings = "[service.loop]\ndeadline = '50ms'\n[limits]\nmessage = '1KiB'\n";
     let node = Node::start(&["trap", "loop", "reject"], settings);
     for (arguments, code, said) in [
@@ -127,7 +127,7 @@ fn a_name_is_checked_before_anything_is_sent_and_alike_in_every_command() {
             assert!(said.contains("400 malformed: the service name") && done.stdout.is_empty(), "{command:?}: {said}");
         }
     }
-    // The library sends nothing either, not even to a node that is not there.
+    // The library sends nothing either, not even to an absent node.
     let mut nowhere = wasmnode_client::Client::connect("ipc:///nowhere.ipc").unwrap();
     let refused = nowhere.call(wasmnode_client::Request::new(&longer), |_| {});
     assert!(
@@ -139,7 +139,7 @@ fn a_name_is_checked_before_anything_is_sent_and_alike_in_every_command() {
 }
 
 #[test]
-fn what_nobody_offers_is_exit_code_3_everywhere_with_the_name_that_was_perhaps_meant() {
+fn an_unknown_service_is_exit_code_3_everywhere_with_a_suggestion() {
     let node = Node::start(&["print", "echo"], "");
     let endpoint = node.ipc();
     for command in
@@ -188,7 +188,7 @@ fn a_time_or_a_quota_that_the_configuration_would_refuse_is_refused_as_an_option
 }
 
 #[test]
-fn what_an_option_cannot_be_is_refused_with_what_to_write_before_anything_is_asked() {
+fn an_invalid_option_is_rejected_with_a_remedy_before_anything_is_sent() {
     let folder = Folder::new(&[]);
     let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
     assert!(run(&["sign", "--new-key", &path("release")]).status.success());
@@ -211,7 +211,7 @@ fn what_an_option_cannot_be_is_refused_with_what_to_write_before_anything_is_ask
 }
 
 #[test]
-fn output_that_cannot_be_written_is_said_with_exit_code_1() {
+fn output_that_cannot_be_written_is_reported_with_exit_code_1() {
     let node = Node::start(&["echo"], "");
     for command in [&["call", "echo", "x"][..], &["services"], &["plugins"]] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -222,7 +222,7 @@ fn output_that_cannot_be_written_is_said_with_exit_code_1() {
 }
 
 #[test]
-fn a_node_that_is_not_known_is_named_with_the_one_that_was_perhaps_meant() {
+fn an_unknown_node_is_reported_with_a_suggestion() {
     let node = Node::start(&["echo"], "name = 'node2'\n");
     for command in [&["call", "echo@nod2", "x"][..], &["explain", "echo@nod2"], &["trace", "echo@nod2"]] {
         let done = run(&[command, &["--to", &node.ipc()]].concat());
@@ -253,7 +253,7 @@ fn a_file_that_no_service_can_be_named_after_is_listed_with_the_reason() {
 }
 
 #[test]
-fn options_stand_before_the_command_or_behind_it() {
+fn options_are_accepted_before_and_after_the_command() {
     let folder = Folder::new(&[]);
     folder.plugin("echo", &std::fs::read(Folder::new(&["print"]).path("plugins/print.wasm")).unwrap());
     let node = Node::start_in(folder, "", &[]);
@@ -269,7 +269,7 @@ fn options_stand_before_the_command_or_behind_it() {
         let is_json = matches!(done.stdout.first(), Some(b'[' | b'{'));
         assert!(done.status.success() && is_json, "{command:?}: {done:?}");
     }
-    // There is nothing to go back to, but the node was asked.
+    // There is no earlier version, but the node was called.
     for rollback in [
         [&["plugins", "rollback", "echo"][..], &to].concat(),
         [&["plugins"][..], &to, &["rollback", "echo"]].concat(),
@@ -284,7 +284,7 @@ fn options_stand_before_the_command_or_behind_it() {
 }
 
 #[test]
-fn a_command_whose_reader_has_enough_ends_quietly_and_withdraws_its_request() {
+fn a_command_whose_output_is_closed_ends_quietly_and_cancels_its_request() {
     let node = Node::start(&["partials", "echo"], "");
     let endpoint = node.ipc();
     let body = format!("\u{7f}{}", "x".repeat(100_000));
@@ -302,7 +302,7 @@ fn a_command_whose_reader_has_enough_ends_quietly_and_withdraws_its_request() {
 }
 
 #[test]
-fn an_absent_node_and_a_wrong_endpoint_are_said_at_once() {
+fn an_absent_node_and_a_wrong_endpoint_are_reported_immediately() {
     let folder = Folder::new(&[]);
     let absent = run(&["call", "echo", "--to", &format!("ipc://{}", folder.path("absent.ipc").display())]);
     assert_eq!(absent.status.code(), Some(9));
@@ -343,7 +343,7 @@ fn check_names_every_mistake_with_its_line() {
 }
 
 #[test]
-fn check_asks_no_router_for_a_folder_of_plugins() {
+fn check_requires_no_plugin_folder_of_a_router() {
     let folder = Folder::new(&[]);
     let file = folder.path("router.toml");
     let router = "[router.neighbour.lyon]\nendpoint = 'tcp://127.0.0.1:1'\n";
@@ -400,7 +400,7 @@ fn the_examples_are_without_mistakes() {
 }
 
 #[test]
-fn a_wrong_log_filter_is_refused_with_what_was_perhaps_meant() {
+fn a_wrong_log_filter_is_rejected_with_a_suggestion() {
     for (filter, said) in [
         ("loud=very", "loud=very"),
         ("inof", "did you mean info?"),
@@ -423,7 +423,7 @@ fn a_wrong_log_filter_is_refused_with_what_was_perhaps_meant() {
 }
 
 #[test]
-fn inspect_says_what_a_file_is_and_what_it_wants() {
+fn inspect_reports_what_a_file_is_and_what_it_imports() {
     let folder = Folder::new(&["echo", "print", "probe"]);
     let inspect = |file: &str| {
         let done = run(&["inspect", folder.path(file).to_str().unwrap()]);

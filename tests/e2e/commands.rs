@@ -1,4 +1,4 @@
-//! Programs that know nothing of us: any WASI command serves.
+//! Plain WASI commands as services.
 
 use crate::node::{Folder, Node, PATIENCE};
 use std::fs;
@@ -34,7 +34,7 @@ fn the_body_is_its_input_and_its_output_is_the_reply() {
 }
 
 #[test]
-fn it_learns_of_the_request_and_of_nothing_else() {
+fn its_environment_describes_the_request_and_nothing_else() {
     let node = start("");
     let ask = Request::new("told").body(["see"]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
     let seen = node.client().call(ask, |_| {}).unwrap();
@@ -48,7 +48,7 @@ fn it_learns_of_the_request_and_of_nothing_else() {
 }
 
 #[test]
-fn a_non_zero_exit_is_a_failure_with_what_it_complained_of() {
+fn a_non_zero_exit_is_a_failure_with_its_stderr_as_the_reason() {
     let mut node = start("");
     let (code, why) = node.fail("told", &[b"exit 3"]);
     assert_eq!((code, why.as_str()), (Code::Failed, "told ended with exit code 1: out of paper"));
@@ -75,8 +75,8 @@ fn a_core_module_of_preview_1_is_adapted() {
     assert_eq!(node.call("cat", &[b"bonjour"]).unwrap(), ["bonjour"]);
 }
 
-/// What the command says to this, as text.
-fn told(node: &Node, what: &str) -> String {
+/// Returns the output of the command for this input, as text.
+fn output(node: &Node, what: &str) -> String {
     String::from_utf8(node.call("told", &[what.as_bytes()]).unwrap()[0].to_vec()).unwrap()
 }
 
@@ -92,12 +92,12 @@ fn folders_are_granted_one_by_one_for_reading_or_writing() {
     let settings =
         "[service.told]\nfs = [{ host = 'open', guest = '/open', write = true }, { host = 'shut', guest = '/shut' }]\n";
     let node = Node::start_in(folder, settings, &[]);
-    assert_eq!(told(&node, "read /shut/file"), "Ok(\"content\")");
-    assert_eq!(told(&node, "write /shut/file"), "Err(PermissionDenied)");
-    assert_eq!(told(&node, "write /open/file"), "Ok(())");
+    assert_eq!(output(&node, "read /shut/file"), "Ok(\"content\")");
+    assert_eq!(output(&node, "write /shut/file"), "Err(PermissionDenied)");
+    assert_eq!(output(&node, "write /open/file"), "Ok(())");
     assert_eq!(fs::read_to_string(node.folder.path("open/file")).unwrap(), "written");
     for outside in ["/etc/passwd", "/open/../node.toml", "/shut/way-out"] {
-        let said = told(&node, &format!("read {outside}"));
+        let said = output(&node, &format!("read {outside}"));
         assert!(said.starts_with("Err("), "{outside}: {said}");
     }
 }
@@ -110,15 +110,15 @@ fn connections_are_granted_by_address_and_listening_is_not() {
     let [address, other] = [&granted, &other].map(|listener| listener.local_addr().unwrap());
     let settings = format!("[service.told]\nnet = ['tcp:{address}']\nenv = {{ LANG = 'fr' }}\n");
     let node = Node::start_in(folder, &settings, &[]);
-    assert_eq!(told(&node, &format!("connect {address}")), "Ok(())");
+    assert_eq!(output(&node, &format!("connect {address}")), "Ok(())");
     granted.accept().unwrap();
-    assert_eq!(told(&node, &format!("connect {other}")), "Err(PermissionDenied)");
-    assert_eq!(told(&node, "listen 127.0.0.1:0"), "false");
-    assert!(told(&node, "see").contains("\nLANG=fr\n"));
+    assert_eq!(output(&node, &format!("connect {other}")), "Err(PermissionDenied)");
+    assert_eq!(output(&node, "listen 127.0.0.1:0"), "false");
+    assert!(output(&node, "see").contains("\nLANG=fr\n"));
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_a_reason_not_to_load() {
+fn a_plugin_with_a_missing_folder_is_not_loaded() {
     let folder = Folder::new(&[]);
     compile(&folder, "tests/guests/command.rs", "told");
     let mut node = Node::start_in(folder, "[service.told]\nfs = [{ host = 'none', guest = '/none' }]\n", &[]);

@@ -1,5 +1,5 @@
-//! Files that are made to break whoever compiles them, compiler processes that are killed, and damaged machine code:
-//! each costs its own file at most.
+//! Files made to break the compiler, compiler processes that are killed, and damaged machine code: each affects only
+//! its own file.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -14,13 +14,13 @@ const ECHO: &str = include_str!("../guests/echo.wat");
 /// Limits that a test can wait for: three seconds of processor time for a small file.
 const SHORT: &str = "[defaults]\ndeadline = '3m'\n[limits]\ncompile-time = '2s'\ncompile-time-per-mib = '1s'\n";
 
-/// Requests that wait for a service have longer than a busy machine takes.
+/// Deadline beyond the time that a busy machine takes to compile.
 const WAITING: &str = "[defaults]\ndeadline = '3m'\n";
 
-/// A limit that no test waits for.
+/// Limit that no test reaches.
 const LONG: &str = "[defaults]\ndeadline = '3m'\n[limits]\ncompile-time = '1h'\n";
 
-/// A number as WebAssembly writes it (LEB128).
+/// Encodes a number as WebAssembly does (LEB128).
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
@@ -39,7 +39,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [vec![id], counted(content)].concat()
 }
 
-/// What a command has around its code, with a custom section of so many bytes.
+/// Returns the sections of a command around its code, with a custom section of `padding` bytes.
 fn command(padding: usize) -> Vec<u8> {
     let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
     let custom = [&counted(b"padding")[..], &vec![0; padding]].concat();
@@ -54,13 +54,13 @@ fn command(padding: usize) -> Vec<u8> {
     .concat()
 }
 
-/// A command that is cut inside its code section, on which `wit-component` panics.
+/// Returns a command that is truncated in its code section, on which `wit-component` panics.
 fn cut(padding: usize) -> Vec<u8> {
     [command(padding), vec![10, 7, 1, 5, 0, 0x41, 1]].concat()
 }
 
-/// A command with so many nested loops around as many variables that the innermost one changes: small to store, and the
-/// product of both to compile. `padding` makes files of the same work differ.
+/// Returns a command with `depth` nested loops around `variables` variables that the innermost loop changes: small to
+/// store, but the cost to compile is the product of both. `padding` makes files of equal cost differ.
 fn bomb(depth: usize, variables: usize, padding: usize) -> Vec<u8> {
     let mut body = [number(1), number(variables), vec![0x7e], b"\x03\x40".repeat(depth)].concat();
     for variable in 0..variables {
@@ -72,7 +72,7 @@ fn bomb(depth: usize, variables: usize, padding: usize) -> Vec<u8> {
     [command(padding), section(10, &[&[1][..], &counted(&body)].concat())].concat()
 }
 
-/// An echo that differs from every other one, so that it is in no cache.
+/// Returns an echo that differs from every other one, so that it is in no cache.
 fn unique_echo() -> Vec<u8> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     component(&format!("{ECHO}\n  (data (i32.const 2048) \"{now}\")"))
@@ -84,13 +84,13 @@ fn drop_in(node: &Node, service: &str, bytes: &[u8]) {
     fs::rename(&unfinished, node.folder.path(&format!("plugins/{service}.wasm"))).unwrap();
 }
 
-/// Waits for a service that is to be offered, and has it answer.
+/// Waits for a service that will be offered, and calls it.
 fn wait_and_call(node: &Node, service: &str) {
     let ask = Request::new(service).body(["x"]).wait(true).deadline(PATIENCE);
     assert_eq!(node.client().call(ask, |_| {}).unwrap(), ["x"]);
 }
 
-/// The processes that this one has started.
+/// Returns the child processes of a process.
 fn children(parent: i32) -> Vec<i32> {
     let mut children = Vec::new();
     for task in fs::read_dir(format!("/proc/{parent}/task")).unwrap() {
@@ -100,7 +100,7 @@ fn children(parent: i32) -> Vec<i32> {
     children
 }
 
-/// Waits until something is so that is bound to happen.
+/// Waits until `look` returns a value.
 fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -112,7 +112,7 @@ fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The process that compiles for this node, once it is no longer a copy of the node with all that the node has open.
+/// Returns the compiler process of a node, once it has replaced its copy of the node and closed the node's descriptors.
 fn compiling(node: &Node) -> i32 {
     let has_begun = |process: &i32| {
         let words = fs::read_to_string(format!("/proc/{process}/cmdline"));
@@ -122,7 +122,7 @@ fn compiling(node: &Node) -> i32 {
 }
 
 fn is_alive(process: i32) -> bool {
-    // One that nobody has waited for yet is dead all the same.
+    // A zombie, for which the parent has not waited yet, counts as dead.
     let stat = fs::read_to_string(format!("/proc/{process}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }
@@ -158,7 +158,7 @@ fn a_file_that_makes_a_parser_panic_is_refused_at_the_start_and_later_and_loadin
 }
 
 #[test]
-fn files_that_take_for_ever_to_compile_hold_up_no_other_and_are_refused_at_their_limit() {
+fn files_that_take_too_long_to_compile_delay_no_other_and_are_refused_at_their_limit() {
     let mut node = Node::start(&[], SHORT);
     for number in 0..3 {
         drop_in(&node, &format!("bomb{number}"), &bomb(300, 300, number));
@@ -171,7 +171,7 @@ fn files_that_take_for_ever_to_compile_hold_up_no_other_and_are_refused_at_their
         node.wait_for_refusal(&format!("bomb{number}"), why);
     }
     node.wait_for_refusal("large-bomb", "4 s by limits.compile-time and limits.compile-time-per-mib");
-    // What was refused is done with.
+    // A refused file is not compiled again.
     wait_until("no process compiles", || children(node.id()).is_empty().then_some(()));
     let (code, said) = inspect(&node, &bomb(300, 300, 0));
     assert!(code == Some(1) && said.contains(why), "{said}");
@@ -196,7 +196,7 @@ fn a_small_file_does_not_wait_for_a_pile_of_others_that_were_found_before() {
 }
 
 #[test]
-fn what_is_compiled_of_a_file_that_is_removed_or_replaced_or_of_a_deploy_that_gave_up_is_ended() {
+fn the_compilation_of_a_removed_or_replaced_file_or_of_an_abandoned_deploy_is_ended() {
     let mut node = Node::start(&[], LONG);
     let ended = |compiler: i32| wait_until("its process ends", || (!is_alive(compiler)).then_some(()));
     for (service, padding) in [("small", 0), ("large", 1 << 20)] {
@@ -262,7 +262,7 @@ fn a_node_listens_serves_and_stops_while_a_file_that_was_there_compiles() {
 }
 
 #[test]
-fn a_node_says_after_half_a_minute_that_it_is_ready_and_what_still_compiles() {
+fn after_half_a_minute_a_node_logs_that_it_is_ready_and_what_still_compiles() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("bomb", &bomb(300, 300, 0));
     let mut node = Node::start_in(folder, "", &[]);
@@ -275,7 +275,7 @@ fn a_compiler_process_that_is_killed_costs_its_file_and_one_whose_node_is_killed
     let mut node = Node::start(&[], WAITING);
     drop_in(&node, "bomb", &bomb(300, 300, 1 << 20));
     let compiler = compiling(&node);
-    // It has none of the node's connections.
+    // The compiler process has none of the node's connections.
     let descriptors = fs::read_dir(format!("/proc/{compiler}/fd")).unwrap();
     let links: Vec<PathBuf> = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
     assert!(!links.iter().any(|link| link.to_string_lossy().starts_with("socket:")), "{links:?}");
@@ -294,7 +294,7 @@ fn kill(process: i32) {
     assert!(std::process::Command::new("kill").args(["-9", &process.to_string()]).status().unwrap().success());
 }
 
-/// The only entry of the node's own cache.
+/// Returns the path of the only entry in the node's own cache.
 fn entry(node: &Node) -> PathBuf {
     let entries: Vec<PathBuf> =
         fs::read_dir(node.folder.path("own-cache")).unwrap().map(|e| e.unwrap().path()).collect();
@@ -321,7 +321,7 @@ fn machine_code_that_was_changed_anywhere_is_compiled_again() {
         .collect();
     damaged.extend([whole[..whole.len() / 2].to_vec(), whole[..20].to_vec(), Vec::new(), vec![0; whole.len()]]);
     for (number, damaged) in damaged.iter().enumerate() {
-        node.forget_log();
+        node.clear_log();
         fs::write(&entry, damaged).unwrap();
         let service = format!("echo{}", number + 1);
         drop_in(&node, &service, &bytes);
@@ -332,7 +332,7 @@ fn machine_code_that_was_changed_anywhere_is_compiled_again() {
 }
 
 #[test]
-fn a_cache_below_a_folder_that_others_may_write_to_is_said_once_and_not_used() {
+fn a_cache_below_a_folder_that_others_may_write_to_is_reported_once_and_not_used() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&["echo"]);
     let above = folder.path("open");
@@ -350,7 +350,7 @@ fn a_cache_below_a_folder_that_others_may_write_to_is_said_once_and_not_used() {
 }
 
 #[test]
-fn a_program_that_is_no_compiler_process_is_a_reason_to_refuse() {
+fn with_a_program_that_is_not_a_compiler_process_files_are_refused() {
     let refusal = |program: &str| {
         let mut config = Config::embedded();
         config.cache = tempfile::tempdir().unwrap().path().join("cache");

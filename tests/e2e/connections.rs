@@ -1,5 +1,5 @@
-//! What one connection may do to a node and to the others: peers that speak ZMTP byte by byte, twins, the frozen and
-//! the lost.
+//! Effects of one connection on a node and on other connections: peers that send ZMTP byte by byte, duplicate
+//! identities, frozen and lost peers.
 
 use crate::majordomo::{Worker, dealer};
 use crate::node::{Node, PATIENCE, wasmnode};
@@ -9,23 +9,23 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Error, Reply, Request};
 
-/// A second; what is promised within it.
+/// One second, within which the behaviour is guaranteed.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Longer than libzmq's timers would take to meet a connection that is gone.
+/// Longer than libzmq's timers, which would fire for a connection that is gone.
 const AFTERMATH: Duration = Duration::from_secs(4);
 
-/// Small limits, so that what exceeds them is quickly sent.
+/// Small limits, which are exceeded quickly.
 const SMALL: &str = "[limits]\nmessage = '1MiB'\nunfinished-bytes = '8MiB'\n";
 
-/// Asks and is answered.
+/// Sends a request, and receives the answer.
 fn is_served(peer: &mut RawPeer) {
     peer.send(&request("echo", b"x"));
     assert_eq!(peer.read_message().unwrap().last().unwrap(), b"x");
 }
 
-/// The node serves all the time, until long after.
-pub(crate) fn serves_on(node: &Node) {
+/// Checks that the node serves for the whole time of [`AFTERMATH`].
+pub(crate) fn assert_serves(node: &Node) {
     let began = Instant::now();
     while began.elapsed() < AFTERMATH {
         assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
@@ -42,20 +42,20 @@ fn of_two_with_one_identity_the_second_is_served_and_the_first_ends() {
         let mut second = RawPeer::open(&endpoint, b"twin");
         is_served(&mut second);
         assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
-        // It may have ended already.
+        // The connection may have ended already.
         first.flood(&request("echo", b"late"), 1);
         first.wait_for_end();
         assert!(began.elapsed() < 2 * SECOND, "{:?}", began.elapsed());
         first.reset();
         is_served(&mut second);
     }
-    serves_on(&node);
+    assert_serves(&node);
 }
 
 #[test]
 fn copies_of_a_worker_with_one_identity_do_not_end_the_node() {
     let node = Node::start(&["echo"], "");
-    // One name for each endpoint: READY under an identity that is still registered ends the worker.
+    // One identity for each endpoint, because READY under an identity that is still registered ends the worker.
     for (endpoint, name) in [(node.tcp.clone(), "by-tcp"), (node.ipc(), "by-ipc")] {
         let worker = || Worker::on(dealer(&endpoint, Some(name.as_bytes())), name);
         let first = worker();
@@ -65,10 +65,10 @@ fn copies_of_a_worker_with_one_identity_do_not_end_the_node() {
         drop(first);
         second.heartbeat();
     }
-    serves_on(&node);
+    assert_serves(&node);
 }
 
-/// A stranger's command of the handshake, of so many bytes, but for the last.
+/// Returns a handshake command of so many bytes, without its last byte.
 fn unfinished(mechanism: &str, bytes: usize) -> Vec<u8> {
     [greeting(1, mechanism), declaration(4, bytes as u64), vec![b'x'; bytes - 1]].concat()
 }
@@ -113,14 +113,14 @@ fn an_unfinished_message_never_costs_more_than_its_bound() {
             is_served(&mut peer);
             assert!(!peer.flood(&part, 256 << 20), "it is ended while it sends");
             node.wait_for(why);
-            node.forget_log();
+            node.clear_log();
         }
     }
     let after = node.memory();
     assert!(after < before + 8 * 1024, "from {before} to {after} KiB");
     assert_eq!(node.report()["counters"]["over_limit"], 8);
 
-    // Each keeps to its own bound, and all together to theirs.
+    // Each connection stays within its own bound, and all together within theirs.
     let part = frame(MORE, &vec![b'x'; 1 << 20]);
     let mut peers: Vec<_> = (0..64).map(|_| RawPeer::open(&node.tcp, b"")).collect();
     for peer in &mut peers {
@@ -144,12 +144,12 @@ fn answers_that_a_client_does_not_read_cost_a_bounded_sum() {
     }
     node.wait_for("does not read its messages, and limits.unread-bytes is reached");
     node.wait_until_quiet(PATIENCE);
-    // 1.25 GiB were asked for. Two answers wait in libzmq, one is being written, and one may just be made.
+    // The answers are 1.25 GiB. Two wait in libzmq, one is being written, and one may be being made.
     assert!(node.memory() < before + 256 * 1024, "from {before} to {} KiB", node.memory());
 }
 
 #[test]
-fn answers_that_many_clients_do_not_read_cost_a_bounded_sum_and_nobody_else_anything() {
+fn answers_that_many_clients_do_not_read_cost_a_bounded_sum_and_do_not_affect_others() {
     let settings =
         "[limits]\nunread-bytes = '1MiB'\nmessage = '32MiB'\n[defaults]\nreply = '32MiB'\ndeadline = '10m'\n";
     let mut node = Node::start(&["huge-reply", "echo"], settings);
@@ -160,7 +160,7 @@ fn answers_that_many_clients_do_not_read_cost_a_bounded_sum_and_nobody_else_anyt
     }
     node.wait_for("limits.unread-bytes is reached: its connection is ended");
     node.wait_until_quiet(PATIENCE);
-    // 1 GiB was asked for. Two answers wait, one may just be made, and one be freed.
+    // The answers are 1 GiB. Two wait, one may be being made, and one being freed.
     assert!(node.memory() < before + 192 * 1024, "from {before} to {} KiB", node.memory());
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(node.call("huge-reply", &[b""]).unwrap()[0].len(), 32 << 20);
@@ -173,7 +173,7 @@ fn answers_that_many_clients_do_not_read_cost_a_bounded_sum_and_nobody_else_anyt
 }
 
 #[test]
-fn what_large_messages_took_is_given_back() {
+fn the_memory_of_large_messages_is_released() {
     let node = Node::start(&["echo"], "[limits]\nmessage = '16MiB'\n[defaults]\nreply = '16MiB'\ndeadline = '10m'\n");
     let before = node.memory();
     let large = request("echo", &vec![b'x'; 15 << 20]);
@@ -189,7 +189,7 @@ fn what_large_messages_took_is_given_back() {
 }
 
 #[test]
-fn a_client_may_wait_for_replies_before_it_has_asked_for_any() {
+fn a_client_may_wait_for_replies_before_its_first_request() {
     let node = Node::start(&["echo"], "");
     let mut client = node.client();
     assert!(matches!(client.receive(Some(SECOND / 2)), Err(Error::Timeout { .. })));
@@ -197,7 +197,7 @@ fn a_client_may_wait_for_replies_before_it_has_asked_for_any() {
 }
 
 #[test]
-fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
+fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_report_it() {
     let mut node = Node::start(&["echo"], &format!("{SMALL}[majordomo]\nheartbeat = '100ms'\nexpiry = '300ms'\n"));
     let long = vec![b'x'; 3 << 20];
     let mut client = node.client();
@@ -209,8 +209,8 @@ fn a_body_far_over_the_limit_ends_the_connection_and_both_sides_say_so() {
     }
     assert!(began.elapsed() < PATIENCE / 2);
     node.wait_for("with a client by ipc is ended: a message was longer than twice limits.message = 1048576");
-    node.forget_log();
-    // The next request of the same client goes on a new connection.
+    node.clear_log();
+    // The next request of the same client uses a new connection.
     let call = Request::new("echo").body(["x"]).deadline(PATIENCE);
     assert_eq!(client.call(call, |_| {}).unwrap(), ["x"]);
 
@@ -250,7 +250,7 @@ fn a_hostile_listener_that_is_dialled_costs_no_more_than_the_bound() {
 }
 
 #[test]
-fn who_speaks_zmtp_3_0_may_be_idle() {
+fn a_peer_with_zmtp_3_0_may_be_idle() {
     let node = Node::start(&["echo"], "");
     for endpoint in [node.tcp.clone(), node.ipc()] {
         let mut peer = RawPeer::connect(&endpoint).shaken(0, b"");
@@ -260,16 +260,16 @@ fn who_speaks_zmtp_3_0_may_be_idle() {
     }
 }
 
-/// Connections to the tcp endpoint of a node that its system has not given up.
+/// Returns the number of established connections to the tcp endpoint of a node.
 pub(crate) fn connections(node: &Node) -> usize {
     let port = format!(":{:04X}", node.tcp.rsplit(':').next().unwrap().parse::<u16>().unwrap());
     let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", node.id())).unwrap();
-    // The number of a line, both addresses, and the state; 01 is ESTABLISHED.
+    // Line number, both addresses, and the state; 01 is ESTABLISHED.
     let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     fields.filter(|fields| fields[1].ends_with(&port) && fields[3] == "01").count()
 }
 
-/// Waits until a node has so many connections, and serves meanwhile; returns how long that took.
+/// Waits until a node has so many connections, while it serves; returns the time taken.
 pub(crate) fn wait_for_connections(node: &Node, count: usize) -> Duration {
     let began = Instant::now();
     while connections(node) != count {
@@ -290,8 +290,8 @@ fn a_frozen_client_of_this_crate_is_noticed_by_the_time_to_live_of_its_heartbeat
         .spawn()
         .unwrap();
     worker.request();
-    // Meanwhile it sends heartbeats.
-    serves_on(&node);
+    // The client sends heartbeats until then.
+    assert_serves(&node);
     let id = frozen.id().to_string();
     assert!(std::process::Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
     assert_eq!(connections(&node), 2);

@@ -1,4 +1,5 @@
-//! `wasmnode deploy`: the node's verdict comes before the file, and whatever is killed, what serves is not lost.
+//! `wasmnode deploy`: the node's verdict precedes the file, and whichever process is killed, the serving version is not
+//! lost.
 
 use crate::dropping::slow_to_compile;
 use crate::guests::component;
@@ -13,10 +14,10 @@ use wasmnode_client::{Code, Request};
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
 
-/// What a person may wait for a refusal that needs no look at the content.
+/// Time limit for a refusal that needs no look at the content.
 const AT_ONCE: Duration = Duration::from_secs(15);
 
-/// Deploys a file of the node's folder, from a folder that has nothing to do with it.
+/// Deploys a file of the node's folder, from an unrelated current folder.
 fn deploy(node: &Node, file: &str, more: &[&str]) -> (Option<i32>, String) {
     let elsewhere = tempfile::tempdir().unwrap();
     let file = node.folder.path(file);
@@ -29,7 +30,7 @@ fn said(done: &Output) -> (Option<i32>, String) {
     (done.status.code(), String::from_utf8([&done.stdout[..], &done.stderr].concat()).unwrap())
 }
 
-/// All names in the plugin folder.
+/// Returns all names in the plugin folder.
 fn names(node: &Node) -> Vec<String> {
     let entries = fs::read_dir(node.folder.path("plugins")).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -76,7 +77,7 @@ fn the_deploy_line_of_a_new_project_works_as_it_stands_there() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, component(ECHO)).unwrap();
         let mut deploy = wasmnode();
-        // The node under test has another port than the line takes for granted.
+        // The node under test has another port than the default of the command.
         deploy.current_dir(project.path().join(&name)).arg("deploy").args(line.split_whitespace());
         let done = deploy.args(["--to", &node.tcp]).output().unwrap();
         assert_eq!(said(&done), (Some(0), format!("generation 1 of {name} serves\n")));
@@ -84,7 +85,7 @@ fn the_deploy_line_of_a_new_project_works_as_it_stands_there() {
 }
 
 #[test]
-fn what_no_node_would_load_is_refused_at_once_and_written_nowhere() {
+fn a_file_that_no_node_would_load_is_refused_immediately_and_not_written() {
     let node = Node::start(&["echo"], "services = ['echo', 'hello']\n[limits]\nplugin = '1MiB'\n");
     fs::write(node.folder.path("hello.wasm"), component(ECHO)).unwrap();
     fs::write(node.folder.path("large.wasm"), vec![0; (1 << 20) + 1]).unwrap();
@@ -140,7 +141,7 @@ fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
     fs::write(node.folder.path("plugins/.staged"), component(ECHO)).unwrap();
     assert!(ask("node.x", ".staged").contains("the node answers node.x itself"));
     assert!(ask("a/b", ".staged-too").contains("is a path"));
-    // What is asked for is bounded, and verdicts that nobody needs make room.
+    // The number of verdicts is bounded, and unused ones are dropped first.
     for number in 0..100 {
         assert!(ask("hello", &format!(".missing-{number}")).contains("no such file"));
     }
@@ -150,7 +151,7 @@ fn a_verdict_is_given_on_staged_files_of_the_folder_and_on_nothing_else() {
 }
 
 #[test]
-fn a_node_that_keeps_no_versions_has_the_old_file_kept_beside_the_new_one() {
+fn for_a_node_without_versions_the_old_file_is_kept_beside_the_new_one() {
     let folder = Folder::new(&["echo"]);
     fs::write(folder.path("no-folder"), "").unwrap();
     let node = Node::start_in(folder, "name = 'under-test'\nstate = 'no-folder'\n", &[]);
@@ -163,7 +164,7 @@ fn a_node_that_keeps_no_versions_has_the_old_file_kept_beside_the_new_one() {
     }
 }
 
-/// Deploys what takes seconds to compile, and waits until the node has begun with it.
+/// Starts to deploy a file that takes seconds to compile, and waits until the node compiles it.
 fn begin_slow(node: &mut Node) -> Child {
     fs::write(node.folder.path("slow.wasm"), slow_to_compile()).unwrap();
     let file = node.folder.path("slow.wasm");
@@ -219,7 +220,7 @@ fn a_node_that_is_killed_before_its_verdict_keeps_the_old_file() {
 }
 
 #[test]
-fn without_a_node_only_the_configuration_says_where_plugins_lie() {
+fn without_a_node_only_the_configuration_names_the_plugin_folder() {
     let folder = Folder::new(&["echo"]);
     let config = folder.configure("");
     let config = config.to_str().unwrap();
@@ -240,12 +241,12 @@ fn without_a_node_only_the_configuration_says_where_plugins_lie() {
 }
 
 #[test]
-fn a_folder_of_another_machine_is_told_from_ones_own() {
+fn the_folder_of_another_machine_is_detected() {
     if !tools::has("unshare", &["unshare", "-m", "true"]) {
         return;
     }
     let folder = Folder::new(&["echo"]);
-    // The node sees another file system under the same path, as in a container.
+    // The node has another file system under the same path, as in a container.
     let script =
         format!("cp -r {0} {0}-inside && mount --bind {0}-inside {0} && exec \"$@\"", folder.path("plugins").display());
     let words = ["unshare", "-m", "sh", "-c", &script, "sh"];
@@ -257,13 +258,13 @@ fn a_folder_of_another_machine_is_told_from_ones_own() {
 }
 
 #[test]
-fn a_user_who_may_not_write_the_folder_is_told_so() {
+fn a_user_who_may_not_write_to_the_folder_gets_the_reason() {
     if !rustix::process::geteuid().is_root() || !tools::has("setpriv", &["setpriv", "--version"]) {
         return;
     }
     let node = Node::start(&["echo"], "");
     fs::write(node.folder.path("hello.wasm"), component(ECHO)).unwrap();
-    // The file to deploy lies where everybody may read it, and the plugins in a folder that is shut.
+    // Everybody may read the file to deploy; the plugins are in a folder without access.
     let open = tempfile::tempdir().unwrap();
     fs::set_permissions(open.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(node.folder.path("hello.wasm"), open.path().join("hello.wasm")).unwrap();
@@ -280,7 +281,7 @@ fn a_user_who_may_not_write_the_folder_is_told_so() {
 }
 
 #[test]
-fn a_deploy_whose_file_is_replaced_by_another_says_so_soon() {
+fn a_deploy_whose_file_is_replaced_reports_it_soon() {
     let node = Node::start(&["echo"], "");
     let guests: Vec<Vec<u8>> = (0..3).map(|last| [&component(ECHO)[..], &[0, 2, 1, last]].concat()).collect();
     for (number, guest) in guests.iter().enumerate() {

@@ -1,5 +1,4 @@
-//! A file dropped into the folder of a running node: it serves, it is replaced, it goes, and no request is lost over
-//! it.
+//! Files dropped into the folder of a running node: they serve, are replaced and removed, and no request is lost.
 
 use crate::guests::component;
 use crate::node::{Node, PATIENCE, run};
@@ -12,12 +11,12 @@ use wasmnode_client::{Client, Code, Reply, Request};
 const ECHO: &str = include_str!("../guests/echo.wat");
 const TRAP: &str = include_str!("../guests/trap.wat");
 
-/// A plugin that behaves like another and is not the same file.
+/// Returns a plugin that behaves like the guest but has other bytes.
 fn variant(guest: &str, number: usize) -> Vec<u8> {
     component(&format!("{guest}\n  (data (i32.const 2048) \"variant {number}\")"))
 }
 
-/// Puts a file into the folder at one stroke.
+/// Puts a file into the folder atomically.
 fn drop_in(node: &Node, service: &str, bytes: &[u8]) {
     let unfinished = node.folder.path("unfinished");
     fs::write(&unfinished, bytes).unwrap();
@@ -41,7 +40,7 @@ fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
     let mut client = node.client();
     let waiting = Request::new("hello").body(["x"]).wait(true).deadline(PATIENCE);
     let id = client.send(waiting).unwrap();
-    // As `cp` does it: in place, and closed at the end.
+    // As with `cp`: written in place, and closed at the end.
     node.folder.plugin("hello", &component(ECHO));
     assert_eq!(client.receive(Some(PATIENCE)).unwrap(), (id, Reply::Final(vec!["x".into()])));
 
@@ -55,7 +54,7 @@ fn a_file_serves_from_the_moment_it_is_whole_until_it_is_removed() {
 }
 
 #[test]
-fn a_version_that_cannot_serve_leaves_the_old_one_serving_and_says_why() {
+fn a_version_that_cannot_serve_is_reported_and_leaves_the_old_one_serving() {
     let mut node = Node::start(&["echo"], "");
     let whole = component(ECHO);
     for (bytes, why) in [(&b"rubbish"[..], "not a WebAssembly file"), (&whole[..whole.len() / 2], "copied in part")] {
@@ -68,7 +67,7 @@ fn a_version_that_cannot_serve_leaves_the_old_one_serving_and_says_why() {
 }
 
 #[test]
-fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
+fn a_folder_that_is_removed_and_recreated_is_watched_again() {
     let mut node = Node::start(&["echo"], "[defaults]\ndeadline = '3m'\n");
     let plugins = node.folder.path("plugins");
     fs::remove_dir_all(&plugins).unwrap();
@@ -89,7 +88,7 @@ fn a_file_that_is_too_large_is_not_read() {
     assert!(plugins(&node, &[]).lines().count() == 2, "{}", plugins(&node, &[]));
 }
 
-/// An echo that takes seconds to compile, and is another in each run: compiled plugins are cached.
+/// Returns an echo that takes seconds to compile, and differs in each run, because compiled plugins are cached.
 pub(crate) fn slow_to_compile() -> Vec<u8> {
     let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let line = "(local.set 0 (i32.xor (i32.rotl (local.get 0) (i32.const 3)) (i32.load (local.get 0))))\n".repeat(100);
@@ -98,7 +97,7 @@ pub(crate) fn slow_to_compile() -> Vec<u8> {
 }
 
 #[test]
-fn a_file_that_is_slow_to_compile_holds_up_no_other() {
+fn a_file_that_is_slow_to_compile_delays_no_other() {
     let mut node = Node::start(&[], "");
     drop_in(&node, "slow", &slow_to_compile());
     node.wait_for("which can take a while");
@@ -106,7 +105,7 @@ fn a_file_that_is_slow_to_compile_holds_up_no_other() {
     node.wait_for("generation 1 of quick serves");
     assert_eq!(node.call("quick", &[b"x"]).unwrap(), ["x"]);
     assert_eq!(node.fail("slow", &[b"x"]).0, Code::UnknownService);
-    // What comes later for the slow one takes its place.
+    // A later change of the slow plugin replaces the earlier one.
     drop_in(&node, "slow", &component(TRAP));
     node.wait_for("a newer change of slow follows");
     node.wait_for("generation 1 of slow serves");
@@ -114,7 +113,7 @@ fn a_file_that_is_slow_to_compile_holds_up_no_other() {
 }
 
 #[test]
-fn deploy_says_at_once_that_the_node_would_not_load_the_service() {
+fn deploy_reports_immediately_that_the_node_would_not_load_the_service() {
     let node = Node::start(&["echo"], "services = ['echo']\n");
     fs::write(node.folder.path("hello.wasm"), component(ECHO)).unwrap();
     let (code, said) = deploy(&node, "hello.wasm");
@@ -123,7 +122,7 @@ fn deploy_says_at_once_that_the_node_would_not_load_the_service() {
 }
 
 #[test]
-fn bytes_that_were_rolled_back_and_come_again_are_said_once_with_what_makes_them_serve() {
+fn rolled_back_bytes_that_return_are_reported_once_with_a_remedy() {
     let mut node = Node::start(&["echo"], "");
     let counter = component(include_str!("../guests/counter.wat"));
     node.folder.plugin("echo", &counter);
@@ -213,7 +212,7 @@ fn two_hundred_replacements_under_load_lose_duplicate_and_fail_no_request() {
     println!("{answered} requests, {REPLACEMENTS} replacements");
 }
 
-/// Keeps 32 requests in flight until it is over; each must be answered once, with what it asked.
+/// Keeps 32 requests in flight until `is_over`; each must be answered once, with its own body.
 fn load(endpoint: &str, is_over: &AtomicBool) -> u64 {
     let mut client = Client::connect(endpoint).unwrap();
     let mut unanswered = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What the node's log says of runs that failed, and what every command says of a plugin that only crashes.
+//! Reports of failed runs in the node's log, and of a plugin that only crashes in every command.
 
 use crate::http;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -18,7 +18,7 @@ fn a_run_that_traps_has_one_line_with_its_request_and_the_functions_on_its_stack
 }
 
 #[test]
-fn a_loop_is_stopped_at_its_deadline_and_its_line_says_where_it_was() {
+fn a_loop_is_stopped_at_its_deadline_and_its_line_has_the_stack() {
     let mut node = Node::start(&["divide"], "[service.divide]\ndeadline = '300ms'\n");
     assert_eq!(node.fail("divide", &[b"a", b"b"]).0, Code::Deadline);
     let line = node.wait_for("the run was stopped at its deadline");
@@ -30,7 +30,7 @@ fn a_loop_is_stopped_at_its_deadline_and_its_line_says_where_it_was() {
 
 #[test]
 fn a_run_that_is_stopped_while_it_waits_for_the_host_has_its_line_too() {
-    // It takes connections and never answers.
+    // The listener accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let folder = Folder::new(&[]);
@@ -67,10 +67,10 @@ fn a_flood_of_crashes_is_cut_and_counted_by_kind() {
 }
 
 #[test]
-fn a_quarantine_is_shown_by_every_command_that_tells_of_the_service() {
+fn a_quarantine_is_shown_by_every_command_about_the_service() {
     let node = Node::start(&["trap"], "[service.trap]\nquarantine-after = 1\n");
     let quarantine = || node.report()["services"][0]["plugin"]["quarantine_ms"].as_u64().unwrap();
-    // Each crash of the one request that is let through now and then makes the next quarantine longer.
+    // Each crash of the request that is admitted occasionally makes the next quarantine longer.
     while quarantine() <= 4_100 {
         node.fail("trap", &[]);
     }

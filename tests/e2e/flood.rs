@@ -1,6 +1,6 @@
-//! A hundred thousand messages, good, malformed and random, from every kind of peer: the node answers on, and neither
-//! its memory nor the number of its descriptors grows. `WASMNODE_FLOOD=N` sends so many. They come by ipc here; with
-//! keys, see `trust::flood`.
+//! A hundred thousand messages, good, malformed and random, from every kind of peer: the node keeps answering, and
+//! neither its memory nor the number of its descriptors grows. `WASMNODE_FLOOD=N` sets the number of messages. Here
+//! they are sent by ipc; for keys, see `trust::flood`.
 
 use crate::node::{Node, PATIENCE};
 use fastrand::Rng;
@@ -10,13 +10,13 @@ use wasmnode_core::message::{Dialect, Request, native};
 
 const MESSAGES: usize = 100_000;
 
-/// How many messages are sent, if it is not said.
-pub(crate) fn messages(unless_told: usize) -> usize {
+/// Returns the number of messages from the environment, or the default.
+pub(crate) fn messages(default: usize) -> usize {
     let given = std::env::var("WASMNODE_FLOOD").ok();
-    given.map_or(unless_told, |given| given.parse().expect("WASMNODE_FLOOD is a number"))
+    given.map_or(default, |given| given.parse().expect("WASMNODE_FLOOD is a number"))
 }
 
-/// Messages as they come, the same in each run.
+/// Generator of random messages, the same in each run.
 struct Noise(Rng);
 
 impl Noise {
@@ -29,7 +29,7 @@ impl Noise {
         std::iter::repeat_with(|| self.0.u8(..)).take(length).collect()
     }
 
-    /// A message of any kind: well-formed, almost well-formed, or just bytes.
+    /// Returns a message of any kind: well-formed, almost well-formed, or random bytes.
     fn message(&mut self, number: u64) -> Vec<Vec<u8>> {
         let mut frames: Vec<Vec<u8>> = match self.next(8) {
             0 | 1 => request(number, ["echo", "trap", "missing", "mmi.service", "\u{7f}"][self.next(5)]),
@@ -67,8 +67,7 @@ fn request(id: u64, service: &str) -> Vec<Vec<u8>> {
     native::encode_request(Dialect::Native, &request).unwrap().into_iter().map(Into::into).collect()
 }
 
-/// Sends so many messages over connections that come and go, and reads whatever comes back. Returns the number of
-/// frames.
+/// Sends messages over connections that open and close, and reads whatever arrives. Returns the number of frames.
 fn send(node: &Node, noise: &mut Noise, messages: usize, connect: &dyn Fn() -> zmq::Socket) -> usize {
     let (mut peers, mut frames) = (VecDeque::new(), 0);
     for number in 0..messages {
@@ -79,7 +78,7 @@ fn send(node: &Node, noise: &mut Noise, messages: usize, connect: &dyn Fn() -> z
             if peers.len() > 8 {
                 peers.pop_front();
             }
-            // An answer shows that the node has kept up so far, so that the flood waits nowhere.
+            // The answer shows that the node has kept up, so the flood does not queue anywhere.
             assert_eq!(node.call("echo", &[b"still here"]).unwrap(), ["still here"]);
         }
         let peer = &peers[noise.next(peers.len())];
@@ -93,7 +92,7 @@ fn send(node: &Node, noise: &mut Noise, messages: usize, connect: &dyn Fn() -> z
     frames
 }
 
-/// Floods a node that serves `echo` and `trap`: with the second half of the messages it does not grow any more.
+/// Floods a node that serves `echo` and `trap`, and checks that it does not grow with the second half of the messages.
 pub(crate) fn flood(node: &Node, messages: usize, connect: &dyn Fn() -> zmq::Socket) {
     let mut noise = Noise(Rng::with_seed(0x5eed));
     let first = send(node, &mut noise, messages / 2, connect);

@@ -1,5 +1,4 @@
-//! The plugin folder as operators, tools and failures treat it: exchanged, linked, unreadable, full of what is no
-//! plugin.
+//! The plugin folder as operators, tools and failures treat it: replaced, linked, unreadable, full of other files.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -15,8 +14,8 @@ use wasmnode_client::{Code, Request};
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
 
-/// Longest time until a file serves that is dropped into a folder under another watch: a scan without a hint comes
-/// after 15 s at the earliest.
+/// Longest time until a file serves that is dropped into a watched folder: a scan without a notification follows after
+/// 15 s at the earliest.
 const SOON: Duration = Duration::from_secs(12);
 
 fn drop_in(folder: &Path, service: &str, guest: &str) {
@@ -33,7 +32,7 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Drops a service into the folder, and returns how long it takes until it answers.
+/// Drops a service into the folder, and returns the time until it answers.
 fn time_until_served(node: &Node, folder: &Path, service: &str) -> Duration {
     drop_in(folder, service, ECHO);
     let began = Instant::now();
@@ -43,7 +42,7 @@ fn time_until_served(node: &Node, folder: &Path, service: &str) -> Duration {
 }
 
 #[test]
-fn what_is_no_regular_file_is_named_with_the_reason_and_holds_up_nothing() {
+fn a_file_that_is_not_regular_is_reported_with_the_reason_and_delays_nothing() {
     let mut node = Node::start(&["echo"], "");
     let folder = node.folder.path("plugins");
     let path = |name: &str| folder.join(name);
@@ -76,7 +75,7 @@ fn what_is_no_regular_file_is_named_with_the_reason_and_holds_up_nothing() {
 }
 
 #[test]
-fn a_version_in_place_of_which_comes_a_fifo_serves_on() {
+fn a_version_whose_file_becomes_a_fifo_keeps_serving() {
     let mut node = Node::start(&["echo"], "");
     let file = node.folder.path("plugins/echo.wasm");
     fs::remove_file(&file).unwrap();
@@ -88,7 +87,7 @@ fn a_version_in_place_of_which_comes_a_fifo_serves_on() {
 }
 
 #[test]
-fn a_signature_that_is_no_file_is_a_reason_and_holds_up_nothing() {
+fn a_signature_that_is_not_a_file_is_reported_and_delays_nothing() {
     let folder = Folder::new(&["echo"]);
     let signed = component(COUNTER);
     let settings = format!("[security]\nplugins = {{ digests = ['sha256:{}'] }}\n", wasmnode_sandbox::digest(&signed));
@@ -101,7 +100,7 @@ fn a_signature_that_is_no_file_is_a_reason_and_holds_up_nothing() {
 }
 
 #[test]
-fn a_folder_that_is_exchanged_for_another_is_watched_like_the_first() {
+fn a_replaced_folder_is_watched_like_the_first() {
     let node = Node::start(&["echo"], "[defaults]\ndeadline = '3m'\n");
     let path = |name: &str| node.folder.path(name);
     let plugins = path("plugins");
@@ -114,15 +113,15 @@ fn a_folder_that_is_exchanged_for_another_is_watched_like_the_first() {
 
     fs::remove_dir_all(&plugins).unwrap();
     fs::create_dir(&plugins).unwrap();
-    let took = time_until_served(&node, &plugins, "anew");
-    assert!(took < SOON, "made anew: {took:?}");
+    let took = time_until_served(&node, &plugins, "again");
+    assert!(took < SOON, "recreated: {took:?}");
     let took = time_until_served(&node, &plugins, "after");
     assert!(took < SOON, "and each that follows: {took:?}");
 }
 
 #[test]
 fn links_that_are_pointed_elsewhere_are_followed() {
-    // As a volume of configuration is laid out: plugins/NAME -> ..data/NAME, ..data -> ..1, and later ..2.
+    // As configuration volumes are laid out: plugins/NAME -> ..data/NAME, ..data -> ..1, and later ..2.
     let folder = Folder::new(&[]);
     let path = |name: &str| folder.path(name);
     fs::remove_dir(path("plugins")).unwrap();
@@ -171,7 +170,7 @@ fn the_same_bytes_under_another_mode_time_or_inode_are_no_new_version() {
     let rows = |list: &str| list.lines().filter(|line| line.starts_with("echo ")).map(String::from).collect::<Vec<_>>();
     assert_eq!(rows(&plugins(&node)).len(), rows(&before).len(), "{}", plugins(&node));
 
-    // The version before is a change of the file, and its bytes are those that serve.
+    // The earlier version is a change of the file, and its bytes are those that serve.
     drop_in(&node.folder.path("plugins"), "echo", ECHO);
     settle(&mut node, 5);
     drop_in(&node.folder.path("plugins"), "echo", COUNTER);
@@ -179,18 +178,18 @@ fn the_same_bytes_under_another_mode_time_or_inode_are_no_new_version() {
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
 }
 
-/// Waits until the node has looked at everything that is in the folder, which the next file to serve shows: changes are
-/// taken in the order in which they settle, and a file that nobody closed settles after 2 s.
+/// Waits until the node has scanned the whole folder, which the next file to serve shows: changes are taken in the
+/// order in which they settle, and a file that stays open settles after 2 s.
 fn settle(node: &mut Node, number: usize) {
     let folder = node.folder.path("plugins");
     fs::write(folder.join(format!("marker{number}.wasm")), component(ECHO)).unwrap();
-    // Two seconds later than the change in question, because its writer is not seen to close it.
+    // Two seconds later than the change in question, because its writer stays open.
     let open = fs::File::options().append(true).open(folder.join(format!("marker{number}.wasm"))).unwrap();
     node.wait_for(&format!("generation 1 of marker{number} serves"));
     drop(open);
 }
 
-/// A node that runs as a user of whom the system asks permission; `None` if the tests cannot become one.
+/// Starts a node as a user that is subject to file permissions; `None` if the tests cannot switch to one.
 fn node_of_nobody(plugins: &[&str]) -> Option<Node> {
     const NOBODY: u32 = 65_534;
     let folder = Folder::new(plugins);
@@ -210,7 +209,7 @@ fn node_of_nobody(plugins: &[&str]) -> Option<Node> {
 fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
     let Some(mut node) = node_of_nobody(&["echo"]) else { return };
     let plugins = node.folder.path("plugins");
-    // Listed, and no file in it may be looked at.
+    // The folder can be listed, but its files cannot be examined.
     fs::set_permissions(&plugins, fs::Permissions::from_mode(0o744)).unwrap();
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(&plugins, fs::Permissions::from_mode(0o644)).unwrap();
@@ -218,7 +217,7 @@ fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
     node.wait_for("echo.wasm is not loaded: cannot examine it: Permission denied");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.wait_for_refusal("echo", "Permission denied");
-    // Not listed at all.
+    // The folder cannot be listed.
     fs::set_permissions(&plugins, fs::Permissions::from_mode(0o000)).unwrap();
     node.wait_for("cannot read the plugin folder");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
@@ -235,12 +234,12 @@ fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
 }
 
 #[test]
-fn a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_when_there_are_some() {
+fn a_file_that_cannot_be_opened_for_lack_of_descriptors_is_read_later() {
     let mut node = Node::start(&["echo"], "");
     let mut client = node.client();
     let own = getrlimit(Resource::Nofile);
     let process = Pid::from_raw(node.id()).unwrap();
-    // Before the limit, so that nothing of the client needs another descriptor of the node.
+    // Connected before the limit, so that the client needs no further descriptor of the node.
     assert_eq!(client.call(Request::new("echo").body(["x"]), |_| {}).unwrap(), ["x"]);
     let before = prlimit(Some(process), Resource::Nofile, Rlimit { current: Some(3), maximum: own.maximum }).unwrap();
     drop_in(&node.folder.path("plugins"), "hello", ECHO);

@@ -1,4 +1,4 @@
-//! What plugins do with the folders that they are granted: within limits, and without holding up anybody.
+//! Use of granted folders by plugins: within limits, and without delaying others.
 
 use crate::commands::compile;
 use crate::http;
@@ -11,10 +11,10 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 use wasmnode_client::Request;
 
-/// What wasi-libc makes of a write to a stream that fails, whatever its error code is: an error of input or output.
+/// Error of wasi-libc for a failed write to a stream, whatever its error code: an I/O error.
 const FULL: &str = "Uncategorized";
 
-/// A node with the service `files`, which has the folders `a` and `b` for writing.
+/// Starts a node with the service `files`, which may write to the folders `a` and `b`.
 fn start(limits: &str, settings: &str) -> Node {
     let folder = Folder::new(&["echo"]);
     compile(&folder, "tests/guests/files.rs", "files");
@@ -27,7 +27,7 @@ fn start(limits: &str, settings: &str) -> Node {
     Node::start_in(folder, &settings, &[])
 }
 
-fn told(node: &Node, what: &str) -> String {
+fn output(node: &Node, what: &str) -> String {
     String::from_utf8(node.call("files", &[what.as_bytes()]).unwrap()[0].to_vec()).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn files_are_read_written_listed_and_renamed() {
         ("remove /a/long", "ok"),
         ("read /a", "IsADirectory"),
     ] {
-        assert_eq!(told(&node, what), answer, "{what:.40}");
+        assert_eq!(output(&node, what), answer, "{what:.40}");
     }
     assert_eq!(fs::read_to_string(node.folder.path("a/three")).unwrap(), "bonjour!");
 }
@@ -71,15 +71,15 @@ fn what_is_neither_a_file_nor_a_folder_is_not_opened() {
         for what in
             [format!("read {path}"), format!("write {path} x"), format!("append {path} x"), format!("touch {path}")]
         {
-            assert_eq!(told(&node, &what), "PermissionDenied", "{what}");
+            assert_eq!(output(&node, &what), "PermissionDenied", "{what}");
         }
     }
-    assert_eq!(told(&node, "read /a/socket"), "PermissionDenied");
+    assert_eq!(output(&node, "read /a/socket"), "PermissionDenied");
     node.wait_for("pipe in /a is neither a file nor a folder, and is not opened");
     if mknodat(CWD, node.folder.path("a/zero"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), 0x105).is_ok() {
-        assert_eq!(told(&node, "read /a/zero"), "PermissionDenied");
+        assert_eq!(output(&node, "read /a/zero"), "PermissionDenied");
     }
-    assert_eq!(told(&node, "list /a").split(' ').nth(1), Some("0"));
+    assert_eq!(output(&node, "list /a").split(' ').nth(1), Some("0"));
 }
 
 #[test]
@@ -95,72 +95,72 @@ fn a_folder_holds_as_many_bytes_as_its_grant_says() {
         ("far /b/far 1000000 48576", "1048576"),
         ("far /b/far 1000000 48577", FULL),
     ] {
-        assert_eq!(told(&node, what), answer, "{what}");
+        assert_eq!(output(&node, what), answer, "{what}");
     }
     let line = node.wait_for("/a is full");
     assert!(line.contains("its grant in `fs` says bytes = 1048576"), "{line}");
-    assert_eq!(told(&node, "remove /a/sparse"), "ok");
-    // The folder is measured again before it is said to be full; how soon depends on how long that takes.
-    while told(&node, "far /a/x 0 500000") != "500000" {}
-    // What others remove counts as well.
+    assert_eq!(output(&node, "remove /a/sparse"), "ok");
+    // The folder is measured again before it counts as full; the delay depends on the time that takes.
+    while output(&node, "far /a/x 0 500000") != "500000" {}
+    // Space that other processes free counts as well.
     fs::remove_file(node.folder.path("a/before")).unwrap();
-    while told(&node, "far /a/y 0 500000") != "500000" {}
-    assert_eq!(told(&node, "far /a/z 0 500000"), FULL);
+    while output(&node, "far /a/y 0 500000") != "500000" {}
+    assert_eq!(output(&node, "far /a/z 0 500000"), FULL);
 }
 
 #[test]
 fn what_was_there_before_a_restart_counts_after_it() {
     let mut node = start(", bytes = '1MiB', files = 3", "");
-    assert_eq!(told(&node, "far /a/x 0 1000000"), "1000000");
+    assert_eq!(output(&node, "far /a/x 0 1000000"), "1000000");
     node.signal("-TERM");
     node.start_again();
-    assert_eq!(told(&node, "far /a/y 0 1000000"), FULL);
-    assert_eq!(told(&node, "far /a/z 0 40000"), "40000");
+    assert_eq!(output(&node, "far /a/y 0 1000000"), FULL);
+    assert_eq!(output(&node, "far /a/z 0 40000"), "40000");
     // `y` is there too, and empty.
-    assert_eq!(told(&node, "many /a 1"), "0 StorageFull");
+    assert_eq!(output(&node, "many /a 1"), "0 StorageFull");
 }
 
 #[test]
 fn a_deleted_file_that_is_open_still_counts() {
     let node = start(", bytes = '1MiB'", "");
-    let written: u64 = told(&node, "unseen /a/x 100000000").parse().unwrap();
+    let written: u64 = output(&node, "unseen /a/x 100000000").parse().unwrap();
     assert!((900_000..=1 << 20).contains(&written), "{written}");
-    // Its instance has ended, and with it the file.
-    while told(&node, "far /a/y 0 1000000") != "1000000" {}
+    // Its instance has ended, which closes and frees the file.
+    while output(&node, "far /a/y 0 1000000") != "1000000" {}
 }
 
 #[test]
 fn a_folder_holds_as_many_files_folders_and_links_as_its_grant_says() {
     let node = start(", files = 10", "");
-    assert_eq!(told(&node, "many /a 4"), "4");
-    assert_eq!(told(&node, "links /a/0 3"), "3");
-    assert_eq!(told(&node, "folders /a 100"), "3 StorageFull");
-    assert_eq!(told(&node, "many /b 17000"), "10 StorageFull");
+    assert_eq!(output(&node, "many /a 4"), "4");
+    assert_eq!(output(&node, "links /a/0 3"), "3");
+    assert_eq!(output(&node, "folders /a 100"), "3 StorageFull");
+    assert_eq!(output(&node, "many /b 17000"), "10 StorageFull");
     assert_eq!(fs::read_dir(node.folder.path("b")).unwrap().count(), 10);
 }
 
 #[test]
 fn nothing_is_moved_or_linked_from_one_granted_folder_to_another() {
     let node = start("", "");
-    assert_eq!(told(&node, "write /a/x 1"), "ok");
-    assert_eq!(told(&node, "rename /a/x /b/x"), "CrossesDevices");
-    assert_eq!(told(&node, "link /a/x /b/x"), "CrossesDevices");
+    assert_eq!(output(&node, "write /a/x 1"), "ok");
+    assert_eq!(output(&node, "rename /a/x /b/x"), "CrossesDevices");
+    assert_eq!(output(&node, "link /a/x /b/x"), "CrossesDevices");
 }
 
 #[test]
-fn plugins_have_a_share_of_the_nodes_descriptors_and_newcomers_the_rest() {
+fn plugins_have_a_share_of_the_nodes_descriptors_and_new_connections_the_rest() {
     let mut node = start("", "[limits]\nplugin-descriptors = 50");
     fs::write(node.folder.path("a/file"), "content").unwrap();
     let before = node.descriptors();
     for _ in 0..3 {
-        let held = told(&node, "hold /a/file 1000");
+        let held = output(&node, "hold /a/file 1000");
         let (held, _) = held.split_once(' ').expect("it does not get a thousand");
         assert_eq!(held, "50");
         assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     }
     node.wait_for("all 50 descriptors that plugins may have together (limits.plugin-descriptors) are in use");
-    // Those of instances that have ended are free again.
-    assert_eq!(told(&node, "read /a/file"), "content");
+    // Descriptors of ended instances are free again.
+    assert_eq!(output(&node, "read /a/file"), "content");
     node.wait_until_quiet(PATIENCE);
     assert!(node.descriptors() < before + 50, "{before} {}", node.descriptors());
 }
@@ -174,12 +174,12 @@ fn by_default_plugins_have_a_quarter_of_the_descriptors() {
     let settings = "[service.files]\ndeadline = '3m'\nfs = [{ host = 'a', guest = '/a' }]\n";
     let before = ["sh", "-c", "ulimit -n 400 && exec \"$0\" \"$@\""].map(str::to_owned);
     let node = Node::start_inside(&before, folder, settings);
-    let held = told(&node, "hold /a/file 1000");
+    let held = output(&node, "hold /a/file 1000");
     assert!(held.starts_with("100 "), "{held}");
 }
 
-/// A resolver that never answers: on an interface that drops everything.
-const DEAF_RESOLVER: &str = "mount --bind $0 /etc/resolv.conf && ip link add deaf type dummy \
+/// Configures a resolver that never answers: on an interface that drops everything.
+const UNRESPONSIVE_RESOLVER: &str = "mount --bind $0 /etc/resolv.conf && ip link add deaf type dummy \
     && ip addr add 10.99.0.1/24 dev deaf && ip link set deaf up && ip link set lo up && exec \"$@\"";
 
 #[test]
@@ -192,7 +192,7 @@ fn a_node_ends_although_a_name_lookup_hangs() {
         folder.plugin("fetch", &http::component("fetch"));
         fs::write(folder.path("resolv.conf"), "nameserver 10.99.0.2\noptions timeout:30 attempts:5\n").unwrap();
         let resolver = folder.path("resolv.conf").display().to_string();
-        let before = ["unshare", "-mn", "sh", "-c", DEAF_RESOLVER, &resolver].map(str::to_owned);
+        let before = ["unshare", "-mn", "sh", "-c", UNRESPONSIVE_RESOLVER, &resolver].map(str::to_owned);
         let grant = "[service.fetch]\nhttp = ['api.example.org']\ndeadline = '3m'\n";
         let mut node = Node::start_inside(&before, folder, &format!("drain = '{drain}'\n{grant}"));
         let mut client = node.client();

@@ -1,5 +1,5 @@
-//! Programs on libraries of others, as workers and as clients: in each language one that does what the ZeroMQ guide's
-//! do, and packages that speak Majordomo. A library that is not installed is named, and its test left out.
+//! Workers and clients on other ZeroMQ libraries: in each language a program like those of the ZeroMQ guide, and
+//! packages that implement Majordomo. The test of a library that is not installed is skipped, with a message.
 
 use crate::node::{Node, PATIENCE};
 use crate::python::{Worker, finish, script};
@@ -10,22 +10,22 @@ use std::process::Command;
 use tempfile::TempDir;
 use wasmnode_client::{Reply, Request};
 
-/// Where Debian puts JeroMQ.
+/// Path of JeroMQ on Debian.
 const JEROMQ: &str = "/usr/share/java/jeromq.jar";
 
-/// The path of a program of `tests/foreign`.
+/// Returns the path of a program of `tests/foreign`.
 fn path(name: &str) -> String {
     format!("{}/../tests/foreign/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A program, and its arguments that never change.
+/// Returns a command with the arguments that never change.
 fn program(words: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     command
 }
 
-/// A program of `tests/python` or `tests/foreign` that needs a package.
+/// Returns a program of `tests/python` or `tests/foreign` that needs a package, if the package is installed.
 fn script_with(package: &str, name: &str) -> Option<Command> {
     let import = format!("import {package}");
     let script = script(name)?;
@@ -50,9 +50,9 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What the guide's broker does for the guide's programs: it serves a client that asks again and again, and one that
-/// asks so often before it reads (`WASMNODE_BURST`; the guide's, 100,000 times), and a worker finds it again that was
-/// restarted. Clients use ipc where their library has it.
+/// Checks what the guide's broker does for the guide's programs: it serves a client that sends one request after
+/// another, and one that sends many before it reads (`WASMNODE_BURST`; the guide's, 100,000), and it accepts a worker
+/// that was restarted. Clients use ipc if their library supports it.
 fn assert_works(words: &[&str], has_ipc: bool) {
     let count = env::var("WASMNODE_BURST").unwrap_or_else(|_| "10000".into());
     let mut node = Node::start(&[], "");
@@ -116,7 +116,7 @@ fn java_with_jeromq_works_as_the_guide_has_it() {
 }
 
 #[test]
-fn a_worker_that_needs_ten_seconds_and_sends_nothing_meanwhile_is_heard_each_time() {
+fn a_worker_that_needs_ten_seconds_and_sends_nothing_in_between_replies_each_time() {
     let (Some(worker), Some(client)) = (script("tests/python/mdp01.py"), script("tests/python/mdp01.py")) else {
         return;
     };
@@ -167,9 +167,9 @@ fn a_worker_of_majortomo_serves_clients_with_and_without_partial_replies() {
     }
 }
 
-/// Its requests have the number 2 where RFC 18 has 1, and it takes the final reply for a partial one.
+/// Its requests have the command 2 where RFC 18 has 1, and it reads the final reply as a partial one.
 #[test]
-fn a_client_of_majortomo_does_not_speak_majordomo_and_the_log_says_so() {
+fn a_client_of_majortomo_violates_majordomo_and_the_log_reports_it() {
     let Some(client) = script_with("majortomo", "tests/foreign/majortomo_peer.py") else { return };
     let mut node = Node::start(&["echo"], "");
     assert_eq!(finish(client, &["client", &node.tcp, "echo"]), "no answer\n");

@@ -1,4 +1,4 @@
-//! What others write stays text: it forges no line of the log, and moves no cursor.
+//! Foreign text stays text: it forges no line of the log, and moves no cursor.
 
 use crate::node::{Folder, Node, run};
 use wasmnode_client::Code;
@@ -25,7 +25,7 @@ fn the_command_line_prints_a_failure_as_one_line_without_control_characters() {
 }
 
 #[test]
-fn a_text_of_any_length_is_cut_and_says_so() {
+fn a_text_of_any_length_is_truncated_with_a_mark() {
     let mut node = Node::start(&["say"], "");
     let (_, why) = node.fail("say", &[&[b'y'; 100_000]]);
     assert!(why.len() <= 4096 && why.ends_with("y… [cut]"), "{} bytes", why.len());

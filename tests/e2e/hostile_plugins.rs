@@ -1,11 +1,11 @@
-//! Plugins that misbehave: the request fails with a reason, and nobody else notices.
+//! Plugins that misbehave: the request fails with a reason, and other services are not affected.
 
 use crate::node::{Folder, Node, PATIENCE};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use wasmnode_client::{Code, Reply, Request};
 
-/// Each hostile plugin, what its requests end with, and a part of the reason.
+/// Hostile plugins, each with the code of its failures, and a part of the reason.
 const HOSTILE: [(&str, Code, &str); 7] = [
     ("trap", Code::Crashed, "an instance of trap crashed: wasm trap: wasm `unreachable` instruction executed"),
     ("deep", Code::Crashed, "an instance of deep crashed: wasm trap: call stack exhausted"),
@@ -26,7 +26,7 @@ const SETTINGS: &str = concat!(
 fn every_way_to_misbehave_is_a_typed_failure() {
     let node = Node::start(&HOSTILE.map(|(plugin, ..)| plugin), SETTINGS);
     for (plugin, code, reason) in HOSTILE {
-        // More than once: what one instance did must not show in the next.
+        // Repeated, because the state of one instance must not affect the next.
         for _ in 0..3 {
             let (failed, why) = node.fail(plugin, &[b"x"]);
             assert_eq!(failed, code, "{why}");
@@ -55,13 +55,13 @@ fn well_behaved_services_do_not_notice_the_others() {
 }
 
 #[test]
-fn a_plugin_that_crashes_in_every_request_is_put_in_quarantine_and_says_so() {
+fn a_plugin_that_crashes_in_every_request_is_quarantined_with_a_report() {
     let mut node = Node::start(&["trap", "echo"], "[service.trap]\nquarantine-after = 3\n");
     for _ in 0..3 {
         assert!(node.fail("trap", &[]).1.contains("unreachable"));
     }
     node.wait_for("trap is in quarantine for 1s");
-    // However long this takes, the next quarantine is longer still.
+    // However long this takes, the next quarantine is longer.
     let refused = (0..20).map(|_| node.fail("trap", &[]).1).filter(|why| why.contains("is in quarantine for")).count();
     assert!(refused > 0);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
@@ -69,7 +69,7 @@ fn a_plugin_that_crashes_in_every_request_is_put_in_quarantine_and_says_so() {
 }
 
 #[test]
-fn a_flood_of_log_lines_is_cut_counted_and_said() {
+fn a_flood_of_log_lines_is_cut_counted_and_reported() {
     let mut node = Node::start(&["log-flood"], SETTINGS);
     assert_eq!(node.call("log-flood", &[b"x"]).unwrap(), ["x"]);
     let report = node.report();
@@ -100,7 +100,7 @@ fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
         [Code::Overloaded, Code::Deadline, Code::Deadline]
     );
     assert!(failures[0].1.contains("limits.instances"), "{}", failures[0].1);
-    // An instance is stopped after its deadline, and the answer does not wait for it.
+    // An instance is stopped after its deadline; the answer does not wait for it.
     node.wait_until_quiet(PATIENCE);
     assert_eq!(node.call("echo", &[b"again"]).unwrap(), ["again"]);
 }
@@ -161,8 +161,8 @@ fn a_plugin_sees_no_environment_no_arguments_no_folders_and_no_network() {
 }
 
 #[test]
-fn a_plugin_finds_nothing_in_its_memory_of_those_who_had_it_before() {
-    // All take the same memory, one after the other.
+fn a_plugin_finds_no_data_of_earlier_instances_in_its_memory() {
+    // All use the same memory, one after the other.
     let settings = "[limits]\ninstances = 1\n[service.kept]\nreuse = 2\n";
     let node = Node::start(&["spy", "spy=other", "spy=kept", "echo"], settings);
     let secret = "SECRET".repeat(200_000).into_bytes();
@@ -172,6 +172,6 @@ fn a_plugin_finds_nothing_in_its_memory_of_those_who_had_it_before() {
             assert_eq!(node.call(service, &[b"x"]).unwrap(), ["\0"], "{service} found what another had left");
         }
     }
-    // It would find it: it does so where it is to keep its memory.
+    // The check is effective: an instance that keeps its memory finds the value.
     assert_eq!(["kept"; 2].map(|service| node.call(service, &[b"x"]).unwrap()[0][0]), [0, 1]);
 }

@@ -1,4 +1,4 @@
-//! HTTP without a network, as a plugin is asked; and with one, as it asks others.
+//! HTTP without a network, for requests to a plugin, and with one, for requests of a plugin.
 
 use crate::commands::repository;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use wasmnode_client::{Code, Request};
 
-/// The guests of `tests/guests/web`, built once.
+/// Folder of the guests of `tests/guests/web`, built once.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -19,12 +19,12 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     target.join("wasm32-wasip2/release")
 });
 
-/// One of these guests.
+/// Returns one of these guests.
 pub(crate) fn component(guest: &str) -> Vec<u8> {
     fs::read(BUILT.join(format!("{guest}.wasm"))).unwrap()
 }
 
-/// A node that serves these guests, each under its own name.
+/// Starts a node that serves these guests, each under its own name.
 fn start(guests: &[&str], settings: &str) -> Node {
     let folder = Folder::new(&[]);
     for guest in guests {
@@ -33,7 +33,7 @@ fn start(guests: &[&str], settings: &str) -> Node {
     Node::start_in(folder, settings, &[])
 }
 
-/// A server that answers so many requests with "bonjour", and then tells what they asked first.
+/// Starts a server that answers so many requests with "bonjour"; the closure returns the first line of each.
 fn server(requests: usize) -> (SocketAddr, impl FnOnce() -> Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -59,7 +59,7 @@ fn a_body_is_posted_and_the_body_of_the_response_is_the_reply() {
 }
 
 #[test]
-fn a_request_may_say_method_path_and_headers_and_the_node_adds_what_it_knows() {
+fn a_request_may_set_method_path_and_headers_and_the_node_adds_its_own() {
     let node = start(&["web"], "");
     let head = "PATCH /see?a=b HTTP/1.1\r\nAccept: text/plain\r\nwasmnode-service: me\r\n\r\n";
     let ask = Request::new("web").body([head]).deadline(PATIENCE).traceparent("00-1-2-01").idempotency_key(b"key");
@@ -127,7 +127,7 @@ fn an_instance_that_hoards_resources_of_the_host_is_ended() {
 }
 
 #[test]
-fn only_granted_hosts_are_asked_by_any_kind_of_plugin() {
+fn any_kind_of_plugin_reaches_only_granted_hosts() {
     let (granted, asked) = server(2);
     let (other, unasked) = server(0);
     let port = granted.port();
@@ -171,8 +171,8 @@ fn a_name_leads_no_guest_to_this_machine_unless_the_grant_names_the_address() {
 }
 
 #[test]
-fn an_instance_has_sixteen_requests_on_their_way_at_most() {
-    // It takes connections and never answers.
+fn an_instance_has_at_most_sixteen_requests_in_flight() {
+    // The listener accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let node = start(&["web"], &format!("[service.web]\nhttp = ['{address}']\n"));
@@ -181,14 +181,14 @@ fn an_instance_has_sixteen_requests_on_their_way_at_most() {
 }
 
 #[test]
-fn nobody_is_asked_without_a_grant() {
+fn without_a_grant_no_request_is_sent() {
     let (address, _) = server(0);
     let node = start(&["fetch"], "");
     assert_eq!(node.call("fetch", &[address.to_string().as_bytes()]).unwrap(), ["ErrorCode::HttpRequestDenied"]);
 }
 
 #[test]
-fn inspect_tells_the_kind_and_what_a_grant_would_allow() {
+fn inspect_reports_the_kind_and_what_a_grant_would_allow() {
     let done = run(&["inspect", BUILT.join("web.wasm").to_str().unwrap()]);
     let said = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success() && said.starts_with("kind      handler of HTTP requests"), "{said}");

@@ -1,5 +1,5 @@
-//! What `wasmnode new` writes builds and serves, and so does the example `compter` in every language that it is written
-//! in: each is built by its own tools, and all give the same answers.
+//! Projects of `wasmnode new` build and serve, and so does the example `compter` in each of its languages: each is
+//! built by its own tools, and all give the same answers.
 
 use crate::commands::{compile, repository};
 use crate::node::{Folder, Node, wasmnode};
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Serves the `compter.wasm` that was put into the folder, and compares its answers.
+/// Serves `compter.wasm` from the folder, and compares its answers.
 fn assert_counts(folder: Folder) {
     // Instances of an interpreter are costly to make.
     let node = Node::start_in(folder, "[service.compter]\nreuse = 100\ndeadline = '3m'\n", &[]);
@@ -40,7 +40,7 @@ fn compile_zig(folder: &Folder, source: &Path, plugin: &Path) {
     succeed(command.arg(emit).env("ZIG_GLOBAL_CACHE_DIR", &caches).env("ZIG_LOCAL_CACHE_DIR", &caches));
 }
 
-/// A command of Go for WASI. Its cache outlives the test: to compile Go's own library takes long.
+/// Returns a command of Go for WASI. Its cache outlives the test, because compiling Go's own library takes long.
 fn go(arguments: &[&str]) -> Command {
     let mut command = Command::new("go");
     command.args(arguments).env("GOOS", "wasip1").env("GOARCH", "wasm").env("GOTOOLCHAIN", "local");
@@ -48,23 +48,24 @@ fn go(arguments: &[&str]) -> Command {
     command
 }
 
-/// Whether Go is here, and of a version (1.21) that can compile for WASI: one package that imports nothing shows it.
+/// Returns `true` if Go is installed in a version (1.21) that can compile for WASI, which a package without imports
+/// shows.
 fn has_go() -> bool {
     tools::has_for("go", &mut go(&["build", "-o", "/dev/null", "internal/goarch"]))
 }
 
-/// Builds what `source` names in the folder `place`.
+/// Builds `source` in the folder `place`.
 fn compile_go(place: &Path, source: &str, plugin: &Path) {
     let mut command = go(&["build", "-ldflags", "-s -w", "-o"]);
     succeed(command.arg(plugin).arg(source).current_dir(place));
 }
 
-/// Whether Zig is here as a compiler of C.
+/// Returns `true` if Zig is installed, as a C compiler.
 fn has_c() -> bool {
     tools::has("ziglang", &["python3", "-c", "import ziglang"])
 }
 
-/// Whether Zig is here in a version whose library the examples use.
+/// Returns `true` if Zig is installed in a version whose library the examples use.
 fn has_zig() -> bool {
     let version = "import importlib.metadata as m; assert [*map(int, m.version('ziglang').split('.')[:2])] >= [0, 15]";
     tools::has("ziglang", &["python3", "-c", version])
@@ -132,14 +133,14 @@ fn javascript_counts() {
     assert_counts(folder);
 }
 
-/// A project that `wasmnode new` has written, in a folder of its own.
+/// Creates a project with `wasmnode new`; returns its folder.
 fn begin(folder: &Folder, language: &str) -> PathBuf {
     let mut command = wasmnode();
     succeed(command.args(["new", "my-service", "--lang", language]).current_dir(folder.path(".")));
     folder.path("my-service")
 }
 
-/// Serves what the project was built into.
+/// Serves the built component, and checks its answers.
 fn assert_serves(folder: Folder, built: &str) {
     fs::copy(folder.path("my-service").join(built), folder.path("plugins/my-service.wasm")).unwrap();
     let node = Node::start_in(folder, "[service.my-service]\ndeadline = '3m'\n", &[]);
@@ -153,7 +154,7 @@ fn assert_serves(folder: Folder, built: &str) {
 fn a_new_rust_project_serves() {
     let folder = Folder::new(&[]);
     let project = begin(&folder, "rust");
-    // The versions that this repository is built with.
+    // With the versions of this repository.
     fs::copy(repository("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -222,7 +223,7 @@ fn a_new_javascript_project_serves() {
 }
 
 #[test]
-fn a_folder_that_is_there_is_left_alone() {
+fn an_existing_folder_is_not_changed() {
     let folder = Folder::new(&[]);
     fs::create_dir(folder.path("my-service")).unwrap();
     let done = wasmnode().args(["new", "my-service"]).current_dir(folder.path(".")).output().unwrap();

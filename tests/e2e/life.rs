@@ -1,4 +1,4 @@
-//! How a node starts beside others, and how it stops.
+//! Start of a node beside others, and its stop.
 
 use crate::majordomo::Worker;
 use crate::node::{Folder, Node, PATIENCE, wasmnode};
@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use wasmnode_client::{Code, Reply, Request};
 
 #[test]
-fn a_node_told_to_stop_finishes_what_is_in_flight_and_refuses_the_rest() {
+fn a_stopping_node_finishes_requests_in_flight_and_rejects_new_ones() {
     let mut node = Node::start(&["echo"], "[service.slow]\ndeadline = '60s'\n");
     let worker = Worker::v2(&node.ipc(), "slow");
     let mut client = node.client();
@@ -27,7 +27,7 @@ fn a_node_told_to_stop_finishes_what_is_in_flight_and_refuses_the_rest() {
 }
 
 #[test]
-fn what_does_not_end_within_the_drain_limit_fails() {
+fn requests_that_exceed_the_drain_limit_fail() {
     let settings = "drain = '100ms'\n[service.loop]\ndeadline = '60s'\n";
     let mut node = Node::start(&["loop"], settings);
     let mut client = node.client();
@@ -53,7 +53,7 @@ fn a_second_signal_ends_the_wait() {
 }
 
 #[test]
-fn a_second_node_on_the_same_endpoint_is_told_and_the_first_goes_on() {
+fn a_second_node_on_the_same_endpoint_fails_and_the_first_keeps_serving() {
     let node = Node::start(&["echo"], "");
     let done = wasmnode().arg("--config").arg(node.folder.path("node.toml")).output().unwrap();
     let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -63,7 +63,7 @@ fn a_second_node_on_the_same_endpoint_is_told_and_the_first_goes_on() {
 }
 
 #[test]
-fn a_port_in_use_is_told_and_nothing_is_left_behind() {
+fn a_port_in_use_is_reported_and_no_file_is_left() {
     let node = Node::start(&[], "");
     let folder = Folder::new(&[]);
     let file = folder.configure("");
@@ -89,7 +89,7 @@ fn a_node_that_cannot_read_its_plugins_leaves_no_ipc_file_behind() {
 }
 
 #[test]
-fn a_stale_ipc_file_is_replaced_and_a_file_that_is_no_socket_is_not() {
+fn a_stale_ipc_file_is_replaced_and_a_file_that_is_not_a_socket_is_not() {
     let folder = Folder::new(&["echo"]);
     drop(UnixListener::bind(folder.path("node.ipc")).unwrap());
     let mut node = Node::start_in(folder, "", &[]);

@@ -1,4 +1,4 @@
-//! Load on a zone, and what came of it: each request has exactly one answer, and whoever ran it has noted so.
+//! Load on a zone, and its outcome: each request has exactly one answer, and its workers record each run.
 
 use crate::majordomo::Worker;
 use crate::node::{Node, PATIENCE};
@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Body, Client, Failure, Reply, Request};
 
-/// Requests that have no answer yet, at a time.
+/// Largest number of outstanding requests.
 const WINDOW: usize = 64;
 
-/// How much later than its deadline an answer may come on a busy machine.
+/// Margin beyond the deadline in which an answer may arrive on a busy machine.
 const DELAY: Duration = Duration::from_secs(10);
 
-/// What became of one request.
+/// Outcome of one request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
@@ -23,13 +23,14 @@ pub(crate) struct Answer {
     pub(crate) took: Duration,
 }
 
-/// A body that no other request has.
+/// Returns a body that no other request has.
 pub(crate) fn unique_body() -> Vec<u8> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     format!("request {}", LAST.fetch_add(1, SeqCst)).into_bytes()
 }
 
-/// Sends a node so many requests, to these services in turn, many at a time; tells after each how many are answered.
+/// Sends a node `count` requests, to these services in turn, many at a time; calls `answered` with the number of
+/// answers after each.
 pub(crate) fn load(node: &Node, services: &[&str], count: usize, mut answered: impl FnMut(usize)) -> Vec<Answer> {
     let mut client = node.client();
     let (mut unanswered, mut answers) = (BTreeMap::new(), Vec::new());
@@ -45,11 +46,11 @@ pub(crate) fn load(node: &Node, services: &[&str], count: usize, mut answered: i
         answers.push(Answer { body, result: result(reply), took: since.elapsed() });
         answered(answers.len());
     }
-    nothing_more(&mut client);
+    assert_no_further_answer(&mut client);
     answers
 }
 
-/// What a reply, which must be the last one, says.
+/// Returns the result of a final reply; panics for a partial one.
 pub(crate) fn result(reply: Reply) -> Result<Body, Failure> {
     match reply {
         Reply::Final(body) => Ok(body),
@@ -58,20 +59,20 @@ pub(crate) fn result(reply: Reply) -> Result<Body, Failure> {
     }
 }
 
-/// Whatever else were to come would come before the answer to this.
-pub(crate) fn nothing_more(client: &mut Client) {
+/// Checks that no further answers arrive: they would precede the answer to this request.
+pub(crate) fn assert_no_further_answer(client: &mut Client) {
     let last = client.send(Request::new("mmi.service").body(["x"]).deadline(PATIENCE)).unwrap();
     assert_eq!(client.receive(Some(PATIENCE)).unwrap().0, last, "a request was answered twice");
 }
 
-/// Each was answered with what it asked.
-pub(crate) fn assert_all_well(answers: &[Answer]) {
+/// Checks that each answer is the body of its request.
+pub(crate) fn assert_all_succeeded(answers: &[Answer]) {
     for answer in answers {
         assert_eq!(answer.result, Ok(vec![answer.body.clone().into()]), "after {:?}", answer.took);
     }
 }
 
-/// Those that failed; each of them in time.
+/// Returns the failures, each of which must be in time.
 pub(crate) fn failures(answers: &[Answer], deadline: Duration) -> Vec<&Failure> {
     let failed = answers.iter().filter_map(|answer| Some((answer.result.as_ref().err()?, answer.took)));
     let in_time = |(failure, took)| {
@@ -81,7 +82,7 @@ pub(crate) fn failures(answers: &[Answer], deadline: Duration) -> Vec<&Failure> 
     failed.map(in_time).collect()
 }
 
-/// How often each request ran at the workers that share this.
+/// Number of runs of each request at the workers that share this.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runs(Arc<Mutex<BTreeMap<Vec<u8>, u32>>>);
 
@@ -98,7 +99,7 @@ impl Runs {
         self.0.lock().unwrap().len()
     }
 
-    /// What ran more than once.
+    /// Returns the requests that ran more than once.
     pub(crate) fn repeated(&self) -> Vec<String> {
         let runs = self.0.lock().unwrap();
         let repeated = runs.iter().filter(|(_, count)| **count > 1);
@@ -106,8 +107,8 @@ impl Runs {
     }
 }
 
-/// Majordomo workers of one service at one node, in threads of the test: they note what they run, and answer with what
-/// was asked. If their node starts anew they register again.
+/// Majordomo workers of one service at one node, in threads of the test. They record each run, answer with the body,
+/// and register again if their node restarts.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -124,12 +125,12 @@ struct Shared {
 }
 
 impl Crew {
-    /// Registers so many workers and waits until the node knows them.
+    /// Registers workers, and waits until the node lists them.
     pub(crate) fn new(node: &Node, service: &str, workers: usize, runs: &Runs) -> Self {
         Self::slow(node, service, workers, runs, Duration::ZERO)
     }
 
-    /// The same, with workers that take so long for each request.
+    /// Registers workers that take `takes` for each request.
     pub(crate) fn slow(node: &Node, service: &str, workers: usize, runs: &Runs, takes: Duration) -> Self {
         let shared = Arc::new(Shared {
             endpoint: node.ipc(),
@@ -149,17 +150,17 @@ impl Crew {
         Self { shared, threads }
     }
 
-    /// From now on its workers answer nothing: each keeps the request that it runs.
+    /// Makes the workers keep their requests without an answer.
     pub(crate) fn hold(&self) {
         self.shared.holds.store(true, SeqCst);
     }
 
-    /// Its workers answer what they have kept, and go on.
+    /// Lets the workers answer the kept requests, and continue.
     pub(crate) fn release(&self) {
         self.shared.holds.store(false, SeqCst);
     }
 
-    /// How many requests are kept.
+    /// Returns the number of kept requests.
     pub(crate) fn held(&self) -> usize {
         self.shared.held.load(SeqCst)
     }
@@ -201,7 +202,7 @@ impl Shared {
                         worker.reply(&whom, &body);
                     }
                 }
-                // The node has started anew and does not know it.
+                // The node has restarted, and does not list this worker.
                 Err(true) => {
                     worker = Worker::v2(&self.endpoint, &self.service);
                     if kept.take().is_some() {

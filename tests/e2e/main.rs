@@ -1,4 +1,4 @@
-//! The real binary, from outside: what a user does, what peers may do to it, and how it ends.
+//! The real binary from outside: what users do, what peers may do to it, and how it ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 

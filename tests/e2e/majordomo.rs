@@ -1,5 +1,5 @@
-//! Majordomo peers over real sockets, written to the letter of RFC 7 and RFC 18. What the frames mean is tested with
-//! dialogues in the core; this tests what sockets add.
+//! Majordomo peers over real sockets, exactly by RFC 7 and RFC 18. Dialogues in the core test the meaning of the
+//! frames; these tests cover what sockets add.
 
 use crate::node::{Node, PATIENCE, run};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use wasmnode_core::message::native;
 
 pub(crate) type Frames = Vec<Vec<u8>>;
 
-/// A DEALER connected to a node.
+/// Returns a DEALER connected to a node.
 pub(crate) fn dealer(endpoint: &str, id: Option<&[u8]>) -> zmq::Socket {
     let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
     socket.set_linger(0).unwrap();
@@ -20,7 +20,7 @@ pub(crate) fn dealer(endpoint: &str, id: Option<&[u8]>) -> zmq::Socket {
     socket
 }
 
-/// A worker of Majordomo 0.2, or of 0.1, which puts an empty frame before each message.
+/// Worker of Majordomo 0.2, or of 0.1, which puts an empty frame before each message.
 pub(crate) struct Worker {
     socket: zmq::Socket,
     is_v1: bool,
@@ -55,7 +55,7 @@ impl Worker {
         self.socket.send_multipart([head, frames].concat(), 0).unwrap();
     }
 
-    /// The next message that is no heartbeat: its command and what follows.
+    /// Returns the next message that is not a heartbeat: its command, and the frames after it.
     fn receive(&self) -> (u8, Frames) {
         loop {
             let mut frames = self.socket.recv_multipart(0).expect("a message of the node");
@@ -67,12 +67,12 @@ impl Worker {
         }
     }
 
-    /// Whether a message arrives within so many milliseconds.
+    /// Returns `true` if a message arrives within so many milliseconds.
     pub(crate) fn has_message(&self, ms: i64) -> bool {
         self.socket.poll(zmq::POLLIN, ms).unwrap() > 0
     }
 
-    /// The next message, whatever it is; `Err` if it is none that a worker acts on, with whether it is to go.
+    /// Returns the next message if it is a request; `Err(true)` for a DISCONNECT, `Err(false)` for any other.
     pub(crate) fn request_or_end(&self) -> Result<(Vec<u8>, Body), bool> {
         let mut frames = self.socket.recv_multipart(0).expect("a message of the node");
         match frames[1][0] {
@@ -88,7 +88,7 @@ impl Worker {
         self.send(if self.is_v1 { 4 } else { 5 }, &[]);
     }
 
-    /// The next request: whom to answer, and its body.
+    /// Returns the next request: the address of the client, and the body.
     pub(crate) fn request(&self) -> (Vec<u8>, Body) {
         let (command, mut frames) = self.receive();
         assert_eq!(command, 2);
@@ -103,8 +103,8 @@ impl Worker {
         self.send(if self.is_v1 { 3 } else { 4 }, &[&[client, b""][..], &body].concat());
     }
 
-    /// Whether something arrives within this time.
-    pub(crate) fn hears_something(&self, within: Duration) -> bool {
+    /// Returns `true` if a message arrives within this time.
+    pub(crate) fn receives_within(&self, within: Duration) -> bool {
         self.socket.poll(zmq::POLLIN, i64::try_from(within.as_millis()).unwrap()).unwrap() > 0
     }
 
@@ -140,7 +140,7 @@ fn workers_of_both_versions_and_a_plugin_serve_side_by_side() {
     let node = Node::start(&["echo"], "[service.echo]\nconcurrency = 1\n");
     let workers = [Worker::v1(&node.ipc(), "echo"), Worker::v2(&node.ipc(), "echo")];
     node.wait_for_workers("echo", 2);
-    // With both workers busy, it is the plugin that answers.
+    // With both workers busy, the plugin answers.
     let client = dealer(&node.ipc(), None);
     let mut held = Vec::new();
     while held.len() < 2 {
@@ -158,7 +158,7 @@ fn workers_of_both_versions_and_a_plugin_serve_side_by_side() {
 }
 
 #[test]
-fn a_worker_whose_connection_is_gone_is_noticed_and_its_request_goes_to_another() {
+fn a_worker_whose_connection_ends_is_removed_and_its_request_goes_to_another() {
     let settings =
         "[majordomo]\nheartbeat = '50ms'\nexpiry = '60s'\n[service.job]\nidempotent = true\ndeadline = '60s'\n";
     let mut node = Node::start(&[], settings);
@@ -210,7 +210,7 @@ fn a_body_over_the_limit_is_refused_and_a_frame_over_twice_the_limit_ends_its_co
     ask(&client, "echo", &"x".repeat(1025));
     let refused = answer(&client);
     assert_eq!(refused[3..5], [b"wasmnode-failure".to_vec(), b"413".to_vec()]);
-    // The longer of these stands in one frame with its header.
+    // The longer body is in one frame with its header.
     for length in [1025, native::MAX_COMPACT - 3] {
         match node.call("echo", &[&vec![0; length]]) {
             Err(Error::Failure(failure)) => assert_eq!(failure.code, Code::TooLarge),
@@ -222,7 +222,7 @@ fn a_body_over_the_limit_is_refused_and_a_frame_over_twice_the_limit_ends_its_co
 }
 
 #[test]
-fn mmi_says_what_can_be_reached_now() {
+fn mmi_reports_what_can_be_called() {
     let node = Node::start(&["echo"], "");
     let client = dealer(&node.ipc(), None);
     for (name, service, code) in [("mmi.service", "echo", "200"), ("mmi.service", "gone", "404"), ("mmi.x", "", "501")]
@@ -233,7 +233,7 @@ fn mmi_says_what_can_be_reached_now() {
 }
 
 #[test]
-fn who_comes_by_tcp_without_a_key_may_call_but_neither_roll_back_nor_serve_under_a_plugins_name() {
+fn a_tcp_client_without_a_key_may_call_but_neither_roll_back_nor_serve_under_a_plugins_name() {
     let mut node = Node::start(&["echo"], "");
     node.wait_for("without security.keys, any user who reaches the tcp endpoint may call every service");
     let mut stranger = Client::connect(&node.tcp).unwrap();
@@ -246,7 +246,7 @@ fn who_comes_by_tcp_without_a_key_may_call_but_neither_roll_back_nor_serve_under
         Err(Error::Failure(failure)) => assert_eq!(failure.code, Code::Forbidden, "{failure}"),
         other => panic!("{other:?}"),
     }
-    // By ipc it is allowed, and fails for another reason.
+    // By ipc the rollback is allowed, and fails for another reason.
     assert_ne!(node.fail("node.plugins", &[b"rollback", b"echo"]).0, Code::Forbidden);
     let majordomo = dealer(&node.tcp, None);
     majordomo.send_multipart(["MDPC02", "\x01", "node.plugins", "rollback", "echo"], 0).unwrap();
@@ -262,7 +262,7 @@ fn who_comes_by_tcp_without_a_key_may_call_but_neither_roll_back_nor_serve_under
 }
 
 #[test]
-fn a_plugin_that_comes_later_does_not_share_its_name_with_a_worker_that_may_be_anybodys() {
+fn a_later_plugin_does_not_share_its_name_with_a_worker_of_any_user() {
     let node = Node::start(&[], "");
     let (stranger, own) = (Worker::v2(&node.tcp, "echo"), Worker::v2(&node.ipc(), "echo"));
     node.wait_for_workers("echo", 2);
@@ -273,7 +273,7 @@ fn a_plugin_that_comes_later_does_not_share_its_name_with_a_worker_that_may_be_a
 }
 
 #[test]
-fn a_worker_under_a_plugins_name_is_said_once_as_a_warning_and_shown() {
+fn a_worker_under_a_plugins_name_is_logged_once_as_a_warning_and_shown() {
     let mut node = Node::start(&["echo"], "");
     let first = Worker::v2(&node.ipc(), "echo");
     let line = node.wait_for("workers share echo with its plugin, and take every second request");
@@ -293,7 +293,7 @@ fn a_worker_under_a_plugins_name_is_said_once_as_a_warning_and_shown() {
 }
 
 #[test]
-fn two_workers_of_one_identity_are_said_once_as_a_warning_with_the_identity() {
+fn two_workers_of_one_identity_are_logged_once_as_a_warning_with_the_identity() {
     let mut node = Node::start(&[], "");
     for _ in 0..2 {
         let worker = || Worker::on(dealer(&node.ipc(), Some(b"worker 1")), "job");
@@ -310,7 +310,7 @@ fn two_workers_of_one_identity_are_said_once_as_a_warning_with_the_identity() {
 }
 
 #[test]
-fn a_worker_that_is_refused_and_connects_anew_immediately_is_told_later_and_later() {
+fn a_refused_worker_that_reconnects_immediately_is_answered_with_growing_delays() {
     let mut node = Node::start(&[], "[limits]\nworkers = 0\n");
     let began = Instant::now();
     for _ in 0..6 {

@@ -1,4 +1,4 @@
-//! What commands and the log say where a user has to do something else.
+//! Messages of commands and the log that call for an action of the user.
 
 use crate::node::{Folder, Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
@@ -10,11 +10,11 @@ fn said(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
 
-/// A command that computes until it is stopped.
+/// Command that computes until it is stopped.
 const ENDLESS: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\") (loop $on (br $on))))";
 
 #[test]
-fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
+fn only_nodes_that_offer_the_service_are_suggested() {
     let node1 = node("node1", &["print"], &[], "");
     let node2 = node("node2", &["echo"], &[&node1], "");
     wait_for_members(&node1, &[("node2", 1)]);
@@ -33,7 +33,7 @@ fn what_was_perhaps_meant_is_only_a_node_that_offers_the_service() {
 }
 
 #[test]
-fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() {
+fn every_command_that_reports_the_path_of_a_request_reports_a_full_queue() {
     let folder = Folder::new(&[]);
     folder.plugin("echo", &wat::parse_str(ENDLESS).unwrap());
     let node = Node::start_in(folder, "[service.echo]\nqueue = 0\nconcurrency = 1\ndeadline = '1h'\n", &[]);
@@ -53,7 +53,7 @@ fn a_full_queue_is_what_every_command_says_that_asks_where_a_request_would_go() 
 }
 
 #[test]
-fn settings_of_a_service_that_is_nearly_one_of_the_node_are_doubted_by_check_and_at_the_start() {
+fn settings_of_a_misspelt_service_are_reported_by_check_and_at_the_start() {
     let folder = Folder::new(&["print"]);
     let settings = "services = ['print']\n[service.prnt]\nreuse = 2\n";
     let doubt = "service.prnt: node.services does not list it; did you mean service.print?";
@@ -68,7 +68,7 @@ fn settings_of_a_service_that_is_nearly_one_of_the_node_are_doubted_by_check_and
 }
 
 #[test]
-fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
+fn the_failure_of_a_stopped_command_without_output_quotes_nothing() {
     let folder = Folder::new(&[]);
     folder.plugin("endless", &wat::parse_str(ENDLESS).unwrap());
     let mut node = Node::start_in(folder, "[service.endless]\ndeadline = '50ms'\n", &[]);
@@ -78,7 +78,7 @@ fn a_command_that_says_nothing_before_it_is_stopped_is_quoted_with_nothing() {
 }
 
 #[test]
-fn a_node_that_listens_on_tcp_alone_says_that_nobody_is_its_owner_there() {
+fn a_node_that_listens_only_on_tcp_logs_that_no_user_is_its_owner() {
     let mut node = Node::start(&["echo"], "name = 'n'\nlisten = ['tcp://127.0.0.1:0']\n");
     node.wait_for("no user can, because that needs an ipc endpoint: add \"ipc://wasmnode.ipc\" to node.listen");
     let mut both = Node::start(&["echo"], "");
@@ -86,7 +86,7 @@ fn a_node_that_listens_on_tcp_alone_says_that_nobody_is_its_owner_there() {
 }
 
 #[test]
-fn keygen_prints_the_key_alone_for_a_script_and_where_keys_are_says_which() {
+fn keygen_prints_only_the_key_to_a_script_and_existing_keys_are_named() {
     let folder = Folder::new(&[]);
     let keys = folder.path("keys").to_str().unwrap().to_owned();
     let made = run(&["keygen", "--keys", &keys]);
@@ -99,7 +99,7 @@ fn keygen_prints_the_key_alone_for_a_script_and_where_keys_are_says_which() {
 }
 
 #[test]
-fn a_service_whose_file_was_refused_is_said_to_be_so() {
+fn an_unknown_service_whose_file_was_refused_has_a_hint() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("broken", b"rubbish");
     let node = Node::start_in(folder, "", &[]);
@@ -125,7 +125,7 @@ fn a_file_that_is_needed_cannot_be_left_out() {
 }
 
 #[test]
-fn a_plan_of_traffic_is_told_from_the_configuration_of_a_node() {
+fn a_traffic_plan_is_distinguished_from_a_nodes_configuration() {
     let plan = format!("{}/../examples/zones/traffic.toml", env!("CARGO_MANIFEST_DIR"));
     let done = run(&["check", &plan]);
     let hint = format!("no node's configuration, but a plan: wasmnode traffic --config {plan}");

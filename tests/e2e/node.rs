@@ -1,4 +1,4 @@
-//! One node under test: a process with a folder of its own, which ends with the test.
+//! One node under test: a process with its own folder, which ends with the test.
 
 use crate::guests;
 use serde_json::Value;
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wasmnode_client::{Body, Client, Code, Error, Request};
 
-/// How long anything may take that is sure to happen: long, because the machine may be busy.
+/// Time limit for events that are certain to happen: long, because the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The folder of a node: `plugins/` with the guests asked for, and `node.toml`.
+/// Folder of a node: `plugins/` with the given guests, and `node.toml`.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    /// Makes a folder with these plugins; a name of `tests/guests` before the `=`, the service's after it.
+    /// Creates a folder with these plugins, each `SERVICE`, or `GUEST=SERVICE` with a name of `tests/guests`.
     pub(crate) fn new(plugins: &[&str]) -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         fs::create_dir(folder.path("plugins")).unwrap();
@@ -37,8 +37,8 @@ impl Folder {
         fs::write(self.path(&format!("plugins/{service}.wasm")), bytes).unwrap();
     }
 
-    /// Writes `node.toml`: one ipc endpoint, one tcp port that the system chooses, and what is given besides. Settings
-    /// that begin with `name` make a node of that name, and may say where it listens.
+    /// Writes `node.toml`: one ipc endpoint, one tcp port that the system chooses, and the given settings. Settings
+    /// that begin with `name` belong to `[node]`, and may set the name and the endpoints.
     pub(crate) fn configure(&self, settings: &str) -> PathBuf {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
         let mut node = format!("[node]\ncache = '{}'\n", cache.display());
@@ -54,7 +54,7 @@ impl Folder {
     }
 }
 
-/// A shipped plugin, or the guest of that name.
+/// Returns a shipped plugin, or the guest of that name.
 fn component(name: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match fs::read(root.join(format!("plugins/{name}.wasm"))) {
@@ -63,13 +63,13 @@ fn component(name: &str) -> Vec<u8> {
     }
 }
 
-/// A running node.
+/// Running node.
 pub(crate) struct Node {
     pub(crate) folder: Folder,
     process: Child,
     log: Receiver<String>,
     seen: Vec<String>,
-    /// Its endpoint on tcp.
+    /// Endpoint on tcp.
     pub(crate) tcp: String,
 }
 
@@ -83,12 +83,12 @@ impl Node {
         Self::start_in(Folder::new(plugins), settings, &[])
     }
 
-    /// Starts a node in a folder that is prepared, with further arguments.
+    /// Starts a node in a prepared folder, with further arguments.
     pub(crate) fn start_in(folder: Folder, settings: &str, arguments: &[&str]) -> Self {
         Self::start_by(wasmnode(), folder, settings, arguments)
     }
 
-    /// Starts a node by a command that runs another, which is put before its own.
+    /// Starts a node by a command that runs another one; `before` is its beginning.
     pub(crate) fn start_inside(before: &[String], folder: Folder, settings: &str) -> Self {
         let mut command = wasmnode();
         if let Some((program, arguments)) = before.split_first() {
@@ -108,17 +108,17 @@ impl Node {
         node
     }
 
-    /// Starts a node in a folder that is prepared, and waits only until it listens.
+    /// Starts a node in a prepared folder, and waits only until it listens.
     pub(crate) fn start_unready(folder: Folder, settings: &str) -> Self {
         let config = folder.configure(settings);
         let (process, log) = spawn(wasmnode(), &config, &[]);
         let mut node = Self { folder, process, log, seen: Vec::new(), tcp: String::new() };
         node.wait_for("listening on tcp://");
-        node.learn_endpoint();
+        node.read_endpoint();
         node
     }
 
-    /// Starts a node whose cache is in its own folder, not the one that tests share.
+    /// Starts a node with a cache of its own instead of the one that tests share.
     pub(crate) fn start_with_cache(folder: Folder, cache: &str, settings: &str) -> Self {
         let config = folder.configure(settings);
         let text = fs::read_to_string(&config).unwrap();
@@ -130,7 +130,7 @@ impl Node {
         node
     }
 
-    /// Starts it again once it has ended, in its folder and at its endpoints; what it had logged is forgotten.
+    /// Restarts a node that has ended, in its folder and at its endpoints, and clears its log.
     pub(crate) fn start_again(&mut self) {
         self.wait();
         let config = self.folder.path("node.toml");
@@ -143,15 +143,15 @@ impl Node {
 
     fn wait_until_ready(&mut self) {
         self.wait_for("is ready");
-        self.learn_endpoint();
+        self.read_endpoint();
     }
 
-    fn learn_endpoint(&mut self) {
+    fn read_endpoint(&mut self) {
         let listening = self.seen.iter().find_map(|line| line.split_once("listening on tcp://"));
         self.tcp = format!("tcp://{}", listening.unwrap().1);
     }
 
-    /// Its endpoint on ipc.
+    /// Returns the endpoint on ipc.
     pub(crate) fn ipc(&self) -> String {
         format!("ipc://{}", self.folder.path("node.ipc").display())
     }
@@ -183,12 +183,12 @@ impl Node {
         }
     }
 
-    /// What `node.services` answers.
+    /// Returns the report of `node.services`.
     pub(crate) fn report(&self) -> Value {
         serde_json::from_slice(&self.call("node.services", &[]).unwrap()[0]).unwrap()
     }
 
-    /// Asks until a figure of a service's report is this.
+    /// Waits until a figure of a service's report has this value.
     pub(crate) fn wait_for_figure(&self, service: &str, name: &str, figure: u64) {
         let until = Instant::now() + PATIENCE;
         loop {
@@ -236,12 +236,12 @@ impl Node {
         self.wait_for_figure(service, "running", 1);
     }
 
-    /// Waits until so many idle workers are registered.
+    /// Waits until this number of idle workers is registered.
     pub(crate) fn wait_for_workers(&self, service: &str, workers: u64) {
         self.wait_for_figure(service, "workers_idle", workers);
     }
 
-    /// Waits until so many workers serve a request.
+    /// Waits until this number of workers serves a request.
     pub(crate) fn wait_for_busy_workers(&self, service: &str, workers: u64) {
         self.wait_for_figure(service, "workers_busy", workers);
     }
@@ -272,25 +272,25 @@ impl Node {
         }
     }
 
-    /// Forgets what was logged until now.
-    pub(crate) fn forget_log(&mut self) {
+    /// Clears the log up to now.
+    pub(crate) fn clear_log(&mut self) {
         self.log.try_iter().for_each(drop);
         self.seen.clear();
     }
 
-    /// All log lines so far, but for those that were forgotten.
+    /// Returns all log lines so far, except the cleared ones.
     pub(crate) fn log_so_far(&mut self) -> &[String] {
         self.seen.extend(self.log.try_iter());
         &self.seen
     }
 
-    /// All log lines until the log ends, with those seen before.
+    /// Returns all log lines until the end of the log, including those seen before.
     pub(crate) fn log_to_its_end(&mut self) -> &[String] {
         self.seen.extend(self.log.iter());
         &self.seen
     }
 
-    /// Ends it as a crash would: it has no time for anything.
+    /// Kills the node, as in a crash.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.wait();
@@ -305,7 +305,7 @@ impl Node {
         self.process.wait().unwrap()
     }
 
-    /// Waits until it ends, at most so long.
+    /// Waits until the node ends, at most for `patience`.
     pub(crate) fn wait_at_most(&mut self, patience: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + patience;
         while Instant::now() < until {
@@ -317,12 +317,12 @@ impl Node {
         None
     }
 
-    /// Open file descriptors.
+    /// Returns the number of open file descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
-    /// Resident memory in KiB.
+    /// Returns the resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -337,7 +337,7 @@ impl Drop for Node {
     }
 }
 
-/// A process and the lines of its log.
+/// Starts a process; returns it with the lines of its log.
 fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Receiver<String>) {
     let state = config.parent().unwrap().join("state");
     command.env("XDG_STATE_HOME", state).arg("--config").arg(config).args(arguments).stderr(Stdio::piped());
@@ -348,14 +348,14 @@ fn spawn(mut command: Command, config: &Path, arguments: &[&str]) -> (Child, Rec
     (process, log)
 }
 
-/// The binary under test.
+/// Returns a command of the binary under test.
 pub(crate) fn wasmnode() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmnode"));
     command.env_remove("RUST_LOG").env("XDG_STATE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("state"));
     command
 }
 
-/// Runs the binary to its end.
+/// Runs the binary until it ends.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     wasmnode().args(arguments).output().unwrap()
 }

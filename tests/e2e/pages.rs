@@ -1,9 +1,9 @@
-//! Pages for users do what they show: their blocks of commands are replayed, and the output is compared.
+//! Replay of the pages for users: their blocks of commands are run, and the output is compared.
 //!
 //! A block with the info string `sh` is replayed; one that no test can run is `sh by-hand`. Blocks of `text` that
-//! follow a replayed block, with no prose between, show all that it prints. `…` stands for anything in a line, and
-//! alone in a line for any lines; dates, digests and times may differ. A command that is to fail has `exit code N` at
-//! the end of its comment. A node runs in a terminal of its own, until the prose says Ctrl-C.
+//! follow a replayed block, with no prose between, show its whole output. `…` matches any text in a line, and alone in
+//! a line any lines; dates, digests and times may differ. A command that must fail has `exit code N` at the end of its
+//! comment. A node runs in its own terminal until the prose says Ctrl-C.
 
 mod clone;
 mod output;
@@ -17,7 +17,8 @@ use session::Session;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// What a page assumes: a node, as the README starts it, and plugins of the reader, which are copies of shipped ones.
+/// State that a page assumes: a node, started as in the README, and plugins of the reader, which are copies of shipped
+/// ones.
 struct Start {
     runs_a_node: bool,
     plugins: &'static [(&'static str, &'static str)],
@@ -67,7 +68,7 @@ fn every_page_for_users_is_replayed() {
     assert_eq!(found, PAGES.iter().map(ToString::to_string).collect());
 }
 
-/// Follows a page, and returns where it is wrong.
+/// Replays a page; returns the differences.
 fn replay(name: &str, text: &str, start: &Start) -> Vec<String> {
     let steps = match page::steps(text) {
         Ok(steps) => steps,
@@ -110,7 +111,7 @@ fn play(session: &mut Session, block: &Block) -> Vec<String> {
     wrong
 }
 
-/// Follows a small page with a node, and returns the first lines of what is wrong.
+/// Replays a small page with a node; returns the first line of each difference.
 fn wrong_lines(page: &str) -> Vec<String> {
     let wrong = replay("planted", page, &A_NODE);
     wrong.iter().map(|wrong| wrong.lines().next().unwrap().to_owned()).collect()

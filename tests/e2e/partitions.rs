@@ -1,7 +1,7 @@
-//! Nodes in network namespaces of their own, on a network that the test makes, breaks, narrows and removes.
+//! Nodes in network namespaces, on a network that the test creates, cuts, throttles and removes.
 
 use crate::connections::{connections, wait_for_connections};
-use crate::load::{Crew, Runs, assert_all_well, failures, load, unique_body};
+use crate::load::{Crew, Runs, assert_all_succeeded, failures, load, unique_body};
 use crate::node::{Folder, Node, PATIENCE};
 use crate::tools::has;
 use crate::zmtp::{RawPeer, message};
@@ -17,17 +17,17 @@ use wasmnode_client::{Code, Request};
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
-/// How long a zone that is whole again may take to notice: the dead are greeted every 10 s.
+/// Time limit for a zone to notice that it is connected again: dead members are contacted every 10 s.
 const REUNION: Duration = Duration::from_secs(60);
 
-/// Some hosts around a router, each in a namespace of its own.
+/// Hosts around a router, each in a network namespace.
 struct Network {
     router: String,
     hosts: Vec<String>,
 }
 
 impl Network {
-    /// Makes a network with so many hosts, unless this machine does not let us.
+    /// Creates a network with so many hosts; `None` if the machine does not permit it.
     fn new(hosts: usize) -> Option<Self> {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let prefix = format!("wasmnode-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
@@ -54,7 +54,7 @@ impl Network {
         Some(network)
     }
 
-    /// Starts a node on a host; all nodes know the one on host 0.
+    /// Starts a node on a host; all nodes have the one on host 0 as their seed.
     fn node(&self, number: usize, name: &str, plugins: &[&str], settings: &str) -> Node {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.hosts[number], env!("CARGO_BIN_EXE_wasmnode")]).env_remove("RUST_LOG");
@@ -64,7 +64,7 @@ impl Network {
         Node::start_by(command, Folder::new(plugins), &settings, &[])
     }
 
-    /// Nothing reaches a host any more; and nothing leaves it, if it is cut off both ways.
+    /// Drops everything to a host and, with `both_ways`, everything from it.
     fn cut_off(&self, number: usize, both_ways: bool) {
         ip(&["-n", &self.router, "route", "add", "blackhole", &address(number)]);
         if both_ways {
@@ -79,7 +79,7 @@ impl Network {
         }
     }
 
-    /// Does something in a thread that is on a host.
+    /// Runs a closure in a thread in the namespace of a host.
     fn on_host<T: Send>(&self, number: usize, act: impl FnOnce() -> T + Send) -> T {
         let host = File::open(format!("/run/netns/{}", self.hosts[number])).unwrap();
         let act = || {
@@ -126,7 +126,7 @@ fn a_partition_is_noticed_and_heals(both_ways: bool) {
             began = Instant::now();
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     let answers = load(&front, &["job"], 10, |_| {});
     let failed = failures(&answers, Duration::from_secs(2));
     assert_eq!(failed.len(), 10);
@@ -148,7 +148,7 @@ fn a_partition_is_noticed_and_heals(both_ways: bool) {
     println!("cut off, both ways: {both_ways}: well {:?} after it was healed", began.elapsed());
     assert!(began.elapsed() < REUNION, "{:?}", began.elapsed());
     wait_until_used(&front, &far, "echo");
-    assert_all_well(&load(&front, &["job"], 100, |_| {}));
+    assert_all_succeeded(&load(&front, &["job"], 100, |_| {}));
     assert_eq!(runs.repeated(), [""; 0]);
 }
 
@@ -158,7 +158,7 @@ fn a_node_that_is_cut_off_is_not_chosen_and_comes_back_when_the_network_is_whole
 }
 
 #[test]
-fn a_node_that_can_send_and_not_hear_is_not_chosen_and_comes_back_too() {
+fn a_node_that_can_send_but_not_receive_is_not_chosen_and_comes_back_too() {
     a_partition_is_noticed_and_heals(false);
 }
 
@@ -189,7 +189,7 @@ fn a_lost_cable_ends_the_connections_of_clients_within_half_a_minute() {
     let Some(network) = Network::new(2) else { return };
     let node = network.node(0, "front", &["echo"], "");
     let endpoint = node.tcp.clone();
-    // One is idle, to the other the node sends heartbeats. Neither sends any of its own.
+    // One is idle; to the other the node sends heartbeats. Neither client sends heartbeats.
     let _clients = network.on_host(1, || {
         let (idle, mut worker) = (RawPeer::open(&endpoint, b""), RawPeer::open(&endpoint, b""));
         worker.send(&message(&[b"MDPW02", b"\x01", b"job"]));

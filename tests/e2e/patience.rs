@@ -1,4 +1,4 @@
-//! Foreign Majordomo services over real sockets: they have no deadline but those that somebody sets.
+//! Foreign Majordomo services over real sockets, which have only the deadlines that are configured.
 
 use crate::majordomo::{Frames, Worker, answer, ask, dealer};
 use crate::node::{Node, PATIENCE};
@@ -7,10 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmnode_client::{Code, Error, Request};
 
-/// Longer than the 2 s that a plugin has by default.
+/// Longer than the default deadline of a plugin, 2 s.
 pub(crate) const LONG: Duration = Duration::from_millis(2_500);
 
-/// Serves so many requests, each after so much work during which it sends nothing, and answers with the number of it.
+/// Serves so many requests, each after `each`, during which the worker sends nothing; answers with the number of the
+/// request.
 pub(crate) fn work(worker: Worker, requests: usize, each: Duration) -> JoinHandle<Worker> {
     std::thread::spawn(move || {
         for number in 0..requests {
@@ -22,14 +23,14 @@ pub(crate) fn work(worker: Worker, requests: usize, each: Duration) -> JoinHandl
     })
 }
 
-fn told(code: &str, reason: &str, frames: &Frames) {
+fn assert_status(code: &str, reason: &str, frames: &Frames) {
     let text: Vec<_> = frames.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
     let is_so = text.len() == 6 && text[3] == "wasmnode-failure" && text[4] == code && text[5].contains(reason);
     assert!(is_so, "{text:?}");
 }
 
 #[test]
-fn a_worker_that_needs_longer_than_a_plugin_may_is_heard_and_what_waits_for_it_is_served() {
+fn a_worker_may_take_longer_than_a_plugin_and_waiting_requests_are_served() {
     let node = Node::start(&[], "");
     let worker = Worker::v2(&node.ipc(), "slow");
     node.wait_for_workers("slow", 1);
@@ -85,7 +86,7 @@ fn a_hundred_thousand_requests_are_answered_that_were_sent_before_the_first_answ
 }
 
 #[test]
-fn what_is_over_the_limits_of_a_workers_queue_is_refused_at_once_and_the_log_names_the_limit() {
+fn requests_beyond_a_workers_queue_are_refused_immediately_and_the_log_names_the_limit() {
     let settings = "[limits]\nrequests-per-client = 3\nheld-bytes = '1MiB'\n[service.job]\nqueue = 1\n";
     let mut node = Node::start(&[], settings);
     let worker = Worker::v2(&node.ipc(), "job");
@@ -113,11 +114,15 @@ fn a_deadline_for_all_workers_is_kept_and_its_failure_names_it() {
     node.wait_for_workers("slow", 1);
     let client = dealer(&node.ipc(), None);
     ask(&client, "slow", "a");
-    told("504", "may have run: majordomo.deadline = 300ms, as service.slow.deadline is not set", &answer(&client));
+    assert_status(
+        "504",
+        "may have run: majordomo.deadline = 300ms, as service.slow.deadline is not set",
+        &answer(&client),
+    );
     worker.request();
     worker.expect_disconnect();
     ask(&client, "gone", "a");
-    told("404", "it waited for majordomo.wait = 2s", &answer(&client));
+    assert_status("404", "it waited for majordomo.wait = 2s", &answer(&client));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What one plugin makes is bounded, and nobody waits for it.
+//! Bounds on the output of one plugin, which delays no other.
 
 use crate::node::{Node, PATIENCE};
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Reply, Request};
 
-/// How much more memory a node may have after one plugin has done its worst, in KiB.
+/// Largest growth of a node's memory after one plugin has produced as much as it can, in KiB.
 const GROWTH: u64 = 96 << 10;
 
 #[test]
@@ -40,7 +40,7 @@ fn a_flood_of_partial_replies_takes_little_memory_and_others_are_served_meanwhil
             assert!(grown < GROWTH, "{grown} KiB more after {parts} partial replies");
         }
     };
-    // Each counts 64 bytes for itself and for each of its frames.
+    // Each partial reply counts 64 bytes for itself, and for each of its frames.
     assert_eq!((failure.code, parts), (Code::TooLarge, (1 << 30) / (201 * 64)));
     assert!(slowest < Duration::from_secs(2), "echo took {slowest:?}");
 }

@@ -1,4 +1,5 @@
-//! A node that loads only what is listed or signed: what is refused, that it is said, and that all else serves on.
+//! A node that loads only listed or signed plugins: what it refuses, with which report, and that all others keep
+//! serving.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, run, wasmnode};
@@ -13,7 +14,7 @@ use wasmnode_sandbox::digest;
 const ECHO: &str = include_str!("../guests/echo.wat");
 const COUNTER: &str = include_str!("../guests/counter.wat");
 
-/// A folder with two pairs of keys, ours and theirs, and the signed `echo` that serves whatever happens to others.
+/// Creates a folder with two pairs of keys, ours and theirs, and a signed `echo` that serves in every test.
 fn folder() -> Folder {
     let folder = Folder::new(&["echo"]);
     for name in ["ours", "theirs"] {
@@ -23,7 +24,7 @@ fn folder() -> Folder {
     folder
 }
 
-/// A node there that trusts our key.
+/// Starts a node in such a folder that trusts our key.
 fn node() -> Node {
     Node::start_in(folder(), "[security.plugins]\nsigners = ['ours.pub']\n", &[])
 }
@@ -69,7 +70,7 @@ fn words(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
-/// Ends a node, and starts it again with another configuration.
+/// Restarts a node with a changed configuration.
 fn start_again_with(node: &mut Node, change: impl FnOnce(&str) -> String) {
     node.kill();
     let config = node.folder.path("node.toml");
@@ -78,19 +79,19 @@ fn start_again_with(node: &mut Node, change: impl FnOnce(&str) -> String) {
 }
 
 #[test]
-fn what_nobody_trusted_has_signed_is_refused_said_and_counted_while_others_serve() {
+fn files_without_a_trusted_signature_are_refused_reported_and_counted_while_others_serve() {
     let folder = folder();
     for name in ["unsigned", "stranger", "altered", "rubbish"] {
         folder.plugin(name, &component(COUNTER));
     }
     sign(&folder, "plugins/stranger.wasm", "theirs.key");
     sign(&folder, "plugins/altered.wasm", "ours.key");
-    // Not one byte of it runs otherwise: it is still a component.
+    // The altered file has the same code; it is still a component.
     let mut altered = component(COUNTER);
     altered.extend([0, 2, 1, b'x']);
     folder.plugin("altered", &altered);
     fs::write(folder.path("plugins/rubbish.wasm.minisig"), "rubbish").unwrap();
-    // Without a policy all four serve, and are in the cache of compiled plugins from then on.
+    // Without a policy all four serve, and are cached as compiled plugins.
     let mut node = Node::start_in(folder, "", &[]);
     for service in ["unsigned", "stranger", "altered", "rubbish"] {
         node.wait_for(&format!("generation 1 of {service} serves"));
@@ -121,7 +122,7 @@ fn a_signature_that_comes_later_lets_its_plugin_serve_without_a_restart() {
     sign(&node.folder, "late.wasm", "ours.key");
     move_in(&node, "late.wasm");
     node.wait_for_refusal("late", "it is not signed");
-    // As `cp` does it: in place, and closed at the end.
+    // As with `cp`: written in place, and closed at the end.
     fs::copy(node.folder.path("late.wasm.minisig"), node.folder.path("plugins/late.wasm.minisig")).unwrap();
     node.wait_for("generation 1 of late serves");
     assert_eq!(node.call("late", &[b"x"]).unwrap(), [&[1][..]]);
@@ -134,20 +135,21 @@ fn a_version_that_is_not_signed_leaves_the_old_one_serving_until_it_is() {
     fs::write(node.folder.path("echo.wasm"), component(COUNTER)).unwrap();
     sign(&node.folder, "echo.wasm", "ours.key");
     move_in(&node, "echo.wasm");
-    // The signature there is that of the old version.
+    // The signature in the folder is that of the old version.
     node.wait_for_refusal("echo", "its bytes are not those that echo.wasm.minisig was made for");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     move_in(&node, "echo.wasm.minisig");
     node.wait_for("generation 2 of echo serves");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
-    // What serves was checked; that its signature goes is said, and nothing else happens.
+    // The serving version was checked when it was loaded; the removal of its signature is reported, and has no other
+    // effect.
     fs::remove_file(node.folder.path("plugins/echo.wasm.minisig")).unwrap();
     node.wait_for_refusal("echo", "it is not signed");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
 }
 
 #[test]
-fn what_vouches_for_a_file_is_said_once_each_time_that_it_is_loaded() {
+fn the_provenance_of_a_file_is_logged_once_each_time_it_is_loaded() {
     let settings = "[security.plugins]\nsigners = ['ours.pub']\n";
     let mut node = Node::start_with_cache(folder(), "own-cache", settings);
     for _ in 0..2 {
@@ -156,7 +158,7 @@ fn what_vouches_for_a_file_is_said_once_each_time_that_it_is_loaded() {
         assert!(node.wait().success());
         let said = node.log_to_its_end().iter().filter(|line| line.contains("echo.wasm may be loaded")).count();
         assert_eq!(said, 1);
-        // So that it is compiled once more.
+        // Removed, so that the plugin is compiled again.
         fs::remove_dir_all(node.folder.path("own-cache")).unwrap();
         node.start_again();
     }
@@ -175,14 +177,14 @@ fn a_listed_digest_needs_no_signature() {
 }
 
 #[test]
-fn deploy_brings_the_signature_along_or_makes_it() {
+fn deploy_copies_the_signature_or_makes_it() {
     let node = node();
     fs::write(node.folder.path("hello.wasm"), component(COUNTER)).unwrap();
     let said = fail(&words(&deploy(&node, "hello.wasm", &[])));
     let (file, remedy) = (path(&node.folder, "hello.wasm"), "or deploy it with --sign-key SECRET, or list");
     assert!(said.contains(&format!("hello is refused: it is not signed: there is no {file}.minisig")), "{said}");
     assert!(said.contains(&format!("`wasmnode sign {file} --key SECRET`, {remedy}")), "{said}");
-    // The same bytes again, and another verdict.
+    // The same bytes again, with another verdict.
     let said = succeed(&words(&deploy(&node, "hello.wasm", &["--sign-key", &path(&node.folder, "ours.key")])));
     assert_eq!(said, "generation 1 of hello serves\n");
 
@@ -198,7 +200,7 @@ fn deploy_brings_the_signature_along_or_makes_it() {
 }
 
 #[test]
-fn a_cache_that_others_may_write_to_is_no_way_around() {
+fn a_cache_that_others_may_write_to_does_not_bypass_the_policy() {
     let mut node = Node::start(&["echo"], "");
     let cache = node.folder.path("cache");
     fs::create_dir(&cache).unwrap();
@@ -231,7 +233,7 @@ fn keys_are_secret_and_never_overwritten() {
 }
 
 #[test]
-fn without_a_name_the_keys_are_those_of_the_person() {
+fn without_a_name_the_keys_are_those_of_the_user() {
     let folder = Folder::new(&["echo"]);
     let mine = |arguments: &[&str]| {
         let mut command = wasmnode();

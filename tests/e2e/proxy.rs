@@ -1,5 +1,4 @@
-//! A tcp proxy between two nodes that treats what passes as a bad network would: it delays, narrows, holds back, or
-//! resets.
+//! A tcp proxy between two nodes that behaves like a bad network: it delays, throttles, holds back, or resets.
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{ErrorKind, Read, Write};
@@ -9,32 +8,32 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How soon a change is obeyed.
+/// Time within which a change takes effect.
 const STEP: Duration = Duration::from_millis(5);
 
-/// A place to be dialled in the stead of a node.
+/// Proxy that is dialled instead of a node.
 pub(crate) struct Proxy {
-    /// Where it listens.
+    /// Endpoint that the proxy listens on.
     pub(crate) endpoint: String,
     network: Arc<Network>,
 }
 
-/// A direction, seen from the one who dials.
+/// Direction, as seen from the dialling side.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Way {
+pub(crate) enum Direction {
     There,
     Back,
 }
 
 #[derive(Default)]
 struct Network {
-    /// Where it leads; nobody is let in before that is known.
+    /// Target of the proxy; connections are closed while there is none.
     target: Mutex<Option<String>>,
     delay_us: AtomicU64,
-    /// Bytes that pass in a second, each way and on each connection; 0 = all that come.
+    /// Bytes per second in each direction of each connection; 0 for no limit.
     rate: AtomicU64,
     is_held: [AtomicBool; 2],
-    /// Connections of an earlier age are reset.
+    /// Connections with an earlier age are reset.
     age: AtomicU64,
     is_over: AtomicBool,
 }
@@ -50,32 +49,32 @@ impl Proxy {
         Self { endpoint, network }
     }
 
-    /// Leads to this endpoint, `tcp://HOST:PORT`, from now on.
+    /// Sets the target, `tcp://HOST:PORT`.
     pub(crate) fn lead_to(&self, endpoint: &str) {
         *self.network.target.lock().unwrap() = endpoint.strip_prefix("tcp://").map(str::to_owned);
     }
 
-    /// Whatever comes now arrives so much later.
+    /// Delays all later data.
     pub(crate) fn delay(&self, delay: Duration) {
         self.network.delay_us.store(u64::try_from(delay.as_micros()).unwrap(), SeqCst);
     }
 
-    /// No more bytes pass in a second, each way and on each connection, from now on; what comes faster waits.
+    /// Limits the bytes per second in each direction of each connection; faster data waits.
     pub(crate) fn throttle(&self, bytes: u64) {
         self.network.rate.store(bytes, SeqCst);
     }
 
-    /// Nothing passes this way, until [`Self::heal`]; the connections stand.
-    pub(crate) fn hold_back(&self, way: Way) {
+    /// Holds back all data in this direction until [`Self::heal`]; the connections stay open.
+    pub(crate) fn hold_back(&self, way: Direction) {
         self.network.is_held[way as usize].store(true, SeqCst);
     }
 
-    /// What was held back passes, and all that comes.
+    /// Forwards the data that was held back, and all later data.
     pub(crate) fn heal(&self) {
         self.network.is_held.iter().for_each(|way| way.store(false, SeqCst));
     }
 
-    /// Resets all connections, and loses what is on its way; new ones can be made.
+    /// Resets all connections, which loses data in transit; new ones can be made.
     pub(crate) fn cut(&self) {
         self.network.age.fetch_add(1, SeqCst);
     }
@@ -106,15 +105,15 @@ impl Network {
             stream.set_nonblocking(false).unwrap();
             stream.set_read_timeout(Some(STEP)).unwrap();
             stream.set_nodelay(true).unwrap();
-            // The last one to close it resets it.
+            // The last thread to close the stream resets it.
             set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
         }
-        self.pipe(Way::There, dialled, &node);
-        self.pipe(Way::Back, &node, dialled);
+        self.pipe(Direction::There, dialled, &node);
+        self.pipe(Direction::Back, &node, dialled);
     }
 
-    /// Two threads for one direction, so that a delay does not narrow it.
-    fn pipe(self: &Arc<Self>, way: Way, from: &TcpStream, to: &TcpStream) {
+    /// Starts two threads for one direction, so that a delay does not limit the throughput.
+    fn pipe(self: &Arc<Self>, way: Direction, from: &TcpStream, to: &TcpStream) {
         let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
         let (reader, writer, age) = (self.clone(), self.clone(), self.age.load(SeqCst));
         let (chunks, due) = channel();
@@ -138,7 +137,7 @@ impl Network {
         }
     }
 
-    fn write(&self, way: Way, mut to: TcpStream, chunks: &Receiver<(Instant, Vec<u8>)>, age: u64) {
+    fn write(&self, way: Direction, mut to: TcpStream, chunks: &Receiver<(Instant, Vec<u8>)>, age: u64) {
         let mut free = Instant::now();
         for (due, bytes) in chunks {
             std::thread::sleep(due.max(free).saturating_duration_since(Instant::now()));

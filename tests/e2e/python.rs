@@ -1,11 +1,11 @@
-//! Clients and workers in Python, on a ZeroMQ library that is not ours.
+//! Clients and workers in Python, on another ZeroMQ library.
 
 use crate::node::{Node, PATIENCE};
 use crate::tools;
 use std::process::{Child, Command};
 use wasmnode_client::{Reply, Request};
 
-/// A program in Python, if its ZeroMQ is here.
+/// Returns a program in Python, if pyzmq is installed.
 pub(crate) fn script(name: &str) -> Option<Command> {
     if !tools::has("pyzmq", &["python3", "-c", "import zmq"]) {
         return None;
@@ -15,7 +15,7 @@ pub(crate) fn script(name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// A worker process that ends with the test.
+/// Worker process that ends with the test.
 pub(crate) struct Worker(Child);
 
 impl Worker {
@@ -35,7 +35,7 @@ impl Drop for Worker {
     }
 }
 
-/// What a program prints that succeeds.
+/// Returns the output of a program that must succeed.
 pub(crate) fn finish(mut program: Command, arguments: &[&str]) -> String {
     let done = program.args(arguments).output().unwrap();
     assert!(done.status.success(), "{program:?}\n{}", String::from_utf8_lossy(&done.stderr));
@@ -66,7 +66,7 @@ fn a_client_that_asks_a_hundred_thousand_times_before_it_reads_is_answered_each_
 }
 
 #[test]
-fn clients_and_workers_of_majordomo_02_work_by_the_letter() {
+fn clients_and_workers_that_follow_majordomo_02_exactly_work() {
     let (Some(worker), Some(client)) = (script("tests/python/mdp02.py"), script("tests/python/mdp02.py")) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What becomes of requests when the connection of their client ends.
+//! Requests whose client's connection ends.
 
 use crate::majordomo::dealer;
 use crate::node::{Node, PATIENCE};
@@ -11,7 +11,7 @@ fn worker(node: &Node) -> zmq::Socket {
     worker
 }
 
-/// The address of the client in the next request of a worker.
+/// Returns the address of the client in the next request of a worker.
 fn next_request(worker: &zmq::Socket) -> Vec<u8> {
     loop {
         let frames = worker.recv_multipart(0).unwrap();
@@ -26,7 +26,7 @@ fn ask(client: &zmq::Socket, body: &str) {
 }
 
 #[test]
-fn what_a_client_asked_that_cannot_come_back_is_cancelled_with_its_connection() {
+fn requests_of_a_client_that_cannot_return_are_cancelled_with_its_connection() {
     let node = Node::start(&[], "[majordomo]\non-failure = 'status'\n");
     let worker = worker(&node);
     let client = dealer(&node.ipc(), None);
@@ -40,7 +40,7 @@ fn what_a_client_asked_that_cannot_come_back_is_cancelled_with_its_connection() 
 }
 
 #[test]
-fn a_client_that_comes_back_under_its_identity_gets_the_reply_to_what_it_asked_before() {
+fn a_client_that_returns_under_its_identity_gets_the_reply_to_its_earlier_request() {
     let node = Node::start(&[], "");
     let worker = worker(&node);
     let client = dealer(&node.ipc(), Some(b"me"));

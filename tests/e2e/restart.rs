@@ -1,4 +1,4 @@
-//! What a restart keeps: which version of a plugin serves, and the versions that it could go back to.
+//! State that a restart keeps: the serving version of a plugin, and the versions that it can be rolled back to.
 
 use crate::guests::component;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -25,14 +25,14 @@ fn plugins(node: &Node, arguments: &[&str]) -> String {
     String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
 }
 
-/// Number and state of each version, newest first.
+/// Returns number and state of each version, newest first.
 fn versions(node: &Node) -> Vec<String> {
     let list = plugins(node, &[]);
     let rows = list.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     rows.map(|row| format!("{} {}", row[1], row[2])).collect()
 }
 
-/// Waits until a version is on record on disk: a crash before that is one at which the version had not served.
+/// Waits until a version is recorded on disk, because after an earlier crash the version counts as never served.
 fn wait_until_kept(node: &Node, guest: &str) {
     let (file, digest) = (node.folder.path("state/wasmnode/under-test/versions.json"), digest(&component(guest)));
     let until = Instant::now() + PATIENCE;
@@ -41,7 +41,7 @@ fn wait_until_kept(node: &Node, guest: &str) {
     }
 }
 
-/// Ends the node as a crash would, and starts it again.
+/// Kills the node, and starts it again.
 fn restart(node: &mut Node) {
     node.kill();
     node.start_again();
@@ -57,7 +57,7 @@ fn a_version_that_was_rolled_back_to_serves_after_a_restart_under_its_number() {
         assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
         assert_eq!(versions(&node), ["2 rolled", "1 serving"]);
     }
-    // What lies in the folder is known, whatever its times.
+    // The file in the folder is recognized, whatever its times.
     let file = node.folder.path("plugins/echo.wasm");
     fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     drop_in(&mut node, TRAP, 3);
@@ -102,7 +102,7 @@ fn a_file_that_is_refused_does_not_take_the_place_of_what_serves_with_a_restart(
     restart(&mut node);
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
     node.wait_for_refusal("echo", "not a WebAssembly file");
-    // What came while it was down is new.
+    // A file that appeared while the node was down is new.
     node.kill();
     fs::write(node.folder.path("plugins/echo.wasm"), component(COUNTER)).unwrap();
     node.start_again();
@@ -111,7 +111,7 @@ fn a_file_that_is_refused_does_not_take_the_place_of_what_serves_with_a_restart(
 }
 
 #[test]
-fn a_file_that_was_removed_while_the_node_was_down_is_gone() {
+fn a_file_that_was_removed_while_the_node_was_down_does_not_serve() {
     let mut node = Node::start(&["echo", "print"], "");
     node.kill();
     fs::remove_file(node.folder.path("plugins/echo.wasm")).unwrap();
@@ -134,7 +134,7 @@ fn a_version_whose_bytes_are_lost_gives_way_to_the_file() {
 }
 
 #[test]
-fn what_was_kept_serves_only_if_the_configuration_admits_it() {
+fn a_kept_version_serves_only_if_the_configuration_admits_it() {
     let mut node = Node::start(&["echo"], "");
     drop_in(&mut node, COUNTER, 2);
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1"));
@@ -183,7 +183,7 @@ fn two_nodes_of_one_name_do_not_share_their_state() {
 
 /// Removes the file of `echo`, and waits until the service is withdrawn.
 fn remove(node: &mut Node) {
-    node.forget_log();
+    node.clear_log();
     fs::remove_file(node.folder.path("plugins/echo.wasm")).unwrap();
     node.wait_for("no plugin serves echo: its file was removed");
 }
@@ -209,14 +209,14 @@ fn a_file_that_is_removed_takes_neither_numbers_nor_rollbacks_with_it() {
     node.start_again();
     node.wait_for(&said);
     assert_eq!(node.fail("echo", &[b"x"]).0, Code::UnknownService);
-    // Other bytes serve, and the rolled-back ones do not take their place; a restart changes none of it.
+    // Other bytes serve, and the rolled-back ones do not replace them; a restart changes neither.
     drop_in(&mut node, ECHO, 3);
     node.folder.plugin("echo", &component(COUNTER));
     node.wait_for("echo.wasm is generation 2 of echo, which was rolled back: generation 3 keeps serving");
     node.signal("-TERM");
     node.start_again();
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
-    // Only who deploys them has them serve.
+    // Only a deployment makes them serve.
     let deployed = run(&["deploy", file.to_str().unwrap(), "--to", &node.ipc()]);
     assert_eq!(String::from_utf8(deployed.stdout).unwrap(), "generation 4 of echo serves\n");
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), [&[1][..]]);
@@ -246,7 +246,7 @@ fn the_log_of_a_restart_names_a_service_once_and_not_for_each_version() {
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 2 of echo serves again"), "it is restored");
     node.signal("-TERM");
     node.start_again();
-    // The step back waits until version 1 has been restored.
+    // The rollback waits until version 1 has been restored.
     assert!(plugins(&node, &["rollback", "echo"]).contains("generation 1 of echo serves again"));
     node.signal("-TERM");
     let said = node.log_to_its_end().iter().filter(|line| line.contains("can serve echo"));

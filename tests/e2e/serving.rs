@@ -1,4 +1,4 @@
-//! What a node is for: services from components.
+//! Services from components, the purpose of a node.
 
 use crate::node::{Node, PATIENCE};
 use wasmnode_client::{Client, Code, Reply, Request};
@@ -76,7 +76,7 @@ fn one_connection_carries_many_requests_at_a_time() {
 }
 
 #[test]
-fn a_request_meets_a_fresh_instance_unless_the_configuration_says_otherwise() {
+fn a_request_has_a_fresh_instance_unless_configured_otherwise() {
     let settings = "[service.some]\nreuse = 3\n[service.one]\nlifetime = 'singleton'\n";
     let node = Node::start(&["counter", "counter=some", "counter=one"], settings);
     let counts = |service| -> Vec<u8> { (0..5).map(|_| node.call(service, &[]).unwrap()[0][0]).collect() };
@@ -86,7 +86,7 @@ fn a_request_meets_a_fresh_instance_unless_the_configuration_says_otherwise() {
 }
 
 #[test]
-fn a_singleton_serves_one_request_at_a_time_and_forgets_nothing() {
+fn a_singleton_serves_one_request_at_a_time_and_keeps_its_state() {
     let node = Node::start(&["counter"], "[service.counter]\nlifetime = 'singleton'\n");
     let mut client = node.client();
     for _ in 0..100 {
@@ -121,7 +121,7 @@ fn services_call_services_that_they_are_allowed_to_call() {
 }
 
 #[test]
-fn what_a_service_refuses_and_what_nobody_offers_are_different_failures() {
+fn a_rejection_and_an_unknown_service_are_different_failures() {
     let node = Node::start(&["reject"], "");
     assert_eq!(node.fail("reject", &[b"x"]), (Code::Rejected, "ask for something else".into()));
     let (code, why) = node.fail("nothing", &[]);

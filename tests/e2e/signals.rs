@@ -1,4 +1,4 @@
-//! Signals and terminals: what ends a node, what does not, and what SIGHUP has it read again.
+//! Signals and terminals: what ends a node, what does not, and what SIGHUP reloads.
 
 use crate::node::{Folder, Node, PATIENCE, run, wasmnode};
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 #[test]
-fn sighup_has_keys_read_again_and_says_what_needs_a_restart() {
+fn sighup_reloads_keys_and_logs_what_needs_a_restart() {
     let folder = Folder::new(&["echo"]);
     let keys = folder.path("keys");
     let keys = keys.to_str().unwrap();
@@ -33,7 +33,7 @@ fn sighup_has_keys_read_again_and_says_what_needs_a_restart() {
 }
 
 #[test]
-fn sighup_says_again_what_cannot_be_believed() {
+fn sighup_repeats_the_remarks_on_rejected_files() {
     let folder = Folder::new(&[]);
     let keys = folder.path("keys");
     assert!(run(&["keygen", "--keys", keys.to_str().unwrap()]).status.success());
@@ -41,13 +41,13 @@ fn sighup_says_again_what_cannot_be_believed() {
     fs::write(keys.join("trusted/typo.toml"), "kye = 1").unwrap();
     let mut node = Node::start_in(folder, "[security]\nkeys = 'keys'\n", &[]);
     node.wait_for("typo is not trusted");
-    node.forget_log();
+    node.clear_log();
     node.signal("-HUP");
     node.wait_for("typo is not trusted");
 }
 
 #[test]
-fn no_signal_but_those_for_it_ends_a_node_without_draining() {
+fn only_the_intended_signals_end_a_node_without_draining() {
     let mut node = Node::start(&["echo"], "");
     for signal in ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "XFSZ", "STKFLT"] {
         node.signal(&format!("-{signal}"));
@@ -67,7 +67,7 @@ fn no_signal_but_those_for_it_ends_a_node_without_draining() {
     }
 }
 
-/// A terminal: what a person sees of it, and what a program writes to.
+/// Opens a terminal: the end that a person sees, and the end that a program writes to.
 #[allow(unsafe_code, reason = "no crate in use opens terminals")]
 fn terminal() -> (File, File) {
     let open = |path: &str| File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap();
@@ -85,7 +85,7 @@ fn terminal() -> (File, File) {
     (person, program)
 }
 
-/// What is written to a terminal up to a line with this.
+/// Returns the lines of a terminal up to one with this text.
 fn read_until(lines: &mut impl BufRead, text: &str) -> String {
     let (began, mut seen) = (Instant::now(), String::new());
     while !seen.contains(text) {
@@ -95,7 +95,7 @@ fn read_until(lines: &mut impl BufRead, text: &str) -> String {
 }
 
 #[test]
-fn colours_are_for_terminals_whose_user_has_not_said_no_color() {
+fn colours_are_for_terminals_without_no_color() {
     for (variables, is_colourful) in [
         (&[("TERM", "xterm")][..], true),
         (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
@@ -113,7 +113,7 @@ fn colours_are_for_terminals_whose_user_has_not_said_no_color() {
     }
 }
 
-/// Whether a process that this one starts does nothing at SIGHUP, as under nohup: bit 0 of `SigIgn` in `proc(5)`.
+/// Returns `true` if processes started by this one ignore SIGHUP, as under nohup: bit 0 of `SigIgn` in `proc(5)`.
 fn ignores_hang_up() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();

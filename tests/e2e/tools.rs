@@ -1,15 +1,15 @@
-//! Programs that not every machine has. A test that needs one says so and ends where it is missing, unless its name
-//! stands in WASMNODE_TEST_REQUIRED, a list of words.
+//! Programs that not every machine has. A test without its program prints a message and passes, unless
+//! WASMNODE_TEST_REQUIRED, a list of words, names the program.
 
 use std::process::{Command, Stdio};
 
-/// Whether a tool is there: `probe` must run and succeed.
+/// Returns `true` if a tool is installed: `probe` must run and succeed.
 pub(crate) fn has(tool: &str, probe: &[&str]) -> bool {
     let mut command = Command::new(probe[0]);
     has_for(tool, command.args(&probe[1..]))
 }
 
-/// Whether a tool is there and can do what a test needs: the command must run and succeed.
+/// Returns `true` if a tool can do what a test needs: the command must run and succeed.
 pub(crate) fn has_for(tool: &str, command: &mut Command) -> bool {
     if command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
         return true;

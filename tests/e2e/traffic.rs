@@ -1,4 +1,4 @@
-//! `wasmnode traffic`: what it reports, and that it notices a node that answers twice or not at all.
+//! `wasmnode traffic`: its report, and its detection of a node that answers twice or not at all.
 
 use crate::node::{Folder, Node, run, wasmnode};
 use std::path::Path;
@@ -16,13 +16,13 @@ fn send(folder: &Folder, text: &str, arguments: &[&str]) -> (Option<i32>, String
     (status.code(), text(stdout), text(stderr))
 }
 
-/// The columns of the line of a way.
+/// Returns the columns of the line of a flow.
 fn line<'a>(report: &'a str, from: &str, to: &str) -> Vec<&'a str> {
     let mut lines = report.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     lines.find(|columns| columns.starts_with(&[from, to])).unwrap_or_else(|| panic!("{from} to {to} in\n{report}"))
 }
 
-/// The three patterns, to these addresses.
+/// Returns senders with the three patterns, to these addresses.
 fn senders(endpoint: &str, to: &str) -> String {
     let sender = |name: &str, rhythm: &str| {
         format!("[sender.{name}]\nendpoint = '{endpoint}'\nto = {to}\nbytes = [0, 16, '64KiB']\n{rhythm}\n")
@@ -36,7 +36,7 @@ fn senders(endpoint: &str, to: &str) -> String {
 }
 
 #[test]
-fn every_request_has_its_answer_and_a_failure_is_one_unless_it_is_strict() {
+fn every_request_has_its_answer_and_a_failure_counts_as_one_without_strict() {
     let node = Node::start(&["echo", "trap"], "zone = 'paris'\n[service.trap]\nquarantine-after = 0\n");
     let mixed = senders(&node.ipc(), "['echo', 'echo@paris', 'trap', 'missing@lyon']");
     let (code, report, progress) = send(&node.folder, &mixed, &[]);
@@ -59,7 +59,7 @@ fn every_request_has_its_answer_and_a_failure_is_one_unless_it_is_strict() {
     assert_eq!(code, Some(0), "{report}{stderr}");
 }
 
-/// The socket of a node that is none.
+/// Returns the socket of a fake node.
 fn unreliable(endpoint: &str) -> zmq::Socket {
     let socket = zmq::Context::new().socket(zmq::ROUTER).unwrap();
     socket.bind(endpoint).unwrap();
@@ -67,7 +67,7 @@ fn unreliable(endpoint: &str) -> zmq::Socket {
     socket
 }
 
-/// Answers at once, but one request twice and the next not at all.
+/// Answers immediately, but one request twice and the next not at all.
 fn answer(socket: &zmq::Socket, requests: usize) {
     for number in 0..requests {
         let mut frames: Vec<Frame> = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
@@ -78,7 +78,7 @@ fn answer(socket: &zmq::Socket, requests: usize) {
         } else {
             request.body
         };
-        // The first is the question for the zone.
+        // The first request is the query for the zone.
         let times = [1, 2, 0].get(number).copied().unwrap_or(1);
         for _ in 0..times {
             let reply = native::encode_reply(Dialect::Native, request.id, Reply::Final(body.clone()));
@@ -89,7 +89,7 @@ fn answer(socket: &zmq::Socket, requests: usize) {
 }
 
 #[test]
-fn an_answer_that_is_missing_or_doubled_is_noticed() {
+fn a_missing_or_duplicate_answer_is_detected() {
     let folder = Folder::new(&[]);
     let endpoint = format!("ipc://{}", folder.path("node.ipc").display());
     let socket = unreliable(&endpoint);
@@ -105,7 +105,7 @@ fn an_answer_that_is_missing_or_doubled_is_noticed() {
 }
 
 #[test]
-fn a_node_that_is_not_there_is_named_before_anything_is_sent() {
+fn an_absent_node_is_reported_before_anything_is_sent() {
     let folder = Folder::new(&[]);
     let absent = format!("ipc://{}", folder.path("absent.ipc").display());
     let (code, report, stderr) = send(&folder, &senders(&absent, "['echo']"), &[]);

@@ -1,5 +1,5 @@
-//! Keys: who is let in, as what, and what becomes of everybody else. Each stranger here is a real one, on a real
-//! socket, and others are served meanwhile.
+//! Keys: which connections are accepted, in which role, and what happens to all others. Each stranger here is a real
+//! process on a real socket, and others are served meanwhile.
 
 mod connections;
 mod files;
@@ -18,7 +18,7 @@ use wasmnode::keys;
 use wasmnode_client::KeyPair;
 use wasmnode_client::{Client, Code, Credentials, Error, Reply, Request};
 
-/// Somebody with keys in a folder of its own; a node, if it is started.
+/// Process with keys in its own folder; a node, if it is started.
 struct Party {
     name: &'static str,
     folder: Folder,
@@ -39,30 +39,30 @@ impl Party {
         self.folder.path("keys").to_str().unwrap().to_owned()
     }
 
-    /// Trusts another, as the command line does it.
+    /// Trusts another party, with the command `wasmnode trust`.
     fn trusts(&self, other: &Self, as_what: &[&str]) {
         trust(&self.keys(), other, as_what);
     }
 
-    /// Starts its node, which asks for keys.
+    /// Starts its node, which requires keys.
     fn start(self, settings: &str) -> Node {
         let name = self.name;
         Node::start_in(self.folder, &format!("name = '{name}'\n{settings}\n[security]\nkeys = 'keys'\n"), &[])
     }
 
-    /// Its client of a node, whose key is this.
+    /// Connects its client to a node with this key.
     fn client(&self, node: &Node, key: &KeyPair) -> Client {
         Client::connect_with(&node.tcp, &Credentials { own: self.pair, node: key.public }).unwrap()
     }
 
-    /// A plain socket of its own, connected to a node whose key is this.
+    /// Connects a plain socket with its keys to a node with this key.
     fn dealer(&self, node: &Node, key: &KeyPair) -> zmq::Socket {
         let socket = self.socket(&zmq::Context::new(), key);
         socket.connect(&node.tcp).unwrap();
         socket
     }
 
-    /// The same, to be connected.
+    /// Returns such a socket before it is connected.
     fn socket(&self, context: &zmq::Context, key: &KeyPair) -> zmq::Socket {
         let socket = context.socket(zmq::DEALER).unwrap();
         socket.set_linger(0).unwrap();
@@ -89,8 +89,8 @@ fn keys_of(node: &Node) -> String {
     node.folder.path("keys").to_str().unwrap().to_owned()
 }
 
-/// What it is told, at once or not at all.
-fn told(client: &mut Client, service: &str) -> Result<Vec<u8>, Error> {
+/// Calls a service once; returns the reply.
+fn call_once(client: &mut Client, service: &str) -> Result<Vec<u8>, Error> {
     client.call(Request::new(service).body(["x"]).deadline(PATIENCE), |_| {}).map(|body| body.concat())
 }
 
@@ -101,7 +101,7 @@ fn forbidden(result: Result<Vec<u8>, Error>) -> String {
     }
 }
 
-/// Asks for a figure of the node's report until it is at least this.
+/// Waits until a counter of the node's report has at least this value.
 fn wait_for_count(node: &Node, name: &str, least: u64) {
     let began = Instant::now();
     while node.report()["counters"][name].as_u64().unwrap() < least {
@@ -110,7 +110,7 @@ fn wait_for_count(node: &Node, name: &str, least: u64) {
 }
 
 #[test]
-fn who_has_a_trusted_key_calls_what_it_lists_and_is_known_by_name() {
+fn a_trusted_key_calls_what_it_lists_and_is_identified_by_name() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     party.folder.plugin("web", &component("web"));
     party.trusts(&shop, &["--allow", "web"]);
@@ -120,13 +120,13 @@ fn who_has_a_trusted_key_calls_what_it_lists_and_is_known_by_name() {
     let see = Request::new("web").body(["GET /see HTTP/1.1\r\n\r\n"]).deadline(PATIENCE);
     let seen = String::from_utf8(client.call(see, |_| {}).unwrap().concat()).unwrap();
     assert!(seen.contains("wasmnode-caller: user:shop\n"), "{seen}");
-    let why = forbidden(told(&mut client, "echo"));
+    let why = forbidden(call_once(&mut client, "echo"));
     assert!(why.contains("shop may not call echo; `allow` of its key would have to list it"), "{why}");
-    // The node's own user comes by ipc, and may everything.
+    // The node's own user connects by ipc, and may call everything.
     assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
 }
 
-/// One whose node trusts the second, but not the third; both know its key.
+/// Returns a party whose node trusts the second but not the third; both have its key.
 fn acquainted() -> (Party, Party, Party) {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     let stranger = Party::new("stranger", &[]);
@@ -138,7 +138,7 @@ fn acquainted() -> (Party, Party, Party) {
 }
 
 #[test]
-fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
+fn the_command_line_presents_its_key_and_reports_one_that_is_not_trusted() {
     let (party, shop, stranger) = acquainted();
     let node = party.start("");
     let named = format!("node1@{}", node.tcp);
@@ -160,7 +160,7 @@ fn the_command_line_shows_its_key_and_says_when_it_has_none_that_counts() {
 }
 
 #[test]
-fn traffic_is_sent_with_keys_where_nodes_ask_for_them() {
+fn traffic_is_sent_with_keys_where_nodes_require_them() {
     let (party, shop, stranger) = acquainted();
     let node = party.start("");
     let send = |party: &Party, keys: &str, name: &str| {
@@ -184,7 +184,7 @@ fn traffic_is_sent_with_keys_where_nodes_ask_for_them() {
 }
 
 #[test]
-fn strangers_are_turned_away_counted_and_told_of_while_others_are_served() {
+fn strangers_are_rejected_counted_and_logged_while_others_are_served() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     let stranger = Party::new("stranger", &[]);
     party.trusts(&shop, &[]);
@@ -194,9 +194,9 @@ fn strangers_are_turned_away_counted_and_told_of_while_others_are_served() {
     let mut wrong =
         [stranger.client(&node, &key), shop.client(&node, &stranger.pair), Client::connect(&node.tcp).unwrap()];
     for client in &mut wrong {
-        let refused = told(client, "echo");
+        let refused = call_once(client, "echo");
         assert!(matches!(refused, Err(Error::Refused { .. } | Error::Unreachable { .. })), "{refused:?}");
-        assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+        assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     }
     let log = node.wait_for("is not trusted; to let it in: wasmnode trust NAME");
     assert!(log.contains(&stranger.pair.public.to_string()), "{log}");
@@ -214,21 +214,21 @@ fn trust_begins_and_ends_without_a_restart_and_ends_what_is_under_way() {
     let key = party.pair;
     let mut node = party.start("[defaults]\ndeadline = '3m'\n");
     let mut served = other.client(&node, &key);
-    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
+    assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
     trust(&keys_of(&node), &shop, &[]);
     node.wait_for("the keys have changed: 2 are trusted");
     let mut client = shop.client(&node, &key);
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x");
     client.send(Request::new("loop").body(["x"]).deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     distrust(&keys_of(&node), "shop");
     node.wait_for("the keys have changed: 1 is trusted");
-    // What it had asked is cancelled, what it asks on is not heard, and it does not come in again.
+    // Its requests are cancelled, later ones are dropped, and it cannot connect again.
     node.wait_until_quiet(PATIENCE);
     let before = node.report()["counters"]["accepted"].as_u64().unwrap();
     client.send(Request::new("echo").body(["x"])).unwrap();
-    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     let after = node.report()["counters"]["accepted"].as_u64().unwrap();
     assert_eq!(after - before, 2, "a report and a request of the other");
     wait_for_count(&node, "turned_away", 2);
@@ -243,7 +243,7 @@ fn a_key_with_mistakes_leaves_the_others_as_they_were() {
     fs::write(node.folder.path("keys/trusted/typo.toml"), "key = \"short\"\nrole = \"king\"\n").unwrap();
     let log = node.wait_for("typo is not trusted");
     assert!(log.contains("typo.toml:1: key: \"short\" is not a key"), "{log}");
-    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_worker_serves_what_its_key_lists_and_nothing_else() {
 }
 
 #[test]
-fn a_worker_cannot_answer_what_it_was_not_asked() {
+fn a_worker_cannot_answer_requests_of_others() {
     let (party, lab, spoof) = (Party::new("node1", &[]), Party::new("lab", &[]), Party::new("spoof", &[]));
     party.trusts(&lab, &["--work", "resize"]);
     party.trusts(&spoof, &["--work", "other"]);
@@ -322,14 +322,14 @@ fn nobody_takes_over_the_answers_of_another_by_its_routing_id() {
     ask(&steals, "echo", "its own");
     worker.reply(&asker, &body);
     assert_eq!(answer(&asks).last().unwrap(), b"mine");
-    // It is served within a second, under another id.
+    // The second connection is served within a second, under another id.
     assert_eq!(steals.poll(zmq::POLLIN, 1_000).unwrap(), 1);
     assert_eq!(answer(&steals).last().unwrap(), b"its own");
     assert_eq!(steals.poll(zmq::POLLIN, 0).unwrap(), 0);
 }
 
 #[test]
-fn only_a_key_that_says_so_changes_what_the_node_serves() {
+fn only_an_admin_key_changes_what_the_node_serves() {
     let (party, shop, chief) = (Party::new("node1", &["echo"]), Party::new("shop", &[]), Party::new("chief", &[]));
     party.trusts(&shop, &[]);
     party.trusts(&chief, &["--admin"]);
@@ -364,7 +364,7 @@ fn the_secret_key_and_the_socket_are_the_users_own() {
 }
 
 #[test]
-fn a_plain_majordomo_client_may_not_speak_on_a_guarded_port() {
+fn a_plain_majordomo_client_is_rejected_on_a_port_with_keys() {
     let party = Party::new("node1", &["echo"]);
     let mut node = party.start("");
     let client = dealer(&node.tcp, None);
@@ -378,7 +378,7 @@ fn a_plain_majordomo_client_may_not_speak_on_a_guarded_port() {
 }
 
 #[test]
-fn who_asks_more_than_its_key_allows_is_told_to_wait_and_the_others_are_served() {
+fn requests_beyond_the_quota_of_a_key_fail_and_others_are_served() {
     let (party, greedy, shop) = (Party::new("node1", &["echo"]), Party::new("greedy", &[]), Party::new("shop", &[]));
     party.trusts(&greedy, &["--requests-per-second", "50"]);
     party.trusts(&shop, &[]);
@@ -388,7 +388,7 @@ fn who_asks_more_than_its_key_allows_is_told_to_wait_and_the_others_are_served()
     for _ in 0..1_000 {
         client.send(Request::new("echo").body(["x"]).deadline(PATIENCE)).unwrap();
     }
-    assert_eq!(told(&mut other, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut other, "echo").unwrap(), b"x");
     let mut refused = 0;
     for _ in 0..1_000 {
         match client.receive(Some(PATIENCE)).unwrap().1 {

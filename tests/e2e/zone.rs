@@ -1,4 +1,4 @@
-//! One zone of real nodes: they find each other, and each serves the clients of all.
+//! One zone of real nodes: they discover each other, and each serves the clients of all.
 
 use crate::majordomo::Worker;
 use crate::node::{Folder, Node, PATIENCE, run};
@@ -7,13 +7,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Client, Code, Error, Reply, Request};
 
-/// Starts a node of this name that knows these others.
+/// Starts a node of this name with these seeds.
 pub(crate) fn node(name: &str, plugins: &[&str], seeds: &[&Node], settings: &str) -> Node {
     let seeds: Vec<&str> = seeds.iter().map(|seed| seed.tcp.as_str()).collect();
     Node::start(plugins, &format!("name = '{name}'\nseeds = {seeds:?}\n{settings}"))
 }
 
-/// Asks until a node sees these others in its zone, linked, with so many services each.
+/// Waits until a node lists exactly these members, linked, with so many services each.
 pub(crate) fn wait_for_members(node: &Node, expected: &[(&str, u64)]) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -32,7 +32,7 @@ fn ask(service: &str, body: &str) -> Request {
     Request::new(service).body([body.to_owned()]).deadline(PATIENCE)
 }
 
-/// Node 1 has only `print`, node 2 only `afficher`.
+/// Starts node 1 with only `print`, and node 2 with only `afficher`.
 fn two() -> (Node, Node) {
     let node1 = node("node1", &["print"], &[], "");
     let node2 = node("node2", &["afficher"], &[&node1], "");
@@ -52,7 +52,7 @@ fn each_node_serves_the_clients_of_both() {
 }
 
 #[test]
-fn a_node_that_is_named_serves_or_nobody_does() {
+fn only_the_named_node_serves() {
     let (node1, _node2) = two();
     assert_eq!(node1.call("print@node1", &[b"x"]).unwrap(), ["printed 1 byte"]);
     assert!(node1.call("afficher@node2", &[b"x"]).is_ok());
@@ -66,7 +66,7 @@ fn a_node_that_is_named_serves_or_nobody_does() {
 }
 
 #[test]
-fn what_is_reachable_anywhere_is_reachable_for_majordomo_too() {
+fn services_of_the_zone_are_reachable_for_majordomo_too() {
     let (node1, node2) = two();
     assert_eq!(node1.call("mmi.service", &[b"afficher"]).unwrap(), ["200"]);
     assert_eq!(node1.call("mmi.service", &[b"afficher@node2"]).unwrap(), ["200"]);
@@ -102,7 +102,7 @@ fn partial_replies_and_cancellation_travel() {
 }
 
 #[test]
-fn a_failure_says_who_failed_and_where_and_the_deadline_holds_across_nodes() {
+fn a_failure_names_the_service_and_the_node_and_the_deadline_holds_across_nodes() {
     let node1 = node("node1", &[], &[], "");
     let _node2 = node("node2", &["trap", "loop"], &[&node1], "");
     wait_for_members(&node1, &[("node2", 2)]);
@@ -144,8 +144,8 @@ fn a_plugin_dropped_into_one_node_is_callable_through_another_and_gone_when_it_i
 }
 
 #[test]
-fn three_nodes_find_each_other_in_whatever_order_they_start() {
-    // Their ports are chosen before they start, so that each can know the others as seeds.
+fn three_nodes_discover_each_other_in_any_order_of_start() {
+    // Their ports are chosen before they start, so that each can be a seed of the others.
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let folders = [Folder::new(&["print"]), Folder::new(&["afficher"]), Folder::new(&["echo"])];
         let seeds: Vec<String> =
@@ -168,7 +168,7 @@ fn three_nodes_find_each_other_in_whatever_order_they_start() {
 }
 
 #[test]
-fn a_wrong_zone_and_a_name_that_is_taken_are_told_on_both_sides() {
+fn a_wrong_zone_and_a_taken_name_are_logged_on_both_sides() {
     let mut node1 = node("node1", &[], &[], "");
     let mut stranger = node("stranger", &[], &[&node1], "zone = 'mars'\n");
     node1.wait_for("node stranger is of zone mars, and node node1 is of zone local: correct node.zone");
@@ -184,13 +184,13 @@ fn a_wrong_zone_and_a_name_that_is_taken_are_told_on_both_sides() {
 }
 
 #[test]
-fn members_services_and_explain_say_what_is_where_and_why() {
+fn members_services_and_explain_report_what_is_where_and_why() {
     let (node1, _node2) = two();
     node1.call("afficher", &[b"x"]).unwrap();
     let say = |arguments: &[&str]| {
         let done = run(&[arguments, &["--to", &node1.tcp]].concat());
         let said = String::from_utf8(done.stdout).unwrap();
-        // Whether anybody would serve it is the exit code of `explain`.
+        // The exit code of `explain` shows whether a node would serve it.
         let exit = if said.ends_with("=> 404: nobody offers it\n") { 3 } else { 0 };
         assert_eq!(done.status.code(), Some(exit), "{said}");
         said

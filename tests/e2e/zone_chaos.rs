@@ -1,6 +1,6 @@
-//! Five nodes that are killed, stopped and started again at random while clients of all of them ask at random.
+//! Five nodes that are killed, stopped and restarted at random while clients of all of them send requests at random.
 
-use crate::load::{Crew, Runs, nothing_more, result, unique_body};
+use crate::load::{Crew, Runs, assert_no_further_answer, result, unique_body};
 use crate::node::{Folder, Node};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -10,25 +10,25 @@ use wasmnode_client::{Client, Code, Failure, Request};
 const NODES: usize = 5;
 const REQUESTS: usize = 10_000;
 
-/// How long an answer may take: its deadline, and what a busy machine adds.
+/// Time limit for an answer: its deadline, and a margin for a busy machine.
 const LATEST: Duration = Duration::from_secs(30);
 
-/// Services that plugins serve and that may run twice; that workers serve and that may; and that may not.
+/// Services: of plugins, idempotent; of workers, idempotent; of workers, not idempotent.
 const KINDS: [&str; 3] = ["often", "again", "once"];
 
-/// How long a worker takes.
+/// Time that a worker takes for a request.
 const WORK: Duration = Duration::from_millis(10);
 
-/// Requests that one client has outstanding at most.
+/// Largest number of outstanding requests of one client.
 const WINDOW: usize = 8;
 
-/// What the clients of a node have to know of it.
+/// States of a node, as its clients see them.
 const UP: u8 = 0;
-/// It is told to stop: it answers what it has, and is asked nothing more.
+/// It is stopping: it answers its requests, and gets no new ones.
 const STOPS: u8 = 1;
-/// It is killed: what it had is lost with it.
+/// It is killed: its requests are lost.
 const DOWN: u8 = 2;
-/// What a client says that is done.
+/// State that a client sets when it is done.
 const DONE: u8 = 3;
 
 #[derive(Default)]
@@ -39,29 +39,28 @@ struct Place {
     seen: AtomicU8,
 }
 
-/// What became of all requests.
+/// Outcome of all requests.
 #[derive(Debug, Default)]
 struct Tally {
     answered: usize,
     failed: BTreeMap<(&'static str, Code), usize>,
-    /// Refused by the node that their client asks, because it stops.
+    /// Requests rejected by their client's own node, because it stops.
     refused: usize,
-    /// Lost with the node that their client had asked.
+    /// Requests lost with their client's own node.
     lost: usize,
     slowest: Duration,
 }
 
 struct Scene {
     places: Vec<Place>,
-    /// What ran that may not run twice.
+    /// Runs of requests that may not run twice.
     once: Runs,
-    /// Requests that were begun and not lost.
+    /// Number of requests that were started and not lost.
     begun: AtomicUsize,
 }
 
 #[test]
-fn of_ten_thousand_requests_among_five_nodes_that_die_and_return_each_has_one_answer_and_none_runs_twice_that_may_not()
-{
+fn ten_thousand_requests_among_five_failing_nodes_have_one_answer_each_and_run_twice_only_if_they_may() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -83,7 +82,7 @@ fn of_ten_thousand_requests_among_five_nodes_that_die_and_return_each_has_one_an
             scope.spawn(move || scene.ask(place, random))
         };
         let clients: Vec<_> = scene.places.iter().map(ask).collect();
-        let ends = scene.rage(&mut nodes, random);
+        let ends = scene.inject_failures(&mut nodes, random);
         (clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<Tally>>(), ends)
     });
     let mut all = Tally::default();
@@ -102,7 +101,7 @@ fn of_ten_thousand_requests_among_five_nodes_that_die_and_return_each_has_one_an
     assert!(repeatable.is_empty(), "failed although another node offers it and it may run twice: {repeatable:?}");
 }
 
-/// Each service is at three of the five nodes, so that two may be down.
+/// Returns the services of a node: each service is at three of the five nodes, so that two may be down.
 fn three(kind: &str, number: usize) -> impl Iterator<Item = String> {
     (0..3).map(move |next| format!("{kind}{}", (number + next) % NODES))
 }
@@ -125,7 +124,7 @@ fn start() -> Vec<Node> {
     folders.into_iter().enumerate().map(start).collect()
 }
 
-/// Says that a client is done, also if it fails.
+/// Marks a client as done, also if it fails.
 struct Done<'a>(&'a AtomicU8);
 
 impl Drop for Done<'_> {
@@ -135,8 +134,8 @@ impl Drop for Done<'_> {
 }
 
 impl Scene {
-    /// Ends nodes at random and starts them again, until no client asks; returns how many were killed and stopped.
-    fn rage(&self, nodes: &mut [Node], mut random: fastrand::Rng) -> (usize, usize) {
+    /// Ends nodes at random and restarts them until no client sends requests; returns how many were killed and stopped.
+    fn inject_failures(&self, nodes: &mut [Node], mut random: fastrand::Rng) -> (usize, usize) {
         let (mut killed, mut stopped) = (0, 0);
         while self.places.iter().any(|place| place.seen.load(SeqCst) != DONE) {
             std::thread::sleep(Duration::from_millis(random.u64(50..400)));
@@ -144,11 +143,11 @@ impl Scene {
             let chosen = random.choose_multiple(0..NODES, count);
             for &number in &chosen {
                 if random.u8(0..3) > 0 {
-                    self.tell(number, DOWN);
+                    self.set_state(number, DOWN);
                     nodes[number].kill();
                     killed += 1;
                 } else {
-                    self.tell(number, STOPS);
+                    self.set_state(number, STOPS);
                     nodes[number].signal("-TERM");
                     stopped += 1;
                 }
@@ -156,14 +155,14 @@ impl Scene {
             std::thread::sleep(Duration::from_millis(random.u64(0..300)));
             for &number in &chosen {
                 nodes[number].start_again();
-                self.tell(number, UP);
+                self.set_state(number, UP);
             }
         }
         (killed, stopped)
     }
 
-    /// Tells a node's client and waits until it has heard.
-    fn tell(&self, number: usize, state: u8) {
+    /// Sets the state of a node, and waits until its client has seen it.
+    fn set_state(&self, number: usize, state: u8) {
         let place = &self.places[number];
         place.state.store(state, SeqCst);
         while ![state, DONE].contains(&place.seen.load(SeqCst)) {
@@ -171,7 +170,7 @@ impl Scene {
         }
     }
 
-    /// One client, always of the same node: asks until enough was asked by all.
+    /// Runs one client, always of the same node, until all clients together have sent enough.
     fn ask(&self, place: &Place, mut random: fastrand::Rng) -> Tally {
         let _done = Done(&place.seen);
         let (mut tally, mut client) = (Tally::default(), Client::connect(&place.endpoint).unwrap());
@@ -206,7 +205,7 @@ impl Scene {
                 tally.answered += 1;
                 match result(reply) {
                     Ok(answer) => self.check(kind, &body, &answer[0]),
-                    // It was on its way to a node that had been told to stop.
+                    // The request was in transit to a node that was already stopping.
                     Err(failure) if failure.code == Code::Draining && !failure.reason.contains("at node") => {
                         tally.refused += 1;
                     }
@@ -220,7 +219,7 @@ impl Scene {
             assert!(oldest < LATEST, "a request has no answer after {oldest:?}");
         }
         if place.state.load(SeqCst) == UP {
-            nothing_more(&mut client);
+            assert_no_further_answer(&mut client);
         }
         tally
     }

@@ -1,16 +1,16 @@
-//! A zone whose nodes die, freeze, stop and come back while requests are on their way: what may run twice is answered
-//! all the same; what may not runs once at most, and whoever asked is told.
+//! A zone whose nodes are killed, frozen, stopped and restarted while requests are in flight: idempotent requests are
+//! answered; others run at most once, and the client gets the failure.
 
-use crate::load::{Crew, Runs, assert_all_well, failures, load, nothing_more, result, unique_body};
+use crate::load::{Crew, Runs, assert_all_succeeded, assert_no_further_answer, failures, load, result, unique_body};
 use crate::node::{Folder, Node, PATIENCE};
 use crate::zone::node;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Request};
 
-/// The deadline of services that are not configured.
+/// Default deadline of services.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// A node with clients, and two that offer the same services.
+/// Starts a node with clients, and two that offer the same services.
 fn zone(plugins: &[&str], settings: &str) -> (Node, Node, Node) {
     let front = node("front", &[], &[], settings);
     let a = node("a", plugins, &[&front], settings);
@@ -21,7 +21,7 @@ fn zone(plugins: &[&str], settings: &str) -> (Node, Node, Node) {
     (front, a, b)
 }
 
-/// Two nodes with workers of `job`, which may not run twice.
+/// Starts a node with clients, and two nodes with workers of `job`, which may not run twice.
 fn zone_of_crews(runs: &Runs) -> (Node, [(Node, Crew); 2]) {
     let (front, a, b) = zone(&[], "");
     let crews = [a, b].map(|node| {
@@ -32,7 +32,7 @@ fn zone_of_crews(runs: &Runs) -> (Node, [(Node, Crew); 2]) {
     (front, crews)
 }
 
-/// Asks until a node knows exactly these peers that offer a service; returns how long that took.
+/// Waits until a node lists exactly these peers for a service; returns the time taken.
 pub(crate) fn wait_for_peers(node: &Node, service: &str, expected: &[&str]) -> Duration {
     let began = Instant::now();
     loop {
@@ -48,18 +48,18 @@ pub(crate) fn wait_for_peers(node: &Node, service: &str, expected: &[&str]) -> D
     }
 }
 
-/// How many requests of a service a node has answered.
+/// Returns the number of requests of a service that a node has answered.
 pub(crate) fn replied(node: &Node, service: &str) -> u64 {
     let report = node.report();
     let entry = report["services"].as_array().unwrap().iter().find(|entry| entry["name"] == service);
     entry.map_or(0, |entry| entry["replied"].as_u64().unwrap())
 }
 
-/// Keeps a service of `front` busy until `node` answers some of its requests.
+/// Calls a service of `front` until `node` answers some of the requests.
 pub(crate) fn wait_until_used(front: &Node, node: &Node, service: &str) {
     let (before, until) = (replied(node, service), Instant::now() + PATIENCE);
     while replied(node, service) <= before {
-        assert_all_well(&load(front, &[service], 200, |_| {}));
+        assert_all_succeeded(&load(front, &[service], 200, |_| {}));
         assert!(Instant::now() < until, "no request goes there");
     }
 }
@@ -72,11 +72,11 @@ fn when_a_node_is_killed_no_request_that_may_run_twice_fails() {
             a.kill();
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     front.wait_for("the link to node a is gone");
     wait_for_peers(&front, "echo", &["b"]);
     let before = replied(&b, "echo");
-    assert_all_well(&load(&front, &["echo"], 500, |_| {}));
+    assert_all_succeeded(&load(&front, &["echo"], 500, |_| {}));
     assert_eq!(replied(&b, "echo"), before + 500);
     front.wait_for("is no longer a peer");
     println!("retried: {}", front.report()["counters"]["retried"]);
@@ -91,7 +91,7 @@ fn when_a_node_freezes_no_request_that_may_run_twice_fails_and_it_is_used_when_i
         }
     });
     a.signal("-CONT");
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     front.wait_for("node a is unresponsive");
     let slowest = answers.iter().map(|answer| answer.took).max().unwrap();
     println!("the slowest of {} answers took {slowest:?}", answers.len());
@@ -99,13 +99,13 @@ fn when_a_node_freezes_no_request_that_may_run_twice_fails_and_it_is_used_when_i
 }
 
 #[test]
-fn a_node_that_was_frozen_until_it_was_taken_for_dead_comes_back() {
+fn a_node_that_was_frozen_until_it_was_declared_dead_comes_back() {
     let (mut front, mut a, _b) = zone(&["echo"], "[service.echo]\nidempotent = true\n");
     a.signal("-STOP");
-    assert_all_well(&load(&front, &["echo"], 500, |_| {}));
+    assert_all_succeeded(&load(&front, &["echo"], 500, |_| {}));
     let frozen = front.wait_for("is no longer a peer");
     assert!(frozen.contains("node a at"), "{frozen}");
-    front.forget_log();
+    front.clear_log();
     wait_for_peers(&front, "echo", &["b"]);
     a.signal("-CONT");
     let began = Instant::now();
@@ -117,7 +117,7 @@ fn a_node_that_was_frozen_until_it_was_taken_for_dead_comes_back() {
 }
 
 #[test]
-fn what_a_killed_node_had_fails_and_says_so_if_it_may_not_run_twice() {
+fn requests_of_a_killed_node_that_may_not_run_twice_fail_with_the_reason() {
     let runs = Runs::default();
     let (front, [(mut a, at_a), (_b, _at_b)]) = zone_of_crews(&runs);
     let mut is_dead = false;
@@ -142,7 +142,7 @@ fn what_a_killed_node_had_fails_and_says_so_if_it_may_not_run_twice() {
 }
 
 #[test]
-fn what_a_frozen_node_has_fails_by_its_deadline_if_it_may_not_run_twice() {
+fn requests_of_a_frozen_node_that_may_not_run_twice_fail_by_their_deadline() {
     let runs = Runs::default();
     let (front, [(a, at_a), (_b, _at_b)]) = zone_of_crews(&runs);
     let mut is_frozen = false;
@@ -160,7 +160,7 @@ fn what_a_frozen_node_has_fails_by_its_deadline_if_it_may_not_run_twice() {
     let failed = failures(&answers, DEADLINE);
     assert!(is_frozen && !failed.is_empty());
     for failure in &failed {
-        // On a machine so busy that it is taken for dead before that, the requests are lost.
+        // On a machine so busy that the node is declared dead before that, the requests are lost.
         assert!(matches!(failure.code, Code::Deadline | Code::Lost), "{failure}");
         assert!(failure.reason.contains("node a") && failure.reason.contains("may have run"), "{failure}");
     }
@@ -188,8 +188,8 @@ fn a_node_that_starts_again_at_its_endpoint_serves_again_by_itself() {
 }
 
 #[test]
-fn a_node_that_returns_after_a_while_learns_anew_what_the_others_offer() {
-    // Each knows the other as a seed, and dials it for ever, with pauses of up to 2 s.
+fn a_node_that_returns_after_a_while_gets_the_offers_of_the_others_again() {
+    // Each has the other as a seed, and keeps dialling it, with pauses of up to 2 s.
     let folders = [Folder::new(&["print"]), Folder::new(&["echo"])];
     let seeds = folders.each_ref().map(|folder| format!("ipc://{}", folder.path("node.ipc").display()));
     let mut numbers = 0..;
@@ -200,9 +200,9 @@ fn a_node_that_returns_after_a_while_learns_anew_what_the_others_offer() {
     });
     wait_for_peers(&front, "echo", &["a"]);
     a.kill();
-    // The second such line comes a minute after the first, when the pauses have long been the longest.
+    // The second such line follows a minute after the first, when the pauses have reached their maximum.
     for _line in 0..2 {
-        front.forget_log();
+        front.clear_log();
         front.wait_for("no peer at");
     }
     a.start_again();
@@ -226,7 +226,7 @@ fn when_all_nodes_are_restarted_in_turn_no_request_fails_whether_it_may_run_twic
             _ => {}
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     for node in &nodes {
         wait_until_used(&front, node, "once");
     }
@@ -249,10 +249,10 @@ fn a_request_with_a_key_outlives_its_node_and_is_not_run_again_when_it_is_sent_a
     let (id, reply) = client.receive(Some(PATIENCE)).unwrap();
     assert_eq!((id, result(reply)), (sent, Ok(vec![first.clone().into()])));
     assert_eq!(runs.of(&first), 2, "at a, where it died, and at b");
-    // Where it was asked before, and where it ran.
+    // At the node that was called before, and at the one that ran it.
     for node in [&front, &b] {
         assert_eq!(node.client().call(ask(&second), |_| {}).unwrap(), [&first[..]]);
     }
     assert_eq!(runs.of(&second), 0);
-    nothing_more(&mut client);
+    assert_no_further_answer(&mut client);
 }

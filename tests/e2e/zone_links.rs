@@ -1,26 +1,26 @@
 //! Links between nodes over a network that delays, holds back and resets.
 
-use crate::load::{Crew, Runs, assert_all_well, failures, load, nothing_more, result, unique_body};
+use crate::load::{Crew, Runs, assert_all_succeeded, assert_no_further_answer, failures, load, result, unique_body};
 use crate::node::{Node, PATIENCE};
-use crate::proxy::{Proxy, Way};
+use crate::proxy::{Direction, Proxy};
 use crate::zone::node;
 use crate::zone_failures::{replied, wait_for_peers, wait_until_used};
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Error, Request};
 
-/// How long a node that is told to stop answers its peers in any case.
+/// Grace period in which a stopping node answers its peers in any case.
 const GOODBYE: Duration = Duration::from_millis(100);
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
-/// A node that the others reach through a proxy.
+/// Starts a node that the others reach through a proxy.
 fn behind(proxy: &Proxy, name: &str, plugins: &[&str], seeds: &[&Node], settings: &str) -> Node {
     let node = node(name, plugins, seeds, &format!("advertise = '{}'\n{settings}", proxy.endpoint));
     proxy.lead_to(&node.tcp);
     node
 }
 
-/// A node with clients; one that it reaches through a proxy; one that it reaches directly.
+/// Starts a node with clients, one that it reaches through a proxy, and one that it reaches directly.
 fn zone(plugins: &[&str], settings: &str) -> (Node, Proxy, Node, Node) {
     let (front, proxy) = (node("front", &[], &[], settings), Proxy::new());
     let far = behind(&proxy, "far", plugins, &[&front], settings);
@@ -57,7 +57,7 @@ fn a_link_that_is_cut_comes_back_and_only_what_was_outstanding_on_it_is_lost() {
     let again = unique_body();
     let waiting = Request::new("job").body([again.clone()]).wait(true).deadline(PATIENCE);
     assert_eq!(client.call(waiting, |_| {}).unwrap(), [&again[..]]);
-    nothing_more(&mut client);
+    assert_no_further_answer(&mut client);
     assert_eq!((runs.repeated(), runs.of(&other)), (Vec::new(), 1));
 }
 
@@ -69,18 +69,18 @@ fn a_link_that_is_cut_again_and_again_under_load_fails_no_request_that_may_run_t
             proxy.cut();
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     wait_until_used(&front, &far, "echo");
 }
 
-fn a_way_that_is_blocked_is_noticed(way: Way) {
+fn check_that_a_blocked_direction_is_detected(way: Direction) {
     let (mut front, proxy, far, _near) = zone(&["echo"], IDEMPOTENT);
     let answers = load(&front, &["echo"], 2_000, |answered| {
         if answered == 500 {
             proxy.hold_back(way);
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     front.wait_for("node far is unresponsive");
     proxy.heal();
     wait_until_used(&front, &far, "echo");
@@ -88,23 +88,23 @@ fn a_way_that_is_blocked_is_noticed(way: Way) {
 
 #[test]
 fn a_network_that_passes_no_requests_is_noticed_and_they_go_elsewhere() {
-    a_way_that_is_blocked_is_noticed(Way::There);
+    check_that_a_blocked_direction_is_detected(Direction::There);
 }
 
 #[test]
 fn a_network_that_passes_no_answers_is_noticed_and_the_requests_go_elsewhere() {
-    a_way_that_is_blocked_is_noticed(Way::Back);
+    check_that_a_blocked_direction_is_detected(Direction::Back);
 }
 
 #[test]
-fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
+fn requests_held_back_by_the_network_fail_in_time_if_no_other_node_serves_them() {
     let runs = Runs::default();
     let (front, proxy, far, _near) = zone(&[], "");
     let _at_far = Crew::new(&far, "job", 4, &runs);
     wait_for_peers(&front, "job", &["far"]);
     let answers = load(&front, &["job"], 600, |answered| {
         if answered == 500 {
-            proxy.hold_back(Way::Back);
+            proxy.hold_back(Direction::Back);
         }
     });
     let failed = failures(&answers, Duration::from_secs(2));
@@ -120,10 +120,10 @@ fn what_is_held_back_by_the_network_fails_in_time_if_nobody_else_serves_it() {
 }
 
 #[test]
-fn the_last_answer_of_a_node_that_stops_arrives_although_the_news_that_it_is_gone_overtakes_it() {
+fn the_last_answer_of_a_stopping_node_arrives_although_its_withdrawal_overtakes_it() {
     let (runs, front, proxy) = (Runs::default(), node("front", &[], &[], ""), Proxy::new());
     let mut far = behind(&proxy, "far", &[], &[&front], "[defaults]\ndeadline = '3m'\n");
-    // Answers come through the proxy; what the node tells of itself comes on its own link, without delay.
+    // Answers pass the proxy; the node's own advertisements are sent on its own link, without delay.
     proxy.delay(Duration::from_millis(100));
     let (crew, mut client) = (Crew::new(&far, "job", 1, &runs), front.client());
     for round in 0..3 {
@@ -136,7 +136,7 @@ fn the_last_answer_of_a_node_that_stops_arrives_although_the_news_that_it_is_gon
         far.wait_for("stopping");
         let told = Instant::now();
         wait_for_peers(&front, "job", &[]);
-        // From then on nothing but the request holds it up.
+        // After this, only the request delays the end of the node.
         while told.elapsed() <= GOODBYE {
             assert_eq!(far.call("mmi.service", &[b"x"]).unwrap(), ["404"]);
         }
@@ -165,7 +165,7 @@ fn of_two_peers_the_nearer_one_is_chosen() {
     assert!(near + far == REQUESTS && near >= REQUESTS * 8 / 10, "{near} near, {far} far");
 }
 
-/// Sends a body through a narrow proxy to a node, which sends it back.
+/// Sends a body through a throttled proxy to a node, which sends it back.
 fn through_a_narrow_link(bytes: usize, rate: u64, expiry: &str) -> Result<usize, Error> {
     let settings = format!("[peers]\nexpiry = '{expiry}'\n[defaults]\ndeadline = '3m'\n");
     let (front, proxy, _far, _near) = zone(&["echo"], &settings);
@@ -175,12 +175,12 @@ fn through_a_narrow_link(bytes: usize, rate: u64, expiry: &str) -> Result<usize,
 }
 
 #[test]
-fn a_message_that_takes_longer_than_five_seconds_passes_where_peers_may_be_silent_for_so_long() {
+fn a_message_that_takes_longer_than_five_seconds_passes_with_a_longer_expiry() {
     assert_eq!(through_a_narrow_link(3 << 20, 1 << 19, "30s").unwrap(), 3 << 20);
 }
 
 #[test]
-fn a_message_that_takes_longer_than_peers_may_be_silent_fails_and_says_so() {
+fn a_message_that_takes_longer_than_the_expiry_of_peers_fails_with_the_reason() {
     match through_a_narrow_link(3 << 20, 1 << 20, "1s") {
         Err(Error::Failure(failure)) => {
             let rule = "it sent nothing within 1s; every message on its way must pass within peers.expiry";

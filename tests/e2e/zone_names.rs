@@ -1,9 +1,9 @@
-//! One name, several processes, and clocks that are wrong: the order of two starts by the clock is not that of two
-//! lives.
+//! One name, several processes, and wrong clocks: the order of two starts by the clock differs from the real one.
 //!
-//! A process that started with its clock ahead is played by a connection that says hello in its name, and then is gone.
+//! A connection that sends a hello in the name of a process, and then closes, stands for a process that started with
+//! its clock ahead.
 
-use crate::load::{assert_all_well, load};
+use crate::load::{assert_all_succeeded, load};
 use crate::node::{Node, PATIENCE};
 use crate::zone::node;
 use crate::zone_failures::{wait_for_peers, wait_until_used};
@@ -17,13 +17,14 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
 const IDEMPOTENT: &str = "[service.echo]\nidempotent = true\n";
 
-/// How soon a zone has settled who has a name: a frozen process goes on, is told, and falls silent. It asks every two
-/// seconds; mostly it is told at the first or second time, on a busy machine later.
+/// Time limit for a zone to settle the owner of a name: a frozen process continues, gets the rejection, and stops
+/// claiming the name. It dials every two seconds; mostly the first or second attempt suffices, on a busy machine a
+/// later one.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Says hello to a node as a process called `a` that listens there and whose clock is ahead by so much, and is gone
-/// once the node knows it.
-fn lives_and_dies(front: &mut Node, endpoint: &str, ahead: Duration) {
+/// Sends a node a hello of a process called `a` at that endpoint, with its clock ahead, and closes the connection once
+/// the node has it as a peer.
+fn announce_and_close(front: &mut Node, endpoint: &str, ahead: Duration) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let boot = u64::try_from((now + ahead).as_micros()).unwrap();
     let (name, endpoint) = ("a".parse().unwrap(), endpoint.to_owned());
@@ -33,20 +34,20 @@ fn lives_and_dies(front: &mut Node, endpoint: &str, ahead: Duration) {
     socket.set_linger(0).unwrap();
     socket.set_rcvtimeo(i32::try_from(PATIENCE.as_millis()).unwrap()).unwrap();
     socket.connect(&front.tcp).unwrap();
-    front.forget_log();
+    front.clear_log();
     socket.send_multipart(hello.iter().map(AsRef::<[u8]>::as_ref), 0).unwrap();
     let answer = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
     assert!(matches!(peer::decode(answer), Ok(PeerMessage::Welcome { .. })));
     front.wait_for(&format!("node a at {endpoint} is a peer"));
 }
 
-/// An endpoint of this machine that nobody listens at.
+/// Returns an endpoint of this machine without a listener.
 fn nowhere() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     format!("tcp://{}", listener.local_addr().unwrap())
 }
 
-/// How often a node has logged something so far.
+/// Returns how often a node has logged a text so far.
 fn count(node: &mut Node, text: &str) -> usize {
     node.log_so_far().iter().filter(|line| line.contains(text)).count()
 }
@@ -58,7 +59,7 @@ fn a_node_that_restarts_with_its_clock_an_hour_back_takes_its_own_place() {
     let mut a = node("a", &["echo"], &[&front, &b], "");
     wait_for_peers(&front, "echo", &["a"]);
     a.kill();
-    lives_and_dies(&mut front, &a.tcp.clone(), AN_HOUR);
+    announce_and_close(&mut front, &a.tcp.clone(), AN_HOUR);
     a.start_again();
     for other in [&front, &b] {
         println!("it is back after {:?}", wait_for_peers(other, "echo", &["a"]));
@@ -68,9 +69,9 @@ fn a_node_that_restarts_with_its_clock_an_hour_back_takes_its_own_place() {
 }
 
 #[test]
-fn a_node_that_restarts_elsewhere_with_its_clock_an_hour_back_comes_in_when_the_one_it_was_is_taken_for_dead() {
+fn a_node_that_restarts_elsewhere_with_its_clock_an_hour_back_joins_when_its_predecessor_is_declared_dead() {
     let mut front = node("front", &[], &[], "");
-    lives_and_dies(&mut front, &nowhere(), AN_HOUR);
+    announce_and_close(&mut front, &nowhere(), AN_HOUR);
     let mut a = node("a", &["echo"], &[&front], "");
     a.wait_for("has this node's name");
     println!("it is in after {:?}", wait_for_peers(&front, "echo", &["a"]));
@@ -78,11 +79,11 @@ fn a_node_that_restarts_elsewhere_with_its_clock_an_hour_back_comes_in_when_the_
 }
 
 #[test]
-fn a_name_that_lives_three_times_is_settled_soon_and_the_last_one_serves() {
+fn a_name_of_three_processes_is_settled_soon_and_the_last_one_serves() {
     let mut front = node("front", &[], &[], IDEMPOTENT);
     let b = node("b", &[], &[&front], IDEMPOTENT);
     let early = nowhere();
-    lives_and_dies(&mut front, &early, TEN_YEARS);
+    announce_and_close(&mut front, &early, TEN_YEARS);
     front.wait_for(&format!("node a at {early} is no longer a peer"));
     let mut frozen = node("a", &["echo"], &[&front], IDEMPOTENT);
     wait_for_peers(&front, "echo", &["a"]);
@@ -92,24 +93,24 @@ fn a_name_that_lives_three_times_is_settled_soon_and_the_last_one_serves() {
     for other in [&front, &b] {
         wait_for_peers(other, "echo", &["a"]);
     }
-    front.forget_log();
+    front.clear_log();
     frozen.signal("-CONT");
     let began = Instant::now();
-    // The zone says so, or the peers, whichever it reaches first.
+    // Reported by the zone or by a peer, whichever reaches the process first.
     frozen.wait_for_any(&["has this node's name", "the name a is taken in zone local"]);
     println!("it has given its name up after {:?}", began.elapsed());
     assert!(began.elapsed() < SETTLED_WITHIN);
-    assert_all_well(&load(&front, &["echo"], 300, |_| {}));
+    assert_all_succeeded(&load(&front, &["echo"], 300, |_| {}));
     wait_until_used(&front, &last, "echo");
     assert!(count(&mut front, "the link to node a is gone") <= 2, "{:?}", front.log_so_far());
 }
 
 #[test]
-fn an_endpoint_whose_node_refuses_this_one_again_and_again_is_said_once() {
+fn an_endpoint_whose_node_keeps_refusing_this_one_is_logged_once() {
     let mut first = node("front", &[], &[], "");
     let mut second = node("front", &[], &[&first], "");
     for _ in 0..3 {
-        first.forget_log();
+        first.clear_log();
         first.wait_for("the name front is taken");
     }
     second.signal("-TERM");

@@ -1,4 +1,4 @@
-//! Two nodes that know only each other, so that each has exactly one link.
+//! Two nodes that are each other's only peers, so that each has exactly one link.
 
 use crate::node::{Node, PATIENCE, run};
 use crate::zone::{node, wait_for_members};
@@ -7,14 +7,15 @@ use wasmnode_client::{Client, Code, Error, Request};
 
 const ROUNDS: usize = 20;
 
-/// How soon a request is answered, or fails, whose node is gone.
+/// Time limit for the answer or failure of a request whose node is gone.
 const SOON: Duration = Duration::from_millis(50);
 
-/// Half of the deadline that a service has by default: a request that outlives it has waited for nothing else.
+/// Half of the default deadline of a service: a failure within this time is not caused by the deadline.
 const NOT_BY_ITS_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Kills the other node of a zone of two, and asks for what it served, on a connection that stands.
-fn asked_after_a_kill() -> (Duration, Code) {
+/// Kills the other node of a zone of two, and calls its service on an existing connection; returns the time and the
+/// code of the failure.
+fn call_after_a_kill() -> (Duration, Code) {
     let node1 = node("node1", &["print"], &[], "");
     let mut node2 = node("node2", &["afficher"], &[&node1], "");
     wait_for_members(&node1, &[("node2", 1)]);
@@ -30,7 +31,7 @@ fn asked_after_a_kill() -> (Duration, Code) {
 
 #[test]
 fn when_the_other_node_is_killed_the_next_request_for_its_service_fails_soon() {
-    let mut tries: Vec<_> = (0..ROUNDS).map(|_| asked_after_a_kill()).collect();
+    let mut tries: Vec<_> = (0..ROUNDS).map(|_| call_after_a_kill()).collect();
     tries.sort_unstable_by_key(|(took, _)| *took);
     println!("killed until failed: {tries:?}");
     let (slowest, _) = tries[ROUNDS - 1];
@@ -57,7 +58,7 @@ fn listening_at(endpoints: [&str; 2], name: &str, plugins: &[&str], seeds: &[Str
     Node::start(plugins, &format!("name = '{name}'\nlisten = {endpoints:?}\nseeds = {seeds:?}\n"))
 }
 
-/// What a node listens at, as it says itself.
+/// Returns an endpoint of a node from its log.
 fn endpoint_of(node: &mut Node, begins: &str) -> String {
     let line = node.wait_for(&format!("listening on {begins}"));
     line.split_once("listening on ").unwrap().1.to_owned()
@@ -78,7 +79,7 @@ fn nodes_clients_and_commands_use_ipv6_wherever_a_node_listens_in_whatever_order
 }
 
 #[test]
-fn both_families_are_listened_at_in_any_order_and_each_as_itself() {
+fn both_address_families_are_bound_in_any_order() {
     for order in [["tcp://127.0.0.1:0", "tcp://[::1]:0"], ["tcp://[::1]:0", "tcp://127.0.0.1:0"]] {
         let settings = format!("name = 'node1'\nlisten = ['ipc://node.ipc', '{}', '{}']\n", order[0], order[1]);
         let mut node = Node::start(&["echo"], &settings);
@@ -93,7 +94,7 @@ fn both_families_are_listened_at_in_any_order_and_each_as_itself() {
 }
 
 #[test]
-fn deploy_hears_the_verdict_of_a_node_that_listens_at_an_ipv6_address_only() {
+fn deploy_gets_the_verdict_of_a_node_that_listens_only_at_an_ipv6_address() {
     let mut node = Node::start(&[], "name = 'node1'\nlisten = ['tcp://[::1]:0', 'ipc://node.ipc']\n");
     let six = endpoint_of(&mut node, "tcp://[::1]:");
     let component = node.folder.path("echo.wasm");

@@ -1,4 +1,4 @@
-//! How soon a zone knows what has changed. The best of several tries counts, for the machine may be busy.
+//! Time until a zone reflects a change. The best of several tries counts, because the machine may be busy.
 
 use crate::guests::component;
 use crate::node::{Node, PATIENCE};
@@ -20,7 +20,7 @@ fn best_of_tries(what: &str, measure: impl FnMut(usize) -> Duration) -> Duration
     times[0]
 }
 
-/// Waits for a service; returns how long that took.
+/// Waits for a service; returns the time taken.
 fn wait_for_service(node: &Node, service: &str) -> Duration {
     let began = Instant::now();
     let waiting = Request::new(service).body(["x"]).wait(true).deadline(PATIENCE);
@@ -35,7 +35,7 @@ fn a_plugin_dropped_into_one_node_is_callable_through_another_within_a_second() 
     wait_for_members(&node1, &[("node2", 0)]);
     let unfinished = node2.folder.path("unfinished");
     let best = best_of_tries("dropped until answered", |number| {
-        // Not the same file twice, so that each is compiled.
+        // A different file each time, so that each is compiled.
         let guest = include_str!("../guests/echo.wat");
         let bytes = component(&format!("{guest}\n  (data (i32.const 2048) \"file {number} {}\")", std::process::id()));
         fs::write(&unfinished, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! Zones joined by routers, as real processes: what crosses, what does not, and what is said when it does not.
+//! Zones joined by routers, as real processes: what passes, what does not, and the reports about it.
 
 mod chain;
 mod links;
@@ -14,10 +14,10 @@ use crate::node::{Folder, Node, PATIENCE};
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Error, Reply, Request};
 
-/// Lets everything pass.
+/// Policy that lets everything pass.
 const OPEN: &str = "export = ['*']\nimport = ['*']\n";
 
-/// A process that is to start: others can be told its endpoint before.
+/// Process that will start; its endpoint is known before.
 struct Site {
     name: &'static str,
     zone: &'static str,
@@ -32,12 +32,12 @@ impl Site {
         Self { name, zone, folder, endpoint }
     }
 
-    /// Starts it with one seed in its zone.
+    /// Starts the process with one seed in its zone.
     fn start(self, seed: &str, settings: &str) -> Node {
         self.start_inside(&[], seed, settings)
     }
 
-    /// Starts it by a command that runs another, which is put before its own.
+    /// Starts the process by a command that runs another one; `before` is its beginning.
     fn start_inside(self, before: &[String], seed: &str, settings: &str) -> Node {
         let Self { name, zone, folder, endpoint } = self;
         let settings =
@@ -46,7 +46,7 @@ impl Site {
     }
 }
 
-/// The settings of a router for one neighbour.
+/// Returns the settings of a router for one neighbour.
 fn neighbour(name: &str, endpoint: &str, rest: &str) -> String {
     format!("[router.neighbour.{name}]\nendpoint = '{endpoint}'\n{rest}\n")
 }
@@ -59,7 +59,7 @@ struct Two {
     node_b: Node,
 }
 
-/// Starts two zones: the plugins of b's node, its settings, and what each router lets pass.
+/// Starts two zones, with the plugins and settings of b's node, and the policy of each router.
 fn two(plugins: &[&str], settings: &str, policy_a: &str, policy_b: &str) -> Two {
     let [node_a, node_b] = [Site::new("node-a", "a", &[]), Site::new("node-b", "b", plugins)];
     let [router_a, router_b] = [Site::new("router-a", "a", &[]), Site::new("router-b", "b", &[])];
@@ -72,7 +72,7 @@ fn two(plugins: &[&str], settings: &str, policy_a: &str, policy_b: &str) -> Two 
     }
 }
 
-/// Asks a node until it says that this can be reached, or no longer; returns how long that took.
+/// Waits until a node reports that an address can be reached, or cannot; returns the time taken.
 fn wait_until_reachable(node: &Node, address: &str, is_reachable: bool) -> Duration {
     let (began, code) = (Instant::now(), if is_reachable { "200" } else { "404" });
     while node.call("mmi.service", &[address.as_bytes()]).unwrap() != [code] {
@@ -120,7 +120,7 @@ fn partial_replies_and_cancellation_cross() {
 }
 
 #[test]
-fn a_failure_says_where_and_the_deadline_holds_across() {
+fn a_failure_names_its_node_and_the_deadline_holds_across_zones() {
     let zones = two(&["trap", "loop"], "", OPEN, OPEN);
     wait_until_reachable(&zones.node_a, "trap", true);
     wait_until_reachable(&zones.node_a, "loop", true);
@@ -136,7 +136,7 @@ fn a_failure_says_where_and_the_deadline_holds_across() {
 }
 
 #[test]
-fn what_nobody_offers_is_answered_at_once_and_says_which_zones_were_asked() {
+fn an_unknown_service_is_answered_immediately_with_the_zones_that_were_asked() {
     let zones = two(&["echo"], "", OPEN, OPEN);
     wait_until_reachable(&zones.node_a, "echo", true);
     let began = Instant::now();

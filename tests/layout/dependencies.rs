@@ -1,15 +1,15 @@
-//! Which way crates and modules depend on each other, and where crates of others are named.
+//! Direction of dependencies between crates and modules, and places that may name external crates.
 
 use crate::sources::Source;
 
-/// Crates of others, and the paths below which they are named: what they are used for has one place.
+/// External crates, and the paths that may name them, because each purpose has one place.
 const PLACES: [(&str, &[&str]); 3] = [
     ("wasmtime", &["host/sandbox/", "host/benches/"]),
     ("zmq", &["host/src/transport/zmq", "host/client/", "host/third-party/", "host/benches/", "tests/"]),
     ("clap", &["host/src/cli", "host/src/main.rs", "host/benches/"]),
 ];
 
-/// Crates of the workspace, each with those that it may depend on.
+/// Crates of the workspace, each with its allowed dependencies.
 const CRATES: [(&str, &[&str]); 7] = [
     ("host/protocol", &[]),
     ("host/files", &[]),
@@ -20,7 +20,8 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("host", &["protocol", "files", "api", "core", "client", "sandbox"]),
 ];
 
-/// Modules of a crate from the top down; each uses only those below it. Those on one line do not use each other.
+/// Modules of a crate from the top layer down; each uses only those below it. Modules of one layer do not use each
+/// other.
 const MODULES: [(&str, &[&[&str]]); 3] = [
     (
         "host/sandbox/src",
@@ -64,7 +65,7 @@ const MODULES: [(&str, &[&[&str]]); 3] = [
     ),
 ];
 
-/// Places where a crate of others is named that is not to be named there.
+/// Returns the lines that name an external crate in the wrong place.
 pub(crate) fn misplaced_names(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
     for source in sources.iter().filter(|source| source.is_rust() && source.path != "tests/layout/dependencies.rs") {
@@ -84,7 +85,7 @@ pub(crate) fn misplaced_names(sources: &[Source]) -> Vec<String> {
     violations
 }
 
-/// Whether `used` stands in a line as a path of its own, and not as the end of another.
+/// Returns `true` if a line contains `used` as a path of its own, not as the end of another.
 fn words(line: &str, used: &str) -> bool {
     line.match_indices(used).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -92,7 +93,7 @@ fn words(line: &str, used: &str) -> bool {
     })
 }
 
-/// Dependencies of the workspace's crates that point upwards.
+/// Returns the dependencies between the workspace's crates that point upwards.
 pub(crate) fn upward_crates(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
     for (folder, allowed) in CRATES {
@@ -110,7 +111,7 @@ pub(crate) fn upward_crates(sources: &[Source]) -> Vec<String> {
     violations
 }
 
-/// Uses of modules that point upwards, or to a sibling.
+/// Returns the uses of modules that point upwards, or to the same layer.
 pub(crate) fn upward_modules(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
     for (folder, layers) in MODULES {
@@ -133,7 +134,7 @@ pub(crate) fn upward_modules(sources: &[Source]) -> Vec<String> {
     violations
 }
 
-/// The modules of its crate that a line of code names.
+/// Returns the modules of the own crate that a line of code names.
 fn used_modules(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split("//").next().unwrap_or_default();
     code.match_indices("crate::").map(|(at, found)| {

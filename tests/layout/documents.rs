@@ -1,4 +1,4 @@
-//! Whether the documents say what the code does, and their links lead somewhere.
+//! Agreement of the documents with the code, and targets of their links.
 
 use crate::sources::{Source, root, source};
 use std::collections::BTreeSet;
@@ -12,10 +12,10 @@ const CODES: &str = "docs/reference/codes.md";
 /// Calls by which the code reads a key.
 const READS: [&str; 5] = [".take(", ".list(", ".table(", ".tables(", "policy("];
 
-/// Keys whose default depends on something else.
+/// Keys whose default depends on another value.
 const OPEN_DEFAULTS: [&str; 3] = ["defaults.deadline", "node.name", "limits.plugin-descriptors"];
 
-/// Links that lead to no file, or to no heading of it.
+/// Returns the links to a missing file or heading.
 pub(crate) fn dead_links(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
     for document in sources.iter().filter(|source| source.is_document()) {
@@ -43,14 +43,14 @@ pub(crate) fn dead_links(sources: &[Source]) -> Vec<String> {
     violations
 }
 
-/// The anchor of a heading, as repository sites make it.
+/// Returns the anchor of a heading, as repository sites make it.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '-' || *c == '_');
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// Keys that the code reads and the reference does not name, and the other way round.
+/// Returns the keys that only the code or only the reference has.
 pub(crate) fn keys(sources: &[Source]) -> Vec<String> {
     let read = keys_of_code(sources);
     let text = &source(sources, CONFIGURATION).text;
@@ -84,15 +84,15 @@ fn keys_of_code(sources: &[Source]) -> BTreeSet<String> {
     keys
 }
 
-/// A key as the reference has it.
+/// Key as documented in the reference.
 struct Documented {
     section: String,
     key: String,
-    /// As the reference writes it; `None` if it says something else than a value.
+    /// Default as written in the reference; `None` if it is not a value.
     default: Option<String>,
 }
 
-/// Entries are rows of tables, and items that begin with a key in bold type.
+/// Returns the documented keys: rows of tables, and items that begin with a key in bold type.
 fn documented(text: &str) -> Vec<Documented> {
     let (mut section, mut entries) = (String::new(), Vec::new());
     for line in text.lines() {
@@ -119,15 +119,15 @@ fn value_of_cell(cell: &str) -> String {
     if plain.chars().all(|c| c.is_ascii_digit()) { plain } else { format!("\"{}\"", cell.replace(' ', "")) }
 }
 
-/// Defaults in the reference that are not those of the code: a file that sets one means something else than one that
-/// does not.
+/// Returns the defaults in the reference that differ from the code: a file that sets one would differ from a file that
+/// leaves it out.
 pub(crate) fn defaults(sources: &[Source]) -> Vec<String> {
     let mut violations = Vec::new();
     for Documented { section, key, default } in documented(&source(sources, CONFIGURATION).text) {
         let Some(default) = default.filter(|_| !OPEN_DEFAULTS.contains(&format!("{section}.{key}").as_str())) else {
             continue;
         };
-        // What begins with `$` is said in words; neighbours have no defaults without a neighbour.
+        // Defaults that begin with `$` are described in prose; a neighbour's defaults need a neighbour.
         if default.starts_with('$') || section == "router" && default.starts_with('[') {
             continue;
         }
@@ -143,7 +143,7 @@ pub(crate) fn defaults(sources: &[Source]) -> Vec<String> {
     violations
 }
 
-/// Differences between the table of failure codes and the code.
+/// Returns the differences between the table of failure codes and the code.
 pub(crate) fn codes(sources: &[Source]) -> Vec<String> {
     let text = &source(sources, CODES).text;
     let row = |line: &str| {

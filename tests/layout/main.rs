@@ -1,6 +1,5 @@
-//! Keeps the sources and the documents in shape: sizes and widths, which module may name which crate, which way
-//! dependencies point, whether errors are types, and whether the reference says what the code does. Each rule has a
-//! test that it notices what breaks it.
+//! Checks of the sources and the documents: sizes and widths, which module may name which crate, the direction of
+//! dependencies, types of errors, and agreement of the reference with the code. Each rule has a test that it detects a violation.
 
 mod dependencies;
 mod documents;
@@ -10,7 +9,7 @@ mod sources;
 
 use sources::sources;
 
-/// Fails with everything that breaks a rule.
+/// Fails with the list of all violations.
 fn assert_none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }

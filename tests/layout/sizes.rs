@@ -1,18 +1,18 @@
-//! Sizes of files, and widths of lines that no tool formats.
+//! Sizes of files, and widths of lines that rustfmt does not format.
 
 use crate::sources::Source;
 
 /// Largest number of lines of a source file.
 const LINES: usize = 500;
 
-/// Largest number of lines of the front page.
+/// Largest number of lines of the README.
 const README_LINES: usize = 200;
 
-/// Largest number of characters of a line: as rustfmt has it for code.
+/// Largest number of characters of a line: the limit of rustfmt for code.
 const WIDTH: usize = 120;
 
-/// Files that are too long, and comments and documents that are too wide. Templates of projects wrap as their readers
-/// like.
+/// Returns the files that are too long, and the comments and documents that are too wide. Templates of projects are
+/// exempt.
 pub(crate) fn violations(sources: &[Source]) -> Vec<String> {
     let sources = sources.iter().filter(|source| !source.path.starts_with("host/src/cli/new/"));
     sources.flat_map(|source| too_long(source).into_iter().chain(too_wide(source))).collect()
@@ -28,7 +28,8 @@ fn too_long(source: &Source) -> Option<String> {
     (lines > most).then(|| format!("{}: {lines} lines are more than {most}", source.path))
 }
 
-/// Tables and blocks of code keep their lines.
+/// Returns the lines that are too wide. Lines with a URL are exempt, and in Rust files tables and blocks of code in
+/// comments.
 fn too_wide(source: &Source) -> Vec<String> {
     let mut is_code = false;
     let mut violations = Vec::new();

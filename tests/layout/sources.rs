@@ -1,9 +1,9 @@
-//! The files of the repository that people write.
+//! Files of the repository that are written by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file: its path from the root of the repository, and its content.
+/// File: its path from the root of the repository, and its content.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) path: String,
@@ -11,7 +11,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Makes one up.
+    /// Creates a source for a test.
     #[cfg(test)]
     pub(crate) fn new(path: &str, text: &str) -> Self {
         Self { path: path.into(), text: text.into() }
@@ -26,12 +26,12 @@ impl Source {
     }
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// All sources, manifests and documents.
+/// Returns all sources, manifests and documents.
 pub(crate) fn sources() -> Vec<Source> {
     let (root, mut left, mut found) = (root(), vec![root()], Vec::new());
     while let Some(folder) = left.pop() {
@@ -50,7 +50,7 @@ pub(crate) fn sources() -> Vec<Source> {
     found
 }
 
-/// The one of this path.
+/// Returns the source with this path.
 pub(crate) fn source<'a>(sources: &'a [Source], path: &str) -> &'a Source {
     sources.iter().find(|source| source.path == path).unwrap_or_else(|| panic!("there is no {path}"))
 }

@@ -1,4 +1,4 @@
-//! What the fuzzers run, once for each input. A body panics if a promise is broken, and only then.
+//! Bodies of the fuzzers, run once per input. A body panics if and only if a guarantee is broken.
 
 use std::fmt::Display;
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use wasmnode::config::{Config, LoadConfig};
 use wasmnode::keys::{self, Keys};
 
-/// The first byte says what the text is of: a node's configuration, a plan of traffic, or somebody who is trusted. Each
-/// mistake takes one line, which begins with the file; those of somebody who is trusted stand in one.
+/// The first byte selects the kind of text: a node's configuration, a traffic plan, or a trusted key. Each mistake
+/// takes one line, which begins with the file; those of a trusted key are joined in one line.
 pub fn texts(input: &[u8]) {
     let Some((kind, text)) = input.split_first() else { return };
     let file = Path::new("etc/node.toml");
@@ -40,7 +40,7 @@ fn says_where(read: Result<(), impl Display>, place: &str) {
     }
 }
 
-/// The program that compiles: the tests' own build, and for a fuzzer what `WASMNODE_PROGRAM` names.
+/// Returns the compiling program: the tests' own build, and for a fuzzer the one that `WASMNODE_PROGRAM` names.
 fn program() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_wasmnode").map(PathBuf::from);
     built
@@ -48,7 +48,7 @@ fn program() -> PathBuf {
         .expect("WASMNODE_PROGRAM names the binary")
 }
 
-/// A file from the folder of plugins is taken or refused with a reason, and what is said of it can be printed.
+/// A plugin file is accepted, or refused with a reason, and the report can be printed.
 pub fn plugins(bytes: &[u8]) {
     let mut config = Config::embedded();
     config.compile.program = program();

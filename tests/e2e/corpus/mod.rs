@@ -1,5 +1,5 @@
-//! Replays what the fuzzers of `tests/fuzz` are given to begin with, and what they have found, as far as it is the
-//! host's to read: each file of `tests/fuzz/corpus/NAME` is an input of the body of that name.
+//! Replays the seeds and findings of the fuzzers of `tests/fuzz`, as far as the host reads such input: each file of
+//! `tests/fuzz/corpus/NAME` is an input of the body of that name.
 
 #[expect(unreachable_pub, reason = "the targets of the fuzzer use it as a library")]
 mod bodies;
@@ -7,7 +7,7 @@ mod bodies;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-/// Fails with all files that fail, not only the first.
+/// Fails with the list of all failing files, not only the first.
 fn replay(target: &str, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
     let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,4 +1,4 @@
-//! The folder in which a reader follows a page, with what a clone has once it is built, and the programs.
+//! Folder in which a page is replayed, with the content of a built clone, and the programs.
 
 use super::places::Places;
 use crate::commands::repository;
@@ -7,13 +7,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// The file that a node reads in a session if a page names none.
+/// Configuration of a node in a session if a page names none.
 pub(super) const DEFAULT: &str = "default.toml";
 
-/// What a node without a configuration listens at; in a session it has another address.
+/// Default endpoints of a node without a configuration; a session replaces the address.
 const DEFAULT_TEXT: &str = "[node]\nlisten = ['ipc://wasmnode.ipc', 'tcp://127.0.0.1:5555']\n";
 
-/// Makes `clone`, `bin` and `tmp` in a folder, for a page of this name and text.
+/// Creates `clone`, `bin` and `tmp` in a folder, for a page of this name and text.
 pub(super) fn make(home: &Path, name: &str, page: &str) -> Places {
     for folder in ["clone", "bin", "tmp"] {
         fs::create_dir(home.join(folder)).unwrap();
@@ -36,7 +36,7 @@ pub(super) fn make(home: &Path, name: &str, page: &str) -> Places {
     places
 }
 
-/// Copies a plugin that is shipped.
+/// Copies a shipped plugin.
 pub(super) fn copy_plugin(plugin: &str, copy: &Path) {
     fs::create_dir_all(copy.parent().unwrap()).unwrap();
     fs::copy(repository(&format!("plugins/{plugin}.wasm")), copy).unwrap();
@@ -48,7 +48,7 @@ struct Example {
     permissions: fs::Permissions,
 }
 
-/// Finds the files of a folder that are text, and where their copies are to be.
+/// Collects the text files of a folder, and the paths of their copies.
 fn find_texts(folder: &Path, copy: &Path, found: &mut Vec<Example>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let (path, copy) = (entry.path(), copy.join(entry.file_name()));
@@ -61,8 +61,8 @@ fn find_texts(folder: &Path, copy: &Path, found: &mut Vec<Example>) {
     }
 }
 
-/// Writes the Cargo of a reader who builds `shout`: with the versions of this repository, and into a folder that a
-/// later run of the test finds again.
+/// Writes a `cargo` for the page that builds `shout`: with the versions of this repository, and into a target directory
+/// that later runs of the test reuse.
 fn write_cargo(file: &Path, name: &str) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages").join(name);
     fs::create_dir_all(&target).unwrap();

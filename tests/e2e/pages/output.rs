@@ -1,10 +1,10 @@
-//! Whether an output is the one that a page shows.
+//! Comparison of an output with the one that a page shows.
 
-/// Stands for any text within a line, and alone in a line for any number of lines.
+/// Matches any text within a line, and alone in a line any number of lines.
 const ANYTHING: char = '…';
 
-/// Whether this was printed, line by line. Dates, digests and times are compared by their form, white space by its
-/// presence.
+/// Returns `true` if the output matches, line by line. Dates, digests and times are compared by their form, white space
+/// by its presence.
 pub(super) fn is_as_shown(shown: &[String], printed: &str) -> bool {
     let shown: Vec<String> = shown.iter().map(|line| form(line)).collect();
     let printed: Vec<String> = printed.lines().map(form).collect();
@@ -31,7 +31,7 @@ fn line_matches(shown: &str, printed: &str) -> bool {
     }
 }
 
-/// A line with one space between its words, and with names for the words that differ at each run.
+/// Returns a line with one space between words, and with placeholders for the words that differ in each run.
 fn form(line: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     for word in line.split_whitespace() {
@@ -69,7 +69,7 @@ fn is_date(word: &str) -> bool {
     word.chars().map(digits).eq("0000-00-00T00:00:00Z".chars())
 }
 
-/// The whole of a digest, or the eight digits that tables have.
+/// A whole digest, or the eight digits in tables.
 fn is_digest(word: &str) -> bool {
     let is_hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     matches!(word.len(), 8 | 64) && word.bytes().all(is_hexadecimal)

@@ -1,6 +1,6 @@
-//! The blocks of a page: what its reader types, and what it shows as the output.
+//! Parser of a page: the commands that its reader types, and the output that it shows.
 
-/// What a reader does, in the order of the page.
+/// Step of a reader, in the order of the page.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     /// The prose says to press Ctrl-C.
@@ -8,7 +8,7 @@ pub(super) enum Step {
     Play(Block),
 }
 
-/// A block of commands that can be replayed.
+/// Block of commands that can be replayed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Block {
     /// Line of its fence.
@@ -50,7 +50,7 @@ pub(super) fn steps(page: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// Commands of a block: a line each, with the document that it reads and the lines that a `\` joins to it.
+/// Returns the commands of a block: one line each, with its here-document and the lines that a `\` joins to it.
 fn commands(body: &[&str]) -> Vec<String> {
     let mut lines = body.iter().filter(|line| !line.trim().is_empty());
     let mut commands = Vec::new();
@@ -69,12 +69,12 @@ fn commands(body: &[&str]) -> Vec<String> {
     commands
 }
 
-/// A command without the comment behind it.
+/// Returns a command without the comment after it.
 pub(super) fn without_comment(command: &str) -> &str {
     command.split_once(" #").map_or(command, |(command, _)| command).trim_end()
 }
 
-/// The exit code that the comment behind a command announces, otherwise 0.
+/// Returns the exit code in the comment after a command, otherwise 0.
 pub(super) fn announced_exit(command: &str) -> i32 {
     let comment = &command[without_comment(command).len()..];
     let code = comment.split_once("exit code ").map(|(_, code)| code.trim_end());

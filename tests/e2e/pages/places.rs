@@ -1,4 +1,4 @@
-//! Addresses, ports and folders that pages name, and those that a session has instead.
+//! Addresses, ports and folders of the pages, and their replacements in a session.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,45 +6,46 @@ use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The address of all pages and examples.
+/// Address in all pages and examples.
 const ADDRESS: &str = "127.0.0.1";
 
-/// How many sessions a process has addresses for.
+/// Largest number of sessions in a process.
 const ADDRESSES: u32 = 64;
 
 pub(super) struct Places {
-    /// A word of the pages, and that of the session.
+    /// Words of the pages, each with its replacement in the session.
     words: Vec<(String, String)>,
-    /// What the session has instead of `/tmp/`.
+    /// Replacement of `/tmp/` in the session.
     tmp: String,
 }
 
 impl Places {
-    /// Chooses an address, and a free port for each port that these texts name with theirs.
+    /// Chooses an address, and a free port for each port after the address of the pages in these texts.
     pub(super) fn new<'a>(texts: impl Iterator<Item = &'a str>, tmp: &Path) -> Self {
         let named: BTreeSet<String> = texts.flat_map(ports).collect();
         let address = own_address();
-        // All at a time, so that no two are the same. They stay free, because no other process uses the address.
+        // All bound at the same time, so that no two are equal. They stay free, because no other process uses the
+        // address.
         let free: Vec<TcpListener> = named.iter().map(|_| TcpListener::bind((address, 0)).unwrap()).collect();
         let free = free.iter().map(|listener| listener.local_addr().unwrap().port().to_string());
         let address = (ADDRESS.to_owned(), address.to_string());
         Self { words: named.into_iter().zip(free).chain([address]).collect(), tmp: format!("{}/", tmp.display()) }
     }
 
-    /// Puts the session's places where a text has those of the pages.
+    /// Replaces the places of the pages in a text with those of the session.
     pub(super) fn own(&self, text: &str) -> String {
         let pairs = self.words.iter().map(|(page, own)| (page.as_str(), own.as_str()));
         exchange(&text.replace("/tmp/", &self.tmp), &pairs.collect::<Vec<_>>())
     }
 
-    /// Puts the pages' places where a text has those of the session.
+    /// Replaces the places of the session in a text with those of the pages.
     pub(super) fn of_the_page(&self, text: &str) -> String {
         let pairs = self.words.iter().map(|(page, own)| (own.as_str(), page.as_str()));
         exchange(&text.replace(&self.tmp, "/tmp/"), &pairs.collect::<Vec<_>>())
     }
 }
 
-/// A loopback address that no other session has, in this process or another.
+/// Returns a loopback address that no other session has, in this process or another.
 fn own_address() -> Ipv4Addr {
     static SESSIONS: AtomicU32 = AtomicU32::new(0);
     let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
@@ -53,14 +54,14 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, a, b, c)
 }
 
-/// The ports that follow the address of the pages.
+/// Returns the ports after the address of the pages.
 fn ports(text: &str) -> impl Iterator<Item = String> {
     let after = text.split(ADDRESS).skip(1).filter_map(|after| after.strip_prefix(':'));
     let ports = after.map(|after| after.chars().take_while(char::is_ascii_digit).collect::<String>());
     ports.filter(|port| !port.is_empty() && port != "0")
 }
 
-/// Exchanges whole words.
+/// Replaces whole words.
 fn exchange(text: &str, pairs: &[(&str, &str)]) -> String {
     let is_of_a_word = |c: char| c.is_alphanumeric() || c == '.';
     let (mut exchanged, mut rest) = (String::new(), text);

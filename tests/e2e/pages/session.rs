@@ -1,8 +1,7 @@
-//! The terminals in which a reader follows a page: a shell for what ends, and one more for each node.
+//! Terminals in which a page is replayed: a shell for commands that end, and one terminal for each node.
 //!
-//! A session has copies of `examples` and `plugins`, a folder instead of `/tmp`, and a loopback address and ports of
-//! its own. They replace those of the page in what is typed and in the examples; in what is printed, those of the page
-//! replace them.
+//! A session has copies of `examples` and `plugins`, its own folder instead of `/tmp`, and its own loopback address and
+//! ports. They replace those of the page in commands and examples; in the output, those of the page replace them.
 
 use super::clone::{self, DEFAULT};
 use super::page::{announced_exit, without_comment};
@@ -17,10 +16,10 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use tempfile::TempDir;
 
-/// Options of a command line that starts a node, because it has no others and no command.
+/// Options of a command line that starts a node, which has no others and no command.
 const OF_A_NODE: [&str; 3] = ["--config", "--log", "--log-format"];
 
-/// How a command ended, and what it printed to stdout and stderr.
+/// Exit code of a command, and its output on stdout and stderr.
 pub(super) struct Done {
     pub(super) exit: i32,
     pub(super) printed: String,
@@ -32,11 +31,11 @@ pub(super) struct Session {
     shell: Child,
     typed: ChildStdin,
     exits: Receiver<String>,
-    /// Nodes that have a terminal of their own.
+    /// Nodes in terminals of their own.
     nodes: Vec<Node>,
     /// Nodes that were started with `&`, by the number of the job.
     jobs: Vec<Option<Node>>,
-    /// Whether nodes were started since the last call, which a reader would make when they are linked.
+    /// Set if nodes were started since the last call, before which a reader would wait for their links.
     calls_wait: bool,
 }
 
@@ -53,12 +52,12 @@ impl Session {
         Self { home, places, shell, typed, exits, nodes: Vec::new(), jobs: Vec::new(), calls_wait: false }
     }
 
-    /// Puts a plugin that is shipped where a page has one of the reader.
+    /// Copies a shipped plugin to the path of the reader's plugin.
     pub(super) fn give(&self, file: &str, plugin: &str) {
         clone::copy_plugin(plugin, &self.home.path().join("clone").join(file));
     }
 
-    /// Runs a command of a page to its end, or until the node that it starts is ready.
+    /// Runs a command of a page until it ends, or until the node that it starts is ready.
     pub(super) fn run(&mut self, command: &str) -> Done {
         let words: Vec<&str> = without_comment(command).split_whitespace().collect();
         let mut done = match words.split_first() {
@@ -70,7 +69,7 @@ impl Session {
         done
     }
 
-    /// Presses Ctrl-C in each terminal of a node.
+    /// Sends Ctrl-C to each terminal of a node.
     pub(super) fn stop(&mut self) {
         for node in self.nodes.drain(..) {
             let status = node.end(Signal::INT);
@@ -109,7 +108,7 @@ impl Session {
             self.nodes.push(node);
         }
         self.calls_wait = true;
-        // Its log is not in the terminal in which the page goes on.
+        // Its log is not in the terminal in which the page continues.
         Done { exit: 0, printed: String::new() }
     }
 
@@ -123,7 +122,7 @@ impl Session {
         Done { exit: 0, printed: String::new() }
     }
 
-    /// Has the shell run a command. The first call after a node has started waits for the links that it needs.
+    /// Runs a command in the shell. The first call after the start of a node waits for the links that it needs.
     fn type_in(&mut self, command: &str) -> Done {
         let succeeds = announced_exit(command) == 0;
         let mut command = self.places.own(command);
@@ -146,7 +145,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // What the shell has started is in its group.
+        // Processes started by the shell are in its group.
         let _it_may_have_ended = kill_process_group(Pid::from_child(&self.shell), Signal::KILL);
         let _nothing_to_reap = self.shell.wait();
     }
@@ -176,7 +175,7 @@ fn starts_a_node(arguments: &[&str]) -> bool {
     options.chunks(2).all(|option| option.len() == 2 && OF_A_NODE.contains(&option[0]))
 }
 
-/// A command in the session's clone, with the session's programs and folders.
+/// Prepares a command in the session's clone, with the session's programs and folders.
 fn prepare(mut command: Command, home: &Path) -> Command {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -187,7 +186,7 @@ fn prepare(mut command: Command, home: &Path) -> Command {
     command
 }
 
-/// The lines of an output, as they come.
+/// Returns the lines of an output as they arrive.
 fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
     let (lines, received) = channel();
     let output = BufReader::new(output);

@@ -1,11 +1,11 @@
-//! Connections where keys are asked for: how they end, who comes back, and what they may cost.
+//! Connections to a node with keys: how they end, reconnect, and what they may cost.
 
 use super::*;
-use crate::connections::serves_on;
+use crate::connections::assert_serves;
 use crate::zmtp::{RawPeer, declaration, greeting, request};
 use zmq::SocketEvent;
 
-/// A socket of a party, and one that becomes readable when its connection ends.
+/// Returns a socket of a party, and one that becomes readable when its connection ends.
 fn watched(party: &Party, node: &Node, key: &KeyPair, id: &[u8]) -> (zmq::Socket, zmq::Socket) {
     let context = zmq::Context::new();
     let (socket, ends) = (party.socket(&context, key), context.socket(zmq::PAIR).unwrap());
@@ -23,7 +23,7 @@ fn is_served(socket: &zmq::Socket) {
 }
 
 #[test]
-fn who_is_trusted_no_more_is_cut_off_within_a_second_whatever_it_sends() {
+fn a_revoked_client_is_disconnected_within_a_second_whatever_it_sends() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     let key = party.pair;
     let mut node = party.start("");
@@ -35,16 +35,16 @@ fn who_is_trusted_no_more_is_cut_off_within_a_second_whatever_it_sends() {
         distrust(&keys_of(&node), "shop");
         node.wait_for("the keys have changed: 0 are trusted");
         let began = Instant::now();
-        // It goes on sending, and closes.
+        // The client keeps sending until its connection closes.
         while ends.poll(zmq::POLLIN, 1).unwrap() == 0 {
             let _it_may_have_ended = socket.send_multipart([&b"MDPC02"[..], b"\x01", b"echo", b"late"], zmq::DONTWAIT);
             assert!(began.elapsed() < Duration::from_secs(1));
         }
         assert_eq!(socket.poll(zmq::POLLIN, 0).unwrap(), 0);
         drop(socket);
-        node.forget_log();
+        node.clear_log();
     }
-    serves_on(&node);
+    assert_serves(&node);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn of_two_with_one_identity_both_are_served_and_none_ends_the_node() {
     is_served(&first);
     drop(first);
     is_served(&second);
-    // By ipc, where users of this machine come without keys, too.
+    // Also by ipc, where users of this machine need no key.
     let mut twins = [(); 2].map(|()| RawPeer::open(&node.ipc(), b"twin"));
     for twin in &mut twins {
         twin.send(&request("echo", b"x"));
@@ -69,11 +69,11 @@ fn of_two_with_one_identity_both_are_served_and_none_ends_the_node() {
     println!("all were served within {:?}", began.elapsed());
     let [first, _second] = twins;
     first.reset();
-    serves_on(&node);
+    assert_serves(&node);
 }
 
 #[test]
-fn what_is_meant_for_a_connection_that_has_ended_reaches_nobody_who_takes_its_routing_id() {
+fn messages_for_an_ended_connection_do_not_reach_the_next_owner_of_its_routing_id() {
     let [party, ana, bob] =
         ["node1", "ana", "bob"].map(|name| Party::new(name, if name == "node1" { &["echo"] } else { &[] }));
     party.trusts(&ana, &["--work", "slow*"]);
@@ -106,7 +106,7 @@ fn what_is_meant_for_a_connection_that_has_ended_reaches_nobody_who_takes_its_ro
     assert!(lost.is_err(), "{lost:?}");
     is_served(&taken);
     assert_eq!(taken.poll(zmq::POLLIN, 0).unwrap(), 0);
-    serves_on(&node);
+    assert_serves(&node);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_co
     let key = party.pair;
     let mut node = party.start("");
     let mut served = shop.client(&node, &key);
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     let before = node.memory();
     let hello = |bytes: usize| [greeting(1, "CURVE"), declaration(4, bytes as u64), vec![5; bytes - 1]].concat();
     let (short, long) = (hello(4 << 10), hello(32 << 20));
@@ -124,7 +124,7 @@ fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_co
     for stranger in &mut strangers {
         assert!(stranger.flood(&short, 1));
     }
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     assert!(node.memory() < before + 20 * 1024, "from {before} to {} KiB", node.memory());
     let mut others: Vec<_> = (0..80).map(|_| RawPeer::connect(&node.tcp)).collect();
     for other in &mut others {
@@ -135,7 +135,7 @@ fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_co
     strangers.iter_mut().for_each(RawPeer::wait_for_end);
     wait_for_count(&node, "turned_away", 160);
     assert_eq!(node.report()["counters"]["turned_away"], 160, "each once");
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The folder of those who are trusted, and what lies in it besides good files: each file for itself.
+//! The folder of trusted keys, and other files in it: each file is checked on its own.
 
-use super::{acquainted, distrust, keys_of, told, trust};
+use super::{acquainted, call_once, distrust, keys_of, trust};
 use crate::node::{Node, run};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,7 @@ fn trusted(node: &Node) -> PathBuf {
     node.folder.path("keys/trusted")
 }
 
-/// What editors, other systems and mistakes leave in a folder of keys.
+/// Creates files that editors, other systems and mistakes leave in a folder of keys.
 fn litter(trusted: &Path) {
     symlink("me@host:1", trusted.join(".#shop.toml")).unwrap();
     fs::write(trusted.join("._x.toml"), "left behind").unwrap();
@@ -36,24 +36,24 @@ const NAMED: [&str; 8] = [
 ];
 
 #[test]
-fn what_lies_beside_good_files_keeps_nobody_from_being_trusted_or_distrusted() {
+fn other_files_do_not_prevent_trust_and_distrust() {
     let (party, shop, other) = acquainted();
     party.trusts(&other, &[]);
     let key = party.pair;
     let mut node = party.start("");
     let (mut client, mut served) = (shop.client(&node, &key), other.client(&node, &key));
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x");
     litter(&trusted(&node));
     for named in NAMED {
         node.wait_for(named);
     }
     distrust(&keys_of(&node), "shop");
     node.wait_for("the keys have changed: 1 is trusted");
-    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     trust(&keys_of(&node), &shop, &[]);
     node.wait_for("the keys have changed: 2 are trusted");
-    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
     node.signal("-TERM");
     assert!(node.wait().success());
     let said = node.log_to_its_end().iter().filter(|line| line.contains("pipe.toml")).count();
@@ -61,7 +61,7 @@ fn what_lies_beside_good_files_keeps_nobody_from_being_trusted_or_distrusted() {
 }
 
 #[test]
-fn a_node_starts_with_what_lies_beside_good_files() {
+fn a_node_starts_with_other_files_beside_good_ones() {
     let (party, shop, _) = acquainted();
     litter(&party.folder.path("keys/trusted"));
     let key = party.pair;
@@ -69,11 +69,11 @@ fn a_node_starts_with_what_lies_beside_good_files() {
     for named in NAMED {
         node.wait_for(named);
     }
-    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
 }
 
 #[test]
-fn a_file_that_turns_into_something_else_ends_its_trust() {
+fn a_file_that_stops_being_regular_ends_its_trust() {
     for turn in [
         (|file: &Path| assert!(Command::new("mkfifo").arg(file).status().unwrap().success())) as fn(&Path),
         |file| fs::create_dir(file).unwrap(),
@@ -84,11 +84,11 @@ fn a_file_that_turns_into_something_else_ends_its_trust() {
         let key = party.pair;
         let mut node = party.start("");
         let file = trusted(&node).join("shop.toml");
-        assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+        assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
         fs::remove_file(&file).unwrap();
         turn(&file);
         node.wait_for("the keys have changed: 0 are trusted");
-        assert!(told(&mut shop.client(&node, &key), "echo").is_err());
+        assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
         node.signal("-TERM");
         assert!(node.wait().success(), "it still ends");
     }
@@ -108,26 +108,26 @@ fn a_file_that_is_replaced_with_its_size_and_time_kept_is_read_again() {
     File::options().append(true).open(&beside).unwrap().set_modified(time).unwrap();
     fs::rename(&beside, &file).unwrap();
     node.wait_for("the keys have changed: 1 is trusted");
-    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
-    assert_eq!(told(&mut other.client(&node, &key), "echo").unwrap(), b"x");
+    assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
+    assert_eq!(call_once(&mut other.client(&node, &key), "echo").unwrap(), b"x");
 }
 
 #[test]
-fn a_file_that_gets_mistakes_counts_for_a_while_and_then_ends_its_trust() {
+fn a_file_with_new_mistakes_counts_for_the_grace_period_and_then_ends_its_trust() {
     let (party, shop, _) = acquainted();
     let key = party.pair;
     let mut node = party.start("");
     let mut client = shop.client(&node, &key);
     fs::write(trusted(&node).join("shop.toml"), "key = \n").unwrap();
     node.wait_for("its last valid content counts for 10 s");
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x");
     node.wait_for("shop is not trusted");
     node.wait_for("the keys have changed: 0 are trusted");
-    assert!(told(&mut shop.client(&node, &key), "echo").is_err());
+    assert!(call_once(&mut shop.client(&node, &key), "echo").is_err());
 }
 
 #[test]
-fn to_distrust_one_whose_key_is_trusted_under_another_name_is_an_error() {
+fn distrusting_a_key_that_is_trusted_under_another_name_is_an_error() {
     let (party, shop, _) = acquainted();
     let folder = party.folder.path("keys/trusted");
     fs::copy(folder.join("shop.toml"), folder.join("a.toml")).unwrap();
@@ -147,26 +147,26 @@ fn to_distrust_one_whose_key_is_trusted_under_another_name_is_an_error() {
 }
 
 #[test]
-fn a_folder_that_every_user_may_write_to_lets_nobody_in() {
+fn a_folder_that_every_user_may_write_to_grants_no_trust() {
     let (party, shop, stranger) = acquainted();
     let key = party.pair;
     let mut node = party.start("");
     let mut client = shop.client(&node, &key);
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x");
     fs::set_permissions(trusted(&node), Permissions::from_mode(0o777)).unwrap();
     trust(&keys_of(&node), &stranger, &[]);
     let line = node.wait_for("every user may write to");
     assert!(line.contains("chmod o-w"), "{line}");
     node.wait_for("; therefore not trusted: stranger");
-    assert!(told(&mut stranger.client(&node, &key), "echo").is_err());
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x", "whom it knew before it knows");
+    assert!(call_once(&mut stranger.client(&node, &key), "echo").is_err());
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x", "whom it knew before it knows");
     fs::set_permissions(trusted(&node), Permissions::from_mode(0o700)).unwrap();
     node.wait_for("the keys have changed: 2 are trusted");
-    assert_eq!(told(&mut stranger.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut stranger.client(&node, &key), "echo").unwrap(), b"x");
 }
 
 #[test]
-fn a_client_that_shows_no_key_hears_so_soon_and_one_line_at_the_node_names_it() {
+fn a_client_without_a_key_fails_soon_and_one_log_line_names_it() {
     let (party, shop, _) = acquainted();
     let mut node = party.start("");
     let done = run(&["call", "echo", "x", "--to", &node.tcp]);

@@ -1,10 +1,10 @@
-//! The flood of `flood`, over tcp and with keys: of one who may do everything, and of one who may do little.
+//! The flood of `flood`, over tcp and with keys: by a client with all rights, and by one with few.
 
 use super::*;
 use crate::flood::{flood, messages};
 use std::cell::Cell;
 
-/// Messages if it is not said otherwise: encrypted ones, and a handshake for each hundred, take longer.
+/// Default number of messages: fewer, because encryption, and a handshake for each hundred, take longer.
 const MESSAGES: usize = 20_000;
 
 #[test]

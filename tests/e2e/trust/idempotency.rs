@@ -1,4 +1,4 @@
-//! Idempotency keys: nobody gets a reply that was made for another, and nobody has a kept reply of another pushed out.
+//! Idempotency keys of several users: replies are not shared, and one user cannot evict the kept replies of another.
 
 use super::Party;
 use crate::node::PATIENCE;
@@ -11,7 +11,7 @@ fn call(client: &mut Client, key: &str, body: &str) -> String {
 }
 
 #[test]
-fn two_users_whose_nodes_call_them_the_same_have_keys_of_their_own() {
+fn users_of_the_same_name_at_two_nodes_have_separate_keys() {
     let (near, far) = (Party::new("node1", &["echo"]), Party::new("node2", &[]));
     near.trusts(&far, &["--role", "peer"]);
     far.trusts(&near, &["--role", "peer"]);
@@ -30,7 +30,7 @@ fn two_users_whose_nodes_call_them_the_same_have_keys_of_their_own() {
 }
 
 #[test]
-fn the_many_keys_of_one_user_do_not_push_out_what_was_kept_for_another() {
+fn the_many_keys_of_one_user_do_not_evict_the_replies_of_another() {
     const KEPT: usize = 50;
     let (party, shop, other) = (Party::new("node1", &["echo"]), Party::new("shop", &[]), Party::new("other", &[]));
     party.trusts(&shop, &[]);

@@ -1,4 +1,4 @@
-//! Nodes and routers with keys: who becomes a peer, and of whom nothing is believed.
+//! Nodes and routers with keys: which become peers, and which advertisements are rejected.
 
 use super::{Party, distrust, keys_of, trust, wait_for_count};
 use crate::node::{Node, PATIENCE};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Instant;
 use wasmnode_client::{Code, Request};
 
-/// Asks until a service can be called at a node, or no longer.
+/// Waits until a service can be called at a node, or cannot.
 fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
     let began = Instant::now();
     while node.call(service, &[b"x"]).is_ok() != is_served {
@@ -14,7 +14,7 @@ fn wait_for_reply(node: &Node, service: &str, is_served: bool) {
     }
 }
 
-/// Two nodes that trust each other, the second with `echo` and a seed at the first.
+/// Starts two nodes that trust each other, the second with `echo` and a seed at the first.
 fn two(as_what: &[&str]) -> (Node, Node) {
     let (first, second) = (Party::new("node1", &[]), Party::new("node2", &["echo", "echo=secret"]));
     first.trusts(&second, as_what);
@@ -33,7 +33,7 @@ fn peers_with_keys_serve_each_other_over_tcp() {
 }
 
 #[test]
-fn who_is_trusted_as_a_client_only_is_no_peer() {
+fn a_key_with_the_role_client_is_not_a_peer() {
     let (mut first, mut second) = two(&[]);
     first.wait_for("is trusted as a client's, not as a node's");
     second.wait_for("is trusted as a client's, not as a node's");
@@ -50,29 +50,29 @@ fn a_peer_advertises_what_its_key_lists() {
 }
 
 #[test]
-fn nobody_is_a_peer_under_a_name_that_is_not_its_keys() {
+fn a_peer_needs_the_name_of_its_key() {
     let (first, second) = (Party::new("node1", &[]), Party::new("node2", &["echo"]));
     let third = Party::new("node3", &["echo"]);
     first.trusts(&second, &["--role", "peer"]);
     first.trusts(&third, &["--role", "peer"]);
     let mut first = first.start("");
-    // It says that it is node3, with the key of node2.
+    // It claims to be node3, with the key of node2.
     let second = Party { name: "node3", ..second };
     let keys = second.keys();
-    let told = format!("seeds = ['node1@{}']", first.tcp);
+    let settings = format!("seeds = ['node1@{}']", first.tcp);
     let node1 = Party {
         name: "node1",
         folder: crate::node::Folder::new(&[]),
         pair: wasmnode::keys::load_pair(first.folder.path("keys").as_path()).unwrap(),
     };
     trust(&keys, &node1, &["--role", "peer"]);
-    let _second = second.start(&told);
+    let _second = second.start(&settings);
     first.wait_for("trusted as that of node2, so it cannot be used by node node3");
     assert_eq!(first.fail("echo", &[b"x"]).0, Code::UnknownService);
 }
 
 #[test]
-fn when_trust_in_a_peer_ends_so_does_its_link_and_it_comes_back_with_trust() {
+fn a_link_ends_with_the_trust_in_its_peer_and_returns_with_it() {
     let (mut first, second) = two(&["--role", "peer"]);
     wait_for_reply(&first, "echo", true);
     let key = wasmnode::keys::load_pair(&second.folder.path("keys")).unwrap();
@@ -86,7 +86,7 @@ fn when_trust_in_a_peer_ends_so_does_its_link_and_it_comes_back_with_trust() {
 }
 
 #[test]
-fn a_peer_whose_trust_ends_serves_no_more_although_another_keeps_it_in_the_zone() {
+fn a_revoked_peer_stops_serving_although_another_keeps_it_in_the_zone() {
     let parties = [Party::new("node1", &[]), Party::new("node2", &["echo"]), Party::new("node3", &[])];
     for (index, party) in parties.iter().enumerate() {
         let others = parties.iter().enumerate().filter(|(other, _)| *other != index);
@@ -104,7 +104,8 @@ fn a_peer_whose_trust_ends_serves_no_more_although_another_keeps_it_in_the_zone(
     assert_eq!(third.call("echo", &[b"x"]).unwrap(), ["x"]);
 }
 
-/// Two zones whose routers have keys for each other, as which zones the first takes the second's for.
+/// Starts two zones whose routers trust each other's keys; `taken_for` is the zone of the second in the first router's
+/// keys.
 fn zones(taken_for: &str) -> [Node; 3] {
     let (node, near) = (Party::new("node-b", &["echo"]), Party::new("router-a", &[]));
     let far = Party::new("router-b", &[]);
@@ -128,7 +129,7 @@ fn zones(taken_for: &str) -> [Node; 3] {
     [near.start(&settings(0, "a")), far, node.start(&seeds)]
 }
 
-/// An address of this machine that is this process's, and no other test's.
+/// Returns an address of this machine that no other test uses.
 fn own_address() -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let (process, number) = (std::process::id(), LAST.fetch_add(1, SeqCst) + 1);
@@ -143,7 +144,7 @@ fn routers_with_keys_join_zones() {
 }
 
 #[test]
-fn a_router_speaks_for_the_zone_of_its_key_only() {
+fn a_router_advertises_only_the_zone_of_its_key() {
     let [mut router, _far, _node] = zones("c");
     router.wait_for("is not trusted as a node's there");
     assert_eq!(router.fail("echo@b", &[b"x"]).0, Code::UnknownService);

@@ -1,4 +1,4 @@
-//! Hundreds of strangers at once: what they open is closed, each is counted, and others are served meanwhile.
+//! Hundreds of concurrent strangers: their connections are closed, each is counted, and others are served meanwhile.
 
 use super::*;
 use crate::node::wasmnode;
@@ -8,10 +8,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use zmq::{Context, Socket};
 
-/// Strangers of each kind.
+/// Number of strangers of each kind.
 const OF_EACH: usize = 50;
 
-/// How a stranger without ZeroMQ begins; the first three then wait for something to happen.
+/// First bytes of strangers without ZeroMQ; the first three kinds then wait.
 const OPENINGS: [fn() -> Vec<u8>; 7] = [
     Vec::new,
     || greeting(1, "NULL")[..10].to_vec(),
@@ -22,26 +22,32 @@ const OPENINGS: [fn() -> Vec<u8>; 7] = [
     || (0..=255).cycle().take(2_000).collect(),
 ];
 
-fn knock(node: &Node, opening: &[u8]) -> TcpStream {
+fn connect_stranger(node: &Node, opening: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(node.tcp.trim_start_matches("tcp://")).unwrap();
     stream.write_all(opening).unwrap();
     stream
 }
 
-/// Those who speak ZeroMQ: a key that nobody trusts, a trusted one that takes the node for another, and no key.
-fn pretend(context: &Context, node: &Node, key: &KeyPair, stranger: &Party, shop: &Party) -> [Socket; 3] {
+/// Connects strangers with ZeroMQ: an untrusted key, a trusted key with the wrong key of the node, and no key.
+fn connect_zeromq_strangers(
+    context: &Context,
+    node: &Node,
+    key: &KeyPair,
+    stranger: &Party,
+    shop: &Party,
+) -> [Socket; 3] {
     let plain = context.socket(zmq::DEALER).unwrap();
     plain.set_linger(0).unwrap();
     let sockets = [stranger.socket(context, key), shop.socket(context, &stranger.pair), plain];
     for socket in &sockets {
         socket.set_reconnect_ivl(-1).unwrap();
         socket.connect(&node.tcp).unwrap();
-        ask(socket, "echo", "let me in");
+        ask(socket, "echo", "hello");
     }
     sockets
 }
 
-/// A node that the system starts with few descriptors, and that may have more.
+/// Starts a node with a low soft limit of descriptors and a higher hard limit.
 fn start_with_few_descriptors(party: Party) -> Node {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -S -n 128; exec \"$0\" \"$@\""]).arg(wasmnode().get_program()).env_remove("RUST_LOG");
@@ -49,28 +55,28 @@ fn start_with_few_descriptors(party: Party) -> Node {
 }
 
 #[test]
-fn hundreds_of_strangers_at_once_are_counted_and_closed_while_others_are_served_and_come_in() {
+fn hundreds_of_concurrent_strangers_are_counted_and_closed_while_others_are_served_and_accepted() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     let stranger = Party::new("stranger", &[]);
     party.trusts(&shop, &[]);
     let key = party.pair;
     let mut node = start_with_few_descriptors(party);
     let mut served = shop.client(&node, &key);
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
-    // What is said of each is too much to be logged, later.
-    drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
+    // Later there are too many lines for all to be logged.
+    drop(connect_stranger(&node, b"GET / HTTP/1.1\r\n\r\n"));
     node.wait_for("connection that does not speak ZeroMQ");
     let (descriptors, memory) = (node.descriptors(), node.memory());
     let context = Context::new();
-    let strangers = OPENINGS.map(|opening| [(); OF_EACH].map(|()| knock(&node, &opening())));
-    let pretenders = [(); OF_EACH].map(|()| pretend(&context, &node, &key, &stranger, &shop));
+    let strangers = OPENINGS.map(|opening| [(); OF_EACH].map(|()| connect_stranger(&node, &opening())));
+    let pretenders = [(); OF_EACH].map(|()| connect_zeromq_strangers(&context, &node, &key, &stranger, &shop));
     let everybody = 1 + strangers.as_flattened().len() + pretenders.as_flattened().len();
-    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x", "who comes anew is let in");
+    assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x", "new trusted clients are accepted");
     let (began, mut calls, mut slowest, mut most) = (Instant::now(), 0, Duration::ZERO, 0);
     let turned_away = |node: &Node| node.report()["counters"]["turned_away"].as_u64().unwrap();
     while turned_away(&node) < everybody as u64 || node.descriptors() > descriptors {
         let asked = Instant::now();
-        assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+        assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
         (calls, slowest, most) = (calls + 1, slowest.max(asked.elapsed()), most.max(node.descriptors()));
         assert!(began.elapsed() < PATIENCE, "{} descriptors: {}", node.descriptors(), node.report());
     }
@@ -81,10 +87,10 @@ fn hundreds_of_strangers_at_once_are_counted_and_closed_while_others_are_served_
     );
     assert_eq!(turned_away(&node), everybody as u64, "each once");
     assert!(node.memory() < memory + 8 * 1024, "from {memory} to {} KiB", node.memory());
-    assert_eq!(told(&mut served, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
 }
 
-/// Passes one connection on to a node; returns all that who connected has said, once it has hung up.
+/// Forwards one connection to a node; returns all bytes of the client once it has disconnected.
 fn record(listener: TcpListener, node: &Node) -> impl FnOnce() -> Vec<u8> + use<> {
     let target = node.tcp.trim_start_matches("tcp://").to_owned();
     let recording = std::thread::spawn(move || {
@@ -104,7 +110,7 @@ fn record(listener: TcpListener, node: &Node) -> impl FnOnce() -> Vec<u8> + use<
 }
 
 #[test]
-fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
+fn recorded_traffic_that_is_replayed_has_no_effect() {
     let (party, shop) = (Party::new("node1", &["echo"]), Party::new("shop", &[]));
     party.trusts(&shop, &[]);
     let key = party.pair;
@@ -113,24 +119,24 @@ fn what_was_recorded_on_the_network_and_is_said_again_is_not_heard() {
     let here = format!("tcp://{}", listener.local_addr().unwrap());
     let recorded = record(listener, &node);
     let mut client = Client::connect_with(&here, &Credentials { own: shop.pair, node: key.public }).unwrap();
-    assert_eq!(told(&mut client, "echo").unwrap(), b"x");
+    assert_eq!(call_once(&mut client, "echo").unwrap(), b"x");
     drop(client);
     let recorded = recorded();
     assert!(recorded.len() > 500, "a handshake and a request: {} bytes", recorded.len());
-    let again = [(); 3].map(|()| knock(&node, &recorded));
+    let again = [(); 3].map(|()| connect_stranger(&node, &recorded));
     wait_for_count(&node, "turned_away", again.len() as u64);
-    assert_eq!(told(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
-    assert_eq!(node.report()["services"][0]["replied"], 2, "nothing of what was said again has run");
+    assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
+    assert_eq!(node.report()["services"][0]["replied"], 2, "no replayed request has run");
 }
 
 #[test]
-fn a_command_that_looks_for_the_node_of_its_folder_is_no_stranger_there() {
+fn a_command_that_looks_for_the_node_of_its_folder_is_not_counted_as_a_stranger() {
     let party = Party::new("node1", &["echo"]);
     let mut node = party.start("listen = ['ipc://wasmnode.ipc', 'ipc://node.ipc', 'tcp://127.0.0.1:0']");
     let asked = wasmnode().arg("services").current_dir(node.folder.path("")).output().unwrap();
     assert!(asked.status.success(), "{asked:?}");
-    // What became of earlier connections is counted by then.
-    drop(knock(&node, b"GET / HTTP/1.1\r\n\r\n"));
+    // The outcomes of earlier connections are counted by then.
+    drop(connect_stranger(&node, b"GET / HTTP/1.1\r\n\r\n"));
     node.wait_for("turned away: connection");
     assert_eq!(node.report()["counters"]["turned_away"], 1);
 }

@@ -1,4 +1,4 @@
-//! Zones that others lie between: in a row, and in a ring.
+//! Zones with other zones in between: in a row, and in a ring.
 
 use super::{OPEN, Site, neighbour, wait_until_reachable};
 use crate::guests;
@@ -7,10 +7,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Request};
 
-/// What a change two zones away may take: below a second where nothing else runs.
+/// Time limit for a change two zones away: below a second on an idle machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Zones with a node and a router each, named by a letter; these pairs are joined. Nodes first, in order, then routers.
+/// Starts zones with a node and a router each, named by a letter, and joins these pairs. Returns the nodes, in order,
+/// and the routers.
 fn zones(names: &[[&'static str; 3]], joined: &[(usize, usize)]) -> (Vec<Node>, Vec<Node>) {
     let routers: Vec<Site> = names.iter().map(|[zone, _, router]| Site::new(router, zone, &[])).collect();
     let endpoints: Vec<String> = routers.iter().map(|router| router.endpoint.clone()).collect();
@@ -31,7 +32,7 @@ fn zones(names: &[[&'static str; 3]], joined: &[(usize, usize)]) -> (Vec<Node>, 
 
 const NAMES: [[&str; 3]; 3] = [["a", "node-a", "router-a"], ["b", "node-b", "router-b"], ["c", "node-c", "router-c"]];
 
-/// Drops a plugin into a node's folder in one step.
+/// Puts a plugin into a node's folder atomically.
 fn drop_in(node: &Node, service: &str) {
     let unfinished = node.folder.path("unfinished");
     fs::write(&unfinished, guests::component(include_str!("../../guests/echo.wat"))).unwrap();
@@ -59,7 +60,7 @@ fn a_service_two_zones_away_comes_and_goes_within_a_second() {
     assert_eq!(nodes[0].fail("second", &[b"x"]).0, Code::UnknownService);
 }
 
-/// How often these have passed a request on.
+/// Returns the number of requests that these nodes have forwarded.
 fn forwarded(nodes: &[Node]) -> u64 {
     nodes.iter().map(|node| node.report()["counters"]["forwarded"].as_u64().unwrap()).sum()
 }

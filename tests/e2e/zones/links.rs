@@ -1,13 +1,13 @@
-//! Routers whose links lead through a bad network: it delays, narrows and cuts.
+//! Routers with links through a bad network, which delays, throttles and cuts.
 
 use super::redundancy::{Pairs, Team, pairs_behind};
-use crate::load::{assert_all_well, load};
+use crate::load::{assert_all_succeeded, load};
 use crate::node::PATIENCE;
 use crate::proxy::Proxy;
 use std::time::{Duration, Instant};
 use wasmnode_client::Request;
 
-/// Two zones, and before each of their routers a proxy that the router of the other zone dials.
+/// Starts two zones with two routers each, and a proxy before each router, which the router of the other zone dials.
 fn pairs() -> (Pairs, Vec<Proxy>, Team) {
     let proxies: Vec<Proxy> = (0..4).map(|_| Proxy::new()).collect();
     let pairs = pairs_behind(&proxies);
@@ -17,7 +17,7 @@ fn pairs() -> (Pairs, Vec<Proxy>, Team) {
     (pairs, proxies, team)
 }
 
-/// Asks so often, one after the other, with so many bytes; returns how long the quickest answer took.
+/// Sends requests of this size one after the other; returns the shortest time to an answer.
 fn quickest(pairs: &Pairs, requests: usize, bytes: usize) -> Duration {
     let mut client = pairs.node_a.client();
     let once = |_| {
@@ -35,12 +35,12 @@ fn links_that_are_cut_again_and_again_fail_no_request_that_may_run_twice() {
     let mut cuts = 0;
     let answers = load(&pairs.node_a, &["job"], 4_000, |answered| {
         if answered % 250 == 125 {
-            // The two links of one pair, in turn; the other pair stands.
+            // The two links of one pair, in turn; the other pair stays connected.
             proxies[cuts % 2 * 2].cut();
             cuts += 1;
         }
     });
-    assert_all_well(&answers);
+    assert_all_succeeded(&answers);
     pairs.wait_for_ways("job", 2);
 }
 
@@ -58,7 +58,7 @@ fn links_that_are_far_or_narrow_serve_slowly() {
 }
 
 #[test]
-fn a_message_that_takes_longer_than_silence_is_borne_is_not_given_back_while_its_way_is_the_only_one() {
+fn a_message_that_takes_longer_than_the_expiry_is_not_returned_while_its_path_is_the_only_one() {
     let (mut pairs, proxies, team) = pairs();
     pairs.routers[1].kill();
     pairs.wait_for_ways("job", 1);

@@ -1,4 +1,4 @@
-//! Zones in network namespaces of their own: only the routers' legs join them, and that network can be cut.
+//! Zones in network namespaces, joined only by the routers' interfaces, and that network can be cut.
 
 use super::{OPEN, Site, neighbour, wait_until_reachable};
 use crate::node::{Node, PATIENCE};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Error, Request};
 
-/// A network of its own, which ends with the test.
+/// Network namespace that ends with the test.
 struct Network(Child);
 
 impl Network {
@@ -22,7 +22,7 @@ impl Network {
         Self(holder)
     }
 
-    /// What makes a command run in it, before the command.
+    /// Returns the beginning of a command that runs in the namespace.
     fn inside(&self) -> Vec<String> {
         ["nsenter", "--target", &self.0.id().to_string(), "--net"].map(String::from).to_vec()
     }
@@ -33,7 +33,7 @@ impl Network {
         assert!(done.success(), "ip {arguments}");
     }
 
-    /// Lays a cable to another.
+    /// Connects the namespace to another one.
     fn join(&self, other: &Self) {
         self.ip(&format!("link add leg type veth peer name leg netns {}", other.0.id()));
         for (network, number) in [(self, 1), (other, 2)] {
@@ -50,7 +50,7 @@ impl Drop for Network {
     }
 }
 
-/// A zone of one node and one router, whose other leg is at 10.9.0.`number`.
+/// Starts a zone of one node and one router, whose other interface is at 10.9.0.`number`.
 fn zone(network: &Network, number: u8, node: Site, router: Site) -> (Node, Node) {
     let (name, other) = if number == 1 { ("b", 2) } else { ("a", 1) };
     let leg = format!("listen = ['ipc://node.ipc', 'tcp://10.9.0.{number}:5600']\n[security]\ninsecure = true\n");

@@ -1,4 +1,4 @@
-//! What a router keeps from other zones, whatever they say.
+//! Policy of a router: what other zones cannot reach, whatever they send.
 
 use super::{OPEN, Site, neighbour, two, wait_until_reachable};
 use crate::majordomo::dealer;
@@ -29,17 +29,17 @@ fn what_is_not_exported_or_not_imported_cannot_be_called_by_any_name() {
     }
 }
 
-/// A router of zone a that the test plays, byte by byte.
+/// Router of zone a that the test plays, byte by byte.
 struct Forger {
     me: Member,
-    /// Where the router under test dials it, and where it dials that one.
+    /// Socket that the router under test dials, and socket that dials the router.
     dialled: zmq::Socket,
     dials: zmq::Socket,
     last: u64,
 }
 
 impl Forger {
-    /// Listens at a site that no process uses, and says hello to the router there as one of this zone.
+    /// Listens at a site without a process, and sends a hello to the router as a router of this zone.
     fn new(site: &Site, zone: &str, router: &Node) -> Self {
         let dialled = zmq::Context::new().socket(zmq::ROUTER).unwrap();
         dialled.set_linger(0).unwrap();
@@ -53,24 +53,24 @@ impl Forger {
             endpoint: site.endpoint.clone(),
         };
         let mut forger = Self { me, dialled, dials: dealer(&router.ipc(), None), last: 0 };
-        forger.say(PeerMessage::Hello { zone: zone.parse().unwrap(), member: forger.me.clone() });
+        forger.send(PeerMessage::Hello { zone: zone.parse().unwrap(), member: forger.me.clone() });
         forger
     }
 
-    fn say(&mut self, message: PeerMessage) {
+    fn send(&mut self, message: PeerMessage) {
         let frames = peer::encode(message);
         self.dials.send_multipart(frames.iter().map(AsRef::<[u8]>::as_ref), 0).unwrap();
     }
 
-    fn hear(&self) -> PeerMessage {
+    fn receive(&self) -> PeerMessage {
         let frames = self.dials.recv_multipart(0).expect("a message of the router");
         peer::decode(frames.into_iter().map(Frame::from).collect()).unwrap()
     }
 
-    /// Has a session begin, and waits until it is told of this service.
+    /// Opens a session, and waits for the advert of this service.
     fn open(&mut self, service: &[u8]) {
-        assert!(matches!(self.hear(), PeerMessage::Welcome { .. }));
-        self.say(PeerMessage::Open { epoch: 1 });
+        assert!(matches!(self.receive(), PeerMessage::Welcome { .. }));
+        self.send(PeerMessage::Open { epoch: 1 });
         loop {
             let mut frames = self.dialled.recv_multipart(0).expect("a message of the router");
             let link = frames.remove(0);
@@ -90,7 +90,7 @@ impl Forger {
         }
     }
 
-    /// Sends a request, as it ought to be but for what is changed in it, and returns the answer.
+    /// Sends a valid request with the changes of `forge`, and returns the answer.
     fn ask(&mut self, service: &str, forge: impl FnOnce(&mut Forward)) -> Reply {
         self.last += 1;
         let mut forward = Forward {
@@ -111,14 +111,14 @@ impl Forger {
             body: vec![Frame::from_static(b"x")],
         };
         forge(&mut forward);
-        self.say(PeerMessage::Request(forward.into()));
-        match self.hear() {
+        self.send(PeerMessage::Request(forward.into()));
+        match self.receive() {
             PeerMessage::Reply { id, reply } if id == self.last => reply,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Traces a service: who is on the way, and the answer. No more is told of the other zone.
+    /// Traces a service; returns the nodes of the path, and the answer. Nothing else of the other zone may be reported.
     fn trace(&mut self, service: &str) -> (Vec<String>, Reply) {
         let Reply::Partial(records) = self.ask(service, |forward| forward.is_trace = true) else {
             panic!("no records of {service}");
@@ -130,7 +130,7 @@ impl Forger {
             record.node.to_string()
         };
         let names = records.map(name).collect();
-        match self.hear() {
+        match self.receive() {
             PeerMessage::Reply { id, reply } if id == self.last => (names, reply),
             other => panic!("{other:?}"),
         }
@@ -139,12 +139,12 @@ impl Forger {
     fn fail(&mut self, service: &str, forge: impl FnOnce(&mut Forward)) -> Code {
         match self.ask(service, forge) {
             Reply::Failure(Failure { code, .. }) => code,
-            other => panic!("{service} was let in: {other:?}"),
+            other => panic!("{service} was accepted: {other:?}"),
         }
     }
 }
 
-/// Zone b, whose router has the site as its neighbour of zone a.
+/// Starts zone b, whose router has the site as its neighbour of zone a.
 fn zone_b(site: &Site, settings: &str) -> (Node, Node) {
     let router = Site::new("router-b", "b", &[]);
     let seed = router.endpoint.clone();
@@ -173,14 +173,14 @@ fn a_neighbour_that_forges_its_requests_gets_nothing_that_is_not_exported() {
         let at = |forward: &mut Forward| forward.node = Some(node.parse().unwrap());
         assert_eq!(forger.fail("node.services", at), Code::Forbidden);
     }
-    // A trace of it is refused in the same words, and names nobody but the router.
-    let Reply::Failure(refused) = forger.ask("secret", |_| {}) else { panic!("secret was let in") };
+    // A trace of the service fails with the same text, and names no node but the router.
+    let Reply::Failure(refused) = forger.ask("secret", |_| {}) else { panic!("secret was accepted") };
     let (names, reply) = forger.trace("secret");
     assert_eq!((names, reply), (vec!["router-b".to_owned()], Reply::Failure(refused)));
-    // Policy lets these pass, but nobody was told of them.
+    // Policy lets these pass, but they were not advertised.
     assert_eq!(forger.fail("echo", |forward| forward.zone = Some("c".parse().unwrap())), Code::UnknownService);
     assert_eq!(forger.fail("echo", |forward| forward.zone = Some("a".parse().unwrap())), Code::UnknownService);
-    // It pretends to have been here, or to have come from far away.
+    // The request claims to have been here, or to come from far away.
     assert_eq!(forger.fail("echo", |forward| forward.crossed.push("b".parse().unwrap())), Code::Loop);
     let zones = || (0..peer::MAX_CROSSED).map(|number| format!("zone{number}").parse().unwrap());
     assert_eq!(forger.fail("echo", |forward| forward.crossed = zones().collect()), Code::Loop);
@@ -195,21 +195,21 @@ fn a_neighbour_without_a_session_may_call_nothing() {
     let site = Site::new("router-a", "a", &[]);
     let (_node, router) = zone_b(&site, OPEN);
     let mut forger = Forger::new(&site, "a", &router);
-    assert!(matches!(forger.hear(), PeerMessage::Welcome { .. }));
+    assert!(matches!(forger.receive(), PeerMessage::Welcome { .. }));
     assert_eq!(forger.fail("echo", |_| {}), Code::UnknownService);
 }
 
 #[test]
-fn a_zone_that_is_no_neighbour_is_refused_and_what_it_says_is_not_heard() {
+fn a_zone_that_is_no_neighbour_is_refused_and_its_messages_are_ignored() {
     let site = Site::new("router-mars", "mars", &[]);
     let (_node, mut router) = zone_b(&site, OPEN);
     let mut forger = Forger::new(&site, "mars", &router);
     for _ in 0..2 {
-        match forger.hear() {
+        match forger.receive() {
             PeerMessage::Refused(why) => assert!(!why.is_empty()),
             other => panic!("{other:?}"),
         }
-        forger.say(PeerMessage::Open { epoch: 1 });
+        forger.send(PeerMessage::Open { epoch: 1 });
     }
     router.wait_for("router-mars is of zone mars");
 }

@@ -1,4 +1,4 @@
-//! Two zones that two pairs of routers join: one router is killed, and comes back.
+//! Two zones that two pairs of routers join: one router is killed, and restarted.
 
 use super::{OPEN, Site, neighbour, wait_until_reachable};
 use crate::majordomo::Worker;
@@ -11,16 +11,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wasmnode_client::{Code, Reply, Request};
 
-/// Requests that a client has outstanding.
+/// Number of outstanding requests of a client.
 const WINDOW: u64 = 32;
 
-/// Less than `peers.expiry`, after which the connection to a router that is silent is given up.
+/// Less than `peers.expiry`, after which an unresponsive router's connection is closed.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(4);
 
 pub(super) struct Pairs {
     pub(super) node_a: Node,
     pub(super) node_b: Node,
-    /// Two of zone a, then two of zone b; each of a is joined with one of b.
+    /// Two routers of zone a, then two of zone b; each of a is joined with one of b.
     pub(super) routers: Vec<Node>,
 }
 
@@ -28,13 +28,13 @@ pub(super) fn pairs() -> Pairs {
     pairs_behind(&[])
 }
 
-/// The same, where each router is dialled by its neighbour through a proxy, if there are any.
+/// Starts the same zones, where each router's neighbour dials it through a proxy, if there are any.
 pub(super) fn pairs_behind(proxies: &[Proxy]) -> Pairs {
     let sites = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(name, zone)| Site::new(name, zone, &[]));
     let at: Vec<String> = sites.iter().map(|site| site.endpoint.clone()).collect();
     let (seed_a, seed_b) = (at[0].clone(), at[2].clone());
     let start = |(number, site): (usize, Site)| {
-        // Each pair of routers of one zone has the other as its seed, so that either may start again alone.
+        // The two routers of one zone are each other's seeds, so that either may restart alone.
         let zone = format!("zone = '{}'\n{OPEN}", if number < 2 { "b" } else { "a" });
         let pair = proxies.get(number ^ 2).map_or(&at[number ^ 2], |proxy| &proxy.endpoint);
         site.start(&at[number ^ 1], &neighbour("pair", pair, &zone))
@@ -49,7 +49,7 @@ pub(super) fn pairs_behind(proxies: &[Proxy]) -> Pairs {
     Pairs { node_a, node_b, routers }
 }
 
-/// Waits until so many routers lead from a node to this service.
+/// Waits until a node has this number of paths to a service.
 pub(super) fn wait_for_ways(node: &Node, service: &str, ways: usize) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -72,7 +72,7 @@ impl Pairs {
     }
 }
 
-/// Workers of one service on threads of their own, and how often each body was served.
+/// Workers of one service in threads of their own, with the number of runs of each body.
 pub(super) struct Team {
     runs: Arc<Mutex<BTreeMap<String, u64>>>,
     is_over: Arc<AtomicBool>,
@@ -87,7 +87,7 @@ impl Team {
             let (runs, is_over) = (Arc::clone(&runs), Arc::clone(&is_over));
             std::thread::spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    if worker.hears_something(Duration::from_millis(20)) {
+                    if worker.receives_within(Duration::from_millis(20)) {
                         let (asker, body) = worker.request();
                         let text = String::from_utf8(body[0].to_vec()).unwrap();
                         *runs.lock().unwrap().entry(text).or_default() += 1;
@@ -112,13 +112,13 @@ impl Drop for Team {
     }
 }
 
-/// Calls a service so often, with [`WINDOW`] requests outstanding, and lets something happen after a third of the
-/// answers. Returns the replies by request.
+/// Calls a service so often, with [`WINDOW`] requests outstanding, and calls `happens` after a third of the answers.
+/// Returns the replies by request.
 fn load(node: &Node, service: &str, requests: u64, happens: impl FnMut()) -> BTreeMap<u64, Reply> {
     load_within(PATIENCE, node, service, requests, happens)
 }
 
-/// The same, with so much time for each request.
+/// Does the same with a deadline for each request.
 fn load_within(
     deadline: Duration,
     node: &Node,
@@ -146,7 +146,7 @@ fn is_answered(id: u64, reply: &Reply) -> bool {
     matches!(reply, Reply::Final(body) if body[0] == id.to_string())
 }
 
-/// Kills a router under load, of requests that may run twice.
+/// Kills a router under load of requests that may run twice.
 fn idempotent_requests_survive_the_loss_of(victim: usize) {
     let mut pairs = pairs();
     let team = Team::new(&pairs.node_b, "job", 8);
@@ -162,7 +162,7 @@ fn idempotent_requests_survive_the_loss_of(victim: usize) {
     println!("{} requests, {twice} of them ran twice after {victim} was killed", replies.len());
     assert!(runs.len() == 3000 && twice <= WINDOW, "{twice} ran twice");
 
-    // What is left carries everything.
+    // The remaining pair carries all requests.
     pairs.wait_for_ways("job", 1);
     let (pair, before) = (victim & 1 ^ 1, team.runs().values().sum::<u64>());
     let carried = pairs.passed_on_by(pair);
@@ -170,7 +170,7 @@ fn idempotent_requests_survive_the_loss_of(victim: usize) {
     assert_eq!(pairs.passed_on_by(pair) - carried, 300);
     assert_eq!(team.runs().values().sum::<u64>() - before, 300);
 
-    // The killed one comes back, and takes its share.
+    // The killed router restarts, and takes its share.
     pairs.routers[victim].start_again();
     pairs.wait_for_ways("job", 2);
     assert!(load(&pairs.node_a, "job", 300, || {}).iter().all(|(id, reply)| is_answered(*id, reply)));
@@ -187,7 +187,7 @@ fn idempotent_requests_survive_the_loss_of_a_router_of_the_other_zone() {
     idempotent_requests_survive_the_loss_of(3);
 }
 
-/// Kills a router that has requests which must not run twice.
+/// Kills a router with requests that must not run twice.
 fn other_requests_fail_with_the_loss_of(victim: usize) {
     const REQUESTS: u64 = 16;
     let mut pairs = pairs();
@@ -216,7 +216,7 @@ fn other_requests_fail_with_the_loss_of(victim: usize) {
     }
     // Nothing ran again: every worker had one request, and is idle.
     pairs.node_b.wait_for_workers("once", REQUESTS);
-    assert!(!workers.iter().any(|worker| worker.hears_something(Duration::ZERO)));
+    assert!(!workers.iter().any(|worker| worker.receives_within(Duration::ZERO)));
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn under_load_what_must_not_run_twice_does_not() {
     }
 }
 
-/// Freezes a router under load: its connections stay, but nothing comes any more.
+/// Freezes a router under load: its connections stay open, but it sends nothing.
 fn idempotent_requests_survive_the_silence_of(victim: usize) {
     let pairs = pairs();
     let team = Team::new(&pairs.node_b, "job", 8);
@@ -283,7 +283,7 @@ fn idempotent_requests_survive_the_silence_of_a_router_of_the_other_zone() {
 }
 
 #[test]
-fn what_must_not_run_twice_goes_another_way_once_a_router_of_the_other_zone_is_known_to_be_silent() {
+fn requests_that_must_not_run_twice_take_another_path_once_a_router_of_the_other_zone_is_unresponsive() {
     let mut pairs = pairs();
     let team = Team::new(&pairs.node_b, "once", 8);
     pairs.node_b.wait_for_workers("once", 8);

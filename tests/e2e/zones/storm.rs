@@ -1,31 +1,31 @@
-//! A storm over two zones that two pairs of routers join: one router after the other is killed under load and comes
-//! back. `WASMNODE_STORM` says how many requests are sent.
+//! Two zones that two pairs of routers join, under repeated failures: one router after the other is killed under load
+//! and restarted. `WASMNODE_STORM` sets the number of requests.
 
 use super::redundancy::{Team, pairs, wait_for_ways};
-use crate::load::nothing_more;
+use crate::load::assert_no_further_answer;
 use crate::node::{Node, PATIENCE};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use wasmnode_client::{Client, Code, Reply, Request};
 
-/// Requests of an ordinary run of the tests.
+/// Number of requests in an ordinary run of the tests.
 const REQUESTS: u64 = 6_000;
 
-/// Requests that have no answer yet, at a time.
+/// Largest number of outstanding requests.
 const WINDOW: usize = 32;
 
-/// A router is killed after so many answers, started again after as many more, and so on.
+/// Number of answers between two steps: a router is killed, restarted, the next is killed, and so on.
 const CALM: u64 = 750;
 
-/// What became of one request.
+/// Outcome of one request.
 struct Answer {
     reply: Reply,
     took: Duration,
 }
 
-/// Kills and starts the routers in turn, a step at each message, and never one before the other pair leads across
-/// again. Returns how many were killed.
+/// Kills and restarts the routers in turn, one step for each message, and only while the other pair is connected.
+/// Returns how many were killed.
 fn storm(node: &Node, routers: &mut [Node], steps: &Receiver<()>) -> u64 {
     let mut kills = 0;
     while steps.recv().is_ok() {
@@ -44,7 +44,7 @@ fn storm(node: &Node, routers: &mut [Node], steps: &Receiver<()>) -> u64 {
     kills
 }
 
-/// Asks for both services in turn, and tells after each [`CALM`].
+/// Calls both services in turn, and triggers a step after each [`CALM`] answers.
 fn load(mut client: Client, requests: u64, steps: &Sender<()>) -> BTreeMap<u64, Answer> {
     let (mut unanswered, mut answers) = (BTreeMap::new(), BTreeMap::new());
     while (answers.len() as u64) < requests {
@@ -61,7 +61,7 @@ fn load(mut client: Client, requests: u64, steps: &Sender<()>) -> BTreeMap<u64, 
             steps.send(()).unwrap();
         }
     }
-    nothing_more(&mut client);
+    assert_no_further_answer(&mut client);
     answers
 }
 

@@ -1,4 +1,4 @@
-//! `wasmnode trace`: the way of a request through zones, told hop by hop, by real processes.
+//! `wasmnode trace`: the path of a request through zones, hop by hop, with real processes.
 
 use super::redundancy::pairs;
 use super::{OPEN, two, wait_until_reachable};
@@ -7,14 +7,14 @@ use crate::node::{Node, PATIENCE, run};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// What a trace printed, and how it ended.
-struct Told {
+/// Output of a trace, and its exit code.
+struct Traced {
     way: Value,
     failure: String,
     exit: i32,
 }
 
-impl Told {
+impl Traced {
     fn names(&self) -> Vec<&str> {
         self.hops().iter().map(|hop| hop["node"].as_str().unwrap()).collect()
     }
@@ -28,14 +28,14 @@ impl Told {
     }
 }
 
-fn trace(node: &Node, address: &str) -> Told {
+fn trace(node: &Node, address: &str) -> Traced {
     let output = run(&["trace", address, "--to", &node.tcp, "--json", "--timeout", "60s"]);
     let failure = String::from_utf8(output.stderr).unwrap();
     let way = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no way was printed: {failure}"));
-    Told { way, failure, exit: output.status.code().unwrap() }
+    Traced { way, failure, exit: output.status.code().unwrap() }
 }
 
-/// How `wasmnode call` of the address fails.
+/// Returns the exit code and the message of `wasmnode call`.
 fn call(node: &Node, address: &str) -> (i32, String) {
     let output = run(&["call", address, "--to", &node.tcp]);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -44,37 +44,37 @@ fn call(node: &Node, address: &str) -> (i32, String) {
 const WAY: [&str; 4] = ["node-a", "router-a", "router-b", "node-b"];
 
 #[test]
-fn over_two_routers_the_hops_stand_in_order_with_their_times_and_nothing_runs() {
+fn over_two_routers_the_hops_are_in_order_with_their_times_and_nothing_runs() {
     let zones = two(&["echo"], "", OPEN, OPEN);
     wait_until_reachable(&zones.node_a, "echo", true);
     for address in ["echo", "echo@b", "echo@node-b.b"] {
-        let told = trace(&zones.node_a, address);
-        assert_eq!((told.names().as_slice(), told.exit), (&WAY[..], 0), "{address}: {}", told.way);
-        for (index, (hop, zone)) in told.hops().iter().zip(["a", "a", "b", "b"]).enumerate() {
+        let traced = trace(&zones.node_a, address);
+        assert_eq!((traced.names().as_slice(), traced.exit), (&WAY[..], 0), "{address}: {}", traced.way);
+        for (index, (hop, zone)) in traced.hops().iter().zip(["a", "a", "b", "b"]).enumerate() {
             let role = if index == 1 || index == 2 { "router" } else { "node" };
             assert_eq!((&hop["distance"], &hop["zone"], &hop["role"]), (&index.into(), &zone.into(), &role.into()));
         }
-        let own: Vec<u64> = told.hops().iter().map(|hop| hop["own_us"].as_u64().unwrap()).collect();
-        let (client, total) = (told.way["client_us"].as_u64().unwrap(), told.way["total_us"].as_u64().unwrap());
+        let own: Vec<u64> = traced.hops().iter().map(|hop| hop["own_us"].as_u64().unwrap()).collect();
+        let (client, total) = (traced.way["client_us"].as_u64().unwrap(), traced.way["total_us"].as_u64().unwrap());
         println!("{address}: {client} µs to the first hop and back, then {own:?}, {total} µs altogether");
-        // Each hop has a socket between it and the next, and each is counted once.
-        assert!(client > 0 && own[..3].iter().all(|us| *us > 0), "{}", told.way);
-        assert!((client + own.iter().sum::<u64>()).abs_diff(total) <= 5, "{}", told.way);
+        // There is a socket between each hop and the next, and each is counted once.
+        assert!(client > 0 && own[..3].iter().all(|us| *us > 0), "{}", traced.way);
+        assert!((client + own.iter().sum::<u64>()).abs_diff(total) <= 5, "{}", traced.way);
     }
     assert_eq!(
         trace(&zones.node_a, "echo").decision(0),
         "nobody offers it in zone a; goes through router router-a: zone b, cost 1"
     );
-    let told = trace(&zones.node_b, "echo@b");
-    assert_eq!(told.names(), ["node-b"]);
-    assert!(told.decision(0).starts_with("runs here; plugin: 0 of 64 running"), "{}", told.way);
+    let traced = trace(&zones.node_b, "echo@b");
+    assert_eq!(traced.names(), ["node-b"]);
+    assert!(traced.decision(0).starts_with("runs here; plugin: 0 of 64 running"), "{}", traced.way);
     let services = zones.node_b.report();
     let echo = services["services"].as_array().unwrap().iter().find(|entry| entry["name"] == "echo").unwrap();
     assert_eq!((&echo["replied"], &echo["failed"]), (&0.into(), &0.into()), "{echo}");
 }
 
 #[test]
-fn for_a_person_each_hop_is_a_line_and_another_zone_tells_only_the_way() {
+fn each_hop_is_a_line_and_another_zone_reports_only_the_path() {
     let zones = two(&["echo"], "", OPEN, OPEN);
     wait_until_reachable(&zones.node_a, "echo@b", true);
     let output = run(&["trace", "echo@b", "--to", &zones.node_a.tcp]);
@@ -103,69 +103,69 @@ fn what_is_not_exported_cannot_be_traced_either_and_fails_as_a_call_does() {
     for address in
         ["secret", "secret@b", "secret@node-b.b", "nothing", "nothing@b", "echo@mars", "node.services@node-b.b"]
     {
-        let told = trace(&zones.node_a, address);
-        assert_eq!((told.exit, told.failure.clone()), call(&zones.node_a, address), "{address}");
-        assert_eq!(told.names(), ["node-a"], "{address}");
-        assert_eq!((told.exit, told.decision(0)), (3, "refuses it: 404 unknown service"), "{address}");
+        let traced = trace(&zones.node_a, address);
+        assert_eq!((traced.exit, traced.failure.clone()), call(&zones.node_a, address), "{address}");
+        assert_eq!(traced.names(), ["node-a"], "{address}");
+        assert_eq!((traced.exit, traced.decision(0)), (3, "refuses it: 404 unknown service"), "{address}");
     }
-    // What fails only in the other zone fails there with the words that a call gets.
-    let told = trace(&zones.node_a, "echo@node-c.b");
-    assert_eq!((told.exit, told.failure.clone()), call(&zones.node_a, "echo@node-c.b"));
-    assert_eq!(told.names(), WAY[..3], "{}", told.way);
+    // A failure in the other zone has the text that a call gets.
+    let traced = trace(&zones.node_a, "echo@node-c.b");
+    assert_eq!((traced.exit, traced.failure.clone()), call(&zones.node_a, "echo@node-c.b"));
+    assert_eq!(traced.names(), WAY[..3], "{}", traced.way);
 }
 
 #[test]
-fn a_frozen_router_is_named_by_the_one_before_it_and_a_dead_one_is_no_way() {
-    // Router a keeps the connection, however long it takes until it is asked again.
+fn a_frozen_router_is_named_by_its_predecessor_and_a_dead_one_is_no_path() {
+    // Router a keeps the connection, however long the next request takes to arrive.
     let patient = format!("{OPEN}[peers]\nexpiry = '10m'\n");
     let mut zones = two(&["echo"], "", &patient, OPEN);
     wait_until_reachable(&zones.node_a, "echo", true);
     zones.router_b.signal("-STOP");
     let until = Instant::now() + PATIENCE;
     loop {
-        let told = trace(&zones.node_a, "echo");
-        // The first ones wait until their deadline, at which node-a and router-a give up, whichever is first; then
-        // router-a knows that no answer comes.
-        assert_eq!((told.exit, told.names()[0]), (4, "node-a"), "{}", told.failure);
-        if told.names().len() == 2 && told.decision(1).starts_with("waits here") {
-            assert_eq!(told.decision(1), "waits here; not router-b: it is unresponsive; fails: 504 deadline");
+        let traced = trace(&zones.node_a, "echo");
+        // The first traces wait until their deadline, at which node-a or router-a ends them, whichever is first; after
+        // that, router-a treats the other as unresponsive.
+        assert_eq!((traced.exit, traced.names()[0]), (4, "node-a"), "{}", traced.failure);
+        if traced.names().len() == 2 && traced.decision(1).starts_with("waits here") {
+            assert_eq!(traced.decision(1), "waits here; not router-b: it is unresponsive; fails: 504 deadline");
             assert!(
-                told.failure.contains("at node router-a: a request would wait at node router-a"),
+                traced.failure.contains("at node router-a: a request would wait at node router-a"),
                 "{}",
-                told.failure
+                traced.failure
             );
             break;
         }
-        let is_late = told.failure.contains("the deadline passed while node router-");
-        assert!(is_late, "{}", told.failure);
-        assert!(Instant::now() < until, "{}", told.way);
+        let is_late = traced.failure.contains("the deadline passed while node router-");
+        assert!(is_late, "{}", traced.failure);
+        assert!(Instant::now() < until, "{}", traced.way);
     }
     zones.router_b.kill();
     loop {
-        let told = trace(&zones.node_a, "echo");
-        assert!(told.exit != 0 && told.names()[0] == "node-a", "{}", told.way);
-        if told.exit == 3 && told.names() == ["node-a"] {
-            assert!(told.failure.contains("asked zone a, and no router leads to another"), "{}", told.failure);
+        let traced = trace(&zones.node_a, "echo");
+        assert!(traced.exit != 0 && traced.names()[0] == "node-a", "{}", traced.way);
+        if traced.exit == 3 && traced.names() == ["node-a"] {
+            assert!(traced.failure.contains("asked zone a, and no router leads to another"), "{}", traced.failure);
             break;
         }
-        assert!(Instant::now() < until, "{}", told.way);
+        assert!(Instant::now() < until, "{}", traced.way);
     }
 }
 
 #[test]
-fn of_several_ways_the_trace_tells_how_many_there_are_and_takes_one_that_is_left() {
+fn of_several_paths_the_trace_reports_the_number_and_takes_a_remaining_one() {
     let mut pairs = pairs();
     let worker = Worker::v2(&pairs.node_b.ipc(), "job");
     pairs.node_b.wait_for_workers("job", 1);
     pairs.wait_for_ways("job", 2);
-    let told = trace(&pairs.node_a, "job");
-    let names = told.names();
-    assert!(names == ["node-a", "a1", "b1", "node-b"] || names == ["node-a", "a2", "b2", "node-b"], "{}", told.way);
-    assert!(told.decision(0).ends_with("; one of 2 that are equal but for their load"), "{}", told.way);
+    let traced = trace(&pairs.node_a, "job");
+    let names = traced.names();
+    assert!(names == ["node-a", "a1", "b1", "node-b"] || names == ["node-a", "a2", "b2", "node-b"], "{}", traced.way);
+    assert!(traced.decision(0).ends_with("; one of 2 that are equal but for their load"), "{}", traced.way);
     pairs.routers[0].kill();
     pairs.wait_for_ways("job", 1);
-    let told = trace(&pairs.node_a, "job");
-    assert_eq!(told.names(), ["node-a", "a2", "b2", "node-b"], "{}", told.way);
-    assert!(told.decision(0).ends_with("router a2: zone b, cost 1"), "{}", told.way);
-    assert!(!worker.hears_something(Duration::ZERO), "a trace reached the worker");
+    let traced = trace(&pairs.node_a, "job");
+    assert_eq!(traced.names(), ["node-a", "a2", "b2", "node-b"], "{}", traced.way);
+    assert!(traced.decision(0).ends_with("router a2: zone b, cost 1"), "{}", traced.way);
+    assert!(!worker.receives_within(Duration::ZERO), "a trace reached the worker");
 }
