@@ -44,10 +44,11 @@ fn run() -> Result<(), String> {
 
     ensure_target()?;
     let built = compile(&plugins)?;
-    let changed = last_change(&sources).map_err(|error| format!("cannot tell when the plugins changed: {error}"))?;
+    let changed =
+        last_change(&sources).map_err(|error| format!("cannot determine when the plugins changed: {error}"))?;
     for plugin in &plugins {
         let (from, to) = (component(&built, &plugin.replace('-', "_")), component(&folder, plugin));
-        install(&from, &to, changed).map_err(|error| format!("cannot put {} in place: {error}", to.display()))?;
+        install(&from, &to, changed).map_err(|error| format!("cannot install {}: {error}", to.display()))?;
     }
     Ok(())
 }

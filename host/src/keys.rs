@@ -276,7 +276,7 @@ mod tests {
             ("key = 'short'".into(), "\"short\" is not a key: 40 characters of Z85"),
             (format!("key = '{}'", "\u{e9}".repeat(20)), "is not a key"),
             (format!("key = '{}'", "#".repeat(40)), "is not a key"),
-            (format!("key = '{key}'\nuid = 1"), "uid: stands beside a key"),
+            (format!("key = '{key}'\nuid = 1"), "uid: cannot be combined with a key"),
             (format!("key = '{key}'\nrole = 'router'"), "zone: is missing"),
             (format!("key = '{key}'\nzone = 'a'"), "zone: is only for a router"),
             (format!("key = '{key}'\noffer = ['a']"), "offer: is only for a peer"),

@@ -26,7 +26,7 @@ impl Repeats {
             let times = std::mem::take(left_out);
             *logged_at = now;
             return Some(if times > 0 {
-                format!("{line} (and {} more since it was logged last)", text::count(times, "time"))
+                format!("{line} (repeated {} since it was last logged)", text::count(times, "time"))
             } else {
                 line.into()
             });
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(check("a", 0), Some("a".into()));
         assert_eq!([check("a", 1), check("a", 59)], [None, None]);
         assert_eq!(check("b", 59), Some("b".into()));
-        assert_eq!(check("a", 60), Some("a (and 2 times more since it was logged last)".into()));
+        assert_eq!(check("a", 60), Some("a (repeated 2 times since it was last logged)".into()));
         assert_eq!(check("a", 120), Some("a".into()));
     }
 

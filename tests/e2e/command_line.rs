@@ -379,7 +379,7 @@ fn check_finds_what_is_missing_on_the_machine_with_every_other_mistake() {
         "node.toml:4: node.listen: the folder ",
         "node.toml:6: security.keys: ",
         "typo.toml:1: kye: unknown key; did you mean key?",
-        "folder.toml: is passed over: not a regular file but a folder",
+        "folder.toml: is skipped: not a regular file but a folder",
         "node.toml:8: service.told.fs[0].host: the folder ",
         "node.toml:8: service.told.fs[0].guest: \"d\" is not an absolute path",
         "node.toml:8: service.told.fs[0].wirte: unknown key; did you mean write?",

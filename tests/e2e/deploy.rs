@@ -187,7 +187,7 @@ fn a_person_at_a_terminal_sees_that_the_node_compiles() {
     let done = Command::new("script").args(["--quiet", "--return", "--command", &line, "/dev/null"]).output().unwrap();
     let (code, said) = said(&done);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("slow: the node compiles it, 1 s"), "{said}");
+    assert!(said.contains("slow: compiling on the node, 1 s"), "{said}");
     assert!(said.ends_with("generation 1 of slow serves\r\n"), "{said}");
 }
 
@@ -235,7 +235,7 @@ fn without_a_node_only_the_configuration_names_the_plugin_folder() {
     assert!(code == Some(9) && text.contains("nothing was put in place"), "{text}");
     assert!(!folder.path("plugins/hello.wasm").exists());
     let (code, text) = said(&run(&["deploy", &file("hello.wasm"), "--config", config]));
-    assert!(code == Some(0) && text.contains("it serves from the node's start"), "{text}");
+    assert!(code == Some(0) && text.contains("it serves when the node starts"), "{text}");
     let node = Node::start_in(folder, "", &[]);
     assert_eq!(node.call("hello", &[b"x"]).unwrap(), ["x"]);
 }

@@ -99,7 +99,7 @@ fn a_stale_ipc_file_is_replaced_and_a_file_that_is_not_a_socket_is_not() {
     let folder = Folder::new(&[]);
     std::fs::write(folder.path("node.ipc"), "somebody's work").unwrap();
     let done = wasmnode().arg("--config").arg(folder.configure("")).output().unwrap();
-    assert!(String::from_utf8_lossy(&done.stderr).contains("a file that is not a socket stands there"));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("a file that is not a socket exists there"));
     assert_eq!(std::fs::read_to_string(folder.path("node.ipc")).unwrap(), "somebody's work");
 }
 

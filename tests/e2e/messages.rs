@@ -128,6 +128,6 @@ fn a_file_that_is_needed_cannot_be_left_out() {
 fn a_traffic_plan_is_distinguished_from_a_nodes_configuration() {
     let plan = format!("{}/../examples/zones/traffic.toml", env!("CARGO_MANIFEST_DIR"));
     let done = run(&["check", &plan]);
-    let hint = format!("no node's configuration, but a plan: wasmnode traffic --config {plan}");
+    let hint = format!("not a node's configuration, but a traffic plan: wasmnode traffic --config {plan}");
     assert!(done.status.code() == Some(1) && said(&done).contains(&hint), "{}", said(&done));
 }

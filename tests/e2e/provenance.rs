@@ -223,7 +223,7 @@ fn keys_are_secret_and_never_overwritten() {
     assert_eq!(fs::metadata(folder.path("release.key")).unwrap().mode() & 0o777, 0o600);
     let refused = |file: &str| {
         let said = fail(&["sign", "--new-key", &path(&folder, "release")]);
-        assert!(said.contains(&format!("{file}: is there already, and keys are never overwritten")), "{said}");
+        assert!(said.contains(&format!("{file}: already exists, and keys are never overwritten")), "{said}");
     };
     refused("release.key");
     fs::remove_file(folder.path("release.key")).unwrap();

@@ -51,7 +51,7 @@ fn every_request_has_its_answer_and_a_failure_counts_as_one_without_strict() {
     assert_eq!(sent, 400, "{report}");
     assert!(report.contains("with 502 crashed, the first: \"an instance of trap crashed"), "{report}");
     assert!(report.contains("failed from paris to missing@lyon") && report.contains("404 unknown service"), "{report}");
-    assert!(report.contains("0 without an answer, 0 answers too many\n"), "{report}");
+    assert!(report.contains("0 without an answer, 0 surplus answers\n"), "{report}");
 
     let (code, _, stderr) = send(&node.folder, &mixed, &["--strict"]);
     assert!(code == Some(1) && stderr.contains("requests failed, which --strict does not allow"), "{stderr}");
@@ -101,7 +101,7 @@ fn a_missing_or_duplicate_answer_is_detected() {
     node.join().unwrap();
     assert_eq!(code, Some(1), "{report}{stderr}");
     assert_eq!(line(&report, "mars", "x")[2..7], ["10", "9", "0", "1", "1"], "{report}");
-    assert!(stderr.ends_with("wasmnode: requests without an answer: 1; answers too many: 1\n"), "{stderr}");
+    assert!(stderr.ends_with("wasmnode: requests without an answer: 1; surplus answers: 1\n"), "{stderr}");
 }
 
 #[test]

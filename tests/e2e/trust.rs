@@ -198,7 +198,7 @@ fn strangers_are_rejected_counted_and_logged_while_others_are_served() {
         assert!(matches!(refused, Err(Error::Refused { .. } | Error::Unreachable { .. })), "{refused:?}");
         assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     }
-    let log = node.wait_for("is not trusted; to let it in: wasmnode trust NAME");
+    let log = node.wait_for("is not trusted; to trust it: wasmnode trust NAME");
     assert!(log.contains(&stranger.pair.public.to_string()), "{log}");
     node.wait_for("connection from 127.0.0.1 shows no key");
     wait_for_count(&node, "turned_away", 3);

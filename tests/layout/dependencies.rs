@@ -120,7 +120,7 @@ pub(crate) fn upward_modules(sources: &[Source]) -> Vec<String> {
             let Some(path) = source.path.strip_prefix(&format!("{folder}/")) else { continue };
             let module = path.split(['/', '.']).next().unwrap_or_default();
             let Some(own) = layer(module) else {
-                violations.push(format!("{}: {module} stands in no layer", source.path));
+                violations.push(format!("{}: {module} is in no layer", source.path));
                 continue;
             };
             for used in source.text.lines().flat_map(used_modules) {

@@ -154,7 +154,7 @@ pub(crate) fn codes(sources: &[Source]) -> Vec<String> {
     let known: BTreeSet<(u16, String)> =
         Code::ALL.into_iter().map(|code| (code.number(), code.name().to_owned())).collect();
     let differ = documented.symmetric_difference(&known);
-    differ.map(|(number, name)| format!("{number} {name} stands in {CODES} or in the code only")).collect()
+    differ.map(|(number, name)| format!("{number} {name} is only in {CODES} or only in the code")).collect()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Checks of the sources and the documents: sizes and widths, which module may name which crate, the direction of
-//! dependencies, types of errors, and agreement of the reference with the code. Each rule has a test that it detects a violation.
+//! dependencies, types of errors, and agreement of the reference with the code. Each rule has a test that it detects a
+//! violation.
 
 mod dependencies;
 mod documents;

@@ -66,7 +66,7 @@ pub(crate) fn print_ways(contenders: &[Contender], cells: &[Cell]) {
     if ways.peek().is_none() || lone.is_empty() {
         return;
     }
-    compare("p50 / bare echoes of its way", ways, &lone, |way, cell| {
+    compare("p50 / bare echoes of its path", ways, &lone, |way, cell| {
         let p50 = |contender| median(contender, cell, FIGURES[0].1);
         let bare =
             connections(&way.name).map_or(f64::NAN, |(over_ipc, over_tcp)| over_ipc * p50(ipc) + over_tcp * p50(tcp));

@@ -68,7 +68,7 @@ impl Stage {
         let mut line = String::new();
         BufReader::new(output.ok_or("no output")?).read_line(&mut line)?;
         if line.is_empty() {
-            Err(format!("{arguments:?} ended at once").into())
+            Err(format!("{arguments:?} ended immediately").into())
         } else {
             Ok((id, line.trim().to_owned()))
         }

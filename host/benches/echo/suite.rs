@@ -37,11 +37,11 @@ pub(crate) type Role = (&'static str, fn(&str) -> Result<()>);
 /// Largest number of bytes of outstanding requests, because nodes and others have limits.
 const MOST_BYTES: usize = 32 << 20;
 
-/// Measures echoes through nodes, and through what else there is, in turns.
+/// Measures echoes through nodes and their alternatives, in turns.
 ///
 /// Without a choice of payload, outstanding requests or clients, a selection is measured: 64 bytes under all loads,
-/// larger ones with one and with many outstanding. With one, all combinations of what is chosen. Where 64 are
-/// outstanding with one client, half of that load is measured as well.
+/// larger bodies with one and with many outstanding. With a choice, all combinations are measured. With 64 outstanding
+/// requests of one client, half of that load is measured as well.
 #[derive(clap::Parser)]
 #[command(name = "cargo bench --", after_help = EXAMPLES)]
 struct Arguments {
@@ -51,32 +51,32 @@ struct Arguments {
     /// Keep every process on the first core
     #[arg(long)]
     pinned: bool,
-    /// How often everybody has a turn in each cell
+    /// Number of rounds, in each of which every contender has one turn per cell
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How long a turn takes
+    /// Duration of a turn
     #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration)]
     turn: Duration,
     /// Bytes of body
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(8..=8 << 20))]
     payload: Vec<u32>,
-    /// Requests without an answer, of all clients together
+    /// Outstanding requests, of all clients together
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     outstanding: Vec<u32>,
     /// Connections
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=500))]
     clients: Vec<u32>,
-    /// Measure how soon a node answers after its start, and after a plugin was dropped in, and nothing else
+    /// Measure only the time until a node's first answer, after its start and after a plugin is dropped in
     #[arg(long)]
     start: bool,
-    /// Measure how long requests take while a plugin compiles, and nothing else
+    /// Measure only the latency of requests while a plugin compiles
     #[arg(long, conflicts_with = "start")]
     compiling: bool,
-    /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file, as seen from the
-    /// project's folder
+    /// Draw p50 with one request outstanding, and requests per second with most, into this SVG file; a relative path
+    /// starts at the project's folder
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Cargo adds it
+    /// Added by Cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -127,7 +127,7 @@ pub(crate) fn run(rivals: &[Enter], roles: &[Role]) -> Result<()> {
     }
     contenders.extend(http::contenders(&mut stage, &wanted)?);
     if contenders.is_empty() {
-        return Err("nobody takes part: no contender that is installed has such a name".into());
+        return Err("no installed contender has such a name".into());
     }
     for round in 1..=arguments.rounds {
         for (index, cell) in cells.iter().enumerate() {

@@ -38,7 +38,7 @@ pub(crate) struct CallArgs {
     /// Wait for a service that no node offers yet, as long as --timeout allows
     #[arg(long)]
     wait: bool,
-    /// Requests with the same key, 1 to 255 bytes, ask for the same effect, once
+    /// Idempotency key of 1 to 255 bytes: repeated requests with the same key have their effect once
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     idempotency_key: Option<String>,
     /// A W3C traceparent to pass on, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01

@@ -23,7 +23,9 @@ pub(crate) fn check(args: &CheckArgs, config: Option<&Path>) -> Result<ExitCode,
     let shown = file.display();
     let config = Config::check(file, Keys::mistakes).map_err(|mistakes| match LoadConfig::load(file) {
         Ok(_) => Failed {
-            message: format!("{shown}: no node's configuration, but a plan: wasmnode traffic --config {shown}"),
+            message: format!(
+                "{shown}: not a node's configuration, but a traffic plan: wasmnode traffic --config {shown}"
+            ),
             exit: 1,
         },
         Err(_) => mistakes.into(),

@@ -46,7 +46,8 @@ pub(crate) struct DeployArgs {
     /// The service's name; by default the file's stem
     #[arg(long, value_parser = super::names::service)]
     name: Option<ServiceName>,
-    /// Sign it with this secret key; by default FILE.minisig, the signature beside the file, comes along if it exists
+    /// Sign it with this secret key; by default FILE.minisig, the signature beside the file, is deployed with it if it
+    /// exists
     #[arg(long, value_name = "SECRET")]
     sign_key: Option<PathBuf>,
     #[command(flatten)]
@@ -174,7 +175,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
         return Err(refused("it could not serve; `wasmnode inspect` lists what it lacks".into()));
     }
     Staged::write(&settings.plugins, &bytes, signature.as_deref())?.put(service)?;
-    Ok(format!("{service} is in place in {folder}; no node runs: it serves from the node's start\n"))
+    Ok(format!("{service} is in place in {folder}; no node is running: it serves when the node starts\n"))
 }
 
 fn not_listed(service: &ServiceName) -> Failed {
@@ -344,7 +345,7 @@ impl Progress {
         }
         self.shown = Some(Instant::now());
         let seconds = self.began.elapsed().as_secs();
-        let _progress_is_optional = write!(stderr, "\r{}: the node compiles it, {seconds} s", self.service);
+        let _progress_is_optional = write!(stderr, "\r{}: compiling on the node, {seconds} s", self.service);
     }
 }
 
@@ -413,7 +414,7 @@ fn replaced(service: &ServiceName, plugin: Option<&PluginReport>) -> Failed {
         .and_then(|plugin| plugin.generations.iter().find(|generation| generation.state == GenerationState::Serving));
     let serves = match serving {
         Some(serving) => format!("generation {} serves, sha256:{}", serving.generation, serving.digest),
-        None => "nothing serves it".into(),
+        None => "no version serves".into(),
     };
     let message = format!("another deploy, a copy or a removal has replaced the file of {service}: {serves}");
     Failed { message, exit: 1 }

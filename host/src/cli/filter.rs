@@ -63,10 +63,10 @@ impl fmt::Display for InvalidFilter {
             }
             Self::NoLevel(directive) => write!(f, "{directive:?} ends in no level; {FORM}"),
             Self::Target { target, near: Some(near) } => {
-                write!(f, "{target:?} is no part of this program; did you mean {near}?")
+                write!(f, "{target:?} is not a part of this program; did you mean {near}?")
             }
             Self::Target { target, near: None } => {
-                write!(f, "{target:?} is no part of this program; its own are wasmnode, wasmnode_core, plugin and run")
+                write!(f, "{target:?} is not a part of this program; its own are wasmnode, wasmnode_core, plugin and run")
             }
             Self::Unparsed { filter, source } => write!(f, "{filter:?} is not a filter: {source}; {FORM}"),
         }
@@ -215,11 +215,11 @@ mod tests {
             ("Wran", "did you mean warn?"),
             ("info,plugin=debgu", "\"debgu\" is not a level; did you mean debug?"),
             ("plugin", "for a part of the program, plugin=debug; write error"),
-            ("plugin=", "\"plugin=\" ends in no level"),
+            ("plugin=", "\"plugin=\" does not end in a level"),
             ("info,[", "\"[\" is not a level"),
             ("", "it is empty; write error, warn"),
             (" , ", "it is empty"),
-            ("info,plugn=debug", "\"plugn\" is no part of this program; did you mean plugin?"),
+            ("info,plugn=debug", "\"plugn\" is not a part of this program; did you mean plugin?"),
             ("nothing_of_ours=debug", "its own are wasmnode, wasmnode_core, plugin and run"),
         ] {
             let why = Filter::parse(bad).unwrap_err().to_string();

@@ -96,7 +96,7 @@ impl<W: Write> Write for Drain<W> {
 fn note(left_out: u64, format: LogFormat) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
     let message =
-        format!("{left_out} log lines are left out: {MAX_BYTES} bytes of them waited for the reader of stderr");
+        format!("{left_out} log lines are left out, because {MAX_BYTES} bytes of lines wait for the reader of stderr");
     match format {
         LogFormat::Human => format!("{time}  WARN wasmnode: {message}\n"),
         LogFormat::Json => {

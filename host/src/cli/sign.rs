@@ -124,7 +124,7 @@ fn make_keys(name: &Path, has_password: bool) -> Result<String, Failed> {
     let (secret_file, public_file) = (with_ending(name, "key"), with_ending(name, "pub"));
     for file in [&secret_file, &public_file] {
         if file.symlink_metadata().is_ok() {
-            return Err(failed(file, &"is there already, and keys are never overwritten; give another name"));
+            return Err(failed(file, &"already exists, and keys are never overwritten; give another name"));
         }
     }
     let made =

@@ -57,7 +57,7 @@ pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitC
     if !report.candidates.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let reason = format!("nobody offers {}, as far as the node at {} knows", args.service, client.endpoint());
+    let reason = format!("no node offers {}, according to the node at {}", args.service, client.endpoint());
     let failure = client::Error::Failure(Failure::new(Code::UnknownService, reason));
     Err(suggest(&mut client, &args.service, failure))
 }

@@ -16,8 +16,8 @@ use wasmnode_core::message::trace::{self, Record};
 
 pub(super) const TRACE: &str = "\
 The trace takes the path of a request, by the same rules, but runs nothing. TIME is what each hop adds: the time from
-the arrival there to the answer, less that of the hops after it, each by its own clock; so it includes the way to the
-next hop and back. If an attempt failed, its hops come before those of the next attempt. Nodes of other zones report
+the arrival there to the answer, less that of the hops after it, each by its own clock; so it includes the network
+time to the next hop and back. If an attempt failed, its hops come before those of the next attempt. Nodes of other zones report
 only where the trace goes next.
 
 If the request would fail, the hops up to that point are printed, then the failure, and the exit code is that of
@@ -137,9 +137,9 @@ fn micros(time: Duration) -> u64 {
 }
 
 fn table(path: &PathReport) -> String {
-    let asks = format!("asks {}", path.endpoint);
+    let decision = format!("sends to {}", path.endpoint);
     let mut lines = vec![["HOP", "NODE", "ZONE", "ROLE", "TIME", "DECISION"].map(str::to_owned)];
-    lines.push(["0", "this client", "-", "client", &time(path.client_us), &asks].map(str::to_owned));
+    lines.push(["0", "this client", "-", "client", &time(path.client_us), &decision].map(str::to_owned));
     lines.extend(path.hops.iter().map(|hop| {
         let number = (u32::from(hop.distance) + 1).to_string();
         [number, hop.node.clone(), hop.zone.clone(), hop.role.to_owned(), time(hop.own_us), hop.decision.clone()]

@@ -37,7 +37,7 @@ Exit codes:
   0  each request had exactly one answer, a reply or a failure
   1  a request had no answer or more than one, or the file has mistakes; with --strict also if one failed
   2  wrong arguments
-  8  a node does not let the sender in
+  8  a node rejects the sender
   9  no node at an endpoint";
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ fn summary(outcome: &LoadOutcome) -> String {
     let (sent, failed, missing) = (stats.sent(), stats.failed(), stats.missing());
     let _writing_to_a_string_succeeds = writeln!(
         text,
-        "{sent} requests in {:.1} s: {} replied to, {failed} failed, {missing} without an answer, {} answers too many",
+        "{sent} requests in {:.1} s: {} replied to, {failed} failed, {missing} without an answer, {} surplus answers",
         took.as_secs_f64(),
         sent - failed - missing,
         stats.surplus(),
@@ -93,7 +93,7 @@ fn faults(LoadOutcome { stats, planned, errors, .. }: &LoadOutcome, is_strict: b
     let mut add = |count: u64, what: &str| faults.extend((count > 0).then(|| format!("{what}: {count}")));
     add(planned - stats.sent(), "requests not sent");
     add(stats.missing(), "requests without an answer");
-    add(stats.surplus(), "answers too many");
+    add(stats.surplus(), "surplus answers");
     add(if is_strict { stats.failed() } else { 0 }, "requests failed, which --strict does not allow");
     faults
 }

@@ -113,9 +113,9 @@ impl Endpoint {
         match self {
             Self::Ipc(path) => check_socket(folder.join(path)).map(Self::Ipc),
             Self::Tcp(_) if !self.is_local() && !is_anywhere => Err(InvalidEndpoint(format!(
-                "{}: listening beyond this machine without keys would let anybody in; make some with `wasmnode keygen` \
+                "{}: listening beyond this machine without keys would give access to everyone; make some with `wasmnode keygen` \
                  and set security.keys = \"keys\", or write 127.0.0.1 for the host, or security.insecure = true if \
-                 nobody else can reach it",
+                 no other user can reach it",
                 quoted(&self.to_string())
             ))),
             Self::Tcp(address) => Ok(Self::Tcp(match address.strip_prefix("localhost:") {
@@ -200,7 +200,7 @@ fn parse_tcp(address: &str) -> Result<String, &'static str> {
     }
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if host.contains([':', '[', ']']) && bare.is_none_or(|host| host.parse::<Ipv6Addr>().is_err()) {
-        return Err("an IPv6 address stands in brackets; write \"tcp://[::1]:5555\"");
+        return Err("an IPv6 address needs brackets; write \"tcp://[::1]:5555\"");
     }
     if port == "*" {
         return Ok(address.into());

@@ -197,7 +197,7 @@ impl<'a> Fields<'a> {
         let hint = match (near, self.path.strip_prefix("service.")) {
             (Some(known), _) => format!("; did you mean {known}?"),
             (_, Some(name)) if value.is_table() => {
-                format!("; a service name with a dot stands in quotes: [service.\"{name}{}\"]", key.escape_debug())
+                format!("; a service name with a dot needs quotes: [service.\"{name}{}\"]", key.escape_debug())
             }
             _ => String::new(),
         };

@@ -27,7 +27,7 @@ impl Security {
         keys.iter().for_each(|keys| given.claim("keys", keys, Needs::Keys));
         let insecure = given.take("insecure", value::boolean).unwrap_or(false);
         if insecure && given.has("keys") {
-            given.complain("insecure", "stands beside security.keys, which make it pointless; leave it out");
+            given.complain("insecure", "has no effect beside security.keys; leave it out");
         }
         let ipc = Permissions { group: given.take("ipc-group", group) };
         let provenance = provenance::read(&mut given, folder);

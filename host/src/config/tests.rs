@@ -243,10 +243,7 @@ fn each_mistake_has_its_place_problem_and_remedy() {
             "etc/node.toml:2: node.zzzzzz: unknown key (known here: name, zone, listen, advertise, ",
         ),
         ("[service.a]\nlog_lines = 1", ":2: service.a.log_lines: unknown key; did you mean log-lines?"),
-        (
-            "[service.storage.read]",
-            ":1: service.storage.read: unknown key; a service name with a dot stands in quotes: ",
-        ),
+        ("[service.storage.read]", ":1: service.storage.read: unknown key; a service name with a dot needs quotes: "),
         ("node = 3", ":1: node: expected a table, [node], got the number 3"),
         ("[[service.a]]\n[[service.a]]", ":1: service.a: expected a table, [service.a], got a list"),
         ("service = []", ":1: service: expected a table, [service], got a list"),
@@ -276,10 +273,10 @@ fn each_mistake_has_its_place_problem_and_remedy() {
         ("[node]\nlisten = ['ipc://*']", "\"ipc://*\": no file permissions would protect it"),
         ("[node]\nlisten = ['tcp://127.0.0.1']", "\"tcp://127.0.0.1\": expected a host and a port"),
         ("[node]\nlisten = ['tcp://127.0.0.1:65536']", "the port is a number from 0 to 65535, or '*'"),
-        ("[node]\nlisten = ['tcp://::1:1']", "an IPv6 address stands in brackets"),
+        ("[node]\nlisten = ['tcp://::1:1']", "an IPv6 address needs brackets"),
         (
             "[node]\nlisten = ['tcp://*:5555']",
-            "\"tcp://*:5555\": listening beyond this machine without keys would let anybody in; make some with",
+            "\"tcp://*:5555\": listening beyond this machine without keys would give access to everyone; make some with",
         ),
         ("[node]\nlisten = ['tcp://192.168.0.1:1']", "set security.keys = \"keys\""),
         ("[node]\nlisten = ['ipc://a', 'ipc://./a']", "node.listen[1]: \"ipc://etc/./a\" is given twice"),
@@ -303,7 +300,7 @@ fn each_mistake_has_its_place_problem_and_remedy() {
             ":2: peers.expiry: an expiry of 900ms is less than four heartbeats; set expiry to",
         ),
         ("[security]\nkeys = ''", "security.keys: is empty"),
-        ("[security]\nkeys = 'k'\ninsecure = true", ":3: security.insecure: stands beside security.keys"),
+        ("[security]\nkeys = 'k'\ninsecure = true", ":3: security.insecure: has no effect beside security.keys"),
         ("[security]\nipc-group = 'no such group'", ":2: security.ipc-group: \"no such group\" is not a group"),
         (
             "[security]\nipc-group = []",

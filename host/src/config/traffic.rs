@@ -170,7 +170,7 @@ fn rhythm(given: &mut Fields<'_>) -> Option<Rhythm> {
     match pattern {
         Pattern::Poisson => Some(Rhythm::Poisson { rate: needed(given, "rate", per_second, rate)? }),
         Pattern::Bursts => {
-            let burst = needed(given, "burst", "requests at once, such as 50", rate);
+            let burst = needed(given, "burst", "requests per burst, such as 50", rate);
             let every = needed(given, "every", "the time from burst to burst, such as \"500ms\"", value::duration);
             Some(Rhythm::Bursts { burst: burst?, every: every? })
         }

@@ -37,7 +37,7 @@ impl Driver {
             }
             _ => {
                 let reason = "node.plugins takes no body, or the frames \"rollback\" and NAME, \"folder\", or \"try\", \
-                              NAME, the name of a file in that folder, and what to call it";
+                              NAME, the name of a file in that folder, and the path to show in messages";
                 Err(Failure::new(Code::Rejected, reason))
             }
         };

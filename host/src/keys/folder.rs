@@ -170,7 +170,7 @@ impl TrustFolder {
             } else {
                 // Files that editors and other systems leave behind begin with a dot.
                 let is_mistake = !stem.starts_with(b".");
-                let text = "is passed over, because its name is not valid: 1 to 63 letters of A-Z, a-z, 0-9, '_' \
+                let text = "is skipped, because its name is not valid: 1 to 63 letters of A-Z, a-z, 0-9, '_' \
                             and '-' before \".toml\"";
                 remarks.push(Remark { is_mistake, ..Remark::mistake(&path, text) });
             }
@@ -180,7 +180,7 @@ impl TrustFolder {
             }
         }
         if are_too_many {
-            let text = format!("has more than {FILES} files; those that come last by name are passed over");
+            let text = format!("has more than {FILES} files; those that come last by name are skipped");
             remarks.push(Remark::mistake(&self.folder, &text));
         }
         Ok(found)
@@ -200,7 +200,7 @@ impl TrustFolder {
             (Err(error @ (FileError::NotFound | FileError::DanglingLink | FileError::NotAFile(_))), _) => {
                 self.files.remove(path);
                 if error != FileError::NotFound {
-                    remarks.push(Remark::mistake(path, &format!("is passed over: {error}")));
+                    remarks.push(Remark::mistake(path, &format!("is skipped: {error}")));
                 }
                 return;
             }
@@ -255,13 +255,13 @@ impl TrustFolder {
             let Some(found) = known.trusted() else { continue };
             let text = match (names.get(&found.credential), found.credential) {
                 (Some(other), _) => {
-                    format!("is passed over, because it is the same key as that of {other}; remove one")
+                    format!("is skipped, because it is the same key as that of {other}; remove one")
                 }
                 (None, own @ Credential::Key(_)) if self.own.contains(&own) => {
-                    format!("is passed over: {OWN_KEY}; remove the file")
+                    format!("is skipped: {OWN_KEY}; remove the file")
                 }
                 (None, own @ Credential::Uid(uid)) if self.own.contains(&own) => {
-                    format!("is passed over: user {uid} is always trusted here; remove the file")
+                    format!("is skipped: user {uid} is always trusted here; remove the file")
                 }
                 (None, credential) => {
                     names.insert(credential, known.name.clone());
@@ -448,8 +448,8 @@ mod tests {
         fs::write(path("root.toml"), "uid = 0").unwrap();
         let look = folder.look(now);
         assert_eq!(names(&look), ["again"]);
-        assert!(said(&look).contains("shop.toml: is passed over, because it is the same key as that of again"));
-        assert!(said(&look).contains("root.toml: is passed over: user 0 is always trusted here"));
+        assert!(said(&look).contains("shop.toml: is skipped, because it is the same key as that of again"));
+        assert!(said(&look).contains("root.toml: is skipped: user 0 is always trusted here"));
         fs::remove_file(path("again.toml")).unwrap();
         assert_eq!(names(&folder.look(now)), ["shop"]);
     }

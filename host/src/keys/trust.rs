@@ -66,7 +66,7 @@ impl Trust {
         match load_pair(&self.keys) {
             Ok(own) if own == self.current.own => {}
             Ok(_) => warn!("the node's own keys have changed; restart it to use them"),
-            Err(error) => warn!("this node keeps using its own keys from its start: {error}"),
+            Err(error) => warn!("cannot reload this node's own keys, keeping those from its start: {error}"),
         }
     }
 }

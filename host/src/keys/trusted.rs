@@ -74,7 +74,7 @@ impl Trusted {
             (false, false) => {
                 fields.complain("key", "is missing: its public key, as `wasmnode keygen` printed it there");
             }
-            (true, true) => fields.complain("uid", "stands beside a key; keep only one of the two"),
+            (true, true) => fields.complain("uid", "cannot be combined with a key; keep only one of the two"),
             _ => {}
         }
         let role = fields.take("role", values::choice(&ROLES)).unwrap_or(KeyRole::Client);
@@ -90,7 +90,7 @@ impl Trusted {
         };
         match role {
             KeyRole::Router if zone.is_none() && !fields.has("zone") => {
-                fields.complain("zone", "is missing: the zone that this router is of");
+                fields.complain("zone", "is missing: the zone of this router");
             }
             KeyRole::Client | KeyRole::Peer if fields.has("zone") => {
                 fields.complain("zone", "is only for a router of another zone");

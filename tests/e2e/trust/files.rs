@@ -25,12 +25,12 @@ fn litter(trusted: &Path) {
 }
 
 const NAMED: [&str; 8] = [
-    "._x.toml: is passed over",
-    "shop (copy).toml: is passed over, because its name is not valid",
-    "folder.toml: is passed over: not a regular file but a folder",
-    "pipe.toml: is passed over: not a regular file but a FIFO",
-    "dangling.toml: is passed over: a symbolic link to a file that does not exist",
-    "zero.toml: is passed over: not a regular file but a device",
+    "._x.toml: is skipped",
+    "shop (copy).toml: is skipped, because its name is not valid",
+    "folder.toml: is skipped: not a regular file but a folder",
+    "pipe.toml: is skipped: not a regular file but a FIFO",
+    "dangling.toml: is skipped: a symbolic link to a file that does not exist",
+    "zero.toml: is skipped: not a regular file but a device",
     "long.toml: cannot be read: longer than 65536 bytes; long is not trusted",
     "typo.toml:1: key: \"short\" is not a key",
 ];

@@ -82,7 +82,7 @@ fn each_hop_is_a_line_and_another_zone_reports_only_the_path() {
     let lines: Vec<&str> = text.lines().collect();
     let decisions = [
         "DECISION".into(),
-        format!("asks {}", zones.node_a.tcp),
+        format!("sends to {}", zones.node_a.tcp),
         "goes through router router-a: zone b, cost 1".into(),
         "goes through router router-b: zone b, cost 1".into(),
         "goes to node node-b".into(),

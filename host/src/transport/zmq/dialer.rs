@@ -242,10 +242,10 @@ impl Dialer {
                 CONNECTED => known.state = State::Handshaking,
                 HANDSHAKE_SUCCEEDED => known.state = State::Open,
                 HANDSHAKE_FAILED_PROTOCOL => {
-                    let other = || "the other side speaks another protocol or version".into();
+                    let other = || "the other side uses another protocol or version".into();
                     known.failure = Some(exceeded.map_or_else(other, |limit| limit.why(self.intake)));
                 }
-                HANDSHAKE_FAILED_AUTH => known.failure = Some("the other side does not let this node in".into()),
+                HANDSHAKE_FAILED_AUTH => known.failure = Some("the other side does not trust this node".into()),
                 DISCONNECTED | CLOSED | CONNECT_RETRIED => self.end(link),
                 _ => {}
             }
@@ -265,7 +265,7 @@ impl Dialer {
             }
             (None, _) => {
                 let limit = self.timeouts.connect;
-                format!("nobody listens there, or the other side does not answer within {limit:?}")
+                format!("no process listens there, or it does not answer within {limit:?}")
             }
         };
         known.state = State::Ended;

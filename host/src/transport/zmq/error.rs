@@ -49,11 +49,11 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotASocket => {
-                f.write_str("a file that is not a socket stands there; move it, or choose another endpoint")
+                f.write_str("a file that is not a socket exists there; move it, or choose another endpoint")
             }
             Self::NodeListens => f.write_str("another node listens there; stop it, or choose another endpoint"),
             Self::Stale(error) => write!(f, "cannot remove the stale socket file: {error}"),
-            Self::Keys(error) => write!(f, "ZeroMQ does not take the keys: {error}"),
+            Self::Keys(error) => write!(f, "ZeroMQ rejects the keys: {error}"),
             Self::Group(error) => error.fmt(f),
             Self::InUse => f.write_str("another process listens there; stop it, or choose another endpoint"),
             Self::NoFolder => f.write_str("its folder does not exist"),
@@ -138,7 +138,7 @@ impl fmt::Display for DialError {
                 f,
                 "no key of {name} is trusted here; to link with it: wasmnode trust {name} KEY --role peer, or router"
             ),
-            Self::Keys(error) => write!(f, "ZeroMQ does not take the keys: {error}"),
+            Self::Keys(error) => write!(f, "ZeroMQ rejects the keys: {error}"),
         }
     }
 }

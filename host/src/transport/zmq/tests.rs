@@ -227,7 +227,7 @@ fn a_refused_connection_is_reported_once() {
     for (link, endpoint) in [(1, unused_endpoint()), (2, format!("ipc://{}/a", folder.path().display()))] {
         near.sockets.dial(LinkId(link), &endpoint, None);
         near.post(link, "lost").unwrap();
-        assert!(near.down(link).contains("nobody listens there"));
+        assert!(near.down(link).contains("no process listens there"));
         assert_eq!(near.post(link, "late"), Err(unsent(link, "late")));
         near.exchange(3, &mut far);
     }

@@ -195,7 +195,7 @@ impl ZapThread {
             None if self.zap.is_none() => {}
             None => self.reject(&format!(
                 "{who} shows no key, or does not speak ZeroMQ as this node does; a client shows its key with \
-                 --keys FOLDER --to NODE@ENDPOINT, and is let in by: wasmnode trust NAME KEY"
+                 --keys FOLDER --to NODE@ENDPOINT, and is trusted with: wasmnode trust NAME KEY"
             )),
         }
     }
@@ -253,10 +253,10 @@ impl<'a> ZapRequest<'a> {
     fn verdict(&self, user: &str) -> String {
         match user.strip_prefix("uid:") {
             Some(uid) => {
-                format!("user {uid} of this machine is not trusted; to let it in: wasmnode trust NAME --uid {uid}")
+                format!("user {uid} of this machine is not trusted; to trust it: wasmnode trust NAME --uid {uid}")
             }
             None if user.is_empty() => format!("connection from {} shows no key", self.address),
-            None => format!("the key of {} is not trusted; to let it in: wasmnode trust NAME '{user}'", self.address),
+            None => format!("the key of {} is not trusted; to trust it: wasmnode trust NAME '{user}'", self.address),
         }
     }
 }

@@ -139,7 +139,7 @@ fn a_connection_ends_with_its_trust() {
     };
     assert_eq!(down, Input::LinkDown { link: LinkId(1), why: "the connection is lost".into() });
     near.sockets.dial(LinkId(2), &endpoint, Some(&name("b")));
-    assert!(near.down(2).contains("does not let this node in"));
+    assert!(near.down(2).contains("does not trust this node"));
     other.post(1, "question").unwrap();
     assert_eq!(received(&mut far).1, Some(name("c")));
     assert!(far.receive().is_none());
