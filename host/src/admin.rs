@@ -12,6 +12,7 @@ use wasmnode_sandbox::Plugins;
 
 /// Serializes an answer as JSON.
 ///
+/// # Errors
 /// Failure 500 if the answer cannot be serialized.
 pub(crate) fn json(answer: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(answer).map_err(|error| Failure::new(Code::Failed, error.to_string()))

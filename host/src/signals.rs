@@ -42,7 +42,7 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Time for the log's thread to write the last line of a process that hangs.
 const LOG_GRACE: Duration = Duration::from_millis(100);
 
-/// Installs the signal handlers. The receiver gets a message for each SIGHUP that asks for a reload.
+/// Installs the signal handlers. The receiver gets a message for each SIGHUP that requests a reload.
 ///
 /// Call it within the runtime.
 ///

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_known_or_has_nothing_in_common_is_no_misspelling() {
+    fn a_known_or_unrelated_word_is_not_a_misspelling() {
         assert_eq!(nearest("print", ["print"]), None);
         assert_eq!(nearest("xy", ["ab", "a"]), None);
         assert_eq!(nearest("pritn", ["afficher", "print", "printer"]), Some("print"));

@@ -52,7 +52,7 @@ fn call_reads_the_body_from_stdin_where_none_is_given_and_stdin_is_a_pipe_or_a_f
 
 #[test]
 fn call_waits_for_a_service_until_its_timeout_and_reports_it() {
-    // May expire when the plugin arrives, whose request then has the same time again.
+    // Has passed when the plugin arrives; the request then has the whole deadline again.
     let deadline = Duration::from_secs(2);
     let node = Node::start(&[], "[defaults]\ndeadline = '2s'\n");
     let endpoint = node.ipc();
@@ -73,7 +73,7 @@ fn call_waits_for_a_service_until_its_timeout_and_reports_it() {
 }
 
 #[test]
-fn a_command_without_an_endpoint_asks_the_node_that_listens_by_ipc_in_this_folder_as_its_owner() {
+fn a_command_without_an_endpoint_calls_the_node_at_the_ipc_socket_of_this_folder_as_its_owner() {
     let node = Node::start(&["echo"], "listen = ['ipc://wasmnode.ipc', 'tcp://127.0.0.1:0']\n");
     let here = |arguments: &[&str]| wasmnode().args(arguments).current_dir(node.folder.path("")).output().unwrap();
     assert_eq!(text(&here(&["call", "echo", "x"]).stdout), "x");

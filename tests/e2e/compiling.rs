@@ -135,7 +135,7 @@ fn inspect(node: &Node, bytes: &[u8]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_file_that_makes_a_parser_panic_is_refused_at_the_start_and_later_and_loading_goes_on() {
+fn a_file_that_makes_a_parser_panic_is_refused_at_the_start_and_later_and_loading_continues() {
     let folder = Folder::new(&["echo"]);
     folder.plugin("cut", &cut(0));
     folder.plugin("large", &cut(1 << 20));
@@ -171,7 +171,7 @@ fn files_that_take_too_long_to_compile_delay_no_other_and_are_refused_at_their_l
         node.wait_for_refusal(&format!("bomb{number}"), why);
     }
     node.wait_for_refusal("large-bomb", "4 s by limits.compile-time and limits.compile-time-per-mib");
-    // A refused file is not compiled again.
+    // No compilation of a refused file continues.
     wait_until("no process compiles", || children(node.id()).is_empty().then_some(()));
     let (code, said) = inspect(&node, &bomb(300, 300, 0));
     assert!(code == Some(1) && said.contains(why), "{said}");

@@ -280,7 +280,7 @@ pub(crate) fn wait_for_connections(node: &Node, count: usize) -> Duration {
 }
 
 #[test]
-fn a_frozen_client_of_this_crate_is_noticed_by_the_time_to_live_of_its_heartbeats() {
+fn a_frozen_client_of_this_crate_is_detected_by_the_time_to_live_of_its_heartbeats() {
     let node = Node::start(&["echo"], "[service.slow]\ndeadline = '5m'\n");
     let worker = Worker::v2(&node.tcp, "slow");
     let mut frozen = wasmnode()

@@ -64,7 +64,7 @@ fn deploy_finds_the_nodes_folder_from_anywhere() {
 }
 
 #[test]
-fn the_deploy_line_of_a_new_project_works_as_it_stands_there() {
+fn the_deploy_command_in_the_readme_of_a_new_project_works() {
     let node = Node::start(&["echo"], "");
     for lang in ["rust", "c", "zig", "go", "python", "javascript"] {
         let (project, name) = (tempfile::tempdir().unwrap(), format!("made-in-{lang}"));
@@ -318,5 +318,5 @@ fn a_deploy_whose_file_is_replaced_reports_it_soon() {
             replaced += usize::from(is_replaced);
         }
     }
-    assert!(replaced > 0, "three deploys at once never met");
+    assert!(replaced > 0, "concurrent deploys never collided");
 }

@@ -74,19 +74,19 @@ fn a_quarantine_is_shown_by_every_command_about_the_service() {
     while quarantine() <= 4_100 {
         node.fail("trap", &[]);
     }
-    let told = |command: &[&str]| {
+    let output_of = |command: &[&str]| {
         let done = run(&[command, &["--to", &node.ipc()]].concat());
         format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr))
     };
     assert_eq!(run(&["explain", "trap", "--to", &node.ipc()]).status.code(), Some(6), "as a call would end");
-    let explained = told(&["explain", "trap"]);
+    let explained = output_of(&["explain", "trap"]);
     assert!(explained.contains("NOT READY  in quarantine for"), "{explained}");
     assert!(explained.contains("=> 502 crashed: trap is in quarantine for"), "{explained}");
-    let traced = told(&["trace", "trap"]);
+    let traced = output_of(&["trace", "trap"]);
     assert!(traced.contains("is refused here; plugin: in quarantine for"), "{traced}");
     assert!(traced.contains("502 crashed: trap is in quarantine for"), "{traced}");
     for command in ["services", "plugins"] {
-        let listed = told(&[command]);
+        let listed = output_of(&[command]);
         assert!(listed.contains("ms more: it crashed in its last requests"), "{command}: {listed}");
     }
 }

@@ -206,7 +206,7 @@ fn node_of_nobody(plugins: &[&str]) -> Option<Node> {
 }
 
 #[test]
-fn a_folder_whose_files_cannot_be_looked_at_keeps_what_serves() {
+fn a_folder_whose_files_cannot_be_examined_keeps_its_services() {
     let Some(mut node) = node_of_nobody(&["echo"]) else { return };
     let plugins = node.folder.path("plugins");
     // The folder can be listed, but its files cannot be examined.

@@ -83,7 +83,7 @@ fn what_is_neither_a_file_nor_a_folder_is_not_opened() {
 }
 
 #[test]
-fn a_folder_holds_as_many_bytes_as_its_grant_says() {
+fn a_folder_holds_only_the_bytes_of_its_grant() {
     let mut node = start(", bytes = '1MiB'", "");
     fs::write(node.folder.path("a/before"), vec![0; 500_000]).unwrap();
     for (what, answer) in [
@@ -130,7 +130,7 @@ fn a_deleted_file_that_is_open_still_counts() {
 }
 
 #[test]
-fn a_folder_holds_as_many_files_folders_and_links_as_its_grant_says() {
+fn a_folder_holds_only_the_files_folders_and_links_of_its_grant() {
     let node = start(", files = 10", "");
     assert_eq!(output(&node, "many /a 4"), "4");
     assert_eq!(output(&node, "links /a/0 3"), "3");

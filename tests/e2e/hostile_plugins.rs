@@ -106,7 +106,7 @@ fn more_instances_than_the_node_has_are_refused_and_the_limit_is_named() {
 }
 
 #[test]
-fn files_that_are_no_plugins_are_refused_with_what_is_missing_and_the_node_goes_on() {
+fn files_that_are_not_plugins_are_refused_with_the_reason_and_the_node_keeps_serving() {
     let folder = Folder::new(&["echo"]);
     let module = wat::parse_str("(module)").unwrap();
     let other_world = wat::parse_str("(component)").unwrap();
@@ -157,7 +157,7 @@ fn a_plugin_sees_no_environment_no_arguments_no_folders_and_no_network() {
     let port = listener.local_addr().unwrap().port();
     const ACCESS_DENIED: u8 = 2;
     assert_eq!(node.call("probe", &[&port.to_le_bytes()]).unwrap(), [&[0, 0, 0, ACCESS_DENIED][..]]);
-    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody connected");
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a connection was made");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_request_may_set_method_path_and_headers_and_the_node_adds_its_own() {
 }
 
 #[test]
-fn a_status_that_is_no_success_is_a_failure_with_the_body_as_the_reason() {
+fn a_status_without_success_is_a_failure_with_the_body_as_the_reason() {
     let mut node = start(&["web"], "");
     for (head, code, reason) in [
         ("status/404", Code::Rejected, "web answered with 404 Not Found: no such page"),

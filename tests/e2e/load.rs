@@ -55,7 +55,7 @@ pub(crate) fn result(reply: Reply) -> Result<Body, Failure> {
     match reply {
         Reply::Final(body) => Ok(body),
         Reply::Failure(failure) => Err(failure),
-        Reply::Partial(body) => panic!("nobody sends partial replies here: {body:?}"),
+        Reply::Partial(body) => panic!("unexpected partial reply: {body:?}"),
     }
 }
 

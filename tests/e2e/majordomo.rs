@@ -321,7 +321,7 @@ fn a_refused_worker_that_reconnects_immediately_is_answered_with_growing_delays(
     assert!(took >= Duration::from_millis(3_000), "{took:?}");
     let other = Instant::now();
     Worker::v2(&node.ipc(), "other").expect_disconnect();
-    assert!(other.elapsed() < Duration::from_secs(3), "another name is told immediately");
+    assert!(other.elapsed() < Duration::from_secs(3), "another name is answered immediately");
     node.signal("-TERM");
     let said = node.log_to_its_end().iter().filter(|line| line.contains("registers a worker for job")).count();
     assert_eq!(said, 6);

@@ -153,7 +153,7 @@ fn a_partition_is_noticed_and_heals(both_ways: bool) {
 }
 
 #[test]
-fn a_node_that_is_cut_off_is_not_chosen_and_comes_back_when_the_network_is_whole_again() {
+fn a_node_that_is_cut_off_is_not_chosen_and_returns_when_the_network_heals() {
     a_partition_is_noticed_and_heals(true);
 }
 

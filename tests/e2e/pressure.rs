@@ -46,7 +46,7 @@ fn a_flood_of_partial_replies_takes_little_memory_and_others_are_served_meanwhil
 }
 
 #[test]
-fn a_flood_of_partial_replies_that_nobody_reads_takes_little_memory() {
+fn a_flood_of_unread_partial_replies_takes_little_memory() {
     let settings = "[limits]\nunread-bytes = '16MiB'\n[service.partial-flood]\nreply = '256MiB'\ndeadline = '3m'\n";
     let node = Node::start(&["partial-flood", "echo"], settings);
     let before = node.memory();
@@ -86,7 +86,7 @@ fn a_line_of_megabytes_is_cut_at_eight_kib() {
 }
 
 #[test]
-fn more_random_bytes_than_a_call_may_ask_for_are_a_failure_that_names_the_limit() {
+fn too_many_random_bytes_in_one_call_are_a_failure_that_names_the_limit() {
     let node = Node::start(&["greedy", "echo"], "");
     for which in 0..2_u8 {
         let ask = |bytes: u32| [bytes.to_le_bytes().to_vec(), vec![which]];

@@ -116,7 +116,7 @@ fn files_without_a_trusted_signature_are_refused_reported_and_counted_while_othe
 }
 
 #[test]
-fn a_signature_that_comes_later_lets_its_plugin_serve_without_a_restart() {
+fn a_later_signature_lets_its_plugin_serve_without_a_restart() {
     let mut node = node();
     fs::write(node.folder.path("late.wasm"), component(COUNTER)).unwrap();
     sign(&node.folder, "late.wasm", "ours.key");

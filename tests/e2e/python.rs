@@ -58,7 +58,7 @@ fn a_python_worker_and_a_plugin_serve_side_by_side() {
 }
 
 #[test]
-fn a_client_that_asks_a_hundred_thousand_times_before_it_reads_is_answered_each_time() {
+fn a_hundred_thousand_requests_of_a_client_that_reads_late_are_all_answered() {
     let Some(client) = script("tests/python/mdp01.py") else { return };
     let node = Node::start(&["echo"], "[service.echo]\nreuse = 1000\ndeadline = '10m'\n");
     assert_eq!(finish(client, &["burst", &node.ipc(), "echo", "100000"]), "100000 answers\n");

@@ -298,7 +298,7 @@ fn a_worker_cannot_answer_requests_of_others() {
 }
 
 #[test]
-fn nobody_takes_over_the_answers_of_another_by_its_routing_id() {
+fn no_user_takes_over_the_answers_of_another_by_its_routing_id() {
     let (party, shop, thief) = (Party::new("node1", &["echo"]), Party::new("shop", &[]), Party::new("thief", &[]));
     party.trusts(&shop, &["--work", "slow"]);
     party.trusts(&thief, &[]);

@@ -83,7 +83,7 @@ fn when_a_node_is_killed_no_request_that_may_run_twice_fails() {
 }
 
 #[test]
-fn when_a_node_freezes_no_request_that_may_run_twice_fails_and_it_is_used_when_it_goes_on() {
+fn when_a_node_freezes_no_request_that_may_run_twice_fails_and_it_is_used_again_when_it_continues() {
     let (mut front, a, _b) = zone(&["echo"], "[service.echo]\nidempotent = true\n");
     let answers = load(&front, &["echo"], 3_000, |answered| {
         if answered == 1_000 {

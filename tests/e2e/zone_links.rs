@@ -134,10 +134,10 @@ fn the_last_answer_of_a_stopping_node_arrives_although_its_withdrawal_overtakes_
         far.wait_for_busy_workers("job", 1);
         far.signal("-TERM");
         far.wait_for("stopping");
-        let told = Instant::now();
+        let stopped_at = Instant::now();
         wait_for_peers(&front, "job", &[]);
         // After this, only the request delays the end of the node.
-        while told.elapsed() <= GOODBYE {
+        while stopped_at.elapsed() <= GOODBYE {
             assert_eq!(far.call("mmi.service", &[b"x"]).unwrap(), ["404"]);
         }
         crew.release();

@@ -42,7 +42,7 @@ fn when_the_other_node_is_killed_the_next_request_for_its_service_fails_soon() {
 }
 
 #[test]
-fn the_loss_of_the_only_link_is_logged_and_the_node_is_linked_with_again_when_it_comes_back() {
+fn the_loss_of_the_only_link_is_logged_and_the_link_is_restored_when_the_node_returns() {
     let mut node1 = node("node1", &["print"], &[], "");
     let mut node2 = node("node2", &["echo"], &[&node1], "");
     wait_for_members(&node1, &[("node2", 1)]);

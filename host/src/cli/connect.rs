@@ -105,7 +105,7 @@ mod tests {
         let listener = UnixListener::bind(&file).unwrap();
         assert!(is_bound(&file));
         listener.set_nonblocking(true).unwrap();
-        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody connected");
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "no connection was made");
         drop(listener);
         assert!(!is_bound(&file), "the file was left behind");
         std::fs::remove_file(&file).unwrap();

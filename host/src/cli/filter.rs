@@ -128,6 +128,7 @@ impl Filter {
 
     /// Returns the filter of the environment, if it has one that is not empty.
     ///
+    /// # Errors
     /// As [`Self::parse`], except that it may name parts of other programs.
     pub(super) fn of_environment() -> Result<Option<Self>, InvalidFilter> {
         let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_that_nothing_passes_to_or_that_is_no_other_router_is_doubted() {
+    fn a_neighbour_without_traffic_or_that_is_not_another_router_is_reported() {
         let doubts = |neighbour: &str| {
             let node = "[node]\nzone = 'paris'\nlisten = ['tcp://127.0.0.1:5600']\n[router.neighbour.lyon]\n";
             read(&format!("{node}{neighbour}"), Path::new("/etc")).doubts().join("\n")

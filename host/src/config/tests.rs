@@ -418,7 +418,7 @@ fn an_unreadable_file_is_reported_with_a_remedy() {
 }
 
 #[test]
-fn a_configuration_that_is_no_regular_file_is_refused_without_waiting_for_a_writer() {
+fn a_configuration_that_is_not_a_regular_file_is_rejected_without_waiting_for_a_writer() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("node.toml");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());

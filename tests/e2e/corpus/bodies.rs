@@ -12,8 +12,8 @@ pub fn texts(input: &[u8]) {
     let Some((kind, text)) = input.split_first() else { return };
     let file = Path::new("etc/node.toml");
     match (kind % 3, std::str::from_utf8(text)) {
-        (0, Ok(text)) => says_where(Config::parse(text, file).map(drop), "etc/node.toml:"),
-        (1, Ok(text)) => says_where(LoadConfig::parse(text, file).map(drop), "etc/node.toml:"),
+        (0, Ok(text)) => assert_placed(Config::parse(text, file).map(drop), "etc/node.toml:"),
+        (1, Ok(text)) => assert_placed(LoadConfig::parse(text, file).map(drop), "etc/node.toml:"),
         (2, _) => trusted(text),
         _ => {}
     }
@@ -27,16 +27,16 @@ fn trusted(text: &[u8]) {
     fs::write(&file, text).unwrap();
     let (keys, mistakes) = (Keys::load(folder.path()).unwrap(), Keys::mistakes(folder.path()));
     assert_eq!(keys.trusted.len() + mistakes.len(), 1, "trusted, or not for a reason");
-    says_where(mistakes.first().map_or(Ok(()), Err), &format!("{}:", file.display()));
+    assert_placed(mistakes.first().map_or(Ok(()), Err), &format!("{}:", file.display()));
 }
 
-fn says_where(read: Result<(), impl Display>, place: &str) {
+fn assert_placed(read: Result<(), impl Display>, place: &str) {
     let Err(mistakes) = read else { return };
     let text = mistakes.to_string();
     assert!(!text.is_empty());
     for line in text.split('\n') {
-        let says = line.strip_prefix(place).is_some_and(|rest| rest.len() > 1);
-        assert!(says && !line.contains(char::is_control), "{line:?} of {text:?}");
+        let is_placed = line.strip_prefix(place).is_some_and(|rest| rest.len() > 1);
+        assert!(is_placed && !line.contains(char::is_control), "{line:?} of {text:?}");
     }
 }
 

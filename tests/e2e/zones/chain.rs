@@ -40,7 +40,7 @@ fn drop_in(node: &Node, service: &str) {
 }
 
 #[test]
-fn a_service_two_zones_away_comes_and_goes_within_a_second() {
+fn a_service_two_zones_away_appears_and_disappears_within_a_second() {
     let (nodes, _routers) = zones(&NAMES, &[(0, 1), (1, 2)]);
     drop_in(&nodes[2], "first");
     wait_until_reachable(&nodes[0], "first", true);

@@ -42,7 +42,7 @@ use zmq::SocketEvent::{
 /// is outstanding on a link: over it, libzmq stops reading from the connection.
 const HIGH_WATER_MARK: i32 = 20_000;
 
-/// Interval of libzmq's own heartbeats, in milliseconds. Peers that speak ZMTP 3.0 get none, because it has no PING.
+/// Interval of libzmq's own heartbeats, in milliseconds. Peers with ZMTP 3.0 get none, because it has no PING.
 const HEARTBEAT: i32 = 1_000;
 
 /// Largest time to live of a heartbeat, in milliseconds: libzmq 4.3.5 counts it in 16 bits when it arrives.

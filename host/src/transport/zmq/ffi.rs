@@ -192,7 +192,7 @@ mod tests {
         let [mut from, to] = [(); 2].map(|()| context.socket(zmq::PAIR).unwrap());
         to.bind("inproc://parts").unwrap();
         let part = Frame::from(vec![7; 1 << 20]);
-        assert_eq!(send_shared(&mut from, &part, None, zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "nobody is there");
+        assert_eq!(send_shared(&mut from, &part, None, zmq::DONTWAIT), Err(zmq::Error::EAGAIN), "no peer is connected");
         assert!(part.is_unique());
         from.connect("inproc://parts").unwrap();
         send_shared(&mut from, &part, None, zmq::DONTWAIT).unwrap();

@@ -4,8 +4,8 @@
 //! old connection. With keys it is off, and a routing id belongs to the user who chose it, so that no other user can
 //! take over messages for it; a connection whose routing id is taken gets another (`libzmq.patch`).
 //!
-//! The listener sends no heartbeats of libzmq: peers that speak ZMTP 3.0 take them for data, and a peer that sends none
-//! of its own needs none. A dead connection is detected by the system (`keepalive`), a frozen worker by Majordomo's
+//! The listener sends no heartbeats of libzmq: peers with ZMTP 3.0 take them for data, and a peer that sends none of
+//! its own needs none. A dead connection is detected by the system (`keepalive`), a frozen worker by Majordomo's
 //! heartbeats, a frozen client of this crate by the time to live of the heartbeats that it sends. Other frozen clients
 //! keep a connection, what libzmq queues for it, and their share of `limits.unread-bytes`, which includes that queue.
 

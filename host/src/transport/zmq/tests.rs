@@ -151,7 +151,7 @@ fn unused_endpoint() -> String {
 }
 
 #[test]
-fn what_is_posted_arrives_and_the_answer_comes_on_the_same_link() {
+fn a_posted_message_arrives_and_the_answer_returns_on_the_same_link() {
     let folder = tempfile::tempdir().unwrap();
     for endpoint in ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}/a", folder.path().display())] {
         let (mut near, mut far) = (Fixture::new(), Fixture::new());

@@ -18,6 +18,7 @@ struct Hunk<'a> {
 
 /// Reads a patch of any number of files; text before the first is a comment.
 ///
+/// # Errors
 /// If a line is not part of a unified diff.
 pub(crate) fn files(patch: &str) -> Result<Vec<File<'_>>, String> {
     let mut files: Vec<File<'_>> = Vec::new();
@@ -44,6 +45,7 @@ pub(crate) fn files(patch: &str) -> Result<Vec<File<'_>>, String> {
 impl File<'_> {
     /// Returns the text with all hunks applied.
     ///
+    /// # Errors
     /// If a line of the text differs from the patch.
     pub(crate) fn apply(&self, text: &str) -> Result<String, String> {
         let (mut old, mut new) = (text.lines().zip(1..).peekable(), String::new());
