@@ -1,6 +1,6 @@
 //! Schedule of faults: a fixed round of kills, freezes and network faults, one after the other, with pauses between.
 
-use crate::proxy::Way;
+use crate::proxy::Direction;
 use crate::sites::{FAR, NAMES, NODE, PEER, ROUTER_A, ROUTER_B, Sites};
 use crate::verdict::Fault;
 use std::sync::Mutex;
@@ -93,7 +93,7 @@ impl Faults {
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
             let from = began.elapsed();
             inject(*kind, sites, self.length(), || began.elapsed(), outages);
-            sites.nodes.iter_mut().for_each(crate::node::Node::forget_log);
+            sites.nodes.iter_mut().for_each(crate::node::Node::clear_log);
             let is_of_process = matches!(kind, Kind::Kill(_) | Kind::Freeze(_));
             faults.push(Fault { name: name(*kind), from, to: began.elapsed(), is_of_process });
         }
@@ -141,7 +141,7 @@ fn inject(kind: Kind, sites: &mut Sites, length: Duration, now: impl Fn() -> Dur
             sites.proxies.iter().for_each(|proxy| proxy.throttle(0));
         }
         Kind::HoldBack => {
-            for way in [Way::There, Way::Back] {
+            for way in [Direction::There, Direction::Back] {
                 sites.proxies.iter().for_each(|proxy| proxy.hold_back(way));
                 std::thread::sleep(length / 2);
                 sites.proxies.iter().for_each(crate::proxy::Proxy::heal);
