@@ -27,7 +27,7 @@ pub(crate) fn members(node: &Node, zone: &Label) -> ZoneReport {
         started_at: started(status.member.boot).to_string(),
         is_me: status.is_me,
         is_linked: status.is_linked,
-        is_silent: status.is_silent,
+        is_silent: status.is_unresponsive,
         offers: status.offers,
     });
     ZoneReport { zone: zone.to_string(), members: members.collect() }
@@ -113,7 +113,7 @@ fn peer(status: &PeerStatus) -> PeerReport {
         outstanding: status.outstanding,
         latency_us: status.latency_us,
         failures_in_a_row: status.failures_in_a_row,
-        is_silent: status.is_silent,
+        is_silent: status.is_unresponsive,
         paused_ms: u64::try_from(status.paused_for.as_millis()).unwrap_or(u64::MAX),
     }
 }

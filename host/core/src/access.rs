@@ -122,7 +122,7 @@ impl Access {
     /// Checks that a connection may claim to be a member of a zone.
     ///
     /// # Errors
-    /// The reason why not.
+    /// [`Denial`] with the reason.
     pub fn may_join(
         &self,
         connection: &ConnectionId,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_joins_under_a_name_or_in_a_zone_that_its_key_does_not_have() {
+    fn a_node_cannot_join_under_a_name_or_in_a_zone_other_than_its_keys() {
         let access = access();
         let join = |key, zone: &str, name, role| {
             access.may_join(&peer(key), &label("paris"), &label(zone), &member(name, role)).is_ok()

@@ -69,8 +69,8 @@ use worker_table::{Worker, WorkerTable};
 /// Hop limit: largest number of nodes and routers that a request may be forwarded to.
 pub(crate) const MAX_HOPS: u8 = 32;
 
-/// Largest number of overdue requests, and of requests whose client is gone, that one turn ends. About a millisecond's
-/// work.
+/// Largest number of overdue requests, and of requests whose client is gone, that end in one turn: about a millisecond
+/// of work.
 const ENDED_AT_A_TIME: usize = 1_024;
 
 /// The state machine of one node's requests.
@@ -165,7 +165,7 @@ impl Broker {
         self.counters.forbidden += 1;
     }
 
-    /// Replaces the access rules: the quotas of users, and what may be called in their name.
+    /// Replaces the access rules: the quotas of users, and the services that may be called in their name.
     pub fn trust(&mut self, access: &Access, now: Time) {
         self.quotas.set(access, now);
         self.settings.access = Some(access.clone());
@@ -184,7 +184,7 @@ impl Broker {
         })
     }
 
-    /// Returns the name of a service that is offered or waited for, from its bytes. Spares the caller creating another.
+    /// Returns the name of a service that is offered or waited for, from its bytes. Saves the caller an allocation.
     #[must_use]
     pub fn known(&self, name: &[u8]) -> Option<&ServiceName> {
         self.services.name(std::str::from_utf8(name).ok()?)
@@ -235,7 +235,7 @@ impl Broker {
             tried: Vec::new(),
             may_have_run: false,
             last_failure: None,
-            told_in_part: false,
+            has_sent_partial: false,
             parts: PartialReplies::default(),
             trace,
             calls: BTreeSet::new(),
@@ -252,7 +252,7 @@ impl Broker {
         }
     }
 
-    /// Ends what is overdue, sends heartbeats, and removes unresponsive workers.
+    /// Ends overdue requests, sends heartbeats, and removes unresponsive workers.
     pub fn wake(&mut self, now: Time) {
         self.requests.wake(now);
         // `next_wake` stays due while there are more.
@@ -340,7 +340,7 @@ impl Broker {
                 continue;
             }
             if service.is_quarantined(now)
-                && let Some(hop) = self.way_around_quarantine(request, now)
+                && let Some(hop) = self.hop_around_quarantine(request, now)
             {
                 self.forward(request, hop, now);
                 continue;
@@ -384,7 +384,7 @@ impl Broker {
                 let is_late = failure.code == Code::Deadline;
                 // Sent first, because it makes room at the peer for the request that may take its place.
                 self.effects.push_back(Effect::CancelForward { link, id: number });
-                self.release_peer(number, if is_late { Outcome::Badly } else { Outcome::Cancelled }, now);
+                self.release_peer(number, if is_late { Outcome::Failure } else { Outcome::Cancelled }, now);
             }
             _ => {}
         }
@@ -422,7 +422,7 @@ impl Broker {
     }
 
     /// Updates a service after a provider left. Requests that have no other provider wait for one as long as their
-    /// patience lasts; an entry that nothing needs is removed.
+    /// patience lasts; an unused entry is removed.
     fn provider_left(&mut self, name: &ServiceName, now: Time) {
         self.advertise(name);
         self.reset_timers(name, now);
@@ -438,11 +438,11 @@ impl Broker {
         self.services.remove_unused(name);
     }
 
-    /// Reports a change of whether or how this node serves a service itself.
+    /// Reports a change in whether or how this node serves a service itself.
     fn advertise(&mut self, name: &ServiceName) {
         let Some(service) = self.services.get_mut(name) else { return };
         let traits = service.traits();
-        if name.is_reserved() || std::mem::replace(&mut service.told, traits) == traits {
+        if name.is_reserved() || std::mem::replace(&mut service.advertised, traits) == traits {
             return;
         }
         self.effects.push_back(match traits {

@@ -3,7 +3,7 @@
 //! Each node advertises to all others what it serves itself, and forwards no adverts. Every change makes a new version,
 //! and applies only to the version before it; a member that misses one, or joins late, requests a whole advert. Adverts
 //! are valid for a lease, which the sender renews: a lost message is detected within a third of a lease, and the offers
-//! of a silent member expire even if no member reports its death.
+//! of an unresponsive member expire even if no member reports its death.
 //!
 //! [`Members`](crate::members) decides on membership, and the directory is informed of it. Versions distinguish adverts
 //! of two processes of one name, because they count from the start of the process.
@@ -26,7 +26,7 @@ use timers::{Due, LeaseTimers};
 
 /// Time for which changes are gathered before they are advertised.
 ///
-/// A start that loads a thousand plugins then takes a few messages, and clients do not notice 5 ms.
+/// A node that loads a thousand plugins at its start then sends a few messages, and clients do not notice 5 ms.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Time for a whole advert to arrive, after which it is requested again.
@@ -42,11 +42,11 @@ pub struct Directory {
     table: OfferTable,
     timers: LeaseTimers,
     /// Time at which the gathered changes are advertised.
-    tell: Option<Time>,
-    /// Members that get a whole advert at that time.
-    owed: BTreeSet<Label>,
+    advertise_at: Option<Time>,
+    /// Members that get a whole advert at that time, not the changes.
+    whole_scheduled: BTreeSet<Label>,
     /// Members that get a whole advert when the effects are drained: whole adverts are made one at a time.
-    telling: BTreeSet<Label>,
+    whole_due: BTreeSet<Label>,
     /// Number of times that a member has come up.
     ups: u64,
     effects: VecDeque<DirectoryEffect>,
@@ -115,9 +115,9 @@ impl Directory {
             members: BTreeMap::new(),
             table: OfferTable::new(settings),
             timers: LeaseTimers::default(),
-            tell: None,
-            owed: BTreeSet::new(),
-            telling: BTreeSet::new(),
+            advertise_at: None,
+            whole_scheduled: BTreeSet::new(),
+            whole_due: BTreeSet::new(),
             ups: 0,
             effects: VecDeque::new(),
             settings: settings.clone(),
@@ -146,7 +146,7 @@ impl Directory {
         self.members.insert(name.clone(), None);
         let phase = self.next_phase();
         self.timers.set(name, Due::Still, now + phase);
-        // The member sends a whole advert unasked, unless this node was down for it at that moment.
+        // The member sends a whole advert without a request, unless it considers this node down at that moment.
         self.timers.set(name, Due::Pull, now + PULL_AGAIN);
         self.schedule_whole(name, now);
     }
@@ -156,8 +156,8 @@ impl Directory {
         if self.members.remove(name).is_some() {
             self.withdraw_all(name);
             self.timers.forget(name);
-            self.owed.remove(name);
-            self.telling.remove(name);
+            self.whole_scheduled.remove(name);
+            self.whole_due.remove(name);
         }
     }
 
@@ -191,13 +191,13 @@ impl Directory {
 
     /// Acts on the time: advertises gathered changes, renews leases, ends expired ones, repeats requests.
     pub fn wake(&mut self, now: Time) {
-        if self.tell.is_some_and(|time| time <= now) {
+        if self.advertise_at.is_some_and(|time| time <= now) {
             self.advertise();
         }
         while let Some((time, member, due)) = self.timers.pop(now) {
             match due {
-                Due::Still => self.still(&member, time, now),
-                Due::Lease => self.run_out(&member, now),
+                Due::Still => self.send_renewal(&member, time, now),
+                Due::Lease => self.expire(&member, now),
                 Due::Pull => self.pull(&member, now),
             }
         }
@@ -206,13 +206,13 @@ impl Directory {
     /// Returns the time at which [`Self::wake`] is due, if any.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.tell.into_iter().chain(self.timers.next()).min()
+        self.advertise_at.into_iter().chain(self.timers.next()).min()
     }
 
     /// Returns the next decision to act on.
     pub fn next_effect(&mut self) -> Option<DirectoryEffect> {
         self.effects.pop_front().or_else(|| {
-            let to = self.telling.pop_first()?;
+            let to = self.whole_due.pop_first()?;
             Some(DirectoryEffect::Advertise { to, advert: self.own.whole() })
         })
     }
@@ -239,26 +239,26 @@ impl Directory {
     }
 
     fn schedule_whole(&mut self, member: &Label, now: Time) {
-        self.owed.insert(member.clone());
+        self.whole_scheduled.insert(member.clone());
         self.schedule_advert(now);
     }
 
     fn schedule_advert(&mut self, now: Time) {
-        self.tell.get_or_insert(now + GATHER);
+        self.advertise_at.get_or_insert(now + GATHER);
     }
 
     /// Sends the changes to every member, or schedules a whole advert for members that need one.
     fn advertise(&mut self) {
-        self.tell = None;
+        self.advertise_at = None;
         if let Some(advert) = self.own.next_version() {
-            for to in self.members.keys().filter(|member| !self.owed.contains(*member)) {
+            for to in self.members.keys().filter(|member| !self.whole_scheduled.contains(*member)) {
                 self.effects.push_back(DirectoryEffect::Advertise { to: to.clone(), advert: advert.clone() });
             }
         }
         if let Some(services) = self.own.take_overflow() {
             self.effects.push_back(DirectoryEffect::Unlisted { services });
         }
-        self.telling.append(&mut self.owed);
+        self.whole_due.append(&mut self.whole_scheduled);
     }
 
     /// Returns the interval of renewals, a third of a lease, so that two renewals may be lost.
@@ -277,13 +277,13 @@ impl Directory {
     }
 
     /// Renews this node's lease at a member.
-    fn still(&mut self, member: &Label, due: Time, now: Time) {
+    fn send_renewal(&mut self, member: &Label, due: Time, now: Time) {
         let interval = self.interval();
         // After a pause without wake-ups, the members keep their offsets in the interval.
         let missed = now.since(due).as_micros() / interval.as_micros();
         let next = due + interval.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
         self.timers.set(member, Due::Still, next.max(now + Duration::from_micros(1)));
-        if !self.owed.contains(member) && !self.telling.contains(member) {
+        if !self.whole_scheduled.contains(member) && !self.whole_due.contains(member) {
             self.effects.push_back(DirectoryEffect::Advertise { to: member.clone(), advert: self.own.still() });
         }
     }
@@ -377,7 +377,7 @@ impl Directory {
     }
 
     /// Withdraws the offers of a member whose lease expired. Its next advert is accepted whatever its version.
-    fn run_out(&mut self, member: &Label, now: Time) {
+    fn expire(&mut self, member: &Label, now: Time) {
         self.members.insert(member.clone(), None);
         self.withdraw_all(member);
         self.pull(member, now);

@@ -25,7 +25,7 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(3);
 /// Lifetime of a link that was dialled for a single message.
 const BRIEFLY: Duration = Duration::from_secs(10);
 
-/// Number of heartbeats without a sign of life after which a peer counts as unresponsive.
+/// Number of pings without a message in between after which a peer counts as unresponsive.
 const TOLERANCE: u32 = 3;
 
 /// Decision of the links, for the node to act on.
@@ -128,7 +128,7 @@ struct Established {
 }
 
 impl Links {
-    /// Creates the links of a node. The first [`Self::wake`] dials `seeds`, and later ones retry for ever.
+    /// Creates the links of a node. The first [`Self::wake`] dials `seeds`, and later ones retry without limit.
     ///
     /// The numbers of the links ascend from `first`.
     #[must_use]
@@ -181,7 +181,7 @@ impl Links {
 
     /// Returns `true` if the peer on a link is unresponsive.
     #[must_use]
-    pub fn is_silent(&self, link: LinkId) -> bool {
+    pub fn is_unresponsive(&self, link: LinkId) -> bool {
         self.line(link).is_some_and(|line| line.pings >= TOLERANCE)
     }
 
@@ -201,7 +201,7 @@ impl Links {
 
     /// Returns the link on which a message can be sent to a member, even before its welcome.
     #[must_use]
-    pub fn speaking_to(&self, member: &Member) -> Option<LinkId> {
+    pub fn sending_link(&self, member: &Member) -> Option<LinkId> {
         let standing = self.to(&member.name);
         match self.targets.get(&member.endpoint).map(|target| &target.state) {
             // A link to another endpoint of the same process serves too, but not one to another process of its name.
@@ -223,7 +223,7 @@ impl Links {
             .is_some_and(|target| target.seed.is_some())
     }
 
-    /// Keeps a link to a member, and dials it without backoff, because the member has just given a sign of life.
+    /// Keeps a link to a member, and dials it without backoff, because a message of the member has just arrived.
     pub fn retain(&mut self, member: &Member, now: Time) {
         let target = self.target(&member.endpoint, now);
         target.retained_for = Some(member.clone());
@@ -247,7 +247,8 @@ impl Links {
     /// Releases the link to a member that has died or left; `is_busy` returns `true` for peers that owe an answer.
     ///
     /// A link on which an answer is outstanding stays until its peer is unresponsive or the link is lost: a member that
-    /// leaves, or was wrongly declared dead, still answers its requests, and the report may overtake the answers.
+    /// leaves, or was wrongly declared dead, still answers its requests, and the news of its end may overtake the
+    /// answers.
     pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };
         if target.retained_for.as_ref().is_some_and(|wanted| wanted.is_same_process(member)) {
@@ -266,7 +267,7 @@ impl Links {
     /// Handles the welcome of the node at the other end of a link. A repeated one is ignored.
     pub fn welcomed(&mut self, link: LinkId, member: Member, now: Time) {
         let Some(endpoint) = self.links.get(&link).cloned() else { return };
-        // The same process by another endpoint, or one that has lost its name to another and has yet to learn it.
+        // The same process under another endpoint, or a process that lost its name and has not been notified yet.
         let is_there = |line: &Established| {
             let is_outranked = line.member > member && line.pings < TOLERANCE;
             line.member.is_same_process(&member) || is_outranked
@@ -300,7 +301,7 @@ impl Links {
     pub fn refused(&mut self, link: LinkId, why: &str, now: Time) {
         if let Some(endpoint) = self.links.get(&link).cloned() {
             self.close(&endpoint, why, true, now);
-            // The cause may be fixed, but not within moments.
+            // The cause is not fixed within the first pauses of the backoff.
             self.pause(&endpoint, LONGEST_PAUSE, now);
         }
     }
@@ -324,7 +325,7 @@ impl Links {
         }
     }
 
-    /// Records a message on a link as a sign of life.
+    /// Records a message on a link, so that its peer counts as responsive.
     pub fn received(&mut self, link: LinkId, now: Time) {
         let Some(line) = self.line_mut(link) else { return };
         line.last_received = now;
@@ -334,12 +335,12 @@ impl Links {
     }
 
     /// Starts to monitor the peer on a link, because it owes an answer.
-    pub fn asked(&mut self, link: LinkId, now: Time) {
+    pub fn expect_answer(&mut self, link: LinkId, now: Time) {
         let Some(endpoint) = self.links.get(&link) else { return };
         if self.targets.get(endpoint).is_some_and(|target| target.due.is_none()) {
             let endpoint = endpoint.clone();
             if let Some(line) = self.line_mut(link) {
-                // Before, the peer owed no answer, so its silence does not count.
+                // The peer owed no answer before, so the time without messages does not count.
                 line.last_received = line.last_received.max(now);
             }
             self.set_timer(&endpoint, Some(now + self.settings.heartbeat));
@@ -348,7 +349,7 @@ impl Links {
 
     /// Acts on the time; `is_busy` returns `true` for peers that owe an answer.
     pub fn wake(&mut self, is_busy: impl Fn(LinkId) -> bool, now: Time) {
-        self.forgive_lateness(now);
+        self.discount_lateness(now);
         while let Some((time, endpoint)) = self.timers.first().cloned() {
             if time > now {
                 break;
@@ -367,7 +368,7 @@ impl Links {
     }
 
     /// Discounts a pause or overload of this node, during which it has not read the messages of its peers.
-    fn forgive_lateness(&mut self, now: Time) {
+    fn discount_lateness(&mut self, now: Time) {
         let late = self.next_wake().map_or(Duration::ZERO, |due| now.since(due));
         if late < self.settings.heartbeat {
             return;

@@ -36,11 +36,11 @@ pub struct Members {
     limit: usize,
     standing: Standing,
     /// The member that was announced to last.
-    greeted: Option<Identity>,
+    last_announced: Option<Identity>,
     /// Time of the next announcement while no other member is alive, because foca is then idle.
-    lonely: Option<Time>,
+    next_announcement: Option<Time>,
     /// Ascends, so that an isolated node announces itself to its dead members in turn.
-    greetings: usize,
+    announcements: usize,
     /// Number of processes at this node's own endpoint that it has replaced.
     replaced: usize,
     /// Seed of all randomness; ascends with each attempt to regain the name.
@@ -92,9 +92,9 @@ impl Members {
             reunion: settings.reunion.max(SHORTEST),
             limit: settings.limit,
             standing: Standing::Present,
-            greeted: None,
-            lonely: None,
-            greetings: 0,
+            last_announced: None,
+            next_announcement: None,
+            announcements: 0,
             replaced: 0,
             seed,
         }
@@ -131,7 +131,7 @@ impl Members {
     /// Returns the time at which [`Self::wake`] is due, if any.
     #[must_use]
     pub fn next_wake(&self) -> Option<Time> {
-        self.runtime.timers.next().into_iter().chain(self.lonely).min()
+        self.runtime.timers.next().into_iter().chain(self.next_announcement).min()
     }
 
     /// Announces this node to a member whose link was established.
@@ -149,8 +149,8 @@ impl Members {
             return;
         }
         let to = Identity::from(to.clone());
-        self.greeted = Some(to.clone());
-        self.greet(to);
+        self.last_announced = Some(to.clone());
+        self.send_announcement(to);
         self.settle();
     }
 
@@ -183,14 +183,14 @@ impl Members {
         }
         self.runtime.now = now;
         let datagram = Datagram::parse(data)?;
-        let heard = self.receive_datagram(&datagram, data);
+        let result = self.receive_datagram(&datagram, data);
         self.settle();
-        heard
+        result
     }
 
-    /// Announces that this node leaves, and stops sending for ever.
+    /// Announces that this node leaves, and stops sending for good.
     ///
-    /// The live members stay as they are, so that outstanding requests can be completed.
+    /// The live members stay listed, so that outstanding requests can be completed.
     pub fn leave(&mut self, now: Time) {
         if self.standing != Standing::Present {
             return;
@@ -199,25 +199,25 @@ impl Members {
         // The only failure is a member that cannot be encoded, and this one has been.
         let _ = self.foca.leave_cluster(&mut self.runtime);
         self.runtime.settle();
-        self.fall_silent(Standing::Left);
+        self.deactivate(Standing::Left);
     }
 
     /// Acts on the time: probes, suspects, sends gossip.
     pub fn wake(&mut self, now: Time) {
         self.runtime.now = now;
-        self.forgive_lateness(now);
+        self.discount_lateness(now);
         while let Some(event) = self.runtime.timers.take_due(now) {
             if self.is_refuted(&event) {
                 continue;
             }
             // foca reports only missing or unexpected timers here; there are none.
-            let told = self.foca.handle_timer(event, &mut self.runtime);
-            debug_assert_eq!(told, Ok(()));
+            let result = self.foca.handle_timer(event, &mut self.runtime);
+            debug_assert_eq!(result, Ok(()));
             self.settle();
         }
-        if self.lonely.is_some_and(|time| time <= now) {
-            self.lonely = None;
-            self.greet_the_dead();
+        if self.next_announcement.is_some_and(|time| time <= now) {
+            self.next_announcement = None;
+            self.announce_to_dead();
             self.settle();
         }
     }
@@ -242,12 +242,12 @@ impl Members {
         if let Some((successor, state)) = self.successor(sender)? {
             return self.send_update(sender, &successor, state);
         }
-        let heard = match self.admit(datagram)? {
+        let result = match self.admit(datagram)? {
             Admission::Whole => self.foca.handle_data(data, &mut self.runtime),
             Admission::Part(data) => self.foca.handle_data(&data, &mut self.runtime),
             Admission::Nothing => Ok(()),
         };
-        heard.map_err(|error| match error {
+        result.map_err(|error| match error {
             foca::Error::DataTooBig => MalformedGossip("is too long"),
             foca::Error::IndirectForOurselves => MalformedGossip("takes a detour to where it is"),
             foca::Error::Decode(_) => MalformedGossip("has a name that is none"),
@@ -255,32 +255,34 @@ impl Members {
         })
     }
 
-    fn fall_silent(&mut self, standing: Standing) {
+    fn deactivate(&mut self, standing: Standing) {
         self.standing = standing;
         self.runtime.timers.clear();
-        self.lonely = None;
+        self.next_announcement = None;
     }
 
-    fn greet(&mut self, to: Identity) {
+    fn send_announcement(&mut self, to: Identity) {
         // The only failure is a member that cannot be encoded; every one of them has been decoded.
         let _ = self.foca.announce(to, &mut self.runtime);
     }
 
     /// Announces this node to the member announced to last, and to two dead members.
-    fn greet_the_dead(&mut self) {
+    fn announce_to_dead(&mut self) {
         let dead = self.foca.iter_membership_state().map(foca::Member::id);
         let mut dead: Vec<_> = dead.filter(|dead| dead.member().name != self.runtime.me).cloned().collect();
         if !dead.is_empty() {
-            let first = self.greetings % dead.len();
+            let first = self.announcements % dead.len();
             dead.rotate_left(first);
             dead.truncate(2);
-            self.greetings += 2;
+            self.announcements += 2;
         }
-        if let Some(greeted) = self.greeted.clone().filter(|greeted| !dead.contains(greeted)) {
-            dead.push(greeted);
+        if let Some(last_announced) =
+            self.last_announced.clone().filter(|last_announced| !dead.contains(last_announced))
+        {
+            dead.push(last_announced);
         }
         for to in dead {
-            self.greet(to);
+            self.send_announcement(to);
         }
     }
 
@@ -299,16 +301,16 @@ impl Members {
             let _ = self.foca.set_config(self.config.clone());
         }
         if !self.runtime.alive.is_empty() {
-            self.lonely = None;
-        } else if self.lonely.is_none() && (self.greeted.is_some() || self.known() > 0) {
-            self.lonely = Some(self.runtime.now + self.reunion.min(self.config.probe_period));
+            self.next_announcement = None;
+        } else if self.next_announcement.is_none() && (self.last_announced.is_some() || self.known() > 0) {
+            self.next_announcement = Some(self.runtime.now + self.reunion.min(self.config.probe_period));
         }
     }
 
     /// Postpones all timers after a pause or overload of this node, during which it has not read messages.
     ///
     /// The node continues where it stopped, and reads messages of suspected members before it declares them dead.
-    fn forgive_lateness(&mut self, now: Time) {
+    fn discount_lateness(&mut self, now: Time) {
         let late = self.runtime.timers.next().map_or(Duration::ZERO, |due| now.since(due));
         if late > self.config.probe_rtt {
             self.runtime.timers.postpone(late, self.config.probe_rtt);

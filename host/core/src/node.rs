@@ -1,6 +1,6 @@
 //! One node: messages in, messages and runs out.
 //!
-//! [`Node`] decodes messages ([`crate::message`]), answers `mmi.*` itself, and leaves the rest to the broker, or to its
+//! [`Node`] decodes messages ([`crate::message`]), answers `mmi.*` itself, and passes the rest to the broker, or to its
 //! peering (`zone`). `node.services` is a service like any other, whose runs go to the driver, because the driver has
 //! more information about plugins than the core.
 
@@ -206,9 +206,9 @@ impl Node {
         }
         let asked = (place != Location::Nearest).then(|| request.service.clone());
         let forbidden = self.forbids(&from, &service);
-        let asker = Requester::Client { connection: from, dialect, id: request.id, asked };
+        let requester = Requester::Client { connection: from, dialect, id: request.id, asked };
         if let Some(failure) = forbidden {
-            return self.broker.refuse(asker, service, failure);
+            return self.broker.refuse(requester, service, failure);
         }
         let place = self.locate(&place);
         let deadline = request.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
@@ -220,7 +220,7 @@ impl Node {
             patience,
             traceparent: request.traceparent,
             idempotency_key: request.idempotency_key,
-            ..RequestContext::new(asker, service, place)
+            ..RequestContext::new(requester, service, place)
         };
         self.broker.submit(context, now);
     }
@@ -239,7 +239,7 @@ impl Node {
         if asked.is_some_and(is_reachable) { b"200" } else { b"404" }
     }
 
-    /// Takes back an undeliverable request, and others still to be sent there, because the connection is gone.
+    /// Takes back an undeliverable request, and all others to be sent on its connection, because that is gone.
     fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame], now: Time) {
         self.settle(now);
         let (broker, outputs) = (&mut self.broker, &mut self.outputs);
@@ -280,7 +280,7 @@ impl Node {
         }
     }
 
-    /// Takes back an unsent request, and others still to be sent on the link, because the link is gone.
+    /// Takes back an unsent request, and all others to be sent on its link, because that is gone.
     fn unsent(&mut self, link: LinkId, frames: &[Frame], now: Time) {
         self.settle(now);
         let mut ids: Vec<u64> = peer::request_id(frames).into_iter().collect();
@@ -319,7 +319,7 @@ impl Node {
             Effect::Forward { link, forward } => {
                 self.post(link, PeerMessage::Request(forward));
                 if let Some(links) = self.links_of(link) {
-                    links.asked(link, now);
+                    links.expect_answer(link, now);
                 }
             }
             Effect::CancelForward { link, id } => {
@@ -346,7 +346,7 @@ impl Node {
         if let (Reply::Failure(failure), false) = (&reply, tell) {
             let service = ServiceName::from_bytes(service).ok();
             let event = match service {
-                Some(service) => Event::Untold { connection: to, service, failure: failure.clone() },
+                Some(service) => Event::UnreportedFailure { connection: to, service, failure: failure.clone() },
                 None => Event::Refused { connection: to, why: format!("asks wrongly: {}", failure.reason) },
             };
             return self.outputs.push_back(Output::Event(event));

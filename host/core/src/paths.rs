@@ -144,11 +144,11 @@ pub struct PathStatus<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PathSizes {
     /// Routes from neighbours, each counted once per neighbour.
-    pub heard: usize,
+    pub received: usize,
     /// Services of other zones that can be reached.
     pub reachable: usize,
     /// Routes sent to neighbours, each counted once per neighbour.
-    pub told: usize,
+    pub sent: usize,
     /// Dead links and tombstones that are kept.
     pub causes: usize,
     /// Origins of the routes from neighbours.
@@ -163,7 +163,7 @@ pub struct PathCounters {
     /// Routes that were rejected because of a limit.
     pub over: u64,
     /// Refreshes requested from neighbours.
-    pub asked: u64,
+    pub refreshes: u64,
 }
 
 /// Returns the epoch of a new session, from the values of [`Paths::epoch`] at both ends.
@@ -387,7 +387,7 @@ impl Paths {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
         let around =
             |path: &[Hop]| path.iter().all(|hop| hop.at.zone == self.me.zone || !crossed.contains(&hop.at.zone));
-        self.ways(&key).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
+        self.candidates(&key).into_iter().filter(|(_, route)| around(&route.path)).map(|(way, _)| way.link()).collect()
     }
 
     /// Returns all reachable services of other zones, by zone and name.
@@ -395,10 +395,10 @@ impl Paths {
         self.table.choices().map(|(key, choice)| PathStatus {
             key,
             cost: choice.cost,
-            traits: choice.heard.traits,
-            version: choice.heard.version,
+            traits: choice.received.traits,
+            version: choice.received.version,
             hops: &choice.hops,
-            path: &choice.heard.path,
+            path: &choice.received.path,
         })
     }
 
@@ -406,16 +406,16 @@ impl Paths {
     #[must_use]
     pub fn path(&self, zone: &Label, service: &ServiceName) -> Option<&[Hop]> {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
-        self.table.choice(&key).map(|choice| &*choice.heard.path)
+        self.table.choice(&key).map(|choice| &*choice.received.path)
     }
 
     /// Returns the sizes of the tables.
     #[must_use]
     pub fn sizes(&self) -> PathSizes {
         PathSizes {
-            heard: self.table.len(),
+            received: self.table.len(),
             reachable: self.table.choices().count(),
-            told: self.sessions.values().map(|session| session.sent.len()).sum(),
+            sent: self.sessions.values().map(|session| session.sent.len()).sum(),
             causes: self.causes.len(),
             origins: self.origins.len(),
         }

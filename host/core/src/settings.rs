@@ -171,11 +171,11 @@ impl Default for Limits {
 /// Settings of the links to peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerSettings {
-    /// Interval of pings to a peer that owes an answer. After three without a sign of life, the peer gets no requests
-    /// until it responds. Default 250 ms.
+    /// Interval of pings to a peer that owes an answer. After three without a message from it, the peer gets no
+    /// requests until it responds. Default 250 ms.
     pub heartbeat: Duration,
-    /// Time without a sign of life after which a link is closed. Must exceed the transfer time of the largest message,
-    /// because a sign of life waits behind the message in transit. Default 5 s.
+    /// Time without a message after which a link is closed, while an answer is outstanding on it. Must exceed the
+    /// transfer time of the largest message, because other messages wait behind the one in transit. Default 5 s.
     pub expiry: Duration,
     /// Percentage of requests that may be retried at another node. Default 20.
     pub retry_budget: u64,
@@ -192,7 +192,7 @@ impl Default for PeerSettings {
 pub struct DirectorySettings {
     /// Validity of a member's offers without a renewal; members renew every third of it. Default 30 s. A shorter lease
     /// detects lost adverts sooner and costs more small messages. Must be equal on all nodes of a zone: the offers of a
-    /// node that renews at longer intervals than another's lease expire there again and again.
+    /// node that renews at longer intervals than another's lease expire there repeatedly.
     pub lease: Duration,
     /// Services that one member, including this node, may offer. Default 10,000.
     pub offers: usize,
@@ -293,7 +293,8 @@ pub enum OnFailure {
     Status,
 }
 
-/// Default deadline of services that plugins serve: about as long as a person waits without doubting.
+/// Default deadline of services that plugins serve: about as long as a person waits without doubt that an answer will
+/// come.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Settings of one service.

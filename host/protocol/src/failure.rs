@@ -23,7 +23,7 @@ pub enum Code {
     Overloaded = 429,
     /// The client withdrew the request.
     Cancelled = 499,
-    /// The service reports that it failed this time.
+    /// The service reports that it could not serve this request.
     Failed = 500,
     /// The instance trapped, panicked or broke the contract.
     Crashed = 502,
@@ -31,7 +31,7 @@ pub enum Code {
     Draining = 503,
     /// The deadline has passed; the request may have run in part.
     Deadline = 504,
-    /// The instance asked for more memory, tables or instances than its service may have.
+    /// The instance exceeded its service's limit on memory, tables or instances.
     Exhausted = 507,
     /// A call from service to service would close a cycle, or exceeds the depth limit.
     Loop = 508,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_comes_back_from_its_number() {
+    fn every_code_is_found_by_its_number() {
         for code in Code::ALL {
             assert_eq!(Code::from_number(code.number()), Some(code));
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_and_says_so() {
+    fn a_long_reason_is_cut_and_marked() {
         let failure = Failure::new(Code::Failed, "é".repeat(Failure::MAX_REASON));
         assert!(failure.reason.len() <= Failure::MAX_REASON && failure.reason.ends_with("é… [cut]"));
     }

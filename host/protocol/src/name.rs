@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_confuse_a_terminal_or_an_address_are_refused() {
+    fn names_with_characters_of_terminals_or_addresses_are_refused() {
         for bad in ["", "a b", "a\n", "a\u{1b}", "a\u{202e}b", "a\u{200b}b", "a\u{feff}", "a@paris", &"x".repeat(256)] {
             assert!(bad.parse::<ServiceName>().is_err(), "{bad:?}");
         }
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_comes_back_as_it_was_written() {
+    fn an_address_is_displayed_as_it_was_written() {
         for text in ["print", "print@paris", "print@node2.paris"] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_own_names_are_reserved() {
+    fn names_of_the_node_are_reserved() {
         assert!(name("mmi.service").is_reserved());
         assert!(name("node.services").is_reserved());
         assert!(!name("titanic.request").is_reserved());
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_a_name_or_a_beginning() {
+    fn a_pattern_is_a_name_or_a_prefix() {
         let pattern = |text: &str| text.parse::<Pattern>().unwrap();
         assert!(pattern("print").matches(&name("print")));
         assert!(!pattern("print").matches(&name("printer")));

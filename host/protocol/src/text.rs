@@ -26,7 +26,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Largest line of a log, in bytes: long enough for what a person reads in one go.
+/// Largest line of a log, in bytes: long enough for a person to read in one go.
 pub const MAX_LINE: usize = 8 << 10;
 
 /// Largest name of a file in a message, in bytes: the longest path on Linux (`PATH_MAX`).
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_one_line_already_stays_as_it_is() {
+    fn a_text_that_is_a_line_is_unchanged() {
         for text in
             ["", "plain", "Ça a marché : « oui »", "日本語\u{3000}です", "हिन्दी", "e\u{301}", "✓ 🚀", "a\u{a0}b"]
         {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_and_tabs_become_spaces_and_those_at_the_end_go() {
+    fn line_breaks_and_tabs_become_spaces_or_are_dropped_at_the_end() {
         assert_eq!(line("a\nb\r\nc\rd\te\u{b}f\u{85}g\u{2028}h\u{2029}i\n\r\n", 80), "a b c d e f g h i");
         assert_eq!(line("\n\n", 80), "");
         assert_eq!(line("a\n\nb", 80), "a  b");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_cut_between_characters_and_says_so() {
+    fn a_long_text_is_cut_between_characters_and_marked() {
         assert_eq!(line(&"x".repeat(20), 20), "x".repeat(20));
         assert_eq!(line(&"x".repeat(21), 20), format!("{}… [cut]", "x".repeat(11)));
         assert_eq!(line(&"é".repeat(11), 20), format!("{}… [cut]", "é".repeat(5)));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_passes_again_unchanged() {
+    fn escaping_a_line_again_changes_nothing() {
         for text in ["a\nb", "\u{1b}[2J", "x\u{202e}y", &"\t".repeat(99), &"é\n".repeat(99), "a \n"] {
             let once = line(text, 40).into_owned();
             assert_eq!(line(&once, 40), once);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_file_names_become_lines_too() {
+    fn bytes_and_file_names_become_lines() {
         assert_eq!(line_of(b"a\xffb\n", 80), "a\u{fffd}b");
         assert_eq!(line_of(&[b'x'; 1_000], 16).len(), 16);
         assert_eq!(shown(Path::new("plugins/a\nb.wasm")), "plugins/a b.wasm");

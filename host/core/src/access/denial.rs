@@ -1,9 +1,9 @@
-//! Why the key of a connection or of a node does not suffice.
+//! Denials: uses of a key that the access rules do not allow.
 
 use crate::name::{Label, ServiceName};
 use std::fmt;
 
-/// Why the key of a connection or of a node does not suffice for what it is used for.
+/// Use of a key that the access rules do not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denial {
@@ -11,16 +11,16 @@ pub enum Denial {
     NotTrusted,
     /// `work` of the key does not list the service that a worker registers for.
     Work(ServiceName),
-    /// The key belongs to another name than that of the node that uses it.
+    /// A node uses a key that is trusted under another name.
     OtherName {
         /// Name that the key is trusted as.
         principal: Label,
         /// Name of the node.
         node: Label,
     },
-    /// The key of a client is used by a node.
+    /// A node uses the key of a client.
     Client(Label),
-    /// The key of a node is trusted in another zone.
+    /// A node uses a key that is trusted in another zone than the node claims.
     OtherZone {
         /// Name of the node.
         node: Label,
@@ -29,21 +29,21 @@ pub enum Denial {
         /// Zone that the node claims.
         zone: Label,
     },
-    /// The key of a router is used for something else than its zone's routers.
+    /// A node that is not a router of a certain zone uses the key of one.
     RouterOnly {
         /// Name of the node.
         node: Label,
         /// Zone of the router.
         zone: Label,
     },
-    /// The key of a dialled node belongs to another node.
+    /// The dialled node has another name than the one that was dialled.
     Dialled {
         /// Name that was dialled.
         expected: Label,
         /// Name of the node.
         node: Label,
     },
-    /// The key of a dialled node is not trusted as that of a node.
+    /// The name of the dialled node is trusted, but not as that of a node.
     NotANode(Label),
 }
 

@@ -129,7 +129,7 @@ impl Broker {
     /// Returns the services that the original user of a request may call, or `None` for all. Both the rules of the
     /// user's node apply, and those of this node for the connection that the request came on.
     pub(super) fn allowed(&self, request: &Pending) -> Option<Vec<Pattern>> {
-        let (peer, told) = match &request.context.requester {
+        let (peer, forwarded) = match &request.context.requester {
             Requester::Client { connection, .. } => (connection, request.context.allowed.as_deref()),
             // A call ends with the request that makes it, so a call without one is allowed nothing.
             Requester::Call { parent, .. } => {
@@ -137,11 +137,11 @@ impl Broker {
             }
         };
         let here = self.settings.access.as_ref().and_then(|access| access.allowed(peer));
-        match (here, told) {
+        match (here, forwarded) {
             (None, None) => None,
             (Some(only), None) | (None, Some(only)) => Some(only.to_vec()),
-            (Some(here), Some(told)) => {
-                Some(here.iter().flat_map(|one| told.iter().filter_map(|other| one.and(other))).collect())
+            (Some(here), Some(forwarded)) => {
+                Some(here.iter().flat_map(|one| forwarded.iter().filter_map(|other| one.and(other))).collect())
             }
         }
     }

@@ -39,7 +39,7 @@ pub(super) struct LinkedPeer {
     pub(super) zone: Option<Label>,
     /// Whether a router is at its other end.
     is_router: bool,
-    /// Requests that it has, by their number on the wire.
+    /// Its outstanding requests, by their number on the wire.
     pub(super) outstanding: BTreeSet<u64>,
     offers: BTreeMap<Address, PeerStats>,
     /// Whether the peer is unresponsive.
@@ -76,9 +76,9 @@ pub(super) enum Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The peer sent a final reply, or a failure that does not count against it.
-    Well,
+    Success,
     /// The request crashed, was lost, or was not answered in time.
-    Badly,
+    Failure,
     /// The request was cancelled, or its outcome does not count.
     Cancelled,
 }
@@ -116,8 +116,10 @@ impl Balancer {
     }
 
     /// Marks a peer as unresponsive or responsive; returns `true` if that is a change.
-    pub(super) fn set_unresponsive(&mut self, link: LinkId, is_silent: bool) -> bool {
-        self.peers.get_mut(&link).is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_silent) != is_silent)
+    pub(super) fn set_unresponsive(&mut self, link: LinkId, is_unresponsive: bool) -> bool {
+        self.peers
+            .get_mut(&link)
+            .is_some_and(|hop| std::mem::replace(&mut hop.is_unresponsive, is_unresponsive) != is_unresponsive)
     }
 
     pub(super) fn offer(&mut self, link: LinkId, service: &Address, traits: Traits) {
@@ -185,7 +187,7 @@ impl Balancer {
     pub(super) fn choose(&mut self, service: &Address, offering: &[LinkId], tried: &[LinkId], now: Time) -> Selection {
         let drawn = self.draw_two(offering);
         let usable = |link: LinkId| self.is_usable(link, service, tried, now).then(|| self.cost(link, service, now));
-        // Of equals the first one drawn, so that not all nodes choose the same.
+        // The first one drawn wins a tie, so that not all nodes choose the same.
         let best = |links: &[LinkId]| {
             links.iter().filter_map(|&link| Some((usable(link)?, link))).min_by_key(|(cost, _)| *cost)
         };
@@ -204,7 +206,7 @@ impl Balancer {
         }
     }
 
-    pub(super) fn is_silent(&self, link: LinkId) -> bool {
+    pub(super) fn is_unresponsive(&self, link: LinkId) -> bool {
         self.get(link).is_some_and(|hop| hop.is_unresponsive)
     }
 
@@ -232,7 +234,7 @@ impl Balancer {
                 outstanding: record.outstanding,
                 latency_us: record.latency_us,
                 failures_in_a_row: record.failures_in_a_row,
-                is_silent: hop.is_unresponsive,
+                is_unresponsive: hop.is_unresponsive,
                 is_full: !self.has_room(link),
                 paused_for: record.paused_until.since(now),
                 idempotent: record.traits.idempotent,
@@ -279,14 +281,14 @@ impl PeerStats {
     fn note(&mut self, ending: Outcome, took: Duration, now: Time) {
         match ending {
             Outcome::Cancelled => {}
-            Outcome::Well => {
+            Outcome::Success => {
                 let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 let smoothed = self.latency_us - self.latency_us / 8 + took / 8;
                 self.latency_us = smoothed.max(took);
                 self.measured = now;
                 (self.failures_in_a_row, self.pause) = (0, Duration::ZERO);
             }
-            Outcome::Badly => {
+            Outcome::Failure => {
                 self.failures_in_a_row += 1;
                 if self.failures_in_a_row >= TOLERANCE && self.paused_until <= now {
                     self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
@@ -326,36 +328,36 @@ mod tests {
     #[test]
     fn the_quicker_peer_is_chosen_and_the_slower_one_is_tried_again_when_its_latency_has_faded() {
         let (mut hops, now) = (two(), Time::ZERO);
-        serve(&mut hops, A, 1, Outcome::Well, MS, now);
-        serve(&mut hops, B, 2, Outcome::Well, 10 * MS, now);
+        serve(&mut hops, A, 1, Outcome::Success, MS, now);
+        serve(&mut hops, B, 2, Outcome::Success, 10 * MS, now);
         let count = |hops: &mut Balancer, now| {
             (0..100).filter(|_| hops.choose(&service(), &[A, B], &[], now) == Selection::Peer(B)).count()
         };
         assert_eq!(count(&mut hops, now), 0);
         let later = now + 60 * Duration::from_secs(1);
-        serve(&mut hops, A, 3, Outcome::Well, MS, later);
+        serve(&mut hops, A, 3, Outcome::Success, MS, later);
         assert!(count(&mut hops, later) > 60, "the old latency of B counts little");
     }
 
     #[test]
-    fn of_many_peers_all_are_drawn_and_the_worst_never_wins() {
+    fn all_of_many_peers_are_drawn_and_the_worst_never_wins() {
         let (mut hops, now) = (two(), Time::ZERO);
         let links: Vec<LinkId> = (1..=5).map(LinkId).collect();
         for (link, number) in links.iter().zip(1..) {
             hops.add(*link, format!("n{number}").parse().unwrap(), None, false);
             hops.offer(*link, &service(), Traits::of_plugin(true));
-            serve(&mut hops, *link, u64::from(number), Outcome::Well, MS * number, now);
+            serve(&mut hops, *link, u64::from(number), Outcome::Success, MS * number, now);
         }
         let chosen: Vec<Selection> = (0..500).map(|_| hops.choose(&service(), &links, &[], now)).collect();
         let share = |link| chosen.iter().filter(|choice| **choice == Selection::Peer(link)).count();
-        // Of ten pairs the best is in four, the next in three of the others, and so on.
+        // The best peer is in four of ten pairs, the next in three of the others, and so on.
         for (link, expected) in links.iter().zip([200, 150, 100, 50, 0_usize]) {
             assert!(share(*link).abs_diff(expected) <= 30, "{link}: {}", share(*link));
         }
     }
 
     #[test]
-    fn a_full_window_is_full_and_what_was_tried_is_nobody() {
+    fn a_full_window_is_reported_and_tried_peers_are_left_out() {
         let (mut hops, now) = (two(), Time::ZERO);
         for id in 0..2 {
             hops.begin(A, &service(), id);
@@ -367,10 +369,10 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_only_fails_is_left_out_for_longer_and_longer_but_better_than_nobody() {
+    fn a_failing_peer_is_paused_for_longer_and_longer_unless_it_is_the_only_one() {
         let (mut hops, mut now) = (two(), Time::ZERO);
         for id in 0..u64::from(TOLERANCE) {
-            serve(&mut hops, A, id, Outcome::Badly, MS, now);
+            serve(&mut hops, A, id, Outcome::Failure, MS, now);
         }
         let chosen = |hops: &mut Balancer, now| {
             (0..50).any(|_| hops.choose(&service(), &[A, B], &[], now) == Selection::Peer(A))
@@ -379,13 +381,13 @@ mod tests {
         assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Selection::Peer(A));
         now = now + FIRST;
         assert!(chosen(&mut hops, now), "it is tried again");
-        serve(&mut hops, A, 9, Outcome::Badly, MS, now);
+        serve(&mut hops, A, 9, Outcome::Failure, MS, now);
         assert!(!chosen(&mut hops, now + FIRST), "one more failure is enough, and counts twice");
         assert!(chosen(&mut hops, now + 2 * FIRST));
     }
 
     #[test]
-    fn a_silent_peer_is_not_chosen_even_if_it_is_the_only_one() {
+    fn an_unresponsive_peer_is_not_chosen_even_if_it_is_the_only_one() {
         let (mut hops, now) = (two(), Time::ZERO);
         assert!(hops.set_unresponsive(A, true) && !hops.set_unresponsive(A, true));
         assert_eq!(hops.choose(&service(), &[A], &[], now), Selection::Unresponsive);

@@ -81,8 +81,8 @@ impl Deadline {
         (self.at != Time::NEVER).then(|| self.at.since(now))
     }
 
-    /// Returns the limit as a failure names it. `node` is the one with that setting, where a reader could take it for a
-    /// setting of another node.
+    /// Returns the limit as a failure names it. `node` names the node with that setting, if a reader could mistake it
+    /// for a setting of another node.
     pub(super) fn named<'a>(&'a self, service: &'a ServiceName, node: Option<&'a Label>) -> impl fmt::Display + 'a {
         Named { deadline: self, service, node }
     }

@@ -94,7 +94,7 @@ pub enum Event {
         why: String,
     },
     /// A client's request failed, and its protocol has no message for failures.
-    Untold {
+    UnreportedFailure {
         /// Its connection.
         connection: ConnectionId,
         /// The requested service.
@@ -123,7 +123,7 @@ impl fmt::Display for Event {
                  limit `work` of their keys"
             ),
             Self::Refused { connection, why } => write!(f, "refused a message of {connection}: it {why}"),
-            Self::Untold { connection, service, failure } => {
+            Self::UnreportedFailure { connection, service, failure } => {
                 write!(f, "a request of Majordomo client {connection} for {service} ends without a reply: {failure}")
             }
         }
@@ -140,7 +140,7 @@ impl Event {
             Self::WorkerLeft { .. } => "workers that leave",
             Self::Shared { .. } => "services that workers share with plugins",
             Self::Refused { why, .. } => text::beginning(why),
-            Self::Untold { .. } => "requests that end without a reply",
+            Self::UnreportedFailure { .. } => "requests that end without a reply",
         }
     }
 

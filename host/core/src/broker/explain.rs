@@ -149,7 +149,7 @@ impl Broker {
 fn peer(status: &PeerStatus) -> Candidate {
     let (outstanding, latency_us) = (status.outstanding, status.latency_us);
     let eligibility = match status {
-        PeerStatus { is_silent: true, .. } => Eligibility::Unresponsive,
+        PeerStatus { is_unresponsive: true, .. } => Eligibility::Unresponsive,
         PeerStatus { is_full: true, .. } => Eligibility::Full { outstanding },
         PeerStatus { paused_for: Duration::ZERO, .. } => Eligibility::Open { outstanding, latency_us },
         PeerStatus { paused_for, .. } => Eligibility::Paused(*paused_for),

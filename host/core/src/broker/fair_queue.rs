@@ -95,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_one_does_not_hold_up_the_others() {
+    fn a_burst_of_one_caller_does_not_delay_the_others() {
         assert_eq!(served(b"aaaaaabbc"), b"aabcabaaa");
         assert_eq!(served(b"aaaa"), b"aaaa");
     }
 
     #[test]
-    fn who_comes_late_is_not_served_before_its_turn() {
+    fn a_late_caller_is_not_served_before_its_turn() {
         let mut turns = FairQueue::default();
         let first = turns.assign(&client(b'a'), RequestId(1), 0);
         let [second, third] = [2, 3].map(|number| turns.assign(&client(b'a'), RequestId(number), 5));
@@ -110,20 +110,20 @@ mod tests {
         turns.serve(third);
         let [late, later] = [4, 5].map(|number| turns.assign(&client(b'b'), RequestId(number), 5));
         assert!(third < late && late < later);
-        assert_eq!(late.tag, third.tag, "the past is not made up for");
+        assert_eq!(late.tag, third.tag, "a late caller gets no credit for the past");
     }
 
     #[test]
-    fn callers_of_the_past_are_forgotten() {
+    fn tags_of_former_callers_are_dropped() {
         let mut turns = FairQueue::default();
         for number in 1..10_000 {
-            let asker = Requester::Client {
+            let requester = Requester::Client {
                 connection: ConnectionId::new(number_bytes(number)),
                 dialect: Dialect::Native,
                 id: 0,
                 asked: None,
             };
-            let turn = turns.assign(&asker, RequestId(number), 3);
+            let turn = turns.assign(&requester, RequestId(number), 3);
             turns.serve(StartTag { tag: turn.tag + 1, ..turn });
         }
         assert!(turns.last_tag.len() < 50, "{}", turns.last_tag.len());

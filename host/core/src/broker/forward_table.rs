@@ -1,4 +1,4 @@
-//! The requests that peers have, by their number on the wire.
+//! Requests that are outstanding at peers, by their number on the wire.
 
 use super::RequestId;
 use crate::connection::LinkId;
@@ -20,10 +20,10 @@ pub(super) struct Forwarded {
     pub(super) link: LinkId,
     pub(super) address: Address,
     pub(super) since: Time,
-    /// Whether it may safely run twice: it has an idempotency key, or its service is idempotent there. The advert at
-    /// the time of forwarding counts, because a dead peer has none.
+    /// Whether the request may safely run twice: it has an idempotency key, or its service is idempotent there. The
+    /// advert at the time of forwarding counts, because a dead peer has none.
     pub(super) is_repeatable: bool,
-    /// Whether it is a trace, which does not measure how long the peer takes to serve.
+    /// Whether the request is a trace, which does not measure how long the peer takes to serve.
     pub(super) is_trace: bool,
 }
 

@@ -49,7 +49,7 @@ impl Broker {
     pub fn peer_down(&mut self, link: LinkId, why: &str, now: Time) {
         let Some((hop, addresses)) = self.balancer.remove(link) else { return };
         for address in &addresses {
-            self.services.drop_way(link, address);
+            self.services.drop_link(link, address);
         }
         for id in hop.outstanding {
             let reason = format!("node {}, which had the request, is gone ({why}); the request may have run", hop.node);
@@ -62,11 +62,11 @@ impl Broker {
 
     /// Marks the peer on this link as unresponsive or responsive. An unresponsive peer gets no requests. Those that it
     /// has are tried elsewhere if they may run twice, and those that wait for it if there is another route.
-    pub fn peer_unresponsive(&mut self, link: LinkId, is_silent: bool, now: Time) {
-        if !self.balancer.set_unresponsive(link, is_silent) {
+    pub fn peer_unresponsive(&mut self, link: LinkId, is_unresponsive: bool, now: Time) {
+        if !self.balancer.set_unresponsive(link, is_unresponsive) {
             return;
         }
-        if !is_silent {
+        if !is_unresponsive {
             return self.dispatch_starved(now);
         }
         let ids: Vec<u64> =
@@ -92,7 +92,8 @@ impl Broker {
     /// Gives back a request that waits for unresponsive next hops, if the node that forwarded it has another route.
     pub(super) fn give_up_if_stuck(&mut self, id: RequestId, now: Time) {
         let waits = |pending: &Pending| pending.context.has_alternative && pending.stage == Stage::Queued;
-        if self.requests.get(&id).is_some_and(waits) && matches!(self.choose_way(id, now), (Selection::Unresponsive, _))
+        if self.requests.get(&id).is_some_and(waits)
+            && matches!(self.choose_next_hop(id, now), (Selection::Unresponsive, _))
         {
             let router = &self.settings.name;
             let reason = format!("the routes of router {router} are unresponsive; the request was not started");
@@ -111,13 +112,13 @@ impl Broker {
             Reply::Partial(body) => {
                 match self.requests.get_mut(&request) {
                     Some(Pending { trace: Some(trace), .. }) => return trace.collect(body),
-                    Some(pending) => pending.told_in_part = true,
+                    Some(pending) => pending.has_sent_partial = true,
                     None => {}
                 }
                 self.pass_on(request, body, now);
             }
             Reply::Final(body) => {
-                self.release_peer(id, Outcome::Well, now);
+                self.release_peer(id, Outcome::Success, now);
                 self.answer(request, Ok(body), now);
             }
             Reply::Failure(failure) => {
@@ -138,7 +139,7 @@ impl Broker {
                     Code::Lost => self.come_back(id, failure, true, now),
                     code => {
                         let is_bad = matches!(code, Code::Crashed | Code::Exhausted | Code::Deadline);
-                        self.release_peer(id, if is_bad { Outcome::Badly } else { Outcome::Well }, now);
+                        self.release_peer(id, if is_bad { Outcome::Failure } else { Outcome::Success }, now);
                         self.answer(request, Err(failure), now);
                     }
                 }
@@ -218,7 +219,7 @@ impl Broker {
                 self.end_overdue(id, now);
                 continue;
             }
-            match self.choose_way(id, now) {
+            match self.choose_next_hop(id, now) {
                 (Selection::Peer(link), zone) => {
                     most -= 1;
                     self.forward(id, (link, zone), now);
@@ -282,7 +283,7 @@ impl Broker {
                 _ => pending.context.crossed.clone(),
             },
             zone: zone.clone(),
-            // The body stays here as well, in case the peer dies.
+            // The node keeps the body too, in case the peer dies.
             body: pending.context.body.clone(),
         });
         let (service, place, turn) =
@@ -318,7 +319,7 @@ impl Broker {
         let pending = self.requests.get(&request);
         let may_repeat = pending.is_some_and(|pending| !may_have_run || self.may_repeat(pending, forwarded));
         let is_bad = may_have_run || failure.code == Code::Unreachable;
-        self.release_peer(id, if is_bad { Outcome::Badly } else { Outcome::Cancelled }, now);
+        self.release_peer(id, if is_bad { Outcome::Failure } else { Outcome::Cancelled }, now);
         let Some(pending) = self.requests.get_mut(&request) else { return };
         if !may_repeat || pending.tried.len() >= MAX_FORWARDS {
             return self.answer(request, Err(failure), now);
@@ -363,5 +364,5 @@ impl Broker {
 
 /// Returns `true` if a second run of the request does no harm.
 fn is_harmless(pending: &Pending, at: &Forwarded) -> bool {
-    at.is_repeatable && !pending.told_in_part
+    at.is_repeatable && !pending.has_sent_partial
 }

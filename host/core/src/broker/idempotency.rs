@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Lifetime of a kept reply.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Bytes that a reply counts besides its frames, for its key and its owner in the tables.
+/// Bytes charged for a reply besides its frames, for its key and its owner in the tables.
 const OVERHEAD: usize = 512;
 
 /// Owner, service, and the key that the owner chose.
@@ -118,7 +118,7 @@ impl ReplyCache {
         self.by_key.insert(key, Entry::Kept(body));
         // The new reply counts, so that its owner's replies are dropped if that share is the largest.
         while let Some(measure) = self.is_over()
-            && let Some(first) = self.shares.first_to_go(measure)
+            && let Some(first) = self.shares.next_evicted(measure)
         {
             self.forget(first);
         }

@@ -85,9 +85,9 @@ impl Broker {
             let failure = Failure::new(Code::Cancelled, "the calling request has ended");
             return self.refuse(Requester::Call { call, parent, caller: service.clone() }, service, failure);
         };
-        let asker = Requester::Call { call, parent, caller: pending.context.service.clone() };
+        let requester = Requester::Call { call, parent, caller: pending.context.service.clone() };
         if let Err(failure) = self.may_call(pending, &service) {
-            return self.refuse(asker, service, failure);
+            return self.refuse(requester, service, failure);
         }
         let mut chain = pending.context.chain.clone();
         chain.push(pending.context.service.clone());
@@ -96,7 +96,7 @@ impl Broker {
             body,
             deadline: pending.deadline.left(now),
             traceparent: pending.context.traceparent.clone(),
-            ..RequestContext::new(asker, service, Destination::Anywhere)
+            ..RequestContext::new(requester, service, Destination::Anywhere)
         };
         self.submit(context, now);
     }

@@ -17,7 +17,7 @@ impl Broker {
     /// peer leads to at this cost.
     pub fn peer_offers(&mut self, link: LinkId, address: &Address, traits: Traits, cost: u32, now: Time) {
         self.balancer.offer(link, address, traits);
-        let service = self.services.add_way(link, address, traits, cost, &self.settings);
+        let service = self.services.add_link(link, address, traits, cost, &self.settings);
         let waiting: Vec<RequestId> = service.waiting().collect();
         for id in waiting {
             if let Some(pending) = self.requests.get_mut(&id) {
@@ -32,12 +32,12 @@ impl Broker {
     /// Withdraws an offer of the peer on a link. The requests that the peer has continue.
     pub fn peer_withdraws(&mut self, link: LinkId, address: &Address, now: Time) {
         self.balancer.withdraw(link, address);
-        self.services.drop_way(link, address);
+        self.services.drop_link(link, address);
         self.provider_left(&address.service, now);
     }
 
     /// Chooses the next hop of a request, if one is open.
-    pub(super) fn choose_way(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
+    pub(super) fn choose_next_hop(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
         const NOBODY: (Selection, Option<Label>) = (Selection::Nobody, None);
         let Some(pending) = self.requests.get(&id) else { return NOBODY };
         let Some(service) = self.services.get(&pending.context.service) else { return NOBODY };
@@ -52,12 +52,12 @@ impl Broker {
             },
             Destination::Node(node) => match hops.find(node, &pending.context.service) {
                 Some(link) if !closed.contains(&link) && hops.is_open(link) => (Selection::Peer(link), None),
-                Some(link) if !closed.contains(&link) && hops.is_silent(link) => (Selection::Unresponsive, None),
+                Some(link) if !closed.contains(&link) && hops.is_unresponsive(link) => (Selection::Unresponsive, None),
                 Some(link) if !closed.contains(&link) => (Selection::Full, None),
                 _ => NOBODY,
             },
             Destination::Zone(zone) | Destination::NodeIn { zone, .. } => match service.remote_zones.get(zone) {
-                Some(abroad) => (choose_abroad(pending, zone, abroad, &closed, hops, now), Some(zone.clone())),
+                Some(abroad) => (choose_in_zone(pending, zone, abroad, &closed, hops, now), Some(zone.clone())),
                 None => NOBODY,
             },
         }
@@ -65,11 +65,11 @@ impl Broker {
 
     /// Returns the next hop of a request that this node's plugin would refuse, because it is in quarantine. `None` if
     /// the plugin would not refuse it, or if no peer has room.
-    pub(super) fn way_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
+    pub(super) fn hop_around_quarantine(&mut self, id: RequestId, now: Time) -> Option<NextHop> {
         let pending = self.requests.get(&id)?;
         let may_go = matches!(pending.context.destination, Destination::Anywhere | Destination::Home);
         self.services.get(&pending.context.service).filter(|service| may_go && service.is_quarantined(now))?;
-        match self.choose_way(id, now) {
+        match self.choose_next_hop(id, now) {
             (Selection::Peer(link), zone) => Some((link, zone)),
             _ => None,
         }
@@ -140,7 +140,7 @@ fn choose_nearest(
     zones.sort_by_key(|(zone, abroad)| (abroad.cost(), *zone));
     let mut last = (Selection::Nobody, None);
     for (zone, abroad) in zones {
-        match choose_abroad(pending, zone, abroad, closed, hops, now) {
+        match choose_in_zone(pending, zone, abroad, closed, hops, now) {
             Selection::Nobody => {}
             Selection::Unresponsive => last = (Selection::Unresponsive, Some(zone.clone())),
             choice => return (choice, Some(zone.clone())),
@@ -150,7 +150,7 @@ fn choose_nearest(
 }
 
 /// Chooses a link into a zone. The cheapest links share the load; the others are used when those are closed.
-fn choose_abroad(
+fn choose_in_zone(
     pending: &Pending,
     zone: &Label,
     abroad: &RemoteZone,

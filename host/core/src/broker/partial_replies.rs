@@ -61,8 +61,8 @@ impl Broker {
             self.requests.drop_parts(id, true);
         }
         if has_parts && let Some(pending) = self.requests.get(&id) {
-            let (asker, service) = (pending.context.requester.clone(), pending.context.service.clone());
-            self.reply(asker, service, Reply::Partial(body));
+            let (requester, service) = (pending.context.requester.clone(), pending.context.service.clone());
+            self.reply(requester, service, Reply::Partial(body));
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) struct Pending {
     /// Last failure from one of them.
     pub(super) last_failure: Option<Failure>,
     /// Whether the requester has received partial replies, which a second run would repeat.
-    pub(super) told_in_part: bool,
+    pub(super) has_sent_partial: bool,
     /// Partial replies that are kept until the final one.
     pub(super) parts: PartialReplies,
     /// State of the trace, if it is one.

@@ -49,7 +49,7 @@ impl Bucket {
 }
 
 impl Quotas {
-    /// Replaces the quotas. For users whose quota stays the same, what they have used still counts.
+    /// Replaces the quotas. The usage of users whose quota stays the same still counts.
     pub(super) fn set(&mut self, access: &Access, now: Time) {
         let mut before = std::mem::take(&mut self.0);
         for (name, grant) in access.grants.iter().filter(|(_, grant)| grant.quota != Quota::default()) {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_allows_a_second_at_once_and_no_more_on_average() {
+    fn a_rate_allows_a_burst_of_one_second_and_no_more_on_average() {
         let mut quotas = quotas(Quota { requests_per_second: Some(100), ..Quota::default() });
         assert_eq!(admitted(&mut quotas, 1_000, 1, Time::ZERO), 100);
         let mut now = Time::ZERO;
@@ -145,11 +145,15 @@ mod tests {
             })
             .sum();
         assert_eq!(later, 1_000, "in ten seconds");
-        assert_eq!(admitted(&mut quotas, 1_000, 1, now + Duration::from_secs(3_600)), 100, "nothing is saved up");
+        assert_eq!(
+            admitted(&mut quotas, 1_000, 1, now + Duration::from_secs(3_600)),
+            100,
+            "unused rate does not accumulate"
+        );
     }
 
     #[test]
-    fn a_part_of_a_request_lets_none_in() {
+    fn a_fraction_of_a_request_admits_none() {
         let mut quotas = quotas(Quota { requests_per_second: Some(10), ..Quota::default() });
         assert_eq!(admitted(&mut quotas, 11, 1, Time::ZERO), 10);
         let at = |milliseconds| Time::ZERO + Duration::from_millis(milliseconds);
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn something_larger_than_a_second_is_let_in_and_paid_for() {
+    fn a_request_larger_than_the_bucket_is_admitted_and_charged() {
         let mut quotas = quotas(Quota { bytes_per_second: Some(1_000), ..Quota::default() });
         assert_eq!(admitted(&mut quotas, 2, 5_000, Time::ZERO), 1);
         let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outstanding_is_counted_and_a_new_quota_does_not_forget_it() {
+    fn outstanding_requests_count_after_the_quota_is_replaced() {
         let mut quotas = quotas(Quota { outstanding: Some(1), ..Quota::default() });
         assert!(quotas.admit(&user(), 1, Time::ZERO).is_ok());
         quotas.begin(&user());

@@ -122,25 +122,28 @@ mod tests {
     }
 
     #[test]
-    fn the_same_name_waits_longer_each_time_and_not_at_all_after_a_quiet_time() {
+    fn the_same_name_waits_longer_each_time_and_not_at_all_after_a_pause() {
         let (mut refusals, name, mut now, mut pauses) =
             (WorkerRefusals::default(), Frame::from_static(b"print"), at(0), vec![]);
         for number in 0..8 {
-            let told = refusals.refuse(&worker(number), Dialect::Majordomo01, &name, now);
+            let refused = refusals.refuse(&worker(number), Dialect::Majordomo01, &name, now);
             let due = refusals.next().unwrap_or(now);
-            assert_eq!(told.is_some(), due == now);
+            assert_eq!(refused.is_some(), due == now);
             pauses.push(due.since(now).as_millis());
             assert_eq!(refusals.pop(due).map(|(peer, _)| peer), (due > now).then(|| worker(number)));
             now = due;
         }
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1_600, 2_500, 2_500]);
         let other = Frame::from_static(b"other");
-        assert!(refusals.refuse(&worker(8), Dialect::Majordomo01, &other, now).is_some(), "another name is another's");
+        assert!(
+            refusals.refuse(&worker(8), Dialect::Majordomo01, &other, now).is_some(),
+            "another name has its own pause"
+        );
         assert!(refusals.refuse(&worker(9), Dialect::Majordomo01, &name, now + MEMORY).is_some());
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_tables_of_refused_workers_are_bounded() {
         let mut refusals = WorkerRefusals::default();
         for number in 0..3_000 {
             let name = Frame::from(format!("{number:0>300}"));

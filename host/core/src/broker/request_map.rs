@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug)]
 pub(super) struct RequestMap<P> {
     old: BTreeMap<RequestId, Box<P>>,
-    /// The latest requests, with gaps where requests were removed; the first entry is no gap.
+    /// The latest requests, with gaps where requests were removed; the first entry is not a gap.
     latest: VecDeque<Option<Box<P>>>,
     /// Number of the first entry of `latest`.
     first: u64,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_on_when_none_is_left() {
+    fn numbers_continue_when_the_map_is_empty() {
         let mut requests = requests(2);
         for number in [1, 2] {
             requests.remove(&RequestId(number));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stays_does_not_keep_room_for_all_that_come_after_it() {
+    fn a_long_lived_request_does_not_hold_space_for_later_ones() {
         let many = 3 * LATEST as u64;
         let mut requests = requests(1);
         for number in 2..=many {

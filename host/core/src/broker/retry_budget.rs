@@ -1,4 +1,4 @@
-/// Limit of retries: a share of first attempts, so that retries do not overload a zone that is in trouble already.
+/// Limit of retries: a share of first attempts, so that retries do not add to the overload of a zone.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     percent: u64,

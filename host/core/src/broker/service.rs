@@ -20,9 +20,9 @@ pub(super) struct Service {
     /// Deadlines of its requests.
     pub(super) terms: Terms,
     /// Whether [`super::Event::Shared`] was reported.
-    pub(super) is_shared_told: bool,
-    /// Traits last advertised, if this node serves it.
-    pub(super) told: Option<Traits>,
+    pub(super) is_shared_reported: bool,
+    /// Traits that this node advertises, if it serves the service.
+    pub(super) advertised: Option<Traits>,
     /// Runs that the driver has not confirmed as finished, those of a withdrawn plugin included.
     pub(super) running: usize,
     /// Idle workers, longest idle first.
@@ -97,8 +97,8 @@ impl Service {
             plugin: false,
             quarantined_until: Time::ZERO,
             terms: Terms::new(settings, name),
-            is_shared_told: false,
-            told: None,
+            is_shared_reported: false,
+            advertised: None,
             running: 0,
             idle: BTreeMap::new(),
             busy: 0,
@@ -192,7 +192,7 @@ impl Service {
     }
 
     /// Removes a link to the service at `address`; returns `true` if it was the last into another zone.
-    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) -> bool {
+    pub(super) fn drop_link(&mut self, link: LinkId, address: &Address) -> bool {
         let Location::Named(zone) = &address.location else {
             self.peers.retain(|other| *other != link);
             self.by_workers.remove(&link);

@@ -53,7 +53,7 @@ impl ServiceTable {
 
     /// Adds a link to a service of this zone or of another, or replaces its traits and its cost. Returns the service,
     /// which is inserted if it is not there.
-    pub(super) fn add_way(
+    pub(super) fn add_link(
         &mut self,
         link: LinkId,
         address: &Address,
@@ -75,9 +75,9 @@ impl ServiceTable {
     }
 
     /// Removes a link to a service.
-    pub(super) fn drop_way(&mut self, link: LinkId, address: &Address) {
+    pub(super) fn drop_link(&mut self, link: LinkId, address: &Address) {
         let Some(service) = self.services.get_mut(&address.service) else { return };
-        if let (true, Location::Named(zone)) = (service.drop_way(link, address), &address.location)
+        if let (true, Location::Named(zone)) = (service.drop_link(link, address), &address.location)
             && let Some(services) = self.zones.get_mut(zone)
         {
             *services -= 1;

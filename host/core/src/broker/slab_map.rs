@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_found_by_its_key_whatever_was_there_before() {
+    fn a_row_is_found_by_its_key_whatever_was_looked_up_before() {
         let mut table = SlabMap::new();
         for key in [3, 1, 2] {
             *table.get_or_insert_with(&key, || 10 * key) += 1;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn room_for_many_rows_is_given_back_when_they_are_gone() {
+    fn the_capacity_of_many_rows_is_released_when_they_are_removed() {
         let mut table = SlabMap::new();
         for key in 0..1000 {
             table.get_or_insert_with(&key, || key);

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Counters of everything that arrived since the node started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Requests accepted, that is, owed an answer.
+    /// Requests accepted; each gets an answer.
     pub accepted: u64,
     /// Requests answered with a final reply.
     pub replied: u64,
@@ -18,7 +18,7 @@ pub struct Counters {
     pub malformed: u64,
     /// Registrations of workers and adverts of members that their keys do not allow.
     pub forbidden: u64,
-    /// Replies of plugins and workers whose request had already ended, or was never theirs.
+    /// Replies of plugins and workers to requests that had already ended, or that they never had.
     pub unclaimed: u64,
     /// Requests given back by a worker or peer, to be tried at another.
     pub retried: u64,
@@ -162,7 +162,7 @@ pub struct PeerStatus {
     /// Number of consecutive failures.
     pub failures_in_a_row: u32,
     /// Whether it is unresponsive.
-    pub is_silent: bool,
+    pub is_unresponsive: bool,
     /// Whether its window is full.
     pub is_full: bool,
     /// Remaining time of its pause after consecutive failures.

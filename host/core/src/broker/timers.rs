@@ -10,8 +10,8 @@ use std::time::Duration;
 /// Age at which a request gets a timer, unless its timer may run out before.
 const YOUNG: Duration = Duration::from_millis(10);
 
-/// Requests in order of their timers. Most are answered within milliseconds, and have seconds: so a request gets its
-/// timer only at the age of [`YOUNG`], or if the timer may run out before.
+/// Requests in order of their timers. Most requests are answered within milliseconds, long before their deadline. So a
+/// request gets its timer at the age of [`YOUNG`], or immediately if the timer may run out before.
 #[derive(Debug, Default)]
 pub(super) struct RequestTimers {
     set: BTreeSet<(Time, RequestId)>,
@@ -126,7 +126,7 @@ impl Broker {
         }
     }
 
-    /// Returns the failure of a request that has waited for a provider in vain, or would.
+    /// Returns the failure of a request that found no provider while it waited, or that may not wait for one.
     fn waited_in_vain(&self, pending: &Pending, now: Time) -> Failure {
         if self.draining {
             let (node, service) = (&self.settings.name, &pending.context.service);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_gets_its_timer_when_it_is_young_no_longer() {
+    fn a_request_gets_its_timer_at_a_certain_age() {
         let mut timers = RequestTimers::default();
         let [quick, slow, last] = [0, 1, 2].map(RequestId);
         timers.insert(at(5_000), quick, at(0));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_has_little_time_gets_its_timer_at_once() {
+    fn a_request_with_little_time_gets_its_timer_immediately() {
         let mut timers = RequestTimers::default();
         let [first, second] = [0, 1].map(RequestId);
         timers.insert(at(5_000), first, at(0));

@@ -78,31 +78,31 @@ impl Broker {
     /// Takes a trace one step further: ends it here, or forwards it to the next hop.
     pub(super) fn trace_on(&mut self, id: RequestId, now: Time) {
         let Some(pending) = self.requests.get(&id) else { return };
-        let is_told_all = self.shows_details(&pending.context.crossed);
-        if let Some(hop) = self.way_around_quarantine(id, now) {
-            self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, is_told_all, now));
+        let shows_details = self.shows_details(&pending.context.crossed);
+        if let Some(hop) = self.hop_around_quarantine(id, now) {
+            self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, shows_details, now));
             return self.forward(id, hop, now);
         }
         let Some(pending) = self.requests.get(&id) else { return };
-        if let Some(step) = self.local_step(pending, is_told_all, now) {
+        if let Some(step) = self.local_step(pending, shows_details, now) {
             let refused = self.quarantined(&pending.context.service, now);
             self.note(id, |_, _| step);
             return self.answer(id, refused.map_or(Ok(Vec::new()), Err), now);
         }
-        match self.choose_way(id, now) {
+        match self.choose_next_hop(id, now) {
             (Selection::Peer(link), zone) => {
                 let hop = (link, zone);
-                self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, is_told_all, now));
+                self.note(id, |broker, pending| broker.next_hop_step(&hop, pending, shows_details, now));
                 self.forward(id, hop, now);
             }
             (Selection::Unresponsive, _)
                 if self.requests.get(&id).is_some_and(|pending| pending.context.has_alternative) =>
             {
-                self.note(id, |broker, pending| broker.waiting_step(pending, is_told_all, now));
+                self.note(id, |broker, pending| broker.waiting_step(pending, shows_details, now));
                 self.give_up_if_stuck(id, now);
             }
             (Selection::Full | Selection::Unresponsive, _) => {
-                self.note(id, |broker, pending| broker.waiting_step(pending, is_told_all, now));
+                self.note(id, |broker, pending| broker.waiting_step(pending, shows_details, now));
                 let limit = self.requests.get(&id).map(|pending| self.limit_of(pending)).unwrap_or_default();
                 let reason = format!(
                     "a request would wait at node {} until another node has room or responds, at most until its deadline: {limit}",
@@ -134,20 +134,20 @@ impl Broker {
         let (hops, elapsed) = (pending.context.hops, now.since(trace.since));
         let own = self.record(hops, &trace.steps, &pending.context.service, elapsed);
         let records = std::iter::once(own).chain(trace.beyond).collect();
-        let (asker, service) = (pending.context.requester.clone(), pending.context.service.clone());
-        self.effects.push_back(Effect::Reply { requester: asker, service, reply: Reply::Partial(records) });
+        let (requester, service) = (pending.context.requester.clone(), pending.context.service.clone());
+        self.effects.push_back(Effect::Reply { requester, service, reply: Reply::Partial(records) });
     }
 
     /// Refuses a request that was not accepted; the requester of a trace also gets a record of the refusal.
     pub(super) fn refuse_submission(&mut self, context: RequestContext, failure: Failure) {
-        let RequestContext { requester: asker, service, is_trace, hops, .. } = context;
+        let RequestContext { requester, service, is_trace, hops, .. } = context;
         if is_trace {
-            let (asker, service) = (asker.clone(), service.clone());
+            let (requester, service) = (requester.clone(), service.clone());
             let step = Step::Refuses(failure.code);
             let reply = Reply::Partial(vec![self.record(hops, &[step], &service, Duration::ZERO)]);
-            self.effects.push_back(Effect::Reply { requester: asker, service, reply });
+            self.effects.push_back(Effect::Reply { requester, service, reply });
         }
-        self.refuse(asker, service, failure);
+        self.refuse(requester, service, failure);
     }
 
     /// Returns the record of a trace of a service that this node answers itself.
@@ -192,22 +192,22 @@ impl Broker {
         }
     }
 
-    fn waiting_step(&self, pending: &Pending, is_told_all: bool, now: Time) -> Step {
+    fn waiting_step(&self, pending: &Pending, shows_details: bool, now: Time) -> Step {
         let RequestContext { service, destination, .. } = &pending.context;
-        Step::Waits { candidates: is_told_all.then(|| self.explain(service, destination, now)) }
+        Step::Waits { candidates: shows_details.then(|| self.explain(service, destination, now)) }
     }
 
     /// Returns how this node would serve the request, if it would.
-    fn local_step(&self, pending: &Pending, is_told_all: bool, now: Time) -> Option<Step> {
+    fn local_step(&self, pending: &Pending, shows_details: bool, now: Time) -> Option<Step> {
         let RequestContext { service: name, destination, .. } = &pending.context;
         let service = self.services.get(name).filter(|service| destination.may_be_here() && service.is_local())?;
         let is_refused = service.is_quarantined(now);
-        let details = is_told_all.then(|| (self.explain(name, &Destination::Here, now), service.queued()));
+        let details = shows_details.then(|| (self.explain(name, &Destination::Here, now), service.queued()));
         Some(Step::Here { is_refused, details })
     }
 
     /// Returns the step of forwarding the trace to the next hop.
-    fn next_hop_step(&self, (link, zone): &NextHop, pending: &Pending, is_told_all: bool, now: Time) -> Step {
+    fn next_hop_step(&self, (link, zone): &NextHop, pending: &Pending, shows_details: bool, now: Time) -> Step {
         let RequestContext { service, destination, .. } = &pending.context;
         let via = zone.as_ref().map_or(Via::Peer, |zone| {
             let remote = self.services.get(service).and_then(|service| service.remote_zones.get(zone));
@@ -217,7 +217,7 @@ impl Broker {
             node: self.balancer.name(*link),
             via,
             is_nearest: *destination == Destination::Anywhere,
-            candidates: is_told_all.then(|| self.explain(service, destination, now)),
+            candidates: shows_details.then(|| self.explain(service, destination, now)),
         }
     }
 }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_tried_in_vain_stands_before_the_next_one_and_neither_counts_as_slow_or_failing() {
+    fn the_record_of_a_failed_hop_precedes_that_of_the_next_and_neither_affects_statistics() {
         let (mut broker, mut now) = (broker(), Time::ZERO);
         submit(&mut broker, &[], now);
         let (first, id) = sent(&mut broker);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_out_is_named_with_the_reason_but_not_to_another_zone() {
+    fn candidates_left_out_are_named_with_the_reason_but_not_to_another_zone() {
         let now = Time::ZERO;
         for (crossed, expected) in [
             (
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_hop_has_room_for_fails_at_once() {
+    fn a_trace_without_an_open_hop_fails_immediately() {
         let (mut broker, now) = (broker(), Time::ZERO);
         LINKS.into_iter().for_each(|link| broker.peer_unresponsive(link, true, now));
         submit(&mut broker, &[], now);

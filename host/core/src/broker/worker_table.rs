@@ -1,4 +1,4 @@
-//! The registered workers: what each does, when it was heard, and when heartbeats are due.
+//! Registered workers: the state of each, the time of its last message, and when heartbeats are due.
 
 use super::RequestId;
 use crate::connection::ConnectionId;
@@ -25,7 +25,7 @@ pub(super) struct WorkerTable {
 pub(super) struct Worker {
     pub(super) dialect: Dialect,
     pub(super) service: ServiceName,
-    heard: Time,
+    last_received: Time,
     state: State,
 }
 
@@ -40,14 +40,14 @@ pub(super) enum State {
     Busy(RequestId, Time, u32),
 }
 
-/// What a round of heartbeats does with a worker.
+/// Action of a round of heartbeats on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beat {
-    /// It gets a heartbeat.
+    /// Send a heartbeat.
     Send(Dialect),
-    /// It was silent for longer than its expiry.
+    /// Expel the worker: it sent nothing for longer than its expiry.
     Expired,
-    /// It has had a request for longer than its service allows.
+    /// Expel the worker: it has had a request for longer than its service allows.
     Overdue,
 }
 
@@ -60,9 +60,9 @@ impl Worker {
         }
     }
 
-    /// Returns `true` if it was silent for longer than `expiry`.
+    /// Returns `true` if the worker sent nothing for longer than `expiry`.
     pub(super) fn is_expired(&self, expiry: Duration, now: Time) -> bool {
-        now.since(self.heard) > expiry
+        now.since(self.last_received) > expiry
     }
 
     /// Returns `true` if it has had a request for longer than its service allows.
@@ -111,7 +111,7 @@ impl WorkerTable {
         interval: Duration,
         now: Time,
     ) {
-        let worker = Worker { dialect, service: service.clone(), heard: now, state: State::Idle(u64::MAX) };
+        let worker = Worker { dialect, service: service.clone(), last_received: now, state: State::Idle(u64::MAX) };
         self.workers.insert(connection.clone(), worker);
         self.next_round.get_or_insert(now + interval);
     }
@@ -120,9 +120,9 @@ impl WorkerTable {
         self.workers.remove(connection)
     }
 
-    /// Records that a worker sent something; `false` if none is registered on the connection.
-    pub(super) fn hear(&mut self, connection: &ConnectionId, now: Time) -> bool {
-        self.workers.get_mut(connection).map(|worker| worker.heard = now).is_some()
+    /// Records a message of a worker. Returns `false` if none is registered on the connection.
+    pub(super) fn record_message(&mut self, connection: &ConnectionId, now: Time) -> bool {
+        self.workers.get_mut(connection).map(|worker| worker.last_received = now).is_some()
     }
 
     /// Records a heartbeat of a worker.
@@ -141,14 +141,15 @@ impl WorkerTable {
         Some((stamp, &worker.service))
     }
 
-    /// Gives a worker a request, which it has until then.
+    /// Assigns a request to a worker; the worker has until `until` to answer it.
     pub(super) fn occupy(&mut self, connection: &ConnectionId, request: RequestId, until: Time) {
         if let Some(worker) = self.workers.get_mut(connection) {
             worker.state = State::Busy(request, until, 0);
         }
     }
 
-    /// Takes what a worker did, so that it counts no more in its service. Returns its state and its service.
+    /// Takes the state of a worker, whose place in the counts of its service the caller releases. Returns the state and
+    /// the service.
     pub(super) fn release(&mut self, connection: &ConnectionId) -> Option<(State, &ServiceName)> {
         let worker = self.workers.get_mut(connection)?;
         Some((std::mem::replace(&mut worker.state, State::Idle(u64::MAX)), &worker.service))
@@ -159,7 +160,7 @@ impl WorkerTable {
         self.next_round
     }
 
-    /// Returns what a round of heartbeats does with each worker; empty if none is due.
+    /// Returns the action of a round of heartbeats on each worker; empty if no round is due.
     pub(super) fn round(&self, expiry: Duration, now: Time) -> Vec<(ConnectionId, Beat)> {
         if self.next_round.is_none_or(|due| due > now) {
             return Vec::new();

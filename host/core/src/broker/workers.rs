@@ -18,7 +18,7 @@ const MAX_RETRIES: u32 = 3;
 impl Broker {
     /// Handles a worker's command by the state table of RFC 18: a command out of turn ends the registration.
     pub fn worker(&mut self, connection: &ConnectionId, dialect: Dialect, command: WorkerCommand, now: Time) {
-        if !self.workers.hear(connection, now) {
+        if !self.workers.record_message(connection, now) {
             return self.receive_from_stranger(connection, dialect, command, now);
         }
         match command {
@@ -118,12 +118,13 @@ impl Broker {
     /// Reports once that workers take requests for a service that a plugin serves too.
     pub(super) fn warn_of_sharing(&mut self, service: &ServiceName) {
         let Some(entry) = self.services.get_mut(service) else { return };
-        if entry.is_shared() && !std::mem::replace(&mut entry.is_shared_told, true) {
+        if entry.is_shared() && !std::mem::replace(&mut entry.is_shared_reported, true) {
             self.push_event(Event::Shared { service: service.clone() });
         }
     }
 
-    /// Expels the unproven workers of a service that a plugin has started to serve, because they may be any user's.
+    /// Expels the unproven workers of a service that a plugin has started to serve, because they may belong to any user
+    /// of this machine.
     pub(super) fn expel_unproven(&mut self, service: &ServiceName, now: Time) {
         let anybody = |(peer, worker): &(&ConnectionId, &Worker)| peer.is_unproven() && worker.service == *service;
         let strangers: Vec<ConnectionId> = self.workers.iter().filter(anybody).map(|(peer, _)| peer.clone()).collect();
@@ -146,7 +147,7 @@ impl Broker {
         let until = self.services.get(&worker.service).and_then(|service| service.terms.of_workers());
         self.workers.occupy(connection, request, until.map_or(Time::NEVER, |time| now + time));
         if is_expired {
-            // The worker expired since the last round of heartbeats: nothing is sent to it, so nothing can have
+            // The worker expired after the last round of heartbeats. The request is not sent to it, so it cannot have
             // started.
             self.detach_worker(connection);
             self.give_back(request, now);
@@ -155,7 +156,7 @@ impl Broker {
         }
         pending.stage = Stage::Worker(connection.clone());
         pending.attempts += 1;
-        // The body stays here as well, in case the worker dies.
+        // The node keeps the body too, in case the worker dies.
         let command = ToWorker::Request { client: request.token(), body: pending.context.body.clone() };
         self.set_provider(request, ProviderKind::Workers, now);
         self.rearm(request, now);
@@ -195,7 +196,7 @@ impl Broker {
         self.detach_worker(connection);
         let Some(worker) = self.workers.remove(connection) else { return };
         self.push_event(Event::WorkerLeft { connection: connection.clone(), service: worker.service.clone(), why });
-        // Waiting requests have the deadline of workers only while there are some.
+        // The deadline of workers applies to waiting requests only while a worker is registered.
         self.reset_timers(&worker.service, now);
         if let Some(request) = request {
             self.settle(request, connection, why, now);

@@ -115,7 +115,7 @@ fn changes_of_five_milliseconds_make_one_version() {
 }
 
 #[test]
-fn what_changes_nothing_is_not_told() {
+fn a_change_without_effect_is_not_advertised() {
     let mut routes = routes(&["ann"]);
     routes.offer(offer("print"), at(100));
     wake(&mut routes, 105);
@@ -133,7 +133,7 @@ fn what_changes_nothing_is_not_told() {
 }
 
 #[test]
-fn a_newcomer_and_whoever_asks_are_told_everything() {
+fn a_new_member_and_one_that_pulls_get_a_whole_advert() {
     let mut routes = routes(&["ann"]);
     routes.offer(offer("print"), at(100));
     routes.member_up(&label("bob"), at(103));
@@ -147,7 +147,7 @@ fn a_newcomer_and_whoever_asks_are_told_everything() {
 }
 
 #[test]
-fn a_member_that_went_down_before_it_was_told_is_not_told() {
+fn a_member_that_goes_down_before_the_advert_gets_none() {
     let mut routes = routes(&[]);
     routes.member_up(&label("ann"), at(0));
     routes.member_down(&label("ann"));
@@ -160,9 +160,9 @@ fn a_member_that_went_down_before_it_was_told_is_not_told() {
 }
 
 #[test]
-fn a_change_counts_only_upon_the_version_before() {
+fn a_change_applies_only_to_the_previous_version() {
     let mut routes = routes(&["ann"]);
-    assert_eq!(hear(&mut routes, "ann", change(1, &["x"], &[]), 10), [], "the whole is on its way");
+    assert_eq!(hear(&mut routes, "ann", change(1, &["x"], &[]), 10), [], "the whole advert is in transit");
     assert_eq!(hear(&mut routes, "ann", whole(1, &["print"]), 20), [offered("ann", "print")]);
     let told = hear(&mut routes, "ann", change(2, &["scan"], &["print"]), 30);
     assert_eq!(told, [withdrawn("ann", "print"), offered("ann", "scan")]);
@@ -170,14 +170,18 @@ fn a_change_counts_only_upon_the_version_before() {
     assert_eq!(hear(&mut routes, "ann", change(1, &["old"], &[]), 40), []);
     assert_eq!(hear(&mut routes, "ann", change(4, &["new"], &[]), 50), [pull("ann")]);
     assert_eq!(hear(&mut routes, "ann", change(5, &["new"], &[]), 60), [], "at most one pull at a time");
-    assert_eq!(names(routes.offers_of(&label("ann"))), ["scan"], "what is known counts meanwhile");
+    assert_eq!(names(routes.offers_of(&label("ann"))), ["scan"], "the known offers stay valid meanwhile");
     let told = hear(&mut routes, "ann", whole(5, &["new", "scan"]), 70);
     assert_eq!(told, [offered("ann", "new")]);
-    assert_eq!(hear(&mut routes, "ann", change(9, &[], &[]), 80), [pull("ann")], "the whole has ended the last pull");
+    assert_eq!(
+        hear(&mut routes, "ann", change(9, &[], &[]), 80),
+        [pull("ann")],
+        "the whole advert has ended the last pull"
+    );
 }
 
 #[test]
-fn a_pull_without_a_whole_is_repeated_each_second() {
+fn a_pull_without_an_answer_is_repeated_each_second() {
     let mut routes = routes(&["ann"]);
     assert_eq!(wake(&mut routes, 999), []);
     assert_eq!(wake(&mut routes, 1_000), [pull("ann")]);
@@ -188,7 +192,7 @@ fn a_pull_without_a_whole_is_repeated_each_second() {
 }
 
 #[test]
-fn a_whole_replaces_everything_and_only_differences_are_told() {
+fn a_whole_advert_replaces_all_offers_and_only_differences_are_reported() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(3, &["a", "b", "c"]), 10);
     let offers = vec![offer("d"), Offer { traits: Traits::of_plugin(true), ..offer("b") }, offer("c")];
@@ -202,7 +206,7 @@ fn a_whole_replaces_everything_and_only_differences_are_told() {
 }
 
 #[test]
-fn a_member_that_goes_takes_its_offers_along() {
+fn a_member_that_goes_down_has_its_offers_withdrawn() {
     let mut routes = routes(&["ann", "bob"]);
     hear(&mut routes, "ann", whole(1, &["print", "scan"]), 10);
     hear(&mut routes, "bob", whole(1, &["print"]), 10);
@@ -217,7 +221,7 @@ fn a_member_that_goes_takes_its_offers_along() {
 }
 
 #[test]
-fn a_member_that_comes_up_again_is_another_one() {
+fn a_member_that_comes_up_again_is_another_process() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(9, &["print"]), 10);
     routes.member_up(&label("ann"), at(20));
@@ -226,7 +230,7 @@ fn a_member_that_comes_up_again_is_another_one() {
 }
 
 #[test]
-fn a_lease_that_runs_out_takes_the_offers_away_until_a_whole_comes() {
+fn an_expired_lease_withdraws_the_offers_until_a_whole_advert_arrives() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(4, &["print"]), 10);
     assert_eq!(hear(&mut routes, "ann", still(4), 20_000), []);
@@ -236,12 +240,12 @@ fn a_lease_that_runs_out_takes_the_offers_away_until_a_whole_comes() {
     routes.wake(at(50_000));
     let told: Vec<_> = drain(&mut routes).into_iter().filter(silent).collect();
     assert_eq!(told, [withdrawn("ann", "print"), pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", change(5, &["scan"], &[]), 50_100), [], "it has nothing to build upon");
+    assert_eq!(hear(&mut routes, "ann", change(5, &["scan"], &[]), 50_100), [], "no version precedes it");
     assert_eq!(hear(&mut routes, "ann", whole(4, &["print"]), 50_200), [offered("ann", "print")]);
 }
 
 #[test]
-fn a_still_of_another_version_renews_nothing_and_pulls() {
+fn a_renewal_of_another_version_renews_nothing_and_pulls() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(4, &["print"]), 0);
     assert_eq!(hear(&mut routes, "ann", still(5), 20_000), [pull("ann")]);
@@ -250,7 +254,7 @@ fn a_still_of_another_version_renews_nothing_and_pulls() {
 }
 
 #[test]
-fn versions_that_went_back_are_believed_after_a_lease() {
+fn versions_that_went_back_are_accepted_after_a_lease() {
     let mut routes = routes(&["ann"]);
     hear(&mut routes, "ann", whole(u64::MAX, &["print"]), 0);
     assert_eq!(hear(&mut routes, "ann", still(3), 10_000), [pull("ann")]);
@@ -261,7 +265,7 @@ fn versions_that_went_back_are_believed_after_a_lease() {
 }
 
 #[test]
-fn each_member_hears_three_times_per_lease_and_not_all_at_once() {
+fn each_member_gets_three_renewals_per_lease_at_staggered_times() {
     let members: Vec<String> = (0..100).map(|n| format!("n{n}")).collect();
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     let mut routes = routes(&members);
@@ -289,7 +293,7 @@ fn each_member_hears_three_times_per_lease_and_not_all_at_once() {
 }
 
 #[test]
-fn a_long_pause_is_not_made_up_for() {
+fn renewals_missed_in_a_long_pause_are_not_sent_later() {
     let mut routes = routes(&["ann"]);
     let first = routes.timers.times_of(Due::Still).next().unwrap();
     let told = wake(&mut routes, 95_000);
@@ -299,7 +303,7 @@ fn a_long_pause_is_not_made_up_for() {
 }
 
 #[test]
-fn what_is_over_the_limit_of_one_member_is_refused_once_per_advert() {
+fn offers_over_the_limit_of_a_member_are_refused_once_per_advert() {
     let settings = DirectorySettings { offers: 2, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann"]);
     let told = hear(&mut routes, "ann", whole(1, &["d", "c", "b", "a"]), 10);
@@ -332,7 +336,7 @@ fn all_members_together_have_a_limit_too() {
 }
 
 #[test]
-fn reserved_names_of_a_member_are_refused_and_the_rest_is_taken() {
+fn reserved_names_of_a_member_are_refused_and_the_rest_is_accepted() {
     let mut routes = routes(&["ann"]);
     let told = hear(&mut routes, "ann", whole(1, &["mmi.service", "node.x", "print"]), 10);
     let why = "offers services that are not taken: 2 under a name that is kept for nodes";
@@ -341,7 +345,7 @@ fn reserved_names_of_a_member_are_refused_and_the_rest_is_taken() {
 }
 
 #[test]
-fn own_services_over_the_limit_wait_untold_for_room() {
+fn own_services_over_the_limit_are_not_advertised_until_there_is_room() {
     let settings = DirectorySettings { offers: 2, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann"]);
     for name in ["a", "b", "c", "d"] {

@@ -58,7 +58,7 @@ fn a_seed_is_dialled_again_and_again_each_time_after_a_longer_pause() {
 }
 
 #[test]
-fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause() {
+fn a_member_that_sent_a_message_is_dialled_without_backoff() {
     let mut scene = Fixture::new();
     let link = scene.dials(0);
     scene.0.down(link, "refused", at(0));
@@ -66,14 +66,14 @@ fn a_member_that_gives_a_sign_of_life_is_dialled_without_sitting_out_the_pause()
     scene.0.retain(&member(2), at(10));
     let link = scene.dials(10);
     scene.0.retain(&member(2), at(20));
-    assert_eq!(scene.wake(20, false), [], "it is being dialled");
+    assert_eq!(scene.wake(20, false), [], "a dial is under way");
     scene.0.welcomed(link, member(2), at(20));
     scene.0.retain(&member(2), at(30));
     assert_eq!(scene.0.next_wake(), None, "it is linked");
 }
 
 #[test]
-fn whoever_does_not_welcome_in_time_is_hung_up() {
+fn a_node_without_a_welcome_in_time_is_hung_up() {
     let mut scene = Fixture::new();
     let link = scene.dials(0);
     assert_eq!(scene.0.next_wake(), Some(at(3_000)));
@@ -82,18 +82,22 @@ fn whoever_does_not_welcome_in_time_is_hung_up() {
 }
 
 #[test]
-fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats() {
+fn a_peer_that_owes_an_answer_is_pinged_and_unresponsive_after_three_heartbeats() {
     let (mut scene, link) = Fixture::linked();
-    assert_eq!(scene.0.next_wake(), None, "who owes nothing is left alone");
-    scene.0.asked(link, at(10_000));
+    assert_eq!(scene.0.next_wake(), None, "a peer that owes no answer is not pinged");
+    scene.0.expect_answer(link, at(10_000));
     assert_eq!(scene.wake(10_250, true), [LinkEffect::Ping(link)]);
     assert_eq!(scene.wake(10_500, true), [LinkEffect::Ping(link)]);
     assert_eq!(
         scene.wake(10_750, true),
         [LinkEffect::Unresponsive { link, is_unresponsive: true }, LinkEffect::Ping(link)]
     );
-    assert!(scene.0.is_silent(link));
-    assert_eq!(scene.wake(11_000, false), [LinkEffect::Ping(link)], "it is asked on, so that it may come back");
+    assert!(scene.0.is_unresponsive(link));
+    assert_eq!(
+        scene.wake(11_000, false),
+        [LinkEffect::Ping(link)],
+        "the pings continue, so that it can become responsive"
+    );
     scene.0.received(link, at(11_100));
     assert_eq!(scene.effects(), [LinkEffect::Unresponsive { link, is_unresponsive: false }]);
     assert_eq!(scene.wake(11_250, false), []);
@@ -101,9 +105,9 @@ fn a_peer_that_owes_an_answer_is_asked_and_found_silent_after_three_heartbeats()
 }
 
 #[test]
-fn a_peer_that_answers_is_never_silent() {
+fn a_peer_that_answers_is_never_unresponsive() {
     let (mut scene, link) = Fixture::linked();
-    scene.0.asked(link, at(0));
+    scene.0.expect_answer(link, at(0));
     for beat in 1..20 {
         assert_eq!(scene.wake(beat * 250, true), [LinkEffect::Ping(link)]);
         scene.0.received(link, at(beat * 250));
@@ -111,9 +115,9 @@ fn a_peer_that_answers_is_never_silent() {
 }
 
 #[test]
-fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
+fn a_link_without_messages_is_closed_and_dialled_again() {
     let (mut scene, link) = Fixture::linked();
-    scene.0.asked(link, at(0));
+    scene.0.expect_answer(link, at(0));
     let mut effects = Vec::new();
     for beat in 1..=20 {
         effects = scene.wake(beat * 250, true);
@@ -124,9 +128,9 @@ fn a_link_that_stays_silent_is_given_up_and_dialled_again() {
 }
 
 #[test]
-fn a_node_that_slept_gives_up_no_link_for_that() {
+fn a_node_that_was_suspended_closes_no_link_for_that() {
     let (mut scene, link) = Fixture::linked();
-    scene.0.asked(link, at(0));
+    scene.0.expect_answer(link, at(0));
     assert_eq!(scene.wake(60_250, true), [LinkEffect::Ping(link)], "as if no time had passed");
     assert_eq!(scene.wake(60_500, true), [LinkEffect::Ping(link)]);
     scene.0.received(link, at(60_600));
@@ -134,7 +138,7 @@ fn a_node_that_slept_gives_up_no_link_for_that() {
 }
 
 #[test]
-fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
+fn a_restarted_member_replaces_the_earlier_process() {
     let (mut scene, link) = Fixture::linked();
     scene.0.down(link, "lost", at(1_000));
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why: "lost".into() }]);
@@ -142,13 +146,13 @@ fn a_member_that_has_started_anew_takes_the_place_of_the_old_one() {
     scene.0.welcomed(link, member(2), at(1_100));
     assert_eq!(scene.effects(), [LinkEffect::Up { link, member: member(2) }]);
     scene.0.release(&member(1), |_| false, at(1_200));
-    assert_eq!(scene.effects(), [], "the death of the old one is no news to the new one");
+    assert_eq!(scene.effects(), [], "the death of the earlier process does not affect the new one");
 }
 
 #[test]
-fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() {
+fn a_member_that_leaves_owing_an_answer_keeps_its_link_until_it_is_unresponsive() {
     let (mut scene, link) = Fixture::linked();
-    scene.0.asked(link, at(0));
+    scene.0.expect_answer(link, at(0));
     scene.0.release(&member(1), |_| true, at(100));
     assert_eq!(scene.effects(), []);
     for ms in [250, 500, 750] {
@@ -160,7 +164,7 @@ fn a_member_that_leaves_with_an_answer_on_its_way_is_heard_until_it_is_silent() 
 }
 
 #[test]
-fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
+fn a_link_to_a_process_that_ended_is_replaced_immediately() {
     let (mut scene, link) = Fixture::linked();
     scene.0.release(&member(1), |_| true, at(100));
     scene.0.retain(&member(2), at(200));
@@ -170,7 +174,7 @@ fn a_link_to_a_process_that_is_no_more_gives_way_to_the_new_one_at_once() {
 }
 
 #[test]
-fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
+fn a_process_that_lost_its_name_does_not_end_the_link_to_the_one_that_has_it() {
     let (mut scene, link) = Fixture::linked();
     let elsewhere = |boot| Member { endpoint: "tcp://elsewhere".into(), ..member(boot) };
     for (ms, boot, is_taken) in [(10, 0, false), (20_000, 0, false), (40_000, 2, true)] {
@@ -189,7 +193,7 @@ fn a_process_that_has_lost_its_name_does_not_part_the_one_that_has_it() {
 }
 
 #[test]
-fn two_places_of_one_node_make_one_link() {
+fn two_endpoints_of_one_node_make_one_link() {
     let (mut scene, _) = Fixture::linked();
     let other = Member { endpoint: "tcp://alias".into(), ..member(1) };
     scene.0.retain(&other, at(0));
@@ -220,7 +224,7 @@ fn this_node_itself_is_not_dialled_again_and_a_brief_link_not_for_ever() {
 }
 
 #[test]
-fn whoever_has_welcomed_us_is_not_taken_for_ourselves_whatever_it_says_next() {
+fn a_node_that_sent_a_welcome_is_not_mistaken_for_this_one() {
     let (mut scene, link) = Fixture::linked();
     scene.0.is_myself(link);
     assert_eq!(scene.effects(), []);

@@ -1,7 +1,7 @@
 //! Conflicts of names: which process keeps this node's name, and how a node regains it.
 //!
 //! Two processes of one name are ordered by their clocks, which may be set back, so the order is the last criterion. A
-//! dead process is succeeded, whenever it started; a process at this node's own endpoint is dead; and a node that has
+//! dead process is replaced, whenever it started; a process at this node's own endpoint is dead; and a node that has
 //! given up its name tries again, because the other process may have died.
 
 use super::codec::{self, Datagram, MalformedGossip, MemberView};
@@ -19,7 +19,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 const REPLACED: usize = 8;
 
 /// Number of members that a node announces itself to when it tries to regain its name.
-const GREETED_AGAIN: usize = 3;
+const MAX_ANNOUNCED: usize = 3;
 
 impl Members {
     /// Returns a process with this node's name and a later start, if the datagram is from, for or about one.
@@ -40,7 +40,7 @@ impl Members {
     /// Returns `true` if a rival is an earlier process of this node.
     ///
     /// A rival at the endpoint on which this node listens is dead, whatever its start by its clock, unless it is the
-    /// sender itself. Two live nodes that advertise one endpoint would replace each other for ever, so only
+    /// sender itself. Two live nodes that advertise one endpoint would replace each other endlessly, so only
     /// [`REPLACED`] rivals count as dead.
     pub(super) fn is_past(&self, rival: &Member, datagram: &Datagram<'_>) -> bool {
         rival.endpoint == self.me().endpoint && !datagram.sender.is(rival) && self.replaced < REPLACED
@@ -76,7 +76,7 @@ impl Members {
 
     /// Gives up this node's name to a live process that started later.
     pub(super) fn give_up_name(&mut self, rival: Member) {
-        self.fall_silent(Standing::NameTaken);
+        self.deactivate(Standing::NameTaken);
         self.runtime.all_down();
         self.runtime.effects.push_back(MemberEffect::NameTaken(rival));
     }
@@ -84,16 +84,16 @@ impl Members {
     /// Takes an identity that replaces a dead process of this node's name with a later start.
     ///
     /// The start is later because the clock of this machine was set back.
-    pub(super) fn succeed(&mut self, dead: &Member, teller: MemberView<'_>) -> Result<(), MalformedGossip> {
+    pub(super) fn succeed(&mut self, dead: &Member, reporter: MemberView<'_>) -> Result<(), MalformedGossip> {
         let me = self.foca.identity().after(dead);
-        let teller = Identity::from(teller.to_member()?);
-        if *me.member() <= *dead || teller.member().name == me.member().name {
+        let reporter = Identity::from(reporter.to_member()?);
+        if *me.member() <= *dead || reporter.member().name == me.member().name {
             self.give_up_name(dead.clone());
             return Ok(());
         }
         self.runtime.effects.push_back(MemberEffect::Renewed(me.member().clone()));
         self.foca.change_identity(me, &mut self.runtime).map_err(|_| MalformedGossip("leaves us no identity"))?;
-        self.greet(teller);
+        self.send_announcement(reporter);
         Ok(())
     }
 
@@ -109,19 +109,19 @@ impl Members {
         let known = self.foca.iter_membership_state().map(foca::Member::id);
         let mut known: Vec<_> = known.filter(|known| known.member().name != self.runtime.me).cloned().collect();
         if !known.is_empty() {
-            let first = self.greetings % known.len();
+            let first = self.announcements % known.len();
             known.rotate_left(first);
-            known.truncate(GREETED_AGAIN);
-            self.greetings += GREETED_AGAIN;
+            known.truncate(MAX_ANNOUNCED);
+            self.announcements += MAX_ANNOUNCED;
         }
         let (me, random) = (self.foca.identity().clone(), Xoshiro256PlusPlus::seed_from_u64(self.seed));
         self.foca = Foca::new(me, self.config.clone(), random, Codec);
         self.standing = Standing::Present;
         self.runtime.now = now;
-        self.greeted = known.first().cloned().or(self.greeted.take());
-        let others = known.into_iter().skip(1).chain(self.greeted.clone());
+        self.last_announced = known.first().cloned().or(self.last_announced.take());
+        let others = known.into_iter().skip(1).chain(self.last_announced.clone());
         for to in others.collect::<Vec<_>>() {
-            self.greet(to);
+            self.send_announcement(to);
         }
         self.settle();
     }

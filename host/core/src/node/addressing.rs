@@ -10,7 +10,7 @@ use crate::name::{Label, Location};
 use crate::time::Time;
 
 impl Node {
-    /// Returns the destination of a location: this node, a peer, another zone, or wherever is nearest.
+    /// Returns the destination of a location: this node, a peer, another zone, or the nearest provider.
     pub(super) fn locate(&self, place: &Location) -> Destination {
         let (me, zone) = (&self.zone.me().name, &self.zone.zone);
         let at = |node: &Label| if node == me { Destination::Here } else { Destination::Node(node.clone()) };

@@ -36,7 +36,12 @@ impl Node {
     }
 
     /// Checks that a node that has dialled this one is the member that it claims to be.
-    pub(super) fn is_who_it_says(&self, from: &ConnectionId, zone: &Label, member: &Member) -> Result<(), Denial> {
+    pub(super) fn check_claimed_identity(
+        &self,
+        from: &ConnectionId,
+        zone: &Label,
+        member: &Member,
+    ) -> Result<(), Denial> {
         match &self.access {
             Some(access) => access.may_join(from, &self.zone.zone, zone, member),
             None => Ok(()),
@@ -45,7 +50,7 @@ impl Node {
 
     /// Checks that a dialled node is the expected one. The driver has checked its key by the name that it was dialled
     /// by.
-    pub(super) fn is_who_was_dialled(&mut self, link: LinkId, member: &Member) -> Result<(), Denial> {
+    pub(super) fn check_dialled_identity(&mut self, link: LinkId, member: &Member) -> Result<(), Denial> {
         if self.access.is_none() {
             return Ok(());
         }

@@ -22,11 +22,11 @@ pub enum ZoneEvent {
         why: String,
     },
     /// A peer has become unresponsive, or responds again.
-    PeerSilent {
+    PeerUnresponsive {
         /// The peer.
         node: Label,
         /// `true` if the peer is unresponsive, `false` if it responds again.
-        is_silent: bool,
+        is_unresponsive: bool,
     },
     /// No node was found at an endpoint, or one that rejected this node.
     DialFailed {
@@ -71,7 +71,7 @@ impl ZoneEvent {
             Self::Renewed(_) => "renewals of this node",
             Self::NameTaken(_) => "nodes with this name",
             Self::LinkLost { .. } => "links that are lost",
-            Self::PeerSilent { .. } => "peers that are silent",
+            Self::PeerUnresponsive { .. } => "peers that are silent",
             Self::DialFailed { .. } => "endpoints without a peer",
             Self::SessionUp { .. } => "sessions that begin",
             Self::SessionDown { .. } => "sessions that end",
@@ -96,10 +96,10 @@ impl fmt::Display for ZoneEvent {
                 member.endpoint, member.name
             ),
             Self::LinkLost { node, why } => write!(f, "the link to node {node} is gone: {why}"),
-            Self::PeerSilent { node, is_silent: true } => {
+            Self::PeerUnresponsive { node, is_unresponsive: true } => {
                 write!(f, "node {node} is unresponsive; it gets no requests until it responds")
             }
-            Self::PeerSilent { node, is_silent: false } => write!(f, "node {node} responds again"),
+            Self::PeerUnresponsive { node, is_unresponsive: false } => write!(f, "node {node} responds again"),
             Self::DialFailed { endpoint, why } => write!(f, "no peer at {endpoint}: {why}"),
             Self::SessionUp { zone, router } => write!(f, "router {router} of zone {zone} is a neighbour from now on"),
             Self::SessionDown { router } => write!(f, "router {router} is no longer a neighbour"),

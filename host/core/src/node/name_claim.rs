@@ -3,8 +3,8 @@
 use crate::time::Time;
 use std::time::Duration;
 
-/// First and longest pause before a node tries to get its name back; each is twice the one before. In the first, a zone
-/// with the default settings detects that a process is dead.
+/// First and longest pause before a node tries to regain its name; each is twice the one before. The first is long
+/// enough for a zone with the default settings to detect a dead process.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(120);
 

@@ -132,7 +132,7 @@ impl Peering {
         }
         if let Some(known) = self.members.get(name).filter(|known| !known.is_same_process(guest))
             && known.endpoint != guest.endpoint
-            && self.links.to(name).is_some_and(|link| !self.links.is_silent(link))
+            && self.links.to(name).is_some_and(|link| !self.links.is_unresponsive(link))
         {
             return taken(known);
         }
@@ -209,7 +209,7 @@ impl Node {
                 links.refused(link, &why, now);
             }
             PeerMessage::Welcome { .. } if is_myself => links.is_myself(link),
-            PeerMessage::Welcome { member, .. } => match self.is_who_was_dialled(link, &member) {
+            PeerMessage::Welcome { member, .. } => match self.check_dialled_identity(link, &member) {
                 Ok(()) => self.links_of(link).into_iter().for_each(|links| links.welcomed(link, member.clone(), now)),
                 Err(why) => {
                     self.links_of(link).into_iter().for_each(|links| links.refused(link, &why.to_string(), now));
@@ -233,7 +233,7 @@ impl Node {
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
-        if let Err(refusal) = self.is_who_it_says(from, zone, &member).map_err(JoinRefusal::from).and(is_welcome) {
+        if let Err(refusal) = self.check_claimed_identity(from, zone, &member).map_err(JoinRefusal::from).and(is_welcome) {
             let why = refusal.to_string();
             self.send(from.clone(), peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };
@@ -336,11 +336,11 @@ impl Node {
                 let outstanding = self.broker.outstanding_at(link, before).take(peer::MAX_NAMED).collect();
                 self.post(link, PeerMessage::Ping { outstanding });
             }
-            LinkEffect::Unresponsive { link, is_unresponsive: is_silent } => {
-                self.broker.peer_unresponsive(link, is_silent, now);
+            LinkEffect::Unresponsive { link, is_unresponsive } => {
+                self.broker.peer_unresponsive(link, is_unresponsive, now);
                 if let Some(member) = self.links_of(link).and_then(|links| links.member(link)) {
                     let node = member.name.clone();
-                    self.outputs.push_back(Output::Zone(ZoneEvent::PeerSilent { node, is_silent }));
+                    self.outputs.push_back(Output::Zone(ZoneEvent::PeerUnresponsive { node, is_unresponsive }));
                 }
             }
             LinkEffect::Failed { endpoint, why } => {
@@ -354,7 +354,7 @@ impl Node {
         self.broker.peer_up(link, &member.name, zone.as_ref(), member.role == MemberKind::Router, now);
         if zone.is_some() {
             if let Some(links) = self.links_of(link) {
-                links.asked(link, now);
+                links.expect_answer(link, now);
             }
             return self.open_session(link, member, now);
         }
@@ -391,14 +391,14 @@ impl Node {
 
     fn member_effect(&mut self, effect: MemberEffect, now: Time) {
         match effect {
-            MemberEffect::Gossip { to, data } => match self.zone.links.speaking_to(&to) {
+            MemberEffect::Gossip { to, data } => match self.zone.links.sending_link(&to) {
                 Some(link) => {
                     if let Some(dial) = self.zone.links.next_dial(link) {
                         self.link_effect(dial, now);
                     }
                     self.post(link, PeerMessage::Gossip(data));
                 }
-                // The datagram is lost, as datagrams may be; the next one finds a link.
+                // The datagram is dropped, as datagrams may be; the next one can be sent on the link.
                 None => self.zone.links.retain_briefly(&to, now),
             },
             MemberEffect::Up(member) => {

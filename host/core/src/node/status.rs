@@ -17,7 +17,7 @@ pub struct MemberStatus {
     /// Whether requests can be forwarded to it now.
     pub is_linked: bool,
     /// Whether it is unresponsive, although it has requests without an answer.
-    pub is_silent: bool,
+    pub is_unresponsive: bool,
     /// Number of services that it offers.
     pub offers: usize,
 }
@@ -37,7 +37,7 @@ impl Node {
             member: zone.members.me().clone(),
             is_me: true,
             is_linked: true,
-            is_silent: false,
+            is_unresponsive: false,
             offers: zone.routes.own().count(),
         };
         let others = zone.members.alive().map(|member| {
@@ -46,7 +46,7 @@ impl Node {
                 member: member.clone(),
                 is_me: false,
                 is_linked: link.is_some(),
-                is_silent: link.is_some_and(|link| zone.links.is_silent(link)),
+                is_unresponsive: link.is_some_and(|link| zone.links.is_unresponsive(link)),
                 offers: zone.routes.offers_of(&member.name).count(),
             }
         });

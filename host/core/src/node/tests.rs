@@ -1,4 +1,4 @@
-//! Routers that are neighbours, and a node and its peer, with nothing but their frames between them.
+//! Neighbouring routers, and a node and its peer, connected only by their frames.
 
 use super::*;
 use crate::broker::RequestId;
@@ -104,7 +104,7 @@ fn an_update_of_an_earlier_session_is_dropped() {
 }
 
 #[test]
-fn who_tells_paths_of_a_session_that_is_not_known_is_to_dial_again() {
+fn a_router_that_sends_paths_of_an_unknown_session_is_refused() {
     let ([mut paris, _], _) = paris_and_lyon();
     paris.handle(paths(BOOT + 2, 1), Time::ZERO);
     let outputs = outputs(&mut paris);
@@ -161,7 +161,7 @@ fn run(node: &mut Node) -> Option<RequestId> {
 }
 
 #[test]
-fn what_a_peer_said_together_is_answered_in_that_order() {
+fn messages_of_a_peer_are_answered_in_their_order() {
     let (now, mut node) = (Time::ZERO, printing());
     node.handle(says("guest", hello(1)), now);
     node.handle(says("guest", request()), now);

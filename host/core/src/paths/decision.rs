@@ -32,19 +32,25 @@ impl CandidateRoute<'_> {
 
 impl Paths {
     /// Returns all valid routes to a service, the best first, each with the route as the neighbour sent it.
-    pub(super) fn ways<'a>(&'a self, key: &'a RouteKey) -> Vec<(CandidateRoute<'a>, &'a Arc<Route>)> {
-        let heard = self.table.get(key).into_iter().flat_map(|entry| &entry.heard);
-        let mut ways: Vec<_> = heard
-            .filter_map(|(link, heard)| {
-                let (route, session) = (heard.route.as_ref()?, self.sessions.get(link)?);
-                Some((self.way(key, *link, session, route)?, route))
+    pub(super) fn candidates<'a>(&'a self, key: &'a RouteKey) -> Vec<(CandidateRoute<'a>, &'a Arc<Route>)> {
+        let received = self.table.get(key).into_iter().flat_map(|entry| &entry.received);
+        let mut candidates: Vec<_> = received
+            .filter_map(|(link, received)| {
+                let (route, session) = (received.route.as_ref()?, self.sessions.get(link)?);
+                Some((self.candidate(key, *link, session, route)?, route))
             })
             .collect();
-        ways.sort_by_key(|(way, _)| *way);
-        ways
+        candidates.sort_by_key(|(candidate, _)| *candidate);
+        candidates
     }
 
-    fn way<'a>(&self, key: &RouteKey, link: LinkId, session: &'a Session, route: &Route) -> Option<CandidateRoute<'a>> {
+    fn candidate<'a>(
+        &self,
+        key: &RouteKey,
+        link: LinkId,
+        session: &'a Session,
+        route: &Route,
+    ) -> Option<CandidateRoute<'a>> {
         let (added, is_internal) = match &session.kind {
             SessionKind::Internal => (0, true),
             SessionKind::External { import, .. } if !import.lets_pass(key) => return None,
@@ -76,17 +82,17 @@ impl Paths {
             self.table.choose(key, choice);
             return;
         }
-        let told = |choice: &BestRoute| (choice.cost, choice.hops.clone(), choice.heard.traits);
+        let summary = |choice: &BestRoute| (choice.cost, choice.hops.clone(), choice.received.traits);
         let exported = |choice: &BestRoute| (choice.route.clone(), choice.external);
-        let is_told = before.map(told) != choice.as_ref().map(told);
+        let is_changed = before.map(summary) != choice.as_ref().map(summary);
         let is_exported = before.map(exported) != choice.as_ref().map(exported);
-        if is_told {
+        if is_changed {
             let RouteKey { zone, service } = key.clone();
             self.effects.push_back(match &choice {
                 Some(choice) => PathEffect::Reachable {
                     zone,
                     service,
-                    traits: choice.heard.traits,
+                    traits: choice.received.traits,
                     cost: choice.cost,
                     hops: choice.hops.clone(),
                 },
@@ -109,24 +115,24 @@ impl Paths {
     }
 
     fn best(&self, key: &RouteKey) -> Option<BestRoute> {
-        let ways = self.ways(key);
-        let (best, heard) = ways.first()?;
-        let hops = ways.iter().map(|(way, _)| way).take_while(|way| way.is_equal(best));
-        let hops: Vec<LinkId> = hops.take(EQUAL).map(|way| way.link).collect();
+        let candidates = self.candidates(key);
+        let (best, received) = candidates.first()?;
+        let hops = candidates.iter().map(|(candidate, _)| candidate).take_while(|candidate| candidate.is_equal(best));
+        let hops: Vec<LinkId> = hops.take(EQUAL).map(|candidate| candidate.link).collect();
         let before = self.table.choice(key);
         // In most cases only the equally good hops change.
-        let same = before.filter(|before| before.hops.first() == hops.first() && before.heard == **heard);
+        let same = before.filter(|before| before.hops.first() == hops.first() && before.received == **received);
         let route = match same {
             Some(before) if before.cost == best.cost => before.route.clone(),
-            _ => Arc::new(self.extend(best, heard)?),
+            _ => Arc::new(self.extend(best, received)?),
         };
-        Some(BestRoute { cost: best.cost, external: !best.is_internal, hops, heard: (*heard).clone(), route })
+        Some(BestRoute { cost: best.cost, external: !best.is_internal, hops, received: (*received).clone(), route })
     }
 
     /// Returns the route as this router advertises it, with itself prepended.
-    fn extend(&self, way: &CandidateRoute<'_>, heard: &Route) -> Option<Route> {
-        let first = Hop { at: self.me.clone(), epoch: self.sessions.get(&way.link)?.epoch };
-        let path = std::iter::once(first).chain(heard.path.iter().cloned()).collect();
-        Some(Route { path, cost: way.cost, ..heard.clone() })
+    fn extend(&self, candidate: &CandidateRoute<'_>, received: &Route) -> Option<Route> {
+        let first = Hop { at: self.me.clone(), epoch: self.sessions.get(&candidate.link)?.epoch };
+        let path = std::iter::once(first).chain(received.path.iter().cloned()).collect();
+        Some(Route { path, cost: candidate.cost, ..received.clone() })
     }
 }

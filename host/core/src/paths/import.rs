@@ -53,12 +53,12 @@ impl Paths {
         let Some(session) = self.sessions.get_mut(&link) else {
             return self.refuse(link, "tells something although its session is not up".into());
         };
-        if update.number <= session.heard {
+        if update.number <= session.received {
             self.effects.push_back(PathEffect::Broken { session: link });
             return self.refuse(link, format!("repeats its update {}", update.number));
         }
-        let is_gap = update.number != session.heard + 1;
-        session.heard = update.number;
+        let is_gap = update.number != session.received + 1;
+        session.received = update.number;
         match update.content {
             UpdateContent::Changes(news) => self.import_changes(link, news, now),
             UpdateContent::BeginRefresh => {
@@ -103,7 +103,7 @@ impl Paths {
             && session.ask_after <= now
         {
             session.ask_after = now + ASK_AGAIN;
-            self.counters.asked += 1;
+            self.counters.refreshes += 1;
             session.send(link, UpdateContent::RequestRefresh, &mut self.effects);
         }
     }
@@ -123,9 +123,9 @@ impl Paths {
             self.outrank(link, past, now);
         }
         if !news.fresh.is_empty() {
-            let told = self.reach_of(link);
-            let believed = news.fresh.iter().filter(|fresh| told.origins.get(&fresh.origin) == Some(&true));
-            believed.for_each(|fresh| self.import_keepalive(link, fresh, &mut keys, now));
+            let reach = self.reach_of(link);
+            let accepted = news.fresh.iter().filter(|fresh| reach.origins.get(&fresh.origin) == Some(&true));
+            accepted.for_each(|fresh| self.import_keepalive(link, fresh, &mut keys, now));
         }
         self.choose_all(&keys, now);
         if !refused.0.is_empty() {
@@ -147,17 +147,17 @@ impl Paths {
         if causes.is_empty() && tombstones.is_empty() {
             return BTreeSet::new();
         }
-        let told = self.reach_of(link);
+        let reach = self.reach_of(link);
         let (mut is_news, mut ended) = (false, BTreeSet::new());
         for cause in causes {
-            match self.check_cause(link, &cause, &told, now) {
+            match self.check_cause(link, &cause, &reach, now) {
                 Ok(true) => is_news |= self.causes.add_link(cause, now),
                 Ok(false) => {}
                 Err(why) => refused.add(why),
             }
         }
         for tombstone in tombstones {
-            match self.check_tombstone(link, &tombstone, &told) {
+            match self.check_tombstone(link, &tombstone, &reach) {
                 Some(true) => {
                     let zone = tombstone.origin.zone.clone();
                     if self.causes.add_tombstone(tombstone, now) {
@@ -188,7 +188,7 @@ impl Paths {
     }
 
     /// Checks whether a dead link is accepted. If it is the session itself, the other end has closed it.
-    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, told: &Reach, now: Time) -> Result<bool, &'static str> {
+    fn check_cause(&mut self, link: LinkId, cause: &DeadLink, reach: &Reach, now: Time) -> Result<bool, &'static str> {
         const NOWHERE: &str = "dead link with an epoch out of range";
         if cause.a == self.me || cause.b == self.me {
             let other = if cause.a == self.me { &cause.b } else { &cause.a };
@@ -214,15 +214,15 @@ impl Paths {
         if is_known {
             return Ok(true);
         }
-        told.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
+        reach.link(&cause.a, &cause.b).ok_or("dead link that none of its routes crosses")
     }
 
     /// Checks whether a tombstone is accepted; `None` if the neighbour has no route that it could end.
     ///
     /// A neighbour may report the tombstones of all routers of a zone, whichever its own route leads to, and a router
     /// of the own zone those of its own services.
-    fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, told: &Reach) -> Option<bool> {
-        let Some(service) = &tombstone.service else { return told.origins.get(&tombstone.origin).copied() };
+    fn check_tombstone(&self, link: LinkId, tombstone: &Tombstone, reach: &Reach) -> Option<bool> {
+        let Some(service) = &tombstone.service else { return reach.origins.get(&tombstone.origin).copied() };
         let key = RouteKey { zone: tombstone.origin.zone.clone(), service: service.clone() };
         let is_own = key.zone == self.me.zone && self.sessions.get(&link).is_some_and(|s| s.with == tombstone.origin);
         (is_own || self.table.received(link, &key).is_some()).then(|| self.imports(link, &key))
@@ -230,7 +230,7 @@ impl Paths {
 
     /// Returns the links and origins of a neighbour's routes, in one pass for all causes of an update.
     fn reach_of(&self, link: LinkId) -> Reach {
-        let mut told = Reach::default();
+        let mut reach = Reach::default();
         let mut last: Option<(&Arc<[Hop]>, bool)> = None;
         for (key, route) in self.table.received_from(link) {
             let imports = self.imports(link, key);
@@ -241,13 +241,13 @@ impl Paths {
             last = Some((&route.path, imports));
             for pair in route.path.windows(2) {
                 let DeadLink { a, b, .. } = DeadLink::new(pair[0].at.clone(), pair[1].at.clone(), 0);
-                *told.links.entry((a, b)).or_default() |= imports;
+                *reach.links.entry((a, b)).or_default() |= imports;
             }
             if let Some(origin) = route.path.last() {
-                *told.origins.entry(origin.at.clone()).or_default() |= imports;
+                *reach.origins.entry(origin.at.clone()).or_default() |= imports;
             }
         }
-        told
+        reach
     }
 
     fn import_group(
@@ -287,13 +287,13 @@ impl Paths {
                 traits: offered.traits,
                 cost: group.cost,
             };
-            let told = digest(&key, &route);
+            let digest = digest(&key, &route);
             if offered.service.is_reserved() {
                 refused.add("service under a name that is kept for nodes");
             }
             let is_taken = checked.is_ok() && !offered.service.is_reserved();
             let route = is_taken.then(|| Arc::new(route));
-            if !self.table.put(link, &key, (route.clone(), told, session.round), limits) {
+            if !self.table.put(link, &key, (route.clone(), digest, session.round), limits) {
                 session.is_complete = false;
                 self.counters.over += 1;
                 refused.add("route over a limit (`routes_per_neighbour`, `routes`)");

@@ -28,7 +28,7 @@ pub(super) struct Originated {
 struct State {
     /// Traits of the service, if it is served.
     wanted: Option<Traits>,
-    told: Option<Arc<Route>>,
+    advertised: Option<Arc<Route>>,
     /// Time at which the token bucket is full again; each change delays it by an interval.
     calm: Time,
     held: Option<Time>,
@@ -70,7 +70,7 @@ impl Originated {
             if self.services.len() >= self.limit {
                 return None;
             }
-            self.services.insert(service.clone(), State { wanted, told: None, calm: Time::ZERO, held: None });
+            self.services.insert(service.clone(), State { wanted, advertised: None, calm: Time::ZERO, held: None });
         }
         if let Some(state) = self.services.get_mut(service) {
             state.wanted = wanted;
@@ -98,7 +98,7 @@ impl Originated {
     /// Applies the state of a service to the advertised route, unless there were too many changes.
     fn settle(&mut self, service: &ServiceName, now: Time) -> Change {
         let Some(state) = self.services.get_mut(service) else { return Change::Nothing };
-        if state.told.as_ref().map(|route| route.traits) == state.wanted {
+        if state.advertised.as_ref().map(|route| route.traits) == state.wanted {
             return Change::Nothing;
         }
         // Token bucket: `burst` changes fit between `now` and `calm`.
@@ -115,8 +115,8 @@ impl Originated {
         self.version += 1;
         let (version, boot) = (self.version, self.boot);
         let route = |traits| Route { path: self.path.clone(), boot, version, traits, cost: 0 };
-        let ended = std::mem::replace(&mut state.told, state.wanted.map(|traits| Arc::new(route(traits))));
-        match (&state.told, ended) {
+        let ended = std::mem::replace(&mut state.advertised, state.wanted.map(|traits| Arc::new(route(traits))));
+        match (&state.advertised, ended) {
             (None, Some(_)) => Change::Ended(version),
             _ => Change::Offered,
         }
@@ -134,12 +134,12 @@ impl Originated {
     }
 
     /// Advertises all routes again, as a process with a later start.
-    pub(super) fn start_anew(&mut self, boot: u64) {
+    pub(super) fn restart(&mut self, boot: u64) {
         self.boot = boot;
         self.version += 1;
         let (path, version) = (self.path.clone(), self.version);
-        for told in self.services.values_mut().filter_map(|state| state.told.as_mut()) {
-            *told = Arc::new(Route { path: path.clone(), boot, version, traits: told.traits, cost: 0 });
+        for route in self.services.values_mut().filter_map(|state| state.advertised.as_mut()) {
+            *route = Arc::new(Route { path: path.clone(), boot, version, traits: route.traits, cost: 0 });
         }
     }
 
@@ -151,14 +151,14 @@ impl Originated {
 
     /// Removes services that are not served and have not changed recently.
     pub(super) fn tidy(&mut self, now: Time) {
-        self.services.retain(|_, state| state.wanted.is_some() || state.told.is_some() || state.calm > now);
+        self.services.retain(|_, state| state.wanted.is_some() || state.advertised.is_some() || state.calm > now);
     }
 
     pub(super) fn route(&self, service: &ServiceName) -> Option<&Arc<Route>> {
-        self.services.get(service)?.told.as_ref()
+        self.services.get(service)?.advertised.as_ref()
     }
 
     pub(super) fn advertised(&self) -> impl Iterator<Item = &ServiceName> {
-        self.services.iter().filter(|(_, state)| state.told.is_some()).map(|(service, _)| service)
+        self.services.iter().filter(|(_, state)| state.advertised.is_some()).map(|(service, _)| service)
     }
 }

@@ -26,7 +26,7 @@ impl Paths {
         }
         self.replaced += 1;
         self.boot = boot + 1;
-        self.own.start_anew(self.boot);
+        self.own.restart(self.boot);
         let own: Vec<ServiceName> = self.own.advertised().cloned().collect();
         for service in own {
             self.mark(&RouteKey { zone: self.me.zone.clone(), service }, now);

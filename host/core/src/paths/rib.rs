@@ -15,7 +15,7 @@ pub(super) struct Rib {
 
 #[derive(Debug, Default)]
 pub(super) struct RibEntry {
-    pub(super) heard: BTreeMap<LinkId, ReceivedRoute>,
+    pub(super) received: BTreeMap<LinkId, ReceivedRoute>,
     pub(super) choice: Option<BestRoute>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct BestRoute {
     /// The sessions of equally good routes, the best first.
     pub(super) hops: Vec<LinkId>,
     /// The route of the best neighbour.
-    pub(super) heard: Arc<Route>,
+    pub(super) received: Arc<Route>,
     /// The same route with this router prepended.
     pub(super) route: Arc<Route>,
 }
@@ -86,9 +86,9 @@ impl Rib {
     ) -> bool {
         let sums = self.by_session.entry(link).or_default();
         let entry = self.entries.entry(key.clone()).or_default();
-        if let Some(heard) = entry.heard.get_mut(&link) {
-            sums.digest = sums.digest.wrapping_sub(heard.digest).wrapping_add(digest);
-            *heard = ReceivedRoute { route, digest, round };
+        if let Some(received) = entry.received.get_mut(&link) {
+            sums.digest = sums.digest.wrapping_sub(received.digest).wrapping_add(digest);
+            *received = ReceivedRoute { route, digest, round };
             return true;
         }
         if sums.keys.len() >= per_session || self.total >= total {
@@ -97,16 +97,18 @@ impl Rib {
         }
         sums.digest = sums.digest.wrapping_add(digest);
         sums.keys.insert(key.clone());
-        entry.heard.insert(link, ReceivedRoute { route, digest, round });
+        entry.received.insert(link, ReceivedRoute { route, digest, round });
         self.total += 1;
         true
     }
 
     /// Removes a neighbour's route to a service. Returns `true` if it was stored.
     pub(super) fn remove(&mut self, link: LinkId, key: &RouteKey) -> bool {
-        let Some(heard) = self.entries.get_mut(key).and_then(|entry| entry.heard.remove(&link)) else { return false };
+        let Some(received) = self.entries.get_mut(key).and_then(|entry| entry.received.remove(&link)) else {
+            return false;
+        };
         if let Some(sums) = self.by_session.get_mut(&link) {
-            sums.digest = sums.digest.wrapping_sub(heard.digest);
+            sums.digest = sums.digest.wrapping_sub(received.digest);
             sums.keys.remove(key);
         }
         self.total -= 1;
@@ -126,8 +128,9 @@ impl Rib {
     /// Returns the services whose routes a neighbour has not sent since a refresh began.
     pub(super) fn older_than(&self, link: LinkId, round: u32) -> Vec<RouteKey> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
-        let is_older =
-            |key: &&RouteKey| self.entries.get(*key).and_then(|e| e.heard.get(&link)).is_some_and(|h| h.round < round);
+        let is_older = |key: &&RouteKey| {
+            self.entries.get(*key).and_then(|e| e.received.get(&link)).is_some_and(|h| h.round < round)
+        };
         keys.filter(is_older).cloned().collect()
     }
 
@@ -143,12 +146,12 @@ impl Rib {
     /// Returns the routes of a neighbour that break no rule.
     pub(super) fn received_from(&self, link: LinkId) -> impl Iterator<Item = (&RouteKey, &Route)> {
         let keys = self.by_session.get(&link).into_iter().flat_map(|sums| &sums.keys);
-        keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.heard.get(&link)?.route.as_ref()?)))
+        keys.filter_map(move |key| Some((key, &**self.entries.get(key)?.received.get(&link)?.route.as_ref()?)))
     }
 
     /// Returns a neighbour's route to a service, if it breaks no rule.
     pub(super) fn received(&self, link: LinkId, key: &RouteKey) -> Option<Arc<Route>> {
-        self.entries.get(key)?.heard.get(&link)?.route.clone()
+        self.entries.get(key)?.received.get(&link)?.route.clone()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -162,7 +165,8 @@ impl Rib {
     ) -> BTreeSet<RouteKey> {
         let mut rests = |key: &'a RouteKey, entry: &'a RibEntry| {
             let choice = entry.choice.as_ref()?;
-            let mut ways = choice.hops.iter().filter_map(|link| Some((*link, entry.heard.get(link)?.route.as_ref()?)));
+            let mut ways =
+                choice.hops.iter().filter_map(|link| Some((*link, entry.received.get(link)?.route.as_ref()?)));
             ways.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())
         };
         self.entries.iter().filter_map(|(key, entry)| rests(key, entry)).collect()
@@ -170,7 +174,7 @@ impl Rib {
 
     fn drop_if_empty(&mut self, key: &RouteKey) {
         // An entry with a choice is kept, because the choice is decided again after its last route is removed.
-        if self.entries.get(key).is_some_and(|entry| entry.heard.is_empty() && entry.choice.is_none()) {
+        if self.entries.get(key).is_some_and(|entry| entry.received.is_empty() && entry.choice.is_none()) {
             self.entries.remove(key);
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct Session {
     pub(super) due: Option<Time>,
     /// Numbers of the last updates sent and received.
     said: u64,
-    pub(super) heard: u64,
+    pub(super) received: u64,
     /// Number of refreshes that the neighbour has begun.
     pub(super) round: u32,
     /// Whether all routes of the neighbour were stored; otherwise, a limit excluded some.
@@ -107,7 +107,7 @@ impl Session {
             announce_after: Time::ZERO,
             due: None,
             said: 0,
-            heard: 0,
+            received: 0,
             round: 0,
             is_complete: true,
             ask_after: Time::ZERO,
@@ -233,14 +233,14 @@ impl Session {
         if fresh.is_empty() {
             return;
         }
-        let mut told: BTreeMap<&RouterId, u64> = BTreeMap::new();
+        let mut sent: BTreeMap<&RouterId, u64> = BTreeMap::new();
         for (route, _) in self.sent.values() {
             if let Some(origin) = route.path.last() {
-                let version = told.entry(&origin.at).or_default();
+                let version = sent.entry(&origin.at).or_default();
                 *version = route.version.max(*version);
             }
         }
-        let is_news = |fresh: &Keepalive| told.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
+        let is_news = |fresh: &Keepalive| sent.get(&fresh.origin).is_some_and(|version| *version < fresh.version);
         writer.fresh.extend(fresh.into_iter().filter(is_news));
     }
 

@@ -39,7 +39,7 @@ fn group(path: &[&str], services: &[&str]) -> Group {
 }
 
 fn tell(paths: &mut Paths, link: u64, news: Changes) -> Vec<PathEffect> {
-    let number = paths.sessions[&LinkId(link)].heard + 1;
+    let number = paths.sessions[&LinkId(link)].received + 1;
     paths.import(LinkId(link), Update { number, content: UpdateContent::Changes(news) }, Time::ZERO);
     drain(paths)
 }
@@ -82,7 +82,7 @@ fn refused(effects: &[PathEffect]) -> &str {
 }
 
 #[test]
-fn what_the_zone_serves_is_told_with_this_router_as_the_path() {
+fn services_of_the_zone_are_advertised_with_this_router_as_the_path() {
     let mut paths = paris(&["gate.lyon", "back.paris"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let news = told(&mut paths, 1);
@@ -107,12 +107,12 @@ fn the_lowest_cost_wins_then_the_shortest_path_then_the_lowest_name_and_equals_s
 }
 
 #[test]
-fn a_router_of_the_own_zone_is_asked_only_if_it_has_a_better_way() {
+fn a_router_of_the_own_zone_is_used_only_if_it_has_a_better_route() {
     let mut paths = paris(&["back.paris", "gate.lyon"]);
     assert_eq!(reachable(&tell_path(&mut paths, 1, &["back.paris", "a.rome"])), Some((1, vec![1])));
-    assert_eq!(told(&mut paths, 2).len(), 1, "another zone is told");
+    assert_eq!(told(&mut paths, 2).len(), 1, "another zone gets the route");
     let effects = tell_path(&mut paths, 2, &["gate.lyon", "a.rome"]);
-    assert_eq!(reachable(&effects), None, "its way is cheaper");
+    assert_eq!(reachable(&effects), None, "its own route is cheaper");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
 }
 
 #[test]
-fn a_dead_link_kills_every_route_over_it_and_is_told_with_what_follows() {
+fn a_dead_link_ends_every_route_over_it_and_is_sent_with_the_changes() {
     let mut paths = paris(&["gate.lyon", "gate.metz", "gate.nice"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"]);
     tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
@@ -164,7 +164,7 @@ fn a_dead_link_kills_every_route_over_it_and_is_told_with_what_follows() {
 }
 
 #[test]
-fn a_neighbour_kills_only_what_it_told() {
+fn a_neighbour_ends_only_routes_that_it_advertised() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("a.rome").id(), 50);
@@ -182,15 +182,15 @@ fn a_neighbour_kills_only_what_it_told() {
 }
 
 #[test]
-fn exactly_what_was_exported_may_be_called() {
+fn exactly_the_exported_services_may_be_called() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     let deny = Policy { deny: vec!["print@rome".parse().unwrap()], ..Policy::everything() };
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     assert_eq!(told(&mut paths, 2).len(), 1);
     let may = |paths: &Paths, link| paths.may_pass(link, &label("rome"), &service("print"));
     assert!(may(&paths, None) && may(&paths, Some(LinkId(2))));
-    assert!(!may(&paths, Some(LinkId(1))), "it told this itself");
-    assert!(!may(&paths, Some(LinkId(3))), "nobody is there");
+    assert!(!may(&paths, Some(LinkId(1))), "the route is its own");
+    assert!(!may(&paths, Some(LinkId(3))), "no session has this link");
     paths.set_policy(LinkId(2), Policy::everything(), deny, Time::ZERO);
     assert!(!may(&paths, Some(LinkId(2))), "at once");
     assert_eq!(told(&mut paths, 2)[0].withdrawn.len(), 1);
@@ -206,11 +206,11 @@ fn over_a_limit_the_rest_is_refused_and_the_table_stays_usable() {
     let all = group(&["gate.lyon", "a.rome"], &["a", "b", "c", "d"]);
     let effects = tell(&mut paths, 1, Changes { groups: vec![all], ..Changes::default() });
     assert!(refused(&effects).contains("2 route over a limit"), "{effects:?}");
-    assert_eq!((paths.sizes().heard, paths.sizes().reachable, paths.counters().over), (2, 2, 2));
+    assert_eq!((paths.sizes().received, paths.sizes().reachable, paths.counters().over), (2, 2, 2));
 }
 
 #[test]
-fn a_missing_update_or_another_sum_has_everything_told_again() {
+fn a_missing_update_or_another_digest_requests_a_refresh() {
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let hear = |paths: &mut Paths, number, say, seconds| {
@@ -225,12 +225,12 @@ fn a_missing_update_or_another_sum_has_everything_told_again() {
     assert!(hear(&mut paths, 5, UpdateContent::Digest { routes: 7, digest: 0 }, 20));
     assert!(!hear(&mut paths, 6, UpdateContent::BeginRefresh, 20));
     assert!(!hear(&mut paths, 7, UpdateContent::EndRefresh, 20));
-    assert_eq!(paths.sizes().heard, 0, "it was not told again");
+    assert_eq!(paths.sizes().received, 0, "the refresh did not contain it");
     assert!(!hear(&mut paths, 8, UpdateContent::Digest { routes: 0, digest: 0 }, 40));
 }
 
 #[test]
-fn whoever_asks_is_told_everything_between_two_marks() {
+fn a_requested_refresh_sends_all_routes_between_two_marks() {
     let mut paths = paris(&["gate.lyon"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     assert_eq!(told(&mut paths, 1).len(), 1);
@@ -251,7 +251,7 @@ fn whoever_asks_is_told_everything_between_two_marks() {
 }
 
 #[test]
-fn a_service_that_comes_and_goes_is_told_once_a_second_and_the_last_word_counts() {
+fn a_flapping_service_is_advertised_once_a_second_and_ends_in_its_last_state() {
     let mut paths = paris(&["gate.lyon"]);
     let (mut now, mut updates, mut last) = (Time::ZERO, 0, None);
     for round in 0..1_000 {
@@ -276,7 +276,7 @@ fn a_service_that_comes_and_goes_is_told_once_a_second_and_the_last_word_counts(
 }
 
 #[test]
-fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
+fn an_origin_without_keepalives_expires_until_one_arrives() {
     let mut paths = paris(&["gate.lyon"]);
     let lease = PathSettings::default().lease;
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
@@ -290,13 +290,13 @@ fn an_origin_that_gives_no_sign_of_life_counts_no_more_until_it_gives_one() {
     assert_eq!(paths.sizes().reachable, 1);
     paths.import(LinkId(1), Update { number: 3, content: alive(2) }, Time::ZERO + lease);
     paths.wake(half + lease);
-    assert_eq!(paths.sizes().reachable, 0, "the sign was an old one");
+    assert_eq!(paths.sizes().reachable, 0, "the keepalive was outdated");
     paths.import(LinkId(1), Update { number: 4, content: alive(3) }, half + lease);
     assert_eq!(paths.sizes().reachable, 1);
 }
 
 #[test]
-fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
+fn a_service_withdrawn_by_its_zone_is_one_loss_of_all_its_routers() {
     let mut paths = paris(&["gate.lyon", "other.paris"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     told(&mut paths, 1);
@@ -308,9 +308,9 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
     };
     let now = Time::ZERO + LATER;
     paths.withdraw(&service("print"), now);
-    assert_eq!(paths.next_wake(), now, "the other router hears it at once");
+    assert_eq!(paths.next_wake(), now, "the other router gets the tombstone immediately");
     let effects = tell(&mut paths, 2, Changes { tombstones: vec![ended(4)], ..Changes::default() });
-    assert_eq!(effects, [], "each router speaks for its zone");
+    assert_eq!(effects, [], "each router of the zone reports it");
     paths.wake(now + Duration::from_millis(5));
     let news = told(&mut paths, 1);
     assert_eq!((news.len(), news[0].withdrawn.len(), news[0].tombstones.len()), (1, 1, 2));
@@ -325,7 +325,7 @@ fn what_a_zone_serves_no_longer_is_told_as_one_loss_of_all_its_routers() {
 }
 
 #[test]
-fn a_new_session_begins_with_the_newest_signs_of_life() {
+fn a_new_session_begins_with_the_latest_keepalives() {
     let mut paths = paris(&["gate.lyon"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let fresh = Keepalive { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
@@ -341,7 +341,7 @@ fn a_new_session_begins_with_the_newest_signs_of_life() {
 }
 
 #[test]
-fn whoever_leaves_says_that_nothing_of_it_counts() {
+fn a_router_that_leaves_invalidates_all_its_routes() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     paths.offer(&service("scan"), Traits::of_plugin(true), Time::ZERO);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
@@ -369,7 +369,7 @@ fn a_request_goes_around_the_zones_that_it_has_crossed() {
 }
 
 #[test]
-fn a_session_that_cannot_be_is_refused() {
+fn an_invalid_session_is_refused() {
     let internal = SessionKind::Internal;
     for (name, kind, epoch) in [
         ("gate.paris", internal.clone(), 1_009),
@@ -385,7 +385,7 @@ fn a_session_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_epoch() {
+fn a_session_that_the_other_end_closed_restarts_with_a_later_epoch() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     tell_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
@@ -393,7 +393,7 @@ fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_ep
     assert_eq!(
         tell(&mut paths, 2, Changes { causes: vec![dead.clone()], ..Changes::default() }),
         [],
-        "it is not its session"
+        "the dead link is of another session"
     );
     let effects = tell(&mut paths, 1, Changes { causes: vec![dead], ..Changes::default() });
     assert!(effects.contains(&PathEffect::Broken { session: LinkId(1) }), "{effects:?}");
@@ -404,7 +404,7 @@ fn a_session_that_the_other_end_has_given_up_is_to_be_begun_anew_with_a_newer_ep
 }
 
 #[test]
-fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the_one_it_was() {
+fn a_router_restarted_with_its_clock_set_back_is_notified_and_outranks_its_earlier_process() {
     let started = |boot| Speaker { boot, ..speaker("gate.lyon") };
     let mut lyon = Paths::new(&started(700), &PathSettings::default(), 7);
     lyon.session_up(LinkId(1), &speaker("gate.paris"), open(1), 2_000, Time::ZERO);
@@ -433,13 +433,13 @@ fn a_router_that_starts_anew_with_its_clock_set_back_is_told_so_and_outranks_the
     let again = again.unwrap();
     assert!(again.groups[0].boot > 1_000, "{again:?}");
     assert_eq!(reachable(&tell(&mut paris, 2, again)), Some((1, vec![2])));
-    // A keepalive that is known already changes nothing.
+    // A keepalive that is already known has no effect.
     assert_eq!(tell(&mut lyon, 1, answer), []);
     assert_eq!(told(&mut lyon, 1), []);
 }
 
 #[test]
-fn a_neighbour_that_invents_starts_of_this_router_is_believed_a_few_times_only_and_never_beyond_a_day() {
+fn false_starts_of_this_router_are_accepted_a_few_times_and_never_beyond_a_day() {
     let mut paths = paris(&["gate.lyon"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let claim = |boot| Changes {

@@ -284,12 +284,13 @@ impl Trouble {
         if let Some(refused) = network.refused.first() {
             return Err(format!("refused: {refused}"));
         }
-        let changes: Vec<u64> = network.routers.iter().map(|router| router.tally.changes).collect();
+        let changes: Vec<u64> = network.routers.iter().map(|router| router.metrics.changes).collect();
         network.run_for(MENDS);
-        let asks =
-            |network: &Network| network.routers.iter().filter_map(|r| Some(r.paths.as_ref()?.counters().asked)).sum();
+        let asks = |network: &Network| {
+            network.routers.iter().filter_map(|r| Some(r.paths.as_ref()?.counters().refreshes)).sum()
+        };
         let (after, asked): (Vec<u64>, u64) =
-            (network.routers.iter().map(|r| r.tally.changes).collect(), asks(network));
+            (network.routers.iter().map(|r| r.metrics.changes).collect(), asks(network));
         if asked > 0 || after != changes { Err(format!("no rest: {asked} asked")) } else { Ok(()) }
     }
 }

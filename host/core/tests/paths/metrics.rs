@@ -128,8 +128,8 @@ fn grow(zones: usize, services: usize) -> (f64, f64) {
     let cost = world.measure(World::start);
     world.network.check_rest().unwrap();
     let sizes: Vec<_> = world.network.routers.iter().map(|router| router.paths.as_ref().unwrap().sizes()).collect();
-    let heard = sizes.iter().map(|sizes| sizes.heard).sum::<usize>();
-    let most = sizes.iter().map(|sizes| sizes.heard).max().unwrap();
+    let heard = sizes.iter().map(|sizes| sizes.received).sum::<usize>();
+    let most = sizes.iter().map(|sizes| sizes.received).max().unwrap();
     let pairs = zones * services;
     println!(
         "{zones:>4} zones x {services:>2} services = {pairs:>4} pairs: {:>6.1} routes heard per router, {most:>5} at most; \

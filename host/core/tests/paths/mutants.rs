@@ -58,7 +58,7 @@ fn routers_that_are_cut_off_do_not_count_to_infinity() {
         let links = world.network.routers[0].links.clone();
         let cost = world.measure(|world| links.iter().for_each(|link| world.network.cut(*link)));
         world.network.check_rest().unwrap();
-        let most = world.network.routers.iter().map(|router| router.tally.changes).max().unwrap();
+        let most = world.network.routers.iter().map(|router| router.metrics.changes).max().unwrap();
         println!("{family}: {most} changes at most, {cost:?}");
         // Each lost link is heard of at most once; all of it takes some rounds.
         assert!(most <= links.len() as u64 + 6, "{family}: a router changed {most} times");

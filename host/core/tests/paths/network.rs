@@ -164,7 +164,7 @@ impl Network {
         self.routers[router].count(bytes.len());
         let update = decode(bytes).unwrap();
         if matches!(update.content, UpdateContent::Changes(_)) {
-            self.routers[router].tally.updates += 1;
+            self.routers[router].metrics.updates += 1;
         }
         let now = self.now;
         self.log.write(now, || &self.routers[router].name, &(session, ">", &update));

@@ -9,7 +9,7 @@ use wasmnode_core::settings::PathSettings;
 use wasmnode_core::{LinkId, PathEffect, Paths, ServiceName, Time};
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
+pub(crate) struct RouterMetrics {
     pub(crate) messages: u64,
     pub(crate) updates: u64,
     pub(crate) bytes: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Router {
     pub(crate) clock_is_behind: u64,
     /// What the effects have told.
     pub(crate) told: BTreeMap<RouteKey, (u32, Vec<LinkId>, Traits)>,
-    pub(crate) tally: Tally,
+    pub(crate) metrics: RouterMetrics,
 }
 
 impl Router {
@@ -55,7 +55,7 @@ impl Router {
             last_session: 0,
             clock_is_behind: 0,
             told: BTreeMap::new(),
-            tally: Tally::default(),
+            metrics: RouterMetrics::default(),
         }
     }
 
@@ -85,8 +85,8 @@ impl Router {
     }
 
     pub(crate) fn count(&mut self, bytes: usize) {
-        self.tally.messages += 1;
-        self.tally.bytes += bytes as u64;
+        self.metrics.messages += 1;
+        self.metrics.bytes += bytes as u64;
     }
 
     /// What holds of each effect at once.
@@ -111,8 +111,8 @@ impl Router {
     }
 
     fn changed(&mut self, now: Time) {
-        self.tally.changed = now;
-        self.tally.changes += 1;
+        self.metrics.changed = now;
+        self.metrics.changes += 1;
     }
 
     /// No path that is told comes back to a zone, or is too long.

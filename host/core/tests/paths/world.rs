@@ -2,7 +2,7 @@
 
 use crate::graph::{Family, distances};
 use crate::network::Network;
-use crate::router::{Router, Tally};
+use crate::router::{Router, RouterMetrics};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use wasmnode_core::message::peer::Traits;
@@ -143,16 +143,16 @@ impl World {
     pub(crate) fn measure(&mut self, what: impl FnOnce(&mut Self)) -> Cost {
         let begin = self.network.now;
         for router in &mut self.network.routers {
-            router.tally = Tally { changed: begin, ..Tally::default() };
+            router.metrics = RouterMetrics { changed: begin, ..RouterMetrics::default() };
         }
         what(self);
         self.network.run_for(Duration::from_secs(4));
-        let tallies = || self.network.routers.iter().map(|router| router.tally);
+        let tallies = || self.network.routers.iter().map(|router| router.metrics);
         Cost {
-            settled: tallies().map(|tally| tally.changed).max().unwrap_or(Time::ZERO).since(begin),
-            updates: tallies().map(|tally| tally.updates).sum(),
-            most: tallies().map(|tally| tally.updates).max().unwrap_or(0),
-            bytes: tallies().map(|tally| tally.bytes).sum(),
+            settled: tallies().map(|metrics| metrics.changed).max().unwrap_or(Time::ZERO).since(begin),
+            updates: tallies().map(|metrics| metrics.updates).sum(),
+            most: tallies().map(|metrics| metrics.updates).max().unwrap_or(0),
+            bytes: tallies().map(|metrics| metrics.bytes).sum(),
         }
     }
 

@@ -63,7 +63,7 @@ impl Fixture {
         self.routes.member_down(member);
     }
 
-    pub(crate) fn hear(&mut self, from: &Label, say: Say, now: Time) {
+    pub(crate) fn receive(&mut self, from: &Label, say: Say, now: Time) {
         match say {
             Say::Pull => self.routes.receive_pull(from, now),
             Say::Advert(advert) => {

@@ -24,7 +24,7 @@ pub(crate) struct World {
     seed: u64,
     rng: fastrand::Rng,
     now: Time,
-    stations: Vec<Fixture>,
+    nodes: Vec<Fixture>,
     /// Whether limits keep something out.
     tight: bool,
     settings: DirectorySettings,
@@ -67,12 +67,12 @@ impl World {
         let tight = rng.u8(..4) == 0;
         let (offers, routes) = if tight { (rng.usize(2..5), rng.usize(3..12)) } else { (10_000, 100_000) };
         let settings = DirectorySettings { lease: LEASE, offers, routes };
-        let station = |n: usize| Fixture::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
+        let node = |n: usize| Fixture::new(format!("n{n}").parse().unwrap(), &settings, n as u64);
         Self {
             seed,
             tight,
             now: Time::ZERO,
-            stations: (0..rng.usize(2..6)).map(station).collect(),
+            nodes: (0..rng.usize(2..6)).map(node).collect(),
             settings: settings.clone(),
             services: (0..rng.usize(1..10)).map(|n| format!("s{n}").parse().unwrap()).collect(),
             flying: BTreeMap::new(),
@@ -111,13 +111,13 @@ impl World {
     }
 
     fn log(&mut self, n: usize, given: &impl Notation) {
-        self.log.write(self.now, || &self.stations[n].name, given);
+        self.log.write(self.now, || &self.nodes[n].name, given);
     }
 
     /// Logs what each node reports of its directory.
     fn report(&mut self) {
-        for station in self.stations.iter().filter(|station| station.alive) {
-            self.log.write(self.now, || &station.name, &station.routes);
+        for node in self.nodes.iter().filter(|node| node.alive) {
+            self.log.write(self.now, || &node.name, &node.routes);
         }
     }
 
@@ -132,8 +132,8 @@ impl World {
 
     /// The next message or wake-up, if there is one before `end`.
     fn step(&mut self, end: Time) -> bool {
-        let wakes = self.stations.iter().enumerate().filter(|(_, station)| station.alive);
-        let wake = wakes.filter_map(|(n, station)| Some((station.routes.next_wake()?, n))).min();
+        let wakes = self.nodes.iter().enumerate().filter(|(_, node)| node.alive);
+        let wake = wakes.filter_map(|(n, node)| Some((node.routes.next_wake()?, n))).min();
         let arrival = self.flying.first_key_value().map(|(&(time, _), _)| time);
         let Some(time) = wake.map(|(time, _)| time).into_iter().chain(arrival).min().filter(|time| *time < end) else {
             return false;
@@ -147,7 +147,7 @@ impl World {
     }
 
     fn wake(&mut self, n: usize) {
-        self.stations[n].wake(self.now);
+        self.nodes[n].wake(self.now);
         for _ in 0..self.act(n, &"wakes") {
             self.count("lease ran out");
         }
@@ -155,10 +155,10 @@ impl World {
 
     fn deliver(&mut self) {
         let Some((_, Message { from, to, say })) = self.flying.pop_first() else { return };
-        if self.stations[to].alive {
-            let name = self.stations[from].name.clone();
-            self.log.write(self.now, || &self.stations[to].name, &(&name, ">", &say));
-            self.stations[to].hear(&name, say, self.now);
+        if self.nodes[to].alive {
+            let name = self.nodes[from].name.clone();
+            self.log.write(self.now, || &self.nodes[to].name, &(&name, ">", &say));
+            self.nodes[to].receive(&name, say, self.now);
             self.act_on(to);
         }
     }
@@ -172,8 +172,8 @@ impl World {
     /// Does what a node has decided. How many services were withdrawn.
     fn act_on(&mut self, n: usize) -> usize {
         let mut withdrawn = 0;
-        for effect in self.stations[n].drain(self.now) {
-            self.log.write(self.now, || format!("{}  ", self.stations[n].name), &effect);
+        for effect in self.nodes[n].drain(self.now) {
+            self.log.write(self.now, || format!("{}  ", self.nodes[n].name), &effect);
             self.check_rest(&effect);
             match effect {
                 DirectoryEffect::Advertise { to, advert } => self.send(n, &to, Say::Advert(advert)),
@@ -194,14 +194,14 @@ impl World {
     fn check_rest(&self, effect: &DirectoryEffect) {
         let rests = match effect {
             DirectoryEffect::Advertise { advert, .. } => matches!(advert, Advert::Still { .. }),
-            DirectoryEffect::Pull { from } => !self.stations[self.number(from)].alive,
+            DirectoryEffect::Pull { from } => !self.nodes[self.number(from)].alive,
             _ => false,
         };
         assert!(rests || !self.settled, "does not rest: {effect:?}");
     }
 
     fn number(&self, name: &Label) -> usize {
-        self.stations.iter().position(|station| station.name == *name).unwrap()
+        self.nodes.iter().position(|node| node.name == *name).unwrap()
     }
 
     fn send(&mut self, from: usize, to: &Label, say: Say) {
@@ -232,8 +232,8 @@ impl World {
     }
 
     fn accident(&mut self) {
-        let n = self.rng.usize(..self.stations.len());
-        let other = self.rng.usize(..self.stations.len());
+        let n = self.rng.usize(..self.nodes.len());
+        let other = self.rng.usize(..self.nodes.len());
         match self.rng.u8(..100) {
             0..55 => self.change_services(n),
             55..60 => self.crash(n),
@@ -250,7 +250,7 @@ impl World {
     }
 
     fn change_services(&mut self, n: usize) {
-        if !self.stations[n].alive {
+        if !self.nodes[n].alive {
             return;
         }
         for _ in 0..self.rng.usize(1..4) {
@@ -262,10 +262,10 @@ impl World {
                     traits: Traits { idempotent: self.rng.u8(..8) == 0, by_workers: self.rng.u8(..8) == 0 },
                 };
                 self.log(n, &("offers", &offer));
-                self.stations[n].routes.offer(offer, self.now);
+                self.nodes[n].routes.offer(offer, self.now);
             } else {
                 self.log(n, &("withdraws", &service));
-                self.stations[n].routes.withdraw(&service, self.now);
+                self.nodes[n].routes.withdraw(&service, self.now);
             }
         }
         self.act_on(n);
@@ -274,32 +274,32 @@ impl World {
     /// A process ends without a word.
     fn crash(&mut self, n: usize) {
         self.count("crashed");
-        self.stations[n].alive = false;
+        self.nodes[n].alive = false;
         self.log.note(self.now, || format!("n{n} crashes"));
     }
 
     /// Another process starts under the same name. Nobody needs to have noticed that the one before ended.
     fn start(&mut self, n: usize) {
-        if !self.stations[n].alive {
-            let name = self.stations[n].name.clone();
-            self.stations[n] = Fixture::new(name, &self.settings, self.now.as_micros());
+        if !self.nodes[n].alive {
+            let name = self.nodes[n].name.clone();
+            self.nodes[n] = Fixture::new(name, &self.settings, self.now.as_micros());
             self.act(n, &"starts");
         }
     }
 
     fn take_for_dead(&mut self, n: usize, other: usize) {
-        if self.stations[n].alive {
+        if self.nodes[n].alive {
             self.count("taken for dead");
-            let name = self.stations[other].name.clone();
-            self.stations[n].member_down(&name);
+            let name = self.nodes[other].name.clone();
+            self.nodes[n].member_down(&name);
             self.act(n, &("down", name));
         }
     }
 
     fn take_for_alive(&mut self, n: usize, other: usize) {
-        if self.stations[n].alive {
-            let name = self.stations[other].name.clone();
-            self.stations[n].member_up(&name, self.now);
+        if self.nodes[n].alive {
+            let name = self.nodes[other].name.clone();
+            self.nodes[n].member_up(&name, self.now);
             self.act(n, &("up", name));
         }
     }
@@ -310,19 +310,19 @@ impl World {
         self.log.note(self.now, || "the faults stop".into());
         self.report();
         self.faults = false;
-        let all = 0..self.stations.len();
+        let all = 0..self.nodes.len();
         for n in all.clone() {
             if self.rng.u8(..4) > 0 {
                 self.start(n);
             }
-            if !self.stations[n].alive {
+            if !self.nodes[n].alive {
                 self.count("stayed dead");
             }
         }
         for n in all.clone() {
             for other in all.clone().filter(|other| *other != n) {
-                let known = self.stations[n].up.contains(&self.stations[other].name);
-                if self.stations[other].alive && !known {
+                let known = self.nodes[n].up.contains(&self.nodes[other].name);
+                if self.nodes[other].alive && !known {
                     self.take_for_alive(n, other);
                 }
             }
@@ -330,7 +330,7 @@ impl World {
     }
 
     fn living(&self) -> impl Iterator<Item = &Fixture> {
-        self.stations.iter().filter(|station| station.alive)
+        self.nodes.iter().filter(|node| node.alive)
     }
 
     fn living_agree(&self) -> bool {
@@ -339,7 +339,7 @@ impl World {
     }
 
     fn dead_are_forgotten(&self) -> bool {
-        let dead = || self.stations.iter().filter(|station| !station.alive);
+        let dead = || self.nodes.iter().filter(|node| !node.alive);
         self.living().all(|knower| dead().all(|other| knower.routes.offers_of(&other.name).next().is_none()))
     }
 }

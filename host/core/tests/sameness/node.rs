@@ -128,15 +128,15 @@ fn events() -> Vec<Event> {
         let (connection, service) = (ConnectionId::new(peer), name(service));
         events.push(Event::WorkerJoined { connection: connection.clone(), service: service.clone() });
         events.push(Event::WorkerLeft { connection: connection.clone(), service: service.clone(), why: "a" });
-        events.push(Event::Untold { connection, service, failure: Failure::new(Code::Failed, "a") });
+        events.push(Event::UnreportedFailure { connection, service, failure: Failure::new(Code::Failed, "a") });
     }
     events.push(Event::WorkerLeft { connection: connection(), service: name("a"), why: "b" });
-    events.push(Event::Untold {
+    events.push(Event::UnreportedFailure {
         connection: connection(),
         service: name("a"),
         failure: Failure::new(Code::Failed, "b"),
     });
-    events.push(Event::Untold {
+    events.push(Event::UnreportedFailure {
         connection: connection(),
         service: name("a"),
         failure: Failure::new(Code::Crashed, "a"),
@@ -162,8 +162,8 @@ fn zone_events() -> Vec<ZoneEvent> {
         events.push(ZoneEvent::PeerRefused { node: one.into(), why: other.into() });
         events.push(ZoneEvent::SessionUp { zone: one.parse().unwrap(), router: other.parse().unwrap() });
     }
-    for (node, is_silent) in [("a", true), ("a", false), ("b", true)] {
-        events.push(ZoneEvent::PeerSilent { node: node.parse().unwrap(), is_silent });
+    for (node, is_unresponsive) in [("a", true), ("a", false), ("b", true)] {
+        events.push(ZoneEvent::PeerUnresponsive { node: node.parse().unwrap(), is_unresponsive });
     }
     events.extend(["a", "b"].map(|router| ZoneEvent::SessionDown { router: router.parse().unwrap() }));
     events.extend([1, 2].map(|services| ZoneEvent::Unlisted { services }));
@@ -223,7 +223,7 @@ fn hops() -> Vec<PeerStatus> {
         outstanding: 0,
         latency_us: 0,
         failures_in_a_row: 0,
-        is_silent: false,
+        is_unresponsive: false,
         is_full: false,
         paused_for: Duration::ZERO,
         idempotent: false,
@@ -237,7 +237,7 @@ fn hops() -> Vec<PeerStatus> {
             |hop| hop.outstanding = 1,
             |hop| hop.latency_us = 1,
             |hop| hop.failures_in_a_row = 1,
-            |hop| hop.is_silent = true,
+            |hop| hop.is_unresponsive = true,
             |hop| hop.is_full = true,
             |hop| hop.paused_for = Duration::from_nanos(1),
             |hop| hop.idempotent = true,
@@ -280,14 +280,14 @@ fn no_two_services_are_written_alike() {
 #[test]
 fn no_two_members_and_explanations_are_written_alike() {
     let member = members().remove(0);
-    let member = MemberStatus { member, is_me: false, is_linked: false, is_silent: false, offers: 0 };
+    let member = MemberStatus { member, is_me: false, is_linked: false, is_unresponsive: false, offers: 0 };
     all_differ(&variations(
         &member,
         &[
             |status| status.member = members().remove(1),
             |status| status.is_me = true,
             |status| status.is_linked = true,
-            |status| status.is_silent = true,
+            |status| status.is_unresponsive = true,
             |status| status.offers = 1,
         ],
     ));

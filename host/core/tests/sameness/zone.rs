@@ -190,16 +190,16 @@ fn no_two_reports_of_paths_are_written_alike() {
     all_differ(&variations(
         &PathSizes::default(),
         &[
-            |sizes| sizes.heard = 1,
+            |sizes| sizes.received = 1,
             |sizes| sizes.reachable = 1,
-            |sizes| sizes.told = 1,
+            |sizes| sizes.sent = 1,
             |sizes| sizes.causes = 1,
             |sizes| sizes.origins = 1,
         ],
     ));
     all_differ(&variations(
         &PathCounters::default(),
-        &[|counters| counters.refused = 1, |counters| counters.over = 1, |counters| counters.asked = 1],
+        &[|counters| counters.refused = 1, |counters| counters.over = 1, |counters| counters.refreshes = 1],
     ));
     let (key, other) =
         (RouteKey { zone: label("a"), service: name("a") }, RouteKey { zone: label("a"), service: name("b") });

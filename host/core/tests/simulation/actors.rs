@@ -47,7 +47,7 @@ pub(crate) struct Cue<'a> {
 }
 
 impl Cue<'_> {
-    pub(crate) fn say(&mut self, frames: Vec<Frame>) {
+    pub(crate) fn send(&mut self, frames: Vec<Frame>) {
         self.acts.push(Act::Say(frames));
     }
 
@@ -74,11 +74,11 @@ impl Actor {
         }
     }
 
-    pub(crate) fn hear(&mut self, frames: &[Frame], cue: &mut Cue<'_>) {
+    pub(crate) fn receive(&mut self, frames: &[Frame], cue: &mut Cue<'_>) {
         match self {
-            Self::Client(client) => client.hear(frames),
-            Self::Worker(worker) => worker.hear(frames, cue),
-            Self::Stranger(stranger) => stranger.hear(frames),
+            Self::Client(client) => client.receive(frames),
+            Self::Worker(worker) => worker.receive(frames, cue),
+            Self::Stranger(stranger) => stranger.receive(frames),
         }
     }
 }

@@ -12,7 +12,7 @@ mod rest;
 mod truth;
 
 use crate::coverage::Coverage;
-use model::{AskId, Asker, Model};
+use model::{Model, RequestNumber, Requester};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wasmnode_core::message::Dialect;
@@ -33,10 +33,10 @@ pub(crate) struct Checker {
     step: u64,
     now: Time,
     settings: NodeSettings,
-    pub(crate) tally: Coverage,
+    pub(crate) coverage: Coverage,
     book: Model,
     /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
-    desks: BTreeMap<ServiceName, Desk>,
+    services: BTreeMap<ServiceName, ServiceModel>,
     workers: BTreeMap<ConnectionId, Registered>,
     /// Clients that have asked in compact messages, and so understand them.
     compact: BTreeSet<ConnectionId>,
@@ -72,16 +72,16 @@ struct Moment {
     must_be_told_to_go: BTreeSet<ConnectionId>,
     told_to_go: BTreeSet<ConnectionId>,
     /// Requests that must have their answer when the node is at rest.
-    must_be_closed: Vec<AskId>,
+    must_be_closed: Vec<RequestNumber>,
     /// Requests that must have told every part of their answer when the node is at rest.
-    told_in_parts: Vec<AskId>,
+    told_in_parts: Vec<RequestNumber>,
     /// Runs that ended in this step: the node may have decided to stop them before it heard so.
     finished: BTreeSet<RequestId>,
 }
 
 /// The node's own answer to a message.
 struct Own {
-    asker: Asker,
+    requester: Requester,
     dialect: Dialect,
     /// The body, or `None` for a failure "malformed".
     body: Option<Body>,
@@ -91,16 +91,16 @@ struct Own {
 
 /// One service.
 #[derive(Default)]
-struct Desk {
+struct ServiceModel {
     offered: bool,
     running: usize,
     idle: usize,
     busy: usize,
-    waiting: BTreeSet<AskId>,
+    waiting: BTreeSet<RequestNumber>,
     unreachable_since: Time,
 }
 
-impl Desk {
+impl ServiceModel {
     fn is_reachable(&self) -> bool {
         self.offered || self.idle + self.busy > 0
     }
@@ -125,7 +125,7 @@ struct Registered {
 
 struct Held {
     token: Frame,
-    ask: AskId,
+    ask: RequestNumber,
     /// How long it may take, whatever becomes of the request meanwhile.
     until: Time,
     /// Heartbeats that the worker has sent since.
@@ -133,7 +133,7 @@ struct Held {
 }
 
 struct Execution {
-    ask: AskId,
+    ask: RequestNumber,
     service: ServiceName,
     stopped: bool,
 }
@@ -145,9 +145,9 @@ impl Checker {
             step: 0,
             now: Time::ZERO,
             settings,
-            tally: Coverage::default(),
+            coverage: Coverage::default(),
             book: Model::default(),
-            desks: BTreeMap::new(),
+            services: BTreeMap::new(),
             workers: BTreeMap::new(),
             compact: BTreeSet::new(),
             runs: BTreeMap::new(),
@@ -173,20 +173,20 @@ impl Checker {
     }
 
     fn is_reachable(&self, service: &ServiceName) -> bool {
-        self.desks.get(service).is_some_and(Desk::is_reachable)
+        self.services.get(service).is_some_and(ServiceModel::is_reachable)
     }
 
-    /// Changes a desk, and notes when its service has lost its last provider.
-    fn at_desk(&mut self, service: &ServiceName, change: impl FnOnce(&mut Desk)) {
-        let desk = self.desks.entry(service.clone()).or_default();
-        let was_reachable = desk.is_reachable();
-        change(desk);
-        if was_reachable && !desk.is_reachable() {
-            desk.unreachable_since = self.now;
+    /// Changes a service_model, and notes when its service has lost its last provider.
+    fn update_service(&mut self, service: &ServiceName, change: impl FnOnce(&mut ServiceModel)) {
+        let service_model = self.services.entry(service.clone()).or_default();
+        let was_reachable = service_model.is_reachable();
+        change(service_model);
+        if was_reachable && !service_model.is_reachable() {
+            service_model.unreachable_since = self.now;
         }
-        let (kind, waiting) = (desk.kind(), desk.waiting.clone());
-        if !desk.is_needed() {
-            self.desks.remove(service);
+        let (kind, waiting) = (service_model.kind(), service_model.waiting.clone());
+        if !service_model.is_needed() {
+            self.services.remove(service);
         }
         waiting.into_iter().for_each(|ask| self.turn(ask, kind));
     }

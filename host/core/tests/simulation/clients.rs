@@ -83,7 +83,7 @@ impl Client {
                 let pause = up_to(cue.rng, self.pause);
                 cue.wake_in(pause, Errand::Ask);
             }
-            Errand::Cancel(id) => cue.say(native::encode_cancel(id)),
+            Errand::Cancel(id) => cue.send(native::encode_cancel(id)),
             Errand::GiveUp(number) if cue.calm => drop(self.open.remove(&number)),
             Errand::GiveUp(number) => {
                 if let Some(mut frames) = self.open.remove(&number) {
@@ -97,7 +97,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn hear(&mut self, frames: &[Frame]) {
+    pub(crate) fn receive(&mut self, frames: &[Frame]) {
         if self.dialect.is_native() {
             if let Ok((id, reply)) = native::decode_reply(frames.to_vec())
                 && !matches!(reply, wasmnode_core::message::Reply::Partial(_))
@@ -124,7 +124,7 @@ impl Client {
         } else {
             cue.wake_in(self.gives_up_after, Errand::GiveUp(self.asked));
         }
-        cue.say(frames);
+        cue.send(frames);
         // Now and then a number is used twice.
         self.asked += u64::from(!chance(cue.rng, 20));
     }

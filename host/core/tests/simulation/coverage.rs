@@ -54,7 +54,7 @@ const OCCASIONS: &[&str] = &[
     "reply too large",
     "failure told natively",
     "failure told as status",
-    "failure untold",
+    "failure failure_not_sent",
     "call answered",
     "call failed",
     "mmi 200",
@@ -101,7 +101,7 @@ impl Coverage {
         *self.0.entry(what).or_default() += times;
     }
 
-    /// Counts a reason once per tally: searching a text for all of them each time would take longer than the core.
+    /// Counts a reason once per coverage: searching a text for all of them each time would take longer than the core.
     pub(crate) fn count_reason(&mut self, code: Option<Code>, reason: &str) {
         for &(of, part) in REASONS {
             if of == code && !self.0.contains_key(part) && reason.contains(part) {

@@ -33,19 +33,19 @@ impl Stranger {
             (_, 5) => mutated(&self.heard, cue.rng),
             _ => random(cue.rng),
         };
-        let frames = told_apart(frames, cue.rng);
-        cue.say(frames);
+        let frames = with_unique_body(frames, cue.rng);
+        cue.send(frames);
         let pause = up_to(cue.rng, Duration::from_millis(200));
         cue.wake_in(pause, Errand::Harass);
     }
 
-    pub(crate) fn hear(&mut self, frames: &[Frame]) {
+    pub(crate) fn receive(&mut self, frames: &[Frame]) {
         self.heard = frames.to_vec();
     }
 }
 
 /// A request that no other is like, for the checker knows requests by their bodies; anything else as it is.
-fn told_apart(mut frames: Vec<Frame>, rng: &mut Rng) -> Vec<Frame> {
+fn with_unique_body(mut frames: Vec<Frame>, rng: &mut Rng) -> Vec<Frame> {
     if let Ok(Message::Request { .. }) = decode(frames.clone()) {
         frames.push(frame(format!("stranger {}", rng.u64(..))));
     }

@@ -49,14 +49,14 @@ fn sweep(first: u64) {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
-    let (mut tally, mut steps) = (Coverage::default(), 0);
+    let (mut coverage, mut steps) = (Coverage::default(), 0);
     for seed in (first..seeds).step_by(2) {
         let outcome = world::run(seed, Log::None);
-        tally.add(&outcome.tally);
+        coverage.add(&outcome.coverage);
         steps += outcome.steps;
     }
-    println!("{steps} steps\n{}", tally.report());
-    let missing = tally.missing();
+    println!("{steps} steps\n{}", coverage.report());
+    let missing = coverage.missing();
     assert!(missing.is_empty() || seeds < ENOUGH, "no seed has reached: {missing:#?}");
 }
 

@@ -53,23 +53,23 @@ impl Worker {
             Errand::Register(life) if life == self.life => {
                 self.alive = true;
                 let service = Frame::from_static(self.service.as_bytes());
-                cue.say(self.frames(READY, [service]));
+                cue.send(self.frames(READY, [service]));
                 cue.wake_in(self.heartbeat, Errand::Beat(self.life));
             }
             Errand::Beat(life) if life == self.life => {
-                cue.say(self.frames(self.heartbeat_number(), []));
+                cue.send(self.frames(self.heartbeat_number(), []));
                 cue.wake_in(self.heartbeat, Errand::Beat(self.life));
             }
             Errand::Speak(number) => {
                 if let Some(frames) = self.prepared.remove(&number) {
-                    cue.say(frames);
+                    cue.send(frames);
                 }
             }
             _ => {}
         }
     }
 
-    pub(crate) fn hear(&mut self, frames: &[Frame], cue: &mut Cue<'_>) {
+    pub(crate) fn receive(&mut self, frames: &[Frame], cue: &mut Cue<'_>) {
         if !self.alive {
             return;
         }
@@ -106,9 +106,9 @@ impl Worker {
                 self.end_life();
                 cue.acts.push(Act::HangUp(up_to(cue.rng, Duration::from_secs(1))));
             }
-            3 => self.say_in(time, ready, cue),
+            3 => self.send_in(time, ready, cue),
             4 => {
-                self.say_in(time, leave, cue);
+                self.send_in(time, leave, cue);
                 self.end_life_but_speak();
                 self.register_in(Duration::from_secs(1), cue);
             }
@@ -117,7 +117,7 @@ impl Worker {
                 let next = frame(format!("{:016x}", cue.rng.u64(..40)));
                 let other = pick(cue.rng, &[0, 1, 2]);
                 let token = [earlier, next, Frame::from_static(&[0, 0, 0, 1])][other].clone();
-                self.say_in(time, self.reply(self.final_number(), token, frame("a lie")), cue);
+                self.send_in(time, self.reply(self.final_number(), token, frame("a lie")), cue);
                 self.serve(time * 2, body, cue);
             }
             // It answers twice: the second time it has no request, or another one.
@@ -128,12 +128,12 @@ impl Worker {
             7 => self.serve(time + Duration::from_secs(1), body, cue),
             8 => {
                 let (number, token) = (self.final_number() - cue.rng.u8(..2), self.token.clone());
-                self.say_in(time, self.reply(number, token, Frame::from_static(&FLOOD)), cue);
+                self.send_in(time, self.reply(number, token, Frame::from_static(&FLOOD)), cue);
             }
             // It forgets the body.
             _ => {
                 let token = self.token.clone();
-                self.say_in(time, self.frames(self.final_number(), [token, Frame::new()]), cue);
+                self.send_in(time, self.frames(self.final_number(), [token, Frame::new()]), cue);
             }
         }
     }
@@ -143,13 +143,13 @@ impl Worker {
         let asked = body.first().cloned().unwrap_or_default();
         if self.dialect != Dialect::Majordomo01 && chance(cue.rng, 300) {
             let part = frame(format!("part {} of {}", self.spoken, String::from_utf8_lossy(&asked)));
-            self.say_in(time / 2, self.reply(3, token.clone(), part), cue);
+            self.send_in(time / 2, self.reply(3, token.clone(), part), cue);
         }
         let done = frame(format!("work {} on {}", self.spoken, String::from_utf8_lossy(&asked)));
-        self.say_in(time, self.reply(self.final_number(), token, done), cue);
+        self.send_in(time, self.reply(self.final_number(), token, done), cue);
     }
 
-    fn say_in(&mut self, time: Duration, frames: Vec<Frame>, cue: &mut Cue<'_>) {
+    fn send_in(&mut self, time: Duration, frames: Vec<Frame>, cue: &mut Cue<'_>) {
         self.spoken += 1;
         self.prepared.insert(self.spoken, frames);
         cue.wake_in(time, Errand::Speak(self.spoken));

@@ -23,7 +23,7 @@ use wasmnode_core::{ConnectionId, Frame, Input, Node, NodeSettings, Output, Serv
 /// How a run of the simulation went; it went well, or it would have panicked.
 pub(crate) struct Outcome {
     pub(crate) steps: u64,
-    pub(crate) tally: Coverage,
+    pub(crate) coverage: Coverage,
     pub(crate) log: Log,
 }
 
@@ -168,7 +168,7 @@ impl World {
 
     fn tick(&mut self, late: Duration) {
         if !late.is_zero() {
-            self.checker.tally.count("woken late");
+            self.checker.coverage.count("woken late");
         }
         self.feed(Input::Tick);
     }
@@ -183,7 +183,7 @@ impl World {
             }
             Happening::Reaches { peer, connection, frames } => {
                 if self.peers[peer].0.connection == connection {
-                    self.cue(peer, |actor, cue| actor.hear(&frames, cue));
+                    self.cue(peer, |actor, cue| actor.receive(&frames, cue));
                 }
             }
             Happening::Wakes { peer, errand } => self.cue(peer, |actor, cue| actor.woken(errand, cue)),
@@ -203,18 +203,18 @@ impl World {
             }
             Happening::BreaksAgain { peer } => self.break_off(peer),
             Happening::Ends(connection) => {
-                self.checker.tally.count("connection ended");
+                self.checker.coverage.count("connection ended");
                 self.feed(Input::Gone(connection));
             }
             Happening::Connects { peer } => self.connect(peer),
             Happening::PipeClears { peer } => self.clear_pipe(peer),
             Happening::Reloads => self.reload(),
             Happening::Drains => {
-                self.checker.tally.count("drained");
+                self.checker.coverage.count("drained");
                 self.feed(Input::Drain);
             }
             Happening::Stops => {
-                self.checker.tally.count("stopped");
+                self.checker.coverage.count("stopped");
                 self.stopped = true;
                 self.feed(Input::Stop);
             }
@@ -285,7 +285,7 @@ impl World {
         }
         if chance(&mut self.rng, self.weather.full_pipes) {
             link.wait(frames);
-            self.checker.tally.count("pipe filled");
+            self.checker.coverage.count("pipe filled");
             let time = self.now + up_to(&mut self.rng, Duration::from_secs(2));
             self.note(time, Happening::PipeClears { peer });
             return None;
@@ -296,7 +296,7 @@ impl World {
 
     fn deliver(&mut self, peer: usize, frames: Vec<Frame>) {
         if chance(&mut self.rng, self.weather.loss) {
-            return self.checker.tally.count("message lost");
+            return self.checker.coverage.count("message lost");
         }
         let (link, _) = &mut self.peers[peer];
         let time = link.reaches_peer(self.now, self.weather.delay, &mut self.rng);

@@ -53,7 +53,7 @@ pub(crate) struct Checker {
     /// What may be wrong for longer, because it has to be forgotten, or found by sums.
     forgets_within: Duration,
     test: &'static str,
-    pub(crate) tally: Coverage,
+    pub(crate) coverage: Coverage,
 }
 
 impl Checker {
@@ -79,7 +79,7 @@ impl Checker {
             liar: liar.map(|liar| scenario.nodes[liar].settings.endpoint.clone()),
             forgets_within: if scenario.is_gentle { Duration::ZERO } else { paths.lease + 2 * paths.still },
             test: scenario.test,
-            tally: Coverage::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -137,7 +137,7 @@ impl Checker {
         let address = String::from_utf8_lossy(&ask.service).into_owned();
         let (service, place) = address.split_once('@').unwrap_or((&address, ""));
         if !place.is_empty() {
-            self.tally.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
+            self.coverage.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
         }
         let mut new = RequestModel::new(Requester::Client(from), service, home);
         let own_zone = self.books[&home].settings.zone.as_str();
@@ -190,12 +190,12 @@ impl Checker {
     pub(crate) fn input(&mut self, id: ProcessId, input: &Input) {
         self.steps += 1;
         match input {
-            Input::Message { from, frames } if from.as_bytes().starts_with(b"client") => self.client_says(frames),
+            Input::Message { from, frames } if from.as_bytes().starts_with(b"client") => self.client_sent(frames),
             Input::Unsent { frames, .. } if message::peer::request_id(frames).is_some() => {
-                self.tally.count("request unsent");
+                self.coverage.count("request unsent");
             }
-            Input::Undeliverable { .. } => self.tally.count("undeliverable"),
-            Input::LinkDown { .. } => self.tally.count("link down"),
+            Input::Undeliverable { .. } => self.coverage.count("undeliverable"),
+            Input::LinkDown { .. } => self.coverage.count("link down"),
             Input::Offered(service) => {
                 let now = self.now;
                 self.book(id).offers.entry(service.clone()).or_insert(now);
@@ -212,7 +212,7 @@ impl Checker {
         }
     }
 
-    fn client_says(&mut self, frames: &[Frame]) {
+    fn client_sent(&mut self, frames: &[Frame]) {
         match message::decode(frames.to_vec()) {
             Ok(message::Message::Request { request, .. }) => {
                 self.ask_mut(request.id).is_open = true;
@@ -247,7 +247,7 @@ impl Checker {
         match output {
             Output::Send { to, frames } if to.as_bytes().starts_with(b"client") => {
                 match native::decode_reply(frames.clone()) {
-                    Ok((number, reply)) => self.client_hears(id, to, number, &reply),
+                    Ok((number, reply)) => self.client_received(id, to, number, &reply),
                     Err(malformed) => self.fail(&format!("a client cannot read what it is told: {malformed}")),
                 }
             }
@@ -287,13 +287,13 @@ impl Checker {
             self.fail(&format!("request {number} runs at {name}, but was answered with {code}"));
         }
         if !ask.runs.is_empty() {
-            self.tally.count("ran a second time");
+            self.coverage.count("ran a second time");
         }
         if ask.home != id {
-            self.tally.count("ran at a peer");
+            self.coverage.count("ran at a peer");
         }
         if is_abroad {
-            self.tally.count("ran in another zone");
+            self.coverage.count("ran in another zone");
         }
         let run = Execution { at: id, is_idempotent, result: None };
         let ask = self.ask_mut(number);
@@ -304,7 +304,7 @@ impl Checker {
         }
     }
 
-    fn client_hears(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
+    fn client_received(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
         match self.asks.get(&number) {
             Some(RequestModel { requester: Requester::Client(peer), home, .. }) if peer == to && *home == id => {}
             _ => self.fail(&format!("client {to} is told of request {number}, which is not its own: {reply:?}")),
@@ -328,7 +328,7 @@ impl Checker {
                 if is_other || (is_double && !is_garbled) {
                     self.fail(&format!("request {number} gets parts of two runs, or one twice: {body:?}"));
                 }
-                self.tally.count("partial reply");
+                self.coverage.count("partial reply");
             }
             Reply::Final(body) => {
                 let index = self.made_by(number, body, true);
@@ -339,9 +339,9 @@ impl Checker {
                 if self.asks[&number].must_succeed == Some(false) {
                     self.fail(&format!("in calm, request {number} is answered from where no rule lets it pass"));
                 }
-                self.tally.count("final reply");
+                self.coverage.count("final reply");
                 if self.asks[&number].runs[index].at != id {
-                    self.tally.count("final reply of a peer");
+                    self.coverage.count("final reply of a peer");
                 }
             }
             Reply::Failure(failure) => self.failed(id, number, failure),
@@ -363,8 +363,8 @@ impl Checker {
     }
 
     fn failed(&mut self, id: ProcessId, number: u64, failure: &Failure) {
-        self.tally.count(failure.code.name());
-        self.tally.count_reason(&failure.reason);
+        self.coverage.count(failure.code.name());
+        self.coverage.count_reason(&failure.reason);
         let ask = &self.asks[&number];
         if ask.must_succeed == Some(true) {
             let (home, zone) = (self.books[&id].name(), &ask.zone);
@@ -417,7 +417,7 @@ impl Checker {
                 *by_peer.entry(peer.node).or_insert(0) += peer.outstanding;
             }
         }
-        self.tally.count_many("peer full", full);
+        self.coverage.count_many("peer full", full);
         if let Some((peer, count)) = by_peer.iter().find(|(_, count)| **count > requests_per_peer) {
             wrong = Some(format!("{peer} has {count} requests, which is over {requests_per_peer}"));
         }

@@ -58,14 +58,14 @@ fn sweep(first: u64) {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(SEEDS);
-    let (mut tally, mut steps) = (Coverage::default(), 0);
+    let (mut coverage, mut steps) = (Coverage::default(), 0);
     for seed in (first..seeds).step_by(2) {
         let outcome = World::new(seed, Scenario::draw(seed, Size::Small), Log::None).run();
-        tally.add(&outcome.tally);
+        coverage.add(&outcome.coverage);
         steps += outcome.steps;
     }
-    println!("{steps} steps\n{}", tally.report());
-    let missing = tally.missing();
+    println!("{steps} steps\n{}", coverage.report());
+    let missing = coverage.missing();
     assert!(missing.is_empty() || seeds < ENOUGH, "no seed has reached: {missing:#?}");
 }
 
@@ -90,8 +90,8 @@ fn large_zones_keep_every_invariant() {
 #[test]
 fn a_zone_that_is_asked_for_too_much_keeps_every_invariant_and_its_retry_budget() {
     let outcome = World::new(0, Scenario::storm(0), Log::None).run();
-    println!("{} steps\n{}", outcome.steps, outcome.tally.report());
-    assert!(outcome.tally.has("the retry budget is spent"));
+    println!("{} steps\n{}", outcome.steps, outcome.coverage.report());
+    assert!(outcome.coverage.has("the retry budget is spent"));
 }
 
 /// Links that may be lost in all of a zone of four while a name lives three times: each of the others loses that to the
@@ -104,10 +104,10 @@ fn a_name_that_lives_three_times_is_settled_without_links_that_come_and_go() {
     let (mut most, mut taken) = (0, 0);
     for seed in seed.map_or(0..300, |seed| seed..seed + 1) {
         let outcome = World::new(seed, Scenario::three_lives(seed), Log::None).run();
-        let lost = outcome.tally.times("link lost");
+        let lost = outcome.coverage.times("link lost");
         assert!(lost <= LOST_IN_THREE_LIVES, "seed {seed}: {lost} links were lost");
         most = lost.max(most);
-        taken += outcome.tally.times("name taken");
+        taken += outcome.coverage.times("name taken");
     }
     println!("at most {most} links were lost; a name was given up {taken} times");
     assert!(seed.is_some() || taken > 20, "the two hardly meet: {taken}");
@@ -126,14 +126,14 @@ fn joined_zones_keep_every_invariant() {
         return;
     }
     let seeds = number_from("WASMNODE_SEEDS").unwrap_or(JOINED_SEEDS);
-    let (mut tally, mut steps) = (Coverage::default(), 0);
+    let (mut coverage, mut steps) = (Coverage::default(), 0);
     for seed in 0..seeds {
         let outcome = World::new(seed, Scenario::zones(seed), Log::None).run();
-        tally.add(&outcome.tally);
+        coverage.add(&outcome.coverage);
         steps += outcome.steps;
     }
-    println!("{steps} steps\n{}", tally.report());
-    let missing = tally.missing_of(JOINED);
+    println!("{steps} steps\n{}", coverage.report());
+    let missing = coverage.missing_of(JOINED);
     assert!(missing.is_empty() || seeds < JOINED_SEEDS, "no seed has reached: {missing:#?}");
 }
 

@@ -29,7 +29,7 @@ fn measure(extent: Extent) {
     world.run_for(Duration::from_millis(200));
     let agreed = world.agree(Duration::from_secs(30));
     let tables = world.tables();
-    let heard = tables.iter().map(|sizes| sizes.heard);
+    let heard = tables.iter().map(|sizes| sizes.received);
     let reachable = tables.iter().map(|sizes| sizes.reachable).max().unwrap_or(0);
     println!(
         "{family:<12} {zones:>4} zones x {nodes} nodes, {routers} routers each, diameter {diameter}, {far} links to the farthest: all agree {agreed:?} after the start; \

@@ -32,7 +32,7 @@ use wasmnode_core::{CallId, ConnectionId, Frame, Input, Node, NodeSettings, Outp
 pub(crate) struct Outcome {
     pub(crate) nodes: usize,
     pub(crate) steps: u64,
-    pub(crate) tally: Coverage,
+    pub(crate) coverage: Coverage,
     pub(crate) log: Log,
 }
 
@@ -186,7 +186,7 @@ impl World {
     pub(crate) fn run(mut self) -> Outcome {
         self.run_until(Time::from_micros(u64::MAX));
         let Self { mut checker, nodes, log, .. } = self;
-        Outcome { nodes: nodes.len(), steps: checker.steps(), tally: std::mem::take(&mut checker.tally), log }
+        Outcome { nodes: nodes.len(), steps: checker.steps(), coverage: std::mem::take(&mut checker.coverage), log }
     }
 
     fn run_until(&mut self, end: Time) {
@@ -247,7 +247,7 @@ impl World {
         let clock = Clock { started: self.now, ticks: drift };
         let mut boot = 1_700_000_000_000_000 + self.now.as_micros();
         if !self.scenario.clocks.is_zero() {
-            self.checker.tally.count("a clock is wrong");
+            self.checker.coverage.count("a clock is wrong");
             boot += up_to(&mut self.rng, 2 * self.scenario.clocks).as_micros() as u64;
             boot -= self.scenario.clocks.as_micros() as u64;
         }

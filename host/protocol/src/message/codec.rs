@@ -1,5 +1,5 @@
-//! Common encodings of our own dialects, [`native`](super::native) and [`peer`](super::peer): numbers of commands and
-//! fields, integers, names, fields and failures.
+//! Encodings that the dialects [`native`](super::native) and [`peer`](super::peer) share: numbers of commands and fields,
+//! integers, names, fields and failures.
 //!
 //! Lengths are checked against the bytes present before anything is allocated.
 

@@ -30,7 +30,7 @@ pub enum ToWorker {
         /// The client's frames.
         body: Body,
     },
-    /// Sign of life of the node.
+    /// Heartbeat of the node.
     Heartbeat,
     /// End of the registration: the worker leaves, or registers again.
     Disconnect,

@@ -36,16 +36,16 @@ pub enum Dialect {
     Majordomo02,
     /// Majordomo 0.2 with a leading empty frame, which RFC 18 does not have.
     Majordomo02Enveloped,
-    /// Our own client dialect ([`native`]).
+    /// Native client dialect ([`native`]).
     Native,
-    /// Our own client dialect, in compact messages.
+    /// Native client dialect, in compact messages.
     NativeCompact,
     /// Another node ([`peer`]).
     Peer,
 }
 
 impl Dialect {
-    /// Returns `true` for our own client dialect, compact or not.
+    /// Returns `true` for the native client dialect, compact or not.
     #[must_use]
     pub const fn is_native(self) -> bool {
         matches!(self, Self::Native | Self::NativeCompact)
@@ -127,7 +127,7 @@ pub enum WorkerCommand {
         /// The worker's frames.
         body: Body,
     },
-    /// Sign of life.
+    /// Heartbeat of the worker.
     Heartbeat,
     /// End of the registration.
     Disconnect,

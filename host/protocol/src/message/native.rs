@@ -1,4 +1,4 @@
-//! Our own client dialect: the features that Majordomo lacks, in as few frames as possible, because each frame costs.
+//! Native client dialect: the features that Majordomo lacks, in as few frames as possible, because each frame costs.
 //!
 //! A client uses a DEALER socket. A message is one header frame, followed by the frames of the body; or, if it is
 //! compact, one frame with the body in its header. Integers are unsigned, in network byte order.
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_comes_back_as_it_was_sent() {
+    fn a_request_survives_encoding_and_decoding() {
         let bare = Request { deadline_ms: None, wait: false, traceparent: None, idempotency_key: None, ..full_ask() };
         let trace = Request { wait: false, trace: true, ..full_ask() };
         for request in [full_ask(), bare, trace] {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_length_cannot_count_is_refused_and_never_cut() {
+    fn a_value_too_long_for_its_length_field_is_refused_and_never_cut() {
         let (long, field) = ("a".repeat(255), "0".repeat(MAX_FIELD));
         let service = |name: String| Request { service: name.into(), ..full_ask() };
         let parent = |text: String| Request { traceparent: Some(text.into()), ..full_ask() };
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_would_refuse_can_be_known_before_it_is_sent() {
+    fn a_request_that_a_node_would_refuse_fails_the_check() {
         let service = |name: &str| Request { service: Frame::copy_from_slice(name.as_bytes()), ..full_ask() };
         let key = |length| Request { idempotency_key: Some(vec![b'k'; length].into()), ..full_ask() };
         let parent = Request { traceparent: Some(Frame::from_static(b"\xff")), ..full_ask() };
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_stands_byte_for_byte_as_documented() {
+    fn the_header_is_encoded_as_documented() {
         let frames = encode_request(Dialect::Native, &Request { traceparent: None, ..full_ask() }).unwrap();
         assert_eq!(
             frames[0].as_ref(),
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_come_back_as_they_were_sent() {
+    fn replies_survive_encoding_and_decoding() {
         let body = vec![Frame::from_static(b"x"), Frame::new()];
         let failure = Failure::new(Code::Overloaded, "the queue is full");
         for reply in [Reply::Partial(body.clone()), Reply::Final(body), Reply::Failure(failure)] {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn every_header_that_is_cut_short_is_malformed_and_says_whose_it_is() {
+    fn every_truncated_header_is_malformed_and_identifies_its_sender() {
         let whole = encode_request(Dialect::Native, &full_ask()).unwrap()[0].clone();
         let name_end = MAGIC.len() + 9 + 6 + "print".len();
         let field_end = name_end + 3 + full_ask().traceparent.unwrap().len();
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_an_unknown_type_is_passed_over() {
+    fn a_field_of_an_unknown_type_is_ignored() {
         let mut header = encode_request(Dialect::Native, &full_ask()).unwrap()[0].to_vec();
         header.extend(b"\x63\0\x02hi");
         let mut frames = vec![Frame::from(header)];
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_node_may_send_is_refused_from_a_client() {
+    fn a_command_of_a_node_is_refused_from_a_client() {
         for reply in [Reply::Partial(vec![]), Reply::Final(vec![]), Reply::Failure(Failure::new(Code::Lost, ""))] {
             for dialect in [Dialect::Native, Dialect::NativeCompact] {
                 assert!(decode(encode_reply(dialect, 1, reply.clone())).is_err());

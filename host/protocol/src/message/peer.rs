@@ -243,12 +243,12 @@ pub enum PeerMessage {
         /// The number of the request.
         id: u64,
     },
-    /// Request for a sign of life, with the numbers of requests that have been outstanding for long.
+    /// Liveness check, with the numbers of requests that have been outstanding for long.
     Ping {
         /// Those requests, at most [`MAX_NAMED`].
         outstanding: Vec<u64>,
     },
-    /// Sign of life, with the numbers of the named requests that the sender does not have.
+    /// Answer to a ping, with the numbers of the named requests that the sender does not have.
     Pong {
         /// Those requests, at most [`MAX_NAMED`].
         unknown: Vec<u64>,

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_stands_byte_for_byte_as_documented_and_comes_back() {
+    fn a_record_is_encoded_as_documented_and_decoded() {
         let documented = b"\x01\x02\0\0\0\0\0\0\x01\x02\x02r1\x05paris\0\x0fgoes to node \xc3\xa9";
         assert_eq!(encode(&record()), documented.as_slice());
         let with_a_field = [documented.as_slice(), b"\x63\0\x01x"].concat();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_could_confuse_a_terminal_is_refused() {
+    fn a_truncated_record_or_one_with_control_characters_is_refused() {
         let whole = encode(&record());
         for length in 0..whole.len() {
             assert!(decode(whole.slice(..length)).is_err(), "cut at {length}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_writes_can_always_be_read_and_passed_on() {
+    fn every_encoded_record_can_be_decoded_and_forwarded() {
         let label = "x".repeat(Label::MAX).parse::<Label>().unwrap();
         for decision in ["é".repeat(MAX_DECISION), "a\nb\u{85}".into()] {
             let frame = encode(&Record { node: label.clone(), zone: label.clone(), decision, ..record() });

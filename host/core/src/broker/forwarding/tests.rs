@@ -34,7 +34,7 @@ fn submit(broker: &mut Broker, id: u64, service: &str, has_alternative: bool) {
 }
 
 fn context(id: u64, service: &str, has_alternative: bool) -> RequestContext {
-    let connection = ConnectionId::new(Frame::from(format!("asker {id}")));
+    let connection = ConnectionId::new(Frame::from(format!("requester {id}")));
     let requester = Requester::Client { connection, dialect: Dialect::Peer, id, asked: None };
     RequestContext { has_alternative, ..RequestContext::new(requester, name(service), Destination::Zone(name("b"))) }
 }
@@ -67,7 +67,7 @@ fn router() -> Broker {
 }
 
 #[test]
-fn a_router_whose_way_falls_silent_gives_back_what_may_go_another_way() {
+fn a_router_whose_next_hop_is_unresponsive_returns_requests_with_an_alternative() {
     let mut broker = router();
     for (id, service, has_alternative) in [(1, "often", true), (2, "often", false), (3, "once", true)] {
         submit(&mut broker, id, service, has_alternative);
@@ -85,7 +85,7 @@ fn a_router_whose_way_falls_silent_gives_back_what_may_go_another_way() {
 }
 
 #[test]
-fn what_waits_for_room_at_a_router_is_given_back_when_its_way_falls_silent() {
+fn requests_waiting_at_a_router_are_returned_when_its_next_hop_is_unresponsive() {
     let mut settings = NodeSettings { router: Some(RouterSettings::default()), ..NodeSettings::default() };
     settings.limits.requests_per_peer = 1;
     let mut broker = Broker::new(settings);
@@ -98,7 +98,7 @@ fn what_waits_for_room_at_a_router_is_given_back_when_its_way_falls_silent() {
 }
 
 #[test]
-fn a_node_tells_a_router_whether_it_has_another_and_goes_there_with_what_comes_back() {
+fn a_node_announces_an_alternative_router_and_uses_it_for_returned_requests() {
     let mut broker = broker(None);
     for (id, service, code) in [(1, "often", Code::Lost), (2, "once", Code::Unreachable), (3, "once", Code::Loop)] {
         submit(&mut broker, id, service, false);
@@ -117,7 +117,7 @@ fn a_node_tells_a_router_whether_it_has_another_and_goes_there_with_what_comes_b
 }
 
 #[test]
-fn a_dearer_way_is_taken_while_the_cheap_one_is_silent() {
+fn a_costlier_route_is_taken_while_the_cheaper_one_is_unresponsive() {
     let mut broker = broker(None);
     leads(&mut broker, SECOND, 7);
     submit(&mut broker, 1, "once", false);
@@ -154,7 +154,7 @@ fn quarantined() -> Broker {
 }
 
 #[test]
-fn what_a_plugin_in_quarantine_would_refuse_goes_to_a_peer_as_long_as_one_has_room() {
+fn requests_for_a_plugin_in_quarantine_go_to_a_peer_with_room() {
     let mut broker = quarantined();
     let request = |id| RequestContext { destination: Destination::Anywhere, ..context(id, "print", false) };
     broker.submit(request(1), NOW);
@@ -164,10 +164,13 @@ fn what_a_plugin_in_quarantine_would_refuse_goes_to_a_peer_as_long_as_one_has_ro
     assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(2)));
     broker.peer_unresponsive(FIRST, true, NOW);
     broker.submit(request(3), NOW);
-    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(3)), "nobody else is left");
+    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(3)), "no peer has room");
     broker.peer_unresponsive(FIRST, false, NOW);
     broker.submit(request(4), NOW + Duration::from_secs(1));
-    assert!(matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(4)), "it is fit again");
+    assert!(
+        matches!(broker.next_effect(), Some(Effect::Run(run)) if run.id == RequestId(4)),
+        "the quarantine has ended"
+    );
 }
 
 #[test]

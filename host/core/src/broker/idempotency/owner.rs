@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_becomes_another_by_what_it_calls_its_users() {
+    fn a_node_cannot_impersonate_another_by_the_names_of_its_users() {
         let claimed = owner(&[], "node:a/node:b/user:shop");
         assert_ne!(claimed, owner(&[], "node:b/user:shop"));
         assert_ne!(claimed, owner(&[], "node:a/user:shop"));
     }
 
     #[test]
-    fn a_user_may_ask_again_by_another_router_and_who_shows_no_key_at_another_node() {
+    fn a_user_may_repeat_a_request_through_another_router_and_without_a_key_at_another_node() {
         let by = |router: &str| owner(&["lyon"], &format!("node:{router}/node:there/node:a/user:shop"));
         assert_eq!(by("router1"), by("router2"));
         assert_eq!(owner(&[], "client:1"), owner(&[], "node:a/client:2"));

@@ -68,13 +68,13 @@ impl Share {
     }
 
     /// Returns the oldest reply of the largest share of the largest share, and so on.
-    pub(super) fn first_to_go(&self, measure: Measure) -> Option<u64> {
+    pub(super) fn next_evicted(&self, measure: Measure) -> Option<u64> {
         let largest = match measure {
             Measure::Replies => self.by_replies.last(),
             Measure::Bytes => self.by_bytes.last(),
         };
         match largest.and_then(|(_, name)| self.parts.get(name)) {
-            Some(part) => part.first_to_go(measure),
+            Some(part) => part.next_evicted(measure),
             None => self.replies.first().copied(),
         }
     }
@@ -110,32 +110,32 @@ mod tests {
     fn the_oldest_reply_of_the_largest_share_goes_first_by_either_measure() {
         let share = share(&[("a/x", 9), ("b/x", 1), ("b/x", 1), ("b/y", 5)]);
         assert_eq!(share.room(), Footprint { replies: 4, bytes: 16 });
-        assert_eq!(share.first_to_go(Measure::Replies), Some(1), "b has the most replies, and of those x");
-        assert_eq!(share.first_to_go(Measure::Bytes), Some(0), "a has the most bytes");
+        assert_eq!(share.next_evicted(Measure::Replies), Some(1), "b has the most replies, and of those x");
+        assert_eq!(share.next_evicted(Measure::Bytes), Some(0), "a has the most bytes");
     }
 
     #[test]
-    fn who_invents_names_gives_way_itself() {
+    fn a_node_that_invents_users_loses_only_its_own_replies() {
         let invented: Vec<String> = (0..50).map(|number| format!("liar/user{number}")).collect();
         let mut replies: Vec<(&str, usize)> = vec![("honest/one", 1), ("honest/one", 1), ("honest/two", 1)];
         replies.extend(invented.iter().map(|name| (name.as_str(), 1)));
         let mut share = share(&replies);
         for left in (3..50).rev() {
-            let number = share.first_to_go(Measure::Replies).unwrap();
+            let number = share.next_evicted(Measure::Replies).unwrap();
             let (name, bytes) = replies[usize::try_from(number).unwrap()];
-            assert!(name.starts_with("liar"), "{left} of its replies are left, and {name} goes");
+            assert!(name.starts_with("liar"), "{left} of its replies are left, and {name} is evicted");
             share.remove(&path(name), number, bytes);
         }
     }
 
     #[test]
-    fn what_is_removed_leaves_nothing() {
+    fn a_removed_reply_leaves_no_entry() {
         let replies = [("a/x", 9), ("b/x", 1)];
         let mut share = share(&replies);
         for (number, (name, bytes)) in (0..).zip(replies) {
             share.remove(&path(name), number, bytes);
         }
-        assert_eq!((share.room(), share.first_to_go(Measure::Bytes)), (Footprint::default(), None));
+        assert_eq!((share.room(), share.next_evicted(Measure::Bytes)), (Footprint::default(), None));
         assert!(share.parts.is_empty() && share.by_bytes.is_empty() && share.by_replies.is_empty());
     }
 }

@@ -33,7 +33,7 @@ fn is_kept(replies: &mut ReplyCache, key: &Key, now: Time) -> bool {
 }
 
 #[test]
-fn the_oldest_replies_give_way_by_number_by_size_and_by_age() {
+fn the_oldest_replies_are_evicted_by_number_by_size_and_by_age() {
     let (mut replies, now) = (ReplyCache::new(2, 10_000), Time::ZERO);
     run(&mut replies, &key("a"), 1, now);
     run(&mut replies, &key("b"), 1, now);
@@ -51,12 +51,12 @@ fn the_oldest_replies_give_way_by_number_by_size_and_by_age() {
 }
 
 #[test]
-fn who_comes_meanwhile_follows_and_takes_the_lead_if_the_first_fails() {
+fn a_repeated_request_follows_and_leads_if_the_first_fails() {
     let (mut replies, now) = (ReplyCache::new(10, 10_000), Time::ZERO);
     assert!(matches!(replies.start(key("a"), RequestId(1), now), Start::Leads));
     assert!(matches!(replies.start(key("a"), RequestId(2), now), Start::Follows));
     assert!(matches!(replies.start(key("a"), RequestId(3), now), Start::Follows));
-    assert_eq!(replies.end(&key("a"), RequestId(2), &failed(), now), [], "it gave up waiting");
+    assert_eq!(replies.end(&key("a"), RequestId(2), &failed(), now), [], "it was not the leader");
     assert_eq!(replies.end(&key("a"), RequestId(1), &failed(), now), [RequestId(3)]);
     assert!(matches!(replies.start(key("a"), RequestId(3), now), Start::Leads));
     assert_eq!(replies.end(&key("a"), RequestId(3), &Ok(body(1)), now), []);
@@ -64,7 +64,7 @@ fn who_comes_meanwhile_follows_and_takes_the_lead_if_the_first_fails() {
 }
 
 #[test]
-fn one_user_does_not_push_out_what_another_has_by_number_or_by_size() {
+fn one_user_does_not_evict_the_replies_of_another_by_number_or_by_size() {
     for (limit, bytes) in [((10_000, 1 << 30), 1), ((1 << 20, 10 << 20), 10_000)] {
         let (mut replies, now) = (ReplyCache::new(limit.0, limit.1), Time::ZERO);
         let payment = || key_of_user("user:shop", "payment");
@@ -81,7 +81,7 @@ fn one_user_does_not_push_out_what_another_has_by_number_or_by_size() {
 }
 
 #[test]
-fn what_a_user_asks_of_one_service_does_not_push_out_its_replies_of_another() {
+fn replies_of_one_service_do_not_evict_those_of_another() {
     let (mut replies, now) = (ReplyCache::new(100, 1 << 20), Time::ZERO);
     let payment = || (Owner::at(&[], "user:shop"), "pay".parse().unwrap(), Frame::from_static(b"payment"));
     run(&mut replies, &payment(), 1, now);
@@ -90,7 +90,7 @@ fn what_a_user_asks_of_one_service_does_not_push_out_its_replies_of_another() {
 }
 
 #[test]
-fn a_node_that_invents_users_does_not_push_out_what_users_of_others_have() {
+fn a_node_that_invents_users_does_not_evict_replies_of_users_of_other_nodes() {
     let (mut replies, now) = (ReplyCache::new(100, 1 << 20), Time::ZERO);
     let honest = ["user:shop", "node:b/user:shop", "node:b/user:other"];
     honest.iter().for_each(|user| run(&mut replies, &key_of_user(user, "payment"), 1, now));

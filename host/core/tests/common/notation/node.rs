@@ -94,7 +94,9 @@ impl Notation for Event {
             }
             Self::Shared { service } => words!(line, "shared", service),
             Self::Refused { connection, why } => words!(line, "refused", connection, why),
-            Self::Untold { connection, service, failure } => words!(line, "untold", connection, service, failure),
+            Self::UnreportedFailure { connection, service, failure } => {
+                words!(line, "untold", connection, service, failure)
+            }
         }
     }
 }
@@ -107,7 +109,7 @@ impl Notation for ZoneEvent {
             Self::Renewed(member) => words!(line, "renewed", member),
             Self::NameTaken(member) => words!(line, "name-taken", member),
             Self::LinkLost { node, why } => words!(line, "link-lost", node, why),
-            Self::PeerSilent { node, is_silent } => words!(line, "peer-silent", node, is_silent),
+            Self::PeerUnresponsive { node, is_unresponsive } => words!(line, "peer-silent", node, is_unresponsive),
             Self::DialFailed { endpoint, why } => words!(line, "dial-failed", endpoint, why),
             Self::SessionUp { zone, router } => words!(line, "session-up", zone, router),
             Self::SessionDown { router } => words!(line, "session-down", router),

@@ -67,21 +67,21 @@ impl Notation for PeerStatus {
             outstanding,
             latency_us,
             failures_in_a_row,
-            is_silent,
+            is_unresponsive,
             is_full,
             paused_for,
             idempotent,
         } = self;
         words!(line, node, zone, "cost", cost, "outstanding", outstanding, "latency", latency_us);
-        words!(line, "failures", failures_in_a_row, "silent", is_silent, "full", is_full);
+        words!(line, "failures", failures_in_a_row, "silent", is_unresponsive, "full", is_full);
         words!(line, "paused", paused_for, "idempotent", idempotent);
     }
 }
 
 impl Notation for MemberStatus {
     fn write(&self, line: &mut String) {
-        let Self { member, is_me, is_linked, is_silent, offers } = self;
-        words!(line, member, "me", is_me, "linked", is_linked, "silent", is_silent, "offers", offers);
+        let Self { member, is_me, is_linked, is_unresponsive, offers } = self;
+        words!(line, member, "me", is_me, "linked", is_linked, "silent", is_unresponsive, "offers", offers);
     }
 }
 
@@ -115,15 +115,15 @@ impl Notation for Shown<'_> {
 
 impl Notation for PathSizes {
     fn write(&self, line: &mut String) {
-        let Self { heard, reachable, told, causes, origins } = self;
-        words!(line, "sizes", heard, reachable, told, causes, origins);
+        let Self { received, reachable, sent, causes, origins } = self;
+        words!(line, "sizes", received, reachable, sent, causes, origins);
     }
 }
 
 impl Notation for PathCounters {
     fn write(&self, line: &mut String) {
-        let Self { refused, over, asked } = self;
-        words!(line, "refused", refused, "over", over, "asked", asked);
+        let Self { refused, over, refreshes } = self;
+        words!(line, "refused", refused, "over", over, "asked", refreshes);
     }
 }
 

@@ -74,7 +74,7 @@ impl World<'_> {
                 const STEPS: [u64; 6] = [1, 2, 100, 10_000, 600_000, 6_000_000];
                 self.now = now + Duration::from_millis(*input.pick(&STEPS).unwrap());
             }
-            _ => self.hear(link, input),
+            _ => self.receive(link, input),
         }
     }
 
@@ -93,7 +93,7 @@ impl World<'_> {
         first.into_iter().for_each(|effect| self.take(effect));
     }
 
-    fn hear(&mut self, link: LinkId, input: &mut Reader<'_>) {
+    fn receive(&mut self, link: LinkId, input: &mut Reader<'_>) {
         let (heard, _) = self.numbers.entry(link).or_insert((0, 1));
         let number = match input.u8() {
             255 => input.number(),
@@ -135,7 +135,7 @@ impl World<'_> {
 
     fn check(&self, input: &mut Reader<'_>) {
         let (sizes, settings) = (self.paths.sizes(), &self.settings);
-        assert!(sizes.heard <= settings.routes && sizes.causes <= 2 * settings.causes, "{sizes:?}");
+        assert!(sizes.received <= settings.routes && sizes.causes <= 2 * settings.causes, "{sizes:?}");
         for route in self.paths.routes() {
             assert!(!route.hops.is_empty(), "{route:?}");
             let abroad: Vec<&Hop> = route.path.iter().filter(|hop| hop.at.zone.as_str() != "paris").collect();

@@ -1,7 +1,7 @@
-//! Until when each request has to be answered: what its asker allows, and the deadline of whoever serves it.
+//! Until when each request has to be answered: what its requester allows, and the deadline of whoever serves it.
 
-use super::model::AskId;
-use super::{Checker, Desk};
+use super::model::RequestNumber;
+use super::{Checker, ServiceModel};
 use std::time::Duration;
 use wasmnode_core::{PLUGIN_DEADLINE, ServiceName, Time};
 
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 /// What the time of a request is made of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
-    /// Until when its asker waits.
+    /// Until when its requester waits.
     pub(crate) asked: Time,
     /// Whether it waits for its service without a limit of its own.
     pub(crate) is_open: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Clock {
     pub(crate) since: Time,
 }
 
-impl Desk {
+impl ServiceModel {
     pub(super) fn kind(&self) -> Kind {
         match self.idle + self.busy {
             _ if self.offered => Kind::Plugin,
@@ -54,7 +54,7 @@ impl Checker {
     }
 
     /// Who serves a request has changed, or is known now.
-    pub(super) fn turn(&mut self, id: AskId, kind: Kind) {
+    pub(super) fn turn(&mut self, id: RequestNumber, kind: Kind) {
         let Some(ask) = self.book.get_mut(id).filter(|ask| ask.clock.kind != kind && !ask.record_due) else { return };
         let begins = match (ask.clock.kind, kind) {
             (Kind::Nobody, _) => !ask.clock.is_open,

@@ -1,8 +1,8 @@
 //! What the inputs mean: which requests arrive, and what becomes of runs and workers.
 
 use super::clock::{Clock, Kind};
-use super::model::{Ask, AskId, Asker, Place};
-use super::{Checker, Desk, LONGEST_PAUSE, Own};
+use super::model::{Place, RequestModel, RequestNumber, Requester};
+use super::{Checker, LONGEST_PAUSE, Own, ServiceModel};
 use std::time::Duration;
 use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
 use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, Input, RequestId, ServiceName, Time};
@@ -14,8 +14,8 @@ impl Checker {
         match input {
             Input::Message { from, frames } => self.message(from, frames.clone()),
             Input::Undeliverable { to, frames } => self.undeliverable(to, frames),
-            Input::Offered(service) => self.at_desk(service, |desk| desk.offered = true),
-            Input::Withdrawn(service) => self.at_desk(service, |desk| desk.offered = false),
+            Input::Offered(service) => self.update_service(service, |service_model| service_model.offered = true),
+            Input::Withdrawn(service) => self.update_service(service, |service_model| service_model.offered = false),
             Input::Partial { request, body } => self.partial_of_run(*request, body),
             Input::Finished { request, result } => self.finished(*request, result),
             Input::Call { call, parent, service, body } => self.call(*call, *parent, service, body),
@@ -44,13 +44,13 @@ impl Checker {
         match message::decode(frames) {
             Ok(Message::Request { dialect, request }) => self.request(from, dialect, request),
             Ok(Message::Cancel { id }) => {
-                let asks = self.book.of(&Asker::Native(from.clone(), id)).to_vec();
+                let asks = self.book.of(&Requester::Native(from.clone(), id)).to_vec();
                 for ask in asks {
                     self.moment.must_be_closed.push(ask);
                     self.book.get_mut(ask).into_iter().for_each(|ask| ask.cancelled = true);
                 }
             }
-            Ok(Message::Worker { dialect, command }) => self.worker_says(from, dialect, command),
+            Ok(Message::Worker { dialect, command }) => self.worker_sent(from, dialect, command),
             Ok(Message::Peer(_)) => {}
             Err(malformed) => {
                 self.malformed(from, malformed.sender);
@@ -61,8 +61,8 @@ impl Checker {
     fn malformed(&mut self, from: &ConnectionId, sender: Sender) {
         match sender {
             Sender::NativeClient(id) => {
-                let asker = Asker::Native(from.clone(), id);
-                self.moment.own = Some(Own { asker, dialect: Dialect::Native, body: None, record_due: false });
+                let requester = Requester::Native(from.clone(), id);
+                self.moment.own = Some(Own { requester, dialect: Dialect::Native, body: None, record_due: false });
             }
             Sender::Worker(_) => self.expect_farewell(from),
             Sender::Client | Sender::Peer { .. } | Sender::Stranger => {}
@@ -82,18 +82,18 @@ impl Checker {
         }
         // Its replies are those of the native dialect, whether or not they fit into one frame.
         let dialect = if native { Dialect::Native } else { dialect };
-        let asker = match dialect {
-            Dialect::Native => Asker::Native(from.clone(), ask.id),
-            _ => Asker::Majordomo(from.clone(), ask.service.clone()),
+        let requester = match dialect {
+            Dialect::Native => Requester::Native(from.clone(), ask.id),
+            _ => Requester::Majordomo(from.clone(), ask.service.clone()),
         };
         let Ok(service) = ServiceName::from_bytes(&ask.service) else {
-            self.moment.own = Some(Own { asker, dialect, body: None, record_due: false });
+            self.moment.own = Some(Own { requester, dialect, body: None, record_due: false });
             return;
         };
         if service.as_str().starts_with("mmi.") {
             let code = self.management(&service, &ask.body);
             let body = if ask.trace { Vec::new() } else { vec![Frame::from_static(code)] };
-            self.moment.own = Some(Own { asker, dialect, body: Some(body), record_due: ask.trace });
+            self.moment.own = Some(Own { requester, dialect, body: Some(body), record_due: ask.trace });
             return;
         }
         let patience = if ask.trace {
@@ -109,7 +109,7 @@ impl Checker {
             kind: if ask.trace { Kind::Plugin } else { self.kind(&service) },
             since: self.now,
         };
-        let id = self.open(Ask {
+        let id = self.open(RequestModel {
             dialect: Some(dialect),
             due: self.due(&clock, &service),
             clock,
@@ -118,7 +118,7 @@ impl Checker {
             idempotency_key: ask.idempotency_key,
             record_due: ask.trace,
             outcome: (ask.trace && self.is_reachable(&service)).then(|| Ok(Vec::new())),
-            ..self.blank(asker, service, &ask.body)
+            ..self.blank(requester, service, &ask.body)
         });
         if ask.trace {
             self.moment.must_be_closed.push(id);
@@ -132,14 +132,14 @@ impl Checker {
             Some(name) if self.is_reachable(&name) => (b"200", "mmi 200"),
             _ => (b"404", "mmi 404"),
         };
-        self.tally.count(what);
+        self.coverage.count(what);
         code
     }
 
     fn call(&mut self, call: CallId, parent: RequestId, service: &ServiceName, body: &Body) {
         let Some(run) = self.runs.get(&parent) else { self.fail("the simulation calls for a run that has ended") };
         let parent = run.ask;
-        let mut ask = self.blank(Asker::Call(call), service.clone(), body);
+        let mut ask = self.blank(Requester::Call(call), service.clone(), body);
         if let Some(caller) = self.book.get(parent) {
             ask.clock.asked = caller.due;
             ask.chain.clone_from(&caller.chain);
@@ -153,12 +153,12 @@ impl Checker {
     }
 
     fn kind(&self, service: &ServiceName) -> Kind {
-        self.desks.get(service).map_or(Kind::Nobody, Desk::kind)
+        self.services.get(service).map_or(Kind::Nobody, ServiceModel::kind)
     }
 
-    fn blank(&self, asker: Asker, service: ServiceName, body: &Body) -> Ask {
-        Ask {
-            asker,
+    fn blank(&self, requester: Requester, service: ServiceName, body: &Body) -> RequestModel {
+        RequestModel {
+            requester,
             dialect: None,
             bytes: message::size(body),
             body: body.clone(),
@@ -186,11 +186,11 @@ impl Checker {
         }
     }
 
-    fn open(&mut self, ask: Ask) -> AskId {
+    fn open(&mut self, ask: RequestModel) -> RequestNumber {
         let service = ask.service.clone();
         let id = self.book.open(ask);
-        self.at_desk(&service, |desk| {
-            desk.waiting.insert(id);
+        self.update_service(&service, |service_model| {
+            service_model.waiting.insert(id);
         });
         id
     }
@@ -212,7 +212,7 @@ impl Checker {
         {
             ask.in_vain += 1;
             ask.last_in_vain = true;
-            self.tally.count("handed over in vain");
+            self.coverage.count("handed over in vain");
         }
     }
 
@@ -222,7 +222,7 @@ impl Checker {
         }
     }
 
-    fn partial(&mut self, id: AskId, body: Body) {
+    fn partial(&mut self, id: RequestNumber, body: Body) {
         let fits = self.fits(&body);
         let Some(ask) = self.book.get_mut(id) else { return };
         if !fits {
@@ -239,7 +239,7 @@ impl Checker {
         let whole = [ask.gathered.clone(), body.clone()].concat();
         let has_room = self.book.held_bytes + message::size(&body) <= self.settings.limits.held_bytes;
         if has_room && self.fits(&whole) {
-            self.tally.count("part kept");
+            self.coverage.count("part kept");
             return self.book.gather(id, &body);
         }
         self.moment.must_be_closed.push(id);
@@ -249,12 +249,12 @@ impl Checker {
     fn finished(&mut self, request: RequestId, result: &Result<Body, Failure>) {
         let Some(run) = self.runs.remove(&request) else { self.fail("the simulation ends a run twice") };
         self.moment.finished.insert(request);
-        self.at_desk(&run.service, |desk| desk.running -= 1);
+        self.update_service(&run.service, |service_model| service_model.running -= 1);
         self.ended(run.ask, result.clone());
     }
 
     /// A run or worker has made its answer to a request, which may have one already.
-    fn ended(&mut self, id: AskId, result: Result<Body, Failure>) {
+    fn ended(&mut self, id: RequestNumber, result: Result<Body, Failure>) {
         let gathered = self.book.get(id).map(|ask| ask.gathered.clone()).unwrap_or_default();
         let result = result.map(|body| [gathered, body].concat());
         let fits = result.as_ref().map_or(true, |body| self.fits(body));
@@ -264,7 +264,7 @@ impl Checker {
         self.moment.must_be_closed.push(id);
     }
 
-    fn worker_says(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand) {
+    fn worker_sent(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand) {
         if let Some(worker) = self.workers.get_mut(from) {
             worker.heard = self.now;
         }
@@ -304,7 +304,7 @@ impl Checker {
     }
 
     /// A worker is heard only if it names the request that it has.
-    fn held_by(&self, worker: &ConnectionId, client: &Frame) -> Option<AskId> {
+    fn held_by(&self, worker: &ConnectionId, client: &Frame) -> Option<RequestNumber> {
         let held = self.workers.get(worker)?.held.as_ref()?;
         (held.token == client).then_some(held.ask)
     }
@@ -316,7 +316,9 @@ impl Checker {
         self.rests += 1;
         worker.idle_since = self.rests;
         let service = worker.service.clone();
-        self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle + 1, desk.busy - 1));
+        self.update_service(&service, |service_model| {
+            (service_model.idle, service_model.busy) = (service_model.idle + 1, service_model.busy - 1)
+        });
         self.ended(id, Ok(body));
     }
 }

@@ -8,17 +8,17 @@ use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, RequestId, Servi
 
 /// Numbers requests in order of arrival, as the node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AskId(u64);
+pub(crate) struct RequestNumber(u64);
 
 /// All that an answer says about the request that it answers. Several requests can have it in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Asker {
+pub(crate) enum Requester {
     Native(ConnectionId, u64),
     Majordomo(ConnectionId, Frame),
     Call(CallId),
 }
 
-impl Asker {
+impl Requester {
     pub(crate) fn peer(&self) -> Option<&ConnectionId> {
         match self {
             Self::Native(peer, _) | Self::Majordomo(peer, _) => Some(peer),
@@ -29,8 +29,8 @@ impl Asker {
 
 /// A request without an answer.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) asker: Asker,
+pub(crate) struct RequestModel {
+    pub(crate) requester: Requester,
     /// `None` for a call.
     pub(crate) dialect: Option<Dialect>,
     pub(crate) service: ServiceName,
@@ -45,9 +45,9 @@ pub(crate) struct Ask {
     pub(crate) clock: Clock,
     pub(crate) patience: Option<Duration>,
     /// The request on whose behalf it is called.
-    pub(crate) parent: Option<AskId>,
+    pub(crate) parent: Option<RequestNumber>,
     /// The requests on behalf of this one.
-    pub(crate) calls: Vec<AskId>,
+    pub(crate) calls: Vec<RequestNumber>,
     /// The services of the requests that it is called by, outermost first.
     pub(crate) chain: Vec<ServiceName>,
     pub(crate) place: Place,
@@ -82,21 +82,21 @@ pub(crate) enum Place {
 /// The requests without an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
-    asks: BTreeMap<AskId, Ask>,
-    by_asker: BTreeMap<Asker, Vec<AskId>>,
-    by_due: BTreeSet<(Time, AskId)>,
+    asks: BTreeMap<RequestNumber, RequestModel>,
+    by_asker: BTreeMap<Requester, Vec<RequestNumber>>,
+    by_due: BTreeSet<(Time, RequestNumber)>,
     by_client: BTreeMap<ConnectionId, usize>,
     pub(crate) held_bytes: usize,
     next: u64,
 }
 
 impl Model {
-    pub(crate) fn open(&mut self, ask: Ask) -> AskId {
-        let id = AskId(self.next);
+    pub(crate) fn open(&mut self, ask: RequestModel) -> RequestNumber {
+        let id = RequestNumber(self.next);
         self.next += 1;
-        self.by_asker.entry(ask.asker.clone()).or_default().push(id);
+        self.by_asker.entry(ask.requester.clone()).or_default().push(id);
         self.by_due.insert((ask.due, id));
-        if let Some(peer) = ask.asker.peer() {
+        if let Some(peer) = ask.requester.peer() {
             *self.by_client.entry(peer.clone()).or_default() += 1;
         }
         self.held_bytes += ask.bytes;
@@ -104,17 +104,17 @@ impl Model {
         id
     }
 
-    pub(crate) fn close(&mut self, id: AskId) -> Option<Ask> {
+    pub(crate) fn close(&mut self, id: RequestNumber) -> Option<RequestModel> {
         let ask = self.asks.remove(&id)?;
         self.by_due.remove(&(ask.due, id));
         self.held_bytes -= ask.bytes;
-        if let Some(same) = self.by_asker.get_mut(&ask.asker) {
+        if let Some(same) = self.by_asker.get_mut(&ask.requester) {
             same.retain(|other| *other != id);
             if same.is_empty() {
-                self.by_asker.remove(&ask.asker);
+                self.by_asker.remove(&ask.requester);
             }
         }
-        if let Some(peer) = ask.asker.peer()
+        if let Some(peer) = ask.requester.peer()
             && let Some(count) = self.by_client.get_mut(peer)
         {
             *count -= 1;
@@ -126,7 +126,7 @@ impl Model {
     }
 
     /// Gives a request another time.
-    pub(crate) fn set_clock(&mut self, id: AskId, clock: Clock, due: Time) {
+    pub(crate) fn set_clock(&mut self, id: RequestNumber, clock: Clock, due: Time) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         self.by_due.remove(&(ask.due, id));
         (ask.clock, ask.due) = (clock, due);
@@ -134,12 +134,12 @@ impl Model {
     }
 
     /// The requests without an answer.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Ask> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RequestModel> {
         self.asks.values()
     }
 
     /// Keeps a part of an answer until the rest is there.
-    pub(crate) fn gather(&mut self, id: AskId, part: &Body) {
+    pub(crate) fn gather(&mut self, id: RequestNumber, part: &Body) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         ask.gathered.extend(part.iter().cloned());
         ask.bytes += size(part);
@@ -147,31 +147,31 @@ impl Model {
     }
 
     /// Drops the parts that are kept: the request is to be started anew.
-    pub(crate) fn drop_gathered(&mut self, id: AskId) {
+    pub(crate) fn drop_gathered(&mut self, id: RequestNumber) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let bytes = size(&std::mem::take(&mut ask.gathered));
         ask.bytes -= bytes;
         self.held_bytes -= bytes;
     }
 
-    pub(crate) fn get(&self, id: AskId) -> Option<&Ask> {
+    pub(crate) fn get(&self, id: RequestNumber) -> Option<&RequestModel> {
         self.asks.get(&id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: AskId) -> Option<&mut Ask> {
+    pub(crate) fn get_mut(&mut self, id: RequestNumber) -> Option<&mut RequestModel> {
         self.asks.get_mut(&id)
     }
 
-    /// The requests that an answer to `asker` may be for, oldest first.
-    pub(crate) fn of(&self, asker: &Asker) -> &[AskId] {
-        self.by_asker.get(asker).map_or(&[], Vec::as_slice)
+    /// The requests that an answer to `requester` may be for, oldest first.
+    pub(crate) fn of(&self, requester: &Requester) -> &[RequestNumber] {
+        self.by_asker.get(requester).map_or(&[], Vec::as_slice)
     }
 
     /// All requests of a client.
-    pub(crate) fn all_of<'a>(&'a self, peer: &'a ConnectionId) -> impl Iterator<Item = AskId> + 'a {
+    pub(crate) fn all_of<'a>(&'a self, peer: &'a ConnectionId) -> impl Iterator<Item = RequestNumber> + 'a {
         self.by_asker
             .iter()
-            .filter(move |(asker, _)| asker.peer() == Some(peer))
+            .filter(move |(requester, _)| requester.peer() == Some(peer))
             .flat_map(|(_, asks)| asks.iter().copied())
     }
 
@@ -189,7 +189,7 @@ impl Model {
     }
 
     /// The request that must be answered first.
-    pub(crate) fn first_due(&self) -> Option<(Time, AskId)> {
+    pub(crate) fn first_due(&self) -> Option<(Time, RequestNumber)> {
         self.by_due.first().copied()
     }
 

@@ -1,7 +1,7 @@
 //! What the outputs say: each answer is owed, each start is due, each worker is one.
 
 use super::clock::Kind;
-use super::model::{Ask, AskId, Asker, Place};
+use super::model::{Place, RequestModel, RequestNumber, Requester};
 use super::truth::is_same;
 use super::{Checker, Execution, HEARTBEATS, Held, MAX_RETRIES, Registered};
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ impl Checker {
             Output::Send { to, frames } => self.sent(to, frames),
             Output::Run(request) => self.started(request),
             Output::Stop(request) => {
-                self.tally.count("run stopped");
+                self.coverage.count("run stopped");
                 let ask = match self.runs.get_mut(request) {
                     Some(run) if !run.stopped => {
                         run.stopped = true;
@@ -42,9 +42,9 @@ impl Checker {
             }
             Output::Answer { call, result } => {
                 let what = if result.is_ok() { "call answered" } else { "call failed" };
-                self.tally.count(what);
+                self.coverage.count(what);
                 let reply = result.clone().map_or_else(Reply::Failure, Reply::Final);
-                self.answered(&Asker::Call(*call), None, reply);
+                self.answered(&Requester::Call(*call), None, reply);
             }
             Output::Event(event) => self.event(event),
             Output::Reply { .. } => self.fail(&format!("clients here are sent frames: {output:?}")),
@@ -61,54 +61,54 @@ impl Checker {
         match rest.first().map(AsRef::as_ref) {
             Some(b"MDPC01") => {
                 let [_, service, body @ ..] = rest else { self.fail(&format!("sends half a reply: {frames:?}")) };
-                self.told_majordomo(to, Dialect::Majordomo01, service, Reply::Final(body.to_vec()));
+                self.sent_to_client(to, Dialect::Majordomo01, service, Reply::Final(body.to_vec()));
             }
             Some(b"MDPC02") => {
                 let [_, command, service, body @ ..] = rest else {
                     self.fail(&format!("sends half a reply: {frames:?}"));
                 };
                 let reply = if command.as_ref() == [2] { Reply::Partial } else { Reply::Final };
-                self.told_majordomo(to, version_02, service, reply(body.to_vec()));
+                self.sent_to_client(to, version_02, service, reply(body.to_vec()));
             }
-            Some(b"MDPW01") => self.told_worker(to, Dialect::Majordomo01, &rest[1..]),
-            Some(b"MDPW02") => self.told_worker(to, version_02, &rest[1..]),
+            Some(b"MDPW01") => self.sent_to_worker(to, Dialect::Majordomo01, &rest[1..]),
+            Some(b"MDPW02") => self.sent_to_worker(to, version_02, &rest[1..]),
             _ => match native::decode_reply(frames.to_vec()) {
                 Ok((id, reply)) => {
                     let is_compact = frames[0][native::MAGIC.len()] > 5;
                     self.require(!is_compact || self.compact.contains(to), || {
                         format!("{to} is told in a way that it does not speak: {frames:?}")
                     });
-                    self.answered(&Asker::Native(to.clone(), id), Some(Dialect::Native), reply);
+                    self.answered(&Requester::Native(to.clone(), id), Some(Dialect::Native), reply);
                 }
                 Err(malformed) => self.fail(&format!("sends a message that {malformed}: {frames:?}")),
             },
         }
     }
 
-    fn told_majordomo(&mut self, to: &ConnectionId, dialect: Dialect, service: &Frame, reply: Reply) {
-        let asker = Asker::Majordomo(to.clone(), service.clone());
+    fn sent_to_client(&mut self, to: &ConnectionId, dialect: Dialect, service: &Frame, reply: Reply) {
+        let requester = Requester::Majordomo(to.clone(), service.clone());
         let reply = match reply {
             Reply::Final(body) => match status(&body) {
                 Some(failure) => {
                     let told = self.settings.majordomo.on_failure == OnFailure::Status;
                     self.require(told, || format!("tells {to} a failure, which the configuration forbids"));
-                    self.tally.count("failure told as status");
+                    self.coverage.count("failure told as status");
                     Reply::Failure(failure)
                 }
                 None => Reply::Final(body),
             },
             reply => reply,
         };
-        self.answered(&asker, Some(dialect), reply);
+        self.answered(&requester, Some(dialect), reply);
     }
 
-    fn told_worker(&mut self, to: &ConnectionId, dialect: Dialect, rest: &[Frame]) {
+    fn sent_to_worker(&mut self, to: &ConnectionId, dialect: Dialect, rest: &[Frame]) {
         let command = rest.first().and_then(|command| command.first().copied());
         let heartbeat = if dialect == Dialect::Majordomo01 { 4 } else { 5 };
         if command == Some(heartbeat + 1) && rest.len() == 1 {
             self.moment.told_to_go.insert(to.clone());
             self.farewells.remove(to);
-            return self.tally.count("told to go");
+            return self.coverage.count("told to go");
         }
         let now = self.now;
         let worker = self.workers.get_mut(to).filter(|worker| worker.dialect == dialect);
@@ -117,41 +117,42 @@ impl Checker {
             (Some(2), [_, token, empty, body @ ..]) if empty.is_empty() => self.handed_over(to, token, body),
             (Some(number), [_]) if number == heartbeat => {
                 worker.told = now;
-                self.tally.count("heartbeat");
+                self.coverage.count("heartbeat");
             }
             _ => self.fail(&format!("tells worker {to} what no worker knows: {rest:?}")),
         }
     }
 
     /// The request of a service that is started: the oldest of its caller that waits.
-    fn take_waiting(&mut self, service: &ServiceName, start: &Start<'_>) -> AskId {
-        let fronts: Vec<(AskId, &Ask)> =
+    fn take_waiting(&mut self, service: &ServiceName, start: &Start<'_>) -> RequestNumber {
+        let fronts: Vec<(RequestNumber, &RequestModel)> =
             self.fronts(service).into_iter().filter_map(|id| Some((id, self.book.get(id)?))).collect();
         let known = fronts.iter().find(|(_, ask)| start.token.is_some() && ask.token.as_ref() == start.token);
-        let fits = |ask: &Ask| {
+        let fits = |ask: &RequestModel| {
             let is_new = start.token.is_none() || ask.token.is_none();
-            let is_callers = start.caller.is_none() || ask.asker.peer() == start.caller;
+            let is_callers = start.caller.is_none() || ask.requester.peer() == start.caller;
             is_new && is_callers && is_same(&ask.body, start.body, start.dialect)
         };
         // Of two that look alike, one whose client is known to be gone has hardly been started.
-        let is_gone = |ask: &Ask| ask.asker.peer().is_some_and(|peer| self.moment.gone.contains(peer));
+        let is_gone = |ask: &RequestModel| ask.requester.peer().is_some_and(|peer| self.moment.gone.contains(peer));
         let fitting = || fronts.iter().filter(|(_, ask)| fits(ask)).min_by_key(|(id, ask)| (is_gone(ask), *id));
         let next = known.or_else(fitting).map(|(id, _)| *id);
         let Some(id) = next else {
             self.fail(&format!("{service} is started with {:?}, which is nobody's next request for it", start.body))
         };
-        self.at_desk(service, |desk| {
-            desk.waiting.remove(&id);
+        self.update_service(service, |service_model| {
+            service_model.waiting.remove(&id);
         });
         id
     }
 
     /// The oldest of each caller's requests that wait for a service, the oldest first; each call is a caller's only
     /// one.
-    fn fronts(&self, service: &ServiceName) -> Vec<AskId> {
+    fn fronts(&self, service: &ServiceName) -> Vec<RequestNumber> {
         let (mut fronts, mut callers) = (Vec::new(), BTreeSet::new());
-        for id in self.desks.get(service).into_iter().flat_map(|desk| desk.waiting.iter().copied()) {
-            let caller = self.book.get(id).and_then(|ask| ask.asker.peer());
+        for id in self.services.get(service).into_iter().flat_map(|service_model| service_model.waiting.iter().copied())
+        {
+            let caller = self.book.get(id).and_then(|ask| ask.requester.peer());
             // Where connections are lost one after the other, earlier ones may have been on their way to such.
             if !self.moment.gone.is_empty() || caller.is_none_or(|caller| callers.insert(caller)) {
                 fronts.push(id);
@@ -162,7 +163,7 @@ impl Checker {
 
     fn started(&mut self, request: &Run) {
         let service = &request.service;
-        let offered = self.desks.get(service).is_some_and(|desk| desk.offered);
+        let offered = self.services.get(service).is_some_and(|service_model| service_model.offered);
         self.require(offered, || format!("runs {service}, which no plugin offers"));
         let caller = match &request.caller {
             Caller::Client(peer) => Some(peer),
@@ -170,14 +171,14 @@ impl Checker {
         };
         let start = Start { body: &request.body, dialect: None, token: None, caller };
         let id = self.take_waiting(service, &start);
-        self.at_desk(service, |desk| desk.running += 1);
+        self.update_service(service, |service_model| service_model.running += 1);
         self.check_start(id, &start);
-        self.tally.count("run");
+        self.coverage.count("run");
         let Some(ask) = self.book.get_mut(id) else { return };
         ask.place = Place::Plugin(request.id);
-        let caller = match &ask.asker {
-            Asker::Native(peer, _) | Asker::Majordomo(peer, _) => Some(Caller::Client(peer.clone())),
-            Asker::Call(_) => ask.chain.last().cloned().map(Caller::Service),
+        let caller = match &ask.requester {
+            Requester::Native(peer, _) | Requester::Majordomo(peer, _) => Some(Caller::Client(peer.clone())),
+            Requester::Call(_) => ask.chain.last().cloned().map(Caller::Service),
         };
         let same = caller.as_ref() == Some(&request.caller)
             && ask.due == request.deadline
@@ -202,13 +203,15 @@ impl Checker {
         self.require(longest, || format!("hands a request to {to}, though another worker is idle for longer"));
         let start = Start { body, dialect, token: Some(token), caller: None };
         let id = self.take_waiting(&service, &start);
-        self.at_desk(&service, |desk| (desk.idle, desk.busy) = (desk.idle - 1, desk.busy + 1));
-        if self.desks.get(&service).is_some_and(|desk| desk.offered) {
-            self.tally.count("handed over although its plugin was there");
+        self.update_service(&service, |service_model| {
+            (service_model.idle, service_model.busy) = (service_model.idle - 1, service_model.busy + 1)
+        });
+        if self.services.get(&service).is_some_and(|service_model| service_model.offered) {
+            self.coverage.count("handed over although its plugin was there");
         }
         self.check_start(id, &start);
         let again = self.book.get(id).is_some_and(|ask| ask.starts > 1);
-        self.tally.count(if again { "handed to another worker" } else { "handed to a worker" });
+        self.coverage.count(if again { "handed to another worker" } else { "handed to a worker" });
         let until = self.patience_with_workers(&service).map_or(Time::NEVER, |time| self.now + time);
         let (Some(ask), Some(worker)) = (self.book.get_mut(id), self.workers.get_mut(to)) else { return };
         ask.place = Place::Worker(to.clone());
@@ -219,11 +222,11 @@ impl Checker {
     }
 
     /// Whether this request may be started, now and in this way.
-    fn check_start(&mut self, id: AskId, start: &Start<'_>) {
+    fn check_start(&mut self, id: RequestNumber, start: &Start<'_>) {
         let Some(ask) = self.book.get_mut(id) else { self.fail("starts a request that has its answer") };
         ask.starts += 1;
         if std::mem::take(&mut ask.last_in_vain) {
-            self.tally.count("handed over in vain, then elsewhere");
+            self.coverage.count("handed over in vain, then elsewhere");
         }
         let Some(ask) = self.book.get(id) else { return };
         let idempotent = self.settings_of(&ask.service).idempotent;
@@ -239,7 +242,7 @@ impl Checker {
     fn event(&mut self, event: &Event) {
         match event {
             Event::WorkerJoined { connection, service } => {
-                self.tally.count("worker joined");
+                self.coverage.count("worker joined");
                 let ready = self.moment.ready.take().filter(|(who, what, _)| (who, what) == (connection, service));
                 let Some((_, _, dialect)) = ready else {
                     self.fail(&format!("registers {connection} for {service}, which it did not ask for"));
@@ -249,37 +252,42 @@ impl Checker {
                 let worker = Registered { service: service.clone(), held: None, dialect, heard, told, idle_since };
                 let twice = self.workers.insert(connection.clone(), worker).is_some();
                 self.require(!twice, || format!("registers {connection} twice"));
-                self.at_desk(service, |desk| desk.idle += 1);
+                self.update_service(service, |service_model| service_model.idle += 1);
             }
             Event::WorkerLeft { connection, service, why } => {
-                self.tally.count(why);
+                self.coverage.count(why);
                 self.worker_left(connection, service, why);
             }
             Event::Shared { service } => {
-                let is_true = self.desks.get(service).is_some_and(|desk| desk.offered && desk.idle + desk.busy > 0);
+                let is_true = self
+                    .services
+                    .get(service)
+                    .is_some_and(|service_model| service_model.offered && service_model.idle + service_model.busy > 0);
                 self.require(is_true, || format!("says that {service} is shared, which is not true"));
-                self.tally.count("shared");
+                self.coverage.count("shared");
             }
             Event::Refused { connection, why } => {
-                self.tally.count_reason(None, why);
+                self.coverage.count_reason(None, why);
                 if why.starts_with("asks wrongly") {
-                    self.untold(connection, None, &Failure::new(Code::Malformed, why.clone()));
+                    self.failure_not_sent(connection, None, &Failure::new(Code::Malformed, why.clone()));
                 }
             }
-            Event::Untold { connection, service, failure } => self.untold(connection, Some(service), failure),
+            Event::UnreportedFailure { connection, service, failure } => {
+                self.failure_not_sent(connection, Some(service), failure)
+            }
         }
     }
 
-    fn untold(&mut self, peer: &ConnectionId, service: Option<&ServiceName>, failure: &Failure) {
+    fn failure_not_sent(&mut self, peer: &ConnectionId, service: Option<&ServiceName>, failure: &Failure) {
         let silent = self.settings.majordomo.on_failure == OnFailure::Silence;
         self.require(silent, || format!("does not tell {peer} that {failure}, against the configuration"));
-        self.tally.count("failure untold");
-        let asker = match (service, &self.moment.own) {
-            (Some(service), _) => Asker::Majordomo(peer.clone(), Frame::from(service.to_string())),
-            (None, Some(own)) if own.asker.peer() == Some(peer) => own.asker.clone(),
+        self.coverage.count("failure failure_not_sent");
+        let requester = match (service, &self.moment.own) {
+            (Some(service), _) => Requester::Majordomo(peer.clone(), Frame::from(service.to_string())),
+            (None, Some(own)) if own.requester.peer() == Some(peer) => own.requester.clone(),
             _ => self.fail(&format!("complains about {peer}, who asked nothing wrong")),
         };
-        self.answered(&asker, None, Reply::Failure(failure.clone()));
+        self.answered(&requester, None, Reply::Failure(failure.clone()));
     }
 
     /// Its request waits again where it may be started again; otherwise it must be failed in this step.
@@ -314,19 +322,19 @@ impl Checker {
         if given_back.is_none() {
             self.moment.must_be_closed.extend(worker.held.as_ref().map(|held| held.ask));
         }
-        self.at_desk(service, |desk| {
-            *(if worker.held.is_some() { &mut desk.busy } else { &mut desk.idle }) -= 1;
-            desk.waiting.extend(given_back);
+        self.update_service(service, |service_model| {
+            *(if worker.held.is_some() { &mut service_model.busy } else { &mut service_model.idle }) -= 1;
+            service_model.waiting.extend(given_back);
         });
     }
 
-    /// The request that ends here, if it was open, is in no desk's way any more.
-    pub(super) fn close(&mut self, id: AskId) -> Option<Ask> {
+    /// The request that ends here, if it was open, is in no service_model's way any more.
+    pub(super) fn close(&mut self, id: RequestNumber) -> Option<RequestModel> {
         let ask = self.book.close(id)?;
         self.require(!ask.record_due, || format!("answers a trace without a record of it: {ask:?}"));
         self.moment.must_be_closed.extend(&ask.calls);
-        self.at_desk(&ask.service, |desk| {
-            desk.waiting.remove(&id);
+        self.update_service(&ask.service, |service_model| {
+            service_model.waiting.remove(&id);
         });
         Some(ask)
     }

@@ -1,7 +1,7 @@
 //! A node at rest: it agrees with the books, keeps its limits, lets nobody wait in vain, and asks to be woken in time.
 
 use super::clock::Kind;
-use super::model::{Ask, Place};
+use super::model::{Place, RequestModel};
 use super::{Checker, HEARTBEATS, Registered};
 use crate::scenario::LATEST;
 use wasmnode_core::{ConnectionId, Node, ServiceStatus, Time};
@@ -21,16 +21,17 @@ impl Checker {
     /// To be called when the faults have stopped for longer than any deadline; `lives` tells which workers do.
     pub(crate) fn at_end(&mut self, node: &Node, lives: impl Fn(&ConnectionId) -> bool) {
         // Without a deadline, a request ends with its worker.
-        let is_kept = |ask: &&Ask| {
-            let desk = self.desks.get(&ask.service);
-            let is_held = desk.is_some_and(|desk| desk.kind() == Kind::Workers && desk.idle == 0);
+        let is_kept = |ask: &&RequestModel| {
+            let service_model = self.services.get(&ask.service);
+            let is_held = service_model
+                .is_some_and(|service_model| service_model.kind() == Kind::Workers && service_model.idle == 0);
             let is_with_workers = matches!(ask.place, Place::Worker(_)) || ask.place == Place::Waiting && is_held;
             // A garbled message may ask for more time than the simulation has.
             let wants_to_wait = ask.clock.kind == Kind::Nobody && ask.due == ask.clock.asked;
             ask.due > self.now && (ask.due == Time::NEVER && is_with_workers || wants_to_wait)
         };
         let kept = self.book.iter().filter(is_kept).count();
-        self.tally.count_many("kept by a worker that stalls", kept as u64);
+        self.coverage.count_many("kept by a worker that stalls", kept as u64);
         if let Some(left) = self.book.iter().find(|ask| !is_kept(ask)) {
             self.fail(&format!("somebody waits for ever: {left:?}"));
         }
@@ -47,14 +48,14 @@ impl Checker {
         self.require(counters.replied + failed + kept as u64 == self.book.arrived(), || {
             format!("does not add up: {counters:?}")
         });
-        self.tally.count_many("retried", counters.retried);
-        self.tally.count_many("unclaimed", counters.unclaimed);
+        self.coverage.count_many("retried", counters.retried);
+        self.coverage.count_many("unclaimed", counters.unclaimed);
     }
 
     fn check_moment(&mut self) {
         let moment = std::mem::take(&mut self.moment);
         if let Some(own) = moment.own {
-            self.fail(&format!("{:?} gets no answer, though it needs no service", own.asker));
+            self.fail(&format!("{:?} gets no answer, though it needs no service", own.requester));
         }
         if let Some(open) = moment.must_be_closed.iter().find_map(|id| self.book.get(*id)) {
             self.fail(&format!("has not answered what is finished or cancelled: {open:?}"));
@@ -64,8 +65,8 @@ impl Checker {
         }
         let stays = moment.must_leave.iter().find(|peer| self.workers.contains_key(peer));
         self.require(stays.is_none(), || format!("keeps {stays:?} as a worker, though it left or broke a rule"));
-        let mut untold = moment.must_be_told_to_go.difference(&moment.told_to_go);
-        if let Some(peer) = untold.next() {
+        let mut failure_not_sent = moment.must_be_told_to_go.difference(&moment.told_to_go);
+        if let Some(peer) = failure_not_sent.next() {
             self.fail(&format!("does not tell {peer} to go"));
         }
         let late = self.farewells.iter().find(|(_, due)| **due + LATEST < self.now);
@@ -118,26 +119,27 @@ impl Checker {
     }
 
     fn check_services(&self, node: &Node) {
-        let mut desks = self.desks.iter();
+        let mut services = self.services.iter();
         for status in node.services(self.now) {
-            let Some((name, desk)) = desks.next() else { self.fail(&format!("still knows {status:?}")) };
+            let Some((name, service_model)) = services.next() else { self.fail(&format!("still knows {status:?}")) };
             let same = *name == status.name
-                && desk.offered == status.plugin
-                && desk.running == status.running
-                && (desk.idle, desk.busy) == (status.workers_idle, status.workers_busy)
-                && desk.waiting.len() == status.queued;
+                && service_model.offered == status.plugin
+                && service_model.running == status.running
+                && (service_model.idle, service_model.busy) == (status.workers_idle, status.workers_busy)
+                && service_model.waiting.len() == status.queued;
             self.require(same, || {
-                let (running, idle, busy, waiting) = (desk.running, desk.idle, desk.busy, desk.waiting.len());
+                let (running, idle, busy, waiting) =
+                    (service_model.running, service_model.idle, service_model.busy, service_model.waiting.len());
                 format!("says {status:?}, but {name} has {running} runs, {idle} + {busy} workers, {waiting} waiting")
             });
             self.check_service(&status, node.next_wake() == Some(self.now));
         }
-        self.require(desks.next().is_none(), || "has forgotten a service".to_owned());
+        self.require(services.next().is_none(), || "has forgotten a service".to_owned());
     }
 
     /// `woken_at_once` is a node that is not done with this instant.
     fn check_service(&self, status: &ServiceStatus, woken_at_once: bool) {
-        let Some(desk) = self.desks.get(&status.name) else { return };
+        let Some(service_model) = self.services.get(&status.name) else { return };
         let settings = self.settings_of(&status.name);
         self.require(status.running <= settings.concurrency, || format!("runs too many: {status:?}"));
         if status.queued == 0 {
@@ -145,10 +147,11 @@ impl Checker {
         }
         let free = status.workers_idle > 0 || status.plugin && status.running < settings.concurrency;
         self.require(!free, || format!("lets requests wait although somebody is free: {status:?}"));
-        let given_back = desk.waiting.iter().filter(|id| self.book.get(**id).is_some_and(|ask| ask.starts > 0));
+        let given_back =
+            service_model.waiting.iter().filter(|id| self.book.get(**id).is_some_and(|ask| ask.starts > 0));
         let queued = status.queued - given_back.count();
         self.require(queued <= settings.queue, || format!("queues too many: {status:?}"));
-        for ask in desk.waiting.iter().filter_map(|id| self.book.get(*id)) {
+        for ask in service_model.waiting.iter().filter_map(|id| self.book.get(*id)) {
             self.require(ask.place == Place::Waiting, || format!("has lost a request: {ask:?}"));
             let Some(since) = self.waits_in_vain_since(ask) else { continue };
             let patient = !self.draining && ask.patience.is_some_and(|patience| since + patience > self.now);

@@ -1,30 +1,30 @@
 //! Which request an answer is for, and whether the answer is true.
 
-use super::model::{Ask, AskId, Asker, Place};
-use super::{Checker, Desk};
+use super::model::{Place, RequestModel, RequestNumber, Requester};
+use super::{Checker, ServiceModel};
 use wasmnode_core::message::{Dialect, Reply, size, trace};
 use wasmnode_core::{Code, Failure, Frame, Time};
 
 impl Checker {
-    /// An answer, or a part of one, was told to `asker`, or would have been if its dialect had words for it.
-    pub(super) fn answered(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: Reply) {
-        if self.is_record(asker, dialect, &reply) {
-            return self.tally.count("traced");
+    /// An answer, or a part of one, was told to `requester`, or would have been if its dialect had words for it.
+    pub(super) fn answered(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: Reply) {
+        if self.is_record(requester, dialect, &reply) {
+            return self.coverage.count("traced");
         }
-        if self.is_own_answer(asker, dialect, &reply) {
+        if self.is_own_answer(requester, dialect, &reply) {
             self.moment.own = None;
             return;
         }
-        let candidates = self.book.of(asker).iter().filter_map(|id| Some((*id, self.book.get(*id)?)));
+        let candidates = self.book.of(requester).iter().filter_map(|id| Some((*id, self.book.get(*id)?)));
         let mut candidates = candidates.filter(|(_, ask)| dialect.is_none() || ask.dialect == dialect);
         match reply {
             Reply::Partial(body) => {
-                let place = |ask: &Ask| ask.parts.iter().position(|part| is_same(part, &body, dialect));
+                let place = |ask: &RequestModel| ask.parts.iter().position(|part| is_same(part, &body, dialect));
                 let Some((id, place)) = candidates.find_map(|(id, ask)| Some((id, place(ask)?))) else {
-                    self.fail(&format!("tells {asker:?} a part of an answer that it is not owed: {body:?}"));
+                    self.fail(&format!("tells {requester:?} a part of an answer that it is not owed: {body:?}"));
                 };
                 self.book.get_mut(id).into_iter().for_each(|ask| drop(ask.parts.remove(place)));
-                self.tally.count("partial reply");
+                self.coverage.count("partial reply");
             }
             Reply::Final(body) => {
                 let found = candidates.find(|(_, ask)| match &ask.outcome {
@@ -32,18 +32,19 @@ impl Checker {
                     _ => false,
                 });
                 let Some((id, _)) = found else {
-                    self.fail(&format!("tells {asker:?} an answer that it is not owed: {body:?}"));
+                    self.fail(&format!("tells {requester:?} an answer that it is not owed: {body:?}"));
                 };
-                self.require(self.fits(&body), || format!("tells {asker:?} an answer over a limit"));
+                self.require(self.fits(&body), || format!("tells {requester:?} an answer over a limit"));
                 self.close(id);
                 self.replied += 1;
-                self.tally.count("final reply");
+                self.coverage.count("final reply");
             }
             Reply::Failure(failure) => {
                 let Some((id, _)) = candidates.find(|(id, ask)| self.is_true(*id, ask, &failure)) else {
-                    let asks: Vec<&Ask> = self.book.of(asker).iter().filter_map(|id| self.book.get(*id)).collect();
+                    let asks: Vec<&RequestModel> =
+                        self.book.of(requester).iter().filter_map(|id| self.book.get(*id)).collect();
                     self.fail(&format!(
-                        "tells {asker:?} a failure that is not true of its requests: {failure}\n{asks:#?}"
+                        "tells {requester:?} a failure that is not true of its requests: {failure}\n{asks:#?}"
                     ));
                 };
                 self.failed(id, dialect, &failure);
@@ -51,16 +52,16 @@ impl Checker {
         }
     }
 
-    fn failed(&mut self, id: AskId, dialect: Option<Dialect>, failure: &Failure) {
-        self.tally.count(failure.code.name());
-        self.tally.count_reason(Some(failure.code), &failure.reason);
+    fn failed(&mut self, id: RequestNumber, dialect: Option<Dialect>, failure: &Failure) {
+        self.coverage.count(failure.code.name());
+        self.coverage.count_reason(Some(failure.code), &failure.reason);
         if dialect == Some(Dialect::Native) {
-            self.tally.count("failure told natively");
+            self.coverage.count("failure told natively");
         }
         *self.failed.entry(failure.code).or_default() += 1;
         let Some(ask) = self.close(id) else { return };
         if ask.oversized {
-            self.tally.count("reply too large");
+            self.coverage.count("reply too large");
         }
         if ask.arrived.0 == self.step {
             self.failed_on_arrival += 1;
@@ -72,30 +73,30 @@ impl Checker {
     }
 
     /// Whether it is this node's record of a trace, which has none yet.
-    fn is_record(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: &Reply) -> bool {
+    fn is_record(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: &Reply) -> bool {
         let Reply::Partial(records) = reply else { return false };
         let [record] = records.as_slice() else { return false };
         let is_mine = |record: trace::Record| (record.node, record.distance) == (self.settings.name.clone(), 0);
         if dialect != Some(Dialect::Native) || !trace::decode(record.clone()).is_ok_and(is_mine) {
             return false;
         }
-        if let Some(own) = self.moment.own.as_mut().filter(|own| own.asker == *asker) {
+        if let Some(own) = self.moment.own.as_mut().filter(|own| own.requester == *requester) {
             return std::mem::take(&mut own.record_due);
         }
-        let due = |id: &&AskId| self.book.get(**id).is_some_and(|ask| ask.record_due);
-        let traced = self.book.of(asker).iter().find(due).copied();
+        let due = |id: &&RequestNumber| self.book.get(**id).is_some_and(|ask| ask.record_due);
+        let traced = self.book.of(requester).iter().find(due).copied();
         traced.and_then(|id| self.book.get_mut(id)).is_some_and(|ask| std::mem::take(&mut ask.record_due))
     }
 
-    fn is_own_answer(&mut self, asker: &Asker, dialect: Option<Dialect>, reply: &Reply) -> bool {
+    fn is_own_answer(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: &Reply) -> bool {
         let Some(own) = &self.moment.own else { return false };
-        if own.asker != *asker || dialect.is_some_and(|dialect| dialect != own.dialect) {
+        if own.requester != *requester || dialect.is_some_and(|dialect| dialect != own.dialect) {
             return false;
         }
         match (reply, &own.body) {
             (Reply::Final(body), Some(expected)) => body == expected && !own.record_due,
             (Reply::Failure(failure), None) if failure.code == Code::Malformed => {
-                self.tally.count_reason(Some(Code::Malformed), &failure.reason);
+                self.coverage.count_reason(Some(Code::Malformed), &failure.reason);
                 true
             }
             _ => false,
@@ -103,22 +104,24 @@ impl Checker {
     }
 
     /// Whether what the failure says has happened to this request.
-    fn is_true(&self, id: AskId, ask: &Ask, failure: &Failure) -> bool {
+    fn is_true(&self, id: RequestNumber, ask: &RequestModel, failure: &Failure) -> bool {
         if ask.outcome.as_ref().is_some_and(|outcome| outcome.as_ref().err() == Some(failure)) {
             return true;
         }
         let (fresh, is_call) = (ask.arrived.0 == self.step, ask.parent.is_some());
         let waits = ask.place == Place::Waiting;
         match failure.code {
-            Code::Malformed => fresh && !is_call && self.book.of(&ask.asker).first() != Some(&id),
+            Code::Malformed => fresh && !is_call && self.book.of(&ask.requester).first() != Some(&id),
             Code::Forbidden => fresh && is_call && !self.is_listed(ask),
             Code::Loop => fresh && is_call && self.is_listed(ask) && !self.may_call(ask),
             Code::UnknownService => waits && self.is_out_of_patience(ask),
             Code::TooLarge => ask.oversized || fresh && !self.fits(&ask.body),
             Code::Overloaded => fresh && self.is_over_a_limit(ask),
-            Code::Cancelled => match &ask.asker {
-                Asker::Call(_) => true, // Judged at rest: its caller must be closed.
-                Asker::Native(peer, _) | Asker::Majordomo(peer, _) => ask.cancelled || self.moment.gone.contains(peer),
+            Code::Cancelled => match &ask.requester {
+                Requester::Call(_) => true, // Judged at rest: its caller must be closed.
+                Requester::Native(peer, _) | Requester::Majordomo(peer, _) => {
+                    ask.cancelled || self.moment.gone.contains(peer)
+                }
             },
             Code::Draining => {
                 let waits_in_vain = waits && self.waits_in_vain_since(ask).is_some();
@@ -133,23 +136,26 @@ impl Checker {
         }
     }
 
-    fn is_listed(&self, call: &Ask) -> bool {
+    fn is_listed(&self, call: &RequestModel) -> bool {
         let Some(caller) = call.chain.last() else { return false };
         self.settings_of(caller).calls.iter().any(|pattern| pattern.matches(&call.service))
     }
 
-    pub(super) fn may_call(&self, call: &Ask) -> bool {
+    pub(super) fn may_call(&self, call: &RequestModel) -> bool {
         let depth = call.chain.len();
         self.is_listed(call) && !call.chain.contains(&call.service) && depth <= self.settings.limits.call_depth
     }
 
     /// Since when it waits for somebody to offer its service, if nobody does.
-    pub(super) fn waits_in_vain_since(&self, ask: &Ask) -> Option<Time> {
-        let lost = self.desks.get(&ask.service).map_or(Time::ZERO, |desk: &Desk| desk.unreachable_since);
+    pub(super) fn waits_in_vain_since(&self, ask: &RequestModel) -> Option<Time> {
+        let lost = self
+            .services
+            .get(&ask.service)
+            .map_or(Time::ZERO, |service_model: &ServiceModel| service_model.unreachable_since);
         (!self.is_reachable(&ask.service)).then(|| lost.max(ask.arrived.1))
     }
 
-    fn is_out_of_patience(&self, ask: &Ask) -> bool {
+    fn is_out_of_patience(&self, ask: &RequestModel) -> bool {
         self.waits_in_vain_since(ask).is_some_and(|since| match ask.patience {
             _ if self.draining => true,
             Some(patience) => ask.due.min(since + patience) <= self.now,
@@ -164,10 +170,10 @@ impl Checker {
     }
 
     /// The request itself stands in the book already.
-    fn is_over_a_limit(&self, ask: &Ask) -> bool {
+    fn is_over_a_limit(&self, ask: &RequestModel) -> bool {
         let limits = &self.settings.limits;
-        let of_client = ask.asker.peer().map_or(0, |peer| self.book.of_client(peer));
-        let waiting = self.desks.get(&ask.service).map_or(0, |desk| desk.waiting.len());
+        let of_client = ask.requester.peer().map_or(0, |peer| self.book.of_client(peer));
+        let waiting = self.services.get(&ask.service).map_or(0, |service_model| service_model.waiting.len());
         self.book.len() > limits.requests
             || self.book.held_bytes > limits.held_bytes
             || of_client > limits.requests_per_client

@@ -46,16 +46,16 @@ impl World {
             self.overheard.push_front(frames.clone());
         }
         if chance(&mut self.rng, self.weather.garbling) {
-            self.checker.tally.count("message garbled");
+            self.checker.coverage.count("message garbled");
             let garbled = mutated(&frames, &mut self.rng);
             self.carry(peer, garbled);
         }
         if chance(&mut self.rng, self.weather.doubling) {
-            self.checker.tally.count("message doubled");
+            self.checker.coverage.count("message doubled");
             self.carry(peer, frames.clone());
         }
         if chance(&mut self.rng, self.weather.loss) {
-            return self.checker.tally.count("message lost");
+            return self.checker.coverage.count("message lost");
         }
         self.carry(peer, frames);
     }
@@ -84,7 +84,7 @@ impl World {
             return;
         }
         let ended = link.hang_up(self.now);
-        self.checker.tally.count("connection lost");
+        self.checker.coverage.count("connection lost");
         // A machine that lost its power says nothing: then the node learns it from what it cannot send.
         if let Some((connection, after)) = ended.filter(|_| chance(&mut self.rng, 700)) {
             let time = after + up_to(&mut self.rng, Duration::from_millis(50));
@@ -152,6 +152,6 @@ impl World {
         });
         let steps = self.checker.steps();
         self.log.write(self.now, || "", &(&self.node, self.now));
-        Outcome { steps, tally: self.checker.tally, log: self.log }
+        Outcome { steps, coverage: self.checker.coverage, log: self.log }
     }
 }

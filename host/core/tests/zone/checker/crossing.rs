@@ -34,7 +34,7 @@ impl Checker {
         if is_abroad {
             let zones = [from.zone.clone(), to_zone];
             arrival.crossed.extend(zones);
-            self.tally.count("enters a zone");
+            self.coverage.count("enters a zone");
         }
         let arrivals = self.arrivals.entry((to, number)).or_default();
         if !arrivals.contains(&arrival) {

@@ -73,9 +73,9 @@ pub(super) struct Model {
 }
 
 impl RequestModel {
-    pub(super) fn new(asker: Requester, service: &str, home: ProcessId) -> Self {
+    pub(super) fn new(requester: Requester, service: &str, home: ProcessId) -> Self {
         Self {
-            requester: asker,
+            requester: requester,
             service: service.to_owned(),
             home,
             node: None,

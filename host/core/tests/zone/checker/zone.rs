@@ -41,13 +41,13 @@ impl Checker {
     pub(crate) fn posts(&mut self, from: ProcessId, to: Option<ProcessId>, frames: &[Frame]) {
         match frames.first().and_then(|header| header.get(peer::MAGIC.len())) {
             Some(1) => {}
-            Some(5) => return self.tally.count("cancel travels"),
-            Some(11) => return self.tally.count("pull"),
-            Some(12) => return self.tally.count("ping"),
+            Some(5) => return self.coverage.count("cancel travels"),
+            Some(11) => return self.coverage.count("pull"),
+            Some(12) => return self.coverage.count("ping"),
             Some(15) => {
                 let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
-                self.tally.count_many("bytes of updates of paths", bytes as u64);
-                return self.tally.count("update of paths");
+                self.coverage.count_many("bytes of updates of paths", bytes as u64);
+                return self.coverage.count("update of paths");
             }
             _ => return,
         }
@@ -69,17 +69,17 @@ impl Checker {
         *forwards += 1;
         let (again, service) = (*forwards > 1, service.clone());
         if again {
-            self.tally.count("tried at another node");
+            self.coverage.count("tried at another node");
         }
         if self.books[&from].offers.keys().any(|offered| offered.as_str() == service) {
-            self.tally.count("spilled over");
+            self.coverage.count("spilled over");
         }
     }
 
     /// A request goes to a node that is dead or frozen: that may happen only until it has left one unanswered for three
     /// heartbeats.
     fn asks_the_dead(&mut self, from: ProcessId, to: ProcessId) {
-        self.tally.count("asked the dead");
+        self.coverage.count("asked the dead");
         if !self.is_gentle {
             return;
         }
@@ -142,8 +142,8 @@ impl Checker {
                 "name taken"
             }
             ZoneEvent::LinkLost { .. } => "link lost",
-            ZoneEvent::PeerSilent { is_silent: true, .. } => "peer silent",
-            ZoneEvent::PeerSilent { is_silent: false, .. } => "peer speaks again",
+            ZoneEvent::PeerUnresponsive { is_unresponsive: true, .. } => "peer silent",
+            ZoneEvent::PeerUnresponsive { is_unresponsive: false, .. } => "peer speaks again",
             ZoneEvent::DialFailed { why, .. } if why.contains("did not welcome") => "not welcomed in time",
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
@@ -155,12 +155,12 @@ impl Checker {
             ZoneEvent::SessionDown { .. } => "session down",
             ZoneEvent::Unlisted { .. } => "unlisted",
         };
-        self.tally.count(what);
+        self.coverage.count(what);
     }
 
     /// How many updates of paths were told, and their bytes.
-    pub(crate) fn told_of_paths(&self) -> (u64, u64) {
-        (self.tally.times("update of paths"), self.tally.times("bytes of updates of paths"))
+    pub(crate) fn path_updates(&self) -> (u64, u64) {
+        (self.coverage.times("update of paths"), self.coverage.times("bytes of updates of paths"))
     }
 
     pub(crate) fn has_lost_its_name(&self, id: ProcessId) -> bool {
@@ -213,7 +213,7 @@ impl Checker {
         let mut seen: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
         let mut abroad: BTreeMap<RouteKey, u32> = BTreeMap::new();
         for status in node.services(book.clock.shows(self.now)) {
-            if let Some(silent) = status.peers.iter().find(|peer| peer.is_silent) {
+            if let Some(silent) = status.peers.iter().find(|peer| peer.is_unresponsive) {
                 return Some(format!("takes {} for silent", silent.node));
             }
             for peer in &status.peers {
@@ -240,7 +240,7 @@ impl Checker {
     }
 
     pub(crate) fn agreed_after(&mut self, time: Duration) {
-        self.tally.most("ms until all agreed, at most", u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.coverage.most("ms until all agreed, at most", u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn may_disagree(&self, calm_for: Duration, what: &str) {
@@ -259,8 +259,8 @@ impl Checker {
             if process.node.outstanding() > 0 {
                 self.fail(&format!("at the end, {} has {} requests", book.name(), process.node.outstanding()));
             }
-            self.tally.count_many("retried by a node", process.node.counters().retried);
-            self.tally.count_many("unclaimed", process.node.counters().unclaimed);
+            self.coverage.count_many("retried by a node", process.node.counters().retried);
+            self.coverage.count_many("unclaimed", process.node.counters().unclaimed);
         }
         let open = self.asks.iter().find(|(_, ask)| {
             ask.is_open

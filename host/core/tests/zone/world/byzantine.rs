@@ -20,7 +20,7 @@ impl World {
             Ok(PeerMessage::Paths { epoch, update }) => {
                 let mut update = path::decode(update).unwrap();
                 if is_liar && chance(&mut self.rng, 500) {
-                    self.checker.tally.count("a lie about paths");
+                    self.checker.coverage.count("a lie about paths");
                     let (liar, service) = (self.machines[machine].zone, name(pick(&mut self.rng, &SERVICES)));
                     update.content = UpdateContent::Changes(lie(&mut self.rng, liar, joined.zones, &service));
                 } else if joined.is_stale {
@@ -29,7 +29,7 @@ impl World {
                 peer::encode(PeerMessage::Paths { epoch, update: path::encode(&update) })
             }
             Ok(PeerMessage::Request(mut forward)) if is_liar && chance(&mut self.rng, 500) => {
-                self.checker.tally.count("a lie about where a request was");
+                self.checker.coverage.count("a lie about where a request was");
                 let zones = joined.zones;
                 forward.crossed.clear();
                 while self.rng.bool() {
@@ -53,7 +53,7 @@ impl World {
         let said = self.said.entry(conn).or_default();
         said.push(say.clone());
         if chance(&mut self.rng, 200) {
-            self.checker.tally.count("old news");
+            self.checker.coverage.count("old news");
             *say = said[self.rng.usize(..said.len())].clone();
         }
     }

@@ -18,14 +18,14 @@ impl World {
             Accident::Reload(machine) => self.reload(machine),
             Accident::Drain(machine) => self.drain(machine),
             Accident::Cut { from, to, both_ways } => {
-                self.checker.tally.count(if both_ways { "cut" } else { "asymmetric cut" });
+                self.checker.coverage.count(if both_ways { "cut" } else { "asymmetric cut" });
                 let pairs = if both_ways { vec![(from, to), (to, from)] } else { vec![(from, to)] };
                 self.cut(pairs);
             }
             Accident::Partition => self.partition(),
             Accident::Break => {
                 if let Some(conn) = (!self.conns.is_empty()).then(|| self.rng.usize(..self.conns.len())) {
-                    self.checker.tally.count("connection broken");
+                    self.checker.coverage.count("connection broken");
                     self.break_somehow(conn);
                 }
             }
@@ -37,10 +37,10 @@ impl World {
     fn crash(&mut self, machine: usize) {
         let Some(process) = &self.machines[machine].process else { return };
         let id = process.id;
-        self.checker.tally.count("crashed");
+        self.checker.coverage.count("crashed");
         let is_silent = chance(&mut self.rng, 300);
         if is_silent {
-            self.checker.tally.count("crashed with the whole machine");
+            self.checker.coverage.count("crashed with the whole machine");
         }
         self.ended(machine, id, is_silent);
         if self.machines[machine].is_seed || chance(&mut self.rng, 700) {
@@ -62,7 +62,7 @@ impl World {
             return;
         }
         let time = self.now + up_to(&mut self.rng, longest);
-        self.checker.tally.count("restarted");
+        self.checker.coverage.count("restarted");
         self.note(time, Happening::Starts { machine });
     }
 
@@ -93,7 +93,7 @@ impl World {
         };
         process.is_frozen = true;
         let process = process.id;
-        self.checker.tally.count("frozen");
+        self.checker.coverage.count("frozen");
         self.checker.frozen(process, true);
         self.note(time, Happening::Thaws { machine, process });
     }
@@ -117,7 +117,7 @@ impl World {
             return;
         }
         let service = loadable[self.rng.usize(..loadable.len())].clone();
-        self.checker.tally.count("reloaded");
+        self.checker.coverage.count("reloaded");
         let input = if self.checker.offers(id, &service) { Input::Withdrawn(service) } else { Input::Offered(service) };
         self.deliver(machine, id, input);
     }
@@ -130,7 +130,7 @@ impl World {
         }
         process.is_draining = true;
         let process = process.id;
-        self.checker.tally.count("drained");
+        self.checker.coverage.count("drained");
         self.deliver(machine, process, Input::Drain);
         self.note(time, Happening::Ends { machine, process });
     }
@@ -141,7 +141,7 @@ impl World {
         if process.is_frozen {
             return self.note(self.now + Duration::from_secs(1), Happening::Ends { machine, process: id });
         }
-        self.checker.tally.count("stopped");
+        self.checker.coverage.count("stopped");
         self.deliver(machine, id, Input::Stop);
         self.checker.stopped(id);
         for conn in &mut self.conns {
@@ -163,12 +163,12 @@ impl World {
         for neighbour in neighbours {
             (neighbour.import, neighbour.export) = policies(&mut self.rng, true);
         }
-        self.checker.tally.count("a policy changes");
+        self.checker.coverage.count("a policy changes");
         self.drain(machine);
     }
 
     fn partition(&mut self) {
-        self.checker.tally.count("partition");
+        self.checker.coverage.count("partition");
         let left = self.rng.u64(..);
         // Zones hold together, or fall apart with all others.
         let by_zone = self.scenario.joined.is_some() && self.rng.bool();

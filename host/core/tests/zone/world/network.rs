@@ -81,7 +81,7 @@ impl World {
         let listening = conn.target.and_then(|target| Some((target, self.machines[target].process.as_ref()?.id)));
         let Some((target, process)) = listening else { return self.breaks(number, Duration::ZERO, Duration::ZERO) };
         if self.is_blocked(machine, target) || self.is_blocked(target, machine) {
-            self.checker.tally.count("dialled across a cut");
+            self.checker.coverage.count("dialled across a cut");
             if self.rng.bool() {
                 // It is tried again, until it succeeds or is given up.
                 return self.note(self.now + Duration::from_millis(500), Happening::Connects { conn: number });
@@ -156,15 +156,15 @@ impl World {
         let Conn { host: (host, _), target: Some(target), is_broken: false, .. } = self.conns[number] else { return };
         let (from, to) = if way == Way::Out { (host, target) } else { (target, host) };
         if chance(&mut self.rng, self.weather.loss) {
-            return self.checker.tally.count("message lost");
+            return self.checker.coverage.count("message lost");
         }
         if self.is_blocked(from, to) {
-            self.checker.tally.count("message held up by a cut");
+            self.checker.coverage.count("message held up by a cut");
             return self.conns[number].held[way as usize].push(frames);
         }
         let mut time = self.now + self.latency(from, to);
         if chance(&mut self.rng, self.weather.overtaking) {
-            self.checker.tally.count("message out of order");
+            self.checker.coverage.count("message out of order");
             time = time + up_to(&mut self.rng, Duration::from_millis(400));
         } else {
             let last = &mut self.conns[number].last[way as usize];
@@ -172,7 +172,7 @@ impl World {
             *last = time;
         }
         if chance(&mut self.rng, self.weather.doubling) {
-            self.checker.tally.count("message doubled");
+            self.checker.coverage.count("message doubled");
             let later = time + up_to(&mut self.rng, Duration::from_millis(100));
             self.note(later, Happening::Arrives { conn: number, way, frames: frames.clone() });
         }

@@ -44,7 +44,7 @@ impl World {
     /// A node offers a service from now on, or no longer. What it cost until one node of each zone knows that can know.
     pub(crate) fn measure_offer(&mut self, machine: usize, service: &str, is_offered: bool) -> Cost {
         let (begin, service) = (self.now, name(service));
-        let before = self.checker.told_of_paths();
+        let before = self.checker.path_updates();
         let address = Address::in_zone(service.clone(), self.machines[machine].settings.zone.clone());
         let id = self.machines[machine].process.as_ref().map(|process| process.id);
         let input = if is_offered { Input::Offered(service) } else { Input::Withdrawn(service) };
@@ -61,7 +61,7 @@ impl World {
                 settled = now;
             }
         }
-        let after = self.checker.told_of_paths();
+        let after = self.checker.path_updates();
         Cost { settled: settled.since(begin), updates: after.0 - before.0, bytes: after.1 - before.1 }
     }
 

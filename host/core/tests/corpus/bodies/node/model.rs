@@ -117,15 +117,17 @@ impl Model {
         }
     }
 
-    fn owe(&mut self, asker: Requester) {
-        self.accounts.entry(asker).or_default().asked += 1;
+    fn owe(&mut self, requester: Requester) {
+        self.accounts.entry(requester).or_default().asked += 1;
     }
 
     pub fn acts(&mut self, output: &Output) {
         match output {
             Output::Send { to, frames } => self.sends(to, frames),
             Output::Answer { call, .. } => self.answers(&Requester::Call(*call)),
-            Output::Event(Event::Untold { connection, .. }) => self.answers(&Requester::Majordomo(connection.clone())),
+            Output::Event(Event::UnreportedFailure { connection, .. }) => {
+                self.answers(&Requester::Majordomo(connection.clone()))
+            }
             Output::Event(Event::Refused { connection, why }) if why.starts_with("asks wrongly") => {
                 self.answers(&Requester::Majordomo(connection.clone()));
             }
@@ -169,20 +171,20 @@ impl Model {
         }
     }
 
-    fn replies(&mut self, asker: &Requester, reply: &Reply) {
+    fn replies(&mut self, requester: &Requester, reply: &Reply) {
         match reply {
             Reply::Partial(_) => {
-                let is_open = self.accounts.get(asker).is_some_and(|account| account.open() > 0);
-                assert!(is_open, "{asker:?} gets a partial reply and waits for none");
+                let is_open = self.accounts.get(requester).is_some_and(|account| account.open() > 0);
+                assert!(is_open, "{requester:?} gets a partial reply and waits for none");
             }
-            Reply::Final(_) | Reply::Failure(_) => self.answers(asker),
+            Reply::Final(_) | Reply::Failure(_) => self.answers(requester),
         }
     }
 
-    fn answers(&mut self, asker: &Requester) {
-        let account = self.accounts.entry(asker.clone()).or_default();
+    fn answers(&mut self, requester: &Requester) {
+        let account = self.accounts.entry(requester.clone()).or_default();
         account.answered += 1;
-        assert!(account.answered <= account.asked, "{asker:?} gets an answer too many");
+        assert!(account.answered <= account.asked, "{requester:?} gets an answer too many");
     }
 
     pub fn at_rest(&self, node: &Node, now: Time) {
@@ -199,9 +201,9 @@ impl Model {
     }
 
     fn check_paid(&self) {
-        for (asker, account) in &self.accounts {
-            let is_paid = account.open() == 0 || matches!(asker, Requester::Peer(..));
-            assert!(is_paid, "{asker:?} waits for ever: {account:?}");
+        for (requester, account) in &self.accounts {
+            let is_paid = account.open() == 0 || matches!(requester, Requester::Peer(..));
+            assert!(is_paid, "{requester:?} waits for ever: {account:?}");
         }
     }
 
@@ -245,8 +247,8 @@ impl Model {
     /// What each connection, and each user, has open; only who is silent about failures may seem to have more.
     fn check_clients(&self) {
         let (mut by_peer, mut by_user) = (BTreeMap::new(), BTreeMap::new());
-        for (asker, account) in &self.accounts {
-            let (Requester::Native(peer, _) | Requester::Majordomo(peer)) = asker else { continue };
+        for (requester, account) in &self.accounts {
+            let (Requester::Native(peer, _) | Requester::Majordomo(peer)) = requester else { continue };
             *by_peer.entry(peer).or_insert(0) += account.open();
             *by_user.entry(peer.principal()).or_insert(0) += account.open();
         }

@@ -61,7 +61,7 @@ fn any_update(rng: &mut fastrand::Rng) -> Update {
 }
 
 #[test]
-fn an_update_comes_back_as_it_was() {
+fn an_update_survives_encoding_and_decoding() {
     let mut rng = fastrand::Rng::with_seed(1);
     for _ in 0..2_000 {
         let update = any_update(&mut rng);
@@ -70,7 +70,7 @@ fn an_update_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_cut_update_is_malformed() {
+fn a_truncated_update_is_malformed() {
     let mut rng = fastrand::Rng::with_seed(2);
     for _ in 0..200 {
         let bytes = encode(&any_update(&mut rng));
@@ -81,7 +81,7 @@ fn a_cut_update_is_malformed() {
 }
 
 #[test]
-fn damaged_updates_never_panic_and_what_is_read_is_written_alike() {
+fn mutated_updates_never_panic_and_encode_as_they_decode() {
     let mut rng = fastrand::Rng::with_seed(3);
     for _ in 0..20_000 {
         let mut bytes = encode(&any_update(&mut rng)).to_vec();

@@ -105,7 +105,7 @@ fn refusal(frames: Vec<Frame>) -> &'static str {
 }
 
 #[test]
-fn every_message_comes_back_as_it_was_sent() {
+fn every_message_survives_encoding_and_decoding() {
     for message in messages() {
         assert_eq!(decode(encode(message.clone())).as_ref(), Ok(&message));
         assert_eq!(message::decode(encode(message.clone())), Ok(Message::Peer(message)));
@@ -113,7 +113,7 @@ fn every_message_comes_back_as_it_was_sent() {
 }
 
 #[test]
-fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
+fn the_header_of_a_request_is_encoded_as_documented() {
     let forward = Forward { traceparent: None, ..full_forward() };
     let documented = [
         b"WNODP1\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\x03\xd0\x90\x03\x02\x05print".as_slice(),
@@ -124,7 +124,7 @@ fn the_header_of_a_request_stands_byte_for_byte_as_documented() {
 }
 
 #[test]
-fn the_other_headers_stand_byte_for_byte_as_documented() {
+fn the_other_headers_are_encoded_as_documented() {
     let documented: [(_, &[u8]); 10] = [
         (
             PeerMessage::Hello { zone: name("paris"), member: Member { boot: 258, ..member() } },
@@ -163,11 +163,11 @@ fn a_header_costs_one_allocation_and_a_body_none() {
     let frames = encode(PeerMessage::Request(full_forward().into()));
     let place = frames.as_ptr();
     let again = encode(decode(frames).unwrap());
-    assert_eq!(again.as_ptr(), place, "a body that came in a message leaves in the same memory");
+    assert_eq!(again.as_ptr(), place, "a received body is sent from the same memory");
 }
 
 #[test]
-fn every_message_that_is_cut_short_is_malformed_except_between_fields_and_in_free_text() {
+fn every_truncated_message_is_malformed_except_between_fields_and_in_free_text() {
     for message in messages() {
         let whole = encode(message.clone());
         for length in 0..whole[0].len() {
@@ -208,7 +208,7 @@ fn field_ends(forward: &Forward) -> Vec<usize> {
 }
 
 #[test]
-fn a_field_of_an_unknown_type_is_passed_over() {
+fn a_field_of_an_unknown_type_is_ignored() {
     for message in messages() {
         let frames = with_more(message.clone(), b"\x63\0\x02hi\xff\0\0");
         match message {
@@ -225,7 +225,7 @@ fn a_field_of_an_unknown_type_is_passed_over() {
 }
 
 #[test]
-fn what_may_have_no_body_has_none() {
+fn a_message_without_a_body_rejects_one() {
     for message in messages() {
         let may = match &message {
             PeerMessage::Request(_) => true,
@@ -239,7 +239,7 @@ fn what_may_have_no_body_has_none() {
 }
 
 #[test]
-fn a_node_of_a_later_version_is_understood() {
+fn a_hello_of_a_later_version_is_accepted() {
     for message in messages().into_iter().take(2) {
         let mut header = with_more(message.clone(), b"\x01\0\x03new")[0].to_vec();
         header[7] = 200;
@@ -252,7 +252,7 @@ fn a_node_of_a_later_version_is_understood() {
 }
 
 #[test]
-fn an_offer_may_say_what_an_older_node_does_not_know_but_a_request_may_not() {
+fn an_offer_may_have_unknown_flags_but_a_request_may_not() {
     let mut advert = encode(PeerMessage::Advert(Advert::Whole { version: 9, offers: offers() }))[0].to_vec();
     advert[20] |= 0xfc;
     let decoded = decode(vec![advert.into()]).unwrap();
@@ -265,7 +265,7 @@ fn an_offer_may_say_what_an_older_node_does_not_know_but_a_request_may_not() {
 }
 
 #[test]
-fn what_is_over_a_limit_is_cut_or_refused() {
+fn values_over_a_limit_are_cut_or_refused() {
     let many: Vec<u64> = (0..5_000).collect();
     let pong = decode(encode(PeerMessage::Pong { unknown: many.clone() })).unwrap();
     assert_eq!(pong, PeerMessage::Pong { unknown: many[..MAX_NAMED].to_vec() });
@@ -312,7 +312,7 @@ fn what_is_over_a_limit_is_cut_or_refused() {
 }
 
 #[test]
-fn a_count_that_the_bytes_cannot_hold_is_refused_before_anything_is_kept_for_it() {
+fn a_count_that_exceeds_the_bytes_is_refused_before_an_allocation() {
     let counted: [(&[u8], _); 5] = [
         (b"\x0a\x01\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\0\x01a", "counts more names than it has"),
         (b"\x0a\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x02\x01a", "counts more names than it has"),
@@ -326,7 +326,7 @@ fn a_count_that_the_bytes_cannot_hold_is_refused_before_anything_is_kept_for_it(
 }
 
 #[test]
-fn names_that_are_none_are_refused() {
+fn invalid_names_are_refused() {
     let misnamed: [&[u8]; 5] = [
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x07a@paris",
         b"\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\x03\0\x01a\x03\0\0",
@@ -340,7 +340,7 @@ fn names_that_are_none_are_refused() {
 }
 
 #[test]
-fn the_id_of_a_request_is_found_and_of_nothing_else() {
+fn an_id_is_found_in_requests_only() {
     for message in messages() {
         let expected = if let PeerMessage::Request(forward) = &message { Some(forward.id) } else { None };
         assert_eq!(request_id(&encode(message)), expected);
@@ -351,7 +351,7 @@ fn the_id_of_a_request_is_found_and_of_nothing_else() {
 }
 
 #[test]
-fn a_member_is_read_from_any_buffer_and_nothing_after_it() {
+fn a_member_is_decoded_from_any_buffer_and_nothing_after_it() {
     let mut bytes = Vec::new();
     encode_member(&member(), &mut bytes);
     let whole = bytes.len();
@@ -382,23 +382,23 @@ fn random_bytes_are_decoded_without_a_panic() {
 }
 
 #[test]
-fn mutilated_messages_are_decoded_without_a_panic() {
+fn mutated_messages_are_decoded_without_a_panic() {
     let mut rng = Rng::with_seed(0xfeed);
     let messages: Vec<Vec<Frame>> = messages().into_iter().map(encode).collect();
     let understood = (0..40_000).filter(|_| {
         let mut frames = messages[rng.usize(..messages.len())].clone();
         let mut header = frames[0].to_vec();
         for _ in 0..rng.usize(1..4) {
-            mutilate(&mut header, &mut rng);
+            mutate(&mut header, &mut rng);
         }
         frames[0] = header.into();
         decodes_to_something_stable(frames)
     });
     let understood = understood.count();
-    assert!((4_000..36_000).contains(&understood), "{understood} of 40,000 is no test of both ways");
+    assert!((4_000..36_000).contains(&understood), "{understood} of 40,000 does not test both outcomes");
 }
 
-fn mutilate(header: &mut Vec<u8>, rng: &mut Rng) {
+fn mutate(header: &mut Vec<u8>, rng: &mut Rng) {
     let at = rng.usize(..=header.len());
     match rng.u8(0..5) {
         0 => header.truncate(at),
