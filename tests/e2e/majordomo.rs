@@ -303,7 +303,7 @@ fn two_workers_of_one_identity_are_logged_once_as_a_warning_with_the_identity() 
         node.wait_until_quiet(PATIENCE);
     }
     let line = node.wait_for("it registered twice");
-    assert!(line.contains("WARN worker \"worker 1\" no longer serves job"), "{line}");
+    assert!(line.contains("WARN worker \"worker 1\" of job left"), "{line}");
     assert!(line.contains("another worker has its identity: give each one of its own"), "{line}");
     node.signal("-TERM");
     assert_eq!(node.log_to_its_end().iter().filter(|line| line.contains("it registered twice")).count(), 1);

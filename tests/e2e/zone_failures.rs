@@ -78,7 +78,7 @@ fn when_a_node_is_killed_no_request_that_may_run_twice_fails() {
     let before = replied(&b, "echo");
     assert_all_succeeded(&load(&front, &["echo"], 500, |_| {}));
     assert_eq!(replied(&b, "echo"), before + 500);
-    front.wait_for("is no longer a peer");
+    front.wait_for("left the zone");
     println!("retried: {}", front.report()["counters"]["retried"]);
 }
 
@@ -103,16 +103,16 @@ fn a_node_that_was_frozen_until_it_was_declared_dead_comes_back() {
     let (mut front, mut a, _b) = zone(&["echo"], "[service.echo]\nidempotent = true\n");
     a.signal("-STOP");
     assert_all_succeeded(&load(&front, &["echo"], 500, |_| {}));
-    let frozen = front.wait_for("is no longer a peer");
+    let frozen = front.wait_for("left the zone");
     assert!(frozen.contains("node a at"), "{frozen}");
     front.clear_log();
     wait_for_peers(&front, "echo", &["b"]);
     a.signal("-CONT");
     let began = Instant::now();
-    front.wait_for("is a peer from now on");
+    front.wait_for("joined the zone");
     wait_for_peers(&front, "echo", &["a", "b"]);
     println!("it is back after {:?}", began.elapsed());
-    a.wait_for("the zone took this node for dead; it is back");
+    a.wait_for("the zone declared this node dead; it has rejoined");
     wait_until_used(&front, &a, "echo");
 }
 

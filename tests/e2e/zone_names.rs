@@ -84,11 +84,11 @@ fn a_name_of_three_processes_is_settled_soon_and_the_last_one_serves() {
     let b = node("b", &[], &[&front], IDEMPOTENT);
     let early = nowhere();
     announce_and_close(&mut front, &early, TEN_YEARS);
-    front.wait_for(&format!("node a at {early} is no longer a peer"));
+    front.wait_for(&format!("node a at {early} left the zone"));
     let mut frozen = node("a", &["echo"], &[&front], IDEMPOTENT);
     wait_for_peers(&front, "echo", &["a"]);
     frozen.signal("-STOP");
-    front.wait_for(&format!("node a at {} is no longer a peer", frozen.tcp));
+    front.wait_for(&format!("node a at {} left the zone", frozen.tcp));
     let last = node("a", &["echo"], &[&front], IDEMPOTENT);
     for other in [&front, &b] {
         wait_for_peers(other, "echo", &["a"]);

@@ -231,7 +231,7 @@ impl Links {
             State::Disconnected => self.set_timer(&member.endpoint, Some(now)),
             State::Established(line) if line.member.is_same_process(member) => line.member = member.clone(),
             State::Established(line) if line.member.name == member.name && line.member < *member => {
-                self.close(&member.endpoint, "it has started anew", true, now);
+                self.close(&member.endpoint, "it has restarted", true, now);
                 self.set_timer(&member.endpoint, Some(now));
             }
             _ => {}
@@ -259,7 +259,7 @@ impl Links {
             line.member.is_same_process(member) && (line.pings >= TOLERANCE || !is_busy(line.link))
         };
         if matches!(&target.state, State::Established(line) if is_over(line)) {
-            self.close(&member.endpoint, "it is no longer a member of the zone", true, now);
+            self.close(&member.endpoint, "it is not a member of the zone", true, now);
         }
         self.drop_if_released(&member.endpoint);
     }
@@ -287,7 +287,7 @@ impl Links {
         if let Some(older) = self.members.insert(member.name.clone(), link)
             && let Some(place) = self.links.get(&older).cloned()
         {
-            self.close(&place, "it has started anew", true, now);
+            self.close(&place, "it has restarted", true, now);
         }
         if let Some(target) = self.targets.get_mut(&endpoint) {
             target.state =
@@ -358,7 +358,7 @@ impl Links {
             let Some(target) = self.targets.get(&endpoint) else { continue };
             match &target.state {
                 State::Disconnected => self.dial(&endpoint, now),
-                State::Dialled(..) => self.close(&endpoint, "it did not welcome us in time", true, now),
+                State::Dialled(..) => self.close(&endpoint, "it sent no welcome in time", true, now),
                 State::Established(line) => {
                     let link = line.link;
                     self.check(&endpoint, is_busy(link), now);
@@ -393,7 +393,7 @@ impl Links {
             return self.set_timer(endpoint, Some(due));
         }
         if silence >= expiry {
-            let rule = "every message on its way must pass within peers.expiry";
+            let rule = "the transfer of a message must take less than peers.expiry";
             return self.close(endpoint, &format!("it sent nothing within {expiry:?}; {rule}"), true, now);
         }
         line.pings += 1;

@@ -249,8 +249,8 @@ impl Members {
         };
         result.map_err(|error| match error {
             foca::Error::DataTooBig => MalformedGossip("is too long"),
-            foca::Error::IndirectForOurselves => MalformedGossip("takes a detour to where it is"),
-            foca::Error::Decode(_) => MalformedGossip("has a name that is none"),
+            foca::Error::IndirectForOurselves => MalformedGossip("is to be forwarded to this node itself"),
+            foca::Error::Decode(_) => MalformedGossip("has an invalid name"),
             _ => MalformedGossip("breaks a rule of SWIM"),
         })
     }

@@ -251,14 +251,14 @@ impl Paths {
         let with = with.id();
         let is_internal = kind == SessionKind::Internal;
         if with == self.me || is_internal != (with.zone == self.me.zone) {
-            let why = "is not where the configuration says: a router of this name, or of this zone".into();
+            let why = "has the name of this router, or is in another zone than the configuration says".into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });
         }
         if epoch > self.latest(now) {
             // All later sessions would have this epoch or a later one, and no router would accept them.
             let why =
                 "begins a session with an epoch out of range: its clock and the one here differ by more than a day; \
-                       set the one that is wrong, and start that router anew"
+                       correct the wrong one, and restart that router"
                     .into();
             return self.effects.push_back(PathEffect::Refused { session: link, why });
         }

@@ -127,7 +127,7 @@ impl Label {
     /// If the literal is not a label, which is a mistake in the program.
     #[must_use]
     pub fn from_static(name: &'static str) -> Self {
-        assert!(is_label(name), "{name:?} is no label");
+        assert!(is_label(name), "{name:?} is not a label");
         Self(name.into())
     }
 

@@ -50,7 +50,7 @@ pub enum Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTrusted => f.write_str("the key of this connection is not trusted any more"),
+            Self::NotTrusted => f.write_str("the key of this connection is not trusted"),
             Self::Work(service) => {
                 write!(f, "registers a worker for {service}, but `work` of its key does not list it")
             }
@@ -64,7 +64,7 @@ impl fmt::Display for Denial {
                 write!(f, "the key of {node} is trusted in zone {own}, not in {zone}")
             }
             Self::RouterOnly { node, zone } => {
-                write!(f, "the key of {node} is trusted as that of a router of zone {zone}, and of nothing else")
+                write!(f, "the key of {node} is trusted only as that of a router of zone {zone}")
             }
             Self::Dialled { expected, node } => {
                 write!(f, "the key there is that of {expected}, and cannot be used by node {node}")

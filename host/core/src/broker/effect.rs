@@ -109,11 +109,9 @@ impl fmt::Display for Event {
         match self {
             Self::WorkerJoined { connection, service } => write!(f, "worker {} serves {service}", connection.shown()),
             Self::WorkerLeft { connection, service, why } => {
-                write!(f, "worker {} no longer serves {service}: {why}", connection.shown())?;
+                write!(f, "worker {} of {service} left: {why}", connection.shown())?;
                 if self.is_doubled_identity() {
-                    f.write_str(
-                        "; if it did not start anew, another worker has its identity: give each one of its own",
-                    )?;
+                    f.write_str("; if it did not restart, another worker has its identity: give each one of its own")?;
                 }
                 Ok(())
             }

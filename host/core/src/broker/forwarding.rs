@@ -159,7 +159,7 @@ impl Broker {
     pub fn peer_lacks(&mut self, link: LinkId, ids: &[u64], now: Time) {
         for &id in ids {
             if self.forwarded.at(link, id).is_some() {
-                let reason = format!("node {} no longer has the request; it may have run", self.balancer.name(link));
+                let reason = format!("node {} does not have the request; it may have run", self.balancer.name(link));
                 self.come_back(id, Failure::new(Code::Lost, reason), true, now);
             }
         }

@@ -36,7 +36,7 @@ pub fn why(eligibility: &Eligibility, service: &ServiceName) -> String {
             format!("it has {} of this node: limits.requests-per-peer", text::count(*outstanding, "request"))
         }
         Eligibility::Paused(left) => {
-            format!("it only failed; it is left out for {left:?} more, unless nobody else is there")
+            format!("its last requests failed; it is skipped for {left:?} more, unless no other peer is left")
         }
         Eligibility::Open { outstanding, latency_us } => format!("{outstanding} outstanding, {latency_us} µs lately"),
     }
@@ -68,7 +68,7 @@ pub fn verdict(verdict: &Verdict) -> String {
         Verdict::Here(via) => format!("runs here: {}", what(via)),
         Verdict::Peer(node) => format!("goes to node {node}"),
         Verdict::OneOfPeers(peers) => {
-            format!("goes to one of {peers} peers: of two drawn at random, the one that promises to be sooner")
+            format!("goes to one of {peers} peers: the one of lower cost of two drawn at random")
         }
         Verdict::RemoteZone { router, via } => format!("goes through router {router}: {}", what(via)),
         Verdict::Nobody => "404: nobody offers it".into(),

@@ -26,7 +26,7 @@ impl Broker {
                 self.expel_worker(connection, REGISTERED_TWICE, now);
             }
             WorkerCommand::Heartbeat => self.workers.count_heartbeat(connection),
-            WorkerCommand::Disconnect => self.delete_worker(connection, "it said so", now),
+            WorkerCommand::Disconnect => self.delete_worker(connection, "it sent DISCONNECT", now),
             WorkerCommand::Partial { client, body } => {
                 self.worker_reply(connection, &client, Reply::Partial(body), now);
             }
@@ -151,7 +151,7 @@ impl Broker {
             // started.
             self.detach_worker(connection);
             self.give_back(request, now);
-            self.expel_worker(connection, "it was silent for too long", now);
+            self.expel_worker(connection, "it sent nothing for too long", now);
             return;
         }
         pending.stage = Stage::Worker(connection.clone());
@@ -240,7 +240,7 @@ impl Broker {
     pub(super) fn heartbeat(&mut self, now: Time) {
         for (peer, beat) in self.workers.round(self.settings.majordomo.expiry, now) {
             match beat {
-                Beat::Expired => drop(self.expel_worker(&peer, "it was silent for too long", now)),
+                Beat::Expired => drop(self.expel_worker(&peer, "it sent nothing for too long", now)),
                 Beat::Overdue => self.expel_if_overdue(&peer, now),
                 Beat::Send(dialect) => self.send(&peer, dialect, ToWorker::Heartbeat),
             }

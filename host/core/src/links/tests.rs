@@ -122,7 +122,7 @@ fn a_link_without_messages_is_closed_and_dialled_again() {
     for beat in 1..=20 {
         effects = scene.wake(beat * 250, true);
     }
-    let why = "it sent nothing within 5s; every message on its way must pass within peers.expiry".into();
+    let why = "it sent nothing within 5s; the transfer of a message must take less than peers.expiry".into();
     assert_eq!(effects, [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
     assert_ne!(scene.dials(5_100), link);
 }
@@ -159,7 +159,7 @@ fn a_member_that_leaves_owing_an_answer_keeps_its_link_until_it_is_unresponsive(
         scene.wake(ms, true);
     }
     scene.0.release(&member(1), |_| true, at(800));
-    let why = "it is no longer a member of the zone".into();
+    let why = "it is not a member of the zone".into();
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
 }
 
@@ -168,7 +168,7 @@ fn a_link_to_a_process_that_ended_is_replaced_immediately() {
     let (mut scene, link) = Fixture::linked();
     scene.0.release(&member(1), |_| true, at(100));
     scene.0.retain(&member(2), at(200));
-    let why = "it has started anew".into();
+    let why = "it has restarted".into();
     assert_eq!(scene.effects(), [LinkEffect::Down { link, member: member(1), why }, LinkEffect::HangUp(link)]);
     scene.dials(200);
 }

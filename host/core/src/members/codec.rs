@@ -68,7 +68,7 @@ impl<'a> Datagram<'a> {
         let receiver = MemberView::read(&mut rest)?;
         if Kind::read(&mut rest)?.third == Some(sender) {
             // Forwarding it would produce a datagram that its receiver has to reject.
-            return Err(MalformedGossip("takes a detour to where it came from"));
+            return Err(MalformedGossip("is to be forwarded to its sender"));
         }
         let header = &data[..data.len() - rest.len()];
         let count = if rest.is_empty() { 0 } else { u16::from_be_bytes(number(&mut rest)?) };
@@ -79,7 +79,7 @@ impl<'a> Datagram<'a> {
         if rest.is_empty() {
             Ok(Self { sender, receiver, header, updates, count })
         } else {
-            Err(MalformedGossip("does not end where it says"))
+            Err(MalformedGossip("has bytes after its end"))
         }
     }
 
@@ -114,7 +114,7 @@ impl<'a> MemberView<'a> {
         let boot = u64::from_be_bytes(number(rest)?);
         let renewal = u16::from_be_bytes(number(rest)?);
         let [role] = number(rest)?;
-        let role = MemberKind::from_number(role).ok_or(MalformedGossip("names an unknown role"))?;
+        let role = MemberKind::from_number(role).ok_or(MalformedGossip("has an unknown role"))?;
         let length = u16::from_be_bytes(number(rest)?);
         let endpoint = text(rest, length.into())?;
         Ok(Self { name, boot, renewal, role, endpoint })
@@ -132,7 +132,7 @@ impl<'a> MemberView<'a> {
 
     pub(super) fn to_member(self) -> Read<Member> {
         Ok(Member {
-            name: self.name.parse().map_err(|_| MalformedGossip("has a name that is none"))?,
+            name: self.name.parse().map_err(|_| MalformedGossip("has an invalid name"))?,
             boot: self.boot,
             renewal: self.renewal,
             role: self.role,
@@ -150,7 +150,7 @@ impl<'a> MemberUpdate<'a> {
             [0] => State::Alive,
             [1] => State::Suspect,
             [2] => State::Down,
-            _ => return Err(MalformedGossip("names an unknown state")),
+            _ => return Err(MalformedGossip("has an unknown state")),
         };
         Ok(Self { member, state, incarnation, bytes: &start[..start.len() - rest.len()] })
     }
@@ -314,5 +314,9 @@ fn text<'a>(rest: &mut &'a [u8], length: usize) -> Read<&'a str> {
     let (text, after) = rest.split_at_checked(length).ok_or(SHORT)?;
     *rest = after;
     let text = std::str::from_utf8(text).map_err(|_| MalformedGossip("is not UTF-8"))?;
-    if text::is_line(text) { Ok(text) } else { Err(MalformedGossip("has a text with characters that are not shown")) }
+    if text::is_line(text) {
+        Ok(text)
+    } else {
+        Err(MalformedGossip("has a text with characters that are not printable"))
+    }
 }

@@ -92,7 +92,9 @@ impl Members {
             return Ok(());
         }
         self.runtime.effects.push_back(MemberEffect::Renewed(me.member().clone()));
-        self.foca.change_identity(me, &mut self.runtime).map_err(|_| MalformedGossip("leaves us no identity"))?;
+        self.foca
+            .change_identity(me, &mut self.runtime)
+            .map_err(|_| MalformedGossip("leaves this node no later identity"))?;
         self.send_announcement(reporter);
         Ok(())
     }

@@ -79,7 +79,7 @@ impl Node {
         let (me, own) = (&self.zone.me().name, &self.zone.zone);
         let zone = forward.zone.as_ref().unwrap_or(own);
         if self.router.is_none() {
-            let reason = format!("node {me} of zone {own} is no router");
+            let reason = format!("node {me} of zone {own} is not a router");
             return if zone == own { Ok(Destination::Here) } else { Err(Failure::new(Code::UnknownService, reason)) };
         }
         if from.is_some() && forward.crossed.contains(own) {

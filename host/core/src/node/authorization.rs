@@ -95,11 +95,11 @@ impl Node {
         self.broker.trust(&access, now);
         self.access = Some(access);
         for peer in workers {
-            self.broker.expel_worker(&peer, "its key may no longer serve it", now);
+            self.broker.expel_worker(&peer, "its key may not serve it", now);
         }
         for link in links {
             if let Some(links) = self.links_of(link) {
-                links.refused(link, "its key is no longer trusted as a node's", now);
+                links.refused(link, "its key is not trusted as a node's", now);
             }
         }
         for peer in gone {

@@ -71,7 +71,7 @@ impl ZoneEvent {
             Self::Renewed(_) => "renewals of this node",
             Self::NameTaken(_) => "nodes with this name",
             Self::LinkLost { .. } => "links that are lost",
-            Self::PeerUnresponsive { .. } => "peers that are silent",
+            Self::PeerUnresponsive { .. } => "peers that are unresponsive",
             Self::DialFailed { .. } => "endpoints without a peer",
             Self::SessionUp { .. } => "sessions that begin",
             Self::SessionDown { .. } => "sessions that end",
@@ -85,14 +85,14 @@ impl fmt::Display for ZoneEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MemberJoined(member) => {
-                write!(f, "node {} at {} is a peer from now on", member.name, member.endpoint)
+                write!(f, "node {} at {} joined the zone", member.name, member.endpoint)
             }
-            Self::MemberLeft(member) => write!(f, "node {} at {} is no longer a peer", member.name, member.endpoint),
-            Self::Renewed(_) => f.write_str("the zone took this node for dead; it is back"),
+            Self::MemberLeft(member) => write!(f, "node {} at {} left the zone", member.name, member.endpoint),
+            Self::Renewed(_) => f.write_str("the zone declared this node dead; it has rejoined"),
             Self::NameTaken(member) => write!(
                 f,
-                "the node at {} has this node's name, {}, and started later: this node has left the zone, and comes back if \
-                 that one is gone; change node.name of one",
+                "the node at {} has this node's name, {}, and started later: this node left the zone, and rejoins \
+                 when the other one is gone; change node.name of one",
                 member.endpoint, member.name
             ),
             Self::LinkLost { node, why } => write!(f, "the link to node {node} is gone: {why}"),
@@ -101,11 +101,11 @@ impl fmt::Display for ZoneEvent {
             }
             Self::PeerUnresponsive { node, is_unresponsive: false } => write!(f, "node {node} responds again"),
             Self::DialFailed { endpoint, why } => write!(f, "no peer at {endpoint}: {why}"),
-            Self::SessionUp { zone, router } => write!(f, "router {router} of zone {zone} is a neighbour from now on"),
-            Self::SessionDown { router } => write!(f, "router {router} is no longer a neighbour"),
+            Self::SessionUp { zone, router } => write!(f, "the session with router {router} of zone {zone} began"),
+            Self::SessionDown { router } => write!(f, "the session with router {router} ended"),
             Self::PeerRefused { node, why } => write!(f, "refused node {node}: {why}"),
             Self::Unlisted { services } => {
-                write!(f, "over limits.offers: the peers are not told of {}", text::count(*services, "service"))
+                write!(f, "over limits.offers: {} not advertised to peers", text::count(*services, "service"))
             }
         }
     }

@@ -46,7 +46,7 @@ impl fmt::Display for JoinRefusal {
             Self::NameTaken { name, zone, endpoint } => {
                 write!(f, "the name {name} is taken in zone {zone} by the node at {endpoint}: change node.name of one")
             }
-            Self::Full(me) => write!(f, "node {me} has limits.members of them already"),
+            Self::Full(me) => write!(f, "node {me} has limits.members members already"),
             Self::Leaving(me) => write!(f, "node {me} is shutting down"),
         }
     }

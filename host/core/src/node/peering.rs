@@ -155,7 +155,7 @@ impl Node {
         let Some(guest) = self.zone.inbound.get_mut(from) else {
             // The node's HELLO was lost, or another connection has replaced this one: the node is to dial again.
             self.broker.count_malformed();
-            let why = format!("node {} does not know who speaks on this connection", self.zone.me().name);
+            let why = format!("node {} has received no HELLO on this connection", self.zone.me().name);
             return self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
         };
         let (name, member, zone) = (guest.member.name.clone(), guest.member.clone(), guest.zone.clone());
@@ -193,7 +193,7 @@ impl Node {
                 let unknown = outstanding.into_iter().filter(|id| !self.broker.has_request(from, *id)).collect();
                 self.send(from.clone(), peer::encode(PeerMessage::Pong { unknown }));
             }
-            _ => self.refuse_inbound(from, "says what only the one who was dialled may say"),
+            _ => self.refuse_inbound(from, "sends a message that only a dialled node may send"),
         }
     }
 
@@ -220,7 +220,7 @@ impl Node {
             PeerMessage::Pong { unknown } => self.broker.peer_lacks(link, &unknown, now),
             _ => {
                 let node = links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
-                let why = "says what only the one who dials may say".to_owned();
+                let why = "sends a message that only a dialling node may send".to_owned();
                 self.broker.count_malformed();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }
@@ -421,7 +421,7 @@ impl Node {
                 self.outputs.push_back(Output::Zone(ZoneEvent::NameTaken(member)));
             }
             MemberEffect::Refused(member) => {
-                let why = "is not let in: limits.members is reached".to_owned();
+                let why = "would exceed limits.members".to_owned();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node: member.name.to_string(), why }));
             }
         }

@@ -221,7 +221,7 @@ impl Node {
     ) {
         let link = self.link_to_router(member, self.zone.zone_of_inbound(from));
         let Some(router) = &mut self.router else {
-            return self.refuse_inbound(from, "tells paths, and this node is no router");
+            return self.refuse_inbound(from, "sends paths, but this node is not a router");
         };
         // Without a link, a new session is to begin anyway. With one, an update of an earlier session is late.
         let Some(link) = link else { return };
@@ -237,7 +237,7 @@ impl Node {
             Ok(update) => router.paths.import(link, update, now),
             Err(why) => {
                 router.paths.garbled(link, now);
-                self.refuse_inbound(from, &format!("tells paths in an update that {why}"));
+                self.refuse_inbound(from, &format!("sends an update of paths that {why}"));
             }
         }
     }
@@ -245,7 +245,7 @@ impl Node {
     /// Refuses the connection of a router whose OPEN was lost, so that it dials again and begins a new session.
     pub(super) fn lacks_open(&mut self, from: &ConnectionId) {
         self.broker.count_malformed();
-        let why = format!("router {} does not know of the session", self.zone.me().name);
+        let why = format!("router {} has no such session", self.zone.me().name);
         self.send(from.clone(), peer::encode(PeerMessage::Refused(why)));
     }
 
@@ -269,7 +269,7 @@ impl Node {
             PathEffect::Broken { session } => {
                 self.end_session(session, now);
                 if let Some(links) = self.links_of(session) {
-                    links.refused(session, "the session is to begin anew", now);
+                    links.refused(session, "the session restarts", now);
                 }
             }
             PathEffect::Refused { session, why } => {
@@ -340,7 +340,7 @@ impl Node {
         if router.paths.may_pass(Some(session), zone, service) {
             Ok(())
         } else if router.paths.is_exported(session, zone, service) {
-            refuse(Code::UnknownService, format!("does not lead router {their} to {service} of zone {zone}"))
+            refuse(Code::UnknownService, format!("has no route for router {their} to {service} of zone {zone}"))
         } else {
             refuse(Code::Forbidden, format!("does not export {service} of zone {zone} there"))
         }

@@ -51,7 +51,7 @@ impl Paths {
     /// a refresh is requested (RFC 2918). A repeated number ends the session.
     pub fn import(&mut self, link: LinkId, update: Update, now: Time) {
         let Some(session) = self.sessions.get_mut(&link) else {
-            return self.refuse(link, "tells something although its session is not up".into());
+            return self.refuse(link, "sends an update without a session".into());
         };
         if update.number <= session.received {
             self.effects.push_back(PathEffect::Broken { session: link });
@@ -131,7 +131,7 @@ impl Paths {
         if !refused.0.is_empty() {
             let count = |(why, times): (&&str, &usize)| format!("{times} {why}");
             let why: Vec<String> = refused.0.iter().map(count).collect();
-            self.refuse(link, format!("sends what is not accepted: {}", why.join(", ")));
+            self.refuse(link, format!("sends parts that are rejected: {}", why.join(", ")));
         }
     }
 

@@ -22,7 +22,8 @@ impl Paths {
             return;
         }
         if boot > self.latest(now) {
-            return self.refuse(link, "knows this router by a start in the future: set the clock that is wrong".into());
+            return self
+                .refuse(link, "has a start of this router in the future: correct the clock that is wrong".into());
         }
         self.replaced += 1;
         self.boot = boot + 1;

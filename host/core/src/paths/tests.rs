@@ -447,7 +447,7 @@ fn false_starts_of_this_router_are_accepted_a_few_times_and_never_beyond_a_day()
         ..Changes::default()
     };
     let effects = tell(&mut paths, 1, claim(u64::MAX));
-    assert!(refused(&effects).contains("set the clock that is wrong"), "{effects:?}");
+    assert!(refused(&effects).contains("correct the clock that is wrong"), "{effects:?}");
     assert_eq!(paths.boot, 1_000);
     for _ in 0..100 {
         let boot = paths.boot + 1;

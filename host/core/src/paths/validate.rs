@@ -34,7 +34,7 @@ pub(super) fn validate(group: &Group, me: &RouterId, from: &RouterId, latest: u6
         return Err("path whose origin started in the future");
     }
     if usize::try_from(group.cost).is_ok_and(|cost| cost < zones(path) - 1) {
-        return Err("path that costs less than its links");
+        return Err("path whose cost is less than that of its links");
     }
     Ok(())
 }

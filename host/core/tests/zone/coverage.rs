@@ -19,7 +19,7 @@ const REASONS: &[&str] = &[
     "in zone elsewhere",
     "which had the request, is gone",
     "does not answer; it may have run",
-    "no longer has the request",
+    "does not have the request",
     "cannot be reached; the request was not started",
     "had the request; it may have run",
     "already part of this chain",

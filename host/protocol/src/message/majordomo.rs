@@ -52,7 +52,7 @@ pub(super) fn decode(mut frames: Vec<Frame>, enveloped: bool) -> Result<Message,
         (WORKER_01, true) => worker(frames, Dialect::Majordomo01),
         (WORKER_02, _) => worker(frames, version_02),
         (CLIENT_01 | WORKER_01, false) => {
-            Err(Malformed { sender: Sender::Stranger, reason: "speaks Majordomo 0.1 without its leading empty frame" })
+            Err(Malformed { sender: Sender::Stranger, reason: "is Majordomo 0.1 without its leading empty frame" })
         }
         _ => Err(Malformed { sender: Sender::Stranger, reason: "has a header of no known protocol" }),
     }

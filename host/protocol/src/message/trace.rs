@@ -107,7 +107,7 @@ fn label(from: &mut Frame) -> Result<Label, &'static str> {
     let length = from.u8()?;
     let parsed =
         from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()))?;
-    parsed.ok_or("has the name of a node or a zone that is none")
+    parsed.ok_or("has an invalid name of a node or a zone")
 }
 
 fn decision(bytes: &[u8]) -> Result<String, &'static str> {

@@ -295,7 +295,7 @@ impl Checker {
         let Some(worker) = self.workers.remove(peer) else { self.fail(&format!("dismisses {peer}, no worker")) };
         self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
         let is_true = match why {
-            "it was silent for too long" => {
+            "it sent nothing for too long" => {
                 let is_expected = worker.held.as_ref().is_none_or(|held| held.heartbeats >= HEARTBEATS);
                 is_expected && self.now.since(worker.heard) > self.settings.majordomo.expiry
             }

@@ -144,7 +144,7 @@ impl Checker {
             ZoneEvent::LinkLost { .. } => "link lost",
             ZoneEvent::PeerUnresponsive { is_unresponsive: true, .. } => "peer silent",
             ZoneEvent::PeerUnresponsive { is_unresponsive: false, .. } => "peer speaks again",
-            ZoneEvent::DialFailed { why, .. } if why.contains("did not welcome") => "not welcomed in time",
+            ZoneEvent::DialFailed { why, .. } if why.contains("no welcome") => "not welcomed in time",
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
             ZoneEvent::PeerRefused { .. } => "peer refused",

@@ -112,7 +112,7 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
         ASK => UpdateContent::RequestRefresh,
         _ => return Err("is of an unknown kind"),
     };
-    if from.is_empty() { Ok(Update { number, content: say }) } else { Err("goes on after its end") }
+    if from.is_empty() { Ok(Update { number, content: say }) } else { Err("has bytes after its end") }
 }
 
 fn changes(from: &mut Frame) -> Result<Changes, &'static str> {
@@ -156,12 +156,12 @@ fn router(from: &mut Frame) -> Result<RouterId, &'static str> {
 fn label(from: &mut Frame) -> Result<Label, &'static str> {
     let length = from.u8()?;
     let parsed = from.view(length.into(), |bytes| std::str::from_utf8(bytes).ok()?.parse().ok())?;
-    parsed.ok_or("has the name of a router or a zone that is none")
+    parsed.ok_or("has an invalid name of a router or a zone")
 }
 
 fn service(from: &mut Frame) -> Result<ServiceName, &'static str> {
     let length = from.u8()?;
-    from.view(length.into(), ServiceName::from_bytes)?.map_err(|_| "has the name of a service that is none")
+    from.view(length.into(), ServiceName::from_bytes)?.map_err(|_| "has an invalid name of a service")
 }
 
 #[cfg(test)]

@@ -247,8 +247,8 @@ fn message(mut header: Frame, mut body: Body, request: &mut Option<u64>) -> Resu
         _ => return Err("has an unknown command"),
     };
     match (header.is_empty(), body.is_empty()) {
-        (false, _) => Err("has a header that goes on after its end"),
-        (_, false) => Err("has a body, and may have none"),
+        (false, _) => Err("has a header with bytes after its end"),
+        (_, false) => Err("has a body that its command does not allow"),
         _ => Ok(message),
     }
 }
@@ -296,15 +296,15 @@ fn forward(id: u64, header: &mut Frame, body: Body) -> Result<Forward, &'static 
 }
 
 fn allow(allowed: &mut Vec<Pattern>, pattern: &[u8]) -> Result<(), &'static str> {
-    const NONE: &str = "has a pattern of services that is none";
+    const INVALID: &str = "has an invalid pattern of services";
     match std::str::from_utf8(pattern) {
         Ok("") => Ok(()),
         Ok(_) if allowed.len() == MAX_ALLOWED => Err("has more than 256 patterns of services"),
         Ok(pattern) => {
-            allowed.push(pattern.parse().map_err(|_| NONE)?);
+            allowed.push(pattern.parse().map_err(|_| INVALID)?);
             Ok(())
         }
-        Err(_) => Err(NONE),
+        Err(_) => Err(INVALID),
     }
 }
 
@@ -318,7 +318,7 @@ fn caller(bytes: &[u8]) -> Result<String, &'static str> {
 fn introduced(header: &mut Frame) -> Result<(Label, Member), &'static str> {
     // A later version is accepted, because its sender uses the lower version of the two.
     if header.u8()? < OLDEST_VERSION {
-        return Err("has a version of this dialect that is not spoken any more; update the node that sent it");
+        return Err("has a version of this dialect that is not supported; update the node that sent it");
     }
     let introduced = (label(header)?, decode_member(header)?);
     while header.field()?.is_some() {}
@@ -351,7 +351,7 @@ fn label(from: &mut impl Buf) -> Result<Label, &'static str> {
 
 fn label_of(bytes: &[u8]) -> Result<Label, &'static str> {
     let parsed = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-    parsed.ok_or("has the name of a node or a zone that is none")
+    parsed.ok_or("has an invalid name of a node or a zone")
 }
 
 fn address(from: &mut Frame) -> Result<Address, &'static str> {
@@ -369,7 +369,7 @@ fn service(from: &mut impl Buf) -> Result<ServiceName, &'static str> {
 }
 
 fn service_name(bytes: &[u8]) -> Result<ServiceName, &'static str> {
-    ServiceName::from_bytes(bytes).map_err(|_| "has the name of a service that is none")
+    ServiceName::from_bytes(bytes).map_err(|_| "has an invalid name of a service")
 }
 
 fn advert(header: &mut Frame) -> Result<Advert, &'static str> {

@@ -219,7 +219,7 @@ fn a_field_of_an_unknown_type_is_ignored() {
             | PeerMessage::Refused(_)
             | PeerMessage::Gossip(_)
             | PeerMessage::Paths { .. } => {}
-            _ => assert_eq!(refusal(frames), "has a header that goes on after its end", "{message:?}"),
+            _ => assert_eq!(refusal(frames), "has a header with bytes after its end", "{message:?}"),
         }
     }
 }
@@ -335,7 +335,7 @@ fn invalid_names_are_refused() {
         b"\x06\x02\x05paris\0\0\0\0\0\0\0\x01\x02\0\x02\x01\0\0",
     ];
     for bytes in misnamed {
-        assert!(refusal(vec![[MAGIC, bytes].concat().into()]).ends_with("that is none"), "{bytes:?}");
+        assert!(refusal(vec![[MAGIC, bytes].concat().into()]).contains("invalid"), "{bytes:?}");
     }
 }
 
