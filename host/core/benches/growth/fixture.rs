@@ -1,4 +1,4 @@
-//! A node that has many of one thing, and a request that can be asked again and again.
+//! A node with many entries in one table, and requests that it serves in a loop.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -13,22 +13,22 @@ use wasmnode_core::{
 pub(crate) struct Fixture {
     node: Node,
     now: Time,
-    /// Who asks, and what for, in turn.
-    questions: Vec<(ConnectionId, Vec<u8>)>,
+    /// Clients and the services that they request, in turn.
+    requests: Vec<(ConnectionId, Vec<u8>)>,
     /// Whether Majordomo workers serve, not plugins or members.
     workers: bool,
-    /// Requests asked, and answers heard.
+    /// Number of requests sent, and of answers received.
     asked: u64,
     answers: u64,
     /// Whether each request has an idempotency key.
     keys: bool,
     body: Body,
-    /// What the node has given out to be done, oldest first.
+    /// Requests that the node has started or forwarded, oldest first.
     tasks: VecDeque<Task>,
     links: BTreeMap<LinkId, Label>,
 }
 
-/// A request that somebody serves.
+/// A request in a plugin, at a peer or at a worker.
 enum Task {
     Run(RequestId),
     Forwarded(LinkId, u64),
@@ -37,11 +37,11 @@ enum Task {
 
 impl Fixture {
     fn new(settings: NodeSettings) -> Self {
-        let (now, questions) = (Time::from_micros(1_000_000), vec![(client(0), b"echo".to_vec())]);
-        let mut station = Self {
+        let (now, requests) = (Time::from_micros(1_000_000), vec![(client(0), b"echo".to_vec())]);
+        let mut fixture = Self {
             node: Node::new(settings),
             now,
-            questions,
+            requests,
             workers: false,
             asked: 0,
             answers: 0,
@@ -50,93 +50,94 @@ impl Fixture {
             tasks: VecDeque::new(),
             links: BTreeMap::new(),
         };
-        station.handle(Input::Tick);
-        station
+        fixture.handle(Input::Tick);
+        fixture
     }
 
     pub(crate) fn with_services(count: usize) -> Self {
-        let mut station = Self::new(settings());
+        let mut fixture = Self::new(settings());
         let names: Vec<String> = (0..count).map(|number| format!("service-{number}")).collect();
         for name in &names {
-            station.handle(Input::Offered(service(name)));
+            fixture.handle(Input::Offered(service(name)));
         }
-        station.questions = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
-        station.spread();
-        station
+        fixture.requests = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
+        fixture.spread();
+        fixture
     }
 
-    /// Each has a request that waits for another service.
+    /// Creates a node with this number of clients, each with a request that waits for another service.
     pub(crate) fn with_clients(count: usize) -> Self {
-        let mut station = Self::new(settings());
-        station.handle(Input::Offered(service("echo")));
+        let mut fixture = Self::new(settings());
+        fixture.handle(Input::Offered(service("echo")));
         for number in 0..count {
-            station.say(client(number), request(b"later", 0, &station.body.clone(), None));
+            fixture.receive(client(number), request(b"later", 0, &fixture.body.clone(), None));
         }
-        station.questions = (0..count).map(|number| (client(number), b"echo".to_vec())).collect();
-        station.spread();
-        station
+        fixture.requests = (0..count).map(|number| (client(number), b"echo".to_vec())).collect();
+        fixture.spread();
+        fixture
     }
 
     pub(crate) fn with_workers(count: usize) -> Self {
-        let mut station = Self::new(settings());
-        station.workers = true;
+        let mut fixture = Self::new(settings());
+        fixture.workers = true;
         for number in 0..count {
             let ready = [&b"MDPW02"[..], &[1], b"echo"].map(Frame::copy_from_slice);
-            station.say(worker(number), ready.to_vec());
+            fixture.receive(worker(number), ready.to_vec());
         }
-        station
+        fixture
     }
 
-    /// All of them offer the service, and the node asks the one after the other.
+    /// Creates a node with this number of peers that offer the service, among which it distributes requests.
     pub(crate) fn with_members(count: usize) -> Self {
-        let mut station = Self::new(settings());
+        let mut fixture = Self::new(settings());
         for number in 0..count {
-            station.join(number, MemberKind::Node, vec![offer(service("echo").into())]);
+            fixture.join(number, MemberKind::Node, vec![offer(service("echo").into())]);
         }
-        station
+        fixture
     }
 
-    /// Each has a service of its own, and one router leads to them.
+    /// Creates a node with routes to this number of zones, each with one service, through one router.
     pub(crate) fn with_zones(count: usize) -> Self {
-        let mut station = Self::new(settings());
+        let mut fixture = Self::new(settings());
         let names: Vec<String> = (0..count).map(|number| format!("echo@zone-{number}")).collect();
         let offers = names.iter().map(|name| offer(Address::from_str(name).unwrap()));
-        station.join(0, MemberKind::Router, offers.collect());
-        station.questions = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
-        station.spread();
-        station
+        fixture.join(0, MemberKind::Router, offers.collect());
+        fixture.requests = names.into_iter().map(|name| (client(0), name.into_bytes())).collect();
+        fixture.spread();
+        fixture
     }
 
-    /// One runs, the others wait for it; each answer lets the next one run, and another one comes.
+    /// Creates a node on which one request runs and the others wait; each answer starts the next, and another one
+    /// arrives.
     pub(crate) fn with_waiting(count: usize) -> Self {
         let services = BTreeMap::from([(service("echo"), ServiceSettings { concurrency: 1, ..patient() })]);
-        let mut station = Self::new(NodeSettings { services, ..settings() });
-        station.handle(Input::Offered(service("echo")));
+        let mut fixture = Self::new(NodeSettings { services, ..settings() });
+        fixture.handle(Input::Offered(service("echo")));
         for _ in 0..count {
-            station.send();
+            fixture.send();
         }
-        station
+        fixture
     }
 
     pub(crate) fn with_kept_replies(count: usize) -> Self {
         let limits = Limits { kept_replies: count, ..settings().limits };
-        let mut station = Self::new(NodeSettings { limits, ..settings() });
-        station.handle(Input::Offered(service("echo")));
-        station.keys = true;
+        let mut fixture = Self::new(NodeSettings { limits, ..settings() });
+        fixture.handle(Input::Offered(service("echo")));
+        fixture.keys = true;
         for _ in 0..count {
-            station.ask();
+            fixture.ask();
         }
-        station
+        fixture
     }
 
     pub(crate) fn with_bodies(bytes: usize) -> Self {
-        let mut station = Self::new(settings());
-        station.handle(Input::Offered(service("echo")));
-        station.body = vec![Frame::from(vec![b'x'; bytes])];
-        station
+        let mut fixture = Self::new(settings());
+        fixture.handle(Input::Offered(service("echo")));
+        fixture.body = vec![Frame::from(vec![b'x'; bytes])];
+        fixture
     }
 
-    /// Asks one request, and has the oldest one answered that anybody serves.
+    /// Sends one request, and answers the oldest one that is being served.
     pub(crate) fn ask(&mut self) {
         self.send();
         let answers = self.answers;
@@ -150,41 +151,41 @@ impl Fixture {
             }
             Task::Handed(from, mut frames) => {
                 frames[1] = Frame::from_static(&[4]);
-                self.say(from, frames);
+                self.receive(from, frames);
             }
         }
         assert_eq!(self.answers, answers + 1, "one request is answered at a time");
     }
 
     fn send(&mut self) {
-        let which = usize::try_from(self.asked).unwrap() % self.questions.len();
+        let which = usize::try_from(self.asked).unwrap() % self.requests.len();
         self.asked += 1;
         self.now = self.now + Duration::from_micros(1);
-        let (peer, name) = self.questions[which].clone();
+        let (peer, name) = self.requests[which].clone();
         let key = self.keys.then(|| Frame::copy_from_slice(&self.asked.to_be_bytes()));
-        self.say(peer, request(&name, self.asked, &self.body, key));
+        self.receive(peer, request(&name, self.asked, &self.body, key));
     }
 
-    /// So that neighbours in the tables are not asked one after the other.
+    /// Shuffles the requests, so that successive ones do not use adjacent entries of the tables.
     fn spread(&mut self) {
-        let count = self.questions.len();
-        let questions = std::mem::take(&mut self.questions);
-        self.questions = (0..count).map(|place| questions[place * 7_919 % count].clone()).collect();
+        let count = self.requests.len();
+        let requests = std::mem::take(&mut self.requests);
+        self.requests = (0..count).map(|place| requests[place * 7_919 % count].clone()).collect();
     }
 
-    /// A member dials this node, is dialled, and tells what it offers.
+    /// Adds a member, with links in both directions and its offers.
     fn join(&mut self, number: usize, role: MemberKind, offers: Vec<Offer>) {
         let name: Label = format!("member-{number}").parse().unwrap();
         let endpoint = format!("tcp://{name}:1");
         let member = Member { name, boot: 1, renewal: 0, role, endpoint };
         let (zone, guest) = (settings().zone, ConnectionId::new(format!("guest-{number}").into_bytes()));
-        self.say(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
+        self.receive(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
         let link = self.link_to(&member.name);
         self.handle(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });
-        self.say(guest, peer::encode(PeerMessage::Advert(Advert::Whole { version: 1, offers })));
+        self.receive(guest, peer::encode(PeerMessage::Advert(Advert::Whole { version: 1, offers })));
     }
 
-    /// The link that the node dials to the member, in its own time.
+    /// Returns the link to a member, once the node has dialled it.
     fn link_to(&mut self, name: &Label) -> LinkId {
         loop {
             if let Some((link, _)) = self.links.iter().find(|(_, to)| *to == name) {
@@ -195,7 +196,7 @@ impl Fixture {
         }
     }
 
-    fn say(&mut self, from: ConnectionId, frames: Vec<Frame>) {
+    fn receive(&mut self, from: ConnectionId, frames: Vec<Frame>) {
         self.handle(Input::Message { from, frames });
     }
 
@@ -214,7 +215,7 @@ impl Fixture {
                 }
                 Output::Send { to, frames } if frames[0].starts_with(native::MAGIC) => {
                     let (_, reply) = native::decode_reply(frames).unwrap();
-                    assert!(matches!(reply, Reply::Final(_)), "{to} is told {reply:?}");
+                    assert!(matches!(reply, Reply::Final(_)), "{to} gets {reply:?}");
                     self.answers += 1;
                 }
                 Output::Send { to, frames } if self.workers && frames.len() > 2 => {

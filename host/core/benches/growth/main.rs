@@ -1,4 +1,4 @@
-//! What a request costs the core as the node grows: with many services, clients, workers, members, zones, requests that
+//! Cost of a request in the core as the node grows: with many services, clients, workers, members, zones, requests that
 //! wait, replies that are kept, and large bodies.
 //!
 //! ```console
@@ -6,9 +6,9 @@
 //! $ cargo bench -p wasmnode-core -- zones       # one
 //! ```
 //!
-//! A request is asked, decided on and answered, without sockets and plugins. The sizes of one thing take turns, so that
-//! whatever else the machine does hits all alike; the figures are medians over the rounds. In brackets: against the
-//! smallest. Memory is what the process has more of for each further one, from the smallest to the largest.
+//! A request is received, dispatched and answered, without sockets and plugins. The sizes take turns, so that other
+//! load on the machine affects all alike; the figures are medians over the rounds, and in brackets relative to the
+//! smallest size. Memory is the increase of the process per entry at the largest size.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -18,10 +18,10 @@ use fixture::Fixture;
 
 const ROUNDS: usize = 9;
 
-/// Requests of one turn.
+/// Number of requests per turn.
 const REQUESTS: usize = 2_000;
 
-/// One thing that there may be many of.
+/// A kind of entry, of which a node may have many.
 struct Growth {
     name: &'static str,
     sizes: &'static [usize],
@@ -46,26 +46,26 @@ fn main() {
     }
     println!("nanoseconds per request in the core; medians of {ROUNDS} rounds of {REQUESTS} requests");
     for growth in GROWTHS {
-        // A process for each: what one has given back would hide what the next one takes.
-        let itself = std::env::current_exe().unwrap();
-        assert!(std::process::Command::new(itself).arg(growth.name).status().unwrap().success());
+        // One process for each, because memory that one has freed would hide the use of the next.
+        let program = std::env::current_exe().unwrap();
+        assert!(std::process::Command::new(program).arg(growth.name).status().unwrap().success());
     }
 }
 
 fn measure(growth: &Growth) {
     let mut memory = Vec::new();
-    let mut stations: Vec<Fixture> = Vec::new();
+    let mut fixtures: Vec<Fixture> = Vec::new();
     for &size in growth.sizes {
         let before = resident_bytes();
-        stations.push((growth.make)(size));
+        fixtures.push((growth.make)(size));
         memory.push(resident_bytes().saturating_sub(before));
     }
-    let mut turns = vec![Vec::new(); stations.len()];
+    let mut turns = vec![Vec::new(); fixtures.len()];
     for round in 0..=ROUNDS {
-        for (station, turns) in stations.iter_mut().zip(&mut turns) {
+        for (fixture, turns) in fixtures.iter_mut().zip(&mut turns) {
             let began = now();
             for _ in 0..REQUESTS {
-                station.ask();
+                fixture.ask();
             }
             // The first round warms up.
             if round > 0 {
@@ -94,7 +94,7 @@ fn median(mut figures: Vec<u128>) -> u128 {
     figures[figures.len() / 2]
 }
 
-/// What the process has in memory; 0 where `/proc` does not tell.
+/// Returns the resident memory of the process in bytes; 0 where `/proc` is not available.
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: Option<usize> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());

@@ -1,4 +1,4 @@
-//! What a router may say that is not so. The routers are `r0` of the zones `z0`, `z1` and so on.
+//! False statements of a router. The routers are `r0` of the zones `z0`, `z1` and so on.
 
 use wasmnode_core::ServiceName;
 use wasmnode_core::message::path::{
@@ -6,7 +6,7 @@ use wasmnode_core::message::path::{
 };
 use wasmnode_core::message::peer::Traits;
 
-/// When the first process of all started.
+/// Start of the first process.
 pub(crate) const BOOT: u64 = 1_700_000_000_000_000;
 
 pub(crate) fn router(zone: usize) -> RouterId {
@@ -19,7 +19,7 @@ fn path(zones: &[usize], epoch: u64) -> Vec<Hop> {
     zones.iter().enumerate().map(hop).collect()
 }
 
-/// Something about a service that is not so, or breaks a rule.
+/// Returns changes about a service that are false or break a rule.
 pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &ServiceName) -> Changes {
     let mut news = Changes::default();
     let mut any = || rng.usize(..zones);

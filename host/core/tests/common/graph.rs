@@ -1,4 +1,4 @@
-//! How zones are joined: families of graphs.
+//! Families of graphs that join zones.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -17,7 +17,7 @@ impl Family {
     pub(crate) const ALL: [Self; 6] =
         [Self::Random, Self::Ring, Self::Tree, Self::Mesh, Self::SmallWorld, Self::ScaleFree];
 
-    /// Which zones are joined.
+    /// Returns the pairs of zones that are joined.
     pub(crate) fn edges(self, zones: usize, rng: &mut fastrand::Rng) -> BTreeSet<(usize, usize)> {
         let mut edges = BTreeSet::new();
         let mut join = |a: usize, b: usize| {
@@ -32,7 +32,7 @@ impl Family {
                 (0..zones).for_each(|zone| (0..zone).for_each(|other| join(zone, other)));
             }
             Self::Random => {
-                // A tree holds it together; four links per zone in all.
+                // A tree connects all zones; with the further links, there are four per zone.
                 (1..zones).for_each(|zone| join(zone, rng.usize(..zone)));
                 (0..zones).for_each(|zone| join(zone, rng.usize(..zones)));
             }
@@ -44,7 +44,7 @@ impl Family {
                 }
             }
             Self::ScaleFree => {
-                // Who has many links gets more of them: the ends of links are drawn, not the zones.
+                // Preferential attachment: the ends of links are drawn, not the zones.
                 let mut ends = vec![0];
                 for zone in 1..zones {
                     for _ in 0..2 {
@@ -72,7 +72,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// How many links away from a zone all others are, if they can be reached.
+/// Returns the distance of each zone from one of them in links, if it can be reached.
 pub(crate) fn distances(edges: &BTreeSet<(usize, usize)>, zones: usize, from: usize) -> Vec<Option<usize>> {
     let mut neighbours = vec![Vec::new(); zones];
     for &(a, b) in edges {

@@ -3,7 +3,7 @@
 //! A transcript holds all inputs and outputs of the machines under test, in the notation of [`crate::notation`]. It is
 //! digested as it is written. With `WASMNODE_TRANSCRIPT=FOLDER`, the transcripts of the first `WASMNODE_SEEDS` seeds
 //! are listed in `FOLDER/SIMULATOR.txt`, one line each: seed, lines, digest. With `WASMNODE_SEED=n` too, the transcript
-//! of that seed is written in full to `FOLDER/SIMULATOR-n.txt`. `sameness.sh` compares two commits so.
+//! of that seed is written in full to `FOLDER/SIMULATOR-n.txt`. `sameness.sh` compares two commits in this way.
 
 use crate::notation::Notation;
 use crate::seeds::number_from;
@@ -14,29 +14,29 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use wasmnode_core::Time;
 
-/// How many seeds are run twice where no transcript is asked for.
+/// Number of seeds that are run twice if no transcript is requested.
 const SEEDS: u64 = 6;
 
-/// What becomes of everything that happens. Most seeds do without: writing takes longer than deciding.
+/// Destination of the events of a seed. Most seeds have none, because writing takes longer than deciding.
 #[derive(Default)]
 pub(crate) enum Log {
     #[default]
     None,
-    /// Printed immediately, so that a seed that fails is seen up to its failure.
+    /// Printed immediately, so that the output of a failing seed ends at its failure.
     Printed,
     /// Digested, without remarks.
     Kept(Transcript),
 }
 
 impl Log {
-    /// A remark for a person, which is no part of a transcript.
+    /// Writes a remark for a person, which is not part of a transcript.
     pub(crate) fn note(&self, now: Time, remark: impl FnOnce() -> String) {
         if let Self::Printed = self {
             println!("{:>12} {}", now.as_micros(), remark());
         }
     }
 
-    /// An input of a machine, or an output; `who` says of which machine.
+    /// Writes an input or an output of a machine, which `who` names.
     pub(crate) fn write<W: Display>(&mut self, now: Time, who: impl FnOnce() -> W, what: &impl Notation) {
         match self {
             Self::None => {}
@@ -49,7 +49,7 @@ impl Log {
         }
     }
 
-    /// What was kept.
+    /// Returns the transcript.
     fn into_transcript(self) -> Transcript {
         match self {
             Self::Kept(transcript) => transcript,
@@ -58,7 +58,7 @@ impl Log {
     }
 }
 
-/// Everything that machines were given and did in one seed, as far as it is kept.
+/// Inputs and outputs of the machines in one seed, in full or as a digest.
 pub(crate) struct Transcript {
     lines: u64,
     digest: u128,
@@ -67,7 +67,7 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    /// Digests only, or writes all lines to a file as well.
+    /// Creates a transcript that digests all lines, and writes them to `file` if there is one.
     fn new(file: Option<&Path>) -> Self {
         let create = |path: &Path| File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { lines: 0, digest: OFFSET, line: String::new(), file: file.map(|path| BufWriter::new(create(path))) }
@@ -85,7 +85,7 @@ impl Transcript {
         }
     }
 
-    /// What a list says of it.
+    /// Returns the entry of the list of transcripts.
     fn summary(&self) -> String {
         format!("{} {:032x}", self.lines, self.digest)
     }
@@ -99,13 +99,13 @@ fn digest(begin: u128, bytes: &[u8]) -> u128 {
     bytes.iter().fold(begin, |digest, byte| (digest ^ u128::from(*byte)).wrapping_mul(PRIME))
 }
 
-/// Runs one seed with a digest of what happens.
+/// Runs one seed, and returns the digest of its transcript.
 pub(crate) fn summary(seed: u64, run: &impl Fn(u64, Log) -> Log) -> String {
     run(seed, Log::Kept(Transcript::new(None))).into_transcript().summary()
 }
 
-/// Writes the transcripts that the environment asks for; if it asks for none, runs a few seeds twice, which must come
-/// to the same. Only one of `every` seeds is run where they take long.
+/// Writes the transcripts that the environment requests. If it requests none, runs a few seeds twice, and checks that
+/// the transcripts are equal. Only one of `every` seeds is run if they take long.
 pub(crate) fn transcripts(simulator: &str, every: u64, run: impl Fn(u64, Log) -> Log) {
     let seeds = |all: u64| 0..all.div_ceil(every);
     let Some(folder) = std::env::var_os("WASMNODE_TRANSCRIPT").map(PathBuf::from) else {

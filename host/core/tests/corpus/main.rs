@@ -1,9 +1,9 @@
-//! Replays what the fuzzers of `tests/fuzz` are given to begin with, and what they have found: each file of
+//! Replays the corpus of the fuzzers in `tests/fuzz`, initial inputs and findings: each file of
 //! `tests/fuzz/corpus/NAME` is an input of the body of that name.
 //!
-//! Seeds of inputs that are made of those follow ([`mutants`]); `WASMNODE_SEED=n` replays one, with its log.
+//! Seeds of inputs that derive from those follow ([`mutants`]); `WASMNODE_SEED=n` replays one, with its log.
 //!
-//! A file that fails is replayed alone by `WASMNODE_INPUT=file cargo test -p wasmnode-core --test corpus`.
+//! One file is replayed by `WASMNODE_INPUT=file cargo test -p wasmnode-core --test corpus`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ fn files(target: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Fails with all files that fail, not only the first.
+/// Replays all files of a target, and fails with the list of all that fail.
 fn replay(target: &str, body: fn(&[u8])) {
     let files = files(target);
     assert!(!files.is_empty(), "{target} has no inputs");

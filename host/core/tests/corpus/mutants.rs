@@ -1,4 +1,4 @@
-//! Seeds of inputs: each is one of the corpus, with some bytes changed and more after it.
+//! Seeds of inputs: each is an input of the corpus with some bytes changed and some appended.
 
 use crate::bodies::{Seen, Watch, node, paths, routes};
 use crate::files;

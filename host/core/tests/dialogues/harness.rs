@@ -1,4 +1,4 @@
-//! Plays a dialogue: each line is either something that happens to the node, or something that it must have done.
+//! Harness of dialogues: each line is an input of the node, or an output that it must have produced.
 
 use crate::notation::{Dialects, Variables, patterns, show, text};
 use crate::script::Dialogue;
@@ -10,7 +10,7 @@ use wasmnode_core::{
     Output, Quota, RequestId, Role, Run, ServiceName, ServiceSettings, Time, Transport,
 };
 
-/// Where a dialogue went otherwise, and how.
+/// Line at which a dialogue differs, and the difference.
 #[derive(Debug)]
 pub(crate) struct Mistake {
     pub(crate) line: usize,
@@ -51,7 +51,7 @@ struct Harness {
     access: Access,
     now: Time,
     dialects: Dialects,
-    /// What the node did since the last line that made something happen, without events.
+    /// Outputs of the node since the last input, without events.
     outputs: VecDeque<Output>,
     events: Vec<String>,
     frames: Variables,
@@ -139,14 +139,14 @@ impl Harness {
         }
     }
 
-    /// Lets time pass; the node is woken whenever it asked to be.
+    /// Lets time pass, and wakes the node whenever it is due.
     fn pass(&mut self, time: Duration) -> Outcome {
         self.nothing()?;
         self.events.clear();
         let end = self.now + time;
         while let Some(due) = self.node.next_wake().filter(|due| *due <= end) {
             if due < self.now {
-                return Err("the node wants to be woken in the past".into());
+                return Err("the node requests a wake-up in the past".into());
             }
             self.now = due;
             self.node.handle(Input::Tick, due);
@@ -187,7 +187,7 @@ impl Harness {
         })
     }
 
-    /// `print "hello" as $1`, and after `with` any of `caller=`, `within=` (time left), `key=`, `trace=`.
+    /// Expects `print "hello" as $1`, and after `with` any of `caller=`, `within=` (time left), `key=`, `trace=`.
     fn expect_run(&mut self, rest: &[&str], words: &[&str]) -> Outcome {
         let (said, facts) = split(rest, "with");
         let (said, run) = split(said, "as");
@@ -220,7 +220,7 @@ impl Harness {
         self.expect(words, |_, output| Ok(*output == Output::Stop(request)))
     }
 
-    /// `$call "frames"`, or `$call failure 403 "part of the reason"`.
+    /// Expects `$call "frames"`, or `$call failure 403 "part of the reason"`.
     fn expect_answer(&mut self, call: &str, rest: &[&str], words: &[&str]) -> Outcome {
         let expected = *self.calls.get(call).ok_or(format!("{call} is no call"))?;
         self.expect(words, |stage, output| {
@@ -297,7 +297,7 @@ impl Harness {
     }
 }
 
-/// Routing ids as libzmq makes them: they begin with a zero byte and are no text (mistake 7).
+/// Routing ids as libzmq makes them: they begin with a zero byte and are not text (mistake 7).
 const ID_BEGINS: &[u8] = b"\0\xff";
 
 fn id_of(peer: &str) -> ConnectionId {
@@ -313,7 +313,7 @@ fn id_of(peer: &str) -> ConnectionId {
     }
 }
 
-/// A request of a transport that reads its own protocol.
+/// Returns a request of a transport that reads its own protocol.
 fn request(id: u64, service: &str, body: Body) -> Request {
     let service = Frame::copy_from_slice(service.as_bytes());
     let (deadline_ms, traceparent, idempotency_key) = (None, None, None);
@@ -380,8 +380,7 @@ fn configure(settings: &mut NodeSettings, words: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, by patterns with commas between them, `outstanding=` and
-/// `rate=`.
+/// Trusts a client with `allow=SERVICES` and `work=SERVICES`, patterns separated by commas, `outstanding=` and `rate=`.
 fn trust(access: &mut Access, name: &str, grants: &[&str]) -> Outcome {
     let mut grant =
         Grant { role: Role::Client, allow: Vec::new(), work: Vec::new(), is_admin: false, quota: Quota::default() };

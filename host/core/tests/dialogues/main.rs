@@ -1,7 +1,7 @@
-//! Dialogues between a node and its peers, written as text: what is said, what must be answered, and when.
+//! Dialogues between a node and its peers, written as text: messages, expected answers, and times.
 //!
-//! Each `.txt` file holds dialogues; `notation.txt` explains how they are written. They are run against [`Node`]
-//! through its three verbs alone, so each reads like what a wire would carry.
+//! Each `.txt` file holds dialogues; `notation.txt` explains their notation. They are run against [`Node`] through its
+//! three methods alone, so each reads like a trace of the wire.
 //!
 //! [`Node`]: wasmnode_core::Node
 
@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogues")
 }
 
-/// Plays every dialogue of a file, and fails with all that went otherwise, not only the first.
+/// Plays every dialogue of a file, and fails with the list of all that differ.
 fn play(file: &str) {
     let text = std::fs::read_to_string(folder().join(file)).unwrap();
     let dialogues = script::dialogues(&text);
@@ -36,7 +36,7 @@ fn play(file: &str) {
     assert!(failures.is_empty(), "{failures}\n");
 }
 
-/// One test for each file, and one that no file is left out.
+/// Defines one test for each file, and one that checks that no file is left out.
 macro_rules! files {
     ($($test:ident: $file:literal,)*) => {
         $(#[test]
@@ -76,7 +76,7 @@ files! {
 }
 
 #[test]
-fn a_dialogue_that_goes_otherwise_is_reported_in_its_own_notation() {
+fn a_dialogue_that_differs_is_reported_in_its_own_notation() {
     let text = "# title: t\nplugin print\nc1 > ask(1 print) \"a\"\nrun print \"a\" as $1\nfinish $1 \"b\"\nc1 < final(2) \"b\"";
     let dialogue = &script::dialogues(text)[0];
     let mistake = harness::play(dialogue, dialogue.dialects()[0]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Frames as text, both ways. `notation.txt` explains it by example.
+//! Frames from text and to text. `notation.txt` explains the notation by example.
 
 use crate::script::words;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fmt;
 use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::{Code, Frame};
 
-/// The dialects that the words READY, ASK and so on stand for.
+/// Dialects of the words READY, ASK and so on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialects {
     pub(crate) worker: Dialect,
@@ -19,19 +19,19 @@ impl fmt::Display for Dialects {
     }
 }
 
-/// What one frame must be.
+/// Pattern of one frame.
 pub(crate) enum Pattern {
     /// These bytes.
     Exactly(Frame),
-    /// What this variable holds; if it holds nothing yet, it holds this frame from now on.
+    /// The value of this variable; a variable without a value is set to the frame.
     Variable(String),
-    /// A text with this in it.
+    /// A text that contains this.
     Containing(String),
-    /// A native failure with this id and code, and this in its reason.
+    /// A native failure with this id and code, whose reason contains this.
     Failure { id: u64, code: u16, reason: String },
 }
 
-/// Frames by the name of the variable that holds them.
+/// Values of variables, by name.
 pub(crate) type Variables = BTreeMap<String, Frame>;
 
 impl Pattern {
@@ -49,7 +49,7 @@ impl Pattern {
         }
     }
 
-    /// The frame that it stands for where something is sent.
+    /// Returns the frame that the pattern stands for in a message to send.
     pub(crate) fn frame(&self, variables: &Variables) -> Result<Frame, String> {
         match self {
             Self::Exactly(bytes) => Ok(bytes.clone()),
@@ -59,7 +59,7 @@ impl Pattern {
     }
 }
 
-/// Reads frames.
+/// Parses the patterns of frames.
 pub(crate) fn patterns(words: &[String], dialects: Dialects) -> Result<Vec<Pattern>, String> {
     let mut patterns = Vec::new();
     for word in words {
@@ -72,7 +72,7 @@ pub(crate) fn patterns(words: &[String], dialects: Dialects) -> Result<Vec<Patte
     Ok(patterns)
 }
 
-/// The frames up to the command that a word in capitals stands for.
+/// Returns the frames up to the command that a word in capitals stands for.
 fn command(word: &str, dialects: Dialects) -> Option<Result<Vec<&'static [u8]>, String>> {
     let worker: Option<(&[u8], &[u8])> = match word {
         "READY" => Some((&[1], &[1])),
@@ -123,7 +123,7 @@ fn pattern(word: &str) -> Result<Pattern, String> {
     Ok(Pattern::Exactly(bytes.into()))
 }
 
-/// `ask(7 print wait trace deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404
+/// Parses `ask(7 print wait trace deadline=250 key=k trace=t)`, `cancel(7)`, `partial(7)`, `final(7)`, `failure(7 404
 /// "reason")`.
 fn native_header(name: &str, words: &[String]) -> Result<Pattern, String> {
     let number = |index: usize| {
@@ -174,7 +174,7 @@ fn ask(id: u64, words: &[String]) -> Result<Request, String> {
     Ok(request)
 }
 
-/// Text in quotes, with `\\`, `\"` and `\xNN`.
+/// Parses text in quotes, with `\\`, `\"` and `\xNN`.
 pub(crate) fn text(word: &str) -> Result<Vec<u8>, String> {
     let inner = word.strip_prefix('"').and_then(|word| word.strip_suffix('"')).ok_or(format!("{word} lacks quotes"))?;
     let mut bytes = Vec::new();
@@ -207,7 +207,7 @@ fn hex(word: &str) -> Result<Vec<u8>, String> {
     (0..word.len()).step_by(2).map(digits).collect()
 }
 
-/// Writes frames as a dialogue would.
+/// Returns frames in the notation of dialogues.
 pub(crate) fn show(frames: &[Frame], variables: &Variables) -> String {
     let shown: Vec<String> = frames.iter().map(|frame| show_frame(frame, variables)).collect();
     shown.join(" ")

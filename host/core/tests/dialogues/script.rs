@@ -1,9 +1,9 @@
-//! Files of dialogues to dialogues: titles, lines, and the dialects in which each is played.
+//! Parser of dialogue files: titles, lines, and the dialects in which each dialogue is played.
 
 use crate::notation::Dialects;
 use wasmnode_core::message::Dialect;
 
-/// One dialogue, as it stands in its file.
+/// One dialogue of a file.
 pub(crate) struct Dialogue {
     pub(crate) title: String,
     /// Line numbers and lines, without comments and blank lines.
@@ -13,14 +13,14 @@ pub(crate) struct Dialogue {
 }
 
 impl Dialogue {
-    /// Every combination of the dialects that the dialogue names.
+    /// Returns every combination of the dialects that the dialogue names.
     pub(crate) fn dialects(&self) -> Vec<Dialects> {
         let pairs = self.workers.iter().flat_map(|&worker| self.clients.iter().map(move |&client| (worker, client)));
         pairs.map(|(worker, client)| Dialects { worker, client }).collect()
     }
 }
 
-/// Reads a file; a dialogue begins at each `# title:`.
+/// Parses a file; a dialogue begins at each `# title:`.
 pub(crate) fn dialogues(text: &str) -> Vec<Dialogue> {
     let mut dialogues: Vec<Dialogue> = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -53,7 +53,7 @@ fn dialect(word: &str) -> Dialect {
         "0.1" => Dialect::Majordomo01,
         "0.2" => Dialect::Majordomo02,
         "0.2-enveloped" => Dialect::Majordomo02Enveloped,
-        _ => panic!("{word} is no dialect: 0.1, 0.2 or 0.2-enveloped"),
+        _ => panic!("{word} is not a dialect: 0.1, 0.2 or 0.2-enveloped"),
     }
 }
 

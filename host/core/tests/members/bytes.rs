@@ -1,4 +1,4 @@
-//! Whatever arrives, a node goes on.
+//! Arbitrary datagrams never break a node.
 
 use crate::network::label;
 use wasmnode_core::message::peer::{Member, MemberKind};
@@ -8,7 +8,7 @@ fn member(name: &str) -> Member {
     Member { name: label(name), boot: 5, renewal: 0, role: MemberKind::Router, endpoint: "tcp://[::1]:5570".into() }
 }
 
-/// Every datagram of a small zone with a crash, a restart, a sleep and a goodbye.
+/// Returns every datagram of a small zone in which processes crash, restart, freeze and leave.
 fn datagrams() -> Vec<Vec<u8>> {
     let mut nodes: Vec<_> = ["a", "b", "c", "d"]
         .iter()
@@ -42,7 +42,7 @@ fn datagrams() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn random_and_mutated_datagrams_are_refused_or_survived() {
+fn random_and_mutated_datagrams_are_refused_or_accepted() {
     let mut random = fastrand::Rng::with_seed(1);
     let datagrams = datagrams();
     let (mut refused, mut taken) = (0, 0);
@@ -76,19 +76,19 @@ fn random_and_mutated_datagrams_are_refused_or_survived() {
 }
 
 #[test]
-fn a_cut_datagram_is_refused_wherever_it_is_cut() {
+fn a_truncated_datagram_is_refused_wherever_it_ends() {
     for data in datagrams().iter().take(50) {
         let mut node = Members::new(member("b"), &MembersSettings::default(), 1);
         let header_alone = (0..data.len()).filter(|length| node.receive(&data[..*length], Time::ZERO).is_ok()).count();
-        assert!(header_alone <= 1, "only a header without news can stand for itself");
+        assert!(header_alone <= 1, "only a header without updates is a datagram");
     }
 }
 
 #[test]
-fn a_node_does_not_talk_to_itself() {
+fn a_node_refuses_its_own_datagrams() {
     let mut node = Members::new(member("a"), &MembersSettings::default(), 1);
     node.announce(&member("b"), Time::ZERO);
-    let Some(MemberEffect::Gossip { data, .. }) = node.next_effect() else { panic!("it says hello") };
+    let Some(MemberEffect::Gossip { data, .. }) = node.next_effect() else { panic!("it announces itself") };
     assert!(node.receive(&data, Time::ZERO).is_err());
     assert_eq!(node.next_effect(), None);
 }

@@ -1,5 +1,5 @@
-//! Seeds of faults: processes crash, freeze, leave and start anew while datagrams get lost and the zone is cut in two.
-//! Once the faults stop, all know all.
+//! Seeds of faults: processes crash, freeze, leave and restart while datagrams get lost and the zone is partitioned.
+//! Once the faults stop, all views converge.
 
 use crate::log::{Log, transcripts};
 use crate::network::{Network, State};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SEEDS: u64 = 60;
 
-/// How long after the last fault all know all.
+/// Time after the last fault within which all views converge.
 const MENDED: Duration = Duration::from_secs(120);
 
 fn run(seed: u64, log: Log) -> Log {
@@ -56,7 +56,7 @@ fn fault(network: &mut Network, rng: &mut fastrand::Rng) {
 }
 
 #[test]
-fn after_the_faults_all_know_all() {
+fn views_converge_after_the_faults() {
     if let Some(seed) = number_from("WASMNODE_SEED") {
         run(seed, Log::Printed);
         return println!("seed {seed}: all know all");

@@ -1,9 +1,8 @@
-//! A zone in virtual time: how fast nodes find each other and miss the dead, what it costs, and what goes wrong with
-//! it.
+//! A zone in virtual time: how fast nodes detect joins and deaths, at what cost, and under which faults.
 //!
-//! A seed of [`faults`] that fails names itself; it is replayed, with its log, by
-//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test members faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many
-//! are run. The figures are printed: `cargo test -p wasmnode-core --test members -- --nocapture --test-threads 1`.
+//! A failing seed of [`faults`] is reported by its number, and replayed, with its log, by `WASMNODE_SEED=n cargo test
+//! -p wasmnode-core --test members faults -- --nocapture`. `WASMNODE_SEEDS=n` sets the number of seeds. The figures are
+//! printed: `cargo test -p wasmnode-core --test members -- --nocapture --test-threads 1`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

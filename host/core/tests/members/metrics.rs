@@ -1,4 +1,4 @@
-//! Measured: joins, deaths, goodbyes, traffic.
+//! Measurements of joins, deaths, departures and traffic.
 
 use crate::network::Network;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn join(size: usize, loss: f64, seed: u64) -> Duration {
 }
 
 #[test]
-fn hundreds_that_join_through_one_seed_know_each_other_within_seconds() {
+fn hundreds_of_nodes_that_join_through_one_seed_converge_within_seconds() {
     for (size, bound) in [(3, 1), (50, 2), (300, 3), (500, 3)] {
         assert!(join(size, 0.0, size as u64) < Duration::from_secs(bound));
     }
@@ -26,7 +26,7 @@ fn hundreds_that_join_through_one_seed_know_each_other_within_seconds() {
 }
 
 #[test]
-fn a_crash_is_known_to_all_within_seconds() {
+fn a_crash_is_detected_by_all_within_seconds() {
     for (size, runs, bound) in [(2, 10, 6), (5, 40, 6), (50, 10, 6), (300, 2, 7)] {
         let mut times = Vec::new();
         for seed in 0..runs {
@@ -35,7 +35,7 @@ fn a_crash_is_known_to_all_within_seconds() {
             let crashed = network.me(size - 1);
             network.crash(size - 1);
             times.push(network.wait(MINUTE, |network| network.holders(&crashed) == 0).unwrap());
-            assert_eq!(network.downs(), size - 1, "only the crashed is taken for dead");
+            assert_eq!(network.downs(), size - 1, "only the crashed process is declared dead");
         }
         times.sort();
         let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
@@ -45,7 +45,7 @@ fn a_crash_is_known_to_all_within_seconds() {
 }
 
 #[test]
-fn a_goodbye_is_known_to_all_within_a_second() {
+fn a_departure_is_detected_by_all_within_a_second() {
     for size in [2, 5, 50, 300] {
         let mut network = Network::zone(size, 7);
         let leaver = network.me(1);
@@ -57,7 +57,7 @@ fn a_goodbye_is_known_to_all_within_a_second() {
 }
 
 #[test]
-fn nobody_is_taken_for_dead_who_lives() {
+fn no_live_process_is_declared_dead() {
     for (size, loss, seconds) in [(5, 0.0, 300), (50, 0.0, 300), (5, 2.0, 300), (50, 2.0, 300), (300, 2.0, 60)] {
         let mut network = Network::zone(size, 3);
         network.loss = loss;

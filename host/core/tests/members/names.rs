@@ -28,12 +28,12 @@ fn a_restarted_process_replaces_the_one_before() {
         for process in (0..size).filter(|process| *process != 1) {
             assert_eq!(network.told(process), [Down(past.clone()), Up(present.clone())]);
         }
-        assert_eq!(network.me(restarted), present, "it need not fight for its name");
+        assert_eq!(network.me(restarted), present, "it keeps its identity");
     }
 }
 
 #[test]
-fn a_goodbye_and_a_new_start_are_told_once_each() {
+fn a_departure_and_a_restart_are_reported_once_each() {
     let mut network = Network::zone(5, 1);
     let (past, seed) = (network.me(1), network.me(0));
     network.leave(1);
@@ -48,7 +48,7 @@ fn a_goodbye_and_a_new_start_are_told_once_each() {
 }
 
 #[test]
-fn of_two_processes_with_one_name_the_later_keeps_it_and_the_other_falls_silent() {
+fn the_later_of_two_processes_with_one_name_keeps_it_and_the_other_stops_sending() {
     for seed in 0..20 {
         let size = 2 + seed as usize % 5;
         let mut network = Network::zone(size, seed);
@@ -58,14 +58,14 @@ fn of_two_processes_with_one_name_the_later_keeps_it_and_the_other_falls_silent(
         network.announce(rival, &first);
         let told = |network: &Network| network.told(1).contains(&NameTaken(network.me(rival)));
         let time = network.wait(60 * SECOND, told).unwrap();
-        assert!(time < 5 * SECOND, "the loser has learnt after {time:?}");
+        assert!(time < 5 * SECOND, "the earlier process is notified after {time:?}");
         assert_eq!(network.processes[1].members.alive().count(), 0);
         assert_eq!(network.processes[1].members.next_wake(), None);
         network.crash(1);
         network.wait(30 * SECOND, Network::all_know_all).unwrap();
         network.told_clear();
         network.pass(30 * SECOND);
-        assert_eq!(network.downs(), 0, "the fight is over");
+        assert_eq!(network.downs(), 0, "the conflict is settled");
     }
 }
 
@@ -81,7 +81,7 @@ fn a_name_is_refused_to_a_process_whose_clock_is_behind_while_its_holder_lives()
 }
 
 #[test]
-fn a_restarted_process_whose_clock_was_set_back_succeeds_the_dead() {
+fn a_restarted_process_whose_clock_was_set_back_replaces_the_dead_one() {
     let mut network = Network::zone(5, 1);
     let (past, first) = (network.me(1), network.me(0));
     network.crash(1);
@@ -96,7 +96,7 @@ fn a_restarted_process_whose_clock_was_set_back_succeeds_the_dead() {
 }
 
 #[test]
-fn a_node_that_has_itself_for_a_seed_is_not_confused() {
+fn a_node_may_be_its_own_seed() {
     let mut network = Network::new(1);
     let alone = network.start("node0");
     let me = network.me(alone);
@@ -107,7 +107,7 @@ fn a_node_that_has_itself_for_a_seed_is_not_confused() {
 }
 
 #[test]
-fn a_process_that_restarts_with_its_clock_set_back_replaces_itself_before_the_zone_takes_it_for_dead() {
+fn a_process_restarted_with_its_clock_set_back_replaces_itself_before_the_zone_declares_it_dead() {
     for seed in 0..20 {
         let size = 2 + seed as usize % 5;
         let mut network = Network::zone(size, seed);
@@ -138,7 +138,7 @@ fn a_first_process_without_seeds_replaces_itself_when_others_find_it_again() {
 }
 
 #[test]
-fn two_living_processes_that_advertise_one_endpoint_do_not_replace_each_other_for_ever() {
+fn two_live_processes_that_advertise_one_endpoint_do_not_replace_each_other_endlessly() {
     let mut network = Network::zone(3, 1);
     let (one, first) = (network.me(1), network.me(0));
     let other = network.start_at("node1", one.endpoint.clone(), one.boot + 1);
@@ -153,7 +153,7 @@ fn two_living_processes_that_advertise_one_endpoint_do_not_replace_each_other_fo
 }
 
 #[test]
-fn a_process_that_restarts_elsewhere_gets_its_name_back_when_it_asks_again_after_the_one_before_has_died() {
+fn a_process_restarted_elsewhere_regains_its_name_after_the_earlier_one_has_died() {
     let mut network = Network::zone(4, 1);
     let (past, first) = (network.me(1), network.me(0));
     network.crash(1);
@@ -167,7 +167,7 @@ fn a_process_that_restarts_elsewhere_gets_its_name_back_when_it_asks_again_after
 }
 
 #[test]
-fn a_process_that_asks_again_while_the_other_lives_is_told_so_again_and_disturbs_nobody() {
+fn a_retry_for_a_name_whose_holder_lives_fails_again_without_other_effects() {
     let mut network = Network::zone(4, 1);
     let (holder, first) = (network.me(1), network.me(0));
     let late = network.start_at("node1", "tcp://10.9.9.9:5570".into(), holder.boot - 1);
@@ -183,7 +183,7 @@ fn a_process_that_asks_again_while_the_other_lives_is_told_so_again_and_disturbs
 }
 
 #[test]
-fn of_three_processes_with_one_name_the_last_keeps_it() {
+fn the_last_of_three_processes_with_one_name_keeps_it() {
     const TEN_YEARS: u64 = 10 * 365 * 24 * 3_600_000_000;
     for seed in 0..20 {
         let mut network = Network::zone(4, seed);
@@ -210,6 +210,6 @@ fn of_three_processes_with_one_name_the_last_keeps_it() {
         network.pass(10 * SECOND);
         assert_eq!(network.told(frozen).last(), Some(&NameTaken(network.me(last))));
         assert_eq!(network.holders(&network.me(last)), 3);
-        assert!(network.downs() <= 4 + 2, "only the one that was frozen loses sight of others: {}", network.downs());
+        assert!(network.downs() <= 4 + 2, "only the frozen process loses members: {}", network.downs());
     }
 }

@@ -1,4 +1,4 @@
-//! Processes and a network between them, in virtual time. What a process tells is checked as it tells it.
+//! Processes and a network between them, in virtual time. Each effect of a process is checked.
 
 use crate::log::Log;
 use crate::notation::Notation;
@@ -8,7 +8,7 @@ use wasmnode_core::message::Frame;
 use wasmnode_core::message::peer::{Member, MemberKind};
 use wasmnode_core::{Label, MemberEffect, Members, MembersSettings, Time};
 
-/// A network of processes; a process is known by its number.
+/// A network of processes; a process is identified by its number.
 pub(crate) struct Network {
     pub(crate) now: Time,
     pub(crate) settings: MembersSettings,
@@ -19,13 +19,13 @@ pub(crate) struct Network {
     pub(crate) bytes: u64,
     pub(crate) log: Log,
     pub(crate) processes: Vec<Process>,
-    /// Who listens where.
+    /// The process at each endpoint.
     endpoints: BTreeMap<String, usize>,
     random: fastrand::Rng,
     in_flight: BTreeMap<(Time, u64), (usize, Frame)>,
     next_number: u64,
     wakes: BTreeSet<(Time, usize)>,
-    /// How many of the living hold each member for alive.
+    /// Number of live processes that consider each member alive.
     holders: BTreeMap<Member, usize>,
     held: usize,
 }
@@ -33,11 +33,11 @@ pub(crate) struct Network {
 pub(crate) struct Process {
     pub(crate) members: Members,
     pub(crate) state: State,
-    /// What it was told, apart from gossip.
+    /// Its effects, apart from gossip.
     pub(crate) told: Vec<(Time, MemberEffect)>,
     view: BTreeMap<Label, Member>,
     wake: Option<Time>,
-    /// What arrived while it was frozen.
+    /// Datagrams that arrived while it was frozen.
     inbox: Vec<Frame>,
 }
 
@@ -72,7 +72,7 @@ impl Network {
         }
     }
 
-    /// A zone in which all know all.
+    /// Returns a zone with converged views.
     pub(crate) fn zone(size: usize, seed: u64) -> Self {
         let mut network = Self::new(seed);
         network.join(size, Duration::from_millis(100));
@@ -82,7 +82,7 @@ impl Network {
         network
     }
 
-    /// Starts processes `node0`, `node1`, ... within a time; each greets `node0`.
+    /// Starts processes `node0`, `node1`, ... within a time; each announces itself to `node0`.
     pub(crate) fn join(&mut self, size: usize, within: Duration) {
         let (start, seed) = (self.now, self.start("node0"));
         let seed = self.me(seed);
@@ -112,12 +112,12 @@ impl Network {
         number
     }
 
-    /// Logs what a process is given.
+    /// Logs an input of a process.
     fn write(&mut self, process: usize, given: &impl Notation) {
         self.log.write(self.now, || process, given);
     }
 
-    /// Logs what each process that runs reports of its zone.
+    /// Logs the view of each running process.
     pub(crate) fn report(&mut self) {
         for (number, process) in self.processes.iter().enumerate() {
             if process.state == State::Running {
@@ -149,7 +149,7 @@ impl Network {
         self.crash(process);
     }
 
-    /// Stops a process without a word.
+    /// Stops a process without a message.
     pub(crate) fn crash(&mut self, process: usize) {
         self.log.note(self.now, || format!("{process} ends"));
         for member in std::mem::take(&mut self.processes[process].view).into_values() {
@@ -162,7 +162,7 @@ impl Network {
         self.processes[process].state = State::Frozen;
     }
 
-    /// Lets a frozen process go on: it sees the time first, and then what has arrived.
+    /// Resumes a frozen process: it is woken first, and then gets the datagrams that have arrived.
     pub(crate) fn thaw(&mut self, process: usize) {
         self.processes[process].state = State::Running;
         self.wake(process);
@@ -171,7 +171,7 @@ impl Network {
         }
     }
 
-    /// How many hold this very identity for alive.
+    /// Returns the number of processes that consider exactly this identity alive.
     pub(crate) fn holders(&self, member: &Member) -> usize {
         self.holders.get(member).copied().unwrap_or(0)
     }
@@ -180,7 +180,7 @@ impl Network {
         self.processes.iter().filter(|process| process.state == State::Running)
     }
 
-    /// Whether each process that runs knows all others, and nobody else.
+    /// Returns `true` if the view of each running process is exactly the other running processes.
     pub(crate) fn all_know_all(&self) -> bool {
         let running = self.running().count();
         self.held == running * (running - 1)
@@ -205,7 +205,7 @@ impl Network {
         self.run_until(self.now + time);
     }
 
-    /// Lets time pass until something is so; says how long that took, or `None` if it is not so within `limit`.
+    /// Lets time pass until a condition holds. Returns the time that it took, or `None` if that exceeds `limit`.
     pub(crate) fn wait(&mut self, limit: Duration, is_so: impl Fn(&Self) -> bool) -> Option<Duration> {
         let start = self.now;
         while !is_so(self) {
@@ -261,7 +261,7 @@ impl Network {
         }
     }
 
-    /// Does all that a process has decided.
+    /// Carries out all effects of a process.
     pub(crate) fn act(&mut self, process: usize) {
         while let Some(effect) = self.processes[process].members.next_effect() {
             self.log.write(self.now, || format!("{process}  "), &effect);
@@ -278,7 +278,7 @@ impl Network {
         }
         if self.next_number.is_multiple_of(256) {
             let process = &self.processes[process];
-            assert!(process.members.alive().eq(process.view.values()), "alive() is not what was told");
+            assert!(process.members.alive().eq(process.view.values()), "alive() differs from the sum of the effects");
         }
     }
 
@@ -295,13 +295,13 @@ impl Network {
         self.next_number += 1;
     }
 
-    /// Each name goes up and down in turn, with the same identity.
+    /// Checks that the effects of each name alternate, with the same identity.
     fn note(&mut self, process: usize, effect: MemberEffect) {
         let entry = &mut self.processes[process];
         match &effect {
             MemberEffect::Up(member) => {
                 assert_eq!(entry.view.insert(member.name.clone(), member.clone()), None, "{member:?} was up");
-                assert_ne!(member.name, entry.members.me().name, "nobody is told of itself");
+                assert_ne!(member.name, entry.members.me().name, "no effect concerns the process itself");
                 *self.holders.entry(member.clone()).or_default() += 1;
                 self.held += 1;
             }

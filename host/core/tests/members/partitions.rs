@@ -1,4 +1,4 @@
-//! Zones that are cut in two, processes that sleep, and a zone that is full.
+//! Partitioned zones, frozen processes, and a full zone.
 
 use crate::network::{Network, label};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use wasmnode_core::MemberEffect;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cuts a zone of `size` after the first `part` processes until both parts know it, and says how long it took to heal.
+/// Partitions a zone of `size` after the first `part` processes until both parts detect it. Returns the time until the
+/// views converge after the partition heals.
 fn cut_and_heal(size: usize, part: usize, seed: u64) -> Duration {
     let mut network = Network::zone(size, seed);
     network.cut = Some(part);
@@ -17,7 +18,7 @@ fn cut_and_heal(size: usize, part: usize, seed: u64) -> Duration {
     };
     let apart = network.wait(120 * SECOND, is_apart).unwrap();
     network.pass(20 * SECOND);
-    assert!(is_apart(&network), "both parts go on");
+    assert!(is_apart(&network), "both parts keep running");
     network.cut = None;
     let healed = network.wait(600 * SECOND, Network::all_know_all).unwrap();
     let renewals = network.processes.iter().map(|process| process.members.me().renewal);
@@ -38,7 +39,7 @@ fn the_parts_of_a_zone_find_each_other_again() {
 }
 
 #[test]
-fn a_short_sleep_is_forgiven() {
+fn a_short_pause_is_tolerated() {
     let mut deaths = 0;
     for seed in 0..100 {
         let mut network = Network::zone([3, 5, 20][seed as usize % 3], seed);
@@ -55,7 +56,7 @@ fn a_short_sleep_is_forgiven() {
 }
 
 #[test]
-fn a_long_sleep_ends_in_a_new_identity_and_blames_nobody() {
+fn a_long_pause_ends_in_a_new_identity_without_other_false_deaths() {
     for seed in 0..20 {
         let mut network = Network::zone(5, seed);
         let past = network.me(1);
@@ -69,7 +70,7 @@ fn a_long_sleep_ends_in_a_new_identity_and_blames_nobody() {
         }
         assert!(back < 15 * SECOND);
         assert_eq!(network.me(1).renewal, 1);
-        assert_eq!(network.downs(), 4, "only the sleeper was taken for dead");
+        assert_eq!(network.downs(), 4, "only the frozen process was declared dead");
         let present = network.me(1);
         assert_eq!(network.told(1), [MemberEffect::Renewed(present.clone())]);
         assert_eq!(network.told(0), [MemberEffect::Down(past), MemberEffect::Up(present)]);
@@ -77,7 +78,7 @@ fn a_long_sleep_ends_in_a_new_identity_and_blames_nobody() {
 }
 
 #[test]
-fn a_suspicion_that_was_slept_over_is_heard_out_first() {
+fn a_suspicion_that_a_pause_outlasted_can_be_refuted_first() {
     for seed in 0..60 {
         let mut network = Network::zone(3, seed);
         network.pass(Duration::from_millis(37 * seed));
@@ -88,13 +89,13 @@ fn a_suspicion_that_was_slept_over_is_heard_out_first() {
         network.pass(5 * SECOND);
         network.thaw(1);
         network.pass(10 * SECOND);
-        assert_eq!(network.me(2).renewal, 0, "seed {seed}: the one who slept for long took the other for dead");
+        assert_eq!(network.me(2).renewal, 0, "seed {seed}: the frozen process declared the other dead");
         assert!(network.all_know_all());
     }
 }
 
 #[test]
-fn who_wakes_under_a_new_identity_finds_that_the_others_have_died() {
+fn a_process_resumed_under_a_new_identity_detects_that_the_others_have_died() {
     for seed in 0..20 {
         let mut network = Network::zone(3, seed);
         let past = network.me(1);
@@ -106,12 +107,15 @@ fn who_wakes_under_a_new_identity_finds_that_the_others_have_died() {
         network.pass(SECOND);
         network.thaw(1);
         assert_eq!(network.me(1).renewal, 1);
-        assert!(network.wait(30 * SECOND, Network::all_know_all).is_some(), "seed {seed}: it believes in the dead");
+        assert!(
+            network.wait(30 * SECOND, Network::all_know_all).is_some(),
+            "seed {seed}: it considers dead members alive"
+        );
     }
 }
 
 #[test]
-fn a_lonely_node_goes_on_greeting_its_seed() {
+fn an_isolated_node_keeps_announcing_itself_to_its_seed() {
     let mut network = Network::new(1);
     let (early, late) = (network.start("early"), network.start("late"));
     let seed = network.me(late);
@@ -125,7 +129,7 @@ fn a_lonely_node_goes_on_greeting_its_seed() {
 }
 
 #[test]
-fn a_full_zone_refuses_newcomers_until_somebody_dies() {
+fn a_full_zone_refuses_new_members_until_one_dies() {
     let mut network = Network::new(1);
     network.settings.limit = 4;
     network.join(5, SECOND);

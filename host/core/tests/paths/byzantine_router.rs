@@ -1,4 +1,5 @@
-//! A router that lies, between honest ones: what they know of others stays right, and when it is gone, everything is.
+//! A Byzantine router between honest ones: their routes to other zones stay correct, and once it is gone, all routes
+//! do.
 
 use crate::byzantine::{lie, router};
 use crate::graph::Family;
@@ -11,7 +12,8 @@ fn key(zone: usize) -> RouteKey {
     RouteKey { zone: router(zone).zone, service: service("print") }
 }
 
-/// A liar in the middle of a small world; nobody imports from it but what its own zone serves.
+/// Returns a small network with a Byzantine router in the middle; if `is_confined`, others import only services of its
+/// own zone from it.
 pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
     let zones = 12;
@@ -36,7 +38,7 @@ pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
     }));
     for round in 0..20 {
         world.network.run_for(Duration::from_millis(400));
-        // The liar is made to speak.
+        // The router sends false statements.
         let links = world.network.routers[liar].links.clone();
         world.network.lose_all(links[round % links.len()]);
     }
@@ -49,7 +51,7 @@ pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
     world
 }
 
-/// Whom nothing is believed but its own zone kills no way between others.
+/// Checks that a confined Byzantine router ends no route between other zones.
 fn check_honest(world: &World, liar: usize) {
     for (number, router) in world.network.routers.iter().enumerate().filter(|(number, _)| *number != liar) {
         for zone in (0..world.zones).filter(|zone| ![number, liar].contains(zone)) {
@@ -59,17 +61,17 @@ fn check_honest(world: &World, liar: usize) {
 }
 
 #[test]
-fn a_liar_who_is_believed_nothing_but_its_own_zone_harms_nobody_else() {
+fn a_byzantine_router_confined_to_its_zone_affects_no_other() {
     for seed in 0..20 {
         with_liar(seed, true, Log::None).network.check_rest().unwrap();
     }
 }
 
 #[test]
-fn what_a_believed_liar_said_is_forgotten_in_the_end() {
+fn false_statements_of_an_accepted_router_expire() {
     for seed in 0..20 {
         let mut world = with_liar(seed, false, Log::None);
-        // Dead links that are not dead are believed for ten minutes; boots and versions from the future for a lease.
+        // False dead links are kept for ten minutes; boots and versions from the future for a lease.
         world.network.run_for(Duration::from_secs(3 * 60 * 60));
         world.network.check_rest().unwrap();
     }

@@ -1,4 +1,4 @@
-//! Routers that start anew with their clocks set back.
+//! Routers that restart with their clocks set back.
 
 use crate::graph::Family;
 use crate::world::{Plan, service};
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 const AN_HOUR: u64 = 3_600_000_000;
 
-/// How soon all zones reach again what a router served before it crashed. Two routers begin a session within a second.
+/// Time within which all zones reach the services of a restarted router again. Two routers begin a session within a
+/// second.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 #[test]
-fn what_a_router_serves_that_starts_anew_with_its_clock_set_back_is_reached_from_everywhere_again() {
+fn services_of_a_router_restarted_with_its_clock_set_back_are_reachable_from_all_zones_again() {
     for (family, zones) in [(Family::Ring, 8), (Family::Mesh, 12), (Family::SmallWorld, 30), (Family::Tree, 30)] {
         for (seed, behind) in [(1, 1), (2, AN_HOUR), (3, 20 * AN_HOUR)] {
             let mut world = Plan::new(family, zones, seed).build();

@@ -1,4 +1,4 @@
-//! Seeds of trouble: what happens to a network, one accident after the other, and what must be so once they stop.
+//! Seeds of faults: accidents of a network, one after the other, and the invariants that hold once they stop.
 
 use crate::graph::Family;
 use crate::log::Log;
@@ -14,26 +14,26 @@ use wasmnode_core::message::peer::Traits;
 use wasmnode_core::paths::{Filter, Policy};
 use wasmnode_core::{LinkId, Time};
 
-/// How long after the last accident the network rests: a second to begin sessions anew, a second for a service that
-/// changed too often, and what news takes to cross the network.
+/// Time after the last accident until the network is at rest: a second to restart sessions, a second for a service that
+/// changed too often, and the time that updates take to cross the network.
 const RESTS: Duration = Duration::from_secs(6);
-/// The same if updates got lost or old ones were told again: two sums, and what follows.
+/// The same if updates were lost or old ones repeated: two digests, and the refreshes that follow.
 const MENDS: Duration = Duration::from_secs(150);
 
-/// What was seen, over all seeds.
+/// Events over all seeds.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) happened: BTreeMap<&'static str, u64>,
     pub(crate) events: u64,
 }
 
-/// What kind of company a seed is.
+/// Kind of misbehaviour in a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Company {
     Good,
-    /// Updates get lost without anybody's notice.
+    /// Updates are lost undetected.
     Lossy,
-    /// Neighbours tell again what they told long ago.
+    /// Neighbours repeat old updates.
     Stale,
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Trouble {
     company: Company,
     has_policies: bool,
     pub(crate) seen: Seen,
-    /// Zones that are cut from the rest.
+    /// Zones that are partitioned from the rest.
     parted: Option<Vec<usize>>,
-    /// Whether bad company does what it does.
+    /// Whether routers misbehave now.
     is_bad: Rc<Cell<bool>>,
 }
 
@@ -78,7 +78,7 @@ impl Trouble {
         }
     }
 
-    /// Everything that happens in a seed; what is wrong in the end.
+    /// Runs the seed; fails if an invariant is broken at the end.
     pub(crate) fn run(&mut self) -> Result<(), String> {
         self.tamper();
         for _ in 0..3 {
@@ -186,7 +186,7 @@ impl Trouble {
         self.world.network.set_policy(link, end, import, export);
     }
 
-    /// Accidents stop: all links but a few are whole, all routers but a few run.
+    /// Ends the accidents: all links but a few are up, all routers but a few run.
     fn stop(&mut self) {
         let network = &mut self.world.network;
         network.log.note(network.now, || "the accidents stop".into());
@@ -219,7 +219,7 @@ impl Trouble {
         }
     }
 
-    /// Plants what bad company does.
+    /// Installs the misbehaviour.
     fn tamper(&mut self) {
         let (mut rng, is_bad) = (self.rng.fork(), self.is_bad.clone());
         match self.company {
@@ -231,7 +231,7 @@ impl Trouble {
                     ));
             }
             Company::Stale => {
-                // By router and session: what was told, and how many updates were put between.
+                // By router and session: updates sent, and the number of inserted ones.
                 let mut told: BTreeMap<(usize, LinkId), (Vec<Update>, u64)> = BTreeMap::new();
                 self.world.network.tamper = Some(Box::new(move |router, session, mut update| {
                     let old = told.values().nth(rng.usize(..told.len().max(1))).map(|(told, _)| told.clone());
@@ -253,7 +253,7 @@ impl Trouble {
         }
     }
 
-    /// What may be called from a neighbour is what policy lets it know and nothing else.
+    /// Checks that a neighbour may call exactly the services that policy advertises to it.
     fn check_policy(&self) -> Result<(), String> {
         let network = &self.world.network;
         for (number, router) in network.routers.iter().enumerate() {
@@ -278,7 +278,7 @@ impl Trouble {
         Ok(())
     }
 
-    /// In good company nothing is refused, and sums never differ: nobody asks for anything.
+    /// Checks that without misbehaviour no update is refused and no digest differs, so that no refresh is requested.
     fn check_good(&mut self) -> Result<(), String> {
         let network = &mut self.world.network;
         if let Some(refused) = network.refused.first() {

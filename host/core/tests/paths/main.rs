@@ -1,9 +1,9 @@
 //! Zones joined by routers, in virtual time: how fast routes settle and at what cost, and hundreds of seeds in which
 //! routers crash, links flap, networks part and heal, policies change and services come and go.
 //!
-//! After each step [`router`] compares what a router told with what it knows; at rest [`oracle`] finds all ways anew,
-//! in another way. A seed that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test -p
-//! wasmnode-core --test paths after_faults -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+//! After each step, [`router`] compares the effects of a router with its state; at rest, [`oracle`] computes all routes
+//! by another algorithm. A failing seed is reported by its number, and replayed, with its log, by `WASMNODE_SEED=n
+//! cargo test -p wasmnode-core --test paths after_faults -- --nocapture`. `WASMNODE_SEEDS=n` sets the number of seeds.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 
 const SEEDS: u64 = 300;
 
-/// What must have happened somewhere, or the seeds prove little.
+/// Events that must occur in at least one seed; otherwise, the seeds prove little.
 const MUST_HAPPEN: [&str; 11] = [
     "a link is cut",
     "a partition heals",
@@ -75,12 +75,12 @@ fn sweep(first: u64) {
 }
 
 #[test]
-fn after_faults_even_seeds_find_all_ways() {
+fn after_faults_even_seeds_find_all_routes() {
     sweep(0);
 }
 
 #[test]
-fn after_faults_odd_seeds_find_all_ways() {
+fn after_faults_odd_seeds_find_all_routes() {
     sweep(1);
 }
 
@@ -94,7 +94,7 @@ fn the_same_seed_has_the_same_transcript() {
 }
 
 #[test]
-fn the_same_seed_with_a_liar_has_the_same_transcript() {
+fn the_same_seed_with_a_byzantine_router_has_the_same_transcript() {
     transcripts("liar", 1, |seed, log| {
         std::mem::take(&mut byzantine_router::with_liar(seed, seed % 2 == 0, log).network.log)
     });

@@ -1,17 +1,17 @@
-//! What it costs to settle, by family of graphs.
+//! Cost of convergence, by family of graphs.
 
 use crate::graph::Family;
 use crate::world::{Cost, Plan, World, service};
 use std::time::Duration;
 
-/// What the project promises for a withdrawal over links of 10 ms.
+/// Bound that the project states for a withdrawal over links of 10 ms.
 const SETTLED: Duration = Duration::from_secs(1);
 const UPDATES: u64 = 40;
 
 fn line(what: &str, world: &World, origin: usize, cost: &Cost) -> String {
     let zones = world.zones as u64;
     let links = world.network.links.iter().filter(|link| !link.is_internal).map(|link| link.latency);
-    // What a mean link takes, with the time that news is gathered.
+    // Mean latency of a link, plus the time for which changes are gathered.
     let round = links.clone().sum::<Duration>() / links.count() as u32 + Duration::from_millis(2);
     format!(
         "{:<12} {:>5} zones, {:>2} links away: {what:<9} settled in {:>4} ms, {:>2} rounds; {:>5.1} updates per zone, {:>4} at most, {:>6} bytes per zone",
@@ -26,7 +26,8 @@ fn line(what: &str, world: &World, origin: usize, cost: &Cost) -> String {
     )
 }
 
-/// Announces, withdraws, and loses an origin: its neighbours notice at once, or within 300 ms.
+/// Measures an offer, a withdrawal, and the loss of an origin, which its neighbours detect immediately or within 300
+/// ms.
 fn settle(mut world: World) {
     world.start();
     world.network.run_for(Duration::from_secs(2));
@@ -58,8 +59,8 @@ fn settle(mut world: World) {
     for cost in [announced, withdrawn] {
         assert!(cost.settled <= SETTLED && cost.updates <= UPDATES * routers, "{}: {cost:?}", world.family());
     }
-    // A loss is explored: twice what it takes to cross the network in the longest steps, from when it is noticed, and
-    // five updates for each session; eight where its ends notice one after the other.
+    // Bound for a loss: after its detection, twice the time to cross the network in the longest steps, and five updates
+    // for each session; eight if its ends detect it one after the other.
     let steps = 2 * u32::try_from(world.radius(origin).min(32)).unwrap();
     let slowest = world.network.links.iter().map(|link| link.latency).max().unwrap() + Duration::from_millis(100);
     for (cost, noticed, each) in [(crashed, Duration::ZERO, 5), (unnoticed, world.network.skew, 8)] {
@@ -84,10 +85,10 @@ fn a_hundred_zones_of_three_routers_settle_within_a_second() {
     }
 }
 
-/// Each pair of the zones has two links, each of which told of a way that is lost: 36 updates for the other zones of
-/// the clique, and some more within each zone.
+/// Each pair of zones has two links, and each has advertised a lost route: 36 updates for the other zones of the
+/// clique, and some more within each zone.
 #[test]
-fn what_a_zone_of_three_routers_withdraws_is_one_loss() {
+fn a_withdrawal_by_a_zone_of_three_routers_is_one_loss() {
     let mut world = Plan { routers: 3, ..Plan::new(Family::Mesh, 20, 2) }.build();
     world.start();
     world.network.run_for(Duration::from_secs(2));
@@ -119,7 +120,7 @@ fn without_policy_a_path_is_as_long_as_the_distance() {
     }
 }
 
-/// Tables and bytes when every zone offers so many services, from the start of all routers to rest.
+/// Measures tables and bytes when every zone offers this number of services, from the start of all routers until rest.
 fn grow(zones: usize, services: usize) -> (f64, f64) {
     let mut world = Plan::new(Family::Random, zones, 1).build();
     for zone in 0..zones {

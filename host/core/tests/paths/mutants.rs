@@ -1,4 +1,4 @@
-//! The checks bite: protocols that lack a part are found out.
+//! Tests of the checks: they detect protocols that lack a part.
 
 use crate::faults::Trouble;
 use crate::graph::Family;
@@ -7,7 +7,7 @@ use crate::world::{Cost, Plan, service};
 use std::time::Duration;
 use wasmnode_core::message::path::UpdateContent;
 
-/// Loses an origin on a network; `with_causes` says whether causes and tombstones travel.
+/// Loses an origin on a network; `with_causes` is whether causes and tombstones are sent.
 fn lose_an_origin(family: Family, zones: usize, with_causes: bool) -> Cost {
     let mut world = Plan::new(family, zones, 1).build();
     world.offer(0, &service("print"), true);
@@ -36,7 +36,7 @@ fn without_causes_a_loss_costs_many_times_more() {
 }
 
 #[test]
-fn without_epochs_ways_are_missing_in_the_end() {
+fn without_epochs_routes_are_missing_at_rest() {
     let mut wrong = 0;
     for seed in 0..20 {
         let mut trouble = Trouble::new(seed, Log::None);
@@ -44,10 +44,10 @@ fn without_epochs_ways_are_missing_in_the_end() {
         wrong += u32::from(trouble.run().is_err());
     }
     println!("wrong without epochs: {wrong} of 20");
-    assert!(wrong >= 10, "only {wrong} of 20 were found out");
+    assert!(wrong >= 10, "only {wrong} of 20 were detected");
 }
 
-/// A service is cut off together with a part of the network: nobody counts to infinity.
+/// A part of the network is cut off with a service: no router counts to infinity.
 #[test]
 fn routers_that_are_cut_off_do_not_count_to_infinity() {
     for family in [Family::Ring, Family::Mesh, Family::SmallWorld, Family::Random] {
@@ -60,7 +60,7 @@ fn routers_that_are_cut_off_do_not_count_to_infinity() {
         world.network.check_rest().unwrap();
         let most = world.network.routers.iter().map(|router| router.metrics.changes).max().unwrap();
         println!("{family}: {most} changes at most, {cost:?}");
-        // Each lost link is heard of at most once; all of it takes some rounds.
+        // Each router receives each lost link at most once; the whole takes some rounds.
         assert!(most <= links.len() as u64 + 6, "{family}: a router changed {most} times");
         assert!(cost.settled <= Duration::from_millis(500), "{family}: {cost:?}");
     }

@@ -1,4 +1,4 @@
-//! Routers, the links between them, and virtual time. What travels is bytes.
+//! Routers, the links between them, and virtual time. Updates are sent as bytes.
 
 use crate::log::Log;
 use crate::notation::Notation;
@@ -10,23 +10,24 @@ use wasmnode_core::message::path::{RouterId, Update, UpdateContent, decode, enco
 use wasmnode_core::paths::{Policy, SessionKind, link_epoch};
 use wasmnode_core::{LinkId, PathEffect, Time};
 
-/// A link between two routers, whether it stands or not.
+/// A link between two routers, up or down.
 pub(crate) struct Link {
     /// The routers at its ends.
     pub(crate) ends: [usize; 2],
     pub(crate) is_internal: bool,
-    /// What it costs, seen from each end.
+    /// Its cost at each end.
     pub(crate) costs: [u32; 2],
     pub(crate) import: [Policy; 2],
     pub(crate) export: [Policy; 2],
     pub(crate) latency: Duration,
     /// Whether bytes pass.
     pub(crate) is_whole: bool,
-    /// The session at each end, as long as that end believes in it.
+    /// The session at each end, until that end detects its loss.
     pub(crate) sessions: [Option<LinkId>; 2],
-    /// Counts what was lost: nothing arrives that was sent before.
+    /// Number of losses: messages sent before the last one do not arrive.
     pub(crate) generation: u64,
-    /// That at which the session began: once it is lost, it carries nothing any more, whether or not its ends know.
+    /// Generation in which the session began. A lost session carries nothing, whether or not its ends have detected the
+    /// loss.
     begun: u64,
     /// The epoch of its last session.
     pub(crate) epoch: u64,
@@ -40,7 +41,7 @@ enum Event {
         generation: u64,
         bytes: Bytes,
     },
-    /// An end notices that the session is lost.
+    /// An end detects the loss of the session.
     Notice {
         link: usize,
         end: usize,
@@ -52,7 +53,7 @@ enum Event {
     },
 }
 
-/// What a planted fault makes of an update that a router sends on a session.
+/// Planted fault: the updates that replace one that a router sends on a session.
 pub(crate) type Tamper = Box<dyn FnMut(usize, LinkId, Update) -> Vec<Update>>;
 
 #[derive(Default)]
@@ -64,11 +65,11 @@ pub(crate) struct Network {
     events: BTreeMap<(Time, u64), Event>,
     scheduled: u64,
     wakes: BTreeSet<(Time, usize)>,
-    /// The longest that an end takes to notice the loss of a session.
+    /// Longest time in which an end detects the loss of a session.
     pub(crate) skew: Duration,
     pub(crate) rng: fastrand::Rng,
     pub(crate) log: Log,
-    /// What routers refused, which in good company is nothing.
+    /// Refusals of routers; none without misbehaviour.
     pub(crate) refused: Vec<String>,
     pub(crate) tamper: Option<Tamper>,
     /// Whether all sessions have the same epoch: a planted fault.
@@ -77,7 +78,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Logs what each router reports of itself.
+    /// Logs the reports of each router.
     pub(crate) fn report(&mut self) {
         for router in &self.routers {
             if let Some(paths) = &router.paths {
@@ -174,13 +175,13 @@ impl Network {
         self.act_on(router);
     }
 
-    /// Logs what a router was given, and does what it has decided.
+    /// Logs an input of a router, and carries out its effects.
     pub(crate) fn act(&mut self, router: usize, given: &impl Notation) {
         self.log.write(self.now, || &self.routers[router].name, given);
         self.act_on(router);
     }
 
-    /// Does what a router has decided.
+    /// Carries out the effects of a router.
     fn act_on(&mut self, router: usize) {
         while let Some(effect) = self.routers[router].paths.as_mut().and_then(|paths| paths.next_effect()) {
             self.log.write(self.now, || format!("{}  ", self.routers[router].name), &effect);
@@ -229,13 +230,13 @@ impl Network {
         self.routers[router].sessions.get(&session).copied()
     }
 
-    /// The router and session at the other end, whether or not that end still believes in it.
+    /// Returns the router and session at the other end, whether or not that end has detected its loss.
     pub(crate) fn other_end(&self, router: usize, session: LinkId) -> Option<(usize, Option<LinkId>)> {
         let (link, end) = self.find(router, session)?;
         Some((self.links[link].ends[1 - end], self.links[link].sessions[1 - end]))
     }
 
-    /// Begins a session where none is, if both routers live; else tries again later if nobody does already.
+    /// Begins a session on a link without one, if both routers run; otherwise schedules another attempt.
     pub(crate) fn try_session(&mut self, at: usize) {
         let link = &mut self.links[at];
         link.is_tried = false;
@@ -286,7 +287,7 @@ impl Network {
         }
     }
 
-    /// The link breaks; each end notices in its own time.
+    /// Breaks a link; each end detects it in its own time.
     pub(crate) fn cut(&mut self, link: usize) {
         self.links[link].is_whole = false;
         self.lose_all(link);
@@ -297,7 +298,7 @@ impl Network {
         self.try_later(link);
     }
 
-    /// All that is on its way is lost, and so is the session.
+    /// Loses all messages in transit, and the session.
     pub(crate) fn lose_all(&mut self, link: usize) {
         self.links[link].generation += 1;
         for end in 0..2 {
@@ -308,13 +309,13 @@ impl Network {
         }
     }
 
-    /// One end ends the session, and the other notices in its own time.
+    /// Ends the session at one end; the other detects it in its own time.
     fn close(&mut self, link: usize, end: usize) {
         self.lose_all(link);
         self.lose(link, end);
     }
 
-    /// One end has noticed.
+    /// Handles the detection of a loss at one end.
     fn lose(&mut self, link: usize, end: usize) {
         let Some(session) = self.links[link].sessions[end].take() else { return };
         let router = self.links[link].ends[end];
@@ -327,7 +328,7 @@ impl Network {
         self.try_later(link);
     }
 
-    /// A process ends without a word.
+    /// Ends a process without a message.
     pub(crate) fn crash(&mut self, router: usize) {
         self.log.note(self.now, || format!("{} crashes", self.routers[router].name));
         self.routers[router].crash();
@@ -339,7 +340,7 @@ impl Network {
         }
     }
 
-    /// A process starts, under the name of the one before; it serves what its zone does.
+    /// Starts a process under the name of the earlier one, with the services of its zone.
     pub(crate) fn start(&mut self, router: usize) {
         let now = self.now;
         self.routers[router].start(now);
@@ -351,7 +352,7 @@ impl Network {
         }
     }
 
-    /// A process says that it leaves, and ends.
+    /// Announces that a process leaves, and ends it.
     pub(crate) fn leave(&mut self, router: usize) {
         let now = self.now;
         if let Some(paths) = &mut self.routers[router].paths {
@@ -361,7 +362,7 @@ impl Network {
         for link in self.routers[router].links.clone() {
             let end = usize::from(self.links[link].ends[1] == router);
             self.links[link].sessions[end] = None;
-            // What it said last arrives before its end is noticed.
+            // Its last messages arrive before its end is detected.
             if let Some(session) = self.links[link].sessions[1 - end] {
                 let after = self.links[link].latency + Duration::from_millis(1);
                 self.schedule(after, Event::Notice { link, end: 1 - end, session });

@@ -1,4 +1,4 @@
-//! What must be so when nothing moves any more, found in another way than the routers did.
+//! Invariants at rest, computed by another algorithm than that of the routers.
 
 use crate::network::{Link, Network};
 use crate::router::Router;
@@ -6,21 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::LinkId;
 use wasmnode_core::message::path::{Hop, MAX_HOPS, RouteKey};
 
-/// A way from a router to an origin: cost, zones on it, whether into the own zone first, name of the neighbour,
-/// routers.
+/// Route from a router to an origin: cost, number of zones, whether the first hop is in the own zone, name of the
+/// neighbour, routers.
 type Way = (u32, usize, bool, String, Vec<usize>);
 
-/// What becomes of a request.
+/// Outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Walk {
     Arrives,
-    /// A session on its way is no more, or nobody knows a way on.
+    /// A session on the path has ended, or a router has no route.
     IsLost,
-    /// It comes back to a zone.
+    /// It enters a zone twice.
     Loops,
 }
 
-/// Says what is wrong unless this is so.
+/// Returns an error unless the condition holds.
 macro_rules! ensure {
     ($so:expr, $($what:tt)*) => {
         if !$so {
@@ -30,7 +30,7 @@ macro_rules! ensure {
 }
 
 impl Network {
-    /// Everything that holds at rest.
+    /// Checks all invariants at rest.
     pub(crate) fn check_rest(&self) -> Result<(), String> {
         let mut keys = BTreeMap::<RouteKey, BTreeSet<usize>>::new();
         for (number, router) in self.routers.iter().enumerate().filter(|(_, router)| router.paths.is_some()) {
@@ -44,9 +44,9 @@ impl Network {
                 .routes()
                 .map(|route| (route.key.clone(), (route.cost, route.hops.to_vec(), route.traits)))
                 .collect();
-            ensure!(routes == router.told, "{} told something else than it knows", router.name);
+            ensure!(routes == router.told, "effects of {} differ from its state", router.name);
             let nobodys = routes.keys().find(|key| !keys.contains_key(key));
-            ensure!(nobodys.is_none(), "{} reaches {nobodys:?}, which nobody serves", router.name);
+            ensure!(nobodys.is_none(), "{} reaches {nobodys:?}, which no zone serves", router.name);
         }
         keys.iter().try_for_each(|(key, origins)| self.check_key(key, origins))
     }
@@ -72,7 +72,7 @@ impl Network {
         Ok(())
     }
 
-    /// Every link of a stored path lives and has the epoch that the path says.
+    /// Checks that every link of a stored path is up and has the epoch of the path.
     fn check_chain(&self, from: usize, path: &[Hop]) -> Result<(), String> {
         let name = &self.routers[from].name;
         ensure!(self.between(from, self.number(&path[0])).is_some(), "{name}: {path:?} begins nowhere");
@@ -83,18 +83,18 @@ impl Network {
         Ok(())
     }
 
-    /// Whoever follows next hops comes to the zone, over any of the equals, and crosses no zone twice.
+    /// Checks that the next hops lead to the zone over each of the equal routes, and cross no zone twice.
     fn check_walk(&self, from: usize, first: LinkId, key: &RouteKey) -> Result<(), String> {
         let end = self.walk(from, first, key);
         ensure!(end == Walk::Arrives, "a request from {} to {key} over {first}: {end:?}", self.routers[from].name);
         Ok(())
     }
 
-    /// Follows next hops, as they are at this instant.
+    /// Follows the current next hops.
     pub(crate) fn walk(&self, from: usize, first: LinkId, key: &RouteKey) -> Walk {
         let (mut at, mut hop) = (from, first);
         let mut crossed = vec![&self.routers[from].me.zone];
-        // Whether it went from one router of the zone to another: it does so once.
+        // Whether the request has passed between two routers of the zone, which it may do once.
         let mut is_inside = false;
         loop {
             let Some((next, Some(_))) = self.other_end(at, hop) else { return Walk::IsLost };
@@ -125,8 +125,8 @@ impl Network {
         self.names[&hop.at]
     }
 
-    /// The ways of all routers to a service: every router takes the best of what its neighbours tell, round by round,
-    /// until nothing changes.
+    /// Computes the routes of all routers to a service: in each round, every router selects the best route of its
+    /// neighbours, until none changes.
     fn solve(&self, key: &RouteKey, origins: &BTreeSet<usize>) -> Result<Vec<Option<Way>>, String> {
         let mut ways: Vec<Option<Way>> = vec![None; self.routers.len()];
         for &origin in origins {
@@ -150,7 +150,7 @@ impl Network {
         Err(format!("{key} comes to no rest"))
     }
 
-    /// What a router hears over one link, if policy lets it.
+    /// Returns the route that a router receives over one link, if policy allows it.
     fn step_over(&self, link: &Link, at: usize, key: &RouteKey, ways: &[Option<Way>]) -> Option<Way> {
         if link.sessions.iter().any(Option::is_none) {
             return None;

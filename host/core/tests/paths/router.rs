@@ -1,4 +1,4 @@
-//! One router process, what its zone serves, and what its effects have told: compared after each step.
+//! One router process, the services of its zone, and the sum of its effects, which are compared after each step.
 
 use crate::byzantine::BOOT;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ pub(crate) struct RouterMetrics {
     pub(crate) messages: u64,
     pub(crate) updates: u64,
     pub(crate) bytes: u64,
-    /// When a route changed last.
+    /// Time of the last change of a route.
     pub(crate) changed: Time,
     pub(crate) changes: u64,
 }
@@ -23,19 +23,19 @@ pub(crate) struct Router {
     pub(crate) name: String,
     settings: PathSettings,
     seed: u64,
-    /// `None` if no process runs.
+    /// The process; `None` if none runs.
     pub(crate) paths: Option<Paths>,
-    /// What the zone serves, with whether a request may run twice.
+    /// Services of the zone, with their traits.
     pub(crate) offers: BTreeMap<ServiceName, Traits>,
-    /// The links that it has an end of.
+    /// Its links.
     pub(crate) links: Vec<usize>,
-    /// The link and its end, of each session.
+    /// The link and the end of each session.
     pub(crate) sessions: BTreeMap<LinkId, (usize, usize)>,
     pub(crate) wake: Option<Time>,
     last_session: u64,
-    /// By so many microseconds when it starts.
+    /// Microseconds by which its clock is behind when it starts.
     pub(crate) clock_is_behind: u64,
-    /// What the effects have told.
+    /// Sum of the effects.
     pub(crate) told: BTreeMap<RouteKey, (u32, Vec<LinkId>, Traits)>,
     pub(crate) metrics: RouterMetrics,
 }
@@ -61,7 +61,8 @@ impl Router {
 
     pub(crate) fn start(&mut self, now: Time) {
         self.me.boot = BOOT + now.as_micros() - self.clock_is_behind;
-        // The driver's clock starts with the process; here all have the same, so the boot stays that of the first.
+        // The clock of a driver starts with its process. Here all processes share one clock, so the boot remains that
+        // of the first.
         let mut paths = Paths::new(&self.me, &self.settings, self.seed ^ self.me.boot);
         for (service, traits) in &self.offers {
             paths.offer(service, *traits, now);
@@ -89,20 +90,20 @@ impl Router {
         self.metrics.bytes += bytes as u64;
     }
 
-    /// What holds of each effect at once.
+    /// Checks the invariants of one effect.
     pub(crate) fn check(&mut self, effect: &PathEffect, now: Time) {
         match effect {
             PathEffect::Reachable { zone, service, traits, cost, hops } => {
                 let key = RouteKey { zone: zone.clone(), service: service.clone() };
                 assert!((1..=EQUAL).contains(&hops.len()), "{} has {hops:?}", self.name);
                 let told = (*cost, hops.clone(), *traits);
-                assert!(self.told.get(&key) != Some(&told), "{} says {key} twice", self.name);
+                assert!(self.told.get(&key) != Some(&told), "{} reports {key} twice", self.name);
                 self.told.insert(key, told);
                 self.changed(now);
             }
             PathEffect::Unreachable { zone, service } => {
                 let key = RouteKey { zone: zone.clone(), service: service.clone() };
-                assert!(self.told.remove(&key).is_some(), "{} unsays {key}, which it had not said", self.name);
+                assert!(self.told.remove(&key).is_some(), "{} withdraws {key}, which it had not reported", self.name);
                 self.changed(now);
             }
             PathEffect::Send { .. } => self.check_paths(effect),
@@ -115,7 +116,7 @@ impl Router {
         self.metrics.changes += 1;
     }
 
-    /// No path that is told comes back to a zone, or is too long.
+    /// Checks that no path of an update enters a zone twice or is too long.
     fn check_paths(&self, effect: &PathEffect) {
         use wasmnode_core::message::path::UpdateContent;
         let PathEffect::Send { update, .. } = effect else { return };

@@ -1,4 +1,4 @@
-//! Networks to try: how they are built, what is done to them, and what it costs until they rest.
+//! Networks under test: how they are built, what changes in them, and the cost until they are at rest.
 
 use crate::graph::{Family, distances};
 use crate::network::Network;
@@ -11,14 +11,14 @@ use wasmnode_core::{ServiceName, Time};
 
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
 
-/// What a network looks like.
+/// Plan of a network.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) family: Family,
     pub(crate) zones: usize,
     /// Routers of each zone.
     pub(crate) routers: usize,
-    /// The dearest link; with 1, cost is distance.
+    /// Largest cost of a link; with 1, cost is distance.
     pub(crate) dearest: u32,
     pub(crate) settings: PathSettings,
     pub(crate) seed: u64,
@@ -29,7 +29,7 @@ impl Plan {
         Self { family, zones, routers: 1, dearest: 1, settings: PathSettings::default(), seed }
     }
 
-    /// Routers that all start within 100 ms, in any order.
+    /// Builds a network whose routers all start within 100 ms, in any order.
     pub(crate) fn build(&self) -> World {
         let mut rng = fastrand::Rng::with_seed(self.seed);
         let edges = self.family.edges(self.zones, &mut rng);
@@ -69,14 +69,14 @@ pub(crate) struct World {
     plan: Plan,
 }
 
-/// What something cost until the network rested.
+/// Cost of a change until the network is at rest.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
-    /// Until the last route changed.
+    /// Time until the last change of a route.
     pub(crate) settled: Duration,
-    /// News, of all routers.
+    /// Number of updates with changes, of all routers.
     pub(crate) updates: u64,
-    /// News that the busiest router heard.
+    /// Updates with changes that the busiest router received.
     pub(crate) most: u64,
     pub(crate) bytes: u64,
 }
@@ -139,7 +139,7 @@ impl World {
         zone * self.plan.routers..(zone + 1) * self.plan.routers
     }
 
-    /// Does something, waits until the network rests, and says what it cost.
+    /// Applies a change, waits until the network is at rest, and returns the cost.
     pub(crate) fn measure(&mut self, what: impl FnOnce(&mut Self)) -> Cost {
         let begin = self.network.now;
         for router in &mut self.network.routers {
@@ -156,12 +156,12 @@ impl World {
         }
     }
 
-    /// The longest of the shortest ways from a zone.
+    /// Returns the longest of the shortest distances from a zone.
     pub(crate) fn radius(&self, zone: usize) -> usize {
         distances(&self.edges, self.zones, zone).into_iter().flatten().max().unwrap_or(0)
     }
 
-    /// The length of all paths to a zone is its distance.
+    /// Checks that the length of all paths to a zone is its distance.
     pub(crate) fn check_distances(&self, zone: usize, name: &ServiceName) {
         let far = distances(&self.edges, self.zones, zone);
         for (router, distance) in self.network.routers.iter().zip(far) {

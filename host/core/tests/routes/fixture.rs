@@ -1,4 +1,4 @@
-//! One node: its directory, and what the directory's effects have told of it.
+//! One node: its directory, and the sum of the directory's effects.
 
 use crate::notation::Notation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmnode_core::message::peer::{Advert, Offer};
 use wasmnode_core::{Address, Directory, DirectoryEffect, DirectorySettings, Label, Time};
 
-/// What a node sends.
+/// Message of a node.
 #[derive(Debug, Clone)]
 pub(crate) enum Say {
     Advert(Advert),
@@ -26,14 +26,14 @@ pub(crate) struct Fixture {
     pub(crate) name: Label,
     pub(crate) alive: bool,
     pub(crate) routes: Directory,
-    /// Whom it takes for a member that is up.
+    /// Members that the node considers up.
     pub(crate) up: BTreeSet<Label>,
     settings: DirectorySettings,
-    /// Every offer that was told and not withdrawn.
+    /// Every offer that was reported and not withdrawn.
     told: BTreeMap<(Label, Address), Offer>,
-    /// When it last asked whom, where neither a whole advert nor a new start of that member ended it.
+    /// Time of the last pull from each member, unless a whole advert or a restart of the member has ended it.
     pulls: BTreeMap<Label, Time>,
-    /// The version that its last `Change` made.
+    /// The version of its last `Change`.
     version: u64,
 }
 
@@ -77,7 +77,7 @@ impl Fixture {
 
     pub(crate) fn wake(&mut self, now: Time) {
         self.routes.wake(now);
-        assert!(self.routes.next_wake().is_none_or(|next| next > now), "{} would wake for ever", self.name);
+        assert!(self.routes.next_wake().is_none_or(|next| next > now), "{} would wake endlessly", self.name);
     }
 
     /// Takes all effects, and checks each of them, and the directory after them.
@@ -90,7 +90,7 @@ impl Fixture {
         effects
     }
 
-    /// How many services a member was told to offer.
+    /// Returns the number of reported offers of a member.
     fn count(&self, member: &Label) -> usize {
         self.told.keys().filter(|(by, _)| by == member).count()
     }
@@ -137,7 +137,7 @@ impl Fixture {
         }
     }
 
-    /// The directory says the same in every way in which it can be asked, and nothing of members that are down.
+    /// Checks that all queries of the directory agree, and that it has no offers of members that are down.
     fn compare(&self) {
         let told: Vec<&Offer> = self.told.values().collect();
         let members: BTreeSet<&Label> = self.told.keys().map(|(member, _)| member).collect();
@@ -153,7 +153,7 @@ impl Fixture {
         }
     }
 
-    /// Whether it knows all that this member offers, as far as the limits allow.
+    /// Returns `true` if the node has all offers of a member, as far as the limits allow.
     pub(crate) fn knows(&self, member: &Self) -> bool {
         let known: Vec<&Offer> = self.routes.offers_of(&member.name).collect();
         let own: Vec<&Offer> = member.routes.own().collect();

@@ -1,10 +1,10 @@
-//! Directories of one zone on a bad network: hundreds of seeds, each a few nodes whose adverts get lost, come twice,
-//! late and in another order, while nodes crash, take each other for dead, and services come and go.
+//! Directories of one zone on a faulty network: hundreds of seeds, each with a few nodes whose adverts are lost,
+//! duplicated, delayed and reordered, while nodes crash, consider each other dead, and services come and go.
 //!
-//! After each step [`station`] compares a directory with what its effects have told. Once the faults stop, every node
-//! knows what every other one offers within half a lease, has forgotten the dead within a lease and a half, and then
-//! nothing moves any more. A seed that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test
-//! -p wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets how many are run.
+//! After each step, [`fixture`] compares a directory with the sum of its effects. Once the faults stop, every node has
+//! the offers of every other one within half a lease, and none of the dead within a lease and a half; then nothing
+//! changes. A failing seed is reported by its number, and replayed, with its log, by `WASMNODE_SEED=n cargo test -p
+//! wasmnode-core --test routes -- --nocapture`. `WASMNODE_SEEDS=n` sets the number of seeds.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -25,7 +25,7 @@ use world::World;
 
 const SEEDS: u64 = 600;
 
-/// What must have happened somewhere, or the seeds prove little.
+/// Events that must occur in at least one seed; otherwise, the seeds prove little.
 const MUST_HAPPEN: [&str; 11] = [
     "crashed",
     "cut",
@@ -41,7 +41,7 @@ const MUST_HAPPEN: [&str; 11] = [
 ];
 
 #[test]
-fn after_the_faults_everybody_knows_what_everybody_offers() {
+fn after_the_faults_every_node_has_the_offers_of_all() {
     if let Some(seed) = number_from("WASMNODE_SEED") {
         World::new(seed, Log::Printed).run();
         println!("seed {seed} kept every invariant");

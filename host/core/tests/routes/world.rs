@@ -1,4 +1,4 @@
-//! A few nodes, the network between them, and what befalls both.
+//! A few nodes, the network between them, and the faults of both.
 
 use crate::fixture::{Fixture, Say};
 use crate::log::Log;
@@ -9,15 +9,15 @@ use wasmnode_core::message::peer::{Advert, Offer, Traits};
 use wasmnode_core::{Address, DirectoryEffect, DirectorySettings, Label, Time};
 
 const LEASE: Duration = Duration::from_secs(30);
-/// The latest that a message comes.
+/// Largest delay of a message.
 const LATEST: Duration = Duration::from_secs(5);
-/// How long accidents happen.
+/// Duration of the accidents.
 const TROUBLE: Duration = Duration::from_secs(150);
-/// How long after the last late message of the faults the living know each other's offers, if limits keep nothing out:
-/// a third of a lease until they hear which version holds, and a second until the last pull is given up.
+/// Time after the last delayed message within which live nodes have each other's offers, if no limit excludes any: a
+/// third of a lease until a renewal reveals the version, and a second until the last pull is repeated.
 const MENDED: Duration = Duration::from_millis(11_500);
-/// How long after it they know nothing of who died unnoticed: a lease. Where that made room, what limits have kept out
-/// so far is known after another third.
+/// Time after it within which the offers of nodes that died undetected expire: a lease. Offers that then fit within the
+/// limits arrive after another third.
 const SETTLED: Duration = LEASE.saturating_add(MENDED);
 
 pub(crate) struct World {
@@ -25,17 +25,17 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     now: Time,
     nodes: Vec<Fixture>,
-    /// Whether limits keep something out.
+    /// Whether limits exclude offers.
     tight: bool,
     settings: DirectorySettings,
     services: Vec<Address>,
-    /// Messages on their way, by the time of their arrival.
+    /// Messages in transit, by the time of their arrival.
     flying: BTreeMap<(Time, u64), Message>,
     sent: u64,
-    /// From whom to whom nothing passes, noticed by nobody.
+    /// Pairs of sender and receiver between which messages are lost undetected.
     cut: BTreeSet<(usize, usize)>,
     faults: bool,
-    /// Whether any directory may still change.
+    /// Whether the directories must not change.
     settled: bool,
     happened: BTreeMap<&'static str, u64>,
     log: Log,
@@ -52,7 +52,7 @@ pub(crate) struct Outcome {
     pub(crate) log: Log,
 }
 
-/// Names the seed of a run that fails.
+/// Prints the seed of a failing run.
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -114,7 +114,7 @@ impl World {
         self.log.write(self.now, || &self.nodes[n].name, given);
     }
 
-    /// Logs what each node reports of its directory.
+    /// Logs the reports of each directory.
     fn report(&mut self) {
         for node in self.nodes.iter().filter(|node| node.alive) {
             self.log.write(self.now, || &node.name, &node.routes);
@@ -130,7 +130,7 @@ impl World {
         self.now = end;
     }
 
-    /// The next message or wake-up, if there is one before `end`.
+    /// Handles the next message or wake-up, if there is one before `end`.
     fn step(&mut self, end: Time) -> bool {
         let wakes = self.nodes.iter().enumerate().filter(|(_, node)| node.alive);
         let wake = wakes.filter_map(|(n, node)| Some((node.routes.next_wake()?, n))).min();
@@ -163,13 +163,13 @@ impl World {
         }
     }
 
-    /// Logs what a node was given, and does what it has decided.
+    /// Logs an input of a node, and carries out its effects.
     fn act(&mut self, n: usize, given: &impl Notation) -> usize {
         self.log(n, given);
         self.act_on(n)
     }
 
-    /// Does what a node has decided. How many services were withdrawn.
+    /// Carries out the effects of a node. Returns the number of withdrawn services.
     fn act_on(&mut self, n: usize) -> usize {
         let mut withdrawn = 0;
         for effect in self.nodes[n].drain(self.now) {
@@ -190,7 +190,7 @@ impl World {
         withdrawn
     }
 
-    /// When all is settled, living nodes send each other signs of life and nothing else.
+    /// Checks that live nodes send each other only renewals once all is settled.
     fn check_rest(&self, effect: &DirectoryEffect) {
         let rests = match effect {
             DirectoryEffect::Advertise { advert, .. } => matches!(advert, Advert::Still { .. }),
@@ -271,14 +271,14 @@ impl World {
         self.act_on(n);
     }
 
-    /// A process ends without a word.
+    /// Ends a process without a message.
     fn crash(&mut self, n: usize) {
         self.count("crashed");
         self.nodes[n].alive = false;
         self.log.note(self.now, || format!("n{n} crashes"));
     }
 
-    /// Another process starts under the same name. Nobody needs to have noticed that the one before ended.
+    /// Starts another process under the same name. The end of the earlier one may be undetected.
     fn start(&mut self, n: usize) {
         if !self.nodes[n].alive {
             let name = self.nodes[n].name.clone();
@@ -304,8 +304,8 @@ impl World {
         }
     }
 
-    /// From now on nothing gets lost, and all that are alive take each other for alive. Who is dead may stay so,
-    /// without anybody's notice.
+    /// Ends the faults: no message is lost, and live nodes consider each other up. The death of others may stay
+    /// undetected.
     fn heal(&mut self) {
         self.log.note(self.now, || "the faults stop".into());
         self.report();

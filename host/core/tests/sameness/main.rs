@@ -1,4 +1,4 @@
-//! The notation of transcripts misses nothing: things that differ in one field are written differently.
+//! The notation of transcripts is complete: values that differ in one field are written differently.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use wasmnode_core::message::peer::{Member, MemberKind};
 use wasmnode_core::{Code, Failure, Frame};
 
-/// Each of these differs from all others.
+/// Checks that the notation of each value differs from those of all others.
 fn all_differ<T: Notation + Debug>(things: &[T]) {
     let mut written = BTreeMap::new();
     for thing in things {
@@ -27,7 +27,7 @@ fn all_differ<T: Notation + Debug>(things: &[T]) {
     }
 }
 
-/// A thing, and what each of the changes makes of it.
+/// Returns a value, and the result of each of the changes to it.
 fn variations<T: Clone>(thing: &T, changes: &[fn(&mut T)]) -> Vec<T> {
     let changed = changes.iter().map(|change| {
         let mut thing = thing.clone();

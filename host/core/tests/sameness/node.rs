@@ -1,4 +1,4 @@
-//! What a node is given, and what it does and reports.
+//! Inputs, outputs and reports of a node.
 
 use crate::{all_differ, frame, frames, members, results, variations};
 use std::collections::BTreeMap;

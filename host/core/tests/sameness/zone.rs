@@ -1,4 +1,4 @@
-//! What the machines of a zone are given, and what they do and report.
+//! Inputs, outputs and reports of the machines of a zone.
 
 use crate::{all_differ, frame, members, variations};
 use wasmnode_core::message::path::{
@@ -80,7 +80,7 @@ fn hop(at: RouterId) -> Hop {
     Hop { at, epoch: 1 }
 }
 
-/// News with one of everything.
+/// Returns changes with one entry of each kind.
 fn news() -> Changes {
     let (service, traits) = (name("a"), Traits::default());
     let services = vec![OfferedService { service: service.clone(), version: 1, traits }];

@@ -13,13 +13,13 @@ const SEEDS: u64 = 500;
 const STEPS: usize = 400;
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
-/// A client, as a bystander sees it.
+/// Model of a client.
 #[derive(Default)]
 struct Client {
     asked: u64,
     /// Requests without a final answer.
     owed: BTreeSet<u64>,
-    /// Since when it is away.
+    /// Start of its absence, if it is away.
     away_since: Option<Time>,
 }
 
@@ -30,9 +30,9 @@ struct World {
     clients: BTreeMap<ConnectionId, Client>,
     runs: VecDeque<RequestId>,
     reconnect: Duration,
-    /// How often a client got an answer that was made while it was away.
+    /// Number of answers held for a client that was away.
     held: u64,
-    /// How often a client stayed away for too long.
+    /// Number of clients that stayed away for too long.
     given_up: u64,
 }
 
@@ -83,7 +83,7 @@ impl World {
         let request = Request {
             id: client.asked,
             service: frame("add"),
-            // Longer than any run or absence: nothing but those ends a request.
+            // Longer than any run or absence, so that only these end a request.
             deadline_ms: Some(3_600_000),
             wait: false,
             trace: false,
@@ -95,13 +95,13 @@ impl World {
         self.feed(Input::Message { from: from.clone(), frames });
     }
 
-    /// The connection of a client ends.
+    /// Ends the connection of a client.
     fn leave(&mut self, who: &ConnectionId) {
         self.clients.get_mut(who).unwrap().away_since = Some(self.now);
         self.feed(Input::Gone(who.clone()));
     }
 
-    /// A client connects again, and sends what has no effect of its own.
+    /// Reconnects a client, which sends a message without effect.
     fn come_back(&mut self, who: &ConnectionId) {
         let client = self.clients.get_mut(who).unwrap();
         let since = client.away_since.take().unwrap();
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// Everybody comes back, and all runs end.
+    /// Reconnects all clients, and ends all runs.
     fn settle(&mut self, rng: &mut Rng) {
         let is_away = |(_, client): &(&ConnectionId, &Client)| client.away_since.is_some();
         let away: Vec<ConnectionId> = self.clients.iter().filter(is_away).map(|(who, _)| who.clone()).collect();
@@ -155,7 +155,7 @@ impl World {
         }
         let owed: Vec<_> =
             self.clients.iter().filter(|(_, client)| client.has_requests()).map(|(who, _)| who).collect();
-        self.require(owed.is_empty(), || format!("{owed:?} wait for ever"));
+        self.require(owed.is_empty(), || format!("{owed:?} never get an answer"));
         self.require(self.node.outstanding() == 0, || "requests are left over".to_owned());
     }
 }

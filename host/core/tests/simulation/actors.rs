@@ -1,4 +1,4 @@
-//! What the peers have in common: they are woken, they hear, and they want things done; the world does them.
+//! Interface of the peers: they are woken, receive messages, and return actions, which the world carries out.
 
 use crate::clients::Client;
 use crate::fuzz_peers::Stranger;
@@ -15,7 +15,7 @@ pub(crate) enum Actor {
     Stranger(Stranger),
 }
 
-/// What an actor wants to be woken for. The numbers tell a current errand from one that is obsolete.
+/// Reason of a wake-up of an actor. The numbers distinguish a current errand from an obsolete one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errand {
     Ask,
@@ -23,32 +23,32 @@ pub(crate) enum Errand {
     GiveUp(u64),
     Register(u64),
     Beat(u64),
-    Speak(u64),
-    Harass,
+    Send(u64),
+    Fuzz,
 }
 
-/// What an actor wants done.
+/// Action of an actor.
 pub(crate) enum Act {
-    Say(Vec<Frame>),
+    Send(Vec<Frame>),
     WakeIn(Duration, Errand),
     /// Its connection is lost; it has a new one after this time.
     HangUp(Duration),
 }
 
-/// What an actor sees of the world.
+/// View of the world that an actor gets.
 pub(crate) struct Cue<'a> {
     pub(crate) rng: &'a mut Rng,
-    /// Faults have ended, and nobody asks any more.
+    /// Whether the faults have ended, so that clients send no further requests.
     pub(crate) calm: bool,
     pub(crate) bad_workers: u32,
-    /// What others said to the node lately.
+    /// Recent messages of other peers to the node.
     pub(crate) overheard: &'a VecDeque<Vec<Frame>>,
     pub(crate) acts: Vec<Act>,
 }
 
 impl Cue<'_> {
     pub(crate) fn send(&mut self, frames: Vec<Frame>) {
-        self.acts.push(Act::Say(frames));
+        self.acts.push(Act::Send(frames));
     }
 
     pub(crate) fn wake_in(&mut self, time: Duration, errand: Errand) {
@@ -57,7 +57,7 @@ impl Cue<'_> {
 }
 
 impl Actor {
-    /// Its connection stands: at the beginning, and after each loss.
+    /// Handles the start of a connection: the first, and one after each loss.
     pub(crate) fn connected(&mut self, cue: &mut Cue<'_>) {
         match self {
             Self::Client(client) => client.connected(cue),

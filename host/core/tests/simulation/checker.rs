@@ -1,8 +1,8 @@
-//! What must hold, whatever happens: watches every input and output of a node, and judges after each step.
+//! Invariants of a node: observes every input and output, and checks after each step.
 //!
-//! It keeps books of its own, from the outside: who is owed an answer, who works for whom, what runs. A node at rest
-//! must agree with them in everything that it tells about itself. Each answer must be one that is owed, and be true:
-//! a reply is what was produced for that very request, a failure names something that has happened.
+//! It keeps a model of its own: the requests without an answer, the workers, the runs. The reports of a node at rest
+//! must agree with the model. Each answer must be due and true: a reply is what was produced for exactly this request,
+//! a failure names an event that has happened.
 
 mod clock;
 mod inputs;
@@ -18,64 +18,63 @@ use std::time::Duration;
 use wasmnode_core::message::Dialect;
 use wasmnode_core::{Body, Code, ConnectionId, Frame, NodeSettings, RequestId, ServiceName, ServiceSettings, Time};
 
-/// How often the node gives a request of an idempotent service to another worker.
+/// Largest number of times that a request of an idempotent service is given to another worker.
 const MAX_RETRIES: u32 = 3;
 
-/// Heartbeats of a busy worker after which its silence counts.
+/// Number of heartbeats of a busy worker after which more are expected.
 const HEARTBEATS: u32 = 2;
 
-/// How long a worker that is refused waits to be told so at most.
+/// Longest pause before the DISCONNECT of a refused worker.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2_500);
 
-/// The books.
+/// The checker, with its model of the node.
 pub(crate) struct Checker {
     seed: u64,
     step: u64,
     now: Time,
     settings: NodeSettings,
     pub(crate) coverage: Coverage,
-    book: Model,
-    /// The services that a node has to know: whoever is not offered, run, worked or waited for is not among them.
+    model: Model,
+    /// Services that the node must list: those with a provider, a run or a waiting request.
     services: BTreeMap<ServiceName, ServiceModel>,
     workers: BTreeMap<ConnectionId, Registered>,
-    /// Clients that have asked in compact messages, and so understand them.
+    /// Clients that have sent compact requests, and so may get compact replies.
     compact: BTreeSet<ConnectionId>,
     /// Runs that are not confirmed as finished.
     runs: BTreeMap<RequestId, Execution>,
-    /// Peers that were refused as workers, and when they must have been told at the latest.
+    /// Peers that were refused as workers, and the latest time of their DISCONNECT.
     farewells: BTreeMap<ConnectionId, Time>,
     draining: bool,
     stopped: bool,
     replied: u64,
     failed: BTreeMap<Code, u64>,
-    /// Failures of requests that arrived in the same step, so that from outside nobody can tell whether the node had
-    /// accepted them.
+    /// Failures of requests that arrived in the same step, so that the node may or may not have accepted them.
     failed_on_arrival: u64,
-    /// When the node was woken last, and how often in that instant.
+    /// Time of the last wake-up, and the number of wake-ups at that time.
     woken: (Time, u32),
-    /// How many workers have become idle.
+    /// Number of times that a worker has become idle.
     rests: u64,
     moment: Moment,
 }
 
-/// What matters only until the node is at rest again.
+/// State of the current step, until the node is at rest.
 #[derive(Default)]
 struct Moment {
-    /// An answer that the node owes without a broker: to `mmi.*`, or to what breaks a rule.
+    /// Answer of the node itself that is due: to `mmi.*`, or to a message that breaks a rule.
     own: Option<Own>,
-    /// Who registered, for what, and how it speaks.
+    /// Connection, service and dialect of a worker that sent READY.
     ready: Option<(ConnectionId, ServiceName, Dialect)>,
     gone: BTreeSet<ConnectionId>,
-    /// Workers that said goodbye, or broke a rule: they are no workers any more when the node is at rest.
+    /// Workers that sent DISCONNECT or broke a rule: their registration must have ended when the node is at rest.
     must_leave: BTreeSet<ConnectionId>,
-    /// Peers that must be told to go, and those that are.
-    must_be_told_to_go: BTreeSet<ConnectionId>,
-    told_to_go: BTreeSet<ConnectionId>,
+    /// Peers that must get DISCONNECT, and those that got it.
+    must_be_disconnected: BTreeSet<ConnectionId>,
+    disconnected: BTreeSet<ConnectionId>,
     /// Requests that must have their answer when the node is at rest.
     must_be_closed: Vec<RequestNumber>,
-    /// Requests that must have told every part of their answer when the node is at rest.
-    told_in_parts: Vec<RequestNumber>,
-    /// Runs that ended in this step: the node may have decided to stop them before it heard so.
+    /// Requests whose partial replies must all have been sent when the node is at rest.
+    parts_due: Vec<RequestNumber>,
+    /// Runs that ended in this step: the node may have decided to stop them before.
     finished: BTreeSet<RequestId>,
 }
 
@@ -85,7 +84,7 @@ struct Own {
     dialect: Dialect,
     /// The body, or `None` for a failure "malformed".
     body: Option<Body>,
-    /// Whether it is of a trace, so that a record of it is to come first.
+    /// Whether it answers a trace, so that a record must precede it.
     record_due: bool,
 }
 
@@ -113,22 +112,22 @@ impl ServiceModel {
 /// A worker that the node has registered.
 struct Registered {
     service: ServiceName,
-    /// What it was handed; the request may be answered otherwise meanwhile.
+    /// Request that it has; the request may already have another answer.
     held: Option<Held>,
     dialect: Dialect,
-    /// When it spoke last, and when it was told last that the node lives.
-    heard: Time,
-    told: Time,
-    /// Counts all workers that became idle.
+    /// Time of its last message, and of the last heartbeat to it.
+    last_received: Time,
+    last_heartbeat: Time,
+    /// Stamp that orders workers by how long they have been idle.
     idle_since: u64,
 }
 
 struct Held {
     token: Frame,
     ask: RequestNumber,
-    /// How long it may take, whatever becomes of the request meanwhile.
+    /// Time until which it may keep the request, even if that ends earlier.
     until: Time,
-    /// Heartbeats that the worker has sent since.
+    /// Number of heartbeats that the worker has sent since.
     heartbeats: u32,
 }
 
@@ -146,7 +145,7 @@ impl Checker {
             now: Time::ZERO,
             settings,
             coverage: Coverage::default(),
-            book: Model::default(),
+            model: Model::default(),
             services: BTreeMap::new(),
             workers: BTreeMap::new(),
             compact: BTreeSet::new(),
@@ -163,7 +162,7 @@ impl Checker {
         }
     }
 
-    /// How many times the node was at rest.
+    /// Returns the number of steps, after each of which the node was at rest.
     pub(crate) fn steps(&self) -> u64 {
         self.step
     }
@@ -176,7 +175,7 @@ impl Checker {
         self.services.get(service).is_some_and(ServiceModel::is_reachable)
     }
 
-    /// Changes a service_model, and notes when its service has lost its last provider.
+    /// Changes the model of a service, and records when the service has lost its last provider.
     fn update_service(&mut self, service: &ServiceName, change: impl FnOnce(&mut ServiceModel)) {
         let service_model = self.services.entry(service.clone()).or_default();
         let was_reachable = service_model.is_reachable();

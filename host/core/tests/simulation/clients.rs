@@ -1,4 +1,4 @@
-//! Clients: native ones that pipeline, cancel and repeat themselves, and Majordomo ones that give up and ask again.
+//! Clients: native ones that pipeline, cancel and repeat requests, and Majordomo ones that time out and retry.
 
 use crate::actors::{Act, Cue, Errand};
 use crate::scenario::{FLOOD, SERVICES, Scenario, chance, frame, pick, up_to};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use wasmnode_core::message::{Dialect, Request, native};
 use wasmnode_core::{Body, Frame, Limits};
 
-/// Names that are no services: unknown, reserved or invalid.
+/// Names without a service: unknown, reserved or invalid.
 const ODD_NAMES: [&[u8]; 11] = [
     b"nobody",
     b"mmi.service",
@@ -31,12 +31,12 @@ pub(crate) struct Client {
     limits: Limits,
     /// The longest pause between two requests.
     pause: Duration,
-    /// How many requests it has outstanding at most.
+    /// Largest number of its outstanding requests.
     pipeline: usize,
-    /// After this time a Majordomo client gives up.
+    /// Timeout of a Majordomo client.
     gives_up_after: Duration,
     asked: u64,
-    /// By request id, or by a running number where the dialect has none.
+    /// Outstanding requests by id, or by a running number if the dialect has none.
     open: BTreeMap<u64, Vec<Frame>>,
     /// Requests that are sent again over the next connection.
     again: Vec<Vec<Frame>>,
@@ -51,7 +51,7 @@ impl Client {
             3 => Dialect::NativeCompact,
             _ => Dialect::Native,
         };
-        // REQ sockets take turns.
+        // REQ sockets alternate between sending and receiving.
         let pipeline = if dialect == Dialect::Majordomo01 { 1 } else { pick(rng, &[1, 3, 12, 50]) };
         let pause = Duration::from_millis(pick(rng, &[20, 100, 400]));
         let gives_up_after = Duration::from_millis(pick(rng, &[200, 1_000, 2_500]));
@@ -65,7 +65,7 @@ impl Client {
             let pause = up_to(cue.rng, self.pause);
             cue.wake_in(pause, Errand::Ask);
         }
-        // Nobody answers what was asked over the lost connection.
+        // Requests of the lost connection get no answers.
         self.open.clear();
         for frames in std::mem::take(&mut self.again) {
             self.ask(frames, cue);
@@ -87,7 +87,7 @@ impl Client {
             Errand::GiveUp(number) if cue.calm => drop(self.open.remove(&number)),
             Errand::GiveUp(number) => {
                 if let Some(mut frames) = self.open.remove(&number) {
-                    // The checker knows requests by their bodies.
+                    // The checker identifies requests by their bodies.
                     frames.push(frame("again"));
                     self.again.push(frames);
                     cue.acts.push(Act::HangUp(up_to(cue.rng, Duration::from_millis(5))));
@@ -119,13 +119,13 @@ impl Client {
                 let pause = up_to(cue.rng, Duration::from_millis(400));
                 cue.wake_in(pause, Errand::Cancel(self.asked));
             }
-            // The client forgets a lost answer, so that it goes on asking.
+            // The client drops a request whose answer was lost, so that it continues.
             cue.wake_in(Duration::from_secs(3), Errand::GiveUp(self.asked));
         } else {
             cue.wake_in(self.gives_up_after, Errand::GiveUp(self.asked));
         }
         cue.send(frames);
-        // Now and then a number is used twice.
+        // Sometimes a number is used twice.
         self.asked += u64::from(!chance(cue.rng, 20));
     }
 
@@ -138,12 +138,12 @@ impl Client {
         };
         let mut frames = match self.dialect {
             dialect @ (Dialect::Native | Dialect::NativeCompact) => {
-                // Its header counts no more bytes of a name.
+                // The header has one byte for the length of a name.
                 let service = service.slice(..service.len().min(255));
                 return native::encode_request(dialect, &self.native(service, body, rng))
                     .unwrap_or_else(|failure| panic!("{failure}"));
             }
-            Dialect::Peer => panic!("no client speaks as a peer"),
+            Dialect::Peer => panic!("no client uses the dialect of peers"),
             Dialect::Majordomo01 => vec![Frame::new(), Frame::from_static(b"MDPC01")],
             Dialect::Majordomo02 => vec![Frame::from_static(b"MDPC02"), Frame::from_static(&[1])],
             Dialect::Majordomo02Enveloped => {
@@ -156,7 +156,7 @@ impl Client {
     }
 
     fn native(&self, service: Frame, body: Body, rng: &mut Rng) -> Request {
-        // Only one does, for the checker knows requests by their bodies.
+        // Only one client sends empty bodies, because the checker identifies requests by their bodies.
         let body = if self.number == 0 && chance(rng, 80) { Vec::new() } else { body };
         Request {
             id: self.asked,
@@ -165,8 +165,8 @@ impl Client {
             wait: chance(rng, 300),
             trace: chance(rng, 50),
             traceparent: chance(rng, 200).then(|| frame(format!("00-{}-{}-01", self.number, self.asked))),
-            // What requests with a key do to each other is told in `dialogues/keys.txt`; here strangers repeat what
-            // they overhear.
+            // Requests with keys are tested in `dialogues/keys.txt`; here, fuzz peers repeat the messages of others,
+            // which would share a key.
             idempotency_key: None,
             body,
         }
@@ -180,7 +180,7 @@ impl Client {
         Frame::from_static(service.as_bytes())
     }
 
-    /// A body that no other request has, except where a client repeats itself.
+    /// Returns a body that no other request has, except repetitions by a client.
     fn body(&self, rng: &mut Rng) -> Body {
         let mut body = vec![frame(format!("client {} asks {}", self.number, self.asked))];
         if chance(rng, 100) {

@@ -1,11 +1,11 @@
-//! What happened over all seeds, so that the simulation cannot rot into testing nothing.
+//! Events over all seeds, so that the simulation cannot degrade into testing nothing.
 //!
-//! A rare case that no seed reaches any more is a failure of the simulation, like a broken invariant.
+//! A case that no seed reaches is a failure of the simulation, like a broken invariant.
 
 use std::collections::BTreeMap;
 use wasmnode_core::Code;
 
-/// How often each thing happened.
+/// Number of occurrences of each event.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage(BTreeMap<&'static str, u64>);
 
@@ -44,7 +44,7 @@ const REASONS: &[(Option<Code>, &str)] = &[
     (None, "asks wrongly"),
 ];
 
-/// Everything else that has to occur; the reasons for which workers leave are the core's own words.
+/// Other events that must occur; the reasons for the end of registrations are the texts of the core.
 const OCCASIONS: &[&str] = &[
     "final reply",
     "traced",
@@ -52,8 +52,8 @@ const OCCASIONS: &[&str] = &[
     "part kept",
     "shared",
     "reply too large",
-    "failure told natively",
-    "failure told as status",
+    "native failure sent",
+    "failure sent as status",
     "failure failure_not_sent",
     "call answered",
     "call failed",
@@ -68,7 +68,7 @@ const OCCASIONS: &[&str] = &[
     "handed over in vain, then elsewhere",
     "handed over although its plugin was there",
     "heartbeat",
-    "told to go",
+    "disconnected",
     "worker joined",
     "it registered twice",
     "it sent DISCONNECT",
@@ -101,7 +101,8 @@ impl Coverage {
         *self.0.entry(what).or_default() += times;
     }
 
-    /// Counts a reason once per coverage: searching a text for all of them each time would take longer than the core.
+    /// Counts a reason only if it is not counted already, because searching every text for all reasons would take
+    /// longer than the core.
     pub(crate) fn count_reason(&mut self, code: Option<Code>, reason: &str) {
         for &(of, part) in REASONS {
             if of == code && !self.0.contains_key(part) && reason.contains(part) {
@@ -116,15 +117,15 @@ impl Coverage {
         }
     }
 
-    /// Everything that should have happened, and did not.
+    /// Returns the events that must occur and did not.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        // A lone node has no peers that it could fail to reach.
+        // A node without peers cannot fail to reach one.
         let codes = Code::ALL.iter().filter(|code| **code != Code::Unreachable).map(|code| code.name());
         let reasons = REASONS.iter().map(|(_, part)| *part);
         codes.chain(reasons).chain(OCCASIONS.iter().copied()).filter(|what| !self.0.contains_key(what)).collect()
     }
 
-    /// One line each, for a person.
+    /// Returns one line per event, for a person.
     pub(crate) fn report(&self) -> String {
         self.0.iter().map(|(what, times)| format!("{times:>10}  {what}\n")).collect()
     }

@@ -1,4 +1,4 @@
-//! Strangers: peers that say anything at all, and what they make of messages that were valid.
+//! Fuzz peers, which send arbitrary frames and mutated messages.
 
 use crate::actors::{Cue, Errand};
 use crate::scenario::{chance, frame, pick, up_to};
@@ -9,16 +9,16 @@ use wasmnode_core::message::{Message, decode};
 
 const HEADERS: [&[u8]; 6] = [b"MDPC01", b"MDPC02", b"MDPW01", b"MDPW02", b"WNODC1", b"MDPC03"];
 
-/// Somebody who knows no protocol, or too many.
+/// Peer that follows no protocol.
 #[derive(Default)]
 pub(crate) struct Stranger {
-    /// The last thing that the node said to it.
-    heard: Vec<Frame>,
+    /// Last message of the node to it.
+    last_received: Vec<Frame>,
 }
 
 impl Stranger {
     pub(crate) fn connected(cue: &mut Cue<'_>) {
-        cue.wake_in(Duration::from_millis(10), Errand::Harass);
+        cue.wake_in(Duration::from_millis(10), Errand::Fuzz);
     }
 
     pub(crate) fn woken(&self, cue: &mut Cue<'_>) {
@@ -28,23 +28,24 @@ impl Stranger {
         let overheard = cue.overheard.get(cue.rng.usize(..=cue.overheard.len()));
         let frames = match (overheard, cue.rng.u8(..8)) {
             (Some(frames), 0..3) => mutated(frames, cue.rng),
-            // What others said, almost word for word.
+            // Messages of other peers, almost unchanged.
             (Some(frames), 3..5) => frames.clone(),
-            (_, 5) => mutated(&self.heard, cue.rng),
+            (_, 5) => mutated(&self.last_received, cue.rng),
             _ => random(cue.rng),
         };
         let frames = with_unique_body(frames, cue.rng);
         cue.send(frames);
         let pause = up_to(cue.rng, Duration::from_millis(200));
-        cue.wake_in(pause, Errand::Harass);
+        cue.wake_in(pause, Errand::Fuzz);
     }
 
     pub(crate) fn receive(&mut self, frames: &[Frame]) {
-        self.heard = frames.to_vec();
+        self.last_received = frames.to_vec();
     }
 }
 
-/// A request that no other is like, for the checker knows requests by their bodies; anything else as it is.
+/// Makes the body of a request unique, because the checker identifies requests by their bodies; leaves other messages
+/// unchanged.
 fn with_unique_body(mut frames: Vec<Frame>, rng: &mut Rng) -> Vec<Frame> {
     if let Ok(Message::Request { .. }) = decode(frames.clone()) {
         frames.push(frame(format!("stranger {}", rng.u64(..))));
@@ -70,7 +71,7 @@ fn noise(rng: &mut Rng) -> Frame {
     (0..length).map(|_| if rng.bool() { rng.u8(..8) } else { rng.u8(..) }).collect()
 }
 
-/// A message that differs from this one a little, or has far too many frames.
+/// Returns a message that differs slightly from this one, or has far too many frames.
 pub(crate) fn mutated(frames: &[Frame], rng: &mut Rng) -> Vec<Frame> {
     let mut frames = frames.to_vec();
     if chance(rng, 50) {

@@ -12,9 +12,9 @@ pub(crate) struct Link {
     /// Whether it keeps its routing id when it connects again.
     fixed: bool,
     pub(crate) up: bool,
-    /// Counts connections: what was sent over a lost one does not arrive over the next.
+    /// Number of the connection: messages sent on a lost one do not arrive on the next.
     pub(crate) connection: u64,
-    /// When the last message in each direction arrives; the next one is not faster.
+    /// Arrival of the last message in each direction; the next one is not earlier.
     to_node: Time,
     from_node: Time,
     /// Messages that wait because the pipe to the peer is full.
@@ -40,7 +40,7 @@ impl Link {
         }
     }
 
-    /// The pipe is full: this message waits, and whatever follows.
+    /// Queues a message, and all later ones, because the pipe is full.
     pub(crate) fn wait(&mut self, frames: Vec<Frame>) {
         self.waiting = Some(vec![frames]);
         self.waiting_for = self.id.clone();
@@ -51,7 +51,7 @@ impl Link {
         self.waiting_since != self.connection
     }
 
-    /// Ends the connection. Returns it, and when its last message arrives, unless the peer comes back under the same
+    /// Ends the connection. Returns it with the arrival of its last message, unless the peer comes back under the same
     /// routing id.
     pub(crate) fn hang_up(&mut self, now: Time) -> Option<(ConnectionId, Time)> {
         self.up = false;
@@ -66,20 +66,20 @@ impl Link {
         }
     }
 
-    /// When a message to the node arrives that is sent now.
+    /// Returns the arrival time of a message to the node that is sent now.
     pub(crate) fn reaches_node(&mut self, now: Time, delay: Duration, rng: &mut Rng) -> Time {
         self.to_node = self.to_node.max(now + up_to(rng, delay));
         self.to_node
     }
 
-    /// When a message from the node arrives that is sent now.
+    /// Returns the arrival time of a message from the node that is sent now.
     pub(crate) fn reaches_peer(&mut self, now: Time, delay: Duration, rng: &mut Rng) -> Time {
         self.from_node = self.from_node.max(now + up_to(rng, delay));
         self.from_node
     }
 }
 
-/// Like those of libzmq, it begins with a zero byte and is no text.
+/// Returns a routing id that begins with a zero byte and is not text, like those of libzmq.
 fn routing_id(peer: usize, connection: u64) -> ConnectionId {
     let (peer, connection) = (peer.to_be_bytes(), connection.to_be_bytes());
     ConnectionId::new(vec![0, 0xff, peer[7], connection[6], connection[7]])

@@ -1,9 +1,9 @@
-//! A node in bad company: thousands of seeds, each a small world of clients, workers, plugins and accidents.
+//! A node among faulty peers: thousands of seeds, each a small world of clients, workers, plugins and accidents.
 //!
-//! The node is driven through its three verbs alone, in virtual time, and everything that reaches it is bytes. After
-//! each step [`checker`] compares the node with its own books. A seed that fails names itself; it is replayed, with its
-//! log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test simulation -- --nocapture`. `WASMNODE_SEEDS=n` sets how
-//! many seeds are run.
+//! The node is driven through its three methods alone, in virtual time, and all its input is bytes. After each step,
+//! [`checker`] compares the node with a model. A failing seed is reported by its number, and replayed, with its log, by
+//! `WASMNODE_SEED=n cargo test -p wasmnode-core --test simulation -- --nocapture`. `WASMNODE_SEEDS=n` sets the number
+//! of seeds.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -33,10 +33,10 @@ use seeds::number_from;
 use std::time::Duration;
 use wasmnode_core::NodeSettings;
 
-/// How many seeds are run, half of them in each test: the two tests run at the same time.
+/// Number of seeds, half of them in each of two tests, which run in parallel.
 const SEEDS: u64 = 3_000;
 
-/// With fewer seeds, rare things may not happen.
+/// Number of seeds from which on all events must occur; rare ones may be missing with fewer.
 const ENOUGH: u64 = 1_000;
 
 /// Runs every second seed, beginning with `first`.

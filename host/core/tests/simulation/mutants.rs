@@ -1,4 +1,5 @@
-//! The checker bites: each test shows it a node that breaks one rule, by changing what an honest node says or may do.
+//! Tests of the checker: each gives it a node that breaks one rule, by changing the outputs or the settings of a
+//! correct node.
 
 use crate::checker::Checker;
 use crate::scenario::{frame, name};
@@ -11,14 +12,14 @@ use wasmnode_core::{
 
 const START: Time = Time::from_micros(1_000_000);
 
-/// An honest node, and a checker that hears of it from somebody who may lie.
+/// A correct node, and a checker that gets outputs that may be changed.
 struct Trial {
     node: Node,
     checker: Checker,
 }
 
 impl Trial {
-    /// A node with a plugin, and a checker that has other settings in mind than the node.
+    /// Creates a node with a plugin, and a checker with other settings than those of the node.
     fn with(settings: NodeSettings) -> Self {
         let (node, checker) = (Node::new(NodeSettings::default()), Checker::new(0, settings));
         let mut trial = Self { node, checker };
@@ -34,7 +35,7 @@ impl Trial {
         self.lying(input, |output| vec![output]);
     }
 
-    /// Lets something happen; instead of each output, the checker is told what `lie` makes of it.
+    /// Handles an input; the checker gets the result of `lie` in place of each output.
     fn lying(&mut self, input: Input, mut lie: impl FnMut(Output) -> Vec<Output>) {
         self.checker.input(&input, START);
         self.node.handle(input, START);
@@ -94,7 +95,7 @@ fn an_honest_node_passes() {
 }
 
 #[test]
-#[should_panic(expected = "an answer that it is not owed")]
+#[should_panic(expected = "an answer that is not due")]
 fn a_second_answer_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));
@@ -110,7 +111,7 @@ fn a_missing_answer_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "an answer that it is not owed")]
+#[should_panic(expected = "an answer that is not due")]
 fn the_answer_to_another_request_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));
@@ -119,8 +120,8 @@ fn the_answer_to_another_request_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "is told in a way that it does not speak")]
-fn a_compact_reply_to_one_who_has_not_asked_so_is_noticed() {
+#[should_panic(expected = "gets a message in another dialect")]
+fn a_compact_reply_to_another_request_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));
     let frames = native::encode_reply(Dialect::NativeCompact, 1, Reply::Final(body("A")));
@@ -137,8 +138,8 @@ fn a_failure_without_a_cause_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "a part of an answer that it is not owed")]
-fn a_part_of_an_answer_told_twice_is_noticed() {
+#[should_panic(expected = "a partial reply that is not due")]
+fn a_repeated_partial_reply_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));
     trial.lying(Input::Partial { request: RequestId(1), body: body("half") }, twice);
@@ -173,7 +174,7 @@ fn a_trace_that_is_not_recorded_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "nobody's next request")]
+#[should_panic(expected = "no caller's next request")]
 fn a_second_execution_is_noticed() {
     let mut trial = Trial::new();
     trial.lying(asks(1, "a"), twice);
@@ -223,7 +224,7 @@ fn too_many_requests_are_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "somebody waits for ever")]
+#[should_panic(expected = "requests never get an answer")]
 fn a_request_left_over_at_the_end_is_noticed() {
     let mut trial = Trial::new();
     trial.honest(asks(1, "a"));

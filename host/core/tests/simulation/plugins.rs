@@ -19,7 +19,7 @@ pub(crate) struct Plugins {
 struct PluginRun {
     asked: String,
     plan: VecDeque<Deed>,
-    /// Which of the steps that were scheduled is the valid one.
+    /// Number of the scheduled step that is valid.
     turn: u64,
     /// A call whose answer it waits for.
     waits_for: Option<CallId>,
@@ -32,7 +32,7 @@ enum Deed {
         wait: bool,
     },
     Finish,
-    /// Ends, or goes on, with more than any limit allows.
+    /// Sends a final or partial reply over every limit.
     Flood {
         partial: bool,
     },
@@ -43,11 +43,11 @@ enum Deed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn(RequestId, u64);
 
-/// When a run takes its next step.
+/// Time of a run's next step.
 pub(crate) type Appointment = Option<(Duration, Turn)>;
 
 impl Plugins {
-    /// Starts a run, or ends it at once because it cannot be started.
+    /// Starts a run, or ends it immediately because it cannot be started.
     pub(crate) fn start(&mut self, request: &Run, weather: &Weather, rng: &mut Rng) -> Result<Appointment, Input> {
         if chance(rng, weather.bad_plugins / 4) {
             let failure = Failure::new(Code::Exhausted, format!("no instance for run {}", request.id.0));
@@ -72,7 +72,7 @@ impl Plugins {
         Ok(self.next_turn(request.id, up_to(rng, longest)))
     }
 
-    /// Stops a run: it still ends by itself, a little later, and may not have noticed before its next deed.
+    /// Stops a run: it still ends by itself, a little later, and may take one more step before.
     pub(crate) fn stop(&mut self, request: RequestId, rng: &mut Rng) -> Appointment {
         let run = self.runs.get_mut(&request)?;
         run.waits_for = None;
@@ -81,7 +81,7 @@ impl Plugins {
         self.next_turn(request, up_to(rng, Duration::from_millis(20)))
     }
 
-    /// A call has its answer; `None` if there was no such call.
+    /// Handles the answer to a call; `None` if there was no such call.
     pub(crate) fn answered(&mut self, call: CallId, rng: &mut Rng) -> Appointment {
         let request = self.calls.remove(&call)?;
         let run = self.runs.get_mut(&request)?;
@@ -92,11 +92,11 @@ impl Plugins {
         self.next_turn(request, up_to(rng, Duration::from_millis(5)))
     }
 
-    /// A run takes its next step.
+    /// Executes the next step of a run.
     pub(crate) fn act(&mut self, Turn(request, turn): Turn, rng: &mut Rng) -> Option<(Input, Appointment)> {
         let run = self.runs.get_mut(&request).filter(|run| run.turn == turn)?;
         let body = |word: &str| -> Body { vec![frame(format!("{word} {turn} of run {} on {}", request.0, run.asked))] };
-        // A run that was stopped has no plan any more.
+        // A stopped run has no plan.
         let deed = run.plan.pop_front().unwrap_or(Deed::Fail(Code::Failed));
         let result = match deed {
             Deed::Partial => {

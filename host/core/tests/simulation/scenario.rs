@@ -1,7 +1,7 @@
-//! What a seed decides before anything happens: the node's settings, who takes part, and how bad the weather is.
+//! Decisions of a seed before its start: the settings of the node, the peers, and the rates of faults.
 //!
 //! Limits are small, so that they are reached; times are short, so that much happens within few steps. Each fault is
-//! switched per seed: where all are on all the time, none of them meets an otherwise healthy node.
+//! switched per seed; if all were always on, none would meet an otherwise healthy node.
 
 use fastrand::Rng;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use wasmnode_core::{Body, Frame, Limits, Majordomo, NodeSettings, OnFailure, Ser
 /// The services that plugins and workers offer.
 pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
 
-/// How late the driver wakes at most.
+/// Largest delay of the driver's wake-ups.
 pub(crate) const LATEST: Duration = Duration::from_millis(5);
 
-/// Everything that a seed decides beforehand.
+/// All decisions of a seed before its start.
 pub(crate) struct Scenario {
     pub(crate) settings: NodeSettings,
     pub(crate) weather: Weather,
     pub(crate) clients: usize,
     pub(crate) workers: usize,
     pub(crate) strangers: usize,
-    /// The chance, per mille, that a peer keeps its routing id when it connects again.
+    /// Chance, per mille, that a peer keeps its routing id when it reconnects.
     pub(crate) fixed_ids: u32,
     /// The services that workers offer and clients prefer.
     pub(crate) popular: Vec<&'static str>,
-    /// The services that plugins offer, at times.
+    /// The services that plugins offer at times.
     pub(crate) plugins: Vec<ServiceName>,
-    /// When plugins come and go.
+    /// Times at which plugins are loaded or removed.
     pub(crate) reloads: Vec<Time>,
-    /// When connections are lost.
+    /// Times at which connections are lost.
     pub(crate) breaks: Vec<Time>,
     pub(crate) drain: Option<Time>,
     pub(crate) stop: Option<Time>,
-    /// When the faults end and nobody asks any more.
+    /// Time at which the faults end and clients stop.
     pub(crate) calm: Time,
-    /// When everything must be settled.
+    /// Time at which everything must be settled.
     pub(crate) end: Time,
 }
 
-/// What the network and the peers do to the node. Chances are per mille.
+/// Rates of faults of the network and the peers. Chances are per mille.
 #[derive(Debug, Clone)]
 pub(crate) struct Weather {
     /// The longest time that a message takes.
@@ -51,18 +51,18 @@ pub(crate) struct Weather {
     pub(crate) flapping: u32,
     /// A pipe to a peer is full for a while.
     pub(crate) full_pipes: u32,
-    /// Workers stall, die, lie and leave.
+    /// Workers stall, die, send false replies, and leave.
     pub(crate) bad_workers: u32,
     /// Plugins fail, trap and do not start.
     pub(crate) bad_plugins: u32,
     /// Plugins call other services.
     pub(crate) calls: u32,
-    /// How late the driver wakes.
+    /// Delay of the driver's wake-ups.
     pub(crate) late: Duration,
 }
 
 impl Weather {
-    /// What remains when the faults end.
+    /// Ends the faults.
     pub(crate) fn clear_up(&mut self) {
         let Self { delay, late, calls, .. } = *self;
         *self = Self { delay, late, calls, ..Self::clean() };
@@ -107,7 +107,7 @@ impl Scenario {
             (0..count).map(|_| Time::from_micros(rng.u64(..calm.as_micros()))).collect()
         };
         let (reloads, breaks) = (moments(12), moments(8));
-        // In the last part of the time: before, there must be something that can be ended.
+        // In the last part of the time, so that there is work to end.
         let late = calm.as_micros() * 2 / 3..calm.as_micros();
         let mut moment = |per_mille| chance(rng, per_mille).then(|| Time::from_micros(rng.u64(late.clone())));
         let (drain, stop) = (moment(200), moment(200));
@@ -133,13 +133,14 @@ impl Scenario {
             end: calm + settled,
         };
         if chance(rng, 100) {
-            scenario.gather_a_storm(rng);
+            scenario.concentrate_faults(rng);
         }
         scenario
     }
 
-    /// The rarest things need many workers of one service, whose connections are lost again and again.
-    fn gather_a_storm(&mut self, rng: &mut Rng) {
+    /// Raises the rates of faults, because the rarest events need many workers of one service that lose their
+    /// connections repeatedly.
+    fn concentrate_faults(&mut self, rng: &mut Rng) {
         self.workers = 6;
         self.popular.truncate(1);
         self.plugins.clear();
@@ -152,7 +153,7 @@ impl Scenario {
     }
 }
 
-/// No service has a longer one.
+/// Largest deadline of a service.
 const MAX_DEADLINE: Duration = Duration::from_secs(2);
 
 fn settings(rng: &mut Rng) -> NodeSettings {
@@ -201,14 +202,14 @@ fn service_settings(rng: &mut Rng) -> ServiceSettings {
     }
 }
 
-/// Longer than any message may be.
+/// A body longer than any message may be.
 pub(crate) static FLOOD: [u8; 5_000] = [b'.'; 5_000];
 
 pub(crate) fn flood() -> Body {
     vec![Frame::from_static(&FLOOD)]
 }
 
-/// Whether something happens whose chance is `per_mille`.
+/// Returns `true` with a chance of `per_mille`.
 pub(crate) fn chance(rng: &mut Rng, per_mille: u32) -> bool {
     rng.u32(..1_000) < per_mille
 }
@@ -217,13 +218,13 @@ pub(crate) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.usize(..choices.len())]
 }
 
-/// A time up to `longest`.
+/// Returns a random duration up to `longest`.
 pub(crate) fn up_to(rng: &mut Rng, longest: Duration) -> Duration {
     Duration::from_micros(rng.u64(..=longest.as_micros().try_into().unwrap_or(u64::MAX)))
 }
 
 pub(crate) fn name(service: &str) -> ServiceName {
-    let Ok(name) = service.parse() else { panic!("{service} is no service name") };
+    let Ok(name) = service.parse() else { panic!("{service} is not a service name") };
     name
 }
 

@@ -1,4 +1,4 @@
-//! Majordomo workers: those that serve, and those that stall, die, lie, leave and come back.
+//! Majordomo workers: those that serve, and those that stall, die, send false replies, leave and return.
 
 use crate::actors::{Act, Cue, Errand};
 use crate::scenario::{FLOOD, Scenario, chance, frame, pick, up_to};
@@ -16,15 +16,15 @@ pub(crate) struct Worker {
     dialect: Dialect,
     service: &'static str,
     heartbeat: Duration,
-    /// The longest time that it takes for a request when it works well.
+    /// Longest time that it takes for a request without faults.
     pace: Duration,
     alive: bool,
-    /// Counts its lives and registrations: errands of an earlier one are obsolete.
+    /// Number of its processes and registrations: errands of an earlier one are obsolete.
     life: u64,
-    /// What it will say, by the number of the errand.
+    /// Prepared messages, by the number of the errand.
     prepared: BTreeMap<u64, Vec<Frame>>,
     spoken: u64,
-    /// The last address that it was given.
+    /// The last client frame that it got.
     token: Frame,
 }
 
@@ -60,7 +60,7 @@ impl Worker {
                 cue.send(self.frames(self.heartbeat_number(), []));
                 cue.wake_in(self.heartbeat, Errand::Beat(self.life));
             }
-            Errand::Speak(number) => {
+            Errand::Send(number) => {
                 if let Some(frames) = self.prepared.remove(&number) {
                     cue.send(frames);
                 }
@@ -95,9 +95,9 @@ impl Worker {
         let ready = self.frames(READY, [Frame::from_static(self.service.as_bytes())]);
         let leave = self.frames(self.heartbeat_number() + 1, []);
         match cue.rng.u8(..10) {
-            // It stalls, but its heart beats.
+            // Stalls, but sends heartbeats.
             0 => {}
-            // It dies silently, and is started again later.
+            // Dies without a message, and restarts later.
             1 => {
                 self.end_life();
                 self.register_in(Duration::from_secs(4), cue);
@@ -109,10 +109,10 @@ impl Worker {
             3 => self.send_in(time, ready, cue),
             4 => {
                 self.send_in(time, leave, cue);
-                self.end_life_but_speak();
+                self.end_life_but_send();
                 self.register_in(Duration::from_secs(1), cue);
             }
-            // It answers in another's place: for its last request, for the next one, for a client that it knows.
+            // Answers another request: its last one, the next one, or one with the identity of a client.
             5 => {
                 let next = frame(format!("{:016x}", cue.rng.u64(..40)));
                 let other = pick(cue.rng, &[0, 1, 2]);
@@ -120,7 +120,7 @@ impl Worker {
                 self.send_in(time, self.reply(self.final_number(), token, frame("a lie")), cue);
                 self.serve(time * 2, body, cue);
             }
-            // It answers twice: the second time it has no request, or another one.
+            // Answers twice: the second time it has no request, or another one.
             6 => {
                 self.serve(time, body, cue);
                 self.serve(time, body, cue);
@@ -130,7 +130,7 @@ impl Worker {
                 let (number, token) = (self.final_number() - cue.rng.u8(..2), self.token.clone());
                 self.send_in(time, self.reply(number, token, Frame::from_static(&FLOOD)), cue);
             }
-            // It forgets the body.
+            // Omits the body.
             _ => {
                 let token = self.token.clone();
                 self.send_in(time, self.frames(self.final_number(), [token, Frame::new()]), cue);
@@ -152,7 +152,7 @@ impl Worker {
     fn send_in(&mut self, time: Duration, frames: Vec<Frame>, cue: &mut Cue<'_>) {
         self.spoken += 1;
         self.prepared.insert(self.spoken, frames);
-        cue.wake_in(time, Errand::Speak(self.spoken));
+        cue.wake_in(time, Errand::Send(self.spoken));
     }
 
     fn register_in(&mut self, longest: Duration, cue: &mut Cue<'_>) {
@@ -162,10 +162,10 @@ impl Worker {
 
     fn end_life(&mut self) {
         self.prepared.clear();
-        self.end_life_but_speak();
+        self.end_life_but_send();
     }
 
-    fn end_life_but_speak(&mut self) {
+    fn end_life_but_send(&mut self) {
         self.alive = false;
         self.life += 1;
     }

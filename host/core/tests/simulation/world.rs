@@ -1,7 +1,7 @@
 //! One node, its peers and its plugins in virtual time: the driver's loop without a socket, a clock or a thread.
 //!
-//! Everything that is to come stands in one agenda; the world takes the next thing, lets the node handle it, and does
-//! at once what the node decided, exactly as the driver does. All chance comes from one generator, so a seed replays.
+//! All future events are in one agenda. The world takes the next event, lets the node handle it, and carries out the
+//! outputs immediately, exactly as the driver does. All randomness comes from one generator, so a seed can be replayed.
 
 mod network;
 
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{ConnectionId, Frame, Input, Node, NodeSettings, Output, ServiceName, Time};
 
-/// How a run of the simulation went; it went well, or it would have panicked.
+/// Outcome of a seed that kept every invariant; others panic.
 pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) coverage: Coverage,
@@ -62,7 +62,7 @@ enum Happening {
     BreaksAgain {
         peer: usize,
     },
-    /// The node learns that a connection has ended.
+    /// The end of a connection is reported to the node.
     Ends(ConnectionId),
     Connects {
         peer: usize,
@@ -88,11 +88,11 @@ struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     noted: u64,
     peers: Vec<(Link, Actor)>,
-    /// Which peer has which routing id now.
+    /// The peer of each routing id.
     addresses: BTreeMap<ConnectionId, usize>,
     overheard: VecDeque<Vec<Frame>>,
     plugins: Plugins,
-    /// The services that plugins offer at times, and those that they offer now.
+    /// The services that plugins offer at times, and those that they offer currently.
     loadable: Vec<ServiceName>,
     loaded: BTreeSet<ServiceName>,
     log: Log,
@@ -151,7 +151,7 @@ impl World {
         self.note(scenario.calm, Happening::CalmsDown);
     }
 
-    /// Lets the next thing happen; `false` at the end of time.
+    /// Handles the next event; `false` at the end of time.
     fn advance(&mut self) -> bool {
         let next = self.agenda.first_key_value().map(|((time, _), _)| *time);
         let late = self.weather.late;
@@ -176,7 +176,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Arrives { peer, from, connection, frames } => {
-                // What a lost connection has carried may be read from it still, or not.
+                // A message in transit on a lost connection may or may not arrive.
                 if self.peers[peer].0.connection == connection || self.rng.bool() {
                     self.feed(Input::Message { from, frames });
                 }
@@ -194,7 +194,7 @@ impl World {
                 }
             }
             Happening::Breaks if chance(&mut self.rng, 300) => {
-                // The machine on which all of them run.
+                // All peers run on one machine, which fails.
                 (0..self.peers.len()).for_each(|peer| self.break_off(peer));
             }
             Happening::Breaks => {
@@ -226,8 +226,8 @@ impl World {
         }
     }
 
-    /// One thing happened: the node decides, and all that it decides is done. What an action yields at once is told in
-    /// turn, as the driver does it.
+    /// Handles one input, and carries out all outputs. An input that results immediately from an output is handled
+    /// next, as in the driver.
     fn feed(&mut self, input: Input) {
         self.tell(input);
         while let Some(output) = self.node.next_output() {
@@ -261,7 +261,7 @@ impl World {
                 let appointment = self.plugins.answered(call, &mut self.rng);
                 self.appoint(appointment);
             }
-            // The checker refuses what a lone node does not do.
+            // The checker rejects outputs that a node without peers does not produce.
             Output::Event(_)
             | Output::Zone(_)
             | Output::Dial { .. }

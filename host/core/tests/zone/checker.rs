@@ -1,7 +1,7 @@
-//! What must hold, checked from outside after every step with books of the checker's own.
+//! Invariants of nodes, checked after every step against models of the checker.
 //!
-//! Each request is answered once, in time, and with what was made for it; none runs twice that may not; a failure tells
-//! the truth; limits hold; nobody spins. What holds between nodes is in [`zone`].
+//! Each request is answered once, in time, and with the result of its own run; none runs twice unless it may; failures
+//! are true; limits hold; no node spins. Invariants between nodes are in [`zone`].
 
 mod crossing;
 mod model;
@@ -24,10 +24,10 @@ use wasmnode_core::{
     RequestId, Run, ServiceName, Time,
 };
 
-/// How late an answer may be: a clock's step, and nothing else.
+/// Largest delay of an answer after its deadline: one step of a clock.
 const GRACE: Duration = Duration::from_millis(1);
 
-/// After so many steps of a node, its tables are looked at.
+/// Number of steps of a node between checks of its tables.
 const GLANCE: u64 = 8;
 
 pub(crate) struct Checker {
@@ -35,22 +35,22 @@ pub(crate) struct Checker {
     now: Time,
     steps: u64,
     is_gentle: bool,
-    /// Frames come twice, or in another order: so may parts of an answer.
+    /// Whether frames are duplicated or reordered, and so may be partial replies.
     is_garbled: bool,
-    /// The longest time that a message is under way.
+    /// Longest transit time of a message.
     under_way: Duration,
     asks: BTreeMap<u64, RequestModel>,
     due: BTreeSet<(Time, u64)>,
-    books: BTreeMap<ProcessId, Model>,
-    /// Runs that go on: the request, and which of its runs it is.
+    models: BTreeMap<ProcessId, Model>,
+    /// Active runs: the request, and the index of its run.
     runs: BTreeMap<RunId, (u64, usize)>,
-    /// Since when a node that is dead or frozen owes an answer to another.
+    /// Time since which a dead or frozen node owes an answer to another.
     unanswered: BTreeMap<(ProcessId, ProcessId), Time>,
-    /// How copies of a request came to a process.
+    /// Arrivals of the copies of a request at a process.
     arrivals: BTreeMap<(ProcessId, u64), Vec<Arrival>>,
-    /// Where the router listens that lies.
+    /// Endpoint of the Byzantine router.
     liar: Option<String>,
-    /// What may be wrong for longer, because it has to be forgotten, or found by sums.
+    /// Time for which routes may be wrong, until false statements expire or digests reveal lost updates.
     forgets_within: Duration,
     test: &'static str,
     pub(crate) coverage: Coverage,
@@ -72,7 +72,7 @@ impl Checker {
             under_way: weather.latency + 2 * slow + Duration::from_millis(1),
             asks: BTreeMap::new(),
             due: BTreeSet::new(),
-            books: BTreeMap::new(),
+            models: BTreeMap::new(),
             runs: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Checker {
         self.steps
     }
 
-    /// Time has come so far: what is due must be answered.
+    /// Advances the time: due requests must be answered.
     pub(crate) fn at(&mut self, now: Time) {
         self.now = now;
         while let Some(&(due, number)) = self.due.first()
@@ -95,7 +95,7 @@ impl Checker {
         {
             self.due.pop_first();
             let ask = &self.asks[&number];
-            let Some(home) = self.books.get_mut(&ask.home).filter(|_| !ask.is_answered) else { continue };
+            let Some(home) = self.models.get_mut(&ask.home).filter(|_| !ask.is_answered) else { continue };
             if home.is_frozen {
                 home.overdue.push(number);
             } else if home.is_alive {
@@ -105,34 +105,34 @@ impl Checker {
     }
 
     pub(crate) fn started(&mut self, id: ProcessId, settings: &NodeSettings, clock: Clock) {
-        self.books.insert(id, Model::new(settings.clone(), clock, self.now));
+        self.models.insert(id, Model::new(settings.clone(), clock, self.now));
     }
 
-    /// A process is no more: nobody waits for its answers, and its runs lead nowhere.
+    /// Handles the end of a process: its clients do not wait, and its runs have no effect.
     pub(crate) fn ended(&mut self, id: ProcessId) {
-        self.book(id).is_alive = false;
-        self.book(id).troubled = self.now;
+        self.model(id).is_alive = false;
+        self.model(id).troubled = self.now;
         self.runs.retain(|(process, _), _| *process != id);
     }
 
-    /// A process has stopped in order: nobody of its clients waits any more.
+    /// Handles an orderly shutdown: no client of the process may be waiting.
     pub(crate) fn stopped(&mut self, id: ProcessId) {
         let left = self.asks.iter().find(|(_, ask)| ask.home == id && ask.is_open && !ask.is_answered);
         if let Some((number, _)) = left {
-            self.fail(&format!("{} has stopped without an answer to request {number}", self.books[&id].name()));
+            self.fail(&format!("{} has stopped without an answer to request {number}", self.models[&id].name()));
         }
     }
 
     pub(crate) fn frozen(&mut self, id: ProcessId, is_frozen: bool) {
         let now = self.now;
-        let book = self.book(id);
-        (book.is_frozen, book.troubled) = (is_frozen, now);
-        let overdue = std::mem::take(&mut book.overdue);
+        let model = self.model(id);
+        (model.is_frozen, model.troubled) = (is_frozen, now);
+        let overdue = std::mem::take(&mut model.overdue);
         self.due.extend(overdue.into_iter().map(|ask| (now, ask)));
         self.unanswered.retain(|(home, at), _| *home != id && *at != id);
     }
 
-    /// A client is about to ask a node.
+    /// Records a request of a client, before it is sent.
     pub(crate) fn asks(&mut self, from: ConnectionId, ask: &message::Request, home: ProcessId) {
         let address = String::from_utf8_lossy(&ask.service).into_owned();
         let (service, place) = address.split_once('@').unwrap_or((&address, ""));
@@ -140,7 +140,7 @@ impl Checker {
             self.coverage.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
         }
         let mut new = RequestModel::new(Requester::Client(from), service, home);
-        let own_zone = self.books[&home].settings.zone.as_str();
+        let own_zone = self.models[&home].settings.zone.as_str();
         let (node, zone) =
             place.split_once('.').unwrap_or(if place.starts_with('n') { (place, own_zone) } else { ("", place) });
         new.node = (!node.is_empty()).then(|| node.to_owned());
@@ -151,7 +151,7 @@ impl Checker {
         self.asks.insert(ask.id, new);
     }
 
-    /// A run is about to call a service.
+    /// Records a call of a run, before the node gets it.
     pub(crate) fn calls(&mut self, call: CallId, (home, _): RunId, service: &ServiceName) {
         let mut new = RequestModel::new(Requester::Call, service.as_str(), home);
         new.is_open = true;
@@ -166,27 +166,27 @@ impl Checker {
         }
     }
 
-    /// What the run writes into all that it says.
+    /// Returns the mark that a run writes into its replies.
     pub(crate) fn mark_of(&self, run: RunId) -> String {
         let (ask, index) = self.runs[&run];
         format!("q{ask}/{index}")
     }
 
     pub(crate) fn offers(&self, id: ProcessId, service: &ServiceName) -> bool {
-        self.books[&id].offers.contains_key(service)
+        self.models[&id].offers.contains_key(service)
     }
 
     pub(crate) fn woken(&mut self, id: ProcessId) {
         let now = self.now;
-        let book = self.book(id);
-        let count = if book.ticks.0 == now { book.ticks.1 + 1 } else { 1 };
-        book.ticks = (now, count);
+        let model = self.model(id);
+        let count = if model.ticks.0 == now { model.ticks.1 + 1 } else { 1 };
+        model.ticks = (now, count);
         if count > 3 {
-            self.fail(&format!("{} wants to be woken again and again in the same instant", self.books[&id].name()));
+            self.fail(&format!("{} requests wake-ups again and again in the same instant", self.models[&id].name()));
         }
     }
 
-    /// To be told of every input before the node is.
+    /// Records an input, before the node gets it.
     pub(crate) fn input(&mut self, id: ProcessId, input: &Input) {
         self.steps += 1;
         match input {
@@ -198,10 +198,10 @@ impl Checker {
             Input::LinkDown { .. } => self.coverage.count("link down"),
             Input::Offered(service) => {
                 let now = self.now;
-                self.book(id).offers.entry(service.clone()).or_insert(now);
+                self.model(id).offers.entry(service.clone()).or_insert(now);
             }
-            Input::Withdrawn(service) => drop(self.book(id).offers.remove(service)),
-            Input::Drain | Input::Stop => self.book(id).is_leaving = true,
+            Input::Withdrawn(service) => drop(self.model(id).offers.remove(service)),
+            Input::Drain | Input::Stop => self.model(id).is_leaving = true,
             Input::Finished { request, result } => {
                 if let Some((ask, index)) = self.runs.remove(&(id, *request)) {
                     let result = result.as_ref().map(|_| ()).map_err(|failure| failure.code);
@@ -219,22 +219,22 @@ impl Checker {
                 self.accepts(request.id);
             }
             Ok(message::Message::Cancel { id }) => self.ask_mut(id).is_cancelled = true,
-            _ => self.fail("a client speaks nonsense"),
+            _ => self.fail("a client sends an invalid message"),
         }
     }
 
-    /// From now on the time runs in which a request must be answered.
+    /// Starts the deadline of a request.
     fn accepts(&mut self, number: u64) {
         let now = self.now;
         let ask = self.ask_mut(number);
         ask.opened = now;
         let ask = &self.asks[&number];
         let (home, service, asked) = (ask.home, ask.service.clone(), ask.deadline);
-        let Model { settings, clock, .. } = &self.books[&home];
+        let Model { settings, clock, .. } = &self.models[&home];
         let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name)?.deadline);
         let longest = longest.or(settings.defaults.deadline).unwrap_or(PLUGIN_DEADLINE);
         let time = match asked {
-            // The service's own time begins when somebody offers it.
+            // The deadline of the service starts when it gets a provider.
             Some(asked) if ask.waits => asked,
             asked => asked.map_or(longest, |asked| asked.min(longest)),
         };
@@ -242,13 +242,13 @@ impl Checker {
         self.due.insert((due, number));
     }
 
-    /// To be told of every output when it is done.
+    /// Checks an output, once it is carried out.
     pub(crate) fn output(&mut self, id: ProcessId, output: &Output) {
         match output {
             Output::Send { to, frames } if to.as_bytes().starts_with(b"client") => {
                 match native::decode_reply(frames.clone()) {
                     Ok((number, reply)) => self.client_received(id, to, number, &reply),
-                    Err(malformed) => self.fail(&format!("a client cannot read what it is told: {malformed}")),
+                    Err(malformed) => self.fail(&format!("a client cannot decode a message to it: {malformed}")),
                 }
             }
             Output::Answer { call, result } => {
@@ -262,24 +262,24 @@ impl Checker {
     }
 
     fn runs(&mut self, id: ProcessId, request: &Run) {
-        let name = self.books[&id].name().to_owned();
+        let name = self.models[&id].name().to_owned();
         let number = request.body.first().and_then(|mark| number_in(mark)).map(|(number, _)| number);
         let Some(number) = number.filter(|number| self.asks.contains_key(number)) else {
-            self.fail(&format!("{name} runs what nobody asked for: {request:?}"));
+            self.fail(&format!("{name} runs what no client requested: {request:?}"));
         };
-        let is_idempotent = self.books[&id].settings_of(&request.service).idempotent;
+        let is_idempotent = self.models[&id].settings_of(&request.service).idempotent;
         let ask = &self.asks[&number];
         if ask.service != request.service.as_str() || ask.key != request.idempotency_key {
             self.fail(&format!("{name} runs something else than request {number}: {request:?}"));
         }
-        let (zone, home) = (&self.books[&id].settings.zone, &self.books[&ask.home].settings.zone);
+        let (zone, home) = (&self.models[&id].settings.zone, &self.models[&ask.home].settings.zone);
         let is_meant = ask.node.as_ref().is_none_or(|node| *node == name)
             && ask.zone.as_ref().is_none_or(|asked| asked.as_str() == zone.as_str());
         if !is_meant && self.liar.is_none() {
             self.fail(&format!("{name} of {zone} runs request {number}, which was for {:?}@{:?}", ask.node, ask.zone));
         }
         let is_abroad = zone != home;
-        // One that runs only once where that is not safe to repeat may run elsewhere, before or after.
+        // A request that runs once where a repetition is not safe may also run elsewhere, before or after.
         if !is_idempotent && ask.key.is_none() && ask.runs.iter().any(|run| !run.is_idempotent) {
             self.fail(&format!("request {number} runs a second time, at {name}, but may not"));
         }
@@ -307,16 +307,16 @@ impl Checker {
     fn client_received(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
         match self.asks.get(&number) {
             Some(RequestModel { requester: Requester::Client(peer), home, .. }) if peer == to && *home == id => {}
-            _ => self.fail(&format!("client {to} is told of request {number}, which is not its own: {reply:?}")),
+            _ => self.fail(&format!("client {to} gets a reply to request {number}, which is not its own: {reply:?}")),
         }
         self.answered(id, number, reply);
     }
 
-    /// A part of an answer, or an answer.
+    /// Handles a partial reply or an answer.
     fn answered(&mut self, id: ProcessId, number: u64, reply: &Reply) {
         let ask = &self.asks[&number];
         if ask.is_answered || !ask.is_open {
-            self.fail(&format!("request {number} gets an answer that it is not owed: {reply:?}"));
+            self.fail(&format!("request {number} gets an answer that is not due: {reply:?}"));
         }
         match reply {
             Reply::Partial(body) => {
@@ -337,7 +337,7 @@ impl Checker {
                 }
                 self.ask_mut(number).is_answered = true;
                 if self.asks[&number].must_succeed == Some(false) {
-                    self.fail(&format!("in calm, request {number} is answered from where no rule lets it pass"));
+                    self.fail(&format!("in calm, request {number} is answered from where no policy lets it pass"));
                 }
                 self.coverage.count("final reply");
                 if self.asks[&number].runs[index].at != id {
@@ -348,7 +348,7 @@ impl Checker {
         }
     }
 
-    /// Which run of a request has made this reply.
+    /// Returns the index of the run that made this reply.
     fn made_by(&self, number: u64, body: &Body, is_final: bool) -> usize {
         let ask = &self.asks[&number];
         match body.first().and_then(|mark| number_in(mark)) {
@@ -367,7 +367,7 @@ impl Checker {
         self.coverage.count_reason(&failure.reason);
         let ask = &self.asks[&number];
         if ask.must_succeed == Some(true) {
-            let (home, zone) = (self.books[&id].name(), &ask.zone);
+            let (home, zone) = (self.models[&id].name(), &ask.zone);
             self.fail(&format!("in calm, request {number} of {}@{zone:?} fails at {home}: {failure}", ask.service));
         }
         if failure.code.was_not_started() && !ask.runs.is_empty() {
@@ -379,7 +379,7 @@ impl Checker {
             self.fail(&format!("no run of request {number} has failed like this: {failure}"));
         }
         if failure.code == Code::Cancelled && !ask.is_cancelled && !matches!(ask.requester, Requester::Call) {
-            self.fail(&format!("nobody has cancelled request {number}: {failure}"));
+            self.fail(&format!("no client has cancelled request {number}: {failure}"));
         }
         if failure.code == Code::Malformed && !failure.reason.contains("name") {
             self.fail(&format!("request {number} is well-formed: {failure}"));
@@ -390,22 +390,22 @@ impl Checker {
         (ask.is_answered, ask.failed_with) = (true, Some(code));
     }
 
-    /// The node has done what it decided.
+    /// Checks a node once its outputs are carried out.
     pub(crate) fn at_rest(&mut self, id: ProcessId, node: &Node) {
         let now = self.now;
-        let book = self.book(id);
-        book.steps += 1;
-        if !book.steps.is_multiple_of(GLANCE) {
+        let model = self.model(id);
+        model.steps += 1;
+        if !model.steps.is_multiple_of(GLANCE) {
             return;
         }
-        let (settings, shows) = (&book.settings, book.clock.shows(now));
+        let (settings, shows) = (&model.settings, model.clock.shows(now));
         let Limits { requests, requests_per_peer, .. } = settings.limits;
         let mut by_peer = BTreeMap::new();
         let (mut wrong, mut full) = (None, 0);
         for status in node.services(shows) {
             let limits = settings.services.get(&status.name).unwrap_or(&settings.defaults);
-            // Those that come back from a peer find a full queue, and are not turned away.
-            if status.running > limits.concurrency || status.queued > limits.queue + book.forwards {
+            // Requests that come back from a peer are not refused by a full queue.
+            if status.running > limits.concurrency || status.queued > limits.queue + model.forwards {
                 wrong = Some(format!("{status:?} is over {limits:?}"));
             }
             for peer in status.peers {
@@ -426,7 +426,7 @@ impl Checker {
             wrong = Some(format!("{} requests are outstanding", node.outstanding()));
         }
         if let Some(wrong) = wrong {
-            self.fail(&format!("{} exceeds a limit: {wrong}", self.books[&id].name()));
+            self.fail(&format!("{} exceeds a limit: {wrong}", self.models[&id].name()));
         }
     }
 
@@ -438,8 +438,8 @@ impl Checker {
         &mut self.asks.get_mut(&ask).unwrap().runs[index]
     }
 
-    fn book(&mut self, id: ProcessId) -> &mut Model {
-        self.books.get_mut(&id).unwrap()
+    fn model(&mut self, id: ProcessId) -> &mut Model {
+        self.models.get_mut(&id).unwrap()
     }
 
     pub(crate) fn fail(&self, text: &str) -> ! {
@@ -452,7 +452,7 @@ impl Checker {
     }
 }
 
-/// The request and the run in a mark: `q7` or `q7/0 done`.
+/// Returns the request and the run in a mark: `q7` or `q7/0 done`.
 fn number_in(mark: &[u8]) -> Option<(u64, Option<usize>)> {
     let text = std::str::from_utf8(mark).ok()?.strip_prefix('q')?;
     let text = text.split(' ').next()?;

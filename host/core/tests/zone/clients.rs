@@ -1,16 +1,16 @@
-//! Clients: each asks one node for services anywhere, and withdraws some of what it asked.
+//! Clients: each sends requests for services anywhere to one node, and cancels some of them.
 
 use crate::scenario::{SERVICES, chance, frame, pick};
 use fastrand::Rng;
 use wasmnode_core::message::Request;
 
-/// Where a node is.
+/// Location of a node.
 pub(crate) struct Place {
     pub(crate) node: String,
     pub(crate) zone: String,
 }
 
-/// What a client of the node at `home` asks for as its request of this number, where these are all nodes.
+/// Returns the request of this number by a client of the node at `home`; `nodes` are all nodes.
 pub(crate) fn ask(number: u64, home: &Place, nodes: &[Place], is_gentle: bool, rng: &mut Rng) -> Request {
     let service = pick(rng, &SERVICES);
     let Place { node, zone } = &nodes[rng.usize(..nodes.len())];

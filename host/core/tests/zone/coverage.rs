@@ -1,8 +1,8 @@
-//! What happened over all seeds, so that the simulation cannot rot into testing nothing.
+//! Events over all seeds, so that the simulation cannot degrade into testing nothing.
 
 use std::collections::BTreeMap;
 
-/// How often each thing happened.
+/// Number of occurrences of each event.
 #[derive(Debug, Default)]
 pub(crate) struct Coverage {
     counts: BTreeMap<&'static str, u64>,
@@ -26,10 +26,10 @@ const REASONS: &[&str] = &[
     "the node shut down while the request ran",
 ];
 
-/// Reasons that only a storm brings about.
+/// Reasons that occur only in overload.
 const RARE: &[&str] = &["the retry budget is spent"];
 
-/// Everything else that has to occur.
+/// Other events that must occur.
 const OCCASIONS: &[&str] = &[
     "a clock is wrong",
     "asked a node by name",
@@ -85,7 +85,7 @@ const OCCASIONS: &[&str] = &[
     "unreachable",
 ];
 
-/// What has to occur besides where zones are joined.
+/// Further events that must occur in joined zones.
 pub(crate) const JOINED: &[&str] = &[
     "a clock is wrong",
     "a lie about paths",
@@ -144,7 +144,7 @@ impl Coverage {
         self.counts.contains_key(what)
     }
 
-    /// Everything that should have happened in a zone, and did not.
+    /// Returns the events that must occur in a zone and did not.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         [self.missing_of(REASONS), self.missing_of(OCCASIONS)].concat()
     }
@@ -153,7 +153,7 @@ impl Coverage {
         what.iter().copied().filter(|what| !self.counts.contains_key(what)).collect()
     }
 
-    /// One line each, for a person.
+    /// Returns one line per event, for a person.
     pub(crate) fn report(&self) -> String {
         let lines = self.counts.iter().chain(&self.most);
         lines.map(|(what, times)| format!("{times:>10}  {what}\n")).collect()

@@ -1,29 +1,29 @@
-//! A place where a node runs: its clock, its process while there is one, and what waits while that is frozen.
+//! Machine of a node: its clock, its process if one runs, and the inputs that wait while that is frozen.
 
 use crate::scenario::Plan;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{ConnectionId, Input, LinkId, Node, NodeSettings, ServiceName, Time};
 
-/// A process of a machine; never the same twice.
+/// A process of a machine; each start gets a new number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ProcessId(pub(crate) u64);
 
-/// A place where a node runs, or not.
+/// A machine, on which a node may run.
 pub(crate) struct Machine {
     pub(crate) settings: NodeSettings,
-    /// How much longer everything takes on its way from and to here.
+    /// Additional latency of messages from and to the machine.
     pub(crate) slow: Duration,
-    /// What its plugins offer at times.
+    /// Services that its plugins offer at times.
     pub(crate) loadable: Vec<ServiceName>,
-    /// Whether others find their zone through it.
+    /// Whether it is a seed of others.
     pub(crate) is_seed: bool,
     /// The number of its zone.
     pub(crate) zone: usize,
     pub(crate) process: Option<Process>,
-    /// Whether there was a process before.
+    /// Whether it had a process before.
     pub(crate) has_run: bool,
-    /// Whether none is to run any more.
+    /// Whether no further process may start.
     pub(crate) is_retired: bool,
 }
 
@@ -41,26 +41,26 @@ impl Machine {
         }
     }
 
-    /// What it is called in the log.
+    /// Returns its name in the log.
     pub(crate) fn title(&self) -> String {
         format!("{}.{}", self.settings.name, self.settings.zone)
     }
 
-    /// Whether it has the name of another.
+    /// Returns `true` if it has the name of another.
     pub(crate) fn is_twin(&self) -> bool {
         self.settings.endpoint == "tcp://twin"
     }
 }
 
-/// A node that runs.
+/// A running node.
 pub(crate) struct Process {
     pub(crate) id: ProcessId,
     pub(crate) node: Node,
     pub(crate) clock: Clock,
-    /// Stopped by a signal: what arrives waits.
+    /// Whether it is stopped by a signal, so that inputs wait.
     pub(crate) is_frozen: bool,
     pub(crate) backlog: VecDeque<Input>,
-    /// When the agenda wakes it.
+    /// Time at which the agenda wakes it.
     pub(crate) alarm: Option<Time>,
     /// The connections that it dialled, and those on which it was dialled.
     pub(crate) links: BTreeMap<LinkId, usize>,
@@ -72,17 +72,17 @@ pub(crate) struct Process {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     pub(crate) started: Time,
-    /// Ticks in the time of 10,000.
+    /// Ticks per 10,000 microseconds.
     pub(crate) ticks: u64,
 }
 
 impl Clock {
-    /// What it shows at a time of the world.
+    /// Returns its time at a time of the world.
     pub(crate) fn shows(self, now: Time) -> Time {
         Time::from_micros((now.as_micros() - self.started.as_micros()) * self.ticks / 10_000)
     }
 
-    /// When it shows this: at that time, not before.
+    /// Returns the first time of the world at which it shows this time.
     pub(crate) fn when(self, shows: Time) -> Time {
         let after = u128::from(shows.as_micros()) * 10_000;
         let after = after.div_ceil(self.ticks.into());

@@ -1,10 +1,10 @@
-//! Zones in bad company: many nodes in virtual time, joined by a network that breaks, with clients at each of them; one
-//! zone, or several that routers join.
+//! Zones under faults: many nodes in virtual time on a faulty network, each with clients; one zone, or several that
+//! routers join.
 //!
-//! The nodes are driven through their three verbs alone, and everything that passes between them is frames. After each
-//! step [`checker`] compares what they did with its own books; once the faults stop, they have to agree again. A seed
-//! that fails names itself; it is replayed, with its log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone
-//! seeds -- --nocapture` (`joined_zones` for those of several zones). `WASMNODE_SEEDS=n` sets how many are run.
+//! The nodes are driven through their three methods alone, and exchange frames only. After each step, [`checker`]
+//! compares their outputs with models; once the faults stop, the nodes must agree again. A failing seed is reported by
+//! its number, and replayed, with its log, by `WASMNODE_SEED=n cargo test -p wasmnode-core --test zone seeds --
+//! --nocapture` (`joined_zones` for those of several zones). `WASMNODE_SEEDS=n` sets the number of seeds.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -36,10 +36,10 @@ use scenario::{Scenario, Size};
 use seeds::number_from;
 use world::World;
 
-/// How many seeds are run, half of them in each test: the two tests run at the same time.
+/// Number of seeds, half of them in each of two tests, which run in parallel.
 const SEEDS: u64 = 1_500;
 
-/// With fewer seeds, rare things may not happen.
+/// Number of seeds from which on all events must occur; rare ones may be missing with fewer.
 const ENOUGH: u64 = 1_000;
 
 /// Seeds of zones that are joined by routers.
@@ -88,18 +88,19 @@ fn large_zones_keep_every_invariant() {
 }
 
 #[test]
-fn a_zone_that_is_asked_for_too_much_keeps_every_invariant_and_its_retry_budget() {
+fn an_overloaded_zone_keeps_every_invariant_and_its_retry_budget() {
     let outcome = World::new(0, Scenario::storm(0), Log::None).run();
     println!("{} steps\n{}", outcome.steps, outcome.coverage.report());
     assert!(outcome.coverage.has("the retry budget is spent"));
 }
 
-/// Links that may be lost in all of a zone of four while a name lives three times: each of the others loses that to the
-/// one that crashes, to the one that freezes, and to one of the two that fight, on both of their ends.
+/// Largest number of links lost in a zone of four while three processes have one name: each other node loses its link
+/// to the one that crashes, to the one that freezes, and to one of the two in conflict, and each loss counts at both
+/// ends.
 const LOST_IN_THREE_LIVES: u64 = 30;
 
 #[test]
-fn a_name_that_lives_three_times_is_settled_without_links_that_come_and_go() {
+fn a_name_of_three_processes_is_settled_without_flapping_links() {
     let seed = number_from("WASMNODE_SEED");
     let (mut most, mut taken) = (0, 0);
     for seed in seed.map_or(0..300, |seed| seed..seed + 1) {
@@ -143,11 +144,11 @@ fn the_same_seed_of_joined_zones_has_the_same_transcript() {
 }
 
 #[test]
-fn the_same_seed_of_too_many_requests_has_the_same_transcript() {
+fn the_same_seed_of_overload_has_the_same_transcript() {
     transcripts("storm", 10, |seed, log| World::new(seed, Scenario::storm(seed), log).run().log);
 }
 
 #[test]
-fn the_same_name_that_lives_three_times_has_the_same_transcript() {
+fn the_same_seed_of_three_processes_of_one_name_has_the_same_transcript() {
     transcripts("three-lives", 1, |seed, log| World::new(seed, Scenario::three_lives(seed), log).run().log);
 }

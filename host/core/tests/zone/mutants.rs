@@ -1,4 +1,4 @@
-//! The checker bites: each test shows it something that breaks a rule, beside an honest node.
+//! Tests of the checker: each gives it an output that breaks a rule, beside those of a correct node.
 
 use crate::checker::Checker;
 use crate::machine::{Clock, ProcessId};
@@ -15,14 +15,14 @@ const HOME: ProcessId = ProcessId(0);
 const START: Time = Time::from_micros(1_000_000);
 const CLOCK: Clock = Clock { started: Time::ZERO, ticks: 10_000 };
 
-/// An honest node, and a checker that hears of it from somebody who may lie.
+/// A correct node, and a checker that may get false outputs.
 struct Trial {
     node: Node,
     checker: Checker,
 }
 
 impl Trial {
-    /// A client asks a node that offers the service.
+    /// Creates a trial in which a client sends a request to a node that offers the service.
     fn asked() -> Self {
         let mut checker = Checker::new(0, &Scenario::draw(0, Size::Small));
         let settings = NodeSettings::default();
@@ -75,7 +75,7 @@ fn an_honest_node_passes() {
 }
 
 #[test]
-#[should_panic(expected = "gets an answer that it is not owed")]
+#[should_panic(expected = "gets an answer that is not due")]
 fn a_second_answer_is_noticed() {
     let mut trial = Trial::asked();
     trial.ends().iter().for_each(|output| trial.checker.output(HOME, output));
@@ -122,7 +122,8 @@ const GATE: ProcessId = ProcessId(1);
 const LYON: ProcessId = ProcessId(2);
 const ROME: ProcessId = ProcessId(3);
 
-/// Routers of three zones in a row: local, lyon and rome; lyon exports to local what this lets pass.
+/// Returns routers of three zones in a row: local, lyon and rome; lyon exports to local the services that match
+/// `export`.
 fn routers(export: &str) -> Trial {
     let mut trial = Trial::asked();
     let neighbour = |zone: &str, export: &str| {
@@ -144,7 +145,7 @@ fn routers(export: &str) -> Trial {
 }
 
 impl Trial {
-    /// A request for rome is sent on, by a sender who says that it has entered these zones.
+    /// Forwards a request for rome, as having crossed these zones.
     fn passes(&mut self, from: ProcessId, to: ProcessId, crossed: &[&str]) {
         let forward = Forward {
             id: 1,
@@ -185,7 +186,7 @@ fn a_request_that_enters_a_zone_again_is_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "says of request 7 where it was not")]
+#[should_panic(expected = "reports zones of request 7 where it was not")]
 fn a_router_that_forgets_where_a_request_was_is_noticed() {
     let mut trial = routers("*");
     trial.passes(HOME, GATE, &["local"]);

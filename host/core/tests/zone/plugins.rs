@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use wasmnode_core::{Body, CallId, Code, Failure, Input, RequestId, ServiceName};
 
-/// A run, wherever it is.
+/// A run of any process.
 pub(crate) type RunId = (ProcessId, RequestId);
 
 /// The plugins of all machines.
@@ -18,10 +18,10 @@ pub(crate) struct Plugins {
 }
 
 struct PluginRun {
-    /// What it writes into all that it says: the request, and which of its runs this is.
+    /// Mark in its replies: the request, and the index of the run.
     mark: String,
     plan: VecDeque<Deed>,
-    /// Which of the steps that were scheduled is the valid one.
+    /// Number of the scheduled step that is valid.
     turn: u64,
     waits_for: Option<CallId>,
 }
@@ -33,7 +33,7 @@ enum Deed {
     Fail(Code),
 }
 
-/// What a run does next.
+/// Next step of a run.
 pub(crate) enum Step {
     Say(Input),
     Call(ServiceName),
@@ -41,7 +41,7 @@ pub(crate) enum Step {
 }
 
 impl Plugins {
-    /// Starts a run; after that time it takes its first step.
+    /// Starts a run. Returns the time until its first step, and the number of that step.
     pub(crate) fn start(&mut self, id: RunId, mark: String, weather: &Weather, rng: &mut Rng) -> (Duration, u64) {
         let mut plan = VecDeque::new();
         while chance(rng, weather.parts) && plan.len() < 4 {
@@ -70,7 +70,7 @@ impl Plugins {
         self.runs.get_mut(&id).into_iter().for_each(|run| run.waits_for = Some(call));
     }
 
-    /// A call has its answer: the run goes on.
+    /// Handles the answer to a call: the run continues.
     pub(crate) fn answered(&mut self, call: CallId) -> Option<(RunId, u64)> {
         let id = self.calls.remove(&call)?;
         let run = self.runs.get_mut(&id).filter(|run| run.waits_for == Some(call))?;
@@ -79,7 +79,7 @@ impl Plugins {
         Some((id, run.turn))
     }
 
-    /// A run takes its next step; the number is that of the one after.
+    /// Executes the next step of a run. Returns it with the number of the step after it.
     pub(crate) fn act(&mut self, id: RunId, turn: u64, rng: &mut Rng) -> Option<(Step, u64)> {
         let run = self.runs.get_mut(&id).filter(|run| run.turn == turn)?;
         run.turn += 1;
@@ -98,7 +98,7 @@ impl Plugins {
         Some((Step::End(Input::Finished { request, result }), next))
     }
 
-    /// A process is no more, and its runs with it.
+    /// Removes the runs of a process that ended.
     pub(crate) fn ended(&mut self, process: ProcessId) {
         self.runs.retain(|(of, _), _| *of != process);
         self.calls.retain(|_, (of, _)| *of != process);

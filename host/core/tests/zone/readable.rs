@@ -1,14 +1,16 @@
-//! What happened, in lines that a person can read: messages between nodes are decoded.
+//! Inputs and outputs as readable lines: messages between nodes are decoded.
 
 use wasmnode_core::message::{self, Message, Reply, native, path, peer};
 use wasmnode_core::{Frame, Input, Output};
 
 pub(crate) fn input(input: &Input) -> String {
     match input {
-        Input::Message { from, frames } => format!("<- {} {}", text(from.as_bytes()), said(frames)),
-        Input::Undeliverable { to, frames } => format!("undeliverable to {}: {}", text(to.as_bytes()), said(frames)),
-        Input::LinkMessage { link, frames } => format!("<- {link} {}", said(frames)),
-        Input::Unsent { link, frames } => format!("unsent on {link}: {}", said(frames)),
+        Input::Message { from, frames } => format!("<- {} {}", text(from.as_bytes()), describe(frames)),
+        Input::Undeliverable { to, frames } => {
+            format!("undeliverable to {}: {}", text(to.as_bytes()), describe(frames))
+        }
+        Input::LinkMessage { link, frames } => format!("<- {link} {}", describe(frames)),
+        Input::Unsent { link, frames } => format!("unsent on {link}: {}", describe(frames)),
         Input::Partial { request, body } => format!("run {} says {}", request.0, body_text(body)),
         Input::Finished { request, result: Ok(body) } => format!("run {} ends: {}", request.0, body_text(body)),
         Input::Finished { request, result: Err(failure) } => format!("run {} fails: {failure}", request.0),
@@ -18,8 +20,8 @@ pub(crate) fn input(input: &Input) -> String {
 
 pub(crate) fn output(output: &Output) -> String {
     match output {
-        Output::Send { to, frames } => format!("  -> {} {}", text(to.as_bytes()), said(frames)),
-        Output::Post { link, frames } => format!("  -> {link} {}", said(frames)),
+        Output::Send { to, frames } => format!("  -> {} {}", text(to.as_bytes()), describe(frames)),
+        Output::Post { link, frames } => format!("  -> {link} {}", describe(frames)),
         Output::Run(request) => format!("  run {} {}: {}", request.id.0, request.service, body_text(&request.body)),
         Output::Zone(event) => format!("  tells: {event}"),
         Output::Event(event) => format!("  tells: {event}"),
@@ -27,7 +29,7 @@ pub(crate) fn output(output: &Output) -> String {
     }
 }
 
-fn said(frames: &[Frame]) -> String {
+fn describe(frames: &[Frame]) -> String {
     if let Ok((id, reply)) = native::decode_reply(frames.to_vec()) {
         return format!("answer {id}: {}", reply_text(&reply));
     }

@@ -1,7 +1,7 @@
 //! Many zones of ten nodes each: whole nodes and routers, joined as graphs of each family.
 //!
-//! 100 zones by default; `WASMNODE_ZONES=1000 cargo test -p wasmnode-core --test zone many_zones -- --nocapture` says
-//! what a thousand cost.
+//! 100 zones by default; `WASMNODE_ZONES=1000 cargo test -p wasmnode-core --test zone many_zones -- --nocapture`
+//! measures a thousand.
 
 use crate::graph::{Family, distances};
 use crate::log::Log;
@@ -10,11 +10,11 @@ use crate::seeds::number_from;
 use crate::world::World;
 use std::time::Duration;
 
-/// What the project promises for a withdrawal over links of 10 ms, with the time that it takes within a zone.
+/// Bound that the project states for a withdrawal over links of 10 ms, including the time within a zone.
 const SETTLED: Duration = Duration::from_secs(1);
 const UPDATES: u64 = 40;
 
-/// What a link takes, and for how long news is gathered there.
+/// Latency of a link, plus the time for which changes are gathered.
 const ROUND: Duration = Duration::from_millis(12);
 
 const ZONES: u64 = 100;
@@ -23,7 +23,7 @@ fn measure(extent: Extent) {
     let Extent { family, zones, nodes, routers, origins } = extent;
     let mut world = World::new(zones as u64, Scenario::many_zones(extent), Log::None);
     let edges = world.edges();
-    // The service that comes and goes is of the first zone.
+    // The service that is offered and withdrawn is of the first zone.
     let far = distances(&edges, zones, 0).into_iter().flatten().max().unwrap_or(0);
     let diameter = (0..zones).flat_map(|zone| distances(&edges, zones, zone)).flatten().max().unwrap_or(0);
     world.run_for(Duration::from_millis(200));

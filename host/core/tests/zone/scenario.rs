@@ -1,7 +1,7 @@
-//! What a seed decides before anything happens: the nodes, their services and settings, and what goes wrong when.
+//! Decisions of a seed before its start: the nodes, their services and settings, and the schedule of faults.
 //!
 //! Limits are small, so that they are reached; times are short, so that much happens within few steps. Each fault is
-//! switched per seed: where all are on all the time, none of them meets an otherwise healthy zone.
+//! switched per seed; if all were always on, none would meet an otherwise healthy zone.
 
 mod zones;
 
@@ -19,10 +19,10 @@ pub(crate) const SERVICES: [&str; 4] = ["add", "back", "calc", "draw"];
 
 pub(crate) const ZONE: &str = "paris";
 
-/// What an endpoint may end in, and lead to the same place.
+/// Suffix of an endpoint that leads to the same node.
 pub(crate) const ALIAS: &str = "-alias";
 
-/// How many nodes take part.
+/// Number of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     /// 2 to 12, for some 10 s.
@@ -31,7 +31,7 @@ pub(crate) enum Size {
     Large,
 }
 
-/// Everything that a seed decides beforehand.
+/// All decisions of a seed before its start.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) nodes: Vec<Plan>,
@@ -39,31 +39,31 @@ pub(crate) struct Scenario {
     pub(crate) clients: usize,
     /// The longest pause of a client between two requests.
     pub(crate) pause: Duration,
-    /// How many requests a client sends at once, now and then.
+    /// Number of requests in a client's occasional bursts.
     pub(crate) burst: usize,
     pub(crate) accidents: Vec<(Time, Accident)>,
-    /// When the faults end and nobody asks any more.
+    /// Time at which the faults end and clients stop.
     pub(crate) calm: Time,
-    /// Only single nodes crash or freeze, and not two within a short time: no request may fail for that.
+    /// Whether only single nodes crash or freeze, and no two within a short time, so that no request may fail for that.
     pub(crate) is_gentle: bool,
-    /// By how much clocks are wrong when a process starts, at most, either way.
+    /// Largest error of a clock when a process starts, in either direction.
     pub(crate) clocks: Duration,
     /// The machine whose first process has a clock that is ahead by years.
     pub(crate) ahead: Option<usize>,
     /// How its zones are joined, if there are several.
     pub(crate) joined: Option<Joined>,
-    /// What the test is called that replays it.
+    /// Name of the test that replays it.
     pub(crate) test: &'static str,
 }
 
 /// Zones that routers join.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joined {
-    /// How many.
+    /// Number of zones.
     pub(crate) zones: usize,
-    /// A router that lies.
+    /// The Byzantine router, if there is one.
     pub(crate) liar: Option<usize>,
-    /// Routers tell again what they told long ago.
+    /// Whether routers repeat old updates.
     pub(crate) is_stale: bool,
 }
 
@@ -75,43 +75,43 @@ pub(crate) struct Plan {
     pub(crate) services: Vec<ServiceName>,
     /// Whether it runs from the beginning.
     pub(crate) starts: bool,
-    /// Whether others find their zone through it.
+    /// Whether it is a seed of others.
     pub(crate) is_seed: bool,
     /// The number of its zone.
     pub(crate) zone: usize,
 }
 
-/// What goes wrong at one moment.
+/// Fault at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Accident {
     Crash(usize),
     Freeze(usize),
-    /// A service of this node goes, or comes.
+    /// A service of this node is withdrawn or offered.
     Reload(usize),
-    /// It is shut down in order.
+    /// The node shuts down in order.
     Drain(usize),
-    /// Nothing passes between two nodes any more, or in one direction only.
+    /// Messages between two nodes are blocked, in one or both directions.
     Cut {
         from: usize,
         to: usize,
         both_ways: bool,
     },
-    /// The zone falls in two.
+    /// The zone is partitioned.
     Partition,
     /// Some connection is lost.
     Break,
     /// A second node of the same name starts.
     Twin(usize),
-    /// A router is started anew with other rules.
+    /// A router restarts with other policies.
     Policy(usize),
 }
 
-/// What the network and the plugins do. Chances are per mille.
+/// Rates of faults of the network and the plugins. Chances are per mille.
 #[derive(Debug, Clone)]
 pub(crate) struct Weather {
     /// The longest time that a message takes.
     pub(crate) latency: Duration,
-    /// How much longer from one zone to another.
+    /// Additional time from one zone to another.
     pub(crate) between: Duration,
     pub(crate) loss: u32,
     pub(crate) doubling: u32,
@@ -124,12 +124,12 @@ pub(crate) struct Weather {
     pub(crate) parts: u32,
     /// The longest time that a run takes.
     pub(crate) run: Duration,
-    /// Clocks run fast or slow by up to so much in 10,000.
+    /// Largest drift of clocks, in parts per 10,000.
     pub(crate) drift: u64,
 }
 
 impl Weather {
-    /// What remains when the faults end.
+    /// Ends the faults.
     pub(crate) fn clear_up(&mut self) {
         (self.loss, self.doubling, self.overtaking, self.bad_plugins, self.calls) = (0, 0, 0, 0, 0);
         self.run = self.run.min(Duration::from_millis(20));
@@ -202,8 +202,8 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// Nodes that are busy for long and queue little, and clients that ask for far more than they can do: each request
-    /// is refused by one after another, until the retry budget is spent.
+    /// Returns an overload: nodes with slow runs and short queues, and clients that send far more than they can serve.
+    /// Each request is refused by one node after another, until the retry budget is spent.
     pub(crate) fn storm(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let mut scenario = Self::draw(seed, Size::Small);
@@ -228,8 +228,8 @@ impl Scenario {
 }
 
 impl Scenario {
-    /// A name that lives three times: a node whose clock is years ahead crashes, the next one at its place freezes, and
-    /// a third takes the name elsewhere before that one goes on.
+    /// Returns a name of three processes: a node whose clock is years ahead crashes, its successor at the same endpoint
+    /// freezes, and a third takes the name at another endpoint before the second resumes.
     pub(crate) fn three_lives(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let mut scenario = Self::draw(seed, Size::Small);
@@ -253,7 +253,7 @@ impl Scenario {
     }
 }
 
-/// Clocks that are set, and clocks that were never set.
+/// Errors of clocks: those of a wrong time zone, and of clocks that were never set.
 const HOURS: Duration = Duration::from_secs(2 * 3_600);
 pub(crate) const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
@@ -261,7 +261,7 @@ fn wrong_clocks(rng: &mut Rng, by: &[Duration]) -> Duration {
     if chance(rng, 300) { pick(rng, by) } else { Duration::ZERO }
 }
 
-/// One node after another has an accident, with time to recover between them.
+/// Returns accidents of one node after another, with time to recover between them.
 fn gentle(rng: &mut Rng, count: usize, calm: Time) -> Vec<(Time, Accident)> {
     let mut accidents = Vec::new();
     let mut time = rng.u64(1_000_000..5_000_000);
@@ -294,7 +294,7 @@ fn harsh(rng: &mut Rng, count: usize, calm: Time) -> Vec<(Time, Accident)> {
     accidents
 }
 
-/// What all nodes of a zone have in common.
+/// Returns the common settings of all nodes of a zone.
 fn common(rng: &mut Rng, is_gentle: bool) -> NodeSettings {
     let default = Limits::default();
     let mut limit = |default: usize, small: &[usize]| {
@@ -340,16 +340,17 @@ fn plan(rng: &mut Rng, number: usize, count: usize, common: &NodeSettings) -> Pl
     let mut settings = common.clone();
     settings.name = format!("n{number}").parse().unwrap();
     settings.endpoint = endpoint(number);
-    // All know the first, and the first knows the second: whoever is alive finds the others.
+    // The first node is the seed of all others, and the second is the seed of the first, so that live nodes find each
+    // other.
     settings.seeds = vec![Seed::at(endpoint(usize::from(number == 0)))];
     settings.seeds.extend((0..rng.usize(..3)).map(|_| Seed::at(endpoint(rng.usize(..count)))));
     if chance(rng, 100) {
-        // A place may have several names.
+        // An endpoint may have several names.
         settings.seeds = settings.seeds.into_iter().map(|seed| Seed::at(format!("{}{ALIAS}", seed.endpoint))).collect();
     }
     settings.seeds.dedup();
     if chance(rng, 50) {
-        // A node that does not agree with the others about what may run twice.
+        // The node disagrees with the others on which services are idempotent.
         settings.services.values_mut().for_each(|service| service.idempotent = rng.bool());
     }
     let most = if count > 12 { 100 } else { 500 };
@@ -363,7 +364,7 @@ fn endpoint(number: usize) -> String {
     format!("tcp://n{number}")
 }
 
-/// Whether something happens whose chance is `per_mille`.
+/// Returns `true` with a chance of `per_mille`.
 pub(crate) fn chance(rng: &mut Rng, per_mille: u32) -> bool {
     per_mille > 0 && rng.u32(..1_000) < per_mille
 }
@@ -372,7 +373,7 @@ pub(crate) fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.usize(..choices.len())]
 }
 
-/// A time up to `longest`.
+/// Returns a random duration up to `longest`.
 pub(crate) fn up_to(rng: &mut Rng, longest: Duration) -> Duration {
     Duration::from_micros(rng.u64(..=longest.as_micros().try_into().unwrap_or(u64::MAX)))
 }

@@ -1,9 +1,9 @@
 //! All nodes, their clients, their plugins and the network in virtual time: the driver's loop for each, without a
 //! socket, a clock or a thread.
 //!
-//! Everything that is to come stands in one agenda; the world takes the next thing, lets the node concerned handle it,
-//! and does at once what that decided, exactly as the driver does. All chance comes from one generator, so a seed
-//! replays.
+//! All future events are in one agenda. The world takes the next event, lets the node concerned handle it, and carries
+//! out the outputs immediately, exactly as the driver does. All randomness comes from one generator, so a seed can be
+//! replayed.
 
 mod byzantine;
 mod faults;
@@ -28,7 +28,7 @@ use wasmnode_core::message::path::UpdateContent;
 use wasmnode_core::message::{Dialect, Request, native};
 use wasmnode_core::{CallId, ConnectionId, Frame, Input, Node, NodeSettings, Output, Time};
 
-/// How a run of the simulation went; it went well, or it would have panicked.
+/// Outcome of a seed that kept every invariant; others panic.
 pub(crate) struct Outcome {
     pub(crate) nodes: usize,
     pub(crate) steps: u64,
@@ -36,13 +36,13 @@ pub(crate) struct Outcome {
     pub(crate) log: Log,
 }
 
-/// What is to come.
+/// Future event.
 pub(crate) enum Happening {
-    /// A client asks, so many times at once.
+    /// A client sends a number of requests in a burst.
     Asks {
         client: usize,
     },
-    /// A client withdraws a request.
+    /// A client cancels a request.
     Cancels {
         ask: u64,
         to: ProcessId,
@@ -57,7 +57,7 @@ pub(crate) enum Happening {
         run: RunId,
         turn: u64,
     },
-    /// A dial reaches its goal, or nobody there.
+    /// A dial reaches its endpoint, with or without a listener.
     Connects {
         conn: usize,
     },
@@ -67,14 +67,14 @@ pub(crate) enum Happening {
         way: Way,
         frames: Vec<Frame>,
     },
-    /// The one who dialled notices that the connection is gone, and tells its node.
+    /// The driver that dialled detects the end of the connection, and reports it to its node.
     Notices {
         conn: usize,
     },
     Tells {
         conn: usize,
     },
-    /// The one who was dialled notices; its node hears of it when it sends.
+    /// The driver that was dialled detects the end; its node gets it as a message that could not be sent.
     GuestIsGone {
         conn: usize,
     },
@@ -92,9 +92,9 @@ pub(crate) enum Happening {
     },
     Heals(Vec<(usize, usize)>),
     CalmsDown,
-    /// Do all agree?
+    /// Check whether all nodes agree.
     LooksAround,
-    /// Is every service reachable? The next is tried when the last is answered.
+    /// Check whether every service is reachable. The next is tried when the last is answered.
     Tries {
         last: Option<u64>,
     },
@@ -109,20 +109,20 @@ pub(crate) struct World {
     agenda: BTreeMap<(Time, u64), Happening>,
     noted: u64,
     machines: Vec<Machine>,
-    /// Where they listen.
+    /// Machines by endpoint.
     places: BTreeMap<String, usize>,
-    /// Those that serve clients: what they are called, in which zone.
+    /// Location of the nodes that serve clients: name and zone.
     nodes: Vec<Place>,
     conns: Vec<Conn>,
-    /// Between which machines nothing passes now, by direction, and for how many reasons.
+    /// Pairs of machines between which messages are blocked, by direction, with the number of reasons.
     blocked: BTreeMap<(usize, usize), u32>,
     plugins: Plugins,
-    /// What routers have told, on each connection, if they tell it again.
-    said: BTreeMap<usize, Vec<UpdateContent>>,
+    /// Updates of routers on each connection, if they repeat old ones.
+    updates_sent: BTreeMap<usize, Vec<UpdateContent>>,
     scenario: Scenario,
     next_ask: u64,
     next_process: u64,
-    /// What is tried at the end: which service from where.
+    /// Trials at the end: services and the nodes that request them.
     to_try: VecDeque<Trial>,
     is_calm: bool,
     is_over: bool,
@@ -149,7 +149,7 @@ impl World {
             places: places.collect(),
             nodes: nodes.map(place).collect(),
             machines,
-            said: BTreeMap::new(),
+            updates_sent: BTreeMap::new(),
             conns: Vec::new(),
             blocked: BTreeMap::new(),
             plugins: Plugins::default(),
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// The process of a machine, if it is still this one.
+    /// Returns the process of a machine, if it is still this one.
     fn process(&mut self, machine: usize, id: ProcessId) -> Option<&mut Process> {
         self.machines[machine].process.as_mut().filter(|process| process.id == id)
     }
@@ -303,13 +303,13 @@ impl World {
         }
     }
 
-    /// A client asks, in our own dialect.
+    /// Sends a client's request in the native dialect.
     fn put_request(&mut self, machine: usize, id: ProcessId, from: ConnectionId, request: &Request) {
         let frames = native::encode_request(Dialect::NativeCompact, request).unwrap();
         self.deliver(machine, id, Input::Message { from, frames });
     }
 
-    /// One thing happened: the node decides, and all that it decides is done; unless it is frozen.
+    /// Handles one input of a node, and carries out all outputs, unless the node is frozen.
     fn deliver(&mut self, machine: usize, id: ProcessId, input: Input) {
         let Some(process) = self.process(machine, id) else { return };
         if process.is_frozen {
@@ -327,7 +327,7 @@ impl World {
                 _ => self.log.write(self.now, title, &output),
             }
             self.checker.output(id, &output);
-            // What an action yields at once is told in turn, as the driver does it.
+            // An input that results immediately from an output is handled next, as in the driver.
             if let Some(happened) = self.act(machine, id, output) {
                 self.tell(machine, happened);
             }
@@ -384,7 +384,7 @@ impl World {
     fn run_acts(&mut self, machine: usize, run: RunId, turn: u64) {
         let Some(process) = self.process(machine, run.0) else { return };
         if process.is_frozen {
-            // It is frozen as well, and goes on a moment after the thaw.
+            // The run is frozen as well, and continues shortly after its process resumes.
             return self.note(self.now + Duration::from_millis(50), Happening::Runs { machine, run, turn });
         }
         let Some((step, turn)) = self.plugins.act(run, turn, &mut self.rng) else { return };

@@ -1,9 +1,9 @@
-//! Inputs and outputs of the machines as text, much as dialogues are written (`dialogues/notation.txt`): small words,
-//! frames as text in quotes or pairs of hex digits, lists in parentheses, times in microseconds, `-` for what is not
-//! there.
+//! Inputs and outputs of the machines as text, in a notation like that of dialogues (`dialogues/notation.txt`):
+//! lower-case words, frames as text in quotes or pairs of hex digits, lists in parentheses, times in microseconds, `-`
+//! for absent values.
 //!
-//! The words are free of the names of types and fields, so that a renaming changes nothing in a transcript. Everything
-//! is matched without a `..`, so that a new variant or field is not forgotten.
+//! The words are independent of the names of types and fields, so that a renaming does not change transcripts. All
+//! patterns are without `..`, so that a new variant or field is not forgotten.
 
 mod node;
 mod status;
@@ -15,13 +15,13 @@ use wasmnode_core::message::path::RouterId;
 use wasmnode_core::paths::Filter;
 use wasmnode_core::{Address, CallId, Code, ConnectionId, Frame, Label, LinkId, Pattern, RequestId, ServiceName, Time};
 
-/// Something that a transcript holds.
+/// Value that can be written to a transcript.
 pub(crate) trait Notation {
-    /// Appends its words, each after a space.
+    /// Appends the words of the value, each after a space.
     fn write(&self, line: &mut String);
 }
 
-/// Appends several things, one after the other.
+/// Appends several values, one after the other.
 macro_rules! words {
     ($line:ident, $($what:expr),+ $(,)?) => {{ $($crate::notation::Notation::write(&$what, $line);)+ }};
 }
@@ -134,7 +134,7 @@ fn write_bytes(bytes: &[u8], line: &mut String) {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(char::is_control) => write!(line, "{text:?}").unwrap(),
         _ => bytes.iter().for_each(|byte| {
-            // By hand: most of a transcript are frames.
+            // Without a formatter, because most of a transcript consists of frames.
             let digit = |value: u8| char::from_digit(value.into(), 16).unwrap();
             line.push(digit(byte >> 4));
             line.push(digit(byte & 15));
@@ -171,7 +171,7 @@ impl<T: Notation + ?Sized> Notation for &T {
     }
 }
 
-/// One thing after the other.
+/// Tuples are written as their values, one after the other.
 macro_rules! tuples {
     ($(($($name:ident),+)),+) => {
         $(impl<$($name: Notation),+> Notation for ($($name,)+) {

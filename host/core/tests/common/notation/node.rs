@@ -1,4 +1,4 @@
-//! What a node is given, and what it does.
+//! Notation of the inputs and outputs of a node.
 
 use super::{Notation, Text, words};
 use wasmnode_core::{Access, Body, Caller, Event, Failure, Grant, Input, Output, Quota, Role, Run, ZoneEvent};

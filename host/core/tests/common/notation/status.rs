@@ -1,4 +1,4 @@
-//! What machines report of themselves when they are asked.
+//! Notation of the reports of machines.
 
 use super::{Notation, words};
 use wasmnode_core::broker::{Candidate, Via};
@@ -8,7 +8,7 @@ use wasmnode_core::{
     ServiceStatus, Time, Verdict, sentences,
 };
 
-/// All that a node reports.
+/// All reports of a node.
 impl Notation for (&Node, Time) {
     fn write(&self, line: &mut String) {
         let (node, now) = *self;

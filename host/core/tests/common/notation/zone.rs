@@ -1,4 +1,4 @@
-//! What the machines of a zone are given, and what they do: members, routes, paths.
+//! Notation of the inputs and outputs of the machines of a zone: members, directory, paths.
 
 use super::{Notation, words};
 use wasmnode_core::message::path::{

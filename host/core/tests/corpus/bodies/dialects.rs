@@ -1,4 +1,4 @@
-//! The decoders: none panics, and what is read and written again reads the same.
+//! Decoders: none panics, and a decoded message is the same after encoding and decoding.
 
 use super::reader::Reader;
 use wasmnode_core::message::majordomo::{self, ToWorker};
@@ -9,7 +9,7 @@ use wasmnode_core::{
     Address, Code, Failure, Label, MemberEffect, Members, MembersSettings, Pattern, ServiceName, Time,
 };
 
-/// The first byte says which decoder reads the rest.
+/// Runs the decoder that the first byte selects on the rest.
 pub fn run(input: &[u8]) {
     let mut input = Reader::new(input);
     match input.below(6) {
@@ -80,7 +80,7 @@ fn update(frame: Frame) {
     }
 }
 
-/// What a member says after it has heard something can be read by whom it is for.
+/// Checks that a member's datagrams can be decoded by their receivers, after it has received one.
 fn gossip(data: &[u8]) {
     let member = |name: &str| Member {
         name: name.parse().unwrap(),

@@ -1,7 +1,7 @@
-//! What the fuzzers run, once for each input. `tests/fuzz` makes a target of each; the test beside this folder replays
-//! the inputs that are kept.
+//! Bodies of the fuzzers, which run once for each input. `tests/fuzz` has a target for each; the test beside this
+//! folder replays the inputs of the corpus.
 //!
-//! A body panics if a promise is broken, and only then.
+//! A body panics if and only if an invariant is broken.
 
 pub mod dialects;
 pub mod node;
@@ -12,17 +12,17 @@ mod words;
 
 use wasmnode_core::{DirectoryEffect, Input, Output, PathEffect, Time};
 
-/// What happens while a body runs, for one who logs it.
+/// Event while a body runs, for a log.
 pub enum Seen<'a> {
-    /// A node was given an input.
+    /// An input of a node.
     Given(&'a Input),
-    /// A node decided something.
+    /// An output of a node.
     Done(&'a Output),
-    /// The paths of a router decided something.
+    /// An effect of the paths of a router.
     Path(&'a PathEffect),
-    /// The directory of a zone decided something.
+    /// An effect of the directory of a zone.
     Route(&'a DirectoryEffect),
 }
 
-/// Who is shown all that happens.
+/// Receiver of the events.
 pub type Watch<'a> = dyn FnMut(Time, Seen<'_>) + 'a;

@@ -1,5 +1,5 @@
-//! A router whose neighbours may say anything: its tables keep their limits, no path crosses a zone twice, what it says
-//! can be read, in order, and it does not ask to be woken for ever at one instant.
+//! A router whose neighbours may send anything: its tables keep their limits, no path crosses a zone twice, its updates
+//! can be decoded and are in order, and it does not request endless wake-ups at one instant.
 
 use super::reader::Reader;
 use super::words::{any_name, any_service, any_traits, any_update, any_zone, label};
@@ -18,7 +18,7 @@ struct World<'a> {
     paths: Paths,
     settings: PathSettings,
     now: Time,
-    /// What each neighbour said last, and the next number that the router is to say to it.
+    /// Number of each neighbour's last update, and of the router's next update to it.
     numbers: BTreeMap<LinkId, (u64, u64)>,
 }
 
@@ -26,7 +26,7 @@ pub fn run(input: &[u8]) {
     watch(input, &mut |_, _| {});
 }
 
-/// The same before somebody's eyes.
+/// Runs the body, and reports its events.
 pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let settings = PathSettings { offers: 3, routes_per_neighbour: 4, routes: 6, causes: 4, ..PathSettings::default() };
@@ -49,7 +49,7 @@ fn neighbour(link: LinkId) -> RouterId {
     RouterId { zone: label(zone), router: label(name) }
 }
 
-/// From lyon everything is believed and told, from nice something.
+/// Everything is imported from and exported to lyon, and a part from and to nice.
 fn policy(link: LinkId) -> Policy {
     match link.0 {
         0 => Policy::everything(),
@@ -85,7 +85,7 @@ impl World<'_> {
             _ => SessionKind::External { cost: 1, import: policy(link), export: policy(link) },
         };
         self.paths.session_up(link, &Speaker { zone, router, boot: 1 }, kind, epoch, self.now);
-        // One that is refused leaves an earlier one as it was.
+        // A rejected session leaves an earlier one unchanged.
         let first = self.paths.next_effect();
         if !matches!(first, Some(PathEffect::Refused { .. })) {
             self.numbers.insert(link, (0, 1));
@@ -113,7 +113,7 @@ impl World<'_> {
             self.paths.wake(self.now);
             self.drain();
             rounds += 1;
-            assert!(rounds < 100, "is woken for ever at {:?}", self.now);
+            assert!(rounds < 100, "wakes endlessly at {:?}", self.now);
         }
     }
 

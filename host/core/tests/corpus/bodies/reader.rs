@@ -1,8 +1,8 @@
-//! An input, read as numbers and bytes. It never ends: after the last byte come zeros.
+//! Reader of an input as numbers and bytes. It never ends: zeros follow the last byte.
 
 use wasmnode_core::{Body, Frame};
 
-/// What is left of an input.
+/// Remaining bytes of an input.
 #[derive(Debug, Clone)]
 pub struct Reader<'a>(&'a [u8]);
 
@@ -21,7 +21,7 @@ impl<'a> Reader<'a> {
         first
     }
 
-    /// A number that is mostly small, and may be any.
+    /// Returns a number that is usually small, but may be any.
     pub fn number(&mut self) -> u64 {
         match self.u8() {
             small @ ..250 => small.into(),
@@ -34,31 +34,31 @@ impl<'a> Reader<'a> {
         self.u8() & 1 == 1
     }
 
-    /// A number below a small one.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u8) -> u8 {
         self.u8() % end
     }
 
-    /// One of a few things.
+    /// Returns one of a few values.
     pub fn pick<'b, T>(&mut self, things: &'b [T]) -> Option<&'b T> {
         let place = usize::from(self.u8()).checked_rem(things.len())?;
         things.get(place)
     }
 
-    /// Takes one of a few things out.
+    /// Removes and returns one of a few values.
     pub fn take<T>(&mut self, things: &mut Vec<T>) -> Option<T> {
         let place = usize::from(self.u8()).checked_rem(things.len())?;
         Some(things.remove(place))
     }
 
-    /// So many bytes as are there.
+    /// Returns up to `most` bytes.
     pub fn bytes(&mut self, most: usize) -> &'a [u8] {
         let (bytes, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;
         bytes
     }
 
-    /// Bytes after their length; after 255, all that are left.
+    /// Returns bytes preceded by their length; a length of 255 stands for all that are left.
     pub fn frame(&mut self) -> Frame {
         let length = match self.u8() {
             u8::MAX => usize::MAX,
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         Frame::copy_from_slice(self.bytes(length))
     }
 
-    /// All that is left, as frames.
+    /// Returns the remaining bytes as frames.
     pub fn frames(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while !self.is_empty() {
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         frames
     }
 
-    /// A few small frames; seldom one that is over a limit of the node.
+    /// Returns a few small frames, and sometimes one over a limit of the node.
     pub fn body(&mut self) -> Body {
         match self.u8() {
             255 => vec![vec![0; 2_000].into()],

@@ -1,5 +1,5 @@
-//! The directory of a zone whose members may advertise anything: it keeps its limits, and each member's offers come and
-//! go in turn.
+//! The directory of a zone whose members may advertise anything: it keeps its limits, and offers and withdrawals of
+//! each member alternate.
 
 use super::reader::Reader;
 use super::words::{any_advert, any_name, any_service, any_traits, label};
@@ -13,7 +13,7 @@ pub fn run(input: &[u8]) {
     watch(input, &mut |_, _| {});
 }
 
-/// The same before somebody's eyes.
+/// Runs the body, and reports its events.
 pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let settings = DirectorySettings { offers: 3, routes: 5, ..DirectorySettings::default() };
@@ -34,10 +34,10 @@ pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
             }
             routes.wake(now);
             rounds += 1;
-            assert!(rounds < 100, "is woken for ever at {now:?}");
+            assert!(rounds < 100, "wakes endlessly at {now:?}");
         }
         assert!(routes.routes() <= settings.routes && routes.own().count() <= settings.offers);
-        assert_eq!(routes.routes(), offered.len(), "what is known is what was told");
+        assert_eq!(routes.routes(), offered.len(), "the table holds the offers that were reported");
         for (member, service) in &offered {
             assert!(routes.offers_of(member).count() <= settings.offers);
             assert!(routes.providers(service).any(|(by, _)| by == member), "{service} of {member}");

@@ -1,4 +1,4 @@
-//! What nodes say to each other, made of an input: names that meet, numbers that may be any.
+//! Messages between nodes, made from an input: names that coincide, arbitrary numbers.
 
 use super::reader::Reader;
 use wasmnode_core::message::path::{
@@ -44,7 +44,7 @@ pub fn any_member(input: &mut Reader<'_>) -> Member {
     Member { endpoint: format!("tcp://{name}:1"), name, boot, renewal: u16::from(numbers >> 3 & 3), role }
 }
 
-/// Up to three things.
+/// Returns up to three values.
 fn few<T>(input: &mut Reader<'_>, mut thing: impl FnMut(&mut Reader<'_>) -> T) -> Vec<T> {
     (0..input.below(4)).map(|_| thing(input)).collect()
 }
@@ -101,7 +101,7 @@ fn any_key(input: &mut Reader<'_>) -> RouteKey {
     RouteKey { zone: any_zone(input), service: any_service(input) }
 }
 
-/// The first hop is most often the neighbour that tells it.
+/// Returns a group whose first hop is usually the neighbour that sends it.
 fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
     let mut path = few(input, |input| Hop { at: any_router(input), epoch: input.number() });
     if input.flag() {
@@ -119,7 +119,7 @@ fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
     Group { path, boot, cost, services: few(input, offered) }
 }
 
-/// What the router `with` might tell.
+/// Returns an update that the router `with` might send.
 pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Update {
     let say = match input.below(10) {
         0 => UpdateContent::BeginRefresh,
@@ -146,7 +146,7 @@ pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Updat
     Update { number, content: say }
 }
 
-/// A datagram of the membership protocol, as `members` documents it.
+/// Returns a datagram of the membership protocol, as `members` documents it.
 pub fn any_gossip(input: &mut Reader<'_>) -> Frame {
     let mut data = Vec::new();
     put_member(&any_member(input), &mut data);
@@ -171,7 +171,7 @@ pub fn any_gossip(input: &mut Reader<'_>) -> Frame {
     data.into()
 }
 
-/// As messages have it, but for the number of the role.
+/// Encodes a member as messages do, except for the number of the role.
 fn put_member(member: &Member, data: &mut Vec<u8>) {
     encode_member(member, data);
     let role = data.len() - member.endpoint.len() - 3;

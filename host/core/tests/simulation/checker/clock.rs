@@ -1,11 +1,11 @@
-//! Until when each request has to be answered: what its requester allows, and the deadline of whoever serves it.
+//! Time by which each request must be answered: the limit of its requester, and the deadline of its provider.
 
 use super::model::RequestNumber;
 use super::{Checker, ServiceModel};
 use std::time::Duration;
 use wasmnode_core::{PLUGIN_DEADLINE, ServiceName, Time};
 
-/// Who serves a request.
+/// Kind of the provider of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Plugin,
@@ -13,15 +13,15 @@ pub(crate) enum Kind {
     Nobody,
 }
 
-/// What the time of a request is made of.
+/// Components of a request's deadline.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
-    /// Until when its requester waits.
+    /// Time until which its requester waits.
     pub(crate) asked: Time,
     /// Whether it waits for its service without a limit of its own.
     pub(crate) is_open: bool,
     pub(crate) kind: Kind,
-    /// Since when the time of its service counts.
+    /// Start of the deadline of its service.
     pub(crate) since: Time,
 }
 
@@ -36,7 +36,7 @@ impl ServiceModel {
 }
 
 impl Checker {
-    /// How long a worker may keep a request of this service.
+    /// Returns the time for which a worker may keep a request of this service.
     pub(super) fn patience_with_workers(&self, service: &ServiceName) -> Option<Duration> {
         self.settings_of(service).deadline.or(self.settings.majordomo.deadline)
     }
@@ -53,9 +53,9 @@ impl Checker {
         limit.map_or(Time::NEVER, |limit| clock.since + limit).min(clock.asked)
     }
 
-    /// Who serves a request has changed, or is known now.
+    /// Sets the kind of provider of a request, after a change.
     pub(super) fn turn(&mut self, id: RequestNumber, kind: Kind) {
-        let Some(ask) = self.book.get_mut(id).filter(|ask| ask.clock.kind != kind && !ask.record_due) else { return };
+        let Some(ask) = self.model.get_mut(id).filter(|ask| ask.clock.kind != kind && !ask.record_due) else { return };
         let begins = match (ask.clock.kind, kind) {
             (Kind::Nobody, _) => !ask.clock.is_open,
             (Kind::Workers, Kind::Plugin) => true,
@@ -66,6 +66,6 @@ impl Checker {
         let (clock, service) = (ask.clock, ask.service.clone());
         let clock = if begins { Clock { since: self.now, ..clock } } else { clock };
         let due = self.due(&clock, &service);
-        self.book.set_clock(id, clock, due);
+        self.model.set_clock(id, clock, due);
     }
 }

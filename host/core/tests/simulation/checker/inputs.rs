@@ -1,4 +1,4 @@
-//! What the inputs mean: which requests arrive, and what becomes of runs and workers.
+//! Effects of inputs on the model: requests, runs and workers.
 
 use super::clock::{Clock, Kind};
 use super::model::{Place, RequestModel, RequestNumber, Requester};
@@ -8,7 +8,7 @@ use wasmnode_core::message::{self, Dialect, Message, Sender, WorkerCommand};
 use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, Input, RequestId, ServiceName, Time};
 
 impl Checker {
-    /// To be told of every input before the node is.
+    /// Records an input, before the node gets it.
     pub(crate) fn input(&mut self, input: &Input, now: Time) {
         self.now = now;
         match input {
@@ -27,7 +27,7 @@ impl Checker {
                 self.fail(&format!("clients here send frames: {input:?}"));
             }
             Input::Quarantine { .. } => self.fail("no plugin crashes here"),
-            Input::Trust(_) => self.fail("nobody asks for keys here"),
+            Input::Trust(_) => self.fail("no keys are required here"),
             Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
             Input::Stop => (self.draining, self.stopped) = (true, true),
@@ -37,17 +37,17 @@ impl Checker {
     fn woken(&mut self) {
         let count = if self.woken.0 == self.now { self.woken.1 + 1 } else { 1 };
         self.woken = (self.now, count);
-        self.require(count <= 3, || "wants to be woken again and again in the same instant".to_owned());
+        self.require(count <= 3, || "requests wake-ups repeatedly at the same instant".to_owned());
     }
 
     fn message(&mut self, from: &ConnectionId, frames: Vec<Frame>) {
         match message::decode(frames) {
             Ok(Message::Request { dialect, request }) => self.request(from, dialect, request),
             Ok(Message::Cancel { id }) => {
-                let asks = self.book.of(&Requester::Native(from.clone(), id)).to_vec();
+                let asks = self.model.of(&Requester::Native(from.clone(), id)).to_vec();
                 for ask in asks {
                     self.moment.must_be_closed.push(ask);
-                    self.book.get_mut(ask).into_iter().for_each(|ask| ask.cancelled = true);
+                    self.model.get_mut(ask).into_iter().for_each(|ask| ask.cancelled = true);
                 }
             }
             Ok(Message::Worker { dialect, command }) => self.worker_sent(from, dialect, command),
@@ -69,10 +69,10 @@ impl Checker {
         }
     }
 
-    /// A peer breaks a rule for workers: if it was one, it is no more, and it is told to go.
+    /// Handles a peer that breaks a rule for workers: its registration ends, if it had one, and it gets DISCONNECT.
     fn expect_farewell(&mut self, peer: &ConnectionId) {
         self.moment.must_leave.insert(peer.clone());
-        self.moment.must_be_told_to_go.insert(peer.clone());
+        self.moment.must_be_disconnected.insert(peer.clone());
     }
 
     fn request(&mut self, from: &ConnectionId, dialect: Dialect, ask: message::Request) {
@@ -140,7 +140,7 @@ impl Checker {
         let Some(run) = self.runs.get(&parent) else { self.fail("the simulation calls for a run that has ended") };
         let parent = run.ask;
         let mut ask = self.blank(Requester::Call(call), service.clone(), body);
-        if let Some(caller) = self.book.get(parent) {
+        if let Some(caller) = self.model.get(parent) {
             ask.clock.asked = caller.due;
             ask.chain.clone_from(&caller.chain);
             ask.chain.push(caller.service.clone());
@@ -149,7 +149,7 @@ impl Checker {
         ask.due = self.due(&ask.clock, service);
         ask.parent = Some(parent);
         let id = self.open(ask);
-        self.book.get_mut(parent).into_iter().for_each(|caller| caller.calls.push(id));
+        self.model.get_mut(parent).into_iter().for_each(|caller| caller.calls.push(id));
     }
 
     fn kind(&self, service: &ServiceName) -> Kind {
@@ -188,19 +188,20 @@ impl Checker {
 
     fn open(&mut self, ask: RequestModel) -> RequestNumber {
         let service = ask.service.clone();
-        let id = self.book.open(ask);
+        let id = self.model.open(ask);
         self.update_service(&service, |service_model| {
             service_model.waiting.insert(id);
         });
         id
     }
 
-    /// Nobody behind this connection has an identity of its own, or uses keys, and so comes back for a reply.
+    /// Handles the end of a connection. The peers here have no identities of their own and use no keys, so none comes
+    /// back for a reply.
     fn gone(&mut self, connection: &ConnectionId) {
         self.moment.gone.insert(connection.clone());
         self.farewells.remove(connection);
         self.moment.must_leave.insert(connection.clone());
-        self.moment.must_be_closed.extend(self.book.all_of(connection));
+        self.moment.must_be_closed.extend(self.model.all_of(connection));
     }
 
     fn undeliverable(&mut self, to: &ConnectionId, frames: &[Frame]) {
@@ -208,7 +209,7 @@ impl Checker {
         let rest = &frames[usize::from(frames.first().is_some_and(Frame::is_empty))..];
         let [_, command, token, ..] = rest else { return };
         if command.as_ref() == [2]
-            && let Some(ask) = self.held_by(to, token).and_then(|id| self.book.get_mut(id))
+            && let Some(ask) = self.held_by(to, token).and_then(|id| self.model.get_mut(id))
         {
             ask.in_vain += 1;
             ask.last_in_vain = true;
@@ -224,7 +225,7 @@ impl Checker {
 
     fn partial(&mut self, id: RequestNumber, body: Body) {
         let fits = self.fits(&body);
-        let Some(ask) = self.book.get_mut(id) else { return };
+        let Some(ask) = self.model.get_mut(id) else { return };
         if !fits {
             ask.oversized = true;
             self.moment.must_be_closed.push(id);
@@ -232,18 +233,18 @@ impl Checker {
         }
         if ask.dialect.is_some_and(|dialect| dialect != Dialect::Majordomo01) {
             ask.parts.push(body);
-            self.moment.told_in_parts.push(id);
+            self.moment.parts_due.push(id);
             return;
         }
-        // Neither calls nor Majordomo 0.1 know partial replies: they come with the answer.
+        // Calls and Majordomo 0.1 have no partial replies: their frames precede the answer.
         let whole = [ask.gathered.clone(), body.clone()].concat();
-        let has_room = self.book.held_bytes + message::size(&body) <= self.settings.limits.held_bytes;
+        let has_room = self.model.held_bytes + message::size(&body) <= self.settings.limits.held_bytes;
         if has_room && self.fits(&whole) {
             self.coverage.count("part kept");
-            return self.book.gather(id, &body);
+            return self.model.gather(id, &body);
         }
         self.moment.must_be_closed.push(id);
-        self.book.get_mut(id).into_iter().for_each(|ask| ask.oversized = true);
+        self.model.get_mut(id).into_iter().for_each(|ask| ask.oversized = true);
     }
 
     fn finished(&mut self, request: RequestId, result: &Result<Body, Failure>) {
@@ -253,12 +254,12 @@ impl Checker {
         self.ended(run.ask, result.clone());
     }
 
-    /// A run or worker has made its answer to a request, which may have one already.
+    /// Records the result of a run or worker for a request, which may already have an answer.
     fn ended(&mut self, id: RequestNumber, result: Result<Body, Failure>) {
-        let gathered = self.book.get(id).map(|ask| ask.gathered.clone()).unwrap_or_default();
+        let gathered = self.model.get(id).map(|ask| ask.gathered.clone()).unwrap_or_default();
         let result = result.map(|body| [gathered, body].concat());
         let fits = result.as_ref().map_or(true, |body| self.fits(body));
-        let Some(ask) = self.book.get_mut(id) else { return };
+        let Some(ask) = self.model.get_mut(id) else { return };
         ask.oversized = !fits;
         ask.outcome = fits.then_some(result);
         self.moment.must_be_closed.push(id);
@@ -266,7 +267,7 @@ impl Checker {
 
     fn worker_sent(&mut self, from: &ConnectionId, dialect: Dialect, command: WorkerCommand) {
         if let Some(worker) = self.workers.get_mut(from) {
-            worker.heard = self.now;
+            worker.last_received = self.now;
         }
         let known = self.workers.get(from);
         let is_busy = known.is_some_and(|worker| worker.held.is_some());
@@ -303,7 +304,7 @@ impl Checker {
         held.into_iter().for_each(|held| held.heartbeats += 1);
     }
 
-    /// A worker is heard only if it names the request that it has.
+    /// Returns the request that a worker answers, if it names the one that it has.
     fn held_by(&self, worker: &ConnectionId, client: &Frame) -> Option<RequestNumber> {
         let held = self.workers.get(worker)?.held.as_ref()?;
         (held.token == client).then_some(held.ask)

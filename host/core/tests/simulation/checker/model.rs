@@ -1,4 +1,4 @@
-//! Who is owed an answer: every request that reached the node, from its arrival to its answer.
+//! Requests without an answer: every request that reached the node, from its arrival to its answer.
 
 use super::clock::Clock;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,11 +6,11 @@ use std::time::Duration;
 use wasmnode_core::message::{Dialect, size};
 use wasmnode_core::{Body, CallId, ConnectionId, Failure, Frame, RequestId, ServiceName, Time};
 
-/// Numbers requests in order of arrival, as the node does.
+/// Number of a request in order of arrival, as the node counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RequestNumber(u64);
 
-/// All that an answer says about the request that it answers. Several requests can have it in common.
+/// Requester, as an answer identifies it. Several requests may have the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Requester {
     Native(ConnectionId, u64),
@@ -41,7 +41,7 @@ pub(crate) struct RequestModel {
     /// The step and the time at which it arrived.
     pub(crate) arrived: (u64, Time),
     pub(crate) due: Time,
-    /// What that is made of.
+    /// Components of that time.
     pub(crate) clock: Clock,
     pub(crate) patience: Option<Duration>,
     /// The request on whose behalf it is called.
@@ -51,25 +51,25 @@ pub(crate) struct RequestModel {
     /// The services of the requests that it is called by, outermost first.
     pub(crate) chain: Vec<ServiceName>,
     pub(crate) place: Place,
-    /// How often it was run or handed to a worker, and how often of these in vain.
+    /// Number of times that it was run or handed to a worker, and how many of these failed.
     pub(crate) starts: u32,
     pub(crate) in_vain: u32,
     pub(crate) last_in_vain: bool,
     pub(crate) token: Option<Frame>,
-    /// Parts of its answer that are not told yet.
+    /// Partial replies that are not sent yet.
     pub(crate) parts: Vec<Body>,
-    /// Frames of parts that come with the answer, because its dialect has no parts.
+    /// Frames of partial replies that precede the answer, because its dialect has none.
     pub(crate) gathered: Body,
-    /// It is a trace, and this node's record of it is not told yet.
+    /// Whether it is a trace, and this node's record is not sent yet.
     pub(crate) record_due: bool,
-    /// What its run or worker made of it.
+    /// Result of its run or worker.
     pub(crate) outcome: Option<Result<Body, Failure>>,
-    /// What was made of it is over a limit.
+    /// Whether the result is over a limit.
     pub(crate) oversized: bool,
     pub(crate) cancelled: bool,
 }
 
-/// Where a request is.
+/// Stage of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Waiting,
@@ -125,7 +125,7 @@ impl Model {
         Some(ask)
     }
 
-    /// Gives a request another time.
+    /// Sets the deadline of a request.
     pub(crate) fn set_clock(&mut self, id: RequestNumber, clock: Clock, due: Time) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         self.by_due.remove(&(ask.due, id));
@@ -138,7 +138,7 @@ impl Model {
         self.asks.values()
     }
 
-    /// Keeps a part of an answer until the rest is there.
+    /// Keeps a partial reply until the answer is complete.
     pub(crate) fn gather(&mut self, id: RequestNumber, part: &Body) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         ask.gathered.extend(part.iter().cloned());
@@ -146,7 +146,7 @@ impl Model {
         self.held_bytes += size(part);
     }
 
-    /// Drops the parts that are kept: the request is to be started anew.
+    /// Drops the kept partial replies, because the request starts again.
     pub(crate) fn drop_gathered(&mut self, id: RequestNumber) {
         let Some(ask) = self.asks.get_mut(&id) else { return };
         let bytes = size(&std::mem::take(&mut ask.gathered));
@@ -162,12 +162,12 @@ impl Model {
         self.asks.get_mut(&id)
     }
 
-    /// The requests that an answer to `requester` may be for, oldest first.
+    /// Returns the requests that an answer to `requester` may belong to, oldest first.
     pub(crate) fn of(&self, requester: &Requester) -> &[RequestNumber] {
         self.by_asker.get(requester).map_or(&[], Vec::as_slice)
     }
 
-    /// All requests of a client.
+    /// Returns all requests of a client.
     pub(crate) fn all_of<'a>(&'a self, peer: &'a ConnectionId) -> impl Iterator<Item = RequestNumber> + 'a {
         self.by_asker
             .iter()
@@ -183,12 +183,12 @@ impl Model {
         self.asks.len()
     }
 
-    /// How many requests have arrived.
+    /// Returns the number of requests that have arrived.
     pub(crate) fn arrived(&self) -> u64 {
         self.next
     }
 
-    /// The request that must be answered first.
+    /// Returns the request that must be answered first.
     pub(crate) fn first_due(&self) -> Option<(Time, RequestNumber)> {
         self.by_due.first().copied()
     }

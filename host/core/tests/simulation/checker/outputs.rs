@@ -1,4 +1,4 @@
-//! What the outputs say: each answer is owed, each start is due, each worker is one.
+//! Checks of outputs: each answer is due, each start is valid, each worker is registered.
 
 use super::clock::Kind;
 use super::model::{Place, RequestModel, RequestNumber, Requester};
@@ -11,19 +11,19 @@ use wasmnode_core::{
     Body, Caller, Code, ConnectionId, Event, Failure, Frame, OnFailure, Output, Run, ServiceName, Time,
 };
 
-/// What a plugin or worker is told of the request that it is to serve.
+/// Start of a request at a plugin or worker.
 struct Start<'a> {
     body: &'a [Frame],
-    /// How the worker speaks.
+    /// Dialect of the worker.
     dialect: Option<Dialect>,
-    /// How the worker is to name the request.
+    /// Frame by which the worker names the request.
     token: Option<&'a Frame>,
-    /// The client whose request it is, if that is told.
+    /// The client whose request it is, if the provider gets its name.
     caller: Option<&'a ConnectionId>,
 }
 
 impl Checker {
-    /// To be told of every output before it is acted upon.
+    /// Checks an output, before it is carried out.
     pub(crate) fn output(&mut self, output: &Output) {
         match output {
             Output::Send { to, frames } => self.sent(to, frames),
@@ -49,7 +49,7 @@ impl Checker {
             Output::Event(event) => self.event(event),
             Output::Reply { .. } => self.fail(&format!("clients here are sent frames: {output:?}")),
             Output::Dial { .. } | Output::Post { .. } | Output::HangUp(_) | Output::Disconnect(_) | Output::Zone(_) => {
-                self.fail(&format!("speaks to peers, although it has none: {output:?}"));
+                self.fail(&format!("sends messages to peers, although it has none: {output:?}"));
             }
         }
     }
@@ -76,7 +76,7 @@ impl Checker {
                 Ok((id, reply)) => {
                     let is_compact = frames[0][native::MAGIC.len()] > 5;
                     self.require(!is_compact || self.compact.contains(to), || {
-                        format!("{to} is told in a way that it does not speak: {frames:?}")
+                        format!("{to} gets a message in another dialect: {frames:?}")
                     });
                     self.answered(&Requester::Native(to.clone(), id), Some(Dialect::Native), reply);
                 }
@@ -91,8 +91,8 @@ impl Checker {
             Reply::Final(body) => match status(&body) {
                 Some(failure) => {
                     let told = self.settings.majordomo.on_failure == OnFailure::Status;
-                    self.require(told, || format!("tells {to} a failure, which the configuration forbids"));
-                    self.coverage.count("failure told as status");
+                    self.require(told, || format!("sends {to} a failure, which the configuration forbids"));
+                    self.coverage.count("failure sent as status");
                     Reply::Failure(failure)
                 }
                 None => Reply::Final(body),
@@ -106,39 +106,39 @@ impl Checker {
         let command = rest.first().and_then(|command| command.first().copied());
         let heartbeat = if dialect == Dialect::Majordomo01 { 4 } else { 5 };
         if command == Some(heartbeat + 1) && rest.len() == 1 {
-            self.moment.told_to_go.insert(to.clone());
+            self.moment.disconnected.insert(to.clone());
             self.farewells.remove(to);
-            return self.coverage.count("told to go");
+            return self.coverage.count("disconnected");
         }
         let now = self.now;
         let worker = self.workers.get_mut(to).filter(|worker| worker.dialect == dialect);
-        let Some(worker) = worker else { self.fail(&format!("takes {to} for a worker that speaks {dialect:?}")) };
+        let Some(worker) = worker else { self.fail(&format!("treats {to} as a worker in {dialect:?}")) };
         match (command, rest) {
             (Some(2), [_, token, empty, body @ ..]) if empty.is_empty() => self.handed_over(to, token, body),
             (Some(number), [_]) if number == heartbeat => {
-                worker.told = now;
+                worker.last_heartbeat = now;
                 self.coverage.count("heartbeat");
             }
-            _ => self.fail(&format!("tells worker {to} what no worker knows: {rest:?}")),
+            _ => self.fail(&format!("sends worker {to} an unknown command: {rest:?}")),
         }
     }
 
-    /// The request of a service that is started: the oldest of its caller that waits.
+    /// Removes and returns the request of a service that is started: the oldest waiting one of its caller.
     fn take_waiting(&mut self, service: &ServiceName, start: &Start<'_>) -> RequestNumber {
         let fronts: Vec<(RequestNumber, &RequestModel)> =
-            self.fronts(service).into_iter().filter_map(|id| Some((id, self.book.get(id)?))).collect();
+            self.fronts(service).into_iter().filter_map(|id| Some((id, self.model.get(id)?))).collect();
         let known = fronts.iter().find(|(_, ask)| start.token.is_some() && ask.token.as_ref() == start.token);
         let fits = |ask: &RequestModel| {
             let is_new = start.token.is_none() || ask.token.is_none();
             let is_callers = start.caller.is_none() || ask.requester.peer() == start.caller;
             is_new && is_callers && is_same(&ask.body, start.body, start.dialect)
         };
-        // Of two that look alike, one whose client is known to be gone has hardly been started.
+        // If two look alike, the one whose client is known to be gone was not started.
         let is_gone = |ask: &RequestModel| ask.requester.peer().is_some_and(|peer| self.moment.gone.contains(peer));
         let fitting = || fronts.iter().filter(|(_, ask)| fits(ask)).min_by_key(|(id, ask)| (is_gone(ask), *id));
         let next = known.or_else(fitting).map(|(id, _)| *id);
         let Some(id) = next else {
-            self.fail(&format!("{service} is started with {:?}, which is nobody's next request for it", start.body))
+            self.fail(&format!("{service} is started with {:?}, which is no caller's next request for it", start.body))
         };
         self.update_service(service, |service_model| {
             service_model.waiting.remove(&id);
@@ -146,14 +146,15 @@ impl Checker {
         id
     }
 
-    /// The oldest of each caller's requests that wait for a service, the oldest first; each call is a caller's only
-    /// one.
+    /// Returns the oldest waiting request of each caller for a service, the oldest first; each call counts as a caller
+    /// of its own.
     fn fronts(&self, service: &ServiceName) -> Vec<RequestNumber> {
         let (mut fronts, mut callers) = (Vec::new(), BTreeSet::new());
         for id in self.services.get(service).into_iter().flat_map(|service_model| service_model.waiting.iter().copied())
         {
-            let caller = self.book.get(id).and_then(|ask| ask.requester.peer());
-            // Where connections are lost one after the other, earlier ones may have been on their way to such.
+            let caller = self.model.get(id).and_then(|ask| ask.requester.peer());
+            // If connections are lost one after the other, earlier requests may have been sent to workers that are
+            // gone.
             if !self.moment.gone.is_empty() || caller.is_none_or(|caller| callers.insert(caller)) {
                 fronts.push(id);
             }
@@ -174,7 +175,7 @@ impl Checker {
         self.update_service(service, |service_model| service_model.running += 1);
         self.check_start(id, &start);
         self.coverage.count("run");
-        let Some(ask) = self.book.get_mut(id) else { return };
+        let Some(ask) = self.model.get_mut(id) else { return };
         ask.place = Place::Plugin(request.id);
         let caller = match &ask.requester {
             Requester::Native(peer, _) | Requester::Majordomo(peer, _) => Some(Caller::Client(peer.clone())),
@@ -193,10 +194,10 @@ impl Checker {
     fn handed_over(&mut self, to: &ConnectionId, token: &Frame, body: &[Frame]) {
         let Some(worker) = self.workers.get(to) else { return };
         self.require(worker.held.is_none(), || format!("hands worker {to} a second request"));
-        let silence = self.now.since(worker.heard);
+        let silence = self.now.since(worker.last_received);
         self.require(silence <= self.settings.majordomo.expiry, || format!("hands a request to {to}, silent so long"));
         let (service, dialect) = (worker.service.clone(), Some(worker.dialect));
-        // The node knows whose connection is gone before it says that they left.
+        // The node has received the ends of connections before it reports that their workers left.
         let present = self.workers.iter().filter(|(peer, _)| *peer == to || !self.moment.gone.contains(*peer));
         let rested = present.filter(|(_, other)| other.held.is_none() && other.service == service);
         let longest = rested.map(|(_, other)| other.idle_since).min() == Some(worker.idle_since);
@@ -210,10 +211,10 @@ impl Checker {
             self.coverage.count("handed over although its plugin was there");
         }
         self.check_start(id, &start);
-        let again = self.book.get(id).is_some_and(|ask| ask.starts > 1);
+        let again = self.model.get(id).is_some_and(|ask| ask.starts > 1);
         self.coverage.count(if again { "handed to another worker" } else { "handed to a worker" });
         let until = self.patience_with_workers(&service).map_or(Time::NEVER, |time| self.now + time);
-        let (Some(ask), Some(worker)) = (self.book.get_mut(id), self.workers.get_mut(to)) else { return };
+        let (Some(ask), Some(worker)) = (self.model.get_mut(id), self.workers.get_mut(to)) else { return };
         ask.place = Place::Worker(to.clone());
         worker.held = Some(Held { token: token.clone(), ask: id, until, heartbeats: 0 });
         let same = ask.token.get_or_insert_with(|| token.clone()) == token;
@@ -221,14 +222,14 @@ impl Checker {
         self.turn(id, Kind::Workers);
     }
 
-    /// Whether this request may be started, now and in this way.
+    /// Checks that a request may be started now and in this way.
     fn check_start(&mut self, id: RequestNumber, start: &Start<'_>) {
-        let Some(ask) = self.book.get_mut(id) else { self.fail("starts a request that has its answer") };
+        let Some(ask) = self.model.get_mut(id) else { self.fail("starts a request that has its answer") };
         ask.starts += 1;
         if std::mem::take(&mut ask.last_in_vain) {
             self.coverage.count("handed over in vain, then elsewhere");
         }
-        let Some(ask) = self.book.get(id) else { return };
+        let Some(ask) = self.model.get(id) else { return };
         let idempotent = self.settings_of(&ask.service).idempotent;
         let most = 1 + ask.in_vain + if idempotent { MAX_RETRIES } else { 0 };
         self.require(ask.starts <= most, || format!("starts a request {} times: {ask:?}", ask.starts));
@@ -248,8 +249,15 @@ impl Checker {
                     self.fail(&format!("registers {connection} for {service}, which it did not ask for"));
                 };
                 self.rests += 1;
-                let (heard, told, idle_since) = (self.now, self.now, self.rests);
-                let worker = Registered { service: service.clone(), held: None, dialect, heard, told, idle_since };
+                let (last_received, last_heartbeat, idle_since) = (self.now, self.now, self.rests);
+                let worker = Registered {
+                    service: service.clone(),
+                    held: None,
+                    dialect,
+                    last_received,
+                    last_heartbeat,
+                    idle_since,
+                };
                 let twice = self.workers.insert(connection.clone(), worker).is_some();
                 self.require(!twice, || format!("registers {connection} twice"));
                 self.update_service(service, |service_model| service_model.idle += 1);
@@ -263,7 +271,7 @@ impl Checker {
                     .services
                     .get(service)
                     .is_some_and(|service_model| service_model.offered && service_model.idle + service_model.busy > 0);
-                self.require(is_true, || format!("says that {service} is shared, which is not true"));
+                self.require(is_true, || format!("reports that {service} is shared, which is false"));
                 self.coverage.count("shared");
             }
             Event::Refused { connection, why } => {
@@ -280,24 +288,27 @@ impl Checker {
 
     fn failure_not_sent(&mut self, peer: &ConnectionId, service: Option<&ServiceName>, failure: &Failure) {
         let silent = self.settings.majordomo.on_failure == OnFailure::Silence;
-        self.require(silent, || format!("does not tell {peer} that {failure}, against the configuration"));
+        self.require(silent, || format!("does not send {peer} the failure {failure}, against the configuration"));
         self.coverage.count("failure failure_not_sent");
         let requester = match (service, &self.moment.own) {
             (Some(service), _) => Requester::Majordomo(peer.clone(), Frame::from(service.to_string())),
             (None, Some(own)) if own.requester.peer() == Some(peer) => own.requester.clone(),
-            _ => self.fail(&format!("complains about {peer}, who asked nothing wrong")),
+            _ => self.fail(&format!("refuses a valid message of {peer}")),
         };
         self.answered(&requester, None, Reply::Failure(failure.clone()));
     }
 
-    /// Its request waits again where it may be started again; otherwise it must be failed in this step.
+    /// Handles the end of a registration. The worker's request waits again if it may be started again; otherwise it
+    /// must fail in this step.
     fn worker_left(&mut self, peer: &ConnectionId, service: &ServiceName, why: &str) {
         let Some(worker) = self.workers.remove(peer) else { self.fail(&format!("dismisses {peer}, no worker")) };
-        self.require(worker.service == *service, || format!("dismisses {peer} from {service}, which it did not serve"));
+        self.require(worker.service == *service, || {
+            format!("ends the registration of {peer} for {service}, which it did not serve")
+        });
         let is_true = match why {
             "it sent nothing for too long" => {
                 let is_expected = worker.held.as_ref().is_none_or(|held| held.heartbeats >= HEARTBEATS);
-                is_expected && self.now.since(worker.heard) > self.settings.majordomo.expiry
+                is_expected && self.now.since(worker.last_received) > self.settings.majordomo.expiry
             }
             "it did not answer within the service's deadline" => {
                 worker.held.as_ref().is_some_and(|held| held.until <= self.now)
@@ -305,20 +316,20 @@ impl Checker {
             "the node shuts down" => self.stopped,
             _ => self.moment.must_leave.contains(peer),
         };
-        self.require(is_true, || format!("dismisses {peer} because {why}, which is not true"));
+        self.require(is_true, || format!("ends the registration of {peer} because {why}, which is false"));
         if !self.moment.must_leave.contains(peer) {
-            // It did not go by itself.
-            self.moment.must_be_told_to_go.insert(peer.clone());
+            // The worker did not send DISCONNECT itself.
+            self.moment.must_be_disconnected.insert(peer.clone());
         }
         let idempotent = self.settings_of(service).idempotent;
         let step = self.step;
-        let open = worker.held.as_ref().and_then(|held| Some((held.ask, self.book.get_mut(held.ask)?)));
+        let open = worker.held.as_ref().and_then(|held| Some((held.ask, self.model.get_mut(held.ask)?)));
         let given_back = open.and_then(|(id, ask)| {
             let may_wait = ask.last_in_vain || idempotent && ask.starts - ask.in_vain <= MAX_RETRIES;
             ask.place = if may_wait { Place::Waiting } else { Place::Adrift(step) };
             may_wait.then_some(id)
         });
-        given_back.into_iter().for_each(|id| self.book.drop_gathered(id));
+        given_back.into_iter().for_each(|id| self.model.drop_gathered(id));
         if given_back.is_none() {
             self.moment.must_be_closed.extend(worker.held.as_ref().map(|held| held.ask));
         }
@@ -328,9 +339,9 @@ impl Checker {
         });
     }
 
-    /// The request that ends here, if it was open, is in no service_model's way any more.
+    /// Removes a request that ends, and takes it from the queue of its service.
     pub(super) fn close(&mut self, id: RequestNumber) -> Option<RequestModel> {
-        let ask = self.book.close(id)?;
+        let ask = self.model.close(id)?;
         self.require(!ask.record_due, || format!("answers a trace without a record of it: {ask:?}"));
         self.moment.must_be_closed.extend(&ask.calls);
         self.update_service(&ask.service, |service_model| {
@@ -340,7 +351,7 @@ impl Checker {
     }
 }
 
-/// The failure that a status body tells.
+/// Returns the failure in a status body.
 fn status(body: &Body) -> Option<Failure> {
     let [mark, code, reason] = body.as_slice() else { return None };
     if mark != FAILURE_MARK {

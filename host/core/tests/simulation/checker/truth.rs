@@ -1,4 +1,4 @@
-//! Which request an answer is for, and whether the answer is true.
+//! Assigns answers to requests, and checks that they are true.
 
 use super::model::{Place, RequestModel, RequestNumber, Requester};
 use super::{Checker, ServiceModel};
@@ -6,7 +6,7 @@ use wasmnode_core::message::{Dialect, Reply, size, trace};
 use wasmnode_core::{Code, Failure, Frame, Time};
 
 impl Checker {
-    /// An answer, or a part of one, was told to `requester`, or would have been if its dialect had words for it.
+    /// Handles an answer or a partial reply to `requester`, including a failure that its dialect cannot carry.
     pub(super) fn answered(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: Reply) {
         if self.is_record(requester, dialect, &reply) {
             return self.coverage.count("traced");
@@ -15,15 +15,15 @@ impl Checker {
             self.moment.own = None;
             return;
         }
-        let candidates = self.book.of(requester).iter().filter_map(|id| Some((*id, self.book.get(*id)?)));
+        let candidates = self.model.of(requester).iter().filter_map(|id| Some((*id, self.model.get(*id)?)));
         let mut candidates = candidates.filter(|(_, ask)| dialect.is_none() || ask.dialect == dialect);
         match reply {
             Reply::Partial(body) => {
                 let place = |ask: &RequestModel| ask.parts.iter().position(|part| is_same(part, &body, dialect));
                 let Some((id, place)) = candidates.find_map(|(id, ask)| Some((id, place(ask)?))) else {
-                    self.fail(&format!("tells {requester:?} a part of an answer that it is not owed: {body:?}"));
+                    self.fail(&format!("sends {requester:?} a partial reply that is not due: {body:?}"));
                 };
-                self.book.get_mut(id).into_iter().for_each(|ask| drop(ask.parts.remove(place)));
+                self.model.get_mut(id).into_iter().for_each(|ask| drop(ask.parts.remove(place)));
                 self.coverage.count("partial reply");
             }
             Reply::Final(body) => {
@@ -32,9 +32,9 @@ impl Checker {
                     _ => false,
                 });
                 let Some((id, _)) = found else {
-                    self.fail(&format!("tells {requester:?} an answer that it is not owed: {body:?}"));
+                    self.fail(&format!("sends {requester:?} an answer that is not due: {body:?}"));
                 };
-                self.require(self.fits(&body), || format!("tells {requester:?} an answer over a limit"));
+                self.require(self.fits(&body), || format!("sends {requester:?} an answer over a limit"));
                 self.close(id);
                 self.replied += 1;
                 self.coverage.count("final reply");
@@ -42,9 +42,9 @@ impl Checker {
             Reply::Failure(failure) => {
                 let Some((id, _)) = candidates.find(|(id, ask)| self.is_true(*id, ask, &failure)) else {
                     let asks: Vec<&RequestModel> =
-                        self.book.of(requester).iter().filter_map(|id| self.book.get(*id)).collect();
+                        self.model.of(requester).iter().filter_map(|id| self.model.get(*id)).collect();
                     self.fail(&format!(
-                        "tells {requester:?} a failure that is not true of its requests: {failure}\n{asks:#?}"
+                        "sends {requester:?} a failure that is not true of its requests: {failure}\n{asks:#?}"
                     ));
                 };
                 self.failed(id, dialect, &failure);
@@ -56,7 +56,7 @@ impl Checker {
         self.coverage.count(failure.code.name());
         self.coverage.count_reason(Some(failure.code), &failure.reason);
         if dialect == Some(Dialect::Native) {
-            self.coverage.count("failure told natively");
+            self.coverage.count("native failure sent");
         }
         *self.failed.entry(failure.code).or_default() += 1;
         let Some(ask) = self.close(id) else { return };
@@ -67,12 +67,12 @@ impl Checker {
             self.failed_on_arrival += 1;
         }
         if let (Code::Cancelled, Some(parent)) = (failure.code, ask.parent) {
-            // A call ends before its caller's answer goes out.
+            // A call ends before its caller's answer is sent.
             self.moment.must_be_closed.push(parent);
         }
     }
 
-    /// Whether it is this node's record of a trace, which has none yet.
+    /// Returns `true` if the reply is this node's record of a trace, which has none yet.
     fn is_record(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: &Reply) -> bool {
         let Reply::Partial(records) = reply else { return false };
         let [record] = records.as_slice() else { return false };
@@ -83,9 +83,9 @@ impl Checker {
         if let Some(own) = self.moment.own.as_mut().filter(|own| own.requester == *requester) {
             return std::mem::take(&mut own.record_due);
         }
-        let due = |id: &&RequestNumber| self.book.get(**id).is_some_and(|ask| ask.record_due);
-        let traced = self.book.of(requester).iter().find(due).copied();
-        traced.and_then(|id| self.book.get_mut(id)).is_some_and(|ask| std::mem::take(&mut ask.record_due))
+        let due = |id: &&RequestNumber| self.model.get(**id).is_some_and(|ask| ask.record_due);
+        let traced = self.model.of(requester).iter().find(due).copied();
+        traced.and_then(|id| self.model.get_mut(id)).is_some_and(|ask| std::mem::take(&mut ask.record_due))
     }
 
     fn is_own_answer(&mut self, requester: &Requester, dialect: Option<Dialect>, reply: &Reply) -> bool {
@@ -103,7 +103,7 @@ impl Checker {
         }
     }
 
-    /// Whether what the failure says has happened to this request.
+    /// Returns `true` if the event that the failure names has happened to this request.
     fn is_true(&self, id: RequestNumber, ask: &RequestModel, failure: &Failure) -> bool {
         if ask.outcome.as_ref().is_some_and(|outcome| outcome.as_ref().err() == Some(failure)) {
             return true;
@@ -111,7 +111,7 @@ impl Checker {
         let (fresh, is_call) = (ask.arrived.0 == self.step, ask.parent.is_some());
         let waits = ask.place == Place::Waiting;
         match failure.code {
-            Code::Malformed => fresh && !is_call && self.book.of(&ask.requester).first() != Some(&id),
+            Code::Malformed => fresh && !is_call && self.model.of(&ask.requester).first() != Some(&id),
             Code::Forbidden => fresh && is_call && !self.is_listed(ask),
             Code::Loop => fresh && is_call && self.is_listed(ask) && !self.may_call(ask),
             Code::UnknownService => waits && self.is_out_of_patience(ask),
@@ -146,7 +146,7 @@ impl Checker {
         self.is_listed(call) && !call.chain.contains(&call.service) && depth <= self.settings.limits.call_depth
     }
 
-    /// Since when it waits for somebody to offer its service, if nobody does.
+    /// Returns the time since which a request has waited for a provider, if there is none.
     pub(super) fn waits_in_vain_since(&self, ask: &RequestModel) -> Option<Time> {
         let lost = self
             .services
@@ -163,25 +163,25 @@ impl Checker {
         })
     }
 
-    /// Whether a body is within the limits of a message.
+    /// Returns `true` if a body is within the limits of a message.
     pub(super) fn fits(&self, body: &[Frame]) -> bool {
         let limits = &self.settings.limits;
         size(body) <= limits.message && body.len() <= limits.frames
     }
 
-    /// The request itself stands in the book already.
+    /// The request itself is already in the model.
     fn is_over_a_limit(&self, ask: &RequestModel) -> bool {
         let limits = &self.settings.limits;
-        let of_client = ask.requester.peer().map_or(0, |peer| self.book.of_client(peer));
+        let of_client = ask.requester.peer().map_or(0, |peer| self.model.of_client(peer));
         let waiting = self.services.get(&ask.service).map_or(0, |service_model| service_model.waiting.len());
-        self.book.len() > limits.requests
-            || self.book.held_bytes > limits.held_bytes
+        self.model.len() > limits.requests
+            || self.model.held_bytes > limits.held_bytes
             || of_client > limits.requests_per_client
             || waiting > self.settings_of(&ask.service).queue
     }
 }
 
-/// How a failure tells where a request was when its time was over.
+/// Returns the text by which a failure names the stage of a request at its deadline.
 fn whereabouts(place: &Place) -> &'static str {
     match place {
         Place::Waiting => "waited",
@@ -190,7 +190,7 @@ fn whereabouts(place: &Place) -> &'static str {
     }
 }
 
-/// Whether a body arrives as it was produced: an empty one is told to a Majordomo peer as one empty frame.
+/// Returns `true` if a body arrives as it was produced: an empty one is sent to a Majordomo peer as one empty frame.
 pub(super) fn is_same(produced: &[Frame], told: &[Frame], dialect: Option<Dialect>) -> bool {
     let majordomo = dialect.is_some_and(|dialect| dialect != Dialect::Native);
     produced == told || majordomo && produced.is_empty() && *told == [Frame::new()]

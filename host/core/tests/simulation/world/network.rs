@@ -1,4 +1,4 @@
-//! What the network does: messages to the node, connections that come and go, pipes that fill; and plugins that do.
+//! The network: messages to the node, connections that begin and end, pipes that fill; and the loading of plugins.
 
 use super::{Happening, Outcome, World};
 use crate::actors::{Act, Actor, Cue};
@@ -8,7 +8,7 @@ use crate::scenario::{chance, up_to};
 use std::time::Duration;
 use wasmnode_core::{Frame, Input, ServiceName, Time};
 
-/// How many messages strangers remember.
+/// Number of recent messages that fuzz peers can repeat.
 const OVERHEARD: usize = 12;
 
 impl World {
@@ -23,14 +23,14 @@ impl World {
         }
     }
 
-    /// Gives a peer its turn, and does what it wants.
+    /// Lets a peer act, and carries out its actions.
     pub(super) fn cue(&mut self, peer: usize, turn: impl FnOnce(&mut Actor, &mut Cue<'_>)) {
         let (calm, bad_workers) = (self.calm, self.weather.bad_workers);
         let mut cue = Cue { rng: &mut self.rng, calm, bad_workers, overheard: &self.overheard, acts: Vec::new() };
         turn(&mut self.peers[peer].1, &mut cue);
         for act in cue.acts {
             match act {
-                Act::Say(frames) => self.say(peer, frames),
+                Act::Send(frames) => self.say(peer, frames),
                 Act::WakeIn(time, errand) => self.note(self.now + time, Happening::Wakes { peer, errand }),
                 Act::HangUp(pause) => self.hang_up(peer, pause),
             }
@@ -67,7 +67,7 @@ impl World {
         self.note(time, Happening::Arrives { peer, from, connection, frames });
     }
 
-    /// A connection is lost, perhaps several times in a row.
+    /// Breaks a connection, perhaps several times in a row.
     pub(super) fn break_off(&mut self, peer: usize) {
         let flaps = chance(&mut self.rng, self.weather.flapping);
         let pause = up_to(&mut self.rng, Duration::from_millis(if flaps { 100 } else { 1_000 }));
@@ -85,7 +85,7 @@ impl World {
         }
         let ended = link.hang_up(self.now);
         self.checker.coverage.count("connection lost");
-        // A machine that lost its power says nothing: then the node learns it from what it cannot send.
+        // A machine that lost its power closes no connection: the node detects it by messages that it cannot send.
         if let Some((connection, after)) = ended.filter(|_| chance(&mut self.rng, 700)) {
             let time = after + up_to(&mut self.rng, Duration::from_millis(50));
             self.note(time, Happening::Ends(connection));
@@ -105,7 +105,7 @@ impl World {
         self.cue(peer, Actor::connected);
     }
 
-    /// What waited for a full pipe is sent now, or is undeliverable because the connection is gone.
+    /// Sends the messages that waited for a full pipe; they are undeliverable if the connection is gone.
     pub(super) fn clear_pipe(&mut self, peer: usize) {
         let link = &mut self.peers[peer].0;
         let mut waiting = link.waiting.take().unwrap_or_default();
@@ -113,7 +113,7 @@ impl World {
         let lost = if !link.up || id != to {
             waiting.len()
         } else if link.was_lost_since_waiting() {
-            // The peer comes back with the same routing id while the node tries one message after the other.
+            // The peer reconnects with the same routing id while the node tries one message after the other.
             self.rng.usize(..=waiting.len())
         } else {
             0
@@ -131,7 +131,7 @@ impl World {
         self.feed(Input::Offered(service));
     }
 
-    /// A plugin file is put into the folder, or taken out.
+    /// Loads or removes a plugin.
     pub(super) fn reload(&mut self) {
         if self.loadable.is_empty() {
             return;
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// The end of time: everything must be settled.
+    /// Ends the seed: everything must be settled.
     pub(super) fn finish(mut self) -> Outcome {
         let peers = &self.peers;
         self.checker.at_end(&self.node, |id| {

@@ -1,7 +1,7 @@
-//! Requests between zones: none enters a zone twice, and none passes where a rule forbids it.
+//! Requests between zones: none enters a zone twice, and none passes against a policy.
 //!
-//! The books follow each copy of a request from node to node. What a liar says of where a request has been is taken
-//! over, for nobody could know better; what the others say must be so.
+//! The checker follows each copy of a request from node to node. The zones that a Byzantine router reports as crossed
+//! are taken over, because no receiver can verify them; those that other nodes report must be true.
 
 use super::Checker;
 use super::model::Model;
@@ -10,25 +10,25 @@ use wasmnode_core::message::path::RouteKey;
 use wasmnode_core::message::peer::{self, Forward, PeerMessage};
 use wasmnode_core::{Frame, Label, Neighbour};
 
-/// How a copy of a request came to a process.
+/// Arrival of a copy of a request at a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
     /// The zones that it has entered.
     crossed: Vec<Label>,
-    /// Where the router listens that it came from, if that is of another zone.
+    /// Endpoint of the router that sent it, if that is of another zone.
     from: Option<String>,
 }
 
 impl Checker {
-    /// A request is sent to a process, whether or not it arrives.
+    /// Records a request sent to a process, whether or not it arrives.
     pub(super) fn crosses(&mut self, from: ProcessId, to: ProcessId, number: u64, frames: &[Frame]) {
         let Ok(PeerMessage::Request(forward)) = peer::decode(frames.to_vec()) else {
             self.fail("a node sends a request that cannot be read");
         };
-        if Some(self.books[&from].settings.endpoint.as_str()) != self.liar.as_deref() {
+        if Some(self.models[&from].settings.endpoint.as_str()) != self.liar.as_deref() {
             self.is_allowed(from, to, number, &forward);
         }
-        let (from, to_zone) = (&self.books[&from].settings, self.books[&to].settings.zone.clone());
+        let (from, to_zone) = (&self.models[&from].settings, self.models[&to].settings.zone.clone());
         let is_abroad = from.zone != to_zone;
         let mut arrival = Arrival { crossed: forward.crossed, from: is_abroad.then(|| from.endpoint.clone()) };
         if is_abroad {
@@ -42,9 +42,10 @@ impl Checker {
         }
     }
 
-    /// Whether an honest node may send a request there.
+    /// Checks that an honest node may send a request there.
     fn is_allowed(&self, from: ProcessId, to: ProcessId, number: u64, forward: &Forward) {
-        let (Model { settings: sender, .. }, Model { settings: receiver, .. }) = (&self.books[&from], &self.books[&to]);
+        let (Model { settings: sender, .. }, Model { settings: receiver, .. }) =
+            (&self.models[&from], &self.models[&to]);
         let (name, zone) = (&sender.name, &sender.zone);
         let key =
             RouteKey { zone: forward.zone.clone().unwrap_or_else(|| zone.clone()), service: forward.service.clone() };
@@ -66,7 +67,7 @@ impl Checker {
         let mut known = arrivals.iter().filter(|arrival| arrival.is(&forward.crossed)).peekable();
         if known.peek().is_none() {
             self.fail(&format!(
-                "{name} of {zone} says of request {number} where it was not: {forward:?}, {arrivals:?}"
+                "{name} of {zone} reports zones of request {number} where it was not: {forward:?}, {arrivals:?}"
             ));
         }
         if !known.any(|arrival| arrival.from.as_deref().is_none_or(is_exported)) {
@@ -76,7 +77,7 @@ impl Checker {
 }
 
 impl Arrival {
-    /// Whether these zones are the same, each counted once.
+    /// Returns `true` if these zones are the same, each counted once.
     fn is(&self, crossed: &[Label]) -> bool {
         crossed.iter().all(|zone| self.crossed.contains(zone)) && self.crossed.iter().all(|zone| crossed.contains(zone))
     }

@@ -8,29 +8,29 @@ use wasmnode_core::{Code, ConnectionId, Frame, NodeSettings, ServiceName, Servic
 pub(super) struct RequestModel {
     pub(super) requester: Requester,
     pub(super) service: String,
-    /// The process that was asked.
+    /// The process that got the request.
     pub(super) home: ProcessId,
     /// The node that is to serve it.
     pub(super) node: Option<String>,
     /// The zone where it is to be served.
     pub(super) zone: Option<String>,
     pub(super) deadline: Option<Duration>,
-    /// Whether it waits while nobody offers its service.
+    /// Whether it waits while its service has no provider.
     pub(super) waits: bool,
     pub(super) key: Option<Frame>,
     /// Whether the node has received it, and when.
     pub(super) is_open: bool,
     pub(super) opened: Time,
     pub(super) runs: Vec<Execution>,
-    /// Parts of an answer that were told, and the run that they are of.
+    /// Partial replies that were sent, and the run that they belong to.
     pub(super) parts: BTreeSet<Frame>,
     pub(super) told_by: Option<usize>,
     pub(super) is_cancelled: bool,
     pub(super) is_answered: bool,
     pub(super) failed_with: Option<Code>,
-    /// In calm, whether it has to succeed, or to fail.
+    /// Whether it must succeed or fail, in calm.
     pub(super) must_succeed: Option<bool>,
-    /// How often it was sent to a peer.
+    /// Number of times that it was sent to a peer.
     pub(super) forwards: usize,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Requester {
 #[derive(Debug)]
 pub(super) struct Execution {
     pub(super) at: ProcessId,
-    /// Whether it may safely run twice, as the node says that runs it.
+    /// Whether it may safely run twice, by the settings of the node that runs it.
     pub(super) is_idempotent: bool,
     pub(super) result: Option<Result<(), Code>>,
 }
@@ -59,13 +59,13 @@ pub(super) struct Model {
     pub(super) is_leaving: bool,
     pub(super) has_lost_its_name: bool,
     pub(super) started: Time,
-    /// When it was started, frozen or thawed last.
+    /// Time at which it was last started, frozen or resumed.
     pub(super) troubled: Time,
-    /// What its plugins offer, and since when.
+    /// Services of its plugins, and the time since which they are offered.
     pub(super) offers: BTreeMap<ServiceName, Time>,
-    /// Requests whose time was over while it was frozen.
+    /// Requests whose deadline passed while it was frozen.
     pub(super) overdue: Vec<u64>,
-    /// How often it was woken at this time.
+    /// Time of the last wake-up, and the number of wake-ups at that time.
     pub(super) ticks: (Time, u32),
     pub(super) steps: u64,
     /// Requests that it has sent to peers.

@@ -1,6 +1,6 @@
-//! What can be reached from which zone, and at what cost, found in another way than the routers do.
+//! Reachability between zones and its cost, computed by another algorithm than that of the routers.
 //!
-//! Rules let pass by service and zone, never by path, and every link costs something: so the best ways are the shortest
+//! Policies filter by service and zone, never by path, and every link has a cost. So the best routes are the shortest
 //! ones over the links that let a service pass, for each service of each zone.
 
 use super::model::Model;
@@ -8,25 +8,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasmnode_core::message::path::{MAX_HOPS, RouteKey};
 use wasmnode_core::{Label, Neighbour, ServiceName};
 
-/// What is to be expected of a service of another zone.
+/// Expected reachability of a service of another zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// It is reached at this cost.
     Reached(u32),
     Unreached,
-    /// Its path may be too long, or just not.
+    /// It may be reachable or not, because its path is close to the largest length.
     Either,
 }
 
-/// For each service of a zone: what it costs from the others, and how many links it is away.
+/// For each service of a zone: its cost from the others, and its distance in links.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     ways: BTreeMap<RouteKey, BTreeMap<Label, (u32, usize)>>,
-    /// The most routers that a path crosses in one zone.
+    /// Largest number of routers that a path crosses in one zone.
     routers: usize,
 }
 
-/// A link, as what it lets pass travels: from the zone of the one who exports.
+/// A link in the direction of adverts: from the zone of the exporting router.
 struct Link<'a> {
     to: &'a Label,
     export: &'a Neighbour,
@@ -37,8 +37,8 @@ impl Reach {
     pub(super) fn new<'a>(living: impl Iterator<Item = &'a Model> + Clone) -> Self {
         let routers: BTreeMap<&str, &Model> = living
             .clone()
-            .filter(|book| book.settings.is_router())
-            .map(|book| (book.settings.endpoint.as_str(), book))
+            .filter(|model| model.settings.is_router())
+            .map(|model| (model.settings.endpoint.as_str(), model))
             .collect();
         let mut links: BTreeMap<&Label, Vec<Link<'_>>> = BTreeMap::new();
         for (endpoint, router) in &routers {
@@ -54,14 +54,14 @@ impl Reach {
         let mut by_zone: BTreeMap<&Label, usize> = BTreeMap::new();
         routers.values().for_each(|router| *by_zone.entry(&router.settings.zone).or_default() += 1);
         let keys: BTreeSet<RouteKey> = living
-            .flat_map(|book| book.offers.keys().map(|service| (book.settings.zone.clone(), service.clone())))
+            .flat_map(|model| model.offers.keys().map(|service| (model.settings.zone.clone(), service.clone())))
             .map(|(zone, service)| RouteKey { zone, service })
             .collect();
         let routers = by_zone.values().copied().max().unwrap_or(0).min(2);
         Self { ways: keys.into_iter().map(|key| (key.clone(), ways_to(&key, &links))).collect(), routers }
     }
 
-    /// What is expected in a zone of a service of another, or of its own.
+    /// Returns the expected reachability of a service from a zone, another or its own.
     pub(crate) fn expects(&self, home: &Label, key: &RouteKey) -> Expected {
         match self.ways.get(key).and_then(|ways| ways.get(home)) {
             Some((cost, far)) if far * self.routers.max(1) <= MAX_HOPS => Expected::Reached(*cost),
@@ -70,12 +70,12 @@ impl Reach {
         }
     }
 
-    /// All services of all zones.
+    /// Iterates over all services of all zones.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &RouteKey> {
         self.ways.keys()
     }
 
-    /// Whether a service is served where a request goes that names a zone, or none; `None` if that cannot be said.
+    /// Returns `true` if a request for a service, with or without a zone, is served; `None` if that is uncertain.
     pub(crate) fn is_served(&self, home: &Label, service: &ServiceName, zone: Option<&Label>) -> Option<bool> {
         let keys = self.keys().filter(|key| key.service == *service && zone.is_none_or(|zone| *zone == key.zone));
         let all: Vec<_> = keys.map(|key| self.expects(home, key)).collect();
@@ -88,7 +88,7 @@ fn neighbours(router: &Model) -> impl Iterator<Item = &Neighbour> {
     router.settings.router.iter().flat_map(|router| &router.neighbours)
 }
 
-/// What a service costs from each zone that it can be reached from, the cheapest first (Dijkstra, 1959).
+/// Returns the cost and the distance in links of a service from each zone that reaches it (Dijkstra, 1959).
 fn ways_to(key: &RouteKey, links: &BTreeMap<&Label, Vec<Link<'_>>>) -> BTreeMap<Label, (u32, usize)> {
     let mut found = BTreeMap::new();
     let mut next = BTreeSet::from([(0, 0, &key.zone)]);

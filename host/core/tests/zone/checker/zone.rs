@@ -1,4 +1,4 @@
-//! What must hold between nodes: who is dead gets no requests for long, and in calm weather all agree.
+//! Invariants between nodes: dead nodes soon get no requests, and in calm all nodes agree.
 
 use super::Checker;
 use super::model::{Model, RequestModel, Requester};
@@ -10,26 +10,26 @@ use wasmnode_core::message::path::RouteKey;
 use wasmnode_core::message::peer;
 use wasmnode_core::{Failure, Frame, Label, Node, ServiceName, ZoneEvent};
 
-/// After an accident, this is how long nothing is demanded of the nodes concerned: they dial again after up to 2 s, and
-/// may wait 3 s for a welcome.
+/// Time after an accident during which the nodes concerned are not checked: they dial again after up to 2 s, and may
+/// wait 3 s for a welcome.
 const RECOVERY: Duration = Duration::from_secs(6);
 
-/// The same for a node that was frozen, as far as its own clients are concerned.
+/// The same for the clients of a node that was frozen.
 const THAWED_WITHIN: Duration = Duration::from_millis(500);
 
-/// Heartbeats after which a peer that answers nothing gets no request.
+/// Number of heartbeats without an answer after which a peer gets no requests.
 const TOLERANCE: u32 = 3;
 
-/// How long the nodes may disagree after the faults: until a broken connection is noticed (0.5 s here), it is dialled
-/// again (2 s), a welcome is awaited in vain (3 s), the dead are greeted (twice 2 s) and a probe has failed and been
-/// refuted (3 s).
+/// Time for which the nodes may disagree after the faults: until a broken connection is detected (0.5 s here), it is
+/// dialled again (2 s), the wait for a welcome times out (3 s), announcements reach dead members (twice 2 s) and a
+/// probe has failed and been refuted (3 s).
 const AGREE_WITHIN: Duration = Duration::from_secs(13);
 
-/// And so many probe periods per node: who has missed the news of a death finds it by a probe of its own, and each node
-/// is probed once in two turns at the latest.
+/// Further probe periods per node: a node that missed the update of a death detects it with its own probe, and each
+/// node is probed at least once in two turns.
 const TURNS: u32 = 2;
 
-/// How a zone is.
+/// Actual state of a zone.
 #[derive(Default)]
 struct Truth<'a> {
     names: BTreeSet<&'a str>,
@@ -37,7 +37,7 @@ struct Truth<'a> {
 }
 
 impl Checker {
-    /// A node sends something to the process at the other end of a link.
+    /// Checks a message to the process at the other end of a link.
     pub(crate) fn posts(&mut self, from: ProcessId, to: Option<ProcessId>, frames: &[Frame]) {
         match frames.first().and_then(|header| header.get(peer::MAGIC.len())) {
             Some(1) => {}
@@ -51,7 +51,7 @@ impl Checker {
             }
             _ => return,
         }
-        self.book(from).forwards += 1;
+        self.model(from).forwards += 1;
         let number = frames.get(1).and_then(|mark| super::number_in(mark)).map(|(number, _)| number);
         if let Some(number) = number.filter(|number| self.asks.contains_key(number)) {
             self.forwards(from, number);
@@ -59,7 +59,7 @@ impl Checker {
                 self.crosses(from, to, number, frames);
             }
         }
-        if let Some(to) = to.filter(|to| self.books.get(to).is_some_and(|book| !book.is_alive || book.is_frozen)) {
+        if let Some(to) = to.filter(|to| self.models.get(to).is_some_and(|model| !model.is_alive || model.is_frozen)) {
             self.asks_the_dead(from, to);
         }
     }
@@ -71,26 +71,26 @@ impl Checker {
         if again {
             self.coverage.count("tried at another node");
         }
-        if self.books[&from].offers.keys().any(|offered| offered.as_str() == service) {
+        if self.models[&from].offers.keys().any(|offered| offered.as_str() == service) {
             self.coverage.count("spilled over");
         }
     }
 
-    /// A request goes to a node that is dead or frozen: that may happen only until it has left one unanswered for three
+    /// Checks a request to a dead or frozen node: it may get requests only until it has left one unanswered for three
     /// heartbeats.
     fn asks_the_dead(&mut self, from: ProcessId, to: ProcessId) {
         self.coverage.count("asked the dead");
         if !self.is_gentle {
             return;
         }
-        let Model { troubled, settings, .. } = &self.books[&to];
-        // What it said before may still arrive.
+        let Model { troubled, settings, .. } = &self.models[&to];
+        // Its earlier messages may still arrive.
         let since = self.now.max(*troubled + self.under_way);
         let first = *self.unanswered.entry((from, to)).or_insert(since);
         // Clocks run slow by up to 1 %.
         let bound = settings.peers.heartbeat * TOLERANCE * 102 / 100 + Duration::from_millis(1);
         if self.now.since(first) > bound {
-            let (from, to) = (self.books[&from].name(), self.books[&to].name());
+            let (from, to) = (self.models[&from].name(), self.models[&to].name());
             self.fail(&format!(
                 "{from} still chooses {to}, which has answered nothing for {:?}",
                 self.now.since(first)
@@ -98,15 +98,15 @@ impl Checker {
         }
     }
 
-    /// Whether a failure is one that had to be, where only single nodes have accidents.
+    /// Checks that a failure was unavoidable, if only single nodes have accidents.
     pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
-        let (ask, home) = (&self.asks[&number], &self.books[&id]);
-        let settled = |book: &Model| book.is_well() && book.troubled + RECOVERY <= ask.opened;
+        let (ask, home) = (&self.asks[&number], &self.models[&id]);
+        let settled = |model: &Model| model.is_well() && model.troubled + RECOVERY <= ask.opened;
         let is_plain = matches!(ask.requester, Requester::Client(_))
             && ask.node.is_none()
             && ask.zone.is_none()
             && !ask.is_cancelled;
-        // It is at work again soon after it was frozen, for its links stand.
+        // It serves again soon after it was frozen, because its links remain.
         let is_ready =
             home.is_well() && home.started + RECOVERY <= ask.opened && home.troubled + THAWED_WITHIN <= ask.opened;
         if !self.is_gentle || !is_plain || !is_ready || ask.told_by.is_some() {
@@ -114,16 +114,16 @@ impl Checker {
         }
         let service: Option<ServiceName> = ask.service.parse().ok();
         let Some(service) = service else { return };
-        let may_repeat = ask.key.is_some() || self.books.values().all(|book| book.settings_of(&service).idempotent);
+        let may_repeat = ask.key.is_some() || self.models.values().all(|model| model.settings_of(&service).idempotent);
         if !may_repeat && !failure.code.was_not_started() {
             return;
         }
-        let offers = |book: &&Model| {
-            settled(book)
-                && book.settings.zone == home.settings.zone
-                && book.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
+        let offers = |model: &&Model| {
+            settled(model)
+                && model.settings.zone == home.settings.zone
+                && model.offers.get(&service).is_some_and(|since| *since + RECOVERY <= ask.opened)
         };
-        if let Some(other) = self.books.values().find(offers) {
+        if let Some(other) = self.models.values().find(offers) {
             let (home, other) = (home.name(), other.name());
             self.fail(&format!("request {number} of {service} fails at {home} although {other} is there: {failure}"));
         }
@@ -134,11 +134,11 @@ impl Checker {
             ZoneEvent::MemberJoined(_) => "member joined",
             ZoneEvent::MemberLeft(_) => "member left",
             ZoneEvent::Renewed(_) => "taken for dead, and back",
-            ZoneEvent::NameTaken(rival) if rival.endpoint == self.books[&id].settings.endpoint => {
-                self.fail(&format!("{} gives its name up to the process that it was itself", self.books[&id].name()));
+            ZoneEvent::NameTaken(rival) if rival.endpoint == self.models[&id].settings.endpoint => {
+                self.fail(&format!("{} gives its name up to its own earlier process", self.models[&id].name()));
             }
             ZoneEvent::NameTaken(_) => {
-                self.book(id).has_lost_its_name = true;
+                self.model(id).has_lost_its_name = true;
                 "name taken"
             }
             ZoneEvent::LinkLost { .. } => "link lost",
@@ -148,8 +148,8 @@ impl Checker {
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
             ZoneEvent::PeerRefused { .. } => "peer refused",
-            ZoneEvent::SessionUp { .. } | ZoneEvent::SessionDown { .. } if !self.books[&id].settings.is_router() => {
-                self.fail(&format!("speaks of routers, although it is none: {event:?}"));
+            ZoneEvent::SessionUp { .. } | ZoneEvent::SessionDown { .. } if !self.models[&id].settings.is_router() => {
+                self.fail(&format!("reports routers, although it is not one: {event:?}"));
             }
             ZoneEvent::SessionUp { .. } => "session up",
             ZoneEvent::SessionDown { .. } => "session down",
@@ -158,49 +158,49 @@ impl Checker {
         self.coverage.count(what);
     }
 
-    /// How many updates of paths were told, and their bytes.
+    /// Returns the number of path updates that were sent, and their bytes.
     pub(crate) fn path_updates(&self) -> (u64, u64) {
         (self.coverage.times("update of paths"), self.coverage.times("bytes of updates of paths"))
     }
 
     pub(crate) fn has_lost_its_name(&self, id: ProcessId) -> bool {
-        self.books[&id].has_lost_its_name
+        self.models[&id].has_lost_its_name
     }
 
     pub(crate) fn is_answered(&self, ask: u64) -> bool {
         self.asks[&ask].is_answered
     }
 
-    /// This request may not fail, or may not succeed.
+    /// Sets whether a request must succeed or fail.
     pub(crate) fn must_succeed(&mut self, ask: u64, must_succeed: Option<bool>) {
         self.ask_mut(ask).must_succeed = must_succeed;
     }
 
-    /// What can be reached from where, if no accident happens.
+    /// Returns the reachability between zones without accidents.
     pub(crate) fn reach(&self, living: &[&Process]) -> Reach {
-        Reach::new(living.iter().map(|process| &self.books[&process.id]))
+        Reach::new(living.iter().map(|process| &self.models[&process.id]))
     }
 
-    /// What two of the living see differently, or see although it is not so.
+    /// Returns a difference between the views of live nodes, or between a view and the actual state.
     pub(crate) fn disagreement(&self, living: &[&Process], reach: &Reach) -> Option<String> {
         let mut truths: BTreeMap<&Label, Truth<'_>> = BTreeMap::new();
         for process in living {
-            let book = &self.books[&process.id];
-            let truth = truths.entry(&book.settings.zone).or_default();
-            truth.names.insert(book.name());
-            for service in book.offers.keys() {
-                truth.offers.entry(service).or_default().insert(book.name());
+            let model = &self.models[&process.id];
+            let truth = truths.entry(&model.settings.zone).or_default();
+            truth.names.insert(model.name());
+            for service in model.offers.keys() {
+                truth.offers.entry(service).or_default().insert(model.name());
             }
         }
         living.iter().find_map(|process| {
-            let book = &self.books[&process.id];
-            let view = self.view(book, &process.node, &truths[&book.settings.zone], reach);
-            view.map(|what| format!("{} of {}: {what}", book.name(), book.settings.zone))
+            let model = &self.models[&process.id];
+            let view = self.view(model, &process.node, &truths[&model.settings.zone], reach);
+            view.map(|what| format!("{} of {}: {what}", model.name(), model.settings.zone))
         })
     }
 
-    /// What a node sees differently.
-    fn view(&self, book: &Model, node: &Node, truth: &Truth<'_>, reach: &Reach) -> Option<String> {
+    /// Returns a difference between the view of a node and the actual state.
+    fn view(&self, model: &Model, node: &Node, truth: &Truth<'_>, reach: &Reach) -> Option<String> {
         let Truth { names, offers } = truth;
         let members = node.members();
         let seen: BTreeSet<_> = members.iter().map(|status| status.member.name.as_str()).collect();
@@ -212,7 +212,7 @@ impl Checker {
         }
         let mut seen: BTreeMap<ServiceName, BTreeSet<String>> = BTreeMap::new();
         let mut abroad: BTreeMap<RouteKey, u32> = BTreeMap::new();
-        for status in node.services(book.clock.shows(self.now)) {
+        for status in node.services(model.clock.shows(self.now)) {
             if let Some(silent) = status.peers.iter().find(|peer| peer.is_unresponsive) {
                 return Some(format!("takes {} for silent", silent.node));
             }
@@ -223,7 +223,7 @@ impl Checker {
                 *cost = peer.cost.min(*cost);
             }
             let peers = status.peers.iter().filter(|peer| peer.zone.is_none()).map(|peer| peer.node.to_string());
-            let here = status.plugin.then(|| book.name().to_owned());
+            let here = status.plugin.then(|| model.name().to_owned());
             let all: BTreeSet<_> = peers.chain(here).collect();
             if !all.is_empty() {
                 seen.insert(status.name, all);
@@ -236,7 +236,7 @@ impl Checker {
         if !same {
             return Some(format!("sees {seen:?}, but offered is {offers:?}"));
         }
-        abroad_is_wrong(&book.settings.zone, &abroad, reach)
+        abroad_is_wrong(&model.settings.zone, &abroad, reach)
     }
 
     pub(crate) fn agreed_after(&mut self, time: Duration) {
@@ -244,20 +244,20 @@ impl Checker {
     }
 
     pub(crate) fn may_disagree(&self, calm_for: Duration, what: &str) {
-        let names: BTreeSet<_> = self.books.values().map(Model::name).collect();
-        let period = self.books.values().map(|book| book.settings.members.probe_period).max().unwrap_or_default();
+        let names: BTreeSet<_> = self.models.values().map(Model::name).collect();
+        let period = self.models.values().map(|model| model.settings.members.probe_period).max().unwrap_or_default();
         let nodes = u32::try_from(names.len()).unwrap_or(u32::MAX);
         if calm_for > AGREE_WITHIN + self.forgets_within + period * TURNS * nodes {
             self.fail(&format!("{calm_for:?} after the faults, {what}"));
         }
     }
 
-    /// Nothing may be left over.
+    /// Checks that no request is left over.
     pub(crate) fn at_end(&mut self, living: &[&Process]) {
         for process in living {
-            let book = &self.books[&process.id];
+            let model = &self.models[&process.id];
             if process.node.outstanding() > 0 {
-                self.fail(&format!("at the end, {} has {} requests", book.name(), process.node.outstanding()));
+                self.fail(&format!("at the end, {} has {} requests", model.name(), process.node.outstanding()));
             }
             self.coverage.count_many("retried by a node", process.node.counters().retried);
             self.coverage.count_many("unclaimed", process.node.counters().unclaimed);
@@ -265,16 +265,16 @@ impl Checker {
         let open = self.asks.iter().find(|(_, ask)| {
             ask.is_open
                 && !ask.is_answered
-                && self.books[&ask.home].is_alive
+                && self.models[&ask.home].is_alive
                 && !matches!(ask.requester, Requester::Call)
         });
         if let Some((number, _)) = open {
-            self.fail(&format!("somebody waits for ever for request {number}"));
+            self.fail(&format!("request {number} never gets an answer"));
         }
     }
 }
 
-/// What a node of a zone thinks of other zones that is not so.
+/// Returns a difference between a node's view of other zones and the expected reachability.
 fn abroad_is_wrong(home: &Label, abroad: &BTreeMap<RouteKey, u32>, reach: &Reach) -> Option<String> {
     let is_wrong = |key: &&RouteKey| {
         *home != key.zone

@@ -1,5 +1,4 @@
-//! Several zones, joined by one to three routers each: who is joined with whom, what may pass, and what goes wrong
-//! there.
+//! Several zones, joined by one to three routers each: their links, policies and faults.
 
 use super::{Accident, Joined, Plan, SERVICES, Scenario, Weather, chance, common, name, pick};
 use crate::graph::Family;
@@ -11,7 +10,7 @@ use wasmnode_core::{Neighbour, NodeSettings, PathSettings, RouterSettings, Seed,
 /// Two routers that are neighbours.
 type Joint = (usize, usize);
 
-/// How large many zones are together.
+/// Size of a network of zones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     pub(crate) family: Family,
@@ -20,12 +19,12 @@ pub(crate) struct Extent {
     pub(crate) nodes: usize,
     /// Routers of each zone.
     pub(crate) routers: usize,
-    /// Zones that serve something for others.
+    /// Number of zones that serve others.
     pub(crate) origins: usize,
 }
 
 impl Scenario {
-    /// Many zones in good weather, without accidents: some serve `add` for all, and all serve `back` for themselves.
+    /// Returns many zones without faults: some serve `add` for all, and all serve `back` for themselves.
     pub(crate) fn many_zones(extent: Extent) -> Self {
         let rng = &mut Rng::with_seed(extent.zones as u64);
         let Extent { zones, nodes: count, routers, origins, .. } = extent;
@@ -63,20 +62,20 @@ impl Scenario {
         Self { nodes, weather, clients, pause, burst, accidents, calm, is_gentle, clocks, ahead, joined, test }
     }
 
-    /// Two to six zones of one to ten nodes each.
+    /// Returns two to six zones of one to ten nodes each.
     pub(crate) fn zones(seed: u64) -> Self {
         let rng = &mut Rng::with_seed(seed);
         let is_gentle = chance(rng, 250);
         let calm = Time::from_micros(rng.u64(5_000_000..12_000_000));
         let mut common = common(rng, is_gentle);
         for service in common.services.values_mut() {
-            // The way there and back through all zones takes its time.
+            // The path through all zones and back takes long.
             service.deadline = service.deadline.max(Some(Duration::from_secs(2)));
         }
         let family = pick(rng, &Family::ALL);
         let (zones, count, routers) =
             (rng.usize(2..=6), pick(rng, &[1, 2, 3, 3, 10]), if is_gentle { 2 } else { pick(rng, &[1, 1, 2, 3]) });
-        // Lies and what was missed are to be forgotten and found within the time of a test.
+        // False statements must expire, and lost updates be detected, within the time of a test.
         let still = pick(rng, &[1_000, 2_000]);
         let paths = PathSettings {
             still: Duration::from_millis(still),
@@ -101,7 +100,7 @@ impl Scenario {
         let (is_alone, is_stale) = (routers == 1, !is_gentle && chance(rng, 200));
         let liar = is_alone && zones > 2 && !is_gentle && chance(rng, 300);
         let liar = liar.then(|| zones * count + rng.usize(..zones));
-        // Routers believe clocks that differ by up to a day.
+        // Routers accept clocks that differ by up to a day.
         let clocks = super::wrong_clocks(rng, &[super::HOURS]);
         Self {
             nodes,
@@ -120,7 +119,7 @@ impl Scenario {
     }
 }
 
-/// The nodes of all zones, and then the routers: those that stand next to each other are of different zones.
+/// Returns the nodes of all zones, and then the routers; adjacent ones are of different zones.
 fn members(rng: &mut Rng, zones: usize, count: usize, routers: usize, common: &NodeSettings) -> Vec<Plan> {
     let mut plans = Vec::new();
     for member in 0..count + routers {
@@ -139,7 +138,7 @@ fn members(rng: &mut Rng, zones: usize, count: usize, routers: usize, common: &N
             } else {
                 settings.router = None;
                 if chance(rng, 30) {
-                    // A node that does not agree with the others about what may run twice.
+                    // The node disagrees with the others on which services are idempotent.
                     settings.services.values_mut().for_each(|service| service.idempotent = rng.bool());
                 }
             }
@@ -151,7 +150,7 @@ fn members(rng: &mut Rng, zones: usize, count: usize, routers: usize, common: &N
     plans
 }
 
-/// Two zones are joined by as many links as each has routers, at most two.
+/// Returns the links between zones: two zones are joined by as many links as each has routers, at most two.
 fn joints(rng: &mut Rng, Extent { family, zones, nodes, routers, .. }: Extent) -> Vec<Joint> {
     let number = |zone: usize, router: usize| (nodes + router) * zones + zone;
     let mut joints = Vec::new();
@@ -167,7 +166,7 @@ fn endpoint(member: &str, zone: usize) -> String {
     format!("tcp://{member}.z{zone}")
 }
 
-/// A router takes another for its neighbour.
+/// Adds one router to the neighbours of another.
 fn join(rng: &mut Rng, nodes: &mut [Plan], (a, b): Joint, has_policies: bool) {
     let NodeSettings { name, zone, endpoint, .. } = nodes[b].settings.clone();
     let (import, export) = policies(rng, has_policies);
@@ -175,7 +174,7 @@ fn join(rng: &mut Rng, nodes: &mut [Plan], (a, b): Joint, has_policies: bool) {
     nodes[a].settings.router.as_mut().unwrap().neighbours.push(neighbour);
 }
 
-/// What a router may import and export.
+/// Returns the import and export policies of a router.
 pub(crate) fn policies(rng: &mut Rng, has_policies: bool) -> (Policy, Policy) {
     let mut draw = |often: u32| {
         if !has_policies || chance(rng, often) {
@@ -192,7 +191,7 @@ pub(crate) fn policies(rng: &mut Rng, has_policies: bool) -> (Policy, Policy) {
     (draw(600), draw(400))
 }
 
-/// Routers have as many accidents as all nodes together.
+/// Returns the accidents. Routers have as many as all nodes together.
 fn trouble(rng: &mut Rng, count: usize, joints: &[Joint], has_policies: bool, calm: Time) -> Vec<(Time, Accident)> {
     let mut accidents = Vec::new();
     let kinds: Vec<u8> = (0..9).filter(|_| chance(rng, 400)).collect();

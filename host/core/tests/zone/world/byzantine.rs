@@ -1,5 +1,5 @@
-//! What bad company makes of what it sends: a router that lies about paths and about where requests have been, and
-//! routers that tell again what they told long ago.
+//! Tampering with messages: a router that sends false paths and false crossed zones, and routers that repeat old
+//! updates.
 
 use super::World;
 use crate::byzantine::lie;
@@ -9,7 +9,7 @@ use wasmnode_core::message::path::{self, UpdateContent};
 use wasmnode_core::message::peer::{self, PeerMessage};
 
 impl World {
-    /// What is sent on a connection in place of what the node meant to send.
+    /// Returns the frames that are sent in place of those of the node.
     pub(super) fn tampered(&mut self, machine: usize, conn: usize, frames: Vec<Frame>) -> Vec<Frame> {
         let Some(joined) = self.scenario.joined.filter(|_| !self.is_calm) else { return frames };
         let is_liar = joined.liar == Some(machine);
@@ -45,12 +45,12 @@ impl World {
         }
     }
 
-    /// Now and then, news is of long ago.
+    /// Sometimes replaces an update by an old one.
     fn tell_old(&mut self, conn: usize, say: &mut UpdateContent) {
         if !matches!(say, UpdateContent::Changes(_)) {
             return;
         }
-        let said = self.said.entry(conn).or_default();
+        let said = self.updates_sent.entry(conn).or_default();
         said.push(say.clone());
         if chance(&mut self.rng, 200) {
             self.checker.coverage.count("old news");

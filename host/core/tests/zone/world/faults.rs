@@ -1,4 +1,4 @@
-//! What goes wrong, and how it goes on.
+//! Faults, and the recovery from them.
 
 use super::{Happening, World};
 use crate::machine::ProcessId;
@@ -6,7 +6,7 @@ use crate::scenario::{Accident, chance, policies, up_to};
 use std::time::Duration;
 use wasmnode_core::Input;
 
-/// How long it takes at most until the end of a connection is noticed that nobody has told.
+/// Longest time until the end of a connection that no end closed is detected.
 const LATEST: Duration = Duration::from_secs(6);
 
 impl World {
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// A process ends without a word, and no other takes its place.
+    /// Ends a process without a message, and starts no other.
     pub(super) fn crash_for_good(&mut self, machine: usize) {
         self.machines[machine].is_retired = true;
         if let Some(id) = self.machines[machine].process.as_ref().map(|process| process.id) {
@@ -58,7 +58,7 @@ impl World {
 
     fn restart_after(&mut self, machine: usize, longest: Duration) {
         if self.machines[machine].is_twin() {
-            // Two nodes of one name are a mistake, which somebody mends.
+            // Two nodes of one name are a mistake of the operator, who corrects it.
             return;
         }
         let time = self.now + up_to(&mut self.rng, longest);
@@ -66,7 +66,7 @@ impl World {
         self.note(time, Happening::Starts { machine });
     }
 
-    /// A process is no more; its connections break, and who was at their other ends notices at once or late.
+    /// Ends a process; its connections break, and the other ends detect it immediately or late.
     fn ended(&mut self, machine: usize, id: ProcessId, is_silent: bool) {
         self.machines[machine].process = None;
         self.plugins.ended(id);
@@ -135,7 +135,7 @@ impl World {
         self.note(time, Happening::Ends { machine, process });
     }
 
-    /// Shuts down in order: what was said arrives, then the connections end.
+    /// Shuts down in order: all sent messages arrive, then the connections end.
     pub(super) fn end_in_order(&mut self, machine: usize, id: ProcessId) {
         let Some(process) = self.process(machine, id) else { return };
         if process.is_frozen {
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// A router is started anew with other rules.
+    /// Restarts a router with other policies.
     fn change_policy(&mut self, machine: usize) {
         let neighbours = self.machines[machine].settings.router.iter_mut().flat_map(|router| &mut router.neighbours);
         for neighbour in neighbours {
@@ -170,7 +170,7 @@ impl World {
     fn partition(&mut self) {
         self.checker.coverage.count("partition");
         let left = self.rng.u64(..);
-        // Zones hold together, or fall apart with all others.
+        // The partition follows the borders of zones, or cuts across them.
         let by_zone = self.scenario.joined.is_some() && self.rng.bool();
         let sides: Vec<bool> = (0..self.machines.len())
             .map(|machine| left >> (if by_zone { self.machines[machine].zone } else { machine } % 64) & 1 == 1)

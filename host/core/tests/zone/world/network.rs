@@ -1,7 +1,7 @@
-//! Connections between machines: frames in order each way, until something breaks.
+//! Connections between machines: frames in order in each direction, until the connection breaks.
 //!
-//! What lies on a connection across a cut waits for the cut to heal, as TCP sends again; or the connection breaks, and
-//! one or both ends notice, sooner or later.
+//! Messages on a connection across a cut wait until the cut heals, as TCP retransmits; or the connection breaks, and
+//! one or both ends detect it, sooner or later.
 
 use super::{Happening, World};
 use crate::machine::ProcessId;
@@ -9,7 +9,7 @@ use crate::scenario::{ALIAS, chance, up_to};
 use std::time::Duration;
 use wasmnode_core::{ConnectionId, Frame, Input, LinkId, Time};
 
-/// From the one who dialled, or to it.
+/// Direction: from the dialling end, or to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Out,
@@ -20,26 +20,26 @@ pub(crate) enum Way {
 pub(crate) struct Conn {
     pub(super) host: (usize, ProcessId),
     pub(super) link: LinkId,
-    /// Where it leads, if a machine is there.
+    /// The machine that it leads to, if there is one.
     pub(super) target: Option<usize>,
     pub(super) guest_of: Option<ProcessId>,
     pub(super) peer: ConnectionId,
-    /// Sent before it stood.
+    /// Messages sent before it was established.
     waiting: Vec<Vec<Frame>>,
-    /// Held up by a cut, each way.
+    /// Messages held by a cut, in each direction.
     held: [Vec<Vec<Frame>>; 2],
-    /// When the last frames arrive, each way.
+    /// Arrival of the last frames, in each direction.
     last: [Time; 2],
     pub(super) is_open: bool,
-    /// Nothing passes any more.
+    /// Whether it is broken, so that nothing passes.
     pub(super) is_broken: bool,
-    /// What was under way when it broke arrives all the same, each way.
+    /// Whether messages in transit when it broke still arrive, in each direction.
     pub(super) lingers: [bool; 2],
-    /// The driver that dialled knows that it is broken.
+    /// Whether the driver that dialled has detected the break.
     is_noticed: bool,
-    /// The node that dialled knows, or gave it up itself.
+    /// Whether the node that dialled was notified, or closed it itself.
     pub(super) is_told: bool,
-    /// The driver that was dialled knows.
+    /// Whether the driver that was dialled has detected the break.
     pub(super) guest_is_gone: bool,
 }
 
@@ -71,7 +71,7 @@ impl World {
         self.note(time, Happening::Connects { conn });
     }
 
-    /// A dial has reached its goal: somebody listens there, or nobody, or something lies between.
+    /// Handles a dial that reaches its endpoint: with a listener, without one, or across a cut.
     pub(super) fn connects(&mut self, number: usize) {
         let conn = &self.conns[number];
         if conn.is_broken || conn.is_told {
@@ -83,7 +83,7 @@ impl World {
         if self.is_blocked(machine, target) || self.is_blocked(target, machine) {
             self.checker.coverage.count("dialled across a cut");
             if self.rng.bool() {
-                // It is tried again, until it succeeds or is given up.
+                // The dial is repeated until it succeeds or is abandoned.
                 return self.note(self.now + Duration::from_millis(500), Happening::Connects { conn: number });
             }
             return self.breaks(number, Duration::ZERO, Duration::ZERO);
@@ -100,7 +100,7 @@ impl World {
     pub(super) fn post(&mut self, machine: usize, id: ProcessId, link: LinkId, frames: Vec<Frame>) -> Option<Input> {
         let number = self.process(machine, id).and_then(|process| process.links.get(&link).copied());
         let Some(number) = number.filter(|number| !self.conns[*number].is_told) else {
-            self.checker.fail(&format!("{id:?} posts on {link}, which it knows is gone"));
+            self.checker.fail(&format!("{id:?} posts on {link}, which it was notified is gone"));
         };
         let conn = &mut self.conns[number];
         if conn.is_noticed {
@@ -125,7 +125,7 @@ impl World {
         frames: Vec<Frame>,
     ) -> Option<Input> {
         if to.as_bytes().starts_with(b"client") {
-            // The checker has heard it.
+            // The checker has recorded it.
             return None;
         }
         let number = self.process(machine, id).and_then(|process| process.guests.get(&to).copied());
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// A connection breaks; each end notices after some time.
+    /// Breaks a connection; each end detects it after some time.
     pub(super) fn breaks(&mut self, number: usize, host_after: Duration, guest_after: Duration) {
         let conn = &mut self.conns[number];
         if !conn.is_broken {
@@ -209,8 +209,8 @@ impl World {
         }
     }
 
-    /// The driver that dialled finds a connection broken: what waits was not sent, what is sent now is not, and the
-    /// node is told in a moment.
+    /// The driver that dialled detects a broken connection: waiting messages were not sent, new ones are not sent, and
+    /// the node is notified shortly after.
     pub(super) fn notices(&mut self, number: usize) {
         let conn = &mut self.conns[number];
         if conn.is_noticed || conn.is_told {
@@ -235,7 +235,7 @@ impl World {
         self.deliver(machine, id, Input::LinkDown { link, why });
     }
 
-    /// The node learns now that a link is gone.
+    /// Notifies the node that a link is gone.
     pub(super) fn forget_link(&mut self, machine: usize, link: LinkId) {
         let number = self.machines[machine].process.as_mut().and_then(|process| process.links.remove(&link));
         if let Some(number) = number {
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    /// Something runs again where old connections led: it knows nothing of them, and says so.
+    /// A machine whose process restarted answers old connections with a reset.
     pub(super) fn tcp_answers_with_reset(&mut self, machine: usize) {
         for number in 0..self.conns.len() {
             let conn = &self.conns[number];
@@ -258,7 +258,7 @@ impl World {
         }
     }
 
-    /// What a cut has held up arrives.
+    /// Delivers the messages that a cut has held.
     pub(super) fn release(&mut self) {
         for number in 0..self.conns.len() {
             for way in [Way::Out, Way::Back] {

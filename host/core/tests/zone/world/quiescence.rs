@@ -1,4 +1,4 @@
-//! The end: the faults stop, all have to agree within a stated time, and then every service is reachable from
+//! End of a seed: the faults stop, all nodes must agree within a stated time, and then every service is reachable from
 //! everywhere.
 
 use super::{Happening, World};
@@ -10,20 +10,20 @@ use std::time::Duration;
 use wasmnode_core::message::Request;
 use wasmnode_core::{ConnectionId, Label};
 
-/// How often it is looked whether all agree.
+/// Interval of the checks whether all nodes agree.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// No service has a longer deadline: what was asked before the calm is answered then.
+/// Largest deadline of a service, after which all requests from before the calm are answered.
 const LONGEST: Duration = Duration::from_millis(4_100);
 
-/// Nodes from which every service is tried at the end.
+/// Number of nodes from which every service is tried at the end.
 const SAMPLE: usize = 12;
 
-/// A request that is to show what can be reached.
+/// A request that tests reachability.
 pub(crate) struct Trial {
     machine: usize,
     address: String,
-    /// Whether it has to be answered, or refused.
+    /// Whether it must be answered or refused.
     is_served: Option<bool>,
 }
 
@@ -51,7 +51,7 @@ impl World {
             let Some(process) = &self.machines[machine].process else { continue };
             let id = process.id;
             if process.is_draining {
-                // It ends as it would have.
+                // The shutdown completes, as it would have.
                 self.end_in_order_now(machine);
             } else if is_twin || self.checker.has_lost_its_name(id) {
                 self.end_in_order_now(machine);
@@ -67,7 +67,7 @@ impl World {
                 self.note(self.now, Happening::Starts { machine });
             }
         }
-        // Those that were to start later start now.
+        // Starts that were scheduled for later happen now.
         let late: Vec<_> = self.agenda.iter().filter(|(_, what)| matches!(what, Happening::Starts { .. })).collect();
         let late: Vec<_> = late.into_iter().map(|(key, _)| *key).collect();
         for key in late {
@@ -91,15 +91,15 @@ impl World {
         for machine in 0..self.machines.len() {
             let id = self.machines[machine].process.as_ref().map(|process| process.id);
             if id.is_some_and(|id| self.checker.has_lost_its_name(id)) {
-                // It learnt late of its namesake, which is gone.
+                // The node was notified late of a process of its name, which is gone.
                 self.end_in_order_now(machine);
                 self.note(self.now, Happening::Starts { machine });
-                anew = Some("a node that has lost its name starts anew".to_owned());
+                anew = Some("a node that has lost its name restarts".to_owned());
             }
         }
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
         let reach = self.checker.reach(&living);
-        // The others may well agree that it is gone.
+        // The others may already agree that it is gone.
         match anew.or_else(|| self.checker.disagreement(&living, &reach)) {
             None => {
                 self.log.note(self.now, || format!("all agree after {calm_for:?}"));
@@ -113,8 +113,8 @@ impl World {
         }
     }
 
-    /// Every service has to be reachable from every node, and from every zone from which rules let it be. They are
-    /// asked one after another, lest a limit is reached.
+    /// Tests that every service is reachable from every node, and from every zone that policies allow. The requests are
+    /// sent one after another, so that no limit is reached.
     fn try_everything(&mut self, reach: &Reach) {
         let every = self.machines.len().div_ceil(SAMPLE);
         let zones: BTreeSet<&Label> = self.machines.iter().map(|machine| &machine.settings.zone).collect();
@@ -163,14 +163,14 @@ impl World {
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
         let reach = self.checker.reach(&living);
         if let Some(text) = self.checker.disagreement(&living, &reach) {
-            self.checker.fail(&format!("all agreed, and then no more: {text}"));
+            self.checker.fail(&format!("all agreed, and then disagreed: {text}"));
         }
         self.checker.at_end(&living);
         self.report();
         self.is_over = true;
     }
 
-    /// Logs what each node reports of itself.
+    /// Logs the reports of each node.
     fn report(&mut self) {
         for machine in &self.machines {
             if let Some(process) = &machine.process {

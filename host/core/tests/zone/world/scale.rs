@@ -1,4 +1,4 @@
-//! What happens in many zones at once: how long it takes until all know, and what they tell each other for it.
+//! Measurements of many zones: the time and the updates until all nodes agree.
 
 use super::World;
 use crate::scenario::{frame, name};
@@ -8,14 +8,14 @@ use wasmnode_core::message::Request;
 use wasmnode_core::paths::PathSizes;
 use wasmnode_core::{Address, ConnectionId, Input, Time};
 
-/// How often it is looked whether all know.
+/// Interval of the checks whether all nodes agree.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// What something cost until all knew.
+/// Cost of a change until all nodes agree.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) settled: Duration,
-    /// Updates of paths, and their bytes, of all routers.
+    /// Path updates of all routers, and their bytes.
     pub(crate) updates: u64,
     pub(crate) bytes: u64,
 }
@@ -27,7 +27,7 @@ impl World {
         self.now = end;
     }
 
-    /// Waits until all see what is so. How long that took.
+    /// Waits until all views are correct. Returns the time that it took.
     pub(crate) fn agree(&mut self, longest: Duration) -> Duration {
         let begin = self.now;
         loop {
@@ -41,7 +41,8 @@ impl World {
         }
     }
 
-    /// A node offers a service from now on, or no longer. What it cost until one node of each zone knows that can know.
+    /// Offers or withdraws a service of a node. Returns the cost until one node of each zone that policies allow has
+    /// the change.
     pub(crate) fn measure_offer(&mut self, machine: usize, service: &str, is_offered: bool) -> Cost {
         let (begin, service) = (self.now, name(service));
         let before = self.checker.path_updates();
@@ -70,7 +71,8 @@ impl World {
         !process.node.explain(address, process.clock.shows(now)).candidates.is_empty()
     }
 
-    /// One node of every nth zone asks for each service that others are told of; all that can be reached has to answer.
+    /// Sends requests from one node of every nth zone for each exported service; all that are reachable must be
+    /// answered.
     pub(crate) fn ask_from_everywhere(&mut self, step: usize) -> usize {
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
         let reach = self.checker.reach(&living);
@@ -107,7 +109,7 @@ impl World {
         asked.len()
     }
 
-    /// Which zones are joined.
+    /// Returns the pairs of zones that are joined.
     pub(crate) fn edges(&self) -> BTreeSet<(usize, usize)> {
         let routers = self.machines.iter().filter_map(|machine| Some((machine, machine.settings.router.as_ref()?)));
         let joined = routers.flat_map(|(machine, router)| {
@@ -117,7 +119,7 @@ impl World {
         joined.filter(|(a, b)| a < b).collect()
     }
 
-    /// How large the tables of each router are.
+    /// Returns the sizes of the tables of each router.
     pub(crate) fn tables(&self) -> Vec<PathSizes> {
         self.machines.iter().filter_map(|machine| machine.process.as_ref()?.node.path_sizes()).collect()
     }

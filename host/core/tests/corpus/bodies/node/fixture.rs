@@ -1,5 +1,5 @@
-//! A zone that has settled: with peers, and for a router neighbours, that are linked with in both directions and offer
-//! something. So an input need not come that far by itself.
+//! A zone at rest: peers, and neighbours of a router, with links in both directions and offers. So an input need not
+//! establish these itself.
 
 use super::World;
 use crate::bodies::words::{label, service};
@@ -42,10 +42,10 @@ impl World<'_> {
             self.says(guest.clone(), peer::encode(PeerMessage::Paths { epoch, update }));
             self.numbers.insert(guest, (0, 1));
         }
-        assert_eq!(self.books.sessions(), 2, "the neighbours are joined");
+        assert_eq!(self.model.sessions(), 2, "the neighbours are joined");
     }
 
-    /// It dials this node, and welcomes it.
+    /// Adds a node that has dialled this one, and that has sent a welcome to it.
     fn is_linked(&mut self, guest: &ConnectionId, link: LinkId, zone: &str, name: &str) {
         let role = if zone == "paris" { MemberKind::Node } else { MemberKind::Router };
         let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == MemberKind::Node { name } else { zone }));

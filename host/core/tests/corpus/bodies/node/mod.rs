@@ -1,5 +1,5 @@
-//! A node, or a router, to which anything happens in any order: what its peers say may be anything, what its driver
-//! says is what a driver may say. After each step [`books`] compares what it did with what it owes.
+//! A node or a router with any inputs in any order: messages of its peers may be anything, inputs of its driver are
+//! valid. After each step [`model`] compares the outputs with the answers that are due.
 
 mod fixture;
 mod model;
@@ -16,7 +16,7 @@ use wasmnode_core::message::peer::{self, PeerMessage};
 use wasmnode_core::message::{Dialect, Reply, Request, native};
 use wasmnode_core::{CallId, Code, ConnectionId, Failure, Frame, Input, LinkId, Node, Output, RequestId, Time};
 
-/// What may be asked for: names and addresses, good and bad.
+/// Requested names and addresses, valid and invalid.
 const ASKED: [&str; 16] = [
     "print",
     "storage.read",
@@ -40,15 +40,15 @@ struct World<'a> {
     watch: &'a mut Watch<'a>,
     node: Node,
     now: Time,
-    books: Model,
+    model: Model,
     peers: Vec<ConnectionId>,
-    /// The links that stand.
+    /// Links that exist.
     links: Vec<LinkId>,
     runs: BTreeSet<RequestId>,
-    /// The last few messages, as far as they may yet turn out to be undeliverable.
+    /// The last few messages, which may still turn out to be undeliverable.
     sent: Vec<(ConnectionId, Vec<Frame>)>,
     posted: Vec<(LinkId, Vec<Frame>)>,
-    /// What workers and peers were last given to serve.
+    /// Requests that workers and peers got last.
     handed: Vec<(ConnectionId, Frame)>,
     forwarded: Vec<(LinkId, u64)>,
     /// The last request and the last update of each guest.
@@ -62,14 +62,14 @@ pub fn run(input: &[u8]) {
     watch(input, &mut |_, _| {});
 }
 
-/// The same before somebody's eyes.
+/// Runs the body, and reports its events.
 pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut input = Reader::new(input);
     let flags = input.u8();
     let settings = settings::of(flags);
     let mut world = World {
         watch,
-        books: Model::new(&settings),
+        model: Model::new(&settings),
         node: Node::new(settings),
         now: Time::ZERO,
         peers: settings::peers(flags),
@@ -94,7 +94,7 @@ pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     for request in std::mem::take(&mut world.runs) {
         world.happens(Input::Finished { request, result: Ok(Vec::new()) });
     }
-    world.books.at_end(&world.node);
+    world.model.at_end(&world.node);
 }
 
 impl World<'_> {
@@ -109,7 +109,7 @@ impl World<'_> {
             25 => self.undeliverable(input),
             26 => self.lost_link(input),
             27..=29 => self.time(input),
-            30 => match self.books.access().is_some() {
+            30 => match self.model.access().is_some() {
                 true => self.happens(Input::Trust(settings::access(input.u8()))),
                 false => self.happens(Input::Tick),
             },
@@ -288,7 +288,7 @@ impl World<'_> {
         }
     }
 
-    /// Somebody who sends whatever it likes; more often than not with a beginning that means something.
+    /// Sends arbitrary frames, most often with a valid beginning.
     fn stranger(&mut self, input: &mut Reader<'_>) {
         const BEGINNINGS: [&[u8]; 6] = [b"", b"WNODC1", b"WNODP1", b"MDPC02", b"MDPW02", b"\0"];
         let from = self.peer(input);
@@ -333,10 +333,10 @@ impl World<'_> {
         self.happens(Input::Tick);
     }
 
-    /// One thing happens, and all that the node decides is done.
+    /// Handles one input, and carries out all outputs.
     fn happens(&mut self, input: Input) {
         (self.watch)(self.now, Seen::Given(&input));
-        self.books.happens(&input);
+        self.model.happens(&input);
         self.node.handle(input, self.now);
         self.act();
         let mut rounds = 0;
@@ -345,15 +345,15 @@ impl World<'_> {
             self.node.handle(Input::Tick, self.now);
             self.act();
             rounds += 1;
-            assert!(rounds < 100, "is woken for ever at {:?}", self.now);
+            assert!(rounds < 100, "wakes endlessly at {:?}", self.now);
         }
-        self.books.at_rest(&self.node, self.now);
+        self.model.at_rest(&self.node, self.now);
     }
 
     fn act(&mut self) {
         while let Some(output) = self.node.next_output() {
             (self.watch)(self.now, Seen::Done(&output));
-            self.books.acts(&output);
+            self.model.acts(&output);
             match output {
                 Output::Dial { link, .. } => self.links.push(link),
                 Output::HangUp(link) => self.links.retain(|other| *other != link),
@@ -373,7 +373,7 @@ impl World<'_> {
     }
 }
 
-/// Keeps the last few things.
+/// Adds an entry, and keeps the last few.
 fn keep<T>(things: &mut Vec<T>, thing: Option<T>) {
     things.extend(thing);
     if things.len() > 8 {

@@ -1,5 +1,4 @@
-//! What a node owes, and whether it pays: at most one answer for each request at any time, exactly one once it has
-//! stopped.
+//! Model of the answers that a node owes: at most one for each request at any time, exactly one once it has stopped.
 
 use super::settings::OUTSTANDING;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +9,12 @@ use wasmnode_core::{
     ZoneEvent,
 };
 
-/// Who is owed an answer, for requests that cannot be told apart.
+/// Requester of an answer, for requests that cannot be distinguished.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Requester {
     Native(ConnectionId, u64),
     Majordomo(ConnectionId),
-    /// A peer need not get an answer: for a copy, and for what it asks before its hello, there is none.
+    /// A peer need not get an answer: a duplicate gets none, nor does a request before HELLO.
     Peer(ConnectionId, u64),
     Call(CallId),
 }
@@ -36,7 +35,7 @@ impl Account {
 pub struct Model {
     settings: NodeSettings,
     accounts: BTreeMap<Requester, Account>,
-    /// Requests that certainly reached the broker, and those of peers, which may have.
+    /// Requests that certainly reached the broker, and requests of peers, which may have reached it.
     arrived: u64,
     may_have_arrived: u64,
     /// Requests with an idempotency key.
@@ -44,10 +43,10 @@ pub struct Model {
     /// Runs, each with whether it was stopped.
     runs: BTreeMap<RequestId, bool>,
     ever_run: BTreeSet<RequestId>,
-    /// All links so far, each with whether it stands.
+    /// All links so far, each with whether it exists.
     links: BTreeMap<LinkId, bool>,
     workers: usize,
-    /// With other routers.
+    /// Number of sessions with other routers.
     sessions: usize,
     is_stopped: bool,
 }
@@ -227,8 +226,8 @@ impl Model {
         for status in node.services(now) {
             let settings = self.settings.services.get(&status.name).unwrap_or(&self.settings.defaults);
             assert!(status.running <= settings.concurrency, "{status:?}");
-            // What was let in once is not turned away: neither what comes back, nor what waited for the reply to its
-            // key and goes its own way now that there was none.
+            // An admitted request is not refused later: neither one that comes back, nor one that waited for the reply
+            // to its key and starts because there was none.
             let let_in = retried + self.keyed.min(usize::try_from(status.failed).unwrap());
             assert!(status.queued <= settings.queue + let_in, "{status:?}");
             workers += status.workers_idle + status.workers_busy;
@@ -244,7 +243,8 @@ impl Model {
         self.check_clients();
     }
 
-    /// What each connection, and each user, has open; only who is silent about failures may seem to have more.
+    /// Checks the outstanding requests of each connection and each user. Majordomo clients that get no failures may
+    /// seem to have more.
     fn check_clients(&self) {
         let (mut by_peer, mut by_user) = (BTreeMap::new(), BTreeMap::new());
         for (requester, account) in &self.accounts {

@@ -1,4 +1,4 @@
-//! Nodes with limits so low that they are reached, and who speaks with them.
+//! Nodes with limits so low that they are reached, and the peers of these nodes.
 
 use crate::bodies::words::{label, service};
 use std::collections::BTreeMap;
@@ -8,16 +8,16 @@ use wasmnode_core::{
     OnFailure, PathSettings, PeerSettings, Quota, Role, RouterSettings, Seed, ServiceSettings,
 };
 
-/// What the first byte of an input may say of the node.
+/// Flags of the node in the first byte of an input.
 pub const ROUTER: u8 = 1;
 const KEYS: u8 = 2;
 const SILENCE: u8 = 4;
 pub const ALONE: u8 = 8;
 
-/// What one user may have outstanding, whatever the rules.
+/// Largest number of outstanding requests of one user, under all rules.
 pub const OUTSTANDING: usize = 3;
 
-/// Who speaks, with what it is trusted as.
+/// Names under which the peers are trusted.
 const USERS: [&str; 8] = ["shop", "shop", "me", "node2", "node3", "lyon1", "nice1", "stranger"];
 
 pub fn of(flags: u8) -> NodeSettings {
@@ -66,7 +66,7 @@ pub fn of(flags: u8) -> NodeSettings {
     }
 }
 
-/// The rules; each bit takes somebody's trust away, or some of it.
+/// Returns the access rules; each bit removes a grant, or a part of one.
 pub fn access(less: u8) -> Access {
     let all = || vec!["*".parse().unwrap()];
     let mut grants = BTreeMap::new();
