@@ -247,7 +247,7 @@ impl Links {
     /// Releases the link to a member that has died or left; `is_busy` returns `true` for peers that owe an answer.
     ///
     /// A link on which an answer is outstanding stays until its peer is unresponsive or the link is lost: a member that
-    /// leaves, or was wrongly declared dead, still answers its requests, and the news of its end may overtake the
+    /// leaves, or was wrongly declared dead, still answers its requests, and the report of its end may overtake the
     /// answers.
     pub fn release(&mut self, member: &Member, is_busy: impl Fn(LinkId) -> bool, now: Time) {
         let Some(target) = self.targets.get_mut(&member.endpoint) else { return };

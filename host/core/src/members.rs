@@ -176,7 +176,8 @@ impl Members {
     ///
     /// # Errors
     /// [`MalformedGossip`] with the rule that the datagram breaks. Nothing of it has been applied, with one exception:
-    /// if it asks the target of a probe to forward that probe, its sender counts as alive, and its updates are applied.
+    /// if it requests that the target of a probe forward that probe, its sender counts as alive, and its updates are
+    /// applied.
     pub fn receive(&mut self, data: &[u8], now: Time) -> Result<(), MalformedGossip> {
         if self.standing != Standing::Present {
             return Ok(());

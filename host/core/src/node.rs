@@ -342,8 +342,8 @@ impl Node {
         if dialect.is_native() {
             return self.send(to, native::encode_reply(dialect, id, reply));
         }
-        let tell = self.on_failure == OnFailure::Status;
-        if let (Reply::Failure(failure), false) = (&reply, tell) {
+        let sends_failures = self.on_failure == OnFailure::Status;
+        if let (Reply::Failure(failure), false) = (&reply, sends_failures) {
             let service = ServiceName::from_bytes(service).ok();
             let event = match service {
                 Some(service) => Event::UnreportedFailure { connection: to, service, failure: failure.clone() },
@@ -351,7 +351,7 @@ impl Node {
             };
             return self.outputs.push_back(Output::Event(event));
         }
-        if let Some(frames) = majordomo::encode_reply(dialect, service, reply, tell) {
+        if let Some(frames) = majordomo::encode_reply(dialect, service, reply, sends_failures) {
             self.send(to, frames);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Fixture {
     /// Whether Majordomo workers serve, not plugins or members.
     workers: bool,
     /// Number of requests sent, and of answers received.
-    asked: u64,
+    sent: u64,
     answers: u64,
     /// Whether each request has an idempotency key.
     keys: bool,
@@ -43,7 +43,7 @@ impl Fixture {
             now,
             requests,
             workers: false,
-            asked: 0,
+            sent: 0,
             answers: 0,
             keys: false,
             body: vec![Frame::from(vec![b'x'; 64])],
@@ -125,7 +125,7 @@ impl Fixture {
         fixture.handle(Input::Offered(service("echo")));
         fixture.keys = true;
         for _ in 0..count {
-            fixture.ask();
+            fixture.serve_one();
         }
         fixture
     }
@@ -138,7 +138,7 @@ impl Fixture {
     }
 
     /// Sends one request, and answers the oldest one that is being served.
-    pub(crate) fn ask(&mut self) {
+    pub(crate) fn serve_one(&mut self) {
         self.send();
         let answers = self.answers;
         let done = self.tasks.pop_front().unwrap();
@@ -158,12 +158,12 @@ impl Fixture {
     }
 
     fn send(&mut self) {
-        let which = usize::try_from(self.asked).unwrap() % self.requests.len();
-        self.asked += 1;
+        let which = usize::try_from(self.sent).unwrap() % self.requests.len();
+        self.sent += 1;
         self.now = self.now + Duration::from_micros(1);
         let (peer, name) = self.requests[which].clone();
-        let key = self.keys.then(|| Frame::copy_from_slice(&self.asked.to_be_bytes()));
-        self.receive(peer, request(&name, self.asked, &self.body, key));
+        let key = self.keys.then(|| Frame::copy_from_slice(&self.sent.to_be_bytes()));
+        self.receive(peer, request(&name, self.sent, &self.body, key));
     }
 
     /// Shuffles the requests, so that successive ones do not use adjacent entries of the tables.

@@ -65,7 +65,7 @@ fn measure(growth: &Growth) {
         for (fixture, turns) in fixtures.iter_mut().zip(&mut turns) {
             let began = now();
             for _ in 0..REQUESTS {
-                fixture.ask();
+                fixture.serve_one();
             }
             // The first round warms up.
             if round > 0 {

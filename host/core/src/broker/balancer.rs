@@ -69,7 +69,7 @@ pub(super) enum Selection {
     /// All peers that could serve are unresponsive.
     Unresponsive,
     /// Every peer that could serve was already tried, or there is none.
-    Nobody,
+    NoPeer,
 }
 
 /// How a request ended at a peer.
@@ -202,7 +202,7 @@ impl Balancer {
             Some((_, link)) => Selection::Peer(link),
             None if live().next().is_some() => Selection::Full,
             None if fresh().next().is_some() => Selection::Unresponsive,
-            None => Selection::Nobody,
+            None => Selection::NoPeer,
         }
     }
 
@@ -364,8 +364,8 @@ mod tests {
         }
         assert_eq!(hops.choose(&service(), &[A, B], &[B], now), Selection::Full);
         assert_eq!(hops.choose(&service(), &[A, B], &[], now), Selection::Peer(B));
-        assert_eq!(hops.choose(&service(), &[A, B], &[A, B], now), Selection::Nobody);
-        assert_eq!(hops.choose(&service(), &[], &[], now), Selection::Nobody);
+        assert_eq!(hops.choose(&service(), &[A, B], &[A, B], now), Selection::NoPeer);
+        assert_eq!(hops.choose(&service(), &[], &[], now), Selection::NoPeer);
     }
 
     #[test]

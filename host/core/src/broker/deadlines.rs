@@ -25,13 +25,13 @@ pub(super) enum ProviderKind {
     /// Majordomo workers alone.
     Workers,
     /// No provider.
-    Nobody,
+    Absent,
 }
 
 impl ProviderKind {
     /// Returns this kind, or that of the next destination if there is no provider here.
     pub(super) fn or(self, next: impl FnOnce() -> Self) -> Self {
-        if self == Self::Nobody { next() } else { self }
+        if self == Self::Absent { next() } else { self }
     }
 }
 
@@ -143,7 +143,7 @@ impl Terms {
         match kind {
             ProviderKind::Plugin => self.plugin,
             ProviderKind::Workers => self.workers,
-            ProviderKind::Nobody => None,
+            ProviderKind::Absent => None,
         }
     }
 }
@@ -168,9 +168,9 @@ impl Clock {
     /// for those that workers could have kept without limit.
     fn turn(&mut self, kind: ProviderKind, now: Time) {
         let begins = match (self.kind, kind) {
-            (ProviderKind::Nobody, ProviderKind::Plugin | ProviderKind::Workers) => !self.is_open,
+            (ProviderKind::Absent, ProviderKind::Plugin | ProviderKind::Workers) => !self.is_open,
             (ProviderKind::Workers, ProviderKind::Plugin) => true,
-            (ProviderKind::Workers, ProviderKind::Nobody) => self.is_open,
+            (ProviderKind::Workers, ProviderKind::Absent) => self.is_open,
             _ => false,
         };
         if begins {
@@ -180,7 +180,7 @@ impl Clock {
     }
 
     pub(super) fn deadline(&self, terms: &Terms) -> Deadline {
-        let kind = if self.is_open && self.kind == ProviderKind::Nobody { ProviderKind::Plugin } else { self.kind };
+        let kind = if self.is_open && self.kind == ProviderKind::Absent { ProviderKind::Plugin } else { self.kind };
         self.asked.min(Deadline::after(self.since, terms.of(kind)))
     }
 }
@@ -193,15 +193,15 @@ impl Service {
         } else if self.is_local() {
             ProviderKind::Workers
         } else {
-            ProviderKind::Nobody
+            ProviderKind::Absent
         };
         let peers = || match (self.peers.len(), self.by_workers.len()) {
-            (0, _) => ProviderKind::Nobody,
+            (0, _) => ProviderKind::Absent,
             (all, by_workers) if all == by_workers => ProviderKind::Workers,
             _ => ProviderKind::Plugin,
         };
         let abroad = || match self.remote_zones.is_empty() {
-            true => ProviderKind::Nobody,
+            true => ProviderKind::Absent,
             false => kind_if(self.remote_zones.values().all(RemoteZone::is_by_workers)),
         };
         match place {
@@ -209,9 +209,9 @@ impl Service {
             Destination::Home => here.or(peers),
             Destination::Anywhere => here.or(peers).or(abroad),
             Destination::Zone(zone) | Destination::NodeIn { zone, .. } => {
-                self.remote_zones.get(zone).map_or(ProviderKind::Nobody, |abroad| kind_if(abroad.is_by_workers()))
+                self.remote_zones.get(zone).map_or(ProviderKind::Absent, |abroad| kind_if(abroad.is_by_workers()))
             }
-            Destination::Node(_) => ProviderKind::Nobody,
+            Destination::Node(_) => ProviderKind::Absent,
         }
     }
 }
@@ -224,10 +224,10 @@ impl Broker {
     /// Returns the kind of provider of a service at a destination.
     pub(super) fn kind(&self, service: &ServiceName, place: &Destination) -> ProviderKind {
         match place {
-            Destination::Node(node) => self.balancer.find(node, service).map_or(ProviderKind::Nobody, |link| {
+            Destination::Node(node) => self.balancer.find(node, service).map_or(ProviderKind::Absent, |link| {
                 kind_if(self.balancer.is_by_workers(link, &Address::from(service.clone())))
             }),
-            place => self.services.get(service).map_or(ProviderKind::Nobody, |service| service.kind(place)),
+            place => self.services.get(service).map_or(ProviderKind::Absent, |service| service.kind(place)),
         }
     }
 
@@ -258,7 +258,7 @@ impl Broker {
             return;
         }
         self.set_provider(id, kind, now);
-        if kind != ProviderKind::Nobody {
+        if kind != ProviderKind::Absent {
             self.rearm(id, now);
         }
     }

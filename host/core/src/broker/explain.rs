@@ -47,7 +47,7 @@ pub enum Verdict {
         via: Via,
     },
     /// The service is not offered.
-    Nobody,
+    NoProvider,
     /// The request would wait.
     Waits,
 }
@@ -67,7 +67,7 @@ impl Verdict {
                 Self::RemoteZone { router: node.clone(), via: via.clone() }
             }
             Some(Candidate { via, .. }) => Self::Here(via.clone()),
-            None if candidates.is_empty() => Self::Nobody,
+            None if candidates.is_empty() => Self::NoProvider,
             None => Self::Waits,
         }
     }
@@ -140,8 +140,9 @@ impl Broker {
         let Some(entry) = self.services.get(service) else { return Vec::new() };
         let mut statuses = self.peers_of(service, entry, now);
         statuses.retain(is_meant);
-        let promise = |status: &PeerStatus| (status.outstanding as u64 + 1).saturating_mul(status.latency_us.max(1));
-        statuses.sort_by_key(|status| (status.cost, promise(status)));
+        let expected_wait =
+            |status: &PeerStatus| (status.outstanding as u64 + 1).saturating_mul(status.latency_us.max(1));
+        statuses.sort_by_key(|status| (status.cost, expected_wait(status)));
         statuses.iter().map(peer).collect()
     }
 }

@@ -228,7 +228,7 @@ impl Broker {
                     self.starved.insert(name.clone());
                     return;
                 }
-                (Selection::Nobody, _) => {}
+                (Selection::NoPeer, _) => {}
             }
         }
     }

@@ -38,27 +38,27 @@ impl Broker {
 
     /// Chooses the next hop of a request, if one is open.
     pub(super) fn choose_next_hop(&mut self, id: RequestId, now: Time) -> (Selection, Option<Label>) {
-        const NOBODY: (Selection, Option<Label>) = (Selection::Nobody, None);
-        let Some(pending) = self.requests.get(&id) else { return NOBODY };
-        let Some(service) = self.services.get(&pending.context.service) else { return NOBODY };
+        const NO_PEER: (Selection, Option<Label>) = (Selection::NoPeer, None);
+        let Some(pending) = self.requests.get(&id) else { return NO_PEER };
+        let Some(service) = self.services.get(&pending.context.service) else { return NO_PEER };
         let closed = closed(pending, &self.balancer);
         let hops = &mut self.balancer;
         match &pending.context.destination {
-            Destination::Here => NOBODY,
+            Destination::Here => NO_PEER,
             Destination::Home => (choose_home(pending, service, &closed, hops, now), None),
             Destination::Anywhere => match choose_home(pending, service, &closed, hops, now) {
-                Selection::Nobody if !service.is_local() => choose_nearest(pending, service, &closed, hops, now),
+                Selection::NoPeer if !service.is_local() => choose_nearest(pending, service, &closed, hops, now),
                 choice => (choice, None),
             },
             Destination::Node(node) => match hops.find(node, &pending.context.service) {
                 Some(link) if !closed.contains(&link) && hops.is_open(link) => (Selection::Peer(link), None),
                 Some(link) if !closed.contains(&link) && hops.is_unresponsive(link) => (Selection::Unresponsive, None),
                 Some(link) if !closed.contains(&link) => (Selection::Full, None),
-                _ => NOBODY,
+                _ => NO_PEER,
             },
             Destination::Zone(zone) | Destination::NodeIn { zone, .. } => match service.remote_zones.get(zone) {
                 Some(abroad) => (choose_in_zone(pending, zone, abroad, &closed, hops, now), Some(zone.clone())),
-                None => NOBODY,
+                None => NO_PEER,
             },
         }
     }
@@ -138,10 +138,10 @@ fn choose_nearest(
 ) -> (Selection, Option<Label>) {
     let mut zones: Vec<(&Label, &RemoteZone)> = service.remote_zones.iter().collect();
     zones.sort_by_key(|(zone, abroad)| (abroad.cost(), *zone));
-    let mut last = (Selection::Nobody, None);
+    let mut last = (Selection::NoPeer, None);
     for (zone, abroad) in zones {
         match choose_in_zone(pending, zone, abroad, closed, hops, now) {
-            Selection::Nobody => {}
+            Selection::NoPeer => {}
             Selection::Unresponsive => last = (Selection::Unresponsive, Some(zone.clone())),
             choice => return (choice, Some(zone.clone())),
         }
@@ -160,7 +160,7 @@ fn choose_in_zone(
 ) -> Selection {
     let address = Address::in_zone(pending.context.service.clone(), zone.clone());
     match hops.choose(&address, &abroad.cheapest(), closed, now) {
-        Selection::Nobody | Selection::Unresponsive => {
+        Selection::NoPeer | Selection::Unresponsive => {
             hops.choose(&address, &abroad.links().collect::<Vec<_>>(), closed, now)
         }
         choice => choice,

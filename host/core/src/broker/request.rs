@@ -117,7 +117,7 @@ pub struct RequestContext {
     pub patience: Option<Duration>,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for the same effect, once.
+    /// Idempotency key: requests with the same key run once.
     pub idempotency_key: Option<Frame>,
 }
 
@@ -170,7 +170,7 @@ pub struct Run {
     pub deadline: Time,
     /// W3C `traceparent`.
     pub traceparent: Option<Frame>,
-    /// Requests with the same key ask for the same effect, once.
+    /// Idempotency key: requests with the same key run once.
     pub idempotency_key: Option<Frame>,
 }
 

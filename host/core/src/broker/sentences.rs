@@ -71,7 +71,7 @@ pub fn verdict(verdict: &Verdict) -> String {
             format!("goes to one of {peers} peers: the one of lower cost of two drawn at random")
         }
         Verdict::RemoteZone { router, via } => format!("goes through router {router}: {}", what(via)),
-        Verdict::Nobody => "404: nobody offers it".into(),
+        Verdict::NoProvider => "404: nobody offers it".into(),
         Verdict::Waits => "waits until one of them has room, at most until its deadline".into(),
     }
 }

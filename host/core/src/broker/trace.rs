@@ -110,7 +110,7 @@ impl Broker {
                 );
                 self.answer(id, Err(Failure::new(Code::Deadline, reason)), now);
             }
-            (Selection::Nobody, _) => {
+            (Selection::NoPeer, _) => {
                 let Some(pending) = self.requests.get(&id) else { return };
                 let unknown = || self.unknown(&pending.context.service, &pending.context.destination);
                 let failure = pending.last_failure.clone().unwrap_or_else(unknown);

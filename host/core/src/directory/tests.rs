@@ -32,7 +32,7 @@ fn still(version: u64) -> Advert {
     Advert::Still { version }
 }
 
-fn tell(to: &str, advert: Advert) -> DirectoryEffect {
+fn advertise(to: &str, advert: Advert) -> DirectoryEffect {
     DirectoryEffect::Advertise { to: label(to), advert }
 }
 
@@ -61,7 +61,7 @@ fn wake(routes: &mut Directory, millis: u64) -> Vec<DirectoryEffect> {
     drain(routes)
 }
 
-fn hear(routes: &mut Directory, from: &str, advert: Advert, millis: u64) -> Vec<DirectoryEffect> {
+fn receive(routes: &mut Directory, from: &str, advert: Advert, millis: u64) -> Vec<DirectoryEffect> {
     routes.receive(&label(from), advert, at(millis));
     drain(routes)
 }
@@ -98,10 +98,10 @@ fn a_change_reaches_every_member_within_five_milliseconds() {
     assert_eq!(drain(&mut routes), []);
     assert_eq!(routes.next_wake(), Some(at(105)));
     let made = change(BOOT + 1, &["print"], &[]);
-    assert_eq!(wake(&mut routes, 105), [tell("ann", made.clone()), tell("bob", made)]);
+    assert_eq!(wake(&mut routes, 105), [advertise("ann", made.clone()), advertise("bob", made)]);
     routes.withdraw(&service("print"), at(200));
     let made = change(BOOT + 2, &[], &["print"]);
-    assert_eq!(wake(&mut routes, 205), [tell("ann", made.clone()), tell("bob", made)]);
+    assert_eq!(wake(&mut routes, 205), [advertise("ann", made.clone()), advertise("bob", made)]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn changes_of_five_milliseconds_make_one_version() {
     routes.offer(offer("a"), at(101));
     routes.offer(offer("c"), at(102));
     routes.withdraw(&service("b"), at(104));
-    assert_eq!(wake(&mut routes, 105), [tell("ann", change(BOOT + 1, &["a", "c"], &[]))]);
+    assert_eq!(wake(&mut routes, 105), [advertise("ann", change(BOOT + 1, &["a", "c"], &[]))]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_change_without_effect_is_not_advertised() {
     routes.offer(Offer { traits: Traits::of_plugin(true), ..offer("print") }, at(120));
     let offers = vec![Offer { traits: Traits::of_plugin(true), ..offer("print") }];
     let advert = Advert::Change { version: BOOT + 2, offers, withdrawn: vec![] };
-    assert_eq!(wake(&mut routes, 125), [tell("ann", advert)]);
+    assert_eq!(wake(&mut routes, 125), [advertise("ann", advert)]);
 }
 
 #[test]
@@ -137,11 +137,14 @@ fn a_new_member_and_one_that_pulls_get_a_whole_advert() {
     let mut routes = routes(&["ann"]);
     routes.offer(offer("print"), at(100));
     routes.member_up(&label("bob"), at(103));
-    let told = wake(&mut routes, 105);
-    assert_eq!(told, [tell("ann", change(BOOT + 1, &["print"], &[])), tell("bob", whole(BOOT + 1, &["print"]))]);
+    let effects = wake(&mut routes, 105);
+    assert_eq!(
+        effects,
+        [advertise("ann", change(BOOT + 1, &["print"], &[])), advertise("bob", whole(BOOT + 1, &["print"]))]
+    );
     routes.receive_pull(&label("ann"), at(200));
     routes.receive_pull(&label("ann"), at(201));
-    assert_eq!(wake(&mut routes, 205), [tell("ann", whole(BOOT + 1, &["print"]))]);
+    assert_eq!(wake(&mut routes, 205), [advertise("ann", whole(BOOT + 1, &["print"]))]);
     routes.receive_pull(&label("eve"), at(300));
     assert_eq!(drain(&mut routes), [refused("eve", "asks for adverts although it is not up")]);
 }
@@ -162,19 +165,19 @@ fn a_member_that_goes_down_before_the_advert_gets_none() {
 #[test]
 fn a_change_applies_only_to_the_previous_version() {
     let mut routes = routes(&["ann"]);
-    assert_eq!(hear(&mut routes, "ann", change(1, &["x"], &[]), 10), [], "the whole advert is in transit");
-    assert_eq!(hear(&mut routes, "ann", whole(1, &["print"]), 20), [offered("ann", "print")]);
-    let told = hear(&mut routes, "ann", change(2, &["scan"], &["print"]), 30);
-    assert_eq!(told, [withdrawn("ann", "print"), offered("ann", "scan")]);
-    assert_eq!(hear(&mut routes, "ann", change(2, &["old"], &[]), 40), []);
-    assert_eq!(hear(&mut routes, "ann", change(1, &["old"], &[]), 40), []);
-    assert_eq!(hear(&mut routes, "ann", change(4, &["new"], &[]), 50), [pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", change(5, &["new"], &[]), 60), [], "at most one pull at a time");
+    assert_eq!(receive(&mut routes, "ann", change(1, &["x"], &[]), 10), [], "the whole advert is in transit");
+    assert_eq!(receive(&mut routes, "ann", whole(1, &["print"]), 20), [offered("ann", "print")]);
+    let effects = receive(&mut routes, "ann", change(2, &["scan"], &["print"]), 30);
+    assert_eq!(effects, [withdrawn("ann", "print"), offered("ann", "scan")]);
+    assert_eq!(receive(&mut routes, "ann", change(2, &["old"], &[]), 40), []);
+    assert_eq!(receive(&mut routes, "ann", change(1, &["old"], &[]), 40), []);
+    assert_eq!(receive(&mut routes, "ann", change(4, &["new"], &[]), 50), [pull("ann")]);
+    assert_eq!(receive(&mut routes, "ann", change(5, &["new"], &[]), 60), [], "at most one pull at a time");
     assert_eq!(names(routes.offers_of(&label("ann"))), ["scan"], "the known offers stay valid meanwhile");
-    let told = hear(&mut routes, "ann", whole(5, &["new", "scan"]), 70);
-    assert_eq!(told, [offered("ann", "new")]);
+    let effects = receive(&mut routes, "ann", whole(5, &["new", "scan"]), 70);
+    assert_eq!(effects, [offered("ann", "new")]);
     assert_eq!(
-        hear(&mut routes, "ann", change(9, &[], &[]), 80),
+        receive(&mut routes, "ann", change(9, &[], &[]), 80),
         [pull("ann")],
         "the whole advert has ended the last pull"
     );
@@ -185,70 +188,70 @@ fn a_pull_without_an_answer_is_repeated_each_second() {
     let mut routes = routes(&["ann"]);
     assert_eq!(wake(&mut routes, 999), []);
     assert_eq!(wake(&mut routes, 1_000), [pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", still(7), 1_500), []);
+    assert_eq!(receive(&mut routes, "ann", still(7), 1_500), []);
     assert_eq!(wake(&mut routes, 2_000), [pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", whole(7, &[]), 2_001), []);
+    assert_eq!(receive(&mut routes, "ann", whole(7, &[]), 2_001), []);
     assert_eq!(wake(&mut routes, 3_500), []);
 }
 
 #[test]
 fn a_whole_advert_replaces_all_offers_and_only_differences_are_reported() {
     let mut routes = routes(&["ann"]);
-    hear(&mut routes, "ann", whole(3, &["a", "b", "c"]), 10);
+    receive(&mut routes, "ann", whole(3, &["a", "b", "c"]), 10);
     let offers = vec![offer("d"), Offer { traits: Traits::of_plugin(true), ..offer("b") }, offer("c")];
-    let told = hear(&mut routes, "ann", Advert::Whole { version: 5, offers: offers.clone() }, 20);
+    let effects = receive(&mut routes, "ann", Advert::Whole { version: 5, offers: offers.clone() }, 20);
     let by = label("ann");
     let changed = DirectoryEffect::Offered { by: by.clone(), offer: offers[1].clone() };
-    assert_eq!(told, [withdrawn("ann", "a"), withdrawn("ann", "b"), changed, offered("ann", "d")]);
-    assert_eq!(hear(&mut routes, "ann", whole(5, &["old"]), 30), []);
-    assert_eq!(hear(&mut routes, "ann", whole(4, &["old"]), 30), []);
+    assert_eq!(effects, [withdrawn("ann", "a"), withdrawn("ann", "b"), changed, offered("ann", "d")]);
+    assert_eq!(receive(&mut routes, "ann", whole(5, &["old"]), 30), []);
+    assert_eq!(receive(&mut routes, "ann", whole(4, &["old"]), 30), []);
     assert_eq!(names(routes.offers_of(&by)), ["b", "c", "d"]);
 }
 
 #[test]
 fn a_member_that_goes_down_has_its_offers_withdrawn() {
     let mut routes = routes(&["ann", "bob"]);
-    hear(&mut routes, "ann", whole(1, &["print", "scan"]), 10);
-    hear(&mut routes, "bob", whole(1, &["print"]), 10);
+    receive(&mut routes, "ann", whole(1, &["print", "scan"]), 10);
+    receive(&mut routes, "bob", whole(1, &["print"]), 10);
     assert_eq!(providers(&routes, "print"), ["ann", "bob"]);
     routes.member_down(&label("ann"));
     assert_eq!(drain(&mut routes), [withdrawn("ann", "print"), withdrawn("ann", "scan")]);
     assert_eq!(providers(&routes, "print"), ["bob"]);
     assert_eq!(providers(&routes, "scan"), [""; 0]);
     assert_eq!(routes.routes(), 1);
-    let told = hear(&mut routes, "ann", change(2, &["fax"], &[]), 20);
-    assert_eq!(told, [refused("ann", "advertises although it is not up")]);
+    let effects = receive(&mut routes, "ann", change(2, &["fax"], &[]), 20);
+    assert_eq!(effects, [refused("ann", "advertises although it is not up")]);
 }
 
 #[test]
 fn a_member_that_comes_up_again_is_another_process() {
     let mut routes = routes(&["ann"]);
-    hear(&mut routes, "ann", whole(9, &["print"]), 10);
+    receive(&mut routes, "ann", whole(9, &["print"]), 10);
     routes.member_up(&label("ann"), at(20));
     assert_eq!(drain(&mut routes), [withdrawn("ann", "print")]);
-    assert_eq!(hear(&mut routes, "ann", whole(2, &["scan"]), 30), [offered("ann", "scan")]);
+    assert_eq!(receive(&mut routes, "ann", whole(2, &["scan"]), 30), [offered("ann", "scan")]);
 }
 
 #[test]
 fn an_expired_lease_withdraws_the_offers_until_a_whole_advert_arrives() {
     let mut routes = routes(&["ann"]);
-    hear(&mut routes, "ann", whole(4, &["print"]), 10);
-    assert_eq!(hear(&mut routes, "ann", still(4), 20_000), []);
+    receive(&mut routes, "ann", whole(4, &["print"]), 10);
+    assert_eq!(receive(&mut routes, "ann", still(4), 20_000), []);
     let silent = |effect: &DirectoryEffect| !matches!(effect, DirectoryEffect::Advertise { .. });
     routes.wake(at(49_999));
     assert!(!drain(&mut routes).iter().any(silent));
     routes.wake(at(50_000));
-    let told: Vec<_> = drain(&mut routes).into_iter().filter(silent).collect();
-    assert_eq!(told, [withdrawn("ann", "print"), pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", change(5, &["scan"], &[]), 50_100), [], "no version precedes it");
-    assert_eq!(hear(&mut routes, "ann", whole(4, &["print"]), 50_200), [offered("ann", "print")]);
+    let effects: Vec<_> = drain(&mut routes).into_iter().filter(silent).collect();
+    assert_eq!(effects, [withdrawn("ann", "print"), pull("ann")]);
+    assert_eq!(receive(&mut routes, "ann", change(5, &["scan"], &[]), 50_100), [], "no version precedes it");
+    assert_eq!(receive(&mut routes, "ann", whole(4, &["print"]), 50_200), [offered("ann", "print")]);
 }
 
 #[test]
 fn a_renewal_of_another_version_renews_nothing_and_pulls() {
     let mut routes = routes(&["ann"]);
-    hear(&mut routes, "ann", whole(4, &["print"]), 0);
-    assert_eq!(hear(&mut routes, "ann", still(5), 20_000), [pull("ann")]);
+    receive(&mut routes, "ann", whole(4, &["print"]), 0);
+    assert_eq!(receive(&mut routes, "ann", still(5), 20_000), [pull("ann")]);
     routes.wake(at(30_000));
     assert!(drain(&mut routes).contains(&withdrawn("ann", "print")));
 }
@@ -256,12 +259,12 @@ fn a_renewal_of_another_version_renews_nothing_and_pulls() {
 #[test]
 fn versions_that_went_back_are_accepted_after_a_lease() {
     let mut routes = routes(&["ann"]);
-    hear(&mut routes, "ann", whole(u64::MAX, &["print"]), 0);
-    assert_eq!(hear(&mut routes, "ann", still(3), 10_000), [pull("ann")]);
-    assert_eq!(hear(&mut routes, "ann", whole(3, &["scan"]), 10_100), []);
+    receive(&mut routes, "ann", whole(u64::MAX, &["print"]), 0);
+    assert_eq!(receive(&mut routes, "ann", still(3), 10_000), [pull("ann")]);
+    assert_eq!(receive(&mut routes, "ann", whole(3, &["scan"]), 10_100), []);
     routes.wake(at(30_000));
     drain(&mut routes);
-    assert_eq!(hear(&mut routes, "ann", whole(3, &["scan"]), 30_100), [offered("ann", "scan")]);
+    assert_eq!(receive(&mut routes, "ann", whole(3, &["scan"]), 30_100), [offered("ann", "scan")]);
 }
 
 #[test]
@@ -270,22 +273,22 @@ fn each_member_gets_three_renewals_per_lease_at_staggered_times() {
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     let mut routes = routes(&members);
     for member in &members {
-        hear(&mut routes, member, whole(1, &[]), 6);
+        receive(&mut routes, member, whole(1, &[]), 6);
     }
-    let mut heard: BTreeMap<Label, usize> = BTreeMap::new();
+    let mut received: BTreeMap<Label, usize> = BTreeMap::new();
     let mut busiest = 0;
     while let Some(time) = routes.next_wake().filter(|time| *time < at(30_000)) {
         routes.wake(time);
-        let told = drain(&mut routes);
-        busiest = busiest.max(told.len());
-        for effect in told {
+        let effects = drain(&mut routes);
+        busiest = busiest.max(effects.len());
+        for effect in effects {
             let DirectoryEffect::Advertise { to, advert } = effect else { panic!("{effect:?}") };
             assert_eq!(advert, still(BOOT));
-            *heard.entry(to).or_default() += 1;
+            *received.entry(to).or_default() += 1;
         }
     }
-    assert_eq!(heard.len(), 100);
-    assert!(heard.values().all(|&times| times == 3), "{heard:?}");
+    assert_eq!(received.len(), 100);
+    assert!(received.values().all(|&times| times == 3), "{received:?}");
     assert_eq!(busiest, 1);
     let phases: Vec<Time> = routes.timers.times_of(Due::Still).collect();
     let widest = phases.windows(2).map(|pair| pair[1].since(pair[0])).max();
@@ -296,8 +299,8 @@ fn each_member_gets_three_renewals_per_lease_at_staggered_times() {
 fn renewals_missed_in_a_long_pause_are_not_sent_later() {
     let mut routes = routes(&["ann"]);
     let first = routes.timers.times_of(Due::Still).next().unwrap();
-    let told = wake(&mut routes, 95_000);
-    assert_eq!(told, [pull("ann"), tell("ann", still(BOOT))]);
+    let effects = wake(&mut routes, 95_000);
+    assert_eq!(effects, [pull("ann"), advertise("ann", still(BOOT))]);
     let missed = (1..).map(|n| first + Duration::from_secs(10 * n)).find(|time| *time > at(95_000));
     assert_eq!(routes.timers.times_of(Due::Still).next(), missed);
 }
@@ -306,42 +309,45 @@ fn renewals_missed_in_a_long_pause_are_not_sent_later() {
 fn offers_over_the_limit_of_a_member_are_refused_once_per_advert() {
     let settings = DirectorySettings { offers: 2, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann"]);
-    let told = hear(&mut routes, "ann", whole(1, &["d", "c", "b", "a"]), 10);
+    let effects = receive(&mut routes, "ann", whole(1, &["d", "c", "b", "a"]), 10);
     let why = "offers services that are not taken: 2 over a limit (`offers` of one member: 2, `routes` of all: 100000)";
-    assert_eq!(told, [offered("ann", "a"), offered("ann", "b"), refused("ann", why)]);
-    assert_eq!(hear(&mut routes, "ann", change(2, &["e"], &["a"]), 20), [withdrawn("ann", "a"), offered("ann", "e")]);
-    assert_eq!(hear(&mut routes, "ann", still(2), 30), [], "there is no room for the others");
-    assert_eq!(hear(&mut routes, "ann", change(3, &[], &["b"]), 40), [withdrawn("ann", "b")]);
-    assert_eq!(hear(&mut routes, "ann", still(3), 50), [pull("ann")]);
-    let told = hear(&mut routes, "ann", whole(3, &["c", "d", "e"]), 60);
-    assert_eq!(told[..1], [offered("ann", "c")]);
-    assert_eq!(told.len(), 2);
-    assert_eq!(hear(&mut routes, "ann", change(4, &[], &["d"]), 70), []);
+    assert_eq!(effects, [offered("ann", "a"), offered("ann", "b"), refused("ann", why)]);
+    assert_eq!(
+        receive(&mut routes, "ann", change(2, &["e"], &["a"]), 20),
+        [withdrawn("ann", "a"), offered("ann", "e")]
+    );
+    assert_eq!(receive(&mut routes, "ann", still(2), 30), [], "there is no room for the others");
+    assert_eq!(receive(&mut routes, "ann", change(3, &[], &["b"]), 40), [withdrawn("ann", "b")]);
+    assert_eq!(receive(&mut routes, "ann", still(3), 50), [pull("ann")]);
+    let effects = receive(&mut routes, "ann", whole(3, &["c", "d", "e"]), 60);
+    assert_eq!(effects[..1], [offered("ann", "c")]);
+    assert_eq!(effects.len(), 2);
+    assert_eq!(receive(&mut routes, "ann", change(4, &[], &["d"]), 70), []);
 }
 
 #[test]
 fn all_members_together_have_a_limit_too() {
     let settings = DirectorySettings { routes: 3, ..DirectorySettings::default() };
     let mut routes = routes_with(&settings, &["ann", "bob"]);
-    hear(&mut routes, "ann", whole(1, &["a", "b"]), 10);
-    let told = hear(&mut routes, "bob", whole(1, &["a", "b"]), 10);
-    assert_eq!(told[0], offered("bob", "a"));
-    assert!(matches!(told[1..], [DirectoryEffect::Refused { .. }]));
+    receive(&mut routes, "ann", whole(1, &["a", "b"]), 10);
+    let effects = receive(&mut routes, "bob", whole(1, &["a", "b"]), 10);
+    assert_eq!(effects[0], offered("bob", "a"));
+    assert!(matches!(effects[1..], [DirectoryEffect::Refused { .. }]));
     assert_eq!(routes.routes(), 3);
     routes.member_down(&label("ann"));
     drain(&mut routes);
-    assert_eq!(hear(&mut routes, "bob", still(1), 20), [pull("bob")], "now there is room");
-    assert_eq!(hear(&mut routes, "bob", whole(1, &["a", "b"]), 30), [offered("bob", "b")]);
-    assert_eq!(hear(&mut routes, "bob", still(1), 40), []);
+    assert_eq!(receive(&mut routes, "bob", still(1), 20), [pull("bob")], "now there is room");
+    assert_eq!(receive(&mut routes, "bob", whole(1, &["a", "b"]), 30), [offered("bob", "b")]);
+    assert_eq!(receive(&mut routes, "bob", still(1), 40), []);
 }
 
 #[test]
 fn reserved_names_of_a_member_are_refused_and_the_rest_is_accepted() {
     let mut routes = routes(&["ann"]);
-    let told = hear(&mut routes, "ann", whole(1, &["mmi.service", "node.x", "print"]), 10);
+    let effects = receive(&mut routes, "ann", whole(1, &["mmi.service", "node.x", "print"]), 10);
     let why = "offers services that are not taken: 2 under a name that is kept for nodes";
-    assert_eq!(told, [offered("ann", "print"), refused("ann", why)]);
-    assert_eq!(hear(&mut routes, "ann", still(1), 20), [], "they would be refused again");
+    assert_eq!(effects, [offered("ann", "print"), refused("ann", why)]);
+    assert_eq!(receive(&mut routes, "ann", still(1), 20), [], "they would be refused again");
 }
 
 #[test]
@@ -351,10 +357,13 @@ fn own_services_over_the_limit_are_not_advertised_until_there_is_room() {
     for name in ["a", "b", "c", "d"] {
         routes.offer(offer(name), at(100));
     }
-    let told = wake(&mut routes, 105);
-    assert_eq!(told, [tell("ann", change(BOOT + 1, &["a", "b"], &[])), DirectoryEffect::Unlisted { services: 2 }]);
+    let effects = wake(&mut routes, 105);
+    assert_eq!(
+        effects,
+        [advertise("ann", change(BOOT + 1, &["a", "b"], &[])), DirectoryEffect::Unlisted { services: 2 }]
+    );
     routes.withdraw(&service("c"), at(110));
     routes.withdraw(&service("a"), at(110));
-    assert_eq!(wake(&mut routes, 115), [tell("ann", change(BOOT + 2, &["d"], &["a"]))]);
+    assert_eq!(wake(&mut routes, 115), [advertise("ann", change(BOOT + 2, &["d"], &["a"]))]);
     assert_eq!(names(routes.own()), ["b", "d"]);
 }

@@ -65,11 +65,11 @@ impl Members {
     pub(super) fn send_update(
         &mut self,
         to: MemberView<'_>,
-        news: &Identity,
+        update: &Identity,
         state: State,
     ) -> Result<(), MalformedGossip> {
         let to = to.to_member()?;
-        let data = codec::tell(self.foca.identity(), &to.clone().into(), news, state)?;
+        let data = codec::tell(self.foca.identity(), &to.clone().into(), update, state)?;
         self.runtime.effects.push_back(MemberEffect::Gossip { to, data });
         Ok(())
     }

@@ -120,7 +120,7 @@ fn printing() -> Node {
 }
 
 /// A message of a peer that has dialled a node.
-fn says(guest: &str, message: PeerMessage) -> Input {
+fn from_peer(guest: &str, message: PeerMessage) -> Input {
     Input::Message { from: ConnectionId::new(guest), frames: peer::encode(message) }
 }
 
@@ -163,12 +163,12 @@ fn run(node: &mut Node) -> Option<RequestId> {
 #[test]
 fn messages_of_a_peer_are_answered_in_their_order() {
     let (now, mut node) = (Time::ZERO, printing());
-    node.handle(says("guest", hello(1)), now);
-    node.handle(says("guest", request()), now);
+    node.handle(from_peer("guest", hello(1)), now);
+    node.handle(from_peer("guest", request()), now);
     // If the answer were not sent before it, the peer would consider the request lost.
     let finished = Input::Finished { request: run(&mut node).unwrap(), result: Ok(Vec::new()) };
     node.handle(finished, now);
-    node.handle(says("guest", PeerMessage::Ping { outstanding: vec![1] }), now);
+    node.handle(from_peer("guest", PeerMessage::Ping { outstanding: vec![1] }), now);
     let told = outputs(&mut node).into_iter().filter_map(|output| match output {
         Output::Send { frames, .. } => peer::decode(frames).ok(),
         _ => None,
@@ -182,33 +182,33 @@ fn a_connection_serves_until_another_of_its_node_is_used() {
     let (now, mut node) = (Time::ZERO, printing());
     // The same process may dial again by another name of the endpoint, with another identity, and use the first
     // connection.
-    node.handle(says("first", hello(1)), now);
-    node.handle(says("second", hello(2)), now);
-    node.handle(says("first", request()), now);
+    node.handle(from_peer("first", hello(1)), now);
+    node.handle(from_peer("second", hello(2)), now);
+    node.handle(from_peer("first", request()), now);
     assert!(run(&mut node).is_some());
-    node.handle(says("third", hello(3)), now);
-    node.handle(says("third", PeerMessage::Pull), now);
+    node.handle(from_peer("third", hello(3)), now);
+    node.handle(from_peer("third", PeerMessage::Pull), now);
     outputs(&mut node);
-    node.handle(says("first", PeerMessage::Ping { outstanding: vec![1] }), now);
+    node.handle(from_peer("first", PeerMessage::Ping { outstanding: vec![1] }), now);
     let outputs = outputs(&mut node);
     let [Output::Send { frames, .. }] = &outputs[..] else { panic!("{outputs:?}") };
     assert!(matches!(peer::decode(frames.clone()), Ok(PeerMessage::Refused(_))));
 }
 
-const ASKED: u64 = 5_000;
+const REQUESTS: u64 = 5_000;
 
-/// A node with [`ASKED`] requests of one client.
+/// A node with [`REQUESTS`] requests of one client.
 fn busy_node() -> Node {
     let defaults = ServiceSettings { queue: 10_000, ..ServiceSettings::default() };
     let mut node = Node::new(NodeSettings { defaults, ..NodeSettings::default() });
     let service: ServiceName = "slow".parse().unwrap();
     node.handle(Input::Offered(service), Time::ZERO);
-    (0..ASKED).for_each(|id| ask(&mut node, id));
+    (0..REQUESTS).for_each(|id| send_request(&mut node, id));
     outputs(&mut node);
     node
 }
 
-fn ask(node: &mut Node, id: u64) {
+fn send_request(node: &mut Node, id: u64) {
     let request = Request {
         id,
         service: "slow".into(),
@@ -229,13 +229,13 @@ fn requests_of_a_client_that_is_gone_end_in_several_turns_and_those_that_it_send
     let ended = |node: &Node| node.counters().failed.get(&Code::Cancelled).copied().unwrap_or_default();
     node.handle(Input::Undeliverable { to: ConnectionId::new("client"), frames: Vec::new() }, Time::ZERO);
     assert!(ended(&node) <= 2 * 1_024, "{} in one turn", ended(&node));
-    ask(&mut node, ASKED);
+    send_request(&mut node, REQUESTS);
     while node.next_wake() == Some(Time::ZERO) {
         let before = ended(&node);
         node.handle(Input::Tick, Time::ZERO);
         assert!(ended(&node) - before <= 1_024);
     }
-    assert_eq!(ended(&node), ASKED);
+    assert_eq!(ended(&node), REQUESTS);
 }
 
 #[test]
@@ -249,5 +249,5 @@ fn requests_that_are_overdue_together_end_in_several_turns() {
         assert!(sent <= 1_024, "{sent} in one turn");
         failed += sent as u64;
     }
-    assert_eq!(failed, ASKED);
+    assert_eq!(failed, REQUESTS);
 }

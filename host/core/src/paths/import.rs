@@ -60,7 +60,7 @@ impl Paths {
         let is_gap = update.number != session.received + 1;
         session.received = update.number;
         match update.content {
-            UpdateContent::Changes(news) => self.import_changes(link, news, now),
+            UpdateContent::Changes(changes) => self.import_changes(link, changes, now),
             UpdateContent::BeginRefresh => {
                 (session.round, session.is_complete) = (session.round.wrapping_add(1), true);
             }
@@ -69,13 +69,13 @@ impl Paths {
             UpdateContent::RequestRefresh => session.mark_asked(now),
         }
         if is_gap {
-            self.ask(link, now);
+            self.request_refresh(link, now);
         }
     }
 
     /// Handles an update that cannot be decoded: requests a refresh from the neighbour.
     pub fn garbled(&mut self, link: LinkId, now: Time) {
-        self.ask(link, now);
+        self.request_refresh(link, now);
     }
 
     fn end_refresh(&mut self, link: LinkId, now: Time) {
@@ -94,11 +94,11 @@ impl Paths {
         let has_room = held < self.settings.routes_per_neighbour && self.table.len() < self.settings.routes;
         let is_same = (usize::try_from(routes), digest) == (Ok(held), sum);
         if if is_complete { !is_same } else { has_room } {
-            self.ask(link, now);
+            self.request_refresh(link, now);
         }
     }
 
-    fn ask(&mut self, link: LinkId, now: Time) {
+    fn request_refresh(&mut self, link: LinkId, now: Time) {
         if let Some(session) = self.sessions.get_mut(&link)
             && session.ask_after <= now
         {
@@ -108,23 +108,23 @@ impl Paths {
         }
     }
 
-    fn import_changes(&mut self, link: LinkId, news: Changes, now: Time) {
+    fn import_changes(&mut self, link: LinkId, changes: Changes, now: Time) {
         let mut refused = Refusals::default();
-        let mut keys = self.import_causes(link, news.causes, news.tombstones, &mut refused, now);
-        for key in news.withdrawn {
+        let mut keys = self.import_causes(link, changes.causes, changes.tombstones, &mut refused, now);
+        for key in changes.withdrawn {
             if self.table.remove(link, &key) {
                 keys.insert(key);
             }
         }
-        for group in &news.groups {
+        for group in &changes.groups {
             self.import_group(link, group, &mut keys, &mut refused, now);
         }
-        if let Some(past) = news.fresh.iter().filter(|fresh| fresh.origin == self.me).map(|fresh| fresh.boot).max() {
+        if let Some(past) = changes.fresh.iter().filter(|fresh| fresh.origin == self.me).map(|fresh| fresh.boot).max() {
             self.outrank(link, past, now);
         }
-        if !news.fresh.is_empty() {
+        if !changes.fresh.is_empty() {
             let reach = self.reach_of(link);
-            let accepted = news.fresh.iter().filter(|fresh| reach.origins.get(&fresh.origin) == Some(&true));
+            let accepted = changes.fresh.iter().filter(|fresh| reach.origins.get(&fresh.origin) == Some(&true));
             accepted.for_each(|fresh| self.import_keepalive(link, fresh, &mut keys, now));
         }
         self.choose_all(&keys, now);
@@ -148,10 +148,10 @@ impl Paths {
             return BTreeSet::new();
         }
         let reach = self.reach_of(link);
-        let (mut is_news, mut ended) = (false, BTreeSet::new());
+        let (mut is_new, mut ended) = (false, BTreeSet::new());
         for cause in causes {
             match self.check_cause(link, &cause, &reach, now) {
-                Ok(true) => is_news |= self.causes.add_link(cause, now),
+                Ok(true) => is_new |= self.causes.add_link(cause, now),
                 Ok(false) => {}
                 Err(why) => refused.add(why),
             }
@@ -168,7 +168,7 @@ impl Paths {
                 None => refused.add("tombstone of a route that it did not advertise"),
             }
         }
-        if is_news || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
+        if is_new || !ended.is_empty() { self.resting_on_the_dead(&ended) } else { BTreeSet::new() }
     }
 
     /// Returns the services whose routes cross a dead link, or were withdrawn in one of these zones.
@@ -273,8 +273,8 @@ impl Paths {
             && let Some(later) = self.origins.later(at, group.boot)
         {
             // The neighbour restarted with its clock set back, and needs the process that it is compared with.
-            let news = Changes { fresh: vec![later], ..Changes::default() };
-            session.send(link, UpdateContent::Changes(news), &mut self.effects);
+            let changes = Changes { fresh: vec![later], ..Changes::default() };
+            session.send(link, UpdateContent::Changes(changes), &mut self.effects);
         }
         let path: Arc<[_]> = group.path.clone().into();
         let limits = (self.settings.routes_per_neighbour, self.settings.routes);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Boot and version of an origin's statement; later statements are greater.
-type Said = (u64, u64);
+type StatementVersion = (u64, u64);
 
 /// Withdrawn service of a zone, or all of them (`None`), as originated by one router: zone, service, router.
 type Ended = (Label, Option<ServiceName>, Label);
@@ -22,7 +22,7 @@ pub(super) struct RootCauses {
     /// The latest dead epoch of each link, by its two routers, the lesser first.
     links: BTreeMap<(RouterId, RouterId), (u64, Time)>,
     /// The last invalid boot and version.
-    ended: BTreeMap<Ended, (Said, Time)>,
+    ended: BTreeMap<Ended, (StatementVersion, Time)>,
 }
 
 impl RootCauses {
@@ -75,8 +75,8 @@ impl RootCauses {
         }
         let find = |service: Option<ServiceName>| {
             let ended = (origin.zone.clone(), service, origin.router.clone());
-            let (said, _) = *self.ended.get(&ended)?;
-            (said >= (route.boot, route.version)).then(|| as_tombstone(&ended, said))
+            let (last, _) = *self.ended.get(&ended)?;
+            (last >= (route.boot, route.version)).then(|| as_tombstone(&ended, last))
         };
         find(Some(key.service.clone())).or_else(|| find(None))
     }
@@ -90,7 +90,7 @@ impl RootCauses {
         let begin = (key.zone.clone(), Some(key.service.clone()), Label::from_static("-"));
         let is_of_it = |(zone, service, _): &Ended| (zone, service) == (&begin.0, &begin.1);
         let all = self.ended.range(&begin..).take_while(|(ended, _)| is_of_it(ended));
-        let others = all.map(|(ended, (said, _))| as_tombstone(ended, *said)).filter(|other| *other != first);
+        let others = all.map(|(ended, (last, _))| as_tombstone(ended, *last)).filter(|other| *other != first);
         others.chain([first.clone()]).collect()
     }
 
@@ -104,7 +104,7 @@ impl RootCauses {
     }
 }
 
-fn as_tombstone((zone, service, router): &Ended, (boot, version): Said) -> Tombstone {
+fn as_tombstone((zone, service, router): &Ended, (boot, version): StatementVersion) -> Tombstone {
     let origin = RouterId { zone: zone.clone(), router: router.clone() };
     Tombstone { origin, boot, version, service: service.clone() }
 }

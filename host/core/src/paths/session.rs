@@ -54,7 +54,7 @@ pub(super) struct Session {
     announce_after: Time,
     pub(super) due: Option<Time>,
     /// Numbers of the last updates sent and received.
-    said: u64,
+    last_sent: u64,
     pub(super) received: u64,
     /// Number of refreshes that the neighbour has begun.
     pub(super) round: u32,
@@ -106,7 +106,7 @@ impl Session {
             is_asked: false,
             announce_after: Time::ZERO,
             due: None,
-            said: 0,
+            last_sent: 0,
             received: 0,
             round: 0,
             is_complete: true,
@@ -186,8 +186,8 @@ impl Session {
         if writer.announces {
             self.announce_after = now + pause;
         }
-        for news in writer.finish() {
-            self.send(link, UpdateContent::Changes(news), effects);
+        for changes in writer.finish() {
+            self.send(link, UpdateContent::Changes(changes), effects);
         }
         if everything {
             self.send(link, UpdateContent::EndRefresh, effects);
@@ -276,14 +276,14 @@ impl Session {
         if writer.withdrawn.iter().any(|key| key.zone == tombstone.origin.zone) {
             writer.tombstones.insert(tombstone.clone());
         }
-        for news in writer.finish() {
-            self.send(link, UpdateContent::Changes(news), effects);
+        for changes in writer.finish() {
+            self.send(link, UpdateContent::Changes(changes), effects);
         }
     }
 
-    pub(super) fn send(&mut self, link: LinkId, say: UpdateContent, effects: &mut VecDeque<PathEffect>) {
-        self.said += 1;
-        effects.push_back(PathEffect::Send { session: link, update: Update { number: self.said, content: say } });
+    pub(super) fn send(&mut self, link: LinkId, content: UpdateContent, effects: &mut VecDeque<PathEffect>) {
+        self.last_sent += 1;
+        effects.push_back(PathEffect::Send { session: link, update: Update { number: self.last_sent, content } });
     }
 }
 
@@ -311,47 +311,47 @@ impl Writer {
 
     /// Returns the updates. Causes come first, because the receiver must still hold the routes that they end.
     fn finish(self) -> Vec<Changes> {
-        let (mut done, mut news, mut size) = (Vec::new(), Changes::default(), 0);
-        let mut room = |news: &mut Changes, entry: usize| {
+        let (mut done, mut changes, mut size) = (Vec::new(), Changes::default(), 0);
+        let mut room = |changes: &mut Changes, entry: usize| {
             size += entry;
             if size > MAX_UPDATE {
                 size = entry;
-                done.push(std::mem::take(news));
+                done.push(std::mem::take(changes));
             }
         };
         for cause in self.causes {
-            room(&mut news, 12 + router_len(&cause.a) + router_len(&cause.b));
-            news.causes.push(cause);
+            room(&mut changes, 12 + router_len(&cause.a) + router_len(&cause.b));
+            changes.causes.push(cause);
         }
         for tombstone in self.tombstones {
-            room(&mut news, 300 + router_len(&tombstone.origin));
-            news.tombstones.push(tombstone);
+            room(&mut changes, 300 + router_len(&tombstone.origin));
+            changes.tombstones.push(tombstone);
         }
         for key in self.withdrawn {
-            room(&mut news, 2 + key.zone.as_str().len() + key.service.as_str().len());
-            news.withdrawn.push(key);
+            room(&mut changes, 2 + key.zone.as_str().len() + key.service.as_str().len());
+            changes.withdrawn.push(key);
         }
         for ((path, boot, cost), services) in self.groups {
             let head = 17 + path.iter().map(|hop| 8 + router_len(&hop.at)).sum::<usize>();
             let mut is_new = true;
             for offered in services {
-                let before = news.groups.len();
-                room(&mut news, 10 + offered.service.as_str().len() + if is_new { head } else { 0 });
-                if is_new || news.groups.len() < before {
-                    news.groups.push(Group { path: path.to_vec(), boot, cost, services: Vec::new() });
+                let before = changes.groups.len();
+                room(&mut changes, 10 + offered.service.as_str().len() + if is_new { head } else { 0 });
+                if is_new || changes.groups.len() < before {
+                    changes.groups.push(Group { path: path.to_vec(), boot, cost, services: Vec::new() });
                     is_new = false;
                 }
-                if let Some(group) = news.groups.last_mut() {
+                if let Some(group) = changes.groups.last_mut() {
                     group.services.push(offered);
                 }
             }
         }
         for fresh in self.fresh {
-            room(&mut news, 16 + router_len(&fresh.origin));
-            news.fresh.push(fresh);
+            room(&mut changes, 16 + router_len(&fresh.origin));
+            changes.fresh.push(fresh);
         }
-        if news != Changes::default() {
-            done.push(news);
+        if changes != Changes::default() {
+            done.push(changes);
         }
         done
     }

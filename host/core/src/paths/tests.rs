@@ -38,14 +38,14 @@ fn group(path: &[&str], services: &[&str]) -> Group {
     Group { cost: path.len() as u32 - 1, path, boot: 1_000, services: services.iter().map(offered).collect() }
 }
 
-fn tell(paths: &mut Paths, link: u64, news: Changes) -> Vec<PathEffect> {
+fn receive(paths: &mut Paths, link: u64, changes: Changes) -> Vec<PathEffect> {
     let number = paths.sessions[&LinkId(link)].received + 1;
-    paths.import(LinkId(link), Update { number, content: UpdateContent::Changes(news) }, Time::ZERO);
+    paths.import(LinkId(link), Update { number, content: UpdateContent::Changes(changes) }, Time::ZERO);
     drain(paths)
 }
 
-fn tell_path(paths: &mut Paths, link: u64, path: &[&str]) -> Vec<PathEffect> {
-    tell(paths, link, Changes { groups: vec![group(path, &["print"])], ..Changes::default() })
+fn receive_path(paths: &mut Paths, link: u64, path: &[&str]) -> Vec<PathEffect> {
+    receive(paths, link, Changes { groups: vec![group(path, &["print"])], ..Changes::default() })
 }
 
 fn drain(paths: &mut Paths) -> Vec<PathEffect> {
@@ -53,17 +53,17 @@ fn drain(paths: &mut Paths) -> Vec<PathEffect> {
 }
 
 /// Returns the changes that a session sends within a second, without digests.
-fn told(paths: &mut Paths, link: u64) -> Vec<Changes> {
+fn sent(paths: &mut Paths, link: u64) -> Vec<Changes> {
     paths.wake(Time::ZERO + LATER);
-    let news = |effect| match effect {
-        PathEffect::Send { session, update: Update { content: UpdateContent::Changes(news), .. } }
+    let changes = |effect| match effect {
+        PathEffect::Send { session, update: Update { content: UpdateContent::Changes(changes), .. } }
             if session.0 == link =>
         {
-            Some(news)
+            Some(changes)
         }
         _ => None,
     };
-    drain(paths).into_iter().filter_map(news).collect()
+    drain(paths).into_iter().filter_map(changes).collect()
 }
 
 fn reachable(effects: &[PathEffect]) -> Option<(u32, Vec<u64>)> {
@@ -85,8 +85,8 @@ fn refused(effects: &[PathEffect]) -> &str {
 fn services_of_the_zone_are_advertised_with_this_router_as_the_path() {
     let mut paths = paris(&["gate.lyon", "back.paris"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
-    let news = told(&mut paths, 1);
-    let [Changes { groups, .. }] = &news[..] else { panic!("{news:?}") };
+    let changes = sent(&mut paths, 1);
+    let [Changes { groups, .. }] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!(groups[0].path, [Hop { at: speaker("gate.paris").id(), epoch: 0 }]);
     assert_eq!(
         groups[0].services,
@@ -99,9 +99,9 @@ fn services_of_the_zone_are_advertised_with_this_router_as_the_path() {
 #[test]
 fn the_lowest_cost_wins_then_the_shortest_path_then_the_lowest_name_and_equals_share() {
     let mut paths = paris(&["gate.nice", "gate.lyon", "gate.metz"]);
-    assert_eq!(reachable(&tell_path(&mut paths, 1, &["gate.nice", "a.rome"])), Some((2, vec![1])));
-    assert_eq!(reachable(&tell_path(&mut paths, 2, &["gate.lyon", "a.rome"])), Some((2, vec![2, 1])));
-    assert_eq!(reachable(&tell_path(&mut paths, 3, &["gate.metz", "a.bern", "a.rome"])), None);
+    assert_eq!(reachable(&receive_path(&mut paths, 1, &["gate.nice", "a.rome"])), Some((2, vec![1])));
+    assert_eq!(reachable(&receive_path(&mut paths, 2, &["gate.lyon", "a.rome"])), Some((2, vec![2, 1])));
+    assert_eq!(reachable(&receive_path(&mut paths, 3, &["gate.metz", "a.bern", "a.rome"])), None);
     paths.session_down(LinkId(2), Time::ZERO);
     assert_eq!(reachable(&drain(&mut paths)), Some((2, vec![1])));
 }
@@ -109,9 +109,9 @@ fn the_lowest_cost_wins_then_the_shortest_path_then_the_lowest_name_and_equals_s
 #[test]
 fn a_router_of_the_own_zone_is_used_only_if_it_has_a_better_route() {
     let mut paths = paris(&["back.paris", "gate.lyon"]);
-    assert_eq!(reachable(&tell_path(&mut paths, 1, &["back.paris", "a.rome"])), Some((1, vec![1])));
-    assert_eq!(told(&mut paths, 2).len(), 1, "another zone gets the route");
-    let effects = tell_path(&mut paths, 2, &["gate.lyon", "a.rome"]);
+    assert_eq!(reachable(&receive_path(&mut paths, 1, &["back.paris", "a.rome"])), Some((1, vec![1])));
+    assert_eq!(sent(&mut paths, 2).len(), 1, "another zone gets the route");
+    let effects = receive_path(&mut paths, 2, &["gate.lyon", "a.rome"]);
     assert_eq!(reachable(&effects), None, "its own route is cheaper");
 }
 
@@ -130,8 +130,8 @@ fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
     ];
     for (path, why) in cases {
         let mut paths = paris(&["gate.lyon"]);
-        assert!(reachable(&tell_path(&mut paths, 1, &["gate.lyon", "a.rome"])).is_some());
-        let effects = tell_path(&mut paths, 1, path);
+        assert!(reachable(&receive_path(&mut paths, 1, &["gate.lyon", "a.rome"])).is_some());
+        let effects = receive_path(&mut paths, 1, path);
         assert!(refused(&effects).ends_with(why), "{path:?}: {effects:?}");
         let at_rome = path.last().unwrap().ends_with("rome");
         assert_eq!(effects.iter().any(|e| matches!(e, PathEffect::Unreachable { .. })), at_rome, "{path:?}");
@@ -140,7 +140,7 @@ fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
     for epoch in [0, u64::MAX] {
         let mut nowhere = group(&["gate.lyon", "a.rome"], &["print"]);
         nowhere.path[0].epoch = epoch;
-        let effects = tell(&mut paths, 1, Changes { groups: vec![nowhere], ..Changes::default() });
+        let effects = receive(&mut paths, 1, Changes { groups: vec![nowhere], ..Changes::default() });
         assert!(refused(&effects).ends_with("has an epoch out of range"), "{effects:?}");
     }
 }
@@ -148,36 +148,36 @@ fn paths_that_break_a_rule_are_refused_and_the_session_stays() {
 #[test]
 fn a_dead_link_ends_every_route_over_it_and_is_sent_with_the_changes() {
     let mut paths = paris(&["gate.lyon", "gate.metz", "gate.nice"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"]);
-    tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
-    assert_eq!(told(&mut paths, 3).len(), 1);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"]);
+    receive_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
+    assert_eq!(sent(&mut paths, 3).len(), 1);
     let dead = DeadLink::new(speaker("a.rome").id(), speaker("a.bern").id(), 50);
-    let effects = tell(&mut paths, 1, Changes { causes: vec![dead.clone()], ..Changes::default() });
+    let effects = receive(&mut paths, 1, Changes { causes: vec![dead.clone()], ..Changes::default() });
     assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
-    let news = told(&mut paths, 3);
-    assert_eq!((&news[0].causes[..], news[0].withdrawn.len()), (&[dead][..], 1));
-    assert_eq!(reachable(&tell_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"])), None, "the old epoch");
+    let changes = sent(&mut paths, 3);
+    assert_eq!((&changes[0].causes[..], changes[0].withdrawn.len()), (&[dead][..], 1));
+    assert_eq!(reachable(&receive_path(&mut paths, 1, &["gate.lyon", "a.bern", "a.rome"])), None, "the old epoch");
     let mut newer = group(&["gate.lyon", "a.bern", "a.rome"], &["print"]);
     newer.path[1].epoch = 51;
-    let effects = tell(&mut paths, 1, Changes { groups: vec![newer], ..Changes::default() });
+    let effects = receive(&mut paths, 1, Changes { groups: vec![newer], ..Changes::default() });
     assert_eq!(reachable(&effects), Some((3, vec![1])));
 }
 
 #[test]
 fn a_neighbour_ends_only_routes_that_it_advertised() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("a.rome").id(), 50);
     let origin = speaker("a.rome").id();
     let tombstone = Tombstone { origin, boot: 1_000, version: 9, service: Some(service("print")) };
-    let news = Changes { causes: vec![dead], tombstones: vec![tombstone.clone()], ..Changes::default() };
-    let effects = tell(&mut paths, 2, news);
+    let changes = Changes { causes: vec![dead], tombstones: vec![tombstone.clone()], ..Changes::default() };
+    let effects = receive(&mut paths, 2, changes);
     assert!(!effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
     assert!(refused(&effects).contains("none of its routes"), "{effects:?}");
     let mine = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 2_000);
-    let effects = tell(&mut paths, 2, Changes { causes: vec![mine], ..Changes::default() });
+    let effects = receive(&mut paths, 2, Changes { causes: vec![mine], ..Changes::default() });
     assert!(refused(&effects).contains("out of range"), "{effects:?}");
-    let effects = tell(&mut paths, 1, Changes { tombstones: vec![tombstone], ..Changes::default() });
+    let effects = receive(&mut paths, 1, Changes { tombstones: vec![tombstone], ..Changes::default() });
     assert!(effects.iter().any(|effect| matches!(effect, PathEffect::Unreachable { .. })), "{effects:?}");
 }
 
@@ -185,15 +185,15 @@ fn a_neighbour_ends_only_routes_that_it_advertised() {
 fn exactly_the_exported_services_may_be_called() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     let deny = Policy { deny: vec!["print@rome".parse().unwrap()], ..Policy::everything() };
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    assert_eq!(told(&mut paths, 2).len(), 1);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    assert_eq!(sent(&mut paths, 2).len(), 1);
     let may = |paths: &Paths, link| paths.may_pass(link, &label("rome"), &service("print"));
     assert!(may(&paths, None) && may(&paths, Some(LinkId(2))));
     assert!(!may(&paths, Some(LinkId(1))), "the route is its own");
     assert!(!may(&paths, Some(LinkId(3))), "no session has this link");
     paths.set_policy(LinkId(2), Policy::everything(), deny, Time::ZERO);
     assert!(!may(&paths, Some(LinkId(2))), "at once");
-    assert_eq!(told(&mut paths, 2)[0].withdrawn.len(), 1);
+    assert_eq!(sent(&mut paths, 2)[0].withdrawn.len(), 1);
     paths.set_policy(LinkId(1), Policy::default(), Policy::everything(), Time::ZERO);
     assert!(!may(&paths, None), "nothing is imported");
 }
@@ -204,7 +204,7 @@ fn over_a_limit_the_rest_is_refused_and_the_table_stays_usable() {
     let mut paths = Paths::new(&speaker("gate.paris"), &settings, 7);
     paths.session_up(LinkId(1), &speaker("gate.lyon"), open(1), 1_001, Time::ZERO);
     let all = group(&["gate.lyon", "a.rome"], &["a", "b", "c", "d"]);
-    let effects = tell(&mut paths, 1, Changes { groups: vec![all], ..Changes::default() });
+    let effects = receive(&mut paths, 1, Changes { groups: vec![all], ..Changes::default() });
     assert!(refused(&effects).contains("2 route over a limit"), "{effects:?}");
     assert_eq!((paths.sizes().received, paths.sizes().reachable, paths.counters().over), (2, 2, 2));
 }
@@ -212,32 +212,32 @@ fn over_a_limit_the_rest_is_refused_and_the_table_stays_usable() {
 #[test]
 fn a_missing_update_or_another_digest_requests_a_refresh() {
     let mut paths = paris(&["gate.lyon"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    let hear = |paths: &mut Paths, number, say, seconds| {
-        paths.import(LinkId(1), Update { number, content: say }, Time::ZERO + Duration::from_secs(seconds));
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    let import = |paths: &mut Paths, number, content, seconds| {
+        paths.import(LinkId(1), Update { number, content }, Time::ZERO + Duration::from_secs(seconds));
         drain(paths).iter().any(|e| {
             matches!(e, PathEffect::Send { update: Update { content: UpdateContent::RequestRefresh, .. }, .. })
         })
     };
-    assert!(hear(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "2 is missing");
-    assert!(!hear(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "old");
-    assert!(!hear(&mut paths, 4, UpdateContent::Digest { routes: 7, digest: 0 }, 1), "asked already");
-    assert!(hear(&mut paths, 5, UpdateContent::Digest { routes: 7, digest: 0 }, 20));
-    assert!(!hear(&mut paths, 6, UpdateContent::BeginRefresh, 20));
-    assert!(!hear(&mut paths, 7, UpdateContent::EndRefresh, 20));
+    assert!(import(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "2 is missing");
+    assert!(!import(&mut paths, 3, UpdateContent::Changes(Changes::default()), 0), "old");
+    assert!(!import(&mut paths, 4, UpdateContent::Digest { routes: 7, digest: 0 }, 1), "asked already");
+    assert!(import(&mut paths, 5, UpdateContent::Digest { routes: 7, digest: 0 }, 20));
+    assert!(!import(&mut paths, 6, UpdateContent::BeginRefresh, 20));
+    assert!(!import(&mut paths, 7, UpdateContent::EndRefresh, 20));
     assert_eq!(paths.sizes().received, 0, "the refresh did not contain it");
-    assert!(!hear(&mut paths, 8, UpdateContent::Digest { routes: 0, digest: 0 }, 40));
+    assert!(!import(&mut paths, 8, UpdateContent::Digest { routes: 0, digest: 0 }, 40));
 }
 
 #[test]
 fn a_requested_refresh_sends_all_routes_between_two_marks() {
     let mut paths = paris(&["gate.lyon"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
-    assert_eq!(told(&mut paths, 1).len(), 1);
+    assert_eq!(sent(&mut paths, 1).len(), 1);
     let now = Time::ZERO + LATER;
     paths.import(LinkId(1), Update { number: 1, content: UpdateContent::RequestRefresh }, now);
     paths.wake(now + LATER);
-    let says: Vec<UpdateContent> = drain(&mut paths)
+    let contents: Vec<UpdateContent> = drain(&mut paths)
         .into_iter()
         .filter_map(|effect| match effect {
             PathEffect::Send { update, .. } => Some(update.content),
@@ -245,8 +245,8 @@ fn a_requested_refresh_sends_all_routes_between_two_marks() {
         })
         .collect();
     assert!(
-        matches!(&says[..], [UpdateContent::BeginRefresh, UpdateContent::Changes(news), UpdateContent::EndRefresh] if news.groups.len() == 1),
-        "{says:?}"
+        matches!(&contents[..], [UpdateContent::BeginRefresh, UpdateContent::Changes(changes), UpdateContent::EndRefresh] if changes.groups.len() == 1),
+        "{contents:?}"
     );
 }
 
@@ -265,9 +265,9 @@ fn a_flapping_service_is_advertised_once_a_second_and_ends_in_its_last_state() {
         now = now + Duration::from_millis(10);
         paths.wake(now);
         for effect in drain(&mut paths) {
-            if let PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } = effect {
+            if let PathEffect::Send { update: Update { content: UpdateContent::Changes(changes), .. }, .. } = effect {
                 updates += 1;
-                last = Some(news.withdrawn.len());
+                last = Some(changes.withdrawn.len());
             }
         }
     }
@@ -279,7 +279,7 @@ fn a_flapping_service_is_advertised_once_a_second_and_ends_in_its_last_state() {
 fn an_origin_without_keepalives_expires_until_one_arrives() {
     let mut paths = paris(&["gate.lyon"]);
     let lease = PathSettings::default().lease;
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let alive = |version| {
         let fresh = Keepalive { origin: speaker("a.rome").id(), boot: 1_000, version };
         UpdateContent::Changes(Changes { fresh: vec![fresh], ..Changes::default() })
@@ -299,7 +299,7 @@ fn an_origin_without_keepalives_expires_until_one_arrives() {
 fn a_service_withdrawn_by_its_zone_is_one_loss_of_all_its_routers() {
     let mut paths = paris(&["gate.lyon", "other.paris"]);
     paths.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
-    told(&mut paths, 1);
+    sent(&mut paths, 1);
     let ended = |version| Tombstone {
         origin: RouterId { zone: label("paris"), router: label("other") },
         boot: 1_000,
@@ -309,55 +309,55 @@ fn a_service_withdrawn_by_its_zone_is_one_loss_of_all_its_routers() {
     let now = Time::ZERO + LATER;
     paths.withdraw(&service("print"), now);
     assert_eq!(paths.next_wake(), now, "the other router gets the tombstone immediately");
-    let effects = tell(&mut paths, 2, Changes { tombstones: vec![ended(4)], ..Changes::default() });
+    let effects = receive(&mut paths, 2, Changes { tombstones: vec![ended(4)], ..Changes::default() });
     assert_eq!(effects, [], "each router of the zone reports it");
     paths.wake(now + Duration::from_millis(5));
-    let news = told(&mut paths, 1);
-    assert_eq!((news.len(), news[0].withdrawn.len(), news[0].tombstones.len()), (1, 1, 2));
+    let changes = sent(&mut paths, 1);
+    assert_eq!((changes.len(), changes[0].withdrawn.len(), changes[0].tombstones.len()), (1, 1, 2));
 
     // A neighbour with one route to the service accepts the tombstones of all.
     let mut rome = paris(&["gate.lyon", "gate.metz"]);
-    tell_path(&mut rome, 1, &["gate.lyon", "a.rome"]);
-    tell_path(&mut rome, 2, &["gate.metz", "b.rome"]);
+    receive_path(&mut rome, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut rome, 2, &["gate.metz", "b.rome"]);
     let of = |router: &str| Tombstone { origin: speaker(router).id(), ..ended(1) };
-    let effects = tell(&mut rome, 1, Changes { tombstones: vec![of("a.rome"), of("b.rome")], ..Changes::default() });
+    let effects = receive(&mut rome, 1, Changes { tombstones: vec![of("a.rome"), of("b.rome")], ..Changes::default() });
     assert!(matches!(effects[..], [PathEffect::Unreachable { .. }]), "{effects:?}");
 }
 
 #[test]
 fn a_new_session_begins_with_the_latest_keepalives() {
     let mut paths = paris(&["gate.lyon"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     let fresh = Keepalive { origin: speaker("a.rome").id(), boot: 1_000, version: 2 };
-    tell(&mut paths, 1, Changes { fresh: vec![fresh.clone()], ..Changes::default() });
+    receive(&mut paths, 1, Changes { fresh: vec![fresh.clone()], ..Changes::default() });
     paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
-    let news = told(&mut paths, 2);
-    assert_eq!((news[0].groups.len(), &news[0].fresh), (1, &vec![fresh]));
+    let changes = sent(&mut paths, 2);
+    assert_eq!((changes[0].groups.len(), &changes[0].fresh), (1, &vec![fresh]));
     // A router without newer keepalives than the routes sends none.
     let mut paths = paris(&["gate.lyon"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
     paths.session_up(LinkId(2), &speaker("gate.metz"), open(1), 1_002, Time::ZERO);
-    assert_eq!(told(&mut paths, 2)[0].fresh, []);
+    assert_eq!(sent(&mut paths, 2)[0].fresh, []);
 }
 
 #[test]
 fn a_router_that_leaves_invalidates_all_its_routes() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
     paths.offer(&service("scan"), Traits::of_plugin(true), Time::ZERO);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    assert_eq!(told(&mut paths, 2).len(), 1);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    assert_eq!(sent(&mut paths, 2).len(), 1);
     paths.leave(Time::ZERO + LATER);
-    let news = told(&mut paths, 2);
-    assert_eq!((news[0].causes.len(), news[0].tombstones.len(), news[0].withdrawn.len()), (2, 1, 2));
+    let changes = sent(&mut paths, 2);
+    assert_eq!((changes[0].causes.len(), changes[0].tombstones.len(), changes[0].withdrawn.len()), (2, 1, 2));
     assert_eq!(paths.sizes(), PathSizes { causes: paths.sizes().causes, origins: 1, ..PathSizes::default() });
 }
 
 #[test]
 fn a_request_goes_around_the_zones_that_it_has_crossed() {
     let mut paths = paris(&["gate.lyon", "gate.metz", "gate.nice"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    tell_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
-    tell_path(&mut paths, 3, &["gate.nice", "a.bern", "b.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 2, &["gate.metz", "a.bern", "a.rome"]);
+    receive_path(&mut paths, 3, &["gate.nice", "a.bern", "b.rome"]);
     let hops = |crossed: &[&str]| {
         let crossed: Vec<Label> = crossed.iter().map(|zone| label(zone)).collect();
         let hops = paths.hops_around(&label("rome"), &service("print"), &crossed);
@@ -387,20 +387,20 @@ fn an_invalid_session_is_refused() {
 #[test]
 fn a_session_that_the_other_end_closed_restarts_with_a_later_epoch() {
     let mut paths = paris(&["gate.lyon", "gate.metz"]);
-    tell_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
-    tell_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 1, &["gate.lyon", "a.rome"]);
+    receive_path(&mut paths, 2, &["gate.metz", "gate.lyon", "a.rome"]);
     let dead = DeadLink::new(speaker("gate.lyon").id(), speaker("gate.paris").id(), 1_001);
     assert_eq!(
-        tell(&mut paths, 2, Changes { causes: vec![dead.clone()], ..Changes::default() }),
+        receive(&mut paths, 2, Changes { causes: vec![dead.clone()], ..Changes::default() }),
         [],
         "the dead link is of another session"
     );
-    let effects = tell(&mut paths, 1, Changes { causes: vec![dead], ..Changes::default() });
+    let effects = receive(&mut paths, 1, Changes { causes: vec![dead], ..Changes::default() });
     assert!(effects.contains(&PathEffect::Broken { session: LinkId(1) }), "{effects:?}");
     assert_eq!(reachable(&effects), Some((3, vec![2])));
     let epoch = link_epoch(paths.epoch(), 7);
     paths.session_up(LinkId(3), &speaker("gate.lyon"), open(1), epoch, Time::ZERO);
-    assert_eq!(reachable(&tell_path(&mut paths, 3, &["gate.lyon", "a.rome"])), Some((2, vec![3])));
+    assert_eq!(reachable(&receive_path(&mut paths, 3, &["gate.lyon", "a.rome"])), Some((2, vec![3])));
 }
 
 #[test]
@@ -411,31 +411,33 @@ fn a_router_restarted_with_its_clock_set_back_is_notified_and_outranks_its_earli
     lyon.offer(&service("print"), Traits::of_plugin(true), Time::ZERO);
     let mut paris = paris(&["gate.lyon"]);
     // The routes from before the restart.
-    assert!(reachable(&tell_path(&mut paris, 1, &["gate.lyon"])).is_some());
+    assert!(reachable(&receive_path(&mut paris, 1, &["gate.lyon"])).is_some());
     paris.session_up(LinkId(2), &started(700), open(1), 2_000, Time::ZERO);
     assert!(matches!(drain(&mut paris)[..], [PathEffect::Unreachable { .. }]));
-    let [past] = &told(&mut lyon, 1)[..] else { panic!() };
+    let [past] = &sent(&mut lyon, 1)[..] else { panic!() };
     assert_eq!(past.groups[0].boot, 700);
-    let effects = tell(&mut paris, 2, past.clone());
+    let effects = receive(&mut paris, 2, past.clone());
     let answer = effects.iter().find_map(|effect| match effect {
-        PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } => Some(news.clone()),
+        PathEffect::Send { update: Update { content: UpdateContent::Changes(changes), .. }, .. } => {
+            Some(changes.clone())
+        }
         _ => None,
     });
     assert_eq!(reachable(&effects), None, "the earlier start was later by the clock");
     let answer = answer.unwrap();
     assert_eq!(answer.fresh, [Keepalive { origin: speaker("gate.lyon").id(), boot: 1_000, version: 1 }]);
-    assert_eq!(tell(&mut lyon, 1, answer.clone()), []);
+    assert_eq!(receive(&mut lyon, 1, answer.clone()), []);
     lyon.wake(Time::ZERO + 2 * LATER);
     let again = drain(&mut lyon).into_iter().find_map(|effect| match effect {
-        PathEffect::Send { update: Update { content: UpdateContent::Changes(news), .. }, .. } => Some(news),
+        PathEffect::Send { update: Update { content: UpdateContent::Changes(changes), .. }, .. } => Some(changes),
         _ => None,
     });
     let again = again.unwrap();
     assert!(again.groups[0].boot > 1_000, "{again:?}");
-    assert_eq!(reachable(&tell(&mut paris, 2, again)), Some((1, vec![2])));
+    assert_eq!(reachable(&receive(&mut paris, 2, again)), Some((1, vec![2])));
     // A keepalive that is already known has no effect.
-    assert_eq!(tell(&mut lyon, 1, answer), []);
-    assert_eq!(told(&mut lyon, 1), []);
+    assert_eq!(receive(&mut lyon, 1, answer), []);
+    assert_eq!(sent(&mut lyon, 1), []);
 }
 
 #[test]
@@ -446,12 +448,12 @@ fn false_starts_of_this_router_are_accepted_a_few_times_and_never_beyond_a_day()
         fresh: vec![Keepalive { origin: speaker("gate.paris").id(), boot, version: 1 }],
         ..Changes::default()
     };
-    let effects = tell(&mut paths, 1, claim(u64::MAX));
+    let effects = receive(&mut paths, 1, claim(u64::MAX));
     assert!(refused(&effects).contains("correct the clock that is wrong"), "{effects:?}");
     assert_eq!(paths.boot, 1_000);
     for _ in 0..100 {
         let boot = paths.boot + 1;
-        tell(&mut paths, 1, claim(boot));
+        receive(&mut paths, 1, claim(boot));
     }
     assert!((1_001..1_100).contains(&paths.boot), "{}", paths.boot);
 }

@@ -20,7 +20,7 @@ fn path(zones: &[usize], epoch: u64) -> Vec<Hop> {
 }
 
 /// Returns changes about a service that are false or break a rule.
-pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &ServiceName) -> Changes {
+pub(crate) fn false_changes(rng: &mut fastrand::Rng, byzantine: usize, zones: usize, service: &ServiceName) -> Changes {
     let mut news = Changes::default();
     let mut any = || rng.usize(..zones);
     let (a, b, c) = (any(), any(), any());
@@ -32,8 +32,8 @@ pub(crate) fn lie(rng: &mut fastrand::Rng, liar: usize, zones: usize, service: &
     };
     match rng.u8(..7) {
         0 => news.groups.push(group(path(&[a, b], epoch), 1)),
-        1 => news.groups.push(group(path(&[liar, a, b, c], epoch), 3)),
-        2 => news.groups.push(group(path(&[liar, a, liar], epoch), 9)),
+        1 => news.groups.push(group(path(&[byzantine, a, b, c], epoch), 3)),
+        2 => news.groups.push(group(path(&[byzantine, a, byzantine], epoch), 9)),
         3 => news.groups.push(group(Vec::new(), u32::MAX)),
         4 => news.causes.push(DeadLink::new(router(a), router(b), epoch)),
         5 => {

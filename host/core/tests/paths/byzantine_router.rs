@@ -1,7 +1,7 @@
 //! A Byzantine router between honest ones: their routes to other zones stay correct, and once it is gone, all routes
 //! do.
 
-use crate::byzantine::{lie, router};
+use crate::byzantine::{false_changes, router};
 use crate::graph::Family;
 use crate::log::Log;
 use crate::world::{Plan, World, service};
@@ -14,47 +14,47 @@ fn key(zone: usize) -> RouteKey {
 
 /// Returns a small network with a Byzantine router in the middle; if `is_confined`, others import only services of its
 /// own zone from it.
-pub(crate) fn with_liar(seed: u64, is_confined: bool, log: Log) -> World {
+pub(crate) fn with_byzantine(seed: u64, is_confined: bool, log: Log) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
     let zones = 12;
     let mut world = Plan::new(Family::SmallWorld, zones, seed).build();
     world.network.log = log;
-    let liar = rng.usize(..zones);
+    let byzantine = rng.usize(..zones);
     (0..zones).for_each(|zone| world.offer(zone, &service("print"), true));
     if is_confined {
-        for link in world.network.routers[liar].links.clone() {
-            let end = usize::from(world.network.links[link].ends[0] == liar);
-            world.network.links[link].import[end].allow = vec![format!("*@z{liar}").parse().unwrap()];
+        for link in world.network.routers[byzantine].links.clone() {
+            let end = usize::from(world.network.links[link].ends[0] == byzantine);
+            world.network.links[link].import[end].allow = vec![format!("*@z{byzantine}").parse().unwrap()];
         }
     }
     world.start();
     world.network.run_for(Duration::from_secs(2));
     world.network.check_rest().unwrap();
     world.network.tamper = Some(Box::new(move |router, _, mut update| {
-        if router == liar && rng.u8(..4) > 0 {
-            update.content = UpdateContent::Changes(lie(&mut rng, liar, zones, &service("print")));
+        if router == byzantine && rng.u8(..4) > 0 {
+            update.content = UpdateContent::Changes(false_changes(&mut rng, byzantine, zones, &service("print")));
         }
         vec![update]
     }));
     for round in 0..20 {
         world.network.run_for(Duration::from_millis(400));
         // The router sends false statements.
-        let links = world.network.routers[liar].links.clone();
+        let links = world.network.routers[byzantine].links.clone();
         world.network.lose_all(links[round % links.len()]);
     }
     if is_confined {
-        check_honest(&world, liar);
+        check_honest(&world, byzantine);
     }
     assert!(!world.network.refused.is_empty());
-    world.network.crash(liar);
+    world.network.crash(byzantine);
     world.network.run_for(Duration::from_secs(5));
     world
 }
 
 /// Checks that a confined Byzantine router ends no route between other zones.
-fn check_honest(world: &World, liar: usize) {
-    for (number, router) in world.network.routers.iter().enumerate().filter(|(number, _)| *number != liar) {
-        for zone in (0..world.zones).filter(|zone| ![number, liar].contains(zone)) {
+fn check_honest(world: &World, byzantine: usize) {
+    for (number, router) in world.network.routers.iter().enumerate().filter(|(number, _)| *number != byzantine) {
+        for zone in (0..world.zones).filter(|zone| ![number, byzantine].contains(zone)) {
             assert!(router.told.contains_key(&key(zone)), "{} lost {}", router.name, key(zone));
         }
     }
@@ -63,14 +63,14 @@ fn check_honest(world: &World, liar: usize) {
 #[test]
 fn a_byzantine_router_confined_to_its_zone_affects_no_other() {
     for seed in 0..20 {
-        with_liar(seed, true, Log::None).network.check_rest().unwrap();
+        with_byzantine(seed, true, Log::None).network.check_rest().unwrap();
     }
 }
 
 #[test]
 fn false_statements_of_an_accepted_router_expire() {
     for seed in 0..20 {
-        let mut world = with_liar(seed, false, Log::None);
+        let mut world = with_byzantine(seed, false, Log::None);
         // False dead links are kept for ten minutes; boots and versions from the future for a lease.
         world.network.run_for(Duration::from_secs(3 * 60 * 60));
         world.network.check_rest().unwrap();

@@ -95,7 +95,7 @@ fn the_same_seed_has_the_same_transcript() {
 
 #[test]
 fn the_same_seed_with_a_byzantine_router_has_the_same_transcript() {
-    transcripts("liar", 1, |seed, log| {
-        std::mem::take(&mut byzantine_router::with_liar(seed, seed % 2 == 0, log).network.log)
+    transcripts("byzantine", 1, |seed, log| {
+        std::mem::take(&mut byzantine_router::with_byzantine(seed, seed % 2 == 0, log).network.log)
     });
 }

@@ -162,8 +162,8 @@ impl Network {
         let path: Vec<usize> = std::iter::once(from).chain(way.4.iter().copied()).collect();
         let neighbour = neighbour_order(&self.routers[from]);
         if link.is_internal {
-            let is_told = !way.2 && *zone(from) != key.zone;
-            return (is_told && path.len() <= MAX_HOPS).then(|| (way.0, self.zones(&path), true, neighbour, path));
+            let is_notified = !way.2 && *zone(from) != key.zone;
+            return (is_notified && path.len() <= MAX_HOPS).then(|| (way.0, self.zones(&path), true, neighbour, path));
         }
         let passes = link.export[1 - end].lets_pass(key) && link.import[end].lets_pass(key);
         let is_free = path.iter().all(|router| zone(*router) != zone(at)) && path.len() <= MAX_HOPS;

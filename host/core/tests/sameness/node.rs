@@ -318,7 +318,7 @@ fn no_two_members_and_explanations_are_written_alike() {
             |explanation| explanation.candidates[0].via = remote(2),
             |explanation| explanation.candidates[0].eligibility = Eligibility::Running { running: 1, limit: 2 },
             |explanation| explanation.candidates[0].eligibility = Eligibility::Unresponsive,
-            |explanation| explanation.verdict = Verdict::Nobody,
+            |explanation| explanation.verdict = Verdict::NoProvider,
             |explanation| explanation.verdict = Verdict::Refused(Failure::new(Code::Failed, "a")),
         ],
     ));

@@ -23,7 +23,7 @@ impl Trial {
     fn with(settings: NodeSettings) -> Self {
         let (node, checker) = (Node::new(NodeSettings::default()), Checker::new(0, settings));
         let mut trial = Self { node, checker };
-        trial.honest(Input::Offered(name("add")));
+        trial.handle(Input::Offered(name("add")));
         trial
     }
 
@@ -31,16 +31,16 @@ impl Trial {
         Self::with(NodeSettings::default())
     }
 
-    fn honest(&mut self, input: Input) {
-        self.lying(input, |output| vec![output]);
+    fn handle(&mut self, input: Input) {
+        self.tampered(input, |output| vec![output]);
     }
 
-    /// Handles an input; the checker gets the result of `lie` in place of each output.
-    fn lying(&mut self, input: Input, mut lie: impl FnMut(Output) -> Vec<Output>) {
+    /// Handles an input; the checker gets the result of `change` in place of each output.
+    fn tampered(&mut self, input: Input, mut change: impl FnMut(Output) -> Vec<Output>) {
         self.checker.input(&input, START);
         self.node.handle(input, START);
         while let Some(output) = self.node.next_output() {
-            lie(output).iter().for_each(|told| self.checker.output(told));
+            change(output).iter().for_each(|output| self.checker.output(output));
         }
         self.checker.at_rest(&self.node);
     }
@@ -50,24 +50,24 @@ fn peer(name: &'static str) -> ConnectionId {
     ConnectionId::new(Frame::from_static(name.as_bytes()))
 }
 
-fn says(from: &'static str, frames: Vec<Frame>) -> Input {
+fn from_peer(from: &'static str, frames: Vec<Frame>) -> Input {
     Input::Message { from: peer(from), frames }
 }
 
-fn asks(id: u64, body: &str) -> Input {
+fn request_of(id: u64, body: &str) -> Input {
     let body = vec![frame(body)];
     let (deadline_ms, service) = (None, frame("add"));
     let ask =
         Request { id, service, deadline_ms, wait: true, trace: false, traceparent: None, idempotency_key: None, body };
-    says("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}")))
+    from_peer("client", native::encode_request(Dialect::Native, &ask).unwrap_or_else(|failure| panic!("{failure}")))
 }
 
-fn finishes(run: u64, body: &str) -> Input {
+fn finished(run: u64, body: &str) -> Input {
     Input::Finished { request: RequestId(run), result: Ok(vec![frame(body)]) }
 }
 
-fn registers(worker: &'static str) -> Input {
-    says(worker, vec![frame("MDPW02"), Frame::from_static(&[1]), frame("add")])
+fn ready_of(worker: &'static str) -> Input {
+    from_peer(worker, vec![frame("MDPW02"), Frame::from_static(&[1]), frame("add")])
 }
 
 fn twice(output: Output) -> Vec<Output> {
@@ -78,7 +78,7 @@ fn never(_: Output) -> Vec<Output> {
     Vec::new()
 }
 
-fn tells(id: u64, reply: Reply) -> Output {
+fn replies(id: u64, reply: Reply) -> Output {
     Output::Send { to: peer("client"), frames: native::encode_reply(Dialect::Native, id, reply) }
 }
 
@@ -89,8 +89,8 @@ fn body(text: &str) -> Body {
 #[test]
 fn an_honest_node_passes() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
-    trial.honest(finishes(1, "A"));
+    trial.handle(request_of(1, "a"));
+    trial.handle(finished(1, "A"));
     trial.checker.at_end(&trial.node, |_| true);
 }
 
@@ -98,51 +98,51 @@ fn an_honest_node_passes() {
 #[should_panic(expected = "an answer that is not due")]
 fn a_second_answer_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
-    trial.lying(finishes(1, "A"), twice);
+    trial.handle(request_of(1, "a"));
+    trial.tampered(finished(1, "A"), twice);
 }
 
 #[test]
 #[should_panic(expected = "has not answered what is finished")]
 fn a_missing_answer_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
-    trial.lying(finishes(1, "A"), never);
+    trial.handle(request_of(1, "a"));
+    trial.tampered(finished(1, "A"), never);
 }
 
 #[test]
 #[should_panic(expected = "an answer that is not due")]
 fn the_answer_to_another_request_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
-    trial.honest(asks(2, "b"));
-    trial.lying(finishes(2, "B"), |_| vec![tells(1, Reply::Final(body("B")))]);
+    trial.handle(request_of(1, "a"));
+    trial.handle(request_of(2, "b"));
+    trial.tampered(finished(2, "B"), |_| vec![replies(1, Reply::Final(body("B")))]);
 }
 
 #[test]
 #[should_panic(expected = "gets a message in another dialect")]
 fn a_compact_reply_to_another_request_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
+    trial.handle(request_of(1, "a"));
     let frames = native::encode_reply(Dialect::NativeCompact, 1, Reply::Final(body("A")));
-    trial.lying(finishes(1, "A"), |_| vec![Output::Send { to: peer("client"), frames: frames.clone() }]);
+    trial.tampered(finished(1, "A"), |_| vec![Output::Send { to: peer("client"), frames: frames.clone() }]);
 }
 
 #[test]
 #[should_panic(expected = "a failure that is not true")]
 fn a_failure_without_a_cause_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
+    trial.handle(request_of(1, "a"));
     let late = Reply::Failure(Failure::new(Code::Deadline, "too late"));
-    trial.lying(finishes(1, "A"), |_| vec![tells(1, late.clone())]);
+    trial.tampered(finished(1, "A"), |_| vec![replies(1, late.clone())]);
 }
 
 #[test]
 #[should_panic(expected = "a partial reply that is not due")]
 fn a_repeated_partial_reply_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
-    trial.lying(Input::Partial { request: RequestId(1), body: body("half") }, twice);
+    trial.handle(request_of(1, "a"));
+    trial.tampered(Input::Partial { request: RequestId(1), body: body("half") }, twice);
 }
 
 #[test]
@@ -165,8 +165,11 @@ fn a_trace_that_is_not_recorded_is_noticed() {
         _ => false,
     };
     let mut trial = Trial::new();
-    trial.lying(
-        says("client", native::encode_request(Dialect::Native, &request).unwrap_or_else(|failure| panic!("{failure}"))),
+    trial.tampered(
+        from_peer(
+            "client",
+            native::encode_request(Dialect::Native, &request).unwrap_or_else(|failure| panic!("{failure}")),
+        ),
         |output| {
             if is_record(&output) { Vec::new() } else { vec![output] }
         },
@@ -177,23 +180,23 @@ fn a_trace_that_is_not_recorded_is_noticed() {
 #[should_panic(expected = "no caller's next request")]
 fn a_second_execution_is_noticed() {
     let mut trial = Trial::new();
-    trial.lying(asks(1, "a"), twice);
+    trial.tampered(request_of(1, "a"), twice);
 }
 
 #[test]
 #[should_panic(expected = "hands worker 776f726b6572 a second request")]
 fn a_second_request_for_a_busy_worker_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(Input::Withdrawn(name("add")));
-    trial.honest(registers("worker"));
-    trial.lying(asks(1, "a"), twice);
+    trial.handle(Input::Withdrawn(name("add")));
+    trial.handle(ready_of("worker"));
+    trial.tampered(request_of(1, "a"), twice);
 }
 
 #[test]
 #[should_panic(expected = "which it did not ask for")]
 fn a_worker_that_never_registered_is_noticed() {
     let mut trial = Trial::new();
-    trial.lying(registers("worker"), twice);
+    trial.tampered(ready_of("worker"), twice);
 }
 
 #[test]
@@ -201,8 +204,8 @@ fn a_worker_that_never_registered_is_noticed() {
 fn a_node_that_would_oversleep_is_noticed() {
     let impatient = ServiceSettings { deadline: Some(Duration::from_millis(1)), ..ServiceSettings::default() };
     let mut trial = Trial::with(NodeSettings { defaults: impatient, ..NodeSettings::default() });
-    trial.honest(Input::Withdrawn(name("add")));
-    trial.honest(asks(1, "a"));
+    trial.handle(Input::Withdrawn(name("add")));
+    trial.handle(request_of(1, "a"));
 }
 
 #[test]
@@ -210,8 +213,8 @@ fn a_node_that_would_oversleep_is_noticed() {
 fn too_many_runs_at_once_are_noticed() {
     let narrow = ServiceSettings { concurrency: 1, ..ServiceSettings::default() };
     let mut trial = Trial::with(NodeSettings { defaults: narrow, ..NodeSettings::default() });
-    trial.honest(asks(1, "a"));
-    trial.honest(asks(2, "b"));
+    trial.handle(request_of(1, "a"));
+    trial.handle(request_of(2, "b"));
 }
 
 #[test]
@@ -219,14 +222,14 @@ fn too_many_runs_at_once_are_noticed() {
 fn too_many_requests_are_noticed() {
     let limits = Limits { requests: 1, ..Limits::default() };
     let mut trial = Trial::with(NodeSettings { limits, ..NodeSettings::default() });
-    trial.honest(asks(1, "a"));
-    trial.honest(asks(2, "b"));
+    trial.handle(request_of(1, "a"));
+    trial.handle(request_of(2, "b"));
 }
 
 #[test]
 #[should_panic(expected = "requests never get an answer")]
 fn a_request_left_over_at_the_end_is_noticed() {
     let mut trial = Trial::new();
-    trial.honest(asks(1, "a"));
+    trial.handle(request_of(1, "a"));
     trial.checker.at_end(&trial.node, |_| true);
 }

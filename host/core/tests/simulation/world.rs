@@ -229,18 +229,18 @@ impl World {
     /// Handles one input, and carries out all outputs. An input that results immediately from an output is handled
     /// next, as in the driver.
     fn feed(&mut self, input: Input) {
-        self.tell(input);
+        self.handle(input);
         while let Some(output) = self.node.next_output() {
             self.log.write(self.now, || " ", &output);
             self.checker.output(&output);
             if let Some(happened) = self.act(output) {
-                self.tell(happened);
+                self.handle(happened);
             }
         }
         self.checker.at_rest(&self.node);
     }
 
-    fn tell(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) {
         self.log.write(self.now, || "", &input);
         self.checker.input(&input, self.now);
         self.node.handle(input, self.now);

@@ -39,7 +39,7 @@ pub(crate) struct Checker {
     is_garbled: bool,
     /// Longest transit time of a message.
     under_way: Duration,
-    asks: BTreeMap<u64, RequestModel>,
+    requests: BTreeMap<u64, RequestModel>,
     due: BTreeSet<(Time, u64)>,
     models: BTreeMap<ProcessId, Model>,
     /// Active runs: the request, and the index of its run.
@@ -49,7 +49,7 @@ pub(crate) struct Checker {
     /// Arrivals of the copies of a request at a process.
     arrivals: BTreeMap<(ProcessId, u64), Vec<Arrival>>,
     /// Endpoint of the Byzantine router.
-    liar: Option<String>,
+    byzantine: Option<String>,
     /// Time for which routes may be wrong, until false statements expire or digests reveal lost updates.
     forgets_within: Duration,
     test: &'static str,
@@ -59,7 +59,7 @@ pub(crate) struct Checker {
 impl Checker {
     pub(crate) fn new(seed: u64, scenario: &Scenario) -> Self {
         let weather = &scenario.weather;
-        let liar = scenario.joined.and_then(|joined| joined.liar);
+        let byzantine = scenario.joined.and_then(|joined| joined.byzantine);
         let routers = scenario.nodes.iter().filter_map(|plan| plan.settings.router.as_ref());
         let paths = routers.map(|router| &router.paths).next().cloned().unwrap_or_default();
         let slow = scenario.nodes.iter().map(|plan| plan.slow).max().unwrap_or_default() + weather.between;
@@ -70,13 +70,13 @@ impl Checker {
             is_gentle: scenario.is_gentle,
             is_garbled: weather.doubling + weather.overtaking > 0,
             under_way: weather.latency + 2 * slow + Duration::from_millis(1),
-            asks: BTreeMap::new(),
+            requests: BTreeMap::new(),
             due: BTreeSet::new(),
             models: BTreeMap::new(),
             runs: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             arrivals: BTreeMap::new(),
-            liar: liar.map(|liar| scenario.nodes[liar].settings.endpoint.clone()),
+            byzantine: byzantine.map(|byzantine| scenario.nodes[byzantine].settings.endpoint.clone()),
             forgets_within: if scenario.is_gentle { Duration::ZERO } else { paths.lease + 2 * paths.still },
             test: scenario.test,
             coverage: Coverage::default(),
@@ -94,7 +94,7 @@ impl Checker {
             && due + GRACE < now
         {
             self.due.pop_first();
-            let ask = &self.asks[&number];
+            let ask = &self.requests[&number];
             let Some(home) = self.models.get_mut(&ask.home).filter(|_| !ask.is_answered) else { continue };
             if home.is_frozen {
                 home.overdue.push(number);
@@ -117,7 +117,7 @@ impl Checker {
 
     /// Handles an orderly shutdown: no client of the process may be waiting.
     pub(crate) fn stopped(&mut self, id: ProcessId) {
-        let left = self.asks.iter().find(|(_, ask)| ask.home == id && ask.is_open && !ask.is_answered);
+        let left = self.requests.iter().find(|(_, ask)| ask.home == id && ask.is_open && !ask.is_answered);
         if let Some((number, _)) = left {
             self.fail(&format!("{} has stopped without an answer to request {number}", self.models[&id].name()));
         }
@@ -137,7 +137,11 @@ impl Checker {
         let address = String::from_utf8_lossy(&ask.service).into_owned();
         let (service, place) = address.split_once('@').unwrap_or((&address, ""));
         if !place.is_empty() {
-            self.coverage.count(if place.starts_with('n') { "asked a node by name" } else { "asked the zone by name" });
+            self.coverage.count(if place.starts_with('n') {
+                "request to a named node"
+            } else {
+                "request to a named zone"
+            });
         }
         let mut new = RequestModel::new(Requester::Client(from), service, home);
         let own_zone = self.models[&home].settings.zone.as_str();
@@ -148,19 +152,19 @@ impl Checker {
         new.waits = ask.wait;
         new.deadline = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         new.key.clone_from(&ask.idempotency_key);
-        self.asks.insert(ask.id, new);
+        self.requests.insert(ask.id, new);
     }
 
     /// Records a call of a run, before the node gets it.
     pub(crate) fn calls(&mut self, call: CallId, (home, _): RunId, service: &ServiceName) {
         let mut new = RequestModel::new(Requester::Call, service.as_str(), home);
         new.is_open = true;
-        self.asks.insert(call.0, new);
+        self.requests.insert(call.0, new);
         self.accepts(call.0);
     }
 
     pub(crate) fn client_of(&self, ask: u64) -> ConnectionId {
-        match &self.asks[&ask].requester {
+        match &self.requests[&ask].requester {
             Requester::Client(peer) => peer.clone(),
             Requester::Call => self.fail("only clients withdraw"),
         }
@@ -228,7 +232,7 @@ impl Checker {
         let now = self.now;
         let ask = self.ask_mut(number);
         ask.opened = now;
-        let ask = &self.asks[&number];
+        let ask = &self.requests[&number];
         let (home, service, asked) = (ask.home, ask.service.clone(), ask.deadline);
         let Model { settings, clock, .. } = &self.models[&home];
         let longest = service.parse().ok().and_then(|name: ServiceName| settings.services.get(&name)?.deadline);
@@ -264,18 +268,18 @@ impl Checker {
     fn runs(&mut self, id: ProcessId, request: &Run) {
         let name = self.models[&id].name().to_owned();
         let number = request.body.first().and_then(|mark| number_in(mark)).map(|(number, _)| number);
-        let Some(number) = number.filter(|number| self.asks.contains_key(number)) else {
+        let Some(number) = number.filter(|number| self.requests.contains_key(number)) else {
             self.fail(&format!("{name} runs what no client requested: {request:?}"));
         };
         let is_idempotent = self.models[&id].settings_of(&request.service).idempotent;
-        let ask = &self.asks[&number];
+        let ask = &self.requests[&number];
         if ask.service != request.service.as_str() || ask.key != request.idempotency_key {
             self.fail(&format!("{name} runs something else than request {number}: {request:?}"));
         }
         let (zone, home) = (&self.models[&id].settings.zone, &self.models[&ask.home].settings.zone);
         let is_meant = ask.node.as_ref().is_none_or(|node| *node == name)
             && ask.zone.as_ref().is_none_or(|asked| asked.as_str() == zone.as_str());
-        if !is_meant && self.liar.is_none() {
+        if !is_meant && self.byzantine.is_none() {
             self.fail(&format!("{name} of {zone} runs request {number}, which was for {:?}@{:?}", ask.node, ask.zone));
         }
         let is_abroad = zone != home;
@@ -305,7 +309,7 @@ impl Checker {
     }
 
     fn client_received(&mut self, id: ProcessId, to: &ConnectionId, number: u64, reply: &Reply) {
-        match self.asks.get(&number) {
+        match self.requests.get(&number) {
             Some(RequestModel { requester: Requester::Client(peer), home, .. }) if peer == to && *home == id => {}
             _ => self.fail(&format!("client {to} gets a reply to request {number}, which is not its own: {reply:?}")),
         }
@@ -314,7 +318,7 @@ impl Checker {
 
     /// Handles a partial reply or an answer.
     fn answered(&mut self, id: ProcessId, number: u64, reply: &Reply) {
-        let ask = &self.asks[&number];
+        let ask = &self.requests[&number];
         if ask.is_answered || !ask.is_open {
             self.fail(&format!("request {number} gets an answer that is not due: {reply:?}"));
         }
@@ -323,7 +327,7 @@ impl Checker {
                 let index = self.made_by(number, body, false);
                 let is_garbled = self.is_garbled;
                 let ask = self.ask_mut(number);
-                let is_other = ask.told_by.replace(index).is_some_and(|other| other != index);
+                let is_other = ask.partial_by.replace(index).is_some_and(|other| other != index);
                 let is_double = !ask.parts.insert(body[0].clone());
                 if is_other || (is_double && !is_garbled) {
                     self.fail(&format!("request {number} gets parts of two runs, or one twice: {body:?}"));
@@ -332,15 +336,15 @@ impl Checker {
             }
             Reply::Final(body) => {
                 let index = self.made_by(number, body, true);
-                if self.asks[&number].told_by.is_some_and(|other| other != index) {
+                if self.requests[&number].partial_by.is_some_and(|other| other != index) {
                     self.fail(&format!("request {number} gets its answer and its parts from two runs"));
                 }
                 self.ask_mut(number).is_answered = true;
-                if self.asks[&number].must_succeed == Some(false) {
+                if self.requests[&number].must_succeed == Some(false) {
                     self.fail(&format!("in calm, request {number} is answered from where no policy lets it pass"));
                 }
                 self.coverage.count("final reply");
-                if self.asks[&number].runs[index].at != id {
+                if self.requests[&number].runs[index].at != id {
                     self.coverage.count("final reply of a peer");
                 }
             }
@@ -350,7 +354,7 @@ impl Checker {
 
     /// Returns the index of the run that made this reply.
     fn made_by(&self, number: u64, body: &Body, is_final: bool) -> usize {
-        let ask = &self.asks[&number];
+        let ask = &self.requests[&number];
         match body.first().and_then(|mark| number_in(mark)) {
             Some((of, Some(index))) if of == number && index < ask.runs.len() => {
                 if is_final && ask.runs[index].result.as_ref().is_none_or(Result::is_err) {
@@ -365,7 +369,7 @@ impl Checker {
     fn failed(&mut self, id: ProcessId, number: u64, failure: &Failure) {
         self.coverage.count(failure.code.name());
         self.coverage.count_reason(&failure.reason);
-        let ask = &self.asks[&number];
+        let ask = &self.requests[&number];
         if ask.must_succeed == Some(true) {
             let (home, zone) = (self.models[&id].name(), &ask.zone);
             self.fail(&format!("in calm, request {number} of {}@{zone:?} fails at {home}: {failure}", ask.service));
@@ -373,9 +377,9 @@ impl Checker {
         if failure.code.was_not_started() && !ask.runs.is_empty() {
             self.fail(&format!("request {number} has run, and its failure says that it has not: {failure}"));
         }
-        let is_told = |run: &Execution| run.result == Some(Err(failure.code));
+        let is_notified = |run: &Execution| run.result == Some(Err(failure.code));
         let of_plugins = [Code::Rejected, Code::Failed, Code::Crashed, Code::Exhausted];
-        if of_plugins.contains(&failure.code) && !ask.runs.iter().any(is_told) {
+        if of_plugins.contains(&failure.code) && !ask.runs.iter().any(is_notified) {
             self.fail(&format!("no run of request {number} has failed like this: {failure}"));
         }
         if failure.code == Code::Cancelled && !ask.is_cancelled && !matches!(ask.requester, Requester::Call) {
@@ -431,11 +435,11 @@ impl Checker {
     }
 
     fn ask_mut(&mut self, number: u64) -> &mut RequestModel {
-        self.asks.get_mut(&number).unwrap()
+        self.requests.get_mut(&number).unwrap()
     }
 
     fn run_mut(&mut self, ask: u64, index: usize) -> &mut Execution {
-        &mut self.asks.get_mut(&ask).unwrap().runs[index]
+        &mut self.requests.get_mut(&ask).unwrap().runs[index]
     }
 
     fn model(&mut self, id: ProcessId) -> &mut Model {

@@ -32,9 +32,9 @@ const RARE: &[&str] = &["the retry budget is spent"];
 /// Other events that must occur.
 const OCCASIONS: &[&str] = &[
     "a clock is wrong",
-    "asked a node by name",
-    "asked the dead",
-    "asked the zone by name",
+    "request to a named node",
+    "request to a dead node",
+    "request to a named zone",
     "asymmetric cut",
     "cancel travels",
     "cancelled",
@@ -67,8 +67,8 @@ const OCCASIONS: &[&str] = &[
     "partition",
     "peer full",
     "peer refused",
-    "peer silent",
-    "peer speaks again",
+    "peer unresponsive",
+    "peer responds again",
     "ping",
     "pull",
     "ran a second time",
@@ -77,7 +77,7 @@ const OCCASIONS: &[&str] = &[
     "restarted",
     "spilled over",
     "stopped",
-    "taken for dead, and back",
+    "declared dead and rejoined",
     "tried at another node",
     "unclaimed",
     "undeliverable",
@@ -88,8 +88,8 @@ const OCCASIONS: &[&str] = &[
 /// Further events that must occur in joined zones.
 pub(crate) const JOINED: &[&str] = &[
     "a clock is wrong",
-    "a lie about paths",
-    "a lie about where a request was",
+    "a false path",
+    "false crossed zones",
     "a policy changes",
     "asymmetric cut",
     "crashed",

@@ -23,7 +23,7 @@ struct Trial {
 
 impl Trial {
     /// Creates a trial in which a client sends a request to a node that offers the service.
-    fn asked() -> Self {
+    fn with_request() -> Self {
         let mut checker = Checker::new(0, &Scenario::draw(0, Size::Small));
         let settings = NodeSettings::default();
         checker.at(START);
@@ -71,27 +71,27 @@ fn asks() -> Input {
 
 #[test]
 fn an_honest_node_passes() {
-    assert_eq!(Trial::asked().ends().len(), 1);
+    assert_eq!(Trial::with_request().ends().len(), 1);
 }
 
 #[test]
 #[should_panic(expected = "gets an answer that is not due")]
 fn a_second_answer_is_noticed() {
-    let mut trial = Trial::asked();
+    let mut trial = Trial::with_request();
     trial.ends().iter().for_each(|output| trial.checker.output(HOME, output));
 }
 
 #[test]
 #[should_panic(expected = "has no answer although its time is over")]
 fn an_answer_that_never_comes_is_noticed() {
-    let mut trial = Trial::asked();
+    let mut trial = Trial::with_request();
     trial.checker.at(Time::from_micros(4_000_000));
 }
 
 #[test]
 #[should_panic(expected = "runs a second time")]
 fn a_second_run_at_another_node_is_noticed() {
-    let mut trial = Trial::asked();
+    let mut trial = Trial::with_request();
     let mut other = Node::new(NodeSettings::default());
     trial.checker.started(ProcessId(1), &NodeSettings::default(), CLOCK);
     other.handle(Input::Offered(name("add")), START);
@@ -102,19 +102,19 @@ fn a_second_run_at_another_node_is_noticed() {
 #[test]
 #[should_panic(expected = "its failure says that it has not")]
 fn a_failure_that_denies_a_run_is_noticed() {
-    Trial::asked().tells(Reply::Failure(Failure::new(Code::Unreachable, "nobody there")));
+    Trial::with_request().tells(Reply::Failure(Failure::new(Code::Unreachable, "nobody there")));
 }
 
 #[test]
 #[should_panic(expected = "gets what was not made for it")]
 fn the_answer_to_another_request_is_noticed() {
-    Trial::asked().tells(Reply::Final(vec![frame("q8/0 done")]));
+    Trial::with_request().tells(Reply::Final(vec![frame("q8/0 done")]));
 }
 
 #[test]
 #[should_panic(expected = "again and again in the same instant")]
 fn a_node_that_spins_is_noticed() {
-    let mut trial = Trial::asked();
+    let mut trial = Trial::with_request();
     (0..4).for_each(|_| trial.checker.woken(HOME));
 }
 
@@ -125,7 +125,7 @@ const ROME: ProcessId = ProcessId(3);
 /// Returns routers of three zones in a row: local, lyon and rome; lyon exports to local the services that match
 /// `export`.
 fn routers(export: &str) -> Trial {
-    let mut trial = Trial::asked();
+    let mut trial = Trial::with_request();
     let neighbour = |zone: &str, export: &str| {
         let export = Policy { allow: vec![export.parse::<Filter>().unwrap()], deny: Vec::new() };
         let (zone, endpoint): (Label, String) = (zone.parse().unwrap(), format!("tcp://{zone}"));

@@ -62,7 +62,7 @@ pub(crate) struct Joined {
     /// Number of zones.
     pub(crate) zones: usize,
     /// The Byzantine router, if there is one.
-    pub(crate) liar: Option<usize>,
+    pub(crate) byzantine: Option<usize>,
     /// Whether routers repeat old updates.
     pub(crate) is_stale: bool,
 }

@@ -71,7 +71,7 @@ pub(crate) enum Happening {
     Notices {
         conn: usize,
     },
-    Tells {
+    Reports {
         conn: usize,
     },
     /// The driver that was dialled detects the end; its node gets it as a message that could not be sent.
@@ -217,7 +217,7 @@ impl World {
             Happening::Connects { conn } => self.connects(conn),
             Happening::Arrives { conn, way, frames } => self.arrives(conn, way, frames),
             Happening::Notices { conn } => self.notices(conn),
-            Happening::Tells { conn } => self.tells(conn),
+            Happening::Reports { conn } => self.reports(conn),
             Happening::GuestIsGone { conn } => self.conns[conn].guest_is_gone = true,
             Happening::Accident(accident) if !self.is_calm => self.accident(accident),
             Happening::Accident(_) => {}
@@ -318,7 +318,7 @@ impl World {
             }
             return;
         }
-        self.tell(machine, input);
+        self.handle(machine, input);
         while let Some(output) = self.machines[machine].process.as_mut().and_then(|process| process.node.next_output())
         {
             let title = || self.machines[machine].title();
@@ -329,7 +329,7 @@ impl World {
             self.checker.output(id, &output);
             // An input that results immediately from an output is handled next, as in the driver.
             if let Some(happened) = self.act(machine, id, output) {
-                self.tell(machine, happened);
+                self.handle(machine, happened);
             }
         }
         if let Some(process) = &self.machines[machine].process {
@@ -338,7 +338,7 @@ impl World {
         self.set_alarm(machine);
     }
 
-    fn tell(&mut self, machine: usize, input: Input) {
+    fn handle(&mut self, machine: usize, input: Input) {
         if let Input::LinkDown { link, .. } = input {
             self.forget_link(machine, link);
         }

@@ -1,5 +1,5 @@
-//! Encodings that the dialects [`native`](super::native) and [`peer`](super::peer) share: numbers of commands and fields,
-//! integers, names, fields and failures.
+//! Encodings that the dialects [`native`](super::native) and [`peer`](super::peer) share: numbers of commands and
+//! fields, integers, names, fields and failures.
 //!
 //! Lengths are checked against the bytes present before anything is allocated.
 

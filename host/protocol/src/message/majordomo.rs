@@ -121,15 +121,15 @@ fn take(frames: &mut Vec<Frame>, sender: Sender, reason: &'static str) -> Result
 
 /// Encodes a reply to a Majordomo client; `None` if its version has no such message.
 ///
-/// Version 0.1 has no partial replies, and neither version has failures. With `tell_failures`, a failure becomes a
+/// Version 0.1 has no partial replies, and neither version has failures. With `sends_failures`, a failure becomes a
 /// final reply of [`FAILURE_MARK`], code and reason.
 #[must_use]
-pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, tell_failures: bool) -> Option<Vec<Frame>> {
+pub fn encode_reply(dialect: Dialect, service: &[u8], reply: Reply, sends_failures: bool) -> Option<Vec<Frame>> {
     let (command, body) = match reply {
         Reply::Partial(_) if dialect == Dialect::Majordomo01 => return None,
         Reply::Partial(body) => (CLIENT_PARTIAL, body),
         Reply::Final(body) => (CLIENT_FINAL, body),
-        Reply::Failure(_) if !tell_failures => return None,
+        Reply::Failure(_) if !sends_failures => return None,
         Reply::Failure(failure) => {
             let code = failure.code.number().to_string();
             (CLIENT_FINAL, vec![Frame::from_static(FAILURE_MARK), code.into(), failure.reason.into()])

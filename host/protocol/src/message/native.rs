@@ -78,10 +78,10 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     };
     let malformed = |reason| Malformed { sender: Sender::NativeClient(id), reason };
     match command {
-        REQUEST => ask(Dialect::Native, id, &mut header, frames).map_err(malformed),
+        REQUEST => decode_request(Dialect::Native, id, &mut header, frames).map_err(malformed),
         COMPACT_REQUEST => {
-            let asked = alone(frames).and_then(|body| ask(Dialect::NativeCompact, id, &mut header, body));
-            asked.map_err(malformed)
+            let request = alone(frames).and_then(|body| decode_request(Dialect::NativeCompact, id, &mut header, body));
+            request.map_err(malformed)
         }
         CANCEL => Ok(Message::Cancel { id }),
         PARTIAL | FINAL | FAILURE | COMPACT_PARTIAL | COMPACT_FINAL => {
@@ -91,7 +91,7 @@ pub(super) fn decode(mut frames: Vec<Frame>) -> Result<Message, Malformed> {
     }
 }
 
-fn ask(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Message, &'static str> {
+fn decode_request(dialect: Dialect, id: u64, header: &mut Frame, body: Body) -> Result<Message, &'static str> {
     let deadline_ms = header.u32()?;
     let flags = header.u8()?;
     if flags & !(FLAG_WAIT | FLAG_TRACE) != 0 {

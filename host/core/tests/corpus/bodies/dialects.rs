@@ -46,7 +46,7 @@ fn whole_message(frames: Vec<Frame>) {
             assert_eq!(majordomo::client_of_request(&frames), Some(&client));
         }
         Ok(Message::Worker { .. }) => {}
-        Ok(Message::Peer(said)) => reads_the_same(said),
+        Ok(Message::Peer(message)) => reads_the_same(message),
         Err(malformed) => assert!(!malformed.to_string().is_empty()),
     }
 }
@@ -62,16 +62,16 @@ fn native_reply(frames: Vec<Frame>) {
 
 fn message_of_a_peer(frames: Vec<Frame>) {
     let number = peer::request_id(&frames);
-    if let Ok(said) = peer::decode(frames) {
-        if let PeerMessage::Request(forward) = &said {
+    if let Ok(message) = peer::decode(frames) {
+        if let PeerMessage::Request(forward) = &message {
             assert_eq!(number, Some(forward.id));
         }
-        reads_the_same(said);
+        reads_the_same(message);
     }
 }
 
-fn reads_the_same(said: PeerMessage) {
-    assert_eq!(peer::decode(peer::encode(said.clone())), Ok(said));
+fn reads_the_same(message: PeerMessage) {
+    assert_eq!(peer::decode(peer::encode(message.clone())), Ok(message));
 }
 
 fn update(frame: Frame) {

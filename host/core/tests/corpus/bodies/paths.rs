@@ -94,13 +94,13 @@ impl World<'_> {
     }
 
     fn receive(&mut self, link: LinkId, input: &mut Reader<'_>) {
-        let (heard, _) = self.numbers.entry(link).or_insert((0, 1));
+        let (received, _) = self.numbers.entry(link).or_insert((0, 1));
         let number = match input.u8() {
             255 => input.number(),
-            254 => *heard + 2,
-            _ => *heard + 1,
+            254 => *received + 2,
+            _ => *received + 1,
         };
-        *heard = (*heard).max(number.min(u64::MAX - 2));
+        *received = (*received).max(number.min(u64::MAX - 2));
         let update = any_update(&neighbour(link), number, input);
         let update = path::decode(path::encode(&update)).unwrap();
         self.paths.import(link, update, self.now);

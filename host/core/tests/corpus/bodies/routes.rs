@@ -72,8 +72,8 @@ fn take(effect: DirectoryEffect, offered: &mut BTreeSet<(Label, Address)>) {
         DirectoryEffect::Offered { by, offer } => assert!(offered.insert((by, offer.service)), "is offered twice"),
         DirectoryEffect::Withdrawn { by, service } => assert!(offered.remove(&(by, service)), "was not offered"),
         DirectoryEffect::Advertise { advert, .. } => {
-            let said = PeerMessage::Advert(advert);
-            assert_eq!(peer::decode(peer::encode(said.clone())), Ok(said));
+            let message = PeerMessage::Advert(advert);
+            assert_eq!(peer::decode(peer::encode(message.clone())), Ok(message));
         }
         DirectoryEffect::Pull { .. } | DirectoryEffect::Refused { .. } | DirectoryEffect::Unlisted { .. } => {}
     }

@@ -121,7 +121,7 @@ fn any_group(with: &RouterId, input: &mut Reader<'_>) -> Group {
 
 /// Returns an update that the router `with` might send.
 pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Update {
-    let say = match input.below(10) {
+    let content = match input.below(10) {
         0 => UpdateContent::BeginRefresh,
         1 => UpdateContent::EndRefresh,
         2 => UpdateContent::Digest { routes: input.number() as u32, digest: input.number() },
@@ -143,7 +143,7 @@ pub fn any_update(with: &RouterId, number: u64, input: &mut Reader<'_>) -> Updat
             }),
         }),
     };
-    Update { number, content: say }
+    Update { number, content }
 }
 
 /// Returns a datagram of the membership protocol, as `members` documents it.

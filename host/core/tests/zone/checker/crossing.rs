@@ -25,7 +25,7 @@ impl Checker {
         let Ok(PeerMessage::Request(forward)) = peer::decode(frames.to_vec()) else {
             self.fail("a node sends a request that cannot be read");
         };
-        if Some(self.models[&from].settings.endpoint.as_str()) != self.liar.as_deref() {
+        if Some(self.models[&from].settings.endpoint.as_str()) != self.byzantine.as_deref() {
             self.is_allowed(from, to, number, &forward);
         }
         let (from, to_zone) = (&self.models[&from].settings, self.models[&to].settings.zone.clone());
@@ -59,7 +59,7 @@ impl Checker {
         if is_abroad && !neighbour(&receiver.endpoint).is_some_and(|it| it.import.lets_pass(&key)) {
             self.fail(&format!("{name} of {zone} sends request {number} for {key} where it imports none of it"));
         }
-        if self.asks[&number].home == from && forward.crossed.iter().all(|crossed| crossed == zone) {
+        if self.requests[&number].home == from && forward.crossed.iter().all(|crossed| crossed == zone) {
             return;
         }
         let arrivals = self.arrivals.get(&(from, number)).map(Vec::as_slice).unwrap_or_default();

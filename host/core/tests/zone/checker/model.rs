@@ -24,7 +24,7 @@ pub(super) struct RequestModel {
     pub(super) runs: Vec<Execution>,
     /// Partial replies that were sent, and the run that they belong to.
     pub(super) parts: BTreeSet<Frame>,
-    pub(super) told_by: Option<usize>,
+    pub(super) partial_by: Option<usize>,
     pub(super) is_cancelled: bool,
     pub(super) is_answered: bool,
     pub(super) failed_with: Option<Code>,
@@ -87,7 +87,7 @@ impl RequestModel {
             opened: Time::ZERO,
             runs: Vec::new(),
             parts: BTreeSet::new(),
-            told_by: None,
+            partial_by: None,
             is_cancelled: false,
             is_answered: false,
             failed_with: None,

@@ -53,7 +53,7 @@ impl Checker {
         }
         self.model(from).forwards += 1;
         let number = frames.get(1).and_then(|mark| super::number_in(mark)).map(|(number, _)| number);
-        if let Some(number) = number.filter(|number| self.asks.contains_key(number)) {
+        if let Some(number) = number.filter(|number| self.requests.contains_key(number)) {
             self.forwards(from, number);
             if let Some(to) = to {
                 self.crosses(from, to, number, frames);
@@ -79,7 +79,7 @@ impl Checker {
     /// Checks a request to a dead or frozen node: it may get requests only until it has left one unanswered for three
     /// heartbeats.
     fn asks_the_dead(&mut self, from: ProcessId, to: ProcessId) {
-        self.coverage.count("asked the dead");
+        self.coverage.count("request to a dead node");
         if !self.is_gentle {
             return;
         }
@@ -100,7 +100,7 @@ impl Checker {
 
     /// Checks that a failure was unavoidable, if only single nodes have accidents.
     pub(super) fn may_fail(&self, id: ProcessId, number: u64, failure: &Failure) {
-        let (ask, home) = (&self.asks[&number], &self.models[&id]);
+        let (ask, home) = (&self.requests[&number], &self.models[&id]);
         let settled = |model: &Model| model.is_well() && model.troubled + RECOVERY <= ask.opened;
         let is_plain = matches!(ask.requester, Requester::Client(_))
             && ask.node.is_none()
@@ -109,7 +109,7 @@ impl Checker {
         // It serves again soon after it was frozen, because its links remain.
         let is_ready =
             home.is_well() && home.started + RECOVERY <= ask.opened && home.troubled + THAWED_WITHIN <= ask.opened;
-        if !self.is_gentle || !is_plain || !is_ready || ask.told_by.is_some() {
+        if !self.is_gentle || !is_plain || !is_ready || ask.partial_by.is_some() {
             return;
         }
         let service: Option<ServiceName> = ask.service.parse().ok();
@@ -133,7 +133,7 @@ impl Checker {
         let what = match event {
             ZoneEvent::MemberJoined(_) => "member joined",
             ZoneEvent::MemberLeft(_) => "member left",
-            ZoneEvent::Renewed(_) => "taken for dead, and back",
+            ZoneEvent::Renewed(_) => "declared dead and rejoined",
             ZoneEvent::NameTaken(rival) if rival.endpoint == self.models[&id].settings.endpoint => {
                 self.fail(&format!("{} gives its name up to its own earlier process", self.models[&id].name()));
             }
@@ -142,8 +142,8 @@ impl Checker {
                 "name taken"
             }
             ZoneEvent::LinkLost { .. } => "link lost",
-            ZoneEvent::PeerUnresponsive { is_unresponsive: true, .. } => "peer silent",
-            ZoneEvent::PeerUnresponsive { is_unresponsive: false, .. } => "peer speaks again",
+            ZoneEvent::PeerUnresponsive { is_unresponsive: true, .. } => "peer unresponsive",
+            ZoneEvent::PeerUnresponsive { is_unresponsive: false, .. } => "peer responds again",
             ZoneEvent::DialFailed { why, .. } if why.contains("no welcome") => "not welcomed in time",
             ZoneEvent::DialFailed { why, .. } if why.contains("is taken") => "name refused",
             ZoneEvent::DialFailed { .. } => "dial failed",
@@ -168,7 +168,7 @@ impl Checker {
     }
 
     pub(crate) fn is_answered(&self, ask: u64) -> bool {
-        self.asks[&ask].is_answered
+        self.requests[&ask].is_answered
     }
 
     /// Sets whether a request must succeed or fail.
@@ -262,7 +262,7 @@ impl Checker {
             self.coverage.count_many("retried by a node", process.node.counters().retried);
             self.coverage.count_many("unclaimed", process.node.counters().unclaimed);
         }
-        let open = self.asks.iter().find(|(_, ask)| {
+        let open = self.requests.iter().find(|(_, ask)| {
             ask.is_open
                 && !ask.is_answered
                 && self.models[&ask.home].is_alive

@@ -55,7 +55,7 @@ impl Scenario {
             drift: 0,
             ..Weather::draw(rng, true)
         };
-        let (joined, test) = (Some(Joined { zones, liar: None, is_stale: false }), "many_zones");
+        let (joined, test) = (Some(Joined { zones, byzantine: None, is_stale: false }), "many_zones");
         let (clients, pause, burst) = (20, Duration::from_secs(1), 1);
         let (accidents, calm, is_gentle) = (Vec::new(), Time::from_micros(u64::MAX), true);
         let (clocks, ahead) = (Duration::ZERO, None);
@@ -98,8 +98,8 @@ impl Scenario {
             trouble(rng, nodes.len(), &joints, has_policies, calm)
         };
         let (is_alone, is_stale) = (routers == 1, !is_gentle && chance(rng, 200));
-        let liar = is_alone && zones > 2 && !is_gentle && chance(rng, 300);
-        let liar = liar.then(|| zones * count + rng.usize(..zones));
+        let byzantine = is_alone && zones > 2 && !is_gentle && chance(rng, 300);
+        let byzantine = byzantine.then(|| zones * count + rng.usize(..zones));
         // Routers accept clocks that differ by up to a day.
         let clocks = super::wrong_clocks(rng, &[super::HOURS]);
         Self {
@@ -113,7 +113,7 @@ impl Scenario {
             accidents,
             calm,
             is_gentle,
-            joined: Some(Joined { zones, liar, is_stale }),
+            joined: Some(Joined { zones, byzantine, is_stale }),
             test: "joined_zones",
         }
     }

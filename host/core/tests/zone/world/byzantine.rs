@@ -2,7 +2,7 @@
 //! updates.
 
 use super::World;
-use crate::byzantine::lie;
+use crate::byzantine::false_changes;
 use crate::scenario::{SERVICES, chance, name, pick};
 use wasmnode_core::Frame;
 use wasmnode_core::message::path::{self, UpdateContent};
@@ -12,24 +12,25 @@ impl World {
     /// Returns the frames that are sent in place of those of the node.
     pub(super) fn tampered(&mut self, machine: usize, conn: usize, frames: Vec<Frame>) -> Vec<Frame> {
         let Some(joined) = self.scenario.joined.filter(|_| !self.is_calm) else { return frames };
-        let is_liar = joined.liar == Some(machine);
-        if !is_liar && !joined.is_stale {
+        let is_byzantine = joined.byzantine == Some(machine);
+        if !is_byzantine && !joined.is_stale {
             return frames;
         }
         match peer::decode(frames.clone()) {
             Ok(PeerMessage::Paths { epoch, update }) => {
                 let mut update = path::decode(update).unwrap();
-                if is_liar && chance(&mut self.rng, 500) {
-                    self.checker.coverage.count("a lie about paths");
-                    let (liar, service) = (self.machines[machine].zone, name(pick(&mut self.rng, &SERVICES)));
-                    update.content = UpdateContent::Changes(lie(&mut self.rng, liar, joined.zones, &service));
+                if is_byzantine && chance(&mut self.rng, 500) {
+                    self.checker.coverage.count("a false path");
+                    let (byzantine, service) = (self.machines[machine].zone, name(pick(&mut self.rng, &SERVICES)));
+                    update.content =
+                        UpdateContent::Changes(false_changes(&mut self.rng, byzantine, joined.zones, &service));
                 } else if joined.is_stale {
                     self.tell_old(conn, &mut update.content);
                 }
                 peer::encode(PeerMessage::Paths { epoch, update: path::encode(&update) })
             }
-            Ok(PeerMessage::Request(mut forward)) if is_liar && chance(&mut self.rng, 500) => {
-                self.checker.coverage.count("a lie about where a request was");
+            Ok(PeerMessage::Request(mut forward)) if is_byzantine && chance(&mut self.rng, 500) => {
+                self.checker.coverage.count("false crossed zones");
                 let zones = joined.zones;
                 forward.crossed.clear();
                 while self.rng.bool() {

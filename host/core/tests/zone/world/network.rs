@@ -38,7 +38,7 @@ pub(crate) struct Conn {
     /// Whether the driver that dialled has detected the break.
     is_noticed: bool,
     /// Whether the node that dialled was notified, or closed it itself.
-    pub(super) is_told: bool,
+    pub(super) is_notified: bool,
     /// Whether the driver that was dialled has detected the break.
     pub(super) guest_is_gone: bool,
 }
@@ -61,7 +61,7 @@ impl World {
             is_broken: false,
             lingers: [false; 2],
             is_noticed: false,
-            is_told: false,
+            is_notified: false,
             guest_is_gone: false,
         });
         if let Some(process) = self.process(machine, id) {
@@ -74,7 +74,7 @@ impl World {
     /// Handles a dial that reaches its endpoint: with a listener, without one, or across a cut.
     pub(super) fn connects(&mut self, number: usize) {
         let conn = &self.conns[number];
-        if conn.is_broken || conn.is_told {
+        if conn.is_broken || conn.is_notified {
             return;
         }
         let machine = conn.host.0;
@@ -99,7 +99,7 @@ impl World {
 
     pub(super) fn post(&mut self, machine: usize, id: ProcessId, link: LinkId, frames: Vec<Frame>) -> Option<Input> {
         let number = self.process(machine, id).and_then(|process| process.links.get(&link).copied());
-        let Some(number) = number.filter(|number| !self.conns[*number].is_told) else {
+        let Some(number) = number.filter(|number| !self.conns[*number].is_notified) else {
             self.checker.fail(&format!("{id:?} posts on {link}, which it was notified is gone"));
         };
         let conn = &mut self.conns[number];
@@ -142,7 +142,7 @@ impl World {
         };
         let lingers = self.rng.bool();
         let conn = &mut self.conns[number];
-        (conn.is_told, conn.is_noticed) = (true, true);
+        (conn.is_notified, conn.is_noticed) = (true, true);
         conn.waiting.clear();
         if !conn.is_broken {
             conn.is_broken = true;
@@ -189,7 +189,7 @@ impl World {
                 let from = conn.peer.clone();
                 self.deliver(target, process, Input::Message { from, frames });
             }
-            (Way::Back, ..) if !conn.is_told && !conn.is_noticed => {
+            (Way::Back, ..) if !conn.is_notified && !conn.is_noticed => {
                 let (link, (machine, process)) = (conn.link, conn.host);
                 self.deliver(machine, process, Input::LinkMessage { link, frames });
             }
@@ -213,7 +213,7 @@ impl World {
     /// the node is notified shortly after.
     pub(super) fn notices(&mut self, number: usize) {
         let conn = &mut self.conns[number];
-        if conn.is_noticed || conn.is_told {
+        if conn.is_noticed || conn.is_notified {
             return;
         }
         conn.is_noticed = true;
@@ -223,12 +223,12 @@ impl World {
             waiting.into_iter().for_each(|frames| self.deliver(machine, process, Input::Unsent { link, frames }));
         }
         let moment = if self.rng.bool() { Duration::ZERO } else { Duration::from_millis(self.rng.u64(..20)) };
-        self.note(self.now + moment, Happening::Tells { conn: number });
+        self.note(self.now + moment, Happening::Reports { conn: number });
     }
 
-    pub(super) fn tells(&mut self, number: usize) {
+    pub(super) fn reports(&mut self, number: usize) {
         let conn = &self.conns[number];
-        if conn.is_told {
+        if conn.is_notified {
             return;
         }
         let (link, (machine, id), why) = (conn.link, conn.host, "the connection is gone".to_owned());
@@ -239,7 +239,7 @@ impl World {
     pub(super) fn forget_link(&mut self, machine: usize, link: LinkId) {
         let number = self.machines[machine].process.as_mut().and_then(|process| process.links.remove(&link));
         if let Some(number) = number {
-            self.conns[number].is_told = true;
+            self.conns[number].is_notified = true;
         }
     }
 

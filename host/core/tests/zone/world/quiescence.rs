@@ -43,8 +43,8 @@ impl World {
                 self.note(self.now + guest, Happening::GuestIsGone { conn });
             }
         }
-        if let Some(liar) = self.scenario.joined.and_then(|joined| joined.liar) {
-            self.crash_for_good(liar);
+        if let Some(byzantine) = self.scenario.joined.and_then(|joined| joined.byzantine) {
+            self.crash_for_good(byzantine);
         }
         for machine in 0..self.machines.len() {
             let is_twin = self.machines[machine].is_twin();
@@ -87,20 +87,20 @@ impl World {
 
     pub(super) fn look_around(&mut self) {
         let calm_for = self.now.since(self.scenario.calm);
-        let mut anew = None;
+        let mut restarted = None;
         for machine in 0..self.machines.len() {
             let id = self.machines[machine].process.as_ref().map(|process| process.id);
             if id.is_some_and(|id| self.checker.has_lost_its_name(id)) {
                 // The node was notified late of a process of its name, which is gone.
                 self.end_in_order_now(machine);
                 self.note(self.now, Happening::Starts { machine });
-                anew = Some("a node that has lost its name restarts".to_owned());
+                restarted = Some("a node that has lost its name restarts".to_owned());
             }
         }
         let living: Vec<_> = self.machines.iter().filter_map(|machine| machine.process.as_ref()).collect();
         let reach = self.checker.reach(&living);
         // The others may already agree that it is gone.
-        match anew.or_else(|| self.checker.disagreement(&living, &reach)) {
+        match restarted.or_else(|| self.checker.disagreement(&living, &reach)) {
             None => {
                 self.log.note(self.now, || format!("all agree after {calm_for:?}"));
                 self.checker.agreed_after(calm_for);

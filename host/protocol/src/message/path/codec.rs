@@ -24,7 +24,7 @@ pub fn encode(update: &Update) -> Frame {
     let mut out = Vec::with_capacity(64);
     out.put_u64(update.number);
     match &update.content {
-        UpdateContent::Changes(news) => put_changes(&mut out, news),
+        UpdateContent::Changes(changes) => put_changes(&mut out, changes),
         UpdateContent::BeginRefresh => out.put_u8(BEGIN),
         UpdateContent::EndRefresh => out.put_u8(COMPLETE),
         UpdateContent::Digest { routes, digest } => {
@@ -37,25 +37,25 @@ pub fn encode(update: &Update) -> Frame {
     out.into()
 }
 
-fn put_changes(out: &mut Vec<u8>, news: &Changes) {
+fn put_changes(out: &mut Vec<u8>, changes: &Changes) {
     out.put_u8(NEWS);
-    put_list(out, &news.causes, |out, cause| {
+    put_list(out, &changes.causes, |out, cause| {
         put_router(out, &cause.a);
         put_router(out, &cause.b);
         out.put_u64(cause.epoch);
     });
-    put_list(out, &news.tombstones, |out, tombstone| {
+    put_list(out, &changes.tombstones, |out, tombstone| {
         put_router(out, &tombstone.origin);
         out.put_u64(tombstone.boot);
         out.put_u64(tombstone.version);
         put_name(out, tombstone.service.as_ref());
     });
-    put_list(out, &news.withdrawn, |out, key| {
+    put_list(out, &changes.withdrawn, |out, key| {
         put_name(out, Some(&key.zone));
         put_name(out, Some(&key.service));
     });
-    put_list(out, &news.groups, put_group);
-    put_list(out, &news.fresh, |out, fresh| {
+    put_list(out, &changes.groups, put_group);
+    put_list(out, &changes.fresh, |out, fresh| {
         put_router(out, &fresh.origin);
         out.put_u64(fresh.boot);
         out.put_u64(fresh.version);
@@ -104,7 +104,7 @@ fn put_list<T>(out: &mut Vec<u8>, entries: &[T], put: impl Fn(&mut Vec<u8>, &T))
 pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
     let from = &mut frame;
     let number = from.u64()?;
-    let say = match from.u8()? {
+    let content = match from.u8()? {
         NEWS => UpdateContent::Changes(changes(from)?),
         BEGIN => UpdateContent::BeginRefresh,
         COMPLETE => UpdateContent::EndRefresh,
@@ -112,7 +112,7 @@ pub fn decode(mut frame: Frame) -> Result<Update, &'static str> {
         ASK => UpdateContent::RequestRefresh,
         _ => return Err("is of an unknown kind"),
     };
-    if from.is_empty() { Ok(Update { number, content: say }) } else { Err("has bytes after its end") }
+    if from.is_empty() { Ok(Update { number, content }) } else { Err("has bytes after its end") }
 }
 
 fn changes(from: &mut Frame) -> Result<Changes, &'static str> {

@@ -17,7 +17,7 @@ impl World<'_> {
             let offer =
                 |name| Offer { service: service(name).into(), cost: 0, traits: Traits::of_plugin(name == "resize") };
             let advert = Advert::Whole { version: 1, offers: vec![offer("print"), offer("resize")] };
-            self.says(guest, peer::encode(PeerMessage::Advert(advert)));
+            self.send(guest, peer::encode(PeerMessage::Advert(advert)));
         }
         if !is_router {
             return;
@@ -26,7 +26,7 @@ impl World<'_> {
             let guest = self.peers[place].clone();
             let link = LinkId(((place as u64 - 4) << 40) + 1);
             self.is_linked(&guest, link, zone, name);
-            self.says(guest.clone(), peer::encode(PeerMessage::Open { epoch: 1 }));
+            self.send(guest.clone(), peer::encode(PeerMessage::Open { epoch: 1 }));
             let at = RouterId { zone: label(zone), router: label(name) };
             let offered = |name| OfferedService { service: service(name), version: 1, traits: Traits::of_plugin(true) };
             let services = vec![offered("print"), offered("resize")];
@@ -39,7 +39,7 @@ impl World<'_> {
             });
             let (epoch, update) = (link_epoch(opened.unwrap(), 1), path::encode(&update));
             self.epochs.insert(guest.clone(), epoch);
-            self.says(guest.clone(), peer::encode(PeerMessage::Paths { epoch, update }));
+            self.send(guest.clone(), peer::encode(PeerMessage::Paths { epoch, update }));
             self.numbers.insert(guest, (0, 1));
         }
         assert_eq!(self.model.sessions(), 2, "the neighbours are joined");
@@ -50,7 +50,7 @@ impl World<'_> {
         let role = if zone == "paris" { MemberKind::Node } else { MemberKind::Router };
         let (zone, endpoint) = (label(zone), format!("tcp://{}:1", if role == MemberKind::Node { name } else { zone }));
         let member = Member { name: label(name), boot: 1, renewal: 0, role, endpoint };
-        self.says(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
+        self.send(guest.clone(), peer::encode(PeerMessage::Hello { zone: zone.clone(), member: member.clone() }));
         self.happens(Input::LinkMessage { link, frames: peer::encode(PeerMessage::Welcome { zone, member }) });
     }
 }

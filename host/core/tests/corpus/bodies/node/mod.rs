@@ -125,7 +125,7 @@ impl World<'_> {
         input.pick(&self.peers).unwrap().clone()
     }
 
-    fn says(&mut self, from: ConnectionId, frames: Vec<Frame>) {
+    fn send(&mut self, from: ConnectionId, frames: Vec<Frame>) {
         self.happens(Input::Message { from, frames });
     }
 
@@ -133,7 +133,7 @@ impl World<'_> {
     fn client(&mut self, input: &mut Reader<'_>) {
         let (from, id) = (self.peer(input), input.u8() % 6);
         if input.below(5) == 0 {
-            return self.says(from, native::encode_cancel(id.into()));
+            return self.send(from, native::encode_cancel(id.into()));
         }
         let service = Frame::from_static(input.pick(&ASKED).unwrap().as_bytes());
         let given = input.u8();
@@ -148,7 +148,7 @@ impl World<'_> {
             body: input.body(),
         };
         let dialect = if given & 32 == 32 { Dialect::NativeCompact } else { Dialect::Native };
-        self.says(from, native::encode_request(dialect, &request).unwrap());
+        self.send(from, native::encode_request(dialect, &request).unwrap());
     }
 
     /// A Majordomo client, or a worker.
@@ -163,7 +163,7 @@ impl World<'_> {
             frames.extend((!is_01).then(|| Frame::from_static(&[1])));
             frames.push(Frame::from_static(input.pick(&ASKED).unwrap().as_bytes()));
             frames.extend(input.body());
-            return self.says(from, frames);
+            return self.send(from, frames);
         }
         frames.push(Frame::from_static(if is_01 { b"MDPW01" } else { b"MDPW02" }));
         match command {
@@ -177,18 +177,18 @@ impl World<'_> {
                 let (worker, client) = handed.unwrap_or((from, Frame::from_static(b"nobody")));
                 frames.extend([client, Frame::new()]);
                 frames.extend(input.body());
-                return self.says(worker, frames);
+                return self.send(worker, frames);
             }
             6 => frames.push(shifted(5)),
             _ => frames.push(shifted(6)),
         }
-        self.says(from, frames);
+        self.send(from, frames);
     }
 
     /// Another node that has dialled this one.
     fn guest(&mut self, input: &mut Reader<'_>) {
         let from = self.peer(input);
-        let (last, told) = self.numbers.entry(from.clone()).or_default();
+        let (last, updates) = self.numbers.entry(from.clone()).or_default();
         let message = match input.below(16) {
             0..=2 => {
                 let member = any_member(input);
@@ -197,7 +197,7 @@ impl World<'_> {
                     "nice1" => label("nice"),
                     _ => any_zone(input),
                 };
-                *told = 0;
+                *updates = 0;
                 PeerMessage::Hello { zone, member }
             }
             3 | 4 => PeerMessage::Gossip(any_gossip(input)),
@@ -205,12 +205,12 @@ impl World<'_> {
             7 => PeerMessage::Pull,
             8 => PeerMessage::Open { epoch: input.number() },
             9 | 10 => {
-                *told += 1;
+                *updates += 1;
                 let with = match input.below(2) {
                     0 => RouterId { zone: label("lyon"), router: label("lyon1") },
                     _ => RouterId { zone: label("nice"), router: label("nice1") },
                 };
-                let update = path::encode(&any_update(&with, *told, input));
+                let update = path::encode(&any_update(&with, *updates, input));
                 let epoch =
                     if input.below(16) == 0 { input.number() } else { self.epochs.get(&from).copied().unwrap_or(1) };
                 PeerMessage::Paths { epoch, update }
@@ -224,7 +224,7 @@ impl World<'_> {
             14 => PeerMessage::Ping { outstanding: vec![*last, input.number()] },
             _ => PeerMessage::Pong { unknown: Vec::new() },
         };
-        self.says(from, peer::encode(message));
+        self.send(from, peer::encode(message));
     }
 
     /// A node that this one has dialled.
@@ -296,7 +296,7 @@ impl World<'_> {
         first.extend(input.frame());
         let mut frames = vec![Frame::from(first)];
         frames.extend((0..input.below(5)).map(|_| input.frame()));
-        self.says(from, frames);
+        self.send(from, frames);
     }
 
     fn undeliverable(&mut self, input: &mut Reader<'_>) {

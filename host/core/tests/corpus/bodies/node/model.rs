@@ -21,13 +21,13 @@ enum Requester {
 
 #[derive(Debug, Default)]
 struct Account {
-    asked: u64,
+    due: u64,
     answered: u64,
 }
 
 impl Account {
     fn open(&self) -> u64 {
-        self.asked - self.answered
+        self.due - self.answered
     }
 }
 
@@ -117,7 +117,7 @@ impl Model {
     }
 
     fn owe(&mut self, requester: Requester) {
-        self.accounts.entry(requester).or_default().asked += 1;
+        self.accounts.entry(requester).or_default().due += 1;
     }
 
     pub fn acts(&mut self, output: &Output) {
@@ -183,7 +183,7 @@ impl Model {
     fn answers(&mut self, requester: &Requester) {
         let account = self.accounts.entry(requester.clone()).or_default();
         account.answered += 1;
-        assert!(account.answered <= account.asked, "{requester:?} gets an answer too many");
+        assert!(account.answered <= account.due, "{requester:?} gets an answer too many");
     }
 
     pub fn at_rest(&self, node: &Node, now: Time) {
@@ -202,7 +202,7 @@ impl Model {
     fn check_paid(&self) {
         for (requester, account) in &self.accounts {
             let is_paid = account.open() == 0 || matches!(requester, Requester::Peer(..));
-            assert!(is_paid, "{requester:?} waits for ever: {account:?}");
+            assert!(is_paid, "{requester:?} never gets an answer: {account:?}");
         }
     }
 
