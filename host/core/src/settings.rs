@@ -221,7 +221,7 @@ pub struct PathSettings {
     /// Validity of routes without a keepalive of their origin; three may be lost. Default 90 min; equal in all zones.
     pub lease: Duration,
     /// Time for which dead links and tombstones are kept, so that updates of routers that have not received them are
-    /// not accepted. Default 10 min: longer than any update is on its way.
+    /// not accepted. Default 10 min: longer than any update is in transit.
     pub memory: Duration,
     /// Interval of advertisements of a service that comes and goes repeatedly. Default 1 s.
     pub change: Duration,

@@ -42,7 +42,7 @@ pub(super) struct ReplyCache {
 
 #[derive(Debug)]
 enum Entry {
-    /// One request is under way; others wait for its reply.
+    /// One request runs; others wait for its reply.
     Expected {
         leader: RequestId,
         followers: Vec<RequestId>,
@@ -126,8 +126,11 @@ impl ReplyCache {
 
     /// Returns the limit that is exceeded, if one is.
     fn is_over(&self) -> Option<Measure> {
-        let room = self.shares.room();
-        let over = [(room.replies > self.max_replies, Measure::Replies), (room.bytes > self.max_bytes, Measure::Bytes)];
+        let footprint = self.shares.footprint();
+        let over = [
+            (footprint.replies > self.max_replies, Measure::Replies),
+            (footprint.bytes > self.max_bytes, Measure::Bytes),
+        ];
         over.into_iter().find(|(is_over, _)| *is_over).map(|(_, measure)| measure)
     }
 

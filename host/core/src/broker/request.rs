@@ -155,7 +155,7 @@ impl RequestContext {
     }
 }
 
-/// A request on its way into a plugin.
+/// Request that a plugin is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Its number; [`crate::Input::Finished`] names it.

@@ -316,7 +316,7 @@ fn offers_over_the_limit_of_a_member_are_refused_once_per_advert() {
         receive(&mut routes, "ann", change(2, &["e"], &["a"]), 20),
         [withdrawn("ann", "a"), offered("ann", "e")]
     );
-    assert_eq!(receive(&mut routes, "ann", still(2), 30), [], "there is no room for the others");
+    assert_eq!(receive(&mut routes, "ann", still(2), 30), [], "the limit excludes the others");
     assert_eq!(receive(&mut routes, "ann", change(3, &[], &["b"]), 40), [withdrawn("ann", "b")]);
     assert_eq!(receive(&mut routes, "ann", still(3), 50), [pull("ann")]);
     let effects = receive(&mut routes, "ann", whole(3, &["c", "d", "e"]), 60);
@@ -336,7 +336,7 @@ fn all_members_together_have_a_limit_too() {
     assert_eq!(routes.routes(), 3);
     routes.member_down(&label("ann"));
     drain(&mut routes);
-    assert_eq!(receive(&mut routes, "bob", still(1), 20), [pull("bob")], "now there is room");
+    assert_eq!(receive(&mut routes, "bob", still(1), 20), [pull("bob")], "the limit allows the others");
     assert_eq!(receive(&mut routes, "bob", whole(1, &["a", "b"]), 30), [offered("bob", "b")]);
     assert_eq!(receive(&mut routes, "bob", still(1), 40), []);
 }

@@ -24,10 +24,10 @@ impl Node {
         }
     }
 
-    pub(super) fn serve(&mut self, from: &ConnectionId, guest: &Member, forward: Box<Forward>, now: Time) {
-        let (node, zone) = (guest.name.clone(), self.zone.zone_of_inbound(from).cloned());
+    pub(super) fn serve(&mut self, from: &ConnectionId, sender: &Member, forward: Box<Forward>, now: Time) {
+        let (node, zone) = (sender.name.clone(), self.zone.zone_of_inbound(from).cloned());
         let forbidden = self.forbids(from, &forward.service).map_or(Ok(()), Err);
-        let place = match forbidden.and_then(|()| self.destination(guest, zone.as_ref(), &forward)) {
+        let place = match forbidden.and_then(|()| self.destination(sender, zone.as_ref(), &forward)) {
             Ok(place) => place,
             Err(failure) => {
                 let id = forward.id;
@@ -51,7 +51,7 @@ impl Node {
         let context = RequestContext {
             crossed,
             hops: forward.hops,
-            is_outward: zone.is_none() && guest.role == MemberKind::Router,
+            is_outward: zone.is_none() && sender.role == MemberKind::Router,
             is_trace: forward.is_trace,
             has_alternative: self.router.is_some() && forward.has_alternative,
             requester: Requester::Client {
@@ -75,7 +75,7 @@ impl Node {
     }
 
     /// Returns the destination of a forwarded request: a node serves it itself; a router forwards it, if it may.
-    fn destination(&self, guest: &Member, from: Option<&Label>, forward: &Forward) -> Result<Destination, Failure> {
+    fn destination(&self, sender: &Member, from: Option<&Label>, forward: &Forward) -> Result<Destination, Failure> {
         let (me, own) = (&self.zone.me().name, &self.zone.zone);
         let zone = forward.zone.as_ref().unwrap_or(own);
         if self.router.is_none() {
@@ -90,7 +90,7 @@ impl Node {
             return Err(Failure::new(Code::Loop, format!("the request came too far, to router {me} of zone {own}")));
         }
         if let Some(from) = from {
-            self.may_pass(guest, from, zone, &forward.service)?;
+            self.may_pass(sender, from, zone, &forward.service)?;
         }
         Ok(match (&forward.node, zone == own) {
             (Some(node), true) => Destination::Node(node.clone()),

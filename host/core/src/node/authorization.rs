@@ -74,13 +74,13 @@ impl Node {
     /// requests end.
     pub(super) fn trust(&mut self, access: Access, now: Time) {
         let zone = &self.zone.zone;
-        let guests = self
+        let inbound = self
             .zone
             .inbound_peers()
             .filter(|(peer, its, member)| access.may_join(peer, zone, its.unwrap_or(zone), member).is_err());
-        let guests: Vec<ConnectionId> = guests.map(|(peer, ..)| peer.clone()).collect();
+        let inbound: Vec<ConnectionId> = inbound.map(|(peer, ..)| peer.clone()).collect();
         let peers = self.broker.peers().filter(|peer| !access.knows(peer));
-        let gone: BTreeSet<ConnectionId> = peers.chain(&guests).cloned().collect();
+        let gone: BTreeSet<ConnectionId> = peers.chain(&inbound).cloned().collect();
         let workers = self.broker.registrations().filter(|(peer, service)| access.may_work(peer, service).is_err());
         let workers: Vec<ConnectionId> = workers.map(|(peer, _)| peer.clone()).collect();
         let had = |name: &Label| self.access.as_ref().is_some_and(|before| before.grants.contains_key(name));

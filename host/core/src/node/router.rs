@@ -32,7 +32,7 @@ pub(super) struct Router {
     /// Epoch of the last session that has ended on an established link: it must not be used again.
     ended: BTreeMap<LinkId, u64>,
     /// Links to each service of another zone.
-    ways: BTreeMap<Address, Vec<LinkId>>,
+    next_hops: BTreeMap<Address, Vec<LinkId>>,
 }
 
 /// A neighbour, and the links to it.
@@ -57,7 +57,7 @@ impl Router {
             opened: BTreeMap::new(),
             sessions: BTreeMap::new(),
             ended: BTreeMap::new(),
-            ways: BTreeMap::new(),
+            next_hops: BTreeMap::new(),
         })
     }
 
@@ -261,10 +261,10 @@ impl Node {
             }
             PathEffect::Reachable { zone, service, traits, cost, hops } => {
                 let address = Address::in_zone(service, zone);
-                self.set_ways(&address, &hops, traits, cost, now);
+                self.set_next_hops(&address, &hops, traits, cost, now);
             }
             PathEffect::Unreachable { zone, service } => {
-                self.set_ways(&Address::in_zone(service, zone), &[], Traits::default(), 0, now);
+                self.set_next_hops(&Address::in_zone(service, zone), &[], Traits::default(), 0, now);
             }
             PathEffect::Broken { session } => {
                 self.end_session(session, now);
@@ -286,11 +286,11 @@ impl Node {
 
     /// Sets the links to a service of another zone. The own zone gets adverts only of routes that leave it at this
     /// router; other routes are advertised by the routers where they leave.
-    fn set_ways(&mut self, address: &Address, hops: &[LinkId], traits: Traits, cost: u32, now: Time) {
+    fn set_next_hops(&mut self, address: &Address, hops: &[LinkId], traits: Traits, cost: u32, now: Time) {
         let Some(router) = &mut self.router else { return };
-        let before = router.ways.insert(address.clone(), hops.to_vec()).unwrap_or_default();
+        let before = router.next_hops.insert(address.clone(), hops.to_vec()).unwrap_or_default();
         if hops.is_empty() {
-            router.ways.remove(address);
+            router.next_hops.remove(address);
         }
         let leaves_here = hops.iter().any(|link| router.joint_of(*link).is_some());
         for link in hops {

@@ -165,9 +165,9 @@ impl Rib {
     ) -> BTreeSet<RouteKey> {
         let mut rests = |key: &'a RouteKey, entry: &'a RibEntry| {
             let choice = entry.choice.as_ref()?;
-            let mut ways =
+            let mut routes =
                 choice.hops.iter().filter_map(|link| Some((*link, entry.received.get(link)?.route.as_ref()?)));
-            ways.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())
+            routes.any(|(link, route)| is_concerned(key, link, route)).then(|| key.clone())
         };
         self.entries.iter().filter_map(|(key, entry)| rests(key, entry)).collect()
     }

@@ -17,7 +17,7 @@
 //!     21    n  service name
 //!   21+n    …  fields, each: type (1), length (2), value. 1 = W3C traceparent, 2 = idempotency key (1 to 255 bytes),
 //!              3 in a compact message = a frame of the body, in order; receivers ignore unknown types
-//! CANCEL   client to node: nothing more, no body. Without effect if the answer is already on its way
+//! CANCEL   client to node: nothing more, no body. Without effect if the answer is already in transit
 //! PARTIAL  node to client: nothing more; body. Compact: fields of type 3
 //! FINAL    node to client: nothing more; body. Compact: fields of type 3
 //! FAILURE  node to client

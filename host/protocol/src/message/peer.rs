@@ -33,7 +33,7 @@
 //!     15    2  code (`Code::number`)
 //!     17    …  reason, UTF-8, at most 4,096 bytes
 //! CANCEL
-//!      7    8  request id; nothing more. Without effect if the answer is already on its way
+//!      7    8  request id; nothing more. Without effect if the answer is already in transit
 //!
 //! HELLO    the first message on a link, from the node that opened it
 //! WELCOME  the answer to HELLO that accepts the link

@@ -29,12 +29,12 @@ impl Owner {
     /// Returns the owner of a caller (in the text of [`crate::broker::Caller`]) whose request came through these zones.
     pub(super) fn at(zones: &[Label], caller: &str) -> Self {
         let zones = zones.to_vec();
-        let (way, user) = caller.rsplit_once('/').unwrap_or(("", caller));
+        let (path, user) = caller.rsplit_once('/').unwrap_or(("", caller));
         if !user.starts_with("user:") {
             return Self { zones, node: None, user: None };
         }
         // The routers through which a request of another zone comes differ between attempts.
-        let node = if zones.is_empty() { way } else { way.rsplit('/').next().unwrap_or(way) };
+        let node = if zones.is_empty() { path } else { path.rsplit('/').next().unwrap_or(path) };
         let node = (!node.is_empty()).then(|| node.to_owned());
         Self { zones, node, user: Some(user.to_owned()) }
     }

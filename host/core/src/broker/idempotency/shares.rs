@@ -1,7 +1,7 @@
 //! Shares of the kept replies. Replies of the largest share are dropped first (max-min fairness).
 //!
 //! Shares are nested: by the node or zone that requests came from, then by user, then by service. So a node that
-//! invents users takes room only from its own users, and a user with many requests only from its own replies of that
+//! invents users evicts only replies of its own users, and a user with many requests only its own replies of that
 //! service.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub(super) enum Measure {
 /// A share, with the shares that it consists of.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    room: Footprint,
+    footprint: Footprint,
     parts: BTreeMap<String, Share>,
     by_replies: BTreeSet<(usize, String)>,
     by_bytes: BTreeSet<(usize, String)>,
@@ -32,35 +32,35 @@ pub(super) struct Share {
 }
 
 impl Share {
-    pub(super) fn room(&self) -> Footprint {
-        self.room
+    pub(super) fn footprint(&self) -> Footprint {
+        self.footprint
     }
 
     /// Adds a reply to the share at the end of `path`.
     pub(super) fn add(&mut self, path: &[String], number: u64, bytes: usize) {
-        self.room = Footprint { replies: self.room.replies + 1, bytes: self.room.bytes + bytes };
+        self.footprint = Footprint { replies: self.footprint.replies + 1, bytes: self.footprint.bytes + bytes };
         let Some((first, rest)) = path.split_first() else {
             self.replies.insert(number);
             return;
         };
         let part = self.parts.entry(first.clone()).or_default();
-        let before = part.room;
+        let before = part.footprint;
         part.add(rest, number, bytes);
-        let after = part.room;
+        let after = part.footprint;
         self.rank(first, before, after);
     }
 
     /// Removes a reply that was added.
     pub(super) fn remove(&mut self, path: &[String], number: u64, bytes: usize) {
-        self.room = Footprint { replies: self.room.replies - 1, bytes: self.room.bytes - bytes };
+        self.footprint = Footprint { replies: self.footprint.replies - 1, bytes: self.footprint.bytes - bytes };
         let Some((first, rest)) = path.split_first() else {
             self.replies.remove(&number);
             return;
         };
         let Some(part) = self.parts.get_mut(first) else { return };
-        let before = part.room;
+        let before = part.footprint;
         part.remove(rest, number, bytes);
-        let after = part.room;
+        let after = part.footprint;
         self.rank(first, before, after);
         if after.replies == 0 {
             self.parts.remove(first);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_oldest_reply_of_the_largest_share_goes_first_by_either_measure() {
         let share = share(&[("a/x", 9), ("b/x", 1), ("b/x", 1), ("b/y", 5)]);
-        assert_eq!(share.room(), Footprint { replies: 4, bytes: 16 });
+        assert_eq!(share.footprint(), Footprint { replies: 4, bytes: 16 });
         assert_eq!(share.next_evicted(Measure::Replies), Some(1), "b has the most replies, and of those x");
         assert_eq!(share.next_evicted(Measure::Bytes), Some(0), "a has the most bytes");
     }
@@ -135,7 +135,7 @@ mod tests {
         for (number, (name, bytes)) in (0..).zip(replies) {
             share.remove(&path(name), number, bytes);
         }
-        assert_eq!((share.room(), share.next_evicted(Measure::Bytes)), (Footprint::default(), None));
+        assert_eq!((share.footprint(), share.next_evicted(Measure::Bytes)), (Footprint::default(), None));
         assert!(share.parts.is_empty() && share.by_bytes.is_empty() && share.by_replies.is_empty());
     }
 }

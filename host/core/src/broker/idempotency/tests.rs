@@ -47,7 +47,7 @@ fn the_oldest_replies_are_evicted_by_number_by_size_and_by_age() {
     run(&mut replies, &key("f"), 20_000, now);
     assert!(!is_kept(&mut replies, &key("f"), now), "it would not fit");
     assert!(!is_kept(&mut replies, &key("e"), now + LIFETIME));
-    assert_eq!((replies.shares.room().bytes, replies.by_key.len(), replies.kept.len()), (0, 0, 0));
+    assert_eq!((replies.shares.footprint().bytes, replies.by_key.len(), replies.kept.len()), (0, 0, 0));
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn one_user_does_not_evict_the_replies_of_another_by_number_or_by_size() {
         assert!(is_kept(&mut replies, &payment(), now));
         assert!(is_kept(&mut replies, &key_of_user("user:other", "10000"), now), "the newest of its own");
         assert!(!is_kept(&mut replies, &key_of_user("user:other", "0"), now), "the oldest of its own");
-        let room = replies.shares.room();
-        assert!(room.replies <= limit.0 && room.bytes <= limit.1, "{room:?}");
+        let footprint = replies.shares.footprint();
+        assert!(footprint.replies <= limit.0 && footprint.bytes <= limit.1, "{footprint:?}");
     }
 }
 
