@@ -273,7 +273,8 @@ impl Node {
             Ok(message) => self.receive_outbound(link, message, now),
             Err(malformed) => {
                 self.broker.count_malformed();
-                let node = self.zone.links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
+                let node =
+                    self.zone.links.member(link).map_or("without a name".into(), |member| member.name.to_string());
                 let why = malformed.to_string();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
             }

@@ -219,7 +219,7 @@ impl Node {
             PeerMessage::Reply { id, reply } => self.broker.peer_replied(link, id, reply, now),
             PeerMessage::Pong { unknown } => self.broker.peer_lacks(link, &unknown, now),
             _ => {
-                let node = links.member(link).map_or("a stranger".into(), |member| member.name.to_string());
+                let node = links.member(link).map_or("without a name".into(), |member| member.name.to_string());
                 let why = "sends a message that only a dialling node may send".to_owned();
                 self.broker.count_malformed();
                 self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why }));
@@ -274,7 +274,7 @@ impl Node {
 
     pub(super) fn refuse_inbound(&mut self, from: &ConnectionId, why: &str) {
         self.broker.count_malformed();
-        let node = self.zone.inbound.get(from).map_or("a stranger".into(), |guest| guest.member.name.to_string());
+        let node = self.zone.inbound.get(from).map_or("without a name".into(), |guest| guest.member.name.to_string());
         self.outputs.push_back(Output::Zone(ZoneEvent::PeerRefused { node, why: why.to_owned() }));
     }
 
