@@ -387,11 +387,8 @@ impl Paths {
         let key = RouteKey { zone: zone.clone(), service: service.clone() };
         let around =
             |path: &[Hop]| path.iter().all(|hop| hop.at.zone == self.me.zone || !crossed.contains(&hop.at.zone));
-        self.candidates(&key)
-            .into_iter()
-            .filter(|(_, route)| around(&route.path))
-            .map(|(candidate, _)| candidate.link())
-            .collect()
+        let candidates = self.candidates(&key).into_iter().filter(|(_, route)| around(&route.path));
+        candidates.map(|(candidate, _)| candidate.link()).collect()
     }
 
     /// Returns all reachable services of other zones, by zone and name.

@@ -2,8 +2,7 @@
 # Checks that the core behaves as at another commit: the simulators of host/core/tests run the same seeds at both, and
 # the transcripts of all state machines must be the same.
 #
-#   host/core/tests/sameness.sh BASE [SEEDS]    SEEDS of each simulator, default 200. The work tree is
-#                                               compared with its uncommitted changes.
+#   host/core/tests/sameness.sh BASE [SEEDS]    SEEDS per simulator, default 200; the work tree is compared as it is
 set -eu
 
 base=${1:?usage: sameness.sh BASE [SEEDS]}
