@@ -348,7 +348,7 @@ impl Node {
             let service = ServiceName::from_bytes(service).ok();
             let event = match service {
                 Some(service) => Event::UnreportedFailure { connection: to, service, failure: failure.clone() },
-                None => Event::Refused { connection: to, why: format!("asks wrongly: {}", failure.reason) },
+                None => Event::Refused { connection: to, why: format!("sends an invalid request: {}", failure.reason) },
             };
             return self.outputs.push_back(Output::Event(event));
         }

@@ -41,7 +41,7 @@ const REASONS: &[(Option<Code>, &str)] = &[
     (None, "has no frames"),
     (None, "no known protocol"),
     (None, "without its leading empty frame"),
-    (None, "asks wrongly"),
+    (None, "sends an invalid request"),
 ];
 
 /// Other events that must occur; the reasons for the end of registrations are the texts of the core.

@@ -276,7 +276,7 @@ impl Checker {
             }
             Event::Refused { connection, why } => {
                 self.coverage.count_reason(None, why);
-                if why.starts_with("asks wrongly") {
+                if why.starts_with("sends an invalid request") {
                     self.failure_not_sent(connection, None, &Failure::new(Code::Malformed, why.clone()));
                 }
             }

@@ -127,7 +127,7 @@ impl Model {
             Output::Event(Event::UnreportedFailure { connection, .. }) => {
                 self.answers(&Requester::Majordomo(connection.clone()))
             }
-            Output::Event(Event::Refused { connection, why }) if why.starts_with("asks wrongly") => {
+            Output::Event(Event::Refused { connection, why }) if why.starts_with("sends an invalid request") => {
                 self.answers(&Requester::Majordomo(connection.clone()));
             }
             Output::Event(Event::WorkerJoined { .. }) => self.workers += 1,
