@@ -66,7 +66,10 @@ impl fmt::Display for InvalidFilter {
                 write!(f, "{target:?} is not a part of this program; did you mean {near}?")
             }
             Self::Target { target, near: None } => {
-                write!(f, "{target:?} is not a part of this program; its own are wasmnode, wasmnode_core, plugin and run")
+                write!(
+                    f,
+                    "{target:?} is not a part of this program; its own are wasmnode, wasmnode_core, plugin and run"
+                )
             }
             Self::Unparsed { filter, source } => write!(f, "{filter:?} is not a filter: {source}; {FORM}"),
         }

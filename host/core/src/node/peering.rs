@@ -233,7 +233,8 @@ impl Node {
             && self.router.as_ref().is_some_and(|router| router.is_joined_with(zone));
         let (foreign, is_myself) = (is_neighbour.then(|| zone.clone()), self.zone.is_myself(zone, &member));
         let is_welcome = if is_neighbour { Ok(()) } else { self.zone.may_join(zone, &member) };
-        if let Err(refusal) = self.check_claimed_identity(from, zone, &member).map_err(JoinRefusal::from).and(is_welcome) {
+        let claim = self.check_claimed_identity(from, zone, &member).map_err(JoinRefusal::from);
+        if let Err(refusal) = claim.and(is_welcome) {
             let why = refusal.to_string();
             self.send(from.clone(), peer::encode(PeerMessage::Refused(why.clone())));
             let event = ZoneEvent::PeerRefused { node: member.name.to_string(), why };

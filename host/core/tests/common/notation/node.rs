@@ -95,7 +95,7 @@ impl Notation for Event {
             Self::Shared { service } => words!(line, "shared", service),
             Self::Refused { connection, why } => words!(line, "refused", connection, why),
             Self::UnreportedFailure { connection, service, failure } => {
-                words!(line, "untold", connection, service, failure)
+                words!(line, "untold", connection, service, failure);
             }
         }
     }
