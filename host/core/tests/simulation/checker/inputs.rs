@@ -318,7 +318,7 @@ impl Checker {
         worker.idle_since = self.rests;
         let service = worker.service.clone();
         self.update_service(&service, |service_model| {
-            (service_model.idle, service_model.busy) = (service_model.idle + 1, service_model.busy - 1)
+            (service_model.idle, service_model.busy) = (service_model.idle + 1, service_model.busy - 1);
         });
         self.ended(id, Ok(body));
     }

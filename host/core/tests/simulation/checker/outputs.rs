@@ -205,7 +205,7 @@ impl Checker {
         let start = Start { body, dialect, token: Some(token), caller: None };
         let id = self.take_waiting(&service, &start);
         self.update_service(&service, |service_model| {
-            (service_model.idle, service_model.busy) = (service_model.idle - 1, service_model.busy + 1)
+            (service_model.idle, service_model.busy) = (service_model.idle - 1, service_model.busy + 1);
         });
         if self.services.get(&service).is_some_and(|service_model| service_model.offered) {
             self.coverage.count("handed over although its plugin was there");
@@ -281,7 +281,7 @@ impl Checker {
                 }
             }
             Event::UnreportedFailure { connection, service, failure } => {
-                self.failure_not_sent(connection, Some(service), failure)
+                self.failure_not_sent(connection, Some(service), failure);
             }
         }
     }
