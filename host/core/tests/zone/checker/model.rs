@@ -75,7 +75,7 @@ pub(super) struct Model {
 impl RequestModel {
     pub(super) fn new(requester: Requester, service: &str, home: ProcessId) -> Self {
         Self {
-            requester: requester,
+            requester,
             service: service.to_owned(),
             home,
             node: None,
