@@ -125,7 +125,7 @@ impl Model {
             Output::Send { to, frames } => self.sends(to, frames),
             Output::Answer { call, .. } => self.answers(&Requester::Call(*call)),
             Output::Event(Event::UnreportedFailure { connection, .. }) => {
-                self.answers(&Requester::Majordomo(connection.clone()))
+                self.answers(&Requester::Majordomo(connection.clone()));
             }
             Output::Event(Event::Refused { connection, why }) if why.starts_with("sends an invalid request") => {
                 self.answers(&Requester::Majordomo(connection.clone()));
