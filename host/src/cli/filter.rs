@@ -61,7 +61,7 @@ impl fmt::Display for InvalidFilter {
             Self::Word(word) => {
                 write!(f, "{word:?} is not a level; for a part of the program, {word}=debug; {FORM}")
             }
-            Self::NoLevel(directive) => write!(f, "{directive:?} ends in no level; {FORM}"),
+            Self::NoLevel(directive) => write!(f, "{directive:?} does not end in a level; {FORM}"),
             Self::Target { target, near: Some(near) } => {
                 write!(f, "{target:?} is not a part of this program; did you mean {near}?")
             }
