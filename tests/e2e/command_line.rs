@@ -155,7 +155,7 @@ fn an_unknown_service_is_exit_code_3_everywhere_with_a_suggestion() {
     }
     let explained = run(&["explain", "nothing-alike", "--to", &endpoint]);
     assert_eq!(explained.status.code(), Some(3));
-    assert!(text(&explained.stdout).contains("=> 404: nobody offers it"), "{explained:?}");
+    assert!(text(&explained.stdout).contains("=> 404: no node offers it"), "{explained:?}");
     assert!(!text(&explained.stderr).contains("did you mean"), "{explained:?}");
     assert_eq!(run(&["explain", "print", "--to", &endpoint]).status.code(), Some(0));
 }

@@ -110,7 +110,7 @@ fn services_call_services_that_they_are_allowed_to_call() {
     assert_eq!(node.call("sneak", &[b"relay", b"echo", b"deep"]).unwrap(), ["deep"]);
     for (called, reason) in [
         ("counter", "service relay may not call counter"),
-        ("missing", "nobody offers missing"),
+        ("missing", "no node offers missing"),
         ("reject", "ask for something else"),
         ("not a name", "name"),
     ] {
@@ -126,5 +126,5 @@ fn a_rejection_and_an_unknown_service_are_different_failures() {
     assert_eq!(node.fail("reject", &[b"x"]), (Code::Rejected, "ask for something else".into()));
     let (code, why) = node.fail("nothing", &[]);
     assert_eq!(code, Code::UnknownService);
-    assert!(why.contains("nobody offers nothing at node under-test"), "{why}");
+    assert!(why.contains("no node offers nothing at node under-test"), "{why}");
 }

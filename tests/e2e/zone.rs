@@ -191,7 +191,7 @@ fn members_services_and_explain_report_what_is_where_and_why() {
         let done = run(&[arguments, &["--to", &node1.tcp]].concat());
         let said = String::from_utf8(done.stdout).unwrap();
         // The exit code of `explain` shows whether a node would serve it.
-        let exit = if said.ends_with("=> 404: nobody offers it\n") { 3 } else { 0 };
+        let exit = if said.ends_with("=> 404: no node offers it\n") { 3 } else { 0 };
         assert_eq!(done.status.code(), Some(exit), "{said}");
         said
     };
@@ -201,6 +201,6 @@ fn members_services_and_explain_report_what_is_where_and_why() {
     assert!(services.contains("at node node2: 0 outstanding"), "{services}");
     assert!(say(&["explain", "afficher"]).ends_with("=> goes to node node2\n"));
     assert!(say(&["explain", "print"]).ends_with("=> runs here: plugin\n"));
-    assert!(say(&["explain", "nothing"]).ends_with("=> 404: nobody offers it\n"));
+    assert!(say(&["explain", "nothing"]).ends_with("=> 404: no node offers it\n"));
     assert!(say(&["explain", "print@node2"]).contains("on node node2 of this zone"));
 }

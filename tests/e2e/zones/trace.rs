@@ -63,7 +63,7 @@ fn over_two_routers_the_hops_are_in_order_with_their_times_and_nothing_runs() {
     }
     assert_eq!(
         trace(&zones.node_a, "echo").decision(0),
-        "nobody offers it in zone a; goes through router router-a: zone b, cost 1"
+        "no node offers it in zone a; goes through router router-a: zone b, cost 1"
     );
     let traced = trace(&zones.node_b, "echo@b");
     assert_eq!(traced.names(), ["node-b"]);

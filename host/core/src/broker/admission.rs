@@ -150,14 +150,14 @@ impl Broker {
         let (node, zone) = (&self.settings.name, &self.settings.zone);
         let reason = match place {
             Destination::Anywhere => {
-                format!("nobody offers {service} at node {node}; asked zone {zone}{}", self.other_zones())
+                format!("no node offers {service} at node {node}; asked zone {zone}{}", self.other_zones())
             }
-            Destination::Home => format!("nobody offers {service} in zone {zone}, as far as node {node} knows"),
+            Destination::Home => format!("no node offers {service} in zone {zone}, as far as node {node} knows"),
             Destination::Zone(asked) | Destination::NodeIn { zone: asked, .. } => {
-                format!("nobody offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")
+                format!("no node offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")
             }
-            Destination::Here => format!("nobody offers {service} at node {node}"),
-            Destination::Node(asked) => format!("nobody offers {service} at node {asked}, as far as node {node} knows"),
+            Destination::Here => format!("no node offers {service} at node {node}"),
+            Destination::Node(asked) => format!("no node offers {service} at node {asked}, as far as node {node} knows"),
         };
         Failure::new(Code::UnknownService, reason)
     }

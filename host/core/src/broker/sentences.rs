@@ -71,7 +71,7 @@ pub fn verdict(verdict: &Verdict) -> String {
             format!("goes to one of {peers} peers: the one of lower cost of two drawn at random")
         }
         Verdict::RemoteZone { router, via } => format!("goes through router {router}: {}", what(via)),
-        Verdict::NoProvider => "404: nobody offers it".into(),
+        Verdict::NoProvider => "404: no node offers it".into(),
         Verdict::Waits => "waits until one of them has room, at most until its deadline".into(),
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn step(step: &Step, service: &ServiceName, own_zone: &Label) -> Stri
                 rivals => text = format!("{text}; one of {rivals} that are equal but for their load"),
             }
             if *is_nearest && !matches!(via, Via::Peer) {
-                text = format!("nobody offers it in zone {own_zone}; {text}");
+                text = format!("no node offers it in zone {own_zone}; {text}");
             }
             text + &left_out(candidates, service)
         }

@@ -131,7 +131,7 @@ impl Broker {
         if self.draining {
             let (node, service) = (&self.settings.name, &pending.context.service);
             let reason =
-                format!("node {node} is shutting down, and nobody offers {service}; the request was not started");
+                format!("node {node} is shutting down, and no node offers {service}; the request was not started");
             return Failure::new(Code::Draining, reason);
         }
         let unknown = || self.unknown(&pending.context.service, &pending.context.destination);

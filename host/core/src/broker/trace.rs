@@ -300,7 +300,7 @@ mod tests {
         let [r1, r2] = if first == LINKS[0] { ["r1", "r2"] } else { ["r2", "r1"] };
         let why = |router| {
             format!(
-                "nobody offers it in zone local; goes through router {router}: zone lyon, cost 10; one of 2 that are equal but for their load"
+                "no node offers it in zone local; goes through router {router}: zone lyon, cost 10; one of 2 that are equal but for their load"
             )
         };
         assert_eq!(own.decision, format!("{}; comes back: 404 unknown service; {}", why(r1), why(r2)));
@@ -317,7 +317,7 @@ mod tests {
         for (crossed, expected) in [
             (
                 &["local"][..],
-                "nobody offers it in zone local; goes through router r2: zone lyon, cost 10; not r1: it is unresponsive",
+                "no node offers it in zone local; goes through router r2: zone lyon, cost 10; not r1: it is unresponsive",
             ),
             (&["paris", "local"], "goes through router r2: zone lyon"),
         ] {

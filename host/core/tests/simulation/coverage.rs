@@ -15,7 +15,7 @@ const REASONS: &[(Option<Code>, &str)] = &[
     (Some(Code::Malformed), "the message has"),
     (Some(Code::Malformed), "the service name"),
     (Some(Code::Forbidden), "may not call"),
-    (Some(Code::UnknownService), "nobody offers"),
+    (Some(Code::UnknownService), "no node offers"),
     (Some(Code::TooLarge), "limits.message"),
     (Some(Code::TooLarge), "limits.frames"),
     (Some(Code::Overloaded), "limits.requests ="),
