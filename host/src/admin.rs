@@ -27,7 +27,7 @@ pub(crate) fn members(node: &Node, zone: &Label) -> ZoneReport {
         started_at: started(status.member.boot).to_string(),
         is_me: status.is_me,
         is_linked: status.is_linked,
-        is_silent: status.is_unresponsive,
+        is_unresponsive: status.is_unresponsive,
         offers: status.offers,
     });
     ZoneReport { zone: zone.to_string(), members: members.collect() }
@@ -59,12 +59,12 @@ pub(crate) fn explain(node: &Node, address: &Address, now: Time) -> ExplainRepor
 
 /// Returns the state of all services, with the node's counters.
 ///
-/// `turned_away` and `over_limit` are counters that the driver keeps.
+/// `rejected` and `over_limit` are counters that the driver keeps.
 pub(crate) fn services(
     node: &Node,
     plugins: &Plugins,
     sockets: &Sockets,
-    [turned_away, over_limit]: [u64; 2],
+    [rejected, over_limit]: [u64; 2],
     now: Time,
 ) -> Report {
     let counters = node.counters();
@@ -98,7 +98,7 @@ pub(crate) fn services(
             forwarded: counters.forwarded,
             dropped: sockets.dropped(),
             forbidden: counters.forbidden,
-            turned_away,
+            rejected,
             over_limit,
             plugins_refused: plugins.refused(),
         },
@@ -112,8 +112,8 @@ fn peer(status: &PeerStatus) -> PeerReport {
         cost: status.cost,
         outstanding: status.outstanding,
         latency_us: status.latency_us,
-        failures_in_a_row: status.failures_in_a_row,
-        is_silent: status.is_unresponsive,
+        consecutive_failures: status.consecutive_failures,
+        is_unresponsive: status.is_unresponsive,
         paused_ms: u64::try_from(status.paused_for.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -158,7 +158,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
         started,
         config: config.clone(),
         warnings,
-        turned_away: 0,
+        rejected: 0,
         over_limit: 0,
         repeats: Repeats::default(),
         goodbye: None,
@@ -220,7 +220,7 @@ struct Driver {
     config: Config,
     warnings: Kinds,
     /// Number of rejected connections and messages.
-    turned_away: u64,
+    rejected: u64,
     /// Number of connections that exceeded a limit and were ended.
     over_limit: u64,
     /// Recently logged lines about what clients and nodes retry.
@@ -374,9 +374,9 @@ impl Driver {
 
     fn transport_event(&mut self, event: TransportEvent) {
         match event {
-            TransportEvent::TurnedAway { why, times } => {
-                self.turned_away += times;
-                self.warn_now_and_then(text::beginning(&why), &format!("turned away: {why}"));
+            TransportEvent::Rejected { why, times } => {
+                self.rejected += times;
+                self.warn_now_and_then(text::beginning(&why), &format!("rejected: {why}"));
             }
             TransportEvent::OverLimit { what, times } => {
                 self.over_limit += times;
@@ -483,7 +483,7 @@ impl Driver {
             api::MEMBERS => admin::json(&admin::members(&self.node, &self.config.node.zone)),
             api::EXPLAIN => self.explain(request),
             _ => {
-                let counters = [self.turned_away, self.over_limit];
+                let counters = [self.rejected, self.over_limit];
                 admin::json(&admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
             }
         };

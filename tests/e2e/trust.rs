@@ -201,7 +201,7 @@ fn strangers_are_rejected_counted_and_logged_while_others_are_served() {
     let log = node.wait_for("is not trusted; to trust it: wasmnode trust NAME");
     assert!(log.contains(&stranger.pair.public.to_string()), "{log}");
     node.wait_for("connection from 127.0.0.1 shows no key");
-    wait_for_count(&node, "turned_away", 3);
+    wait_for_count(&node, "rejected", 3);
     let replied = &node.report()["services"][0]["replied"];
     assert_eq!(*replied, 3, "nothing but what was served while they tried");
 }
@@ -231,7 +231,7 @@ fn trust_begins_and_ends_without_a_restart_and_ends_what_is_under_way() {
     assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
     let after = node.report()["counters"]["accepted"].as_u64().unwrap();
     assert_eq!(after - before, 2, "a report and a request of the other");
-    wait_for_count(&node, "turned_away", 2);
+    wait_for_count(&node, "rejected", 2);
 }
 
 #[test]

@@ -76,9 +76,9 @@ pub struct PeerReport {
     /// Recent latency of its answers, in microseconds.
     pub latency_us: u64,
     /// Consecutive requests that it failed to answer properly.
-    pub failures_in_a_row: u32,
+    pub consecutive_failures: u32,
     /// Whether it is unresponsive.
-    pub is_silent: bool,
+    pub is_unresponsive: bool,
     /// Milliseconds for which it stays excluded, because its recent requests all failed; 0 if it is not excluded.
     pub paused_ms: u64,
 }
@@ -97,7 +97,7 @@ pub struct MemberReport {
     /// Whether requests can currently be forwarded to it.
     pub is_linked: bool,
     /// Whether it is unresponsive with requests outstanding.
-    pub is_silent: bool,
+    pub is_unresponsive: bool,
     /// Number of services that it offers.
     pub offers: usize,
 }
@@ -171,7 +171,7 @@ pub struct CounterReport {
     /// Worker registrations and member adverts that the sender's key does not allow.
     pub forbidden: u64,
     /// Connections and messages of untrusted senders.
-    pub turned_away: u64,
+    pub rejected: u64,
     /// Connections ended because they exceeded a limit before their message was complete.
     pub over_limit: u64,
     /// Plugin files that were rejected.

@@ -102,11 +102,11 @@ fn service_table(report: &Report) -> String {
 }
 
 fn peer_line(peer: &PeerReport) -> String {
-    let PeerReport { node, outstanding, latency_us, failures_in_a_row, .. } = peer;
+    let PeerReport { node, outstanding, latency_us, consecutive_failures, .. } = peer;
     let state = match peer {
-        PeerReport { is_silent: true, .. } => ", silent".into(),
+        PeerReport { is_unresponsive: true, .. } => ", unresponsive".into(),
         PeerReport { paused_ms: ms @ 1.., .. } => format!(", skipped for {ms} ms more: it only failed"),
-        PeerReport { failures_in_a_row: 1.., .. } => format!(", failed {failures_in_a_row} times in a row"),
+        PeerReport { consecutive_failures: 1.., .. } => format!(", {consecutive_failures} consecutive failures"),
         _ => String::new(),
     };
     let place = match &peer.zone {
@@ -121,7 +121,7 @@ fn member_table(report: &ZoneReport) -> String {
     for member in &report.members {
         let state = match () {
             () if member.is_me => "this node",
-            () if member.is_silent => "silent",
+            () if member.is_unresponsive => "unresponsive",
             () if member.is_linked => "linked",
             () => "not linked",
         };

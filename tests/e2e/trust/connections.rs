@@ -133,8 +133,8 @@ fn unfinished_handshakes_of_strangers_cost_little_and_long_ones_are_ended_and_co
     assert!(node.memory() < before + 20 * 1024, "from {before} to {} KiB", node.memory());
     node.wait_for("its handshake was longer than 4 KiB");
     strangers.iter_mut().for_each(RawPeer::wait_for_end);
-    wait_for_count(&node, "turned_away", 160);
-    assert_eq!(node.report()["counters"]["turned_away"], 160, "each once");
+    wait_for_count(&node, "rejected", 160);
+    assert_eq!(node.report()["counters"]["rejected"], 160, "each once");
     assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
 }
 

@@ -180,7 +180,7 @@ fn a_client_without_a_key_fails_soon_and_one_log_line_names_it() {
     assert_eq!(done.stdout, b"x", "{done:?}");
     assert_eq!(run(&["call", "echo", "x", "--to", &node.tcp]).status.code(), Some(8));
     node.signal("-TERM");
-    let lines: Vec<_> = node.log_to_its_end().iter().filter(|line| line.contains("turned away")).collect();
+    let lines: Vec<_> = node.log_to_its_end().iter().filter(|line| line.contains("rejected: ")).collect();
     let is_remedy =
         |line: &str| line.contains("connection from 127.0.0.1 shows no key") && line.contains("--keys FOLDER");
     assert!(lines.len() == 1 && is_remedy(lines[0]), "{lines:?}");

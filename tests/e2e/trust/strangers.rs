@@ -73,8 +73,8 @@ fn hundreds_of_concurrent_strangers_are_counted_and_closed_while_others_are_serv
     let everybody = 1 + strangers.as_flattened().len() + pretenders.as_flattened().len();
     assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x", "new trusted clients are accepted");
     let (began, mut calls, mut slowest, mut most) = (Instant::now(), 0, Duration::ZERO, 0);
-    let turned_away = |node: &Node| node.report()["counters"]["turned_away"].as_u64().unwrap();
-    while turned_away(&node) < everybody as u64 || node.descriptors() > descriptors {
+    let rejected = |node: &Node| node.report()["counters"]["rejected"].as_u64().unwrap();
+    while rejected(&node) < everybody as u64 || node.descriptors() > descriptors {
         let asked = Instant::now();
         assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
         (calls, slowest, most) = (calls + 1, slowest.max(asked.elapsed()), most.max(node.descriptors()));
@@ -85,7 +85,7 @@ fn hundreds_of_concurrent_strangers_are_counted_and_closed_while_others_are_serv
          the slowest took {slowest:?}",
         node.memory()
     );
-    assert_eq!(turned_away(&node), everybody as u64, "each once");
+    assert_eq!(rejected(&node), everybody as u64, "each once");
     assert!(node.memory() < memory + 8 * 1024, "from {memory} to {} KiB", node.memory());
     assert_eq!(call_once(&mut served, "echo").unwrap(), b"x");
 }
@@ -124,7 +124,7 @@ fn recorded_traffic_that_is_replayed_has_no_effect() {
     let recorded = recorded();
     assert!(recorded.len() > 500, "a handshake and a request: {} bytes", recorded.len());
     let again = [(); 3].map(|()| connect_stranger(&node, &recorded));
-    wait_for_count(&node, "turned_away", again.len() as u64);
+    wait_for_count(&node, "rejected", again.len() as u64);
     assert_eq!(call_once(&mut shop.client(&node, &key), "echo").unwrap(), b"x");
     assert_eq!(node.report()["services"][0]["replied"], 2, "no replayed request has run");
 }
@@ -137,6 +137,6 @@ fn a_command_that_looks_for_the_node_of_its_folder_is_not_counted_as_a_stranger(
     assert!(asked.status.success(), "{asked:?}");
     // The outcomes of earlier connections are counted by then.
     drop(connect_stranger(&node, b"GET / HTTP/1.1\r\n\r\n"));
-    node.wait_for("turned away: connection");
-    assert_eq!(node.report()["counters"]["turned_away"], 1);
+    node.wait_for("rejected: connection");
+    assert_eq!(node.report()["counters"]["rejected"], 1);
 }

@@ -157,7 +157,9 @@ impl Broker {
                 format!("no node offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")
             }
             Destination::Here => format!("no node offers {service} at node {node}"),
-            Destination::Node(asked) => format!("no node offers {service} at node {asked}, as far as node {node} knows"),
+            Destination::Node(asked) => {
+                format!("no node offers {service} at node {asked}, as far as node {node} knows")
+            }
         };
         Failure::new(Code::UnknownService, reason)
     }

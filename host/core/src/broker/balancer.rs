@@ -54,7 +54,7 @@ struct PeerStats {
     /// Peak EWMA of the time to answer, in microseconds: peaks count immediately, and decay.
     latency_us: u64,
     measured: Time,
-    failures_in_a_row: u32,
+    consecutive_failures: u32,
     pause: Duration,
     paused_until: Time,
 }
@@ -233,7 +233,7 @@ impl Balancer {
                 cost: 0,
                 outstanding: record.outstanding,
                 latency_us: record.latency_us,
-                failures_in_a_row: record.failures_in_a_row,
+                consecutive_failures: record.consecutive_failures,
                 is_unresponsive: hop.is_unresponsive,
                 is_full: !self.has_room(link),
                 paused_for: record.paused_until.since(now),
@@ -286,11 +286,11 @@ impl PeerStats {
                 let smoothed = self.latency_us - self.latency_us / 8 + took / 8;
                 self.latency_us = smoothed.max(took);
                 self.measured = now;
-                (self.failures_in_a_row, self.pause) = (0, Duration::ZERO);
+                (self.consecutive_failures, self.pause) = (0, Duration::ZERO);
             }
             Outcome::Failure => {
-                self.failures_in_a_row += 1;
-                if self.failures_in_a_row >= TOLERANCE && self.paused_until <= now {
+                self.consecutive_failures += 1;
+                if self.consecutive_failures >= TOLERANCE && self.paused_until <= now {
                     self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
                     self.paused_until = now + self.pause;
                 }

@@ -160,7 +160,7 @@ pub struct PeerStatus {
     /// Recent time to answer, in microseconds.
     pub latency_us: u64,
     /// Number of consecutive failures.
-    pub failures_in_a_row: u32,
+    pub consecutive_failures: u32,
     /// Whether it is unresponsive.
     pub is_unresponsive: bool,
     /// Whether its window is full.

@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(own.decision, format!("{}; comes back: 404 unknown service; {}", why(r1), why(r2)));
         let status = broker.services(now).next().unwrap();
         assert!(
-            status.peers.iter().all(|peer| (peer.latency_us, peer.outstanding, peer.failures_in_a_row) == (0, 0, 0))
+            status.peers.iter().all(|peer| (peer.latency_us, peer.outstanding, peer.consecutive_failures) == (0, 0, 0))
         );
         assert_eq!((status.replied, broker.counters().replied), (0, 1));
     }

@@ -16,7 +16,7 @@ pub(crate) enum TransportEvent {
     /// Result of a DNS lookup for a link.
     Lookup(Lookup),
     /// A connection or message was refused.
-    TurnedAway {
+    Rejected {
         /// Why.
         why: String,
         /// Number of refusals, including earlier ones that were only counted.
@@ -37,14 +37,14 @@ pub(super) struct Reports {
     events: EventSender<TransportEvent>,
     refusals: Capacity,
     /// Refused connections and messages that have not been reported.
-    turned_away: Arc<AtomicU64>,
+    rejected: Arc<AtomicU64>,
     /// Connections over a limit that have not been reported.
     over_limit: Arc<AtomicU64>,
 }
 
 impl Reports {
     pub(super) fn new(events: EventSender<TransportEvent>) -> Self {
-        Self { events, refusals: Capacity::new(REFUSALS), turned_away: Arc::default(), over_limit: Arc::default() }
+        Self { events, refusals: Capacity::new(REFUSALS), rejected: Arc::default(), over_limit: Arc::default() }
     }
 
     /// Reports the result of a DNS lookup.
@@ -53,8 +53,8 @@ impl Reports {
     }
 
     /// Reports a refused connection or message. While [`REFUSALS`] reports wait, it is only counted.
-    pub(super) fn turned_away(&self, why: impl Into<String>) {
-        self.report(&self.turned_away, |times| TransportEvent::TurnedAway { why: why.into(), times });
+    pub(super) fn rejected(&self, why: impl Into<String>) {
+        self.report(&self.rejected, |times| TransportEvent::Rejected { why: why.into(), times });
     }
 
     /// Reports a connection that exceeded a limit and was ended. While [`REFUSALS`] reports wait, it is only counted.
@@ -81,17 +81,17 @@ mod tests {
         let (sending, mut events) = event_queue().unwrap();
         let reports = Reports::new(sending);
         for _ in 0..1_000 {
-            reports.turned_away("a stranger");
+            reports.rejected("a stranger");
         }
         let mut times = 0;
         let mut waiting = 0;
-        while let Some(QueuedEvent { event: TransportEvent::TurnedAway { times: more, .. }, .. }) = events.next() {
+        while let Some(QueuedEvent { event: TransportEvent::Rejected { times: more, .. }, .. }) = events.next() {
             times += more;
             waiting += 1;
         }
         assert_eq!((waiting, times), (REFUSALS, u64::from(REFUSALS)));
-        reports.turned_away("the next");
-        let Some(QueuedEvent { event: TransportEvent::TurnedAway { times: more, .. }, .. }) = events.next() else {
+        reports.rejected("the next");
+        let Some(QueuedEvent { event: TransportEvent::Rejected { times: more, .. }, .. }) = events.next() else {
             panic!("it is not reported");
         };
         assert_eq!(times + more, 1_001);

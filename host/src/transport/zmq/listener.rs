@@ -142,7 +142,7 @@ impl Listener {
                 Sender::Known(from) => return Some(Input::Message { from, frames }),
                 Sender::Gone(connection) => return Some(Input::Gone(connection)),
                 Sender::Stranger(id) => {
-                    self.reports.turned_away("a message from a user that is not trusted");
+                    self.reports.rejected("a message from a user that is not trusted");
                     self.disconnect(&id);
                 }
                 Sender::Libzmq => {}

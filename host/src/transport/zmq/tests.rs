@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Fixture {
     sockets: Sockets,
     events: EventQueue<TransportEvent>,
-    turned_away: usize,
+    rejected: usize,
     over_limit: usize,
 }
 
@@ -45,7 +45,7 @@ impl Fixture {
     fn open(timeouts: DialTimeouts, max_unread: usize, keys: Option<(Keys, Label)>) -> Self {
         let (sending, events) = event_queue().unwrap();
         let sockets = Sockets::open(INTAKE, max_unread, timeouts, keys, Reports::new(sending)).unwrap();
-        Self { sockets, events, turned_away: 0, over_limit: 0 }
+        Self { sockets, events, rejected: 0, over_limit: 0 }
     }
 
     /// Listens on a free port, or at an endpoint; returns the endpoint.
@@ -97,7 +97,7 @@ impl Fixture {
         while let Some(queued) = self.events.next() {
             match queued.event {
                 TransportEvent::Lookup(lookup) => self.sockets.resolved(lookup),
-                TransportEvent::TurnedAway { times, .. } => self.turned_away += usize::try_from(times).unwrap(),
+                TransportEvent::Rejected { times, .. } => self.rejected += usize::try_from(times).unwrap(),
                 TransportEvent::OverLimit { times, .. } => self.over_limit += usize::try_from(times).unwrap(),
             }
         }

@@ -201,7 +201,7 @@ impl ZapThread {
     }
 
     fn reject(&self, why: &str) {
-        self.reports.turned_away(why);
+        self.reports.rejected(why);
     }
 
     /// Answers a ZAP request; reports a rejected user, and the command that would trust it.

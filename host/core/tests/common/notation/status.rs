@@ -66,14 +66,14 @@ impl Notation for PeerStatus {
             cost,
             outstanding,
             latency_us,
-            failures_in_a_row,
+            consecutive_failures,
             is_unresponsive,
             is_full,
             paused_for,
             idempotent,
         } = self;
         words!(line, node, zone, "cost", cost, "outstanding", outstanding, "latency", latency_us);
-        words!(line, "failures", failures_in_a_row, "silent", is_unresponsive, "full", is_full);
+        words!(line, "failures", consecutive_failures, "silent", is_unresponsive, "full", is_full);
         words!(line, "paused", paused_for, "idempotent", idempotent);
     }
 }

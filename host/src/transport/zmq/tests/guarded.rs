@@ -75,8 +75,8 @@ fn a_stranger_is_rejected_and_the_others_are_served() {
     near.post(1, "question").unwrap();
     assert_eq!(received(&mut far).1, Some(name("a")));
     let start = Instant::now();
-    while far.turned_away < strangers.len() {
-        assert!(start.elapsed() < DEADLINE, "{} were turned away", far.turned_away);
+    while far.rejected < strangers.len() {
+        assert!(start.elapsed() < DEADLINE, "{} were rejected", far.rejected);
         far.sockets.wait(far.events.fd(), Some(Duration::from_millis(10)));
         far.handle_events();
     }

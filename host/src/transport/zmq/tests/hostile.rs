@@ -163,7 +163,7 @@ fn the_unfinished_messages_of_all_connections_are_bounded_and_their_memory_is_re
     let intake = Intake { unfinished: 48 << 20, ..INTAKE };
     let (sending, events) = event_queue().unwrap();
     let sockets = Sockets::open(intake, 1 << 20, DialTimeouts::default(), None, Reports::new(sending)).unwrap();
-    let mut near = Fixture { sockets, events, turned_away: 0, over_limit: 0 };
+    let mut near = Fixture { sockets, events, rejected: 0, over_limit: 0 };
     let endpoint = near.bind("tcp://127.0.0.1:*");
     for _ in 0..3 {
         let part = frame(MORE, &vec![0; 1 << 20]);
