@@ -98,7 +98,7 @@ fn a_folder_holds_only_the_bytes_of_its_grant() {
         assert_eq!(output(&node, what), answer, "{what}");
     }
     let line = node.wait_for("/a is full");
-    assert!(line.contains("its grant in `fs` says bytes = 1048576"), "{line}");
+    assert!(line.contains("its grant in `fs`: bytes = 1048576"), "{line}");
     assert_eq!(output(&node, "remove /a/sparse"), "ok");
     // The folder is measured again before it counts as full; the delay depends on the time that takes.
     while output(&node, "far /a/x 0 500000") != "500000" {}

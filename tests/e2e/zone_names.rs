@@ -38,7 +38,7 @@ fn announce_and_close(front: &mut Node, endpoint: &str, ahead: Duration) {
     socket.send_multipart(hello.iter().map(AsRef::<[u8]>::as_ref), 0).unwrap();
     let answer = socket.recv_multipart(0).unwrap().into_iter().map(Into::into).collect();
     assert!(matches!(peer::decode(answer), Ok(PeerMessage::Welcome { .. })));
-    front.wait_for(&format!("node a at {endpoint} is a peer"));
+    front.wait_for(&format!("node a at {endpoint} joined the zone"));
 }
 
 /// Returns an endpoint of this machine without a listener.
