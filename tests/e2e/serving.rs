@@ -126,5 +126,5 @@ fn a_rejection_and_an_unknown_service_are_different_failures() {
     assert_eq!(node.fail("reject", &[b"x"]), (Code::Rejected, "ask for something else".into()));
     let (code, why) = node.fail("nothing", &[]);
     assert_eq!(code, Code::UnknownService);
-    assert!(why.contains("no node offers nothing at node under-test"), "{why}");
+    assert!(why.contains("no node offers nothing; node under-test searched"), "{why}");
 }

@@ -141,7 +141,7 @@ fn an_unknown_service_is_answered_immediately_with_the_zones_that_were_asked() {
     wait_until_reachable(&zones.node_a, "echo", true);
     let began = Instant::now();
     for (address, asked) in
-        [("nothing", "asked zone a and zone b"), ("nothing@b", "zone b"), ("echo@mars", "zone mars")]
+        [("nothing", "searched zone a and zone b"), ("nothing@b", "zone b"), ("echo@mars", "zone mars")]
     {
         let (code, reason) = zones.node_a.fail(address, &[b"x"]);
         assert!(code == Code::UnknownService && reason.contains(asked), "{address}: {reason}");

@@ -185,7 +185,7 @@ impl Directory {
         if self.members.contains_key(by) {
             self.schedule_whole(by, now);
         } else {
-            self.refuse(by, "asks for adverts although it is not up".into());
+            self.refuse(by, "requests adverts although it is not up".into());
         }
     }
 

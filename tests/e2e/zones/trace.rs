@@ -145,7 +145,7 @@ fn a_frozen_router_is_named_by_its_predecessor_and_a_dead_one_is_no_path() {
         let traced = trace(&zones.node_a, "echo");
         assert!(traced.exit != 0 && traced.names()[0] == "node-a", "{}", traced.way);
         if traced.exit == 3 && traced.names() == ["node-a"] {
-            assert!(traced.failure.contains("asked zone a, and no router leads to another"), "{}", traced.failure);
+            assert!(traced.failure.contains("searched zone a, and no router leads to another"), "{}", traced.failure);
             break;
         }
         assert!(Instant::now() < until, "{}", traced.way);

@@ -150,15 +150,15 @@ impl Broker {
         let (node, zone) = (&self.settings.name, &self.settings.zone);
         let reason = match place {
             Destination::Anywhere => {
-                format!("no node offers {service} at node {node}; asked zone {zone}{}", self.other_zones())
+                format!("no node offers {service}; node {node} searched zone {zone}{}", self.other_zones())
             }
-            Destination::Home => format!("no node offers {service} in zone {zone}, as far as node {node} knows"),
+            Destination::Home => format!("no node offers {service} in zone {zone}, according to node {node}"),
             Destination::Zone(asked) | Destination::NodeIn { zone: asked, .. } => {
-                format!("no node offers {service} in zone {asked}, as far as node {node} of zone {zone} knows")
+                format!("no node offers {service} in zone {asked}, according to node {node} of zone {zone}")
             }
-            Destination::Here => format!("no node offers {service} at node {node}"),
+            Destination::Here => format!("node {node} does not offer {service}"),
             Destination::Node(asked) => {
-                format!("no node offers {service} at node {asked}, as far as node {node} knows")
+                format!("node {asked} does not offer {service}, according to node {node}")
             }
         };
         Failure::new(Code::UnknownService, reason)
@@ -193,15 +193,15 @@ mod tests {
     fn a_service_that_nobody_offers_is_refused_with_the_zones_that_were_asked_as_long_as_they_are_few() {
         let (mut broker, now, link) = (Broker::new(NodeSettings::default()), Time::ZERO, LinkId(1));
         broker.peer_up(link, &"r".parse().unwrap(), None, true, now);
-        assert!(reason(&broker).ends_with("asked zone local, and no router leads to another"));
+        assert!(reason(&broker).ends_with("searched zone local, and no router leads to another"));
         let offer = |broker: &mut Broker, address: &str| {
             broker.peer_offers(link, &address.parse::<Address>().unwrap(), Traits::default(), 1, now);
         };
         offer(&mut broker, "print@lyon");
         offer(&mut broker, "scan@lyon");
-        assert!(reason(&broker).ends_with("asked zone local and zone lyon"));
+        assert!(reason(&broker).ends_with("searched zone local and zone lyon"));
         offer(&mut broker, "print@nice");
-        assert!(reason(&broker).ends_with("asked zone local and zones lyon, nice"));
+        assert!(reason(&broker).ends_with("searched zone local and zones lyon, nice"));
         broker.peer_withdraws(link, &"print@lyon".parse().unwrap(), now);
         broker.peer_withdraws(link, &"print@nice".parse().unwrap(), now);
         assert!(reason(&broker).ends_with("and zone lyon"), "scan is there still: {}", reason(&broker));

@@ -48,9 +48,7 @@ pub fn meaning(explanation: &Explanation) -> String {
     let Explanation { node: me, zone, service, destination, .. } = explanation;
     match destination {
         Destination::Anywhere if explanation.is_nearest => {
-            format!(
-                "{service}, wherever is nearest: node {me}, then the peers of zone {zone}, then other zones by cost"
-            )
+            format!("{service}, nearest first: node {me}, then the peers of zone {zone}, then other zones by cost")
         }
         Destination::Anywhere | Destination::Home => format!("{service} in this zone, {zone}"),
         Destination::Zone(zone) => format!("{service} in zone {zone}"),
