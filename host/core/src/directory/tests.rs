@@ -146,7 +146,7 @@ fn a_new_member_and_one_that_pulls_get_a_whole_advert() {
     routes.receive_pull(&label("ann"), at(201));
     assert_eq!(wake(&mut routes, 205), [advertise("ann", whole(BOOT + 1, &["print"]))]);
     routes.receive_pull(&label("eve"), at(300));
-    assert_eq!(drain(&mut routes), [refused("eve", "asks for adverts although it is not up")]);
+    assert_eq!(drain(&mut routes), [refused("eve", "requests adverts although it is not up")]);
 }
 
 #[test]
