@@ -2,10 +2,13 @@
 # Starts two zones, paris and lyon, of two nodes each, joined by two routers. Sends random traffic between them, and
 # reports what each router and node forwarded. Ends all processes that it started, also on Ctrl-C.
 #
-#   examples/zones/run.sh                       builds the program first, then takes about fifteen seconds
+#   examples/zones/run.sh                       builds the program first, then takes about ten seconds
 #   examples/zones/run.sh my-traffic.toml       sends the traffic of another file
 #   WASMNODE=target/debug/wasmnode examples/zones/run.sh       uses a program that is already built
 set -eu
+case ${1:-} in
+-*) sed -n '/^#!/d;s/^# \{0,1\}//p;/^set/q' "$0"; exit ;;
+esac
 zones=$(cd "$(dirname "$0")" && pwd)
 traffic=${1:-$zones/traffic.toml}
 
@@ -23,7 +26,7 @@ end() {
     for id in $started; do kill "$id" 2>/dev/null || true; done
     wait
     case $status in
-    0 | 130 | 143) rm -r "$logs" ;;
+    0 | 130 | 141 | 143) rm -r "$logs" ;;
     *) printf '\nThe logs are in %s\n' "$logs" >&2 ;;
     esac
     exit "$status"
@@ -31,6 +34,8 @@ end() {
 trap end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+# The reader of the output has ended.
+trap 'exit 141' PIPE
 
 # Port, name.
 processes="5610 router-paris

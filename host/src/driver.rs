@@ -134,17 +134,24 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     let (sending, events) = event_queue::<DriverEvent>()?;
     let hung_up = signals::listen(&sending.narrow())?;
-    let plugins = Plugins::new(&config.sandbox(), &sending.narrow()).map_err(RunError::Plugins)?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
     let keys = trust.as_ref().map(Trust::current).cloned();
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
     reload::start(config, trust, hung_up, sending.narrow())?;
+    // Before the plugins, so that a node that runs already is reported by its endpoint, not by its state.
     let sockets = Sockets::listen(config, keys, &sending.narrow())?;
-    note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
-    if let Err(error) = plugins.start_loading() {
-        sockets.close();
-        return Err(RunError::Plugins(error));
-    }
+    let loading = Plugins::new(&config.sandbox(), &sending.narrow()).and_then(|plugins| {
+        note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
+        plugins.start_loading()?;
+        Ok(plugins)
+    });
+    let plugins = match loading {
+        Ok(plugins) => plugins,
+        Err(error) => {
+            sockets.close();
+            return Err(RunError::Plugins(error));
+        }
+    };
     let node = Node::new(NodeSettings { access, ..settings(config, sockets.endpoints()) });
     let warnings = Kinds::new(WARNINGS_PER_SECOND);
     let mut driver = Driver {

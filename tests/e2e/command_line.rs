@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -306,7 +306,7 @@ fn an_absent_node_and_a_wrong_endpoint_are_reported_immediately() {
     let folder = Folder::new(&[]);
     let absent = run(&["call", "echo", "--to", &format!("ipc://{}", folder.path("absent.ipc").display())]);
     assert_eq!(absent.status.code(), Some(9));
-    assert!(text(&absent.stderr).contains("is it running, and listening there?"), "{}", text(&absent.stderr));
+    assert!(text(&absent.stderr).contains("start one with `wasmnode`"), "{}", text(&absent.stderr));
     let wrong = run(&["call", "echo", "--to", "localhost"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(text(&wrong.stderr).contains("write \"ipc://node.ipc\""), "{}", text(&wrong.stderr));

@@ -56,7 +56,7 @@ impl fmt::Display for Error {
         match self {
             Self::Failure(failure) => failure.fmt(f),
             Self::Unreachable { endpoint } => {
-                write!(f, "no node answers at {endpoint}; is it running, and listening there?")
+                write!(f, "no node answers at {endpoint}; start one with `wasmnode`, or name its endpoint")
             }
             Self::Refused { endpoint, why } => write!(f, "the node at {endpoint} rejects this client: {why}"),
             Self::Lost { endpoint } => write!(

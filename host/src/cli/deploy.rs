@@ -167,7 +167,7 @@ fn put_without_node(args: &DeployArgs, config: Option<&Path>, service: &ServiceN
     let (bytes, signature) = content(args, service, settings.plugin_bytes)?;
     let refused = |why: String| {
         let why = text::into_line(why, text::MAX_LINE);
-        Failed { message: format!("{service} is refused: {why}"), exit: 1 }
+        Failed { message: format!("{} as {service} is refused: {why}", text::shown(&args.file)), exit: 1 }
     };
     let inspection =
         wasmnode_sandbox::inspect(&bytes, &settings.sandbox()).map_err(|error| refused(error.to_string()))?;
@@ -309,7 +309,8 @@ fn wait_for_verdict(
         match verdict {
             Verdict::Accepted(_) => return Ok(()),
             Verdict::Refused(why) => {
-                return Err(Failed { message: format!("{service} is refused: {why}"), exit: 1 });
+                let file = text::shown(&args.file);
+                return Err(Failed { message: format!("{file} as {service} is refused: {why}"), exit: 1 });
             }
             Verdict::Pending => {}
         }

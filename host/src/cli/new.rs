@@ -42,6 +42,8 @@ impl Language {
                 ("README.md", include_str!("new/rust/README.md")),
                 ("Cargo.toml", include_str!("new/rust/Cargo.toml.txt")),
                 ("src/lib.rs", include_str!("new/rust/lib.rs.txt")),
+                (".cargo/config.toml", include_str!("new/rust/config.toml.txt")),
+                (".gitignore", "/target\n"),
                 CONTRACT,
             ],
             // A plain program needs no contract: it has its standard input and output.

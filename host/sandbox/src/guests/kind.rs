@@ -39,7 +39,12 @@ impl fmt::Display for Unfit {
                 write!(f, "it imports interfaces that the host does not offer: {}", missing.join(", "))
             }
             Self::Exports(exports) => {
-                let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+                let exports = match exports.as_slice() {
+                    [] => {
+                        "nothing; a core module has to be built as a component (in Rust: --target wasm32-wasip2)".into()
+                    }
+                    exports => exports.join(", "),
+                };
                 write!(
                     f,
                     "a plugin exports wasmnode:service/handler@0.1.0 (see wit/service.wit), wasi:cli/run@0.2 (a WASI \

@@ -28,7 +28,9 @@ pub(super) enum NotAComponent {
 impl fmt::Display for NotAComponent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotWasm => f.write_str("it is not a WebAssembly file"),
+            Self::NotWasm => {
+                f.write_str("it is not a WebAssembly file; build one first: `wasmnode new --help` has languages")
+            }
             Self::Core(source) => {
                 write!(f, "it is a core WebAssembly module that cannot be made into a component: {source}")?;
                 let mut causes = std::iter::successors(source.source(), |&cause| cause.source());
