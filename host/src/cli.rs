@@ -7,11 +7,13 @@ mod check;
 mod connect;
 mod deploy;
 mod filter;
+mod init;
 mod keys;
 mod log;
 mod log_buffer;
 mod names;
 mod new;
+mod node;
 mod plugins;
 #[cfg(test)]
 mod reference;
@@ -27,10 +29,13 @@ pub(crate) use check::{CheckArgs, check};
 use connect::ConnectArgs;
 pub(crate) use deploy::{DeployArgs, deploy};
 use filter::Filter;
+pub(crate) use init::{InitArgs, init};
 use keys::KEYS;
 pub(crate) use keys::{DistrustArgs, KeygenArgs, TrustArgs, distrust, keygen, trust};
 use log_buffer::LogBuffer;
 pub(crate) use new::{NewArgs, new};
+use node::NodeArgs;
+pub(crate) use node::print_first_steps;
 pub(crate) use plugins::{InspectArgs, PluginsArgs, inspect, plugins};
 use sign::SIGNING;
 pub(crate) use sign::{SignArgs, sign};
@@ -59,6 +64,7 @@ const EXAMPLES: &str = "\
 Examples:
   wasmnode                                        serve plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
   wasmnode --config examples/node2.toml           serve what the file configures
+  wasmnode init                                   write a commented configuration: node.toml
   wasmnode check --config examples/node2.toml     list every mistake of the file
   wasmnode services                               list what can be called, with counters
   wasmnode members                                list the nodes of the zone
@@ -84,6 +90,9 @@ Exit codes:
   4  no answer in time                    9  no node at the endpoint, or it broke the protocol
                                          10  lost or cancelled: the request may have run";
 
+/// Environment variable of the configuration, for a command line without `--config`.
+const CONFIG: &str = "WASMNODE_CONFIG";
+
 /// Time limit for a node's answers about itself.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -93,8 +102,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// The node's configuration, or for `traffic` the file that describes the traffic; without it, a node serves
-    /// plugins/ on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
+    /// The node's configuration, or for `traffic` the file that describes the traffic; by default $WASMNODE_CONFIG.
+    /// Without it, a node serves plugins/, print and afficher on ipc://wasmnode.ipc and tcp://127.0.0.1:5555
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// What a node logs: error, warn, info, debug or trace, or a filter such as "info,plugin=debug"; RUST_LOG works too
@@ -103,6 +112,8 @@ pub(crate) struct Cli {
     /// Format of the log, which is written to stderr
     #[arg(long, value_enum, default_value = "human", value_name = "FORMAT", global = true)]
     log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
     #[command(flatten)]
     before: Before,
     #[command(subcommand)]
@@ -145,6 +156,8 @@ pub(crate) enum Command {
     /// Send random requests to nodes, and report whether each had exactly one answer
     #[command(after_help = TRAFFIC)]
     Traffic(TrafficArgs),
+    /// Write a commented configuration
+    Init(InitArgs),
     /// Check a configuration and list every mistake
     Check(CheckArgs),
     /// Make the keys of this machine, so that its nodes and clients can prove their identity
@@ -162,9 +175,17 @@ pub(crate) enum Command {
 }
 
 impl Cli {
-    /// Moves options written before the command into its arguments.
-    pub(crate) fn move_leading_options(&mut self) -> Result<(), Failed> {
-        self.before.move_to(&mut self.command)
+    /// Moves options written before the command into its arguments, and completes them from the environment.
+    pub(crate) fn complete(&mut self) -> Result<(), Failed> {
+        if self.command.is_some() {
+            self.node.reject_beside_command()?;
+        }
+        self.before.move_to(&mut self.command, self.config.is_none())?;
+        // The file of `traffic` is a plan, not a configuration.
+        if self.config.is_none() && !matches!(self.command, Some(Command::Traffic(_))) {
+            self.config = std::env::var_os(CONFIG).filter(|file| !file.is_empty()).map(PathBuf::from);
+        }
+        Ok(())
     }
 
     /// Starts logging to stderr from a separate thread, so that a slow terminal does not hold up the node. Lines that

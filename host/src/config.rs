@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod fields;
 mod grants;
+mod overrides;
 mod peers;
 mod provenance;
 mod router;
@@ -26,12 +27,14 @@ pub(crate) mod value;
 pub use endpoint::{Contact, Endpoint, InvalidEndpoint};
 pub use error::ConfigError;
 pub(crate) use fields::Fields;
+pub use overrides::Overrides;
 pub(crate) use security::GroupError;
 pub use security::Permissions;
 pub use source::SourceSettings;
 pub use traffic::{LoadConfig, LoadSender, Rhythm};
 pub use value::{parse_duration, parse_size};
 
+use crate::built_in;
 use claims::Needs;
 use error::Mistakes;
 use peers::Peers;
@@ -84,6 +87,9 @@ pub struct Config {
     /// Folder of plugins; each `.wasm` file in it serves the service that it is named after. `node.plugins`, default
     /// `plugins`.
     pub plugins: PathBuf,
+    /// `true` if the plugins of [`built_in`](crate::built_in) serve while the folder has none of their name: for a node
+    /// without a configuration file.
+    pub has_built_in: bool,
     /// Services of that folder that this node loads; the others are ignored. `node.services`, default `None`: all.
     pub services: Option<BTreeSet<ServiceName>>,
     /// Folder of compiled plugins. `node.cache`, default `$XDG_CACHE_HOME/wasmnode`, or `~/.cache/wasmnode`, or
@@ -128,8 +134,16 @@ impl Config {
     /// # Errors
     /// If the file cannot be read, or has mistakes that [`Config::parse`] finds.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, &Overrides::default())
+    }
+
+    /// Reads a file, and replaces some of its settings.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the file or the replacements have mistakes.
+    pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let text = text_of(path, ", or name none to run with the defaults")?;
-        let config = Self::parse(&text, path)?;
+        let config = parse(&text, path, |table, report| Self::read(table, folder_of(path), overrides, report))?;
         Ok(Self { source: Some(SourceSettings::new(path, text)), ..config })
     }
 
@@ -140,7 +154,7 @@ impl Config {
     /// Every mistake.
     pub fn check(path: &Path, of_keys: fn(&Path) -> Vec<String>) -> Result<Self, ConfigError> {
         parse(&text_of(path, "")?, path, |table, report| {
-            let config = Self::read(table, folder_of(path), report);
+            let config = Self::read(table, folder_of(path), &Overrides::default(), report);
             report.check_claims(of_keys);
             config
         })
@@ -152,13 +166,28 @@ impl Config {
     /// Every mistake of the text: either all breaches of TOML's grammar or, in a text without any, all unknown keys and
     /// all invalid values.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        parse(text, file, |table, report| Self::read(table, folder_of(file), report))
+        parse(text, file, |table, report| Self::read(table, folder_of(file), &Overrides::default(), report))
     }
 
     /// Returns the configuration of a node without a file: that of an empty file in the current folder.
     #[must_use]
     pub fn embedded() -> Self {
-        Self::read(&DeTable::new(), Path::new(""), &Mistakes::new(""))
+        Self::read_embedded(&Overrides::default(), &Mistakes::new(""))
+    }
+
+    /// Returns the configuration of a node without a file, some of whose settings are replaced.
+    ///
+    /// # Errors
+    /// If the replacements have mistakes.
+    pub fn embedded_with(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let report = Mistakes::new("");
+        let config = Self::read_embedded(overrides, &report);
+        if report.is_empty() { Ok(config) } else { Err(ConfigError::new(Path::new("command line"), report)) }
+    }
+
+    fn read_embedded(overrides: &Overrides, report: &Mistakes<'_>) -> Self {
+        let defaults = Self::read(&DeTable::new(), Path::new(""), overrides, report);
+        Self { has_built_in: overrides.plugins.is_none(), ..defaults }
     }
 
     /// Returns the settings of the sandbox.
@@ -167,6 +196,7 @@ impl Config {
         Settings {
             // A router serves nothing itself.
             plugins: (!self.node.is_router()).then(|| self.plugins.clone()),
+            built_in: if self.has_built_in { built_in::PLUGINS } else { &[] },
             services: self.services.clone(),
             plugin_bytes: self.plugin_bytes,
             provenance: self.provenance.clone(),
@@ -184,17 +214,20 @@ impl Config {
     }
 
     /// Reads all tables. The result is valid only if the report stays empty.
-    fn read(table: &DeTable<'_>, folder: &Path, report: &Mistakes<'_>) -> Self {
+    fn read(table: &DeTable<'_>, folder: &Path, overrides: &Overrides, report: &Mistakes<'_>) -> Self {
         let mut root = Fields::root(table, report);
         let security = Security::read(root.table("security"), folder);
         let default = NodeSettings::default();
         let mut node = root.table("node");
         let name = node.take("name", value::label).or_else(host_name).unwrap_or(default.name.clone());
+        let name = overrides.name.clone().unwrap_or(name);
         let zone = node.take("zone", value::label).unwrap_or(default.zone.clone());
-        let listen = listen(&mut node, folder, security.may_listen_anywhere());
+        let is_anywhere = security.may_listen_anywhere();
+        let listen = overrides.listen(listen(&mut node, folder, is_anywhere), is_anywhere, report);
         let advertise = peers::advertise(&mut node, &listen, folder);
         let seeds = peers::seeds(&mut node, folder, security.keys.is_some());
         let plugins = folder.join(node.take("plugins", value::path).unwrap_or_else(|| "plugins".into()));
+        let plugins = overrides.plugins.clone().unwrap_or(plugins);
         // A router serves nothing itself.
         let is_router = table.get("router").is_some();
         node.claim("plugins", &plugins, if is_router { Needs::FolderIfThere } else { Needs::Folder });
@@ -248,6 +281,7 @@ impl Config {
             ipc: security.ipc,
             provenance: security.provenance,
             plugins,
+            has_built_in: false,
             services,
             cache: cache.unwrap_or_else(|| default_folder(&CACHE, |name| std::env::var_os(name))),
             state: state.unwrap_or_else(|| default_folder(&STATE, |name| std::env::var_os(name))),

@@ -4,6 +4,7 @@
 //! `wasmnode-client`.
 
 mod admin;
+pub mod built_in;
 pub mod config;
 pub mod driver;
 mod event_queue;

@@ -12,7 +12,7 @@ use wasmnode::driver;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    let done = cli.move_leading_options().and_then(|()| execute(&cli));
+    let done = cli.complete().and_then(|()| execute(&cli));
     done.unwrap_or_else(|failed| failed.report())
 }
 
@@ -34,6 +34,7 @@ fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
         Some(Command::Keygen(keygen)) => cli::keygen(keygen, config),
         Some(Command::Trust(trust)) => cli::trust(trust, config),
         Some(Command::Distrust(distrust)) => cli::distrust(distrust, config),
+        Some(Command::Init(init)) => cli::init(init),
         Some(Command::Check(check)) => cli::check(check, config),
         Some(Command::CompileProcess) => Ok(wasmnode_sandbox::compile_process()),
     }
@@ -42,10 +43,12 @@ fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
 fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
     memory::return_freed_memory();
     let _logs_until_dropped = cli.start_logging()?;
+    let overrides = cli.node.overrides();
     let config = match &cli.config {
-        Some(file) => Config::load(file)?,
-        None => Config::embedded(),
+        Some(file) => Config::load_with(file, &overrides)?,
+        None => Config::embedded_with(&overrides)?,
     };
+    cli::print_first_steps(&config);
     driver::run(&config)?;
     Ok(ExitCode::SUCCESS)
 }

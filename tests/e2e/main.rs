@@ -15,6 +15,7 @@ mod corpus;
 mod deploy;
 mod dropping;
 mod failed_runs;
+mod first_run;
 mod flood;
 mod folder;
 mod folders;

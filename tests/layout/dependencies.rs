@@ -60,7 +60,7 @@ const MODULES: [(&str, &[&[&str]]); 3] = [
             &["transport", "reload", "signals"],
             &["keys"],
             &["config"],
-            &["event_queue", "repeats", "suggestion"],
+            &["built_in", "event_queue", "repeats", "suggestion"],
         ],
     ),
 ];

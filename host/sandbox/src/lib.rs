@@ -43,7 +43,8 @@ pub use loading::scanner::signature_of;
 pub use plugins::{FolderEvent, OfferChange, Plugins, folder_identity};
 pub use run::job::Run;
 pub use settings::{
-    CompileSettings, FolderGrant, Grants, HttpGrant, Provenance, Reuse, SandboxSettings, Settings, Signer, Trial,
+    BuiltIn, CompileSettings, FolderGrant, Grants, HttpGrant, Provenance, Reuse, SandboxSettings, Settings, Signer,
+    Trial,
 };
 
 use loading::event::PluginEvent;

@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub(crate) mod provenance;
 pub(crate) mod resume;
 pub(crate) mod scanner;
+pub(crate) mod source;
 pub(crate) mod task;
 pub(crate) mod versions;
 pub(crate) mod watch;

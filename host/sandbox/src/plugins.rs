@@ -106,7 +106,9 @@ impl Plugins {
         let in_pool = Arc::new(AtomicUsize::new(0));
         let epoch = Epoch::start(sandbox.engine.clone(), Arc::clone(&in_pool)).map_err(SandboxError::Thread)?;
         let folder = settings.plugins.as_deref();
-        let history = folder.and_then(|folder| open_history(settings, folder, sending.clone()));
+        // Nothing is written for a node that has only built-in plugins.
+        let kept = folder.filter(|folder| settings.built_in.is_empty() || folder.is_dir());
+        let history = kept.and_then(|folder| open_history(settings, folder, sending.clone()));
         let load =
             |folder| Arc::new(Loader::new(sandbox, settings.clone(), folder, Arc::clone(&calls), history.clone()));
         let loader = folder.map(load);

@@ -18,6 +18,8 @@ pub struct Settings {
     /// Folder of plugins; each `.wasm` file in it serves the service of its name. `None`: no plugins are loaded.
     /// `node.plugins`.
     pub plugins: Option<PathBuf>,
+    /// Plugins that serve while the folder has no file of their name. With any, the folder may be missing at the start.
+    pub built_in: &'static [BuiltIn],
     /// Services whose plugins are loaded; `None`: all. `node.services`.
     pub services: Option<BTreeSet<ServiceName>>,
     /// Largest file of a plugin, in bytes. `limits.plugin`.
@@ -45,6 +47,15 @@ pub struct Settings {
     pub defaults: SandboxSettings,
     /// Settings by service. `[service.NAME]`.
     pub by_service: BTreeMap<ServiceName, SandboxSettings>,
+}
+
+/// A plugin that is part of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Name of the service.
+    pub service: &'static str,
+    /// The component.
+    pub bytes: &'static [u8],
 }
 
 impl Settings {

@@ -5,6 +5,9 @@ use clap::Args;
 use std::path::PathBuf;
 use wasmnode::config::Contact;
 
+/// Environment variable of the node's endpoint, for a command line without `--to` and `--config`.
+const TO: &str = "WASMNODE_TO";
+
 /// Options of all commands that send requests to a node, written before the command. Hidden, so that the help does not
 /// show them twice.
 #[derive(Debug, Args)]
@@ -18,11 +21,12 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Moves the options to the command, as if they had been written after it.
+    /// Moves the options to the command, as if they had been written after it. If none names the node, and `may_default`
+    /// is `true`, the environment variable [`TO`] may.
     ///
     /// # Errors
-    /// If the command has no such option.
-    pub(super) fn move_to(&mut self, command: &mut Option<Command>) -> Result<(), Failed> {
+    /// If the command has no such option, or the variable has no endpoint.
+    pub(super) fn move_to(&mut self, command: &mut Option<Command>, may_default: bool) -> Result<(), Failed> {
         let (mut folder, mut json) = (None, None);
         let to: Option<&mut ConnectArgs> = match command {
             Some(Command::Call(call)) => Some(&mut call.to),
@@ -57,8 +61,11 @@ impl Before {
             }
             _ => None,
         };
-        let (to, keys) = to.map(|to| (&mut to.to, &mut to.keys)).unzip();
-        move_option("--to", self.to.take(), to)?;
+        let (mut to, keys) = to.map(|to| (&mut to.to, &mut to.keys)).unzip();
+        move_option("--to", self.to.take(), to.as_deref_mut())?;
+        if let Some(to) = to.filter(|to| may_default && to.is_none()) {
+            *to = of_environment()?;
+        }
         move_option("--keys", self.keys.take(), folder.map(|folder| &mut folder.keys).or(keys))?;
         match json {
             Some(json) => *json |= self.json,
@@ -67,6 +74,13 @@ impl Before {
         }
         Ok(())
     }
+}
+
+/// Returns the endpoint of the environment, if it has one.
+fn of_environment() -> Result<Option<Contact>, Failed> {
+    let given = std::env::var(TO).ok().filter(|text| !text.is_empty());
+    let parsed = given.map(|text| text.parse()).transpose();
+    parsed.map_err(|error| Failed { message: format!("{TO}: {error}"), exit: 2 })
 }
 
 fn move_option<T>(option: &str, given: Option<T>, place: Option<&mut Option<T>>) -> Result<(), Failed> {

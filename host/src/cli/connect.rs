@@ -15,8 +15,8 @@ use wasmnode_core::Label;
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// The node's endpoint; with keys, its name comes before: node1@tcp://10.0.0.1:5555. By default the first endpoint
-    /// in the file of --config; without a file, ipc://wasmnode.ipc if a node listens there in this folder, else
-    /// tcp://127.0.0.1:5555
+    /// in the file of --config, or $WASMNODE_TO; without both, ipc://wasmnode.ipc if a node listens there in this
+    /// folder, else tcp://127.0.0.1:5555
     #[arg(long, value_name = "[NAME@]ENDPOINT", global = true)]
     pub(super) to: Option<Contact>,
     /// The folder of the keys to present; by default security.keys in the file of --config, or keys where --to has a

@@ -25,7 +25,7 @@ fn example(file: &str) -> Config {
 #[test]
 fn an_empty_file_means_the_defaults() {
     let config = Config::parse("", Path::new("node.toml")).unwrap();
-    assert_eq!(config, Config::embedded());
+    assert_eq!(config, Config { has_built_in: false, ..Config::embedded() });
     assert_eq!(config, Config::parse("[node]\n[limits]\n[majordomo]\n[defaults]\n[service]", Path::new("x")).unwrap());
     assert_eq!(config.node.zone.as_str(), "local");
     assert_eq!(config.node.limits, Limits::default());

@@ -15,13 +15,14 @@ use crate::loading::event::{Loaded, PluginEvent};
 use crate::loading::history::{History, Version};
 use crate::loading::names::service_name;
 use crate::loading::provenance::{FileName, Unverified, check_origin, in_folder};
-use crate::loading::scanner::{Change, Scanner, Stamp, list};
+use crate::loading::scanner::{Change, Scanner, Stamp};
 use crate::loading::task::{Done, Postponed, Task};
 use crate::loading::watch::{Hints, Staged, Watch};
 use crate::plugin::{Origin, Plugin};
 use crate::settings::Settings;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
@@ -38,12 +39,6 @@ const RESCAN_BLIND: Duration = Duration::from_secs(1);
 
 /// Interval at which the folder that the path names is compared with the watched one.
 const COMPARE: Duration = Duration::from_secs(1);
-
-/// Time for which an initial file newer than [`OLD`] must stay unchanged before it is loaded.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// Age from which an initial file is assumed to be complete.
-const OLD: Duration = Duration::from_secs(2);
 
 /// Everything needed to load plugins.
 pub(crate) struct Loader {
@@ -65,6 +60,8 @@ pub(crate) struct Loader {
     pub(crate) candidate: Mutex<Option<Plugin>>,
     /// By service, the digest of the staged file that was accepted last, which serves even if it was rolled back.
     pub(crate) deployed: Mutex<BTreeMap<ServiceName, String>>,
+    /// Whether the folder has been read; until then it may be missing if there are built-in plugins.
+    pub(crate) was_read: AtomicBool,
 }
 
 impl Loader {
@@ -78,8 +75,22 @@ impl Loader {
         let compiler = Compiler::new(&sandbox.engine, &settings);
         let (hints, loaded, logs) = (Arc::default(), Mutex::default(), Mutex::default());
         let (restores, candidate, deployed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let folder = folder.to_path_buf();
-        Self { sandbox, compiler, settings, folder, calls, hints, loaded, logs, history, restores, candidate, deployed }
+        let (folder, was_read) = (folder.to_path_buf(), AtomicBool::new(false));
+        Self {
+            sandbox,
+            compiler,
+            settings,
+            folder,
+            calls,
+            hints,
+            loaded,
+            logs,
+            history,
+            restores,
+            candidate,
+            deployed,
+            was_read,
+        }
     }
 
     /// Hints for the scanning thread.
@@ -93,7 +104,7 @@ impl Loader {
     /// # Errors
     /// If the folder cannot be read, or the system refuses to start a thread.
     pub(crate) fn start(self: &Arc<Self>, sending: EventSender<PluginEvent>) -> Result<(), SandboxError> {
-        list(&self.folder).map_err(|error| self.unreadable(error))?;
+        self.list().map_err(|error| self.unreadable(error))?;
         let queue = CompileQueue::start(self, &sending).map_err(SandboxError::Thread)?;
         let loader = Arc::clone(self);
         guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(SandboxError::Thread)
@@ -124,37 +135,6 @@ impl Loader {
             queue.put(self, service, task);
         }
         queue.end_start(sending);
-    }
-
-    /// Returns the tasks for the initial files that can be expected to be complete.
-    fn present(&self, folder: &mut Scanner) -> std::io::Result<Vec<(ServiceName, Task)>> {
-        let path = &self.folder;
-        let mut found = list(path)?;
-        if !found.values().flatten().all(is_old) {
-            std::thread::sleep(FIRST_PAUSE);
-            let again = list(path)?;
-            // Files that still change are loaded by later scans.
-            found = again.into_iter().filter(|(file, stamp)| found.get(file) == Some(stamp)).collect();
-        }
-        let closed: BTreeSet<PathBuf> = found.keys().cloned().collect();
-        let now = Instant::now();
-        folder.scan(&found, &closed, now);
-        let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
-        self.warn_of_missing(&found.into_keys().collect());
-        let task = |change: Change| Some((self.concerned(&change)?, Task::Change(change)));
-        Ok(changes.into_iter().filter_map(task).collect())
-    }
-
-    fn warn_of_missing(&self, found: &BTreeSet<PathBuf>) {
-        let path = self.folder.display();
-        for name in self.settings.services.iter().flatten() {
-            if !found.contains(&self.folder.join(format!("{name}.wasm"))) {
-                warn!("node.services lists {name}, but there is no {name}.wasm in {path}");
-            }
-        }
-        if !found.iter().any(|file| file.extension().is_some_and(|extension| extension == "wasm")) {
-            warn!("there is no plugin in {path} yet; copy one there");
-        }
     }
 
     fn run(&self, queue: &CompileQueue, sending: &EventSender<PluginEvent>) {
@@ -190,7 +170,7 @@ impl Loader {
                 continue;
             }
             scanned = now;
-            match list(path) {
+            match self.list() {
                 Ok(found) => {
                     if !std::mem::replace(&mut is_readable, true) {
                         info!("the plugin folder {} is readable again", path.display());
@@ -245,7 +225,7 @@ impl Loader {
 
     fn watch_folder(&self) -> Watch {
         let (watch, no_events) = Watch::new(&self.folder, &self.hints);
-        if let Some(why) = no_events {
+        if let Some(why) = no_events.filter(|_| !self.may_lack_folder()) {
             let line = format!("no events of the plugin folder, scanning it every {RESCAN_BLIND:?}: {why}");
             self.report(&self.folder, line, |line| warn!("{line}"));
         }
@@ -269,7 +249,7 @@ impl Loader {
     }
 
     /// Returns the service that a change concerns, if the node is configured to serve it.
-    fn concerned(&self, change: &Change) -> Option<ServiceName> {
+    pub(crate) fn concerned(&self, change: &Change) -> Option<ServiceName> {
         let (Change::Whole(file, _) | Change::Unusable(file, _) | Change::Gone(file)) = change;
         let name = service_name(file).inspect_err(|why| {
             if matches!(change, Change::Gone(_)) {
@@ -278,7 +258,7 @@ impl Loader {
                 self.report(file, format!("{} is not loaded: {why}", shown(file)), |what| error!("{what}"));
             }
         });
-        name.ok().filter(|service| self.settings.services.as_ref().is_none_or(|wanted| wanted.contains(service)))
+        name.ok().filter(|service| self.is_wanted(service))
     }
 
     /// Attempts a task. If the node's own code panics on the content of a file, the file is refused.
@@ -301,7 +281,10 @@ impl Loader {
         match task {
             Task::Change(Change::Gone(file)) => {
                 self.clear_report(file);
-                vec![self.removed(service)].into()
+                match self.built_in(service) {
+                    Some(bytes) => self.load_built_in(service, bytes, attempt),
+                    None => vec![self.removed(service)].into(),
+                }
             }
             Task::Change(Change::Unusable(file, error)) => {
                 let before = match error.is_gone() {
@@ -353,6 +336,25 @@ impl Loader {
 
     fn load(&self, service: &ServiceName, file: &Path, stamp: &Stamp, attempt: &Attempt) -> Done {
         let read = self.read_whole(file, stamp).map(|content| (digest(&content.bytes), content));
+        let retry = || self.hints.failed(file.into(), stamp.clone());
+        self.load_read(service, file, read, retry, attempt)
+    }
+
+    fn load_built_in(&self, service: &ServiceName, bytes: &[u8], attempt: &Attempt) -> Done {
+        let file = Path::new("built-in").join(format!("{service}.wasm"));
+        let content = Content { bytes: bytes.to_vec(), signature: None };
+        self.load_read(service, &file, Ok((digest(bytes), content)), || {}, attempt)
+    }
+
+    /// Loads what was read of a file; `retry` has the file read again later.
+    fn load_read(
+        &self,
+        service: &ServiceName,
+        file: &Path,
+        read: Result<(String, Content), ContentError>,
+        retry: impl Fn(),
+        attempt: &Attempt,
+    ) -> Done {
         let mut news = match self.resume(service, file, read.as_ref().ok(), attempt) {
             Ok(resumed) => Vec::from_iter(resumed),
             Err(postponed) => return Done { news: Vec::new(), postponed: Some(postponed) },
@@ -361,7 +363,7 @@ impl Loader {
             if !error.may_pass() {
                 return self.refuse(service, file, digest, error.to_string());
             }
-            self.hints.failed(file.into(), stamp.clone());
+            retry();
             self.refuse(service, file, digest, format!("{error}; trying again"))
         };
         let loaded = match read {
@@ -490,8 +492,4 @@ pub(crate) fn origin(file: &Path, digest: &str, bytes: usize, signature: Option<
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_old(stamp: &wasmnode_files::Stamp) -> bool {
-    stamp.modified().elapsed().is_ok_and(|age| age >= OLD)
 }

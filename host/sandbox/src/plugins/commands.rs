@@ -37,6 +37,8 @@ const STAGED_BYTES: usize = 255;
 /// The plugin folder, and which of its files are loaded.
 pub(super) struct Folder {
     path: PathBuf,
+    /// Whether a node with built-in plugins runs, whose folder is made when a program wants to put a file there.
+    may_be_missing: bool,
     plugin_bytes: u64,
     services: Option<BTreeSet<String>>,
 }
@@ -46,6 +48,7 @@ impl Folder {
         let services = settings.services.as_ref();
         Some(Self {
             path: settings.plugins.clone()?,
+            may_be_missing: !settings.built_in.is_empty(),
             plugin_bytes: settings.plugin_bytes,
             services: services.map(|services| services.iter().map(ToString::to_string).collect()),
         })
@@ -54,6 +57,13 @@ impl Folder {
     fn describe(&self, keeps_versions: bool) -> Result<PluginFolder, Failure> {
         let failed = |why: String| Failure::new(Code::Failed, why);
         let path = std::path::absolute(&self.path).map_err(|error| failed(error.to_string()))?;
+        if self.may_be_missing {
+            let made = fs::create_dir(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            });
+            made.map_err(|error| failed(format!("cannot create the plugin folder {}: {error}", path.display())))?;
+        }
         let identity = folder_identity(&path)
             .map_err(|error| failed(format!("the plugin folder {} cannot be read: {error}", path.display())))?;
         let is_not_utf8 = || failed("the path of the plugin folder is not UTF-8".into());
