@@ -24,7 +24,7 @@ use wasmnode_core::{
     Address, Code, Failure, Input, Node, NodeSettings, Output, RequestId, Run, ServiceName, Time, text,
 };
 use wasmnode_sandbox::log_throttle::Kinds;
-use wasmnode_sandbox::{CallId, Event, NodeAddresses, Plugins, RunEvent, RunId, SandboxError};
+use wasmnode_sandbox::{CallId, Event, Plugins, RunEvent, RunId, SandboxError};
 
 /// Largest number of messages taken from the sockets in a row, before the event queue gets its turn.
 const BATCH: u32 = 64;
@@ -140,12 +140,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     reload::start(config, trust, hung_up, sending.narrow())?;
     // Before the plugins, so that a node that runs already is reported by its endpoint, not by its state.
     let sockets = Sockets::listen(config, keys, &sending.narrow())?;
-    let loading = Plugins::new(&config.sandbox(), &sending.narrow()).and_then(|plugins| {
-        note_node_addresses(plugins.node_addresses(), config, sockets.endpoints());
-        plugins.start_loading()?;
-        Ok(plugins)
-    });
-    let plugins = match loading {
+    let plugins = match startup::plugins(config, &sending.narrow(), sockets.endpoints()) {
         Ok(plugins) => plugins,
         Err(error) => {
             sockets.close();
@@ -180,15 +175,6 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     driver.offer();
     driver.run();
     Ok(())
-}
-
-/// Registers the addresses of this node, and of the nodes that its configuration names.
-fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[String]) {
-    let advertised = config.advertise.as_ref().map(Endpoint::to_string);
-    let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
-    let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
-    let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
-    own.chain(seeds).chain(neighbours).filter_map(log::tcp_address).for_each(|address| addresses.add(&address));
 }
 
 /// Returns the settings of the core, completed with what is known only after the endpoints are bound.

@@ -21,8 +21,8 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// Moves the options to the command, as if they had been written after it. If none names the node, and `may_default`
-    /// is `true`, the environment variable [`TO`] may.
+    /// Moves the options to the command, as if they had been written after it. If none names the node, and
+    /// `may_default` is `true`, the environment variable [`TO`] may.
     ///
     /// # Errors
     /// If the command has no such option, or the variable has no endpoint.

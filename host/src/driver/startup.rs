@@ -1,11 +1,13 @@
 //! Startup, from listening to ready. The node listens before it loads plugins, because a file may take a minute to
 //! compile. In between, clients connect and wait, and signals are handled.
 
-use super::Driver;
+use super::{Driver, log};
 use crate::config::{Config, Endpoint};
+use crate::event_queue::EventSender;
 use std::time::{Duration, Instant};
 use tracing::info;
 use wasmnode_core::ServiceName;
+use wasmnode_sandbox::{Event, NodeAddresses, Plugins, SandboxError};
 
 /// Upper bound on the time from a node's start until it serves, while plugins that were in the folder load. Until then
 /// clients connect, and their requests wait; so no request fails for lack of a plugin when a node restarts with its
@@ -30,6 +32,29 @@ pub(super) fn log_access_without_keys(config: &Config) {
         "without security.keys, any user who reaches the tcp endpoint may call every service and pose as a peer, but \
          neither roll plugins back nor share their names as a worker; {owner}"
     );
+}
+
+/// Prepares the plugins of a node that listens on `endpoints`, and starts to load them.
+///
+/// # Errors
+/// If the engine cannot start, the folder cannot be read, or the system refuses to start a thread.
+pub(super) fn plugins(
+    config: &Config,
+    sending: &EventSender<Event>,
+    endpoints: &[String],
+) -> Result<Plugins, SandboxError> {
+    let plugins = Plugins::new(&config.sandbox(), sending)?;
+    note_node_addresses(plugins.node_addresses(), config, endpoints);
+    plugins.start_loading().map(|()| plugins)
+}
+
+/// Registers the addresses of this node, and of the nodes that its configuration names.
+fn note_node_addresses(addresses: &NodeAddresses, config: &Config, endpoints: &[String]) {
+    let advertised = config.advertise.as_ref().map(Endpoint::to_string);
+    let seeds = config.node.seeds.iter().map(|seed| seed.endpoint.as_str());
+    let neighbours = config.node.router.iter().flat_map(|router| &router.neighbours).map(|it| it.endpoint.as_str());
+    let own = endpoints.iter().map(String::as_str).chain(advertised.as_deref());
+    own.chain(seeds).chain(neighbours).filter_map(log::tcp_address).for_each(|address| addresses.add(&address));
 }
 
 impl Driver {
