@@ -87,7 +87,7 @@ pub struct Config {
     /// Folder of plugins; each `.wasm` file in it serves the service that it is named after. `node.plugins`, default
     /// `plugins`.
     pub plugins: PathBuf,
-    /// `true` if the plugins of [`built_in`](crate::built_in) serve while the folder has none of their name: for a node
+    /// `true` if the plugins of [`built_in`] serve while the folder has none of their name: for a node
     /// without a configuration file.
     pub has_built_in: bool,
     /// Services of that folder that this node loads; the others are ignored. `node.services`, default `None`: all.
