@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wasmnode::config::Config;
+use wasmnode_core::text;
 
 /// The configuration, in which `{{file}}` and `{{name}}` are filled in.
 const TEMPLATE: &str = include_str!("init/node.toml");
@@ -20,17 +21,19 @@ pub(crate) struct InitArgs {
 
 /// Writes the configuration of a node, and makes its plugin folder.
 pub(crate) fn init(args: &InitArgs) -> Result<ExitCode, Failed> {
-    let (file, shown) = (&args.file, args.file.display());
+    let (file, shown) = (&args.file, text::shown(&args.file));
     let failed = |what: String| Failed { message: what, exit: 1 };
     let mut written = File::create_new(file).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => failed(format!("{shown} exists already; name another file: wasmnode init FILE")),
         _ => failed(format!("cannot write {shown}: {error}")),
     })?;
-    let name = Config::embedded().node.name;
-    let text = filled(&shown.to_string(), name.as_str());
-    written.write_all(text.as_bytes()).map_err(|error| failed(format!("cannot write {shown}: {error}")))?;
+    let text = filled(&shown, Config::embedded().node.name.as_str());
+    written.write_all(text.as_bytes()).map_err(|error| {
+        let _half_a_file_is_worse_than_none = fs::remove_file(file);
+        failed(format!("cannot write {shown}: {error}"))
+    })?;
     let folder = file.parent().unwrap_or(Path::new("")).join("plugins");
-    fs::create_dir_all(&folder).map_err(|error| failed(format!("cannot make {}: {error}", folder.display())))?;
+    fs::create_dir_all(&folder).map_err(|error| failed(format!("cannot make {}: {error}", text::shown(&folder))))?;
     print(&vec![format!("{shown} is written; run it with: wasmnode --config {shown}\n").into()])?;
     Ok(ExitCode::SUCCESS)
 }
@@ -60,6 +63,12 @@ mod tests {
             .filter(|line| !["services = ", "keys = ", "deadline = "].iter().any(|key| line.starts_with(key)))
             .collect();
         assert_eq!(parse(&uncommented), defaults);
+    }
+
+    #[test]
+    fn a_name_of_several_lines_stays_in_its_comment() {
+        let text = filled(&text::shown(Path::new("a\nlimits.requests = 1\n#.toml")), "paris1");
+        assert_eq!(parse(&text), parse("node.name = 'paris1'"));
     }
 
     #[test]
