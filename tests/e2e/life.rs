@@ -44,7 +44,8 @@ fn requests_that_exceed_the_drain_limit_fail() {
 #[test]
 fn a_second_signal_ends_the_wait() {
     let mut node = Node::start(&["loop"], "drain = '60s'\n[service.loop]\ndeadline = '60s'\n");
-    node.client().send(Request::new("loop").deadline(PATIENCE)).unwrap();
+    let mut client = node.client();
+    client.send(Request::new("loop").deadline(PATIENCE)).unwrap();
     node.wait_until_running("loop");
     node.signal("-INT");
     node.wait_for("stopping");
