@@ -21,6 +21,7 @@ use crate::loading::watch::{Hints, Staged, Watch};
 use crate::plugin::{Origin, Plugin};
 use crate::settings::Settings;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -325,7 +326,7 @@ impl Loader {
         }
     }
 
-    pub(crate) fn file_of(&self, service: &ServiceName) -> PathBuf {
+    pub(crate) fn file_of(&self, service: impl Display) -> PathBuf {
         self.folder.join(format!("{service}.wasm"))
     }
 

@@ -103,7 +103,7 @@ impl Loader {
         attempt: &Attempt,
     ) -> Result<String, LoadError> {
         loadable(service).map_err(LoadError::Name)?;
-        if self.settings.services.as_ref().is_some_and(|wanted| !wanted.contains(service)) {
+        if !self.is_wanted(service) {
             return Err(LoadError::NotListed(service.clone()));
         }
         let staged = self.folder.join(staged);

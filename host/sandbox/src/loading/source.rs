@@ -58,8 +58,7 @@ impl Loader {
         let changes = folder.scan(&found, &closed, folder.next_scan().unwrap_or(now));
         let found: BTreeSet<PathBuf> = found.into_keys().collect();
         self.warn_of_missing(&found);
-        let built_in =
-            self.settings.built_in.iter().map(|built_in| self.folder.join(built_in.service.to_owned() + ".wasm"));
+        let built_in = self.settings.built_in.iter().map(|built_in| self.file_of(built_in.service));
         let missing = built_in.filter(|file| !found.contains(file)).map(Change::Gone);
         let task = |change: Change| Some((self.concerned(&change)?, Task::Change(change)));
         Ok(changes.into_iter().chain(missing).filter_map(task).collect())
@@ -68,7 +67,7 @@ impl Loader {
     fn warn_of_missing(&self, found: &BTreeSet<PathBuf>) {
         let path = self.folder.display();
         for name in self.settings.services.iter().flatten() {
-            if !found.contains(&self.folder.join(format!("{name}.wasm"))) {
+            if !found.contains(&self.file_of(name)) {
                 warn!("node.services lists {name}, but there is no {name}.wasm in {path}");
             }
         }
