@@ -18,7 +18,10 @@ impl Driver {
                 self.list_plugins(request.id);
                 return None;
             }
-            (["folder"], _) => self.plugins.folder().and_then(|folder| json(&folder)),
+            (["folder"], caller) => {
+                let is_admin = matches!(caller, Caller::Client(peer) if self.node.is_admin(peer));
+                self.plugins.folder(is_admin).and_then(|folder| json(&folder))
+            }
             (["try", service, staged, called @ ..], _) if called.len() <= 1 => {
                 let called = called.first().copied();
                 self.plugins.verdict(service, staged, called).and_then(|verdict| json(&verdict))

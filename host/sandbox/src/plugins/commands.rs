@@ -37,7 +37,7 @@ const STAGED_BYTES: usize = 255;
 /// The plugin folder, and which of its files are loaded.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Whether a node with built-in plugins runs, whose folder is made when a program wants to put a file there.
+    /// Whether a node with built-in plugins runs, whose folder is made when an administrator is to put a file there.
     may_be_missing: bool,
     plugin_bytes: u64,
     services: Option<BTreeSet<String>>,
@@ -54,10 +54,10 @@ impl Folder {
         })
     }
 
-    fn describe(&self, keeps_versions: bool) -> Result<PluginFolder, Failure> {
+    fn describe(&self, is_for_admin: bool, keeps_versions: bool) -> Result<PluginFolder, Failure> {
         let failed = |why: String| Failure::new(Code::Failed, why);
         let path = std::path::absolute(&self.path).map_err(|error| failed(error.to_string()))?;
-        if self.may_be_missing {
+        if self.may_be_missing && is_for_admin {
             let made = fs::create_dir(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Ok(()),
                 _ => Err(error),
@@ -126,13 +126,14 @@ impl Plugins {
         }
     }
 
-    /// Describes the folder for a program that puts files into it.
+    /// Describes the folder for a program that puts files into it. For an administrator, a folder that may be missing
+    /// is made.
     ///
     /// # Errors
     /// If the folder cannot be read, or this node loads no plugins.
-    pub fn folder(&self) -> Result<PluginFolder, Failure> {
+    pub fn folder(&self, is_for_admin: bool) -> Result<PluginFolder, Failure> {
         let folder = self.folder.as_ref().ok_or_else(loads_nothing)?;
-        folder.describe(self.history.is_some())
+        folder.describe(is_for_admin, self.history.is_some())
     }
 
     /// Returns the verdict on a staged file; the first call for a file starts its trial. `called` is the name of the
@@ -220,4 +221,20 @@ fn misnamed(folder: &Path) -> Vec<PluginReport> {
 
 fn loads_nothing() -> Failure {
     Failure::new(Code::Rejected, "this node is a router, which loads no plugins")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_may_be_missing_is_made_only_for_an_administrator() {
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("plugins");
+        let folder = Folder { path: path.clone(), may_be_missing: true, plugin_bytes: 1, services: None };
+        assert!(folder.describe(false, false).unwrap_err().reason.contains("cannot be read"));
+        assert!(!path.exists());
+        assert_eq!(folder.describe(true, false).unwrap().path, path.to_str().unwrap());
+        assert!(folder.describe(false, false).is_ok());
+    }
 }
