@@ -110,9 +110,11 @@ impl From<std::io::Error> for RunError {
 /// within the configured time, disconnects its workers and removes its ipc files. A second signal ends that wait. The
 /// process exits with code 1 if the rest takes longer than three seconds, or at a third signal.
 ///
+/// `on_serving` is called once, with the endpoints that the node listens on, when it begins to serve.
+///
 /// # Errors
 /// If the node cannot start.
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(config: &Config, on_serving: impl FnOnce(&[String])) -> Result<(), RunError> {
     let started = Instant::now();
     // A run that never ends uses a time slice of a millisecond again and again. With tokio's own intervals, 61 such
     // slices pass before it checks for new runs and timers; with these, a few.
@@ -124,14 +126,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         .build()?;
     let ended = {
         let _entered = runtime.enter();
-        serve(config, started)
+        serve(config, started, on_serving)
     };
     // Plugins may have left threads in calls that do not return: a file on a mount that hangs, a dead name server.
     runtime.shutdown_background();
     ended
 }
 
-fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
+fn serve(config: &Config, started: Instant, on_serving: impl FnOnce(&[String])) -> Result<(), RunError> {
     let (sending, events) = event_queue::<DriverEvent>()?;
     let hung_up = signals::listen(&sending.narrow())?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
@@ -173,6 +175,7 @@ fn serve(config: &Config, started: Instant) -> Result<(), RunError> {
     startup::log_access_without_keys(config);
     config.doubts().iter().for_each(|doubt| warn!("{doubt}"));
     driver.offer();
+    on_serving(driver.sockets.endpoints());
     driver.run();
     Ok(())
 }

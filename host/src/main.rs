@@ -11,7 +11,10 @@ use wasmnode::config::Config;
 use wasmnode::driver;
 
 fn main() -> ExitCode {
-    let mut cli = Cli::parse();
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::report_arguments(&error),
+    };
     let done = cli.complete().and_then(|()| execute(&cli));
     done.unwrap_or_else(|failed| failed.report())
 }
@@ -48,7 +51,6 @@ fn run(cli: &Cli) -> Result<ExitCode, cli::Failed> {
         Some(file) => Config::load_with(file, &overrides)?,
         None => Config::embedded_with(&overrides)?,
     };
-    cli::print_first_steps(&config);
-    driver::run(&config)?;
+    driver::run(&config, |endpoints| cli::print_first_steps(&config, endpoints))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -44,13 +44,12 @@ impl NodeArgs {
     }
 }
 
-/// Prints what to type next, for a node without a configuration that runs in a terminal.
-pub(crate) fn print_first_steps(config: &Config) {
+/// Prints what to type next, for a node without a configuration that serves in a terminal.
+pub(crate) fn print_first_steps(config: &Config, endpoints: &[String]) {
     let mut stdout = std::io::stdout();
     if config.source.is_some() || !stdout.is_terminal() {
         return;
     }
-    let endpoints: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     let _stdout_may_be_closed = writeln!(
         stdout,
         "wasmnode {} listens on {}. Next, in another terminal in this folder:\n\n    \
