@@ -48,6 +48,7 @@ pub(crate) use traffic::{TrafficArgs, traffic};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -194,13 +195,14 @@ impl Cli {
         let wrong = |message| Failed { message, exit: 2 };
         let filter = match &self.log {
             Some(filter) => filter.of_own_parts(),
-            None => {
-                let given = Filter::of_environment().map_err(|error| wrong(format!("RUST_LOG: {error}")))?;
-                given.unwrap_or_default()
-            }
+            None => match environment(EnvFilter::DEFAULT_ENV)?.filter(|text| !text.trim().is_empty()) {
+                Some(text) => Filter::parse_any(&text).map_err(|error| wrong(format!("RUST_LOG: {error}")))?,
+                None => Filter::default(),
+            },
         };
-        // That crate's messages about guests belong to the log of their service, within its limits.
-        let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,{}", filter.as_str()))
+        // The messages of wasmtime-wasi-http about guests belong to the log of their service, within its limits; those
+        // of notify concern nobody.
+        let filter = EnvFilter::try_new(format!("wasmtime_wasi_http=off,notify=warn,{}", filter.as_str()))
             .map_err(|error| wrong(error.to_string()))?;
         let (writer, guard) = LogBuffer::start(std::io::stderr(), self.log_format);
         let format = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
@@ -215,10 +217,28 @@ impl Cli {
     }
 }
 
+/// Returns the text of an environment variable; `None` if it is not set or empty.
+fn environment(name: &str) -> Result<Option<String>, Failed> {
+    let given = std::env::var_os(name).filter(|text| !text.is_empty());
+    let wrong = |_| Failed { message: format!("{name} is not UTF-8"), exit: 2 };
+    given.map(|text| text.into_string().map_err(wrong)).transpose()
+}
+
 /// Returns `true` on a terminal with colours, unless the user disables them (<https://no-color.org>).
 fn is_colourful(is_terminal: bool) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// Prints what clap has to say: the help that was asked for, or the mistake in the arguments. If these have characters
+/// that could move the cursor of a terminal, prints without colours. Returns the exit code.
+pub(crate) fn report_arguments(error: &clap::Error) -> ExitCode {
+    let is_plain = |argument: OsString| argument.to_str().is_some_and(|text| !text.chars().any(is_escaped));
+    let _output_may_be_closed = match std::env::args_os().all(is_plain) {
+        true => error.print(),
+        false => std::io::stderr().write_all(for_terminal(error.render().to_string().as_bytes()).as_bytes()),
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Failure of a command.
@@ -314,13 +334,17 @@ fn write_out(body: &Body) -> std::io::Result<()> {
     stdout.flush()
 }
 
+/// Returns `true` if a character could move the cursor of a terminal, or reorder text.
+fn is_escaped(c: char) -> bool {
+    !matches!(c, '\n' | '\t') && (c.is_control() || text::is_bidi(c))
+}
+
 /// Converts a frame to lines in which no character moves the cursor or reorders text.
 fn for_terminal(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     let mut shown = String::with_capacity(text.len() + 1);
     for c in text.chars() {
-        let is_escaped = !matches!(c, '\n' | '\t') && (c.is_control() || text::is_bidi(c));
-        if is_escaped { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if is_escaped(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     if !shown.ends_with('\n') {
         shown.push('\n');

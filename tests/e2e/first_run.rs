@@ -2,7 +2,9 @@
 
 use crate::command_line::text;
 use crate::node::{PATIENCE, wasmnode};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -92,6 +94,18 @@ fn a_file_replaces_a_built_in_plugin_of_its_name_until_it_is_removed() {
     assert!(is_frame(&node.call("print")));
     fs::remove_file(node.here("plugins/print.wasm")).unwrap();
     node.call_until("print", |reply| reply == "printed 5 bytes");
+}
+
+#[test]
+fn variables_that_are_not_utf8_are_rejected_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("here")).unwrap();
+    for (argument, variable) in [("services", "WASMNODE_TO"), ("--listen=ipc://a", "RUST_LOG")] {
+        let done = command(folder.path()).arg(argument).env(variable, OsStr::from_bytes(b"\xff")).output().unwrap();
+        let stderr = text(&done.stderr);
+        let is_named = stderr.contains(&format!("{variable} is not UTF-8"));
+        assert!(done.status.code() == Some(2) && is_named, "{variable}: {stderr}");
+    }
 }
 
 #[test]

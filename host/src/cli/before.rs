@@ -1,6 +1,6 @@
 //! Options written before the command that they belong to: `wasmnode --to ENDPOINT services`.
 
-use super::{Command, ConnectArgs, Failed};
+use super::{Command, ConnectArgs, Failed, environment};
 use clap::Args;
 use std::path::PathBuf;
 use wasmnode::config::Contact;
@@ -78,8 +78,7 @@ impl Before {
 
 /// Returns the endpoint of the environment, if it has one.
 fn of_environment() -> Result<Option<Contact>, Failed> {
-    let given = std::env::var(TO).ok().filter(|text| !text.is_empty());
-    let parsed = given.map(|text| text.parse()).transpose();
+    let parsed = environment(TO)?.map(|text| text.parse()).transpose();
     parsed.map_err(|error| Failed { message: format!("{TO}: {error}"), exit: 2 })
 }
 

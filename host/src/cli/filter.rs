@@ -106,7 +106,7 @@ impl Filter {
     ///
     /// # Errors
     /// Which part of it is wrong, and what to write.
-    fn parse_any(text: &str) -> Result<Self, InvalidFilter> {
+    pub(super) fn parse_any(text: &str) -> Result<Self, InvalidFilter> {
         if directives(text).next().is_none() {
             return Err(InvalidFilter::Empty);
         }
@@ -127,15 +127,6 @@ impl Filter {
         let joined = directives(text).collect::<Vec<_>>().join(",");
         EnvFilter::try_new(&joined).map_err(|source| InvalidFilter::Unparsed { filter: text.to_owned(), source })?;
         Ok(Self(joined))
-    }
-
-    /// Returns the filter of the environment, if it has one that is not empty.
-    ///
-    /// # Errors
-    /// As [`Self::parse`], except that it may name parts of other programs.
-    pub(super) fn of_environment() -> Result<Option<Self>, InvalidFilter> {
-        let given = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
-        given.map(|text| Self::parse_any(&text)).transpose()
     }
 
     /// Returns the filter with a bare `debug` or `trace` narrowed to the node's own parts and plugins, because the

@@ -14,7 +14,7 @@ const TEMPLATE: &str = include_str!("init/node.toml");
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// The file to write; a file that exists is never replaced
+    /// The file to write; a file that exists is never replaced. The folder plugins/ is made beside it
     #[arg(default_value = "node.toml")]
     file: PathBuf,
 }
