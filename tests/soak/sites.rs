@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use wasmnode::keys;
+use wasmnode_client::{Reply, Request};
 
 /// The processes, in the order of their starts.
 pub(crate) const NODE: usize = 0;
@@ -48,6 +49,12 @@ pub(crate) struct Sites {
     pub(crate) proxies: [Proxy; 3],
 }
 
+/// Default of `service.concurrency`.
+const CONCURRENCY: usize = 64;
+
+/// How often as many requests as may run in parallel are sent before the soak.
+const WARM_ROUNDS: usize = 3;
+
 /// The processes that are dialled through a proxy.
 const PROXIED: [usize; 3] = [PEER, ROUTER_A, ROUTER_B];
 
@@ -83,7 +90,27 @@ impl Sites {
         }
         let sites = Self { nodes, proxies };
         sites.wait_until_all_is_reachable();
+        sites.warm_up();
         sites
+    }
+
+    /// Has every service of the node run as many requests in parallel as it may. The slots of their instances, and
+    /// threads, stay for the next peak, so without this each higher peak during the soak would look like a leak.
+    fn warm_up(&self) {
+        let mut client = self.nodes[NODE].client();
+        for round in 0..WARM_ROUNDS {
+            let services = HOSTILE.iter().chain(&["local", "again"]);
+            let mut sent = 0;
+            for (number, service) in (0..CONCURRENCY).flat_map(|number| services.clone().map(move |it| (number, it))) {
+                let body = format!("warm-{round}-{number}-{service}");
+                client.send(Request::new(service).body([body]).deadline(PATIENCE)).unwrap();
+                sent += 1;
+            }
+            while sent > 0 {
+                let (_, reply) = client.receive(Some(PATIENCE)).unwrap();
+                sent -= usize::from(!matches!(reply, Reply::Partial(_)));
+            }
+        }
     }
 
     fn wait_until_all_is_reachable(&self) {
