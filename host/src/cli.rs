@@ -17,6 +17,7 @@ mod node;
 mod plugins;
 #[cfg(test)]
 mod reference;
+mod reload;
 mod sign;
 mod status;
 mod trace;
@@ -37,6 +38,7 @@ pub(crate) use new::{NewArgs, new};
 use node::NodeArgs;
 pub(crate) use node::print_first_steps;
 pub(crate) use plugins::{InspectArgs, PluginsArgs, inspect, plugins};
+pub(crate) use reload::reload;
 use sign::SIGNING;
 pub(crate) use sign::{SignArgs, sign};
 pub(crate) use status::{ExplainArgs, ListArgs, explain, members, services};
@@ -75,6 +77,7 @@ Examples:
   wasmnode inspect hello.wasm                     report what a file is, and what it imports
   wasmnode deploy hello.wasm                      serve `hello`, or its new version
   wasmnode sign hello.wasm                        sign it, for nodes that load only signed plugins; see sign --help
+  wasmnode reload --config examples/node2.toml    use what has changed in the file
   wasmnode plugins rollback hello                 return to the version before
   wasmnode traffic --config traffic.toml          send random requests between zones, and report the outcome
   wasmnode keygen                                 make this machine's keys; trust --help shows how to use them
@@ -147,6 +150,8 @@ pub(crate) enum Command {
     Plugins(PluginsArgs),
     /// Place a component into the plugin folder, safely, and wait until it serves
     Deploy(DeployArgs),
+    /// Have a node read its configuration and its keys again, and report what changed and what needs a restart
+    Reload(ListArgs),
     /// Sign plugins, for nodes that load only signed ones, or make a pair of signing keys
     #[command(after_help = SIGNING)]
     Sign(SignArgs),

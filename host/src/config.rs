@@ -30,7 +30,7 @@ pub(crate) use fields::Fields;
 pub use overrides::Overrides;
 pub(crate) use security::GroupError;
 pub use security::Permissions;
-pub use source::SourceSettings;
+pub use source::{Reread, SourceSettings};
 pub use traffic::{LoadConfig, LoadSender, Rhythm};
 pub use value::{parse_duration, parse_size};
 
@@ -45,9 +45,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::DeTable;
-use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, ServiceName};
+use wasmnode_core::{Label, Limits, Majordomo, NodeSettings, OnFailure, RunningSettings, ServiceName};
 use wasmnode_files as files;
-use wasmnode_sandbox::{CompileSettings, Provenance, SandboxSettings, Settings};
+use wasmnode_sandbox::{CompileSettings, Provenance, Sandboxes, Settings};
 
 /// Largest configuration or plan, in bytes: 10,000 services with a table each take a tenth of it.
 const FILE_BYTES: u64 = 16 << 20;
@@ -120,10 +120,8 @@ pub struct Config {
     pub state_bytes: u64,
     /// Limits of compiling plugins, and of the compiled files that are kept. From `[limits]`.
     pub compile: CompileSettings,
-    /// Sandbox settings of every service that `sandboxes` does not name. From `[defaults]`.
-    pub sandbox_defaults: SandboxSettings,
-    /// Sandbox settings by service. From `[service.NAME]`.
-    pub sandboxes: BTreeMap<ServiceName, SandboxSettings>,
+    /// Sandbox settings of all services. From `[defaults]` and `[service.NAME]`.
+    pub sandboxes: Sandboxes,
     /// File that the configuration was read from, if there is one.
     pub source: Option<SourceSettings>,
 }
@@ -144,7 +142,7 @@ impl Config {
     pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
         let text = text_of(path, ", or name none to run with the defaults")?;
         let config = parse(&text, path, |table, report| Self::read(table, folder_of(path), overrides, report))?;
-        Ok(Self { source: Some(SourceSettings::new(path, text)), ..config })
+        Ok(Self { source: Some(SourceSettings::new(path, text, overrides)), ..config })
     }
 
     /// Reads a file as [`Config::load`] does, and checks what a node needs on this machine to run with it: the folders
@@ -190,6 +188,12 @@ impl Config {
         Self { has_built_in: overrides.plugins.is_none(), ..defaults }
     }
 
+    /// Takes from another configuration what may change while the node runs.
+    pub fn take_running(&mut self, other: Self) {
+        RunningSettings::of(&other.node).apply_to(&mut self.node);
+        (self.sandboxes, self.drain, self.source) = (other.sandboxes, other.drain, other.source);
+    }
+
     /// Returns the settings of the sandbox.
     #[must_use]
     pub fn sandbox(&self) -> Settings {
@@ -208,8 +212,7 @@ impl Config {
             descriptors: self.plugin_descriptors,
             max_body: self.node.limits.message,
             max_frames: self.node.limits.frames,
-            defaults: self.sandbox_defaults.clone(),
-            by_service: self.sandboxes.clone(),
+            sandboxes: self.sandboxes.clone(),
         }
     }
 
@@ -293,8 +296,7 @@ impl Config {
             plugin_bytes,
             compile,
             state_bytes,
-            sandbox_defaults,
-            sandboxes,
+            sandboxes: Sandboxes { defaults: sandbox_defaults, by_service: sandboxes },
             source: None,
         }
     }

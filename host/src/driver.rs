@@ -2,27 +2,27 @@
 
 mod event;
 mod log;
+mod own_services;
 mod plugins;
+mod reloads;
 mod runs;
 mod startup;
 
-use crate::admin;
 use crate::config::{Config, Endpoint};
 use crate::event_queue::{EventQueue, EventSender, QueuedEvent, event_queue};
 use crate::keys::{KeyError, Trust};
-use crate::reload;
+use crate::reload::{self, Trigger};
 use crate::repeats::Repeats;
 use crate::signals;
 use crate::transport::zmq::{ListenError, Sockets, TransportEvent};
 use event::DriverEvent;
+use own_services::own_services;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, info, warn};
-use wasmnode_api as api;
-use wasmnode_core::{
-    Address, Code, Failure, Input, Node, NodeSettings, Output, RequestId, Run, ServiceName, Time, text,
-};
+use wasmnode_core::{Input, Node, NodeSettings, Output, RequestId, Time, text};
 use wasmnode_sandbox::log_throttle::Kinds;
 use wasmnode_sandbox::{CallId, Event, Plugins, RunEvent, RunId, SandboxError};
 
@@ -135,11 +135,16 @@ pub fn run(config: &Config, on_serving: impl FnOnce(&[String])) -> Result<(), Ru
 
 fn serve(config: &Config, started: Instant, on_serving: impl FnOnce(&[String])) -> Result<(), RunError> {
     let (sending, events) = event_queue::<DriverEvent>()?;
-    let hung_up = signals::listen(&sending.narrow())?;
+    let (reload, triggers) = sync_channel(reload::PENDING);
+    let hang_up = reload.clone();
+    // Those that are pending cover one for which there is no room.
+    signals::listen(&sending.narrow(), move || {
+        let _if_there_is_room = hang_up.try_send(Trigger::Hangup);
+    })?;
     let trust = config.keys.as_deref().map(Trust::open).transpose()?;
     let keys = trust.as_ref().map(Trust::current).cloned();
     let access = keys.as_ref().map(|keys| keys.access(&config.node.name));
-    reload::start(config, trust, hung_up, sending.narrow())?;
+    reload::start(config, trust, triggers, sending.narrow(), sending.narrow())?;
     // Before the plugins, so that a node that runs already is reported by its endpoint, not by its state.
     let sockets = Sockets::listen(config, keys, &sending.narrow())?;
     let plugins = match startup::plugins(config, &sending.narrow(), sockets.endpoints()) {
@@ -161,6 +166,7 @@ fn serve(config: &Config, started: Instant, on_serving: impl FnOnce(&[String])) 
         rounds: ROUNDS,
         started,
         config: config.clone(),
+        reload,
         warnings,
         rejected: 0,
         over_limit: 0,
@@ -214,6 +220,8 @@ struct Driver {
     rounds: u32,
     started: Instant,
     config: Config,
+    /// Sender of reasons to read the configuration again.
+    reload: SyncSender<Trigger>,
     warnings: Kinds,
     /// Number of rejected connections and messages.
     rejected: u64,
@@ -330,6 +338,7 @@ impl Driver {
                 None => return,
             },
             DriverEvent::Transport(event) => return self.transport_event(event),
+            DriverEvent::Reloaded(reloaded) => return self.reloaded(reloaded),
             DriverEvent::Keys(keys) => {
                 info!("the keys have changed: {}", keys.how_many());
                 self.sockets.trust(&keys);
@@ -464,31 +473,4 @@ impl Driver {
         }
         None
     }
-
-    /// `node.explain`: one frame, the address.
-    fn explain(&self, request: &Run) -> Result<String, Failure> {
-        let address = request.body.first().map(|frame| Address::from_bytes(frame));
-        let rejected = || Failure::new(Code::Rejected, "node.explain takes a service, or SERVICE@NODE");
-        admin::json(&admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
-    }
-
-    /// Answers a request for one of the node's own services; `None` if the answer follows later, by the event queue.
-    fn answer_own_service(&mut self, request: &Run) -> Option<Input> {
-        let result = match request.service.as_str() {
-            api::PLUGINS => return self.plugins_command(request),
-            api::MEMBERS => admin::json(&admin::members(&self.node, &self.config.node.zone)),
-            api::EXPLAIN => self.explain(request),
-            _ => {
-                let counters = [self.rejected, self.over_limit];
-                admin::json(&admin::services(&self.node, &self.plugins, &self.sockets, counters, self.now()))
-            }
-        };
-        Some(Input::Finished { request: request.id, result: result.map(|text| vec![text.into()]) })
-    }
-}
-
-/// Returns the node's own services, besides `mmi.*`.
-fn own_services() -> impl Iterator<Item = ServiceName> {
-    let names = [api::SERVICES, api::PLUGINS, api::MEMBERS, api::EXPLAIN];
-    names.into_iter().filter_map(|name| name.parse().ok())
 }

@@ -30,6 +30,7 @@ fn execute(cli: &Cli) -> Result<ExitCode, cli::Failed> {
         Some(Command::Trace(trace)) => cli::trace(trace, config),
         Some(Command::Plugins(plugins)) => cli::plugins(plugins, config),
         Some(Command::Deploy(deploy)) => cli::deploy(deploy, config),
+        Some(Command::Reload(listing)) => cli::reload(listing, config),
         Some(Command::Sign(sign)) => cli::sign(sign),
         Some(Command::New(new)) => cli::new(new),
         Some(Command::Inspect(inspect)) => cli::inspect(inspect, config),

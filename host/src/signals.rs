@@ -16,7 +16,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -42,13 +41,13 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Time for the log's thread to write the last line of a process that hangs.
 const LOG_GRACE: Duration = Duration::from_millis(100);
 
-/// Installs the signal handlers. The receiver gets a message for each SIGHUP that requests a reload.
+/// Installs the signal handlers. `hang_up` is called for each SIGHUP that requests a reload.
 ///
 /// Call it within the runtime.
 ///
 /// # Errors
 /// If the system refuses a handler.
-pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
+pub(crate) fn listen(sending: &EventSender<Input>, hang_up: impl Fn() + Send + 'static) -> io::Result<()> {
     let end = End { sending: sending.clone(), signals: Arc::default() };
     for number in ENDING {
         let (mut received, end) = (signal(SignalKind::from_raw(number))?, end.clone());
@@ -68,13 +67,10 @@ pub(crate) fn listen(sending: &EventSender<Input>) -> io::Result<Receiver<()>> {
             }
         });
     }
-    // One pending message covers those that follow.
-    let (hang_up, hung_up) = sync_channel(1);
-    listen_for_hang_ups(end, hang_up)?;
-    Ok(hung_up)
+    listen_for_hang_ups(end, hang_up)
 }
 
-fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
+fn listen_for_hang_ups(end: End, hang_up: impl Fn() + Send + 'static) -> io::Result<()> {
     // Under nohup the node must outlive its terminal.
     let has_terminal = !is_ignored(libc::SIGHUP) && is_on_terminal();
     let mut received = signal(SignalKind::hangup())?;
@@ -84,7 +80,7 @@ fn listen_for_hang_ups(end: End, hang_up: SyncSender<()>) -> io::Result<()> {
                 info!("the terminal was closed");
                 end.advance();
             } else {
-                let _one_is_pending = hang_up.try_send(());
+                hang_up();
             }
         }
     });

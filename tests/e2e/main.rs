@@ -37,6 +37,7 @@ mod provenance;
 mod proxy;
 mod python;
 mod reconnect;
+mod reload;
 mod restart;
 mod serving;
 mod signals;

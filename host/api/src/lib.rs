@@ -1,4 +1,4 @@
-//! Reports of a node in JSON: `node.services`, `node.plugins`, `node.members` and `node.explain`.
+//! Reports of a node in JSON: `node.services`, `node.plugins`, `node.members`, `node.explain` and `node.reload`.
 //!
 //! Plain data, which clients read with [`serde`]. Unknown fields are ignored, so that newer nodes can add some.
 
@@ -20,6 +20,18 @@ pub const MEMBERS: &str = "node.members";
 
 /// Service that explains where a request would be served, and why: an [`ExplainReport`].
 pub const EXPLAIN: &str = "node.explain";
+
+/// Service that reads the configuration and the keys of the node again: a [`ReloadReport`].
+pub const RELOAD: &str = "node.reload";
+
+/// Outcome of reading the configuration again.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Keys whose new values the node uses now.
+    pub changed: Vec<String>,
+    /// Keys whose new values the node will use after a restart.
+    pub needs_restart: Vec<String>,
+}
 
 /// State of a node.
 #[derive(Debug, Serialize, Deserialize)]

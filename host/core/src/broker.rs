@@ -20,6 +20,7 @@ mod next_hop;
 mod partial_replies;
 mod pending;
 mod quotas;
+mod reconfiguration;
 mod refusals;
 mod registration;
 mod request;

@@ -46,7 +46,7 @@ pub use paths::{PathEffect, Paths};
 pub use settings::PLUGIN_DEADLINE;
 pub use settings::{
     CallsAs, DirectorySettings, Limits, Majordomo, MembersSettings, Neighbour, NodeSettings, OnFailure, PathSettings,
-    PeerSettings, RouterSettings, Seed, ServiceSettings,
+    PeerSettings, RouterSettings, RunningSettings, Seed, ServiceSettings,
 };
 pub use time::Time;
 pub use wasmnode_protocol::{

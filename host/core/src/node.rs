@@ -82,6 +82,10 @@ impl Node {
             Input::Finished { request, result } => self.broker.finish(request, result, now),
             Input::Call { call, parent, service, body } => self.broker.call(call, parent, service, body, now),
             Input::Trust(access) => self.trust(access, now),
+            Input::Reconfigure(settings) => {
+                (self.patience, self.on_failure) = (settings.majordomo.wait, settings.majordomo.on_failure);
+                self.broker.reconfigure(*settings, now);
+            }
             Input::Tick => {}
             Input::Drain => {
                 self.withdraw_from_zone(now);

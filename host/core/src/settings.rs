@@ -55,6 +55,46 @@ impl NodeSettings {
     }
 }
 
+/// The settings that may change while the node runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningSettings {
+    /// As [`Limits::requests`].
+    pub requests: usize,
+    /// As [`Limits::requests_per_client`].
+    pub requests_per_client: usize,
+    /// As [`Limits::workers`].
+    pub workers: usize,
+    /// As [`Limits::call_depth`].
+    pub call_depth: usize,
+    /// As [`Limits::reconnect`].
+    pub reconnect: Duration,
+    /// As [`NodeSettings::majordomo`].
+    pub majordomo: Majordomo,
+    /// As [`NodeSettings::defaults`].
+    pub defaults: ServiceSettings,
+    /// As [`NodeSettings::services`].
+    pub services: BTreeMap<ServiceName, ServiceSettings>,
+}
+
+impl RunningSettings {
+    /// Returns those of a node.
+    #[must_use]
+    pub fn of(settings: &NodeSettings) -> Self {
+        let Limits { requests, requests_per_client, workers, call_depth, reconnect, .. } = settings.limits;
+        let NodeSettings { majordomo, defaults, services, .. } = settings.clone();
+        Self { requests, requests_per_client, workers, call_depth, reconnect, majordomo, defaults, services }
+    }
+
+    /// Replaces those of a node.
+    pub fn apply_to(self, settings: &mut NodeSettings) {
+        let Self { requests, requests_per_client, workers, call_depth, reconnect, majordomo, defaults, services } =
+            self;
+        let limits = Limits { requests, requests_per_client, workers, call_depth, reconnect, ..settings.limits };
+        (settings.limits, settings.majordomo, settings.defaults, settings.services) =
+            (limits, majordomo, defaults, services);
+    }
+}
+
 /// Endpoint at which a member of the zone may be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {

@@ -35,16 +35,17 @@ pub use calls::{CallId, Finished, RunEvent, RunId};
 pub use error::{EngineError, NotLoadable, SandboxError};
 pub use event_sender::{Capacity, EventSender, Permit};
 pub use host_state::egress_policy::NodeAddresses;
+pub use host_state::fs::UnopenedFolder;
 pub use loading::compile::compile_process;
 pub use loading::content::digest;
 pub use loading::inspect::{InspectError, Inspection, NotCompiled, inspect};
 pub use loading::names::loadable;
 pub use loading::scanner::signature_of;
-pub use plugins::{FolderEvent, OfferChange, Plugins, folder_identity};
+pub use plugins::{FolderEvent, OfferChange, Plugins, check_folders, folder_identity};
 pub use run::job::Run;
 pub use settings::{
-    BuiltIn, CompileSettings, FolderGrant, Grants, HttpGrant, Provenance, Reuse, SandboxSettings, Settings, Signer,
-    Trial,
+    BuiltIn, CompileSettings, FolderGrant, Grants, HttpGrant, Provenance, Reuse, SandboxSettings, Sandboxes, Settings,
+    Signer, Trial,
 };
 
 use loading::event::PluginEvent;

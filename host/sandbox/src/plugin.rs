@@ -1,22 +1,17 @@
 //! One version of a plugin: its linked component, its runs and its statistics.
 
 use crate::calls::{Calls, RunEvent};
-use crate::event_sender::Capacity;
 use crate::guests::kind::Kind;
 use crate::guests::{command, http};
-use crate::host_state::blocking::Blocking;
-use crate::host_state::exchange::Lookups;
-use crate::host_state::fs::GrantedFolder;
-use crate::host_state::stdio::ServiceLog;
+use crate::host_state::STOPPED;
 use crate::host_state::wasi_context::ServiceContext;
-use crate::host_state::{PARTIAL_ROOM, STOPPED};
 use crate::linker::Sandbox;
 use crate::run::failed_runs::FailedRuns;
 use crate::run::job::{Outcome, Run};
 use crate::run::placement::Placement;
 use crate::run::quarantine::Quarantine;
 use crate::settings::{SandboxSettings, Trial};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -43,6 +38,7 @@ pub(crate) struct Plugin {
 }
 
 /// Origin of a plugin.
+#[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) file: PathBuf,
     pub(crate) digest: String,
@@ -50,6 +46,14 @@ pub(crate) struct Origin {
     /// Signature that the file was admitted with.
     pub(crate) signature: Option<String>,
     pub(crate) loaded_at: SystemTime,
+}
+
+impl Origin {
+    /// Returns that of a file that is loaded now.
+    pub(crate) fn now(file: &Path, digest: &str, bytes: usize, signature: Option<String>) -> Self {
+        let loaded_at = SystemTime::now();
+        Self { file: file.into(), digest: digest.into(), bytes: bytes as u64, signature, loaded_at }
+    }
 }
 
 impl Plugin {
@@ -61,39 +65,38 @@ impl Plugin {
         settings: SandboxSettings,
         calls: Arc<Calls>,
     ) -> Self {
-        let log = Arc::new(ServiceLog::new(service.clone(), settings.log_lines));
-        let placement = Placement::default();
-        let (requests, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let health = Mutex::new(Quarantine::new(settings.quarantine_after));
-        let partials = Capacity::new(PARTIAL_ROOM);
-        let lookups = Lookups::new(Arc::clone(&sandbox.shared.node_addresses));
-        let folders = settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect();
-        let (blocking, shares) = (Blocking::new(), Arc::clone(&sandbox.shared));
-        let context = Arc::new(ServiceContext {
-            service,
-            settings,
-            log,
-            calls,
-            partial_capacity: partials,
-            max_body: sandbox.max_body,
-            max_frames: sandbox.max_frames,
-            lookups,
-            folders,
-            blocking,
-            shared: shares,
-        });
-        let (generation, has_fallback) = (AtomicU64::new(0), AtomicBool::new(false));
+        let shared = Arc::clone(&sandbox.shared);
+        let context = ServiceContext::new(service, settings, calls, sandbox.max_body, sandbox.max_frames, shared);
+        Self::in_context(context, kind, origin)
+    }
+
+    /// Returns the same version with other settings, for the runs that follow.
+    pub(crate) fn with_settings(&self, settings: SandboxSettings) -> Self {
+        let ServiceContext { service, calls, max_body, max_frames, shared, .. } = &*self.context;
+        let (service, calls, shared) = (service.clone(), Arc::clone(calls), Arc::clone(shared));
+        let context = ServiceContext::new(service, settings, calls, *max_body, *max_frames, shared);
+        let count = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
         Self {
-            context,
+            requests: count(&self.requests),
+            crashes: count(&self.crashes),
+            generation: count(&self.generation),
+            has_fallback: AtomicBool::new(self.has_fallback.load(Ordering::Relaxed)),
+            ..Self::in_context(context, self.kind.without_instances(), self.origin.clone())
+        }
+    }
+
+    fn in_context(context: ServiceContext, kind: Kind, origin: Origin) -> Self {
+        Self {
+            health: Mutex::new(Quarantine::new(context.settings.quarantine_after)),
+            context: Arc::new(context),
             origin,
             kind,
-            placement,
+            placement: Placement::default(),
             failed_runs: FailedRuns::new(),
-            requests,
-            crashes,
-            health,
-            generation,
-            has_fallback,
+            requests: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            has_fallback: AtomicBool::new(false),
         }
     }
 

@@ -7,9 +7,11 @@
 
 mod apply;
 mod commands;
+mod reconfiguration;
 
 pub use apply::{FolderEvent, OfferChange};
 pub use commands::folder_identity;
+pub use reconfiguration::check_folders;
 
 use crate::Event;
 use crate::calls::{CallId, Calls, Finished, RunEvent, RunId};
@@ -25,7 +27,7 @@ use crate::loading::loader::Loader;
 use crate::loading::versions::Versions;
 use crate::loading::watch::Hints;
 use crate::run::job::Run;
-use crate::settings::Settings;
+use crate::settings::{Sandboxes, Settings};
 use commands::{Folder, Trials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -73,6 +75,7 @@ pub struct Plugins {
     history: Option<Arc<History>>,
     /// `None` if the node loads no plugins.
     loader: Option<Arc<Loader>>,
+    sandboxes: Sandboxes,
     /// Services whose initial files are still compiling; `None` until all initial files have been tried.
     unfinished: Option<BTreeSet<ServiceName>>,
     /// Requests for a rollback to a version that is still being restored.
@@ -131,6 +134,7 @@ impl Plugins {
             trials: Trials::default(),
             history,
             loader,
+            sandboxes: settings.sandboxes.clone(),
             unfinished,
             pending_rollbacks: Vec::new(),
         })

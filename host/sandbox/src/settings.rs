@@ -43,6 +43,13 @@ pub struct Settings {
     pub max_body: usize,
     /// Largest number of frames of a body, in either direction. `limits.frames`.
     pub max_frames: usize,
+    /// Settings of all services.
+    pub sandboxes: Sandboxes,
+}
+
+/// Settings of all services, which may change while the node runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandboxes {
     /// Settings of every service that `by_service` does not name. `[defaults]`.
     pub defaults: SandboxSettings,
     /// Settings by service. `[service.NAME]`.
@@ -58,7 +65,7 @@ pub struct BuiltIn {
     pub bytes: &'static [u8],
 }
 
-impl Settings {
+impl Sandboxes {
     /// Returns the settings of a service: its own, else the defaults.
     #[must_use]
     pub fn of(&self, service: &ServiceName) -> &SandboxSettings {

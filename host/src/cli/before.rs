@@ -30,7 +30,7 @@ impl Before {
         let (mut folder, mut json) = (None, None);
         let to: Option<&mut ConnectArgs> = match command {
             Some(Command::Call(call)) => Some(&mut call.to),
-            Some(Command::Services(listing) | Command::Members(listing)) => {
+            Some(Command::Services(listing) | Command::Members(listing) | Command::Reload(listing)) => {
                 json = Some(&mut listing.json);
                 Some(&mut listing.to)
             }

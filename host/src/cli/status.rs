@@ -63,7 +63,7 @@ pub(crate) fn explain(args: &ExplainArgs, config: Option<&Path>) -> Result<ExitC
 }
 
 /// Sends the request to the node and prints the report, as JSON or as a table.
-fn print_list(
+pub(super) fn print_list(
     client: &mut Client,
     args: &ListArgs,
     request: Request,

@@ -42,7 +42,7 @@ impl Config {
                 ));
             }
         }
-        let has_sandbox = self.sandboxes.values().any(|sandbox| *sandbox != self.sandbox_defaults);
+        let has_sandbox = self.sandboxes.by_service.values().any(|sandbox| *sandbox != self.sandboxes.defaults);
         if self.services.is_some() || has_sandbox {
             doubts.push("node.services, service: a router loads no plugins, and ignores what is set for them".into());
         }
@@ -81,8 +81,8 @@ impl Config {
     }
 
     fn misspelt(&self, known: &[&str], why: &str) -> Vec<String> {
-        let unknown = self.sandboxes.keys().map(ServiceName::as_str).filter(|name| !known.contains(name));
-        let is_set = |name: &str| self.sandboxes.keys().any(|set| set.as_str() == name);
+        let unknown = self.sandboxes.by_service.keys().map(ServiceName::as_str).filter(|name| !known.contains(name));
+        let is_set = |name: &str| self.sandboxes.by_service.keys().any(|set| set.as_str() == name);
         let free: Vec<&str> = known.iter().copied().filter(|name| !is_set(name)).collect();
         let doubt = |name| {
             let near = nearest(name, free.iter().copied())?;

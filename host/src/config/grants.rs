@@ -76,7 +76,7 @@ mod tests {
 
     fn given(defaults: &str) -> Result<Grants, String> {
         let config = Config::parse(&format!("[defaults]\n{defaults}"), Path::new("/etc/n.toml"));
-        config.map(|config| config.sandbox_defaults.grants).map_err(|error| error.to_string())
+        config.map(|config| config.sandboxes.defaults.grants).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wasmnode_core::Label;
 
 /// Settings that replace those of the file. Relative paths start at the current folder.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// Replaces `node.name`.
     pub name: Option<Label>,

@@ -3,7 +3,7 @@
 use super::*;
 use std::num::NonZeroU32;
 use wasmnode_core::{CallsAs, DirectorySettings, PLUGIN_DEADLINE, PeerSettings, Seed, ServiceSettings};
-use wasmnode_sandbox::{FolderGrant, Grants, HttpGrant, Reuse, Trial};
+use wasmnode_sandbox::{FolderGrant, Grants, HttpGrant, Reuse, SandboxSettings, Trial};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -39,8 +39,8 @@ fn an_empty_file_means_the_defaults() {
     assert!(config.cache.is_absolute());
     assert_eq!(config.drain, Duration::from_secs(10));
     assert_eq!((config.instances, config.plugin_descriptors), (1_000, None));
-    assert_eq!(config.sandbox_defaults, SandboxSettings::default());
-    assert!(config.sandboxes.is_empty());
+    assert_eq!(config.sandboxes.defaults, SandboxSettings::default());
+    assert!(config.sandboxes.by_service.is_empty());
 }
 
 #[test]
@@ -143,17 +143,17 @@ fn every_key_reaches_its_field() {
             http: vec![HttpGrant { host: "h.example".into(), port: Some(8), address: None }],
         },
     };
-    assert_eq!(config.sandboxes, BTreeMap::from([(name("print"), sandbox)]));
+    assert_eq!(config.sandboxes.by_service, BTreeMap::from([(name("print"), sandbox)]));
 }
 
 #[test]
 fn a_service_takes_what_it_leaves_out_from_the_defaults() {
     let config = parse("service.a.memory = '2MiB'\n[defaults]\nmemory = '1MiB'\nreuse = 5\nqueue = 7\n[service.b]");
     let five = Reuse::Requests(NonZeroU32::new(5).unwrap());
-    let sandbox = config.sandbox();
+    let sandbox = config.sandbox().sandboxes;
     assert_eq!((sandbox.of(&name("a")).memory, sandbox.of(&name("a")).reuse), (2 << 20, five));
-    assert_eq!(sandbox.of(&name("b")), &config.sandbox_defaults);
-    assert_eq!(sandbox.of(&name("elsewhere")), &config.sandbox_defaults);
+    assert_eq!(sandbox.of(&name("b")), &config.sandboxes.defaults);
+    assert_eq!(sandbox.of(&name("elsewhere")), &config.sandboxes.defaults);
     assert_eq!(config.node.services[&name("a")].queue, 7);
     assert_eq!(config.node.services[&name("b")], config.node.defaults);
 }
@@ -161,7 +161,7 @@ fn a_service_takes_what_it_leaves_out_from_the_defaults() {
 #[test]
 fn a_singleton_runs_one_request_at_a_time() {
     let config = parse("[defaults]\nreuse = 5\nconcurrency = 9\n[service.a]\nlifetime = 'singleton'\n[service.b]");
-    assert_eq!(config.sandbox().of(&name("a")).reuse, Reuse::Singleton);
+    assert_eq!(config.sandbox().sandboxes.of(&name("a")).reuse, Reuse::Singleton);
     assert_eq!(config.node.services[&name("a")].concurrency, 1);
     assert_eq!(config.node.services[&name("b")].concurrency, 9);
     parse("[service.a]\nlifetime = 'singleton'\nreuse = 1\nconcurrency = 1");
@@ -170,9 +170,9 @@ fn a_singleton_runs_one_request_at_a_time() {
 #[test]
 fn a_service_may_override_the_singleton_of_the_defaults() {
     let config = parse("[defaults]\nlifetime = 'singleton'\n[service.a]\nlifetime = 'request'\n[service.b]");
-    assert_eq!(config.sandbox().of(&name("a")).reuse, Reuse::Requests(NonZeroU32::MIN));
+    assert_eq!(config.sandbox().sandboxes.of(&name("a")).reuse, Reuse::Requests(NonZeroU32::MIN));
     assert_eq!(config.node.services[&name("a")].concurrency, 64);
-    assert_eq!(config.sandbox().of(&name("b")).reuse, Reuse::Singleton);
+    assert_eq!(config.sandbox().sandboxes.of(&name("b")).reuse, Reuse::Singleton);
     assert_eq!(config.node.defaults.concurrency, 1);
 }
 
@@ -213,8 +213,8 @@ fn the_examples_are_valid() {
     assert_eq!(node2.listen[1], Endpoint::Tcp("127.0.0.1:5556".into()));
     assert!(node1.node.services.contains_key("print"));
     assert!(node2.node.services.contains_key("afficher"));
-    assert_eq!(node1.sandbox_defaults, SandboxSettings::default());
-    assert_eq!(node1.sandboxes[&name("print")], SandboxSettings::default(), "node1.toml names the defaults");
+    assert_eq!(node1.sandboxes.defaults, SandboxSettings::default());
+    assert_eq!(node1.sandboxes.by_service[&name("print")], SandboxSettings::default(), "node1.toml names the defaults");
     // Without a setting, the deadline of plugins applies.
     let named = ServiceSettings { deadline: Some(PLUGIN_DEADLINE), ..ServiceSettings::default() };
     assert_eq!(node1.node.services[&name("print")], named, "node1.toml names the defaults");

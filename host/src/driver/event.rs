@@ -1,6 +1,7 @@
 //! Events that wake the driver, gathered from the modules that declare them.
 
 use crate::keys::Keys;
+use crate::reload::Reloaded;
 use crate::transport::zmq::TransportEvent;
 use wasmnode_core::Input;
 
@@ -15,6 +16,8 @@ pub(super) enum DriverEvent {
     Transport(TransportEvent),
     /// Changed set of trusted keys.
     Keys(Keys),
+    /// The configuration was read again.
+    Reloaded(Reloaded),
 }
 
 impl From<Input> for DriverEvent {
@@ -32,6 +35,12 @@ impl From<wasmnode_sandbox::Event> for DriverEvent {
 impl From<TransportEvent> for DriverEvent {
     fn from(event: TransportEvent) -> Self {
         Self::Transport(event)
+    }
+}
+
+impl From<Reloaded> for DriverEvent {
+    fn from(reloaded: Reloaded) -> Self {
+        Self::Reloaded(reloaded)
     }
 }
 

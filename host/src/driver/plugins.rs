@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::admin::json;
-use wasmnode_core::{Caller, Code, Failure, Input, RequestId, Run};
+use wasmnode_core::{Code, Failure, Input, RequestId, Run};
 use wasmnode_sandbox::RunId;
 
 impl Driver {
@@ -19,24 +19,19 @@ impl Driver {
                 return None;
             }
             (["folder"], caller) => {
-                let is_admin = matches!(caller, Caller::Client(peer) if self.node.is_admin(peer));
+                let is_admin = self.check_admin(caller, "").is_ok();
                 self.plugins.folder(is_admin).and_then(|folder| json(&folder))
             }
             (["try", service, staged, called @ ..], _) if called.len() <= 1 => {
                 let called = called.first().copied();
                 self.plugins.verdict(service, staged, called).and_then(|verdict| json(&verdict))
             }
-            (["rollback", service], Caller::Client(peer)) if self.node.is_admin(peer) => {
-                let run = RunId(request.id.0);
-                match service.parse().map_err(Failure::from).and_then(|service| self.plugins.roll_back(service, run)) {
+            (["rollback", service], caller) => {
+                let service = self.check_admin(caller, "roll back plugins").and_then(|()| Ok(service.parse()?));
+                match service.and_then(|service| self.plugins.roll_back(service, RunId(request.id.0))) {
                     Ok(()) => return None,
                     Err(failure) => Err(failure),
                 }
-            }
-            (["rollback", _], _) => {
-                let reason = "only a client of this node may roll back plugins, with a key that has `admin`, or by ipc \
-                              where no keys are required";
-                Err(Failure::new(Code::Forbidden, reason))
             }
             _ => {
                 let reason = "node.plugins takes no body, or the frames \"rollback\" and NAME, \"folder\", or \"try\", \

@@ -7,6 +7,7 @@ use crate::connection::{ConnectionId, LinkId};
 use crate::failure::Failure;
 use crate::message::{Body, Frame, Reply, Request};
 use crate::name::{Label, ServiceName};
+use crate::settings::RunningSettings;
 use std::time::Duration;
 
 /// Input that a driver reports to a node.
@@ -103,6 +104,8 @@ pub enum Input {
     },
     /// Replace the access rules for all keys. Only for a node that has had rules from the start.
     Trust(Access),
+    /// Replace settings. Requests that are held keep their deadlines.
+    Reconfigure(Box<RunningSettings>),
     /// Nothing but time has passed.
     Tick,
     /// Accept no further requests.

@@ -6,7 +6,7 @@ use crate::message::path::{self, Update, UpdateContent};
 use crate::message::peer::{Forward, Member, MemberKind};
 use crate::name::Label;
 use crate::paths::Policy;
-use crate::settings::{Neighbour, RouterSettings, ServiceSettings};
+use crate::settings::{Neighbour, RouterSettings, RunningSettings, ServiceSettings};
 
 const BOOT: u64 = 1_000;
 
@@ -250,4 +250,21 @@ fn requests_that_are_overdue_together_end_in_several_turns() {
         failed += sent as u64;
     }
     assert_eq!(failed, REQUESTS);
+}
+
+#[test]
+fn settings_that_change_hold_for_what_waits_and_for_what_comes() {
+    let mut node = busy_node();
+    let runs = |node: &mut Node| outputs(node).iter().filter(|output| matches!(output, Output::Run(_))).count();
+    let defaults = ServiceSettings { concurrency: 70, queue: 0, idempotent: true, ..ServiceSettings::default() };
+    let mut settings = RunningSettings::of(&NodeSettings { defaults, ..NodeSettings::default() });
+    node.handle(Input::Reconfigure(Box::new(settings.clone())), Time::ZERO);
+    assert_eq!(runs(&mut node), 6, "64 run already");
+    send_request(&mut node, REQUESTS);
+    assert_eq!(node.counters().failed[&Code::Overloaded], 1, "the queue is over its new limit");
+    settings.requests = 1;
+    settings.defaults.queue = 10_000;
+    node.handle(Input::Reconfigure(Box::new(settings)), Time::ZERO);
+    send_request(&mut node, REQUESTS + 1);
+    assert_eq!(node.counters().failed[&Code::Overloaded], 2, "limits.requests is reached");
 }

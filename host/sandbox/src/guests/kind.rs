@@ -94,6 +94,15 @@ impl Kind {
         linked.map_err(|error| Unfit::Mismatch(EngineError(error)))
     }
 
+    /// Returns the same component without idle instances.
+    pub(crate) fn without_instances(&self) -> Self {
+        match self {
+            Self::Service(guest) => Self::Service(guest.without_instances()),
+            Self::Command(pre) => Self::Command(pre.clone()),
+            Self::Http(pre) => Self::Http(pre.clone()),
+        }
+    }
+
     /// Name of the kind, for people.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -33,6 +33,10 @@ impl ServiceGuest {
         Self { pre, idle: Mutex::default() }
     }
 
+    pub(crate) fn without_instances(&self) -> Self {
+        Self::new(self.pre.clone())
+    }
+
     /// Serves one request, in an idle or a new instance.
     pub(crate) async fn serve(&self, context: &Arc<ServiceContext>, request: &Run) -> Outcome {
         let mut instance = match self.take_idle() {

@@ -53,7 +53,7 @@ pub(crate) struct GrantedFolder {
 
 /// Error of a granted folder that cannot be opened.
 #[derive(Debug)]
-pub(crate) struct UnopenedFolder {
+pub struct UnopenedFolder {
     host: PathBuf,
     source: io::Error,
 }

@@ -9,8 +9,8 @@ use crate::host_state::egress::{self, Egress};
 use crate::host_state::egress_policy::NodeAddresses;
 use crate::host_state::exchange::Lookups;
 use crate::host_state::fs::{GrantedFolder, Root, Usages};
-use crate::host_state::grants;
 use crate::host_state::stdio::{ServiceLog, Stdio};
+use crate::host_state::{PARTIAL_ROOM, grants};
 use crate::settings::SandboxSettings;
 use std::sync::Arc;
 use tracing::Level;
@@ -51,6 +51,29 @@ pub(crate) struct SharedLimits {
 }
 
 impl ServiceContext {
+    pub(crate) fn new(
+        service: ServiceName,
+        settings: SandboxSettings,
+        calls: Arc<Calls>,
+        max_body: usize,
+        max_frames: usize,
+        shared: Arc<SharedLimits>,
+    ) -> Self {
+        Self {
+            log: Arc::new(ServiceLog::new(service.clone(), settings.log_lines)),
+            folders: settings.grants.fs.iter().cloned().map(GrantedFolder::new).collect(),
+            lookups: Lookups::new(Arc::clone(&shared.node_addresses)),
+            service,
+            settings,
+            calls,
+            partial_capacity: Capacity::new(PARTIAL_ROOM),
+            max_body,
+            max_frames,
+            blocking: Blocking::new(),
+            shared,
+        }
+    }
+
     /// Takes a permit for a descriptor; logs a warning if none is left.
     pub(crate) fn take_descriptor(&self, request: RunId) -> Option<DescriptorPermit> {
         let place = self.shared.descriptors.take();

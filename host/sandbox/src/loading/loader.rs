@@ -19,7 +19,7 @@ use crate::loading::scanner::{Change, Scanner, Stamp};
 use crate::loading::task::{Done, Postponed, Task};
 use crate::loading::watch::{Hints, Staged, Watch};
 use crate::plugin::{Origin, Plugin};
-use crate::settings::Settings;
+use crate::settings::{Sandboxes, Settings};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,7 @@ pub(crate) struct Loader {
     sandbox: Sandbox,
     compiler: Compiler,
     pub(crate) settings: Settings,
+    sandboxes: Mutex<Sandboxes>,
     /// Folder of plugins.
     pub(crate) folder: PathBuf,
     calls: Arc<Calls>,
@@ -77,10 +78,12 @@ impl Loader {
         let (hints, loaded, logs) = (Arc::default(), Mutex::default(), Mutex::default());
         let (restores, candidate, deployed) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (folder, was_read) = (folder.to_path_buf(), AtomicBool::new(false));
+        let sandboxes = Mutex::new(settings.sandboxes.clone());
         Self {
             sandbox,
             compiler,
             settings,
+            sandboxes,
             folder,
             calls,
             hints,
@@ -109,6 +112,11 @@ impl Loader {
         let queue = CompileQueue::start(self, &sending).map_err(SandboxError::Thread)?;
         let loader = Arc::clone(self);
         guard::spawn("folder", move || loader.run(&queue, &sending)).map_err(SandboxError::Thread)
+    }
+
+    /// Replaces the settings of services, for plugins that are built later.
+    pub(crate) fn reconfigure(&self, sandboxes: Sandboxes) {
+        *lock(&self.sandboxes) = sandboxes;
     }
 
     /// Compiler of the files.
@@ -401,7 +409,7 @@ impl Loader {
         let plugin = match self.take_candidate(service, digest, signature.as_deref()) {
             Some(plugin) => plugin,
             None => {
-                let origin = origin(file, digest, bytes.len(), signature);
+                let origin = Origin::now(file, digest, bytes.len(), signature);
                 self.build_and_log(service, &bytes, origin, attempt)?
             }
         };
@@ -467,7 +475,7 @@ impl Loader {
         attempt: &Attempt,
     ) -> Result<Plugin, LoadError> {
         let component = self.compiler.component(bytes, &origin.digest, attempt)?;
-        let (settings, calls) = (self.settings.of(service).clone(), Arc::clone(&self.calls));
+        let (settings, calls) = (lock(&self.sandboxes).of(service).clone(), Arc::clone(&self.calls));
         let kind = Kind::of(&self.sandbox, &component).map_err(LoadError::Unfit)?;
         // Detects a folder that cannot be opened now, not at the first request.
         settings.grants.fs.iter().try_for_each(GrantedFolder::check).map_err(LoadError::Folder)?;
@@ -484,11 +492,6 @@ pub(crate) fn log_admission(file: &Path, verified: Option<&str>) {
 
 fn refused(why: String) -> Verdict {
     Verdict::Refused(text::into_line(why, Failure::MAX_REASON))
-}
-
-pub(crate) fn origin(file: &Path, digest: &str, bytes: usize, signature: Option<String>) -> Origin {
-    let loaded_at = SystemTime::now();
-    Origin { file: file.into(), digest: digest.into(), bytes: bytes as u64, signature, loaded_at }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

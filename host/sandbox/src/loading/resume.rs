@@ -5,7 +5,7 @@ use crate::loading::content::{Content, digest};
 use crate::loading::error::LoadError;
 use crate::loading::event::PluginEvent;
 use crate::loading::history::Version;
-use crate::loading::loader::{Loader, lock, log_admission, origin};
+use crate::loading::loader::{Loader, lock, log_admission};
 use crate::loading::names::loadable;
 use crate::loading::provenance::{FileName, in_folder};
 use crate::loading::scanner::Stamp;
@@ -73,7 +73,7 @@ impl Loader {
             && let Ok(verified) = self.admit(&in_folder(file), bytes, digest, signature.clone())
         {
             let signature = signature.clone().and_then(Result::ok);
-            let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), signature) };
+            let origin = Origin { loaded_at, ..Origin::now(file, digest, bytes.len(), signature) };
             let plugin = self.build(service, bytes, origin, attempt)?;
             log_admission(file, verified.as_deref());
             return Ok(plugin);
@@ -82,7 +82,7 @@ impl Loader {
         let bytes = history.bytes(digest).map_err(LoadError::History)?;
         self.admit(&in_folder(file), &bytes, digest, version.signature.clone().map(Ok))
             .map_err(LoadError::Unverified)?;
-        let origin = Origin { loaded_at, ..origin(file, digest, bytes.len(), version.signature.clone()) };
+        let origin = Origin { loaded_at, ..Origin::now(file, digest, bytes.len(), version.signature.clone()) };
         self.build(service, &bytes, origin, attempt)
     }
 
@@ -114,7 +114,7 @@ impl Loader {
         let verified = self.admit(&called, &content.bytes, &digest, content.signature.clone());
         verified.map_err(LoadError::Unverified)?;
         let signature = content.signature.and_then(Result::ok);
-        let origin = origin(&file, &digest, content.bytes.len(), signature);
+        let origin = Origin::now(&file, &digest, content.bytes.len(), signature);
         let plugin = self.build_and_log(service, &content.bytes, origin, attempt)?;
         // A deployed file must serve, even if its bytes were rolled back.
         lock(&self.loaded).retain(|loaded, last| loaded != service || *last != digest);

@@ -2,6 +2,7 @@
 
 use crate::loading::history::{Record, RolledBack, Version};
 use crate::plugin::{Origin, Plugin};
+use crate::settings::SandboxSettings;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -227,6 +228,20 @@ impl Versions {
         self.kept.push(Generation { version, plugin: Some(Arc::new(plugin)), is_rolled_back: false });
         self.serving = Some(self.kept.len() - 1);
         Installed::As(self.newest)
+    }
+
+    /// Gives all versions these settings.
+    pub(crate) fn reconfigure(&mut self, settings: &SandboxSettings) {
+        let serving = self.serving().filter(|serving| serving.context.settings != *settings).is_some();
+        for plugin in self.kept.iter_mut().filter_map(|kept| kept.plugin.as_mut()) {
+            if plugin.context.settings != *settings {
+                *plugin = Arc::new(plugin.with_settings(settings.clone()));
+            }
+        }
+        if let Some(serving) = self.serving().filter(|_| serving) {
+            // The crashes are counted anew.
+            serving.report_quarantine();
+        }
     }
 
     /// Drops the oldest version, unless it serves after a rollback: then the one after it. Its bytes stay rolled back.

@@ -42,9 +42,10 @@ impl Plugins {
                 None
             }
             PluginEvent::Loaded(service, Loaded { plugin, is_deployed, claim }) => {
+                let plugin = self.with_current_settings(*plugin);
                 let generations = self.generations(&service);
                 let was_offered = generations.serving().is_some();
-                let installed = generations.install(*plugin, is_deployed);
+                let installed = generations.install(plugin, is_deployed);
                 let record = generations.record();
                 if let (Some(history), Some(claim)) = (&self.history, claim) {
                     history.record_loaded(&service, record, claim);
@@ -55,14 +56,16 @@ impl Plugins {
                 Some(if was_offered { fit } else { OfferChange::Offered(service) })
             }
             PluginEvent::Resumed(service, record, plugin) => {
-                let generations = Versions::resume(record, plugin.map(|plugin| *plugin));
+                let plugin = plugin.map(|plugin| self.with_current_settings(*plugin));
+                let generations = Versions::resume(record, plugin);
                 let number = generations.serving_number();
                 self.services.insert(service.clone(), generations);
                 info!("generation {} of {service} serves as before the restart", number?);
                 Some(OfferChange::Offered(service))
             }
             PluginEvent::Restored(service, number, plugin) => {
-                self.services.get_mut(&service)?.restored(number, plugin.map(|plugin| *plugin));
+                let plugin = plugin.map(|plugin| self.with_current_settings(*plugin));
+                self.services.get_mut(&service)?.restored(number, plugin);
                 self.keep_record(&service, None);
                 self.resume_rollbacks(&service);
                 None

@@ -21,6 +21,7 @@ impl Notation for Input {
             Self::Finished { request, result } => words!(line, "finish", request, result),
             Self::Call { call, parent, service, body } => words!(line, "call", call, "of", parent, service, body),
             Self::Trust(access) => words!(line, "trust", access),
+            Self::Reconfigure(settings) => words!(line, "reconfigure", settings.requests, settings.workers),
             Self::Tick => words!(line, "tick"),
             Self::Drain => words!(line, "node", "drains"),
             Self::Stop => words!(line, "node", "stops"),

@@ -28,6 +28,7 @@ impl Checker {
             }
             Input::Quarantine { .. } => self.fail("no plugin crashes here"),
             Input::Trust(_) => self.fail("no keys are required here"),
+            Input::Reconfigure(_) => self.fail("the settings stay the same here"),
             Input::Tick => self.woken(),
             Input::Drain => self.draining = true,
             Input::Stop => (self.draining, self.stopped) = (true, true),

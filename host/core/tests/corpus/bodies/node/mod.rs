@@ -14,7 +14,9 @@ use std::time::Duration;
 use wasmnode_core::message::path::{self, RouterId};
 use wasmnode_core::message::peer::{self, PeerMessage};
 use wasmnode_core::message::{Dialect, Reply, Request, native};
-use wasmnode_core::{CallId, Code, ConnectionId, Failure, Frame, Input, LinkId, Node, Output, RequestId, Time};
+use wasmnode_core::{
+    CallId, Code, ConnectionId, Failure, Frame, Input, LinkId, Node, Output, RequestId, RunningSettings, Time,
+};
 
 /// Requested names and addresses, valid and invalid.
 const ASKED: [&str; 16] = [
@@ -41,6 +43,7 @@ struct World<'a> {
     node: Node,
     now: Time,
     model: Model,
+    settings: RunningSettings,
     peers: Vec<ConnectionId>,
     /// Links that exist.
     links: Vec<LinkId>,
@@ -70,6 +73,7 @@ pub fn watch<'a>(input: &[u8], watch: &'a mut Watch<'a>) {
     let mut world = World {
         watch,
         model: Model::new(&settings),
+        settings: RunningSettings::of(&settings),
         node: Node::new(settings),
         now: Time::ZERO,
         peers: settings::peers(flags),
@@ -111,7 +115,7 @@ impl World<'_> {
             27..=29 => self.time(input),
             30 => match self.model.access().is_some() {
                 true => self.happens(Input::Trust(settings::access(input.u8()))),
-                false => self.happens(Input::Tick),
+                false => self.happens(Input::Reconfigure(Box::new(self.settings.clone()))),
             },
             _ => match input.u8() {
                 0..=3 => self.happens(Input::Stop),
