@@ -148,25 +148,6 @@ fn rolled_back_bytes_that_return_are_reported_once_with_a_remedy() {
 }
 
 #[test]
-fn rolled_back_bytes_that_return_after_other_versions_do_not_serve() {
-    let mut node = Node::start(&["echo"], "");
-    let counter = component(include_str!("../guests/counter.wat"));
-    node.folder.plugin("echo", &counter);
-    node.wait_for("generation 2 of echo serves");
-    plugins(&node, &["rollback", "echo"]);
-    // Generation 2 is still kept, and then no more.
-    for generation in 3..7 {
-        node.folder.plugin("echo", &component(&format!("{ECHO}\n  (data (i32.const 2048) \"{generation}\")")));
-        node.wait_for(&format!("generation {generation} of echo serves"));
-        node.folder.plugin("echo", &counter);
-        node.wait_for(&format!(
-            "echo.wasm is generation 2 of echo, which was rolled back: generation {generation} keeps serving"
-        ));
-        assert_eq!(node.call("echo", &[b"x"]).unwrap(), ["x"]);
-    }
-}
-
-#[test]
 fn deploy_waits_for_the_new_version_and_rollback_returns_to_the_old_one() {
     let node = Node::start(&["echo"], "");
     fs::write(node.folder.path("echo.wasm"), component(include_str!("../guests/counter.wat"))).unwrap();

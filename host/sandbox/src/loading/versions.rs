@@ -14,7 +14,8 @@ use wasmnode_protocol::text::shown;
 /// Largest number of versions kept, including the serving one; each takes the memory of its compiled code.
 const KEPT: usize = 4;
 
-/// Largest number of rolled back digests that outlive their versions; each takes about 100 bytes of the state.
+/// Largest number of rolled back digests kept when a service's file is removed; each takes about 100 bytes of the
+/// state.
 const ROLLED_BACK: usize = 16;
 
 /// All kept versions of one service's plugin.
@@ -28,7 +29,7 @@ pub(crate) struct Versions {
     /// Digest of the file that was loaded last.
     file: String,
     refused: Option<Refusal>,
-    /// Bytes that were rolled back and are kept no more, oldest first; only `deploy` makes them serve again.
+    /// Bytes that were rolled back before the file was removed, oldest first; only `deploy` makes them serve again.
     rolled_back: Vec<RolledBack>,
     /// Time when the file was removed, in seconds since 1970, if no version has served since.
     removed_at: Option<u64>,
@@ -51,7 +52,7 @@ pub(crate) enum Installed {
     As(u64),
     /// The serving version has the same bytes.
     Already,
-    /// The bytes were rolled back, and stay so.
+    /// The version was rolled back before the file was removed, and stays so.
     RolledBack,
 }
 
@@ -106,7 +107,11 @@ impl Versions {
     /// Returns the record to keep when the file is removed: the number of the newest version, and the rolled back
     /// bytes.
     pub(crate) fn remove(self) -> Option<Record> {
-        let rolled_back = bounded(self.rolled_back.iter().cloned().chain(self.kept_back()).collect());
+        let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
+        let added = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
+        let added = added.map(|version| RolledBack { number: version.number, digest: version.digest.clone() });
+        let mut rolled_back: Vec<RolledBack> = self.rolled_back.iter().cloned().chain(added).collect();
+        rolled_back.drain(..rolled_back.len().saturating_sub(ROLLED_BACK));
         let removed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let record = Record {
             file: String::new(),
@@ -116,21 +121,6 @@ impl Versions {
             removed_at: Some(removed_at),
         };
         (self.newest > 0).then_some(record)
-    }
-
-    /// Returns the kept versions whose bytes were rolled back and stay so, oldest first.
-    fn kept_back(&self) -> impl Iterator<Item = RolledBack> {
-        let is_rolled_back = |kept: &&Generation| kept.is_rolled_back && !self.serves_again(kept);
-        let versions = self.kept.iter().filter(is_rolled_back).map(|kept| &kept.version);
-        versions.map(|version| RolledBack { number: version.number, digest: version.digest.clone() })
-    }
-
-    /// Returns the number under which these bytes were rolled back, if they were and stay so. Without a version that
-    /// serves, kept versions do not count: a file that was rolled back is better than nothing.
-    fn rolled_back_as(&self, digest: &str) -> Option<u64> {
-        let kept = self.serving.is_some().then(|| self.kept_back()).into_iter().flatten();
-        let all = self.rolled_back.iter().cloned().chain(kept);
-        all.filter(|before| before.digest == digest).last().map(|before| before.number)
     }
 
     /// Returns `true` if the bytes of a version were installed again later, and have not been rolled back since.
@@ -166,7 +156,10 @@ impl Versions {
     /// file in the folder does not serve, which is logged once.
     pub(crate) fn accept(&mut self) {
         self.refused = None;
-        let Some(number) = self.rolled_back_as(&self.file) else { return };
+        let is_in_file = |kept: &&Generation| kept.is_rolled_back && kept.version.digest == self.file;
+        let kept = self.kept.iter().rfind(is_in_file).map(|kept| kept.version.number);
+        let before = || self.rolled_back.iter().rfind(|before| before.digest == self.file).map(|before| before.number);
+        let Some(number) = kept.or_else(before) else { return };
         let Some(serving) = self.serving().filter(|serving| serving.digest() != self.file) else { return };
         if self.logged_rollback != Some(number) {
             let serves = self.serving_number().unwrap_or_default();
@@ -176,8 +169,8 @@ impl Versions {
         }
     }
 
-    /// Records that the newest file has bytes that were rolled back, which is logged once. If no version serves, this
-    /// becomes the refusal.
+    /// Records that the newest file has bytes that were rolled back before the file was removed, which is logged once.
+    /// If no version serves, this becomes the refusal.
     fn pass_over(&mut self, plugin: &Plugin, number: u64) {
         if self.serving().is_some() {
             return self.accept();
@@ -205,23 +198,26 @@ impl Versions {
         }
     }
 
-    /// Makes a new version serve, unless it has the bytes of the serving version, or bytes that were rolled back and
-    /// are not deployed.
+    /// Makes a new version serve, unless it has the bytes of the serving version, or bytes that were rolled back before
+    /// the file was removed and are not deployed.
     pub(crate) fn install(&mut self, plugin: Plugin, is_deployed: bool) -> Installed {
         self.refused = None;
         plugin.digest().clone_into(&mut self.file);
         if self.serving().is_some_and(|serving| serving.digest() == plugin.digest()) {
             return Installed::Already;
         }
-        if !is_deployed && let Some(number) = self.rolled_back_as(plugin.digest()) {
+        if is_deployed {
+            self.rolled_back.retain(|before| before.digest != plugin.digest());
+        } else if let Some(before) = self.rolled_back.iter().rfind(|before| before.digest == plugin.digest()) {
+            let number = before.number;
             self.pass_over(&plugin, number);
             return Installed::RolledBack;
         }
         (self.removed_at, self.logged_rollback) = (None, None);
         if self.kept.len() >= KEPT {
-            self.drop_oldest();
+            // The oldest is dropped, unless it serves after a rollback.
+            self.kept.remove(usize::from(self.serving == Some(0)));
         }
-        self.rolled_back.retain(|before| before.digest != plugin.digest());
         self.newest += 1;
         plugin.installed(self.newest, self.kept.iter().any(|kept| !kept.is_rolled_back));
         let version = version_of(&plugin, self.newest);
@@ -242,16 +238,6 @@ impl Versions {
             // The crashes are counted anew.
             serving.report_quarantine();
         }
-    }
-
-    /// Drops the oldest version, unless it serves after a rollback: then the one after it. Its bytes stay rolled back.
-    fn drop_oldest(&mut self) {
-        let index = usize::from(self.serving == Some(0));
-        let number = self.kept.get(index).map(|oldest| oldest.version.number);
-        let back: Vec<RolledBack> = self.kept_back().filter(|back| Some(back.number) == number).collect();
-        self.rolled_back.extend(back);
-        self.rolled_back = bounded(std::mem::take(&mut self.rolled_back));
-        self.kept.remove(index);
     }
 
     /// Completes a version from before a restart, or drops it if it is lost.
@@ -315,12 +301,6 @@ impl Generation {
             },
         }
     }
-}
-
-/// Drops the oldest records beyond [`ROLLED_BACK`].
-fn bounded(mut rolled_back: Vec<RolledBack>) -> Vec<RolledBack> {
-    rolled_back.drain(..rolled_back.len().saturating_sub(ROLLED_BACK));
-    rolled_back
 }
 
 /// Returns the record of a plugin that begins to serve under this number.
