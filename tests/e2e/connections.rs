@@ -127,7 +127,7 @@ fn an_unfinished_message_never_costs_more_than_its_bound() {
         peer.flood(&part, 1);
     }
     node.wait_for("limits.unfinished-bytes");
-    assert!(node.memory() < before + 24 * 1024, "from {before} to {} KiB", node.memory());
+    assert!(node.memory() < after + 24 * 1024, "from {after} to {} KiB", node.memory());
     drop(peers);
     assert_eq!(node.call("echo", &[&[b'x'; 1 << 20]]).unwrap().concat().len(), 1 << 20);
 }
