@@ -37,21 +37,23 @@ impl Driver {
         json(&admin::explain(&self.node, &address.ok_or_else(rejected)??, self.now()))
     }
 
-    /// Checks that a request comes from an administrator: a client with a key that has `admin`, or by ipc where no keys
-    /// are required.
+    /// Returns `true` if a request comes from an administrator: a client with a key that has `admin`, or by ipc where
+    /// no keys are required.
+    pub(super) fn is_admin(&self, caller: &Caller) -> bool {
+        matches!(caller, Caller::Client(peer) if self.node.is_admin(peer))
+    }
+
+    /// Checks that a request comes from an administrator.
     ///
     /// # Errors
     /// Failure 403, with what only an administrator may do.
     pub(super) fn check_admin(&self, caller: &Caller, what: &str) -> Result<(), Failure> {
-        match caller {
-            Caller::Client(peer) if self.node.is_admin(peer) => Ok(()),
-            _ => {
-                let reason = format!(
-                    "only a client of this node may {what}, with a key that has `admin`, or by ipc where no keys are \
-                     required"
-                );
-                Err(Failure::new(Code::Forbidden, reason))
-            }
+        if self.is_admin(caller) {
+            return Ok(());
         }
+        let reason = format!(
+            "only a client of this node may {what}, with a key that has `admin`, or by ipc where no keys are required"
+        );
+        Err(Failure::new(Code::Forbidden, reason))
     }
 }

@@ -18,10 +18,7 @@ impl Driver {
                 self.list_plugins(request.id);
                 return None;
             }
-            (["folder"], caller) => {
-                let is_admin = self.check_admin(caller, "").is_ok();
-                self.plugins.folder(is_admin).and_then(|folder| json(&folder))
-            }
+            (["folder"], caller) => self.plugins.folder(self.is_admin(caller)).and_then(|folder| json(&folder)),
             (["try", service, staged, called @ ..], _) if called.len() <= 1 => {
                 let called = called.first().copied();
                 self.plugins.verdict(service, staged, called).and_then(|verdict| json(&verdict))
